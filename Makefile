@@ -1,0 +1,45 @@
+# The whole life of a checkout. Needs Python 3.11 or newer and make; no key, no Docker, no root.
+
+PORT   ?= 2024
+PYTHON ?= python3
+BIN    := .venv/bin
+READY  := .venv/.ready
+
+.PHONY: dev setup test check format lock clean
+
+dev: $(READY)          ## serve on http://127.0.0.1:$(PORT)
+	@exec $(BIN)/graph-memory dev --port $(PORT)
+
+setup: $(READY)        ## make the environment only
+
+test: $(READY)         ## run everything
+	$(BIN)/pytest
+
+check: $(READY)        ## linters, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)       ## put the code in shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock:                  ## pin the newest versions that fit pyproject.toml into requirements.lock
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install --quiet --upgrade "pip>=25.1"
+	.venv-lock/bin/pip install --quiet . --group dev
+	.venv-lock/bin/pip freeze --exclude graph-native-memory > requirements.lock
+	rm -rf .venv-lock
+
+clean:                 ## remove what make made, the embedded database included
+	rm -rf .venv .data .langgraph_api
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one with: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@echo "Making .venv (about a minute, once)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $(READY)

@@ -1,0 +1,1 @@
+"""Graph-Native Memory: long-term memory as part of the LangGraph graph."""

@@ -1,0 +1,1 @@
+"""What is served beside the LangGraph API: who may come in, and the HTTP routes of the memory."""

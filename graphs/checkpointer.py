@@ -1,0 +1,175 @@
+"""Thread state in the same Postgres as the memory, in a schema of its own that no API role reaches."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata, CheckpointTuple
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from psycopg import AsyncCursor, IsolationLevel
+from psycopg.rows import DictRow, dict_row
+
+from graphs.memory import schema, sql
+from graphs.memory.database import Connection, Pool, retrying
+from graphs.memory.errors import driver_errors
+from graphs.memory_manager import shared_pool
+from graphs.settings import load_settings
+
+_SQL = sql.load("checkpoints")
+_SCHEMA = "SELECT set_config('search_path', 'langgraph', true)"
+
+T = TypeVar("T")
+
+_snapshot: ContextVar[bool] = ContextVar("snapshot", default=False)
+"""Whether transactions read one snapshot throughout, as pruning needs."""
+
+
+class PostgresCheckpointer(AsyncPostgresSaver):
+    """LangGraph's Postgres checkpointer, and what it lacks: runs deleted, threads copied, an outage survived.
+
+    Its tables lie in the schema `langgraph`, found through a path that lasts one transaction, so that it also works
+    behind a transaction pooler. Unlike its parent it serves calls concurrently, as many as the pool has connections.
+
+    Args:
+        pool: an open pool of autocommit connections with `dict_row`; it stays yours to close.
+        serde: how state is serialised; LangGraph's own way by default.
+    """
+
+    def __init__(self, pool: Pool, serde: SerializerProtocol | None = None) -> None:
+        super().__init__(pool, serde=serde)  # type: ignore[arg-type]  # the parent only hands it to _cursor, which is ours
+        self.pool = pool
+
+    @asynccontextmanager
+    async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[AsyncCursor[DictRow]]:
+        """Lend a cursor inside a transaction that finds our tables; the parent runs every statement through it."""
+        async with self.pool.connection() as conn:
+            if _snapshot.get():
+                await conn.set_isolation_level(IsolationLevel.REPEATABLE_READ)
+            try:
+                async with _maybe_pipeline(conn, pipeline), conn.transaction():
+                    await conn.execute(_SCHEMA)
+                    async with conn.cursor(binary=True, row_factory=dict_row) as cursor:
+                        yield cursor
+            finally:
+                if _snapshot.get():
+                    await conn.set_isolation_level(None)
+
+    async def setup(self) -> None:
+        """Make the tables, or bring them to the installed version. Idempotent; processes wait for one another."""
+        scripts = await asyncio.to_thread(schema.read_scripts)
+        async with self.pool.connection() as conn:
+            await schema.apply(conn, scripts)
+            with driver_errors():
+                async with conn.transaction():
+                    await self._migrate(conn)
+
+    async def _migrate(self, conn: Connection) -> None:
+        await conn.execute(_SQL["lock"])
+        await conn.execute(_SCHEMA)
+        exists = await (await conn.execute(_SQL["has_versions"])).fetchone()
+        row = (
+            await (await conn.execute(_SQL["latest_version"])).fetchone() if exists and exists["has_versions"] else None
+        )
+        done = row["version"] if row else -1
+        for version, migration in list(enumerate(self.MIGRATIONS))[done + 1 :]:
+            # New tables have no readers to spare, and a transaction cannot index concurrently.
+            await conn.execute(migration.replace(" CONCURRENTLY", ""))  # the library's own text
+            await conn.execute(_SQL["record_version"], {"version": version})
+        if done + 1 < len(self.MIGRATIONS):
+            await conn.execute(_SQL["protect"], prepare=False)
+
+    # What runs meet while they run is retried: all of it may safely happen twice.
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Return a thread's checkpoint, the latest unless the config names one."""
+        parent = super().aget_tuple
+        return await self._retry(lambda: parent(config))
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Store a checkpoint and return the config that names it."""
+        parent = super().aput
+        return await self._retry(lambda: parent(config, checkpoint, metadata, new_versions))
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Store what a task wrote before its superstep is over."""
+        parent = super().aput_writes
+        await self._retry(lambda: parent(config, writes, task_id, task_path))
+
+    async def _retry(self, work: Callable[[], Awaitable[T]]) -> T:
+        with driver_errors():
+            async for attempt in retrying(self.pool):
+                with attempt:
+                    result = await work()
+        return result
+
+    # What the parent lacks
+
+    async def adelete_for_runs(self, run_ids: Iterable[str]) -> None:
+        """Delete what some runs left in their threads, as `multitask_strategy="rollback"` asks."""
+        await self._execute("delete_for_runs", {"run_ids": [str(run_id) for run_id in run_ids]})
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Copy all of a thread's state to another thread, in one statement."""
+        await self._execute("copy_thread", {"source": str(source_thread_id), "target": str(target_thread_id)})
+
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Forget the history of some threads (`keep_latest`), or all of them has (`delete`, `delete_all`).
+
+        Raises:
+            ValueError: another strategy.
+        """
+        with _one_snapshot():
+            await super().aprune(thread_ids, strategy="delete" if strategy == "delete_all" else strategy)
+
+    async def _execute(self, statement: str, parameters: dict[str, Any]) -> None:
+        async def work() -> None:
+            async with self._cursor() as cursor:
+                await cursor.execute(_SQL[statement], parameters)
+
+        await self._retry(work)
+
+
+@contextmanager
+def _one_snapshot() -> Iterator[None]:
+    token = _snapshot.set(True)
+    try:
+        yield
+    finally:
+        _snapshot.reset(token)
+
+
+@asynccontextmanager
+async def _maybe_pipeline(conn: Connection, pipeline: bool) -> AsyncIterator[None]:
+    if pipeline:
+        async with conn.pipeline():
+            yield
+    else:
+        yield
+
+
+@asynccontextmanager
+async def open_checkpointer() -> AsyncIterator[PostgresCheckpointer]:
+    """Open the deployment's checkpointer, from its settings; what `langgraph.json` names.
+
+    It shares one pool per event loop with the store.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or what it points at.
+    """
+    settings = await asyncio.to_thread(load_settings)
+    async with shared_pool(settings) as pool:
+        checkpointer = PostgresCheckpointer(pool)
+        await checkpointer.setup()
+        yield checkpointer

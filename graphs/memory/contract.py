@@ -1,0 +1,164 @@
+"""The models at the boundary: what may be written, and what reading gives back.
+
+The JSON contract of a payload is `{identity, timestamp, agent, session_id, type, content}`. What breaks it is refused
+whole, with each offending field named.
+"""
+
+from datetime import datetime
+from typing import Any, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from graphs.memory.errors import ContractError
+
+MemoryType = Literal["turn", "fact", "preference", "episode", "goal", "belief", "reflection", "procedure"]
+"""What a memory is. A `turn` is what was said, word for word; the others are what was learned."""
+
+COLLECTIONS: dict[str, str] = {
+    "turn": "turns",
+    "fact": "facts",
+    "preference": "preferences",
+    "episode": "episodes",
+    "goal": "goals",
+    "belief": "beliefs",
+    "reflection": "reflections",
+    "procedure": "procedures",
+}
+"""The label, below a user's namespace, under which memories of each type lie."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Exchange(_Model):
+    """One question and its answer, the content of a `turn`."""
+
+    id: str = Field(min_length=1, description="Id of the user's message; storing an exchange again replaces it.")
+    user: str = Field(min_length=1, description="What the user said.")
+    assistant: str | None = Field(default=None, description="What was answered; none if the run had no answer.")
+
+
+class MemoryPayload(_Model):
+    """What `write_memory` accepts: the JSON contract."""
+
+    identity: str = Field(min_length=1, description="Whose memory it is: the user's id.")
+    timestamp: AwareDatetime = Field(description="When it was said or learned, with its time zone.")
+    agent: str = Field(min_length=1, description="The agent that writes.")
+    session_id: str = Field(min_length=1, description="The conversation it comes from.")
+    type: MemoryType
+    content: str | Exchange = Field(description="The text of the memory; for a turn, the exchange.")
+    tags: list[str] = Field(default_factory=list)
+    importance: float = Field(default=0.5, ge=0, le=1)
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def said(self) -> str:
+        """What the user said in the exchange; empty unless this is a turn."""
+        return self.content.user if isinstance(self.content, Exchange) else ""
+
+    @field_validator("content")
+    @classmethod
+    def _not_blank(cls, content: str | Exchange) -> str | Exchange:
+        if isinstance(content, str) and not content.strip():
+            raise ValueError("must not be blank")
+        return content
+
+    @model_validator(mode="after")
+    def _content_fits_type(self) -> Self:
+        if isinstance(self.content, Exchange) != (self.type == "turn"):
+            raise ValueError(
+                "content must be an exchange {id, user, assistant} for a turn, and text for any other type"
+            )
+        return self
+
+
+def check_payload(user_id: str, session_id: str, payload: MemoryPayload | dict[str, Any]) -> MemoryPayload:
+    """Return the payload, checked against the contract and against the call it came with.
+
+    Raises:
+        ContractError: `fields` names each offending field.
+    """
+    if not isinstance(payload, MemoryPayload):
+        try:
+            payload = MemoryPayload.model_validate(payload)
+        except ValidationError as error:
+            raise ContractError(
+                {".".join(str(part) for part in e["loc"]) or "content": e["msg"] for e in error.errors()}
+            ) from error
+    wrong = {}
+    if payload.identity != user_id:
+        wrong["identity"] = f"is {payload.identity!r}, but the call is for user {user_id!r}"
+    if payload.session_id != session_id:
+        wrong["session_id"] = f"is {payload.session_id!r}, but the call is for session {session_id!r}"
+    if wrong:
+        raise ContractError(wrong)
+    return payload
+
+
+class WriteReceipt(_Model):
+    """What became of a payload."""
+
+    memories: list[tuple[tuple[str, ...], str]] = Field(description="Namespace and key of each memory written.")
+    replayed: bool = Field(default=False, description="True if the same write was stored before and nothing changed.")
+
+
+class Turn(_Model):
+    """One thing said in a session."""
+
+    role: Literal["user", "assistant"]
+    content: str
+    session_id: str
+    exchange: str
+    created_at: datetime
+
+
+class RecalledMemory(_Model):
+    """A memory that was found for a query."""
+
+    namespace: tuple[str, ...]
+    key: str
+    content: str
+    type: str | None = None
+    tags: list[str] = Field(default_factory=list)
+    score: float | None = Field(
+        default=None, description="Cosine similarity to the query, -1 to 1; none without a query."
+    )
+    session_id: str | None = Field(default=None, description="The session it was learned in.")
+    created_at: datetime
+    updated_at: datetime
+    explanation: dict[str, float] | None = Field(default=None, description="The score taken apart, where asked for.")
+
+
+class Session(_Model):
+    """A conversation as the memory knows it. One that has not stored a turn yet has no times."""
+
+    id: str
+    agent: str | None = None
+    title: str | None = None
+    turns: int = 0
+    created_at: datetime | None = None
+    last_activity_at: datetime | None = None
+
+
+class MemoryContext(_Model):
+    """The snapshot a run starts with."""
+
+    user_id: str
+    session: Session
+    turns: list[Turn] = Field(description="The most recent turns of this session, oldest first.")
+    memories: list[RecalledMemory] = Field(description="What is relevant to the query, best first.")
+    profile: dict[str, Any] = Field(default_factory=dict)
+
+    def as_prompt(self) -> str:
+        """Render the memories for a system prompt; empty if there is nothing to say."""
+        lines = [f"- {memory.content}" for memory in self.memories]
+        lines += [f"- {name}: {value}" for name, value in self.profile.items()]
+        return "What you know about the user from earlier conversations:\n" + "\n".join(lines) if lines else ""
+
+
+class DecayReport(_Model):
+    """What `decay_memory` did."""
+
+    faded: int = Field(description="Important memories whose importance was halved.")
+    trimmed: int = Field(description="Memories deleted; their last version stays in the history.")

@@ -1,0 +1,92 @@
+"""Transactions: one at a time, on behalf of a principal, retried when the database was only briefly unwell."""
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, TypeVar
+
+from psycopg import AsyncConnection
+from psycopg import errors as pg
+from psycopg.rows import DictRow
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+
+from graphs.memory.errors import TRANSIENT, driver_errors
+from graphs.memory.principal import Principal
+
+log = logging.getLogger(__name__)
+
+Connection = AsyncConnection[DictRow]
+T = TypeVar("T")
+
+# Policies and triggers read these, and they last as long as the transaction: a pooled connection keeps nothing. The
+# path is where `vector` may have been installed.
+_BEGIN = """
+SELECT set_config('role', %(role)s, true), set_config('request.jwt.claims', %(claims)s, true),
+  set_config('memory.provenance', %(provenance)s, true), set_config('search_path', 'memory, extensions, public', true)
+"""
+
+
+class Pool(Protocol):
+    """What a transaction needs of a connection pool; `psycopg_pool.AsyncConnectionPool` is one."""
+
+    def connection(self) -> AbstractAsyncContextManager[Connection]:
+        """Lend a connection."""
+
+    async def check(self) -> None:
+        """Throw away the connections that died while they lay idle."""
+
+
+def is_transient(error: BaseException) -> bool:
+    """Return whether the same transaction may succeed if it is tried again."""
+    final = (pg.QueryCanceled, pg.ProgramLimitExceeded, pg.DiskFull, pg.InvalidPassword)
+    return isinstance(error, TRANSIENT) and not isinstance(error, final)
+
+
+def retrying(pool: Pool) -> AsyncRetrying:
+    """Return the retry policy of database work: at most five attempts, exponential waits with jitter up to 2 s.
+
+    What is retried must be safe to repeat: a commit whose answer was lost is tried again.
+    """
+
+    async def before_sleep(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        log.warning("Database work failed (attempt %d) and is tried again: %s", state.attempt_number, error)
+        await pool.check()
+
+    return AsyncRetrying(
+        retry=retry_if_exception(is_transient),
+        stop=stop_after_attempt(5),
+        wait=wait_exponential_jitter(initial=0.05, max=2, jitter=0.05),
+        before_sleep=before_sleep,
+        reraise=True,
+    )
+
+
+class Database:
+    """Runs work in transactions over a pool that somebody else opened and will close."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+
+    async def transaction(
+        self, principal: Principal, work: Callable[[Connection], Awaitable[T]], provenance: dict[str, Any] | None = None
+    ) -> T:
+        """Return what `work` returns, after its transaction has committed.
+
+        Args:
+            principal: whose role and claims the transaction has; row-level security does the rest.
+            work: gets a connection in pipeline mode inside the transaction; may run more than once.
+            provenance: run_id, thread_id, checkpoint_id, task_id, session_id for the rows that are written.
+
+        Raises:
+            GraphMemoryError: what the driver raised, as one of ours. Nothing of the work was stored.
+        """
+        begin = {"role": principal.role, "claims": principal.claims, "provenance": json.dumps(provenance or {})}
+        with driver_errors():
+            async for attempt in retrying(self.pool):
+                with attempt:
+                    async with self.pool.connection() as conn, conn.pipeline(), conn.transaction():
+                        await conn.execute(_BEGIN, begin)
+                        result = await work(conn)
+        return result

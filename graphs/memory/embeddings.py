@@ -1,0 +1,134 @@
+"""Texts of items and queries, and the vectors that stand for them."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from langchain_core.embeddings import Embeddings
+from langgraph.store.base import IndexConfig, PutOp, ensure_embeddings, get_text_at_path, tokenize_path
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow
+
+from graphs.memory import sql
+from graphs.memory.errors import ConfigurationError, EmbeddingModelMismatch, SetupRequired
+
+_SQL = sql.load("setup")
+
+Vector = str
+"""A vector as pgvector reads it: `[0.1,0.2]`."""
+
+
+class Index:
+    """How a store embeds: the model, its dimensions and the fields that are embedded unless an op says otherwise.
+
+    Args:
+        config: LangGraph's `{"dims", "embed", "fields"}`. `"model"` may name the embedding model; vectors are only ever
+            compared with others of the same name and dimensions.
+    """
+
+    def __init__(self, config: IndexConfig) -> None:
+        self.dimensions = int(config["dims"])
+        self.embeddings: Embeddings = ensure_embeddings(config["embed"])
+        self.name = str(config.get("model") or _name_of(config["embed"]))
+        self.fields = _tokenized(config.get("fields") or ["$"])
+        if not 1 <= self.dimensions <= 4000:
+            raise ConfigurationError(f"Embeddings must have 1 to 4000 dimensions to be indexed; got {self.dimensions}.")
+        distance = config.get("distance_type", "cosine")
+        if distance != "cosine":
+            raise ConfigurationError(f"distance_type {distance!r} is not supported: vectors are compared by cosine.")
+
+    def texts(self, op: PutOp) -> dict[str, str]:
+        """Return what of an item is embedded, by field; a list becomes one entry for each element."""
+        if op.value is None or op.index is False:
+            return {}
+        fields = self.fields if op.index is None else _tokenized(op.index)
+        found: dict[str, str] = {}
+        for path, tokens in fields:
+            texts = get_text_at_path(op.value, tokens)
+            names = [path] if len(texts) == 1 else [f"{path}.{n}" for n in range(len(texts))]
+            found.update(zip(names, texts, strict=True))
+        return found
+
+    async def embed(self, texts: Sequence[str], queries: Sequence[str]) -> tuple[dict[str, Vector], dict[str, Vector]]:
+        """Return the vectors of some documents and some queries, each text embedded once.
+
+        Raises:
+            ConfigurationError: the model's vectors do not have the dimensions that were promised, or are not finite.
+        """
+        documents, questions = list(dict.fromkeys(texts)), list(dict.fromkeys(queries))
+        embedded, asked = await asyncio.gather(self._documents(documents), self._queries(questions))
+        return (
+            dict(zip(documents, map(self._vector, embedded), strict=True)),
+            dict(zip(questions, map(self._vector, asked), strict=True)),
+        )
+
+    async def _documents(self, texts: list[str]) -> list[list[float]]:
+        return await self.embeddings.aembed_documents(texts) if texts else []
+
+    async def _queries(self, texts: list[str]) -> list[list[float]]:
+        return await asyncio.gather(*(self.embeddings.aembed_query(text) for text in texts))
+
+    def _vector(self, numbers: Sequence[float]) -> Vector:
+        """Check and normalise a vector: at unit length nothing overflows the half precision it is stored with."""
+        vector = np.asarray(numbers, dtype=np.float64)
+        if vector.shape != (self.dimensions,):
+            raise ConfigurationError(
+                f"The embedding model {self.name} returns {vector.size} dimensions, but {self.dimensions} are "
+                "configured: set VECTOR_EMBEDDING_DIMENSIONS (or index['dims']) to what the model returns."
+            )
+        if not np.isfinite(vector).all():
+            raise ConfigurationError(f"The embedding model {self.name} returned a vector with NaN or infinity in it.")
+        length = float(np.linalg.norm(vector))
+        return "[" + ",".join(f"{x:.6g}" for x in (vector / length if length else vector)) + "]"
+
+
+def _tokenized(paths: Sequence[str]) -> list[tuple[str, Any]]:
+    """Paths as LangGraph's helper walks them; `$`, the whole value, stays as it is."""
+    return [(path, path if path == "$" else tokenize_path(path)) for path in paths]
+
+
+def _name_of(embed: Any) -> str:
+    """The model's own name, where it can be told; functions all count as `custom`."""
+    if isinstance(embed, str):
+        return embed
+    return str(getattr(embed, "model", None) or "custom")
+
+
+async def active_model(conn: AsyncConnection[DictRow], index: Index) -> int:
+    """Return the id of the index's model, which must be the one that this database uses.
+
+    Raises:
+        EmbeddingModelMismatch: the database holds vectors of another model.
+        SetupRequired: no model was registered yet.
+    """
+    row = await (await conn.execute(_SQL["active_model"])).fetchone()
+    if row is None:
+        raise SetupRequired("This database has no embedding model yet: call `await store.setup()` once.")
+    if not _same(row, index):
+        raise EmbeddingModelMismatch(row["name"], row["dimensions"], index.name, index.dimensions)
+    return int(row["id"])
+
+
+async def activate_model(conn: AsyncConnection[DictRow], index: Index) -> int:
+    """Register the index's model as the one this database uses, and return its id.
+
+    Raises:
+        EmbeddingModelMismatch: vectors of another model are there already.
+    """
+    row = await (await conn.execute(_SQL["active_model"])).fetchone()
+    if row and not _same(row, index):
+        held = await (await conn.execute(_SQL["has_vectors"])).fetchone()
+        if held and held["exists"]:
+            raise EmbeddingModelMismatch(row["name"], row["dimensions"], index.name, index.dimensions)
+        await conn.execute(_SQL["retire_model"])
+    if row and _same(row, index):
+        return int(row["id"])
+    activated = await conn.execute(_SQL["activate_model"], {"name": index.name, "dimensions": index.dimensions})
+    created = await activated.fetchone()
+    assert created is not None  # noqa: S101  INSERT … RETURNING gives a row
+    return int(created["id"])
+
+
+def _same(row: Mapping[str, Any], index: Index) -> bool:
+    return bool(row["name"] == index.name and row["dimensions"] == index.dimensions)

@@ -1,0 +1,134 @@
+"""The error tree, and the one place where the driver's errors become ours.
+
+GraphMemoryError
+├── ConfigurationError          a setting is wrong; the message says which and what to write
+│   └── EmbeddingModelMismatch  the database holds vectors of another model
+├── SetupRequired               the schema is missing or older than the code
+├── InvalidInput (ValueError)   bad input, refused before anything is written
+│   ├── ContractError           a payload breaks the JSON contract; `fields` names where
+│   ├── InvalidValue            an item's value cannot be stored; `path` names where
+│   └── InvalidFilter           a filter cannot be understood; `operator` names what
+├── AccessDenied                the principal may not do this
+│   └── PrincipalRequired       nobody is acting, and somebody must
+└── StoreUnavailable            the database cannot be reached, or gave up; worth trying again later
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import errors as pg
+
+
+class GraphMemoryError(Exception):
+    """Base of every error this project raises on purpose."""
+
+
+class ConfigurationError(GraphMemoryError):
+    """A setting, or what it points at, is wrong. One sentence says which and what to do."""
+
+
+class EmbeddingModelMismatch(ConfigurationError):
+    """The database holds vectors of another embedding model than the one configured."""
+
+    def __init__(self, stored: str, stored_dimensions: int, configured: str, configured_dimensions: int) -> None:
+        self.stored, self.stored_dimensions = stored, stored_dimensions
+        self.configured, self.configured_dimensions = configured, configured_dimensions
+        super().__init__(
+            f"This database holds embeddings of {stored} ({stored_dimensions} dimensions), but {configured} "
+            f"({configured_dimensions} dimensions) is configured, and vectors of different models cannot be compared. "
+            f"Configure {stored} again (VECTOR_EMBEDDING_MODEL, VECTOR_EMBEDDING_DIMENSIONS and its API key), or point "
+            f"DATABASE_URL at an empty database."
+        )
+
+
+class SetupRequired(GraphMemoryError):
+    """The schema is missing or older than this code: `await store.setup()` once, or `graph-memory setup`."""
+
+
+class InvalidInput(GraphMemoryError, ValueError):
+    """Bad input, refused whole before anything is written."""
+
+
+class ContractError(InvalidInput):
+    """A payload breaks the JSON contract. `fields` maps each offending field to what is wrong with it."""
+
+    def __init__(self, fields: dict[str, str]) -> None:
+        self.fields = fields
+        super().__init__("; ".join(f"{field}: {problem}" for field, problem in fields.items()))
+
+
+class InvalidValue(InvalidInput):
+    """An item cannot be stored as given. `path` leads to the offending part, such as `value.tags[2]`."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(f"{path} {problem}")
+
+
+class InvalidFilter(InvalidInput):
+    """A filter cannot be understood. `operator` is the offending operator or field."""
+
+    def __init__(self, operator: str, problem: str) -> None:
+        self.operator, self.problem = operator, problem
+        super().__init__(f"filter {operator}: {problem}")
+
+
+class AccessDenied(GraphMemoryError):
+    """Whoever is acting may not read or write this."""
+
+
+class PrincipalRequired(AccessDenied):
+    """Nobody is acting. Sign in, or act explicitly: `with acting_as(Principal.user(user_id)): …`."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "No principal: this store acts for signed-in users only. Call it inside a run or a request of an "
+            "authenticated user, or act explicitly with `with acting_as(Principal.user(user_id)):` or "
+            "`with acting_as(Principal.service()):`."
+        )
+
+
+class StoreUnavailable(GraphMemoryError):
+    """The database cannot be reached, or gave the work up. Nothing of the failed call was stored."""
+
+
+TRANSIENT = (
+    psycopg.OperationalError,  # connection lost, server shutting down, too many connections, deadlock (a subclass)
+    psycopg.InterfaceError,  # "the connection is closed": it died while it lay in the pool
+    pg.SerializationFailure,
+    pg.DeadlockDetected,
+)
+"""Driver errors after which the same transaction may well succeed."""
+
+
+@contextmanager
+def driver_errors() -> Iterator[None]:
+    """Turn what the driver raises into the tree above, keeping the driver's error as the cause."""
+    try:
+        yield
+    except pg.InsufficientPrivilege as error:
+        raise AccessDenied(f"Access denied by the database: {error.diag.message_primary}") from error
+    except (pg.UndefinedTable, pg.UndefinedFunction, pg.UndefinedColumn, pg.InvalidSchemaName) as error:
+        raise SetupRequired(
+            f"The database lacks this version's schema ({error.diag.message_primary}): "
+            "call `await store.setup()` once, or run `graph-memory setup`."
+        ) from error
+    except pg.UntranslatableCharacter as error:
+        raise InvalidValue(
+            "value", f"contains text that Postgres cannot store: {error.diag.message_primary}"
+        ) from error
+    except pg.ProgramLimitExceeded as error:
+        raise InvalidInput(f"Too large for Postgres: {error.diag.message_primary}") from error
+    except pg.QueryCanceled as error:
+        raise StoreUnavailable("The database cancelled the statement, most likely at its statement_timeout.") from error
+    except TRANSIENT as error:
+        raise StoreUnavailable(f"The database is not available: {error_sentence(error)}") from error
+
+
+def error_sentence(error: Exception) -> str:
+    """Return what a driver's error says, in one line and without the password that a connection string may hold."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next(
+        (line for line in lines if "error" in line.casefold() or "failed" in line.casefold()), "".join(lines[:1])
+    )

@@ -1,0 +1,198 @@
+"""Get, put, delete and list: what the store does by address."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import orjson
+from langgraph.store.base import GetOp, Item, ListNamespacesOp, PutOp
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow
+
+from graphs.memory import sql
+from graphs.memory.errors import InvalidInput, InvalidValue
+from graphs.memory.namespaces import Namespace, bounds, check_address, from_text, to_text
+from graphs.memory.text import problem_with
+
+_SQL = sql.load("items")
+
+Connection = AsyncConnection[DictRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A put that was checked, serialised and embedded, ready to be stored; `value` None deletes.
+
+    `vectors` maps field to vector in pgvector's notation.
+    """
+
+    namespace: Namespace
+    key: str
+    value: str | None
+    ttl_minutes: float | None = None
+    vectors: dict[str, str] = field(default_factory=dict)
+
+
+def check_put(op: PutOp) -> str | None:
+    """Return an op's value as JSON text, or None for a deletion.
+
+    Raises:
+        InvalidValue: the address or the value cannot be stored.
+    """
+    check_address(op.namespace, op.key)
+    if op.value is None:
+        return None
+    if op.ttl is not None and not (op.ttl > 0 and math.isfinite(op.ttl)):
+        raise InvalidValue("ttl", f"must be a positive number of minutes; got {op.ttl!r}.")
+    return to_json(op.value)
+
+
+def to_json(value: Mapping[str, Any]) -> str:
+    """Serialise an item's value so that it comes back exactly as it was.
+
+    Raises:
+        InvalidValue: it is not a mapping, or something in it is not JSON; `path` leads there.
+    """
+    if not isinstance(value, Mapping):
+        raise InvalidValue("value", f"must be a mapping with string keys; got {type(value).__name__}.")
+    return orjson.dumps(_storable(value, "value")).decode()
+
+
+def _storable(value: Any, path: str) -> Any:
+    """Return `value` ready for serialisation, or say where it cannot be stored."""
+    match value:
+        case None | bool():
+            return value
+        case str():
+            if problem := problem_with(value):
+                raise InvalidValue(path, problem)
+            return str(value)
+        case int():
+            return value if -(2**53) < value < 2**53 else orjson.Fragment(str(int(value)))
+        case float():
+            if not math.isfinite(value):
+                raise InvalidValue(path, f"is {value}, which JSON cannot express.")
+            # Written out in digits: Postgres would give 1e+300 back as an integer.
+            return value if abs(value) < 1e16 else orjson.Fragment(f"{Decimal(value):f}.0")
+        case Mapping():
+            for name in value:
+                if not isinstance(name, str):
+                    raise InvalidValue(path, f"has the key {name!r}, which is not a string.")
+                _storable(name, f"{path}.{name!r}")
+            return {name: _storable(part, f"{path}.{name}") for name, part in value.items()}
+        case list() | tuple():
+            return [_storable(part, f"{path}[{n}]") for n, part in enumerate(value)]
+        case _:
+            raise InvalidValue(path, f"is a {type(value).__name__}, which is not JSON.")
+
+
+async def get(conn: Connection, ops: Sequence[GetOp]) -> list[Item | None]:
+    """Return the item of each op, None where there is none or it has expired."""
+    cursor = await conn.execute(
+        _SQL["get"],
+        {
+            "namespaces": [to_text(op.namespace) for op in ops],
+            "keys": [op.key for op in ops],
+            "refresh": [op.refresh_ttl for op in ops],
+        },
+    )
+    found: list[Item | None] = [None] * len(ops)
+    for row in await cursor.fetchall():
+        found[row["n"] - 1] = Item(
+            namespace=from_text(row["namespace"]),
+            key=row["key"],
+            value=row["value"],
+            created_at=row["created_at"],
+            updated_at=row["updated_at"],
+        )
+    return found
+
+
+async def put(conn: Connection, writes: Iterable[Write], model: int | None) -> None:
+    """Store or delete items and their vectors. Of two writes to one address the last one counts.
+
+    Args:
+        conn: a connection inside a transaction.
+        writes: what to store; vectors belong to `model`.
+        model: id of the embedding model, None for a store without an index.
+    """
+    # Always in the same order, so that two batches that cross cannot wait for one another.
+    ordered = sorted({(to_text(w.namespace), w.key): w for w in writes}.items())
+    stored = [(address, w) for address, w in ordered if w.value is not None]
+    if gone := [address for address, w in ordered if w.value is None]:
+        await conn.execute(_SQL["delete"], _addresses(gone))
+    if not stored:
+        return
+    addresses = _addresses([address for address, _ in stored])
+    await conn.execute(
+        _SQL["put"],
+        addresses | {"values": [w.value for _, w in stored], "ttls": [w.ttl_minutes for _, w in stored]},
+    )
+    if model is None:
+        return
+    await conn.execute(_SQL["forget_vectors"], addresses)
+    vectors = [(address, name, v) for address, w in stored for name, v in w.vectors.items()]
+    if vectors:
+        await conn.execute(
+            _SQL["put_vectors"],
+            _addresses([address for address, _, _ in vectors])
+            | {"model": model, "fields": [name for _, name, _ in vectors]}
+            | {"embeddings": [vector for _, _, vector in vectors]},
+        )
+
+
+def _addresses(addresses: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    return {"namespaces": [namespace for namespace, _ in addresses], "keys": [key for _, key in addresses]}
+
+
+def check_list(op: ListNamespacesOp) -> None:
+    """Refuse an op that cannot be answered.
+
+    Raises:
+        InvalidInput: a negative limit, offset or depth, or an unknown kind of condition.
+    """
+    for name, number in (("limit", op.limit), ("offset", op.offset), ("max_depth", op.max_depth or 0)):
+        if number < 0:
+            raise InvalidInput(f"{name} must not be negative; got {number}.")
+    for condition in op.match_conditions or ():
+        if condition.match_type not in ("prefix", "suffix"):
+            raise InvalidInput(f"match_type must be prefix or suffix; got {condition.match_type!r}.")
+
+
+async def list_namespaces(conn: Connection, op: ListNamespacesOp) -> list[Namespace]:
+    """Return the namespaces that fit an op, in the order of their labels."""
+    conditions = op.match_conditions or ()
+    prefixes = [c.path for c in conditions if c.match_type == "prefix"]
+    literal = max((_literal_part(path) for path in prefixes), key=len, default=())
+    low, high = bounds(literal)
+    cursor = await conn.execute(
+        _SQL["list_namespaces"],
+        {
+            "low": low,
+            "high": high,
+            "conditions": json.dumps([{"match_type": c.match_type, "path": list(c.path)} for c in conditions]),
+            "max_depth": op.max_depth,
+            "limit": op.limit,
+            "offset": op.offset,
+        },
+    )
+    return [tuple(row["path"]) for row in await cursor.fetchall()]
+
+
+def _literal_part(path: Namespace) -> Namespace:
+    """The labels before the first wildcard: they bound the range that is read."""
+    return path[: path.index("*")] if "*" in path else path
+
+
+async def sweep(conn: Connection, limit: int = 1000) -> int:
+    """Delete up to `limit` expired items and return how many."""
+    row = await (await conn.execute(_SQL["sweep"], {"limit": limit})).fetchone()
+    return int(row["swept"]) if row else 0
+
+
+async def ping(conn: Connection) -> None:
+    """Ask the least that the schema can answer."""
+    await (await conn.execute(_SQL["ping"])).fetchone()

@@ -1,0 +1,66 @@
+"""Namespace tuples and the text that stands for them in the database.
+
+`("users", "u1", "facts")` is stored as `users.u1.facts.`: every label followed by a dot. The scope of a prefix is
+then one range of a C-collated index, and siblings can never match. LangGraph forbids dots in labels, so that an id
+with a dot (an e-mail address) is written `%2E`, and a percent sign `%25`.
+"""
+
+from langgraph.store.base import InvalidNamespaceError
+
+from graphs.memory.errors import InvalidValue
+from graphs.memory.text import problem_with
+
+Namespace = tuple[str, ...]
+
+MAX_KEY_BYTES = 2000
+"""Longest namespace and key together. Postgres indexes at most about 2,700 bytes of a row."""
+
+
+def encode_label(identifier: str) -> str:
+    """Return an id as a namespace label; `decode_label` undoes it."""
+    return identifier.replace("%", "%25").replace(".", "%2E")
+
+
+def decode_label(label: str) -> str:
+    """Return the id that a label stands for."""
+    return label.replace("%2E", ".").replace("%25", "%")
+
+
+def user_scope(user_id: str, *labels: str) -> Namespace:
+    """Return the namespace of a user, or one below it: `("users", user_id, *labels)`."""
+    if not user_id:
+        raise InvalidNamespaceError("A user's namespace needs a user_id, and it is empty.")
+    return ("users", encode_label(user_id), *labels)
+
+
+def to_text(namespace: Namespace) -> str:
+    """Return how a namespace is stored. The root is the empty text."""
+    return "".join(f"{label}." for label in namespace)
+
+
+def from_text(text: str) -> Namespace:
+    """Return the namespace that `to_text` stored."""
+    return tuple(text.split(".")[:-1])
+
+
+def bounds(prefix: Namespace) -> tuple[str, str | None]:
+    """Return the half-open range of stored namespaces that a prefix covers; no upper bound means all.
+
+    `/` follows `.` in ASCII, so `users.u1.` ≤ n < `users.u1/` is the scope itself and all below it.
+    """
+    low = to_text(prefix)
+    return (low, low[:-1] + "/") if low else ("", None)
+
+
+def check_address(namespace: Namespace, key: str) -> None:
+    """Refuse an address that Postgres cannot hold.
+
+    Raises:
+        InvalidValue: a NUL or a lone surrogate in it, or too long for an index.
+    """
+    for name, text in (("namespace", to_text(namespace)), ("key", key)):
+        if problem := problem_with(text):
+            raise InvalidValue(name, problem)
+    size = len(to_text(namespace).encode()) + len(key.encode())
+    if size > MAX_KEY_BYTES:
+        raise InvalidValue("key", f"and namespace take {size} bytes together; at most {MAX_KEY_BYTES} can be indexed.")

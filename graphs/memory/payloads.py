@@ -1,0 +1,50 @@
+"""What a payload becomes: items of the store."""
+
+import hashlib
+from collections.abc import Iterable
+
+from langgraph.store.base import PutOp
+
+from graphs.memory.contract import COLLECTIONS, Exchange, MemoryPayload
+from graphs.memory.namespaces import encode_label, user_scope
+
+
+def items_of(payload: MemoryPayload, facts: Iterable[str] = ()) -> list[PutOp]:
+    """Return the items that a payload becomes: itself, or for a turn both sides of the exchange and the facts in it.
+
+    Args:
+        payload: checked against the contract.
+        facts: what was learned from what the user said in the exchange.
+    """
+    common = {
+        "agent": payload.agent,
+        "session_id": payload.session_id,
+        "timestamp": payload.timestamp.isoformat(),
+        "tags": payload.tags,
+        "importance": payload.importance,
+        "metadata": payload.metadata,
+    }
+
+    def put(type_: str, labels: tuple[str, ...], key: str, content: str, **more: str) -> PutOp:
+        namespace = user_scope(payload.identity, COLLECTIONS[type_], *labels)
+        return PutOp(namespace, key, {"content": content, "type": type_, **more, **common}, index=["content"])
+
+    if isinstance(payload.content, str):
+        return [put(payload.type, (), key_of(payload.content), payload.content)]
+    exchange, session = payload.content, (encode_label(payload.session_id),)
+    sides = {"user": exchange.user, "assistant": exchange.assistant}
+    turns = [put("turn", session, f"{exchange.id}:{role}", text, role=role) for role, text in sides.items() if text]
+    return turns + [put("fact", (), key_of(fact), fact, exchange=exchange.id) for fact in facts]
+
+
+def turns_of(payload: MemoryPayload, puts: Iterable[PutOp]) -> dict[str, PutOp]:
+    """Return the items among `puts` that are turns, by role; none unless the payload is a turn."""
+    if not isinstance(payload.content, Exchange):
+        return {}
+    return {op.value["role"]: op for op in puts if op.value and op.value["type"] == "turn"}
+
+
+def key_of(text: str) -> str:
+    """Return the key of a text memory. The same words again, however spaced or capitalised, are the same one."""
+    normalised = " ".join(text.casefold().split()).rstrip(".!") or text
+    return hashlib.sha256(normalised.encode()).hexdigest()[:32]

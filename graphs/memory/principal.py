@@ -1,0 +1,124 @@
+"""Who is acting, and what makes Postgres enforce it.
+
+Every transaction of the store begins by setting, for itself alone, a database role and the claims that row-level
+security reads. The principal is found at the moment of the call: an explicit one (`acting_as`), else the
+authenticated user of the LangGraph run, else the store's default.
+"""
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from langgraph.runtime import Runtime, get_runtime
+
+from graphs.memory.errors import AccessDenied, PrincipalRequired
+
+SYSTEM = "system"
+"""Identity under which the service itself signs in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Someone who acts on memory: a person (bound by row-level security) or the service (bound by nothing)."""
+
+    role: str
+    """Database role of the transaction: `authenticated` or `service_role`."""
+    user_id: str | None = None
+    """The person's id, a UUID as Supabase Auth gives it. None for the service."""
+
+    @classmethod
+    def user(cls, user_id: str) -> "Principal":
+        """Return a signed-in person.
+
+        Raises:
+            AccessDenied: `user_id` is not a UUID; row-level security compares UUIDs.
+        """
+        try:
+            return cls("authenticated", str(uuid.UUID(user_id)))
+        except (ValueError, AttributeError, TypeError):
+            raise AccessDenied(f"A user's id must be a UUID, as Supabase Auth gives it; got {user_id!r}.") from None
+
+    @classmethod
+    def service(cls) -> "Principal":
+        """Return the service itself: background jobs, operators, migrations."""
+        return cls("service_role")
+
+    @classmethod
+    def of_identity(cls, identity: str) -> "Principal":
+        """Return the principal for the identity that the server's authentication established."""
+        return cls.service() if identity == SYSTEM else cls.user(identity)
+
+    @property
+    def claims(self) -> str:
+        """The JWT claims of this principal, as JSON, in the shape that Supabase's policies read."""
+        claims = {"role": self.role}
+        if self.user_id:
+            claims["sub"] = self.user_id
+        return json.dumps(claims)
+
+
+_acting: ContextVar[Principal | None] = ContextVar("acting_principal", default=None)
+
+
+@contextmanager
+def acting_as(principal: Principal) -> Iterator[Principal]:
+    """Act as `principal` inside the block, whatever the run or the store's default says."""
+    token = _acting.set(principal)
+    try:
+        yield principal
+    finally:
+        _acting.reset(token)
+
+
+def act_for_this_task(principal: Principal) -> None:
+    """Act as `principal` for the rest of the current task; for request handlers, which own their task."""
+    _acting.set(principal)
+
+
+def current_principal(default: Principal | None) -> Principal:
+    """Return who is acting now.
+
+    Raises:
+        PrincipalRequired: nobody is, and there is no default.
+    """
+    if explicit := _acting.get():
+        return explicit
+    if identity := _run_identity():
+        return Principal.of_identity(identity)
+    if default:
+        return default
+    raise PrincipalRequired
+
+
+def acting_user() -> str | None:
+    """Return the id of the person who is acting now, if it is a person."""
+    explicit, identity = _acting.get(), _run_identity()
+    principal = explicit or (Principal.of_identity(identity) if identity else None)
+    return principal.user_id if principal else None
+
+
+def _run_identity() -> str | None:
+    """The authenticated user of the run that this code belongs to. The server sets it; a caller cannot."""
+    runtime = _runtime()
+    user = runtime.server_info.user if runtime and runtime.server_info else None
+    return user.identity if user else None
+
+
+def current_provenance() -> dict[str, str]:
+    """Where a write comes from: thread, run, checkpoint and task of the running node; empty outside a run."""
+    runtime = _runtime()
+    info = runtime.execution_info if runtime else None
+    found = {name: getattr(info, name, None) for name in ("thread_id", "run_id", "checkpoint_id", "task_id")}
+    return {name: str(value) for name, value in found.items() if value}
+
+
+def _runtime() -> Runtime[Any] | None:
+    """The runtime of the node that called us, if one did."""
+    try:
+        return get_runtime()
+    except (RuntimeError, KeyError):
+        return None

@@ -1,0 +1,153 @@
+"""Search in a scope: by vector, by filter, or both."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from langgraph.store.base import SearchItem, SearchOp
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow
+
+from graphs.memory import sql
+from graphs.memory.errors import InvalidFilter, InvalidInput
+from graphs.memory.namespaces import bounds, from_text, to_text, user_scope
+from graphs.memory.text import problem_with
+
+_SQL = sql.load("search")
+
+_FIELD_OPERATORS = frozenset(
+    {"$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists", "$contains", "$not"}
+)
+_LIST_OPERANDS = frozenset({"$in", "$nin"})
+
+
+def check_search(op: SearchOp) -> None:
+    """Refuse an op that cannot be answered.
+
+    Raises:
+        InvalidInput: a negative limit or offset.
+        InvalidFilter: an unknown operator or a malformed operand; `operator` names it.
+    """
+    for name, number in (("limit", op.limit), ("offset", op.offset)):
+        if number < 0:
+            raise InvalidInput(f"{name} must not be negative; got {number}.")
+    if op.filter:
+        _check_filter(op.filter)
+
+
+def _check_filter(condition: Any) -> None:
+    if not isinstance(condition, Mapping):
+        raise InvalidFilter("filter", f"must be a mapping of fields to conditions; got {type(condition).__name__}.")
+    for name, operand in condition.items():
+        if name in ("$and", "$or"):
+            _check_list(name, operand)
+            for part in operand:
+                _check_filter(part)
+        elif name == "$not":
+            _check_filter(operand)
+        elif not isinstance(name, str) or name.startswith("$") or problem_with(name):
+            raise InvalidFilter(str(name), "is not an operator; at this place use a field's name, $and, $or or $not.")
+        else:
+            _check_condition(operand)
+
+
+def _check_condition(condition: Any) -> None:
+    if isinstance(condition, (list, tuple)):
+        for part in condition:
+            _check_condition(part)
+    elif isinstance(condition, Mapping):
+        if not any(str(name).startswith("$") for name in condition):
+            _check_filter(condition)
+            return
+        for name, operand in condition.items():
+            if name not in _FIELD_OPERATORS:
+                raise InvalidFilter(str(name), f"is not supported; use one of {', '.join(sorted(_FIELD_OPERATORS))}.")
+            if name in _LIST_OPERANDS:
+                _check_list(name, operand)
+                _check_condition(operand)
+            elif name == "$exists" and not isinstance(operand, bool):
+                raise InvalidFilter(name, f"needs true or false; got {operand!r}.")
+            else:
+                _check_condition(operand)
+    elif isinstance(condition, str):
+        if problem := problem_with(condition):
+            raise InvalidFilter(repr(condition), problem)
+    elif condition is not None and not isinstance(condition, (bool, int, float)):
+        raise InvalidFilter(repr(condition), f"is a {type(condition).__name__}, which no JSON value can equal.")
+    elif isinstance(condition, float) and not math.isfinite(condition):
+        raise InvalidFilter(repr(condition), "is not a number that JSON knows.")
+
+
+def _check_list(name: str, operand: Any) -> None:
+    if not isinstance(operand, (list, tuple)):
+        raise InvalidFilter(name, f"needs a list; got {type(operand).__name__}.")
+
+
+def split_filter(condition: Mapping[str, Any] | None) -> tuple[str, str | None]:
+    """Split a filter into what jsonb containment says exactly (plain equality, fast) and the rest.
+
+    Returns:
+        Both as JSON text; the second is None if nothing is left.
+    """
+    contains, rest = {}, {}
+    for name, expected in (condition or {}).items():
+        if not name.startswith("$") and isinstance(expected, (str, int, float)):
+            contains[name] = expected
+        else:
+            rest[name] = expected
+    return json.dumps(contains), json.dumps(rest) if rest else None
+
+
+async def search(
+    conn: AsyncConnection[DictRow], op: SearchOp, query_vector: str | None, model: int | None
+) -> list[SearchItem]:
+    """Return the items of a scope that fit an op, best first; without a vector, the latest change first.
+
+    Args:
+        conn: a connection inside a transaction.
+        op: what to search for; checked by `check_search`.
+        query_vector: the embedded query in pgvector's notation, None if the op has no query or the store no index.
+        model: id of the embedding model that made the vector.
+    """
+    low, high = bounds(op.namespace_prefix)
+    contains, rest = split_filter(op.filter)
+    scope = {"low": low, "high": high, "contains": contains, "filter": rest, "limit": op.limit, "offset": op.offset}
+    if query_vector is None:
+        cursor = await conn.execute(_SQL["browse"], scope)
+    else:
+        cursor = await conn.execute(_SQL["nearest"], scope | {"query": query_vector, "model": model})
+    return [_search_item(row) for row in await cursor.fetchall()]
+
+
+async def refresh_ttl(conn: AsyncConnection[DictRow], found: Iterable[SearchItem]) -> None:
+    """Prolong the life of the items that were found."""
+    addresses = sorted({(to_text(item.namespace), item.key) for item in found})
+    if addresses:
+        namespaces, keys = zip(*addresses, strict=True)
+        await conn.execute(_SQL["refresh"], {"namespaces": list(namespaces), "keys": list(keys)})
+
+
+def _search_item(row: Mapping[str, Any]) -> SearchItem:
+    return SearchItem(
+        namespace=from_text(row["namespace"]),
+        key=row["key"],
+        value=row["value"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        score=row["score"],
+    )
+
+
+def recall_op(user_id: str, query: str | None, tags: Sequence[str], agent: str | None, limit: int) -> SearchOp:
+    """Return the search of everything a user has but turns, narrowed to what carries all `tags` and is of `agent`.
+
+    Raises:
+        InvalidInput: a negative limit, or a tag that no memory can carry.
+    """
+    conditions: list[dict[str, Any]] = [{"type": {"$ne": "turn"}}, *({"tags": {"$contains": tag}} for tag in tags)]
+    if agent:
+        conditions.append({"agent": agent})
+    op = SearchOp(user_scope(user_id), filter={"$and": conditions}, limit=limit, query=query)
+    check_search(op)
+    return op

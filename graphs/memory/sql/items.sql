@@ -1,0 +1,81 @@
+-- name: get
+-- Several items by address, in the order asked, each with its TTL refreshed where that is wanted.
+WITH wanted AS (
+  SELECT * FROM unnest(%(namespaces)s::text[], %(keys)s::text[], %(refresh)s::boolean[])
+    WITH ORDINALITY AS w (namespace, key, refresh, n)
+), refreshed AS (
+  UPDATE memory.memories AS m SET expires_at = now() + m.ttl_minutes * interval '1 minute'
+  FROM wanted AS w
+  WHERE m.namespace = w.namespace AND m.key = w.key AND w.refresh
+    AND m.ttl_minutes IS NOT NULL AND m.expires_at > now()
+)
+SELECT w.n, m.namespace, m.key, m.value, m.created_at, m.updated_at
+FROM wanted AS w JOIN memory.memories AS m ON m.namespace = w.namespace AND m.key = w.key
+WHERE m.expires_at IS NULL OR m.expires_at > now()
+
+-- name: put
+-- Insert or replace items. An expired item that was not swept yet is gone for its readers: it starts anew.
+INSERT INTO memory.memories AS m (namespace, key, value, ttl_minutes, expires_at)
+SELECT namespace, key, value, ttl_minutes, now() + ttl_minutes * interval '1 minute'
+FROM unnest(%(namespaces)s::text[], %(keys)s::text[], %(values)s::jsonb[], %(ttls)s::float8[])
+  AS given (namespace, key, value, ttl_minutes)
+ON CONFLICT (namespace, key) DO UPDATE SET
+  value = EXCLUDED.value,
+  ttl_minutes = EXCLUDED.ttl_minutes,
+  expires_at = EXCLUDED.expires_at,
+  created_at = CASE WHEN m.expires_at <= now() THEN now() ELSE m.created_at END,
+  updated_at = now(),
+  session_id = EXCLUDED.session_id,
+  thread_id = EXCLUDED.thread_id,
+  run_id = EXCLUDED.run_id,
+  checkpoint_id = EXCLUDED.checkpoint_id,
+  task_id = EXCLUDED.task_id
+
+-- name: forget_vectors
+-- Every vector of the old values goes: removed fields and list elements must not be found again.
+DELETE FROM memory.memory_embeddings AS e
+USING unnest(%(namespaces)s::text[], %(keys)s::text[]) AS given (namespace, key)
+WHERE e.namespace = given.namespace AND e.key = given.key
+
+-- name: put_vectors
+INSERT INTO memory.memory_embeddings (namespace, key, field, model, embedding)
+SELECT namespace, key, field, %(model)s, embedding::halfvec
+FROM unnest(%(namespaces)s::text[], %(keys)s::text[], %(fields)s::text[], %(embeddings)s::text[])
+  AS given (namespace, key, field, embedding)
+
+-- name: delete
+DELETE FROM memory.memories AS m
+USING unnest(%(namespaces)s::text[], %(keys)s::text[]) AS given (namespace, key)
+WHERE m.namespace = given.namespace AND m.key = given.key
+
+-- name: list_namespaces
+-- Namespaces in a range that fit every condition, cut to a depth, in the order of their labels.
+SELECT DISTINCT path[1:coalesce(%(max_depth)s, cardinality(path))] AS path
+FROM (
+  SELECT string_to_array(rtrim(namespace, '.'), '.') COLLATE "C" AS path
+  FROM (
+    SELECT DISTINCT namespace FROM memory.memories
+    WHERE namespace >= %(low)s AND (%(high)s::text IS NULL OR namespace < %(high)s)
+      AND (expires_at IS NULL OR expires_at > now())
+  ) AS present
+) AS paths
+WHERE NOT EXISTS (
+  SELECT FROM jsonb_to_recordset(%(conditions)s::jsonb) AS c (match_type text, path text[])
+  WHERE NOT memory.path_matches(paths.path, c.path, c.match_type)
+)
+ORDER BY path
+LIMIT %(limit)s OFFSET %(offset)s
+
+-- name: sweep
+-- Expired items, in bounded portions, without waiting for those that someone else is writing; how many went.
+WITH expired AS (
+  SELECT namespace, key FROM memory.memories
+  WHERE expires_at <= now() ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), swept AS (
+  DELETE FROM memory.memories AS m USING expired AS e
+  WHERE m.namespace = e.namespace AND m.key = e.key RETURNING 1
+)
+SELECT count(*) AS swept FROM swept
+
+-- name: ping
+SELECT EXISTS (SELECT FROM memory.memories LIMIT 1)

@@ -1,0 +1,20 @@
+-- name: decay
+-- A user's memories that nobody touched for a while: the important ones lose half of their importance (and then have
+-- another such while), the others go. Items that were not written under the contract are their owner's business.
+WITH old AS (
+  SELECT namespace, key, (value ->> 'importance')::float8 >= %(important)s AS important
+  FROM memory.memories
+  WHERE user_id = %(user_id)s AND updated_at < now() - %(days)s * interval '1 day'
+    AND value ? 'type' AND jsonb_typeof(value -> 'importance') = 'number'
+), faded AS (
+  UPDATE memory.memories AS m SET
+    value = jsonb_set(m.value, '{importance}', to_jsonb(round((m.value ->> 'importance')::numeric / 2, 3))),
+    updated_at = now()
+  FROM old WHERE m.namespace = old.namespace AND m.key = old.key AND old.important
+  RETURNING 1
+), trimmed AS (
+  DELETE FROM memory.memories AS m USING old
+  WHERE m.namespace = old.namespace AND m.key = old.key AND NOT old.important
+  RETURNING 1
+)
+SELECT (SELECT count(*) FROM faded) AS faded, (SELECT count(*) FROM trimmed) AS trimmed

@@ -1,0 +1,33 @@
+-- name: browse
+-- Items of a scope without a query: newest change first, with a tie-breaker so that pages never overlap.
+SELECT namespace, key, value, created_at, updated_at, NULL::float8 AS score
+FROM memory.memories
+WHERE namespace >= %(low)s AND (%(high)s::text IS NULL OR namespace < %(high)s)
+  AND (expires_at IS NULL OR expires_at > now())
+  AND value @> %(contains)s::jsonb
+  AND (%(filter)s::jsonb IS NULL OR memory.matches(value, %(filter)s::jsonb))
+ORDER BY updated_at DESC, seq DESC
+LIMIT %(limit)s OFFSET %(offset)s
+
+-- name: nearest
+-- Items of a scope by the best of their vectors: exact, whatever the number of vectors elsewhere. A zero vector has no
+-- direction and scores 0, where the operator alone would give NaN, which sorts before every number.
+SELECT m.namespace, m.key, m.value, m.created_at, m.updated_at, scored.score
+FROM (
+  SELECT e.namespace, e.key, max(coalesce(nullif(1 - (e.embedding <=> %(query)s::halfvec), 'NaN'), 0)) AS score
+  FROM memory.memory_embeddings AS e
+  WHERE e.namespace >= %(low)s AND (%(high)s::text IS NULL OR e.namespace < %(high)s) AND e.model = %(model)s
+  GROUP BY e.namespace, e.key
+) AS scored
+JOIN memory.memories AS m ON m.namespace = scored.namespace AND m.key = scored.key
+WHERE (m.expires_at IS NULL OR m.expires_at > now())
+  AND m.value @> %(contains)s::jsonb
+  AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
+ORDER BY scored.score DESC, m.seq DESC
+LIMIT %(limit)s OFFSET %(offset)s
+
+-- name: refresh
+-- Reading an item prolongs its life, where it has a TTL.
+UPDATE memory.memories AS m SET expires_at = now() + m.ttl_minutes * interval '1 minute'
+FROM unnest(%(namespaces)s::text[], %(keys)s::text[]) AS found (namespace, key)
+WHERE m.namespace = found.namespace AND m.key = found.key AND m.ttl_minutes IS NOT NULL AND m.expires_at > now()

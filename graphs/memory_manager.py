@@ -1,0 +1,569 @@
+"""`MemoryManager`, the one authority for memory, and the only module that opens a pool or makes a client.
+
+It is LangGraph's `BaseStore` on Postgres, with the five methods beside it that the nodes of a graph call. It combines
+the helpers of `graphs.memory`; the SQL, the rules and the models live there.
+"""
+
+import asyncio
+import functools
+import logging
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+
+import psycopg
+from langgraph.store.base import (
+    BaseStore,
+    GetOp,
+    IndexConfig,
+    ListNamespacesOp,
+    Op,
+    PutOp,
+    Result,
+    SearchItem,
+    SearchOp,
+    TTLConfig,
+    validate_op_namespace,
+)
+from langgraph.store.postgres.base import PoolConfig
+from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from graphs.embedded_postgres import embedded_postgres
+from graphs.memory import audit, context, embeddings, facts, items, lifecycle, payloads, schema, search
+from graphs.memory.contract import (
+    DecayReport,
+    Exchange,
+    MemoryContext,
+    MemoryPayload,
+    RecalledMemory,
+    WriteReceipt,
+    check_payload,
+)
+from graphs.memory.database import Connection, Database, Pool
+from graphs.memory.embeddings import Index, Vector
+from graphs.memory.errors import ConfigurationError, InvalidInput, StoreUnavailable, error_sentence
+from graphs.memory.principal import Principal, current_principal, current_provenance
+from graphs.models import index_config
+from graphs.settings import Settings, load_settings
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _on_home_loop(
+    method: Callable[Concatenate["MemoryManager", P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate["MemoryManager", P], Coroutine[Any, Any, T]]:
+    """Let a method be awaited on any event loop: the pool belongs to the loop that the store was made on."""
+
+    @functools.wraps(method)
+    async def wrapper(self: "MemoryManager", *args: P.args, **kwargs: P.kwargs) -> T:
+        if asyncio.get_running_loop() is self._loop:
+            return await method(self, *args, **kwargs)
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(method(self, *args, **kwargs), self._loop))
+
+    return cast("Callable[Concatenate[MemoryManager, P], Coroutine[Any, Any, T]]", wrapper)
+
+
+class MemoryManager(BaseStore):
+    """Long-term memory on Postgres and pgvector.
+
+    Make it with `from_conn_string`, or give it a pool that you keep; make it inside a running event loop. A drop-in
+    for LangGraph's `AsyncPostgresStore`.
+
+    Args:
+        pool: an open pool of autocommit connections with `dict_row`; it stays yours to close.
+        index: `{"dims", "embed", "fields"}` for vector search, and `"model"` to name the embedding model.
+        ttl: LangGraph's TTL configuration; expired items are never read, whether swept or not.
+        principal: who acts where neither `acting_as` nor a run says so; None makes that an error.
+    """
+
+    supports_ttl = True
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        index: IndexConfig | None = None,
+        ttl: TTLConfig | None = None,
+        principal: Principal | None = None,
+    ) -> None:
+        self._database = Database(pool)
+        self._index = Index(index) if index else None
+        self._model: int | None = None
+        self._default_principal = principal
+        self._loop = asyncio.get_running_loop()
+        self._sweeper: asyncio.Task[None] | None = None
+        self.index_config = index
+        self.ttl_config = ttl
+
+    @classmethod
+    @asynccontextmanager
+    async def from_conn_string(
+        cls,
+        conn_string: str,
+        *,
+        pipeline: bool = True,  # noqa: ARG003  always: kept so that AsyncPostgresStore's callers need no change
+        pool_config: PoolConfig | None = None,
+        index: IndexConfig | None = None,
+        ttl: TTLConfig | None = None,
+        principal: Principal | None = None,
+    ) -> AsyncIterator["MemoryManager"]:
+        """Open a store on a database of your own, with a pool of its own; it closes with the block.
+
+        It acts as the service unless `principal` or `acting_as` says otherwise. Call `setup()` once per database.
+
+        Raises:
+            ConfigurationError: the database cannot be reached.
+        """
+        sizes = pool_config or {}
+        async with open_pool(
+            conn_string, min_size=sizes.get("min_size", 1), max_size=sizes.get("max_size") or 10
+        ) as pool:
+            store = cls(pool, index=index, ttl=ttl, principal=principal or Principal.service())
+            async with store:
+                yield store
+
+    async def __aenter__(self) -> "MemoryManager":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop_ttl_sweeper()
+
+    # Setting up ---------------------------------------------------------------------------------------------------
+
+    @_on_home_loop
+    async def setup(self) -> None:
+        """Apply the schema and register the embedding model. Idempotent; several processes may call it at once.
+
+        Raises:
+            ConfigurationError: the database is no Supabase and this role may not make it look like one.
+            EmbeddingModelMismatch: the database holds vectors of another model.
+        """
+        scripts = await asyncio.to_thread(schema.read_scripts)
+        async with self._database.pool.connection() as conn:
+            await schema.apply(conn, scripts)
+        if self._index:
+            index = self._index
+            self._model = await self._as(Principal.service(), lambda conn: embeddings.activate_model(conn, index))
+
+    async def _model_id(self) -> int | None:
+        """The id of the index's model, looked up once; None for a store without an index."""
+        if self._index and self._model is None:
+            index = self._index
+            self._model = await self._as(Principal.service(), lambda conn: embeddings.active_model(conn, index))
+        return self._model
+
+    async def _as(
+        self,
+        principal: Principal,
+        work: Callable[[Connection], Awaitable[T]],
+        provenance: dict[str, Any] | None = None,
+    ) -> T:
+        try:
+            return await self._database.transaction(principal, work, provenance)
+        except PoolTimeout as error:
+            raise StoreUnavailable("No connection to the database came free in time.") from error
+
+    # BaseStore ------------------------------------------------------------------------------------------------------
+
+    def batch(self, ops: Iterable[Op]) -> list[Result]:
+        """Run operations from another thread than the store's loop; every synchronous method ends here.
+
+        Raises:
+            asyncio.InvalidStateError: called on the loop's own thread, where waiting would block it for ever.
+        """
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        if running is self._loop:
+            raise asyncio.InvalidStateError(
+                "A synchronous call on the store's own event loop would block it: use the asynchronous method, "
+                "such as `await store.aget(...)` instead of `store.get(...)`."
+            )
+        if self._loop.is_closed():
+            raise StoreUnavailable("This store's event loop has ended, and the store with it.")
+        return asyncio.run_coroutine_threadsafe(self.abatch(list(ops)), self._loop).result()
+
+    @_on_home_loop
+    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
+        """Run operations in one transaction, all or none. Reads see the state before the batch's writes.
+
+        Raises:
+            InvalidInput: an operation that cannot be carried out; nothing was written.
+            AccessDenied: the principal may not do one of them; nothing was written.
+            StoreUnavailable: the database could not do it; nothing was written.
+        """
+        principal = current_principal(self._default_principal)
+        provenance = current_provenance()
+        operations = list(ops)
+        values = [_check(op) for op in operations]
+        puts = [(op, value) for op, value in zip(operations, values, strict=True) if isinstance(op, PutOp)]
+        searches = [op for op in operations if isinstance(op, SearchOp)]
+        # Embeddings before the transaction: no connection is held while a model works.
+        writes, queries = await self._embed(puts, [op.query for op in searches if op.query])
+        model = await self._model_id() if self._index and (writes or queries) else None
+
+        async def work(conn: Connection) -> list[Result]:
+            results = await _read(conn, operations, queries, model)
+            if writes:
+                await items.put(conn, writes, model)
+            return results
+
+        return await self._as(principal, work, provenance) if operations else []
+
+    async def _embed(
+        self, puts: Sequence[tuple[PutOp, str | None]], queries: Sequence[str]
+    ) -> tuple[list[items.Write], dict[str, Vector]]:
+        texts = [self._index.texts(op) if self._index else {} for op, _ in puts]
+        vectors: dict[str, Vector] = {}
+        asked: dict[str, Vector] = {}
+        if self._index:
+            vectors, asked = await self._index.embed([t for found in texts for t in found.values()], queries)
+        writes = [
+            items.Write(op.namespace, op.key, value, op.ttl, {name: vectors[text] for name, text in found.items()})
+            for (op, value), found in zip(puts, texts, strict=True)
+        ]
+        return writes, asked
+
+    # TTL ------------------------------------------------------------------------------------------------------------
+
+    @_on_home_loop
+    async def sweep_ttl(self) -> int:
+        """Delete every expired item, in portions that lock little, and return how many there were."""
+        swept = portion = await self._as(Principal.service(), items.sweep)
+        while portion:
+            portion = await self._as(Principal.service(), items.sweep)
+            swept += portion
+        return swept
+
+    async def start_ttl_sweeper(self, sweep_interval_minutes: float | None = None) -> asyncio.Task[None]:
+        """Sweep at an interval (5 minutes unless configured) until `stop_ttl_sweeper` or the store's end.
+
+        Returns:
+            The running task; without a TTL configuration, one that is over at once.
+        """
+        if self._sweeper is None or self._sweeper.done():
+            minutes = sweep_interval_minutes or (self.ttl_config or {}).get("sweep_interval_minutes") or 5
+            sweeping = self._sweep_every(minutes * 60) if self.ttl_config else asyncio.sleep(0)
+            self._sweeper = asyncio.create_task(sweeping, name="ttl_sweeper")
+        return self._sweeper
+
+    async def _sweep_every(self, seconds: float) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                if swept := await self.sweep_ttl():
+                    log.info("Swept %d expired memories", swept)
+            except StoreUnavailable as error:
+                log.warning("Expired memories could not be swept, next try in %.0f s: %s", seconds, error)
+
+    async def stop_ttl_sweeper(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  upstream's signature
+        """Stop the sweeper and return whether it has stopped within `timeout` seconds."""
+        if self._sweeper is None:
+            return True
+        self._sweeper.cancel()
+        done, _ = await asyncio.wait([self._sweeper], timeout=timeout)
+        if done:
+            self._sweeper = None
+        return bool(done)
+
+    # Memory ---------------------------------------------------------------------------------------------------------
+
+    @_on_home_loop
+    async def load_context(
+        self, user_id: str, session_id: str, *, query: str | None = None, agent: str | None = None, limit: int = 8
+    ) -> MemoryContext:
+        """Return the snapshot a run starts with: session, recent turns, relevant memories, profile.
+
+        Args:
+            user_id: whose memory.
+            session_id: the conversation; one that is new has no turns yet.
+            query: what the memories should be relevant to; without one, the latest come first.
+            agent: only what this agent wrote.
+            limit: most memories, and most turns, to return.
+
+        Raises:
+            AccessDenied: the principal is not this user and not the service.
+        """
+        principal = current_principal(self._default_principal)
+        op = search.recall_op(user_id, query, (), agent, limit)
+        asked = await self._query_vector(query)
+        model = await self._model_id() if asked else None
+
+        async def work(conn: Connection) -> MemoryContext:
+            session, turns, profile = await context.read_session(conn, user_id, session_id, limit)
+            found = await search.search(conn, op, asked, model)
+            memories = [context.recalled(item) for item in found]
+            return MemoryContext(user_id=user_id, session=session, turns=turns, memories=memories, profile=profile)
+
+        return await self._as(principal, work)
+
+    @_on_home_loop
+    async def write_memory(
+        self, user_id: str, session_id: str, payload: MemoryPayload | dict[str, Any]
+    ) -> WriteReceipt:
+        """Store a payload: its items, vectors, turns, log and audit records commit together or not at all.
+
+        A turn stores both sides of the exchange and, as facts, what the user stated about themselves. The same
+        payload written again by the same task of a graph (a retry, a resume) changes nothing.
+
+        Raises:
+            ContractError: the payload breaks the contract; `fields` names where.
+            AccessDenied: the principal is not this user and not the service.
+        """
+        principal = current_principal(self._default_principal)
+        checked = check_payload(user_id, session_id, payload)
+        provenance = current_provenance()
+        puts = payloads.items_of(checked, facts.worth_remembering(checked.said))
+        writes, _ = await self._embed([(op, _check(op)) for op in puts], [])
+        model = await self._model_id()
+        addresses = [(op.namespace, op.key) for op in puts]
+        idempotency_key = audit.idempotency_key(provenance.get("task_id"), checked)
+
+        async def work(conn: Connection) -> WriteReceipt:
+            earlier = await audit.claim_write(conn, checked, addresses, idempotency_key)
+            if earlier is not None:
+                return WriteReceipt(memories=earlier, replayed=True)
+            await context.touch_session(conn, user_id, session_id, checked.agent)
+            await items.put(conn, writes, model)
+            if isinstance(checked.content, Exchange):
+                await context.put_turns(conn, checked, checked.content.id, payloads.turns_of(checked, puts))
+            if run_id := provenance.get("run_id"):
+                await context.record_execution(conn, run_id, checked)
+            return WriteReceipt(memories=addresses)
+
+        return await self._as(principal, work, provenance | {"session_id": session_id})
+
+    @_on_home_loop
+    async def recall_memory(
+        self,
+        user_id: str,
+        query: str,
+        tags: Sequence[str] | None = None,
+        *,
+        agent: str | None = None,
+        limit: int = 5,
+        explain: bool = False,
+    ) -> list[RecalledMemory]:
+        """Return a user's memories that are relevant to a query, best first. Turns are left to `load_context`.
+
+        Args:
+            user_id: whose memory.
+            query: what to look for, in plain words; empty for the latest.
+            tags: only memories that carry all of them.
+            agent: only what this agent wrote.
+            limit: how many at most.
+            explain: take the score apart in `explanation`.
+
+        Raises:
+            AccessDenied: the principal may not read. A principal who is another user finds nothing.
+        """
+        principal = current_principal(self._default_principal)
+        op = search.recall_op(user_id, query, tags or (), agent, limit)
+        asked = await self._query_vector(query)
+        model = await self._model_id() if asked else None
+        found = await self._as(principal, lambda conn: search.search(conn, op, asked, model))
+        return [context.recalled(item, explain=explain) for item in found]
+
+    @_on_home_loop
+    async def log_event(self, user_id: str, event_type: str, data: dict[str, Any]) -> None:
+        """Append an event about a user to the audit log.
+
+        Raises:
+            ContractError: the type is empty, or the data is not JSON.
+            AccessDenied: the principal is another user.
+        """
+        principal = current_principal(self._default_principal)
+        text = audit.check_event(event_type, data)
+        provenance = current_provenance()
+        await self._as(principal, lambda conn: audit.log_event(conn, user_id, event_type, text), provenance)
+
+    @_on_home_loop
+    async def decay_memory(self, user_id: str, threshold_days: float) -> DecayReport:
+        """Trim a user's memories that nobody touched for `threshold_days`; important ones lose half their importance.
+
+        Raises:
+            InvalidInput: the threshold is not a positive number of days.
+        """
+        principal = current_principal(self._default_principal)
+        lifecycle.check_threshold(threshold_days)
+        return await self._as(principal, lambda conn: lifecycle.decay(conn, user_id, threshold_days))
+
+    @_on_home_loop
+    async def ping(self) -> None:
+        """Return if the database answers.
+
+        Raises:
+            StoreUnavailable: it does not.
+        """
+        await self._as(Principal.service(), items.ping)
+
+    async def _query_vector(self, query: str | None) -> Vector | None:
+        if not self._index or not query or not query.strip():
+            return None
+        _, asked = await self._index.embed([], [query])
+        return asked[query]
+
+
+def _check(op: Op) -> str | None:
+    """Check an operation and return the JSON of what it puts, if it puts something."""
+    validate_op_namespace(op)
+    match op:
+        case PutOp():
+            return items.check_put(op)
+        case SearchOp():
+            search.check_search(op)
+        case ListNamespacesOp():
+            items.check_list(op)
+        case GetOp():
+            pass
+        case _:
+            raise InvalidInput(f"Unknown operation: {type(op).__name__}.")
+    return None
+
+
+async def _read(
+    conn: Connection, operations: Sequence[Op], queries: dict[str, Vector], model: int | None
+) -> list[Result]:
+    """The results of a batch's reading operations, each in its place."""
+    results: list[Result] = [None] * len(operations)
+    gets = [(n, op) for n, op in enumerate(operations) if isinstance(op, GetOp)]
+    if gets:
+        for (n, _), item in zip(gets, await items.get(conn, [op for _, op in gets]), strict=True):
+            results[n] = item
+    prolonged: list[SearchItem] = []
+    for n, op in enumerate(operations):
+        if isinstance(op, SearchOp):
+            found = await search.search(conn, op, queries.get(op.query or ""), model)
+            prolonged += found if op.refresh_ttl else []
+            results[n] = found
+        elif isinstance(op, ListNamespacesOp):
+            results[n] = await items.list_namespaces(conn, op)
+    if prolonged:
+        await search.refresh_ttl(conn, prolonged)
+    return results
+
+
+# Pools ----------------------------------------------------------------------------------------------------------------
+
+TRANSACTION_POOLER_PORT = 6543
+"""Supavisor's and PgBouncer's usual port in transaction mode, where prepared statements do not survive."""
+
+
+@asynccontextmanager
+async def open_pool(conn_string: str, *, min_size: int = 1, max_size: int = 10) -> AsyncIterator[Pool]:
+    """Open a pool of connections as `MemoryManager` wants them.
+
+    Raises:
+        ConfigurationError: the database cannot be reached; the message says what the server or the network said.
+    """
+    try:
+        parameters = conninfo_to_dict(conn_string)
+        port = str(parameters.get("port") or "")
+        kwargs: dict[str, Any] = {
+            "autocommit": True,
+            "row_factory": dict_row,
+            "prepare_threshold": None if port == str(TRANSACTION_POOLER_PORT) else 5,
+            "connect_timeout": parameters.get("connect_timeout") or 10,
+        }
+        # One connection by hand first: the pool would keep trying and only report that time is up.
+        await (await AsyncConnection.connect(conn_string, **kwargs)).close()
+    except psycopg.Error as error:
+        raise ConfigurationError(f"The database of DATABASE_URL cannot be used: {error_sentence(error)}") from error
+    pool = AsyncConnectionPool(
+        conn_string, min_size=min_size, max_size=max(min_size, max_size), kwargs=kwargs, open=False, timeout=30
+    )
+    async with pool:
+        yield cast("Pool", pool)
+
+
+class _SharedPool:
+    """One pool for all that run on one event loop, and the embedded Postgres behind it; closed by the last user."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.stack = AsyncExitStack()
+        self.pool: Pool | None = None
+        self.users = 0
+
+
+_shared_pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _SharedPool] = weakref.WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def shared_pool(settings: Settings) -> AsyncIterator[Pool]:
+    """Lend the pool of this event loop, opened by its first user and closed by its last.
+
+    Raises:
+        ConfigurationError: the database cannot be reached, or the embedded one not be started.
+    """
+    shared = _shared_pools.setdefault(asyncio.get_running_loop(), _SharedPool())
+    async with shared.lock:
+        if shared.pool is None:
+            shared.pool = await shared.stack.enter_async_context(_deployment_pool(settings))
+        shared.users += 1
+    try:
+        yield shared.pool
+    finally:
+        async with shared.lock:
+            shared.users -= 1
+            if shared.users == 0:
+                shared.pool = None
+                await shared.stack.aclose()
+
+
+@asynccontextmanager
+async def _deployment_pool(settings: Settings) -> AsyncIterator[Pool]:
+    async with AsyncExitStack() as stack:
+        if settings.database_url:
+            url = settings.database_url.get_secret_value()
+        else:
+            embedded = in_thread(embedded_postgres(settings.data_dir))
+            url = await stack.enter_async_context(embedded)
+        yield await stack.enter_async_context(open_pool(url, max_size=settings.database_pool_size))
+
+
+@asynccontextmanager
+async def in_thread(manager: AbstractContextManager[T]) -> AsyncIterator[T]:
+    """Enter and leave a context manager that blocks, in a thread."""
+    value = await asyncio.to_thread(manager.__enter__)
+    try:
+        yield value
+    finally:
+        await asyncio.to_thread(manager.__exit__, None, None, None)
+
+
+@asynccontextmanager
+async def deployment_store() -> AsyncIterator[MemoryManager]:
+    """Lend the deployment's memory, from its settings, on the pool that all of this event loop share.
+
+    It acts for the authenticated user of a run or request, never on its own.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or what it points at.
+    """
+    settings = await asyncio.to_thread(load_settings)
+    index = await asyncio.to_thread(index_config, settings)
+    ttl: TTLConfig = {"refresh_on_read": True, "sweep_interval_minutes": cast("int", settings.memory_sweep_minutes)}
+    async with shared_pool(settings) as pool, MemoryManager(pool, index=index, ttl=ttl) as store:
+        await store.setup()
+        yield store
+
+
+@asynccontextmanager
+async def open_store() -> AsyncIterator[MemoryManager]:
+    """Open the deployment's store; what `langgraph.json` names. It sweeps expired memories while it is open.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or what it points at.
+    """
+    async with deployment_store() as store:
+        await store.start_ttl_sweeper()
+        yield store

@@ -1,0 +1,119 @@
+"""The chat model and the embedding model of a deployment."""
+
+import logging
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import wordllama
+from langchain.chat_models import init_chat_model
+from langchain.embeddings import init_embeddings
+from langchain_core.embeddings import Embeddings
+from langchain_core.language_models import BaseChatModel
+from langgraph.store.base import IndexConfig
+
+from graphs.memory.errors import ConfigurationError
+from graphs.offline_chat import OfflineChatModel
+from graphs.settings import OFFLINE, OPENAI_EMBEDDING_MODEL, Settings
+
+log = logging.getLogger(__name__)
+
+
+class OfflineEmbeddings(Embeddings):
+    """Static word vectors whose weights come with their package: no key, no network, about 20 µs a text.
+
+    Args:
+        dimensions: 256, or a truncation to 128 or 64.
+    """
+
+    def __init__(self, dimensions: int = 256) -> None:
+        folder = Path(wordllama.__file__).parent
+        self.dimensions = dimensions
+        self._model = wordllama.WordLlama.load(cache_dir=folder, disable_download=True, trunc_dim=dimensions)
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Return one vector for each text; a text without a known word gives the zero vector."""
+        return self._model.embed(texts).tolist() if texts else []
+
+    def embed_query(self, text: str) -> list[float]:
+        """Return the vector of a query."""
+        return self.embed_documents([text])[0]
+
+
+def index_config(settings: Settings) -> IndexConfig:
+    """Return how the deployment's store embeds. It loads weights: call it from a thread.
+
+    Raises:
+        ConfigurationError: the configured model cannot be made.
+    """
+    if settings.offline_embeddings:
+        dimensions = settings.vector_embedding_dimensions or 256
+        log.info("Embeddings: the offline model (wordllama, %d dimensions)", dimensions)
+        return _index("offline:wordllama", dimensions, OfflineEmbeddings(dimensions))
+    name = _with_provider(settings.vector_embedding_model or OPENAI_EMBEDDING_MODEL)
+    dimensions = settings.vector_embedding_dimensions or 1536
+    options: dict[str, Any] = {}
+    if name.startswith("openai:"):
+        options = _openai_options(settings, "VECTOR_EMBEDDING_MODEL", name) | {"dimensions": dimensions}
+        if settings.openai_base_url:
+            options["check_embedding_ctx_length"] = False  # compatible servers take text, not OpenAI's token ids
+    try:
+        embed = init_embeddings(name, **options)
+    except (ValueError, ImportError) as error:
+        raise ConfigurationError(f"VECTOR_EMBEDDING_MODEL={name} cannot be used: {error}") from error
+    log.info("Embeddings: %s (%d dimensions)", name, dimensions)
+    return _index(name, dimensions, embed)
+
+
+def _index(name: str, dimensions: int, embed: Any) -> IndexConfig:
+    config: dict[str, Any] = {"dims": dimensions, "embed": embed, "fields": ["$"], "model": name}
+    return config  # type: ignore[return-value]  # "model" is ours
+
+
+def chat_model(settings: Settings, name: str | None = None) -> BaseChatModel:
+    """Return the chat model called `name`, or the deployment's. Building one reads files: call it from a thread.
+
+    Args:
+        settings: keys and defaults.
+        name: `provider:model` as `init_chat_model` takes it, `offline`, or None for the deployment's.
+
+    Raises:
+        ConfigurationError: it cannot be made; the message says what is missing.
+    """
+    if name == OFFLINE or (name is None and settings.offline_chat):
+        return OfflineChatModel()
+    return _hosted_chat_model(settings, name or settings.chat_model or _default_chat_model(settings))
+
+
+def _default_chat_model(settings: Settings) -> str:
+    return (
+        "openai:gpt-4.1-mini" if settings.openai_api_key or settings.openai_base_url else "anthropic:claude-sonnet-4-5"
+    )
+
+
+@lru_cache(maxsize=32)
+def _hosted_chat_model(settings: Settings, name: str) -> BaseChatModel:
+    options: dict[str, Any] = {}
+    full_name = _with_provider(name)
+    if full_name.startswith("openai:"):
+        options = _openai_options(settings, "CHAT_MODEL", full_name)
+    elif full_name.startswith("anthropic:") and settings.anthropic_api_key:
+        options = {"api_key": settings.anthropic_api_key}
+    try:
+        model: BaseChatModel = init_chat_model(full_name, **options)
+    except (ValueError, ImportError) as error:
+        raise ConfigurationError(f"The chat model {full_name} cannot be used: {error}") from error
+    return model
+
+
+def _with_provider(name: str) -> str:
+    return name if ":" in name else f"openai:{name}"
+
+
+def _openai_options(settings: Settings, setting: str, name: str) -> dict[str, Any]:
+    if not settings.openai_api_key and not settings.openai_base_url:
+        raise ConfigurationError(f"{setting}={name} needs OPENAI_API_KEY, or OPENAI_BASE_URL of a compatible server.")
+    options: dict[str, Any] = {"api_key": settings.openai_api_key or "not-needed"}
+    if settings.openai_base_url:
+        options["base_url"] = settings.openai_base_url
+    return options

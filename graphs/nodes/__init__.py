@@ -1,0 +1,1 @@
+"""The nodes that every agent's graph is made of."""

@@ -1,0 +1,132 @@
+"""Settings: one frozen object, read from the environment and `.env` at the edges and passed down.
+
+Every field is documented in `.env.example` under its name in capitals; a test keeps the two equal.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+from uuid import UUID
+
+from dotenv.parser import parse_stream
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from graphs.memory.errors import ConfigurationError
+
+OPENAI_EMBEDDING_MODEL = "text-embedding-3-large"
+OFFLINE = "offline"
+
+
+class Settings(BaseSettings):
+    """What a deployment can be told. An empty value counts as not given."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    # The database
+    database_url: SecretStr | None = Field(None, description="Postgres to use; none starts an embedded one.")
+    database_pool_size: int = Field(10, ge=1, le=500, description="Most connections per event loop.")
+    data_dir: Path = Field(Path(".data"), description="Folder of the embedded Postgres.")
+
+    # Supabase
+    supabase_url: str | None = Field(
+        None, pattern=r"^https?://", description="The project's URL; switches on its Auth."
+    )
+    supabase_anon_key: SecretStr | None = None
+    supabase_service_role_key: SecretStr | None = None
+    supabase_jwt_secret: SecretStr | None = Field(None, description="Legacy HS256 secret, for old projects only.")
+
+    # Models
+    openai_api_key: SecretStr | None = None
+    openai_base_url: str | None = Field(None, description="Any OpenAI-compatible endpoint.")
+    anthropic_api_key: SecretStr | None = None
+    chat_model: str | None = Field(None, description="A name for init_chat_model, or `offline`.")
+    vector_embedding_model: str | None = Field(None, description="A name for init_embeddings, or `offline`.")
+    vector_embedding_dimensions: int | None = Field(None, ge=1, le=4000)
+
+    # Mem0
+    mem0_backend: Literal["pgvector", "platform"] = "pgvector"
+    mem0_api_key: SecretStr | None = None
+    mem0_host: str | None = None
+
+    # Behaviour
+    memory_sweep_minutes: float = Field(5, gt=0, description="How often expired memories are deleted.")
+    local_user_id: str = Field(
+        "00000000-0000-4000-8000-000000000001",
+        validation_alias=AliasChoices("local_user_id", "LOCAL_USER_ID"),
+        description="The one user of a local server without Supabase.",
+    )
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgres(cls, url: SecretStr | None) -> SecretStr | None:
+        if url and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("must start with postgresql://")
+        return url
+
+    @field_validator("local_user_id")
+    @classmethod
+    def _is_uuid(cls, user_id: str) -> str:
+        return str(UUID(user_id))
+
+    @model_validator(mode="after")
+    def _offline_dimensions(self) -> "Settings":
+        if self.offline_embeddings and self.vector_embedding_dimensions not in (None, 64, 128, 256):
+            raise ValueError(
+                f"VECTOR_EMBEDDING_DIMENSIONS={self.vector_embedding_dimensions} does not fit the offline embedding "
+                "model, which gives 256 (or 128, or 64): remove the line, or set OPENAI_API_KEY for a larger model"
+            )
+        return self
+
+    @property
+    def offline_embeddings(self) -> bool:
+        """Whether texts are embedded by the offline model: asked for, or nothing else is configured."""
+        if self.vector_embedding_model:
+            return self.vector_embedding_model == OFFLINE
+        return not (self.openai_api_key or self.openai_base_url)
+
+    @property
+    def offline_chat(self) -> bool:
+        """Whether the offline chat model answers: asked for, or nothing else is configured."""
+        if self.chat_model:
+            return self.chat_model == OFFLINE
+        return not (self.openai_api_key or self.openai_base_url or self.anthropic_api_key)
+
+    @property
+    def supabase_auth(self) -> bool:
+        """Whether people sign in with Supabase Auth."""
+        return bool(self.supabase_url or self.supabase_jwt_secret)
+
+
+@lru_cache(maxsize=1)
+def load_settings() -> Settings:
+    """Return the settings of this process, read once. It reads files: call it from a thread, not from a loop.
+
+    Raises:
+        ConfigurationError: one sentence for each setting that is wrong. Values are never shown: they may be secrets.
+    """
+    _check_env_file(Path(".env"))
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise ConfigurationError("; ".join(_explain(e["loc"], e["msg"]) for e in error.errors())) from None
+
+
+def _explain(location: tuple[int | str, ...], message: str) -> str:
+    problem = message.removeprefix("Value error, ")
+    return f"{str(location[0]).upper()}: {problem}" if location else problem
+
+
+def _check_env_file(path: Path) -> None:
+    """Refuse a malformed `.env`, which would otherwise be half read without a word."""
+    if not path.is_file():
+        return
+    try:
+        with path.open(encoding="utf-8") as file:
+            broken = next((binding.original.line for binding in parse_stream(file) if binding.error), None)
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path} is not UTF-8 text: save it as UTF-8.") from None
+    if broken is not None:
+        raise ConfigurationError(f"{path}, line {broken}, cannot be read: write NAME=value, with quotes closed.")

@@ -1,0 +1,707 @@
+-- Graph-Native Memory: the whole schema.
+--
+-- Applies to hosted Supabase (as the role `postgres`, which is not a superuser) and to any Postgres 15 or newer
+-- that `local_supabase.sql` has prepared. Running it again changes nothing that is already there.
+-- Order: extensions, schemas, functions that columns need, tables, indexes, functions, triggers, row-level
+-- security, grants.
+--
+-- A namespace is stored as its labels, each followed by a dot: ("users", "u1", "facts") is 'users.u1.facts.'.
+-- With COLLATE "C" a scope is then one range of the primary key, 'users.u1.' up to 'users.u1/', and a sibling
+-- such as 'users.u10.' can never fall into it.
+
+SET client_min_messages = warning;
+
+-- Extensions and schemas ------------------------------------------------------------------------------------
+
+CREATE SCHEMA IF NOT EXISTS extensions;
+CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA extensions;
+CREATE SCHEMA IF NOT EXISTS memory;
+-- The checkpointer's tables: thread state, which no API role may reach.
+CREATE SCHEMA IF NOT EXISTS langgraph;
+
+-- Wherever `vector` was installed, its types are found.
+SET search_path = memory, extensions, public;
+
+-- Functions that columns need -------------------------------------------------------------------------------
+
+-- Who owns a namespace: owner_in('users.u1.facts.', 'users') is 'u1'. A label escapes '.' as %2E and '%' as %25.
+CREATE OR REPLACE FUNCTION memory.owner_in(namespace text, kind text) RETURNS text
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = ''
+AS $$
+  SELECT CASE WHEN split_part(namespace, '.', 1) = kind
+    THEN nullif(replace(replace(split_part(namespace, '.', 2), '%2E', '.'), '%25', '%'), '') END
+$$;
+
+-- One field of what the current transaction said about where it comes from: run_id, thread_id, …
+CREATE OR REPLACE FUNCTION memory.provenance(field text) RETURNS text
+  LANGUAGE sql STABLE PARALLEL SAFE SET search_path = ''
+AS $$ SELECT nullif(current_setting('memory.provenance', true), '')::jsonb ->> field $$;
+
+-- Which versions of this file were applied, so that a start with the same version has nothing to do.
+CREATE TABLE IF NOT EXISTS memory.schema_versions (
+  id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  digest     text NOT NULL,
+  applied_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- People and organisations ------------------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS memory.users (
+  id           text COLLATE "C" PRIMARY KEY,
+  display_name text,
+  profile      jsonb NOT NULL DEFAULT '{}',
+  created_at   timestamptz NOT NULL DEFAULT now(),
+  updated_at   timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE IF NOT EXISTS memory.organisations (
+  id         text COLLATE "C" PRIMARY KEY,
+  name       text NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE IF NOT EXISTS memory.organisation_members (
+  organisation_id text COLLATE "C" NOT NULL REFERENCES memory.organisations (id) ON DELETE CASCADE,
+  user_id         text COLLATE "C" NOT NULL,
+  role            text NOT NULL DEFAULT 'member' CHECK (role IN ('member', 'admin')),
+  created_at      timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (organisation_id, user_id)
+);
+
+-- Memories: the items of the store ---------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS memory.memories (
+  id            uuid NOT NULL DEFAULT gen_random_uuid() UNIQUE,
+  seq           bigint GENERATED ALWAYS AS IDENTITY,  -- order of insertion, kept by updates
+  namespace     text COLLATE "C" NOT NULL CHECK (namespace LIKE '%.'),
+  key           text COLLATE "C" NOT NULL,
+  value         jsonb NOT NULL CHECK (jsonb_typeof(value) = 'object'),
+  user_id       text COLLATE "C" GENERATED ALWAYS AS (memory.owner_in(namespace, 'users')) STORED,
+  org_id        text COLLATE "C" GENERATED ALWAYS AS (memory.owner_in(namespace, 'orgs')) STORED,
+  agent_id      text COLLATE "C" GENERATED ALWAYS AS (memory.owner_in(namespace, 'agents')) STORED,
+  session_id    text DEFAULT memory.provenance('session_id'),
+  thread_id     text DEFAULT memory.provenance('thread_id'),
+  run_id        text DEFAULT memory.provenance('run_id'),
+  checkpoint_id text DEFAULT memory.provenance('checkpoint_id'),
+  task_id       text DEFAULT memory.provenance('task_id'),
+  created_at    timestamptz NOT NULL DEFAULT now(),
+  updated_at    timestamptz NOT NULL DEFAULT now(),
+  expires_at    timestamptz,
+  ttl_minutes   float8 CHECK (ttl_minutes > 0),
+  PRIMARY KEY (namespace, key)
+);
+
+-- Embedding models: vectors of two models never meet in one comparison.
+CREATE TABLE IF NOT EXISTS memory.embedding_models (
+  id         smallint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  name       text NOT NULL,
+  dimensions int  NOT NULL CHECK (dimensions BETWEEN 1 AND 4000),
+  active     boolean NOT NULL DEFAULT false,
+  created_at timestamptz NOT NULL DEFAULT now(),
+  UNIQUE (name, dimensions)
+);
+CREATE UNIQUE INDEX IF NOT EXISTS embedding_models_active ON memory.embedding_models (active) WHERE active;
+
+CREATE TABLE IF NOT EXISTS memory.memory_embeddings (
+  namespace text COLLATE "C" NOT NULL,
+  key       text COLLATE "C" NOT NULL,
+  field     text COLLATE "C" NOT NULL,
+  model     smallint NOT NULL REFERENCES memory.embedding_models (id),
+  user_id   text COLLATE "C" GENERATED ALWAYS AS (memory.owner_in(namespace, 'users')) STORED,
+  org_id    text COLLATE "C" GENERATED ALWAYS AS (memory.owner_in(namespace, 'orgs')) STORED,
+  agent_id  text COLLATE "C" GENERATED ALWAYS AS (memory.owner_in(namespace, 'agents')) STORED,
+  embedding halfvec NOT NULL,
+  PRIMARY KEY (namespace, key, model, field),
+  FOREIGN KEY (namespace, key) REFERENCES memory.memories (namespace, key) ON DELETE CASCADE
+);
+-- In the row, not in TOAST: no second fetch for each distance. A new table is compact anyway.
+ALTER TABLE memory.memory_embeddings ALTER COLUMN embedding SET STORAGE PLAIN;
+
+-- Old versions only, each with the time span in which it held; what holds now is in `memories`.
+CREATE TABLE IF NOT EXISTS memory.memory_history (
+  id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  memory_id  uuid NOT NULL,
+  namespace  text COLLATE "C" NOT NULL,
+  key        text COLLATE "C" NOT NULL,
+  operation  text NOT NULL CHECK (operation IN ('update', 'delete')),
+  value      jsonb NOT NULL,
+  user_id    text COLLATE "C" GENERATED ALWAYS AS (memory.owner_in(namespace, 'users')) STORED,
+  org_id     text COLLATE "C" GENERATED ALWAYS AS (memory.owner_in(namespace, 'orgs')) STORED,
+  agent_id   text COLLATE "C" GENERATED ALWAYS AS (memory.owner_in(namespace, 'agents')) STORED,
+  run_id     text,                                      -- the run that wrote this version
+  ended_by   text DEFAULT memory.provenance('run_id'),  -- the run that replaced or deleted it
+  valid_from timestamptz NOT NULL,
+  valid_to   timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE IF NOT EXISTS memory.memory_relationships (
+  id         uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+  user_id    text COLLATE "C",
+  org_id     text COLLATE "C",
+  source_id  uuid NOT NULL REFERENCES memory.memories (id) ON DELETE CASCADE,
+  target_id  uuid NOT NULL REFERENCES memory.memories (id) ON DELETE CASCADE,
+  type       text NOT NULL,
+  strength   real NOT NULL DEFAULT 1 CHECK (strength BETWEEN 0 AND 1),
+  metadata   jsonb NOT NULL DEFAULT '{}',
+  created_at timestamptz NOT NULL DEFAULT now(),
+  UNIQUE (source_id, target_id, type)
+);
+
+-- Conversations ------------------------------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS memory.sessions (
+  user_id          text COLLATE "C" NOT NULL,
+  id               text COLLATE "C" NOT NULL,
+  agent            text,
+  title            text,
+  metadata         jsonb NOT NULL DEFAULT '{}',
+  thread_id        text DEFAULT memory.provenance('thread_id'),
+  created_at       timestamptz NOT NULL DEFAULT now(),
+  last_activity_at timestamptz NOT NULL DEFAULT now(),
+  ended_at         timestamptz,
+  PRIMARY KEY (user_id, id)
+);
+
+-- What was said is an item of the store; a turn says where it belongs. `exchange` is the id of the user's message,
+-- so that an answer made again takes the place of the old one.
+CREATE TABLE IF NOT EXISTS memory.turns (
+  id            bigint GENERATED ALWAYS AS IDENTITY,
+  user_id       text COLLATE "C" NOT NULL,
+  session_id    text COLLATE "C" NOT NULL,
+  exchange      text COLLATE "C" NOT NULL,
+  role          text NOT NULL CHECK (role IN ('user', 'assistant')),
+  agent         text,
+  namespace     text COLLATE "C" NOT NULL,
+  key           text COLLATE "C" NOT NULL,
+  thread_id     text DEFAULT memory.provenance('thread_id'),
+  run_id        text DEFAULT memory.provenance('run_id'),
+  checkpoint_id text DEFAULT memory.provenance('checkpoint_id'),
+  created_at    timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (user_id, session_id, exchange, role),
+  FOREIGN KEY (user_id, session_id) REFERENCES memory.sessions (user_id, id) ON DELETE CASCADE,
+  FOREIGN KEY (namespace, key) REFERENCES memory.memories (namespace, key) ON DELETE CASCADE
+);
+
+-- What agents did and what they wrote ---------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS memory.agent_executions (
+  run_id      text NOT NULL,
+  agent       text NOT NULL,
+  user_id     text COLLATE "C" NOT NULL,
+  session_id  text,
+  thread_id   text DEFAULT memory.provenance('thread_id'),
+  started_at  timestamptz NOT NULL DEFAULT now(),
+  finished_at timestamptz,
+  PRIMARY KEY (run_id, agent)
+);
+
+-- One row for each accepted payload: which memories it became. `idempotency_key` makes a retried write one write.
+CREATE TABLE IF NOT EXISTS memory.memory_logs (
+  id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  user_id         text COLLATE "C" NOT NULL,
+  session_id      text NOT NULL,
+  agent           text NOT NULL,
+  type            text NOT NULL,
+  memories        jsonb NOT NULL,                       -- [[namespace, key], …]
+  idempotency_key text,
+  thread_id       text DEFAULT memory.provenance('thread_id'),
+  run_id          text DEFAULT memory.provenance('run_id'),
+  checkpoint_id   text DEFAULT memory.provenance('checkpoint_id'),
+  said_at         timestamptz NOT NULL,                 -- the payload's own timestamp
+  created_at      timestamptz NOT NULL DEFAULT now(),
+  UNIQUE (user_id, idempotency_key)
+);
+
+CREATE TABLE IF NOT EXISTS memory.audit_logs (
+  id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  at            timestamptz NOT NULL DEFAULT now(),
+  actor         text NOT NULL,                          -- a user's id, or the role that acted
+  action        text NOT NULL,                          -- memory.insert, memory.update, memory.delete, or an event's type
+  user_id       text COLLATE "C",                       -- whom it is about
+  org_id        text COLLATE "C",
+  namespace     text COLLATE "C",
+  key           text COLLATE "C",
+  data          jsonb,
+  thread_id     text DEFAULT memory.provenance('thread_id'),
+  run_id        text DEFAULT memory.provenance('run_id'),
+  checkpoint_id text DEFAULT memory.provenance('checkpoint_id'),
+  task_id       text DEFAULT memory.provenance('task_id')
+);
+
+-- Goals, beliefs, metrics: the structured side of memories of those types ---------------------------------------
+
+CREATE TABLE IF NOT EXISTS memory.goal_assessments (
+  id          uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+  user_id     text COLLATE "C" NOT NULL,
+  session_id  text,
+  agent       text,
+  memory_id   uuid REFERENCES memory.memories (id) ON DELETE CASCADE,
+  status      text NOT NULL DEFAULT 'open' CHECK (status IN ('open', 'achieved', 'abandoned')),
+  progress    real NOT NULL DEFAULT 0 CHECK (progress BETWEEN 0 AND 1),
+  assessment  jsonb NOT NULL DEFAULT '{}',
+  created_at  timestamptz NOT NULL DEFAULT now(),
+  updated_at  timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE IF NOT EXISTS memory.belief_graphs (
+  id          uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+  user_id     text COLLATE "C" NOT NULL,
+  session_id  text,
+  agent       text,
+  memory_id   uuid REFERENCES memory.memories (id) ON DELETE CASCADE,
+  confidence  real NOT NULL DEFAULT 1 CHECK (confidence BETWEEN 0 AND 1),
+  metadata    jsonb NOT NULL DEFAULT '{}',
+  created_at  timestamptz NOT NULL DEFAULT now(),
+  updated_at  timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE IF NOT EXISTS memory.cognitive_metrics (
+  id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  user_id     text COLLATE "C" NOT NULL,
+  session_id  text,
+  agent       text,
+  name        text NOT NULL,
+  value       float8 NOT NULL,
+  metadata    jsonb NOT NULL DEFAULT '{}',
+  run_id      text DEFAULT memory.provenance('run_id'),
+  created_at  timestamptz NOT NULL DEFAULT now()
+);
+
+-- The brain: a slug names one memory of a user or of a company. The content lives in the memory alone. -----------
+
+CREATE TABLE IF NOT EXISTS memory.user_brain (
+  user_id    text COLLATE "C" NOT NULL,
+  slug       text COLLATE "C" NOT NULL,
+  memory_id  uuid NOT NULL UNIQUE REFERENCES memory.memories (id) ON DELETE CASCADE,
+  created_at timestamptz NOT NULL DEFAULT now(),
+  updated_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (user_id, slug)
+);
+
+CREATE TABLE IF NOT EXISTS memory.company_brain (
+  org_id     text COLLATE "C" NOT NULL,
+  slug       text COLLATE "C" NOT NULL,
+  memory_id  uuid NOT NULL UNIQUE REFERENCES memory.memories (id) ON DELETE CASCADE,
+  created_at timestamptz NOT NULL DEFAULT now(),
+  updated_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (org_id, slug)
+);
+
+CREATE TABLE IF NOT EXISTS memory.files (
+  id         uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+  user_id    text COLLATE "C" NOT NULL,
+  session_id text,
+  bucket     text NOT NULL,
+  path       text NOT NULL,
+  media_type text NOT NULL,
+  bytes      bigint NOT NULL CHECK (bytes >= 0),
+  sha256     text NOT NULL,
+  metadata   jsonb NOT NULL DEFAULT '{}',
+  run_id     text DEFAULT memory.provenance('run_id'),
+  created_at timestamptz NOT NULL DEFAULT now(),
+  UNIQUE (bucket, path)
+);
+
+-- Business tables of the example agents -------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS public.dealers (
+  id          uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+  name        text NOT NULL,
+  zip_code    text NOT NULL,
+  latitude    float8,
+  longitude   float8,
+  specialties text[] NOT NULL DEFAULT '{}',
+  rating      real CHECK (rating BETWEEN 0 AND 5),
+  created_at  timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE IF NOT EXISTS public.robot_catalog (
+  id          uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+  model       text NOT NULL UNIQUE,
+  maker       text NOT NULL,
+  category    text NOT NULL,
+  price       numeric(12, 2) NOT NULL CHECK (price >= 0),
+  description text NOT NULL,
+  properties  jsonb NOT NULL DEFAULT '{}',
+  created_at  timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE IF NOT EXISTS public.applications (
+  id             uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+  user_id        text COLLATE "C" NOT NULL,
+  robot_id       uuid REFERENCES public.robot_catalog (id),
+  dealer_id      uuid REFERENCES public.dealers (id),
+  amount         numeric(12, 2) NOT NULL CHECK (amount > 0),
+  term_months    int NOT NULL CHECK (term_months > 0),
+  status         text NOT NULL DEFAULT 'draft' CHECK (status IN ('draft', 'submitted', 'approved', 'declined')),
+  score          real,
+  score_reasons  jsonb NOT NULL DEFAULT '[]',
+  created_at     timestamptz NOT NULL DEFAULT now(),
+  updated_at     timestamptz NOT NULL DEFAULT now()
+);
+
+-- Indexes: the primary keys above serve reads by scope; these serve policies, foreign keys and the jobs ----------
+
+CREATE INDEX IF NOT EXISTS memories_user       ON memory.memories (user_id, updated_at) WHERE user_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS memories_org        ON memory.memories (org_id, updated_at) WHERE org_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS memories_agent      ON memory.memories (agent_id) WHERE agent_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS memories_run        ON memory.memories (run_id) WHERE run_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS memories_expiry     ON memory.memories (expires_at) WHERE expires_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS embeddings_user     ON memory.memory_embeddings (user_id) WHERE user_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS embeddings_org      ON memory.memory_embeddings (org_id) WHERE org_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS embeddings_model    ON memory.memory_embeddings (model);
+CREATE INDEX IF NOT EXISTS history_memory      ON memory.memory_history (namespace, key, valid_to);
+CREATE INDEX IF NOT EXISTS history_user        ON memory.memory_history (user_id) WHERE user_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS history_org         ON memory.memory_history (org_id) WHERE org_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS history_run         ON memory.memory_history (ended_by) WHERE ended_by IS NOT NULL;
+CREATE INDEX IF NOT EXISTS relationships_target ON memory.memory_relationships (target_id);
+CREATE INDEX IF NOT EXISTS relationships_user  ON memory.memory_relationships (user_id);
+CREATE INDEX IF NOT EXISTS relationships_org   ON memory.memory_relationships (org_id);
+CREATE INDEX IF NOT EXISTS members_user        ON memory.organisation_members (user_id);
+CREATE INDEX IF NOT EXISTS sessions_activity   ON memory.sessions (user_id, last_activity_at DESC);
+CREATE INDEX IF NOT EXISTS turns_recent        ON memory.turns (user_id, session_id, id DESC);
+CREATE INDEX IF NOT EXISTS turns_memory        ON memory.turns (namespace, key);
+CREATE INDEX IF NOT EXISTS executions_user     ON memory.agent_executions (user_id, started_at DESC);
+CREATE INDEX IF NOT EXISTS logs_user           ON memory.memory_logs (user_id, created_at DESC);
+CREATE INDEX IF NOT EXISTS logs_run            ON memory.memory_logs (run_id) WHERE run_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS audit_user          ON memory.audit_logs (user_id, at DESC) WHERE user_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS audit_org           ON memory.audit_logs (org_id, at DESC) WHERE org_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS audit_run           ON memory.audit_logs (run_id) WHERE run_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS goals_user          ON memory.goal_assessments (user_id);
+CREATE INDEX IF NOT EXISTS goals_memory        ON memory.goal_assessments (memory_id);
+CREATE INDEX IF NOT EXISTS beliefs_user        ON memory.belief_graphs (user_id);
+CREATE INDEX IF NOT EXISTS beliefs_memory      ON memory.belief_graphs (memory_id);
+CREATE INDEX IF NOT EXISTS metrics_user        ON memory.cognitive_metrics (user_id, name, created_at DESC);
+CREATE INDEX IF NOT EXISTS files_user          ON memory.files (user_id);
+CREATE INDEX IF NOT EXISTS applications_user   ON public.applications (user_id);
+CREATE INDEX IF NOT EXISTS applications_robot  ON public.applications (robot_id);
+CREATE INDEX IF NOT EXISTS applications_dealer ON public.applications (dealer_id);
+CREATE INDEX IF NOT EXISTS dealers_zip_code    ON public.dealers (zip_code);
+
+-- Functions --------------------------------------------------------------------------------------------------------
+
+-- Who acts in this transaction: the person's id, or the role where there is no person.
+CREATE OR REPLACE FUNCTION memory.actor() RETURNS text
+  LANGUAGE sql STABLE SET search_path = ''
+AS $$
+  SELECT coalesce(claims ->> 'sub', claims ->> 'role', current_user)
+  FROM (SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb AS claims) AS request
+$$;
+
+-- The organisations of the person who asks; `administrator` narrows it to those they administer. It runs as the
+-- owner, since a policy on the members' table that reads the members' table would never end.
+CREATE OR REPLACE FUNCTION memory.my_organisations(administrator boolean DEFAULT false) RETURNS SETOF text
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = ''
+AS $$
+  SELECT organisation_id FROM memory.organisation_members
+  WHERE user_id = (SELECT auth.uid())::text AND (role = 'admin' OR NOT administrator)
+$$;
+
+-- Does a value satisfy one condition of a filter? Numbers compare as numbers, text as text, and nothing else
+-- compares; a missing field counts as null. Python checks the operators' names before anything arrives here.
+CREATE OR REPLACE FUNCTION memory.satisfies(actual jsonb, condition jsonb) RETURNS boolean
+  LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = ''
+AS $$
+DECLARE
+  given   jsonb := coalesce(actual, 'null');
+  name    text;
+  operand jsonb;
+BEGIN
+  IF jsonb_typeof(condition) = 'array' THEN
+    RETURN jsonb_typeof(given) = 'array'
+      AND jsonb_array_length(given) = jsonb_array_length(condition)
+      AND NOT EXISTS (
+        SELECT FROM generate_series(0, jsonb_array_length(condition) - 1) AS i
+        WHERE NOT memory.satisfies(given -> i, condition -> i));
+  ELSIF jsonb_typeof(condition) <> 'object' THEN
+    RETURN given = condition;
+  ELSIF NOT EXISTS (SELECT FROM jsonb_object_keys(condition) AS k (field) WHERE starts_with(field, '$')) THEN
+    RETURN jsonb_typeof(given) = 'object' AND memory.matches(given, condition);
+  END IF;
+
+  FOR name, operand IN SELECT * FROM jsonb_each(condition) LOOP
+    IF NOT coalesce(CASE name
+      WHEN '$eq'       THEN given = operand
+      WHEN '$ne'       THEN given <> operand
+      WHEN '$gt'       THEN memory.compare(given, operand) > 0
+      WHEN '$gte'      THEN memory.compare(given, operand) >= 0
+      WHEN '$lt'       THEN memory.compare(given, operand) < 0
+      WHEN '$lte'      THEN memory.compare(given, operand) <= 0
+      WHEN '$in'       THEN EXISTS (SELECT FROM jsonb_array_elements(operand) AS e (part) WHERE part = given)
+      WHEN '$nin'      THEN NOT EXISTS (SELECT FROM jsonb_array_elements(operand) AS e (part) WHERE part = given)
+      WHEN '$exists'   THEN (actual IS NOT NULL) = (operand = 'true')
+      WHEN '$contains' THEN CASE jsonb_typeof(given)
+        WHEN 'array'  THEN EXISTS (SELECT FROM jsonb_array_elements(given) AS e (part) WHERE part = operand)
+        WHEN 'string' THEN jsonb_typeof(operand) = 'string' AND position(operand #>> '{}' IN given #>> '{}') > 0
+        ELSE false END
+      WHEN '$not'      THEN NOT memory.satisfies(actual, operand)
+    END, false) THEN
+      RETURN false;
+    END IF;
+  END LOOP;
+  RETURN true;
+END $$;
+
+-- -1, 0 or 1 for two numbers or two texts; NULL, which no comparison takes for true, for anything else.
+CREATE OR REPLACE FUNCTION memory.compare(a jsonb, b jsonb) RETURNS int
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = ''
+AS $$
+  SELECT CASE
+    WHEN jsonb_typeof(a) = 'number' AND jsonb_typeof(b) = 'number' THEN sign(a::numeric - b::numeric)::int
+    WHEN jsonb_typeof(a) = 'string' AND jsonb_typeof(b) = 'string' THEN
+      CASE WHEN (a #>> '{}') COLLATE "C" < (b #>> '{}') THEN -1 WHEN (a #>> '{}') COLLATE "C" > (b #>> '{}') THEN 1 ELSE 0 END
+  END
+$$;
+
+-- Does an item's value match a whole filter?
+CREATE OR REPLACE FUNCTION memory.matches(item jsonb, filter jsonb) RETURNS boolean
+  LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = ''
+AS $$
+DECLARE
+  name      text;
+  condition jsonb;
+BEGIN
+  FOR name, condition IN SELECT * FROM jsonb_each(filter) LOOP
+    IF (CASE name
+      WHEN '$and' THEN EXISTS (SELECT FROM jsonb_array_elements(condition) AS c (part) WHERE NOT memory.matches(item, part))
+      WHEN '$or'  THEN NOT EXISTS (SELECT FROM jsonb_array_elements(condition) AS c (part) WHERE memory.matches(item, part))
+      WHEN '$not' THEN memory.matches(item, condition)
+      ELSE NOT coalesce(memory.satisfies(item -> name, condition), false)
+    END) THEN
+      RETURN false;
+    END IF;
+  END LOOP;
+  RETURN true;
+END $$;
+
+-- Does a namespace (as labels) begin or end with a pattern in which '*' stands for any one label?
+CREATE OR REPLACE FUNCTION memory.path_matches(path text[], pattern text[], match_type text) RETURNS boolean
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = ''
+AS $$
+  SELECT cardinality(path) >= cardinality(pattern) AND NOT EXISTS (
+    SELECT FROM unnest(pattern) WITH ORDINALITY AS wanted (label, n)
+    WHERE label <> '*' AND label <> path[
+      n + CASE match_type WHEN 'suffix' THEN cardinality(path) - cardinality(pattern) ELSE 0 END])
+$$;
+
+-- An event that no trigger records. A person may log about themselves, the service about anybody.
+CREATE OR REPLACE FUNCTION memory.log_event(about text, event_type text, details jsonb) RETURNS bigint
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+DECLARE
+  recorded bigint;
+BEGIN
+  IF current_setting('role') <> 'service_role' AND about IS DISTINCT FROM (SELECT auth.uid())::text THEN
+    RAISE insufficient_privilege USING MESSAGE = 'an event about another user cannot be logged';
+  END IF;
+  INSERT INTO memory.audit_logs (actor, action, user_id, data)
+  VALUES (memory.actor(), event_type, about, details) RETURNING id INTO recorded;
+  RETURN recorded;
+END $$;
+
+-- Triggers: history and audit, so that no path can skip them ----------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION memory.record_memory_change() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+DECLARE
+  subject memory.memories;
+BEGIN
+  IF TG_OP = 'INSERT' THEN
+    subject := NEW;
+  ELSE
+    subject := OLD;
+    IF TG_OP = 'DELETE' OR OLD.value IS DISTINCT FROM NEW.value THEN
+      INSERT INTO memory.memory_history (memory_id, namespace, key, operation, value, run_id, valid_from)
+      VALUES (OLD.id, OLD.namespace, OLD.key, lower(TG_OP), OLD.value, OLD.run_id, OLD.updated_at);
+    END IF;
+  END IF;
+  INSERT INTO memory.audit_logs (actor, action, user_id, org_id, namespace, key)
+  VALUES (memory.actor(), 'memory.' || lower(TG_OP), subject.user_id, subject.org_id, subject.namespace, subject.key);
+  RETURN NULL;
+END $$;
+
+-- A refreshed expiry is not a change of the memory: only `value` counts.
+CREATE OR REPLACE TRIGGER memories_recorded AFTER INSERT OR DELETE OR UPDATE OF value ON memory.memories
+  FOR EACH ROW EXECUTE FUNCTION memory.record_memory_change();
+
+-- Row-level security ----------------------------------------------------------------------------------------------------
+-- Three patterns: a person's rows are theirs; an organisation's rows are its members' (administrators manage them);
+-- what agents know is read by all who are signed in and written by the service, which no policy binds.
+
+ALTER TABLE memory.schema_versions      ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.users                ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.organisations        ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.organisation_members ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.memories             ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.embedding_models     ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.memory_embeddings    ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.memory_history       ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.memory_relationships ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.sessions             ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.turns                ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.agent_executions     ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.memory_logs          ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.audit_logs           ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.goal_assessments     ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.belief_graphs        ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.cognitive_metrics    ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.user_brain           ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.company_brain        ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.files                ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.dealers              ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.robot_catalog        ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.applications         ENABLE ROW LEVEL SECURITY;
+
+-- A policy has no IF NOT EXISTS: each is dropped and made again, inside the transaction that applies this file.
+
+DROP POLICY IF EXISTS own ON memory.users;
+CREATE POLICY own ON memory.users TO authenticated
+  USING (id = (SELECT auth.uid())::text) WITH CHECK (id = (SELECT auth.uid())::text);
+
+DROP POLICY IF EXISTS member ON memory.organisations;
+CREATE POLICY member ON memory.organisations FOR SELECT TO authenticated
+  USING (id IN (SELECT memory.my_organisations()));
+
+DROP POLICY IF EXISTS member ON memory.organisation_members;
+CREATE POLICY member ON memory.organisation_members FOR SELECT TO authenticated
+  USING (organisation_id IN (SELECT memory.my_organisations()));
+DROP POLICY IF EXISTS added_by_administrator ON memory.organisation_members;
+CREATE POLICY added_by_administrator ON memory.organisation_members FOR INSERT TO authenticated
+  WITH CHECK (organisation_id IN (SELECT memory.my_organisations(true)));
+DROP POLICY IF EXISTS changed_by_administrator ON memory.organisation_members;
+CREATE POLICY changed_by_administrator ON memory.organisation_members FOR UPDATE TO authenticated
+  USING (organisation_id IN (SELECT memory.my_organisations(true)))
+  WITH CHECK (organisation_id IN (SELECT memory.my_organisations(true)));
+DROP POLICY IF EXISTS removed_by_administrator ON memory.organisation_members;
+CREATE POLICY removed_by_administrator ON memory.organisation_members FOR DELETE TO authenticated
+  USING (organisation_id IN (SELECT memory.my_organisations(true)));
+
+DROP POLICY IF EXISTS readable ON memory.memories;
+CREATE POLICY readable ON memory.memories FOR SELECT TO authenticated
+  USING (user_id = (SELECT auth.uid())::text OR agent_id IS NOT NULL
+         OR org_id IN (SELECT memory.my_organisations()));
+DROP POLICY IF EXISTS insertable ON memory.memories;
+CREATE POLICY insertable ON memory.memories FOR INSERT TO authenticated
+  WITH CHECK (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()));
+DROP POLICY IF EXISTS changeable ON memory.memories;
+CREATE POLICY changeable ON memory.memories FOR UPDATE TO authenticated
+  USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()))
+  WITH CHECK (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()));
+DROP POLICY IF EXISTS removable ON memory.memories;
+CREATE POLICY removable ON memory.memories FOR DELETE TO authenticated
+  USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations(true)));
+
+DROP POLICY IF EXISTS readable ON memory.memory_embeddings;
+CREATE POLICY readable ON memory.memory_embeddings FOR SELECT TO authenticated
+  USING (user_id = (SELECT auth.uid())::text OR agent_id IS NOT NULL
+         OR org_id IN (SELECT memory.my_organisations()));
+DROP POLICY IF EXISTS insertable ON memory.memory_embeddings;
+CREATE POLICY insertable ON memory.memory_embeddings FOR INSERT TO authenticated
+  WITH CHECK (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()));
+DROP POLICY IF EXISTS changeable ON memory.memory_embeddings;
+CREATE POLICY changeable ON memory.memory_embeddings FOR UPDATE TO authenticated
+  USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()))
+  WITH CHECK (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()));
+DROP POLICY IF EXISTS removable ON memory.memory_embeddings;
+CREATE POLICY removable ON memory.memory_embeddings FOR DELETE TO authenticated
+  USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()));
+
+DROP POLICY IF EXISTS readable ON memory.embedding_models;
+CREATE POLICY readable ON memory.embedding_models FOR SELECT TO authenticated USING (true);
+
+DROP POLICY IF EXISTS readable ON memory.memory_history;
+CREATE POLICY readable ON memory.memory_history FOR SELECT TO authenticated
+  USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()));
+
+DROP POLICY IF EXISTS own ON memory.memory_relationships;
+CREATE POLICY own ON memory.memory_relationships TO authenticated
+  USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()))
+  WITH CHECK (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()));
+
+DROP POLICY IF EXISTS own ON memory.sessions;
+CREATE POLICY own ON memory.sessions TO authenticated
+  USING (user_id = (SELECT auth.uid())::text) WITH CHECK (user_id = (SELECT auth.uid())::text);
+
+DROP POLICY IF EXISTS own ON memory.turns;
+CREATE POLICY own ON memory.turns TO authenticated
+  USING (user_id = (SELECT auth.uid())::text) WITH CHECK (user_id = (SELECT auth.uid())::text);
+
+DROP POLICY IF EXISTS own ON memory.agent_executions;
+CREATE POLICY own ON memory.agent_executions TO authenticated
+  USING (user_id = (SELECT auth.uid())::text) WITH CHECK (user_id = (SELECT auth.uid())::text);
+
+DROP POLICY IF EXISTS own ON memory.memory_logs;
+CREATE POLICY own ON memory.memory_logs TO authenticated
+  USING (user_id = (SELECT auth.uid())::text) WITH CHECK (user_id = (SELECT auth.uid())::text);
+
+DROP POLICY IF EXISTS readable ON memory.audit_logs;
+CREATE POLICY readable ON memory.audit_logs FOR SELECT TO authenticated
+  USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations(true)));
+
+DROP POLICY IF EXISTS own ON memory.goal_assessments;
+CREATE POLICY own ON memory.goal_assessments TO authenticated
+  USING (user_id = (SELECT auth.uid())::text) WITH CHECK (user_id = (SELECT auth.uid())::text);
+
+DROP POLICY IF EXISTS own ON memory.belief_graphs;
+CREATE POLICY own ON memory.belief_graphs TO authenticated
+  USING (user_id = (SELECT auth.uid())::text) WITH CHECK (user_id = (SELECT auth.uid())::text);
+
+DROP POLICY IF EXISTS own ON memory.cognitive_metrics;
+CREATE POLICY own ON memory.cognitive_metrics TO authenticated
+  USING (user_id = (SELECT auth.uid())::text) WITH CHECK (user_id = (SELECT auth.uid())::text);
+
+DROP POLICY IF EXISTS own ON memory.user_brain;
+CREATE POLICY own ON memory.user_brain TO authenticated
+  USING (user_id = (SELECT auth.uid())::text) WITH CHECK (user_id = (SELECT auth.uid())::text);
+
+DROP POLICY IF EXISTS member ON memory.company_brain;
+CREATE POLICY member ON memory.company_brain TO authenticated
+  USING (org_id IN (SELECT memory.my_organisations())) WITH CHECK (org_id IN (SELECT memory.my_organisations()));
+
+DROP POLICY IF EXISTS own ON memory.files;
+CREATE POLICY own ON memory.files TO authenticated
+  USING (user_id = (SELECT auth.uid())::text) WITH CHECK (user_id = (SELECT auth.uid())::text);
+
+DROP POLICY IF EXISTS readable ON public.dealers;
+CREATE POLICY readable ON public.dealers FOR SELECT TO authenticated USING (true);
+
+DROP POLICY IF EXISTS readable ON public.robot_catalog;
+CREATE POLICY readable ON public.robot_catalog FOR SELECT TO authenticated USING (true);
+
+DROP POLICY IF EXISTS own ON public.applications;
+CREATE POLICY own ON public.applications TO authenticated
+  USING (user_id = (SELECT auth.uid())::text) WITH CHECK (user_id = (SELECT auth.uid())::text);
+
+-- Grants: nothing for `anon`, nothing by default ------------------------------------------------------------------------
+
+REVOKE ALL ON SCHEMA memory, langgraph FROM PUBLIC, anon, authenticated, service_role;
+REVOKE ALL ON ALL TABLES IN SCHEMA memory FROM PUBLIC, anon, authenticated, service_role;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA memory FROM PUBLIC, anon, authenticated, service_role;
+REVOKE ALL ON public.dealers, public.robot_catalog, public.applications FROM PUBLIC, anon, authenticated, service_role;
+
+GRANT USAGE ON SCHEMA memory TO authenticated, service_role;
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON
+  memory.users, memory.organisation_members, memory.memories, memory.memory_embeddings,
+  memory.memory_relationships, memory.sessions, memory.turns, memory.agent_executions, memory.goal_assessments,
+  memory.belief_graphs, memory.cognitive_metrics, memory.user_brain, memory.company_brain, memory.files
+  TO authenticated, service_role;
+GRANT SELECT, INSERT ON memory.memory_logs TO authenticated, service_role;
+GRANT SELECT ON memory.organisations, memory.embedding_models, memory.memory_history, memory.audit_logs
+  TO authenticated, service_role;
+GRANT INSERT, UPDATE, DELETE ON memory.organisations TO service_role;
+GRANT INSERT, UPDATE ON memory.embedding_models TO service_role;
+
+GRANT SELECT ON public.dealers, public.robot_catalog TO authenticated, service_role;
+GRANT INSERT, UPDATE, DELETE ON public.dealers, public.robot_catalog TO service_role;
+GRANT SELECT, INSERT, UPDATE, DELETE ON public.applications TO authenticated, service_role;
+
+GRANT EXECUTE ON FUNCTION
+  memory.owner_in(text, text), memory.provenance(text), memory.actor(), memory.my_organisations(boolean),
+  memory.satisfies(jsonb, jsonb), memory.compare(jsonb, jsonb), memory.matches(jsonb, jsonb),
+  memory.path_matches(text[], text[], text), memory.log_event(text, text, jsonb)
+  TO authenticated, service_role;
+
+RESET search_path;
+RESET client_min_messages;
