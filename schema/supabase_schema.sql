@@ -70,9 +70,12 @@ CREATE TABLE IF NOT EXISTS memory.organisation_members (
 
 -- Memories: the items of the store ---------------------------------------------------------------------------
 
+-- By name, and not an identity: a batch takes its numbers in the order of its writes, but its locks in that of its keys.
+CREATE SEQUENCE IF NOT EXISTS memory.memories_seq;
+
 CREATE TABLE IF NOT EXISTS memory.memories (
   id            uuid NOT NULL DEFAULT gen_random_uuid() UNIQUE,
-  seq           bigint GENERATED ALWAYS AS IDENTITY,  -- order of insertion, kept by updates
+  seq           bigint NOT NULL DEFAULT nextval('memory.memories_seq'),  -- order of insertion, kept by updates
   namespace     text COLLATE "C" NOT NULL CHECK (namespace LIKE '%.'),
   key           text COLLATE "C" NOT NULL,
   value         jsonb NOT NULL CHECK (jsonb_typeof(value) = 'object'),
@@ -696,6 +699,8 @@ GRANT INSERT, UPDATE ON memory.embedding_models TO service_role;
 GRANT SELECT ON public.dealers, public.robot_catalog TO authenticated, service_role;
 GRANT INSERT, UPDATE, DELETE ON public.dealers, public.robot_catalog TO service_role;
 GRANT SELECT, INSERT, UPDATE, DELETE ON public.applications TO authenticated, service_role;
+
+GRANT USAGE ON SEQUENCE memory.memories_seq TO authenticated, service_role;
 
 GRANT EXECUTE ON FUNCTION
   memory.owner_in(text, text), memory.provenance(text), memory.actor(), memory.my_organisations(boolean),

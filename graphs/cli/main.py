@@ -13,7 +13,11 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from graphs.checkpointer import open_checkpointer
 from graphs.memory.errors import GraphMemoryError
+from graphs.memory_manager import open_store
+from graphs.models import chat_model
+from graphs.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, help=__doc__)
 
@@ -43,10 +47,9 @@ def setup() -> None:
 
 
 async def _prepare() -> None:
-    """Open and close the deployment's store and checkpointer: what is wrong shows here, in one sentence."""
-    from graphs.checkpointer import open_checkpointer
-    from graphs.memory_manager import open_store
-
+    """Open and close all that the server will need: what is wrong shows here, in one sentence."""
+    settings = await asyncio.to_thread(load_settings)
+    await asyncio.to_thread(chat_model, settings)
     async with open_store(), open_checkpointer():
         pass
 

@@ -57,7 +57,7 @@ def retrying(pool: Pool) -> AsyncRetrying:
     return AsyncRetrying(
         retry=retry_if_exception(is_transient),
         stop=stop_after_attempt(5),
-        wait=wait_exponential_jitter(initial=0.05, max=2, jitter=0.05),
+        wait=wait_exponential_jitter(multiplier=0.05, max=2, jitter=0.05),
         before_sleep=before_sleep,
         reraise=True,
     )

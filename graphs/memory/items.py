@@ -119,8 +119,12 @@ async def put(conn: Connection, writes: Iterable[Write], model: int | None) -> N
         writes: what to store; vectors belong to `model`.
         model: id of the embedding model, None for a store without an index.
     """
-    # Always in the same order, so that two batches that cross cannot wait for one another.
-    ordered = sorted({(to_text(w.namespace), w.key): w for w in writes}.items())
+    last: dict[tuple[str, str], Write] = {}
+    for write in writes:
+        address = (to_text(write.namespace), write.key)
+        last.pop(address, None)
+        last[address] = write
+    ordered = list(last.items())
     stored = [(address, w) for address, w in ordered if w.value is not None]
     if gone := [address for address, w in ordered if w.value is None]:
         await conn.execute(_SQL["delete"], _addresses(gone))

@@ -14,11 +14,16 @@ FROM wanted AS w JOIN memory.memories AS m ON m.namespace = w.namespace AND m.ke
 WHERE m.expires_at IS NULL OR m.expires_at > now()
 
 -- name: put
--- Insert or replace items. An expired item that was not swept yet is gone for its readers: it starts anew.
-INSERT INTO memory.memories AS m (namespace, key, value, ttl_minutes, expires_at)
-SELECT namespace, key, value, ttl_minutes, now() + ttl_minutes * interval '1 minute'
-FROM unnest(%(namespaces)s::text[], %(keys)s::text[], %(values)s::jsonb[], %(ttls)s::float8[])
-  AS given (namespace, key, value, ttl_minutes)
+-- Insert or replace items. They are numbered in the order given, and locked in the order of their keys, so that batches
+-- that cross do not wait for one another. An expired item that was not swept yet is gone for its readers: it starts anew.
+WITH numbered AS MATERIALIZED (
+  SELECT given.*, nextval('memory.memories_seq') AS seq
+  FROM unnest(%(namespaces)s::text[], %(keys)s::text[], %(values)s::jsonb[], %(ttls)s::float8[])
+    AS given (namespace, key, value, ttl_minutes)
+)
+INSERT INTO memory.memories AS m (seq, namespace, key, value, ttl_minutes, expires_at)
+SELECT seq, namespace, key, value, ttl_minutes, now() + ttl_minutes * interval '1 minute'
+FROM numbered ORDER BY namespace COLLATE "C", key COLLATE "C"
 ON CONFLICT (namespace, key) DO UPDATE SET
   value = EXCLUDED.value,
   ttl_minutes = EXCLUDED.ttl_minutes,
@@ -44,9 +49,15 @@ FROM unnest(%(namespaces)s::text[], %(keys)s::text[], %(fields)s::text[], %(embe
   AS given (namespace, key, field, embedding)
 
 -- name: delete
-DELETE FROM memory.memories AS m
-USING unnest(%(namespaces)s::text[], %(keys)s::text[]) AS given (namespace, key)
-WHERE m.namespace = given.namespace AND m.key = given.key
+-- Locked in the order of their keys, as puts are.
+WITH locked AS (
+  SELECT m.namespace, m.key
+  FROM memory.memories AS m
+  JOIN unnest(%(namespaces)s::text[], %(keys)s::text[]) AS given (namespace, key)
+    ON m.namespace = given.namespace AND m.key = given.key
+  ORDER BY m.namespace, m.key FOR UPDATE OF m
+)
+DELETE FROM memory.memories AS m USING locked WHERE m.namespace = locked.namespace AND m.key = locked.key
 
 -- name: list_namespaces
 -- Namespaces in a range that fit every condition, cut to a depth, in the order of their labels.

@@ -1,0 +1,128 @@
+"""One embedded Postgres for the whole run; a database of its own for each test, cloned from a template."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
+from pathlib import Path
+
+# Before anything reads settings: a test run knows no keys and no database but its own.
+for _name in list(os.environ):
+    if _name.startswith(("OPENAI_", "ANTHROPIC_", "SUPABASE_", "MEM0_", "VECTOR_", "LANGSMITH_", "LANGCHAIN_", "LANGGRAPH_")):
+        del os.environ[_name]
+for _name in ("DATABASE_URL", "DATA_DIR", "CHAT_MODEL", "LOCAL_USER_ID"):
+    os.environ.pop(_name, None)
+
+import psycopg
+import pytest
+from langgraph.store.base import IndexConfig
+from psycopg.conninfo import make_conninfo
+
+from graphs.checkpointer import PostgresCheckpointer
+from graphs.embedded_postgres import embedded_postgres
+from graphs.memory_manager import MemoryManager, open_pool
+from graphs.models import OfflineEmbeddings
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Connection string of a running Postgres, as its superuser."""
+    with embedded_postgres(tmp_path_factory.mktemp("postgres")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def embeddings() -> OfflineEmbeddings:
+    return OfflineEmbeddings()
+
+
+@pytest.fixture(scope="session")
+def index(embeddings: OfflineEmbeddings) -> IndexConfig:
+    """The index of a deployment without keys."""
+    return {"dims": 256, "embed": embeddings, "fields": ["$"], "model": "offline:wordllama"}  # type: ignore[typeddict-unknown-key]
+
+
+@pytest.fixture(scope="session")
+def template(postgres: str, index: IndexConfig) -> str:
+    """Name of a database that has the schema, to be cloned."""
+    with psycopg.connect(postgres, autocommit=True) as conn:
+        conn.execute("CREATE DATABASE prepared")
+
+    async def prepare() -> None:
+        url = make_conninfo(postgres, dbname="prepared")
+        async with MemoryManager.from_conn_string(url, index=index) as store, open_pool(url) as pool:
+            await store.setup()
+            await PostgresCheckpointer(pool).setup()
+
+    asyncio.run(prepare())
+    return "prepared"
+
+
+def _create_database(postgres: str, template: str) -> str:
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(postgres, autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {name} TEMPLATE {template}")  # type: ignore[arg-type]  # our own names
+    return name
+
+
+def _drop_database(postgres: str, name: str) -> None:
+    with psycopg.connect(postgres, autocommit=True) as conn:
+        conn.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def database(postgres: str, template: str) -> Iterator[str]:
+    """Connection string of a fresh database that has the schema."""
+    name = _create_database(postgres, template)
+    yield make_conninfo(postgres, dbname=name)
+    _drop_database(postgres, name)
+
+
+@pytest.fixture(scope="session")
+def server_database(postgres: str, template: str) -> Iterator[str]:
+    """Connection URL of a database that the tests of one server share."""
+    name = _create_database(postgres, template)
+    yield as_url(postgres, name)
+    _drop_database(postgres, name)
+
+
+@pytest.fixture
+def empty_database(postgres: str) -> Iterator[str]:
+    """Connection string of a fresh database without any schema."""
+    name = _create_database(postgres, "template0")
+    yield make_conninfo(postgres, dbname=name)
+    _drop_database(postgres, name)
+
+
+@pytest.fixture
+async def store(database: str, index: IndexConfig) -> AsyncIterator[MemoryManager]:
+    """A store with vector search, acting as the service."""
+    async with MemoryManager.from_conn_string(database, index=index, ttl={"refresh_on_read": True}) as store:
+        yield store
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """An empty folder from which a server can be started, as from a checkout."""
+    return make_project(tmp_path / "project")
+
+
+def as_url(postgres: str, database: str) -> str:
+    """The same server, another database, in the form that DATABASE_URL takes."""
+    host = psycopg.conninfo.conninfo_to_dict(postgres)["host"]
+    return f"postgresql://postgres@/{database}?host={host}"
+
+
+def make_project(folder: Path) -> Path:
+    """Lay out what `graph-memory dev` needs: langgraph.json, with a slow graph beside ours for tests of timing."""
+    import json
+
+    here = Path(__file__).parent
+    config = json.loads((here.parent / "langgraph.json").read_text())
+    config["graphs"]["slow"] = "slow_agent:graph"
+    folder.mkdir()
+    (folder / "langgraph.json").write_text(json.dumps(config))
+    (folder / "slow_agent.py").write_text((here / "support" / "slow_agent.py").read_text())
+    return folder

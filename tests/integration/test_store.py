@@ -1,0 +1,336 @@
+"""MemoryManager as a store: what it promises beyond the contract that every BaseStore shares."""
+
+import asyncio
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from langgraph.store.base import GetOp, IndexConfig, PutOp, SearchOp
+
+from graphs.memory.errors import EmbeddingModelMismatch, InvalidFilter, InvalidInput, InvalidValue, SetupRequired
+from graphs.memory_manager import MemoryManager
+from tests.support.sql import rows
+
+NS = ("users", "u1", "notes")
+
+
+async def keys(store: MemoryManager, condition: dict[str, Any]) -> set[str]:
+    return {item.key for item in await store.asearch(NS, filter=condition, limit=100)}
+
+
+# Values ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value",
+    [1e300, -1e300, 5e-324, 1e16, 10**40, -(2**63), 0.1, 1.0, True, None, [], {}, [[]], "", "\u2028 \U0001f600", "a\\u0000"],
+)
+async def test_a_value_comes_back_exactly(store: MemoryManager, value: object) -> None:
+    await store.aput(NS, "k", {"v": value}, index=False)
+    item = await store.aget(NS, "k")
+    assert item is not None
+    assert item.value["v"] == value
+    assert type(item.value["v"]) is type(value)
+
+
+async def test_a_mebibyte_comes_back(store: MemoryManager) -> None:
+    text = "ü" * 2**19
+    await store.aput(NS, "k", {"text": text}, index=False)
+    item = await store.aget(NS, "k")
+    assert item is not None
+    assert item.value["text"] == text
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        ({"a": {"b": ["x", float("nan")]}}, "value.a.b[1]"),
+        ({"a": "nul\0"}, "value.a"),
+        ({"a": "\ud800"}, "value.a"),
+        ({"a": object()}, "value.a"),
+        ({"a": {1: 2}}, "value.a"),
+        ({"a": {2, 3}}, "value.a"),
+        ([1], "value"),
+    ],
+)
+async def test_a_value_that_cannot_be_stored_is_refused_by_its_path(
+    store: MemoryManager, value: Any, path: str
+) -> None:
+    with pytest.raises(InvalidValue) as refused:
+        await store.abatch([PutOp(NS, "good", {"a": 1}), PutOp(NS, "bad", value)])
+    assert refused.value.path == path
+    assert await store.aget(NS, "good") is None, "a batch is stored whole or not at all"
+
+
+@pytest.mark.parametrize(("namespace", "key"), [(("a\0",), "k"), (("a",), "k\0"), (("a",), "\ud800"), (("a",), "k" * 3000)])
+async def test_an_address_that_cannot_be_stored_is_refused(
+    store: MemoryManager, namespace: tuple[str, ...], key: str
+) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        await store.aput(namespace, key, {})
+
+
+async def test_seventeen_thousand_puts_in_one_batch(store: MemoryManager) -> None:
+    await store.abatch([PutOp(NS, f"k{n}", {"n": n}, index=False) for n in range(17_000)])
+    assert len(await store.asearch(NS, limit=20_000)) == 17_000
+
+
+# Filters ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ({"n": {"$gt": 9}}, {"ten"}),
+        ({"n": {"$gte": "9"}}, {"text"}),
+        ({"n": {"$ne": 2}}, {"ten", "text", "none", "missing"}),
+        ({"n": None}, {"none", "missing"}),
+        ({"n": {"$exists": True}}, {"two", "ten", "text", "none"}),
+        ({"n": {"$exists": False}}, {"missing"}),
+        ({"n": {"$in": [2, "9"]}}, {"two", "text"}),
+        ({"n": {"$nin": [2, "9"]}}, {"ten", "none", "missing"}),
+        ({"tags": {"$contains": "b"}}, {"ten"}),
+        ({"name": {"$contains": "wo"}}, {"two"}),
+        ({"deep": {"a": {"b": 1}}}, {"two"}),
+        ({"deep": {"a": {"b": {"$gte": 1}}}}, {"two"}),
+        ({"tags": ["a", "b"]}, {"ten"}),
+        ({"$or": [{"n": 2}, {"n": 10}]}, {"two", "ten"}),
+        ({"$and": [{"n": {"$gt": 1}}, {"n": {"$lt": 5}}]}, {"two"}),
+        ({"$not": {"n": {"$exists": True}}}, {"missing"}),
+        ({"n": {"$not": {"$gt": 5}}}, {"two", "text", "none", "missing"}),
+        ({}, {"two", "ten", "text", "none", "missing"}),
+    ],
+)
+async def test_filters(store: MemoryManager, condition: dict[str, Any], expected: set[str]) -> None:
+    """Numbers compare as numbers, text as text, and a missing field is like null."""
+    await store.aput(NS, "two", {"n": 2, "name": "two", "deep": {"a": {"b": 1}}}, index=False)
+    await store.aput(NS, "ten", {"n": 10, "tags": ["a", "b"]}, index=False)
+    await store.aput(NS, "text", {"n": "9"}, index=False)
+    await store.aput(NS, "none", {"n": None}, index=False)
+    await store.aput(NS, "missing", {}, index=False)
+    assert await keys(store, condition) == expected
+
+
+@pytest.mark.parametrize(
+    ("condition", "operator"),
+    [
+        ({"n": {"$near": 1}}, "$near"),
+        ({"$xor": []}, "$xor"),
+        ({"n": {"$in": 5}}, "$in"),
+        ({"$or": {"n": 1}}, "$or"),
+        ({"n": {"$exists": "yes"}}, "$exists"),
+    ],
+)
+async def test_a_filter_that_makes_no_sense_names_the_operator(
+    store: MemoryManager, condition: dict[str, Any], operator: str
+) -> None:
+    with pytest.raises(InvalidFilter) as refused:
+        await store.asearch(NS, filter=condition)
+    assert refused.value.operator == operator
+
+
+@pytest.mark.parametrize("value", ["'; DROP TABLE memory.memories; --", "%s %(x)s", "\\", '"', "x$1"])
+async def test_filters_and_queries_are_never_taken_for_sql(store: MemoryManager, value: str) -> None:
+    await store.aput(NS, "k", {"text": value, value: 1})
+    assert await keys(store, {"text": value}) == {"k"}
+    assert await keys(store, {value: {"$gte": 1}}) == {"k"}
+    assert len(await store.asearch(NS, query=value)) == 1
+
+
+async def test_a_negative_page_is_refused(store: MemoryManager) -> None:
+    with pytest.raises(InvalidInput, match="offset"):
+        await store.asearch(NS, offset=-1)
+
+
+# Search ----------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_small_scope_among_many_vectors_gives_its_true_best(store: MemoryManager) -> None:
+    crowd = [PutOp(("users", f"other{n % 50}"), f"k{n}", {"text": f"robot welding arm {n}"}) for n in range(2_000)]
+    await store.abatch(crowd)
+    await store.abatch([PutOp(NS, f"k{n}", {"text": f"gardening tip {n}"}) for n in range(12)])
+
+    found = await store.asearch(NS, query="robot welding arm", limit=10)
+
+    assert len(found) == 10
+    assert {item.namespace for item in found} == {NS}
+
+
+async def test_paging_of_a_query_is_complete_and_without_repeats(store: MemoryManager) -> None:
+    await store.abatch([PutOp(NS, f"k{n}", {"texts": [f"robot {n}", "robot arm"]}, index=["texts[*]"]) for n in range(25)])
+    pages = [await store.asearch(NS, query="robot", limit=10, offset=offset) for offset in (0, 10, 20)]
+    assert [len(page) for page in pages] == [10, 10, 5], "a limit counts items, not vectors"
+    assert len({item.key for page in pages for item in page}) == 25
+
+
+async def test_a_text_without_meaning_never_ranks_first(store: MemoryManager) -> None:
+    await store.aput(NS, "zero", {"text": ""}, index=["text"])
+    await store.aput(NS, "close", {"text": "robot"}, index=["text"])
+    found = await store.asearch(NS, query="robot")
+    assert found[0].key == "close"
+    assert found[-1].score == 0
+
+
+async def test_an_update_forgets_every_vector_of_the_old_value(store: MemoryManager) -> None:
+    await store.aput(NS, "k", {"parts": ["robot", "budget"]}, index=["parts[*]"])
+    await store.aput(NS, "k", {"parts": ["garden"]}, index=["parts[*]"])
+    assert all((item.score or 0) < 0.9 for item in await store.asearch(NS, query="robot"))
+    await store.aput(NS, "k", {"parts": ["garden"]}, index=False)
+    assert await store.asearch(NS, query="garden") == []
+
+
+# TTL -------------------------------------------------------------------------------------------------------------------
+
+
+async def test_an_expired_item_is_gone_for_every_reader_before_it_is_swept(store: MemoryManager, database: str) -> None:
+    await store.aput(NS, "k", {"text": "robot"}, ttl=0.5)
+    assert await store.aget(NS, "k") is not None
+    await rows(database, "UPDATE memory.memories SET expires_at = now() - interval '1 second'")
+
+    assert await store.aget(NS, "k") is None
+    assert await store.asearch(NS) == []
+    assert await store.asearch(NS, query="robot") == []
+    assert await store.alist_namespaces() == []
+    assert await store.sweep_ttl() == 1
+    assert await rows(database, "SELECT 1 FROM memory.memories") == []
+
+
+async def test_reading_prolongs_a_life_unless_told_otherwise(store: MemoryManager, database: str) -> None:
+    async def remaining() -> timedelta:
+        found = await rows(database, "SELECT expires_at - now() AS left FROM memory.memories")
+        return timedelta(seconds=found[0]["left"].total_seconds())
+
+    for read in (
+        lambda: store.aget(NS, "k", refresh_ttl=True),
+        lambda: store.asearch(NS, refresh_ttl=True),
+        lambda: store.asearch(NS, query="robot", refresh_ttl=True),
+    ):
+        await store.aput(NS, "k", {"text": "robot"}, ttl=1.5)
+        await rows(database, "UPDATE memory.memories SET expires_at = now() + interval '10 seconds'")
+        await store.aget(NS, "k", refresh_ttl=False)
+        assert await remaining() < timedelta(seconds=11)
+        await read()
+        assert await remaining() > timedelta(seconds=80)
+
+
+async def test_an_item_put_again_without_a_ttl_stays(store: MemoryManager, database: str) -> None:
+    await store.aput(NS, "k", {"n": 1}, ttl=1)
+    await store.aput(NS, "k", {"n": 2}, ttl=None)
+    assert (await rows(database, "SELECT expires_at FROM memory.memories"))[0]["expires_at"] is None
+
+
+@pytest.mark.parametrize("ttl", [0, -1, float("nan"), float("inf")])
+async def test_a_ttl_that_is_no_time_is_refused(store: MemoryManager, ttl: float) -> None:
+    with pytest.raises(InvalidValue, match="ttl"):
+        await store.aput(NS, "k", {}, ttl=ttl)
+
+
+async def test_the_sweeper_runs_with_the_store_and_stops_with_it(store: MemoryManager, database: str) -> None:
+    task = await store.start_ttl_sweeper(sweep_interval_minutes=0.001)
+    await store.aput(NS, "k", {"n": 1}, ttl=10)
+    await rows(database, "UPDATE memory.memories SET expires_at = now()")
+    for _ in range(100):
+        if not await rows(database, "SELECT 1 FROM memory.memories"):
+            break
+        await asyncio.sleep(0.05)
+    assert await rows(database, "SELECT 1 FROM memory.memories") == []
+    assert await store.stop_ttl_sweeper(timeout=5)
+    assert task.done()
+
+
+# Threads, loops and cancellation ---------------------------------------------------------------------------------------
+
+
+async def test_a_synchronous_call_on_the_stores_own_loop_raises_instead_of_hanging(store: MemoryManager) -> None:
+    with pytest.raises(asyncio.InvalidStateError, match="aget"):
+        store.get(NS, "k")
+
+
+async def test_it_can_be_awaited_on_other_event_loops(store: MemoryManager) -> None:
+    def on_a_loop_of_its_own(n: int) -> None:
+        asyncio.run(store.aput(NS, f"k{n}", {"n": n}))
+
+    threads = [threading.Thread(target=on_a_loop_of_its_own, args=(n,)) for n in range(5)]
+    for thread in threads:
+        thread.start()
+    await asyncio.gather(*(asyncio.to_thread(thread.join) for thread in threads))
+    assert await keys(store, {}) == {f"k{n}" for n in range(5)}
+
+
+async def test_cancelling_callers_never_wedges_the_store(store: MemoryManager) -> None:
+    for delay in (0, 0.0005, 0.001, 0.002, 0.005):
+        tasks = [asyncio.create_task(store.aput(NS, f"k{n}", {"text": f"robot {n}"})) for n in range(20)]
+        await asyncio.sleep(delay)
+        for task in tasks[::2]:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.wait_for(store.aput(NS, "after", {"n": 1}), 10)
+    assert await asyncio.wait_for(store.aget(NS, "after"), 10) is not None
+
+
+async def test_batches_that_cross_do_not_fail(store: MemoryManager) -> None:
+    forward = [PutOp(NS, f"k{n}", {"n": n}, index=False) for n in range(50)]
+    batches = [forward, forward[::-1]] * 10
+    await asyncio.gather(*(store.abatch(batch) for batch in batches))
+    assert len(await store.asearch(NS, limit=100)) == 50
+
+
+async def test_the_store_recovers_after_its_connections_were_cut(store: MemoryManager, database: str) -> None:
+    await asyncio.gather(*(store.aput(NS, f"k{n}", {"n": n}) for n in range(20)))
+    await rows(
+        database,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+    items = await asyncio.gather(*(store.aget(NS, f"k{n}") for n in range(20)))
+    assert all(items)
+
+
+# Setting up ------------------------------------------------------------------------------------------------------------
+
+
+async def test_several_processes_may_set_up_at_once(empty_database: str, index: IndexConfig) -> None:
+    async def one() -> None:
+        async with MemoryManager.from_conn_string(empty_database, index=index) as store:
+            await store.setup()
+            await store.setup()
+
+    await asyncio.gather(*(one() for _ in range(4)))
+    async with MemoryManager.from_conn_string(empty_database, index=index) as store:
+        await store.aput(NS, "k", {"n": 1})
+
+
+async def test_a_database_without_the_schema_says_so(empty_database: str) -> None:
+    async with MemoryManager.from_conn_string(empty_database) as store:
+        with pytest.raises(SetupRequired, match="setup"):
+            await store.aget(NS, "k")
+
+
+async def test_vectors_of_two_models_never_meet(store: MemoryManager, database: str, index: IndexConfig) -> None:
+    await store.aput(NS, "k", {"text": "robot"})
+    other: Any = {**index, "model": "another"}
+    async with MemoryManager.from_conn_string(database, index=other) as second:
+        with pytest.raises(EmbeddingModelMismatch, match="offline:wordllama"):
+            await second.setup()
+        with pytest.raises(EmbeddingModelMismatch):
+            await second.asearch(NS, query="robot")
+
+
+async def test_without_vectors_another_model_may_take_over(database: str, index: IndexConfig) -> None:
+    other: Any = {**index, "model": "another"}
+    async with MemoryManager.from_conn_string(database, index=other) as second:
+        await second.setup()
+        await second.aput(NS, "k", {"text": "robot"})
+        assert [item.key for item in await second.asearch(NS, query="robot")] == ["k"]
+
+
+async def test_a_store_without_an_index_searches_by_filter_alone(database: str) -> None:
+    async with MemoryManager.from_conn_string(database) as plain:
+        await plain.aput(NS, "k", {"n": 1})
+        found = await plain.asearch(NS, query="anything")
+        assert [(item.key, item.score) for item in found] == [("k", None)]
+
+
+async def test_reads_in_a_batch_see_the_state_before_its_writes(store: MemoryManager) -> None:
+    results = await store.abatch([PutOp(NS, "k", {"n": 1}), GetOp(NS, "k"), SearchOp(NS)])
+    assert results[1:] == [None, []]

