@@ -65,7 +65,7 @@ async def apply(conn: AsyncConnection[DictRow], scripts: Scripts) -> bool:
                 await _imitate_supabase(conn, scripts.local_supabase)
             if await _applied_digest(conn) == scripts.digest:
                 return False
-            await _run(conn, scripts.supabase_schema)
+            await _apply_schema(conn, scripts.supabase_schema)
             await conn.execute(_SQL["record_version"], {"digest": scripts.digest})
     log.info("The schema was applied")
     return True
@@ -86,6 +86,21 @@ async def _imitate_supabase(conn: AsyncConnection[DictRow], script: str) -> None
         raise ConfigurationError(
             f"This Postgres is not Supabase, and the role {conn.info.user!r} may not prepare it like one "
             f"({error.diag.message_primary}): run schema/local_supabase.sql on it once as a superuser."
+        ) from error
+
+
+async def _apply_schema(conn: AsyncConnection[DictRow], script: str) -> None:
+    try:
+        await _run(conn, script)
+    except pg.InsufficientPrivilege as error:
+        raise ConfigurationError(
+            f"The role {conn.info.user!r} may not apply the schema ({error.diag.message_primary}): connect as the owner of "
+            "the database, and have a superuser run `CREATE EXTENSION vector SCHEMA extensions` where it may not do that."
+        ) from error
+    except pg.FeatureNotSupported as error:
+        raise ConfigurationError(
+            f"This Postgres lacks pgvector ({error.diag.message_primary}): install it on the server, or use an image that "
+            "has it, such as pgvector/pgvector:pg17."
         ) from error
 
 

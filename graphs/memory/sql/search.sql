@@ -11,7 +11,8 @@ LIMIT %(limit)s OFFSET %(offset)s
 
 -- name: nearest
 -- Items of a scope by the best of their vectors: exact, whatever the number of vectors elsewhere. A zero vector has no
--- direction and scores 0, where the operator alone would give NaN, which sorts before every number.
+-- direction and scores 0, where the operator alone would give NaN, which sorts before every number. The range is said
+-- for both tables: the planner does not conclude it for the one from the other.
 SELECT m.namespace, m.key, m.value, m.created_at, m.updated_at, scored.score
 FROM (
   SELECT e.namespace, e.key, max(coalesce(nullif(1 - (e.embedding <=> %(query)s::halfvec), 'NaN'), 0)) AS score
@@ -20,7 +21,8 @@ FROM (
   GROUP BY e.namespace, e.key
 ) AS scored
 JOIN memory.memories AS m ON m.namespace = scored.namespace AND m.key = scored.key
-WHERE (m.expires_at IS NULL OR m.expires_at > now())
+WHERE m.namespace >= %(low)s AND (%(high)s::text IS NULL OR m.namespace < %(high)s)
+  AND (m.expires_at IS NULL OR m.expires_at > now())
   AND m.value @> %(contains)s::jsonb
   AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
 ORDER BY scored.score DESC, m.seq DESC

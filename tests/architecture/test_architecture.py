@@ -1,0 +1,101 @@
+"""The rules of the house, as tests."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from graphs.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted((ROOT / "graphs").rglob("*.py"))
+
+
+def test_imports_go_down_only() -> None:
+    """The layers and the other import contracts of pyproject.toml hold."""
+    command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"]
+    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_only_the_manager_connects_to_a_database() -> None:
+    connecting = re.compile(r"\b(AsyncConnection|Connection|psycopg)\.connect\(|\bcreate_(async_)?client\(")
+    assert [path.name for path in SOURCES if connecting.search(path.read_text())] == ["memory_manager.py"]
+
+
+def test_sql_lives_in_sql_files() -> None:
+    """Two statements that set up a transaction are the exception: they belong to its machinery."""
+    statement = re.compile(r'"""\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b|"(SELECT|INSERT INTO|UPDATE|DELETE FROM)\b')
+    found = {path.name for path in SOURCES if statement.search(path.read_text())}
+    assert found == {"checkpointer.py", "database.py"}
+
+
+def test_files_stay_short() -> None:
+    lengths = {path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines()) for path in SOURCES}
+    allowed = {"graphs/memory_manager.py": 600}
+    assert {name: n for name, n in lengths.items() if n > allowed.get(name, 400)} == {}
+
+
+def test_env_example_is_the_settings() -> None:
+    """Every setting is in .env.example with a comment above it, and nothing else is."""
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    named = [(n, match.group(1)) for n, line in enumerate(lines) if (match := re.match(r"#? ?([A-Z][A-Z0-9_]+)=", line))]
+    assert [name for _, name in named] == [field.upper() for field in Settings.model_fields]
+    uncommented = [name for n, name in named if not lines[n - 1].startswith("# ") or "=" in lines[n - 1].split(" ")[1]]
+    assert uncommented == []
+
+
+def test_env_example_can_be_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text((ROOT / ".env.example").read_text())
+    monkeypatch.chdir(tmp_path)
+    assert Settings() == Settings(_env_file=None)
+
+
+def test_defaults_that_env_example_shows_are_the_real_ones() -> None:
+    text = (ROOT / ".env.example").read_text()
+    shown = dict(re.findall(r"^#? ?([A-Z][A-Z0-9_]+)=(.+)$", text, re.MULTILINE))
+    real = {name.upper(): field.default for name, field in Settings.model_fields.items() if field.default is not None}
+    assert {name: value for name, value in shown.items() if name in real} == {name: str(v) for name, v in real.items()}
+
+
+def test_langgraph_json_names_things_that_exist() -> None:
+    import importlib
+
+    config = json.loads((ROOT / "langgraph.json").read_text())
+    dotted = [config["store"]["path"], config["checkpointer"]["path"]]
+    colons = [*config["graphs"].values(), config["http"]["app"]]
+    for path in [d.rpartition(".")[::2] for d in dotted] + [c.split(":") for c in colons]:
+        assert hasattr(importlib.import_module(path[0]), path[1]), path
+    assert config["auth"] == {"path": "graphs.api.auth:auth", "disable_studio_auth": True}
+
+
+def test_langgraph_validate_and_dockerfile_accept_the_configuration(tmp_path: Path) -> None:
+    langgraph = [sys.executable, "-m", "langgraph_cli"]
+    validated = subprocess.run([*langgraph, "validate"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert validated.returncode == 0, validated.stdout + validated.stderr
+    made = subprocess.run(
+        [*langgraph, "dockerfile", str(tmp_path / "Dockerfile")], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert made.returncode == 0, made.stdout + made.stderr
+    dockerfile = (tmp_path / "Dockerfile").read_text()
+    for path in ("graphs.memory_manager.open_store", "graphs.checkpointer.open_checkpointer", "graphs.api.auth:auth"):
+        assert path in dockerfile
+
+
+def test_importing_the_project_needs_no_network_and_writes_no_file(tmp_path: Path) -> None:
+    """Everything an embedding application imports, in an empty home without a network."""
+    script = """
+import pathlib, socket
+def refuse(*_, **__): raise OSError("no network at import")
+socket.socket.connect = refuse
+import graphs.memory_manager, graphs.checkpointer, graphs.agents.assistant, graphs.cli.main
+print(sorted(p.name for p in pathlib.Path.cwd().rglob("*")))
+"""
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert ran.stdout.strip() == "[]", ran.stdout + ran.stderr

@@ -1,0 +1,129 @@
+"""Thread state: LangGraph's own conformance suite, and what we add to the checkpointer it ships."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.conformance import checkpointer_test, validate
+from langgraph.graph import END, START, MessagesState, StateGraph
+
+from graphs.checkpointer import PostgresCheckpointer
+from graphs.memory_manager import open_pool
+from tests.support.sql import rows
+
+
+@pytest.fixture
+async def checkpointer(database: str) -> AsyncIterator[PostgresCheckpointer]:
+    async with open_pool(database) as pool:
+        yield PostgresCheckpointer(pool)
+
+
+async def test_it_conforms_with_every_capability(database: str) -> None:
+    @checkpointer_test(name="PostgresCheckpointer")
+    async def ours() -> AsyncGenerator[BaseCheckpointSaver[Any], None]:
+        async with open_pool(database) as pool:
+            yield PostgresCheckpointer(pool)
+
+    report = await validate(ours)
+
+    results = {name: result for name, result in report.results.items()}
+    assert len(results) == 8
+    failed = {name: result.failures for name, result in results.items() if not result.passed}
+    assert failed == {}
+    assert all(result.detected for result in results.values())
+
+
+def conversation(checkpointer: PostgresCheckpointer) -> Any:
+    """A graph that answers, to make real checkpoints with."""
+
+    async def answer(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [AIMessage(f"You said {state['messages'][-1].content}.")]}
+
+    builder = StateGraph(MessagesState).add_node("answer", answer)
+    return builder.add_edge(START, "answer").add_edge("answer", END).compile(checkpointer=checkpointer)
+
+
+def on_thread(thread_id: str, **more: Any) -> Any:
+    return {"configurable": {"thread_id": thread_id, **more}}
+
+
+async def test_deleting_a_run_leaves_the_thread_as_it_was_before(
+    checkpointer: PostgresCheckpointer, database: str
+) -> None:
+    graph = conversation(checkpointer)
+    await graph.ainvoke({"messages": [HumanMessage("one")]}, on_thread("t") | {"metadata": {"run_id": "run-a"}})
+    before = (await graph.aget_state(on_thread("t"))).values
+    blobs = await rows(database, "SELECT count(*) AS n FROM langgraph.checkpoint_blobs")
+    await graph.ainvoke({"messages": [HumanMessage("two")]}, on_thread("t") | {"metadata": {"run_id": "run-b"}})
+
+    await checkpointer.adelete_for_runs(["run-b"])
+
+    assert (await graph.aget_state(on_thread("t"))).values == before
+    assert await rows(database, "SELECT count(*) AS n FROM langgraph.checkpoint_blobs") == blobs
+    writes = await rows(database, "SELECT 1 FROM langgraph.checkpoint_writes w WHERE NOT EXISTS (SELECT 1 FROM langgraph.checkpoints c WHERE c.checkpoint_id = w.checkpoint_id)")
+    assert writes == []
+
+
+async def test_a_copy_goes_its_own_way(checkpointer: PostgresCheckpointer) -> None:
+    graph = conversation(checkpointer)
+    await graph.ainvoke({"messages": [HumanMessage("one")]}, on_thread("source"))
+    await checkpointer.acopy_thread("source", "target")
+    await graph.ainvoke({"messages": [HumanMessage("two")]}, on_thread("target"))
+
+    assert len((await graph.aget_state(on_thread("source"))).values["messages"]) == 2
+    assert len((await graph.aget_state(on_thread("target"))).values["messages"]) == 4
+    history = [state async for state in graph.aget_state_history(on_thread("target"))]
+    assert {state.config["configurable"]["thread_id"] for state in history} == {"target"}
+
+
+async def test_pruning_keeps_the_latest_state_and_nothing_else(
+    checkpointer: PostgresCheckpointer, database: str
+) -> None:
+    graph = conversation(checkpointer)
+    for text in ("one", "two", "three"):
+        await graph.ainvoke({"messages": [HumanMessage(text)]}, on_thread("t"))
+    latest = (await graph.aget_state(on_thread("t"))).values
+
+    await checkpointer.aprune(["t"])
+
+    assert (await graph.aget_state(on_thread("t"))).values == latest
+    assert len(await rows(database, "SELECT 1 FROM langgraph.checkpoints")) == 1
+    await graph.ainvoke({"messages": [HumanMessage("four")]}, on_thread("t"))
+    assert len((await graph.aget_state(on_thread("t"))).values["messages"]) == 8
+
+    await checkpointer.aprune(["t"], strategy="delete_all")
+    for table in ("checkpoints", "checkpoint_blobs", "checkpoint_writes"):
+        assert await rows(database, f"SELECT 1 FROM langgraph.{table}") == []
+    with pytest.raises(ValueError, match="strategy"):
+        await checkpointer.aprune(["t"], strategy="some")
+
+
+async def test_many_threads_at_once(checkpointer: PostgresCheckpointer) -> None:
+    graph = conversation(checkpointer)
+    await asyncio.gather(*(graph.ainvoke({"messages": [HumanMessage(f"{n}")]}, on_thread(f"t{n}")) for n in range(30)))
+    states = await asyncio.gather(*(graph.aget_state(on_thread(f"t{n}")) for n in range(30)))
+    assert [state.values["messages"][-1].content for state in states] == [f"You said {n}." for n in range(30)]
+
+
+async def test_it_goes_on_after_its_connections_were_cut(checkpointer: PostgresCheckpointer, database: str) -> None:
+    graph = conversation(checkpointer)
+    await graph.ainvoke({"messages": [HumanMessage("one")]}, on_thread("t"))
+    await rows(
+        database,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+    await graph.ainvoke({"messages": [HumanMessage("two")]}, on_thread("t"))
+    assert len((await graph.aget_state(on_thread("t"))).values["messages"]) == 4
+
+
+async def test_several_processes_may_set_it_up_at_once(empty_database: str) -> None:
+    async def one() -> None:
+        async with open_pool(empty_database) as pool:
+            await PostgresCheckpointer(pool).setup()
+
+    await asyncio.gather(*(one() for _ in range(4)))
+    versions = await rows(empty_database, "SELECT v FROM langgraph.checkpoint_migrations ORDER BY v")
+    assert [row["v"] for row in versions] == list(range(len(PostgresCheckpointer.MIGRATIONS)))

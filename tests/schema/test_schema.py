@@ -1,0 +1,178 @@
+"""The schema: complete, closed by default, and applied by a role like Supabase's `postgres`."""
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from langgraph.store.base import IndexConfig
+from psycopg.conninfo import make_conninfo
+
+from graphs.checkpointer import PostgresCheckpointer
+from graphs.memory.errors import ConfigurationError
+from graphs.memory.principal import Principal, acting_as
+from graphs.memory.schema import read_scripts
+from graphs.memory_manager import MemoryManager, open_pool
+from tests.support.sql import rows
+
+MEMORY_TABLES = {
+    "agent_executions", "audit_logs", "belief_graphs", "cognitive_metrics", "company_brain", "embedding_models", "files",
+    "goal_assessments", "memories", "memory_embeddings", "memory_history", "memory_logs", "memory_relationships",
+    "organisation_members", "organisations", "schema_versions", "sessions", "turns", "user_brain", "users",
+}  # fmt: skip
+BUSINESS_TABLES = {"applications", "dealers", "robot_catalog"}
+
+TABLES = """
+SELECT n.nspname AS schema, c.relname AS name, c.relrowsecurity AS protected
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND n.nspname IN ('memory', 'public', 'langgraph')
+"""
+
+
+async def test_every_table_is_there_and_under_row_level_security(database: str) -> None:
+    tables = await rows(database, TABLES)
+    names = {schema: {t["name"] for t in tables if t["schema"] == schema} for schema in ("memory", "public", "langgraph")}
+    assert names["memory"] == MEMORY_TABLES
+    assert names["public"] == BUSINESS_TABLES
+    assert names["langgraph"] == {"checkpoint_migrations", "checkpoints", "checkpoint_blobs", "checkpoint_writes"}
+    assert [t for t in tables if not t["protected"]] == []
+
+
+async def privileges(database: str, role: str) -> dict[str, set[str]]:
+    """What a role may do with each table, as the database itself sees it."""
+    granted = await rows(
+        database,
+        """SELECT n.nspname || '.' || c.relname AS name, p.kind
+        FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace,
+          unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS p (kind)
+        WHERE c.relkind = 'r' AND n.nspname IN ('memory', 'public', 'langgraph')
+          AND has_schema_privilege(%s, n.oid, 'USAGE') AND has_table_privilege(%s, c.oid, p.kind)""",
+        role,
+        role,
+    )
+    found: dict[str, set[str]] = {}
+    for row in granted:
+        found.setdefault(row["name"], set()).add(row["kind"])
+    return found
+
+
+async def test_anonymous_callers_can_do_nothing(database: str) -> None:
+    assert await privileges(database, "anon") == {}
+
+
+@pytest.mark.parametrize("role", ["authenticated", "service_role"])
+async def test_records_are_append_only_and_thread_state_is_out_of_reach(database: str, role: str) -> None:
+    granted = await privileges(database, role)
+    assert not [name for name in granted if name.startswith("langgraph.")]
+    assert "memory.schema_versions" not in granted
+    assert granted["memory.audit_logs"] == granted["memory.memory_history"] == {"SELECT"}
+    assert granted["memory.memory_logs"] == {"SELECT", "INSERT"}
+    assert not [name for name, kinds in granted.items() if kinds & {"TRUNCATE", "REFERENCES", "TRIGGER"}]
+
+
+async def test_every_function_has_a_fixed_search_path_and_is_closed_to_anonymous_callers(database: str) -> None:
+    functions = await rows(
+        database,
+        """SELECT proname, proconfig, has_function_privilege('anon', oid, 'EXECUTE') AS open
+        FROM pg_proc WHERE pronamespace = 'memory'::regnamespace""",
+    )
+    assert functions
+    assert [f["proname"] for f in functions if not any(c.startswith("search_path") for c in f["proconfig"] or [])] == []
+    assert [f["proname"] for f in functions if f["open"]] == []
+
+
+async def test_every_foreign_key_has_an_index(database: str) -> None:
+    """Without one, deleting a memory would read whole tables."""
+    bare = await rows(
+        database,
+        """SELECT conrelid::regclass::text AS name, conname FROM pg_constraint AS c
+        WHERE contype = 'f' AND connamespace IN ('memory'::regnamespace, 'public'::regnamespace)
+          AND NOT EXISTS (SELECT 1 FROM pg_index AS i WHERE i.indrelid = c.conrelid
+            AND (i.indkey::int2[])[0:cardinality(c.conkey) - 1] @> c.conkey)""",
+    )
+    assert bare == []
+
+
+async def test_applying_it_again_changes_nothing(database: str, index: IndexConfig) -> None:
+    async with MemoryManager.from_conn_string(database, index=index) as store:
+        await store.aput(("users", "u1"), "k", {"n": 1})
+        async with await psycopg.AsyncConnection.connect(database) as conn:
+            await conn.execute(read_scripts().supabase_schema)  # type: ignore[arg-type]  # our own file
+            await conn.execute(read_scripts().local_supabase)  # type: ignore[arg-type]
+        assert await store.aget(("users", "u1"), "k") is not None
+
+
+# A role like Supabase's `postgres`: no superuser, no right to make roles ------------------------------------------------
+
+
+@pytest.fixture
+def plain_owner(postgres: str) -> Iterator[str]:
+    """Connection string of an ordinary role that owns an empty database."""
+    with psycopg.connect(postgres, autocommit=True) as conn:
+        conn.execute("CREATE ROLE project_owner LOGIN")
+        conn.execute("CREATE DATABASE project OWNER project_owner TEMPLATE template0")
+    yield make_conninfo(postgres, dbname="project", user="project_owner")
+    with psycopg.connect(postgres, autocommit=True) as conn:
+        conn.execute("DROP DATABASE project WITH (FORCE)")
+        conn.execute("DROP ROLE project_owner")
+
+
+async def test_a_role_that_is_no_superuser_applies_it_as_on_hosted_supabase(
+    postgres: str, plain_owner: str, index: IndexConfig
+) -> None:
+    superuser = make_conninfo(postgres, dbname="project")
+    await rows(superuser, read_scripts().local_supabase)
+    await rows(superuser, "GRANT anon, authenticated, service_role TO project_owner")
+    async with MemoryManager.from_conn_string(plain_owner, index=index) as store:
+        with pytest.raises(ConfigurationError, match="CREATE EXTENSION vector"):
+            await store.setup()
+    await rows(superuser, "CREATE EXTENSION vector SCHEMA extensions")  # Supabase lets its `postgres` do that
+
+    async with MemoryManager.from_conn_string(plain_owner, index=index) as store, open_pool(plain_owner) as pool:
+        await store.setup()
+        await PostgresCheckpointer(pool).setup()
+        user_id = str(uuid4())
+        with acting_as(Principal.user(user_id)):
+            await store.aput(("users", user_id), "k", {"text": "robot"})
+            assert len(await store.asearch((), query="robot")) == 1
+        with acting_as(Principal.user(str(uuid4()))):
+            assert await store.asearch(()) == []
+    audit = await rows(superuser, "SELECT actor FROM memory.audit_logs")
+    assert [record["actor"] for record in audit] == [user_id]
+
+
+async def test_without_the_right_to_make_roles_the_error_says_what_to_run(postgres: str, plain_owner: str) -> None:
+    async with MemoryManager.from_conn_string(plain_owner) as store:
+        with pytest.raises(ConfigurationError, match=r"schema/local_supabase\.sql"):
+            await store.setup()
+
+
+# Plans -----------------------------------------------------------------------------------------------------------------
+
+
+async def plan(database: str, statement: str, parameters: dict[str, Any]) -> str:
+    async with await psycopg.AsyncConnection.connect(database) as conn:
+        await conn.execute("SELECT set_config('search_path', 'memory, extensions, public', true)")
+        cursor = await conn.execute(f"EXPLAIN {statement}", parameters)  # type: ignore[arg-type]
+        return "\n".join(row[0] for row in await cursor.fetchall())
+
+
+async def test_hot_statements_read_a_scope_by_its_index(database: str, index: IndexConfig) -> None:
+    """At this size a sequential scan of the tables would read a hundred times what is wanted."""
+    from langgraph.store.base import PutOp
+
+    from graphs.memory import sql
+
+    async with MemoryManager.from_conn_string(database, index=index) as store:
+        await store.abatch([PutOp(("users", f"u{n % 100}"), f"k{n}", {"text": f"robot {n}"}) for n in range(5_000)])
+    await rows(database, "ANALYZE memory.memories, memory.memory_embeddings")
+    scope = {"low": "users.u1.", "high": "users.u1/", "contains": "{}", "filter": None, "limit": 10, "offset": 0}
+    vector = "[" + ",".join(["0.1"] * 256) + "]"
+
+    get = {"namespaces": ["users.u1."], "keys": ["k1"], "refresh": [True]}
+    assert "memories_pkey" in await plan(database, sql.load("items")["get"], get)
+    assert "Seq Scan on memories" not in await plan(database, sql.load("search")["browse"], scope)
+    nearest = await plan(database, sql.load("search")["nearest"], scope | {"query": vector, "model": 1})
+    assert "memory_embeddings_pkey" in nearest
+    assert "Seq Scan" not in nearest
