@@ -451,7 +451,7 @@ async def _read(
     return results
 
 
-# Pools ----------------------------------------------------------------------------------------------------------------
+# Pools --------------------------------------------------------------------------------------------------------------
 
 TRANSACTION_POOLER_PORT = 6543
 """Supavisor's and PgBouncer's usual port in transaction mode, where prepared statements do not survive."""

@@ -149,9 +149,8 @@ def _is_question(text: str) -> bool:
 
 
 def _overlap(asked: set[str], text: str) -> float:
-    """Share of the question's words that a text has; of two texts with the same share the shorter wins."""
-    words = _stems(text)
-    return len(asked & words) / max(len(asked), 1) - len(words) / 100_000 if asked & words else 0.0
+    """Share of the question's words that a text has. Of texts with the same share the first one wins."""
+    return len(asked & _stems(text)) / max(len(asked), 1)
 
 
 def _stems(text: str) -> set[str]:

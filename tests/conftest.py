@@ -6,13 +6,6 @@ from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
 
-# Before anything reads settings: a test run knows no keys and no database but its own.
-for _name in list(os.environ):
-    if _name.startswith(("OPENAI_", "ANTHROPIC_", "SUPABASE_", "MEM0_", "VECTOR_", "LANGSMITH_", "LANGCHAIN_", "LANGGRAPH_")):
-        del os.environ[_name]
-for _name in ("DATABASE_URL", "DATA_DIR", "CHAT_MODEL", "LOCAL_USER_ID"):
-    os.environ.pop(_name, None)
-
 import psycopg
 import pytest
 from langgraph.store.base import IndexConfig
@@ -22,8 +15,14 @@ from graphs.checkpointer import PostgresCheckpointer
 from graphs.embedded_postgres import embedded_postgres
 from graphs.memory_manager import MemoryManager, open_pool
 from graphs.models import OfflineEmbeddings
+from graphs.settings import Settings
 
 _numbers = count(1)
+
+# A test run knows no keys, and no database but its own.
+for _name in [*os.environ]:
+    if _name.lower() in Settings.model_fields or _name.startswith(("LANGSMITH_", "LANGCHAIN_", "LANGGRAPH_")):
+        del os.environ[_name]
 
 
 @pytest.fixture(scope="session")
@@ -63,13 +62,13 @@ def template(postgres: str, index: IndexConfig) -> str:
 def _create_database(postgres: str, template: str) -> str:
     name = f"test_{next(_numbers)}"
     with psycopg.connect(postgres, autocommit=True) as conn:
-        conn.execute(f"CREATE DATABASE {name} TEMPLATE {template}")  # type: ignore[arg-type]  # our own names
+        conn.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     return name
 
 
 def _drop_database(postgres: str, name: str) -> None:
     with psycopg.connect(postgres, autocommit=True) as conn:
-        conn.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
+        conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

@@ -118,6 +118,8 @@ def driver_errors() -> Iterator[None]:
         raise InvalidValue(
             "value", f"contains text that Postgres cannot store: {error.diag.message_primary}"
         ) from error
+    except pg.DataError as error:
+        raise InvalidInput(f"Postgres cannot store this: {error.diag.message_primary}") from error
     except pg.ProgramLimitExceeded as error:
         raise InvalidInput(f"Too large for Postgres: {error.diag.message_primary}") from error
     except pg.QueryCanceled as error:

@@ -21,6 +21,9 @@ _SQL = sql.load("items")
 
 Connection = AsyncConnection[DictRow]
 
+MAX_TTL_MINUTES = 1000 * 366 * 24 * 60
+"""Longest life that can be asked for; without a TTL an item lives until it is deleted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Write:
@@ -45,8 +48,8 @@ def check_put(op: PutOp) -> str | None:
     check_address(op.namespace, op.key)
     if op.value is None:
         return None
-    if op.ttl is not None and not (op.ttl > 0 and math.isfinite(op.ttl)):
-        raise InvalidValue("ttl", f"must be a positive number of minutes; got {op.ttl!r}.")
+    if op.ttl is not None and not 0 < op.ttl <= MAX_TTL_MINUTES:
+        raise InvalidValue("ttl", f"must be a positive number of minutes, at most a thousand years; got {op.ttl!r}.")
     return to_json(op.value)
 
 

@@ -94,13 +94,14 @@ async def _apply_schema(conn: AsyncConnection[DictRow], script: str) -> None:
         await _run(conn, script)
     except pg.InsufficientPrivilege as error:
         raise ConfigurationError(
-            f"The role {conn.info.user!r} may not apply the schema ({error.diag.message_primary}): connect as the owner of "
-            "the database, and have a superuser run `CREATE EXTENSION vector SCHEMA extensions` where it may not do that."
+            f"The role {conn.info.user!r} may not apply the schema ({error.diag.message_primary}): connect as the "
+            "owner of the database, and where it may not make extensions have a superuser run "
+            "`CREATE EXTENSION vector SCHEMA extensions`."
         ) from error
     except pg.FeatureNotSupported as error:
         raise ConfigurationError(
-            f"This Postgres lacks pgvector ({error.diag.message_primary}): install it on the server, or use an image that "
-            "has it, such as pgvector/pgvector:pg17."
+            f"This Postgres lacks pgvector ({error.diag.message_primary}): install it on the server, or use an image "
+            "that has it, such as pgvector/pgvector:pg17."
         ) from error
 
 

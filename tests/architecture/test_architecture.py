@@ -42,7 +42,9 @@ def test_files_stay_short() -> None:
 def test_env_example_is_the_settings() -> None:
     """Every setting is in .env.example with a comment above it, and nothing else is."""
     lines = (ROOT / ".env.example").read_text().splitlines()
-    named = [(n, match.group(1)) for n, line in enumerate(lines) if (match := re.match(r"#? ?([A-Z][A-Z0-9_]+)=", line))]
+    named = [
+        (n, match.group(1)) for n, line in enumerate(lines) if (match := re.match(r"#? ?([A-Z][A-Z0-9_]+)=", line))
+    ]
     assert [name for _, name in named] == [field.upper() for field in Settings.model_fields]
     uncommented = [name for n, name in named if not lines[n - 1].startswith("# ") or "=" in lines[n - 1].split(" ")[1]]
     assert uncommented == []

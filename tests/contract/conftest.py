@@ -1,6 +1,6 @@
 """Every store that the contract is asked of."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from langgraph.store.base import BaseStore, IndexConfig
@@ -12,7 +12,7 @@ from graphs.memory_manager import MemoryManager
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
-def embed(texts: list[str]) -> list[list[float]]:
+def embed(texts: Sequence[str]) -> list[list[float]]:
     """Count letters: as simple as vectors get, and alike for like texts."""
     return [[text.casefold().count(letter) + 0.01 for letter in LETTERS] for text in texts]
 

@@ -20,7 +20,16 @@ NS = ("users", "u1", "notes")
 
 
 async def test_an_item_comes_back_as_it_was_put(any_store: BaseStore) -> None:
-    value = {"text": "héllo 🌍", "n": 1, "f": 1.5, "t": True, "z": None, "l": [], "o": {}, "deep": {"a": [{"b": [1, "2"]}]}}
+    value = {
+        "text": "héllo 🌍",
+        "n": 1,
+        "f": 1.5,
+        "t": True,
+        "z": None,
+        "l": [],
+        "o": {},
+        "deep": {"a": [{"b": [1, "2"]}]},
+    }
     await any_store.aput(NS, "k", value)
 
     item = await any_store.aget(NS, "k")
@@ -128,7 +137,14 @@ async def test_an_item_can_choose_what_of_it_is_indexed(any_store: BaseStore) ->
 
 
 async def test_listing_namespaces(any_store: BaseStore) -> None:
-    for namespace in [("a", "b", "c"), ("a", "b", "d", "e"), ("a", "b", "d", "i"), ("a", "b", "f"), ("a", "c", "f"), ("b",)]:
+    for namespace in [
+        ("a", "b", "c"),
+        ("a", "b", "d", "e"),
+        ("a", "b", "d", "i"),
+        ("a", "b", "f"),
+        ("a", "c", "f"),
+        ("b",),
+    ]:
         await any_store.aput(namespace, "k", {})
 
     assert await any_store.alist_namespaces(prefix=("a", "b"), max_depth=3) == [

@@ -12,7 +12,7 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 
 from graphs.checkpointer import PostgresCheckpointer
 from graphs.memory_manager import open_pool
-from tests.support.sql import rows
+from tests.support.sql import cut_connections, rows
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ async def test_it_conforms_with_every_capability(database: str) -> None:
 
     report = await validate(ours)
 
-    results = {name: result for name, result in report.results.items()}
+    results = report.results
     assert len(results) == 8
     failed = {name: result.failures for name, result in results.items() if not result.passed}
     assert failed == {}
@@ -63,7 +63,11 @@ async def test_deleting_a_run_leaves_the_thread_as_it_was_before(
 
     assert (await graph.aget_state(on_thread("t"))).values == before
     assert await rows(database, "SELECT count(*) AS n FROM langgraph.checkpoint_blobs") == blobs
-    writes = await rows(database, "SELECT 1 FROM langgraph.checkpoint_writes w WHERE NOT EXISTS (SELECT 1 FROM langgraph.checkpoints c WHERE c.checkpoint_id = w.checkpoint_id)")
+    writes = await rows(
+        database,
+        """SELECT 1 FROM langgraph.checkpoint_writes AS w WHERE NOT EXISTS (
+          SELECT 1 FROM langgraph.checkpoints AS c WHERE c.checkpoint_id = w.checkpoint_id)""",
+    )
     assert writes == []
 
 
@@ -111,10 +115,7 @@ async def test_many_threads_at_once(checkpointer: PostgresCheckpointer) -> None:
 async def test_it_goes_on_after_its_connections_were_cut(checkpointer: PostgresCheckpointer, database: str) -> None:
     graph = conversation(checkpointer)
     await graph.ainvoke({"messages": [HumanMessage("one")]}, on_thread("t"))
-    await rows(
-        database,
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
-    )
+    await cut_connections(database)
     await graph.ainvoke({"messages": [HumanMessage("two")]}, on_thread("t"))
     assert len((await graph.aget_state(on_thread("t"))).values["messages"]) == 4
 

@@ -26,7 +26,9 @@ def payload(user_id: str, content: Any, type_: str = "fact", session_id: str = "
     }
 
 
-def turn(user_id: str, user: str, assistant: str | None = "I see.", exchange: str = "m1", **more: Any) -> dict[str, Any]:
+def turn(
+    user_id: str, user: str, assistant: str | None = "I see.", exchange: str = "m1", **more: Any
+) -> dict[str, Any]:
     return payload(user_id, {"id": exchange, "user": user, "assistant": assistant}, "turn", **more)
 
 
@@ -37,12 +39,16 @@ def user_id() -> str:
 
 async def test_what_is_written_is_recalled_by_meaning_and_by_tag(store: MemoryManager, user_id: str) -> None:
     await store.write_memory(user_id, "s1", payload(user_id, "The budget is 80k.", tags=["money"]))
-    await store.write_memory(user_id, "s1", payload(user_id, "The dog is called Rex.", "preference", tags=["pets", "home"]))
+    await store.write_memory(
+        user_id, "s1", payload(user_id, "The dog is called Rex.", "preference", tags=["pets", "home"])
+    )
 
     found = await store.recall_memory(user_id, "how much can be spent, what budget?")
     assert found[0].content == "The budget is 80k."
     assert found[0].type == "fact"
-    assert [m.content for m in await store.recall_memory(user_id, "budget", tags=["pets"])] == ["The dog is called Rex."]
+    assert [m.content for m in await store.recall_memory(user_id, "budget", tags=["pets"])] == [
+        "The dog is called Rex."
+    ]
     assert await store.recall_memory(user_id, "budget", tags=["pets", "money"]) == []
     explained = await store.recall_memory(user_id, "budget", explain=True)
     assert explained[0].explanation == {"similarity": explained[0].score}
@@ -145,7 +151,9 @@ async def test_every_write_leaves_an_audit_record_and_every_change_its_old_versi
     audit = await rows(database, "SELECT action, actor, user_id, key FROM memory.audit_logs ORDER BY id")
     assert [record["action"] for record in audit] == ["memory.insert", "memory.update", "memory.delete"]
     assert {(record["actor"], record["user_id"], record["key"]) for record in audit} == {("service_role", "u1", "k")}
-    history = await rows(database, "SELECT operation, value, valid_from < valid_to AS span FROM memory.memory_history ORDER BY id")
+    history = await rows(
+        database, "SELECT operation, value, valid_from < valid_to AS span FROM memory.memory_history ORDER BY id"
+    )
     assert [(h["operation"], h["value"], h["span"]) for h in history] == [
         ("update", {"n": 1}, True),
         ("delete", {"n": 2}, True),
@@ -160,7 +168,9 @@ async def test_events_are_logged_about_oneself_and_by_the_service(
         await store.log_event(user_id, "logout", {})
     with acting_as(Principal.user(str(uuid4()))), pytest.raises(AccessDenied):
         await store.log_event(user_id, "forged", {})
-    audit = await rows(database, "SELECT actor, action, data FROM memory.audit_logs WHERE user_id = %s ORDER BY id", user_id)
+    audit = await rows(
+        database, "SELECT actor, action, data FROM memory.audit_logs WHERE user_id = %s ORDER BY id", user_id
+    )
     assert [(a["actor"], a["action"], a["data"]) for a in audit] == [
         ("service_role", "login", {"from": "here"}),
         (user_id, "logout", {}),
@@ -190,7 +200,9 @@ async def test_decay_fades_the_important_and_trims_the_rest(store: MemoryManager
     item = await store.aget(("users", user_id, "facts"), left["An old treasure."].key)
     assert item is not None
     assert item.value["importance"] == 0.45
-    assert await store.aget(("users", user_id, "settings"), "mine") is not None, "an application's own items are left alone"
+    assert await store.aget(("users", user_id, "settings"), "mine") is not None, (
+        "an application's own items are left alone"
+    )
     again = await store.decay_memory(user_id, 30)
     assert (again.faded, again.trimmed) == (0, 0)
 
@@ -201,7 +213,7 @@ async def test_decay_refuses_a_threshold_that_is_no_time(store: MemoryManager, u
         await store.decay_memory(user_id, days)
 
 
-# Who is acting ---------------------------------------------------------------------------------------------------------
+# Who is acting ------------------------------------------------------------------------------------------------------
 
 
 async def test_one_user_never_sees_or_changes_what_is_anothers(store: MemoryManager) -> None:

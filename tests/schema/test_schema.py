@@ -17,9 +17,10 @@ from graphs.memory_manager import MemoryManager, open_pool
 from tests.support.sql import rows
 
 MEMORY_TABLES = {
-    "agent_executions", "audit_logs", "belief_graphs", "cognitive_metrics", "company_brain", "embedding_models", "files",
-    "goal_assessments", "memories", "memory_embeddings", "memory_history", "memory_logs", "memory_relationships",
-    "organisation_members", "organisations", "schema_versions", "sessions", "turns", "user_brain", "users",
+    "agent_executions", "audit_logs", "belief_graphs", "cognitive_metrics", "company_brain", "embedding_models",
+    "files", "goal_assessments", "memories", "memory_embeddings", "memory_history", "memory_logs",
+    "memory_relationships", "organisation_members", "organisations", "schema_versions", "sessions", "turns",
+    "user_brain", "users",
 }  # fmt: skip
 BUSINESS_TABLES = {"applications", "dealers", "robot_catalog"}
 
@@ -32,7 +33,9 @@ WHERE c.relkind IN ('r', 'p') AND n.nspname IN ('memory', 'public', 'langgraph')
 
 async def test_every_table_is_there_and_under_row_level_security(database: str) -> None:
     tables = await rows(database, TABLES)
-    names = {schema: {t["name"] for t in tables if t["schema"] == schema} for schema in ("memory", "public", "langgraph")}
+    names = {
+        schema: {t["name"] for t in tables if t["schema"] == schema} for schema in ("memory", "public", "langgraph")
+    }
     assert names["memory"] == MEMORY_TABLES
     assert names["public"] == BUSINESS_TABLES
     assert names["langgraph"] == {"checkpoint_migrations", "checkpoints", "checkpoint_blobs", "checkpoint_writes"}
@@ -98,12 +101,12 @@ async def test_applying_it_again_changes_nothing(database: str, index: IndexConf
     async with MemoryManager.from_conn_string(database, index=index) as store:
         await store.aput(("users", "u1"), "k", {"n": 1})
         async with await psycopg.AsyncConnection.connect(database) as conn:
-            await conn.execute(read_scripts().supabase_schema)  # type: ignore[arg-type]  # our own file
-            await conn.execute(read_scripts().local_supabase)  # type: ignore[arg-type]
+            await conn.execute(read_scripts().supabase_schema)
+            await conn.execute(read_scripts().local_supabase)
         assert await store.aget(("users", "u1"), "k") is not None
 
 
-# A role like Supabase's `postgres`: no superuser, no right to make roles ------------------------------------------------
+# A role like Supabase's `postgres`: no superuser, no right to make roles --------------------------------------------
 
 
 @pytest.fixture
@@ -148,13 +151,13 @@ async def test_without_the_right_to_make_roles_the_error_says_what_to_run(postgr
             await store.setup()
 
 
-# Plans -----------------------------------------------------------------------------------------------------------------
+# Plans --------------------------------------------------------------------------------------------------------------
 
 
 async def plan(database: str, statement: str, parameters: dict[str, Any]) -> str:
     async with await psycopg.AsyncConnection.connect(database) as conn:
         await conn.execute("SELECT set_config('search_path', 'memory, extensions, public', true)")
-        cursor = await conn.execute(f"EXPLAIN {statement}", parameters)  # type: ignore[arg-type]
+        cursor = await conn.execute(f"EXPLAIN {statement}", parameters)
         return "\n".join(row[0] for row in await cursor.fetchall())
 
 

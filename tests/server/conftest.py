@@ -12,7 +12,7 @@ from tests.support.server import JWT_SECRET, Server, sign_in
 @pytest.fixture(scope="session")
 def server(server_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = make_project(tmp_path_factory.mktemp("server") / "project")
-    running = Server(folder, DATABASE_URL=server_database, SUPABASE_JWT_SECRET=JWT_SECRET).start()
+    running = Server(folder, {"DATABASE_URL": server_database, "SUPABASE_JWT_SECRET": JWT_SECRET}).start()
     yield running
     running.stop()
 

@@ -10,7 +10,7 @@ from langgraph_sdk.client import LangGraphClient
 from tests.support.server import Server, sign_in
 
 
-def block_message(text: str) -> dict[str, Any]:
+def block_message(text: str) -> Any:
     """A user's message as chat clients send it: with an id of their own, and a list of blocks as content."""
     return {"id": str(uuid4()), "type": "human", "content": [{"type": "text", "text": text}]}
 

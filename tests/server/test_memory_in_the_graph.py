@@ -46,16 +46,15 @@ async def test_the_caller_cannot_choose_whose_memory_it_is(client: LangGraphClie
     await talk(server.client(sign_in(victim_id)), "My budget is 80k for a welding robot.")
     thread = await client.threads.create()
 
-    forged = {"user_id": victim_id, "langgraph_auth_user_id": victim_id, "langgraph_auth_user": {"identity": victim_id}}
-    for given in ({"config": {"configurable": forged}}, {"context": {"user_id": victim_id}}):
-        try:
-            result: Any = await client.runs.wait(
-                thread["thread_id"], "assistant", input={**says("what is my budget?"), "user_id": victim_id}, **given
-            )
-        except Exception as refused:
-            assert "langgraph_auth_user" in str(refused) or "user_id" in str(refused)
-        else:
-            assert "80k" not in str(result)
+    for name in ("user_id", "identity", "langgraph_auth_user_id"):
+        result: Any = await client.runs.wait(
+            thread["thread_id"],
+            "assistant",
+            input={**says("what is my budget?"), "user_id": victim_id},
+            config={"configurable": {name: victim_id}},
+        )
+        assert result["memory"]["user_id"] != victim_id
+        assert "80k" not in str(result)
 
 
 async def test_the_store_routes_see_the_same_memories(client: LangGraphClient) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.chat import talk
 from tests.support.server import Server
 
 
@@ -41,7 +42,7 @@ def refusal(server: Server) -> str:
     ],
 )
 def test_a_wrong_setting_is_named(project: Path, environment: dict[str, str], said: str) -> None:
-    message = refusal(Server(project, **environment))
+    message = refusal(Server(project, environment))
     assert said in message
     assert "hunter2" not in message, "a password is never shown"
 
@@ -57,15 +58,11 @@ def test_a_port_in_use_is_refused(project: Path, taken_port: int) -> None:
     assert f"Port {taken_port}" in refusal(Server(project, port=taken_port))
 
 
-def test_another_embedding_model_than_the_databases_is_refused(project: Path) -> None:
+async def test_another_embedding_model_than_the_databases_is_refused(project: Path) -> None:
     server = Server(project).start()
-    import asyncio
-
-    from tests.support.chat import talk
-
-    asyncio.run(talk(server.client(), "My budget is 80k."))
+    await talk(server.client(), "My budget is 80k.")
     server.stop()
 
-    message = refusal(Server(project, VECTOR_EMBEDDING_DIMENSIONS="64"))
+    message = refusal(Server(project, {"VECTOR_EMBEDDING_DIMENSIONS": "64"}))
     assert "offline:wordllama (256 dimensions)" in message
     assert "VECTOR_EMBEDDING_MODEL" in message

@@ -73,9 +73,8 @@ async def test_a_copied_thread_has_the_state_of_the_original(client: LangGraphCl
     thread_id = (await client.threads.create())["thread_id"]
     await talk(client, "My first car is red.", thread_id)
 
-    copy: Any = await client.threads.copy(thread_id)
+    await client.threads.copy(thread_id)
 
     threads = await client.threads.search(metadata={"graph_id": "assistant"}, limit=10)
     copied = next(t for t in threads if t["thread_id"] != thread_id)
-    assert copy is None or copy["thread_id"] == copied["thread_id"]
     assert await human_messages(client, copied["thread_id"]) == ["My first car is red."]

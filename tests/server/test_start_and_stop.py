@@ -1,7 +1,7 @@
 """A server starts without keys, ends cleanly, and survives what a laptop does to it."""
 
+import asyncio
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
     def starter(name: str = "project", **environment: str) -> Server:
         folder = tmp_path / name
-        server = Server(folder if folder.exists() else make_project(folder), **environment)
+        server = Server(folder if folder.exists() else make_project(folder), environment=environment)
         servers.append(server)
         return server.start()
 
@@ -114,10 +114,10 @@ async def test_a_database_that_goes_away_for_ten_seconds_is_survived(
         await talk(client, "My first car is red.")
         thread_id = (await client.threads.create())["thread_id"]
         run: Any = await client.runs.create(thread_id, "slow", input=says("My second car is blue."))
-        time.sleep(1)
+        await asyncio.sleep(1)
 
         postgres.stop()
-        time.sleep(10)
+        await asyncio.sleep(10)
         postgres.start()
 
         await client.runs.join(thread_id, run["run_id"])

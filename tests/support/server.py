@@ -35,11 +35,11 @@ def sign_in(user_id: str | None = None, **claims: object) -> str:
 class Server:
     """One server process. `start` returns when it answers; `stop` asks it to end, as Ctrl-C does."""
 
-    def __init__(self, folder: Path, port: int | None = None, **environment: str) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str] | None = None, port: int | None = None) -> None:
         self.folder = folder
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.environment = environment
+        self.environment = environment or {}
         self.log = folder / "server.log"
         self.process: subprocess.Popen[bytes] | None = None
 

@@ -9,5 +9,14 @@ from psycopg.rows import dict_row
 async def rows(database: str, statement: str, *parameters: Any) -> list[dict[str, Any]]:
     """Return what a statement of a test gives, as the role that owns the tables."""
     async with await psycopg.AsyncConnection.connect(database, autocommit=True, row_factory=dict_row) as conn:
-        cursor = await conn.execute(statement, parameters or None)  # type: ignore[arg-type]  # a test's own text
+        cursor = await conn.execute(statement, parameters or None)
         return await cursor.fetchall() if cursor.description else []
+
+
+async def cut_connections(database: str) -> None:
+    """End every other connection to a database, as a restart of the server does."""
+    await rows(
+        database,
+        """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid()""",
+    )

@@ -1,0 +1,63 @@
+"""Settings are read once, checked, and never show a secret."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from graphs.memory.errors import ConfigurationError
+from graphs.settings import Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    load_settings.cache_clear()
+
+
+def test_without_anything_the_deployment_is_offline_and_local() -> None:
+    settings = load_settings()
+    assert (settings.offline_chat, settings.offline_embeddings, settings.supabase_auth) == (True, True, False)
+    assert settings.database_url is None
+
+
+def test_a_key_in_the_env_file_switches_to_the_hosted_models(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text('# a comment\nexport OPENAI_API_KEY="sk-1"\nCHAT_MODEL=\n')
+    settings = load_settings()
+    assert (settings.offline_chat, settings.offline_embeddings) == (False, False)
+    assert settings.chat_model is None, "an empty value counts as not given"
+    assert "sk-1" not in repr(settings)
+
+
+def test_the_environment_counts_more_than_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("DATABASE_POOL_SIZE=3\n")
+    monkeypatch.setenv("DATABASE_POOL_SIZE", "7")
+    assert load_settings().database_pool_size == 7
+
+
+@pytest.mark.parametrize("text", ["NAME 'x\n", "GOOD=1\nBAD='never closed\n"])
+def test_a_malformed_file_is_refused_with_its_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / ".env").write_text(text)
+    with pytest.raises(ConfigurationError, match=r"\.env, line \d"):
+        load_settings()
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"A=\xff\xfe\n")
+    with pytest.raises(ConfigurationError, match="UTF-8"):
+        load_settings()
+
+
+def test_every_wrong_setting_is_named_and_no_value_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "hunter2")
+    monkeypatch.setenv("DATABASE_POOL_SIZE", "0")
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings()
+    assert "DATABASE_URL" in str(refused.value)
+    assert "DATABASE_POOL_SIZE" in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().openai_api_key = SecretStr("x")  # type: ignore[misc]

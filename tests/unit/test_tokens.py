@@ -1,0 +1,221 @@
+"""Supabase's access tokens: each way in that must stay shut, and those that must be open."""
+
+import asyncio
+import base64
+import hmac
+import json
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from uuid import uuid4
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from graphs.api.tokens import InvalidToken, TokenVerifier
+from graphs.memory.principal import SYSTEM
+from graphs.settings import Settings
+
+USER = str(uuid4())
+SECRET = "an old project's secret, long enough for HS256"
+
+
+class KeyServer:
+    """Publishes a key set, counts who asks, and can be made to fail."""
+
+    def __init__(self) -> None:
+        self.keys: list[dict[str, Any]] = []
+        self.asked = 0
+        self.status = 200
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.asked += 1
+                content = json.dumps({"keys": outer.keys}).encode()
+                self.send_response(outer.status if self.path == "/auth/v1/.well-known/jwks.json" else 404)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def publish(self, key_id: str, algorithm: str = "ES256") -> Any:
+        """Make a key pair, publish its public half and return the private one."""
+        if algorithm == "ES256":
+            private: Any = ec.generate_private_key(ec.SECP256R1())
+            public = jwt.algorithms.ECAlgorithm.to_jwk(private.public_key(), as_dict=True)
+        else:
+            private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+            public = jwt.algorithms.RSAAlgorithm.to_jwk(private.public_key(), as_dict=True)
+        self.keys.append({**public, "kid": key_id, "alg": algorithm, "use": "sig"})
+        return private
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def keys() -> Iterator[KeyServer]:
+    server = KeyServer()
+    yield server
+    server.close()
+
+
+def claims(keys: KeyServer, **changed: Any) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    whole = {
+        "sub": USER,
+        "aud": "authenticated",
+        "iss": f"{keys.url}/auth/v1",
+        "role": "authenticated",
+        "exp": now + timedelta(hours=1),
+    }
+    return {name: value for name, value in (whole | changed).items() if value is not None}
+
+
+def hmac_token(body: dict[str, Any], key: bytes) -> str:
+    """A token whose HMAC was made with a public key, in the hope that it is checked with the same one."""
+
+    def part(content: bytes) -> bytes:
+        return base64.urlsafe_b64encode(content).rstrip(b"=")
+
+    payload = {**body, "exp": int(body["exp"].timestamp())}
+    signed = part(b'{"alg":"HS256","kid":"k1"}') + b"." + part(json.dumps(payload).encode())
+    return (signed + b"." + part(hmac.digest(key, signed, "sha256"))).decode()
+
+
+def verifier(keys: KeyServer, **settings: Any) -> TokenVerifier:
+    return TokenVerifier(Settings(_env_file=None, supabase_url=keys.url, **settings))
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "RS256"])
+async def test_a_token_signed_by_the_project_opens(keys: KeyServer, algorithm: str) -> None:
+    private = keys.publish("k1", algorithm)
+    token = jwt.encode(claims(keys), private, algorithm=algorithm, headers={"kid": "k1"})
+    assert await verifier(keys).identity(token) == USER
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"aud": "anon"},
+        {"aud": None},
+        {"iss": "https://elsewhere.supabase.co/auth/v1"},
+        {"iss": None},
+        {"exp": datetime.now(UTC) - timedelta(minutes=2)},
+        {"exp": None},
+        {"role": "anon"},
+        {"role": "service_role"},
+        {"role": None},
+        {"sub": ""},
+        {"sub": "*"},
+        {"sub": "alice"},
+        {"sub": None},
+        {"sub": SYSTEM},
+    ],
+)
+async def test_a_wrong_claim_is_refused(keys: KeyServer, changed: dict[str, Any]) -> None:
+    private = keys.publish("k1")
+    token = jwt.encode(claims(keys, **changed), private, algorithm="ES256", headers={"kid": "k1"})
+    with pytest.raises(InvalidToken):
+        await verifier(keys).identity(token)
+
+
+async def test_a_clock_that_is_a_little_off_is_forgiven(keys: KeyServer) -> None:
+    private = keys.publish("k1")
+    late = claims(keys, exp=datetime.now(UTC) - timedelta(seconds=10))
+    token = jwt.encode(late, private, algorithm="ES256", headers={"kid": "k1"})
+    assert await verifier(keys).identity(token) == USER
+
+
+async def test_forged_signatures_are_refused(keys: KeyServer) -> None:
+    private = keys.publish("k1")
+    public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    stranger = ec.generate_private_key(ec.SECP256R1())
+    body = claims(keys)
+    good = jwt.encode(body, private, algorithm="ES256", headers={"kid": "k1"})
+    forged = [
+        jwt.encode(body, stranger, algorithm="ES256", headers={"kid": "k1"}),
+        jwt.encode(body, stranger, algorithm="ES256", headers={"kid": "unknown"}),
+        jwt.encode(body, stranger, algorithm="ES256"),
+        jwt.encode(body, "", algorithm="none", headers={"kid": "k1"}),
+        jwt.encode(body, SECRET, algorithm="HS256", headers={"kid": "k1"}),
+        good[:-4] + ("AAAA" if good[-4:] != "AAAA" else "BBBB"),
+        hmac_token(body, public),
+        "",
+        "no.token",
+        "a.b.c",
+    ]
+    check = verifier(keys)
+    for token in forged:
+        with pytest.raises(InvalidToken):
+            await check.identity(token)
+    assert await check.identity(good) == USER
+
+
+async def test_an_old_projects_secret_works_only_where_it_is_configured(keys: KeyServer) -> None:
+    token = jwt.encode(claims(keys), SECRET, algorithm="HS256")
+    assert await verifier(keys, supabase_jwt_secret=SECRET).identity(token) == USER
+    with pytest.raises(InvalidToken):
+        await verifier(keys).identity(token)
+    with pytest.raises(InvalidToken):
+        await verifier(keys, supabase_jwt_secret="another secret that is long enough").identity(token)
+
+
+async def test_the_service_key_is_the_system(keys: KeyServer) -> None:
+    check = verifier(keys, supabase_service_role_key="sb_secret_x")
+    assert await check.identity("sb_secret_x") == SYSTEM
+    with pytest.raises(InvalidToken):
+        await check.identity("sb_secret_y")
+
+
+async def test_keys_are_fetched_once_for_all_who_wait(keys: KeyServer) -> None:
+    private = keys.publish("k1")
+    token = jwt.encode(claims(keys), private, algorithm="ES256", headers={"kid": "k1"})
+    check = verifier(keys)
+    assert await asyncio.gather(*(check.identity(token) for _ in range(20))) == [USER] * 20
+    assert keys.asked == 1
+
+
+async def test_a_burst_of_unknown_keys_does_not_reach_the_key_server(keys: KeyServer) -> None:
+    keys.publish("k1")
+    stranger = ec.generate_private_key(ec.SECP256R1())
+    check = verifier(keys)
+    for n in range(20):
+        token = jwt.encode(claims(keys), stranger, algorithm="ES256", headers={"kid": f"unknown{n}"})
+        with pytest.raises(InvalidToken):
+            await check.identity(token)
+    assert keys.asked == 1
+
+
+async def test_known_keys_stay_good_while_the_key_server_is_away(
+    keys: KeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private = keys.publish("k1")
+    token = jwt.encode(claims(keys), private, algorithm="ES256", headers={"kid": "k1"})
+    check = verifier(keys)
+    assert await check.identity(token) == USER
+    keys.status = 500
+    monkeypatch.setattr("graphs.api.tokens._KEYS_FRESH_SECONDS", 0)
+    monkeypatch.setattr("graphs.api.tokens._REFETCH_SECONDS", 0)
+    assert await check.identity(token) == USER
+    assert keys.asked == 2
+
+
+async def test_an_unreachable_key_server_is_a_clear_refusal(keys: KeyServer) -> None:
+    private = keys.publish("k1")
+    token = jwt.encode(claims(keys), private, algorithm="ES256", headers={"kid": "k1"})
+    keys.status = 503
+    with pytest.raises(InvalidToken, match="cannot be fetched"):
+        await verifier(keys).identity(token)
