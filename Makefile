@@ -12,8 +12,9 @@ dev: $(READY)          ## serve on http://127.0.0.1:$(PORT)
 
 setup: $(READY)        ## make the environment only
 
-test: $(READY)         ## run everything
+test: $(READY)         ## run everything; store and schema on both PostgreSQL versions that the wheel carries
 	$(BIN)/pytest
+	PGSERVER_POSTGRES_VERSION=16 $(BIN)/pytest --quiet tests/contract tests/integration tests/schema
 
 check: $(READY)        ## linters, types, import rules
 	$(BIN)/ruff check .
@@ -28,7 +29,7 @@ format: $(READY)       ## put the code in shape
 lock:                  ## pin the newest versions that fit pyproject.toml into requirements.lock
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/pip install --quiet --upgrade "pip>=25.1"
-	.venv-lock/bin/pip install --quiet . --group dev
+	.venv-lock/bin/pip install --quiet ".[local]" --group dev
 	.venv-lock/bin/pip freeze --exclude graph-native-memory > requirements.lock
 	rm -rf .venv-lock
 

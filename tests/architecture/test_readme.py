@@ -1,0 +1,51 @@
+"""The README's examples, run as they stand there."""
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.server import Server
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def run(command: list[str], **environment: str) -> str:
+    ran = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+async def test_the_tour_prints_what_the_readme_says(project: Path) -> None:
+    tour, promised = blocks("python")[0], blocks("text")[0]
+    curl = next(block for block in blocks("bash") if "curl" in block)
+    server = await asyncio.to_thread(Server(project).start)
+    try:
+        printed = await asyncio.to_thread(
+            run, [sys.executable, "-c", tour.replace("http://127.0.0.1:2024", server.url)]
+        )
+        found = await asyncio.to_thread(run, ["bash", "-c", curl.replace("http://127.0.0.1:2024", server.url)])
+    finally:
+        server.stop()
+    assert printed == promised
+    assert "My budget is 80k for a welding robot." in found
+
+
+def test_the_store_example_finds_the_welding_robot(empty_database: str) -> None:
+    printed = run([sys.executable, "-c", blocks("python")[1]], DATABASE_URL=empty_database)
+    assert [line.split()[0] for line in printed.splitlines()] == ["r1"]
+
+
+@pytest.mark.parametrize("target", ["dev", "test"])
+def test_the_two_commands_exist(target: str) -> None:
+    assert f"make {target}" in blocks("bash")[0]
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text()
+    assert re.search(rf"^{target}:", makefile, re.MULTILINE)
