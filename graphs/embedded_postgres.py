@@ -33,7 +33,7 @@ _one_at_a_time = threading.Lock()
 """Starts and stops of this process; the wrapper's own lock is between processes only."""
 
 
-class _Server(PostgresServer):
+class EmbeddedServer(PostgresServer):
     """The wrapper, without what it shares with every other user of the machine.
 
     Whether the server is stopped is decided by our lock, not by the wrapper's list of process ids, which outlives a
@@ -81,7 +81,7 @@ def _start(pgdata: Path) -> PostgresServer:
         )
     _forget_dead_server(pgdata)
     pgdata.mkdir(mode=0o700, exist_ok=True)
-    server = _Server(pgdata)
+    server = EmbeddedServer(pgdata)
     try:
         with _one_at_a_time:
             server.start()

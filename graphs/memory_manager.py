@@ -44,7 +44,15 @@ from graphs.memory.contract import (
 )
 from graphs.memory.database import Connection, Database, Pool
 from graphs.memory.embeddings import Index, Vector
-from graphs.memory.errors import ConfigurationError, InvalidInput, StoreUnavailable, error_sentence
+from graphs.memory.errors import (
+    AccessDenied,
+    ConfigurationError,
+    EmbeddingFailed,
+    GraphMemoryError,
+    InvalidInput,
+    StoreUnavailable,
+    error_sentence,
+)
 from graphs.memory.principal import Principal, current_principal, current_provenance
 from graphs.models import index_config
 from graphs.settings import Settings, load_settings
@@ -97,7 +105,7 @@ class MemoryManager(BaseStore):
         self._model: int | None = None
         self._default_principal = principal
         self._loop = asyncio.get_running_loop()
-        self._sweeper: asyncio.Task[None] | None = None
+        self._sweeper = lifecycle.Sweeper(self.sweep_ttl)
         self.index_config = index
         self.ttl_config = ttl
 
@@ -168,6 +176,30 @@ class MemoryManager(BaseStore):
             return await self._database.transaction(principal, work, provenance)
         except PoolTimeout as error:
             raise StoreUnavailable("No connection to the database came free in time.") from error
+        except AccessDenied as error:
+            await self._report(principal, "access.denied", error)
+            raise
+
+    async def _vectors(
+        self, index: Index, texts: Sequence[str], queries: Sequence[str]
+    ) -> tuple[dict[str, Vector], dict[str, Vector]]:
+        try:
+            return await index.embed(texts, queries)
+        except EmbeddingFailed as error:
+            await self._report(current_principal(self._default_principal), "embedding.failed", error)
+            raise
+
+    async def _report(self, principal: Principal, event_type: str, error: GraphMemoryError) -> None:
+        """Put a failure in the audit log, if the database takes it; the error itself goes on to the caller."""
+        told = audit.check_event(event_type, {"error": type(error).__name__, "message": str(error)})
+        try:
+            await self._database.transaction(
+                Principal.service(),
+                lambda conn: audit.log_event(conn, principal.user_id, event_type, told),
+                current_provenance(),
+            )
+        except (GraphMemoryError, PoolTimeout) as unwritten:
+            log.warning("A failure could not be put in the audit log: %s (%s)", error, unwritten)
 
     # BaseStore ------------------------------------------------------------------------------------------------------
 
@@ -224,7 +256,8 @@ class MemoryManager(BaseStore):
         vectors: dict[str, Vector] = {}
         asked: dict[str, Vector] = {}
         if self._index:
-            vectors, asked = await self._index.embed([t for found in texts for t in found.values()], queries)
+            documents = [text for found in texts for text in found.values()]
+            vectors, asked = await self._vectors(self._index, documents, queries)
         writes = [
             items.Write(op.namespace, op.key, value, op.ttl, {name: vectors[text] for name, text in found.items()})
             for (op, value), found in zip(puts, texts, strict=True)
@@ -248,30 +281,14 @@ class MemoryManager(BaseStore):
         Returns:
             The running task; without a TTL configuration, one that is over at once.
         """
-        if self._sweeper is None or self._sweeper.done():
-            minutes = sweep_interval_minutes or (self.ttl_config or {}).get("sweep_interval_minutes") or 5
-            sweeping = self._sweep_every(minutes * 60) if self.ttl_config else asyncio.sleep(0)
-            self._sweeper = asyncio.create_task(sweeping, name="ttl_sweeper")
-        return self._sweeper
-
-    async def _sweep_every(self, seconds: float) -> None:
-        while True:
-            await asyncio.sleep(seconds)
-            try:
-                if swept := await self.sweep_ttl():
-                    log.info("Swept %d expired memories", swept)
-            except StoreUnavailable as error:
-                log.warning("Expired memories could not be swept, next try in %.0f s: %s", seconds, error)
+        if self.ttl_config is None:
+            return asyncio.create_task(asyncio.sleep(0))
+        minutes = sweep_interval_minutes or self.ttl_config.get("sweep_interval_minutes") or 5
+        return self._sweeper.start(minutes * 60)
 
     async def stop_ttl_sweeper(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  upstream's signature
         """Stop the sweeper and return whether it has stopped within `timeout` seconds."""
-        if self._sweeper is None:
-            return True
-        self._sweeper.cancel()
-        done, _ = await asyncio.wait([self._sweeper], timeout=timeout)
-        if done:
-            self._sweeper = None
-        return bool(done)
+        return await self._sweeper.stop(timeout)
 
     # Memory ---------------------------------------------------------------------------------------------------------
 
@@ -407,7 +424,7 @@ class MemoryManager(BaseStore):
     async def _query_vector(self, query: str | None) -> Vector | None:
         if not self._index or not query or not query.strip():
             return None
-        _, asked = await self._index.embed([], [query])
+        _, asked = await self._vectors(self._index, [], [query])
         return asked[query]
 
 

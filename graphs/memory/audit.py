@@ -35,8 +35,8 @@ def check_event(event_type: str, data: dict[str, Any]) -> str:
     return text
 
 
-async def log_event(conn: AsyncConnection[DictRow], user_id: str, event_type: str, data: str) -> None:
-    """Append an event about a user to the audit log."""
+async def log_event(conn: AsyncConnection[DictRow], user_id: str | None, event_type: str, data: str) -> None:
+    """Append an event to the audit log, about a user or (None) about the service."""
     await conn.execute(_SQL["log_event"], {"user_id": user_id, "event_type": event_type, "data": data})
 
 

@@ -4,14 +4,16 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import httpx
 import numpy as np
 from langchain_core.embeddings import Embeddings
 from langgraph.store.base import IndexConfig, PutOp, ensure_embeddings, get_text_at_path, tokenize_path
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from graphs.memory import sql
-from graphs.memory.errors import ConfigurationError, EmbeddingModelMismatch, SetupRequired
+from graphs.memory.errors import ConfigurationError, EmbeddingFailed, EmbeddingModelMismatch, SetupRequired
 
 _SQL = sql.load("setup")
 
@@ -53,11 +55,24 @@ class Index:
     async def embed(self, texts: Sequence[str], queries: Sequence[str]) -> tuple[dict[str, Vector], dict[str, Vector]]:
         """Return the vectors of some documents and some queries, each text embedded once.
 
+        A model that is briefly unwell (connection lost, 429, 5xx) is asked again, four times at most.
+
         Raises:
             ConfigurationError: the model's vectors do not have the dimensions that were promised, or are not finite.
+            EmbeddingFailed: the model did not answer.
         """
         documents, questions = list(dict.fromkeys(texts)), list(dict.fromkeys(queries))
-        embedded, asked = await asyncio.gather(self._documents(documents), self._queries(questions))
+        try:
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception(_is_passing),
+                stop=stop_after_attempt(4),
+                wait=wait_exponential_jitter(multiplier=0.2, max=5, jitter=0.2),
+                reraise=True,
+            ):
+                with attempt:
+                    embedded, asked = await asyncio.gather(self._documents(documents), self._queries(questions))
+        except Exception as error:
+            raise EmbeddingFailed(f"The embedding model {self.name} failed: {type(error).__name__}: {error}") from error
         return (
             dict(zip(documents, map(self._vector, embedded), strict=True)),
             dict(zip(questions, map(self._vector, asked), strict=True)),
@@ -81,6 +96,16 @@ class Index:
             raise ConfigurationError(f"The embedding model {self.name} returned a vector with NaN or infinity in it.")
         length = float(np.linalg.norm(vector))
         return "[" + ",".join(f"{x:.6g}" for x in (vector / length if length else vector)) + "]"
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Whether a failed call to a model may succeed when it is made again."""
+    status = getattr(error, "status_code", None)
+    if isinstance(status, int):
+        return status in (408, 409, 425, 429) or status >= 500
+    if isinstance(error, (ConnectionError, TimeoutError, httpx.TransportError)):
+        return True
+    return error.__cause__ is not None and _is_passing(error.__cause__)
 
 
 def _tokenized(paths: Sequence[str]) -> list[tuple[str, Any]]:

@@ -10,6 +10,7 @@ GraphMemoryError
 │   └── InvalidFilter           a filter cannot be understood; `operator` names what
 ├── AccessDenied                the principal may not do this
 │   └── PrincipalRequired       nobody is acting, and somebody must
+├── EmbeddingFailed             the embedding model did not answer, also when asked again
 └── StoreUnavailable            the database cannot be reached, or gave up; worth trying again later
 """
 
@@ -89,6 +90,10 @@ class PrincipalRequired(AccessDenied):
         )
 
 
+class EmbeddingFailed(GraphMemoryError):
+    """The embedding model did not answer, also when it was asked again. Nothing was stored."""
+
+
 class StoreUnavailable(GraphMemoryError):
     """The database cannot be reached, or gave the work up. Nothing of the failed call was stored."""
 
@@ -126,6 +131,8 @@ def driver_errors() -> Iterator[None]:
         raise StoreUnavailable("The database cancelled the statement, most likely at its statement_timeout.") from error
     except TRANSIENT as error:
         raise StoreUnavailable(f"The database is not available: {error_sentence(error)}") from error
+    except psycopg.Error as error:
+        raise GraphMemoryError(f"The database refused: {error_sentence(error)}") from error
 
 
 def error_sentence(error: Exception) -> str:

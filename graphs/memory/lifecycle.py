@@ -1,11 +1,17 @@
 """What becomes of memories with time."""
 
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 
 from graphs.memory import sql
 from graphs.memory.contract import DecayReport
-from graphs.memory.errors import InvalidInput
+from graphs.memory.errors import GraphMemoryError, InvalidInput
+
+log = logging.getLogger(__name__)
 
 _SQL = sql.load("lifecycle")
 
@@ -31,3 +37,40 @@ async def decay(conn: AsyncConnection[DictRow], user_id: str, threshold_days: fl
     rule = {"user_id": user_id, "days": threshold_days, "important": IMPORTANT}
     row = await (await conn.execute(_SQL["decay"], rule)).fetchone()
     return DecayReport.model_validate(row)
+
+
+class Sweeper:
+    """Sweeps expired memories at an interval, in a task of its own. A sweep that fails is logged and tried again later.
+
+    Args:
+        sweep: deletes what has expired and returns how many memories that were.
+    """
+
+    def __init__(self, sweep: Callable[[], Awaitable[int]]) -> None:
+        self._sweep = sweep
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, seconds: float) -> asyncio.Task[None]:
+        """Start sweeping, or return the task that already does."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._sweep_every(seconds), name="ttl_sweeper")
+        return self._task
+
+    async def stop(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  upstream's signature
+        """Stop sweeping and return whether it has stopped within `timeout` seconds."""
+        if self._task is None:
+            return True
+        self._task.cancel()
+        stopped, _ = await asyncio.wait([self._task], timeout=timeout)
+        if stopped:
+            self._task = None
+        return bool(stopped)
+
+    async def _sweep_every(self, seconds: float) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                if swept := await self._sweep():
+                    log.info("Swept %d expired memories", swept)
+            except GraphMemoryError as error:
+                log.warning("Expired memories could not be swept, next try in %.0f s: %s", seconds, error)

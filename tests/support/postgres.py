@@ -3,7 +3,7 @@
 from pathlib import Path
 from types import TracebackType
 
-from graphs.embedded_postgres import _Server
+from graphs.embedded_postgres import EmbeddedServer
 
 
 class OwnPostgres:
@@ -11,7 +11,7 @@ class OwnPostgres:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._server = _Server(folder)
+        self._server = EmbeddedServer(folder)
 
     def __enter__(self) -> "OwnPostgres":
         self.start()

@@ -1,0 +1,82 @@
+"""What fails outside is asked again, then told clearly, and leaves a trace in the audit log."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from graphs.memory.errors import AccessDenied, ConfigurationError, EmbeddingFailed
+from graphs.memory.principal import Principal, acting_as
+from graphs.memory_manager import MemoryManager
+from tests.support.sql import rows
+
+NS = ("users", "u1", "notes")
+
+
+class Unwell(Exception):
+    """What a hosted model's client raises."""
+
+    def __init__(self, status_code: int) -> None:
+        super().__init__(f"status {status_code}")
+        self.status_code = status_code
+
+
+class Moody:
+    """An embedder that fails in a given way before it answers."""
+
+    def __init__(self, *failures: Exception, vector: Sequence[float] = (1.0, 0.0)) -> None:
+        self.failures = list(failures)
+        self.vector = list(vector)
+        self.asked = 0
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        self.asked += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        return [self.vector for _ in texts]
+
+
+def index(embedder: Moody, dims: int = 2) -> Any:
+    return {"dims": dims, "embed": embedder.embed, "model": "moody"}
+
+
+@pytest.mark.parametrize("failure", [Unwell(429), Unwell(503), ConnectionResetError(), TimeoutError()])
+async def test_a_model_that_is_briefly_unwell_is_asked_again(empty_database: str, failure: Exception) -> None:
+    embedder = Moody(failure, failure)
+    async with MemoryManager.from_conn_string(empty_database, index=index(embedder)) as store:
+        await store.setup()
+        await store.aput(NS, "k", {"text": "robot"})
+        assert len(await store.asearch(NS, query="robot")) == 1
+    assert embedder.asked == 4
+
+
+@pytest.mark.parametrize(("failure", "times"), [(Unwell(503), 4), (Unwell(401), 1), (ValueError("no such model"), 1)])
+async def test_a_model_that_stays_unwell_is_a_clear_error_and_an_audit_record(
+    empty_database: str, failure: Exception, times: int
+) -> None:
+    embedder = Moody(*[failure] * 9)
+    async with MemoryManager.from_conn_string(empty_database, index=index(embedder)) as store:
+        await store.setup()
+        with pytest.raises(EmbeddingFailed, match="moody"):
+            await store.aput(NS, "k", {"text": "robot"})
+    assert embedder.asked == times
+    assert await rows(empty_database, "SELECT 1 FROM memory.memories") == []
+    audit = await rows(empty_database, "SELECT action, data FROM memory.audit_logs")
+    assert [(a["action"], a["data"]["error"]) for a in audit] == [("embedding.failed", "EmbeddingFailed")]
+
+
+@pytest.mark.parametrize("vector", [(1.0,), (1.0, 0.0, 0.0), (float("nan"), 0.0), (float("inf"), 0.0)])
+async def test_vectors_that_are_not_as_promised_are_refused(empty_database: str, vector: tuple[float, ...]) -> None:
+    async with MemoryManager.from_conn_string(empty_database, index=index(Moody(vector=vector))) as store:
+        await store.setup()
+        with pytest.raises(ConfigurationError, match="moody"):
+            await store.aput(NS, "k", {"text": "robot"})
+
+
+async def test_a_denied_write_leaves_an_audit_record_about_who_tried(store: MemoryManager, database: str) -> None:
+    intruder = str(uuid4())
+    with acting_as(Principal.user(intruder)), pytest.raises(AccessDenied):
+        await store.aput(NS, "k", {"text": "mine"})
+    audit = await rows(database, "SELECT action, user_id FROM memory.audit_logs")
+    assert audit == [{"action": "access.denied", "user_id": intruder}]
