@@ -5,6 +5,7 @@ server. The kernel drops a dead process's lock, so a crash hinders nobody: the n
 starts it again.
 """
 
+import atexit
 import fcntl
 import logging
 import os
@@ -13,6 +14,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -61,18 +63,23 @@ def embedded_postgres(data_dir: Path) -> Iterator[str]:
         handle = os.open(data_dir / "postgres.lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise ConfigurationError(f"DATA_DIR {data_dir} cannot be used: {error.strerror}.") from error
+    fcntl.flock(handle, fcntl.LOCK_SH)
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH)
         server = _start(data_dir / "postgres")
-        try:
-            yield server.get_uri()
-        finally:
-            _stop_if_last(handle, server)
-    finally:
+    except BaseException:
         os.close(handle)
+        raise
+    # A user that never leaves the block, such as a thread that ends with its process, leaves at the end of the process.
+    leave = partial(_leave, handle, server)
+    atexit.register(leave)
+    try:
+        yield server.get_uri()
+    finally:
+        atexit.unregister(leave)
+        leave()
 
 
-def _start(pgdata: Path) -> PostgresServer:
+def _start(pgdata: Path) -> EmbeddedServer:
     version = pgdata_version(pgdata)
     if version not in (None, TARGET_POSTGRES_VERSION):
         raise ConfigurationError(
@@ -104,10 +111,13 @@ def _forget_dead_server(pgdata: Path) -> None:
             pid_file.unlink()
 
 
-def _stop_if_last(handle: int, server: PostgresServer) -> None:
+def _leave(handle: int, server: EmbeddedServer) -> None:
+    """Give the lock back, and stop the server if nobody else holds it."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with _one_at_a_time:
+            server.stop()
     except BlockingIOError:
-        return  # another process still uses it
-    with _one_at_a_time:
-        server.stop()
+        pass  # another process, or another user in this one, still needs it
+    finally:
+        os.close(handle)

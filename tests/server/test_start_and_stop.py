@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -93,6 +94,16 @@ async def test_after_a_crash_of_postgres_too_the_next_start_works(start: Callabl
     assert "80k" in await talk(again.client(), "what is my budget?")
 
 
+async def test_runs_on_event_loops_of_their_own_share_the_memory(start: Callable[..., Server]) -> None:
+    """With BG_JOB_ISOLATED_LOOPS the server gives each worker a thread, a loop, and so a store."""
+    server = start(BG_JOB_ISOLATED_LOOPS="true")
+    await asyncio.gather(*(talk(server.client(), f"My robot number {n} is called R{n}.") for n in range(10)))
+    found = await server.client().store.search_items((), filter={"type": "fact"}, limit=50)
+    assert len(found["items"]) == 10
+    assert server.stop() == 0
+    assert not postgres_processes(server.folder)
+
+
 async def test_two_checkouts_run_side_by_side(start: Callable[..., Server]) -> None:
     one, two = start("one"), start("two")
     await talk(one.client(), "My budget is 80k.")
@@ -115,8 +126,11 @@ async def test_a_database_that_goes_away_for_ten_seconds_is_survived(
         run: Any = await client.runs.create(thread_id, "slow", input=says("My second car is blue."))
         await asyncio.sleep(1)
 
-        postgres.stop()
-        await asyncio.sleep(10)
+        async with httpx.AsyncClient(base_url=server.url) as http:
+            assert (await http.get("/memory/health")).status_code == httpx.codes.OK
+            postgres.stop()
+            assert (await http.get("/memory/health")).status_code == httpx.codes.SERVICE_UNAVAILABLE
+        await asyncio.sleep(8)
         postgres.start()
 
         await client.runs.join(thread_id, run["run_id"])
