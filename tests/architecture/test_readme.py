@@ -6,9 +6,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from graphs.memory.principal import Principal, acting_as
+from graphs.memory_manager import MemoryManager
 from tests.support.server import Server
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
@@ -42,6 +46,17 @@ async def test_the_tour_prints_what_the_readme_says(project: Path) -> None:
 def test_the_store_example_finds_the_welding_robot(empty_database: str) -> None:
     printed = run([sys.executable, "-c", blocks("python")[1]], DATABASE_URL=empty_database)
     assert [line.split()[0] for line in printed.splitlines()] == ["r1"]
+
+
+async def test_the_example_agent_runs_with_memory(store: MemoryManager) -> None:
+    module: dict[str, Any] = {}
+    exec(blocks("python")[2], module)
+    graph = module["graph"].copy({"store": store})
+    user_id = str(uuid4())
+    with acting_as(Principal.user(user_id)):
+        await graph.ainvoke({"messages": [{"role": "user", "content": "My dog is called Rex."}]})
+        result = await graph.ainvoke({"messages": [{"role": "user", "content": "Who is my dog?"}]})
+    assert result["messages"][-1].content == "I remember 1 things that matter here."
 
 
 @pytest.mark.parametrize("target", ["dev", "test"])
