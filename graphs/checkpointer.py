@@ -1,22 +1,28 @@
 """Thread state in the same Postgres as the memory, in a schema of its own that no API role reaches."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata, CheckpointTuple
+from langgraph.checkpoint.base import (
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    DeltaChannelHistory,
+)
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from psycopg import AsyncCursor, IsolationLevel
 from psycopg.rows import DictRow, dict_row
 
 from graphs.memory import schema, sql
-from graphs.memory.database import Connection, Pool, retrying
+from graphs.memory.database import Connection, Pool, retrying, to_the_end
 from graphs.memory.errors import driver_errors
-from graphs.memory_manager import shared_pool
+from graphs.pools import shared_pool
 from graphs.settings import load_settings
 
 _SQL = sql.load("checkpoints")
@@ -107,12 +113,44 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         parent = super().aput_writes
         await self._retry(lambda: parent(config, writes, task_id, task_path))
 
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,  # noqa: A002  the parent's name
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        """Yield a thread's checkpoints, newest first. No connection is held while the caller looks at them."""
+        parent = super().alist
+
+        async def all_of_them() -> list[CheckpointTuple]:
+            return [found async for found in parent(config, filter=filter, before=before, limit=limit)]
+
+        for checkpoint in await self._retry(all_of_them):
+            yield checkpoint
+
+    async def aget_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """Return what some channels that keep differences went through."""
+        parent = super().aget_delta_channel_history
+        return await self._retry(lambda: parent(config=config, channels=channels))
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Delete all of a thread's state."""
+        parent = super().adelete_thread
+        await self._retry(lambda: parent(thread_id))
+
     async def _retry(self, work: Callable[[], Awaitable[T]]) -> T:
-        with driver_errors():
+        async def attempts() -> T:
             async for attempt in retrying(self.pool):
                 with attempt:
                     result = await work()
-        return result
+            return result
+
+        with driver_errors():
+            return await to_the_end(attempts())
 
     # What the parent lacks
 
@@ -130,8 +168,9 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         Raises:
             ValueError: another strategy.
         """
+        parent = super().aprune
         with _one_snapshot():
-            await super().aprune(thread_ids, strategy="delete" if strategy == "delete_all" else strategy)
+            await self._retry(lambda: parent(thread_ids, strategy="delete" if strategy == "delete_all" else strategy))
 
     async def _execute(self, statement: str, parameters: dict[str, Any]) -> None:
         async def work() -> None:

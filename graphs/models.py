@@ -1,6 +1,7 @@
 """The chat model and the embedding model of a deployment."""
 
 import logging
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,12 @@ from graphs.settings import OFFLINE, OPENAI_EMBEDDING_MODEL, Settings
 log = logging.getLogger(__name__)
 
 
+MAX_CHARACTERS = 8_000
+"""How much of a text the offline model reads; what hosted models read is of the same order."""
+
+_PADDED_CHARACTERS = 100_000
+
+
 class OfflineEmbeddings(Embeddings):
     """Static word vectors whose weights come with their package: no key, no network, about 20 µs a text.
 
@@ -33,11 +40,26 @@ class OfflineEmbeddings(Embeddings):
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Return one vector for each text; a text without a known word gives the zero vector."""
-        return self._model.embed(texts).tolist() if texts else []
+        vectors: dict[int, list[float]] = {}
+        for batch in _alike_in_length([text[:MAX_CHARACTERS] for text in texts]):
+            vectors.update(zip(batch, self._model.embed([batch[n] for n in batch]).tolist(), strict=True))
+        return [vectors[n] for n in range(len(texts))]
 
     def embed_query(self, text: str) -> list[float]:
         """Return the vector of a query."""
         return self.embed_documents([text])[0]
+
+
+def _alike_in_length(texts: list[str]) -> Iterator[dict[int, str]]:
+    """Texts by their place, in batches. A batch is padded to its longest text, so it must not mix long and short."""
+    batch: dict[int, str] = {}
+    for n in sorted(range(len(texts)), key=lambda n: len(texts[n])):
+        if batch and (len(batch) + 1) * len(texts[n]) > _PADDED_CHARACTERS:
+            yield batch
+            batch = {}
+        batch[n] = texts[n]
+    if batch:
+        yield batch
 
 
 def index_config(settings: Settings) -> IndexConfig:

@@ -49,7 +49,7 @@ CREATE TABLE IF NOT EXISTS memory.schema_versions (
 CREATE TABLE IF NOT EXISTS memory.users (
   id           text COLLATE "C" PRIMARY KEY,
   display_name text,
-  profile      jsonb NOT NULL DEFAULT '{}',
+  profile      jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(profile) = 'object'),
   created_at   timestamptz NOT NULL DEFAULT now(),
   updated_at   timestamptz NOT NULL DEFAULT now()
 );
@@ -195,7 +195,7 @@ CREATE TABLE IF NOT EXISTS memory.agent_executions (
   thread_id   text DEFAULT memory.provenance('thread_id'),
   started_at  timestamptz NOT NULL DEFAULT now(),
   finished_at timestamptz,
-  PRIMARY KEY (run_id, agent)
+  PRIMARY KEY (user_id, run_id, agent)
 );
 
 -- One row for each accepted payload: which memories it became. `idempotency_key` makes a retried write one write.
@@ -225,6 +225,7 @@ CREATE TABLE IF NOT EXISTS memory.audit_logs (
   namespace     text COLLATE "C",
   key           text COLLATE "C",
   data          jsonb,
+  event_id      uuid,                                   -- of an event that was logged by call: the same call logs it once
   thread_id     text DEFAULT memory.provenance('thread_id'),
   run_id        text DEFAULT memory.provenance('run_id'),
   checkpoint_id text DEFAULT memory.provenance('checkpoint_id'),
@@ -365,6 +366,7 @@ CREATE INDEX IF NOT EXISTS sessions_activity   ON memory.sessions (user_id, last
 CREATE INDEX IF NOT EXISTS turns_recent        ON memory.turns (user_id, session_id, id DESC);
 CREATE INDEX IF NOT EXISTS turns_memory        ON memory.turns (namespace, key);
 CREATE INDEX IF NOT EXISTS executions_user     ON memory.agent_executions (user_id, started_at DESC);
+CREATE UNIQUE INDEX IF NOT EXISTS audit_event  ON memory.audit_logs (event_id) WHERE event_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS logs_user           ON memory.memory_logs (user_id, created_at DESC);
 CREATE INDEX IF NOT EXISTS logs_run            ON memory.memory_logs (run_id) WHERE run_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS audit_user          ON memory.audit_logs (user_id, at DESC) WHERE user_id IS NOT NULL;
@@ -487,19 +489,20 @@ AS $$
       n + CASE match_type WHEN 'suffix' THEN cardinality(path) - cardinality(pattern) ELSE 0 END])
 $$;
 
--- An event that no trigger records. A person may log about themselves, the service about anybody.
-CREATE OR REPLACE FUNCTION memory.log_event(about text, event_type text, details jsonb) RETURNS bigint
+-- An event that no trigger records. A person may log about themselves, the service about anybody; what triggers record
+-- cannot be imitated. The same event_id is logged once.
+CREATE OR REPLACE FUNCTION memory.log_event(about text, event_type text, details jsonb, event_id uuid) RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
 AS $$
-DECLARE
-  recorded bigint;
 BEGIN
   IF current_setting('role') <> 'service_role' AND about IS DISTINCT FROM (SELECT auth.uid())::text THEN
     RAISE insufficient_privilege USING MESSAGE = 'an event about another user cannot be logged';
+  ELSIF starts_with(event_type, 'memory.') THEN
+    RAISE insufficient_privilege USING MESSAGE = 'events that begin with memory. are recorded by triggers alone';
   END IF;
-  INSERT INTO memory.audit_logs (actor, action, user_id, data)
-  VALUES (memory.actor(), event_type, about, details) RETURNING id INTO recorded;
-  RETURN recorded;
+  INSERT INTO memory.audit_logs (actor, action, user_id, data, event_id)
+  VALUES (memory.actor(), event_type, about, details, log_event.event_id)
+  ON CONFLICT DO NOTHING;
 END $$;
 
 -- Triggers: history and audit, so that no path can skip them ----------------------------------------------------------
@@ -523,6 +526,27 @@ BEGIN
   VALUES (memory.actor(), 'memory.' || lower(TG_OP), subject.user_id, subject.org_id, subject.namespace, subject.key);
   RETURN NULL;
 END $$;
+
+-- When and by which run a value was written is not for the writer to say. An expired item that was not swept yet is gone
+-- for its readers: written again, it starts anew.
+CREATE OR REPLACE FUNCTION memory.stamp_memory() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+DECLARE
+  source jsonb := coalesce(nullif(current_setting('memory.provenance', true), ''), '{}');
+BEGIN
+  NEW.created_at    := CASE WHEN OLD.expires_at <= now() THEN now() ELSE OLD.created_at END;
+  NEW.updated_at    := now();
+  NEW.session_id    := source ->> 'session_id';
+  NEW.thread_id     := source ->> 'thread_id';
+  NEW.run_id        := source ->> 'run_id';
+  NEW.checkpoint_id := source ->> 'checkpoint_id';
+  NEW.task_id       := source ->> 'task_id';
+  RETURN NEW;
+END $$;
+
+CREATE OR REPLACE TRIGGER memories_stamped BEFORE UPDATE OF value ON memory.memories
+  FOR EACH ROW EXECUTE FUNCTION memory.stamp_memory();
 
 -- A refreshed expiry is not a change of the memory: only `value` counts.
 CREATE OR REPLACE TRIGGER memories_recorded AFTER INSERT OR DELETE OR UPDATE OF value ON memory.memories
@@ -556,7 +580,9 @@ ALTER TABLE public.dealers              ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.robot_catalog        ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.applications         ENABLE ROW LEVEL SECURITY;
 
--- A policy has no IF NOT EXISTS: each is dropped and made again, inside the transaction that applies this file.
+-- A policy has no IF NOT EXISTS: each is dropped and made again, inside the transaction that applies this file. Where a
+-- row points at a memory, the policy looks it up as the person who writes: what they may not see is not there, and a
+-- foreign key cannot tell them otherwise.
 
 DROP POLICY IF EXISTS own ON memory.users;
 CREATE POLICY own ON memory.users TO authenticated
@@ -620,7 +646,9 @@ CREATE POLICY readable ON memory.memory_history FOR SELECT TO authenticated
 DROP POLICY IF EXISTS own ON memory.memory_relationships;
 CREATE POLICY own ON memory.memory_relationships TO authenticated
   USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()))
-  WITH CHECK (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()));
+  WITH CHECK ((user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()))
+    AND EXISTS (SELECT FROM memory.memories AS m WHERE m.id = source_id)
+    AND EXISTS (SELECT FROM memory.memories AS m WHERE m.id = target_id));
 
 DROP POLICY IF EXISTS own ON memory.sessions;
 CREATE POLICY own ON memory.sessions TO authenticated
@@ -628,7 +656,10 @@ CREATE POLICY own ON memory.sessions TO authenticated
 
 DROP POLICY IF EXISTS own ON memory.turns;
 CREATE POLICY own ON memory.turns TO authenticated
-  USING (user_id = (SELECT auth.uid())::text) WITH CHECK (user_id = (SELECT auth.uid())::text);
+  USING (user_id = (SELECT auth.uid())::text)
+  WITH CHECK (user_id = (SELECT auth.uid())::text AND EXISTS (
+    SELECT FROM memory.memories AS m
+    WHERE m.namespace = turns.namespace AND m.key = turns.key AND m.user_id = turns.user_id));
 
 DROP POLICY IF EXISTS own ON memory.agent_executions;
 CREATE POLICY own ON memory.agent_executions TO authenticated
@@ -644,11 +675,15 @@ CREATE POLICY readable ON memory.audit_logs FOR SELECT TO authenticated
 
 DROP POLICY IF EXISTS own ON memory.goal_assessments;
 CREATE POLICY own ON memory.goal_assessments TO authenticated
-  USING (user_id = (SELECT auth.uid())::text) WITH CHECK (user_id = (SELECT auth.uid())::text);
+  USING (user_id = (SELECT auth.uid())::text)
+  WITH CHECK (user_id = (SELECT auth.uid())::text AND (memory_id IS NULL OR EXISTS (
+    SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.user_id = goal_assessments.user_id)));
 
 DROP POLICY IF EXISTS own ON memory.belief_graphs;
 CREATE POLICY own ON memory.belief_graphs TO authenticated
-  USING (user_id = (SELECT auth.uid())::text) WITH CHECK (user_id = (SELECT auth.uid())::text);
+  USING (user_id = (SELECT auth.uid())::text)
+  WITH CHECK (user_id = (SELECT auth.uid())::text AND (memory_id IS NULL OR EXISTS (
+    SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.user_id = belief_graphs.user_id)));
 
 DROP POLICY IF EXISTS own ON memory.cognitive_metrics;
 CREATE POLICY own ON memory.cognitive_metrics TO authenticated
@@ -656,11 +691,15 @@ CREATE POLICY own ON memory.cognitive_metrics TO authenticated
 
 DROP POLICY IF EXISTS own ON memory.user_brain;
 CREATE POLICY own ON memory.user_brain TO authenticated
-  USING (user_id = (SELECT auth.uid())::text) WITH CHECK (user_id = (SELECT auth.uid())::text);
+  USING (user_id = (SELECT auth.uid())::text)
+  WITH CHECK (user_id = (SELECT auth.uid())::text AND EXISTS (
+    SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.user_id = user_brain.user_id));
 
 DROP POLICY IF EXISTS member ON memory.company_brain;
 CREATE POLICY member ON memory.company_brain TO authenticated
-  USING (org_id IN (SELECT memory.my_organisations())) WITH CHECK (org_id IN (SELECT memory.my_organisations()));
+  USING (org_id IN (SELECT memory.my_organisations()))
+  WITH CHECK (org_id IN (SELECT memory.my_organisations()) AND EXISTS (
+    SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.org_id = company_brain.org_id));
 
 DROP POLICY IF EXISTS own ON memory.files;
 CREATE POLICY own ON memory.files TO authenticated
@@ -686,10 +725,13 @@ REVOKE ALL ON public.dealers, public.robot_catalog, public.applications FROM PUB
 GRANT USAGE ON SCHEMA memory TO authenticated, service_role;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON
-  memory.users, memory.organisation_members, memory.memories, memory.memory_embeddings,
-  memory.memory_relationships, memory.sessions, memory.turns, memory.agent_executions, memory.goal_assessments,
-  memory.belief_graphs, memory.cognitive_metrics, memory.user_brain, memory.company_brain, memory.files
+  memory.users, memory.organisation_members, memory.memory_embeddings, memory.memory_relationships, memory.sessions,
+  memory.turns, memory.agent_executions, memory.goal_assessments, memory.belief_graphs, memory.cognitive_metrics,
+  memory.user_brain, memory.company_brain, memory.files
   TO authenticated, service_role;
+-- An item's address cannot change, and times and provenance are the database's: by default on insert, by trigger later.
+GRANT SELECT, DELETE, INSERT (seq, namespace, key, value, ttl_minutes, expires_at),
+  UPDATE (value, ttl_minutes, expires_at) ON memory.memories TO authenticated, service_role;
 GRANT SELECT, INSERT ON memory.memory_logs TO authenticated, service_role;
 GRANT SELECT ON memory.organisations, memory.embedding_models, memory.memory_history, memory.audit_logs
   TO authenticated, service_role;
@@ -698,14 +740,17 @@ GRANT INSERT, UPDATE ON memory.embedding_models TO service_role;
 
 GRANT SELECT ON public.dealers, public.robot_catalog TO authenticated, service_role;
 GRANT INSERT, UPDATE, DELETE ON public.dealers, public.robot_catalog TO service_role;
-GRANT SELECT, INSERT, UPDATE, DELETE ON public.applications TO authenticated, service_role;
+GRANT SELECT, INSERT, UPDATE, DELETE ON public.applications TO service_role;
+-- A person applies; whether it is approved, and with which score, is not theirs to write.
+GRANT SELECT, DELETE, INSERT (user_id, robot_id, dealer_id, amount, term_months),
+  UPDATE (robot_id, dealer_id, amount, term_months) ON public.applications TO authenticated;
 
 GRANT USAGE ON SEQUENCE memory.memories_seq TO authenticated, service_role;
 
 GRANT EXECUTE ON FUNCTION
   memory.owner_in(text, text), memory.provenance(text), memory.actor(), memory.my_organisations(boolean),
   memory.satisfies(jsonb, jsonb), memory.compare(jsonb, jsonb), memory.matches(jsonb, jsonb),
-  memory.path_matches(text[], text[], text), memory.log_event(text, text, jsonb)
+  memory.path_matches(text[], text[], text), memory.log_event(text, text, jsonb, uuid)
   TO authenticated, service_role;
 
 RESET search_path;

@@ -13,8 +13,9 @@ from psycopg.conninfo import make_conninfo
 
 from graphs.checkpointer import PostgresCheckpointer
 from graphs.embedded_postgres import embedded_postgres
-from graphs.memory_manager import MemoryManager, open_pool
+from graphs.memory_manager import MemoryManager
 from graphs.models import OfflineEmbeddings
+from graphs.pools import open_pool
 from graphs.settings import Settings
 
 _numbers = count(1)

@@ -3,17 +3,21 @@
 import hashlib
 import json
 from typing import Any
+from uuid import UUID
 
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 
 from graphs.memory import sql
 from graphs.memory.contract import MemoryPayload
-from graphs.memory.errors import ContractError
+from graphs.memory.errors import ContractError, InvalidValue
 from graphs.memory.namespaces import Namespace
-from graphs.memory.text import problem_with
+from graphs.memory.text import problem_with, to_json
 
 _SQL = sql.load("audit")
+
+RESERVED = "memory."
+"""How the types of events begin that only the database's triggers record."""
 
 Addresses = list[tuple[Namespace, str]]
 
@@ -24,20 +28,20 @@ def check_event(event_type: str, data: dict[str, Any]) -> str:
     Raises:
         ContractError: the type is empty, or the data is not JSON.
     """
-    if not event_type or problem_with(event_type):
-        raise ContractError({"event_type": "must be a non-empty text"})
+    if not event_type or problem_with(event_type) or event_type.startswith(RESERVED):
+        raise ContractError({"event_type": f"must be a non-empty text that does not begin with {RESERVED!r}"})
     try:
-        text = json.dumps(data, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ContractError({"data": f"is not JSON: {error}"}) from error
-    if "\\u0000" in text:
-        raise ContractError({"data": "contains a NUL character, which Postgres cannot store."})
-    return text
+        return to_json(data, "data")
+    except InvalidValue as error:
+        raise ContractError({error.path: error.problem}) from error
 
 
-async def log_event(conn: AsyncConnection[DictRow], user_id: str | None, event_type: str, data: str) -> None:
-    """Append an event to the audit log, about a user or (None) about the service."""
-    await conn.execute(_SQL["log_event"], {"user_id": user_id, "event_type": event_type, "data": data})
+async def log_event(
+    conn: AsyncConnection[DictRow], user_id: str | None, event_type: str, data: str, event_id: UUID
+) -> None:
+    """Append an event to the audit log, about a user or (None) about the service; once for each `event_id`."""
+    event = {"user_id": user_id, "event_type": event_type, "data": data, "event_id": event_id}
+    await conn.execute(_SQL["log_event"], event)
 
 
 async def claim_write(

@@ -67,15 +67,15 @@ async def read_session(
 
 
 def recalled(item: Any, *, explain: bool = False) -> RecalledMemory:
-    """Return a found item as a memory; an item of the caller's own shape shows as its JSON."""
-    value = item.value
+    """Return a found item as a memory; an item of any other shape shows as its JSON."""
+    value, tags = item.value, item.value.get("tags")
     content = next((value[name] for name in ("content", "text", "memory") if isinstance(value.get(name), str)), None)
     return RecalledMemory(
         namespace=item.namespace,
         key=item.key,
         content=content if content is not None else str(value),
         type=value.get("type") if isinstance(value.get("type"), str) else None,
-        tags=[tag for tag in value.get("tags") or [] if isinstance(tag, str)],
+        tags=[tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else [],
         score=item.score,
         session_id=value.get("session_id") if isinstance(value.get("session_id"), str) else None,
         created_at=item.created_at,

@@ -9,7 +9,8 @@ from typing import Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from graphs.memory.errors import ContractError
+from graphs.memory.errors import ContractError, InvalidValue
+from graphs.memory.text import to_json
 
 MemoryType = Literal["turn", "fact", "preference", "episode", "goal", "belief", "reflection", "procedure"]
 """What a memory is. A `turn` is what was said, word for word; the others are what was learned."""
@@ -86,7 +87,7 @@ def check_payload(user_id: str, session_id: str, payload: MemoryPayload | dict[s
             raise ContractError(
                 {".".join(str(part) for part in e["loc"]) or "content": e["msg"] for e in error.errors()}
             ) from error
-    wrong = {}
+    wrong = _unstorable(payload)
     if payload.identity != user_id:
         wrong["identity"] = f"is {payload.identity!r}, but the call is for user {user_id!r}"
     if payload.session_id != session_id:
@@ -94,6 +95,17 @@ def check_payload(user_id: str, session_id: str, payload: MemoryPayload | dict[s
     if wrong:
         raise ContractError(wrong)
     return payload
+
+
+def _unstorable(payload: MemoryPayload) -> dict[str, str]:
+    """The fields of a payload that Postgres cannot store, and why."""
+    wrong = {}
+    for field, value in payload.model_dump(exclude={"timestamp"}).items():
+        try:
+            to_json(value, field)
+        except InvalidValue as error:
+            wrong[error.path] = error.problem
+    return wrong
 
 
 class WriteReceipt(_Model):

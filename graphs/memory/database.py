@@ -1,8 +1,9 @@
 """Transactions: one at a time, on behalf of a principal, retried when the database was only briefly unwell."""
 
+import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar
 
@@ -52,7 +53,8 @@ def retrying(pool: Pool) -> AsyncRetrying:
     async def before_sleep(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         log.warning("Database work failed (attempt %d) and is tried again: %s", state.attempt_number, error)
-        await pool.check()
+        if getattr(error, "sqlstate", None) not in (pg.DeadlockDetected.sqlstate, pg.SerializationFailure.sqlstate):
+            await pool.check()  # where one connection was lost, others were too
 
     return AsyncRetrying(
         retry=retry_if_exception(is_transient),
@@ -61,6 +63,27 @@ def retrying(pool: Pool) -> AsyncRetrying:
         before_sleep=before_sleep,
         reraise=True,
     )
+
+
+_unfinished: set[asyncio.Task[Any]] = set()
+
+
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Run work that must not be cut off in the middle, in a task of its own.
+
+    A caller that is cancelled leaves at once; the work goes on to its end, and is stored whole. Cancelled half-way it
+    would lose its connection: neither the pool nor a pipeline gives one back in order while it is being cancelled.
+    """
+    task = asyncio.ensure_future(work)
+    _unfinished.add(task)
+    task.add_done_callback(_finished)
+    return await asyncio.shield(task)
+
+
+def _finished(task: asyncio.Task[Any]) -> None:
+    _unfinished.discard(task)
+    if not task.cancelled():
+        task.exception()  # seen, also where the caller has left
 
 
 class Database:
@@ -84,9 +107,12 @@ class Database:
         """
         begin = {"role": principal.role, "claims": principal.claims, "provenance": json.dumps(provenance or {})}
         with driver_errors():
-            async for attempt in retrying(self.pool):
-                with attempt:
-                    async with self.pool.connection() as conn, conn.pipeline(), conn.transaction():
-                        await conn.execute(_BEGIN, begin)
-                        result = await work(conn)
+            return await to_the_end(self._attempt(begin, work))
+
+    async def _attempt(self, begin: dict[str, str], work: Callable[[Connection], Awaitable[T]]) -> T:
+        async for attempt in retrying(self.pool):
+            with attempt:
+                async with self.pool.connection() as conn, conn.pipeline(), conn.transaction():
+                    await conn.execute(_BEGIN, begin)
+                    result = await work(conn)
         return result

@@ -95,7 +95,11 @@ class EmbeddingFailed(GraphMemoryError):
 
 
 class StoreUnavailable(GraphMemoryError):
-    """The database cannot be reached, or gave the work up. Nothing of the failed call was stored."""
+    """The database cannot be reached, or gave the work up.
+
+    Nothing of the call was stored, unless the connection broke while the database was confirming it; every call is
+    safe to repeat.
+    """
 
 
 TRANSIENT = (
@@ -124,7 +128,7 @@ def driver_errors() -> Iterator[None]:
             "value", f"contains text that Postgres cannot store: {error.diag.message_primary}"
         ) from error
     except pg.DataError as error:
-        raise InvalidInput(f"Postgres cannot store this: {error.diag.message_primary}") from error
+        raise InvalidInput(f"Postgres cannot store this: {error_sentence(error)}") from error
     except pg.ProgramLimitExceeded as error:
         raise InvalidInput(f"Too large for Postgres: {error.diag.message_primary}") from error
     except pg.QueryCanceled as error:

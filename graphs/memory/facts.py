@@ -18,16 +18,21 @@ _QUESTION = re.compile(
 )
 _MIN_WORDS = 3
 
+MAX_FACTS = 50
+"""Most facts that are taken from one message: a pasted document is no conversation."""
+
 
 def worth_remembering(text: str) -> list[str]:
-    """Return the sentences of a user's message that state something about the user, in order, without repeats."""
-    found: list[str] = []
+    """Return what a user's message states about the user: sentences in order, without repeats, `MAX_FACTS` at most."""
+    found: dict[str, None] = {}
     for match in _SENTENCE.finditer(text):
         sentence = match.group().strip()
         asked = _ASKED_TO_REMEMBER.match(sentence)
         statement = sentence[asked.end() :].strip() if asked else sentence
         if statement.endswith("?") or (_QUESTION.match(statement) and not asked):
             continue
-        if (asked or _ABOUT_ME.search(statement)) and len(statement.split()) >= _MIN_WORDS and statement not in found:
-            found.append(statement)
-    return found
+        if (asked or _ABOUT_ME.search(statement)) and len(statement.split()) >= _MIN_WORDS:
+            found[statement] = None
+        if len(found) == MAX_FACTS:
+            break
+    return list(found)

@@ -1,21 +1,18 @@
 """Get, put, delete and list: what the store does by address."""
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
-import orjson
-from langgraph.store.base import GetOp, Item, ListNamespacesOp, PutOp
+from langgraph.store.base import GetOp, InvalidNamespaceError, Item, ListNamespacesOp, PutOp
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 
 from graphs.memory import sql
 from graphs.memory.errors import InvalidInput, InvalidValue
 from graphs.memory.namespaces import Namespace, bounds, check_address, from_text, to_text
-from graphs.memory.text import problem_with
+from graphs.memory.text import to_json
 
 _SQL = sql.load("items")
 
@@ -45,51 +42,25 @@ def check_put(op: PutOp) -> str | None:
     Raises:
         InvalidValue: the address or the value cannot be stored.
     """
+    if not op.namespace:
+        raise InvalidNamespaceError("Namespace cannot be empty.")
     check_address(op.namespace, op.key)
     if op.value is None:
         return None
-    if op.ttl is not None and not 0 < op.ttl <= MAX_TTL_MINUTES:
+    if op.ttl is not None and not (isinstance(op.ttl, (int, float)) and 0 < op.ttl <= MAX_TTL_MINUTES):
         raise InvalidValue("ttl", f"must be a positive number of minutes, at most a thousand years; got {op.ttl!r}.")
-    return to_json(op.value)
+    if not isinstance(op.value, Mapping):
+        raise InvalidValue("value", f"must be a mapping with string keys; got {type(op.value).__name__}.")
+    return to_json(op.value, "value")
 
 
-def to_json(value: Mapping[str, Any]) -> str:
-    """Serialise an item's value so that it comes back exactly as it was.
+def check_get(op: GetOp) -> None:
+    """Refuse an address that no item can have.
 
     Raises:
-        InvalidValue: it is not a mapping, or something in it is not JSON; `path` leads there.
+        InvalidValue: the key is no text, or not one that Postgres can store.
     """
-    if not isinstance(value, Mapping):
-        raise InvalidValue("value", f"must be a mapping with string keys; got {type(value).__name__}.")
-    return orjson.dumps(_storable(value, "value")).decode()
-
-
-def _storable(value: Any, path: str) -> Any:
-    """Return `value` ready for serialisation, or say where it cannot be stored."""
-    match value:
-        case None | bool():
-            return value
-        case str():
-            if problem := problem_with(value):
-                raise InvalidValue(path, problem)
-            return str(value)
-        case int():
-            return value if -(2**53) < value < 2**53 else orjson.Fragment(str(int(value)))
-        case float():
-            if not math.isfinite(value):
-                raise InvalidValue(path, f"is {value}, which JSON cannot express.")
-            # Written out in digits: Postgres would give 1e+300 back as an integer.
-            return value if abs(value) < 1e16 else orjson.Fragment(f"{Decimal(value):f}.0")
-        case Mapping():
-            for name in value:
-                if not isinstance(name, str):
-                    raise InvalidValue(path, f"has the key {name!r}, which is not a string.")
-                _storable(name, f"{path}.{name!r}")
-            return {name: _storable(part, f"{path}.{name}") for name, part in value.items()}
-        case list() | tuple():
-            return [_storable(part, f"{path}[{n}]") for n, part in enumerate(value)]
-        case _:
-            raise InvalidValue(path, f"is a {type(value).__name__}, which is not JSON.")
+    check_address(op.namespace, op.key)
 
 
 async def get(conn: Connection, ops: Sequence[GetOp]) -> list[Item | None]:
@@ -134,10 +105,8 @@ async def put(conn: Connection, writes: Iterable[Write], model: int | None) -> N
     if not stored:
         return
     addresses = _addresses([address for address, _ in stored])
-    await conn.execute(
-        _SQL["put"],
-        addresses | {"values": [w.value for _, w in stored], "ttls": [w.ttl_minutes for _, w in stored]},
-    )
+    ttls = [None if w.ttl_minutes is None else float(w.ttl_minutes) for _, w in stored]
+    await conn.execute(_SQL["put"], addresses | {"values": [w.value for _, w in stored], "ttls": ttls})
     if model is None:
         return
     await conn.execute(_SQL["forget_vectors"], addresses)
@@ -162,8 +131,8 @@ def check_list(op: ListNamespacesOp) -> None:
         InvalidInput: a negative limit, offset or depth, or an unknown kind of condition.
     """
     for name, number in (("limit", op.limit), ("offset", op.offset), ("max_depth", op.max_depth or 0)):
-        if number < 0:
-            raise InvalidInput(f"{name} must not be negative; got {number}.")
+        if not isinstance(number, int) or number < 0:
+            raise InvalidInput(f"{name} must be a number, and not negative; got {number!r}.")
     for condition in op.match_conditions or ():
         if condition.match_type not in ("prefix", "suffix"):
             raise InvalidInput(f"match_type must be prefix or suffix; got {condition.match_type!r}.")

@@ -58,6 +58,8 @@ def check_address(namespace: Namespace, key: str) -> None:
     Raises:
         InvalidValue: a NUL or a lone surrogate in it, or too long for an index.
     """
+    if not isinstance(key, str):
+        raise InvalidValue("key", f"must be a text; got {key!r}.")
     for name, text in (("namespace", to_text(namespace)), ("key", key)):
         if problem := problem_with(text):
             raise InvalidValue(name, problem)

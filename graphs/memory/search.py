@@ -1,7 +1,5 @@
 """Search in a scope: by vector, by filter, or both."""
 
-import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,9 +8,9 @@ from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 
 from graphs.memory import sql
-from graphs.memory.errors import InvalidFilter, InvalidInput
-from graphs.memory.namespaces import bounds, from_text, to_text, user_scope
-from graphs.memory.text import problem_with
+from graphs.memory.errors import InvalidFilter, InvalidInput, InvalidValue
+from graphs.memory.namespaces import bounds, check_address, from_text, to_text, user_scope
+from graphs.memory.text import problem_with, to_json
 
 _SQL = sql.load("search")
 
@@ -30,10 +28,22 @@ def check_search(op: SearchOp) -> None:
         InvalidFilter: an unknown operator or a malformed operand; `operator` names it.
     """
     for name, number in (("limit", op.limit), ("offset", op.offset)):
-        if number < 0:
-            raise InvalidInput(f"{name} must not be negative; got {number}.")
+        if not isinstance(number, int) or number < 0:
+            raise InvalidInput(f"{name} must be a number, and not negative; got {number!r}.")
+    check_address(op.namespace_prefix, "")
+    if op.query and (problem := problem_with(op.query)):
+        raise InvalidInput(f"query {problem}")
     if op.filter:
+        _check_storable(op.filter)
         _check_filter(op.filter)
+
+
+def _check_storable(condition: Mapping[str, Any]) -> None:
+    """What no stored value can equal is refused, and so is what is nested too deep to be walked."""
+    try:
+        to_json(condition, "filter")
+    except InvalidValue as error:
+        raise InvalidFilter(error.path, error.problem) from error
 
 
 def _check_filter(condition: Any) -> None:
@@ -46,7 +56,7 @@ def _check_filter(condition: Any) -> None:
                 _check_filter(part)
         elif name == "$not":
             _check_filter(operand)
-        elif not isinstance(name, str) or name.startswith("$") or problem_with(name):
+        elif not isinstance(name, str) or name.startswith("$"):
             raise InvalidFilter(str(name), "is not an operator; at this place use a field's name, $and, $or or $not.")
         else:
             _check_condition(operand)
@@ -70,13 +80,6 @@ def _check_condition(condition: Any) -> None:
                 raise InvalidFilter(name, f"needs true or false; got {operand!r}.")
             else:
                 _check_condition(operand)
-    elif isinstance(condition, str):
-        if problem := problem_with(condition):
-            raise InvalidFilter(repr(condition), problem)
-    elif condition is not None and not isinstance(condition, (bool, int, float)):
-        raise InvalidFilter(repr(condition), f"is a {type(condition).__name__}, which no JSON value can equal.")
-    elif isinstance(condition, float) and not math.isfinite(condition):
-        raise InvalidFilter(repr(condition), "is not a number that JSON knows.")
 
 
 def _check_list(name: str, operand: Any) -> None:
@@ -96,7 +99,7 @@ def split_filter(condition: Mapping[str, Any] | None) -> tuple[str, str | None]:
             contains[name] = expected
         else:
             rest[name] = expected
-    return json.dumps(contains), json.dumps(rest) if rest else None
+    return to_json(contains, "filter"), to_json(rest, "filter") if rest else None
 
 
 async def search(

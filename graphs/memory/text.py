@@ -1,8 +1,20 @@
-"""What Postgres can store as text."""
+"""What Postgres can store, as text and as JSON."""
 
+import math
 import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+from graphs.memory.errors import InvalidValue
+
+MAX_DEPTH = 100
+"""How deep a value may be nested."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_MAX_INTEGER = 10**1000
 
 
 def problem_with(text: str) -> str | None:
@@ -12,3 +24,61 @@ def problem_with(text: str) -> str | None:
     if not text.isascii() and _SURROGATE.search(text):
         return "contains a lone surrogate, which is not valid Unicode text."
     return None
+
+
+def cleaned(text: str) -> str:
+    """Return a text without what Postgres cannot store; for what people typed, which must not be refused."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def to_json(value: Any, path: str) -> str:
+    """Serialise a value so that it comes back from the database exactly as it was.
+
+    Args:
+        value: mappings with string keys, lists, texts, numbers, booleans, None.
+        path: what the value is called in an error.
+
+    Raises:
+        InvalidValue: something in it is not JSON, or cannot be stored; `path` leads there.
+    """
+    return orjson.dumps(_storable(value, path, 0)).decode()
+
+
+def _storable(value: Any, path: str, depth: int) -> Any:
+    """Return `value` ready for serialisation, or say where it cannot be stored."""
+    if depth > MAX_DEPTH:
+        raise InvalidValue(path[:200], f"is nested deeper than {MAX_DEPTH} levels.")
+    match value:
+        case None | bool():
+            return value
+        case str():
+            if problem := problem_with(value):
+                raise InvalidValue(path, problem)
+            return str(value)
+        case int():
+            return _integer(value, path)
+        case float():
+            if not math.isfinite(value):
+                raise InvalidValue(path, f"is {value}, which JSON cannot express.")
+            # Written out in digits: Postgres would give 1e+300 back as an integer.
+            return value if abs(value) < 1e16 else orjson.Fragment(f"{Decimal(value):f}.0")
+        case Mapping():
+            return {_name(name, path): _storable(part, f"{path}.{name}", depth + 1) for name, part in value.items()}
+        case list() | tuple():
+            return [_storable(part, f"{path}[{n}]", depth + 1) for n, part in enumerate(value)]
+        case _:
+            raise InvalidValue(path, f"is a {type(value).__name__}, which is not JSON.")
+
+
+def _integer(value: int, path: str) -> Any:
+    if abs(value) >= _MAX_INTEGER:
+        raise InvalidValue(path, "is an integer of more than a thousand digits.")
+    return value if -(2**53) < value < 2**53 else orjson.Fragment(str(int(value)))
+
+
+def _name(name: Any, path: str) -> str:
+    if not isinstance(name, str):
+        raise InvalidValue(path, f"has the key {name!r}, which is not a string.")
+    if problem := problem_with(name):
+        raise InvalidValue(path, f"has a key that {problem}")
+    return name

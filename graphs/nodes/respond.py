@@ -5,6 +5,7 @@ from typing import Any
 
 from langchain_core.messages import SystemMessage
 from langgraph.runtime import Runtime
+from pydantic import ValidationError
 
 from graphs.memory.contract import MemoryContext
 from graphs.models import chat_model
@@ -15,8 +16,15 @@ from graphs.settings import load_settings
 async def respond(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
     """Answer with the chat model; its tokens are streamed as they come."""
     configured = runtime.context or Context()
-    remembered = MemoryContext.model_validate(state["memory"]).as_prompt()
-    prompt = "\n\n".join(part for part in (configured.system_prompt, remembered) if part)
+    prompt = "\n\n".join(part for part in (configured.system_prompt, _remembered(state)) if part)
     settings = await asyncio.to_thread(load_settings)
     model = await asyncio.to_thread(chat_model, settings, configured.model or None)
     return {"messages": [await model.ainvoke([SystemMessage(prompt), *state["messages"]])]}
+
+
+def _remembered(state: State) -> str:
+    """What is remembered, as text; nothing where somebody else wrote the state, as Studio lets people do."""
+    try:
+        return MemoryContext.model_validate(state.get("memory")).as_prompt()
+    except ValidationError:
+        return ""

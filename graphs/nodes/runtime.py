@@ -7,6 +7,7 @@ from langgraph.runtime import Runtime
 
 from graphs.memory.errors import ConfigurationError, PrincipalRequired
 from graphs.memory.principal import acting_user
+from graphs.memory.text import cleaned
 from graphs.memory_manager import MemoryManager
 
 
@@ -54,4 +55,4 @@ def last_human(messages: list[AnyMessage]) -> HumanMessage | None:
 
 def text_of(message: AnyMessage) -> str:
     """Return a message's text, whether its content is a string or a list of blocks."""
-    return str(message.text).strip()
+    return cleaned(str(message.text)).strip()

@@ -20,7 +20,7 @@ class State(Input, total=False):
     memory: dict[str, Any]
     """The snapshot that `load_context` took: session, turns, memories and profile, as JSON."""
     written: dict[str, Any]
-    """What `write_memory` stored: the receipt, with namespace and key of each memory, as JSON."""
+    """What `write_memory` stored last: the exchange's id, and namespace and key of each memory, as JSON."""
 
 
 class Context(BaseModel):

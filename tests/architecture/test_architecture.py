@@ -21,9 +21,9 @@ def test_imports_go_down_only() -> None:
     assert checked.returncode == 0, checked.stdout
 
 
-def test_only_the_manager_connects_to_a_database() -> None:
+def test_only_the_pools_connect_to_a_database() -> None:
     connecting = re.compile(r"\b(AsyncConnection|Connection|psycopg)\.connect\(|\bcreate_(async_)?client\(")
-    assert [path.name for path in SOURCES if connecting.search(path.read_text())] == ["memory_manager.py"]
+    assert [path.name for path in SOURCES if connecting.search(path.read_text())] == ["pools.py"]
 
 
 def test_sql_lives_in_sql_files() -> None:

@@ -11,7 +11,7 @@ from langgraph.checkpoint.conformance import checkpointer_test, validate
 from langgraph.graph import END, START, MessagesState, StateGraph
 
 from graphs.checkpointer import PostgresCheckpointer
-from graphs.memory_manager import open_pool
+from graphs.pools import open_pool
 from tests.support.sql import cut_connections, rows
 
 
@@ -128,3 +128,29 @@ async def test_several_processes_may_set_it_up_at_once(empty_database: str) -> N
     await asyncio.gather(*(one() for _ in range(4)))
     versions = await rows(empty_database, "SELECT v FROM langgraph.checkpoint_migrations ORDER BY v")
     assert [row["v"] for row in versions] == list(range(len(PostgresCheckpointer.MIGRATIONS)))
+
+
+async def test_listing_holds_no_connection_while_its_reader_works(database: str) -> None:
+    async with open_pool(database, max_size=1) as pool:
+        checkpointer = PostgresCheckpointer(pool)
+        graph = conversation(checkpointer)
+        await graph.ainvoke({"messages": [HumanMessage("one")]}, on_thread("t"))
+        async with asyncio.timeout(10):
+            async for found in checkpointer.alist(on_thread("t")):
+                assert await checkpointer.aget_tuple(found.config) is not None
+
+
+async def test_cancelling_runs_never_costs_a_connection(database: str) -> None:
+    async with open_pool(database, max_size=2) as pool:
+        graph = conversation(PostgresCheckpointer(pool))
+        for round_ in range(25):
+            say = {"messages": [HumanMessage("hi")]}
+            runs = [asyncio.create_task(graph.ainvoke(say, on_thread(f"t{n}"))) for n in range(6)]
+            await asyncio.sleep(round_ * 0.001)
+            for run in runs[::2]:
+                run.cancel()
+            await asyncio.gather(*runs, return_exceptions=True)
+        async with asyncio.timeout(20):
+            await asyncio.gather(
+                *(graph.ainvoke({"messages": [HumanMessage("on")]}, on_thread(f"u{n}")) for n in range(4))
+            )

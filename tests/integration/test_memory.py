@@ -10,7 +10,8 @@ import pytest
 from graphs.memory.contract import MemoryPayload
 from graphs.memory.errors import AccessDenied, ContractError, InvalidInput, PrincipalRequired
 from graphs.memory.principal import Principal, acting_as
-from graphs.memory_manager import MemoryManager, open_pool
+from graphs.memory_manager import MemoryManager
+from graphs.pools import open_pool
 from tests.support.sql import rows
 
 
@@ -213,6 +214,46 @@ async def test_decay_refuses_a_threshold_that_is_no_time(store: MemoryManager, u
         await store.decay_memory(user_id, days)
 
 
+async def test_items_of_any_shape_among_the_memories_do_no_harm(store: MemoryManager, user_id: str) -> None:
+    """A user may put what they like under their own name, over their own turns too."""
+    await store.write_memory(user_id, "s1", turn(user_id, "My budget is 80k."))
+    odd: list[dict[str, Any]] = [
+        {"text": "x", "tags": 5},
+        {"type": 7},
+        {},
+        {"content": None},
+        {"importance": 10**400, "type": "x"},
+    ]
+    for n, value in enumerate(odd):
+        await store.aput(("users", user_id, "odd"), f"k{n}", value)
+    await store.aput(("users", user_id, "turns", "s1"), "m1:user", {"x": 1})
+
+    context = await store.load_context(user_id, "s1", query="budget", limit=20)
+
+    assert [t.role for t in context.turns] == ["assistant"]
+    assert len(context.memories) == len(odd) + 2
+    assert context.as_prompt()
+    assert (await store.decay_memory(user_id, 30)).trimmed == 0
+
+
+async def test_a_field_that_cannot_be_stored_is_named(store: MemoryManager, user_id: str) -> None:
+    for change in ({"agent": "a\0"}, {"content": "a\0"}, {"metadata": {"deep": ["a\0"]}}, {"tags": ["\ud800"]}):
+        with pytest.raises(ContractError) as refused:
+            await store.write_memory(user_id, "s1", payload(user_id, "A fact.") | change)
+        assert all(name.split(".")[0].split("[")[0] in change for name in refused.value.fields)
+
+
+async def test_a_pasted_document_does_not_become_thousands_of_facts(store: MemoryManager, user_id: str) -> None:
+    text = " ".join(f"My line number {n} is here." for n in range(5_000))
+    receipt = await store.write_memory(user_id, "s1", turn(user_id, text))
+    assert len(receipt.memories) == 2 + 50
+
+
+async def test_what_triggers_record_cannot_be_imitated(store: MemoryManager, user_id: str) -> None:
+    with pytest.raises(ContractError, match="event_type"):
+        await store.log_event(user_id, "memory.delete", {})
+
+
 # Who is acting ------------------------------------------------------------------------------------------------------
 
 
@@ -223,8 +264,9 @@ async def test_one_user_never_sees_or_changes_what_is_anothers(store: MemoryMana
         await store.aput(("users", alice, "notes"), "k", {"secret": "swordfish"})
 
     with acting_as(Principal.user(bob)):
-        assert await store.recall_memory(alice, "secret") == []
-        assert (await store.load_context(alice, "s1", query="secret")).turns == []
+        for refused in (store.recall_memory(alice, "x"), store.load_context(alice, "s1"), store.decay_memory(alice, 1)):
+            with pytest.raises(AccessDenied):
+                await refused
         assert await store.aget(("users", alice, "notes"), "k") is None
         for prefix in [(), ("users",), ("users", alice)]:
             assert await store.asearch(prefix) == []

@@ -6,10 +6,20 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from langgraph.store.base import GetOp, IndexConfig, PutOp, SearchOp
+from langgraph.store.base import GetOp, IndexConfig, InvalidNamespaceError, PutOp, SearchOp
+from psycopg.pq import PipelineStatus
 
-from graphs.memory.errors import EmbeddingModelMismatch, InvalidFilter, InvalidInput, InvalidValue, SetupRequired
+from graphs.memory.errors import (
+    EmbeddingModelMismatch,
+    InvalidFilter,
+    InvalidInput,
+    InvalidValue,
+    SetupRequired,
+    StoreUnavailable,
+)
+from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager
+from graphs.pools import open_pool
 from tests.support.sql import cut_connections, rows
 
 NS = ("users", "u1", "notes")
@@ -68,6 +78,7 @@ async def test_a_mebibyte_comes_back(store: MemoryManager) -> None:
         ({"a": object()}, "value.a"),
         ({"a": {1: 2}}, "value.a"),
         ({"a": {2, 3}}, "value.a"),
+        ({"a": 10**5000}, "value.a"),
         ([1], "value"),
     ],
 )
@@ -88,6 +99,27 @@ async def test_an_address_that_cannot_be_stored_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=r"."):
         await store.aput(namespace, key, {})
+
+
+async def test_a_value_nested_without_end_is_refused(store: MemoryManager) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(5000):
+        deep = {"d": deep}
+    with pytest.raises(InvalidValue, match="nested deeper"):
+        await store.aput(NS, "k", deep)
+    with pytest.raises(InvalidFilter, match="nested deeper"):
+        await store.asearch(NS, filter=deep)
+
+
+@pytest.mark.parametrize("op", [PutOp((), "k", {}), PutOp(NS, 5, {}), GetOp(NS, 5), GetOp(NS, "\ud800")])  # type: ignore[arg-type]
+async def test_an_operation_that_skips_the_methods_is_checked_all_the_same(store: MemoryManager, op: Any) -> None:
+    with pytest.raises((InvalidInput, InvalidNamespaceError)):
+        await store.abatch([op])
+
+
+async def test_whole_and_fractional_ttls_go_together(store: MemoryManager) -> None:
+    await store.abatch([PutOp(NS, "a", {}, ttl=1), PutOp(NS, "b", {}, ttl=0.5), PutOp(NS, "c", {})])
+    assert len(await store.asearch(NS)) == 3
 
 
 async def test_seventeen_thousand_puts_in_one_batch(store: MemoryManager) -> None:
@@ -279,15 +311,50 @@ async def test_it_can_be_awaited_on_other_event_loops(store: MemoryManager) -> N
     assert await keys(store, {}) == {f"k{n}" for n in range(5)}
 
 
-async def test_cancelling_callers_never_wedges_the_store(store: MemoryManager) -> None:
-    for delay in (0, 0.0005, 0.001, 0.002, 0.005):
-        tasks = [asyncio.create_task(store.aput(NS, f"k{n}", {"text": f"robot {n}"})) for n in range(20)]
-        await asyncio.sleep(delay)
-        for task in tasks[::2]:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    await asyncio.wait_for(store.aput(NS, "after", {"n": 1}), 10)
-    assert await asyncio.wait_for(store.aget(NS, "after"), 10) is not None
+async def test_cancelling_callers_never_costs_a_connection(database: str, index: IndexConfig) -> None:
+    """Cancelled at any moment, every connection comes back to the pool, and comes back clean."""
+    async with open_pool(database, max_size=3) as pool:
+        store = MemoryManager(pool, index=index, principal=Principal.service())
+        for round_ in range(40):
+            tasks = [asyncio.create_task(store.aput(NS, f"k{n}", {"text": f"robot {n}"})) for n in range(8)]
+            tasks += [asyncio.create_task(store.asearch(NS, query="robot")) for _ in range(4)]
+            await asyncio.sleep(round_ * 0.0005)
+            for task in tasks[::2]:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        async with asyncio.timeout(20):
+            items = await asyncio.gather(*(store.aget(NS, f"k{n}") for n in range(1, 8, 2)))
+            connections = [await pool.getconn() for _ in range(3)]  # type: ignore[attr-defined]
+            states = {connection.pgconn.pipeline_status for connection in connections}
+            for connection in connections:
+                await pool.putconn(connection)  # type: ignore[attr-defined]
+    assert all(items)
+    assert states == {PipelineStatus.OFF}
+
+
+async def test_many_readers_of_the_same_lives_do_not_wait_for_one_another(store: MemoryManager, database: str) -> None:
+    await store.abatch([PutOp(NS, f"k{n}", {"n": n}, index=False, ttl=60) for n in range(100)])
+    await rows(database, "UPDATE memory.memories SET expires_at = now() + interval '1 minute'")
+    async with asyncio.timeout(20):
+        await asyncio.gather(
+            *(store.asearch(NS, limit=100) for _ in range(40)),
+            *(store.abatch([GetOp(NS, f"k{n}") for n in order]) for order in (range(100), range(99, -1, -1)) * 20),
+        )
+    refreshed = await rows(
+        database, "SELECT min(expires_at) - now() > interval '59 minutes' AS yes FROM memory.memories"
+    )
+    assert refreshed[0]["yes"]
+
+
+async def test_a_full_pool_is_reported_once_it_is_known(database: str) -> None:
+    async with open_pool(database, max_size=1) as pool:
+        pool.timeout = 0.5  # type: ignore[attr-defined]
+        store = MemoryManager(pool, principal=Principal.service())
+        async with pool.connection():
+            before = asyncio.get_running_loop().time()
+            with pytest.raises(StoreUnavailable):
+                await store.aget(NS, "k")
+            assert asyncio.get_running_loop().time() - before < 2, "it does not wait five times"
 
 
 async def test_batches_that_cross_do_not_fail(store: MemoryManager) -> None:

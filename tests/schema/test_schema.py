@@ -13,7 +13,8 @@ from graphs.checkpointer import PostgresCheckpointer
 from graphs.memory.errors import ConfigurationError
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory.schema import read_scripts
-from graphs.memory_manager import MemoryManager, open_pool
+from graphs.memory_manager import MemoryManager
+from graphs.pools import open_pool
 from tests.support.sql import rows
 
 MEMORY_TABLES = {

@@ -78,3 +78,22 @@ async def test_a_copied_thread_has_the_state_of_the_original(client: LangGraphCl
     threads = await client.threads.search(metadata={"graph_id": "assistant"}, limit=10)
     copied = next(t for t in threads if t["thread_id"] != thread_id)
     assert await human_messages(client, copied["thread_id"]) == ["My first car is red."]
+
+
+async def test_what_was_said_before_an_interrupt_is_remembered_by_the_next_run(client: LangGraphClient) -> None:
+    thread_id = (await client.threads.create())["thread_id"]
+    run = await client.runs.wait(
+        thread_id, "assistant", input=says("My cat is called Tom."), interrupt_before=["write_memory"]
+    )
+    assert run
+    await talk(client, "My dog is called Rex.", thread_id)
+
+    facts = (await client.store.search_items((), filter={"type": "fact"}))["items"]
+    assert {fact["value"]["content"] for fact in facts} == {"My cat is called Tom.", "My dog is called Rex."}
+
+
+async def test_a_run_that_jumps_over_load_context_answers_without_memories(client: LangGraphClient) -> None:
+    thread_id = (await client.threads.create())["thread_id"]
+    command: Any = {"goto": "respond", "update": says("what is my budget?")}
+    result: Any = await client.runs.wait(thread_id, "assistant", command=command)
+    assert "do not know" in result["messages"][-1]["content"]

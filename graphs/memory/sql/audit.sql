@@ -1,5 +1,5 @@
 -- name: log_event
-SELECT memory.log_event(%(user_id)s, %(event_type)s, %(data)s::jsonb)
+SELECT memory.log_event(%(user_id)s, %(event_type)s, %(data)s::jsonb, %(event_id)s)
 
 -- name: claim_write
 -- One row for each accepted payload. No row comes back if the same write was stored before.

@@ -1,13 +1,17 @@
 -- name: get
--- Several items by address, in the order asked, each with its TTL refreshed where that is wanted.
+-- Several items by address, in the order asked, each with its TTL refreshed where that is wanted, once a tenth of it has
+-- passed. A reader never waits for a lock: who holds it is refreshing or writing the item anyway.
 WITH wanted AS (
   SELECT * FROM unnest(%(namespaces)s::text[], %(keys)s::text[], %(refresh)s::boolean[])
     WITH ORDINALITY AS w (namespace, key, refresh, n)
+), stale AS (
+  SELECT m.namespace, m.key
+  FROM wanted AS w JOIN memory.memories AS m ON m.namespace = w.namespace AND m.key = w.key
+  WHERE w.refresh AND m.expires_at > now() AND m.expires_at < now() + m.ttl_minutes * interval '54 seconds'
+  FOR UPDATE OF m SKIP LOCKED
 ), refreshed AS (
   UPDATE memory.memories AS m SET expires_at = now() + m.ttl_minutes * interval '1 minute'
-  FROM wanted AS w
-  WHERE m.namespace = w.namespace AND m.key = w.key AND w.refresh
-    AND m.ttl_minutes IS NOT NULL AND m.expires_at > now()
+  FROM stale AS s WHERE m.namespace = s.namespace AND m.key = s.key
 )
 SELECT w.n, m.namespace, m.key, m.value, m.created_at, m.updated_at
 FROM wanted AS w JOIN memory.memories AS m ON m.namespace = w.namespace AND m.key = w.key
@@ -15,7 +19,8 @@ WHERE m.expires_at IS NULL OR m.expires_at > now()
 
 -- name: put
 -- Insert or replace items. They are numbered in the order given, and locked in the order of their keys, so that batches
--- that cross do not wait for one another. An expired item that was not swept yet is gone for its readers: it starts anew.
+-- that cross do not wait for one another.
+-- Times and provenance are stamped by the database.
 WITH numbered AS MATERIALIZED (
   SELECT given.*, nextval('memory.memories_seq') AS seq
   FROM unnest(%(namespaces)s::text[], %(keys)s::text[], %(values)s::jsonb[], %(ttls)s::float8[])
@@ -27,14 +32,7 @@ FROM numbered ORDER BY namespace COLLATE "C", key COLLATE "C"
 ON CONFLICT (namespace, key) DO UPDATE SET
   value = EXCLUDED.value,
   ttl_minutes = EXCLUDED.ttl_minutes,
-  expires_at = EXCLUDED.expires_at,
-  created_at = CASE WHEN m.expires_at <= now() THEN now() ELSE m.created_at END,
-  updated_at = now(),
-  session_id = EXCLUDED.session_id,
-  thread_id = EXCLUDED.thread_id,
-  run_id = EXCLUDED.run_id,
-  checkpoint_id = EXCLUDED.checkpoint_id,
-  task_id = EXCLUDED.task_id
+  expires_at = EXCLUDED.expires_at
 
 -- name: forget_vectors
 -- Every vector of the old values goes: removed fields and list elements must not be found again.

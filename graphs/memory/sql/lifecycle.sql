@@ -2,14 +2,17 @@
 -- A user's memories that nobody touched for a while: the important ones lose half of their importance (and then have
 -- another such while), the others go. Items that were not written under the contract are their owner's business.
 WITH old AS (
-  SELECT namespace, key, (value ->> 'importance')::float8 >= %(important)s AS important
-  FROM memory.memories
-  WHERE user_id = %(user_id)s AND updated_at < now() - %(days)s * interval '1 day'
-    AND value ? 'type' AND jsonb_typeof(value -> 'importance') = 'number'
+  SELECT namespace, key, importance, importance >= %(important)s AS important
+  FROM (
+    SELECT namespace, key, CASE WHEN jsonb_typeof(value -> 'importance') = 'number'
+      THEN (value ->> 'importance')::numeric END AS importance
+    FROM memory.memories
+    WHERE user_id = %(user_id)s AND updated_at < now() - %(days)s * interval '1 day' AND value ? 'type'
+  ) AS untouched
+  WHERE importance BETWEEN 0 AND 1
 ), faded AS (
   UPDATE memory.memories AS m SET
-    value = jsonb_set(m.value, '{importance}', to_jsonb(round((m.value ->> 'importance')::numeric / 2, 3))),
-    updated_at = now()
+    value = jsonb_set(m.value, '{importance}', to_jsonb(round(old.importance / 2, 3)))
   FROM old WHERE m.namespace = old.namespace AND m.key = old.key AND old.important
   RETURNING 1
 ), trimmed AS (

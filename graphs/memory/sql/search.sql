@@ -29,7 +29,13 @@ ORDER BY scored.score DESC, m.seq DESC
 LIMIT %(limit)s OFFSET %(offset)s
 
 -- name: refresh
--- Reading an item prolongs its life, where it has a TTL.
+-- Reading an item prolongs its life, where it has a TTL of which a tenth has passed. A reader never waits for a lock.
+WITH stale AS (
+  SELECT m.namespace, m.key
+  FROM unnest(%(namespaces)s::text[], %(keys)s::text[]) AS found (namespace, key)
+  JOIN memory.memories AS m ON m.namespace = found.namespace AND m.key = found.key
+  WHERE m.expires_at > now() AND m.expires_at < now() + m.ttl_minutes * interval '54 seconds'
+  FOR UPDATE OF m SKIP LOCKED
+)
 UPDATE memory.memories AS m SET expires_at = now() + m.ttl_minutes * interval '1 minute'
-FROM unnest(%(namespaces)s::text[], %(keys)s::text[]) AS found (namespace, key)
-WHERE m.namespace = found.namespace AND m.key = found.key AND m.ttl_minutes IS NOT NULL AND m.expires_at > now()
+FROM stale AS s WHERE m.namespace = s.namespace AND m.key = s.key

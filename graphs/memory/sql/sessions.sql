@@ -22,6 +22,7 @@ SELECT * FROM (
   FROM memory.turns AS t JOIN memory.memories AS m ON m.namespace = t.namespace AND m.key = t.key
   WHERE t.user_id = %(user_id)s AND t.session_id = %(session_id)s
     AND (m.expires_at IS NULL OR m.expires_at > now())
+    AND jsonb_typeof(m.value -> 'content') = 'string'  -- a person may overwrite the items of their own turns
   ORDER BY t.id DESC LIMIT %(limit)s
 ) AS recent
 ORDER BY id
@@ -33,4 +34,4 @@ SELECT profile FROM memory.users WHERE id = %(user_id)s
 -- One row for each run of an agent. A run that writes twice finishes when it wrote last.
 INSERT INTO memory.agent_executions (run_id, agent, user_id, session_id, finished_at)
 VALUES (%(run_id)s, %(agent)s, %(user_id)s, %(session_id)s, now())
-ON CONFLICT (run_id, agent) DO UPDATE SET finished_at = EXCLUDED.finished_at
+ON CONFLICT (user_id, run_id, agent) DO UPDATE SET finished_at = EXCLUDED.finished_at

