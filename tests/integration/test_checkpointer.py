@@ -12,6 +12,7 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 
 from graphs.checkpointer import PostgresCheckpointer
 from graphs.pools import open_pool
+from tests.support.pools import SlowToTakeBack
 from tests.support.sql import cut_connections, rows
 
 
@@ -140,17 +141,28 @@ async def test_listing_holds_no_connection_while_its_reader_works(database: str)
                 assert await checkpointer.aget_tuple(found.config) is not None
 
 
-async def test_cancelling_runs_never_costs_a_connection(database: str) -> None:
-    async with open_pool(database, max_size=2) as pool:
-        graph = conversation(PostgresCheckpointer(pool))
-        for round_ in range(25):
-            say = {"messages": [HumanMessage("hi")]}
-            runs = [asyncio.create_task(graph.ainvoke(say, on_thread(f"t{n}"))) for n in range(6)]
-            await asyncio.sleep(round_ * 0.001)
-            for run in runs[::2]:
-                run.cancel()
-            await asyncio.gather(*runs, return_exceptions=True)
-        async with asyncio.timeout(20):
-            await asyncio.gather(
-                *(graph.ainvoke({"messages": [HumanMessage("on")]}, on_thread(f"u{n}")) for n in range(4))
-            )
+async def test_cancelling_a_run_never_costs_a_connection(database: str) -> None:
+    async with open_pool(database, max_size=1) as pool:
+        slow = SlowToTakeBack(pool)
+        reading = asyncio.create_task(PostgresCheckpointer(slow).aget_tuple(on_thread("t")))
+        await slow.giving_back.wait()
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        assert reading.cancelled()
+        async with asyncio.timeout(5), pool.connection():
+            pass
+
+
+async def test_cancelling_runs_at_any_moment_leaves_a_checkpointer_that_works(
+    checkpointer: PostgresCheckpointer,
+) -> None:
+    graph = conversation(checkpointer)
+    say = {"messages": [HumanMessage("hi")]}
+    for round_ in range(20):
+        runs = [asyncio.create_task(graph.ainvoke(say, on_thread(f"t{n}"))) for n in range(6)]
+        await asyncio.sleep(round_ * 0.001)
+        for run in runs[::2]:
+            run.cancel()
+        await asyncio.gather(*runs, return_exceptions=True)
+    async with asyncio.timeout(20):
+        await asyncio.gather(*(graph.ainvoke(say, on_thread(f"u{n}")) for n in range(4)))

@@ -14,22 +14,20 @@ from tests.support.sql import rows
 ALICE, BOB = str(uuid4()), str(uuid4())
 
 
-async def as_user(database: str, user_id: str, statement: str, *parameters: Any) -> int:
-    """Run a statement the way PostgREST would for a signed-in user, and return how many rows it touched."""
+BECOME = "SELECT set_config('role', 'authenticated', true), set_config('request.jwt.claims', %s, true)"
+
+
+async def as_user(database: str, user_id: str, statement: str, parameters: dict[str, Any] | None = None) -> None:
+    """Run a statement the way PostgREST would for a signed-in user."""
     async with await psycopg.AsyncConnection.connect(database) as conn:
-        claims = Principal.user(user_id).claims
-        await conn.execute(
-            "SELECT set_config('role', 'authenticated', true), set_config('request.jwt.claims', %s, true)", (claims,)
-        )
-        return (await conn.execute(statement, parameters or None)).rowcount  # type: ignore[arg-type]  # a test's own text
+        await conn.execute(BECOME, (Principal.user(user_id).claims,))
+        await conn.execute(statement, parameters)
 
 
 @pytest.fixture
 async def alices(store: MemoryManager, database: str) -> dict[str, Any]:
     """A memory of Alice's, as its row; Bob has a session of his own."""
-    await store.aput(
-        ("users", ALICE, "facts"), "k", {"content": "My secret is swordfish.", "type": "fact"}, index=False
-    )
+    await store.aput(("users", ALICE, "facts"), "k", {"content": "My secret is swordfish."}, index=False)
     await rows(database, "INSERT INTO memory.sessions (user_id, id) VALUES (%s, 's1')", BOB)
     return (await rows(database, "SELECT * FROM memory.memories"))[0]
 
@@ -40,7 +38,8 @@ async def alices(store: MemoryManager, database: str) -> dict[str, Any]:
         "INSERT INTO memory.user_brain (user_id, slug, memory_id) VALUES (%(bob)s, 's', %(memory)s)",
         "INSERT INTO memory.goal_assessments (user_id, memory_id) VALUES (%(bob)s, %(memory)s)",
         "INSERT INTO memory.belief_graphs (user_id, memory_id) VALUES (%(bob)s, %(memory)s)",
-        "INSERT INTO memory.memory_relationships (user_id, source_id, target_id, type) VALUES (%(bob)s, %(memory)s, %(memory)s, 't')",
+        """INSERT INTO memory.memory_relationships (user_id, source_id, target_id, type)
+        VALUES (%(bob)s, %(memory)s, %(memory)s, 't')""",
         """INSERT INTO memory.turns (user_id, session_id, exchange, role, namespace, key)
         VALUES (%(bob)s, 's1', 'm', 'user', %(namespace)s, 'k')""",
     ],
@@ -49,14 +48,8 @@ async def test_no_row_can_point_at_anothers_memory_or_tell_whether_it_exists(
     database: str, alices: dict[str, Any], statement: str
 ) -> None:
     for memory, namespace in ((alices["id"], alices["namespace"]), (uuid4(), "users.nobody.")):
-        filled = {"bob": BOB, "memory": memory, "namespace": namespace}
-        async with await psycopg.AsyncConnection.connect(database) as conn:
-            await conn.execute(
-                "SELECT set_config('role', 'authenticated', true), set_config('request.jwt.claims', %s, true)",
-                (Principal.user(BOB).claims,),
-            )
-            with pytest.raises(pg.InsufficientPrivilege, match="row-level security"):
-                await conn.execute(statement, filled)  # type: ignore[arg-type]
+        with pytest.raises(pg.InsufficientPrivilege, match="row-level security"):
+            await as_user(database, BOB, statement, {"bob": BOB, "memory": memory, "namespace": namespace})
 
 
 @pytest.mark.parametrize(
@@ -86,12 +79,7 @@ async def test_provenance_audit_and_decisions_are_not_for_the_user_to_write(
 
 
 async def test_a_rewritten_value_is_stamped_by_the_database(database: str, alices: dict[str, Any]) -> None:
-    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as conn, conn.transaction():
-        await conn.execute(
-            "SELECT set_config('role', 'authenticated', true), set_config('request.jwt.claims', %s, true)",
-            (Principal.user(ALICE).claims,),
-        )
-        await conn.execute("UPDATE memory.memories SET value = '{}'")
+    await as_user(database, ALICE, "UPDATE memory.memories SET value = '{}'")
     changed = (await rows(database, "SELECT * FROM memory.memories"))[0]
     assert changed["updated_at"] > alices["updated_at"]
     assert changed["created_at"] == alices["created_at"]
