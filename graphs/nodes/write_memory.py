@@ -1,18 +1,14 @@
 """The last node of every run: what was said, and what of it is worth remembering."""
 
-import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langgraph.runtime import Runtime
 
 from graphs.memory.contract import Exchange, MemoryPayload
-from graphs.memory.text import problem_with
-from graphs.nodes.runtime import agent_of, current_user, memory_of, session_of, text_of
+from graphs.nodes.exchanges import exchanges_of
+from graphs.nodes.runtime import agent_of, current_user, memory_of, session_of
 from graphs.nodes.state import Context, State
-
-_LONGEST_ID = 128
 
 
 async def write_memory(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
@@ -43,38 +39,8 @@ async def write_memory(state: State, runtime: Runtime[Context]) -> dict[str, Any
 def _unwritten(state: State) -> list[Exchange]:
     """The exchanges after the last one that was written; the latest one always, since its answer may be a new one."""
     exchanges = exchanges_of(state["messages"])
-    last = state.get("written", {}).get("exchange")
-    done = next((n for n, exchange in enumerate(exchanges) if exchange.id == last), None)
-    return exchanges[-1:] if done is None else exchanges[done + 1 :] or exchanges[-1:]
-
-
-def exchanges_of(messages: list[AnyMessage]) -> list[Exchange]:
-    """Return a conversation as exchanges: what the user said in a row, and the last answer before they spoke again."""
-    exchanges: list[Exchange] = []
-    said: list[str] = []
-    answer: str | None = None
-    exchange_id = ""
-
-    def close() -> None:
-        if said:
-            exchanges.append(Exchange(id=exchange_id, user="\n".join(said), assistant=answer))
-
-    for message in messages:
-        text = text_of(message)
-        if isinstance(message, HumanMessage) and text:
-            if answer is not None:
-                close()
-                said, answer = [], None
-            said.append(text)
-            exchange_id = _short(str(message.id))
-        elif isinstance(message, AIMessage) and text and said:
-            answer = text
-    close()
-    return exchanges
-
-
-def _short(message_id: str) -> str:
-    """A message's id, or a digest of it where a client's own idea of an id cannot be a key."""
-    if len(message_id) <= _LONGEST_ID and not problem_with(message_id):
-        return message_id
-    return hashlib.sha256(message_id.encode("utf-8", "replace")).hexdigest()
+    last = (state.get("written") or {}).get("exchange")
+    if "written" in state and last is None:
+        return exchanges
+    done = next((n for n, exchange in enumerate(exchanges) if exchange.id == last), len(exchanges))
+    return exchanges[done + 1 :] or exchanges[-1:]

@@ -63,6 +63,17 @@ async def test_an_answer_made_again_takes_the_place_of_the_old_one(
     assert len(facts) == 1
 
 
+async def test_a_history_that_comes_along_is_read_but_not_stored_again(client: LangGraphClient) -> None:
+    thread_id = (await client.threads.create())["thread_id"]
+    history: list[Any] = [block_message("My dog is called Rex."), {"type": "ai", "content": "Noted."}]
+    result: Any = await client.runs.wait(
+        thread_id, "assistant", input={"messages": [*history, block_message("What is my dog called?")]}
+    )
+
+    assert "Rex" in result["messages"][-1]["content"]
+    assert [content for role, content in await turns_of(client) if role == "user"] == ["What is my dog called?"]
+
+
 async def test_a_client_that_only_sends_an_api_key_can_put_its_token_there(server: Server) -> None:
     headers = {"X-Api-Key": sign_in()}
     async with httpx.AsyncClient(base_url=server.url, headers=headers) as http:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 
-from graphs.nodes.write_memory import exchanges_of
+from graphs.nodes.exchanges import exchanges_of
 
 
 def human(text: Any, message_id: str = "h") -> HumanMessage:

@@ -1,0 +1,43 @@
+"""A conversation as exchanges: what the user said, and what was answered."""
+
+import hashlib
+
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
+
+from graphs.memory.contract import Exchange
+from graphs.memory.text import problem_with
+from graphs.nodes.runtime import text_of
+
+_LONGEST_ID = 128
+
+
+def exchanges_of(messages: list[AnyMessage]) -> list[Exchange]:
+    """Return a conversation as exchanges: what the user said in a row, and the last answer before they spoke again."""
+    exchanges: list[Exchange] = []
+    said: list[str] = []
+    answer: str | None = None
+    exchange_id = ""
+
+    def close() -> None:
+        if said:
+            exchanges.append(Exchange(id=exchange_id, user="\n".join(said), assistant=answer))
+
+    for message in messages:
+        text = text_of(message)
+        if isinstance(message, HumanMessage) and text:
+            if answer is not None:
+                close()
+                said, answer = [], None
+            said.append(text)
+            exchange_id = _short(str(message.id))
+        elif isinstance(message, AIMessage) and text and said:
+            answer = text
+    close()
+    return exchanges
+
+
+def _short(message_id: str) -> str:
+    """A message's id, or a digest of it where a client's own idea of an id cannot be a key."""
+    if len(message_id) <= _LONGEST_ID and not problem_with(message_id):
+        return message_id
+    return hashlib.sha256(message_id.encode("utf-8", "replace")).hexdigest()
