@@ -110,7 +110,7 @@ class MemoryManager(BaseStore):
         cls,
         conn_string: str,
         *,
-        pipeline: bool = True,  # noqa: ARG003  always: kept so that AsyncPostgresStore's callers need no change
+        pipeline: bool = False,  # noqa: ARG003  always on; here so that callers of AsyncPostgresStore need no change
         pool_config: PoolConfig | None = None,
         index: IndexConfig | None = None,
         ttl: TTLConfig | None = None,
@@ -307,7 +307,7 @@ class MemoryManager(BaseStore):
         Raises:
             AccessDenied: the principal is not this user and not the service.
         """
-        principal = self._principal_for(user_id)
+        principal = await self._principal_for(user_id)
         op = search.recall_op(user_id, query, (), agent, limit)
         asked = await self._query_vector(query)
         model = await self._model_id() if asked else None
@@ -333,7 +333,7 @@ class MemoryManager(BaseStore):
             ContractError: the payload breaks the contract; `fields` names where.
             AccessDenied: the principal is not this user and not the service.
         """
-        principal = self._principal_for(user_id)
+        principal = await self._principal_for(user_id)
         checked = check_payload(user_id, session_id, payload)
         provenance = current_provenance()
         puts = payloads.items_of(checked, facts.worth_remembering(checked.said))
@@ -380,7 +380,7 @@ class MemoryManager(BaseStore):
         Raises:
             AccessDenied: the principal is not this user and not the service.
         """
-        principal = self._principal_for(user_id)
+        principal = await self._principal_for(user_id)
         op = search.recall_op(user_id, query, tags or (), agent, limit)
         asked = await self._query_vector(query)
         model = await self._model_id() if asked else None
@@ -407,7 +407,7 @@ class MemoryManager(BaseStore):
             InvalidInput: the threshold is not a positive number of days.
             AccessDenied: the principal is not this user and not the service.
         """
-        principal = self._principal_for(user_id)
+        principal = await self._principal_for(user_id)
         lifecycle.check_threshold(threshold_days)
         return await self._as(principal, lambda conn: lifecycle.decay(conn, user_id, threshold_days))
 
@@ -420,11 +420,13 @@ class MemoryManager(BaseStore):
         """
         await self._as(Principal.service(), items.ping)
 
-    def _principal_for(self, user_id: str) -> Principal:
+    async def _principal_for(self, user_id: str) -> Principal:
         """Who is acting; another person than the one whose memory it is would find nothing, and is told so instead."""
         principal = current_principal(self._default_principal)
         if principal.user_id not in (None, user_id):
-            raise AccessDenied(f"User {principal.user_id} may not use the memory of user {user_id}.")
+            denied = AccessDenied(f"User {principal.user_id} may not use the memory of user {user_id}.")
+            await self._report(principal, "access.denied", denied)
+            raise denied
         return principal
 
     async def _query_vector(self, query: str | None) -> Vector | None:

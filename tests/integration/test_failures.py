@@ -74,9 +74,12 @@ async def test_vectors_that_are_not_as_promised_are_refused(empty_database: str,
             await store.aput(NS, "k", {"text": "robot"})
 
 
-async def test_a_denied_write_leaves_an_audit_record_about_who_tried(store: MemoryManager, database: str) -> None:
+async def test_what_is_denied_leaves_an_audit_record_about_who_tried(store: MemoryManager, database: str) -> None:
     intruder = str(uuid4())
-    with acting_as(Principal.user(intruder)), pytest.raises(AccessDenied):
-        await store.aput(NS, "k", {"text": "mine"})
+    with acting_as(Principal.user(intruder)):
+        with pytest.raises(AccessDenied):
+            await store.aput(NS, "k", {"text": "mine"})
+        with pytest.raises(AccessDenied):
+            await store.recall_memory(str(uuid4()), "secrets")
     audit = await rows(database, "SELECT action, user_id FROM memory.audit_logs")
-    assert audit == [{"action": "access.denied", "user_id": intruder}]
+    assert audit == [{"action": "access.denied", "user_id": intruder}] * 2
