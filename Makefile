@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN    := .venv/bin
 READY  := .venv/.ready
 
-.PHONY: dev setup test check format lock clean
+.PHONY: dev setup test check bench format lock clean
 
 dev: $(READY)          ## serve on http://127.0.0.1:$(PORT)
 	@exec $(BIN)/graph-memory dev --port $(PORT)
@@ -21,6 +21,9 @@ check: $(READY)        ## linters, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(READY)        ## the store against LangGraph's own: the same work, in turns, in one run
+	$(BIN)/python -m benchmarks.store
 
 format: $(READY)       ## put the code in shape
 	$(BIN)/ruff check --fix .
