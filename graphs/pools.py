@@ -62,7 +62,10 @@ async def open_pool(conn_string: str, *, min_size: int = 1, max_size: int = 10) 
         # One connection by hand first: the pool would keep trying and only report that time is up.
         await (await AsyncConnection.connect(conn_string, **kwargs)).close()
     except psycopg.Error as error:
-        raise ConfigurationError(f"The database of DATABASE_URL cannot be used: {error_sentence(error)}") from error
+        raise ConfigurationError(
+            f"The database of DATABASE_URL cannot be used ({error_sentence(error)}): check its host, port, user and "
+            "password, or remove the setting to use the embedded Postgres."
+        ) from error
     pool = _ConnectionPool(
         conn_string,
         min_size=min_size,
