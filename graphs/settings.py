@@ -31,9 +31,7 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path(".data"), description="Folder of the embedded Postgres.")
 
     # Supabase
-    supabase_url: str | None = Field(
-        None, pattern=r"^https?://", description="The project's URL; switches on its Auth."
-    )
+    supabase_url: str | None = Field(None, description="The project's URL; switches on its Auth.")
     supabase_anon_key: SecretStr | None = None
     supabase_service_role_key: SecretStr | None = None
     supabase_jwt_secret: SecretStr | None = Field(None, description="Legacy HS256 secret, for old projects only.")
@@ -64,6 +62,13 @@ class Settings(BaseSettings):
     def _is_postgres(cls, url: SecretStr | None) -> SecretStr | None:
         if url and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
             raise ValueError("must start with postgresql://")
+        return url
+
+    @field_validator("supabase_url", "openai_base_url", "mem0_host")
+    @classmethod
+    def _is_url(cls, url: str | None) -> str | None:
+        if url and not url.startswith(("https://", "http://")):
+            raise ValueError("must start with https:// (or http://)")
         return url
 
     @field_validator("local_user_id")
