@@ -13,7 +13,7 @@ import subprocess
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -63,12 +63,11 @@ def embedded_postgres(data_dir: Path) -> Iterator[str]:
         handle = os.open(data_dir / "postgres.lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise ConfigurationError(f"DATA_DIR {data_dir} cannot be used: {error.strerror}.") from error
-    fcntl.flock(handle, fcntl.LOCK_SH)
-    try:
+    with ExitStack() as unless_started:
+        unless_started.callback(os.close, handle)
+        fcntl.flock(handle, fcntl.LOCK_SH)
         server = _start(data_dir / "postgres")
-    except BaseException:
-        os.close(handle)
-        raise
+        unless_started.pop_all()  # from here on the handle is closed by leaving
     # A user that never leaves the block, such as a thread that ends with its process, leaves at the end of the process.
     leave = partial(_leave, handle, server)
     atexit.register(leave)
@@ -104,8 +103,10 @@ def _forget_dead_server(pgdata: Path) -> None:
         pid = int(pid_file.read_text().splitlines()[0])
         try:
             alive = str(pgdata) in psutil.Process(pid).cmdline()
-        except psutil.Error:
+        except psutil.NoSuchProcess:
             alive = False
+        except psutil.AccessDenied:
+            alive = True  # it cannot be looked at: Postgres itself will say whether it is in the way
         if not alive:
             log.info("Removing the pid file of a Postgres that is gone: %s", pid_file)
             pid_file.unlink()

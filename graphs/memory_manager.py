@@ -170,7 +170,7 @@ class MemoryManager(BaseStore):
         try:
             return await self._database.transaction(principal, work, provenance)
         except AccessDenied as error:
-            await self._report(principal, "access.denied", error)
+            await self._report(principal, "access.denied", error, message=str(error))
             raise
 
     async def _vectors(
@@ -179,16 +179,20 @@ class MemoryManager(BaseStore):
         try:
             return await index.embed(texts, queries)
         except EmbeddingFailed as error:
-            await self._report(current_principal(self._default_principal), "embedding.failed", error)
+            cause = type(error.__cause__).__name__  # and not its words: they may quote what was to be embedded
+            principal = current_principal(self._default_principal)
+            await self._report(principal, "embedding.failed", error, model=index.name, cause=cause)
             raise
 
-    async def _report(self, principal: Principal, event_type: str, error: GraphMemoryError) -> None:
+    async def _report(self, principal: Principal, event_type: str, error: GraphMemoryError, **details: str) -> None:
         """Put a failure in the audit log, if the database takes it; the error itself goes on to the caller."""
-        told = audit.check_event(event_type, {"error": type(error).__name__, "message": cleaned(str(error))})
+        told = {"error": type(error).__name__} | {name: cleaned(text) for name, text in details.items()}
         try:
-            await self._log_event(Principal.service(), principal.user_id, event_type, told)
+            await self._log_event(
+                Principal.service(), principal.user_id, event_type, audit.check_event(event_type, told)
+            )
         except GraphMemoryError as unwritten:
-            log.warning("A failure could not be put in the audit log: %s (%s)", error, unwritten)
+            log.warning("A failure could not be put in the audit log: %s (%s)", told["error"], unwritten)
 
     async def _log_event(self, principal: Principal, user_id: str | None, event_type: str, data: str) -> None:
         event_id = uuid4()
@@ -425,7 +429,7 @@ class MemoryManager(BaseStore):
         principal = current_principal(self._default_principal)
         if principal.user_id not in (None, user_id):
             denied = AccessDenied(f"User {principal.user_id} may not use the memory of user {user_id}.")
-            await self._report(principal, "access.denied", denied)
+            await self._report(principal, "access.denied", denied, message=str(denied))
             raise denied
         return principal
 

@@ -43,6 +43,21 @@ async def _refuse_unclean(conn: Connection) -> None:
         raise psycopg.InterfaceError("the connection was left in pipeline mode")
 
 
+def _parameters(conn_string: str) -> dict[str, Any]:
+    """A connection string taken apart. What is wrong with it is not quoted: it may be a piece of the password."""
+    try:
+        parameters = conninfo_to_dict(conn_string)
+    except psycopg.Error:
+        parameters = {}
+    host, port = str(parameters.get("host") or ""), str(parameters.get("port") or "0")
+    if not parameters or "@" in host or not port.replace(",", "").isdigit():
+        raise ConfigurationError(
+            "DATABASE_URL is not a connection string: write postgresql://user:password@host:port/database, with "
+            "special characters of the password percent-encoded (@ is %40, : is %3A, / is %2F, # is %23)."
+        ) from None
+    return parameters
+
+
 @asynccontextmanager
 async def open_pool(conn_string: str, *, min_size: int = 1, max_size: int = 10) -> AsyncIterator[Pool]:
     """Open a pool of connections as `MemoryManager` wants them.
@@ -50,8 +65,8 @@ async def open_pool(conn_string: str, *, min_size: int = 1, max_size: int = 10) 
     Raises:
         ConfigurationError: the database cannot be reached; the message says what the server or the network said.
     """
+    parameters = _parameters(conn_string)
     try:
-        parameters = conninfo_to_dict(conn_string)
         port = str(parameters.get("port") or "")
         kwargs: dict[str, Any] = {
             "autocommit": True,

@@ -12,7 +12,7 @@ from psycopg import errors as pg
 from psycopg.rows import DictRow
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
-from graphs.memory.errors import TRANSIENT, driver_errors
+from graphs.memory.errors import TRANSIENT, driver_errors, error_sentence
 from graphs.memory.principal import Principal
 
 log = logging.getLogger(__name__)
@@ -76,14 +76,18 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
     """
     task = asyncio.ensure_future(work)
     _unfinished.add(task)
-    task.add_done_callback(_finished)
-    return await asyncio.shield(task)
+    task.add_done_callback(_unfinished.discard)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(_tell_failure)
+        raise
 
 
-def _finished(task: asyncio.Task[Any]) -> None:
-    _unfinished.discard(task)
-    if not task.cancelled():
-        task.exception()  # seen, also where the caller has left
+def _tell_failure(task: asyncio.Task[Any]) -> None:
+    """Log how work ended whose caller has left, where it did not end well."""
+    if not task.cancelled() and (error := task.exception()):
+        log.warning("Database work failed after its caller had been cancelled: %s", error_sentence(error))
 
 
 class Database:

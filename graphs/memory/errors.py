@@ -139,9 +139,6 @@ def driver_errors() -> Iterator[None]:
         raise GraphMemoryError(f"The database refused: {error_sentence(error)}") from error
 
 
-def error_sentence(error: Exception) -> str:
-    """Return what a driver's error says, in one line and without the password that a connection string may hold."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return next(
-        (line for line in lines if "error" in line.casefold() or "failed" in line.casefold()), "".join(lines[:1])
-    )
+def error_sentence(error: BaseException) -> str:
+    """Return what an error says in its first line. The lines after it may show rows, which are nobody's business."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

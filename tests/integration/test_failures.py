@@ -63,6 +63,7 @@ async def test_a_model_that_stays_unwell_is_a_clear_error_and_an_audit_record(
     assert embedder.asked == times
     assert await rows(empty_database, "SELECT 1 FROM memory.memories") == []
     audit = await rows(empty_database, "SELECT action, data FROM memory.audit_logs")
+    assert str(failure) not in str(audit), "the model's words may quote what was to be embedded"
     assert [(a["action"], a["data"]["error"]) for a in audit] == [("embedding.failed", "EmbeddingFailed")]
 
 
