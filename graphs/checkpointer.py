@@ -20,12 +20,13 @@ from psycopg import AsyncCursor, IsolationLevel
 from psycopg.rows import DictRow, dict_row
 
 from graphs.memory import schema, sql
-from graphs.memory.database import Connection, Pool, retrying, to_the_end
+from graphs.memory.database import Pool, retrying, to_the_end
 from graphs.memory.errors import driver_errors
+from graphs.memory.transaction import Connection
 from graphs.pools import shared_pool
 from graphs.settings import load_settings
 
-_SQL = sql.load("checkpoints")
+_SQL = sql.load_sources("checkpoints")
 _SCHEMA = "SELECT set_config('search_path', 'langgraph', true)"
 
 T = TypeVar("T")

@@ -7,27 +7,17 @@ the helpers of `graphs.memory`; the SQL, the rules and the models live there.
 import asyncio
 import functools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 from uuid import uuid4
 
-from langgraph.store.base import (
-    BaseStore,
-    GetOp,
-    IndexConfig,
-    ListNamespacesOp,
-    Op,
-    PutOp,
-    Result,
-    SearchItem,
-    SearchOp,
-    TTLConfig,
-    validate_op_namespace,
-)
+from langgraph.store.base import BaseStore, IndexConfig, Op, PutOp, Result, SearchOp, TTLConfig
 from langgraph.store.postgres.base import PoolConfig
 
 from graphs.memory import audit, context, embeddings, facts, items, lifecycle, payloads, schema, search
+from graphs.memory.batch import Batch, Call, check
+from graphs.memory.coalescing import Coalescer
 from graphs.memory.contract import (
     DecayReport,
     Exchange,
@@ -37,17 +27,13 @@ from graphs.memory.contract import (
     WriteReceipt,
     check_payload,
 )
-from graphs.memory.database import Connection, Database, Pool
-from graphs.memory.embeddings import Index, Vector
-from graphs.memory.errors import (
-    AccessDenied,
-    EmbeddingFailed,
-    GraphMemoryError,
-    InvalidInput,
-    StoreUnavailable,
-)
+from graphs.memory.database import Database, Pool, to_the_end
+from graphs.memory.embeddings import Index
+from graphs.memory.errors import AccessDenied, EmbeddingFailed, GraphMemoryError, StoreUnavailable
 from graphs.memory.principal import Principal, current_principal, current_provenance
 from graphs.memory.text import cleaned
+from graphs.memory.transaction import Query, Transaction
+from graphs.memory.vectors import Model, Vector
 from graphs.models import index_config
 from graphs.pools import open_pool, shared_pool
 from graphs.settings import load_settings
@@ -70,6 +56,10 @@ def _on_home_loop(
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(method(self, *args, **kwargs), self._loop))
 
     return cast("Callable[Concatenate[MemoryManager, P], Coroutine[Any, Any, T]]", wrapper)
+
+
+_CallKey = tuple[Principal, tuple[tuple[str, str], ...], frozenset[type]]
+"""What calls share that go to the database together: who acts, where it comes from, and the kinds of operation."""
 
 
 class MemoryManager(BaseStore):
@@ -97,9 +87,10 @@ class MemoryManager(BaseStore):
     ) -> None:
         self._database = Database(pool)
         self._index = Index(index) if index else None
-        self._model: int | None = None
+        self._model: Model | None = None
         self._default_principal = principal
         self._loop = asyncio.get_running_loop()
+        self._calls = Coalescer(self._carry_out, at_once=8, hopeless=(StoreUnavailable,))
         self._sweeper = lifecycle.Sweeper(self.sweep_ttl)
         self.index_config = index
         self.ttl_config = ttl
@@ -150,25 +141,29 @@ class MemoryManager(BaseStore):
         scripts = await asyncio.to_thread(schema.read_scripts)
         async with self._database.pool.connection() as conn:
             await schema.apply(conn, scripts)
-        if self._index:
-            index = self._index
-            self._model = await self._as(Principal.service(), lambda conn: embeddings.activate_model(conn, index))
+        if index := self._index:
+            self._model = await self._database.transaction(
+                Principal.service(), lambda transaction: embeddings.activate_model(transaction, index)
+            )
 
-    async def _model_id(self) -> int | None:
-        """The id of the index's model, looked up once; None for a store without an index."""
+    async def _searched_model(self) -> Model | None:
+        """The index's model, looked up once; None for a store without an index."""
         if self._index and self._model is None:
-            index = self._index
-            self._model = await self._as(Principal.service(), lambda conn: embeddings.active_model(conn, index))
+            [model] = await self._run(Principal.service(), [embeddings.active_model()])
+            self._model = embeddings.checked(model, self._index)
         return self._model
 
-    async def _as(
-        self,
-        principal: Principal,
-        work: Callable[[Connection], Awaitable[T]],
-        provenance: dict[str, Any] | None = None,
-    ) -> T:
+    async def _run(
+        self, principal: Principal, queries: Sequence[Query[Any]], provenance: dict[str, Any] | None = None
+    ) -> list[Any]:
+        """What each query reads, in one transaction that a cancelled caller does not cut off."""
+        async with self._denials_reported(principal):
+            return await to_the_end(self._database.run(principal, queries, provenance))
+
+    @asynccontextmanager
+    async def _denials_reported(self, principal: Principal) -> AsyncIterator[None]:
         try:
-            return await self._database.transaction(principal, work, provenance)
+            yield
         except AccessDenied as error:
             await self._report(principal, "access.denied", error, message=str(error))
             raise
@@ -195,12 +190,8 @@ class MemoryManager(BaseStore):
             log.warning("A failure could not be put in the audit log: %s (%s)", told["error"], unwritten)
 
     async def _log_event(self, principal: Principal, user_id: str | None, event_type: str, data: str) -> None:
-        event_id = uuid4()
-        await self._database.transaction(
-            principal,
-            lambda conn: audit.log_event(conn, user_id, event_type, data, event_id),
-            current_provenance(),
-        )
+        event = audit.log_event(user_id, event_type, data, uuid4())
+        await to_the_end(self._database.run(principal, [event], current_provenance()))
 
     # BaseStore ------------------------------------------------------------------------------------------------------
 
@@ -233,22 +224,31 @@ class MemoryManager(BaseStore):
             StoreUnavailable: the database could not do it; nothing was written.
         """
         principal = current_principal(self._default_principal)
-        provenance = current_provenance()
         operations = list(ops)
-        values = [_check(op) for op in operations]
+        if not operations:
+            return []
+        call = await self._prepare(operations)
+        kinds = frozenset(map(type, operations))  # what is quick does not wait for what is slow
+        async with self._denials_reported(principal):
+            return await self._calls.submit((principal, tuple(current_provenance().items()), kinds), call)
+
+    async def _prepare(self, operations: Sequence[Op]) -> Call:
+        """Check and embed before any transaction: no connection is held while a model works."""
+        values = [check(op) for op in operations]
         puts = [(op, value) for op, value in zip(operations, values, strict=True) if isinstance(op, PutOp)]
-        searches = [op for op in operations if isinstance(op, SearchOp)]
-        # Embeddings before the transaction: no connection is held while a model works.
-        writes, queries = await self._embed(puts, [op.query for op in searches if op.query])
-        model = await self._model_id() if self._index and (writes or queries) else None
+        queries = [op.query for op in operations if isinstance(op, SearchOp) and op.query]
+        if puts or queries:
+            await self._searched_model()
+        writes, vectors = await self._embed(puts, queries)
+        return Call(operations, writes, vectors)
 
-        async def work(conn: Connection) -> list[Result]:
-            results = await _read(conn, operations, queries, model)
-            if writes:
-                await items.put(conn, writes, model)
-            return results
-
-        return await self._as(principal, work, provenance) if operations else []
+    async def _carry_out(self, key: _CallKey, calls: Sequence[Call]) -> list[list[Result]]:
+        principal, provenance, _ = key
+        batch = Batch(calls, self._model)
+        batch.take(await self._database.run(principal, batch.queries(), dict(provenance)))
+        if batch.stale:
+            await self._database.run(principal, [items.refresh_ttl(batch.stale)])
+        return batch.results
 
     async def _embed(
         self, puts: Sequence[tuple[PutOp, str | None]], queries: Sequence[str]
@@ -270,10 +270,9 @@ class MemoryManager(BaseStore):
     @_on_home_loop
     async def sweep_ttl(self) -> int:
         """Delete every expired item, in portions that lock little, and return how many there were."""
-        swept = portion = await self._as(Principal.service(), items.sweep)
-        while portion:
-            portion = await self._as(Principal.service(), items.sweep)
-            swept += portion
+        swept = 0
+        while portion := (await self._run(Principal.service(), [items.sweep()]))[0]:
+            swept += int(portion)
         return swept
 
     @_on_home_loop
@@ -314,15 +313,15 @@ class MemoryManager(BaseStore):
         principal = await self._principal_for(user_id)
         op = search.recall_op(user_id, query, (), agent, limit)
         asked = await self._query_vector(query)
-        model = await self._model_id() if asked else None
-
-        async def work(conn: Connection) -> MemoryContext:
-            session, turns, profile = await context.read_session(conn, user_id, session_id, limit)
-            found = await search.search(conn, op, asked, model)
-            memories = [context.recalled(item) for item in found]
-            return MemoryContext(user_id=user_id, session=session, turns=turns, memories=memories, profile=profile)
-
-        return await self._as(principal, work)
+        queries: list[Query[Any]] = [
+            context.session(user_id, session_id),
+            context.recent_turns(user_id, session_id, limit),
+            context.profile(user_id),
+            search.search(op, asked, self._model),
+        ]
+        session, turns, profile, (found, _) = await self._run(principal, queries)
+        memories = [context.recalled(item) for item in found]
+        return MemoryContext(user_id=user_id, session=session, turns=turns, memories=memories, profile=profile)
 
     @_on_home_loop
     async def write_memory(
@@ -341,24 +340,29 @@ class MemoryManager(BaseStore):
         checked = check_payload(user_id, session_id, payload)
         provenance = current_provenance()
         puts = payloads.items_of(checked, facts.worth_remembering(checked.said))
-        writes, _ = await self._embed([(op, _check(op)) for op in puts], [])
-        model = await self._model_id()
+        await self._searched_model()
+        writes, _ = await self._embed([(op, check(op)) for op in puts], [])
         addresses = [(op.namespace, op.key) for op in puts]
-        idempotency_key = audit.idempotency_key(provenance.get("task_id"), checked)
+        key = audit.idempotency_key(provenance.get("task_id"), checked)
+        stored: list[Query[Any]] = [
+            context.touch_session(user_id, session_id, checked.agent),
+            *items.put(writes, self._model),
+        ]
+        if isinstance(checked.content, Exchange):
+            stored.append(context.put_turns(checked, checked.content.id, payloads.turns_of(checked, puts)))
+        if run_id := provenance.get("run_id"):
+            stored.append(context.record_execution(run_id, checked))
 
-        async def work(conn: Connection) -> WriteReceipt:
-            earlier = await audit.claim_write(conn, checked, addresses, idempotency_key)
-            if earlier is not None:
+        async def work(transaction: Transaction) -> WriteReceipt:
+            [is_ours] = await transaction.run([audit.claim_write(checked, addresses, key)])
+            if not is_ours:
+                [earlier] = await transaction.run([audit.claimed_write(user_id, key)])
                 return WriteReceipt(memories=earlier, replayed=True)
-            await context.touch_session(conn, user_id, session_id, checked.agent)
-            await items.put(conn, writes, model)
-            if isinstance(checked.content, Exchange):
-                await context.put_turns(conn, checked, checked.content.id, payloads.turns_of(checked, puts))
-            if run_id := provenance.get("run_id"):
-                await context.record_execution(conn, run_id, checked)
+            await transaction.run(stored)
             return WriteReceipt(memories=addresses)
 
-        return await self._as(principal, work, provenance | {"session_id": session_id})
+        async with self._denials_reported(principal):
+            return await self._database.transaction(principal, work, provenance | {"session_id": session_id})
 
     @_on_home_loop
     async def recall_memory(
@@ -387,8 +391,7 @@ class MemoryManager(BaseStore):
         principal = await self._principal_for(user_id)
         op = search.recall_op(user_id, query, tags or (), agent, limit)
         asked = await self._query_vector(query)
-        model = await self._model_id() if asked else None
-        found = await self._as(principal, lambda conn: search.search(conn, op, asked, model))
+        [(found, _)] = await self._run(principal, [search.search(op, asked, self._model)])
         return [context.recalled(item, explain=explain) for item in found]
 
     @_on_home_loop
@@ -413,7 +416,8 @@ class MemoryManager(BaseStore):
         """
         principal = await self._principal_for(user_id)
         lifecycle.check_threshold(threshold_days)
-        return await self._as(principal, lambda conn: lifecycle.decay(conn, user_id, threshold_days))
+        [report] = await self._run(principal, [lifecycle.decay(user_id, threshold_days)])
+        return cast("DecayReport", report)
 
     @_on_home_loop
     async def ping(self) -> None:
@@ -422,7 +426,7 @@ class MemoryManager(BaseStore):
         Raises:
             StoreUnavailable: it does not.
         """
-        await self._as(Principal.service(), items.ping)
+        await self._run(Principal.service(), [items.ping()])
 
     async def _principal_for(self, user_id: str) -> Principal:
         """Who is acting; another person than the one whose memory it is would find nothing, and is told so instead."""
@@ -436,47 +440,9 @@ class MemoryManager(BaseStore):
     async def _query_vector(self, query: str | None) -> Vector | None:
         if not self._index or not query or not query.strip():
             return None
+        await self._searched_model()
         _, asked = await self._vectors(self._index, [], [query])
         return asked[query]
-
-
-def _check(op: Op) -> str | None:
-    """Check an operation and return the JSON of what it puts, if it puts something."""
-    validate_op_namespace(op)
-    match op:
-        case PutOp():
-            return items.check_put(op)
-        case SearchOp():
-            search.check_search(op)
-        case ListNamespacesOp():
-            items.check_list(op)
-        case GetOp():
-            items.check_get(op)
-        case _:
-            raise InvalidInput(f"Unknown operation: {type(op).__name__}.")
-    return None
-
-
-async def _read(
-    conn: Connection, operations: Sequence[Op], queries: dict[str, Vector], model: int | None
-) -> list[Result]:
-    """The results of a batch's reading operations, each in its place."""
-    results: list[Result] = [None] * len(operations)
-    gets = [(n, op) for n, op in enumerate(operations) if isinstance(op, GetOp)]
-    if gets:
-        for (n, _), item in zip(gets, await items.get(conn, [op for _, op in gets]), strict=True):
-            results[n] = item
-    prolonged: list[SearchItem] = []
-    for n, op in enumerate(operations):
-        if isinstance(op, SearchOp):
-            found = await search.search(conn, op, queries.get(op.query or ""), model)
-            prolonged += found if op.refresh_ttl else []
-            results[n] = found
-        elif isinstance(op, ListNamespacesOp):
-            results[n] = await items.list_namespaces(conn, op)
-    if prolonged:
-        await search.refresh_ttl(conn, prolonged)
-    return results
 
 
 @asynccontextmanager

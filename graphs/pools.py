@@ -12,12 +12,12 @@ from typing import Any, TypeVar, cast
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import PipelineStatus
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
-from graphs.memory.database import Connection, Pool
+from graphs.memory.database import Pool
 from graphs.memory.errors import ConfigurationError, StoreUnavailable, error_sentence
+from graphs.memory.transaction import Connection
 from graphs.settings import Settings
 
 T = TypeVar("T")
@@ -35,12 +35,6 @@ class _ConnectionPool(AsyncConnectionPool[Connection]):
             return await super().getconn(timeout)
         except (PoolTimeout, PoolClosed, TooManyRequests) as error:
             raise StoreUnavailable(f"No connection to the database came free: {error}") from error
-
-
-async def _refuse_unclean(conn: Connection) -> None:
-    """Have the pool throw a connection away that was left in the middle of something."""
-    if conn.pgconn.pipeline_status != PipelineStatus.OFF:
-        raise psycopg.InterfaceError("the connection was left in pipeline mode")
 
 
 def _parameters(conn_string: str) -> dict[str, Any]:
@@ -86,7 +80,6 @@ async def open_pool(conn_string: str, *, min_size: int = 1, max_size: int = 10) 
         min_size=min_size,
         max_size=max(min_size, max_size),
         kwargs=kwargs,
-        reset=_refuse_unclean,
         open=False,
         timeout=30,
     )

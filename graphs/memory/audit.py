@@ -5,14 +5,12 @@ import json
 from typing import Any
 from uuid import UUID
 
-from psycopg import AsyncConnection
-from psycopg.rows import DictRow
-
 from graphs.memory import sql
 from graphs.memory.contract import MemoryPayload
 from graphs.memory.errors import ContractError, InvalidValue
 from graphs.memory.namespaces import Namespace
 from graphs.memory.text import problem_with, to_json
+from graphs.memory.transaction import Query, Rows
 
 _SQL = sql.load("audit")
 
@@ -36,35 +34,33 @@ def check_event(event_type: str, data: dict[str, Any]) -> str:
         raise ContractError({error.path: error.problem}) from error
 
 
-async def log_event(
-    conn: AsyncConnection[DictRow], user_id: str | None, event_type: str, data: str, event_id: UUID
-) -> None:
-    """Append an event to the audit log, about a user or (None) about the service; once for each `event_id`."""
+def log_event(user_id: str | None, event_type: str, data: str, event_id: UUID) -> Query[None]:
+    """Ask for an event to be logged, about a user or (None) about the service; once for each `event_id`."""
     event = {"user_id": user_id, "event_type": event_type, "data": data, "event_id": event_id}
-    await conn.execute(_SQL["log_event"], event)
+    return Query(_SQL["log_event"], event)
 
 
-async def claim_write(
-    conn: AsyncConnection[DictRow], payload: MemoryPayload, addresses: Addresses, idempotency_key: str | None
-) -> Addresses | None:
-    """Log a payload as accepted, unless the same write was stored before.
-
-    Returns:
-        None if the write is ours to carry out, else what the earlier write became.
-    """
+def claim_write(payload: MemoryPayload, addresses: Addresses, key: str | None) -> Query[bool]:
+    """Ask for a payload to be logged as accepted; True if it was, False if the same write was stored before."""
     claim = {
         "user_id": payload.identity,
         "session_id": payload.session_id,
         "agent": payload.agent,
         "type": payload.type,
         "memories": json.dumps(addresses),
-        "idempotency_key": idempotency_key,
+        "idempotency_key": key,
         "said_at": payload.timestamp,
     }
-    if await (await conn.execute(_SQL["claim_write"], claim)).fetchone():
-        return None
-    row = await (await conn.execute(_SQL["claimed_write"], claim)).fetchone()
-    return [(tuple(namespace), key) for namespace, key in row["memories"]] if row else []
+    return Query(_SQL["claim_write"], claim, bool)
+
+
+def claimed_write(user_id: str, key: str | None) -> Query[Addresses]:
+    """Ask what an earlier write under the same key became."""
+
+    def read(rows: Rows) -> Addresses:
+        return [(tuple(namespace), key) for namespace, key in rows[0].memories] if rows else []
+
+    return Query(_SQL["claimed_write"], {"user_id": user_id, "idempotency_key": key}, read)
 
 
 def idempotency_key(task_id: str | None, payload: MemoryPayload) -> str | None:

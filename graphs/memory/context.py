@@ -4,66 +4,66 @@ from collections.abc import Mapping
 from typing import Any
 
 from langgraph.store.base import PutOp
-from psycopg import AsyncConnection
-from psycopg.rows import DictRow
 
 from graphs.memory import sql
 from graphs.memory.contract import MemoryPayload, RecalledMemory, Session, Turn
 from graphs.memory.namespaces import to_text
+from graphs.memory.transaction import Query, Rows
 
 _SQL = sql.load("sessions")
 
-Connection = AsyncConnection[DictRow]
+
+def touch_session(user_id: str, session_id: str, agent: str) -> Query[None]:
+    """Ask for the session to be created, or for a note that something happened in it."""
+    return Query(_SQL["touch_session"], {"user_id": user_id, "session_id": session_id, "agent": agent})
 
 
-async def touch_session(conn: Connection, user_id: str, session_id: str, agent: str) -> None:
-    """Create the session, or note that something happened in it."""
-    await conn.execute(_SQL["touch_session"], {"user_id": user_id, "session_id": session_id, "agent": agent})
+def put_turns(payload: MemoryPayload, exchange: str, turns: Mapping[str, PutOp]) -> Query[None]:
+    """Ask for the items of an exchange to get their place in the session; `turns` maps role to item."""
+    places = {
+        "user_id": payload.identity,
+        "session_id": payload.session_id,
+        "exchange": exchange,
+        "agent": payload.agent,
+        "namespaces": [to_text(op.namespace) for op in turns.values()],
+        "roles": list(turns),
+        "keys": [op.key for op in turns.values()],
+    }
+    return Query(_SQL["put_turns"], places)
 
 
-async def put_turns(conn: Connection, payload: MemoryPayload, exchange: str, turns: Mapping[str, PutOp]) -> None:
-    """Give the items of an exchange their place in the session; `turns` maps role to item."""
-    await conn.execute(
-        _SQL["put_turns"],
-        {
-            "user_id": payload.identity,
-            "session_id": payload.session_id,
-            "exchange": exchange,
-            "agent": payload.agent,
-            "namespaces": [to_text(op.namespace) for op in turns.values()],
-            "roles": list(turns),
-            "keys": [op.key for op in turns.values()],
-        },
-    )
+def record_execution(run_id: str, payload: MemoryPayload) -> Query[None]:
+    """Ask for a note that an agent's run wrote what it had to say."""
+    execution = {
+        "run_id": run_id,
+        "agent": payload.agent,
+        "user_id": payload.identity,
+        "session_id": payload.session_id,
+    }
+    return Query(_SQL["record_execution"], execution)
 
 
-async def record_execution(conn: Connection, run_id: str, payload: MemoryPayload) -> None:
-    """Note that an agent's run wrote what it had to say."""
-    await conn.execute(
-        _SQL["record_execution"],
-        {
-            "run_id": run_id,
-            "agent": payload.agent,
-            "user_id": payload.identity,
-            "session_id": payload.session_id,
-        },
-    )
+def session(user_id: str, session_id: str) -> Query[Session]:
+    """Ask for a session; one that is new has no turns and no times."""
+
+    def read(rows: Rows) -> Session:
+        return Session.model_validate(rows[0]._asdict()) if rows else Session(id=session_id)
+
+    return Query(_SQL["session"], {"user_id": user_id, "session_id": session_id}, read)
 
 
-async def read_session(
-    conn: Connection, user_id: str, session_id: str, limit: int
-) -> tuple[Session, list[Turn], dict[str, Any]]:
-    """Return the session, its last `limit` turns (oldest first) and the user's profile."""
-    whom = {"user_id": user_id, "session_id": session_id, "limit": limit}
-    session = await conn.execute(_SQL["session"], whom)
-    turns = await conn.execute(_SQL["recent_turns"], whom)
-    profile = await conn.execute(_SQL["profile"], whom)
-    found, person = await session.fetchone(), await profile.fetchone()
-    return (
-        Session.model_validate(found) if found else Session(id=session_id),
-        [Turn.model_validate({name: row[name] for name in Turn.model_fields}) for row in await turns.fetchall()],
-        person["profile"] if person else {},
-    )
+def recent_turns(user_id: str, session_id: str, limit: int) -> Query[list[Turn]]:
+    """Ask for the last turns of a session, oldest first."""
+
+    def read(rows: Rows) -> list[Turn]:
+        return [Turn.model_validate({name: getattr(row, name) for name in Turn.model_fields}) for row in rows]
+
+    return Query(_SQL["recent_turns"], {"user_id": user_id, "session_id": session_id, "limit": limit}, read)
+
+
+def profile(user_id: str) -> Query[dict[str, Any]]:
+    """Ask for what is known about a user as such."""
+    return Query(_SQL["profile"], {"user_id": user_id}, lambda rows: rows[0].profile if rows else {})
 
 
 def recalled(item: Any, *, explain: bool = False) -> RecalledMemory:

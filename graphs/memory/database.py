@@ -3,29 +3,25 @@
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar
 
-from psycopg import AsyncConnection
+import psycopg
 from psycopg import errors as pg
-from psycopg.rows import DictRow
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
+from graphs.memory import sql
 from graphs.memory.errors import TRANSIENT, driver_errors, error_sentence
 from graphs.memory.principal import Principal
+from graphs.memory.transaction import Connection, Query, Transaction
 
 log = logging.getLogger(__name__)
 
-Connection = AsyncConnection[DictRow]
-T = TypeVar("T")
+_SQL = sql.load("transactions")
 
-# Policies and triggers read these, and they last as long as the transaction: a pooled connection keeps nothing. The
-# path is where `vector` may have been installed.
-_BEGIN = """
-SELECT set_config('role', %(role)s, true), set_config('request.jwt.claims', %(claims)s, true),
-  set_config('memory.provenance', %(provenance)s, true), set_config('search_path', 'memory, extensions, public', true)
-"""
+T = TypeVar("T")
 
 
 class Pool(Protocol):
@@ -38,10 +34,17 @@ class Pool(Protocol):
         """Throw away the connections that died while they lay idle."""
 
 
+_FOREIGN_PLAN = (pg.InvalidSqlStatementName, pg.DuplicatePreparedStatement)
+"""What is prepared here is not what we prepared: a transaction pooler gave us another server."""
+
+_STALE_PLAN = pg.FeatureNotSupported
+"""What was prepared has another result now: the schema changed."""
+
+
 def is_transient(error: BaseException) -> bool:
     """Return whether the same transaction may succeed if it is tried again."""
     final = (pg.QueryCanceled, pg.ProgramLimitExceeded, pg.DiskFull, pg.InvalidPassword)
-    return isinstance(error, TRANSIENT) and not isinstance(error, final)
+    return isinstance(error, (*TRANSIENT, *_FOREIGN_PLAN, _STALE_PLAN)) and not isinstance(error, final)
 
 
 def retrying(pool: Pool) -> AsyncRetrying:
@@ -53,8 +56,7 @@ def retrying(pool: Pool) -> AsyncRetrying:
     async def before_sleep(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         log.warning("Database work failed (attempt %d) and is tried again: %s", state.attempt_number, error)
-        if getattr(error, "sqlstate", None) not in (pg.DeadlockDetected.sqlstate, pg.SerializationFailure.sqlstate):
-            await pool.check()  # where one connection was lost, others were too
+        await _throw_away_dead(pool, error)
 
     return AsyncRetrying(
         retry=retry_if_exception(is_transient),
@@ -63,6 +65,12 @@ def retrying(pool: Pool) -> AsyncRetrying:
         before_sleep=before_sleep,
         reraise=True,
     )
+
+
+async def _throw_away_dead(pool: Pool, error: BaseException | None) -> None:
+    """Check the pool's connections after one was lost: others were too."""
+    if getattr(error, "sqlstate", None) not in (pg.DeadlockDetected.sqlstate, pg.SerializationFailure.sqlstate):
+        await pool.check()
 
 
 _unfinished: set[asyncio.Task[Any]] = set()
@@ -91,32 +99,91 @@ def _tell_failure(task: asyncio.Task[Any]) -> None:
 
 
 class Database:
-    """Runs work in transactions over a pool that somebody else opened and will close."""
+    """Runs queries in transactions over a pool that somebody else opened and will close."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
+        self._prepared: weakref.WeakKeyDictionary[Connection, set[bytes]] = weakref.WeakKeyDictionary()
+        self._generation = 0
+        self._prepares = True
 
-    async def transaction(
-        self, principal: Principal, work: Callable[[Connection], Awaitable[T]], provenance: dict[str, Any] | None = None
-    ) -> T:
-        """Return what `work` returns, after its transaction has committed.
+    async def run(
+        self, principal: Principal, queries: Sequence[Query[Any]], provenance: Mapping[str, Any] | None = None
+    ) -> list[Any]:
+        """Return what each query reads, after all have committed together: one round trip.
+
+        Not to be cancelled: wrap it in `to_the_end`, or call it from a task that nobody cancels.
 
         Args:
             principal: whose role and claims the transaction has; row-level security does the rest.
-            work: gets a connection in pipeline mode inside the transaction; may run more than once.
+            queries: what to do, in this order.
+            provenance: run_id, thread_id, checkpoint_id, task_id, session_id for the rows that are written.
+
+        Raises:
+            GraphMemoryError: what the driver raised, as one of ours. Nothing was stored.
+        """
+        begun = [_begin(principal, provenance), *queries]
+
+        async def attempt() -> list[Any]:
+            async with self.pool.connection() as conn, self._on(conn, principal) as transaction:
+                return (await transaction.run(begun))[1:]
+
+        with driver_errors():
+            return await self._retrying(attempt)
+
+    async def transaction(
+        self,
+        principal: Principal,
+        work: Callable[[Transaction], Awaitable[T]],
+        provenance: Mapping[str, Any] | None = None,
+    ) -> T:
+        """Return what `work` returns, after its transaction has committed; for queries that depend on one another.
+
+        Args:
+            principal: whose role and claims the transaction has; row-level security does the rest.
+            work: gets the open transaction; may run more than once.
             provenance: run_id, thread_id, checkpoint_id, task_id, session_id for the rows that are written.
 
         Raises:
             GraphMemoryError: what the driver raised, as one of ours. Nothing of the work was stored.
         """
-        begin = {"role": principal.role, "claims": principal.claims, "provenance": json.dumps(provenance or {})}
-        with driver_errors():
-            return await to_the_end(self._attempt(begin, work))
 
-    async def _attempt(self, begin: dict[str, str], work: Callable[[Connection], Awaitable[T]]) -> T:
-        async for attempt in retrying(self.pool):
-            with attempt:
-                async with self.pool.connection() as conn, conn.pipeline(), conn.transaction():
-                    await conn.execute(_BEGIN, begin)
-                    result = await work(conn)
+        async def attempt() -> T:
+            async with self.pool.connection() as conn, self._on(conn, principal) as transaction:
+                try:
+                    await transaction.run([Query(_SQL["open"]), _begin(principal, provenance)])
+                    result = await work(transaction)
+                except Exception:
+                    await transaction.run([Query(_SQL["rollback"])])
+                    raise
+                await transaction.run([Query(_SQL["commit"])])
+                return result
+
+        with driver_errors():
+            return await to_the_end(self._retrying(attempt))
+
+    def _on(self, conn: Connection, principal: Principal) -> Transaction:
+        may_prepare = self._prepares and conn.prepare_threshold is not None
+        prepared = self._prepared.setdefault(conn, set()) if may_prepare else None
+        return Transaction(conn, prepared, f"{principal.role}_{self._generation}")
+
+    async def _retrying(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Try once as directly as possible, for that is what nearly always happens, and then as `retrying` says."""
+        try:
+            return await attempt()
+        except psycopg.Error as error:
+            if not is_transient(error):
+                raise
+            log.warning("Database work failed and is tried again: %s", error_sentence(error))
+            self._generation += isinstance(error, _STALE_PLAN)
+            self._prepares = self._prepares and not isinstance(error, _FOREIGN_PLAN)
+            await _throw_away_dead(self.pool, error)
+        async for again in retrying(self.pool):
+            with again:
+                result = await attempt()
         return result
+
+
+def _begin(principal: Principal, provenance: Mapping[str, Any] | None) -> Query[None]:
+    settings = {"role": principal.role, "claims": principal.claims}
+    return Query(_SQL["begin"], settings | {"provenance": json.dumps(provenance or {})})

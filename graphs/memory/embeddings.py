@@ -1,24 +1,21 @@
 """Texts of items and queries, and the vectors that stand for them."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
 import numpy as np
 from langchain_core.embeddings import Embeddings
 from langgraph.store.base import IndexConfig, PutOp, ensure_embeddings, get_text_at_path, tokenize_path
-from psycopg import AsyncConnection
-from psycopg.rows import DictRow
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from graphs.memory import sql
 from graphs.memory.errors import ConfigurationError, EmbeddingFailed, EmbeddingModelMismatch, SetupRequired
+from graphs.memory.transaction import Query, Rows, Transaction
+from graphs.memory.vectors import Model, Vector, to_vector
 
 _SQL = sql.load("setup")
-
-Vector = str
-"""A vector as pgvector reads it: `[0.1,0.2]`."""
 
 
 class Index:
@@ -62,6 +59,8 @@ class Index:
             EmbeddingFailed: the model did not answer.
         """
         documents, questions = list(dict.fromkeys(texts)), list(dict.fromkeys(queries))
+        if not documents and not questions:
+            return {}, {}
         try:
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception(_is_passing),
@@ -85,7 +84,11 @@ class Index:
         return await asyncio.gather(*(self.embeddings.aembed_query(text) for text in texts))
 
     def _vector(self, numbers: Sequence[float]) -> Vector:
-        """Check and normalise a vector: at unit length nothing overflows the half precision it is stored with."""
+        """Check a vector and return it as it is stored.
+
+        Raises:
+            ConfigurationError: it does not have the dimensions that were promised, or is not finite.
+        """
         vector = np.asarray(numbers, dtype=np.float64)
         if vector.shape != (self.dimensions,):
             raise ConfigurationError(
@@ -94,8 +97,7 @@ class Index:
             )
         if not np.isfinite(vector).all():
             raise ConfigurationError(f"The embedding model {self.name} returned a vector with NaN or infinity in it.")
-        length = float(np.linalg.norm(vector))
-        return "[" + ",".join(f"{x:.6g}" for x in (vector / length if length else vector)) + "]"
+        return to_vector(vector)
 
 
 def _is_passing(error: BaseException) -> bool:
@@ -120,40 +122,44 @@ def _name_of(embed: Any) -> str:
     return str(getattr(embed, "model", None) or "custom")
 
 
-async def active_model(conn: AsyncConnection[DictRow], index: Index) -> int:
-    """Return the id of the index's model, which must be the one that this database uses.
+def active_model() -> Query[Model | None]:
+    """Ask for the model whose vectors this database searches; None before the first."""
+    return Query(_SQL["active_model"], {}, lambda rows: Model(*rows[0]) if rows else None)
+
+
+def checked(model: Model | None, index: Index) -> Model:
+    """Return the database's model, which must be the one that the index embeds with.
 
     Raises:
         EmbeddingModelMismatch: the database holds vectors of another model.
         SetupRequired: no model was registered yet.
     """
-    row = await (await conn.execute(_SQL["active_model"])).fetchone()
-    if row is None:
+    if model is None:
         raise SetupRequired("This database has no embedding model yet: call `await store.setup()` once.")
-    if not _same(row, index):
-        raise EmbeddingModelMismatch(row["name"], row["dimensions"], index.name, index.dimensions)
-    return int(row["id"])
+    if not _same(model, index):
+        raise EmbeddingModelMismatch(model.name, model.dimensions, index.name, index.dimensions)
+    return model
 
 
-async def activate_model(conn: AsyncConnection[DictRow], index: Index) -> int:
-    """Register the index's model as the one this database uses, and return its id.
+async def activate_model(transaction: Transaction, index: Index) -> Model:
+    """Register the index's model as the one this database uses.
 
     Raises:
         EmbeddingModelMismatch: vectors of another model are there already.
     """
-    row = await (await conn.execute(_SQL["active_model"])).fetchone()
-    if row and not _same(row, index):
-        held = await (await conn.execute(_SQL["has_vectors"])).fetchone()
-        if held and held["exists"]:
-            raise EmbeddingModelMismatch(row["name"], row["dimensions"], index.name, index.dimensions)
-        await conn.execute(_SQL["retire_model"])
-    if row and _same(row, index):
-        return int(row["id"])
-    activated = await conn.execute(_SQL["activate_model"], {"name": index.name, "dimensions": index.dimensions})
-    created = await activated.fetchone()
-    assert created is not None  # noqa: S101  INSERT … RETURNING gives a row
-    return int(created["id"])
+    has_vectors: Query[bool] = Query(_SQL["has_vectors"], {}, _is_true)
+    active, held = await transaction.run([active_model(), has_vectors])
+    if active and (held or _same(active, index)):
+        return checked(active, index)
+    activate: Query[None] = Query(_SQL["activate_model"], {"name": index.name, "dimensions": index.dimensions})
+    retire: Query[None] = Query(_SQL["retire_model"])
+    *_, active = await transaction.run([retire, activate, active_model()])
+    return checked(active, index)
 
 
-def _same(row: Mapping[str, Any], index: Index) -> bool:
-    return bool(row["name"] == index.name and row["dimensions"] == index.dimensions)
+def _is_true(rows: Rows) -> bool:
+    return bool(rows[0][0])
+
+
+def _same(model: Model, index: Index) -> bool:
+    return model.name == index.name and model.dimensions == index.dimensions

@@ -6,17 +6,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langgraph.store.base import GetOp, InvalidNamespaceError, Item, ListNamespacesOp, PutOp
-from psycopg import AsyncConnection
-from psycopg.rows import DictRow
 
 from graphs.memory import sql
 from graphs.memory.errors import InvalidInput, InvalidValue
-from graphs.memory.namespaces import Namespace, bounds, check_address, from_text, to_text
+from graphs.memory.namespaces import Namespace, bounds, check_address, to_text
 from graphs.memory.text import to_json
+from graphs.memory.transaction import Query, Rows
+from graphs.memory.vectors import Model, Vector
 
 _SQL = sql.load("items")
 
-Connection = AsyncConnection[DictRow]
+Address = tuple[str, str]
+"""A namespace as it is stored, and a key."""
 
 MAX_TTL_MINUTES = 1000 * 366 * 24 * 60
 """Longest life that can be asked for; without a TTL an item lives until it is deleted."""
@@ -24,16 +25,13 @@ MAX_TTL_MINUTES = 1000 * 366 * 24 * 60
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A put that was checked, serialised and embedded, ready to be stored; `value` None deletes.
-
-    `vectors` maps field to vector in pgvector's notation.
-    """
+    """A put that was checked, serialised and embedded, ready to be stored; `value` None deletes."""
 
     namespace: Namespace
     key: str
     value: str | None
     ttl_minutes: float | None = None
-    vectors: dict[str, str] = field(default_factory=dict)
+    vectors: dict[str, Vector] = field(default_factory=dict)
 
 
 def check_put(op: PutOp) -> str | None:
@@ -63,64 +61,67 @@ def check_get(op: GetOp) -> None:
     check_address(op.namespace, op.key)
 
 
-async def get(conn: Connection, ops: Sequence[GetOp]) -> list[Item | None]:
-    """Return the item of each op, None where there is none or it has expired."""
-    cursor = await conn.execute(
-        _SQL["get"],
-        {
-            "namespaces": [to_text(op.namespace) for op in ops],
-            "keys": [op.key for op in ops],
-            "refresh": [op.refresh_ttl for op in ops],
-        },
-    )
-    found: list[Item | None] = [None] * len(ops)
-    for row in await cursor.fetchall():
-        found[row["n"] - 1] = Item(
-            namespace=from_text(row["namespace"]),
-            key=row["key"],
-            value=row["value"],
-            created_at=row["created_at"],
-            updated_at=row["updated_at"],
-        )
-    return found
+def get(ops: Sequence[GetOp]) -> Query[tuple[list[Item | None], list[Address]]]:
+    """Ask for the items of some ops.
+
+    Returns:
+        The item of each op, None where there is none or it has expired; and the addresses whose TTL is to be refreshed.
+    """
+
+    def read(rows: Rows) -> tuple[list[Item | None], list[Address]]:
+        found: list[Item | None] = [None] * len(ops)
+        stale = []
+        for n, value, created_at, updated_at, is_stale in rows:
+            op = ops[n - 1]
+            found[n - 1] = Item(
+                value=value, key=op.key, namespace=op.namespace, created_at=created_at, updated_at=updated_at
+            )
+            if is_stale and op.refresh_ttl:
+                stale.append((to_text(op.namespace), op.key))
+        return found, stale
+
+    return Query(_SQL["get"], _addresses([(to_text(op.namespace), op.key) for op in ops]), read)
 
 
-async def put(conn: Connection, writes: Iterable[Write], model: int | None) -> None:
-    """Store or delete items and their vectors. Of two writes to one address the last one counts.
+def refresh_ttl(addresses: Iterable[Address]) -> Query[None]:
+    """Ask for items to live another whole TTL."""
+    return Query(_SQL["refresh_ttl"], _addresses(sorted(set(addresses))))
+
+
+def put(writes: Iterable[Write], model: Model | None) -> list[Query[None]]:
+    """Ask for items to be stored or deleted, and their vectors. Of two writes to one address the last one counts.
 
     Args:
-        conn: a connection inside a transaction.
         writes: what to store; vectors belong to `model`.
-        model: id of the embedding model, None for a store without an index.
+        model: the embedding model, None for a store without an index.
     """
-    last: dict[tuple[str, str], Write] = {}
+    last: dict[Address, Write] = {}
     for write in writes:
         address = (to_text(write.namespace), write.key)
         last.pop(address, None)
         last[address] = write
-    ordered = list(last.items())
-    stored = [(address, w) for address, w in ordered if w.value is not None]
-    if gone := [address for address, w in ordered if w.value is None]:
-        await conn.execute(_SQL["delete"], _addresses(gone))
+    queries: list[Query[None]] = []
+    if gone := [address for address, w in last.items() if w.value is None]:
+        queries.append(Query(_SQL["delete"], _addresses(gone)))
+    stored = [(address, w) for address, w in last.items() if w.value is not None]
     if not stored:
-        return
+        return queries
     addresses = _addresses([address for address, _ in stored])
-    ttls = [None if w.ttl_minutes is None else float(w.ttl_minutes) for _, w in stored]
-    await conn.execute(_SQL["put"], addresses | {"values": [w.value for _, w in stored], "ttls": ttls})
+    ttls = [w.ttl_minutes for _, w in stored]
+    queries.append(Query(_SQL["put"], addresses | {"values": [w.value for _, w in stored], "ttls": ttls}))
     if model is None:
-        return
-    await conn.execute(_SQL["forget_vectors"], addresses)
+        return queries
+    queries.append(Query(_SQL["forget_vectors"], addresses))
     vectors = [(address, name, v) for address, w in stored for name, v in w.vectors.items()]
     if vectors:
-        await conn.execute(
-            _SQL["put_vectors"],
-            _addresses([address for address, _, _ in vectors])
-            | {"model": model, "fields": [name for _, name, _ in vectors]}
-            | {"embeddings": [vector for _, _, vector in vectors]},
-        )
+        given = _addresses([address for address, _, _ in vectors])
+        given |= {"fields": [name for _, name, _ in vectors], "model": model.id}
+        given |= {"embeddings": model.encode([vector for _, _, vector in vectors])}
+        queries.append(Query(_SQL["put_vectors"], given))
+    return queries
 
 
-def _addresses(addresses: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def _addresses(addresses: Sequence[Address]) -> dict[str, Any]:
     return {"namespaces": [namespace for namespace, _ in addresses], "keys": [key for _, key in addresses]}
 
 
@@ -138,24 +139,21 @@ def check_list(op: ListNamespacesOp) -> None:
             raise InvalidInput(f"match_type must be prefix or suffix; got {condition.match_type!r}.")
 
 
-async def list_namespaces(conn: Connection, op: ListNamespacesOp) -> list[Namespace]:
-    """Return the namespaces that fit an op, in the order of their labels."""
+def list_namespaces(op: ListNamespacesOp) -> Query[list[Namespace]]:
+    """Ask for the namespaces that fit an op, in the order of their labels."""
     conditions = op.match_conditions or ()
     prefixes = [c.path for c in conditions if c.match_type == "prefix"]
     literal = max((_literal_part(path) for path in prefixes), key=len, default=())
     low, high = bounds(literal)
-    cursor = await conn.execute(
-        _SQL["list_namespaces"],
-        {
-            "low": low,
-            "high": high,
-            "conditions": json.dumps([{"match_type": c.match_type, "path": list(c.path)} for c in conditions]),
-            "max_depth": op.max_depth,
-            "limit": op.limit,
-            "offset": op.offset,
-        },
-    )
-    return [tuple(row["path"]) for row in await cursor.fetchall()]
+    given = {
+        "low": low,
+        "high": high,
+        "conditions": json.dumps([{"match_type": c.match_type, "path": list(c.path)} for c in conditions]),
+        "max_depth": op.max_depth,
+        "limit": op.limit,
+        "offset": op.offset,
+    }
+    return Query(_SQL["list_namespaces"], given, lambda rows: [tuple(row.path) for row in rows])
 
 
 def _literal_part(path: Namespace) -> Namespace:
@@ -163,12 +161,11 @@ def _literal_part(path: Namespace) -> Namespace:
     return path[: path.index("*")] if "*" in path else path
 
 
-async def sweep(conn: Connection, limit: int = 1000) -> int:
-    """Delete up to `limit` expired items and return how many."""
-    row = await (await conn.execute(_SQL["sweep"], {"limit": limit})).fetchone()
-    return int(row["swept"]) if row else 0
+def sweep(limit: int = 1000) -> Query[int]:
+    """Ask for up to `limit` expired items to be deleted, and how many that were."""
+    return Query(_SQL["sweep"], {"limit": limit}, lambda rows: int(rows[0].swept))
 
 
-async def ping(conn: Connection) -> None:
+def ping() -> Query[None]:
     """Ask the least that the schema can answer."""
-    await (await conn.execute(_SQL["ping"])).fetchone()
+    return Query(_SQL["ping"])

@@ -4,12 +4,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from psycopg import AsyncConnection
-from psycopg.rows import DictRow
-
 from graphs.memory import sql
 from graphs.memory.contract import DecayReport
 from graphs.memory.errors import GraphMemoryError, InvalidInput
+from graphs.memory.transaction import Query
 
 log = logging.getLogger(__name__)
 
@@ -29,14 +27,13 @@ def check_threshold(days: float) -> None:
         raise InvalidInput(f"threshold_days must be a positive number of days (at most a century); got {days!r}.")
 
 
-async def decay(conn: AsyncConnection[DictRow], user_id: str, threshold_days: float) -> DecayReport:
-    """Trim a user's memories that nobody touched for `threshold_days`, and fade the important ones.
+def decay(user_id: str, threshold_days: float) -> Query[DecayReport]:
+    """Ask for a user's memories that nobody touched for `threshold_days` to be trimmed, the important ones to fade.
 
     Only memories written under the contract are concerned: what an application stored for itself is left alone.
     """
     rule = {"user_id": user_id, "days": threshold_days, "important": IMPORTANT}
-    row = await (await conn.execute(_SQL["decay"], rule)).fetchone()
-    return DecayReport.model_validate(row)
+    return Query(_SQL["decay"], rule, lambda rows: DecayReport(faded=rows[0].faded, trimmed=rows[0].trimmed))
 
 
 class Sweeper:

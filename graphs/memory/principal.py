@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from langgraph.runtime import Runtime, get_runtime
@@ -55,10 +56,12 @@ class Principal:
     @property
     def claims(self) -> str:
         """The JWT claims of this principal, as JSON, in the shape that Supabase's policies read."""
-        claims = {"role": self.role}
-        if self.user_id:
-            claims["sub"] = self.user_id
-        return json.dumps(claims)
+        return _claims(self.role, self.user_id)
+
+
+@lru_cache(10_000)
+def _claims(role: str, user_id: str | None) -> str:
+    return json.dumps({"role": role} | ({"sub": user_id} if user_id else {}))
 
 
 _acting: ContextVar[Principal | None] = ContextVar("acting_principal", default=None)

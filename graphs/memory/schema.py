@@ -15,7 +15,7 @@ from graphs.memory.errors import ConfigurationError, driver_errors
 
 log = logging.getLogger(__name__)
 
-_SQL = sql.load("setup")
+_SQL = sql.load_sources("setup")
 _PACKAGE = Path(__file__).parent.parent
 
 

@@ -1,16 +1,16 @@
 """Search in a scope: by vector, by filter, or both."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langgraph.store.base import SearchItem, SearchOp
-from psycopg import AsyncConnection
-from psycopg.rows import DictRow
 
 from graphs.memory import sql
 from graphs.memory.errors import InvalidFilter, InvalidInput, InvalidValue
-from graphs.memory.namespaces import bounds, check_address, from_text, to_text, user_scope
+from graphs.memory.namespaces import bounds, check_address, from_text, user_scope
 from graphs.memory.text import problem_with, to_json
+from graphs.memory.transaction import Query, Rows
+from graphs.memory.vectors import Model, Vector
 
 _SQL = sql.load("search")
 
@@ -102,43 +102,39 @@ def split_filter(condition: Mapping[str, Any] | None) -> tuple[str, str | None]:
     return to_json(contains, "filter"), to_json(rest, "filter") if rest else None
 
 
-async def search(
-    conn: AsyncConnection[DictRow], op: SearchOp, query_vector: str | None, model: int | None
-) -> list[SearchItem]:
-    """Return the items of a scope that fit an op, best first; without a vector, the latest change first.
+Found = tuple[list[SearchItem], list[tuple[str, str]]]
+"""Items, best first, and the addresses (as stored) of those whose TTL is to be refreshed."""
+
+
+def search(op: SearchOp, query_vector: Vector | None, model: Model | None) -> Query[Found]:
+    """Ask for the items of a scope that fit an op, best first; without a vector, the latest change first.
 
     Args:
-        conn: a connection inside a transaction.
         op: what to search for; checked by `check_search`.
-        query_vector: the embedded query in pgvector's notation, None if the op has no query or the store no index.
-        model: id of the embedding model that made the vector.
+        query_vector: the embedded query, None if the op has no query or the store no index.
+        model: the embedding model that made the vector.
     """
     low, high = bounds(op.namespace_prefix)
     contains, rest = split_filter(op.filter)
     scope = {"low": low, "high": high, "contains": contains, "filter": rest, "limit": op.limit, "offset": op.offset}
-    if query_vector is None:
-        cursor = await conn.execute(_SQL["browse"], scope)
-    else:
-        cursor = await conn.execute(_SQL["nearest"], scope | {"query": query_vector, "model": model})
-    return [_search_item(row) for row in await cursor.fetchall()]
+
+    def read(rows: Rows) -> Found:
+        stale = [(row.namespace, row.key) for row in rows if row.stale] if op.refresh_ttl else []
+        return [_search_item(row) for row in rows], stale
+
+    if query_vector is None or model is None:
+        return Query(_SQL["browse"], scope, read)
+    return Query(_SQL["nearest"], scope | {"query": query_vector, "model": model.id}, read)
 
 
-async def refresh_ttl(conn: AsyncConnection[DictRow], found: Iterable[SearchItem]) -> None:
-    """Prolong the life of the items that were found."""
-    addresses = sorted({(to_text(item.namespace), item.key) for item in found})
-    if addresses:
-        namespaces, keys = zip(*addresses, strict=True)
-        await conn.execute(_SQL["refresh"], {"namespaces": list(namespaces), "keys": list(keys)})
-
-
-def _search_item(row: Mapping[str, Any]) -> SearchItem:
+def _search_item(row: Any) -> SearchItem:
     return SearchItem(
-        namespace=from_text(row["namespace"]),
-        key=row["key"],
-        value=row["value"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        score=row["score"],
+        namespace=from_text(row.namespace),
+        key=row.key,
+        value=row.value,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        score=row.score,
     )
 
 

@@ -13,6 +13,7 @@ from graphs.checkpointer import PostgresCheckpointer
 from graphs.memory.errors import ConfigurationError
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory.schema import read_scripts
+from graphs.memory.sql import Statement
 from graphs.memory_manager import MemoryManager
 from graphs.pools import open_pool
 from tests.support.sql import rows
@@ -155,10 +156,10 @@ async def test_without_the_right_to_make_roles_the_error_says_what_to_run(postgr
 # Plans --------------------------------------------------------------------------------------------------------------
 
 
-async def plan(database: str, statement: str, parameters: dict[str, Any]) -> str:
+async def plan(database: str, statement: Statement, parameters: dict[str, Any]) -> str:
     async with await psycopg.AsyncConnection.connect(database) as conn:
         await conn.execute("SELECT set_config('search_path', 'memory, extensions, public', true)")
-        cursor = await conn.execute(f"EXPLAIN {statement}", parameters)
+        cursor = await conn.execute(f"EXPLAIN {statement.source}", parameters)
         return "\n".join(row[0] for row in await cursor.fetchall())
 
 
@@ -174,7 +175,7 @@ async def test_hot_statements_read_a_scope_by_its_index(database: str, index: In
     scope = {"low": "users.u1.", "high": "users.u1/", "contains": "{}", "filter": None, "limit": 10, "offset": 0}
     vector = "[" + ",".join(["0.1"] * 256) + "]"
 
-    get = {"namespaces": ["users.u1."], "keys": ["k1"], "refresh": [True]}
+    get = {"namespaces": ["users.u1."], "keys": ["k1"]}
     assert "memories_pkey" in await plan(database, sql.load("items")["get"], get)
     assert "Seq Scan on memories" not in await plan(database, sql.load("search")["browse"], scope)
     nearest = await plan(database, sql.load("search")["nearest"], scope | {"query": vector, "model": 1})

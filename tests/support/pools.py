@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from graphs.memory.database import Connection
+from graphs.memory.transaction import Connection
 
 
 class SlowToTakeBack:

@@ -1,21 +1,21 @@
 -- name: get
--- Several items by address, in the order asked, each with its TTL refreshed where that is wanted, once a tenth of it has
--- passed. A reader never waits for a lock: who holds it is refreshing or writing the item anyway.
-WITH wanted AS (
-  SELECT * FROM unnest(%(namespaces)s::text[], %(keys)s::text[], %(refresh)s::boolean[])
-    WITH ORDINALITY AS w (namespace, key, refresh, n)
-), stale AS (
-  SELECT m.namespace, m.key
-  FROM wanted AS w JOIN memory.memories AS m ON m.namespace = w.namespace AND m.key = w.key
-  WHERE w.refresh AND m.expires_at > now() AND m.expires_at < now() + m.ttl_minutes * interval '54 seconds'
-  FOR UPDATE OF m SKIP LOCKED
-), refreshed AS (
-  UPDATE memory.memories AS m SET expires_at = now() + m.ttl_minutes * interval '1 minute'
-  FROM stale AS s WHERE m.namespace = s.namespace AND m.key = s.key
-)
-SELECT w.n, m.namespace, m.key, m.value, m.created_at, m.updated_at
-FROM wanted AS w JOIN memory.memories AS m ON m.namespace = w.namespace AND m.key = w.key
+-- Several items by address. An item is stale once a tenth of its TTL has passed since it was refreshed.
+SELECT w.n, m.value, m.created_at, m.updated_at, m.expires_at < now() + m.ttl_minutes * interval '54 seconds' AS stale
+FROM unnest(%(namespaces)s::text[], %(keys)s::text[]) WITH ORDINALITY AS w (namespace, key, n)
+JOIN memory.memories AS m ON m.namespace = w.namespace AND m.key = w.key
 WHERE m.expires_at IS NULL OR m.expires_at > now()
+
+-- name: refresh_ttl
+-- Reading an item prolongs its life. A reader never waits for a lock: who holds it is refreshing or writing the item.
+WITH stale AS (
+  SELECT m.namespace, m.key
+  FROM unnest(%(namespaces)s::text[], %(keys)s::text[]) AS found (namespace, key)
+  JOIN memory.memories AS m ON m.namespace = found.namespace AND m.key = found.key
+  WHERE m.expires_at > now()
+  FOR UPDATE OF m SKIP LOCKED
+)
+UPDATE memory.memories AS m SET expires_at = now() + m.ttl_minutes * interval '1 minute'
+FROM stale AS s WHERE m.namespace = s.namespace AND m.key = s.key
 
 -- name: put
 -- Insert or replace items. They are numbered in the order given, and locked in the order of their keys, so that batches
@@ -23,11 +23,11 @@ WHERE m.expires_at IS NULL OR m.expires_at > now()
 -- Times and provenance are stamped by the database.
 WITH numbered AS MATERIALIZED (
   SELECT given.*, nextval('memory.memories_seq') AS seq
-  FROM unnest(%(namespaces)s::text[], %(keys)s::text[], %(values)s::jsonb[], %(ttls)s::float8[])
+  FROM unnest(%(namespaces)s::text[], %(keys)s::text[], %(values)s::text[], %(ttls)s::float8[])
     AS given (namespace, key, value, ttl_minutes)
 )
 INSERT INTO memory.memories AS m (seq, namespace, key, value, ttl_minutes, expires_at)
-SELECT seq, namespace, key, value, ttl_minutes, now() + ttl_minutes * interval '1 minute'
+SELECT seq, namespace, key, value::jsonb, ttl_minutes, now() + ttl_minutes * interval '1 minute'
 FROM numbered ORDER BY namespace COLLATE "C", key COLLATE "C"
 ON CONFLICT (namespace, key) DO UPDATE SET
   value = EXCLUDED.value,
@@ -42,8 +42,8 @@ WHERE e.namespace = given.namespace AND e.key = given.key
 
 -- name: put_vectors
 INSERT INTO memory.memory_embeddings (namespace, key, field, model, embedding)
-SELECT namespace, key, field, %(model)s, embedding::halfvec
-FROM unnest(%(namespaces)s::text[], %(keys)s::text[], %(fields)s::text[], %(embeddings)s::text[])
+SELECT namespace, key, field, %(model)s, embedding
+FROM unnest(%(namespaces)s::text[], %(keys)s::text[], %(fields)s::text[], %(embeddings)s::halfvec[])
   AS given (namespace, key, field, embedding)
 
 -- name: delete

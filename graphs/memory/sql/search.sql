@@ -1,6 +1,7 @@
 -- name: browse
 -- Items of a scope without a query: newest change first, with a tie-breaker so that pages never overlap.
-SELECT namespace, key, value, created_at, updated_at, NULL::float8 AS score
+SELECT namespace, key, value, created_at, updated_at, NULL::float8 AS score,
+  expires_at < now() + ttl_minutes * interval '54 seconds' AS stale
 FROM memory.memories
 WHERE namespace >= %(low)s AND (%(high)s::text IS NULL OR namespace < %(high)s)
   AND (expires_at IS NULL OR expires_at > now())
@@ -13,7 +14,8 @@ LIMIT %(limit)s OFFSET %(offset)s
 -- Items of a scope by the best of their vectors: exact, whatever the number of vectors elsewhere. A zero vector has no
 -- direction and scores 0, where the operator alone would give NaN, which sorts before every number. The range is said
 -- for both tables: the planner does not conclude it for the one from the other.
-SELECT m.namespace, m.key, m.value, m.created_at, m.updated_at, scored.score
+SELECT m.namespace, m.key, m.value, m.created_at, m.updated_at, scored.score,
+  m.expires_at < now() + m.ttl_minutes * interval '54 seconds' AS stale
 FROM (
   SELECT e.namespace, e.key, max(coalesce(nullif(1 - (e.embedding <=> %(query)s::halfvec), 'NaN'), 0)) AS score
   FROM memory.memory_embeddings AS e
@@ -27,15 +29,3 @@ WHERE m.namespace >= %(low)s AND (%(high)s::text IS NULL OR m.namespace < %(high
   AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
 ORDER BY scored.score DESC, m.seq DESC
 LIMIT %(limit)s OFFSET %(offset)s
-
--- name: refresh
--- Reading an item prolongs its life, where it has a TTL of which a tenth has passed. A reader never waits for a lock.
-WITH stale AS (
-  SELECT m.namespace, m.key
-  FROM unnest(%(namespaces)s::text[], %(keys)s::text[]) AS found (namespace, key)
-  JOIN memory.memories AS m ON m.namespace = found.namespace AND m.key = found.key
-  WHERE m.expires_at > now() AND m.expires_at < now() + m.ttl_minutes * interval '54 seconds'
-  FOR UPDATE OF m SKIP LOCKED
-)
-UPDATE memory.memories AS m SET expires_at = now() + m.ttl_minutes * interval '1 minute'
-FROM stale AS s WHERE m.namespace = s.namespace AND m.key = s.key

@@ -15,7 +15,7 @@ SELECT digest FROM memory.schema_versions ORDER BY id DESC LIMIT 1
 INSERT INTO memory.schema_versions (digest) VALUES (%(digest)s)
 
 -- name: active_model
-SELECT id, name, dimensions FROM memory.embedding_models WHERE active
+SELECT id, name, dimensions, 'halfvec'::regtype::oid::bigint AS vector_type FROM memory.embedding_models WHERE active
 
 -- name: has_vectors
 SELECT EXISTS (SELECT FROM memory.memory_embeddings) AS exists
@@ -26,4 +26,3 @@ UPDATE memory.embedding_models SET active = false WHERE active
 -- name: activate_model
 INSERT INTO memory.embedding_models (name, dimensions, active) VALUES (%(name)s, %(dimensions)s, true)
 ON CONFLICT (name, dimensions) DO UPDATE SET active = true
-RETURNING id

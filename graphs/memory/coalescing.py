@@ -1,0 +1,86 @@
+"""Calls of the same moment go to the database together."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+Call = TypeVar("Call")
+Answer = TypeVar("Answer")
+
+
+class Coalescer(Generic[Key, Call, Answer]):
+    """Gathers the calls that are made in one turn of the event loop, and those that come while all hands are full.
+
+    A call that is alone pays one turn of the loop; under load the groups grow by themselves. Calls of different keys
+    never meet in one group. Where a group fails, each of its calls is tried alone, so that a bad one fails alone.
+
+    Args:
+        run: carries out a group of calls and returns their answers, in order. Cancelling a caller does not reach it.
+        at_once: how many groups may be under way at the same time.
+        most: how many calls a group has at most.
+        hopeless: errors that every call of the group would meet again alone, and that are not tried again.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Key, Sequence[Call]], Awaitable[Sequence[Answer]]],
+        *,
+        at_once: int,
+        most: int = 128,
+        hopeless: tuple[type[Exception], ...] = (),
+    ) -> None:
+        self._run = run
+        self._at_once = at_once
+        self._most = most
+        self._hopeless = hopeless
+        self._waiting: dict[Key, list[tuple[Call, asyncio.Future[Answer]]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._awake = False
+
+    async def submit(self, key: Key, call: Call) -> Answer:
+        """Return the answer to a call, which is carried out together with others of its key."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Answer] = loop.create_future()
+        self._waiting.setdefault(key, []).append((call, answer))
+        if not self._awake:
+            self._awake = True
+            loop.call_soon(self._start)
+        return await answer
+
+    def _start(self) -> None:
+        """Send off what waits, as far as there are hands; the key that waits longest goes first."""
+        self._awake = False
+        while self._waiting and len(self._tasks) < self._at_once:
+            key = next(iter(self._waiting))
+            calls = self._waiting.pop(key)
+            if rest := calls[self._most :]:
+                self._waiting[key] = rest
+            task = asyncio.create_task(self._carry_out(key, calls[: self._most]))
+            self._tasks.add(task)
+            task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._waiting:
+            self._start()
+
+    async def _carry_out(self, key: Key, calls: list[tuple[Call, "asyncio.Future[Answer]"]]) -> None:
+        try:
+            answers = await self._run(key, [call for call, _ in calls])
+        except asyncio.CancelledError:
+            for _, future in calls:
+                future.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001  handed on to whoever called
+            if len(calls) > 1 and not isinstance(error, self._hopeless):
+                for call in calls:
+                    await self._carry_out(key, [call])
+                return
+            for _, future in calls:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for (_, future), answer in zip(calls, answers, strict=True):
+            if not future.done():
+                future.set_result(answer)
