@@ -15,7 +15,7 @@ from uuid import uuid4
 from langgraph.store.base import BaseStore, IndexConfig, Op, PutOp, Result, SearchOp, TTLConfig
 from langgraph.store.postgres.base import PoolConfig
 
-from graphs.memory import audit, context, embeddings, facts, items, lifecycle, payloads, schema, search
+from graphs.memory import audit, context, embeddings, facts, indexing, items, lifecycle, payloads, schema, search
 from graphs.memory.batch import Batch, Call, check
 from graphs.memory.coalescing import Coalescer
 from graphs.memory.contract import (
@@ -88,10 +88,12 @@ class MemoryManager(BaseStore):
         self._database = Database(pool)
         self._index = Index(index) if index else None
         self._model: Model | None = None
+        self._configuration = self._index.configuration if self._index else "simple"
         self._default_principal = principal
         self._loop = asyncio.get_running_loop()
         self._calls = Coalescer(self._carry_out, at_once=8, hopeless=(StoreUnavailable,))
         self._sweeper = lifecycle.Sweeper(self.sweep_ttl)
+        self._indexer = indexing.Indexer(self._count_pending, self._index_pending)
         self.index_config = index
         self.ttl_config = ttl
 
@@ -127,6 +129,7 @@ class MemoryManager(BaseStore):
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop_ttl_sweeper()
+        await self._indexer.stop()
 
     # Setting up ---------------------------------------------------------------------------------------------------
 
@@ -145,6 +148,7 @@ class MemoryManager(BaseStore):
             self._model = await self._database.transaction(
                 Principal.service(), lambda transaction: embeddings.activate_model(transaction, index)
             )
+            await self._run(Principal.owner(), [embeddings.create_vector_index(self._model)])
 
     async def _searched_model(self) -> Model | None:
         """The index's model, looked up once; None for a store without an index."""
@@ -244,8 +248,11 @@ class MemoryManager(BaseStore):
 
     async def _carry_out(self, key: _CallKey, calls: Sequence[Call]) -> list[list[Result]]:
         principal, provenance, _ = key
-        batch = Batch(calls, self._model)
+        batch = Batch(calls, self._model, self._configuration)
         batch.take(await self._database.run(principal, batch.queries(), dict(provenance)))
+        self._wake_indexer(call.writes for call in calls)
+        if batch.short:
+            batch.take_again(await self._database.run(principal, batch.queries_again()))
         if batch.stale:
             await self._database.run(principal, [items.refresh_ttl(batch.stale)])
         return batch.results
@@ -260,10 +267,47 @@ class MemoryManager(BaseStore):
             documents = [text for found in texts for text in found.values()]
             vectors, asked = await self._vectors(self._index, documents, queries)
         writes = [
-            items.Write(op.namespace, op.key, value, op.ttl, {name: vectors[text] for name, text in found.items()})
+            items.Write(
+                op.namespace,
+                op.key,
+                value,
+                op.ttl,
+                {name: vectors[text] for name, text in found.items()},
+                self._index.document(op) if self._index else None,
+            )
             for (op, value), found in zip(puts, texts, strict=True)
         ]
         return writes, asked
+
+    # The vector index -----------------------------------------------------------------------------------------------
+
+    def _wake_indexer(self, writes: Iterable[Iterable[items.Write]]) -> None:
+        if any(write.vectors for written in writes for write in written):
+            self._indexer.wake()
+
+    @_on_home_loop
+    async def wait_until_indexed(self) -> None:
+        """Return when every vector is in the vector index. Searches do not need it: what waits is read one by one."""
+        if await self._searched_model():
+            await self._indexer.finish()
+
+    @_on_home_loop
+    async def rebuild_index(self) -> None:
+        """Put all vectors into the index at once, after a bulk load: faster, but nobody reads or writes meanwhile.
+
+        Raises:
+            AccessDenied: the connection does not belong to the owner of the tables.
+        """
+        if model := await self._searched_model():
+            await self._run(Principal.owner(), [embeddings.rebuild_vector_index(model)])
+
+    async def _count_pending(self, limit: int) -> int:
+        assert self._model is not None  # noqa: S101  nothing was written without one
+        return int((await self._run(Principal.service(), [indexing.count_pending(self._model, limit)]))[0])
+
+    async def _index_pending(self) -> int:
+        assert self._model is not None  # noqa: S101
+        return int((await self._run(Principal.service(), [indexing.index_pending(self._model)]))[0])
 
     # TTL ------------------------------------------------------------------------------------------------------------
 
@@ -319,8 +363,8 @@ class MemoryManager(BaseStore):
             context.profile(user_id),
             search.search(op, asked, self._model),
         ]
-        session, turns, profile, (found, _) = await self._run(principal, queries)
-        memories = [context.recalled(item) for item in found]
+        session, turns, profile, found = await self._run(principal, queries)
+        memories = [context.recalled(item) for item in found.items]
         return MemoryContext(user_id=user_id, session=session, turns=turns, memories=memories, profile=profile)
 
     @_on_home_loop
@@ -346,7 +390,7 @@ class MemoryManager(BaseStore):
         key = audit.idempotency_key(provenance.get("task_id"), checked)
         stored: list[Query[Any]] = [
             context.touch_session(user_id, session_id, checked.agent),
-            *items.put(writes, self._model),
+            *items.put(writes, self._model, self._configuration),
         ]
         if isinstance(checked.content, Exchange):
             stored.append(context.put_turns(checked, checked.content.id, payloads.turns_of(checked, puts)))
@@ -362,7 +406,9 @@ class MemoryManager(BaseStore):
             return WriteReceipt(memories=addresses)
 
         async with self._denials_reported(principal):
-            return await self._database.transaction(principal, work, provenance | {"session_id": session_id})
+            receipt = await self._database.transaction(principal, work, provenance | {"session_id": session_id})
+        self._wake_indexer([writes])
+        return receipt
 
     @_on_home_loop
     async def recall_memory(
@@ -391,8 +437,8 @@ class MemoryManager(BaseStore):
         principal = await self._principal_for(user_id)
         op = search.recall_op(user_id, query, tags or (), agent, limit)
         asked = await self._query_vector(query)
-        [(found, _)] = await self._run(principal, [search.search(op, asked, self._model)])
-        return [context.recalled(item, explain=explain) for item in found]
+        [found] = await self._run(principal, [search.search(op, asked, self._model)])
+        return [context.recalled(item, explain=explain) for item in found.items]
 
     @_on_home_loop
     async def log_event(self, user_id: str, event_type: str, data: dict[str, Any]) -> None:

@@ -7,7 +7,9 @@
 --
 -- A namespace is stored as its labels, each followed by a dot: ("users", "u1", "facts") is 'users.u1.facts.'.
 -- With COLLATE "C" a scope is then one range of the primary key, 'users.u1.' up to 'users.u1/', and a sibling
--- such as 'users.u10.' can never fall into it.
+-- such as 'users.u10.' can never fall into it. A label escapes '.' as %2E and '%' as %25. Who owns a namespace is
+-- generated from its first two labels, in the column's own expression: a function's call would cost more than the rest
+-- of the row.
 
 SET client_min_messages = warning;
 
@@ -23,14 +25,6 @@ CREATE SCHEMA IF NOT EXISTS langgraph;
 SET search_path = memory, extensions, public;
 
 -- Functions that columns need -------------------------------------------------------------------------------
-
--- Who owns a namespace: owner_in('users.u1.facts.', 'users') is 'u1'. A label escapes '.' as %2E and '%' as %25.
-CREATE OR REPLACE FUNCTION memory.owner_in(namespace text, kind text) RETURNS text
-  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = ''
-AS $$
-  SELECT CASE WHEN split_part(namespace, '.', 1) = kind
-    THEN nullif(replace(replace(split_part(namespace, '.', 2), '%2E', '.'), '%25', '%'), '') END
-$$;
 
 -- One field of what the current transaction said about where it comes from: run_id, thread_id, …
 CREATE OR REPLACE FUNCTION memory.provenance(field text) RETURNS text
@@ -70,27 +64,30 @@ CREATE TABLE IF NOT EXISTS memory.organisation_members (
 
 -- Memories: the items of the store ---------------------------------------------------------------------------
 
--- By name, and not an identity: a batch takes its numbers in the order of its writes, but its locks in that of its keys.
-CREATE SEQUENCE IF NOT EXISTS memory.memories_seq;
-
 CREATE TABLE IF NOT EXISTS memory.memories (
-  id            uuid NOT NULL DEFAULT gen_random_uuid() UNIQUE,
-  seq           bigint NOT NULL DEFAULT nextval('memory.memories_seq'),  -- order of insertion, kept by updates
+  id            bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
   namespace     text COLLATE "C" NOT NULL CHECK (namespace LIKE '%.'),
   key           text COLLATE "C" NOT NULL,
   value         jsonb NOT NULL CHECK (jsonb_typeof(value) = 'object'),
-  user_id       text COLLATE "C" GENERATED ALWAYS AS (memory.owner_in(namespace, 'users')) STORED,
-  org_id        text COLLATE "C" GENERATED ALWAYS AS (memory.owner_in(namespace, 'orgs')) STORED,
-  agent_id      text COLLATE "C" GENERATED ALWAYS AS (memory.owner_in(namespace, 'agents')) STORED,
-  session_id    text DEFAULT memory.provenance('session_id'),
-  thread_id     text DEFAULT memory.provenance('thread_id'),
-  run_id        text DEFAULT memory.provenance('run_id'),
-  checkpoint_id text DEFAULT memory.provenance('checkpoint_id'),
-  task_id       text DEFAULT memory.provenance('task_id'),
+  document      tsvector,                                -- the words of what is searched in the value
+  position      bigint NOT NULL DEFAULT 1,               -- place in the namespace, in order of insertion, kept by updates
+  user_id       text COLLATE "C" GENERATED ALWAYS AS (CASE WHEN starts_with(namespace, 'users.') THEN
+    nullif(replace(replace(split_part(namespace, '.', 2), '%2E', '.'), '%25', '%'), '') END) STORED,
+  org_id        text COLLATE "C" GENERATED ALWAYS AS (CASE WHEN starts_with(namespace, 'orgs.') THEN
+    nullif(replace(replace(split_part(namespace, '.', 2), '%2E', '.'), '%25', '%'), '') END) STORED,
+  agent_id      text COLLATE "C" GENERATED ALWAYS AS (CASE WHEN starts_with(namespace, 'agents.') THEN
+    nullif(replace(replace(split_part(namespace, '.', 2), '%2E', '.'), '%25', '%'), '') END) STORED,
+  session_id    text DEFAULT (nullif(current_setting('memory.provenance', true), '')::jsonb ->> 'session_id'),
+  thread_id     text DEFAULT (nullif(current_setting('memory.provenance', true), '')::jsonb ->> 'thread_id'),
+  run_id        text DEFAULT (nullif(current_setting('memory.provenance', true), '')::jsonb ->> 'run_id'),
+  checkpoint_id text DEFAULT (nullif(current_setting('memory.provenance', true), '')::jsonb ->> 'checkpoint_id'),
+  task_id       text DEFAULT (nullif(current_setting('memory.provenance', true), '')::jsonb ->> 'task_id'),
   created_at    timestamptz NOT NULL DEFAULT now(),
   updated_at    timestamptz NOT NULL DEFAULT now(),
   expires_at    timestamptz,
   ttl_minutes   float8 CHECK (ttl_minutes > 0),
+  importance    real GENERATED ALWAYS AS (CASE WHEN jsonb_typeof(value -> 'importance') = 'number' THEN
+    least(greatest((value ->> 'importance')::numeric, 0), 1) END) STORED,
   PRIMARY KEY (namespace, key)
 );
 
@@ -105,14 +102,20 @@ CREATE TABLE IF NOT EXISTS memory.embedding_models (
 );
 CREATE UNIQUE INDEX IF NOT EXISTS embedding_models_active ON memory.embedding_models (active) WHERE active;
 
+-- One row for each item and embedded field. A put does not wait for the graph of the vector index: rows enter it when
+-- a background job marks them as indexed, and until then a wide search reads them one by one.
 CREATE TABLE IF NOT EXISTS memory.memory_embeddings (
   namespace text COLLATE "C" NOT NULL,
   key       text COLLATE "C" NOT NULL,
   field     text COLLATE "C" NOT NULL,
-  model     smallint NOT NULL REFERENCES memory.embedding_models (id),
-  user_id   text COLLATE "C" GENERATED ALWAYS AS (memory.owner_in(namespace, 'users')) STORED,
-  org_id    text COLLATE "C" GENERATED ALWAYS AS (memory.owner_in(namespace, 'orgs')) STORED,
-  agent_id  text COLLATE "C" GENERATED ALWAYS AS (memory.owner_in(namespace, 'agents')) STORED,
+  model     smallint NOT NULL,                           -- of embedding_models
+  indexed   boolean NOT NULL DEFAULT false,
+  user_id   text COLLATE "C" GENERATED ALWAYS AS (CASE WHEN starts_with(namespace, 'users.') THEN
+    nullif(replace(replace(split_part(namespace, '.', 2), '%2E', '.'), '%25', '%'), '') END) STORED,
+  org_id    text COLLATE "C" GENERATED ALWAYS AS (CASE WHEN starts_with(namespace, 'orgs.') THEN
+    nullif(replace(replace(split_part(namespace, '.', 2), '%2E', '.'), '%25', '%'), '') END) STORED,
+  agent_id  text COLLATE "C" GENERATED ALWAYS AS (CASE WHEN starts_with(namespace, 'agents.') THEN
+    nullif(replace(replace(split_part(namespace, '.', 2), '%2E', '.'), '%25', '%'), '') END) STORED,
   embedding halfvec NOT NULL,
   PRIMARY KEY (namespace, key, model, field),
   FOREIGN KEY (namespace, key) REFERENCES memory.memories (namespace, key) ON DELETE CASCADE
@@ -123,14 +126,14 @@ ALTER TABLE memory.memory_embeddings ALTER COLUMN embedding SET STORAGE PLAIN;
 -- Old versions only, each with the time span in which it held; what holds now is in `memories`.
 CREATE TABLE IF NOT EXISTS memory.memory_history (
   id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  memory_id  uuid NOT NULL,
+  memory_id  bigint NOT NULL,
   namespace  text COLLATE "C" NOT NULL,
   key        text COLLATE "C" NOT NULL,
   operation  text NOT NULL CHECK (operation IN ('update', 'delete')),
   value      jsonb NOT NULL,
-  user_id    text COLLATE "C" GENERATED ALWAYS AS (memory.owner_in(namespace, 'users')) STORED,
-  org_id     text COLLATE "C" GENERATED ALWAYS AS (memory.owner_in(namespace, 'orgs')) STORED,
-  agent_id   text COLLATE "C" GENERATED ALWAYS AS (memory.owner_in(namespace, 'agents')) STORED,
+  user_id    text COLLATE "C",
+  org_id     text COLLATE "C",
+  agent_id   text COLLATE "C",
   run_id     text,                                      -- the run that wrote this version
   ended_by   text DEFAULT memory.provenance('run_id'),  -- the run that replaced or deleted it
   valid_from timestamptz NOT NULL,
@@ -141,8 +144,8 @@ CREATE TABLE IF NOT EXISTS memory.memory_relationships (
   id         uuid PRIMARY KEY DEFAULT gen_random_uuid(),
   user_id    text COLLATE "C",
   org_id     text COLLATE "C",
-  source_id  uuid NOT NULL REFERENCES memory.memories (id) ON DELETE CASCADE,
-  target_id  uuid NOT NULL REFERENCES memory.memories (id) ON DELETE CASCADE,
+  source_id  bigint NOT NULL REFERENCES memory.memories (id) ON DELETE CASCADE,
+  target_id  bigint NOT NULL REFERENCES memory.memories (id) ON DELETE CASCADE,
   type       text NOT NULL,
   strength   real NOT NULL DEFAULT 1 CHECK (strength BETWEEN 0 AND 1),
   metadata   jsonb NOT NULL DEFAULT '{}',
@@ -239,7 +242,7 @@ CREATE TABLE IF NOT EXISTS memory.goal_assessments (
   user_id     text COLLATE "C" NOT NULL,
   session_id  text,
   agent       text,
-  memory_id   uuid REFERENCES memory.memories (id) ON DELETE CASCADE,
+  memory_id   bigint REFERENCES memory.memories (id) ON DELETE CASCADE,
   status      text NOT NULL DEFAULT 'open' CHECK (status IN ('open', 'achieved', 'abandoned')),
   progress    real NOT NULL DEFAULT 0 CHECK (progress BETWEEN 0 AND 1),
   assessment  jsonb NOT NULL DEFAULT '{}',
@@ -252,7 +255,7 @@ CREATE TABLE IF NOT EXISTS memory.belief_graphs (
   user_id     text COLLATE "C" NOT NULL,
   session_id  text,
   agent       text,
-  memory_id   uuid REFERENCES memory.memories (id) ON DELETE CASCADE,
+  memory_id   bigint REFERENCES memory.memories (id) ON DELETE CASCADE,
   confidence  real NOT NULL DEFAULT 1 CHECK (confidence BETWEEN 0 AND 1),
   metadata    jsonb NOT NULL DEFAULT '{}',
   created_at  timestamptz NOT NULL DEFAULT now(),
@@ -276,7 +279,7 @@ CREATE TABLE IF NOT EXISTS memory.cognitive_metrics (
 CREATE TABLE IF NOT EXISTS memory.user_brain (
   user_id    text COLLATE "C" NOT NULL,
   slug       text COLLATE "C" NOT NULL,
-  memory_id  uuid NOT NULL UNIQUE REFERENCES memory.memories (id) ON DELETE CASCADE,
+  memory_id  bigint NOT NULL UNIQUE REFERENCES memory.memories (id) ON DELETE CASCADE,
   created_at timestamptz NOT NULL DEFAULT now(),
   updated_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (user_id, slug)
@@ -285,7 +288,7 @@ CREATE TABLE IF NOT EXISTS memory.user_brain (
 CREATE TABLE IF NOT EXISTS memory.company_brain (
   org_id     text COLLATE "C" NOT NULL,
   slug       text COLLATE "C" NOT NULL,
-  memory_id  uuid NOT NULL UNIQUE REFERENCES memory.memories (id) ON DELETE CASCADE,
+  memory_id  bigint NOT NULL UNIQUE REFERENCES memory.memories (id) ON DELETE CASCADE,
   created_at timestamptz NOT NULL DEFAULT now(),
   updated_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (org_id, slug)
@@ -351,9 +354,9 @@ CREATE INDEX IF NOT EXISTS memories_org        ON memory.memories (org_id, updat
 CREATE INDEX IF NOT EXISTS memories_agent      ON memory.memories (agent_id) WHERE agent_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS memories_run        ON memory.memories (run_id) WHERE run_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS memories_expiry     ON memory.memories (expires_at) WHERE expires_at IS NOT NULL;
-CREATE INDEX IF NOT EXISTS embeddings_user     ON memory.memory_embeddings (user_id) WHERE user_id IS NOT NULL;
-CREATE INDEX IF NOT EXISTS embeddings_org      ON memory.memory_embeddings (org_id) WHERE org_id IS NOT NULL;
-CREATE INDEX IF NOT EXISTS embeddings_model    ON memory.memory_embeddings (model);
+CREATE INDEX IF NOT EXISTS memories_position   ON memory.memories (namespace, position);
+CREATE INDEX IF NOT EXISTS memories_document   ON memory.memories USING gin (document) WITH (gin_pending_list_limit = 64);
+CREATE INDEX IF NOT EXISTS embeddings_pending  ON memory.memory_embeddings (model, namespace) WHERE NOT indexed;
 CREATE INDEX IF NOT EXISTS history_memory      ON memory.memory_history (namespace, key, valid_to);
 CREATE INDEX IF NOT EXISTS history_user        ON memory.memory_history (user_id) WHERE user_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS history_org         ON memory.memory_history (org_id) WHERE org_id IS NOT NULL;
@@ -489,6 +492,40 @@ AS $$
       n + CASE match_type WHEN 'suffix' THEN cardinality(path) - cardinality(pattern) ELSE 0 END])
 $$;
 
+-- Does a scope hold so many vectors that the vector index finds its best sooner than reading them all? From about 3,000
+-- on, and more in a large table, where the index has to pass by what lies outside of the scope. It counts, for whoever
+-- asks, no further than that; as the owner, since a policy would make it look at every row.
+CREATE OR REPLACE FUNCTION memory.is_wide(low text, high text, model smallint) RETURNS boolean
+  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = ''
+AS $$
+BEGIN
+  RETURN EXISTS (
+    SELECT FROM memory.memory_embeddings AS e
+    WHERE e.namespace >= low AND (high IS NULL OR e.namespace < high) AND e.model = is_wide.model
+    OFFSET 3000 + 6 * sqrt(greatest((
+      SELECT c.reltuples FROM pg_catalog.pg_class AS c WHERE c.oid = 'memory.memory_embeddings'::regclass), 0)));
+END $$;
+
+-- The vector index of a model, over the rows that are marked as indexed. Its dimensions and its predicate are constants:
+-- a statement that carries the same ones is served by it.
+CREATE OR REPLACE FUNCTION memory.create_vector_index(model smallint, dimensions int) RETURNS void
+  LANGUAGE plpgsql SET search_path = memory, extensions, public
+AS $$
+BEGIN
+  EXECUTE format('CREATE INDEX IF NOT EXISTS embeddings_vectors_%s ON memory.memory_embeddings
+    USING hnsw ((embedding::halfvec(%s)) halfvec_cosine_ops) WHERE model = %s AND indexed', model, dimensions, model);
+END $$;
+
+-- All at once, for after a bulk load: five times as fast as row by row, but nobody reads or writes vectors meanwhile.
+CREATE OR REPLACE FUNCTION memory.rebuild_vector_index(model smallint, dimensions int) RETURNS void
+  LANGUAGE plpgsql SET search_path = memory, extensions, public
+AS $$
+BEGIN
+  EXECUTE format('DROP INDEX IF EXISTS memory.embeddings_vectors_%s', model);
+  UPDATE memory.memory_embeddings AS e SET indexed = true WHERE e.model = rebuild_vector_index.model AND NOT e.indexed;
+  PERFORM memory.create_vector_index(model, dimensions);
+END $$;
+
 -- An event that no trigger records. A person may log about themselves, the service about anybody; what triggers record
 -- cannot be imitated. The same event_id is logged once.
 CREATE OR REPLACE FUNCTION memory.log_event(about text, event_type text, details jsonb, event_id uuid) RETURNS void
@@ -512,18 +549,25 @@ CREATE OR REPLACE FUNCTION memory.record_memory_change() RETURNS trigger
 AS $$
 DECLARE
   subject memory.memories;
+  claims  jsonb := nullif(current_setting('request.jwt.claims', true), '');
+  source  jsonb := nullif(current_setting('memory.provenance', true), '');
 BEGIN
   IF TG_OP = 'INSERT' THEN
     subject := NEW;
   ELSE
     subject := OLD;
     IF TG_OP = 'DELETE' OR OLD.value IS DISTINCT FROM NEW.value THEN
-      INSERT INTO memory.memory_history (memory_id, namespace, key, operation, value, run_id, valid_from)
-      VALUES (OLD.id, OLD.namespace, OLD.key, lower(TG_OP), OLD.value, OLD.run_id, OLD.updated_at);
+      INSERT INTO memory.memory_history
+        (memory_id, namespace, key, operation, value, user_id, org_id, agent_id, run_id, valid_from)
+      VALUES (OLD.id, OLD.namespace, OLD.key, lower(TG_OP), OLD.value, OLD.user_id, OLD.org_id, OLD.agent_id,
+        OLD.run_id, OLD.updated_at);
     END IF;
   END IF;
-  INSERT INTO memory.audit_logs (actor, action, user_id, org_id, namespace, key)
-  VALUES (memory.actor(), 'memory.' || lower(TG_OP), subject.user_id, subject.org_id, subject.namespace, subject.key);
+  INSERT INTO memory.audit_logs
+    (actor, action, user_id, org_id, namespace, key, thread_id, run_id, checkpoint_id, task_id)
+  VALUES (coalesce(claims ->> 'sub', claims ->> 'role', current_user), 'memory.' || lower(TG_OP), subject.user_id,
+    subject.org_id, subject.namespace, subject.key, source ->> 'thread_id', source ->> 'run_id',
+    source ->> 'checkpoint_id', source ->> 'task_id');
   RETURN NULL;
 END $$;
 
@@ -536,7 +580,7 @@ DECLARE
   source jsonb := coalesce(nullif(current_setting('memory.provenance', true), ''), '{}');
 BEGIN
   NEW.created_at    := CASE WHEN OLD.expires_at <= now() THEN now() ELSE OLD.created_at END;
-  NEW.updated_at    := now();
+  NEW.updated_at    := greatest(now(), OLD.updated_at + interval '1 microsecond');  -- a version that only grows
   NEW.session_id    := source ->> 'session_id';
   NEW.thread_id     := source ->> 'thread_id';
   NEW.run_id        := source ->> 'run_id';
@@ -730,8 +774,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON
   memory.user_brain, memory.company_brain, memory.files
   TO authenticated, service_role;
 -- An item's address cannot change, and times and provenance are the database's: by default on insert, by trigger later.
-GRANT SELECT, DELETE, INSERT (seq, namespace, key, value, ttl_minutes, expires_at),
-  UPDATE (value, ttl_minutes, expires_at) ON memory.memories TO authenticated, service_role;
+GRANT SELECT, DELETE, INSERT (namespace, key, value, document, position, ttl_minutes, expires_at),
+  UPDATE (value, document, ttl_minutes, expires_at) ON memory.memories TO authenticated, service_role;
 GRANT SELECT, INSERT ON memory.memory_logs TO authenticated, service_role;
 GRANT SELECT ON memory.organisations, memory.embedding_models, memory.memory_history, memory.audit_logs
   TO authenticated, service_role;
@@ -745,11 +789,9 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON public.applications TO service_role;
 GRANT SELECT, DELETE, INSERT (user_id, robot_id, dealer_id, amount, term_months),
   UPDATE (robot_id, dealer_id, amount, term_months) ON public.applications TO authenticated;
 
-GRANT USAGE ON SEQUENCE memory.memories_seq TO authenticated, service_role;
-
 GRANT EXECUTE ON FUNCTION
-  memory.owner_in(text, text), memory.provenance(text), memory.actor(), memory.my_organisations(boolean),
-  memory.satisfies(jsonb, jsonb), memory.compare(jsonb, jsonb), memory.matches(jsonb, jsonb),
+  memory.provenance(text), memory.actor(), memory.my_organisations(boolean),
+  memory.is_wide(text, text, smallint), memory.satisfies(jsonb, jsonb), memory.compare(jsonb, jsonb), memory.matches(jsonb, jsonb),
   memory.path_matches(text[], text[], text), memory.log_event(text, text, jsonb, uuid)
   TO authenticated, service_role;
 

@@ -49,13 +49,16 @@ class Batch:
     Args:
         calls: of one principal.
         model: the embedding model of their vectors, None for a store without an index.
+        configuration: the text-search configuration of their documents.
     """
 
-    def __init__(self, calls: Sequence[Call], model: Model | None) -> None:
+    def __init__(self, calls: Sequence[Call], model: Model | None, configuration: str) -> None:
         self._model = model
+        self._configuration = configuration
         self._writes = [write for call in calls for write in call.writes]
         self.results: list[list[Result]] = [[None] * len(call.operations) for call in calls]
         self.stale: list[Address] = []
+        self.short: list[tuple[int, int, SearchOp, Vector | None]] = []
         self._gets: list[tuple[int, int, GetOp]] = []
         self._searches: list[tuple[int, int, SearchOp, Vector | None]] = []
         self._lists: list[tuple[int, int, ListNamespacesOp]] = []
@@ -76,7 +79,7 @@ class Batch:
             queries.append(items.get([op for _, _, op in self._gets]))
         queries += [search.search(op, vector, self._model) for _, _, op, vector in self._searches]
         queries += [items.list_namespaces(op) for _, _, op in self._lists]
-        return queries + items.put(self._writes, self._model)
+        return queries + items.put(self._writes, self._model, self._configuration)
 
     def take(self, answers: Sequence[Any]) -> None:
         """Put the answers to `queries` in their places among the results."""
@@ -85,8 +88,22 @@ class Batch:
             found, self.stale = next(given)
             for (c, n, _), item in zip(self._gets, found, strict=True):
                 self.results[c][n] = item
-        for c, n, _, _ in self._searches:
-            self.results[c][n], stale = next(given)
-            self.stale += stale
+        for c, n, op, vector in self._searches:
+            self._place(c, n, answer := next(given))
+            if answer.short:
+                self.short.append((c, n, op, vector))
         for c, n, _ in self._lists:
             self.results[c][n] = next(given)
+
+    def queries_again(self) -> list[Query[Any]]:
+        """Return the searches that the vector index left short, now to be answered by reading their scopes."""
+        return [search.search(op, vector, self._model, exact=True) for _, _, op, vector in self.short]
+
+    def take_again(self, answers: Sequence[search.Found]) -> None:
+        """Put the answers to `queries_again` in their places."""
+        for (c, n, _, _), found in zip(self.short, answers, strict=True):
+            self._place(c, n, found)
+
+    def _place(self, c: int, n: int, found: search.Found) -> None:
+        self.results[c][n] = found.items
+        self.stale += found.stale

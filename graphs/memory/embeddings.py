@@ -1,7 +1,8 @@
 """Texts of items and queries, and the vectors that stand for them."""
 
 import asyncio
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -18,12 +19,19 @@ from graphs.memory.vectors import Model, Vector, to_vector
 _SQL = sql.load("setup")
 
 
+MAX_DOCUMENT = 100_000
+"""How many characters of an item the full-text search reads."""
+
+_LABEL = re.compile(r"[^:\n]{1,60}:(?=\s)")
+
+
 class Index:
     """How a store embeds: the model, its dimensions and the fields that are embedded unless an op says otherwise.
 
     Args:
         config: LangGraph's `{"dims", "embed", "fields"}`. `"model"` may name the embedding model; vectors are only ever
-            compared with others of the same name and dimensions.
+            compared with others of the same name and dimensions. `"text_search"` is Postgres' configuration for full
+            text, `english` unless said otherwise.
     """
 
     def __init__(self, config: IndexConfig) -> None:
@@ -31,6 +39,7 @@ class Index:
         self.embeddings: Embeddings = ensure_embeddings(config["embed"])
         self.name = str(config.get("model") or _name_of(config["embed"]))
         self.fields = _tokenized(config.get("fields") or ["$"])
+        self.configuration = str(config.get("text_search") or "english")
         if not 1 <= self.dimensions <= 4000:
             raise ConfigurationError(f"Embeddings must have 1 to 4000 dimensions to be indexed; got {self.dimensions}.")
         distance = config.get("distance_type", "cosine")
@@ -48,6 +57,18 @@ class Index:
             names = [path] if len(texts) == 1 else [f"{path}.{n}" for n in range(len(texts))]
             found.update(zip(names, texts, strict=True))
         return found
+
+    def document(self, op: PutOp) -> tuple[str, str] | None:
+        """Return what of an item the full-text search reads: its label and its text. None if nothing is embedded.
+
+        The label is what a first colon sets apart, as in `Ann (8 May): …`: who speaks, or what it is about.
+        """
+        texts = self.texts(op)
+        if "$" in texts and op.value is not None:
+            texts["$"] = "\n".join(_leaves(op.value))  # the text alone, without the names of its fields
+        text = "\n".join(texts.values())[:MAX_DOCUMENT]
+        label = _LABEL.match(text)
+        return (label[0] if label else "", text[label.end() if label else 0 :]) if texts else None
 
     async def embed(self, texts: Sequence[str], queries: Sequence[str]) -> tuple[dict[str, Vector], dict[str, Vector]]:
         """Return the vectors of some documents and some queries, each text embedded once.
@@ -100,6 +121,23 @@ class Index:
         return to_vector(vector)
 
 
+def _leaves(value: Any) -> Iterator[str]:
+    """The texts and numbers in a value, in order."""
+    match value:
+        case str():
+            yield value
+        case bool() | None:
+            pass
+        case int() | float():
+            yield str(value)
+        case Mapping():
+            for part in value.values():
+                yield from _leaves(part)
+        case list() | tuple():
+            for part in value:
+                yield from _leaves(part)
+
+
 def _is_passing(error: BaseException) -> bool:
     """Whether a failed call to a model may succeed when it is made again."""
     status = getattr(error, "status_code", None)
@@ -145,8 +183,15 @@ async def activate_model(transaction: Transaction, index: Index) -> Model:
     """Register the index's model as the one this database uses.
 
     Raises:
+        ConfigurationError: Postgres does not know the text-search configuration.
         EmbeddingModelMismatch: vectors of another model are there already.
     """
+    known: Query[bool] = Query(_SQL["has_configuration"], {"configuration": index.configuration}, _is_true)
+    if not (await transaction.run([known]))[0]:
+        raise ConfigurationError(
+            f"Postgres has no text-search configuration {index.configuration!r}: set MEMORY_TEXT_SEARCH (or "
+            "index['text_search']) to one that psql lists with \\dF."
+        )
     has_vectors: Query[bool] = Query(_SQL["has_vectors"], {}, _is_true)
     active, held = await transaction.run([active_model(), has_vectors])
     if active and (held or _same(active, index)):
@@ -155,6 +200,16 @@ async def activate_model(transaction: Transaction, index: Index) -> Model:
     retire: Query[None] = Query(_SQL["retire_model"])
     *_, active = await transaction.run([retire, activate, active_model()])
     return checked(active, index)
+
+
+def create_vector_index(model: Model) -> Query[None]:
+    """Ask for the vector index of a model to be made, if it is not there; only the owner of the tables may."""
+    return Query(_SQL["create_vector_index"], {"model": model.id, "dimensions": model.dimensions})
+
+
+def rebuild_vector_index(model: Model) -> Query[None]:
+    """Ask for all vectors of a model to be indexed at once; only the owner of the tables may."""
+    return Query(_SQL["rebuild_vector_index"], {"model": model.id, "dimensions": model.dimensions})
 
 
 def _is_true(rows: Rows) -> bool:

@@ -25,13 +25,17 @@ MAX_TTL_MINUTES = 1000 * 366 * 24 * 60
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A put that was checked, serialised and embedded, ready to be stored; `value` None deletes."""
+    """A put that was checked, serialised and embedded, ready to be stored; `value` None deletes.
+
+    `vectors` maps field to vector; `document` is what the full-text search reads, a label and a text.
+    """
 
     namespace: Namespace
     key: str
     value: str | None
     ttl_minutes: float | None = None
     vectors: dict[str, Vector] = field(default_factory=dict)
+    document: tuple[str, str] | None = None
 
 
 def check_put(op: PutOp) -> str | None:
@@ -88,36 +92,42 @@ def refresh_ttl(addresses: Iterable[Address]) -> Query[None]:
     return Query(_SQL["refresh_ttl"], _addresses(sorted(set(addresses))))
 
 
-def put(writes: Iterable[Write], model: Model | None) -> list[Query[None]]:
+def put(writes: Iterable[Write], model: Model | None, configuration: str) -> list[Query[None]]:
     """Ask for items to be stored or deleted, and their vectors. Of two writes to one address the last one counts.
 
     Args:
         writes: what to store; vectors belong to `model`.
         model: the embedding model, None for a store without an index.
+        configuration: Postgres' text-search configuration for the documents, such as `english`.
     """
     last: dict[Address, Write] = {}
     for write in writes:
         address = (to_text(write.namespace), write.key)
         last.pop(address, None)
         last[address] = write
-    queries: list[Query[None]] = []
-    if gone := [address for address, w in last.items() if w.value is None]:
-        queries.append(Query(_SQL["delete"], _addresses(gone)))
+    gone = [address for address, w in last.items() if w.value is None]
     stored = [(address, w) for address, w in last.items() if w.value is not None]
-    if not stored:
-        return queries
-    addresses = _addresses([address for address, _ in stored])
-    ttls = [w.ttl_minutes for _, w in stored]
-    queries.append(Query(_SQL["put"], addresses | {"values": [w.value for _, w in stored], "ttls": ttls}))
-    if model is None:
-        return queries
-    queries.append(Query(_SQL["forget_vectors"], addresses))
-    vectors = [(address, name, v) for address, w in stored for name, v in w.vectors.items()]
-    if vectors:
-        given = _addresses([address for address, _, _ in vectors])
-        given |= {"fields": [name for _, name, _ in vectors], "model": model.id}
-        given |= {"embeddings": model.encode([vector for _, _, vector in vectors])}
-        queries.append(Query(_SQL["put_vectors"], given))
+    queries: list[Query[None]] = []
+    if gone and stored:
+        queries.append(Query(_SQL["lock"], _addresses([*last])))
+    if gone:
+        queries.append(Query(_SQL["delete"], _addresses(gone)))
+    if stored:
+        vectors = [(address, name, vector) for address, w in stored for name, vector in w.vectors.items()]
+        where = _addresses([address for address, _, _ in vectors])
+        given = _addresses([address for address, _ in stored]) | {
+            "values": [w.value for _, w in stored],
+            "labels": [w.document and w.document[0] for _, w in stored],
+            "texts": [w.document and w.document[1] for _, w in stored],
+            "ttls": [w.ttl_minutes for _, w in stored],
+            "configuration": configuration,
+            "model": model and model.id,
+            "vector_namespaces": where["namespaces"],
+            "vector_keys": where["keys"],
+            "fields": [name for _, name, _ in vectors],
+            "embeddings": model.encode([vector for _, _, vector in vectors]) if model and vectors else [],
+        }
+        queries.append(Query(_SQL["put"], given))
     return queries
 
 

@@ -27,7 +27,7 @@ class Principal:
     """Someone who acts on memory: a person (bound by row-level security) or the service (bound by nothing)."""
 
     role: str
-    """Database role of the transaction: `authenticated` or `service_role`."""
+    """Database role of the transaction: `authenticated`, `service_role`, or `none` for that of the connection."""
     user_id: str | None = None
     """The person's id, a UUID as Supabase Auth gives it. None for the service."""
 
@@ -47,6 +47,11 @@ class Principal:
     def service(cls) -> "Principal":
         """Return the service itself: background jobs, operators, migrations."""
         return cls("service_role")
+
+    @classmethod
+    def owner(cls) -> "Principal":
+        """Return whoever the connection belongs to: for setting up, which needs the owner of the tables."""
+        return cls("none")
 
     @classmethod
     def of_identity(cls, identity: str) -> "Principal":

@@ -1,6 +1,8 @@
 """Search in a scope: by vector, by filter, or both."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from langgraph.store.base import SearchItem, SearchOp
@@ -8,6 +10,7 @@ from langgraph.store.base import SearchItem, SearchOp
 from graphs.memory import sql
 from graphs.memory.errors import InvalidFilter, InvalidInput, InvalidValue
 from graphs.memory.namespaces import bounds, check_address, from_text, user_scope
+from graphs.memory.sql import Statement
 from graphs.memory.text import problem_with, to_json
 from graphs.memory.transaction import Query, Rows
 from graphs.memory.vectors import Model, Vector
@@ -87,44 +90,75 @@ def _check_list(name: str, operand: Any) -> None:
         raise InvalidFilter(name, f"needs a list; got {type(operand).__name__}.")
 
 
-def split_filter(condition: Mapping[str, Any] | None) -> tuple[str, str | None]:
-    """Split a filter into what jsonb containment says exactly (plain equality, fast) and the rest.
+def split_filter(condition: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Split a filter into what jsonb containment says exactly, and fast, and the rest.
 
     Returns:
-        Both as JSON text; the second is None if nothing is left.
+        Parameters: `contains`, JSON that a value must contain; `lacks`, JSON texts of which it must contain none;
+        `filter`, JSON of what else it must match, or None.
     """
-    contains, rest = {}, {}
-    for name, expected in (condition or {}).items():
-        if not name.startswith("$") and isinstance(expected, (str, int, float)):
-            contains[name] = expected
+    contains: dict[str, Any] = {}
+    lacks: list[str] = []
+    rest: list[Mapping[str, Any]] = []
+    for name, expected in _conditions(condition or {}):
+        match expected:
+            case str() | int() | float() if not name.startswith("$") and name not in contains:
+                contains[name] = expected
+            case {"$ne": str() | int() | float() as other, **more} if not name.startswith("$") and not more:
+                lacks.append(to_json({name: other}, "filter"))
+            case _:
+                rest.append({name: expected})
+    found = {"contains": to_json(contains, "filter"), "lacks": lacks}
+    return found | {"filter": to_json({"$and": rest}, "filter") if rest else None}
+
+
+def _conditions(condition: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The conditions that a filter demands together, one by one."""
+    for name, expected in condition.items():
+        if name == "$and":
+            for part in expected:
+                yield from _conditions(part)
         else:
-            rest[name] = expected
-    return to_json(contains, "filter"), to_json(rest, "filter") if rest else None
+            yield name, expected
 
 
-Found = tuple[list[SearchItem], list[tuple[str, str]]]
-"""Items, best first, and the addresses (as stored) of those whose TTL is to be refreshed."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found: items, best first, and what is to be done about them."""
+
+    items: list[SearchItem]
+    stale: list[tuple[str, str]]
+    """Addresses, as stored, of the items whose TTL is to be refreshed."""
+    short: bool
+    """Whether the vector index gave out before the limit was reached, so that the scope has to be read."""
 
 
-def search(op: SearchOp, query_vector: Vector | None, model: Model | None) -> Query[Found]:
+def search(op: SearchOp, query_vector: Vector | None, model: Model | None, *, exact: bool = False) -> Query[Found]:
     """Ask for the items of a scope that fit an op, best first; without a vector, the latest change first.
 
     Args:
         op: what to search for; checked by `check_search`.
         query_vector: the embedded query, None if the op has no query or the store no index.
         model: the embedding model that made the vector.
+        exact: read every vector of the scope, however wide.
     """
     low, high = bounds(op.namespace_prefix)
-    contains, rest = split_filter(op.filter)
-    scope = {"low": low, "high": high, "contains": contains, "filter": rest, "limit": op.limit, "offset": op.offset}
+    scope = {"low": low, "high": high, "limit": op.limit, "offset": op.offset, **split_filter(op.filter)}
 
     def read(rows: Rows) -> Found:
         stale = [(row.namespace, row.key) for row in rows if row.stale] if op.refresh_ttl else []
-        return [_search_item(row) for row in rows], stale
+        wide = query_vector is not None and not exact and (not rows or rows[0].wide)
+        return Found([_search_item(row) for row in rows], stale, wide and len(rows) < op.limit)
 
     if query_vector is None or model is None:
         return Query(_SQL["browse"], scope, read)
-    return Query(_SQL["nearest"], scope | {"query": query_vector, "model": model.id}, read)
+    statement = "nearest_filtered" if op.filter else "nearest"
+    return Query(_for_model(statement, model), scope | {"query": query_vector, "exact": exact}, read)
+
+
+@lru_cache(64)
+def _for_model(name: str, model: Model) -> Statement:
+    return _SQL[name].with_constants(model=model.id, dimensions=model.dimensions)
 
 
 def _search_item(row: Any) -> SearchItem:

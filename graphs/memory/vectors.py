@@ -23,7 +23,7 @@ class Model:
     vector_type: int
 
     def encode(self, vectors: Sequence[Vector]) -> bytes:
-        """Return a list of vectors as a parameter of type `halfvec[]`."""
+        """Return a list of vectors, which is not empty, as a parameter of type `halfvec[]`."""
         return encode_array(self.vector_type, vectors)
 
 

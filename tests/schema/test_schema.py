@@ -13,7 +13,7 @@ from graphs.checkpointer import PostgresCheckpointer
 from graphs.memory.errors import ConfigurationError
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory.schema import read_scripts
-from graphs.memory.sql import Statement
+from graphs.memory.sql import Statement, load_sources
 from graphs.memory_manager import MemoryManager
 from graphs.pools import open_pool
 from tests.support.sql import rows
@@ -158,7 +158,8 @@ async def test_without_the_right_to_make_roles_the_error_says_what_to_run(postgr
 
 async def plan(database: str, statement: Statement, parameters: dict[str, Any]) -> str:
     async with await psycopg.AsyncConnection.connect(database) as conn:
-        await conn.execute("SELECT set_config('search_path', 'memory, extensions, public', true)")
+        settings = {"role": "service_role", "claims": "{}", "provenance": "{}"}
+        await conn.execute(load_sources("transactions")["begin"], settings)
         cursor = await conn.execute(f"EXPLAIN {statement.source}", parameters)
         return "\n".join(row[0] for row in await cursor.fetchall())
 
@@ -172,12 +173,15 @@ async def test_hot_statements_read_a_scope_by_its_index(database: str, index: In
     async with MemoryManager.from_conn_string(database, index=index) as store:
         await store.abatch([PutOp(("users", f"u{n % 100}"), f"k{n}", {"text": f"robot {n}"}) for n in range(5_000)])
     await rows(database, "ANALYZE memory.memories, memory.memory_embeddings")
-    scope = {"low": "users.u1.", "high": "users.u1/", "contains": "{}", "filter": None, "limit": 10, "offset": 0}
+    scope: dict[str, Any] = {"low": "users.u1.", "high": "users.u1/", "contains": "{}", "lacks": [], "filter": None}
+    scope |= {"limit": 10, "offset": 0, "exact": False}
     vector = "[" + ",".join(["0.1"] * 256) + "]"
+    nearest = sql.load("search")["nearest"].with_constants(model=1, dimensions=256)
 
-    get = {"namespaces": ["users.u1."], "keys": ["k1"]}
-    assert "memories_pkey" in await plan(database, sql.load("items")["get"], get)
+    assert "memories_pkey" in await plan(
+        database, sql.load("items")["get"], {"namespaces": ["users.u1."], "keys": ["k1"]}
+    )
     assert "Seq Scan on memories" not in await plan(database, sql.load("search")["browse"], scope)
-    nearest = await plan(database, sql.load("search")["nearest"], scope | {"query": vector, "model": 1})
-    assert "memory_embeddings_pkey" in nearest
-    assert "Seq Scan" not in nearest
+    assert "memory_embeddings_pkey" in await plan(database, nearest, scope | {"query": vector})
+    assert "embeddings_vectors_1" in await plan(database, nearest, scope | {"query": vector})
+    assert "Seq Scan" not in await plan(database, nearest, scope | {"query": vector})

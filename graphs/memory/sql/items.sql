@@ -18,33 +18,54 @@ UPDATE memory.memories AS m SET expires_at = now() + m.ttl_minutes * interval '1
 FROM stale AS s WHERE m.namespace = s.namespace AND m.key = s.key
 
 -- name: put
--- Insert or replace items. They are numbered in the order given, and locked in the order of their keys, so that batches
--- that cross do not wait for one another.
--- Times and provenance are stamped by the database.
-WITH numbered AS MATERIALIZED (
-  SELECT given.*, nextval('memory.memories_seq') AS seq
-  FROM unnest(%(namespaces)s::text[], %(keys)s::text[], %(values)s::text[], %(ttls)s::float8[])
-    AS given (namespace, key, value, ttl_minutes)
+-- Insert or replace items with their vectors. Items take their place in the namespace in the order given, and are locked
+-- in the order of their keys, so that batches that cross do not wait for one another. Every vector that the new value
+-- does not have goes, whatever its model: removed fields and list elements must not be found again. A vector that stays
+-- the same stays in the index. Times and provenance are stamped by the database.
+WITH given AS MATERIALIZED (
+  SELECT * FROM unnest(%(namespaces)s::text[], %(keys)s::text[], %(values)s::text[], %(labels)s::text[],
+    %(texts)s::text[], %(ttls)s::float8[]) WITH ORDINALITY AS g (namespace, key, value, label, text, ttl_minutes, n)
+), last AS (
+  SELECT namespace, coalesce((
+    SELECT m.position FROM memory.memories AS m WHERE m.namespace = d.namespace ORDER BY m.position DESC LIMIT 1), 0
+  ) AS position
+  FROM (SELECT DISTINCT namespace FROM given) AS d
+), stored AS (
+  INSERT INTO memory.memories AS m (namespace, key, value, document, position, ttl_minutes, expires_at)
+  SELECT g.namespace, g.key, g.value::jsonb,
+    setweight(to_tsvector(%(configuration)s::regconfig, g.label), 'A') || to_tsvector(%(configuration)s::regconfig, g.text),
+    least(last.position, 1e15::bigint) + row_number() OVER (PARTITION BY g.namespace ORDER BY g.n),
+    g.ttl_minutes, now() + g.ttl_minutes * interval '1 minute'
+  FROM given AS g JOIN last ON last.namespace = g.namespace
+  ORDER BY g.namespace COLLATE "C", g.key COLLATE "C"
+  ON CONFLICT (namespace, key) DO UPDATE SET
+    value = EXCLUDED.value,
+    document = EXCLUDED.document,
+    ttl_minutes = EXCLUDED.ttl_minutes,
+    expires_at = EXCLUDED.expires_at
+  RETURNING namespace, key
+), vectors AS MATERIALIZED (
+  SELECT * FROM unnest(%(vector_namespaces)s::text[], %(vector_keys)s::text[], %(fields)s::text[],
+    %(embeddings)s::halfvec[]) AS v (namespace, key, field, embedding)
+), forgotten AS (
+  DELETE FROM memory.memory_embeddings AS e USING stored AS s
+  WHERE e.namespace = s.namespace AND e.key = s.key AND NOT EXISTS (
+    SELECT FROM vectors AS v
+    WHERE v.namespace = e.namespace AND v.key = e.key AND v.field = e.field AND e.model = %(model)s)
 )
-INSERT INTO memory.memories AS m (seq, namespace, key, value, ttl_minutes, expires_at)
-SELECT seq, namespace, key, value::jsonb, ttl_minutes, now() + ttl_minutes * interval '1 minute'
-FROM numbered ORDER BY namespace COLLATE "C", key COLLATE "C"
-ON CONFLICT (namespace, key) DO UPDATE SET
-  value = EXCLUDED.value,
-  ttl_minutes = EXCLUDED.ttl_minutes,
-  expires_at = EXCLUDED.expires_at
+INSERT INTO memory.memory_embeddings AS e (namespace, key, field, model, embedding)
+SELECT v.namespace, v.key, v.field, %(model)s, v.embedding
+FROM vectors AS v JOIN stored AS s ON s.namespace = v.namespace AND s.key = v.key
+ORDER BY v.namespace COLLATE "C", v.key COLLATE "C"
+ON CONFLICT (namespace, key, model, field) DO UPDATE SET embedding = EXCLUDED.embedding, indexed = false
+WHERE e.embedding <> EXCLUDED.embedding
 
--- name: forget_vectors
--- Every vector of the old values goes: removed fields and list elements must not be found again.
-DELETE FROM memory.memory_embeddings AS e
-USING unnest(%(namespaces)s::text[], %(keys)s::text[]) AS given (namespace, key)
-WHERE e.namespace = given.namespace AND e.key = given.key
-
--- name: put_vectors
-INSERT INTO memory.memory_embeddings (namespace, key, field, model, embedding)
-SELECT namespace, key, field, %(model)s, embedding
-FROM unnest(%(namespaces)s::text[], %(keys)s::text[], %(fields)s::text[], %(embeddings)s::halfvec[])
-  AS given (namespace, key, field, embedding)
+-- name: lock
+-- The items that a batch will delete and replace, in the order of their keys: two statements that lock would cross.
+SELECT FROM memory.memories AS m
+JOIN unnest(%(namespaces)s::text[], %(keys)s::text[]) AS given (namespace, key)
+  ON m.namespace = given.namespace AND m.key = given.key
+ORDER BY m.namespace, m.key FOR UPDATE OF m
 
 -- name: delete
 -- Locked in the order of their keys, as puts are.

@@ -5,27 +5,92 @@ SELECT namespace, key, value, created_at, updated_at, NULL::float8 AS score,
 FROM memory.memories
 WHERE namespace >= %(low)s AND (%(high)s::text IS NULL OR namespace < %(high)s)
   AND (expires_at IS NULL OR expires_at > now())
-  AND value @> %(contains)s::jsonb
+  AND value @> %(contains)s::jsonb AND NOT value @> ANY (%(lacks)s::text[]::jsonb[])
   AND (%(filter)s::jsonb IS NULL OR memory.matches(value, %(filter)s::jsonb))
-ORDER BY updated_at DESC, seq DESC
+ORDER BY updated_at DESC, position DESC, namespace, key
 LIMIT %(limit)s OFFSET %(offset)s
 
 -- name: nearest
--- Items of a scope by the best of their vectors: exact, whatever the number of vectors elsewhere. A zero vector has no
--- direction and scores 0, where the operator alone would give NaN, which sorts before every number. The range is said
--- for both tables: the planner does not conclude it for the one from the other.
-SELECT m.namespace, m.key, m.value, m.created_at, m.updated_at, scored.score,
+-- Items of a scope by the best of their vectors. A scope that is not wide is read whole: its true best, whatever the
+-- number of vectors elsewhere. A wide one is answered by the vector index, and by reading the vectors that are not in it
+-- yet; the index is asked for no fewer than 100, so that pages come out of one set. The scope's condition is written so
+-- that no other index serves that scan. A zero vector has no direction and scores 0, where the operator alone gives
+-- NaN, which sorts before every number.
+WITH scope AS MATERIALIZED (
+  SELECT NOT %(exact)s::boolean AND memory.is_wide(%(low)s, %(high)s::text, {model}::smallint) AS wide
+), gone AS MATERIALIZED (
+  SELECT namespace, key FROM memory.memories WHERE expires_at <= now()
+), best AS MATERIALIZED (
+  SELECT namespace, key, max(score) AS score FROM (
+    (SELECT e.namespace, e.key, coalesce(nullif(1 - (e.embedding <=> %(query)s::halfvec), 'NaN'), 0) AS score
+     FROM memory.memory_embeddings AS e
+     WHERE NOT (SELECT wide FROM scope) AND e.model = {model}
+       AND e.namespace >= %(low)s AND (%(high)s::text IS NULL OR e.namespace < %(high)s)
+       AND (e.namespace, e.key) NOT IN (SELECT namespace, key FROM gone))
+    UNION ALL
+    (SELECT e.namespace, e.key, 1 - (e.embedding <=> %(query)s::halfvec)
+     FROM memory.memory_embeddings AS e
+     WHERE (SELECT wide FROM scope) AND e.model = {model} AND e.indexed
+       AND e.namespace || '' >= %(low)s AND (%(high)s::text IS NULL OR e.namespace || '' < %(high)s)
+       AND (e.namespace, e.key) NOT IN (SELECT namespace, key FROM gone)
+     ORDER BY e.embedding::halfvec({dimensions}) <=> %(query)s::halfvec({dimensions})
+     LIMIT greatest(100, 2 * (%(limit)s::bigint + %(offset)s::bigint)))
+    UNION ALL
+    (SELECT e.namespace, e.key, coalesce(nullif(1 - (e.embedding <=> %(query)s::halfvec), 'NaN'), 0)
+     FROM memory.memory_embeddings AS e
+     WHERE (SELECT wide FROM scope) AND e.model = {model} AND NOT e.indexed
+       AND e.namespace >= %(low)s AND (%(high)s::text IS NULL OR e.namespace < %(high)s)
+       AND (e.namespace, e.key) NOT IN (SELECT namespace, key FROM gone))
+  ) AS found
+  GROUP BY namespace, key
+  ORDER BY score DESC, namespace, key LIMIT %(limit)s::bigint + %(offset)s::bigint
+)
+SELECT m.namespace, m.key, m.value, m.created_at, m.updated_at, best.score, scope.wide,
   m.expires_at < now() + m.ttl_minutes * interval '54 seconds' AS stale
-FROM (
-  SELECT e.namespace, e.key, max(coalesce(nullif(1 - (e.embedding <=> %(query)s::halfvec), 'NaN'), 0)) AS score
-  FROM memory.memory_embeddings AS e
-  WHERE e.namespace >= %(low)s AND (%(high)s::text IS NULL OR e.namespace < %(high)s) AND e.model = %(model)s
-  GROUP BY e.namespace, e.key
-) AS scored
-JOIN memory.memories AS m ON m.namespace = scored.namespace AND m.key = scored.key
-WHERE m.namespace >= %(low)s AND (%(high)s::text IS NULL OR m.namespace < %(high)s)
-  AND (m.expires_at IS NULL OR m.expires_at > now())
-  AND m.value @> %(contains)s::jsonb
-  AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
-ORDER BY scored.score DESC, m.seq DESC
-LIMIT %(limit)s OFFSET %(offset)s
+FROM best JOIN memory.memories AS m ON m.namespace = best.namespace AND m.key = best.key CROSS JOIN scope
+ORDER BY best.score DESC, best.namespace, best.key LIMIT %(limit)s OFFSET %(offset)s
+
+-- name: nearest_filtered
+-- The same for the items of a scope that fit a filter.
+WITH scope AS MATERIALIZED (
+  SELECT NOT %(exact)s::boolean AND memory.is_wide(%(low)s, %(high)s::text, {model}::smallint) AS wide
+), best AS MATERIALIZED (
+  SELECT namespace, key, max(score) AS score FROM (
+    (SELECT m.namespace, m.key, (
+       SELECT max(coalesce(nullif(1 - (e.embedding <=> %(query)s::halfvec), 'NaN'), 0))
+       FROM memory.memory_embeddings AS e
+       WHERE e.namespace = m.namespace AND e.key = m.key AND e.model = {model}) AS score
+     FROM memory.memories AS m
+     WHERE NOT (SELECT wide FROM scope)
+       AND m.namespace >= %(low)s AND (%(high)s::text IS NULL OR m.namespace < %(high)s)
+       AND (m.expires_at IS NULL OR m.expires_at > now())
+       AND m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
+       AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb)))
+    UNION ALL
+    (SELECT e.namespace, e.key, 1 - (e.embedding <=> %(query)s::halfvec)
+     FROM memory.memory_embeddings AS e
+     WHERE (SELECT wide FROM scope) AND e.model = {model} AND e.indexed
+       AND e.namespace || '' >= %(low)s AND (%(high)s::text IS NULL OR e.namespace || '' < %(high)s)
+       AND (SELECT (m.expires_at IS NULL OR m.expires_at > now())
+              AND m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
+              AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
+            FROM memory.memories AS m WHERE m.namespace = e.namespace AND m.key = e.key)
+     ORDER BY e.embedding::halfvec({dimensions}) <=> %(query)s::halfvec({dimensions})
+     LIMIT greatest(100, 2 * (%(limit)s::bigint + %(offset)s::bigint)))
+    UNION ALL
+    (SELECT e.namespace, e.key, coalesce(nullif(1 - (e.embedding <=> %(query)s::halfvec), 'NaN'), 0)
+     FROM memory.memory_embeddings AS e JOIN memory.memories AS m ON m.namespace = e.namespace AND m.key = e.key
+     WHERE (SELECT wide FROM scope) AND e.model = {model} AND NOT e.indexed
+       AND e.namespace >= %(low)s AND (%(high)s::text IS NULL OR e.namespace < %(high)s)
+       AND (m.expires_at IS NULL OR m.expires_at > now())
+       AND m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
+       AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb)))
+  ) AS found
+  WHERE score IS NOT NULL
+  GROUP BY namespace, key
+  ORDER BY score DESC, namespace, key LIMIT %(limit)s::bigint + %(offset)s::bigint
+)
+SELECT m.namespace, m.key, m.value, m.created_at, m.updated_at, best.score, scope.wide,
+  m.expires_at < now() + m.ttl_minutes * interval '54 seconds' AS stale
+FROM best JOIN memory.memories AS m ON m.namespace = best.namespace AND m.key = best.key CROSS JOIN scope
+ORDER BY best.score DESC, best.namespace, best.key LIMIT %(limit)s OFFSET %(offset)s

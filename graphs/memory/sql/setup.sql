@@ -26,3 +26,12 @@ UPDATE memory.embedding_models SET active = false WHERE active
 -- name: activate_model
 INSERT INTO memory.embedding_models (name, dimensions, active) VALUES (%(name)s, %(dimensions)s, true)
 ON CONFLICT (name, dimensions) DO UPDATE SET active = true
+
+-- name: create_vector_index
+SELECT memory.create_vector_index(%(model)s, %(dimensions)s)
+
+-- name: rebuild_vector_index
+SELECT memory.rebuild_vector_index(%(model)s, %(dimensions)s)
+
+-- name: has_configuration
+SELECT EXISTS (SELECT FROM pg_ts_config WHERE cfgname = %(configuration)s) AS exists

@@ -5,7 +5,8 @@
 SELECT set_config('role', %(role)s, true), set_config('request.jwt.claims', %(claims)s, true),
   set_config('memory.provenance', %(provenance)s, true), set_config('search_path', 'memory, extensions, public', true),
   set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true),
-  set_config('jit', 'off', true)
+  set_config('jit', 'off', true), set_config('hnsw.iterative_scan', 'relaxed_order', true),
+  set_config('hnsw.ef_search', '100', true)
 
 -- name: open
 -- For transactions whose statements depend on one another's answers; all others are one by being sent together.

@@ -1,0 +1,17 @@
+-- name: index_pending
+-- Put some vectors that wait into the vector index, in bounded portions, and without waiting for those that someone else
+-- indexes or writes; how many that were.
+WITH pending AS (
+  SELECT namespace, key, model, field FROM memory.memory_embeddings
+  WHERE NOT indexed AND model = %(model)s LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), done AS (
+  UPDATE memory.memory_embeddings AS e SET indexed = true FROM pending AS p
+  WHERE e.namespace = p.namespace AND e.key = p.key AND e.model = p.model AND e.field = p.field RETURNING 1
+)
+SELECT count(*) AS indexed FROM done
+
+-- name: count_pending
+-- How many vectors wait, counted no further than asked for.
+SELECT count(*) AS pending FROM (
+  SELECT FROM memory.memory_embeddings WHERE NOT indexed AND model = %(model)s LIMIT %(limit)s
+) AS waiting
