@@ -47,7 +47,16 @@ from graphs.memory_manager import MemoryManager
 OURS = "MemoryManager"
 BIG_SCOPES = (700, 1000, 5000, 20_000)
 SEARCHED, RANKED = (100, 1000, 20_000), (100, 700, 5000, 20_000)
-PER_USER, BATCH, BATCHES, ASKED = 100, 100, 5, 200
+PER_USER, BATCH, ASKED = 100, 100, 200
+
+_NAMES = (
+    "get",
+    *(f"search, {size:,} in scope" for size in SEARCHED),
+    *(f"hybrid search, {size:,} in scope" for size in RANKED),
+    "search, all users",
+    "put",
+    "put, batch of 100",
+)
 
 Grown = dict[tuple[str, str], dict[int, Turns]]
 """What was measured: by work and system, for each number of items."""
@@ -98,7 +107,7 @@ def works(corpus: Corpus, rounds: int, calls: int) -> list[Work]:
         *(search(size, "hybrid", f"hybrid search, {size:,} in scope") for size in RANKED if size in present),
         search(None, "wide", "search, all users"),
         Work("put", "put", lambda peer, n: peer.put(fresh(n, n)), calls=calls, settles=True),
-        Work("put, batch of 100", "put", put_many, each=BATCH, calls=BATCHES, settles=True),
+        Work("put, batch of 100", "put", put_many, each=BATCH, calls=max(1, calls // 20), settles=True),
     ]
 
 
@@ -158,13 +167,13 @@ async def grow(
     url: str, sizes: Sequence[int], options: argparse.Namespace
 ) -> tuple[Grown, dict[str, dict[int, tuple[float, float]]], list[list[str]]]:
     """Measure at every size; return what was measured, what loading took, and the tables' sizes."""
-    grown: Grown = {}
+    grown: Grown = {(work, system): {} for work in _NAMES for system in (OURS, UPSTREAM)}
     loads: dict[str, dict[int, tuple[float, float]]] = {}
     stored: list[list[str]] = []
     for items in sizes:
         say(f"--- {items:,} items")
         people = scopes(items)
-        fresh = (options.rounds + 1) * (options.calls + BATCHES * BATCH)
+        fresh = (options.rounds + 1) * (options.calls + max(1, options.calls // 20) * BATCH)
         corpus = Corpus(people, fresh, askers=[n for n in range(min(len(people), 40)) for _ in range(ASKED)])
         with_peer = items <= options.peer_up_to
         async with systems(url, corpus, upstream=with_peer) as (peers, took):
@@ -175,8 +184,8 @@ async def grow(
                 result = await compare(peers, work, options.rounds, options.budget)
                 for name, turns in result.turns.items():
                     system = UPSTREAM if name == UPSTREAM else OURS
-                    grown.setdefault((work.name, system), {})[items] = turns
-    return grown, loads, stored
+                    grown[work.name, system][items] = turns
+    return {key: by_items for key, by_items in grown.items() if by_items}, loads, stored
 
 
 def milliseconds(turns: Turns | None) -> str:
@@ -212,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--million", action="store_true", help="a million items, too")
     parser.add_argument("--peer-up-to", type=int, default=100_000, help="most items to measure AsyncPostgresStore with")
     parser.add_argument("--rounds", type=int, default=3, help="rounds that count; one more warms up")
-    parser.add_argument("--calls", type=int, default=100, help="calls of a round, at most")
+    parser.add_argument("--calls", type=int, default=100, help="calls of a round, at most; a twentieth as many batches")
     parser.add_argument("--budget", type=float, default=4, help="seconds after which a round makes no further call")
     parser.add_argument("--shared-buffers", default="1GB", help="what the server gets; empty for its default")
     parser.add_argument("--chart", type=Path, help="an SVG file for the chart")

@@ -45,7 +45,7 @@ from benchmarks.peers import (
     upstream_store,
 )
 
-PER_USER, BATCH, BATCHES, JUDGED = 100, 100, 10, 50
+PER_USER, BATCH, MOST_JUDGED = 100, 100, 50
 HEAD = (
     "work",
     "at once",
@@ -58,6 +58,10 @@ HEAD = (
     "recall@10",
     "rows",
 )
+
+
+def batches(calls: int) -> int:
+    return max(1, calls // 20)
 
 
 def works(corpus: Corpus, rounds: int, calls: int) -> list[Work]:
@@ -83,7 +87,7 @@ def works(corpus: Corpus, rounds: int, calls: int) -> list[Work]:
 
         async def judge(peer: Peer) -> tuple[float, float, float]:
             recalls, returned, existing = [], [], []
-            for n in range(JUDGED):
+            for n in range(min(calls, MOST_JUDGED)):
                 owner, text = question(n)
                 found = await call(peer, n)
                 recall, count = corpus.score(
@@ -122,7 +126,7 @@ def works(corpus: Corpus, rounds: int, calls: int) -> list[Work]:
         Work("list namespaces, one user", **listed("list user")),
         put(1, 0),
         put(32, puts),
-        Work("put, batch of 100", "put", put_many, each=BATCH, calls=BATCHES, settles=True),
+        Work("put, batch of 100", "put", put_many, each=BATCH, calls=batches(calls), settles=True),
     ]
 
 
@@ -209,7 +213,7 @@ def cells(row: dict[str, Any]) -> list[str]:
 
 
 async def measure(url: str, options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
-    fresh = (options.rounds + 1) * (2 * options.calls + BATCHES * BATCH)
+    fresh = (options.rounds + 1) * (2 * options.calls + batches(options.calls) * BATCH)
     corpus = Corpus([PER_USER] * max(1, options.items // PER_USER), fresh)
     told: list[dict[str, Any]] = []
     async with peers(url, corpus, folder) as everyone:
@@ -229,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, default=100_000, help="items that are there, 100 for each user")
     parser.add_argument("--rounds", type=int, default=7, help="rounds that count; one more warms up")
-    parser.add_argument("--calls", type=int, default=200, help="calls of a round, at most")
+    parser.add_argument("--calls", type=int, default=200, help="calls of a round, at most; a twentieth as many batches")
     parser.add_argument("--budget", type=float, default=4, help="seconds after which a round makes no further call")
     parser.add_argument("--only", default="", help="only works whose name has this in it")
     parser.add_argument("--shared-buffers", default="1GB", help="what the server gets; empty for its default")
