@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-COLOURS = ("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2", "#be185d", "#65a30d")
-_WIDTH, _LEFT, _TOP, _BOTTOM, _PLOT = 900, 64, 48, 44, 300
+COLOURS = ("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2", "#be185d", "#65a30d", "#475569", "#a16207")
+_WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM, _PLOT = 900, 64, 40, 48, 44, 300
 
 Points = Sequence[tuple[float, float]]
 
@@ -25,14 +25,14 @@ def _page(parts: Sequence[str], height: float) -> str:
     )
 
 
-def _legend(names: Sequence[str], top: float) -> tuple[list[str], float]:
+def _legend(colours: Mapping[str, str], top: float) -> tuple[list[str], float]:
     """Return the names with their colours, as many in a line as fit, and where the next thing may be."""
     parts, x, y = [], float(_LEFT), top
-    for n, name in enumerate(names):
+    for name, colour in colours.items():
         width = 26 + 7.2 * len(name)
         if x + width > _WIDTH:
             x, y = float(_LEFT), y + 20
-        parts.append(f'<rect x="{x:.1f}" y="{y - 9:.1f}" width="12" height="12" rx="2" fill="{_colour(n)}"/>')
+        parts.append(f'<rect x="{x:.1f}" y="{y - 9:.1f}" width="12" height="12" rx="2" fill="{colour}"/>')
         parts.append(_text(x + 17, y + 1, name, "start"))
         x += width
     return parts, y + 24
@@ -45,7 +45,7 @@ def _colour(n: int) -> str:
 def bars(title: str, groups: Sequence[str], series: Mapping[str, Sequence[float]]) -> str:
     """Return a chart of percentages: for each group one bar of each series."""
     parts = [_text(_LEFT, 24, title, "start", 16)]
-    legend, top = _legend(list(series), _TOP + 6)
+    legend, top = _legend({name: _colour(n) for n, name in enumerate(series)}, _TOP + 6)
     parts += legend
     base, wide = top + _PLOT, (_WIDTH - _LEFT - 10) / max(1, len(groups))
     for percent in range(0, 101, 20):
@@ -69,15 +69,19 @@ def bars(title: str, groups: Sequence[str], series: Mapping[str, Sequence[float]
 def lines(panels: Mapping[str, Mapping[str, Points]], x_name: str, y_name: str) -> str:
     """Return a panel for each title, one below the other, with a line for each series of (x, y), both above 0."""
     parts, top = [], 0.0
+    names = dict.fromkeys(name for series in panels.values() for name in series)
+    colours = {name: _colour(n) for n, name in enumerate(names)}  # a series has its colour in every panel
     for title, series in panels.items():
-        drawn, top = _panel(title, {name: points for name, points in series.items() if points}, (x_name, y_name), top)
+        drawn, top = _panel(title, series, colours, (x_name, y_name), top)
         parts += drawn
     return _page(parts, top)
 
 
-def _panel(title: str, series: Mapping[str, Points], names: tuple[str, str], top: float) -> tuple[list[str], float]:
+def _panel(
+    title: str, series: Mapping[str, Points], colours: Mapping[str, str], names: tuple[str, str], top: float
+) -> tuple[list[str], float]:
     parts = [_text(_LEFT, top + 24, title, "start", 16)]
-    legend, plot_top = _legend(list(series), top + _TOP + 6)
+    legend, plot_top = _legend({name: colours[name] for name in series}, top + _TOP + 6)
     parts += legend
     base = plot_top + _PLOT
     x_low, x_high = _decades([x for points in series.values() for x, _ in points])
@@ -86,20 +90,20 @@ def _panel(title: str, series: Mapping[str, Points], names: tuple[str, str], top
     def place(x: float, y: float) -> tuple[float, float]:
         across = (math.log10(x) - x_low) / (x_high - x_low)
         up = (math.log10(y) - y_low) / (y_high - y_low)
-        return _LEFT + across * (_WIDTH - _LEFT - 20), base - up * _PLOT
+        return _LEFT + across * (_WIDTH - _LEFT - _RIGHT), base - up * _PLOT
 
     for power in range(y_low, y_high + 1):
         _, y = place(10.0**x_low, 10.0**power)
-        parts += [_line(_LEFT, y, _WIDTH - 20, y), _text(_LEFT - 8, y + 4, f"{10.0**power:g}", "end")]
+        parts += [_line(_LEFT, y, _WIDTH - _RIGHT, y), _text(_LEFT - 8, y + 4, f"{10.0**power:,g}", "end")]
     for power in range(x_low, x_high + 1):
         x, _ = place(10.0**power, 10.0**y_low)
         parts += [_line(x, plot_top, x, base), _text(x, base + 18, f"{10**power:,}")]
-    parts += [_text(_WIDTH - 20, base + 36, names[0], "end"), _text(_WIDTH - 20, plot_top - 6, names[1], "end")]
-    for n, points in enumerate(series.values()):
+    parts += [_text(_WIDTH - _RIGHT, base + 36, names[0], "end"), _text(_WIDTH - _RIGHT, plot_top - 6, names[1], "end")]
+    for name, points in series.items():
         places = [place(x, y) for x, y in points]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{_colour(n)}" stroke-width="2"/>')
-        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{_colour(n)}"/>' for x, y in places]
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colours[name]}" stroke-width="2"/>')
+        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colours[name]}"/>' for x, y in places]
     return parts, base + _BOTTOM + 16
 
 
