@@ -62,6 +62,7 @@ class _Connection:
         self._conn.nonblocking = 1
         self._conn.enter_pipeline_mode()
         self._waiting: deque[_Waiting] = deque()
+        self._unsent = False
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._conn.socket, self._read)
 
@@ -80,8 +81,10 @@ class _Connection:
 
     def _write(self) -> None:
         if self._conn.flush():
+            self._unsent = True
             self._loop.add_writer(self._conn.socket, self._write)
-        else:
+        elif self._unsent:
+            self._unsent = False
             self._loop.remove_writer(self._conn.socket)
 
     def _read(self) -> None:
