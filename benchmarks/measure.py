@@ -5,6 +5,7 @@ the rounds' ratios is what counts. Latencies are pooled over the rounds. The fir
 """
 
 import asyncio
+import math
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -52,6 +53,8 @@ class Turns:
     """Items per second, of each round."""
     settled_speeds: list[float] = field(default_factory=list)
     """The same with the index work counted that was left for later."""
+    recall: float = math.nan
+    """What `judge` found, where the work has one."""
 
     def percentile(self, percent: float) -> float:
         """Return a percentile of the latencies in milliseconds."""
@@ -107,7 +110,7 @@ async def compare(peers: Sequence[Peer], work: Work, rounds: int, budget: float)
     able = [peer for peer in peers if work.ability in peer.abilities]
     say(f"{work.name}, {work.at_once} at once: {', '.join(peer.name for peer in able)}")
     quality = {peer.name: await work.judge(peer) for peer in able} if work.judge else {}
-    turns = {peer.name: Turns() for peer in able}
+    turns = {peer.name: Turns(recall=quality.get(peer.name, (math.nan,))[0]) for peer in able}
     for round_ in range(rounds + 1):
         shift = round_ % len(able)
         for peer in able[shift:] + able[:shift]:
