@@ -22,7 +22,7 @@ check: $(READY)        ## linters, types, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY)        ## the store against LangGraph's own: the same work, in turns, in one run
+bench: $(READY)        ## the store against its peers: the same work, in turns, in one run (about ten minutes)
 	$(BIN)/python -m benchmarks.store
 
 format: $(READY)       ## put the code in shape

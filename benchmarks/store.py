@@ -1,152 +1,254 @@
-"""The store against LangGraph's AsyncPostgresStore: the same work, in turns, on the same server, in one run.
+"""The store against its peers: the same work on the same data and server, in turns, in one run.
 
-    .venv/bin/python -m benchmarks.store [--items 10000] [--rounds 7]
+    .venv/bin/python -m benchmarks.store [--items 100000] [--rounds 7] [--json FILE] [--only put]
 
-Both get a pool of ten connections and the offline embedding model. Ours also writes history and audit, and enforces
-row-level security as a signed-in user. The ratio is the median, over the rounds, of their throughput against ours:
-above 1 we are faster. `recall` is how many of the true ten nearest items of a user's namespace a search returns.
+AsyncPostgresStore, mem0 (where installed, see `benchmarks.peers`), and MemoryManager: as a signed-in person under
+row-level security, as the service, and with hybrid ranking, which is held against the others' plain vector search.
+MemoryManager also writes history and audit. The floor is what Postgres does at most, without a store
+(`benchmarks.floor`), over four connections. The others have ten, and all get vectors that were computed beforehand;
+mem0's calls run in asyncio's default threads, as it does it.
+
+Read the table so: speeds are items per second, the median of the rounds. "x AsyncPostgresStore" and "x floor" are the
+medians of the rounds' ratios, above 1 is faster. Recall is held against an exact search. "rows" are the rows returned
+of those there were. A put that leaves index work for later is counted twice: as its caller sees it, and with the time
+until `wait_until_indexed()` returns, against peers whose puts do that work at once.
+
+At the start the items are loaded in bulk, the peers' past the peers (`benchmarks.loading`). Reads come before writes.
 """
 
 import argparse
 import asyncio
+import json
+import math
 import statistics
 import tempfile
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
-from uuid import UUID
+from typing import Any
 
-import numpy as np
-import psycopg
-from langgraph.store.base import BaseStore, PutOp
-from langgraph.store.postgres import AsyncPostgresStore
-from psycopg.conninfo import make_conninfo
+from benchmarks import loading
+from benchmarks.corpus import CATEGORIES, Corpus, Item
+from benchmarks.floor import Floor, floor_peer
+from benchmarks.measure import Result, Work, compare, ratio, table
+from benchmarks.peers import (
+    HYBRID,
+    OWN_ABILITIES,
+    SERVICE,
+    UPSTREAM,
+    USER,
+    Peer,
+    StorePeer,
+    make_database,
+    mem0_peer,
+    memory_store,
+    upstream_store,
+)
 
-from graphs.embedded_postgres import embedded_postgres
-from graphs.memory.principal import Principal, acting_as
-from graphs.memory_manager import MemoryManager
-from graphs.models import OfflineEmbeddings
-
-PER_USER = 100
-CALLS = 200
-SUBJECTS = ("welding robot", "loan", "dealer in Porto", "garden", "invoice", "spare part", "holiday", "training course")
-
-Work = Callable[[BaseStore, int], Awaitable[Any]]
-
-
-def user(n: int) -> str:
-    return str(UUID(int=n + 1))
-
-
-def namespace(n: int) -> tuple[str, ...]:
-    return ("users", user(n), "notes")
+PER_USER, BATCH, MOST_JUDGED = 100, 100, 50
+HEAD = (
+    "work",
+    "at once",
+    "system",
+    "p50 ms",
+    "p95 ms",
+    "per second",
+    f"x {UPSTREAM}",
+    "x floor",
+    "recall@10",
+    "rows",
+)
 
 
-def text(n: int) -> str:
-    return (
-        f"Note {n} about a {SUBJECTS[n % len(SUBJECTS)]} and a {SUBJECTS[n // 8 % len(SUBJECTS)]}, price {n * 7 % 1000}"
-    )
+def batches(calls: int) -> int:
+    return max(1, calls // 20)
+
+
+def works(corpus: Corpus, rounds: int, calls: int) -> list[Work]:
+    """Return everything that is measured, reads before writes."""
+    puts = (rounds + 1) * calls
+
+    def question(n: int) -> tuple[int, str]:
+        return corpus.questions[n % len(corpus.questions)]
+
+    def category(n: int) -> str:
+        return CATEGORIES[n % len(CATEGORIES)]
+
+    def fresh(n: int, owner: int) -> Item:
+        return Item(owner % corpus.users, len(corpus.items) + n, corpus.fresh[n], category(n))
+
+    async def get(peer: Peer, n: int) -> None:
+        assert await peer.get(corpus.items[n * 37 % len(corpus.items)])
+
+    def search(*, wide: bool, filtered: bool) -> Any:
+        async def call(peer: Peer, n: int) -> list[str]:
+            owner, text = question(n)
+            return await peer.search(text, None if wide else owner, category(n) if filtered else None)
+
+        async def judge(peer: Peer) -> tuple[float, float, float]:
+            recalls, returned, existing = [], [], []
+            for n in range(min(calls, MOST_JUDGED)):
+                owner, text = question(n)
+                found = await call(peer, n)
+                recall, count = corpus.score(
+                    text, found, 10, None if wide else owner, category(n) if filtered else None
+                )
+                recalls.append(math.nan if peer.name == HYBRID else recall)  # it does not want the nearest vectors
+                returned.append(len(found))
+                existing.append(count)
+            return statistics.mean(recalls), statistics.mean(returned), statistics.mean(existing)
+
+        return {"call": call, "judge": judge, "calls": calls}
+
+    def listed(kind: str) -> Any:
+        return {"ability": kind, "call": lambda peer, n: peer.namespaces(kind, n % corpus.users), "calls": calls}
+
+    def put(at_once: int, start: int) -> Work:
+        return Work(
+            "put", "put", lambda peer, n: peer.put(fresh(start + n, n)), at_once=at_once, calls=calls, settles=True
+        )
+
+    async def put_many(peer: Peer, n: int) -> None:
+        start = 2 * puts + n * BATCH
+        await peer.put_many([fresh(start + i, n) for i in range(BATCH)])
+
+    return [
+        Work("get", "get", get, calls=calls * 2),
+        Work("get", "get", get, at_once=32, calls=calls * 5),
+        Work("search, one user", "search", **search(wide=False, filtered=False)),
+        Work("search, one user", "search", at_once=32, **search(wide=False, filtered=False)),
+        Work("filtered search, one user", "filtered", **search(wide=False, filtered=True)),
+        Work("search, all users", "wide", **search(wide=True, filtered=False)),
+        Work("search, all users", "wide", at_once=32, **search(wide=True, filtered=False)),
+        Work("filtered search, all users", "filtered wide", **search(wide=True, filtered=True)),
+        Work("list namespaces, prefix, limit 100", **listed("list prefix")),
+        Work("list namespaces, max_depth 1", **listed("list depth")),
+        Work("list namespaces, one user", **listed("list user")),
+        put(1, 0),
+        put(32, puts),
+        Work("put, batch of 100", "put", put_many, each=BATCH, calls=batches(calls), settles=True),
+    ]
 
 
 @asynccontextmanager
-async def stores(url: str, embeddings: OfflineEmbeddings) -> AsyncIterator[dict[str, BaseStore]]:
-    """Both stores, each in a database of its own."""
-    with psycopg.connect(url, autocommit=True) as conn:
-        for name in ("theirs", "ours"):
-            conn.execute(cast("Any", f"CREATE DATABASE {name}"))
-    index: Any = {"dims": 256, "embed": embeddings, "fields": ["text"]}
-    theirs = AsyncPostgresStore.from_conn_string(
-        make_conninfo(url, dbname="theirs"), index=index, pool_config={"min_size": 10, "max_size": 10}
-    )
-    ours = MemoryManager.from_conn_string(
-        make_conninfo(url, dbname="ours"), index=index, pool_config={"min_size": 10, "max_size": 10}
-    )
-    async with theirs as peer, ours as own:
-        await peer.setup()
-        await own.setup()
-        yield {"AsyncPostgresStore": peer, "MemoryManager": own}
-
-
-async def load(store: BaseStore, items: int) -> None:
-    for start in range(0, items, 1000):
-        batch = [
-            PutOp(namespace(n // PER_USER), f"k{n}", {"text": text(n)}) for n in range(start, min(start + 1000, items))
+async def peers(url: str, corpus: Corpus, folder: Path) -> AsyncIterator[list[Peer]]:
+    """Open every system, each on a database of its own, and load it. MemoryManager's three faces share theirs."""
+    urls = {name: make_database(url, name) for name in ("upstream", "mem0", "ours", "floor")}
+    embeddings = corpus.embeddings
+    async with (
+        upstream_store(urls["upstream"], embeddings) as upstream,
+        memory_store(urls["ours"], embeddings) as ours,
+        memory_store(urls["ours"], embeddings, hybrid=True) as hybrid,
+        mem0_peer(urls["mem0"], embeddings, folder) as mem0,
+        floor_peer(urls["floor"], corpus) as floor,
+    ):
+        everyone: list[Peer] = [StorePeer(UPSTREAM, upstream, copy_url=urls["upstream"])]
+        if mem0:
+            everyone.append(mem0)
+        else:
+            print("mem0 is left out: it is not installed here (see benchmarks/peers.py).\n")
+        ranked = StorePeer(HYBRID, hybrid, frozenset({"search"}), signed_in=True)
+        for peer in (*everyone, ranked, floor):
+            await peer.load(corpus.items)
+        for name in urls.values():
+            await asyncio.to_thread(loading.tidy, name)
+        yield [
+            *everyone,
+            StorePeer(USER, ours, OWN_ABILITIES, signed_in=True),
+            StorePeer(SERVICE, ours),
+            ranked,
+            floor,
         ]
-        await store.abatch(batch)
 
 
-async def timed(store: BaseStore, work: Work, first: int, concurrency: int, users: int) -> float:
-    """Calls per second, each on behalf of the user whose data it concerns."""
-
-    async def caller(lane: int) -> None:
-        for n in range(lane, CALLS, concurrency):
-            with acting_as(Principal.user(user((first + n) % users))):
-                await work(store, first + n)
-
-    began = time.perf_counter()
-    await asyncio.gather(*(caller(lane) for lane in range(concurrency)))
-    return CALLS / (time.perf_counter() - began)
-
-
-def works(users: int) -> dict[str, Work]:
-    return {
-        "put": lambda s, n: s.aput(namespace(n % users), f"new{n}", {"text": text(n)}),
-        "get": lambda s, n: s.aget(namespace(n % users), f"k{n % users * PER_USER + n % PER_USER}"),
-        "search": lambda s, n: s.asearch(namespace(n % users), query=text(n * 13), limit=10),
-    }
-
-
-async def recall(store: BaseStore, embeddings: OfflineEmbeddings, users: int) -> float:
-    """The share of the true ten nearest items of a namespace that a search returns, over fifty searches."""
-    shares = []
-    for n in range(50):
-        owner = n % users
-        keys = [f"k{k}" for k in range(owner * PER_USER, (owner + 1) * PER_USER)]
-        vectors = np.asarray(embeddings.embed_documents([text(int(key[1:])) for key in keys]))
-        query = np.asarray(embeddings.embed_query(text(n * 13)))
-        similarity = vectors @ query / (np.linalg.norm(vectors, axis=1) * np.linalg.norm(query))
-        tenth = np.sort(similarity)[-10]
-        best = {key for key, value in zip(keys, similarity, strict=True) if value >= tenth - 1e-3}
-        with acting_as(Principal.user(user(owner))):
-            found = await store.asearch(namespace(owner), query=text(n * 13), limit=10)
-        shares.append(min(10, sum(item.key in best for item in found)) / 10)
-    return statistics.mean(shares)
+def rows(result: Result, *, deferred: bool = False) -> list[dict[str, Any]]:
+    """Return what the table and the JSON file say of one work; `deferred` counts the index work left for later."""
+    turns = result.turns
+    speeds = {name: t.settled_speeds if deferred else t.speeds for name, t in turns.items()}
+    told = []
+    for name, turn in turns.items():
+        if deferred and name == Floor.name:
+            continue
+        recall, returned, existing = result.quality.get(name, (math.nan, math.nan, math.nan))
+        told.append(
+            {
+                "work": result.work.name + (", index work counted" if deferred else ""),
+                "at_once": result.work.at_once,
+                "system": name,
+                "p50_ms": math.nan if deferred else turn.percentile(50),
+                "p95_ms": math.nan if deferred else turn.percentile(95),
+                "per_second": statistics.median(speeds[name]),
+                "ratio": ratio(speeds[name], speeds[UPSTREAM]) if UPSTREAM in speeds else math.nan,
+                "floor_ratio": ratio(speeds[name], speeds[Floor.name])
+                if Floor.name in speeds and not deferred
+                else math.nan,
+                "recall": recall,
+                "rows": returned,
+                "rows_existing": existing,
+                "speeds": speeds[name],
+            }
+        )
+    return told
 
 
-async def main(items: int, rounds: int) -> None:
-    embeddings = OfflineEmbeddings()
-    users = items // PER_USER
-    with tempfile.TemporaryDirectory() as folder, embedded_postgres(Path(folder)) as url:
-        async with stores(url, embeddings) as both:
-            for name, store in both.items():
-                began = time.perf_counter()
-                await load(store, items)
-                print(f"{name}: {items} items loaded in {time.perf_counter() - began:.1f} s", flush=True)
-            for name, store in both.items():
-                print(f"{name}: recall@10 in a namespace of {PER_USER} is {await recall(store, embeddings, users):.3f}")
-            print("\n| work | at once | AsyncPostgresStore | MemoryManager | ratio |\n|---|---|---|---|---|")
-            for work_name, work in works(users).items():
-                for concurrency in (1, 32):
-                    speeds: dict[str, list[float]] = {name: [] for name in both}
-                    for round_ in range(rounds + 1):
-                        for name, store in both.items():
-                            speed = await timed(store, work, (round_ + concurrency * 100) * CALLS, concurrency, users)
-                            if round_:  # the first one warms up
-                                speeds[name].append(speed)
-                    theirs, ours = speeds.values()
-                    ratio = statistics.median(o / t for o, t in zip(ours, theirs, strict=True))
-                    print(
-                        f"| {work_name} | {concurrency} | {statistics.median(theirs):.0f}/s "
-                        f"| {statistics.median(ours):.0f}/s | {ratio:.2f} |",
-                        flush=True,
-                    )
+def number(value: float, digits: int) -> str:
+    return "-" if math.isnan(value) else f"{value:,.{digits}f}"
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """Return a line of the table."""
+    existing = "-" if math.isnan(row["rows"]) else f"{row['rows']:.1f} of {row['rows_existing']:.1f}"
+    return [
+        row["work"],
+        str(row["at_once"]),
+        row["system"],
+        number(row["p50_ms"], 3),
+        number(row["p95_ms"], 3),
+        number(row["per_second"], 0 if row["per_second"] >= 10 else 2),
+        number(row["ratio"], 2),
+        number(row["floor_ratio"], 3),
+        number(row["recall"], 3),
+        existing,
+    ]
+
+
+async def measure(url: str, options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    fresh = (options.rounds + 1) * (2 * options.calls + batches(options.calls) * BATCH)
+    corpus = Corpus([PER_USER] * max(1, options.items // PER_USER), fresh)
+    told: list[dict[str, Any]] = []
+    async with peers(url, corpus, folder) as everyone:
+        later = any(getattr(peer, "indexes_later", False) for peer in everyone)
+        for work in works(corpus, options.rounds, options.calls):
+            if options.only and options.only not in work.name:
+                continue
+            result = await compare(everyone, work, options.rounds, options.budget)
+            told += rows(result)
+            if work.settles and later:
+                told += rows(result, deferred=True)
+    return told
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=100_000, help="items that are there, 100 for each user")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds that count; one more warms up")
+    parser.add_argument("--calls", type=int, default=200, help="calls of a round, at most; a twentieth as many batches")
+    parser.add_argument("--budget", type=float, default=4, help="seconds after which a round makes no further call")
+    parser.add_argument("--only", default="", help="only works whose name has this in it")
+    parser.add_argument("--shared-buffers", default="1GB", help="what the server gets; empty for its default")
+    parser.add_argument("--json", type=Path, help="a file for the numbers, each round's among them")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder, loading.server(Path(folder), options.shared_buffers) as url:
+        told = loading.circumstances(url)
+        print(f"{options.items:,} items; " + ", ".join(f"{name} {value}" for name, value in told.items()) + "\n")
+        measured = asyncio.run(measure(url, options, Path(folder)))
+    print(table(HEAD, [cells(row) for row in measured]))
+    if options.json:
+        sizes = {name: str(value) for name, value in vars(options).items()}
+        report = {"circumstances": told, "options": sizes, "rows": measured}
+        options.json.write_text(json.dumps(report, indent=1).replace("NaN", "null") + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--items", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=7)
-    options = parser.parse_args()
-    asyncio.run(main(options.items, options.rounds))
+    main()

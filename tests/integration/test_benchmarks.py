@@ -1,0 +1,84 @@
+"""The benchmarks run: each from end to end, at a size that says nothing."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TINY = ("--rounds", "1", "--calls", "2", "--budget", "1", "--shared-buffers", "")
+
+
+def run(script: str, *options: str) -> str:
+    """What a benchmark prints, run as its docstring says."""
+    command = [sys.executable, "-m", f"benchmarks.{script}", *options]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+def columns(printed: str) -> Iterator[list[str]]:
+    """The cells of every line of every table."""
+    for line in printed.splitlines():
+        if line.startswith("| ") and "---" not in line:
+            yield [cell.strip() for cell in line.strip("| ").split(" | ")]
+
+
+def test_the_store_is_measured_against_its_peers(tmp_path: Path) -> None:
+    printed = run("store", "--items", "300", *TINY, "--json", str(tmp_path / "store.json"))
+    report = json.loads((tmp_path / "store.json").read_text())
+    measured = {(row["work"], row["at_once"], row["system"]): row for row in report["rows"]}
+    assert len(list(columns(printed))) == len(measured) + 1
+    assert ("put", 32, "floor (libpq)") in measured
+    assert ("list namespaces, max_depth 1", 1, "MemoryManager, service") in measured
+    searches = [row for row in measured.values() if row["recall"] is not None and "AsyncPostgres" not in row["system"]]
+    assert {row["recall"] for row in searches if row["system"] != "mem0"} == {1.0}
+    assert all(row["per_second"] > 0 for row in measured.values())
+
+
+@pytest.fixture
+def conversation(tmp_path: Path) -> Path:
+    """A folder with a conversation of a few turns."""
+    told = {
+        "session_1_date_time": "1:56 pm on 8 May, 2023",
+        "session_1": [
+            {"speaker": "Ada", "dia_id": "D1:1", "text": "I bought a red bicycle."},
+            {"speaker": "Bo", "dia_id": "D1:2", "text": "Nice!", "blip_caption": "a photo of a cake"},
+        ],
+        "session_2_date_time": "9:00 am on 9 May, 2023",
+        "session_2": [{"speaker": "Ada", "dia_id": "D2:1", "text": "My sister plays the violin."}],
+        "qa": [
+            {"question": "What did Ada buy, a bicycle?", "evidence": ["D1:1"], "category": 4},
+            {"question": "Who plays the violin?", "evidence": ["D2:1"], "category": 2},
+            {"question": "Who plays the drums?", "evidence": ["D2:1"], "category": 5},
+            {"question": "Why?", "evidence": [], "category": 1},
+            {"question": "Where?", "evidence": ["D7:1"], "category": 1},
+        ],
+    }
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "1.json").write_text(json.dumps(told))
+    return folder
+
+
+def test_recall_is_measured_on_conversations(conversation: Path, tmp_path: Path) -> None:
+    chart = tmp_path / "recall.svg"
+    printed = run("recall", "--data", str(conversation), "--per-conversation", "--chart", str(chart))
+    assert "1 conversations, 3 turns, 2 questions." in printed
+    for left_out in ("1 without an answer", "1 without evidence", "1 with evidence that is not in the conversation"):
+        assert left_out in printed
+    found = {cells[0]: cells[1:4] for cells in columns(printed) if len(cells) == 8}
+    assert found["AsyncPostgresStore"] == found["MemoryManager, hybrid"] == ["100.0", "100.0", "100.0"]
+    assert ElementTree.parse(chart).getroot().tag.endswith("svg")  # noqa: S314  it is ours
+
+
+def test_growth_is_measured(tmp_path: Path) -> None:
+    chart = tmp_path / "scale.svg"
+    printed = run("scale", "--sizes", "1000", "--chart", str(chart), *TINY)
+    works = {(cells[0], cells[1]) for cells in columns(printed)}
+    assert {("hybrid search, 700 in scope", "MemoryManager"), ("index, s", "AsyncPostgresStore")} <= works
+    assert ElementTree.parse(chart).getroot().tag.endswith("svg")  # noqa: S314  it is ours
