@@ -61,6 +61,9 @@ def _on_home_loop(
 _CallKey = tuple[Principal, tuple[tuple[str, str], ...], frozenset[type]]
 """What calls share that go to the database together: who acts, where it comes from, and the kinds of operation."""
 
+_WRITES = frozenset[type]({PutOp})
+"""The kind of calls that write, whatever they read beside it."""
+
 
 class MemoryManager(BaseStore):
     """Long-term memory on Postgres and pgvector.
@@ -91,7 +94,9 @@ class MemoryManager(BaseStore):
         self._configuration = self._index.configuration if self._index else "simple"
         self._default_principal = principal
         self._loop = asyncio.get_running_loop()
-        self._calls = Coalescer(self._carry_out, at_once=8, hopeless=(StoreUnavailable,))
+        self._calls = Coalescer(
+            self._carry_out, at_once=8, in_turn=lambda key: key[2] == _WRITES, hopeless=(StoreUnavailable,)
+        )
         self._sweeper = lifecycle.Sweeper(self.sweep_ttl)
         self._indexer = indexing.Indexer(self._count_pending, self._index_pending)
         self.index_config = index
@@ -233,6 +238,7 @@ class MemoryManager(BaseStore):
             return []
         call = await self._prepare(operations)
         kinds = frozenset(map(type, operations))  # what is quick does not wait for what is slow
+        kinds = _WRITES if PutOp in kinds else kinds
         async with self._denials_reported(principal):
             return await self._calls.submit((principal, tuple(current_provenance().items()), kinds), call)
 

@@ -27,7 +27,10 @@ TRANSACTION_POOLER_PORT = 6543
 
 
 class _ConnectionPool(AsyncConnectionPool[Connection]):
-    """A pool that says in our words when it has nothing to lend; that is no reason to try the same again."""
+    """A pool that says in our words when it has nothing to lend; that is no reason to try the same again.
+
+    It lends the connection that came back last: what that one has prepared and cached is warm.
+    """
 
     async def getconn(self, timeout: float | None = None) -> Connection:  # noqa: ASYNC109  the parent's signature
         """Lend a connection, or raise StoreUnavailable."""
@@ -35,6 +38,10 @@ class _ConnectionPool(AsyncConnectionPool[Connection]):
             return await super().getconn(timeout)
         except (PoolTimeout, PoolClosed, TooManyRequests) as error:
             raise StoreUnavailable(f"No connection to the database came free: {error}") from error
+
+    async def _get_ready_connection(self, timeout: float | None) -> Connection | None:  # noqa: ASYNC109  as above
+        self._pool.rotate(1)
+        return await super()._get_ready_connection(timeout)
 
 
 def _parameters(conn_string: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
@@ -27,9 +28,12 @@ for _name in [*os.environ]:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Connection string of a running Postgres, as its superuser."""
-    with embedded_postgres(tmp_path_factory.mktemp("postgres")) as url:
+def postgres() -> Iterator[str]:
+    """Connection string of a running Postgres, as its superuser.
+
+    Its folder is none of pytest's: another run that starts meanwhile would take the rights to that away.
+    """
+    with TemporaryDirectory() as folder, embedded_postgres(Path(folder) / "postgres") as url:
         yield url
 
 

@@ -19,6 +19,7 @@ class Coalescer(Generic[Key, Call, Answer]):
         run: carries out a group of calls and returns their answers, in order. Cancelling a caller does not reach it.
         at_once: how many groups may be under way at the same time.
         most: how many calls a group has at most.
+        in_turn: of which keys a group waits for the one before, so that what is written last stays.
         hopeless: errors that every call of the group would meet again alone, and that are not tried again.
     """
 
@@ -27,15 +28,17 @@ class Coalescer(Generic[Key, Call, Answer]):
         run: Callable[[Key, Sequence[Call]], Awaitable[Sequence[Answer]]],
         *,
         at_once: int,
-        most: int = 128,
+        most: int = 512,
+        in_turn: Callable[[Key], bool],
         hopeless: tuple[type[Exception], ...] = (),
     ) -> None:
         self._run = run
         self._at_once = at_once
         self._most = most
+        self._in_turn = in_turn
         self._hopeless = hopeless
         self._waiting: dict[Key, list[tuple[Call, asyncio.Future[Answer]]]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Key] = {}
         self._awake = False
 
     async def submit(self, key: Key, call: Call) -> Answer:
@@ -51,17 +54,19 @@ class Coalescer(Generic[Key, Call, Answer]):
     def _start(self) -> None:
         """Send off what waits, as far as there are hands; the key that waits longest goes first."""
         self._awake = False
-        while self._waiting and len(self._tasks) < self._at_once:
-            key = next(iter(self._waiting))
+        under_way = set(self._tasks.values())
+        for key in [key for key in self._waiting if not (key in under_way and self._in_turn(key))]:
+            if len(self._tasks) >= self._at_once:
+                return
             calls = self._waiting.pop(key)
             if rest := calls[self._most :]:
                 self._waiting[key] = rest
             task = asyncio.create_task(self._carry_out(key, calls[: self._most]))
-            self._tasks.add(task)
+            self._tasks[task] = key
             task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        del self._tasks[task]
         if self._waiting:
             self._start()
 

@@ -115,6 +115,7 @@ class Transaction:
         self._pgconn = conn.pgconn
         self._prepared = prepared
         self._plans = plans
+        self._preparing: set[bytes] = set()
         self._expected: deque[_Reply] = deque()
         self._error: psycopg.Error | None = None
 
@@ -167,7 +168,8 @@ class Transaction:
             self._pgconn.send_query_params(statement.text, values, None, formats, Format.BINARY)
         else:
             prepares = f"{statement.name}_{statement.digest}_{self._plans}".encode()
-            if prepares not in self._prepared:
+            if prepares not in self._prepared and prepares not in self._preparing:
+                self._preparing.add(prepares)
                 self._pgconn.send_prepare(prepares, statement.text)
                 self._expected.append(_Reply(prepares))
             self._pgconn.send_query_prepared(prepares, values, formats, Format.BINARY)

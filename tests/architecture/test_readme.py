@@ -5,11 +5,15 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from langgraph.store.base import IndexConfig, TTLConfig
+from langgraph.store.memory import InMemoryStore
 
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
@@ -57,6 +61,19 @@ async def test_the_example_agent_runs_with_memory(store: MemoryManager) -> None:
         await graph.ainvoke({"messages": [{"role": "user", "content": "My dog is called Rex."}]})
         result = await graph.ainvoke({"messages": [{"role": "user", "content": "Who is my dog?"}]})
     assert result["messages"][-1].content == "I remember 1 things that matter here."
+
+
+async def test_the_contract_can_be_asked_of_any_store() -> None:
+    @asynccontextmanager
+    async def open_store(*, index: IndexConfig | None, ttl: TTLConfig | None) -> AsyncIterator[InMemoryStore]:
+        yield InMemoryStore(index=index)
+
+    module: dict[str, Any] = {"open_store": open_store}
+    exec(blocks("python")[3], module)
+    (marked,) = module["test_contract"].pytestmark
+    name, checks = marked.args
+    await module["test_contract"](**{name: checks[0]})
+    assert {"recall", "extensions"} & {check.capability for check in checks} == {"recall"}
 
 
 @pytest.mark.parametrize("target", ["dev", "test"])

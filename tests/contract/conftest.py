@@ -1,34 +1,65 @@
-"""Every store that the contract is asked of."""
+"""The stores that the contract is asked of, each on a database of its own."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
-from langgraph.store.base import BaseStore, IndexConfig
+from langgraph.store.base import BaseStore, IndexConfig, TTLConfig
 from langgraph.store.memory import InMemoryStore
 from langgraph.store.postgres import AsyncPostgresStore
 
 from graphs.memory_manager import MemoryManager
-
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
-
-
-def embed(texts: Sequence[str]) -> list[list[float]]:
-    """Count letters: as simple as vectors get, and alike for like texts."""
-    return [[text.casefold().count(letter) + 0.01 for letter in LETTERS] for text in texts]
+from graphs.testing.conformance import OpenStore
 
 
-INDEX: IndexConfig = {"dims": len(LETTERS), "embed": embed, "fields": ["$"]}
+def open_in_memory_store(
+    *,
+    index: IndexConfig | None,
+    ttl: TTLConfig | None,  # it has none, and says so
+) -> AbstractAsyncContextManager[BaseStore]:
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[BaseStore]:
+        yield InMemoryStore(index=index)
+
+    return opened()
 
 
-@pytest.fixture(params=["InMemoryStore", "AsyncPostgresStore", "MemoryManager"])
-async def any_store(request: pytest.FixtureRequest, empty_database: str) -> AsyncIterator[BaseStore]:
-    if request.param == "InMemoryStore":
-        yield InMemoryStore(index=INDEX)
-    elif request.param == "AsyncPostgresStore":
-        async with AsyncPostgresStore.from_conn_string(empty_database, index=INDEX) as peer:  # type: ignore[arg-type]
-            await peer.setup()
-            yield peer
-    else:
-        async with MemoryManager.from_conn_string(empty_database, index=INDEX) as ours:
-            await ours.setup()
-            yield ours
+def opens_async_postgres_store(database: str) -> OpenStore:
+    """At its best: with a pool, and leaving out what has expired."""
+
+    @asynccontextmanager
+    async def open_store(*, index: IndexConfig | None, ttl: TTLConfig | None) -> AsyncIterator[BaseStore]:
+        strict: TTLConfig | None = {**ttl, "omit_expired": True} if ttl else None
+        async with AsyncPostgresStore.from_conn_string(
+            database,
+            pool_config={"min_size": 1, "max_size": 4},
+            index=index,  # type: ignore[arg-type]
+            ttl=strict,
+        ) as store:
+            await store.setup()
+            yield store
+
+    return open_store
+
+
+def opens_memory_manager(database: str) -> OpenStore:
+    @asynccontextmanager
+    async def open_store(*, index: IndexConfig | None, ttl: TTLConfig | None) -> AsyncIterator[BaseStore]:
+        async with MemoryManager.from_conn_string(database, index=index, ttl=ttl) as store:
+            await store.setup()
+            yield store
+
+    return open_store
+
+
+STORES = ("InMemoryStore", "AsyncPostgresStore", "MemoryManager")
+
+
+@pytest.fixture
+def open_store(request: pytest.FixtureRequest, store_name: str) -> OpenStore:
+    """Opens the store that a test is about; each check opens it once."""
+    if store_name == "AsyncPostgresStore":
+        return opens_async_postgres_store(request.getfixturevalue("empty_database"))
+    if store_name == "MemoryManager":
+        return opens_memory_manager(request.getfixturevalue("database"))
+    return open_in_memory_store

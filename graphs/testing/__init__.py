@@ -1,0 +1,1 @@
+"""A contract suite for stores. `graphs.testing.conformance` is its front door."""
