@@ -255,10 +255,13 @@ class MemoryManager(BaseStore):
     async def _carry_out(self, key: _CallKey, calls: Sequence[Call]) -> list[list[Result]]:
         principal, provenance, _ = key
         batch = Batch(calls, self._model, self._configuration)
-        batch.take(await self._database.run(principal, batch.queries(), dict(provenance)))
-        self._wake_indexer(call.writes for call in calls)
+        if reads := batch.reads():
+            batch.take(await self._database.run(principal, reads))
         if batch.short:
-            batch.take_again(await self._database.run(principal, batch.queries_again()))
+            batch.take_again(await self._database.run(principal, batch.reads_again()))
+        if writes := batch.writes():
+            await self._database.run(principal, writes, dict(provenance))
+            self._wake_indexer(call.writes for call in calls)
         if batch.stale:
             await self._database.run(principal, [items.refresh_ttl(batch.stale)])
         return batch.results

@@ -501,7 +501,7 @@ AS $$
 BEGIN
   RETURN EXISTS (
     SELECT FROM memory.memory_embeddings AS e
-    WHERE e.namespace >= low AND (high IS NULL OR e.namespace < high) AND e.model = is_wide.model
+    WHERE e.namespace >= low AND e.namespace < high AND e.model = is_wide.model
     OFFSET 3000 + 6 * sqrt(greatest((
       SELECT c.reltuples FROM pg_catalog.pg_class AS c WHERE c.oid = 'memory.memory_embeddings'::regclass), 0)));
 END $$;

@@ -72,17 +72,21 @@ class Batch:
                     case ListNamespacesOp():
                         self._lists.append((c, n, op))
 
-    def queries(self) -> list[Query[Any]]:
-        """Return what to ask and what to write, in this order."""
+    def reads(self) -> list[Query[Any]]:
+        """Return what to ask; it has to be answered before the writes."""
         queries: list[Query[Any]] = []
         if self._gets:
             queries.append(items.get([op for _, _, op in self._gets]))
         queries += [search.search(op, vector, self._model) for _, _, op, vector in self._searches]
         queries += [items.list_namespaces(op) for _, _, op in self._lists]
-        return queries + items.put(self._writes, self._model, self._configuration)
+        return queries
+
+    def writes(self) -> list[Query[None]]:
+        """Return what to write, all or nothing."""
+        return items.put(self._writes, self._model, self._configuration)
 
     def take(self, answers: Sequence[Any]) -> None:
-        """Put the answers to `queries` in their places among the results."""
+        """Put the answers to `reads` in their places among the results."""
         given = iter(answers)
         if self._gets:
             found, self.stale = next(given)
@@ -95,12 +99,12 @@ class Batch:
         for c, n, _ in self._lists:
             self.results[c][n] = next(given)
 
-    def queries_again(self) -> list[Query[Any]]:
+    def reads_again(self) -> list[Query[Any]]:
         """Return the searches that the vector index left short, now to be answered by reading their scopes."""
         return [search.search(op, vector, self._model, exact=True) for _, _, op, vector in self.short]
 
     def take_again(self, answers: Sequence[search.Found]) -> None:
-        """Put the answers to `queries_again` in their places."""
+        """Put the answers to `reads_again` in their places."""
         for (c, n, _, _), found in zip(self.short, answers, strict=True):
             self._place(c, n, found)
 

@@ -9,7 +9,7 @@ from langgraph.store.base import GetOp, InvalidNamespaceError, Item, ListNamespa
 
 from graphs.memory import sql
 from graphs.memory.errors import InvalidInput, InvalidValue
-from graphs.memory.namespaces import Namespace, bounds, check_address, to_text
+from graphs.memory.namespaces import MAX_KEY_BYTES, Namespace, bounds, check_address, to_text
 from graphs.memory.text import to_json
 from graphs.memory.transaction import Query, Rows
 from graphs.memory.vectors import Model, Vector
@@ -150,20 +150,21 @@ def check_list(op: ListNamespacesOp) -> None:
 
 
 def list_namespaces(op: ListNamespacesOp) -> Query[list[Namespace]]:
-    """Ask for the namespaces that fit an op, in the order of their labels."""
+    """Ask for the namespaces that fit an op, in the order in which they are stored."""
     conditions = op.match_conditions or ()
     prefixes = [c.path for c in conditions if c.match_type == "prefix"]
     literal = max((_literal_part(path) for path in prefixes), key=len, default=())
     low, high = bounds(literal)
-    given = {
-        "low": low,
-        "high": high,
-        "conditions": json.dumps([{"match_type": c.match_type, "path": list(c.path)} for c in conditions]),
-        "max_depth": op.max_depth,
-        "limit": op.limit,
-        "offset": op.offset,
-    }
-    return Query(_SQL["list_namespaces"], given, lambda rows: [tuple(row.path) for row in rows])
+    depth = MAX_KEY_BYTES if op.max_depth is None else op.max_depth
+    given = {"low": low, "high": high, "max_depth": depth, "limit": op.limit, "offset": op.offset}
+
+    def read(rows: Rows) -> list[Namespace]:
+        return [tuple(row.path) for row in rows]
+
+    if op.max_depth != 0 and all(c.match_type == "prefix" and c.path == literal[: len(c.path)] for c in conditions):
+        return Query(_SQL["list_namespaces"], given, read)  # the range says it all
+    told = json.dumps([{"match_type": c.match_type, "path": list(c.path)} for c in conditions])
+    return Query(_SQL["match_namespaces"], given | {"conditions": told}, read)
 
 
 def _literal_part(path: Namespace) -> Namespace:

@@ -43,13 +43,17 @@ def from_text(text: str) -> Namespace:
     return tuple(text.split(".")[:-1])
 
 
-def bounds(prefix: Namespace) -> tuple[str, str | None]:
-    """Return the half-open range of stored namespaces that a prefix covers; no upper bound means all.
+_ABOVE_ALL = "\U0010ffff" * (MAX_KEY_BYTES // 4 + 1)
+"""Greater than every namespace that can be stored. A range without a bound would be no range to a prepared plan."""
+
+
+def bounds(prefix: Namespace) -> tuple[str, str]:
+    """Return the half-open range of stored namespaces that a prefix covers.
 
     `/` follows `.` in ASCII, so `users.u1.` ≤ n < `users.u1/` is the scope itself and all below it.
     """
     low = to_text(prefix)
-    return (low, low[:-1] + "/") if low else ("", None)
+    return (low, low[:-1] + "/") if low else ("", _ABOVE_ALL)
 
 
 def check_address(namespace: Namespace, key: str) -> None:

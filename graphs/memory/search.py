@@ -146,9 +146,10 @@ def search(op: SearchOp, query_vector: Vector | None, model: Model | None, *, ex
     scope = {"low": low, "high": high, "limit": op.limit, "offset": op.offset, **split_filter(op.filter)}
 
     def read(rows: Rows) -> Found:
-        stale = [(row.namespace, row.key) for row in rows if row.stale] if op.refresh_ttl else []
-        wide = query_vector is not None and not exact and (not rows or rows[0].wide)
-        return Found([_search_item(row) for row in rows], stale, wide and len(rows) < op.limit)
+        found = [row for row in rows if row.key is not None]
+        stale = [(row.namespace, row.key) for row in found if row.stale] if op.refresh_ttl else []
+        is_wide = query_vector is not None and rows[0].wide
+        return Found([_search_item(row) for row in found], stale, is_wide and len(found) < op.limit)
 
     if query_vector is None or model is None:
         return Query(_SQL["browse"], scope, read)

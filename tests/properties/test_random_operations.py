@@ -33,7 +33,7 @@ values = st.fixed_dictionaries(
     },
 )
 keys = st.sampled_from(["k1", "k2", "k3"])
-namespaces = st.sampled_from([("a",), ("a", "b"), ("ab",), ("a", "b", "c"), ("a_",), ("a%", "b")])
+namespaces = st.sampled_from([("a",), ("a", "b"), ("ab",), ("a", "b", "c"), ("a_",), ("%a", "b")])
 prefixes = st.just(()) | namespaces | st.just(("nothing",))
 
 comparisons = st.dictionaries(st.sampled_from(["$gt", "$gte", "$lt", "$lte"]), numbers, min_size=1, max_size=2)

@@ -79,21 +79,42 @@ WITH locked AS (
 DELETE FROM memory.memories AS m USING locked WHERE m.namespace = locked.namespace AND m.key = locked.key
 
 -- name: list_namespaces
--- Namespaces in a range that fit every condition, cut to a depth, in the order of their labels.
-SELECT DISTINCT path[1:coalesce(%(max_depth)s, cardinality(path))] AS path
-FROM (
-  SELECT string_to_array(rtrim(namespace, '.'), '.') COLLATE "C" AS path
+-- Namespaces in a range, cut to a depth. From one it goes straight to the next that differs, whatever lies between.
+WITH RECURSIVE found (path, next) AS (
+  SELECT NULL::text[] COLLATE "C", %(low)s::text COLLATE "C"
+  UNION ALL
+  SELECT labels[1:%(max_depth)s::int], CASE WHEN cardinality(labels) >= %(max_depth)s::int
+    THEN array_to_string(labels[1:%(max_depth)s::int], '.') || '/' ELSE namespace || chr(1) END
   FROM (
-    SELECT DISTINCT namespace FROM memory.memories
-    WHERE namespace >= %(low)s AND (%(high)s::text IS NULL OR namespace < %(high)s)
-      AND (expires_at IS NULL OR expires_at > now())
-  ) AS present
+    SELECT namespace, string_to_array(rtrim(namespace, '.'), '.') AS labels
+    FROM found CROSS JOIN LATERAL (
+      SELECT m.namespace FROM memory.memories AS m
+      WHERE m.namespace >= found.next AND m.namespace < %(high)s AND (m.expires_at IS NULL OR m.expires_at > now())
+      ORDER BY m.namespace LIMIT 1
+    ) AS following
+  ) AS labelled
+)
+SELECT path FROM found WHERE path IS NOT NULL LIMIT %(limit)s OFFSET %(offset)s
+
+-- name: match_namespaces
+-- Namespaces in a range that fit every condition, cut to a depth.
+WITH RECURSIVE present (namespace, next) AS (
+  SELECT NULL::text COLLATE "C", %(low)s::text COLLATE "C"
+  UNION ALL
+  SELECT following.namespace, following.namespace || chr(1) FROM present CROSS JOIN LATERAL (
+    SELECT m.namespace FROM memory.memories AS m
+    WHERE m.namespace >= present.next AND m.namespace < %(high)s AND (m.expires_at IS NULL OR m.expires_at > now())
+    ORDER BY m.namespace LIMIT 1
+  ) AS following
+)
+SELECT path[1:%(max_depth)s::int] AS path FROM (
+  SELECT namespace, string_to_array(rtrim(namespace, '.'), '.') AS path FROM present WHERE namespace IS NOT NULL
 ) AS paths
 WHERE NOT EXISTS (
   SELECT FROM jsonb_to_recordset(%(conditions)s::jsonb) AS c (match_type text, path text[])
   WHERE NOT memory.path_matches(paths.path, c.path, c.match_type)
 )
-ORDER BY path
+GROUP BY 1 ORDER BY min(namespace)
 LIMIT %(limit)s OFFSET %(offset)s
 
 -- name: sweep

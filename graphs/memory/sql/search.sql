@@ -3,7 +3,7 @@
 SELECT namespace, key, value, created_at, updated_at, NULL::float8 AS score,
   expires_at < now() + ttl_minutes * interval '54 seconds' AS stale
 FROM memory.memories
-WHERE namespace >= %(low)s AND (%(high)s::text IS NULL OR namespace < %(high)s)
+WHERE namespace >= %(low)s AND namespace < %(high)s
   AND (expires_at IS NULL OR expires_at > now())
   AND value @> %(contains)s::jsonb AND NOT value @> ANY (%(lacks)s::text[]::jsonb[])
   AND (%(filter)s::jsonb IS NULL OR memory.matches(value, %(filter)s::jsonb))
@@ -15,23 +15,23 @@ LIMIT %(limit)s OFFSET %(offset)s
 -- number of vectors elsewhere. A wide one is answered by the vector index, and by reading the vectors that are not in it
 -- yet; the index is asked for no fewer than 100, so that pages come out of one set. The scope's condition is written so
 -- that no other index serves that scan. A zero vector has no direction and scores 0, where the operator alone gives
--- NaN, which sorts before every number.
+-- NaN, which sorts before every number. Where nothing is found, one row of nulls still tells whether the scope is wide.
 WITH scope AS MATERIALIZED (
-  SELECT NOT %(exact)s::boolean AND memory.is_wide(%(low)s, %(high)s::text, {model}::smallint) AS wide
+  SELECT NOT %(exact)s::boolean AND memory.is_wide(%(low)s, %(high)s, {model}::smallint) AS wide
 ), gone AS MATERIALIZED (
   SELECT namespace, key FROM memory.memories WHERE expires_at <= now()
 ), best AS MATERIALIZED (
-  SELECT namespace, key, max(score) AS score FROM (
+  SELECT namespace, key, max(score) AS score, row_number() OVER (ORDER BY max(score) DESC, namespace, key) AS n FROM (
     (SELECT e.namespace, e.key, coalesce(nullif(1 - (e.embedding <=> %(query)s::halfvec), 'NaN'), 0) AS score
      FROM memory.memory_embeddings AS e
      WHERE NOT (SELECT wide FROM scope) AND e.model = {model}
-       AND e.namespace >= %(low)s AND (%(high)s::text IS NULL OR e.namespace < %(high)s)
+       AND e.namespace >= %(low)s AND e.namespace < %(high)s
        AND (e.namespace, e.key) NOT IN (SELECT namespace, key FROM gone))
     UNION ALL
     (SELECT e.namespace, e.key, 1 - (e.embedding <=> %(query)s::halfvec)
      FROM memory.memory_embeddings AS e
      WHERE (SELECT wide FROM scope) AND e.model = {model} AND e.indexed
-       AND e.namespace || '' >= %(low)s AND (%(high)s::text IS NULL OR e.namespace || '' < %(high)s)
+       AND e.namespace || '' >= %(low)s AND e.namespace || '' < %(high)s
        AND (e.namespace, e.key) NOT IN (SELECT namespace, key FROM gone)
      ORDER BY e.embedding::halfvec({dimensions}) <=> %(query)s::halfvec({dimensions})
      LIMIT greatest(100, 2 * (%(limit)s::bigint + %(offset)s::bigint)))
@@ -39,30 +39,32 @@ WITH scope AS MATERIALIZED (
     (SELECT e.namespace, e.key, coalesce(nullif(1 - (e.embedding <=> %(query)s::halfvec), 'NaN'), 0)
      FROM memory.memory_embeddings AS e
      WHERE (SELECT wide FROM scope) AND e.model = {model} AND NOT e.indexed
-       AND e.namespace >= %(low)s AND (%(high)s::text IS NULL OR e.namespace < %(high)s)
+       AND e.namespace >= %(low)s AND e.namespace < %(high)s
        AND (e.namespace, e.key) NOT IN (SELECT namespace, key FROM gone))
   ) AS found
   GROUP BY namespace, key
-  ORDER BY score DESC, namespace, key LIMIT %(limit)s::bigint + %(offset)s::bigint
+  ORDER BY n LIMIT %(limit)s::bigint + %(offset)s::bigint
 )
 SELECT m.namespace, m.key, m.value, m.created_at, m.updated_at, best.score, scope.wide,
   m.expires_at < now() + m.ttl_minutes * interval '54 seconds' AS stale
-FROM best JOIN memory.memories AS m ON m.namespace = best.namespace AND m.key = best.key CROSS JOIN scope
-ORDER BY best.score DESC, best.namespace, best.key LIMIT %(limit)s OFFSET %(offset)s
+FROM scope LEFT JOIN (
+  best JOIN memory.memories AS m ON m.namespace = best.namespace AND m.key = best.key
+) ON best.n > %(offset)s
+ORDER BY best.n
 
 -- name: nearest_filtered
 -- The same for the items of a scope that fit a filter.
 WITH scope AS MATERIALIZED (
-  SELECT NOT %(exact)s::boolean AND memory.is_wide(%(low)s, %(high)s::text, {model}::smallint) AS wide
+  SELECT NOT %(exact)s::boolean AND memory.is_wide(%(low)s, %(high)s, {model}::smallint) AS wide
 ), best AS MATERIALIZED (
-  SELECT namespace, key, max(score) AS score FROM (
+  SELECT namespace, key, max(score) AS score, row_number() OVER (ORDER BY max(score) DESC, namespace, key) AS n FROM (
     (SELECT m.namespace, m.key, (
        SELECT max(coalesce(nullif(1 - (e.embedding <=> %(query)s::halfvec), 'NaN'), 0))
        FROM memory.memory_embeddings AS e
        WHERE e.namespace = m.namespace AND e.key = m.key AND e.model = {model}) AS score
      FROM memory.memories AS m
      WHERE NOT (SELECT wide FROM scope)
-       AND m.namespace >= %(low)s AND (%(high)s::text IS NULL OR m.namespace < %(high)s)
+       AND m.namespace >= %(low)s AND m.namespace < %(high)s
        AND (m.expires_at IS NULL OR m.expires_at > now())
        AND m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
        AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb)))
@@ -70,7 +72,7 @@ WITH scope AS MATERIALIZED (
     (SELECT e.namespace, e.key, 1 - (e.embedding <=> %(query)s::halfvec)
      FROM memory.memory_embeddings AS e
      WHERE (SELECT wide FROM scope) AND e.model = {model} AND e.indexed
-       AND e.namespace || '' >= %(low)s AND (%(high)s::text IS NULL OR e.namespace || '' < %(high)s)
+       AND e.namespace || '' >= %(low)s AND e.namespace || '' < %(high)s
        AND (SELECT (m.expires_at IS NULL OR m.expires_at > now())
               AND m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
               AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
@@ -81,16 +83,18 @@ WITH scope AS MATERIALIZED (
     (SELECT e.namespace, e.key, coalesce(nullif(1 - (e.embedding <=> %(query)s::halfvec), 'NaN'), 0)
      FROM memory.memory_embeddings AS e JOIN memory.memories AS m ON m.namespace = e.namespace AND m.key = e.key
      WHERE (SELECT wide FROM scope) AND e.model = {model} AND NOT e.indexed
-       AND e.namespace >= %(low)s AND (%(high)s::text IS NULL OR e.namespace < %(high)s)
+       AND e.namespace >= %(low)s AND e.namespace < %(high)s
        AND (m.expires_at IS NULL OR m.expires_at > now())
        AND m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
        AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb)))
   ) AS found
   WHERE score IS NOT NULL
   GROUP BY namespace, key
-  ORDER BY score DESC, namespace, key LIMIT %(limit)s::bigint + %(offset)s::bigint
+  ORDER BY n LIMIT %(limit)s::bigint + %(offset)s::bigint
 )
 SELECT m.namespace, m.key, m.value, m.created_at, m.updated_at, best.score, scope.wide,
   m.expires_at < now() + m.ttl_minutes * interval '54 seconds' AS stale
-FROM best JOIN memory.memories AS m ON m.namespace = best.namespace AND m.key = best.key CROSS JOIN scope
-ORDER BY best.score DESC, best.namespace, best.key LIMIT %(limit)s OFFSET %(offset)s
+FROM scope LEFT JOIN (
+  best JOIN memory.memories AS m ON m.namespace = best.namespace AND m.key = best.key
+) ON best.n > %(offset)s
+ORDER BY best.n
