@@ -15,8 +15,20 @@ from uuid import uuid4
 from langgraph.store.base import BaseStore, IndexConfig, Op, PutOp, Result, SearchOp, TTLConfig
 from langgraph.store.postgres.base import PoolConfig
 
-from graphs.memory import audit, context, embeddings, facts, indexing, items, lifecycle, payloads, schema, search
-from graphs.memory.batch import Batch, Call, check
+from graphs.memory import (
+    audit,
+    context,
+    embeddings,
+    facts,
+    indexing,
+    items,
+    lifecycle,
+    payloads,
+    receipts,
+    schema,
+    search,
+)
+from graphs.memory.batch import Batch, Call, Reads, Searching, check
 from graphs.memory.coalescing import Coalescer
 from graphs.memory.contract import (
     DecayReport,
@@ -24,12 +36,14 @@ from graphs.memory.contract import (
     MemoryContext,
     MemoryPayload,
     RecalledMemory,
+    RecallReceipt,
     WriteReceipt,
     check_payload,
 )
 from graphs.memory.database import Database, Pool, to_the_end
 from graphs.memory.embeddings import Index
 from graphs.memory.errors import AccessDenied, EmbeddingFailed, GraphMemoryError, StoreUnavailable
+from graphs.memory.found import Found
 from graphs.memory.principal import Principal, current_principal, current_provenance
 from graphs.memory.text import cleaned
 from graphs.memory.transaction import Query, Transaction
@@ -90,13 +104,15 @@ class MemoryManager(BaseStore):
     ) -> None:
         self._database = Database(pool)
         self._index = Index(index) if index else None
-        self._model: Model | None = None
-        self._configuration = self._index.configuration if self._index else "simple"
+        self._searching = Searching()
+        if self._index:
+            self._searching = Searching(None, self._index.configuration, self._index.weights)
         self._default_principal = principal
         self._loop = asyncio.get_running_loop()
         self._calls = Coalescer(
             self._carry_out, at_once=8, in_turn=lambda key: key[2] == _WRITES, hopeless=(StoreUnavailable,)
         )
+        self._receipts = receipts.Receipts(self._write_receipts)
         self._sweeper = lifecycle.Sweeper(self.sweep_ttl)
         self._indexer = indexing.Indexer(self._count_pending, self._index_pending)
         self.index_config = index
@@ -135,6 +151,7 @@ class MemoryManager(BaseStore):
     async def __aexit__(self, *_: object) -> None:
         await self.stop_ttl_sweeper()
         await self._indexer.stop()
+        await self._receipts.finish()
 
     # Setting up ---------------------------------------------------------------------------------------------------
 
@@ -150,17 +167,17 @@ class MemoryManager(BaseStore):
         async with self._database.pool.connection() as conn:
             await schema.apply(conn, scripts)
         if index := self._index:
-            self._model = await self._database.transaction(
+            self._searching.model = await self._database.transaction(
                 Principal.service(), lambda transaction: embeddings.activate_model(transaction, index)
             )
-            await self._run(Principal.owner(), [embeddings.create_vector_index(self._model)])
+            await self._run(Principal.owner(), [embeddings.create_vector_index(self._searching.model)])
 
     async def _searched_model(self) -> Model | None:
         """The index's model, looked up once; None for a store without an index."""
-        if self._index and self._model is None:
+        if self._index and self._searching.model is None:
             [model] = await self._run(Principal.service(), [embeddings.active_model()])
-            self._model = embeddings.checked(model, self._index)
-        return self._model
+            self._searching.model = embeddings.checked(model, self._index)
+        return self._searching.model
 
     async def _run(
         self, principal: Principal, queries: Sequence[Query[Any]], provenance: dict[str, Any] | None = None
@@ -254,17 +271,18 @@ class MemoryManager(BaseStore):
 
     async def _carry_out(self, key: _CallKey, calls: Sequence[Call]) -> list[list[Result]]:
         principal, provenance, _ = key
-        batch = Batch(calls, self._model, self._configuration)
-        if reads := batch.reads():
-            batch.take(await self._database.run(principal, reads))
-        if batch.short:
-            batch.take_again(await self._database.run(principal, batch.reads_again()))
+        batch = Batch(calls, self._searching, principal)
+        await self._answer(principal, batch.reads)
         if writes := batch.writes():
             await self._database.run(principal, writes, dict(provenance))
             self._wake_indexer(call.writes for call in calls)
         if batch.stale:
             await self._database.run(principal, [items.refresh_ttl(batch.stale)])
         return batch.results
+
+    async def _answer(self, principal: Principal, reads: Reads) -> None:
+        while queries := reads.queries():
+            reads.take(await self._database.run(principal, queries))
 
     async def _embed(
         self, puts: Sequence[tuple[PutOp, str | None]], queries: Sequence[str]
@@ -311,12 +329,12 @@ class MemoryManager(BaseStore):
             await self._run(Principal.owner(), [embeddings.rebuild_vector_index(model)])
 
     async def _count_pending(self, limit: int) -> int:
-        assert self._model is not None  # noqa: S101  nothing was written without one
-        return int((await self._run(Principal.service(), [indexing.count_pending(self._model, limit)]))[0])
+        assert self._searching.model is not None  # noqa: S101  nothing was written without one
+        return int((await self._run(Principal.service(), [indexing.count_pending(self._searching.model, limit)]))[0])
 
     async def _index_pending(self) -> int:
-        assert self._model is not None  # noqa: S101
-        return int((await self._run(Principal.service(), [indexing.index_pending(self._model)]))[0])
+        assert self._searching.model is not None  # noqa: S101
+        return int((await self._run(Principal.service(), [indexing.index_pending(self._searching.model)]))[0])
 
     # TTL ------------------------------------------------------------------------------------------------------------
 
@@ -364,17 +382,28 @@ class MemoryManager(BaseStore):
             AccessDenied: the principal is not this user and not the service.
         """
         principal = await self._principal_for(user_id)
+        reads = Reads()
+        answers: dict[str, Any] = {}
+        reads.ask(context.session(user_id, session_id), functools.partial(answers.__setitem__, "session"))
+        reads.ask(context.recent_turns(user_id, session_id, limit), functools.partial(answers.__setitem__, "turns"))
+        reads.ask(context.profile(user_id), functools.partial(answers.__setitem__, "profile"))
         op = search.recall_op(user_id, query, (), agent, limit)
-        asked = await self._query_vector(query)
-        queries: list[Query[Any]] = [
-            context.session(user_id, session_id),
-            context.recent_turns(user_id, session_id, limit),
-            context.profile(user_id),
-            search.search(op, asked, self._model),
-        ]
-        session, turns, profile, found = await self._run(principal, queries)
-        memories = [context.recalled(item) for item in found.items]
-        return MemoryContext(user_id=user_id, session=session, turns=turns, memories=memories, profile=profile)
+        found = await self._recall(principal, user_id, op, reads, {"session_id": session_id})
+        return MemoryContext(user_id=user_id, memories=context.recalled(found), **answers)
+
+    async def _recall(
+        self, principal: Principal, user_id: str, op: SearchOp, reads: Reads, provenance: dict[str, str] | None = None
+    ) -> Found:
+        """What a search of a user's memory found, together with other reads, and leave a receipt of it."""
+        found: list[Found] = []
+        vector = await self._query_vector(op.query)
+        reads.search(op, vector, self._searching, principal, found.append, beyond=receipts.NEARLY)
+        async with self._denials_reported(principal):
+            await to_the_end(self._answer(principal, reads))
+        if vector is not None:
+            receipt = receipts.receipt(principal.user_id or principal.role, user_id, op.query or "", found[0])
+            self._receipts.note(tuple((current_provenance() | (provenance or {})).items()), receipt)
+        return found[0]
 
     @_on_home_loop
     async def write_memory(
@@ -399,7 +428,7 @@ class MemoryManager(BaseStore):
         key = audit.idempotency_key(provenance.get("task_id"), checked)
         stored: list[Query[Any]] = [
             context.touch_session(user_id, session_id, checked.agent),
-            *items.put(writes, self._model, self._configuration),
+            *items.put(writes, self._searching.model, self._searching.configuration),
         ]
         if isinstance(checked.content, Exchange):
             stored.append(context.put_turns(checked, checked.content.id, payloads.turns_of(checked, puts)))
@@ -445,9 +474,27 @@ class MemoryManager(BaseStore):
         """
         principal = await self._principal_for(user_id)
         op = search.recall_op(user_id, query, tags or (), agent, limit)
-        asked = await self._query_vector(query)
-        [found] = await self._run(principal, [search.search(op, asked, self._model)])
-        return [context.recalled(item, explain=explain) for item in found.items]
+        return context.recalled(await self._recall(principal, user_id, op, Reads()), explain=explain)
+
+    @_on_home_loop
+    async def recall_receipts(self, user_id: str, *, run_id: str | None = None, limit: int = 20) -> list[RecallReceipt]:
+        """Return what was recalled from a user's memory, what nearly, and why; the latest first.
+
+        Args:
+            user_id: whose memory was read.
+            run_id: only what this run recalled.
+            limit: how many receipts at most.
+
+        Raises:
+            AccessDenied: the principal is not this user and not the service.
+        """
+        principal = await self._principal_for(user_id)
+        await self._receipts.finish()
+        [found] = await self._run(principal, [receipts.latest(user_id, run_id, limit)])
+        return cast("list[RecallReceipt]", found)
+
+    async def _write_receipts(self, provenance: receipts.Provenance, noted: Sequence[receipts.Receipt]) -> None:
+        await self._database.run(Principal.service(), [receipts.put(noted)], dict(provenance))
 
     @_on_home_loop
     async def log_event(self, user_id: str, event_type: str, data: dict[str, Any]) -> None:

@@ -71,7 +71,7 @@ def index_config(settings: Settings) -> IndexConfig:
     if settings.offline_embeddings:
         dimensions = settings.vector_embedding_dimensions or 256
         log.info("Embeddings: the offline model (wordllama, %d dimensions)", dimensions)
-        return _index("offline:wordllama", dimensions, OfflineEmbeddings(dimensions))
+        return _index(settings, "offline:wordllama", dimensions, OfflineEmbeddings(dimensions))
     name = _with_provider(settings.vector_embedding_model or OPENAI_EMBEDDING_MODEL)
     dimensions = settings.vector_embedding_dimensions or 1536
     options: dict[str, Any] = {}
@@ -84,12 +84,25 @@ def index_config(settings: Settings) -> IndexConfig:
     except (ValueError, ImportError) as error:
         raise ConfigurationError(f"VECTOR_EMBEDDING_MODEL={name} cannot be used: {error}") from error
     log.info("Embeddings: %s (%d dimensions)", name, dimensions)
-    return _index(name, dimensions, embed)
+    return _index(settings, name, dimensions, embed)
 
 
-def _index(name: str, dimensions: int, embed: Any) -> IndexConfig:
-    config: dict[str, Any] = {"dims": dimensions, "embed": embed, "fields": ["$"], "model": name}
-    return config  # type: ignore[return-value]  # "model" is ours
+def _index(settings: Settings, name: str, dimensions: int, embed: Any) -> IndexConfig:
+    config: dict[str, Any] = {
+        "dims": dimensions,
+        "embed": embed,
+        "fields": ["$"],
+        "model": name,
+        "ranking": "hybrid",
+        "text_search": settings.memory_text_search,
+        "weights": {
+            "relevance": settings.memory_weight_relevance,
+            "recency": settings.memory_weight_recency,
+            "importance": settings.memory_weight_importance,
+            "half_life_days": settings.memory_half_life_days,
+        },
+    }
+    return config  # type: ignore[return-value]  # more than LangGraph's keys
 
 
 def chat_model(settings: Settings, name: str | None = None) -> BaseChatModel:

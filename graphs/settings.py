@@ -51,6 +51,11 @@ class Settings(BaseSettings):
 
     # Behaviour
     memory_sweep_minutes: float = Field(5, gt=0, description="How often expired memories are deleted.")
+    memory_text_search: str = Field("english", description="Postgres' text-search configuration.")
+    memory_weight_relevance: float = Field(0.8, ge=0)
+    memory_weight_recency: float = Field(0.1, ge=0)
+    memory_weight_importance: float = Field(0.1, ge=0)
+    memory_half_life_days: float = Field(30, gt=0, description="After how long a memory is half as recent.")
     local_user_id: str = Field(
         "00000000-0000-4000-8000-000000000001",
         validation_alias=AliasChoices("local_user_id", "LOCAL_USER_ID"),

@@ -109,6 +109,7 @@ CREATE TABLE IF NOT EXISTS memory.memory_embeddings (
   key       text COLLATE "C" NOT NULL,
   field     text COLLATE "C" NOT NULL,
   model     smallint NOT NULL,                           -- of embedding_models
+  memory_id bigint NOT NULL,                             -- of the item, so that signals meet without its address
   indexed   boolean NOT NULL DEFAULT false,
   user_id   text COLLATE "C" GENERATED ALWAYS AS (CASE WHEN starts_with(namespace, 'users.') THEN
     nullif(replace(replace(split_part(namespace, '.', 2), '%2E', '.'), '%25', '%'), '') END) STORED,
@@ -216,6 +217,21 @@ CREATE TABLE IF NOT EXISTS memory.memory_logs (
   said_at         timestamptz NOT NULL,                 -- the payload's own timestamp
   created_at      timestamptz NOT NULL DEFAULT now(),
   UNIQUE (user_id, idempotency_key)
+);
+
+-- Who read what: for each recall what was chosen, what nearly, and why.
+CREATE TABLE IF NOT EXISTS memory.recall_receipts (
+  id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  at            timestamptz NOT NULL DEFAULT now(),
+  actor         text NOT NULL,                          -- a user's id, or the role that asked
+  user_id       text COLLATE "C" NOT NULL,              -- whose memory
+  query         text NOT NULL,
+  chosen        jsonb NOT NULL,                         -- [{namespace, key, score, parts}, …]
+  nearly        jsonb NOT NULL,
+  session_id    text DEFAULT memory.provenance('session_id'),
+  thread_id     text DEFAULT memory.provenance('thread_id'),
+  run_id        text DEFAULT memory.provenance('run_id'),
+  checkpoint_id text DEFAULT memory.provenance('checkpoint_id')
 );
 
 CREATE TABLE IF NOT EXISTS memory.audit_logs (
@@ -372,6 +388,8 @@ CREATE INDEX IF NOT EXISTS executions_user     ON memory.agent_executions (user_
 CREATE UNIQUE INDEX IF NOT EXISTS audit_event  ON memory.audit_logs (event_id) WHERE event_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS logs_user           ON memory.memory_logs (user_id, created_at DESC);
 CREATE INDEX IF NOT EXISTS logs_run            ON memory.memory_logs (run_id) WHERE run_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS receipts_user       ON memory.recall_receipts (user_id, at DESC);
+CREATE INDEX IF NOT EXISTS receipts_run        ON memory.recall_receipts (run_id) WHERE run_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS audit_user          ON memory.audit_logs (user_id, at DESC) WHERE user_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS audit_org           ON memory.audit_logs (org_id, at DESC) WHERE org_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS audit_run           ON memory.audit_logs (run_id) WHERE run_id IS NOT NULL;
@@ -506,6 +524,42 @@ BEGIN
       SELECT c.reltuples FROM pg_catalog.pg_class AS c WHERE c.oid = 'memory.memory_embeddings'::regclass), 0)));
 END $$;
 
+-- The items of a scope that have some words, found by the full-text index: for each word which they are, and how many; no
+-- ids and -1 where there are more than `most`, or where the word is so frequent everywhere that looking would take long.
+-- It runs as the owner, since the index serves nobody whose policy is checked first: hence it repeats the policy, and
+-- whoever uses the ids reads the items as themselves again. The rarest words come first until `most` ids are together.
+CREATE OR REPLACE FUNCTION memory.find_words(words tsquery[], low text, high text, most int)
+  RETURNS TABLE (n int, frequency bigint, ids bigint[])
+  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' SET enable_seqscan = off SET enable_indexscan = off
+  SET enable_indexonlyscan = off SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+  me       text := (SELECT auth.uid())::text;
+  service  boolean := current_setting('role') = 'service_role';
+  mine     text[] := ARRAY(SELECT memory.my_organisations());
+  together bigint := 0;
+BEGIN
+  FOR n, frequency, ids IN
+    SELECT w.n, cardinality(f.ids), f.ids FROM unnest(words) WITH ORDINALITY AS w (word, n) CROSS JOIN LATERAL (
+      SELECT ARRAY(
+        SELECT c.id FROM (
+          SELECT m.id, m.namespace, m.user_id, m.org_id, m.agent_id FROM memory.memories AS m
+          WHERE m.document OPERATOR(pg_catalog.@@) w.word LIMIT 20000
+        ) AS c
+        WHERE c.namespace >= low AND c.namespace < high
+          AND (service OR c.user_id = me OR c.agent_id IS NOT NULL OR c.org_id = ANY (mine))
+        LIMIT most + 1) AS ids
+    ) AS f ORDER BY 2
+  LOOP
+    together := together + frequency;
+    IF together > most THEN
+      frequency := CASE WHEN frequency > most THEN -1 ELSE frequency END;
+      ids := NULL;
+    END IF;
+    RETURN NEXT;
+  END LOOP;
+END $$;
+
 -- The vector index of a model, over the rows that are marked as indexed. Its dimensions and its predicate are constants:
 -- a statement that carries the same ones is served by it.
 CREATE OR REPLACE FUNCTION memory.create_vector_index(model smallint, dimensions int) RETURNS void
@@ -613,6 +667,7 @@ ALTER TABLE memory.sessions             ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.turns                ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.agent_executions     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.memory_logs          ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.recall_receipts      ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.audit_logs           ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.goal_assessments     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.belief_graphs        ENABLE ROW LEVEL SECURITY;
@@ -713,6 +768,10 @@ DROP POLICY IF EXISTS own ON memory.memory_logs;
 CREATE POLICY own ON memory.memory_logs TO authenticated
   USING (user_id = (SELECT auth.uid())::text) WITH CHECK (user_id = (SELECT auth.uid())::text);
 
+DROP POLICY IF EXISTS readable ON memory.recall_receipts;
+CREATE POLICY readable ON memory.recall_receipts FOR SELECT TO authenticated
+  USING (user_id = (SELECT auth.uid())::text);
+
 DROP POLICY IF EXISTS readable ON memory.audit_logs;
 CREATE POLICY readable ON memory.audit_logs FOR SELECT TO authenticated
   USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations(true)));
@@ -777,8 +836,9 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON
 GRANT SELECT, DELETE, INSERT (namespace, key, value, document, position, ttl_minutes, expires_at),
   UPDATE (value, document, ttl_minutes, expires_at) ON memory.memories TO authenticated, service_role;
 GRANT SELECT, INSERT ON memory.memory_logs TO authenticated, service_role;
-GRANT SELECT ON memory.organisations, memory.embedding_models, memory.memory_history, memory.audit_logs
-  TO authenticated, service_role;
+GRANT SELECT ON memory.organisations, memory.embedding_models, memory.memory_history, memory.audit_logs,
+  memory.recall_receipts TO authenticated, service_role;
+GRANT INSERT ON memory.recall_receipts TO service_role;
 GRANT INSERT, UPDATE, DELETE ON memory.organisations TO service_role;
 GRANT INSERT, UPDATE ON memory.embedding_models TO service_role;
 
@@ -791,7 +851,7 @@ GRANT SELECT, DELETE, INSERT (user_id, robot_id, dealer_id, amount, term_months)
 
 GRANT EXECUTE ON FUNCTION
   memory.provenance(text), memory.actor(), memory.my_organisations(boolean),
-  memory.is_wide(text, text, smallint), memory.satisfies(jsonb, jsonb), memory.compare(jsonb, jsonb), memory.matches(jsonb, jsonb),
+  memory.is_wide(text, text, smallint), memory.find_words(tsquery[], text, text, int), memory.satisfies(jsonb, jsonb), memory.compare(jsonb, jsonb), memory.matches(jsonb, jsonb),
   memory.path_matches(text[], text[], text), memory.log_event(text, text, jsonb, uuid)
   TO authenticated, service_role;
 

@@ -1,6 +1,6 @@
 """What calls of a store's `abatch` become: queries that serve all of them, and each one's results."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,7 +8,10 @@ from langgraph.store.base import GetOp, ListNamespacesOp, Op, PutOp, Result, Sea
 
 from graphs.memory import items, search
 from graphs.memory.errors import InvalidInput
+from graphs.memory.found import Found
+from graphs.memory.hybrid import HybridSearch, Scope, Scopes
 from graphs.memory.items import Address, Write
+from graphs.memory.ranking import Weights
 from graphs.memory.transaction import Query
 from graphs.memory.vectors import Model, Vector
 
@@ -20,6 +23,16 @@ class Call:
     operations: Sequence[Op]
     writes: Sequence[Write] = ()
     vectors: dict[str, Vector] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Searching:
+    """How a store searches: its embedding model, its text search, and the weights of a hybrid ranking if it has one."""
+
+    model: Model | None = None
+    configuration: str = "simple"
+    weights: Weights | None = None
+    scopes: Scopes = field(default_factory=Scopes)
 
 
 def check(op: Op) -> str | None:
@@ -43,71 +56,139 @@ def check(op: Op) -> str | None:
     return None
 
 
+class Reads:
+    """Queries, each with what is to be done with its answer, which may be to ask more.
+
+    `while queries := reads.queries(): reads.take(answers to them)`.
+    """
+
+    def __init__(self) -> None:
+        self._asked: list[tuple[Query[Any], Callable[[Any], None]]] = []
+        self._taken: list[Callable[[Any], None]] = []
+
+    def ask(self, query: Query[Any], then: Callable[[Any], None]) -> None:
+        """Have a query answered in the next round."""
+        self._asked.append((query, then))
+
+    def queries(self) -> list[Query[Any]]:
+        """Return the next round of queries, none when all is answered."""
+        asked, self._asked = self._asked, []
+        self._taken = [then for _, then in asked]
+        return [query for query, _ in asked]
+
+    def take(self, answers: Sequence[Any]) -> None:
+        """Hand each answer to whom it is for."""
+        for then, answer in zip(self._taken, answers, strict=True):
+            then(answer)
+
+    def search(
+        self,
+        op: SearchOp,
+        vector: Vector | None,
+        how: Searching,
+        who: Any,
+        then: Callable[[Found], None],
+        *,
+        beyond: int = 0,
+    ) -> None:
+        """Search, in as many rounds as it takes: one, for a hybrid ranking two, and one more in an unknown scope.
+
+        Args:
+            op: what to search for.
+            vector: the embedded query, None without a query.
+            how: the store's way of searching.
+            who: what distinguishes the principal; scopes look different to different people.
+            then: gets what was found.
+            beyond: how many items that were nearly found to tell of, if the ranking is hybrid.
+        """
+        if vector is not None and how.model and how.weights:
+            hybrid = HybridSearch(op, vector, how.model, how.configuration, how.weights, beyond)
+            self._search_hybrid(hybrid, how, who, then)
+            return
+
+        def read_scope_if_short(found: Found) -> None:
+            if found.short:
+                self.ask(search.search(op, vector, how.model, exact=True), then)
+            else:
+                then(found)
+
+        self.ask(search.search(op, vector, how.model), read_scope_if_short)
+
+    def _search_hybrid(self, hybrid: HybridSearch, how: Searching, who: Any, then: Callable[[Found], None]) -> None:
+        key = (who, hybrid.op.namespace_prefix)
+        answers: list[Any] = []
+
+        def surveyed(scope: Scope) -> None:
+            how.scopes.put(key, scope)
+            self.ask(hybrid.signals(scope), ranked)
+
+        def ranked(_: None) -> None:
+            fetches = hybrid.fetch()
+
+            def fetched(rows: Any) -> None:
+                answers.append(rows)
+                if len(answers) == len(fetches):
+                    then(hybrid.found(answers))
+
+            for query in fetches:
+                self.ask(query, fetched)
+
+        if scope := how.scopes.get(key):
+            self.ask(hybrid.signals(scope), ranked)
+        else:
+            self.ask(hybrid.survey(), surveyed)
+
+
 class Batch:
-    """Calls that go to the database together. Reads see the state before the writes.
+    """Calls that go to the database together; all reads come before the writes.
 
     Args:
         calls: of one principal.
-        model: the embedding model of their vectors, None for a store without an index.
-        configuration: the text-search configuration of their documents.
+        how: the store's way of searching.
+        who: what distinguishes the principal.
     """
 
-    def __init__(self, calls: Sequence[Call], model: Model | None, configuration: str) -> None:
-        self._model = model
-        self._configuration = configuration
-        self._writes = [write for call in calls for write in call.writes]
+    def __init__(self, calls: Sequence[Call], how: Searching, who: Any) -> None:
+        self.reads = Reads()
         self.results: list[list[Result]] = [[None] * len(call.operations) for call in calls]
         self.stale: list[Address] = []
-        self.short: list[tuple[int, int, SearchOp, Vector | None]] = []
-        self._gets: list[tuple[int, int, GetOp]] = []
-        self._searches: list[tuple[int, int, SearchOp, Vector | None]] = []
-        self._lists: list[tuple[int, int, ListNamespacesOp]] = []
+        self._how = how
+        self._writes = [write for call in calls for write in call.writes]
+        gets: list[tuple[int, int, GetOp]] = []
         for c, call in enumerate(calls):
             for n, op in enumerate(call.operations):
                 match op:
                     case GetOp():
-                        self._gets.append((c, n, op))
+                        gets.append((c, n, op))
                     case SearchOp():
-                        self._searches.append((c, n, op, call.vectors.get(op.query or "")))
+                        self.reads.search(op, call.vectors.get(op.query or ""), how, who, self._found(c, n))
                     case ListNamespacesOp():
-                        self._lists.append((c, n, op))
-
-    def reads(self) -> list[Query[Any]]:
-        """Return what to ask; it has to be answered before the writes."""
-        queries: list[Query[Any]] = []
-        if self._gets:
-            queries.append(items.get([op for _, _, op in self._gets]))
-        queries += [search.search(op, vector, self._model) for _, _, op, vector in self._searches]
-        queries += [items.list_namespaces(op) for _, _, op in self._lists]
-        return queries
+                        self.reads.ask(items.list_namespaces(op), self._listed(c, n))
+        if gets:
+            self.reads.ask(items.get([op for _, _, op in gets]), self._got([(c, n) for c, n, _ in gets]))
 
     def writes(self) -> list[Query[None]]:
         """Return what to write, all or nothing."""
-        return items.put(self._writes, self._model, self._configuration)
+        return items.put(self._writes, self._how.model, self._how.configuration)
 
-    def take(self, answers: Sequence[Any]) -> None:
-        """Put the answers to `reads` in their places among the results."""
-        given = iter(answers)
-        if self._gets:
-            found, self.stale = next(given)
-            for (c, n, _), item in zip(self._gets, found, strict=True):
+    def _found(self, c: int, n: int) -> Callable[[Found], None]:
+        def place(found: Found) -> None:
+            self.results[c][n] = found.items
+            self.stale += found.stale
+
+        return place
+
+    def _listed(self, c: int, n: int) -> Callable[[Any], None]:
+        def place(namespaces: Any) -> None:
+            self.results[c][n] = namespaces
+
+        return place
+
+    def _got(self, places: Sequence[tuple[int, int]]) -> Callable[[Any], None]:
+        def place(answer: Any) -> None:
+            found, stale = answer
+            for (c, n), item in zip(places, found, strict=True):
                 self.results[c][n] = item
-        for c, n, op, vector in self._searches:
-            self._place(c, n, answer := next(given))
-            if answer.short:
-                self.short.append((c, n, op, vector))
-        for c, n, _ in self._lists:
-            self.results[c][n] = next(given)
+            self.stale += stale
 
-    def reads_again(self) -> list[Query[Any]]:
-        """Return the searches that the vector index left short, now to be answered by reading their scopes."""
-        return [search.search(op, vector, self._model, exact=True) for _, _, op, vector in self.short]
-
-    def take_again(self, answers: Sequence[search.Found]) -> None:
-        """Put the answers to `reads_again` in their places."""
-        for (c, n, _, _), found in zip(self.short, answers, strict=True):
-            self._place(c, n, found)
-
-    def _place(self, c: int, n: int, found: search.Found) -> None:
-        self.results[c][n] = found.items
-        self.stale += found.stale
+        return place

@@ -1,12 +1,13 @@
 """Sessions and turns: the relational side of a conversation, and the snapshot a run starts with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langgraph.store.base import PutOp
+from langgraph.store.base import PutOp, SearchItem
 
 from graphs.memory import sql
 from graphs.memory.contract import MemoryPayload, RecalledMemory, Session, Turn
+from graphs.memory.found import Found
 from graphs.memory.namespaces import to_text
 from graphs.memory.transaction import Query, Rows
 
@@ -66,8 +67,16 @@ def profile(user_id: str) -> Query[dict[str, Any]]:
     return Query(_SQL["profile"], {"user_id": user_id}, lambda rows: rows[0].profile if rows else {})
 
 
-def recalled(item: Any, *, explain: bool = False) -> RecalledMemory:
-    """Return a found item as a memory; an item of any other shape shows as its JSON."""
+def recalled(found: Found, *, explain: bool = False) -> list[RecalledMemory]:
+    """Return the items that were found as memories, with their scores taken apart where that is asked for."""
+    parts: Sequence[Mapping[str, float] | None] = found.parts or [
+        None if item.score is None else {"similarity": item.score} for item in found.items
+    ]
+    return [_recalled(item, parts[n] if explain else None) for n, item in enumerate(found.items)]
+
+
+def _recalled(item: SearchItem, explanation: Mapping[str, float] | None) -> RecalledMemory:
+    """An item as a memory; one of any other shape shows as its JSON."""
     value, tags = item.value, item.value.get("tags")
     content = next((value[name] for name in ("content", "text", "memory") if isinstance(value.get(name), str)), None)
     return RecalledMemory(
@@ -80,5 +89,5 @@ def recalled(item: Any, *, explain: bool = False) -> RecalledMemory:
         session_id=value.get("session_id") if isinstance(value.get("session_id"), str) else None,
         created_at=item.created_at,
         updated_at=item.updated_at,
-        explanation={"similarity": item.score} if explain and item.score is not None else None,
+        explanation=dict(explanation) if explanation is not None else None,
     )

@@ -134,12 +134,30 @@ class RecalledMemory(_Model):
     type: str | None = None
     tags: list[str] = Field(default_factory=list)
     score: float | None = Field(
-        default=None, description="Cosine similarity to the query, -1 to 1; none without a query."
+        default=None,
+        description="How relevant, recent and important it is, about 0 to 1; none without a query. Where only vectors "
+        "rank, the cosine similarity to the query.",
     )
     session_id: str | None = Field(default=None, description="The session it was learned in.")
     created_at: datetime
     updated_at: datetime
     explanation: dict[str, float] | None = Field(default=None, description="The score taken apart, where asked for.")
+
+
+class RecallReceipt(_Model):
+    """What a recall chose, what it nearly chose, and why: the record of who read what."""
+
+    at: datetime
+    actor: str = Field(description="Who asked: a user's id, or the service.")
+    query: str
+    chosen: list[dict[str, Any]] = Field(
+        description="Namespace, key, score and its parts of each memory, best first; no parts where only vectors rank."
+    )
+    nearly: list[dict[str, Any]] = Field(description="The same of those that would have come next.")
+    session_id: str | None = None
+    thread_id: str | None = None
+    run_id: str | None = None
+    checkpoint_id: str | None = None
 
 
 class Session(_Model):

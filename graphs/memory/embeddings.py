@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 
 from graphs.memory import sql
 from graphs.memory.errors import ConfigurationError, EmbeddingFailed, EmbeddingModelMismatch, SetupRequired
+from graphs.memory.ranking import Weights
 from graphs.memory.transaction import Query, Rows, Transaction
 from graphs.memory.vectors import Model, Vector, to_vector
 
@@ -22,7 +24,7 @@ _SQL = sql.load("setup")
 MAX_DOCUMENT = 100_000
 """How many characters of an item the full-text search reads."""
 
-_LABEL = re.compile(r"[^:\n]{1,60}:(?=\s)")
+_LABEL = re.compile(r"([^:\n(\[]{1,60}?)\s*(?:[(\[][^)\]\n]{0,60}[)\]])?:\s")
 
 
 class Index:
@@ -31,7 +33,8 @@ class Index:
     Args:
         config: LangGraph's `{"dims", "embed", "fields"}`. `"model"` may name the embedding model; vectors are only ever
             compared with others of the same name and dimensions. `"text_search"` is Postgres' configuration for full
-            text, `english` unless said otherwise.
+            text, `english` unless said otherwise. `"ranking"` is `similarity`, that of LangGraph's store, or `hybrid`,
+            whose `"weights"` are the fields of `ranking.Weights`.
     """
 
     def __init__(self, config: IndexConfig) -> None:
@@ -40,6 +43,7 @@ class Index:
         self.name = str(config.get("model") or _name_of(config["embed"]))
         self.fields = _tokenized(config.get("fields") or ["$"])
         self.configuration = str(config.get("text_search") or "english")
+        self.weights = _weights(config)
         if not 1 <= self.dimensions <= 4000:
             raise ConfigurationError(f"Embeddings must have 1 to 4000 dimensions to be indexed; got {self.dimensions}.")
         distance = config.get("distance_type", "cosine")
@@ -61,14 +65,15 @@ class Index:
     def document(self, op: PutOp) -> tuple[str, str] | None:
         """Return what of an item the full-text search reads: its label and its text. None if nothing is embedded.
 
-        The label is what a first colon sets apart, as in `Ann (8 May): …`: who speaks, or what it is about.
+        The label is what a first colon sets apart, as in `Ann (8 May): …`, without what stands in brackets: who speaks,
+        or what it is about.
         """
         texts = self.texts(op)
         if "$" in texts and op.value is not None:
             texts["$"] = "\n".join(_leaves(op.value))  # the text alone, without the names of its fields
         text = "\n".join(texts.values())[:MAX_DOCUMENT]
         label = _LABEL.match(text)
-        return (label[0] if label else "", text[label.end() if label else 0 :]) if texts else None
+        return (label[1] if label else "", text) if texts else None
 
     async def embed(self, texts: Sequence[str], queries: Sequence[str]) -> tuple[dict[str, Vector], dict[str, Vector]]:
         """Return the vectors of some documents and some queries, each text embedded once.
@@ -119,6 +124,19 @@ class Index:
         if not np.isfinite(vector).all():
             raise ConfigurationError(f"The embedding model {self.name} returned a vector with NaN or infinity in it.")
         return to_vector(vector)
+
+
+def _weights(config: IndexConfig) -> Weights | None:
+    """The weights of a hybrid ranking; None where similarity alone ranks."""
+    ranking = config.get("ranking", "similarity")
+    if ranking not in ("similarity", "hybrid"):
+        raise ConfigurationError(f"index['ranking'] must be 'similarity' or 'hybrid'; got {ranking!r}.")
+    given: Any = config.get("weights") or {}
+    try:
+        return Weights(**given) if ranking == "hybrid" else None
+    except TypeError:
+        names = ", ".join(field.name for field in fields(Weights))
+        raise ConfigurationError(f"index['weights'] must be a mapping of {names} to numbers; got {given!r}.") from None
 
 
 def _leaves(value: Any) -> Iterator[str]:

@@ -24,6 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from graphs.memory.errors import ConfigurationError
+
 Array = np.ndarray[Any, Any]
 
 SIMILARITY, KEYWORDS, LENGTH, LABEL = 0.25, 0.60, 0.08, 0.07
@@ -32,7 +34,7 @@ SIMILARITY, KEYWORDS, LENGTH, LABEL = 0.25, 0.60, 0.08, 0.07
 REACH = 4
 BEFORE = 0.6
 AFTER = 0.6
-"""How many neighbours on each side count; how each step away counts less; and how those after count against those before."""
+"""How many neighbours count on each side, how each step away counts less, and how those after an item count less."""
 
 SATURATION = 2.0
 HALF_LENGTH = 20.0
@@ -56,7 +58,7 @@ class Signals:
     label: Array
     """Whether a word of the query is in its label (bool)."""
     frequency: Array
-    """For each word of the query, how many items of the scope have it; estimates will do for frequent ones (float32)."""
+    """For each word of the query, how many items of the scope have it; an estimate will do where it is frequent."""
     items: int
     """How many items the scope has; more than there are elements where only candidates are known."""
     order: float
@@ -67,8 +69,8 @@ class Signals:
 class Ranking:
     """Items by score, best first, and what each score is made of.
 
-    `row` is an item's element in the signals, or -1 for a neighbour that nothing was known about: it has to be looked up
-    by namespace and position, and may turn out not to exist.
+    `row` is an item's element in the signals, or -1 for a neighbour that nothing was known about: it has to be looked
+    up by namespace and position, and may turn out not to exist.
     """
 
     row: Array
@@ -134,7 +136,7 @@ class _Line:
         self.order = np.lexsort((signals.position, signals.namespace))
         namespace, position = signals.namespace[self.order], signals.position[self.order]
         gap = 2 * REACH + 1
-        steps = np.minimum(np.diff(position, prepend=position[0]), gap)
+        steps = np.clip(np.diff(position, prepend=position[0]), 1, gap)  # two may have taken one place in a race
         steps[np.flatnonzero(np.diff(namespace)) + 1] = gap
         steps[0] = REACH
         self.slot = np.cumsum(steps)
@@ -191,3 +193,54 @@ def _idf(signals: Signals) -> Array:
 
 def _saturated(matches: Array) -> Array:
     return 1 - np.exp(-SATURATION * matches)
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """How much relevance, recency and importance count in a score; they are made to sum to 1."""
+
+    relevance: float = 0.8
+    recency: float = 0.1
+    importance: float = 0.1
+    half_life_days: float = 30.0
+    """After how long without a change the recency of a memory is half of what it was."""
+
+    def __post_init__(self) -> None:
+        shares = (self.relevance, self.recency, self.importance)
+        if not all(0 <= share < float("inf") for share in shares) or not sum(shares) > 0 or not self.half_life_days > 0:
+            raise ConfigurationError(
+                "The weights of relevance, recency and importance must be numbers that are not negative and not all "
+                f"zero, and the half-life a positive number of days; got {self}."
+            )
+
+
+def composed(ranking: Ranking, ages: Array, importances: Array, weights: Weights) -> Ranking:
+    """Return a ranking in which recency and importance count beside relevance.
+
+    recency = 0.5^(age / half-life). A memory without an importance counts as half important, and a neighbour that was
+    promoted as the youngest and half important.
+
+    Args:
+        ranking: by relevance.
+        ages: seconds since each of the items was changed.
+        importances: 0 to 1; NaN where the item has none.
+        weights: of the three.
+    """
+    if not ranking.row.size:
+        return ranking
+    total = weights.relevance + weights.recency + weights.importance
+    known = ranking.row >= 0
+    age = np.where(known, ages[ranking.row], float(ages.min()))
+    importance = np.where(known, np.nan_to_num(importances[ranking.row], nan=0.5), 0.5)
+    parts = {name: part * (weights.relevance / total) for name, part in ranking.parts.items()}
+    parts["recency"] = weights.recency / total * np.exp2(-age / (weights.half_life_days * 86400))
+    parts["importance"] = weights.importance / total * importance
+    score = sum(parts.values(), np.zeros(known.size, np.float32))
+    best = np.lexsort((ranking.position, ranking.namespace, -score))
+    return Ranking(
+        ranking.row[best],
+        ranking.namespace[best],
+        ranking.position[best],
+        score[best],
+        {name: part[best] for name, part in parts.items()},
+    )

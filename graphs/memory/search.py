@@ -1,15 +1,15 @@
 """Search in a scope: by vector, by filter, or both."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from langgraph.store.base import SearchItem, SearchOp
+from langgraph.store.base import SearchOp
 
 from graphs.memory import sql
 from graphs.memory.errors import InvalidFilter, InvalidInput, InvalidValue
-from graphs.memory.namespaces import bounds, check_address, from_text, user_scope
+from graphs.memory.found import Found, search_item
+from graphs.memory.namespaces import bounds, check_address, user_scope
 from graphs.memory.sql import Statement
 from graphs.memory.text import problem_with, to_json
 from graphs.memory.transaction import Query, Rows
@@ -122,17 +122,6 @@ def _conditions(condition: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, expected
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a search found: items, best first, and what is to be done about them."""
-
-    items: list[SearchItem]
-    stale: list[tuple[str, str]]
-    """Addresses, as stored, of the items whose TTL is to be refreshed."""
-    short: bool
-    """Whether the vector index gave out before the limit was reached, so that the scope has to be read."""
-
-
 def search(op: SearchOp, query_vector: Vector | None, model: Model | None, *, exact: bool = False) -> Query[Found]:
     """Ask for the items of a scope that fit an op, best first; without a vector, the latest change first.
 
@@ -149,7 +138,7 @@ def search(op: SearchOp, query_vector: Vector | None, model: Model | None, *, ex
         found = [row for row in rows if row.key is not None]
         stale = [(row.namespace, row.key) for row in found if row.stale] if op.refresh_ttl else []
         is_wide = query_vector is not None and rows[0].wide
-        return Found([_search_item(row) for row in found], stale, is_wide and len(found) < op.limit)
+        return Found([search_item(row, row.score) for row in found], stale, is_wide and len(found) < op.limit)
 
     if query_vector is None or model is None:
         return Query(_SQL["browse"], scope, read)
@@ -160,17 +149,6 @@ def search(op: SearchOp, query_vector: Vector | None, model: Model | None, *, ex
 @lru_cache(64)
 def _for_model(name: str, model: Model) -> Statement:
     return _SQL[name].with_constants(model=model.id, dimensions=model.dimensions)
-
-
-def _search_item(row: Any) -> SearchItem:
-    return SearchItem(
-        namespace=from_text(row.namespace),
-        key=row.key,
-        value=row.value,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        score=row.score,
-    )
 
 
 def recall_op(user_id: str, query: str | None, tags: Sequence[str], agent: str | None, limit: int) -> SearchOp:

@@ -43,7 +43,7 @@ WITH given AS MATERIALIZED (
     document = EXCLUDED.document,
     ttl_minutes = EXCLUDED.ttl_minutes,
     expires_at = EXCLUDED.expires_at
-  RETURNING namespace, key
+  RETURNING id, namespace, key
 ), vectors AS MATERIALIZED (
   SELECT * FROM unnest(%(vector_namespaces)s::text[], %(vector_keys)s::text[], %(fields)s::text[],
     %(embeddings)s::halfvec[]) AS v (namespace, key, field, embedding)
@@ -53,8 +53,8 @@ WITH given AS MATERIALIZED (
     SELECT FROM vectors AS v
     WHERE v.namespace = e.namespace AND v.key = e.key AND v.field = e.field AND e.model = %(model)s)
 )
-INSERT INTO memory.memory_embeddings AS e (namespace, key, field, model, embedding)
-SELECT v.namespace, v.key, v.field, %(model)s, v.embedding
+INSERT INTO memory.memory_embeddings AS e (namespace, key, field, model, memory_id, embedding)
+SELECT v.namespace, v.key, v.field, %(model)s, s.id, v.embedding
 FROM vectors AS v JOIN stored AS s ON s.namespace = v.namespace AND s.key = v.key
 ORDER BY v.namespace COLLATE "C", v.key COLLATE "C"
 ON CONFLICT (namespace, key, model, field) DO UPDATE SET embedding = EXCLUDED.embedding, indexed = false

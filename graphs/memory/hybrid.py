@@ -1,0 +1,239 @@
+"""Hybrid search: the signals of a scope are read, ranked outside of the database, and the best items fetched."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from langgraph.store.base import SearchOp
+
+from graphs.memory import sql
+from graphs.memory.found import Found, search_item
+from graphs.memory.namespaces import bounds, from_text
+from graphs.memory.ranking import Array, Ranking, Signals, Weights, composed, order_gate, rank
+from graphs.memory.search import split_filter
+from graphs.memory.sql import Statement
+from graphs.memory.transaction import Query, Rows
+from graphs.memory.vectors import Model, Vector
+
+_SQL = sql.load("hybrid")
+
+WHOLE = 1500
+"""Scopes of up to so many items are ranked whole; of larger ones those that may matter."""
+
+NEAREST = 200
+RARE = 500
+"""Of a large scope: how many of the nearest are looked at, and how many of those that have one of the rarer words."""
+
+_COUNTED = 200_000
+_SURVEY_SECONDS = 300.0
+_YOUNG_SECONDS = 5.0
+"""How long a survey of a scope holds, and of one that is still small: it changes more with each item."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a scope is like: how many items it has, and how far their order means anything."""
+
+    items: int
+    order: float
+
+    @property
+    def large(self) -> bool:
+        """Whether only candidates are looked at."""
+        return self.items > WHOLE
+
+
+class Scopes:
+    """Remembers what scopes are like, for whoever asked, until that may have changed."""
+
+    def __init__(self, most: int = 10_000) -> None:
+        self._most = most
+        self._known: OrderedDict[Any, tuple[float, Scope]] = OrderedDict()
+
+    def get(self, key: Any) -> Scope | None:
+        """Return what is known of a scope, if that still holds."""
+        until, scope = self._known.get(key, (0.0, None))
+        return scope if time.monotonic() < until else None
+
+    def put(self, key: Any, scope: Scope) -> None:
+        """Remember a scope; those that were put longest ago are forgotten first."""
+        self._known[key] = (time.monotonic() + (_SURVEY_SECONDS if scope.items > 200 else _YOUNG_SECONDS), scope)
+        self._known.move_to_end(key)
+        if len(self._known) > self._most:
+            self._known.popitem(last=False)
+
+
+@dataclass(slots=True)
+class HybridSearch:
+    """One search: `survey` unless the scope is known, then `signals`, then `fetch`, then `found`."""
+
+    op: SearchOp
+    vector: Vector
+    model: Model
+    configuration: str
+    weights: Weights
+    beyond: int = 0
+    """How many items after the page to tell of, as nearly found."""
+    words: list[str] = field(default_factory=list)
+    """The words of the query that count, as the text search knows them."""
+    _ids: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    _places: dict[int, str] = field(default_factory=dict)
+    _ranking: Ranking | None = None
+    _looked_at: int = 0
+
+    def survey(self) -> Query[Scope]:
+        """Ask what the scope is like."""
+
+        def read(rows: Rows) -> Scope:
+            row = rows[0]
+            return Scope(row.items, order_gate(row.neighbours, row.deviation, row.any_two, row.pairs))
+
+        return Query(_for_model("survey", self.model), self._scope() | {"most": _COUNTED}, read)
+
+    def signals(self, scope: Scope) -> Query[None]:
+        """Ask for the signals, and rank by them when they come."""
+        given = self._scope() | split_filter(self.op.filter)
+        given |= {"query": self.op.query, "vector": self.vector, "configuration": self.configuration}
+        statement = "signals"
+        if scope.large:
+            statement = "candidate_signals"
+            given |= {"most": NEAREST, "rare": RARE}
+
+        def read(rows: Rows) -> None:
+            self._rank(rows[0], scope)
+
+        return Query(_for_model(statement, self.model), given, read)
+
+    def _scope(self) -> dict[str, Any]:
+        low, high = bounds(self.op.namespace_prefix)
+        return {"low": low, "high": high}
+
+    def _rank(self, row: Any, scope: Scope) -> None:
+        self.words = row.words or []
+        self._places = dict(zip(row.places or [], row.place_names or [], strict=True))
+        ids = _array(row.ids, ">i8")
+        by_id = np.argsort(ids)
+        self._ids = ids = ids[by_id]
+        matches, label = _words_of(ids, row, len(self.words))
+        signals = Signals(
+            namespace=_array(row.namespaces, ">i8")[by_id],
+            position=_array(row.positions, ">i8")[by_id],
+            similarity=_best_of(ids, _array(row.vector_ids, ">i8"), _array(row.similarities, ">f4")),
+            words=matches,
+            length=_array(row.lengths, ">f4")[by_id],
+            label=label,
+            frequency=_frequencies(matches, len(self.words), _array(row.frequencies, ">i8"), scope),
+            items=max(scope.items, ids.size) if scope.large else ids.size,
+            order=scope.order,
+        )
+        ages, importances = _array(row.ages, ">f4")[by_id], _array(row.importances, ">f4")[by_id]
+        self._ranking = composed(rank(signals), ages, importances, self.weights)
+
+    def fetch(self) -> list[Query[Rows]]:
+        """Ask for the items of the page, after `signals` was answered."""
+        ranking = self._ranking
+        assert ranking is not None  # noqa: S101  signals come first
+        end = self.op.offset + self.op.limit
+        # Promoted neighbours may turn out not to exist: a few more are fetched than asked for.
+        self._looked_at = end + max(self.beyond, 8 if (ranking.row[:end] < 0).any() else 0)
+        rows = ranking.row[: self._looked_at]
+        promoted = np.flatnonzero(rows < 0)
+        given = split_filter(self.op.filter) | {
+            "ids": self._ids[rows[rows >= 0]].tolist(),
+            "namespaces": [self._places[n] for n in ranking.namespace[promoted].tolist()],
+            "positions": ranking.position[promoted].tolist(),
+        }
+        queries: list[Query[Rows]] = [Query(_SQL["fetch"], given, _as_they_are)]
+        if end > ranking.row.size:
+            rest = {"limit": end, "offset": 0, "ids": self._ids.tolist()}
+            queries.append(Query(_SQL["others"], self._scope() | split_filter(self.op.filter) | rest, _as_they_are))
+        return queries
+
+    def found(self, answers: Sequence[Rows]) -> Found:
+        """Return the page, out of the answers to `fetch`."""
+        ranking = self._ranking
+        assert ranking is not None  # noqa: S101
+        by_id = {row.id: row for row in answers[0]}
+        by_place = {(row.namespace, row.position): row for row in answers[0]}
+        entries: list[tuple[Any, float | None, Mapping[str, float]]] = []
+        taken: set[int] = set()
+        for n in range(min(ranking.row.size, self._looked_at)):
+            if ranking.row[n] >= 0:
+                row = by_id.get(int(self._ids[ranking.row[n]]))
+            else:
+                row = by_place.get((self._places[int(ranking.namespace[n])], int(ranking.position[n])))
+            if row is not None and row.id not in taken:
+                taken.add(row.id)
+                parts = {name: float(part[n]) for name, part in ranking.parts.items()}
+                entries.append((row, float(ranking.score[n]), parts))
+        entries += [(row, 0.0, {}) for rows in answers[1:] for row in rows if row.id not in taken]
+        page = entries[self.op.offset : self.op.offset + self.op.limit]
+        return Found(
+            items=[search_item(row, score) for row, score, _ in page],
+            stale=[(row.namespace, row.key) for row, _, _ in page if row.stale] if self.op.refresh_ttl else [],
+            parts=[parts for _, _, parts in page],
+            nearly=[
+                (from_text(row.namespace), row.key, score, parts)
+                for row, score, parts in entries[self.op.offset + self.op.limit :][: self.beyond]
+            ],
+        )
+
+
+def _as_they_are(rows: Rows) -> Rows:
+    return rows
+
+
+@lru_cache(64)
+def _for_model(name: str, model: Model) -> Statement:
+    return _SQL[name].with_constants(model=model.id, dimensions=model.dimensions)
+
+
+def _array(data: bytes | None, element: str) -> Array:
+    """An array in Postgres' binary format: a header of 20 bytes, then each element after its length. None is empty."""
+    numbers = np.frombuffer(data or b"", np.dtype([("length", ">i4"), ("value", element)]), offset=20 if data else 0)
+    return numbers["value"].astype(element[1:])
+
+
+def _best_of(ids: Array, vector_ids: Array, similarities: Array) -> Array:
+    """For each id the best similarity of its vectors; NaN where it has none."""
+    best = np.full(ids.size, -np.inf, np.float32)
+    at, ours = _places_of(ids, vector_ids)
+    np.maximum.at(best, at, np.nan_to_num(similarities[ours], nan=-np.inf))
+    return np.where(np.isfinite(best), best, np.nan)
+
+
+def _words_of(ids: Array, row: Any, words: int) -> tuple[Array, Array]:
+    """For each id the words it has, a bit for each, and whether one of them is in its label."""
+    matches, label = np.zeros(ids.size, np.uint64), np.zeros(ids.size, bool)
+    at, ours = _places_of(ids, _array(row.hit_ids, ">i8"))
+    hits, in_label = _array(row.hit_words, ">i8")[ours], _array(row.hit_labels, ">i8")[ours]
+    for word in range(words):
+        matches[at[hits == word]] |= np.uint64(1 << word)
+    label[at[in_label > 0]] = True
+    return matches, label
+
+
+def _places_of(ids: Array, others: Array) -> tuple[Array, Array]:
+    """Where in the sorted `ids` each of the others is, and which of the others are among them."""
+    if not ids.size or not others.size:
+        return np.zeros(0, np.int64), np.zeros(others.size, bool)
+    at = np.minimum(np.searchsorted(ids, others), ids.size - 1)
+    ours = ids[at] == others
+    return at[ours], ours
+
+
+def _frequencies(matches: Array, words: int, counted: Array, scope: Scope) -> Array:
+    """How many items of the scope have each word: counted, or where it is too frequent for that, estimated.
+
+    The estimate is the share among the candidates, which is rather high; a factor of two changes little.
+    """
+    shifts = np.arange(words, dtype=np.uint64)[:, None]
+    among: Array = ((matches[None, :] >> shifts) & np.uint64(1)).sum(axis=1).astype(np.float32)
+    if not scope.large or counted.size != words:
+        return among
+    estimated = np.maximum(among / max(matches.size, 1) * scope.items, float(RARE))
+    return np.where(counted >= 0, counted, estimated).astype(np.float32)

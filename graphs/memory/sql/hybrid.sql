@@ -1,0 +1,144 @@
+-- name: survey
+-- What a scope is like: how many items it has to be searched in (counted no further than asked for), and, of its last
+-- ones, how alike those are that follow one another, and how alike any two. Unit vectors whose mean has length r have a
+-- mean cosine of (n r² - 1) / (n - 1).
+WITH latest AS MATERIALIZED (
+  SELECT m.namespace, m.position, e.embedding
+  FROM (
+    SELECT namespace, key, position FROM memory.memories
+    WHERE namespace >= %(low)s AND namespace < %(high)s ORDER BY namespace DESC, position DESC LIMIT 200
+  ) AS m
+  JOIN memory.memory_embeddings AS e ON e.namespace = m.namespace AND e.key = m.key AND e.model = {model}
+), neighbours AS (
+  SELECT 1 - (embedding <=> lag(embedding) OVER (PARTITION BY namespace ORDER BY position)) AS cosine FROM latest
+)
+SELECT
+  (SELECT count(*) FROM (
+    SELECT FROM memory.memories WHERE namespace >= %(low)s AND namespace < %(high)s LIMIT %(most)s
+  ) AS counted) AS items,
+  coalesce((SELECT avg(cosine) FROM neighbours WHERE cosine <> 'NaN'), 0) AS neighbours,
+  coalesce((SELECT stddev_pop(cosine) FROM neighbours WHERE cosine <> 'NaN'), 0) AS deviation,
+  (SELECT count(*) FROM neighbours WHERE cosine <> 'NaN') AS pairs,
+  coalesce((
+    SELECT (n * r * r - 1) / (n - 1) FROM (SELECT count(*) AS n, l2_norm(avg(embedding)) AS r FROM latest) AS all_of_them
+    WHERE n > 1), 0) AS any_two
+
+-- name: signals
+-- The signals of every item of a scope that fits a filter, as arrays in binary form: one for each signal, and pairs for
+-- vectors and for words, which are put together by id outside.
+WITH words AS MATERIALIZED (
+  SELECT (row_number() OVER (ORDER BY lexeme) - 1)::bigint AS n, lexeme,
+    ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''')::tsquery AS word,
+    ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || ''':A')::tsquery AS label
+  FROM unnest(to_tsvector(%(configuration)s::regconfig, %(query)s)) ORDER BY lexeme LIMIT 63
+), items AS MATERIALIZED (
+  SELECT m.id, m.namespace, m.position, m.document, m.updated_at, m.importance
+  FROM memory.memories AS m
+  WHERE m.namespace >= %(low)s AND m.namespace < %(high)s AND m.document IS NOT NULL
+    AND (m.expires_at IS NULL OR m.expires_at > now())
+    AND m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
+    AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
+)
+SELECT item.*, vector.*, hit.*, place.*, (SELECT array_agg(lexeme ORDER BY n) FROM words) AS words, NULL::bytea AS frequencies
+FROM (
+  SELECT array_send(array_agg(id)) AS ids, array_send(array_agg(hashtextextended(namespace, 0))) AS namespaces,
+    array_send(array_agg(position)) AS positions, array_send(array_agg(length(document)::real)) AS lengths,
+    array_send(array_agg(extract(epoch FROM now() - updated_at)::real)) AS ages,
+    array_send(array_agg(coalesce(importance, 'NaN'))) AS importances
+  FROM items
+) AS item CROSS JOIN (
+  SELECT array_send(array_agg(e.memory_id)) AS vector_ids,
+    array_send(array_agg((1 - (e.embedding <=> %(vector)s::halfvec))::real)) AS similarities
+  FROM memory.memory_embeddings AS e
+  WHERE e.namespace >= %(low)s AND e.namespace < %(high)s AND e.model = {model}
+) AS vector CROSS JOIN (
+  SELECT array_send(array_agg(i.id)) AS hit_ids, array_send(array_agg(w.n)) AS hit_words,
+    array_send(array_agg((i.document @@ w.label)::int::bigint)) AS hit_labels
+  FROM words AS w JOIN items AS i ON i.document @@ w.word
+) AS hit CROSS JOIN (
+  SELECT array_agg(hashtextextended(namespace, 0)) AS places, array_agg(namespace) AS place_names
+  FROM (SELECT DISTINCT namespace FROM items) AS present
+) AS place
+
+-- name: candidate_signals
+-- The same for a large scope, of the items that may matter: the nearest by vector, and those that have one of the rarer
+-- words. How many items have a word is counted where it is rare, and -1 where it is frequent.
+WITH words AS MATERIALIZED (
+  SELECT (row_number() OVER (ORDER BY lexeme) - 1)::bigint AS n, lexeme,
+    ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''')::tsquery AS word,
+    ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || ''':A')::tsquery AS label
+  FROM unnest(to_tsvector(%(configuration)s::regconfig, %(query)s)) ORDER BY lexeme LIMIT 63
+), scope AS MATERIALIZED (
+  SELECT memory.is_wide(%(low)s, %(high)s, {model}::smallint) AS wide
+), near AS MATERIALIZED (
+  SELECT memory_id AS id FROM (
+    (SELECT e.memory_id, e.embedding <=> %(vector)s::halfvec AS distance FROM memory.memory_embeddings AS e
+     WHERE NOT (SELECT wide FROM scope) AND e.model = {model} AND e.namespace >= %(low)s AND e.namespace < %(high)s)
+    UNION ALL
+    (SELECT e.memory_id, e.embedding <=> %(vector)s::halfvec FROM memory.memory_embeddings AS e
+     WHERE (SELECT wide FROM scope) AND e.model = {model} AND e.indexed
+       AND e.namespace || '' >= %(low)s AND e.namespace || '' < %(high)s
+     ORDER BY e.embedding::halfvec({dimensions}) <=> %(vector)s::halfvec({dimensions}) LIMIT %(most)s)
+    UNION ALL
+    (SELECT e.memory_id, e.embedding <=> %(vector)s::halfvec FROM memory.memory_embeddings AS e
+     WHERE (SELECT wide FROM scope) AND e.model = {model} AND NOT e.indexed
+       AND e.namespace >= %(low)s AND e.namespace < %(high)s)
+  ) AS found
+  WHERE distance <> 'NaN' ORDER BY distance LIMIT %(most)s
+), rare AS MATERIALIZED (
+  SELECT * FROM memory.find_words((SELECT array_agg(word ORDER BY n) FROM words), %(low)s, %(high)s, %(rare)s::int)
+), items AS MATERIALIZED (
+  SELECT m.id, m.namespace, m.key, m.position, m.document, m.updated_at, m.importance
+  FROM (SELECT id FROM near UNION SELECT unnest(ids) FROM rare) AS c JOIN memory.memories AS m ON m.id = c.id
+  WHERE m.document IS NOT NULL AND (m.expires_at IS NULL OR m.expires_at > now())
+    AND m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
+    AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
+)
+SELECT item.*, vector.*, hit.*, place.*, (SELECT array_agg(lexeme ORDER BY n) FROM words) AS words,
+  (SELECT array_send(array_agg(frequency ORDER BY n)) FROM rare) AS frequencies
+FROM (
+  SELECT array_send(array_agg(id)) AS ids, array_send(array_agg(hashtextextended(namespace, 0))) AS namespaces,
+    array_send(array_agg(position)) AS positions, array_send(array_agg(length(document)::real)) AS lengths,
+    array_send(array_agg(extract(epoch FROM now() - updated_at)::real)) AS ages,
+    array_send(array_agg(coalesce(importance, 'NaN'))) AS importances
+  FROM items
+) AS item CROSS JOIN (
+  SELECT array_send(array_agg(i.id)) AS vector_ids,
+    array_send(array_agg((1 - (e.embedding <=> %(vector)s::halfvec))::real)) AS similarities
+  FROM items AS i JOIN memory.memory_embeddings AS e
+    ON e.namespace = i.namespace AND e.key = i.key AND e.model = {model}
+) AS vector CROSS JOIN (
+  SELECT array_send(array_agg(i.id)) AS hit_ids, array_send(array_agg(w.n)) AS hit_words,
+    array_send(array_agg((i.document @@ w.label)::int::bigint)) AS hit_labels
+  FROM words AS w JOIN items AS i ON i.document @@ w.word
+) AS hit CROSS JOIN (
+  SELECT array_agg(hashtextextended(namespace, 0)) AS places, array_agg(namespace) AS place_names
+  FROM (SELECT DISTINCT namespace FROM items) AS present
+) AS place
+
+-- name: fetch
+-- Items by id, and those at some places of namespaces that fit the filter, too.
+SELECT id, position, namespace, key, value, created_at, updated_at,
+  expires_at < now() + ttl_minutes * interval '54 seconds' AS stale
+FROM memory.memories
+WHERE id = ANY (%(ids)s::bigint[]) AND (expires_at IS NULL OR expires_at > now())
+UNION ALL
+SELECT m.id, m.position, m.namespace, m.key, m.value, m.created_at, m.updated_at,
+  m.expires_at < now() + m.ttl_minutes * interval '54 seconds'
+FROM unnest(%(namespaces)s::text[], %(positions)s::bigint[]) AS p (namespace, position)
+JOIN memory.memories AS m ON m.namespace = p.namespace AND m.position = p.position
+WHERE m.document IS NOT NULL AND (m.expires_at IS NULL OR m.expires_at > now())
+  AND m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
+  AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
+
+-- name: others
+-- What no signal speaks for, the newest first: the last pages of a search in a large scope.
+SELECT id, position, namespace, key, value, created_at, updated_at,
+  expires_at < now() + ttl_minutes * interval '54 seconds' AS stale
+FROM memory.memories
+WHERE namespace >= %(low)s AND namespace < %(high)s AND id <> ALL (%(ids)s::bigint[])
+  AND document IS NOT NULL AND (expires_at IS NULL OR expires_at > now())
+  AND value @> %(contains)s::jsonb AND NOT value @> ANY (%(lacks)s::text[]::jsonb[])
+  AND (%(filter)s::jsonb IS NULL OR memory.matches(value, %(filter)s::jsonb))
+ORDER BY updated_at DESC, position DESC, namespace, key
+LIMIT %(limit)s OFFSET %(offset)s
