@@ -7,12 +7,24 @@ the helpers of `graphs.memory`; the SQL, the rules and the models live there.
 import asyncio
 import functools
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from datetime import datetime
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast
 from uuid import uuid4
 
-from langgraph.store.base import BaseStore, IndexConfig, Op, PutOp, Result, SearchOp, TTLConfig
+from langgraph.store.base import (
+    NOT_PROVIDED,
+    BaseStore,
+    IndexConfig,
+    NotProvided,
+    Op,
+    PutOp,
+    Result,
+    SearchOp,
+    TTLConfig,
+    _ensure_ttl,  # upstream's own rule for defaults; its stores use it, too
+)
 from langgraph.store.postgres.base import PoolConfig
 
 from graphs.memory import (
@@ -28,7 +40,7 @@ from graphs.memory import (
     schema,
     search,
 )
-from graphs.memory.batch import Batch, Call, Reads, Searching, check
+from graphs.memory.batch import Batch, Call, Reads, Searching, embeds, prepare
 from graphs.memory.coalescing import Coalescer
 from graphs.memory.contract import (
     DecayReport,
@@ -44,10 +56,11 @@ from graphs.memory.database import Database, Pool, to_the_end
 from graphs.memory.embeddings import Index
 from graphs.memory.errors import AccessDenied, EmbeddingFailed, GraphMemoryError, StoreUnavailable
 from graphs.memory.found import Found
+from graphs.memory.items import ExpectingPutOp
 from graphs.memory.principal import Principal, current_principal, current_provenance
 from graphs.memory.text import cleaned
 from graphs.memory.transaction import Query, Transaction
-from graphs.memory.vectors import Model, Vector
+from graphs.memory.vectors import Model
 from graphs.models import index_config
 from graphs.pools import open_pool, shared_pool
 from graphs.settings import load_settings
@@ -194,16 +207,11 @@ class MemoryManager(BaseStore):
             await self._report(principal, "access.denied", error, message=str(error))
             raise
 
-    async def _vectors(
-        self, index: Index, texts: Sequence[str], queries: Sequence[str]
-    ) -> tuple[dict[str, Vector], dict[str, Vector]]:
-        try:
-            return await index.embed(texts, queries)
-        except EmbeddingFailed as error:
-            cause = type(error.__cause__).__name__  # and not its words: they may quote what was to be embedded
-            principal = current_principal(self._default_principal)
-            await self._report(principal, "embedding.failed", error, model=index.name, cause=cause)
-            raise
+    async def _report_embedding(self, error: EmbeddingFailed) -> None:
+        cause = type(error.__cause__).__name__  # and not its words: they may quote what was to be embedded
+        model = self._index.name if self._index else ""
+        principal = current_principal(self._default_principal)
+        await self._report(principal, "embedding.failed", error, model=model, cause=cause)
 
     async def _report(self, principal: Principal, event_type: str, error: GraphMemoryError, **details: str) -> None:
         """Put a failure in the audit log, if the database takes it; the error itself goes on to the caller."""
@@ -241,11 +249,15 @@ class MemoryManager(BaseStore):
         return asyncio.run_coroutine_threadsafe(self.abatch(list(ops)), self._loop).result()
 
     @_on_home_loop
-    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
-        """Run operations in one transaction, all or none. Reads see the state before the batch's writes.
+    async def abatch(self, ops: Iterable[Op | ExpectingPutOp]) -> list[Result]:
+        """Run operations. Reads see the state before the writes, which are stored in one transaction or not at all.
+
+        Calls of one moment go to the database together, and fail alone. Beside LangGraph's operations there is
+        `ExpectingPutOp`.
 
         Raises:
             InvalidInput: an operation that cannot be carried out; nothing was written.
+            VersionConflict: an item is not at the version that an op expected; nothing was written.
             AccessDenied: the principal may not do one of them; nothing was written.
             StoreUnavailable: the database could not do it; nothing was written.
         """
@@ -255,19 +267,49 @@ class MemoryManager(BaseStore):
             return []
         call = await self._prepare(operations)
         kinds = frozenset(map(type, operations))  # what is quick does not wait for what is slow
-        kinds = _WRITES if PutOp in kinds else kinds
+        kinds = _WRITES if kinds & {PutOp, ExpectingPutOp} else kinds
         async with self._denials_reported(principal):
             return await self._calls.submit((principal, tuple(current_provenance().items()), kinds), call)
 
-    async def _prepare(self, operations: Sequence[Op]) -> Call:
+    async def aput(
+        self,
+        namespace: tuple[str, ...],
+        key: str,
+        value: Mapping[str, Any],
+        index: Literal[False] | list[str] | None = None,
+        *,
+        ttl: float | NotProvided | None = NOT_PROVIDED,
+        expected: datetime | NotProvided | None = NOT_PROVIDED,
+    ) -> None:
+        """Store an item, as LangGraph's stores do, or only if it is still what was read.
+
+        Args:
+            namespace: where it belongs.
+            key: its name there.
+            value: a JSON object.
+            index: fields to embed; False for none, None for the store's own choice.
+            ttl: minutes until it expires; the store's default unless given, None for never.
+            expected: `updated_at` of the item that this replaces, None if there must be none yet. Of two runs that read
+                the same version only one gets through.
+
+        Raises:
+            VersionConflict: the item was written or deleted by somebody else; read it again.
+        """
+        if isinstance(expected, NotProvided):
+            await super().aput(namespace, key, value, index, ttl=ttl)
+        else:
+            put = PutOp(namespace, str(key), value, index, _ensure_ttl(self.ttl_config, ttl))
+            await self.abatch([ExpectingPutOp(put, expected)])
+
+    async def _prepare(self, operations: Sequence[Op | ExpectingPutOp]) -> Call:
         """Check and embed before any transaction: no connection is held while a model works."""
-        values = [check(op) for op in operations]
-        puts = [(op, value) for op, value in zip(operations, values, strict=True) if isinstance(op, PutOp)]
-        queries = [op.query for op in operations if isinstance(op, SearchOp) and op.query]
-        if puts or queries:
+        if any(embeds(op) for op in operations):
             await self._searched_model()
-        writes, vectors = await self._embed(puts, queries)
-        return Call(operations, writes, vectors)
+        try:
+            return await prepare(operations, self._index)
+        except EmbeddingFailed as error:
+            await self._report_embedding(error)
+            raise
 
     async def _carry_out(self, key: _CallKey, calls: Sequence[Call]) -> list[list[Result]]:
         principal, provenance, _ = key
@@ -283,28 +325,6 @@ class MemoryManager(BaseStore):
     async def _answer(self, principal: Principal, reads: Reads) -> None:
         while queries := reads.queries():
             reads.take(await self._database.run(principal, queries))
-
-    async def _embed(
-        self, puts: Sequence[tuple[PutOp, str | None]], queries: Sequence[str]
-    ) -> tuple[list[items.Write], dict[str, Vector]]:
-        texts = [self._index.texts(op) if self._index else {} for op, _ in puts]
-        vectors: dict[str, Vector] = {}
-        asked: dict[str, Vector] = {}
-        if self._index:
-            documents = [text for found in texts for text in found.values()]
-            vectors, asked = await self._vectors(self._index, documents, queries)
-        writes = [
-            items.Write(
-                op.namespace,
-                op.key,
-                value,
-                op.ttl,
-                {name: vectors[text] for name, text in found.items()},
-                self._index.document(op) if self._index else None,
-            )
-            for (op, value), found in zip(puts, texts, strict=True)
-        ]
-        return writes, asked
 
     # The vector index -----------------------------------------------------------------------------------------------
 
@@ -396,7 +416,7 @@ class MemoryManager(BaseStore):
     ) -> Found:
         """What a search of a user's memory found, together with other reads, and leave a receipt of it."""
         found: list[Found] = []
-        vector = await self._query_vector(op.query)
+        vector = (await self._prepare([op])).vectors.get(op.query or "")
         reads.search(op, vector, self._searching, principal, found.append, beyond=receipts.NEARLY)
         async with self._denials_reported(principal):
             await to_the_end(self._answer(principal, reads))
@@ -422,8 +442,7 @@ class MemoryManager(BaseStore):
         checked = check_payload(user_id, session_id, payload)
         provenance = current_provenance()
         puts = payloads.items_of(checked, facts.worth_remembering(checked.said))
-        await self._searched_model()
-        writes, _ = await self._embed([(op, check(op)) for op in puts], [])
+        writes = (await self._prepare(puts)).writes
         addresses = [(op.namespace, op.key) for op in puts]
         key = audit.idempotency_key(provenance.get("task_id"), checked)
         stored: list[Query[Any]] = [
@@ -538,13 +557,6 @@ class MemoryManager(BaseStore):
             await self._report(principal, "access.denied", denied, message=str(denied))
             raise denied
         return principal
-
-    async def _query_vector(self, query: str | None) -> Vector | None:
-        if not self._index or not query or not query.strip():
-            return None
-        await self._searched_model()
-        _, asked = await self._vectors(self._index, [], [query])
-        return asked[query]
 
 
 @asynccontextmanager

@@ -560,6 +560,27 @@ BEGIN
   END LOOP;
 END $$;
 
+-- Compare and set: refuse to go on unless each item is at the version that was read (null: not there). Who expects nothing
+-- to be there cannot lock a row, hence the lock on the address.
+CREATE OR REPLACE FUNCTION memory.expect_versions(namespaces text[], keys text[], versions timestamptz[]) RETURNS void
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+DECLARE
+  expected record;
+  actual   timestamptz;
+BEGIN
+  FOR expected IN SELECT * FROM unnest(namespaces, keys, versions) AS e (namespace, key, version) LOOP
+    PERFORM pg_advisory_xact_lock(hashtextextended(expected.namespace || ' ' || expected.key, 0));
+    SELECT m.updated_at INTO actual FROM memory.memories AS m
+    WHERE m.namespace = expected.namespace AND m.key = expected.key AND (m.expires_at IS NULL OR m.expires_at > now())
+    FOR UPDATE;
+    IF actual IS DISTINCT FROM expected.version THEN
+      RAISE EXCEPTION USING ERRCODE = 'GM409', MESSAGE = 'the item is not at the expected version',
+        DETAIL = expected.namespace || ' ' || expected.key;
+    END IF;
+  END LOOP;
+END $$;
+
 -- The vector index of a model, over the rows that are marked as indexed. Its dimensions and its predicate are constants:
 -- a statement that carries the same ones is served by it.
 CREATE OR REPLACE FUNCTION memory.create_vector_index(model smallint, dimensions int) RETURNS void
@@ -851,7 +872,8 @@ GRANT SELECT, DELETE, INSERT (user_id, robot_id, dealer_id, amount, term_months)
 
 GRANT EXECUTE ON FUNCTION
   memory.provenance(text), memory.actor(), memory.my_organisations(boolean),
-  memory.is_wide(text, text, smallint), memory.find_words(tsquery[], text, text, int), memory.satisfies(jsonb, jsonb), memory.compare(jsonb, jsonb), memory.matches(jsonb, jsonb),
+  memory.is_wide(text, text, smallint), memory.find_words(tsquery[], text, text, int), memory.expect_versions(text[], text[], timestamptz[]),
+  memory.satisfies(jsonb, jsonb), memory.compare(jsonb, jsonb), memory.matches(jsonb, jsonb),
   memory.path_matches(text[], text[], text), memory.log_event(text, text, jsonb, uuid)
   TO authenticated, service_role;
 

@@ -7,10 +7,11 @@ from typing import Any
 from langgraph.store.base import GetOp, ListNamespacesOp, Op, PutOp, Result, SearchOp, validate_op_namespace
 
 from graphs.memory import items, search
+from graphs.memory.embeddings import Index
 from graphs.memory.errors import InvalidInput
 from graphs.memory.found import Found
 from graphs.memory.hybrid import HybridSearch, Scope, Scopes
-from graphs.memory.items import Address, Write
+from graphs.memory.items import Address, ExpectingPutOp, Write
 from graphs.memory.ranking import Weights
 from graphs.memory.transaction import Query
 from graphs.memory.vectors import Model, Vector
@@ -20,7 +21,7 @@ from graphs.memory.vectors import Model, Vector
 class Call:
     """One call of `abatch`: its operations, what they write, and the vectors of its queries."""
 
-    operations: Sequence[Op]
+    operations: Sequence[Op | ExpectingPutOp]
     writes: Sequence[Write] = ()
     vectors: dict[str, Vector] = field(default_factory=dict)
 
@@ -35,16 +36,19 @@ class Searching:
     scopes: Scopes = field(default_factory=Scopes)
 
 
-def check(op: Op) -> str | None:
+def check(op: Op | ExpectingPutOp) -> str | None:
     """Check an operation and return the JSON of what it puts, if it puts something.
 
     Raises:
         InvalidInput: it cannot be carried out.
     """
-    validate_op_namespace(op)
+    if not isinstance(op, ExpectingPutOp):
+        validate_op_namespace(op)
     match op:
         case PutOp():
             return items.check_put(op)
+        case ExpectingPutOp():
+            return check(op.put)
         case SearchOp():
             search.check_search(op)
         case ListNamespacesOp():
@@ -54,6 +58,43 @@ def check(op: Op) -> str | None:
         case _:
             raise InvalidInput(f"Unknown operation: {type(op).__name__}.")
     return None
+
+
+def embeds(op: Op | ExpectingPutOp) -> bool:
+    """Return whether an operation may need the embedding model."""
+    return isinstance(op, (PutOp, ExpectingPutOp)) or (isinstance(op, SearchOp) and bool(op.query))
+
+
+async def prepare(operations: Sequence[Op | ExpectingPutOp], index: Index | None) -> Call:
+    """Check operations and embed their texts, each once.
+
+    Raises:
+        InvalidInput: one of them cannot be carried out.
+        EmbeddingFailed: the embedding model did not answer.
+    """
+    checked = [(op, check(op)) for op in operations]
+    puts = [(op, value) for op, value in checked if isinstance(op, (PutOp, ExpectingPutOp))]
+    plain = [op.put if isinstance(op, ExpectingPutOp) else op for op, _ in puts]
+    texts = [index.texts(op) if index else {} for op in plain]
+    vectors: dict[str, Vector] = {}
+    asked: dict[str, Vector] = {}
+    if index:
+        queries = [op.query for op in operations if isinstance(op, SearchOp) and op.query and op.query.strip()]
+        vectors, asked = await index.embed([text for found in texts for text in found.values()], queries)
+    writes = [
+        Write(
+            op.namespace,
+            op.key,
+            value,
+            op.ttl,
+            {name: vectors[text] for name, text in found.items()},
+            index.document(op, found) if index else None,
+            isinstance(given, ExpectingPutOp),
+            given.expected if isinstance(given, ExpectingPutOp) else None,
+        )
+        for op, (given, value), found in zip(plain, puts, texts, strict=True)
+    ]
+    return Call(operations, writes, asked)
 
 
 class Reads:

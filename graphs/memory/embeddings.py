@@ -62,16 +62,19 @@ class Index:
             found.update(zip(names, texts, strict=True))
         return found
 
-    def document(self, op: PutOp) -> tuple[str, str] | None:
+    def document(self, op: PutOp, texts: Mapping[str, str]) -> tuple[str, str] | None:
         """Return what of an item the full-text search reads: its label and its text. None if nothing is embedded.
 
         The label is what a first colon sets apart, as in `Ann (8 May): …`, without what stands in brackets: who speaks,
         or what it is about.
+
+        Args:
+            op: the put.
+            texts: what `texts` gave for it.
         """
-        texts = self.texts(op)
-        if "$" in texts and op.value is not None:
-            texts["$"] = "\n".join(_leaves(op.value))  # the text alone, without the names of its fields
-        text = "\n".join(texts.values())[:MAX_DOCUMENT]
+        # Of a whole value the text alone, without the names of its fields.
+        parts = [" ".join(_leaves(op.value)) if name == "$" else text for name, text in texts.items()]
+        text = "\n".join(parts)[:MAX_DOCUMENT]
         label = _LABEL.match(text)
         return (label[1] if label else "", text) if texts else None
 

@@ -8,6 +8,7 @@ GraphMemoryError
 │   ├── ContractError           a payload breaks the JSON contract; `fields` names where
 │   ├── InvalidValue            an item's value cannot be stored; `path` names where
 │   └── InvalidFilter           a filter cannot be understood; `operator` names what
+├── VersionConflict             an item is not at the version that a write expected
 ├── AccessDenied                the principal may not do this
 │   └── PrincipalRequired       nobody is acting, and somebody must
 ├── EmbeddingFailed             the embedding model did not answer, also when asked again
@@ -75,6 +76,17 @@ class InvalidFilter(InvalidInput):
         super().__init__(f"filter {operator}: {problem}")
 
 
+class VersionConflict(GraphMemoryError):
+    """An item was written by somebody else since it was read: read it again and decide anew. Nothing was stored."""
+
+    def __init__(self, namespace: str, key: str) -> None:
+        self.namespace, self.key = tuple(namespace.split(".")[:-1]), key
+        super().__init__(
+            f"The item {key!r} in {self.namespace} is not at the version that the write expected: somebody else wrote "
+            "or deleted it meanwhile. Read it again, and put again what is still right."
+        )
+
+
 class AccessDenied(GraphMemoryError):
     """Whoever is acting may not read or write this."""
 
@@ -101,6 +113,9 @@ class StoreUnavailable(GraphMemoryError):
     safe to repeat.
     """
 
+
+VERSION_CONFLICT = "GM409"
+"""The SQLSTATE with which the schema's `expect_versions` refuses."""
 
 TRANSIENT = (
     psycopg.OperationalError,  # connection lost, server shutting down, too many connections, deadlock (a subclass)
@@ -136,6 +151,9 @@ def driver_errors() -> Iterator[None]:
     except TRANSIENT as error:
         raise StoreUnavailable(f"The database is not available: {error_sentence(error)}") from error
     except psycopg.Error as error:
+        if error.sqlstate == VERSION_CONFLICT:
+            namespace, _, key = (error.diag.message_detail or "").partition(" ")
+            raise VersionConflict(namespace, key) from error
         raise GraphMemoryError(f"The database refused: {error_sentence(error)}") from error
 
 

@@ -3,7 +3,8 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from langgraph.store.base import GetOp, InvalidNamespaceError, Item, ListNamespacesOp, PutOp
 
@@ -23,6 +24,17 @@ MAX_TTL_MINUTES = 1000 * 366 * 24 * 60
 """Longest life that can be asked for; without a TTL an item lives until it is deleted."""
 
 
+class ExpectingPutOp(NamedTuple):
+    """A put that is carried out only if the item is still at the version that was read: compare and set.
+
+    Beside LangGraph's operations in `abatch`; `MemoryManager.aput(…, expected=…)` makes one.
+    """
+
+    put: PutOp
+    expected: datetime | None
+    """`updated_at` of the item that was read; None if there must be none yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Write:
     """A put that was checked, serialised and embedded, ready to be stored; `value` None deletes.
@@ -36,6 +48,9 @@ class Write:
     ttl_minutes: float | None = None
     vectors: dict[str, Vector] = field(default_factory=dict)
     document: tuple[str, str] | None = None
+    expecting: bool = False
+    expected: datetime | None = None
+    """Whether the item must be at a version, and at which; None if it must not be there."""
 
 
 def check_put(op: PutOp) -> str | None:
@@ -108,6 +123,9 @@ def put(writes: Iterable[Write], model: Model | None, configuration: str) -> lis
     gone = [address for address, w in last.items() if w.value is None]
     stored = [(address, w) for address, w in last.items() if w.value is not None]
     queries: list[Query[None]] = []
+    if expecting := sorted(((a, w.expected) for a, w in last.items() if w.expecting), key=lambda pair: pair[0]):
+        versions = [expected and expected.isoformat() for _, expected in expecting]
+        queries.append(Query(_SQL["expect"], _addresses([a for a, _ in expecting]) | {"versions": versions}))
     if gone and stored:
         queries.append(Query(_SQL["lock"], _addresses([*last])))
     if gone:

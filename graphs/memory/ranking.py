@@ -28,7 +28,7 @@ from graphs.memory.errors import ConfigurationError
 
 Array = np.ndarray[Any, Any]
 
-SIMILARITY, KEYWORDS, LENGTH, LABEL = 0.25, 0.60, 0.08, 0.07
+SIMILARITY, KEYWORDS, LENGTH, LABEL = 0.25, 0.55, 0.11, 0.09
 """Weights of the parts; context shares those of similarity and keywords."""
 
 REACH = 4

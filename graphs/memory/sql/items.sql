@@ -60,6 +60,10 @@ ORDER BY v.namespace COLLATE "C", v.key COLLATE "C"
 ON CONFLICT (namespace, key, model, field) DO UPDATE SET embedding = EXCLUDED.embedding, indexed = false
 WHERE e.embedding <> EXCLUDED.embedding
 
+-- name: expect
+-- Refuses the transaction unless each item is at its version; it stays there until the transaction is over.
+SELECT memory.expect_versions(%(namespaces)s::text[], %(keys)s::text[], %(versions)s::text[]::timestamptz[])
+
 -- name: lock
 -- The items that a batch will delete and replace, in the order of their keys: two statements that lock would cross.
 SELECT FROM memory.memories AS m
