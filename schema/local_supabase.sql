@@ -51,8 +51,8 @@ CREATE OR REPLACE FUNCTION auth.jwt() RETURNS jsonb
 AS $$ SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb $$;
 
 CREATE OR REPLACE FUNCTION auth.uid() RETURNS uuid
-  LANGUAGE sql STABLE SET search_path = ''
-AS $$ SELECT nullif(auth.jwt() ->> 'sub', '')::uuid $$;
+  LANGUAGE sql STABLE  -- as on Supabase without a search path of its own, so that policies can inline it
+AS $$ SELECT (nullif(nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub', ''))::uuid $$;
 
 CREATE OR REPLACE FUNCTION auth.role() RETURNS text
   LANGUAGE sql STABLE SET search_path = ''

@@ -91,14 +91,7 @@ class Index:
         if not documents and not questions:
             return {}, {}
         try:
-            async for attempt in AsyncRetrying(
-                retry=retry_if_exception(_is_passing),
-                stop=stop_after_attempt(4),
-                wait=wait_exponential_jitter(multiplier=0.2, max=5, jitter=0.2),
-                reraise=True,
-            ):
-                with attempt:
-                    embedded, asked = await asyncio.gather(self._documents(documents), self._queries(questions))
+            embedded, asked = await self._ask(documents, questions)
         except Exception as error:
             raise EmbeddingFailed(f"The embedding model {self.name} failed: {type(error).__name__}: {error}") from error
         return (
@@ -106,10 +99,29 @@ class Index:
             dict(zip(questions, map(self._vector, asked), strict=True)),
         )
 
+    async def _ask(self, documents: list[str], queries: list[str]) -> tuple[Any, Any]:
+        """Ask the model at once, for that is what nearly always succeeds, and then as patiently as it takes."""
+        try:
+            return await self._documents(documents), await self._queries(queries)
+        except Exception as error:
+            if not _is_passing(error):
+                raise
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception(_is_passing),
+            stop=stop_after_attempt(3),
+            wait=wait_exponential_jitter(multiplier=0.2, max=5, jitter=0.2),
+            reraise=True,
+        ):
+            with attempt:
+                return await self._documents(documents), await self._queries(queries)
+        raise AssertionError  # the last attempt raises
+
     async def _documents(self, texts: list[str]) -> list[list[float]]:
         return await self.embeddings.aembed_documents(texts) if texts else []
 
     async def _queries(self, texts: list[str]) -> list[list[float]]:
+        if len(texts) == 1:
+            return [await self.embeddings.aembed_query(texts[0])]
         return await asyncio.gather(*(self.embeddings.aembed_query(text) for text in texts))
 
     def _vector(self, numbers: Sequence[float]) -> Vector:

@@ -90,12 +90,24 @@ def _row_maker(*columns: bytes) -> Callable[[Sequence[Any]], Any]:
     return cast("Callable[[Sequence[Any]], Any]", row_type._make)
 
 
+@lru_cache(2048)
+def _name(statement: Statement, plans: str) -> bytes:
+    """The name under which a server prepares a statement."""
+    return f"{statement.name}_{statement.digest}_{plans}".encode()
+
+
 class _Reply:
-    """What a command of the pipeline is answered with; `prepares` names the statement if that is what it does."""
+    """What a command of the pipeline is answered with.
 
-    __slots__ = ("prepares", "rows")
+    Args:
+        is_read: whether anybody looks at its rows.
+        prepares: the name of the statement, if that is what the command prepares.
+    """
 
-    def __init__(self, prepares: bytes | None = None) -> None:
+    __slots__ = ("is_read", "prepares", "rows")
+
+    def __init__(self, *, is_read: bool = False, prepares: bytes | None = None) -> None:
+        self.is_read = is_read
         self.prepares = prepares
         self.rows: Rows = ()
 
@@ -167,13 +179,13 @@ class Transaction:
         if self._prepared is None:
             self._pgconn.send_query_params(statement.text, values, None, formats, Format.BINARY)
         else:
-            prepares = f"{statement.name}_{statement.digest}_{self._plans}".encode()
+            prepares = _name(statement, self._plans)
             if prepares not in self._prepared and prepares not in self._preparing:
                 self._preparing.add(prepares)
                 self._pgconn.send_prepare(prepares, statement.text)
-                self._expected.append(_Reply(prepares))
+                self._expected.append(_Reply(prepares=prepares))
             self._pgconn.send_query_prepared(prepares, values, formats, Format.BINARY)
-        reply = _Reply()
+        reply = _Reply(is_read=query.read is not no_answer)
         self._expected.append(reply)
         return reply
 
@@ -187,7 +199,7 @@ class Transaction:
             return
         reply = self._expected[0]
         match result.status:
-            case ExecStatus.TUPLES_OK:
+            case ExecStatus.TUPLES_OK if reply.is_read:
                 reply.rows = self._rows(result)
             case ExecStatus.COMMAND_OK:
                 if reply.prepares and self._prepared is not None:

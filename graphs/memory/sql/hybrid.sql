@@ -6,9 +6,10 @@ WITH latest AS MATERIALIZED (
   SELECT m.namespace, m.position, e.embedding
   FROM (
     SELECT namespace, key, position FROM memory.memories
-    WHERE namespace >= %(low)s AND namespace < %(high)s ORDER BY namespace DESC, position DESC LIMIT 200
+    WHERE namespace COLLATE "POSIX" >= %(low)s AND namespace COLLATE "POSIX" < %(high)s
+    ORDER BY namespace COLLATE "POSIX" DESC, position DESC LIMIT 200
   ) AS m
-  JOIN memory.memory_embeddings AS e ON e.namespace = m.namespace AND e.key = m.key AND e.model = {model}
+  JOIN memory.memory_embeddings AS e ON e.namespace = ANY (ARRAY[m.namespace]) AND e.key = ANY (ARRAY[m.key]) AND e.model = {model}
 ), neighbours AS (
   SELECT 1 - (embedding <=> lag(embedding) OVER (PARTITION BY namespace ORDER BY position)) AS cosine FROM latest
 )
@@ -89,7 +90,7 @@ WITH words AS MATERIALIZED (
   SELECT * FROM memory.find_words((SELECT array_agg(word ORDER BY n) FROM words), %(low)s, %(high)s, %(rare)s::int)
 ), items AS MATERIALIZED (
   SELECT m.id, m.namespace, m.key, m.position, m.document, m.updated_at, m.importance
-  FROM (SELECT id FROM near UNION SELECT unnest(ids) FROM rare) AS c JOIN memory.memories AS m ON m.id = c.id
+  FROM (SELECT id FROM near UNION SELECT unnest(ids) FROM rare) AS c JOIN memory.memories AS m ON m.id = ANY (ARRAY[c.id])
   WHERE m.document IS NOT NULL AND (m.expires_at IS NULL OR m.expires_at > now())
     AND m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
     AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
@@ -106,7 +107,7 @@ FROM (
   SELECT array_send(array_agg(i.id)) AS vector_ids,
     array_send(array_agg((1 - (e.embedding <=> %(vector)s::halfvec))::real)) AS similarities
   FROM items AS i JOIN memory.memory_embeddings AS e
-    ON e.namespace = i.namespace AND e.key = i.key AND e.model = {model}
+    ON e.namespace = ANY (ARRAY[i.namespace]) AND e.key = ANY (ARRAY[i.key]) AND e.model = {model}
 ) AS vector CROSS JOIN (
   SELECT array_send(array_agg(i.id)) AS hit_ids, array_send(array_agg(w.n)) AS hit_words,
     array_send(array_agg((i.document @@ w.label)::int::bigint)) AS hit_labels
@@ -126,7 +127,7 @@ UNION ALL
 SELECT m.id, m.position, m.namespace, m.key, m.value, m.created_at, m.updated_at,
   m.expires_at < now() + m.ttl_minutes * interval '54 seconds'
 FROM unnest(%(namespaces)s::text[], %(positions)s::bigint[]) AS p (namespace, position)
-JOIN memory.memories AS m ON m.namespace = p.namespace AND m.position = p.position
+JOIN memory.memories AS m ON m.namespace COLLATE "POSIX" = ANY (ARRAY[p.namespace]) AND m.position = ANY (ARRAY[p.position])
 WHERE m.document IS NOT NULL AND (m.expires_at IS NULL OR m.expires_at > now())
   AND m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
   AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))

@@ -6,7 +6,7 @@ WITH pending AS (
   WHERE NOT indexed AND model = %(model)s LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), done AS (
   UPDATE memory.memory_embeddings AS e SET indexed = true FROM pending AS p
-  WHERE e.namespace = p.namespace AND e.key = p.key AND e.model = p.model AND e.field = p.field RETURNING 1
+  WHERE e.namespace = ANY (ARRAY[p.namespace]) AND e.key = ANY (ARRAY[p.key]) AND e.model = p.model AND e.field = ANY (ARRAY[p.field]) RETURNING 1
 )
 SELECT count(*) AS indexed FROM done
 

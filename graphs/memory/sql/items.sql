@@ -1,8 +1,11 @@
+-- An address is looked up with = ANY (ARRAY[…]), which only an index can serve: a plan that was made while a table was
+-- small, and joined by reading all of it, would go on doing so when it is large.
+
 -- name: get
 -- Several items by address. An item is stale once a tenth of its TTL has passed since it was refreshed.
 SELECT w.n, m.value, m.created_at, m.updated_at, m.expires_at < now() + m.ttl_minutes * interval '54 seconds' AS stale
 FROM unnest(%(namespaces)s::text[], %(keys)s::text[]) WITH ORDINALITY AS w (namespace, key, n)
-JOIN memory.memories AS m ON m.namespace = w.namespace AND m.key = w.key
+JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[w.namespace]) AND m.key = ANY (ARRAY[w.key])
 WHERE m.expires_at IS NULL OR m.expires_at > now()
 
 -- name: refresh_ttl
@@ -10,12 +13,12 @@ WHERE m.expires_at IS NULL OR m.expires_at > now()
 WITH stale AS (
   SELECT m.namespace, m.key
   FROM unnest(%(namespaces)s::text[], %(keys)s::text[]) AS found (namespace, key)
-  JOIN memory.memories AS m ON m.namespace = found.namespace AND m.key = found.key
+  JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[found.namespace]) AND m.key = ANY (ARRAY[found.key])
   WHERE m.expires_at > now()
   FOR UPDATE OF m SKIP LOCKED
 )
 UPDATE memory.memories AS m SET expires_at = now() + m.ttl_minutes * interval '1 minute'
-FROM stale AS s WHERE m.namespace = s.namespace AND m.key = s.key
+FROM stale AS s WHERE m.namespace = ANY (ARRAY[s.namespace]) AND m.key = ANY (ARRAY[s.key])
 
 -- name: put
 -- Insert or replace items with their vectors. Items take their place in the namespace in the order given, and are locked
@@ -27,7 +30,8 @@ WITH given AS MATERIALIZED (
     %(texts)s::text[], %(ttls)s::float8[]) WITH ORDINALITY AS g (namespace, key, value, label, text, ttl_minutes, n)
 ), last AS (
   SELECT namespace, coalesce((
-    SELECT m.position FROM memory.memories AS m WHERE m.namespace = d.namespace ORDER BY m.position DESC LIMIT 1), 0
+    SELECT m.position FROM memory.memories AS m WHERE m.namespace COLLATE "POSIX" = d.namespace
+    ORDER BY m.position DESC LIMIT 1), 0
   ) AS position
   FROM (SELECT DISTINCT namespace FROM given) AS d
 ), stored AS (
@@ -49,9 +53,8 @@ WITH given AS MATERIALIZED (
     %(embeddings)s::halfvec[]) AS v (namespace, key, field, embedding)
 ), forgotten AS (
   DELETE FROM memory.memory_embeddings AS e USING stored AS s
-  WHERE e.namespace = s.namespace AND e.key = s.key AND NOT EXISTS (
-    SELECT FROM vectors AS v
-    WHERE v.namespace = e.namespace AND v.key = e.key AND v.field = e.field AND e.model = %(model)s)
+  WHERE e.namespace = ANY (ARRAY[s.namespace]) AND e.key = ANY (ARRAY[s.key])
+    AND (e.model = %(model)s AND (e.namespace, e.key, e.field) IN (SELECT namespace, key, field FROM vectors)) IS NOT TRUE
 )
 INSERT INTO memory.memory_embeddings AS e (namespace, key, field, model, memory_id, embedding)
 SELECT v.namespace, v.key, v.field, %(model)s, s.id, v.embedding
@@ -68,7 +71,7 @@ SELECT memory.expect_versions(%(namespaces)s::text[], %(keys)s::text[], %(versio
 -- The items that a batch will delete and replace, in the order of their keys: two statements that lock would cross.
 SELECT FROM memory.memories AS m
 JOIN unnest(%(namespaces)s::text[], %(keys)s::text[]) AS given (namespace, key)
-  ON m.namespace = given.namespace AND m.key = given.key
+  ON m.namespace = ANY (ARRAY[given.namespace]) AND m.key = ANY (ARRAY[given.key])
 ORDER BY m.namespace, m.key FOR UPDATE OF m
 
 -- name: delete
@@ -77,10 +80,10 @@ WITH locked AS (
   SELECT m.namespace, m.key
   FROM memory.memories AS m
   JOIN unnest(%(namespaces)s::text[], %(keys)s::text[]) AS given (namespace, key)
-    ON m.namespace = given.namespace AND m.key = given.key
+    ON m.namespace = ANY (ARRAY[given.namespace]) AND m.key = ANY (ARRAY[given.key])
   ORDER BY m.namespace, m.key FOR UPDATE OF m
 )
-DELETE FROM memory.memories AS m USING locked WHERE m.namespace = locked.namespace AND m.key = locked.key
+DELETE FROM memory.memories AS m USING locked WHERE m.namespace = ANY (ARRAY[locked.namespace]) AND m.key = ANY (ARRAY[locked.key])
 
 -- name: list_namespaces
 -- Namespaces in a range, cut to a depth. From one it goes straight to the next that differs, whatever lies between.
@@ -128,7 +131,7 @@ WITH expired AS (
   WHERE expires_at <= now() ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), swept AS (
   DELETE FROM memory.memories AS m USING expired AS e
-  WHERE m.namespace = e.namespace AND m.key = e.key RETURNING 1
+  WHERE m.namespace = ANY (ARRAY[e.namespace]) AND m.key = ANY (ARRAY[e.key]) RETURNING 1
 )
 SELECT count(*) AS swept FROM swept
 

@@ -13,11 +13,11 @@ WITH old AS (
 ), faded AS (
   UPDATE memory.memories AS m SET
     value = jsonb_set(m.value, '{importance}', to_jsonb(round(old.importance / 2, 3)))
-  FROM old WHERE m.namespace = old.namespace AND m.key = old.key AND old.important
+  FROM old WHERE m.namespace = ANY (ARRAY[old.namespace]) AND m.key = ANY (ARRAY[old.key]) AND old.important
   RETURNING 1
 ), trimmed AS (
   DELETE FROM memory.memories AS m USING old
-  WHERE m.namespace = old.namespace AND m.key = old.key AND NOT old.important
+  WHERE m.namespace = ANY (ARRAY[old.namespace]) AND m.key = ANY (ARRAY[old.key]) AND NOT old.important
   RETURNING 1
 )
 SELECT (SELECT count(*) FROM faded) AS faded, (SELECT count(*) FROM trimmed) AS trimmed

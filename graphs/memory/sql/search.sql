@@ -48,7 +48,7 @@ WITH scope AS MATERIALIZED (
 SELECT m.namespace, m.key, m.value, m.created_at, m.updated_at, best.score, scope.wide,
   m.expires_at < now() + m.ttl_minutes * interval '54 seconds' AS stale
 FROM scope LEFT JOIN (
-  best JOIN memory.memories AS m ON m.namespace = best.namespace AND m.key = best.key
+  best JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[best.namespace]) AND m.key = ANY (ARRAY[best.key])
 ) ON best.n > %(offset)s
 ORDER BY best.n
 
@@ -76,12 +76,12 @@ WITH scope AS MATERIALIZED (
        AND (SELECT (m.expires_at IS NULL OR m.expires_at > now())
               AND m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
               AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
-            FROM memory.memories AS m WHERE m.namespace = e.namespace AND m.key = e.key)
+            FROM memory.memories AS m WHERE m.namespace = ANY (ARRAY[e.namespace]) AND m.key = ANY (ARRAY[e.key]))
      ORDER BY e.embedding::halfvec({dimensions}) <=> %(query)s::halfvec({dimensions})
      LIMIT greatest(100, 2 * (%(limit)s::bigint + %(offset)s::bigint)))
     UNION ALL
     (SELECT e.namespace, e.key, coalesce(nullif(1 - (e.embedding <=> %(query)s::halfvec), 'NaN'), 0)
-     FROM memory.memory_embeddings AS e JOIN memory.memories AS m ON m.namespace = e.namespace AND m.key = e.key
+     FROM memory.memory_embeddings AS e JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[e.namespace]) AND m.key = ANY (ARRAY[e.key])
      WHERE (SELECT wide FROM scope) AND e.model = {model} AND NOT e.indexed
        AND e.namespace >= %(low)s AND e.namespace < %(high)s
        AND (m.expires_at IS NULL OR m.expires_at > now())
@@ -95,6 +95,6 @@ WITH scope AS MATERIALIZED (
 SELECT m.namespace, m.key, m.value, m.created_at, m.updated_at, best.score, scope.wide,
   m.expires_at < now() + m.ttl_minutes * interval '54 seconds' AS stale
 FROM scope LEFT JOIN (
-  best JOIN memory.memories AS m ON m.namespace = best.namespace AND m.key = best.key
+  best JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[best.namespace]) AND m.key = ANY (ARRAY[best.key])
 ) ON best.n > %(offset)s
 ORDER BY best.n

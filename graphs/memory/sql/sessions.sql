@@ -19,7 +19,7 @@ FROM memory.sessions AS s WHERE s.user_id = %(user_id)s AND s.id = %(session_id)
 -- The last turns of a session, oldest first.
 SELECT * FROM (
   SELECT t.id, t.role, t.session_id, t.exchange, t.created_at, m.value ->> 'content' AS content
-  FROM memory.turns AS t JOIN memory.memories AS m ON m.namespace = t.namespace AND m.key = t.key
+  FROM memory.turns AS t JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[t.namespace]) AND m.key = ANY (ARRAY[t.key])
   WHERE t.user_id = %(user_id)s AND t.session_id = %(session_id)s
     AND (m.expires_at IS NULL OR m.expires_at > now())
     AND jsonb_typeof(m.value -> 'content') = 'string'  -- a person may overwrite the items of their own turns
