@@ -7,10 +7,10 @@ the helpers of `graphs.memory`; the SQL, the rules and the models live there.
 import asyncio
 import functools
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast
+from typing import Any, Literal, cast
 from uuid import uuid4
 
 from langgraph.store.base import (
@@ -37,11 +37,12 @@ from graphs.memory import (
     lifecycle,
     payloads,
     receipts,
+    reembedding,
     schema,
     search,
 )
 from graphs.memory.batch import Batch, Call, Reads, Searching, embeds, prepare
-from graphs.memory.coalescing import Coalescer
+from graphs.memory.coalescing import Coalescer, TryAlone
 from graphs.memory.contract import (
     DecayReport,
     Exchange,
@@ -57,6 +58,7 @@ from graphs.memory.embeddings import Index
 from graphs.memory.errors import AccessDenied, EmbeddingFailed, GraphMemoryError, StoreUnavailable
 from graphs.memory.found import Found
 from graphs.memory.items import ExpectingPutOp
+from graphs.memory.loops import on_home_loop
 from graphs.memory.principal import Principal, current_principal, current_provenance
 from graphs.memory.text import cleaned
 from graphs.memory.transaction import Query, Transaction
@@ -66,24 +68,6 @@ from graphs.pools import open_pool, shared_pool
 from graphs.settings import load_settings
 
 log = logging.getLogger(__name__)
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _on_home_loop(
-    method: Callable[Concatenate["MemoryManager", P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate["MemoryManager", P], Coroutine[Any, Any, T]]:
-    """Let a method be awaited on any event loop: the pool belongs to the loop that the store was made on."""
-
-    @functools.wraps(method)
-    async def wrapper(self: "MemoryManager", *args: P.args, **kwargs: P.kwargs) -> T:
-        if asyncio.get_running_loop() is self._loop:
-            return await method(self, *args, **kwargs)
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(method(self, *args, **kwargs), self._loop))
-
-    return cast("Callable[Concatenate[MemoryManager, P], Coroutine[Any, Any, T]]", wrapper)
-
 
 _CallKey = tuple[Principal, tuple[tuple[str, str], ...], frozenset[type]]
 """What calls share that go to the database together: who acts, where it comes from, and the kinds of operation."""
@@ -121,7 +105,7 @@ class MemoryManager(BaseStore):
         if self._index:
             self._searching = Searching(None, self._index.configuration, self._index.weights)
         self._default_principal = principal
-        self._loop = asyncio.get_running_loop()
+        self.home_loop = asyncio.get_running_loop()
         self._calls = Coalescer(
             self._carry_out, at_once=8, in_turn=lambda key: key[2] == _WRITES, hopeless=(StoreUnavailable,)
         )
@@ -168,7 +152,7 @@ class MemoryManager(BaseStore):
 
     # Setting up ---------------------------------------------------------------------------------------------------
 
-    @_on_home_loop
+    @on_home_loop
     async def setup(self) -> None:
         """Apply the schema and register the embedding model. Idempotent; several processes may call it at once.
 
@@ -239,16 +223,16 @@ class MemoryManager(BaseStore):
             running = asyncio.get_running_loop()
         except RuntimeError:
             running = None
-        if running is self._loop:
+        if running is self.home_loop:
             raise asyncio.InvalidStateError(
                 "A synchronous call on the store's own event loop would block it: use the asynchronous method, "
                 "such as `await store.aget(...)` instead of `store.get(...)`."
             )
-        if self._loop.is_closed():
+        if self.home_loop.is_closed():
             raise StoreUnavailable("This store's event loop has ended, and the store with it.")
-        return asyncio.run_coroutine_threadsafe(self.abatch(list(ops)), self._loop).result()
+        return asyncio.run_coroutine_threadsafe(self.abatch(list(ops)), self.home_loop).result()
 
-    @_on_home_loop
+    @on_home_loop
     async def abatch(self, ops: Iterable[Op | ExpectingPutOp]) -> list[Result]:
         """Run operations. Reads see the state before the writes, which are stored in one transaction or not at all.
 
@@ -313,6 +297,8 @@ class MemoryManager(BaseStore):
 
     async def _carry_out(self, key: _CallKey, calls: Sequence[Call]) -> list[list[Result]]:
         principal, provenance, _ = key
+        if len(calls) > 1 and any(write.expecting for call in calls for write in call.writes):
+            raise TryAlone  # of two that expect the same version, one has to see the other
         batch = Batch(calls, self._searching, principal)
         await self._answer(principal, batch.reads)
         if writes := batch.writes():
@@ -332,13 +318,13 @@ class MemoryManager(BaseStore):
         if any(write.vectors for written in writes for write in written):
             self._indexer.wake()
 
-    @_on_home_loop
+    @on_home_loop
     async def wait_until_indexed(self) -> None:
         """Return when every vector is in the vector index. Searches do not need it: what waits is read one by one."""
         if await self._searched_model():
             await self._indexer.finish()
 
-    @_on_home_loop
+    @on_home_loop
     async def rebuild_index(self) -> None:
         """Put all vectors into the index at once, after a bulk load: faster, but nobody reads or writes meanwhile.
 
@@ -347,6 +333,18 @@ class MemoryManager(BaseStore):
         """
         if model := await self._searched_model():
             await self._run(Principal.owner(), [embeddings.rebuild_vector_index(model)])
+
+    @on_home_loop
+    async def reembed(self, progress: reembedding.Progress | None = None) -> int:
+        """Embed all that is stored with this store's model, beside the one in use, then use it; return how much it was.
+
+        For a new embedding model: open a store with it, do not call `setup()`, and call this. It may be interrupted,
+        and goes on when called again; call it once more when the last process with the old model has ended. `progress`
+        is told how many vectors are made, and how many there are to make.
+        """
+        made = await reembedding.reembed(self._database, self._index, progress) if self._index else 0
+        self._searching.model = None
+        return made
 
     async def _count_pending(self, limit: int) -> int:
         assert self._searching.model is not None  # noqa: S101  nothing was written without one
@@ -358,7 +356,7 @@ class MemoryManager(BaseStore):
 
     # TTL ------------------------------------------------------------------------------------------------------------
 
-    @_on_home_loop
+    @on_home_loop
     async def sweep_ttl(self) -> int:
         """Delete every expired item, in portions that lock little, and return how many there were."""
         swept = 0
@@ -366,7 +364,7 @@ class MemoryManager(BaseStore):
             swept += int(portion)
         return swept
 
-    @_on_home_loop
+    @on_home_loop
     async def start_ttl_sweeper(self, sweep_interval_minutes: float | None = None) -> asyncio.Task[None]:
         """Sweep at an interval (5 minutes unless configured) until `stop_ttl_sweeper` or the store's end.
 
@@ -378,14 +376,14 @@ class MemoryManager(BaseStore):
         minutes = sweep_interval_minutes or self.ttl_config.get("sweep_interval_minutes") or 5
         return self._sweeper.start(minutes * 60)
 
-    @_on_home_loop
+    @on_home_loop
     async def stop_ttl_sweeper(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  upstream's signature
         """Stop the sweeper and return whether it has stopped within `timeout` seconds."""
         return await self._sweeper.stop(timeout)
 
     # Memory ---------------------------------------------------------------------------------------------------------
 
-    @_on_home_loop
+    @on_home_loop
     async def load_context(
         self, user_id: str, session_id: str, *, query: str | None = None, agent: str | None = None, limit: int = 8
     ) -> MemoryContext:
@@ -425,7 +423,7 @@ class MemoryManager(BaseStore):
             self._receipts.note(tuple((current_provenance() | (provenance or {})).items()), receipt)
         return found[0]
 
-    @_on_home_loop
+    @on_home_loop
     async def write_memory(
         self, user_id: str, session_id: str, payload: MemoryPayload | dict[str, Any]
     ) -> WriteReceipt:
@@ -467,7 +465,7 @@ class MemoryManager(BaseStore):
         self._wake_indexer([writes])
         return receipt
 
-    @_on_home_loop
+    @on_home_loop
     async def recall_memory(
         self,
         user_id: str,
@@ -495,7 +493,7 @@ class MemoryManager(BaseStore):
         op = search.recall_op(user_id, query, tags or (), agent, limit)
         return context.recalled(await self._recall(principal, user_id, op, Reads()), explain=explain)
 
-    @_on_home_loop
+    @on_home_loop
     async def recall_receipts(self, user_id: str, *, run_id: str | None = None, limit: int = 20) -> list[RecallReceipt]:
         """Return what was recalled from a user's memory, what nearly, and why; the latest first.
 
@@ -515,7 +513,7 @@ class MemoryManager(BaseStore):
     async def _write_receipts(self, provenance: receipts.Provenance, noted: Sequence[receipts.Receipt]) -> None:
         await self._database.run(Principal.service(), [receipts.put(noted)], dict(provenance))
 
-    @_on_home_loop
+    @on_home_loop
     async def log_event(self, user_id: str, event_type: str, data: dict[str, Any]) -> None:
         """Append an event about a user to the audit log.
 
@@ -527,7 +525,7 @@ class MemoryManager(BaseStore):
         text = audit.check_event(event_type, data)
         await self._log_event(principal, user_id, event_type, text)
 
-    @_on_home_loop
+    @on_home_loop
     async def decay_memory(self, user_id: str, threshold_days: float) -> DecayReport:
         """Trim a user's memories that nobody touched for `threshold_days`; important ones lose half their importance.
 
@@ -540,7 +538,7 @@ class MemoryManager(BaseStore):
         [report] = await self._run(principal, [lifecycle.decay(user_id, threshold_days)])
         return cast("DecayReport", report)
 
-    @_on_home_loop
+    @on_home_loop
     async def ping(self) -> None:
         """Return if the database answers.
 
@@ -560,10 +558,8 @@ class MemoryManager(BaseStore):
 
 
 @asynccontextmanager
-async def deployment_store() -> AsyncIterator[MemoryManager]:
-    """Lend the deployment's memory, from its settings, on the pool that all of this event loop share.
-
-    It acts for the authenticated user of a run or request, never on its own.
+async def unprepared_store() -> AsyncIterator[MemoryManager]:
+    """Lend the deployment's memory without applying the schema or checking the embedding model; for operators.
 
     Raises:
         ConfigurationError: a setting is wrong, or what it points at.
@@ -572,6 +568,19 @@ async def deployment_store() -> AsyncIterator[MemoryManager]:
     index = await asyncio.to_thread(index_config, settings)
     ttl: TTLConfig = {"refresh_on_read": True, "sweep_interval_minutes": cast("int", settings.memory_sweep_minutes)}
     async with shared_pool(settings) as pool, MemoryManager(pool, index=index, ttl=ttl) as store:
+        yield store
+
+
+@asynccontextmanager
+async def deployment_store() -> AsyncIterator[MemoryManager]:
+    """Lend the deployment's memory, from its settings, on the pool that all of this event loop share.
+
+    It acts for the authenticated user of a run or request, never on its own.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or what it points at.
+    """
+    async with unprepared_store() as store:
         await store.setup()
         yield store
 

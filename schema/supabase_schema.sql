@@ -66,9 +66,9 @@ CREATE TABLE IF NOT EXISTS memory.organisation_members (
 
 CREATE TABLE IF NOT EXISTS memory.memories (
   id            bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
-  namespace     text COLLATE "C" NOT NULL CHECK (namespace LIKE '%.'),
+  namespace     text COLLATE "C" NOT NULL,
   key           text COLLATE "C" NOT NULL,
-  value         jsonb NOT NULL CHECK (jsonb_typeof(value) = 'object'),
+  value         jsonb NOT NULL,
   document      tsvector,                                -- the words of what is searched in the value
   position      bigint NOT NULL DEFAULT 1,               -- place in the namespace, in order of insertion, kept by updates
   user_id       text COLLATE "C" GENERATED ALWAYS AS (CASE WHEN starts_with(namespace, 'users.') THEN
@@ -85,10 +85,11 @@ CREATE TABLE IF NOT EXISTS memory.memories (
   created_at    timestamptz NOT NULL DEFAULT now(),
   updated_at    timestamptz NOT NULL DEFAULT now(),
   expires_at    timestamptz,
-  ttl_minutes   float8 CHECK (ttl_minutes > 0),
+  ttl_minutes   float8,
   importance    real GENERATED ALWAYS AS (CASE WHEN jsonb_typeof(value -> 'importance') = 'number' THEN
     least(greatest((value ->> 'importance')::numeric, 0), 1) END) STORED,
-  PRIMARY KEY (namespace, key)
+  PRIMARY KEY (namespace, key),
+  CHECK (right(namespace, 1) = '.' AND jsonb_typeof(value) = 'object')  -- one, since each is prepared for every statement
 );
 
 -- Embedding models: vectors of two models never meet in one comparison.
@@ -624,27 +625,21 @@ END $$;
 CREATE OR REPLACE FUNCTION memory.record_memory_change() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
 AS $$
-DECLARE
-  subject memory.memories;
-  claims  jsonb := nullif(current_setting('request.jwt.claims', true), '');
-  source  jsonb := nullif(current_setting('memory.provenance', true), '');
 BEGIN
-  IF TG_OP = 'INSERT' THEN
-    subject := NEW;
-  ELSE
-    subject := OLD;
-    IF TG_OP = 'DELETE' OR OLD.value IS DISTINCT FROM NEW.value THEN
-      INSERT INTO memory.memory_history
-        (memory_id, namespace, key, operation, value, user_id, org_id, agent_id, run_id, valid_from)
-      VALUES (OLD.id, OLD.namespace, OLD.key, lower(TG_OP), OLD.value, OLD.user_id, OLD.org_id, OLD.agent_id,
-        OLD.run_id, OLD.updated_at);
-    END IF;
+  IF TG_OP = 'DELETE' OR TG_OP = 'UPDATE' AND OLD.value IS DISTINCT FROM NEW.value THEN
+    INSERT INTO memory.memory_history
+      (memory_id, namespace, key, operation, value, user_id, org_id, agent_id, run_id, valid_from)
+    VALUES (OLD.id, OLD.namespace, OLD.key, lower(TG_OP), OLD.value, OLD.user_id, OLD.org_id, OLD.agent_id,
+      OLD.run_id, OLD.updated_at);
   END IF;
   INSERT INTO memory.audit_logs
     (actor, action, user_id, org_id, namespace, key, thread_id, run_id, checkpoint_id, task_id)
-  VALUES (coalesce(claims ->> 'sub', claims ->> 'role', current_user), 'memory.' || lower(TG_OP), subject.user_id,
-    subject.org_id, subject.namespace, subject.key, source ->> 'thread_id', source ->> 'run_id',
-    source ->> 'checkpoint_id', source ->> 'task_id');
+  SELECT coalesce(claims ->> 'sub', claims ->> 'role', current_user), 'memory.' || lower(TG_OP),
+    coalesce(NEW.user_id, OLD.user_id), coalesce(NEW.org_id, OLD.org_id), coalesce(NEW.namespace, OLD.namespace),
+    coalesce(NEW.key, OLD.key), source ->> 'thread_id', source ->> 'run_id', source ->> 'checkpoint_id',
+    source ->> 'task_id'
+  FROM (SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb AS claims,
+    nullif(current_setting('memory.provenance', true), '')::jsonb AS source) AS transaction;
   RETURN NULL;
 END $$;
 

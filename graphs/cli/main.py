@@ -15,7 +15,7 @@ import typer
 
 from graphs.checkpointer import open_checkpointer
 from graphs.memory.errors import GraphMemoryError
-from graphs.memory_manager import open_store
+from graphs.memory_manager import open_store, unprepared_store
 from graphs.models import chat_model
 from graphs.settings import load_settings
 
@@ -44,6 +44,21 @@ def setup() -> None:
     """Apply the schema to the configured database, or to the embedded one."""
     _run(_prepare())
     typer.echo("The database is ready.")
+
+
+@app.command()
+def reembed() -> None:
+    """Embed all memories with the configured model, beside the one in use, and switch to it. May be interrupted."""
+    _run(_reembed())
+
+
+async def _reembed() -> None:
+    def show(done: int, of: int) -> None:
+        typer.echo(f"\r{done:,} of {of:,} vectors", nl=False)
+
+    async with unprepared_store() as store:
+        made = await store.reembed(show)
+    typer.echo(f"{chr(10) * bool(made)}The configured embedding model is in use; {made:,} vectors were made.")
 
 
 async def _prepare() -> None:

@@ -9,6 +9,10 @@ Call = TypeVar("Call")
 Answer = TypeVar("Answer")
 
 
+class TryAlone(Exception):
+    """Raised by what carries out a group, to have each of its calls carried out alone."""
+
+
 class Coalescer(Generic[Key, Call, Answer]):
     """Gathers the calls that are made in one turn of the event loop, and those that come while all hands are full.
 

@@ -4,6 +4,7 @@ The JSON contract of a payload is `{identity, timestamp, agent, session_id, type
 whole, with each offending field named.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Literal, Self
 
@@ -180,11 +181,29 @@ class MemoryContext(_Model):
     memories: list[RecalledMemory] = Field(description="What is relevant to the query, best first.")
     profile: dict[str, Any] = Field(default_factory=dict)
 
-    def as_prompt(self) -> str:
-        """Render the memories for a system prompt; empty if there is nothing to say."""
-        lines = [f"- {memory.content}" for memory in self.memories]
-        lines += [f"- {name}: {value}" for name, value in self.profile.items()]
-        return "What you know about the user from earlier conversations:\n" + "\n".join(lines) if lines else ""
+    def as_prompt(self, max_tokens: int | None = None, *, count_tokens: Callable[[str], int] | None = None) -> str:
+        """Render the profile and the memories for a system prompt; empty if there is nothing to say.
+
+        Args:
+            max_tokens: how long it may be at most. What matters most comes first; a memory that does not fit is left
+                out, and shorter ones after it may still fit.
+            count_tokens: how many tokens a text has for the model in question; otherwise one for four bytes is assumed.
+        """
+        heading = "What you know about the user from earlier conversations:"
+        count = count_tokens or estimated_tokens
+        lines = [f"- {name}: {value}" for name, value in self.profile.items()]
+        lines += [f"- {memory.content}" for memory in self.memories]
+        kept, left = [], float("inf") if max_tokens is None else max_tokens - count(heading)
+        for line in lines:
+            if (tokens := count("\n" + line)) <= left:
+                kept.append(line)
+                left -= tokens
+        return "\n".join([heading, *kept]) if kept else ""
+
+
+def estimated_tokens(text: str) -> int:
+    """Return about how many tokens a text has: one for four bytes, rounded up, which is rather more than there are."""
+    return -(-len(text.encode("utf-8", "replace")) // 4)
 
 
 class DecayReport(_Model):

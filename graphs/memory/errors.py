@@ -39,8 +39,8 @@ class EmbeddingModelMismatch(ConfigurationError):
         super().__init__(
             f"This database holds embeddings of {stored} ({stored_dimensions} dimensions), but {configured} "
             f"({configured_dimensions} dimensions) is configured, and vectors of different models cannot be compared. "
-            f"Configure {stored} again (VECTOR_EMBEDDING_MODEL, VECTOR_EMBEDDING_DIMENSIONS and its API key), or point "
-            f"DATABASE_URL at an empty database."
+            f"Run `graph-memory reembed` to fill in the new model beside the old one and switch to it, or configure "
+            f"{stored} again (VECTOR_EMBEDDING_MODEL, VECTOR_EMBEDDING_DIMENSIONS and its API key)."
         )
 
 

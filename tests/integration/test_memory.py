@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from graphs.memory.contract import MemoryPayload
+from graphs.memory.contract import MemoryPayload, estimated_tokens
 from graphs.memory.errors import AccessDenied, ContractError, InvalidInput, PrincipalRequired
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
@@ -325,3 +325,19 @@ async def test_a_user_id_with_a_dot_keeps_its_own_scope(store: MemoryManager) ->
     for user in ("ada@example.com", "ada@example", "100%2Ecom"):
         await store.write_memory(user, "s.1", payload(user, f"Fact of {user}.", session_id="s.1"))
         assert [m.content for m in await store.recall_memory(user, "fact")] == [f"Fact of {user}."]
+
+
+async def test_a_prompt_keeps_to_its_budget_and_tells_the_most_relevant_first(
+    store: MemoryManager, user_id: str
+) -> None:
+    for n in range(20):
+        await store.write_memory(user_id, "s1", payload(user_id, f"Fact {n} about robots and their many uses."))
+    context = await store.load_context(user_id, "s1", query="robots", limit=20)
+
+    whole = context.as_prompt()
+    assert whole.count("\n- ") == 20
+    for budget in (0, 10, 40, 100, 10_000):
+        prompt = context.as_prompt(budget)
+        assert estimated_tokens(prompt) <= budget
+        assert whole.startswith(prompt)
+    assert context.as_prompt(30, count_tokens=lambda text: len(text.split())).count("\n- ") == 2

@@ -16,7 +16,9 @@ from graphs.memory.errors import (
     InvalidValue,
     SetupRequired,
     StoreUnavailable,
+    VersionConflict,
 )
+from graphs.memory.items import ExpectingPutOp
 from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager
 from graphs.pools import open_pool
@@ -425,3 +427,64 @@ async def test_a_store_without_an_index_searches_by_filter_alone(database: str) 
 async def test_reads_in_a_batch_see_the_state_before_its_writes(store: MemoryManager) -> None:
     results = await store.abatch([PutOp(NS, "k", {"n": 1}), GetOp(NS, "k"), SearchOp(NS)])
     assert results[1:] == [None, []]
+
+
+# Expected versions --------------------------------------------------------------------------------------------------
+
+
+async def test_of_two_who_read_the_same_version_one_is_told(store: MemoryManager) -> None:
+    await store.aput(NS, "k", {"n": 1})
+    item = await store.aget(NS, "k")
+    assert item is not None
+
+    outcomes = await asyncio.gather(
+        *(store.aput(NS, "k", {"n": n}, expected=item.updated_at) for n in (2, 3)), return_exceptions=True
+    )
+
+    (conflict,) = [outcome for outcome in outcomes if outcome is not None]
+    assert isinstance(conflict, VersionConflict)
+    assert (conflict.namespace, conflict.key) == (NS, "k")
+    with pytest.raises(VersionConflict):
+        await store.aput(NS, "k", {"n": 4}, expected=item.updated_at)
+    with pytest.raises(VersionConflict):
+        await store.aput(NS, "k", {"n": 5}, expected=None)
+
+
+async def test_of_many_who_expect_nothing_one_is_first(store: MemoryManager) -> None:
+    outcomes = await asyncio.gather(
+        *(store.aput(NS, "new", {"n": n}, expected=None) for n in range(8)), return_exceptions=True
+    )
+    assert sum(outcome is None for outcome in outcomes) == 1
+
+
+async def test_a_conflict_stores_nothing_of_its_batch(store: MemoryManager) -> None:
+    await store.aput(NS, "k", {"n": 1})
+    with pytest.raises(VersionConflict):
+        await store.abatch([PutOp(NS, "other", {}), ExpectingPutOp(PutOp(NS, "k", {"n": 2}), None)])
+    assert await store.aget(NS, "other") is None
+
+
+async def test_a_version_only_grows(store: MemoryManager) -> None:
+    await store.aput(NS, "k", {"n": 0})
+    versions = []
+    for n in range(5):
+        await store.aput(NS, "k", {"n": n})
+        item = await store.aget(NS, "k")
+        assert item is not None
+        versions.append(item.updated_at)
+    assert versions == sorted(set(versions))
+
+
+async def test_the_same_statement_twice_in_a_round_trip_is_prepared_once(
+    store: MemoryManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    await store.abatch([SearchOp(NS), SearchOp(NS, query="x"), SearchOp(NS), SearchOp(NS, query="y")])
+    assert "tried again" not in caplog.text
+
+
+async def test_a_new_schema_under_open_connections_is_no_failure(store: MemoryManager, database: str) -> None:
+    """What a connection has prepared may have another result afterwards."""
+    await store.aput(NS, "k", {"n": 1})
+    await store.aget(NS, "k")
+    await rows(database, "ALTER TABLE memory.memories ALTER COLUMN updated_at TYPE timestamp")
+    assert await store.aget(NS, "k") is not None

@@ -1,0 +1,107 @@
+"""Another embedding model for what is stored: filled in beside the one in use, and switched to when it is complete."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from langgraph.store.base import get_text_at_path, tokenize_path
+
+from graphs.memory import sql
+from graphs.memory.database import Database
+from graphs.memory.embeddings import Index, active_model, create_vector_index
+from graphs.memory.principal import Principal
+from graphs.memory.transaction import Query, Rows, Transaction
+from graphs.memory.vectors import Model
+
+_SQL = sql.load("reembedding")
+
+_PORTION = 100
+"""Items that are embedded together."""
+
+Progress = Callable[[int, int], None]
+"""Gets how many vectors are done, and how many there are to do."""
+
+
+async def reembed(database: Database, index: Index, progress: Progress | None = None) -> int:
+    """Embed what is stored with the index's model, then have searches use that; returns how many vectors were made.
+
+    Searches and writes go on meanwhile with the model in use; vectors of the two are never compared. Interrupted, it
+    goes on where it stopped when it is called again. The old vectors stay, so that one can switch back.
+    """
+    service = Principal.service()
+    active, model = await _models(database, index)
+    if active is None or active == model:
+        return 0
+    await database.run(Principal.owner(), [create_vector_index(model)])
+    pair = {"active": active.id, "model": model.id}
+    done = 0
+    while True:
+        [missing] = await database.run(service, [_count(pair)])
+        if missing == 0 and await database.transaction(service, lambda transaction: _switch(transaction, pair)):
+            return done
+        done += await _fill_in(database, index, model, pair, progress or _untold, done, done + missing)
+
+
+async def _models(database: Database, index: Index) -> tuple[Model | None, Model]:
+    """The model in use, and the index's, which is registered beside it."""
+    named = {"name": index.name, "dimensions": index.dimensions}
+    registered: Query[Model] = Query(_SQL["registered_model"], named, lambda rows: Model(*rows[0]))
+    _, active, model = await database.run(
+        Principal.service(), [Query(_SQL["register_model"], named), active_model(), registered]
+    )
+    return active, model
+
+
+def _count(pair: Mapping[str, int]) -> Query[int]:
+    return Query(_SQL["count_missing"], pair, lambda rows: int(rows[0].missing))
+
+
+async def _switch(transaction: Transaction, pair: Mapping[str, int]) -> bool:
+    """Use the other model, unless something was written since it was complete."""
+    _, missing = await transaction.run([Query(_SQL["lock_models"]), _count(pair)])
+    if missing == 0:
+        await transaction.run([Query(_SQL["switch"], {"model": pair["model"]})])
+    return bool(missing == 0)
+
+
+async def _fill_in(
+    database: Database, index: Index, model: Model, pair: Mapping[str, int], progress: Progress, done: int, of: int
+) -> int:
+    """Go through all items once, and return how many vectors were made."""
+    after = {"namespace": "", "key": ""}
+    made = 0
+    while True:
+        lacking: Query[Rows] = Query(_SQL["missing"], {**pair, **after, "limit": _PORTION}, lambda rows: rows)
+        [rows] = await database.run(Principal.service(), [lacking])
+        if not rows:
+            return made
+        after = {"namespace": rows[-1].namespace, "key": rows[-1].key}
+        texts = [(row, field, text_of(row.value, field)) for row in rows for field in row.fields]
+        vectors, _ = await index.embed([text for _, _, text in texts], [])
+        given = {
+            "namespaces": [row.namespace for row, _, _ in texts],
+            "keys": [row.key for row, _, _ in texts],
+            "versions": [row.version for row, _, _ in texts],
+            "fields": [field for _, field, _ in texts],
+            "embeddings": model.encode([vectors[text] for _, _, text in texts]),
+            "model": model.id,
+        }
+        await database.run(Principal.service(), [Query(_SQL["fill_in"], given)])
+        made += len(texts)
+        progress(done + made, max(of, done + made))
+
+
+def text_of(value: dict[str, Any], field: str) -> str:
+    """Return the text that a vector's field stands for: a path, or the n-th of what a path leads to."""
+    texts = _texts_at(value, field)
+    path, _, n = field.rpartition(".")
+    if len(texts) != 1 and n.isdigit():
+        texts = _texts_at(value, path)[int(n) :]
+    return texts[0] if texts else ""
+
+
+def _texts_at(value: dict[str, Any], path: str) -> list[str]:
+    return get_text_at_path(value, path if path == "$" else tokenize_path(path))
+
+
+def _untold(done: int, of: int) -> None:
+    """Nobody wants to know."""

@@ -1,0 +1,48 @@
+-- name: register_model
+-- A model beside the one in use.
+INSERT INTO memory.embedding_models (name, dimensions) VALUES (%(name)s, %(dimensions)s)
+ON CONFLICT (name, dimensions) DO NOTHING
+
+-- name: registered_model
+SELECT id, name, dimensions, 'halfvec'::regtype::oid::bigint AS vector_type
+FROM memory.embedding_models WHERE name = %(name)s AND dimensions = %(dimensions)s
+
+-- name: count_missing
+-- How many vectors of the model in use have no counterpart in another.
+SELECT count(*) AS missing FROM memory.memory_embeddings AS old
+WHERE old.model = %(active)s AND NOT EXISTS (
+  SELECT FROM memory.memory_embeddings AS new
+  WHERE new.namespace = ANY (ARRAY[old.namespace]) AND new.key = ANY (ARRAY[old.key])
+    AND new.field = ANY (ARRAY[old.field]) AND new.model = %(model)s)
+
+-- name: missing
+-- Items after an address, in its order, whose vectors lack a counterpart in another model, and which fields those are of.
+SELECT m.namespace, m.key, m.value, m.updated_at::text AS version, lacking.fields
+FROM (
+  SELECT old.namespace, old.key, array_agg(old.field) AS fields FROM memory.memory_embeddings AS old
+  WHERE old.model = %(active)s AND (old.namespace, old.key) > (%(namespace)s, %(key)s) AND NOT EXISTS (
+    SELECT FROM memory.memory_embeddings AS new
+    WHERE new.namespace = ANY (ARRAY[old.namespace]) AND new.key = ANY (ARRAY[old.key])
+      AND new.field = ANY (ARRAY[old.field]) AND new.model = %(model)s)
+  GROUP BY old.namespace, old.key ORDER BY old.namespace, old.key LIMIT %(limit)s
+) AS lacking
+JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[lacking.namespace]) AND m.key = ANY (ARRAY[lacking.key])
+ORDER BY m.namespace, m.key
+
+-- name: fill_in
+-- Vectors of items that are still at the version that was embedded; the others are found missing again.
+INSERT INTO memory.memory_embeddings (namespace, key, field, model, memory_id, embedding)
+SELECT m.namespace, m.key, v.field, %(model)s, m.id, v.embedding
+FROM unnest(%(namespaces)s::text[], %(keys)s::text[], %(versions)s::text[], %(fields)s::text[], %(embeddings)s::halfvec[])
+  AS v (namespace, key, version, field, embedding)
+JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[v.namespace]) AND m.key = ANY (ARRAY[v.key])
+  AND m.updated_at = v.version::timestamptz
+ON CONFLICT DO NOTHING
+
+-- name: lock_models
+-- One switch at a time.
+SELECT pg_advisory_xact_lock(hashtextextended('graph-native-memory embedding model', 0))
+
+-- name: switch
+-- The other model is the one in use from now on.
+UPDATE memory.embedding_models SET active = id = %(model)s WHERE active OR id = %(model)s

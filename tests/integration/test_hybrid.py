@@ -1,0 +1,190 @@
+"""Hybrid search through the store: complete, explained, and as closed to strangers as any other."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from langgraph.store.base import IndexConfig, PutOp
+
+from graphs.memory import hybrid
+from graphs.memory.errors import ConfigurationError
+from graphs.memory.principal import Principal, acting_as
+from graphs.memory_manager import MemoryManager
+from tests.support.sql import rows
+
+NS = ("users", "u1", "notes")
+
+
+@pytest.fixture
+async def store(database: str, index: IndexConfig) -> AsyncIterator[MemoryManager]:
+    config: Any = {**index, "fields": ["text"], "ranking": "hybrid"}
+    async with MemoryManager.from_conn_string(database, index=config, ttl={"refresh_on_read": True}) as store:
+        yield store
+
+
+@pytest.fixture(params=["whole", "candidates"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways of looking at a scope: at all of it, and at candidates alone."""
+    if request.param == "candidates":
+        monkeypatch.setattr(hybrid, "WHOLE", 0)
+    return str(request.param)
+
+
+async def put(store: MemoryManager, texts: dict[str, str], namespace: tuple[str, ...] = NS, **value: Any) -> None:
+    await store.abatch([PutOp(namespace, key, {"text": text, **value}) for key, text in texts.items()])
+
+
+async def found(store: MemoryManager, query: str, **more: Any) -> list[str]:
+    return [item.key for item in await store.asearch(NS, query=query, **more)]
+
+
+async def test_a_word_finds_what_no_vector_would(store: MemoryManager, way: str) -> None:
+    """An id or a name that the embedding model never saw is still a word."""
+    await put(store, {f"k{n}": f"Order number {n} of the customer" for n in range(40)} | {"it": "Ticket XK-4711-Q"})
+    assert (await found(store, "what about XK-4711-Q?"))[0] == "it"
+
+
+async def test_words_are_stemmed(store: MemoryManager, way: str) -> None:
+    await put(store, {f"k{n}": f"Something else {n}" for n in range(20)} | {"it": "She painted three sunsets"})
+    assert (await found(store, "paintings of a sunset"))[0] == "it"
+
+
+async def test_pages_are_complete_and_never_overlap(store: MemoryManager, way: str) -> None:
+    await put(store, {f"k{n}": f"Note {n} about a {'robot' if n % 3 else 'garden'}" for n in range(57)})
+    pages = [await found(store, "the robot in the garden", limit=10, offset=offset) for offset in range(0, 70, 10)]
+    assert [len(page) for page in pages] == [10, 10, 10, 10, 10, 7, 0]
+    assert len({key for page in pages for key in page}) == 57
+
+
+async def test_what_no_candidate_is_comes_on_the_last_pages(
+    store: MemoryManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("WHOLE", "NEAREST", "RARE"):
+        monkeypatch.setattr(hybrid, name, 5)
+    await put(store, {f"k{n}": f"Note {n} about a {'robot' if n < 3 else 'garden'}" for n in range(40)})
+    pages = [await found(store, "robot", limit=15, offset=offset) for offset in (0, 15, 30)]
+    assert set(pages[0][:3]) == {"k0", "k1", "k2"}
+    assert sorted(key for page in pages for key in page) == sorted(f"k{n}" for n in range(40))
+
+
+async def test_filters_hold_for_promoted_neighbours_too(store: MemoryManager, way: str) -> None:
+    for n in range(30):
+        await put(store, {f"k{n}": "The robot came" if n == 10 else f"And then {n}"}, colour="red" if n % 2 else "blue")
+    assert {int(key[1:]) % 2 for key in await found(store, "robot", filter={"colour": "blue"}, limit=20)} == {0}
+    assert await found(store, "robot", filter={"colour": "green"}) == []
+
+
+async def test_what_is_not_indexed_or_expired_is_not_found(store: MemoryManager, database: str, way: str) -> None:
+    await store.aput(NS, "plain", {"text": "a robot"}, index=False)
+    await store.aput(NS, "gone", {"text": "a robot"}, ttl=10)
+    await store.aput(NS, "here", {"text": "a robot"})
+    await rows(database, "UPDATE memory.memories SET expires_at = now() WHERE key = 'gone'")
+    assert await found(store, "robot") == ["here"]
+
+
+async def test_an_update_is_found_by_its_new_words_alone(store: MemoryManager, way: str) -> None:
+    await put(store, {"k": "the zebra"})
+    await put(store, {"k": "the giraffe", "other": "a zebra crossing"})
+    assert (await found(store, "zebra"))[0] == "other"
+    assert (await found(store, "giraffe"))[0] == "k"
+
+
+@pytest.mark.parametrize(
+    "query", ["", "   ", "the and of", "'; DROP TABLE x; --", "a\\b 'c' & | ! :*", "🤖", "x " * 5000]
+)
+async def test_any_query_is_answered(store: MemoryManager, way: str, query: str) -> None:
+    await put(store, {"k": r"back\slash 'quoted' text", "other": "robot"})
+    assert len(await found(store, query)) == 2
+
+
+async def test_words_with_quotes_and_backslashes_are_words(store: MemoryManager, way: str) -> None:
+    await put(store, {f"k{n}": f"Note {n}" for n in range(10)} | {"it": r"C:\temp\o'brien.txt"})
+    assert (await found(store, r"C:\temp\o'brien.txt"))[0] == "it"
+
+
+async def test_an_empty_scope_and_a_single_item_are_no_special_cases(store: MemoryManager, way: str) -> None:
+    assert await found(store, "robot") == []
+    await put(store, {"k": "robot"})
+    item = (await store.asearch(NS, query="robot"))[0]
+    assert item.score is not None
+    assert 0.5 < item.score <= 1
+
+
+async def test_nobody_finds_by_words_what_is_anothers(store: MemoryManager, way: str) -> None:
+    alice, bob = str(uuid4()), str(uuid4())
+    with acting_as(Principal.user(alice)):
+        await put(store, {"k": "the password is swordfish"}, ("users", alice, "notes"))
+    with acting_as(Principal.user(bob)):
+        await put(store, {"mine": "my own note"}, ("users", bob, "notes"))
+        for prefix in [("users", alice), ("users", alice, "notes"), ("users",), ()]:
+            hits = await store.asearch(prefix, query="swordfish password")
+            assert [item.key for item in hits] == (["mine"] if len(prefix) < 2 else [])
+
+
+async def test_the_words_function_tells_strangers_nothing(store: MemoryManager, database: str) -> None:
+    """It runs as the owner, so it must repeat what the policies say."""
+    alice, bob = str(uuid4()), str(uuid4())
+    await put(store, {"k": "swordfish"}, ("users", alice, "notes"))
+    await put(store, {"k": "swordfish"}, ("orgs", "acme", "notes"))
+    await put(store, {"k": "swordfish"}, ("agents", "sales"))
+    await rows(database, "INSERT INTO memory.organisations (id, name) VALUES ('acme', 'Acme')")
+    await rows(
+        database, "INSERT INTO memory.organisation_members (organisation_id, user_id) VALUES ('acme', %s)", alice
+    )
+    ask = """WITH me AS (SELECT set_config('role', %s, true), set_config('request.jwt.claims', %s, true))
+      SELECT frequency FROM me, memory.find_words(ARRAY['swordfish'::tsquery], '', 'z', 10)"""
+    for principal, count in ((Principal.user(alice), 3), (Principal.user(bob), 1), (Principal.service(), 3)):
+        assert await rows(database, ask, principal.role, principal.claims) == [{"frequency": count}]
+    assert await rows(database, ask, "authenticated", "{}") == [{"frequency": 1}], "without an id, what agents know"
+
+
+async def test_recall_takes_its_scores_apart_and_leaves_a_receipt(store: MemoryManager, database: str) -> None:
+    user_id = str(uuid4())
+    await put(store, {f"k{n}": f"Fact {n} about robots" for n in range(12)}, ("users", user_id, "facts"))
+
+    with acting_as(Principal.user(user_id)):
+        memories = await store.recall_memory(user_id, "robots", limit=3, explain=True)
+        (receipt,) = await store.recall_receipts(user_id)
+
+    for memory in memories:
+        assert memory.explanation is not None
+        assert sum(memory.explanation.values()) == pytest.approx(memory.score, abs=1e-4)
+        assert {"similarity", "keywords", "context", "recency", "importance"} <= set(memory.explanation)
+    assert (receipt.query, receipt.actor) == ("robots", user_id)
+    assert [chosen["key"] for chosen in receipt.chosen] == [memory.key for memory in memories]
+    assert receipt.chosen[0]["parts"]["keywords"] > 0
+    assert len(receipt.nearly) == 5
+    with acting_as(Principal.user(str(uuid4()))), pytest.raises(Exception, match="may not use"):
+        await store.recall_receipts(user_id)
+    assert await rows(database, "SELECT 1 FROM memory.recall_receipts WHERE actor = %s", user_id) != []
+
+
+async def test_neighbours_of_a_hit_come_with_it_in_a_conversation(store: MemoryManager, way: str) -> None:
+    """Said one after the other, about one thing each time: what follows a question is its answer."""
+    topics = [
+        "harbour boats sea fishing",
+        "piano music concert song",
+        "bread flour oven baking",
+        "snow ski mountain ice",
+    ]
+    turns = [f"{topics[n // 15].split()[n % 4]} {topics[n // 15].split()[(n + 1) % 4]} {n}" for n in range(60)]
+    turns[32], turns[33] = "Do you know the Quetzalcoatl place?", "Certainly, marvellous!"
+    for n, text in enumerate(turns):
+        await store.aput(NS, f"t{n:02}", {"text": text})
+    assert {"t32", "t33"} <= set(await found(store, "Quetzalcoatl", limit=3))
+
+
+async def test_a_ranking_nobody_knows_is_refused(database: str, index: IndexConfig) -> None:
+    for wrong in ({"ranking": "magic"}, {"ranking": "hybrid", "weights": {"charm": 1}}):
+        config: Any = {**index, **wrong}
+        with pytest.raises(ConfigurationError, match=r"ranking|weights"):
+            async with MemoryManager.from_conn_string(database, index=config):
+                pass
+
+
+async def test_a_text_search_nobody_knows_is_refused(database: str, index: IndexConfig) -> None:
+    config: Any = {**index, "text_search": "klingon"}
+    async with MemoryManager.from_conn_string(database, index=config) as store:
+        with pytest.raises(ConfigurationError, match="klingon"):
+            await store.setup()

@@ -1,0 +1,143 @@
+"""The vector index is filled behind the writes; searches are right before, while and after."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from langgraph.store.base import PutOp
+
+from graphs.memory_manager import MemoryManager
+from tests.support.sql import rows
+
+NS = ("users", "u1", "notes")
+DIMENSIONS = 8
+
+PENDING = "SELECT count(*) AS n FROM memory.memory_embeddings WHERE NOT indexed"
+
+
+async def embed(texts: list[str]) -> list[list[float]]:
+    """A direction for each text, the same whenever it is asked for."""
+    return [np.random.default_rng(int(text.split()[0])).normal(size=DIMENSIONS).tolist() for text in texts]
+
+
+INDEX: Any = {"dims": DIMENSIONS, "embed": embed, "fields": ["text"], "model": "directions"}
+
+
+def true_best(query: str, count: int, limit: int) -> list[str]:
+    vectors = np.asarray([np.random.default_rng(n).normal(size=DIMENSIONS) for n in range(count)])
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return [f"k{n}" for n in np.argsort(-(vectors @ np.random.default_rng(int(query)).normal(size=DIMENSIONS)))[:limit]]
+
+
+async def test_a_wide_scope_is_answered_from_the_index_and_from_what_waits(empty_database: str) -> None:
+    """Six thousand vectors: some indexed, some waiting, one expired, one of many fields."""
+    async with MemoryManager.from_conn_string(empty_database, index=INDEX) as store:
+        await store.setup()
+        puts = [PutOp(("users", f"u{n % 40}"), f"k{n}", {"text": f"{n}", "odd": n % 2}) for n in range(6000)]
+        await store.abatch(puts[:5000])
+        await store.rebuild_index()
+        assert (await rows(empty_database, PENDING))[0]["n"] == 0
+        await store.abatch(puts[5000:])
+        assert (await rows(empty_database, PENDING))[0]["n"] == 1000
+
+        async def recall(limit: int = 10, **more: Any) -> float:
+            hits = 0
+            for query in range(7000, 7020):
+                found = {item.key for item in await store.asearch((), query=str(query), limit=limit, **more)}
+                assert len(found) == limit
+                hits += len(found & set(true_best(str(query), 6000, limit)))
+            return hits / (20 * limit)
+
+        assert await recall() >= 0.97
+        assert await recall(limit=50) >= 0.95
+        for item in await store.asearch((), query="42", filter={"odd": 1}, limit=30):
+            assert item.value["odd"] == 1
+        assert len(await store.asearch((), query="42", filter={"text": "77"}, limit=10)) == 1, (
+            "rarer than the index finds"
+        )
+        first = (await store.asearch((), query="42", limit=1))[0]
+        assert first.key == "k42"
+        await rows(empty_database, "UPDATE memory.memories SET expires_at = now() WHERE key = 'k42'")
+        assert (await store.asearch((), query="42", limit=1))[0].key != "k42"
+
+
+async def test_waiting_vectors_are_indexed_when_asked(empty_database: str) -> None:
+    async with MemoryManager.from_conn_string(empty_database, index=INDEX) as store:
+        await store.setup()
+        await store.abatch([PutOp(NS, f"k{n}", {"text": f"{n}"}) for n in range(100)])
+        assert (await rows(empty_database, PENDING))[0]["n"] == 100
+        await store.wait_until_indexed()
+        assert (await rows(empty_database, PENDING))[0]["n"] == 0
+        await store.aput(NS, "k1", {"text": "1", "more": "but the same vector"})
+        assert (await rows(empty_database, PENDING))[0]["n"] == 0
+        await store.aput(NS, "k1", {"text": "101"})
+        assert (await rows(empty_database, PENDING))[0]["n"] == 1
+        assert (await store.asearch(NS, query="101"))[0].key == "k1"
+
+
+async def test_many_waiting_vectors_are_indexed_by_themselves(
+    empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graphs.memory.indexing._QUIET_SECONDS", 0.01)
+    monkeypatch.setattr("graphs.memory.indexing.WORTH_INDEXING", 50)
+    async with MemoryManager.from_conn_string(empty_database, index=INDEX) as store:
+        await store.setup()
+        await store.abatch([PutOp(NS, f"k{n}", {"text": f"{n}"}) for n in range(100)])
+        task = store._indexer._task
+        assert task is not None
+        await task
+        assert (await rows(empty_database, PENDING))[0]["n"] == 0
+
+
+# Another embedding model ---------------------------------------------------------------------------------------------
+
+
+async def other_embed(texts: list[str]) -> list[list[float]]:
+    return [[float(int(text.split()[0]) % 7 == n) + 0.01 for n in range(7)] for text in texts]
+
+
+OTHER: Any = {"dims": 7, "embed": other_embed, "fields": ["text"], "model": "remainders"}
+
+
+async def test_another_model_is_filled_in_beside_and_switched_to(empty_database: str) -> None:
+    told: list[tuple[int, int]] = []
+    async with (
+        MemoryManager.from_conn_string(empty_database, index=INDEX) as old,
+        MemoryManager.from_conn_string(empty_database, index=OTHER) as new,
+    ):
+        await old.setup()
+        await old.abatch([PutOp(NS, f"k{n}", {"text": f"{n}"}) for n in range(250)])
+        await old.aput(NS, "parts", {"parts": ["500", "501"]}, index=["parts[*]"])
+        await old.aput(NS, "silent", {"text": "9"}, index=False)
+
+        assert await new.reembed(lambda done, of: told.append((done, of))) == 252
+
+        assert told[-1] == (252, 252)
+        found = await new.asearch(NS, query="3", limit=300)
+        assert {int(item.key[1:]) % 7 for item in found[:30]} == {3}
+        assert len(found) == 251
+        assert await new.reembed() == 0, "there is nothing left to do"
+        await new.aput(NS, "k0", {"text": "3"})
+        models = await rows(empty_database, "SELECT model FROM memory.memory_embeddings WHERE key = 'k0'")
+        assert len(models) == 1, "an update drops the vectors of every model"
+
+
+async def test_an_interrupted_switch_goes_on_where_it_stopped(empty_database: str) -> None:
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(done: int, _: int) -> None:
+        if done >= 100:
+            raise Interrupted
+
+    async with (
+        MemoryManager.from_conn_string(empty_database, index=INDEX) as old,
+        MemoryManager.from_conn_string(empty_database, index=OTHER) as new,
+    ):
+        await old.setup()
+        await old.abatch([PutOp(NS, f"k{n}", {"text": f"{n}"}) for n in range(250)])
+        with pytest.raises(Interrupted):
+            await new.reembed(interrupt)
+        assert (await old.asearch(NS, query="17"))[0].key == "k17", "until the switch the old model answers"
+        assert await new.reembed() == 150
+        assert int((await new.asearch(NS, query="17"))[0].key[1:]) % 7 == 3
