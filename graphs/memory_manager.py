@@ -111,7 +111,7 @@ class MemoryManager(BaseStore):
         )
         self._receipts = receipts.Receipts(self._write_receipts)
         self._sweeper = lifecycle.Sweeper(self.sweep_ttl)
-        self._indexer = indexing.Indexer(self._count_pending, self._index_pending)
+        self._indexer = indexing.Indexer(self._database, lambda: self._searching.model)
         self.index_config = index
         self.ttl_config = ttl
 
@@ -188,8 +188,11 @@ class MemoryManager(BaseStore):
         try:
             yield
         except AccessDenied as error:
-            await self._report(principal, "access.denied", error, message=str(error))
+            await self._report_denied(principal, error)
             raise
+
+    async def _report_denied(self, principal: Principal, error: AccessDenied) -> None:
+        await self._report(principal, "access.denied", error, message=str(error))
 
     async def _report_embedding(self, error: EmbeddingFailed) -> None:
         cause = type(error.__cause__).__name__  # and not its words: they may quote what was to be embedded
@@ -252,8 +255,11 @@ class MemoryManager(BaseStore):
         call = await self._prepare(operations)
         kinds = frozenset(map(type, operations))  # what is quick does not wait for what is slow
         kinds = _WRITES if kinds & {PutOp, ExpectingPutOp} else kinds
-        async with self._denials_reported(principal):
+        try:
             return await self._calls.submit((principal, tuple(current_provenance().items()), kinds), call)
+        except AccessDenied as error:
+            await self._report_denied(principal, error)
+            raise
 
     async def aput(
         self,
@@ -345,14 +351,6 @@ class MemoryManager(BaseStore):
         made = await reembedding.reembed(self._database, self._index, progress) if self._index else 0
         self._searching.model = None
         return made
-
-    async def _count_pending(self, limit: int) -> int:
-        assert self._searching.model is not None  # noqa: S101  nothing was written without one
-        return int((await self._run(Principal.service(), [indexing.count_pending(self._searching.model, limit)]))[0])
-
-    async def _index_pending(self) -> int:
-        assert self._searching.model is not None  # noqa: S101
-        return int((await self._run(Principal.service(), [indexing.index_pending(self._searching.model)]))[0])
 
     # TTL ------------------------------------------------------------------------------------------------------------
 
@@ -552,7 +550,7 @@ class MemoryManager(BaseStore):
         principal = current_principal(self._default_principal)
         if principal.user_id not in (None, user_id):
             denied = AccessDenied(f"User {principal.user_id} may not use the memory of user {user_id}.")
-            await self._report(principal, "access.denied", denied, message=str(denied))
+            await self._report_denied(principal, denied)
             raise denied
         return principal
 

@@ -374,7 +374,8 @@ CREATE INDEX IF NOT EXISTS memories_expiry     ON memory.memories (expires_at) W
 -- Its collation sorts like "C" and has another name, so that only who asks for it gets this index: a plan made while the
 -- table was empty would otherwise as soon look an address up here, by its namespace alone, as in the primary key.
 CREATE INDEX IF NOT EXISTS memories_position   ON memory.memories (namespace COLLATE "POSIX", position);
-CREATE INDEX IF NOT EXISTS memories_document   ON memory.memories USING gin (document) WITH (gin_pending_list_limit = 64);
+-- New words wait in a list that a background job empties; only a list of 16 MB is emptied by the put that fills it.
+CREATE INDEX IF NOT EXISTS memories_document   ON memory.memories USING gin (document) WITH (gin_pending_list_limit = 16384);
 CREATE INDEX IF NOT EXISTS embeddings_pending  ON memory.memory_embeddings (model, namespace) WHERE NOT indexed;
 CREATE INDEX IF NOT EXISTS history_memory      ON memory.memory_history (namespace, key, valid_to);
 CREATE INDEX IF NOT EXISTS history_user        ON memory.memory_history (user_id) WHERE user_id IS NOT NULL;

@@ -130,23 +130,45 @@ def put(writes: Iterable[Write], model: Model | None, configuration: str) -> lis
         queries.append(Query(_SQL["lock"], _addresses([*last])))
     if gone:
         queries.append(Query(_SQL["delete"], _addresses(gone)))
-    if stored:
-        vectors = [(address, name, vector) for address, w in stored for name, vector in w.vectors.items()]
-        where = _addresses([address for address, _, _ in vectors])
-        given = _addresses([address for address, _ in stored]) | {
-            "values": [w.value for _, w in stored],
-            "labels": [w.document and w.document[0] for _, w in stored],
-            "texts": [w.document and w.document[1] for _, w in stored],
-            "ttls": [w.ttl_minutes for _, w in stored],
-            "configuration": configuration,
-            "model": model and model.id,
-            "vector_namespaces": where["namespaces"],
-            "vector_keys": where["keys"],
-            "fields": [name for _, name, _ in vectors],
-            "embeddings": model.encode([vector for _, _, vector in vectors]) if model and vectors else [],
-        }
-        queries.append(Query(_SQL["put"], given))
+    if len(stored) == 1:
+        queries += _put_one(*stored[0], model, configuration)
+    elif stored:
+        queries.append(_put_many(stored, model, configuration))
     return queries
+
+
+def _put_one(address: Address, write: Write, model: Model | None, configuration: str) -> list[Query[None]]:
+    namespace, key = address
+    label, text = write.document or (None, None)
+    given = {"namespace": namespace, "key": key}
+    item = {"value": write.value, "label": label, "text": text, "ttl": write.ttl_minutes}
+    vectors = {
+        "model": model and model.id,
+        "fields": list(write.vectors),
+        "embeddings": model.encode([*write.vectors.values()]) if model and write.vectors else [],
+    }
+    return [
+        Query(_SQL["put_item"], given | item | {"configuration": configuration}),
+        Query(_SQL["put_item_vectors"], given | vectors),
+    ]
+
+
+def _put_many(stored: Sequence[tuple[Address, Write]], model: Model | None, configuration: str) -> Query[None]:
+    vectors = [(address, name, vector) for address, w in stored for name, vector in w.vectors.items()]
+    where = _addresses([address for address, _, _ in vectors])
+    given = _addresses([address for address, _ in stored]) | {
+        "values": [w.value for _, w in stored],
+        "labels": [w.document and w.document[0] for _, w in stored],
+        "texts": [w.document and w.document[1] for _, w in stored],
+        "ttls": [w.ttl_minutes for _, w in stored],
+        "configuration": configuration,
+        "model": model and model.id,
+        "vector_namespaces": where["namespaces"],
+        "vector_keys": where["keys"],
+        "fields": [name for _, name, _ in vectors],
+        "embeddings": model.encode([vector for _, _, vector in vectors]) if model and vectors else [],
+    }
+    return Query(_SQL["put"], given)
 
 
 def _addresses(addresses: Sequence[Address]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
--- name: index_pending
+-- name: index_vectors
 -- Put some vectors that wait into the vector index, in bounded portions, and without waiting for those that someone else
 -- indexes or writes; how many that were.
 WITH pending AS (
@@ -10,8 +10,12 @@ WITH pending AS (
 )
 SELECT count(*) AS indexed FROM done
 
--- name: count_pending
+-- name: index_words
+-- What waits to be put into the full-text index, which only its owner may do at once.
+SELECT gin_clean_pending_list('memory.memories_document')
+
+-- name: count_waiting
 -- How many vectors wait, counted no further than asked for.
-SELECT count(*) AS pending FROM (
+SELECT count(*) AS waiting FROM (
   SELECT FROM memory.memory_embeddings WHERE NOT indexed AND model = %(model)s LIMIT %(limit)s
-) AS waiting
+) AS counted

@@ -63,6 +63,35 @@ ORDER BY v.namespace COLLATE "C", v.key COLLATE "C"
 ON CONFLICT (namespace, key, model, field) DO UPDATE SET embedding = EXCLUDED.embedding, indexed = false
 WHERE e.embedding <> EXCLUDED.embedding
 
+-- name: put_item
+-- The same as `put` for one item, in two statements of the simplest kind, which are half of its work: this is the item.
+INSERT INTO memory.memories AS m (namespace, key, value, document, position, ttl_minutes, expires_at)
+VALUES (%(namespace)s, %(key)s, %(value)s::jsonb,
+  setweight(to_tsvector(%(configuration)s::regconfig, %(label)s), 'A') || to_tsvector(%(configuration)s::regconfig, %(text)s),
+  least(coalesce((
+    SELECT p.position FROM memory.memories AS p WHERE p.namespace COLLATE "POSIX" = %(namespace)s
+    ORDER BY p.position DESC LIMIT 1), 0), 1e15::bigint) + 1,
+  %(ttl)s::float8, now() + %(ttl)s::float8 * interval '1 minute')
+ON CONFLICT (namespace, key) DO UPDATE SET
+  value = EXCLUDED.value,
+  document = EXCLUDED.document,
+  ttl_minutes = EXCLUDED.ttl_minutes,
+  expires_at = EXCLUDED.expires_at
+
+-- name: put_item_vectors
+-- And these are its vectors.
+WITH forgotten AS (
+  DELETE FROM memory.memory_embeddings
+  WHERE namespace = %(namespace)s AND key = %(key)s
+    AND (model = %(model)s AND field = ANY (%(fields)s::text[])) IS NOT TRUE
+)
+INSERT INTO memory.memory_embeddings AS e (namespace, key, field, model, memory_id, embedding)
+SELECT %(namespace)s, %(key)s, v.field, %(model)s, (
+    SELECT m.id FROM memory.memories AS m WHERE m.namespace = %(namespace)s AND m.key = %(key)s), v.embedding
+FROM unnest(%(fields)s::text[], %(embeddings)s::halfvec[]) AS v (field, embedding)
+ON CONFLICT (namespace, key, model, field) DO UPDATE SET embedding = EXCLUDED.embedding, indexed = false
+WHERE e.embedding <> EXCLUDED.embedding
+
 -- name: expect
 -- Refuses the transaction unless each item is at its version; it stays there until the transaction is over.
 SELECT memory.expect_versions(%(namespaces)s::text[], %(keys)s::text[], %(versions)s::text[]::timestamptz[])
