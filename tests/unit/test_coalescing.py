@@ -1,0 +1,88 @@
+"""Calls of one moment go together, keep their order, and fail alone."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from graphs.memory.coalescing import Coalescer, TryAlone
+
+
+class Recorder:
+    """Carries out groups of numbers, and remembers them; `bad` numbers fail."""
+
+    def __init__(self, *bad: int, seconds: float = 0.0) -> None:
+        self.groups: list[tuple[str, list[int]]] = []
+        self.bad = set(bad)
+        self.seconds = seconds
+
+    async def __call__(self, key: str, calls: Sequence[int]) -> list[int]:
+        self.groups.append((key, list(calls)))
+        await asyncio.sleep(self.seconds)
+        if self.bad & set(calls):
+            raise ValueError("bad")
+        return [10 * call for call in calls]
+
+
+def coalescer(record: Recorder, at_once: int = 2, most: int = 100) -> Coalescer[str, int, int]:
+    return Coalescer(
+        record, at_once=at_once, most=most, in_turn=lambda key: key == "in turn", hopeless=(ConnectionError,)
+    )
+
+
+async def test_calls_of_one_moment_are_one_group_for_each_key() -> None:
+    record = Recorder()
+    calls = coalescer(record)
+    answers = await asyncio.gather(*(calls.submit("ab"[n % 2], n) for n in range(6)))
+    assert answers == [0, 10, 20, 30, 40, 50]
+    assert record.groups == [("a", [0, 2, 4]), ("b", [1, 3, 5])]
+
+
+async def test_a_bad_call_fails_alone() -> None:
+    calls = coalescer(Recorder(2))
+    answers = await asyncio.gather(*(calls.submit("a", n) for n in range(4)), return_exceptions=True)
+    assert [str(answer) for answer in answers] == ["0", "10", "bad", "30"]
+
+
+async def test_what_is_hopeless_is_not_tried_again() -> None:
+    tried = 0
+
+    async def fail(_: str, __: Sequence[int]) -> list[int]:
+        nonlocal tried
+        tried += 1
+        raise ConnectionError
+
+    calls: Coalescer[str, int, int] = Coalescer(fail, at_once=1, in_turn=lambda _: False, hopeless=(ConnectionError,))
+    answers = await asyncio.gather(*(calls.submit("a", n) for n in range(5)), return_exceptions=True)
+    assert {type(answer) for answer in answers} == {ConnectionError}
+    assert tried == 1
+
+
+async def test_a_group_can_ask_to_be_carried_out_one_by_one() -> None:
+    async def alone(_: str, calls: Sequence[int]) -> list[int]:
+        if len(calls) > 1:
+            raise TryAlone
+        return [calls[0] + 1]
+
+    calls: Coalescer[str, int, int] = Coalescer(alone, at_once=1, in_turn=lambda _: False)
+    assert await asyncio.gather(*(calls.submit("a", n) for n in range(3))) == [1, 2, 3]
+
+
+async def test_groups_of_a_key_that_goes_in_turn_never_overtake_one_another() -> None:
+    record = Recorder(seconds=0.005)
+    calls = coalescer(record, at_once=8, most=2)
+    await asyncio.gather(*(calls.submit("in turn", n) for n in range(9)))
+    assert [n for _, group in record.groups for n in group] == list(range(9))
+    assert max(len(group) for _, group in record.groups) == 2
+
+
+async def test_a_cancelled_caller_does_not_stop_its_group() -> None:
+    record = Recorder(seconds=0.01)
+    calls = coalescer(record)
+    leaving, staying = (asyncio.create_task(calls.submit("a", n)) for n in range(2))
+    await asyncio.sleep(0.005)
+    leaving.cancel()
+    assert await staying == 10
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert await calls.submit("a", 5) == 50
