@@ -157,13 +157,19 @@ class Reads:
 
     def _search_hybrid(self, hybrid: HybridSearch, how: Searching, who: Any, then: Callable[[Found], None]) -> None:
         key = (who, hybrid.op.namespace_prefix)
+        scope = how.scopes.get(key)
         answers: list[Any] = []
 
-        def surveyed(scope: Scope) -> None:
-            how.scopes.put(key, scope)
-            self.ask(hybrid.signals(scope), ranked)
+        def surveyed(found: Scope) -> None:
+            nonlocal scope
+            scope = found
+            how.scopes.put(key, found)
 
-        def ranked(_: None) -> None:
+        def told(row: Any) -> None:
+            assert scope is not None  # noqa: S101  the survey was asked for before
+            if (scope.large and row.frequencies is None) or not hybrid.rank(row, scope):
+                self.ask(hybrid.signals(large=True), told)
+                return
             fetches = hybrid.fetch()
 
             def fetched(rows: Any) -> None:
@@ -174,10 +180,9 @@ class Reads:
             for query in fetches:
                 self.ask(query, fetched)
 
-        if scope := how.scopes.get(key):
-            self.ask(hybrid.signals(scope), ranked)
-        else:
+        if scope is None:
             self.ask(hybrid.survey(), surveyed)
+        self.ask(hybrid.signals(large=scope is not None and scope.large), told)
 
 
 class Batch:

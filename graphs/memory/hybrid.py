@@ -69,7 +69,7 @@ class Scopes:
 
 @dataclass(slots=True)
 class HybridSearch:
-    """One search: `survey` unless the scope is known, then `signals`, then `fetch`, then `found`."""
+    """One search: `signals` (and `survey`, unless the scope is known), then `rank`, then `fetch`, then `found`."""
 
     op: SearchOp
     vector: Vector
@@ -94,28 +94,24 @@ class HybridSearch:
 
         return Query(_for_model("survey", self.model), self._scope() | {"most": _COUNTED}, read)
 
-    def signals(self, scope: Scope) -> Query[None]:
-        """Ask for the signals, and rank by them when they come."""
+    def signals(self, *, large: bool) -> Query[Any]:
+        """Ask for the signals: of all items of the scope, or of a large one of those that may matter."""
         given = self._scope() | split_filter(self.op.filter)
         given |= {"query": self.op.query, "vector": self.vector, "configuration": self.configuration}
-        statement = "signals"
-        if scope.large:
-            statement = "candidate_signals"
-            given |= {"most": NEAREST, "rare": RARE}
-
-        def read(rows: Rows) -> None:
-            self._rank(rows[0], scope)
-
-        return Query(_for_model(statement, self.model), given, read)
+        given |= {"most": NEAREST, "rare": RARE} if large else {"whole": WHOLE}
+        return Query(_for_model("candidate_signals" if large else "signals", self.model), given, lambda rows: rows[0])
 
     def _scope(self) -> dict[str, Any]:
         low, high = bounds(self.op.namespace_prefix)
         return {"low": low, "high": high}
 
-    def _rank(self, row: Any, scope: Scope) -> None:
+    def rank(self, row: Any, scope: Scope) -> bool:
+        """Rank by the answer to `signals`; False if the scope is large, and only what may matter is to be asked for."""
+        ids = _array(row.ids, ">i8")
+        if row.frequencies is None and ids.size > WHOLE:
+            return False
         self.words = row.words or []
         self._places = dict(zip(row.places or [], row.place_names or [], strict=True))
-        ids = _array(row.ids, ">i8")
         by_id = np.argsort(ids)
         self._ids = ids = ids[by_id]
         matches, label = _words_of(ids, row, len(self.words))
@@ -126,12 +122,13 @@ class HybridSearch:
             words=matches,
             length=_array(row.lengths, ">f4")[by_id],
             label=label,
-            frequency=_frequencies(matches, len(self.words), _array(row.frequencies, ">i8"), scope),
-            items=max(scope.items, ids.size) if scope.large else ids.size,
+            frequency=_frequencies(matches, len(self.words), _array(row.frequencies, ">i8"), scope.items),
+            items=ids.size if row.frequencies is None else max(scope.items, ids.size),
             order=scope.order,
         )
         ages, importances = _array(row.ages, ">f4")[by_id], _array(row.importances, ">f4")[by_id]
         self._ranking = composed(rank(signals), ages, importances, self.weights)
+        return True
 
     def fetch(self) -> list[Query[Rows]]:
         """Ask for the items of the page, after `signals` was answered."""
@@ -226,14 +223,14 @@ def _places_of(ids: Array, others: Array) -> tuple[Array, Array]:
     return at[ours], ours
 
 
-def _frequencies(matches: Array, words: int, counted: Array, scope: Scope) -> Array:
+def _frequencies(matches: Array, words: int, counted: Array, items: int) -> Array:
     """How many items of the scope have each word: counted, or where it is too frequent for that, estimated.
 
     The estimate is the share among the candidates, which is rather high; a factor of two changes little.
     """
     shifts = np.arange(words, dtype=np.uint64)[:, None]
     among: Array = ((matches[None, :] >> shifts) & np.uint64(1)).sum(axis=1).astype(np.float32)
-    if not scope.large or counted.size != words:
+    if counted.size != words:
         return among
-    estimated = np.maximum(among / max(matches.size, 1) * scope.items, float(RARE))
+    estimated = np.maximum(among / max(matches.size, 1) * items, float(RARE))
     return np.where(counted >= 0, counted, estimated).astype(np.float32)

@@ -7,7 +7,7 @@ WITH latest AS MATERIALIZED (
   FROM (
     SELECT namespace, key, position FROM memory.memories
     WHERE namespace COLLATE "POSIX" >= %(low)s AND namespace COLLATE "POSIX" < %(high)s
-    ORDER BY namespace COLLATE "POSIX" DESC, position DESC LIMIT 200
+    ORDER BY namespace COLLATE "POSIX" DESC, position DESC LIMIT 100
   ) AS m
   JOIN memory.memory_embeddings AS e ON e.namespace = ANY (ARRAY[m.namespace]) AND e.key = ANY (ARRAY[m.key]) AND e.model = {model}
 ), neighbours AS (
@@ -26,7 +26,7 @@ SELECT
 
 -- name: signals
 -- The signals of every item of a scope that fits a filter, as arrays in binary form: one for each signal, and pairs for
--- vectors and for words, which are put together by id outside.
+-- vectors and for words, which are put together by id outside. One item more than asked for says that the scope is large.
 WITH words AS MATERIALIZED (
   SELECT (row_number() OVER (ORDER BY lexeme) - 1)::bigint AS n, lexeme,
     ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''')::tsquery AS word,
@@ -39,6 +39,7 @@ WITH words AS MATERIALIZED (
     AND (m.expires_at IS NULL OR m.expires_at > now())
     AND m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
     AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
+  LIMIT %(whole)s::bigint + 1
 )
 SELECT item.*, vector.*, hit.*, place.*, (SELECT array_agg(lexeme ORDER BY n) FROM words) AS words, NULL::bytea AS frequencies
 FROM (
@@ -50,8 +51,10 @@ FROM (
 ) AS item CROSS JOIN (
   SELECT array_send(array_agg(e.memory_id)) AS vector_ids,
     array_send(array_agg((1 - (e.embedding <=> %(vector)s::halfvec))::real)) AS similarities
-  FROM memory.memory_embeddings AS e
-  WHERE e.namespace >= %(low)s AND e.namespace < %(high)s AND e.model = {model}
+  FROM (
+    SELECT memory_id, embedding FROM memory.memory_embeddings
+    WHERE namespace >= %(low)s AND namespace < %(high)s AND model = {model} LIMIT 50 * %(whole)s::bigint
+  ) AS e
 ) AS vector CROSS JOIN (
   SELECT array_send(array_agg(i.id)) AS hit_ids, array_send(array_agg(w.n)) AS hit_words,
     array_send(array_agg((i.document @@ w.label)::int::bigint)) AS hit_labels
@@ -96,7 +99,7 @@ WITH words AS MATERIALIZED (
     AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
 )
 SELECT item.*, vector.*, hit.*, place.*, (SELECT array_agg(lexeme ORDER BY n) FROM words) AS words,
-  (SELECT array_send(array_agg(frequency ORDER BY n)) FROM rare) AS frequencies
+  coalesce((SELECT array_send(array_agg(frequency ORDER BY n)) FROM rare), '') AS frequencies
 FROM (
   SELECT array_send(array_agg(id)) AS ids, array_send(array_agg(hashtextextended(namespace, 0))) AS namespaces,
     array_send(array_agg(position)) AS positions, array_send(array_agg(length(document)::real)) AS lengths,
