@@ -1,7 +1,7 @@
 """What calls of a store's `abatch` become: queries that serve all of them, and each one's results."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from langgraph.store.base import GetOp, ListNamespacesOp, Op, PutOp, Result, SearchOp, validate_op_namespace
@@ -10,11 +10,15 @@ from graphs.memory import items, search
 from graphs.memory.embeddings import Index
 from graphs.memory.errors import InvalidInput
 from graphs.memory.found import Found
-from graphs.memory.hybrid import HybridSearch, Scope, Scopes
+from graphs.memory.hybrid import HybridSearch, Scope
 from graphs.memory.items import Address, ExpectingPutOp, Write
 from graphs.memory.ranking import Weights
+from graphs.memory.remembered import Remembered
 from graphs.memory.transaction import Query
 from graphs.memory.vectors import Model, Vector
+
+WIDE_SECONDS = 300.0
+"""How long it is remembered whether a scope is wide; counting that takes as long as a search."""
 
 
 @dataclass(slots=True)
@@ -33,7 +37,10 @@ class Searching:
     model: Model | None = None
     configuration: str = "simple"
     weights: Weights | None = None
-    scopes: Scopes = field(default_factory=Scopes)
+    scopes: Remembered[Scope] = field(default_factory=Remembered)
+    """What scopes are like, for a hybrid ranking."""
+    wide: Remembered[bool] = field(default_factory=Remembered)
+    """Which scopes are answered from the vector index."""
 
 
 def check(op: Op | ExpectingPutOp) -> str | None:
@@ -147,13 +154,17 @@ class Reads:
             self._search_hybrid(hybrid, how, who, then)
             return
 
+        key = (who, op.namespace_prefix, search.looked_at(op))
+
         def read_scope_if_short(found: Found) -> None:
-            if found.short:
-                self.ask(search.search(op, vector, how.model, exact=True), then)
+            if found.wide is not None:
+                how.wide.put(key, found.wide, WIDE_SECONDS)
+            if found.wide and len(found.items) < op.limit:
+                self.ask(search.search(op, vector, how.model, wide=False), then)
             else:
                 then(found)
 
-        self.ask(search.search(op, vector, how.model), read_scope_if_short)
+        self.ask(search.search(op, vector, how.model, wide=how.wide.get(key)), read_scope_if_short)
 
     def _search_hybrid(self, hybrid: HybridSearch, how: Searching, who: Any, then: Callable[[Found], None]) -> None:
         key = (who, hybrid.op.namespace_prefix)
@@ -163,10 +174,12 @@ class Reads:
         def surveyed(found: Scope) -> None:
             nonlocal scope
             scope = found
-            how.scopes.put(key, found)
+            how.scopes.put(key, found, found.seconds)
 
         def told(row: Any) -> None:
             assert scope is not None  # noqa: S101  the survey was asked for before
+            if row.wide is not None and scope.wide is None:
+                how.scopes.put(key, replace(scope, wide=row.wide), scope.seconds)
             if (scope.large and row.frequencies is None) or not hybrid.rank(row, scope):
                 self.ask(hybrid.signals(large=True), told)
                 return
@@ -182,7 +195,7 @@ class Reads:
 
         if scope is None:
             self.ask(hybrid.survey(), surveyed)
-        self.ask(hybrid.signals(large=scope is not None and scope.large), told)
+        self.ask(hybrid.signals(large=scope is not None and scope.large, wide=scope.wide if scope else None), told)
 
 
 class Batch:

@@ -16,8 +16,8 @@ class Found:
     items: list[SearchItem]
     stale: list[tuple[str, str]] = field(default_factory=list)
     """Addresses, as stored, of the items whose TTL is to be refreshed."""
-    short: bool = False
-    """Whether the vector index gave out before the limit was reached, so that the scope has to be read."""
+    wide: bool | None = None
+    """Whether they come from the vector index, which may give out early, or from reading the scope; None for neither."""
     parts: list[Mapping[str, float]] = field(default_factory=list)
     """What each item's score is made of, where the ranking is hybrid."""
     nearly: list[tuple[Namespace, str, float | None, Mapping[str, float]]] = field(default_factory=list)

@@ -1,7 +1,5 @@
 """Hybrid search: the signals of a scope are read, ranked outside of the database, and the best items fetched."""
 
-import time
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -31,7 +29,6 @@ RARE = 500
 _COUNTED = 200_000
 _SURVEY_SECONDS = 300.0
 _YOUNG_SECONDS = 5.0
-"""How long a survey of a scope holds, and of one that is still small: it changes more with each item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,31 +37,18 @@ class Scope:
 
     items: int
     order: float
+    wide: bool | None = None
+    """Whether the vector index serves it; None until that was found out."""
+
+    @property
+    def seconds(self) -> float:
+        """How long this may be taken to hold: a small scope changes more with each item."""
+        return _SURVEY_SECONDS if self.items > 200 else _YOUNG_SECONDS
 
     @property
     def large(self) -> bool:
         """Whether only candidates are looked at."""
         return self.items > WHOLE
-
-
-class Scopes:
-    """Remembers what scopes are like, for whoever asked, until that may have changed."""
-
-    def __init__(self, most: int = 10_000) -> None:
-        self._most = most
-        self._known: OrderedDict[Any, tuple[float, Scope]] = OrderedDict()
-
-    def get(self, key: Any) -> Scope | None:
-        """Return what is known of a scope, if that still holds."""
-        until, scope = self._known.get(key, (0.0, None))
-        return scope if time.monotonic() < until else None
-
-    def put(self, key: Any, scope: Scope) -> None:
-        """Remember a scope; those that were put longest ago are forgotten first."""
-        self._known[key] = (time.monotonic() + (_SURVEY_SECONDS if scope.items > 200 else _YOUNG_SECONDS), scope)
-        self._known.move_to_end(key)
-        if len(self._known) > self._most:
-            self._known.popitem(last=False)
 
 
 @dataclass(slots=True)
@@ -94,11 +78,11 @@ class HybridSearch:
 
         return Query(_for_model("survey", self.model), self._scope() | {"most": _COUNTED}, read)
 
-    def signals(self, *, large: bool) -> Query[Any]:
-        """Ask for the signals: of all items of the scope, or of a large one of those that may matter."""
+    def signals(self, *, large: bool, wide: bool | None = None) -> Query[Any]:
+        """Ask for the signals: of all items of the scope, or of a `large` (and `wide`) one of those that may matter."""
         given = self._scope() | split_filter(self.op.filter)
         given |= {"query": self.op.query, "vector": self.vector, "configuration": self.configuration}
-        given |= {"most": NEAREST, "rare": RARE} if large else {"whole": WHOLE}
+        given |= {"most": NEAREST, "rare": RARE, "wide": wide} if large else {"whole": WHOLE}
         return Query(_for_model("candidate_signals" if large else "signals", self.model), given, lambda rows: rows[0])
 
     def _scope(self) -> dict[str, Any]:

@@ -122,14 +122,20 @@ def _conditions(condition: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, expected
 
 
-def search(op: SearchOp, query_vector: Vector | None, model: Model | None, *, exact: bool = False) -> Query[Found]:
+def looked_at(op: SearchOp) -> int:
+    """Return how many vectors the index is asked for: no fewer than a hundred, so that pages come out of one set."""
+    return max(100, 2 * (op.limit + op.offset))
+
+
+def search(op: SearchOp, query_vector: Vector | None, model: Model | None, *, wide: bool | None = None) -> Query[Found]:
     """Ask for the items of a scope that fit an op, best first; without a vector, the latest change first.
 
     Args:
         op: what to search for; checked by `check_search`.
         query_vector: the embedded query, None if the op has no query or the store no index.
         model: the embedding model that made the vector.
-        exact: read every vector of the scope, however wide.
+        wide: whether to answer from the vector index, or (False) by reading every vector of the scope; None lets the
+            database find out what is quicker.
     """
     low, high = bounds(op.namespace_prefix)
     scope = {"low": low, "high": high, "limit": op.limit, "offset": op.offset, **split_filter(op.filter)}
@@ -137,13 +143,13 @@ def search(op: SearchOp, query_vector: Vector | None, model: Model | None, *, ex
     def read(rows: Rows) -> Found:
         found = [row for row in rows if row.key is not None]
         stale = [(row.namespace, row.key) for row in found if row.stale] if op.refresh_ttl else []
-        is_wide = query_vector is not None and rows[0].wide
-        return Found([search_item(row, row.score) for row in found], stale, is_wide and len(found) < op.limit)
+        is_wide = rows[0].wide if query_vector is not None else None
+        return Found([search_item(row, row.score) for row in found], stale, is_wide)
 
     if query_vector is None or model is None:
         return Query(_SQL["browse"], scope, read)
-    statement = "nearest_filtered" if op.filter else "nearest"
-    return Query(_for_model(statement, model), scope | {"query": query_vector, "exact": exact}, read)
+    statement = _for_model("nearest_filtered" if op.filter else "nearest", model)
+    return Query(statement, scope | {"query": query_vector, "wide": wide, "looked_at": looked_at(op)}, read)
 
 
 @lru_cache(64)

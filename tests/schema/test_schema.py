@@ -174,7 +174,7 @@ async def test_hot_statements_read_a_scope_by_its_index(database: str, index: In
         await store.abatch([PutOp(("users", f"u{n % 100}"), f"k{n}", {"text": f"robot {n}"}) for n in range(5_000)])
     await rows(database, "ANALYZE memory.memories, memory.memory_embeddings")
     scope: dict[str, Any] = {"low": "users.u1.", "high": "users.u1/", "contains": "{}", "lacks": [], "filter": None}
-    scope |= {"limit": 10, "offset": 0, "exact": False}
+    scope |= {"limit": 10, "offset": 0, "wide": None, "looked_at": 100}
     vector = "[" + ",".join(["0.1"] * 256) + "]"
     nearest = sql.load("search")["nearest"].with_constants(model=1, dimensions=256)
 

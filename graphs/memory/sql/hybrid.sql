@@ -41,7 +41,8 @@ WITH words AS MATERIALIZED (
     AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
   LIMIT %(whole)s::bigint + 1
 )
-SELECT item.*, vector.*, hit.*, place.*, (SELECT array_agg(lexeme ORDER BY n) FROM words) AS words, NULL::bytea AS frequencies
+SELECT item.*, vector.*, hit.*, place.*, NULL::boolean AS wide,
+  (SELECT array_agg(lexeme ORDER BY n) FROM words) AS words, NULL::bytea AS frequencies
 FROM (
   SELECT array_send(array_agg(id)) AS ids, array_send(array_agg(hashtextextended(namespace, 0))) AS namespaces,
     array_send(array_agg(position)) AS positions, array_send(array_agg(length(document)::real)) AS lengths,
@@ -66,29 +67,30 @@ FROM (
 
 -- name: candidate_signals
 -- The same for a large scope, of the items that may matter: the nearest by vector, and those that have one of the rarer
--- words. How many items have a word is counted where it is rare, and -1 where it is frequent.
+-- words. How many items have a word is counted where it is rare, and -1 where it is frequent. Whether the scope is wide is
+-- found out unless it is told.
 WITH words AS MATERIALIZED (
   SELECT (row_number() OVER (ORDER BY lexeme) - 1)::bigint AS n, lexeme,
     ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''')::tsquery AS word,
     ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || ''':A')::tsquery AS label
   FROM unnest(to_tsvector(%(configuration)s::regconfig, %(query)s)) ORDER BY lexeme LIMIT 63
 ), scope AS MATERIALIZED (
-  SELECT memory.is_wide(%(low)s, %(high)s, {model}::smallint) AS wide
+  SELECT coalesce(%(wide)s::boolean, memory.is_wide(%(low)s, %(high)s, {model}::smallint, %(most)s::int)) AS wide
 ), near AS MATERIALIZED (
-  SELECT memory_id AS id FROM (
+  SELECT memory_id AS id, distance FROM (
     (SELECT e.memory_id, e.embedding <=> %(vector)s::halfvec AS distance FROM memory.memory_embeddings AS e
      WHERE NOT (SELECT wide FROM scope) AND e.model = {model} AND e.namespace >= %(low)s AND e.namespace < %(high)s)
     UNION ALL
     (SELECT e.memory_id, e.embedding <=> %(vector)s::halfvec FROM memory.memory_embeddings AS e
      WHERE (SELECT wide FROM scope) AND e.model = {model} AND e.indexed
        AND e.namespace || '' >= %(low)s AND e.namespace || '' < %(high)s
-     ORDER BY e.embedding::halfvec({dimensions}) <=> %(vector)s::halfvec({dimensions}) LIMIT %(most)s)
+     ORDER BY e.embedding::halfvec({dimensions}) <=> %(vector)s::halfvec({dimensions}) LIMIT %(most)s::int)
     UNION ALL
     (SELECT e.memory_id, e.embedding <=> %(vector)s::halfvec FROM memory.memory_embeddings AS e
      WHERE (SELECT wide FROM scope) AND e.model = {model} AND NOT e.indexed
        AND e.namespace >= %(low)s AND e.namespace < %(high)s)
   ) AS found
-  WHERE distance <> 'NaN' ORDER BY distance LIMIT %(most)s
+  WHERE distance <> 'NaN' ORDER BY distance LIMIT %(most)s::int
 ), rare AS MATERIALIZED (
   SELECT * FROM memory.find_words((SELECT array_agg(word ORDER BY n) FROM words), %(low)s, %(high)s, %(rare)s::int)
 ), items AS MATERIALIZED (
@@ -98,7 +100,8 @@ WITH words AS MATERIALIZED (
     AND m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
     AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
 )
-SELECT item.*, vector.*, hit.*, place.*, (SELECT array_agg(lexeme ORDER BY n) FROM words) AS words,
+SELECT item.*, vector.*, hit.*, place.*, (SELECT wide FROM scope) AS wide,
+  (SELECT array_agg(lexeme ORDER BY n) FROM words) AS words,
   coalesce((SELECT array_send(array_agg(frequency ORDER BY n)) FROM rare), '') AS frequencies
 FROM (
   SELECT array_send(array_agg(id)) AS ids, array_send(array_agg(hashtextextended(namespace, 0))) AS namespaces,
@@ -107,10 +110,14 @@ FROM (
     array_send(array_agg(coalesce(importance, 'NaN'))) AS importances
   FROM items
 ) AS item CROSS JOIN (
-  SELECT array_send(array_agg(i.id)) AS vector_ids,
-    array_send(array_agg((1 - (e.embedding <=> %(vector)s::halfvec))::real)) AS similarities
-  FROM items AS i JOIN memory.memory_embeddings AS e
-    ON e.namespace = ANY (ARRAY[i.namespace]) AND e.key = ANY (ARRAY[i.key]) AND e.model = {model}
+  SELECT array_send(array_agg(id)) AS vector_ids, array_send(array_agg((1 - distance)::real)) AS similarities FROM (
+    SELECT id, distance FROM near
+    UNION ALL
+    SELECT i.id, e.embedding <=> %(vector)s::halfvec
+    FROM items AS i JOIN memory.memory_embeddings AS e
+      ON e.namespace = ANY (ARRAY[i.namespace]) AND e.key = ANY (ARRAY[i.key]) AND e.model = {model}
+    WHERE i.id NOT IN (SELECT id FROM near)
+  ) AS known
 ) AS vector CROSS JOIN (
   SELECT array_send(array_agg(i.id)) AS hit_ids, array_send(array_agg(w.n)) AS hit_words,
     array_send(array_agg((i.document @@ w.label)::int::bigint)) AS hit_labels

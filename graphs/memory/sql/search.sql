@@ -13,11 +13,10 @@ LIMIT %(limit)s OFFSET %(offset)s
 -- name: nearest
 -- Items of a scope by the best of their vectors. A scope that is not wide is read whole: its true best, whatever the
 -- number of vectors elsewhere. A wide one is answered by the vector index, and by reading the vectors that are not in it
--- yet; the index is asked for no fewer than 100, so that pages come out of one set. The scope's condition is written so
--- that no other index serves that scan. A zero vector has no direction and scores 0, where the operator alone gives
+-- yet. The scope's condition is written so that no other index serves that scan. A zero vector has no direction and scores 0, where the operator alone gives
 -- NaN, which sorts before every number. Where nothing is found, one row of nulls still tells whether the scope is wide.
 WITH scope AS MATERIALIZED (
-  SELECT NOT %(exact)s::boolean AND memory.is_wide(%(low)s, %(high)s, {model}::smallint) AS wide
+  SELECT coalesce(%(wide)s::boolean, memory.is_wide(%(low)s, %(high)s, {model}::smallint, %(looked_at)s::int)) AS wide
 ), gone AS MATERIALIZED (
   SELECT namespace, key FROM memory.memories WHERE expires_at <= now()
 ), best AS MATERIALIZED (
@@ -34,7 +33,7 @@ WITH scope AS MATERIALIZED (
        AND e.namespace || '' >= %(low)s AND e.namespace || '' < %(high)s
        AND (e.namespace, e.key) NOT IN (SELECT namespace, key FROM gone)
      ORDER BY e.embedding::halfvec({dimensions}) <=> %(query)s::halfvec({dimensions})
-     LIMIT greatest(100, 2 * (%(limit)s::bigint + %(offset)s::bigint)))
+     LIMIT %(looked_at)s::int)
     UNION ALL
     (SELECT e.namespace, e.key, coalesce(nullif(1 - (e.embedding <=> %(query)s::halfvec), 'NaN'), 0)
      FROM memory.memory_embeddings AS e
@@ -55,7 +54,7 @@ ORDER BY best.n
 -- name: nearest_filtered
 -- The same for the items of a scope that fit a filter.
 WITH scope AS MATERIALIZED (
-  SELECT NOT %(exact)s::boolean AND memory.is_wide(%(low)s, %(high)s, {model}::smallint) AS wide
+  SELECT coalesce(%(wide)s::boolean, memory.is_wide(%(low)s, %(high)s, {model}::smallint, %(looked_at)s::int)) AS wide
 ), best AS MATERIALIZED (
   SELECT namespace, key, max(score) AS score, row_number() OVER (ORDER BY max(score) DESC, namespace, key) AS n FROM (
     (SELECT m.namespace, m.key, (
@@ -78,7 +77,7 @@ WITH scope AS MATERIALIZED (
               AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
             FROM memory.memories AS m WHERE m.namespace = ANY (ARRAY[e.namespace]) AND m.key = ANY (ARRAY[e.key]))
      ORDER BY e.embedding::halfvec({dimensions}) <=> %(query)s::halfvec({dimensions})
-     LIMIT greatest(100, 2 * (%(limit)s::bigint + %(offset)s::bigint)))
+     LIMIT %(looked_at)s::int)
     UNION ALL
     (SELECT e.namespace, e.key, coalesce(nullif(1 - (e.embedding <=> %(query)s::halfvec), 'NaN'), 0)
      FROM memory.memory_embeddings AS e JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[e.namespace]) AND m.key = ANY (ARRAY[e.key])
