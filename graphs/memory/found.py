@@ -17,7 +17,7 @@ class Found:
     stale: list[tuple[str, str]] = field(default_factory=list)
     """Addresses, as stored, of the items whose TTL is to be refreshed."""
     wide: bool | None = None
-    """Whether they come from the vector index, which may give out early, or from reading the scope; None for neither."""
+    """Whether they come from the vector index, which may give out early; False if the scope was read."""
     parts: list[Mapping[str, float]] = field(default_factory=list)
     """What each item's score is made of, where the ranking is hybrid."""
     nearly: list[tuple[Namespace, str, float | None, Mapping[str, float]]] = field(default_factory=list)
