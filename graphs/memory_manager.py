@@ -107,7 +107,12 @@ class MemoryManager(BaseStore):
         self._default_principal = principal
         self.home_loop = asyncio.get_running_loop()
         self._calls = Coalescer(
-            self._carry_out, at_once=8, in_turn=lambda key: key[2] == _WRITES, hopeless=(StoreUnavailable,)
+            self._carry_out,
+            at_once=8,
+            most=lambda key: 32 if SearchOp in key[2] else 512,
+            alike=Call.deletes,
+            in_turn=lambda key: key[2] == _WRITES,
+            hopeless=lambda error: type(error) is StoreUnavailable,
         )
         self._receipts = receipts.Receipts(self._write_receipts)
         self._sweeper = lifecycle.Sweeper(self.sweep_ttl)
@@ -311,7 +316,10 @@ class MemoryManager(BaseStore):
             await self._database.run(principal, writes, dict(provenance))
             self._wake_indexer(call.writes for call in calls)
         if batch.stale:
-            await self._database.run(principal, [items.refresh_ttl(batch.stale)])
+            try:
+                await self._database.run(principal, [items.refresh_ttl(batch.stale)])
+            except GraphMemoryError as error:  # what was read and written stands all the same
+                log.warning("%d items that were read could not be prolonged: %s", len(batch.stale), error)
         return batch.results
 
     async def _answer(self, principal: Principal, reads: Reads) -> None:
@@ -332,11 +340,7 @@ class MemoryManager(BaseStore):
 
     @on_home_loop
     async def rebuild_index(self) -> None:
-        """Put all vectors into the index at once, after a bulk load: faster, but nobody reads or writes meanwhile.
-
-        Raises:
-            AccessDenied: the connection does not belong to the owner of the tables.
-        """
+        """Put all vectors into the index at once, after a bulk load: faster, but nobody reads or writes meanwhile."""
         if model := await self._searched_model():
             await self._run(Principal.owner(), [embeddings.rebuild_vector_index(model)])
 

@@ -87,7 +87,7 @@ CREATE TABLE IF NOT EXISTS memory.memories (
   expires_at    timestamptz,
   ttl_minutes   float8,
   importance    real GENERATED ALWAYS AS (CASE WHEN jsonb_typeof(value -> 'importance') = 'number' THEN
-    least(greatest((value ->> 'importance')::numeric, 0), 1) END) STORED,
+    round(least(greatest((value ->> 'importance')::numeric, 0), 1), 6) END) STORED,
   PRIMARY KEY (namespace, key),
   CHECK (right(namespace, 1) = '.' AND jsonb_typeof(value) = 'object')  -- one, since each is prepared for every statement
 );
@@ -514,6 +514,20 @@ AS $$
       n + CASE match_type WHEN 'suffix' THEN cardinality(path) - cardinality(pattern) ELSE 0 END])
 $$;
 
+-- May whoever asks read everything in a range of namespaces: because it is theirs, an organisation's of theirs, what agents
+-- know, or because they are the service? What runs as the owner counts in such ranges only.
+CREATE OR REPLACE FUNCTION memory.may_read_all(low text, high text) RETURNS boolean
+  LANGUAGE sql STABLE SET search_path = ''
+AS $$
+  SELECT current_setting('role') = 'service_role' OR EXISTS (
+    SELECT FROM (
+      SELECT 'users.' || auth.uid() || '.' AS scope
+      UNION ALL SELECT 'agents.'
+      UNION ALL SELECT 'orgs.' || replace(replace(o.id, '%', '%25'), '.', '%2E') || '.' FROM memory.my_organisations() AS o (id)
+    ) AS mine
+    WHERE low COLLATE "C" >= mine.scope AND high COLLATE "C" <= left(mine.scope, -1) || '/')
+$$;
+
 -- Does a scope hold so many vectors that the vector index finds the nearest sooner than reading them all? It counts, for
 -- whoever asks, no further than needed; as the owner, since a policy would make it look at every row. Reading one of n
 -- vectors takes about 0.7 µs; the index takes 1 ms, and 4 µs for each of the vectors that it passes by until it has met
@@ -522,17 +536,17 @@ CREATE OR REPLACE FUNCTION memory.is_wide(low text, high text, model smallint, w
   LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = ''
 AS $$
 BEGIN
-  RETURN EXISTS (
+  RETURN memory.may_read_all(low, high) AND EXISTS (
     SELECT FROM memory.memory_embeddings AS e
     WHERE e.namespace >= low AND e.namespace < high AND e.model = is_wide.model
-    OFFSET (1000 + sqrt(1e6 + 11.2 * wanted * greatest((
+    OFFSET (1000 + sqrt(1e6 + 11.2 * greatest(wanted, 100) * greatest((
       SELECT c.reltuples FROM pg_catalog.pg_class AS c WHERE c.oid = 'memory.memory_embeddings'::regclass), 1000))) / 1.4);
 END $$;
 
--- The items of a scope that have some words, found by the full-text index: for each word which they are, and how many; no
--- ids and -1 where there are more than `most`, or where the word is so frequent everywhere that looking would take long.
--- It runs as the owner, since the index serves nobody whose policy is checked first: hence it repeats the policy, and
--- whoever uses the ids reads the items as themselves again. The rarest words come first until `most` ids are together.
+-- The items of a scope that have some words (each a single lexeme), found by the full-text index: for each word which they
+-- are, and how many; no ids and -1 where there are more than `most`. The rarest words come first until `most` ids are
+-- together. It runs as the owner, since the index serves nobody whose policy is checked first: hence it repeats the policy
+-- before it counts anything, and whoever uses the ids reads the items as themselves again.
 CREATE OR REPLACE FUNCTION memory.find_words(words tsquery[], low text, high text, most int)
   RETURNS TABLE (n int, frequency bigint, ids bigint[])
   LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' SET enable_seqscan = off SET enable_indexscan = off
@@ -547,12 +561,9 @@ BEGIN
   FOR n, frequency, ids IN
     SELECT w.n, cardinality(f.ids), f.ids FROM unnest(words) WITH ORDINALITY AS w (word, n) CROSS JOIN LATERAL (
       SELECT ARRAY(
-        SELECT c.id FROM (
-          SELECT m.id, m.namespace, m.user_id, m.org_id, m.agent_id FROM memory.memories AS m
-          WHERE m.document OPERATOR(pg_catalog.@@) w.word LIMIT 20000
-        ) AS c
-        WHERE c.namespace >= low AND c.namespace < high
-          AND (service OR c.user_id = me OR c.agent_id IS NOT NULL OR c.org_id = ANY (mine))
+        SELECT m.id FROM memory.memories AS m
+        WHERE m.document OPERATOR(pg_catalog.@@) w.word AND m.namespace || '' >= low AND m.namespace || '' < high
+          AND (service OR m.user_id = me OR m.agent_id IS NOT NULL OR m.org_id = ANY (mine))
         LIMIT most + 1) AS ids
     ) AS f ORDER BY 2
   LOOP
@@ -581,7 +592,25 @@ BEGIN
     FOR UPDATE;
     IF actual IS DISTINCT FROM expected.version THEN
       RAISE EXCEPTION USING ERRCODE = 'GM409', MESSAGE = 'the item is not at the expected version',
-        DETAIL = expected.namespace || ' ' || expected.key;
+        DETAIL = json_build_array(expected.namespace, expected.key);
+    END IF;
+  END LOOP;
+END $$;
+
+-- After the write: an item that was to be new was made by this transaction, and did not come in between.
+CREATE OR REPLACE FUNCTION memory.expect_created(namespaces text[], keys text[]) RETURNS void
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+DECLARE
+  expected record;
+BEGIN
+  FOR expected IN SELECT * FROM unnest(namespaces, keys) AS e (namespace, key) LOOP
+    IF NOT EXISTS (
+      SELECT FROM memory.memories AS m
+      WHERE m.namespace = expected.namespace AND m.key = expected.key AND m.created_at = now()
+    ) THEN
+      RAISE EXCEPTION USING ERRCODE = 'GM409', MESSAGE = 'the item is not at the expected version',
+        DETAIL = json_build_array(expected.namespace, expected.key);
     END IF;
   END LOOP;
 END $$;
@@ -592,6 +621,7 @@ CREATE OR REPLACE FUNCTION memory.create_vector_index(model smallint, dimensions
   LANGUAGE plpgsql SET search_path = memory, extensions, public
 AS $$
 BEGIN
+  PERFORM pg_advisory_xact_lock(hashtextextended('graph-native-memory setup', 0));
   EXECUTE format('CREATE INDEX IF NOT EXISTS embeddings_vectors_%s ON memory.memory_embeddings
     USING hnsw ((embedding::halfvec(%s)) halfvec_cosine_ops) WHERE model = %s AND indexed', model, dimensions, model);
 END $$;
@@ -870,8 +900,8 @@ GRANT SELECT, DELETE, INSERT (user_id, robot_id, dealer_id, amount, term_months)
   UPDATE (robot_id, dealer_id, amount, term_months) ON public.applications TO authenticated;
 
 GRANT EXECUTE ON FUNCTION
-  memory.provenance(text), memory.actor(), memory.my_organisations(boolean),
-  memory.is_wide(text, text, smallint, int), memory.find_words(tsquery[], text, text, int), memory.expect_versions(text[], text[], timestamptz[]),
+  memory.provenance(text), memory.may_read_all(text, text), memory.actor(), memory.my_organisations(boolean),
+  memory.is_wide(text, text, smallint, int), memory.find_words(tsquery[], text, text, int), memory.expect_versions(text[], text[], timestamptz[]), memory.expect_created(text[], text[]),
   memory.satisfies(jsonb, jsonb), memory.compare(jsonb, jsonb), memory.matches(jsonb, jsonb),
   memory.path_matches(text[], text[], text), memory.log_event(text, text, jsonb, uuid)
   TO authenticated, service_role;

@@ -29,6 +29,10 @@ class Call:
     writes: Sequence[Write] = ()
     vectors: dict[str, Vector] = field(default_factory=dict)
 
+    def deletes(self) -> bool:
+        """Return whether it deletes. Such calls lock what is there, and puts what is not: together they would cross."""
+        return any(write.value is None for write in self.writes)
+
 
 @dataclass(slots=True)
 class Searching:
@@ -169,7 +173,6 @@ class Reads:
     def _search_hybrid(self, hybrid: HybridSearch, how: Searching, who: Any, then: Callable[[Found], None]) -> None:
         key = (who, hybrid.op.namespace_prefix)
         scope = how.scopes.get(key)
-        answers: list[Any] = []
 
         def surveyed(found: Scope) -> None:
             nonlocal scope
@@ -183,15 +186,13 @@ class Reads:
             if (scope.large and row.frequencies is None) or not hybrid.rank(row, scope):
                 self.ask(hybrid.signals(large=True), told)
                 return
-            fetches = hybrid.fetch()
+            fetch_the_rest(())
 
-            def fetched(rows: Any) -> None:
-                answers.append(rows)
-                if len(answers) == len(fetches):
-                    then(hybrid.found(answers))
-
-            for query in fetches:
-                self.ask(query, fetched)
+        def fetch_the_rest(_: Any) -> None:
+            if lacking := hybrid.fetch():
+                self.ask(lacking, fetch_the_rest)
+            else:
+                then(hybrid.found())
 
         if scope is None:
             self.ask(hybrid.survey(), surveyed)

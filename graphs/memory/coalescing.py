@@ -22,9 +22,10 @@ class Coalescer(Generic[Key, Call, Answer]):
     Args:
         run: carries out a group of calls and returns their answers, in order. Cancelling a caller does not reach it.
         at_once: how many groups may be under way at the same time.
-        most: how many calls a group has at most.
+        most: how many calls a group of a key has at most.
+        alike: what calls of one group have in common beside their key; a group ends where that changes.
         in_turn: of which keys a group waits for the one before, so that what is written last stays.
-        hopeless: errors that every call of the group would meet again alone, and that are not tried again.
+        hopeless: whether an error would meet every call of the group again alone, which is not tried then.
     """
 
     def __init__(
@@ -32,13 +33,15 @@ class Coalescer(Generic[Key, Call, Answer]):
         run: Callable[[Key, Sequence[Call]], Awaitable[Sequence[Answer]]],
         *,
         at_once: int,
-        most: int = 512,
+        most: Callable[[Key], int] = lambda _: 512,
+        alike: Callable[[Call], Hashable] = lambda _: None,
         in_turn: Callable[[Key], bool],
-        hopeless: tuple[type[Exception], ...] = (),
+        hopeless: Callable[[Exception], bool] = lambda _: False,
     ) -> None:
         self._run = run
         self._at_once = at_once
         self._most = most
+        self._alike = alike
         self._in_turn = in_turn
         self._hopeless = hopeless
         self._waiting: dict[Key, list[tuple[Call, asyncio.Future[Answer]]]] = {}
@@ -63,11 +66,17 @@ class Coalescer(Generic[Key, Call, Answer]):
             if len(self._tasks) >= self._at_once:
                 return
             calls = self._waiting.pop(key)
-            if rest := calls[self._most :]:
+            size = self._size(key, calls)
+            if rest := calls[size:]:
                 self._waiting[key] = rest
-            task = asyncio.create_task(self._carry_out(key, calls[: self._most]))
+            task = asyncio.create_task(self._carry_out(key, calls[:size]))
             self._tasks[task] = key
             task.add_done_callback(self._done)
+
+    def _size(self, key: Key, calls: list[tuple[Call, "asyncio.Future[Answer]"]]) -> int:
+        """How many of the first calls make a group."""
+        kind, most = self._alike(calls[0][0]), min(self._most(key), len(calls))
+        return next((n for n in range(1, most) if self._alike(calls[n][0]) != kind), most)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         del self._tasks[task]
@@ -82,9 +91,8 @@ class Coalescer(Generic[Key, Call, Answer]):
                 future.cancel()
             raise
         except Exception as error:  # noqa: BLE001  handed on to whoever called
-            if len(calls) > 1 and not isinstance(error, self._hopeless):
-                for call in calls:
-                    await self._carry_out(key, [call])
+            if len(calls) > 1 and not self._hopeless(error):
+                await self._one_by_one(key, calls)
                 return
             for _, future in calls:
                 if not future.done():
@@ -93,3 +101,11 @@ class Coalescer(Generic[Key, Call, Answer]):
         for (_, future), answer in zip(calls, answers, strict=True):
             if not future.done():
                 future.set_result(answer)
+
+    async def _one_by_one(self, key: Key, calls: list[tuple[Call, "asyncio.Future[Answer]"]]) -> None:
+        try:
+            for call in calls:
+                await self._carry_out(key, [call])
+        finally:
+            for _, future in calls:
+                future.cancel()  # has no effect on those that are answered

@@ -13,8 +13,10 @@ GraphMemoryError
 │   └── PrincipalRequired       nobody is acting, and somebody must
 ├── EmbeddingFailed             the embedding model did not answer, also when asked again
 └── StoreUnavailable            the database cannot be reached, or gave up; worth trying again later
+    └── StatementTimeout        it took longer than the database allows, perhaps waiting for somebody else
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -117,6 +119,11 @@ class StoreUnavailable(GraphMemoryError):
 VERSION_CONFLICT = "GM409"
 """The SQLSTATE with which the schema's `expect_versions` refuses."""
 
+
+class StatementTimeout(StoreUnavailable):
+    """The database cancelled the statement at its `statement_timeout`; perhaps it waited for somebody else's lock."""
+
+
 TRANSIENT = (
     psycopg.OperationalError,  # connection lost, server shutting down, too many connections, deadlock (a subclass)
     psycopg.InterfaceError,  # "the connection is closed": it died while it lay in the pool
@@ -147,13 +154,12 @@ def driver_errors() -> Iterator[None]:
     except pg.ProgramLimitExceeded as error:
         raise InvalidInput(f"Too large for Postgres: {error.diag.message_primary}") from error
     except pg.QueryCanceled as error:
-        raise StoreUnavailable("The database cancelled the statement, most likely at its statement_timeout.") from error
+        raise StatementTimeout("The database cancelled the statement, most likely at its statement_timeout.") from error
     except TRANSIENT as error:
         raise StoreUnavailable(f"The database is not available: {error_sentence(error)}") from error
     except psycopg.Error as error:
         if error.sqlstate == VERSION_CONFLICT:
-            namespace, _, key = (error.diag.message_detail or "").partition(" ")
-            raise VersionConflict(namespace, key) from error
+            raise VersionConflict(*json.loads(error.diag.message_detail or '["", ""]')) from error
         raise GraphMemoryError(f"The database refused: {error_sentence(error)}") from error
 
 

@@ -1,6 +1,6 @@
 """Hybrid search: the signals of a scope are read, ranked outside of the database, and the best items fetched."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -25,6 +25,9 @@ WHOLE = 1500
 NEAREST = 200
 RARE = 500
 """Of a large scope: how many of the nearest are looked at, and how many of those that have one of the rarer words."""
+
+MAX_QUERY = 10_000
+"""How many characters of a query the full-text search reads."""
 
 _COUNTED = 200_000
 _SURVEY_SECONDS = 300.0
@@ -53,7 +56,7 @@ class Scope:
 
 @dataclass(slots=True)
 class HybridSearch:
-    """One search: `signals` (and `survey`, unless the scope is known), then `rank`, then `fetch`, then `found`."""
+    """One search: `signals` (and `survey`, unless the scope is known), `rank`, `fetch` as long as it asks, `found`."""
 
     op: SearchOp
     vector: Vector
@@ -67,7 +70,11 @@ class HybridSearch:
     _ids: Array = field(default_factory=lambda: np.zeros(0, np.int64))
     _places: dict[int, str] = field(default_factory=dict)
     _ranking: Ranking | None = None
+    _ranked_whole: bool = False
     _looked_at: int = 0
+    _entries: list[tuple[Any, float, Mapping[str, float]]] = field(default_factory=list)
+    _taken: set[int] = field(default_factory=set)
+    _exhausted: bool = False
 
     def survey(self) -> Query[Scope]:
         """Ask what the scope is like."""
@@ -81,8 +88,10 @@ class HybridSearch:
     def signals(self, *, large: bool, wide: bool | None = None) -> Query[Any]:
         """Ask for the signals: of all items of the scope, or of a `large` (and `wide`) one of those that may matter."""
         given = self._scope() | split_filter(self.op.filter)
-        given |= {"query": self.op.query, "vector": self.vector, "configuration": self.configuration}
-        given |= {"most": NEAREST, "rare": RARE, "wide": wide} if large else {"whole": WHOLE}
+        query = (self.op.query or "")[:MAX_QUERY]
+        given |= {"query": query, "vector": self.vector, "configuration": self.configuration}
+        candidates = {"most": NEAREST, "rare": RARE, "wide": wide, "filtered": bool(self.op.filter)}
+        given |= candidates if large else {"whole": WHOLE}
         return Query(_for_model("candidate_signals" if large else "signals", self.model), given, lambda rows: rows[0])
 
     def _scope(self) -> dict[str, Any]:
@@ -95,6 +104,7 @@ class HybridSearch:
         if row.frequencies is None and ids.size > WHOLE:
             return False
         self.words = row.words or []
+        self._ranked_whole = row.frequencies is None
         self._places = dict(zip(row.places or [], row.place_names or [], strict=True))
         by_id = np.argsort(ids)
         self._ids = ids = ids[by_id]
@@ -114,58 +124,63 @@ class HybridSearch:
         self._ranking = composed(rank(signals), ages, importances, self.weights)
         return True
 
-    def fetch(self) -> list[Query[Rows]]:
-        """Ask for the items of the page, after `signals` was answered."""
-        ranking = self._ranking
-        assert ranking is not None  # noqa: S101  signals come first
-        end = self.op.offset + self.op.limit
-        # Promoted neighbours may turn out not to exist: a few more are fetched than asked for.
-        self._looked_at = end + max(self.beyond, 8 if (ranking.row[:end] < 0).any() else 0)
-        rows = ranking.row[: self._looked_at]
-        promoted = np.flatnonzero(rows < 0)
-        given = split_filter(self.op.filter) | {
-            "ids": self._ids[rows[rows >= 0]].tolist(),
-            "namespaces": [self._places[n] for n in ranking.namespace[promoted].tolist()],
-            "positions": ranking.position[promoted].tolist(),
-        }
-        queries: list[Query[Rows]] = [Query(_SQL["fetch"], given, _as_they_are)]
-        if end > ranking.row.size:
-            rest = {"limit": end, "offset": 0, "ids": self._ids.tolist()}
-            queries.append(Query(_SQL["others"], self._scope() | split_filter(self.op.filter) | rest, _as_they_are))
-        return queries
+    def fetch(self) -> Query[Rows] | None:
+        """Ask for what the page still lacks, after `rank`; None when it is complete, or there is no more.
 
-    def found(self, answers: Sequence[Rows]) -> Found:
-        """Return the page, out of the answers to `fetch`."""
+        A promoted neighbour may turn out not to exist, or not to fit the filter; then more is asked for.
+        """
+        ranking = self._ranking
+        assert ranking is not None  # noqa: S101  ranked before
+        end = self.op.offset + self.op.limit
+        if len(self._entries) >= end or self._exhausted:
+            return None
+        rest = self._scope() | split_filter(self.op.filter)
+        if self._looked_at >= ranking.row.size:
+            self._exhausted = True
+            if self._ranked_whole:
+                return None
+            rest |= {"limit": end - len(self._entries), "offset": 0, "ids": self._ids.tolist() + sorted(self._taken)}
+            return Query(_SQL["others"], rest, self._take_others)
+        next_ = slice(self._looked_at, self._looked_at + end - len(self._entries) + max(self.beyond, 8))
+        rows, places = ranking.row[next_], np.flatnonzero(ranking.row[next_] < 0)
+        rest |= {
+            "ids": self._ids[rows[rows >= 0]].tolist(),
+            "namespaces": [self._places[n] for n in ranking.namespace[next_][places].tolist()],
+            "positions": ranking.position[next_][places].tolist(),
+        }
+        return Query(_SQL["fetch"], rest, lambda found: self._take(found, next_))
+
+    def _take(self, found: Rows, looked_at: slice) -> Rows:
         ranking = self._ranking
         assert ranking is not None  # noqa: S101
-        by_id = {row.id: row for row in answers[0]}
-        by_place = {(row.namespace, row.position): row for row in answers[0]}
-        entries: list[tuple[Any, float | None, Mapping[str, float]]] = []
-        taken: set[int] = set()
-        for n in range(min(ranking.row.size, self._looked_at)):
+        by_id = {row.id: row for row in found}
+        by_place = {(row.namespace, row.position): row for row in found}
+        for n in range(looked_at.start, min(ranking.row.size, looked_at.stop)):
             if ranking.row[n] >= 0:
                 row = by_id.get(int(self._ids[ranking.row[n]]))
             else:
                 row = by_place.get((self._places[int(ranking.namespace[n])], int(ranking.position[n])))
-            if row is not None and row.id not in taken:
-                taken.add(row.id)
+            if row is not None and row.id not in self._taken:
+                self._taken.add(row.id)
                 parts = {name: float(part[n]) for name, part in ranking.parts.items()}
-                entries.append((row, float(ranking.score[n]), parts))
-        entries += [(row, 0.0, {}) for rows in answers[1:] for row in rows if row.id not in taken]
-        page = entries[self.op.offset : self.op.offset + self.op.limit]
+                self._entries.append((row, float(ranking.score[n]), parts))
+        self._looked_at = looked_at.stop
+        return found
+
+    def _take_others(self, found: Rows) -> Rows:
+        self._entries += [(row, 0.0, {}) for row in found]
+        return found
+
+    def found(self) -> Found:
+        """Return the page, after everything was fetched."""
+        end = self.op.offset + self.op.limit
+        page, beyond = self._entries[self.op.offset : end], self._entries[end : end + self.beyond]
         return Found(
             items=[search_item(row, score) for row, score, _ in page],
             stale=[(row.namespace, row.key) for row, _, _ in page if row.stale] if self.op.refresh_ttl else [],
             parts=[parts for _, _, parts in page],
-            nearly=[
-                (from_text(row.namespace), row.key, score, parts)
-                for row, score, parts in entries[self.op.offset + self.op.limit :][: self.beyond]
-            ],
+            nearly=[(from_text(row.namespace), row.key, score, parts) for row, score, parts in beyond],
         )
-
-
-def _as_they_are(rows: Rows) -> Rows:
-    return rows
 
 
 @lru_cache(64)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -118,12 +118,14 @@ def put(writes: Iterable[Write], model: Model | None, configuration: str) -> lis
     last: dict[Address, Write] = {}
     for write in writes:
         address = (to_text(write.namespace), write.key)
-        last.pop(address, None)
-        last[address] = write
+        before = last.pop(address, None)
+        expects = before is not None and before.expecting  # what the first one expected, the address must fulfil
+        last[address] = replace(write, expecting=True, expected=before.expected) if expects and before else write
     gone = [address for address, w in last.items() if w.value is None]
     stored = [(address, w) for address, w in last.items() if w.value is not None]
     queries: list[Query[None]] = []
-    if expecting := sorted(((a, w.expected) for a, w in last.items() if w.expecting), key=lambda pair: pair[0]):
+    expecting = sorted(((a, w.expected) for a, w in last.items() if w.expecting), key=lambda pair: pair[0])
+    if expecting:
         versions = [expected and expected.isoformat() for _, expected in expecting]
         queries.append(Query(_SQL["expect"], _addresses([a for a, _ in expecting]) | {"versions": versions}))
     if gone and stored:
@@ -133,7 +135,9 @@ def put(writes: Iterable[Write], model: Model | None, configuration: str) -> lis
     if len(stored) == 1:
         queries += _put_one(*stored[0], model, configuration)
     elif stored:
-        queries.append(_put_many(stored, model, configuration))
+        queries += _put_many(stored, model, configuration)
+    if new := [address for address, expected in expecting if expected is None and last[address].value is not None]:
+        queries.append(Query(_SQL["expect_created"], _addresses(new)))
     return queries
 
 
@@ -153,22 +157,25 @@ def _put_one(address: Address, write: Write, model: Model | None, configuration:
     ]
 
 
-def _put_many(stored: Sequence[tuple[Address, Write]], model: Model | None, configuration: str) -> Query[None]:
-    vectors = [(address, name, vector) for address, w in stored for name, vector in w.vectors.items()]
-    where = _addresses([address for address, _, _ in vectors])
-    given = _addresses([address for address, _ in stored]) | {
+def _put_many(stored: Sequence[tuple[Address, Write]], model: Model | None, configuration: str) -> list[Query[None]]:
+    addresses = _addresses([address for address, _ in stored])
+    values = {
         "values": [w.value for _, w in stored],
         "labels": [w.document and w.document[0] for _, w in stored],
         "texts": [w.document and w.document[1] for _, w in stored],
         "ttls": [w.ttl_minutes for _, w in stored],
         "configuration": configuration,
+    }
+    found = [(address, name, vector) for address, w in stored for name, vector in w.vectors.items()]
+    where = _addresses([address for address, _, _ in found])
+    vectors = {
         "model": model and model.id,
         "vector_namespaces": where["namespaces"],
         "vector_keys": where["keys"],
-        "fields": [name for _, name, _ in vectors],
-        "embeddings": model.encode([vector for _, _, vector in vectors]) if model and vectors else [],
+        "fields": [name for _, name, _ in found],
+        "embeddings": model.encode([vector for _, _, vector in found]) if model and found else [],
     }
-    return Query(_SQL["put"], given)
+    return [Query(_SQL["put"], addresses | values), Query(_SQL["put_vectors"], addresses | vectors)]
 
 
 def _addresses(addresses: Sequence[Address]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from graphs.memory import sql
 from graphs.memory.coalescing import Coalescer
 from graphs.memory.contract import RecallReceipt
-from graphs.memory.errors import GraphMemoryError
+from graphs.memory.errors import GraphMemoryError, StoreUnavailable
 from graphs.memory.found import Found
 from graphs.memory.namespaces import Namespace
 from graphs.memory.transaction import Query, Rows
@@ -49,7 +50,7 @@ def _told(memories: Iterable[tuple[Namespace, str, float | None, Mapping[str, fl
             {
                 "namespace": namespace,
                 "key": key,
-                "score": None if score is None else round(score, 4),
+                "score": None if score is None or not math.isfinite(score) else round(score, 4),
                 "parts": {name: round(part, 4) for name, part in parts.items()},
             }
             for namespace, key, score, parts in memories
@@ -88,7 +89,7 @@ class Receipts:
     def __init__(self, write: Callable[[Provenance, Sequence[Receipt]], Awaitable[Any]]) -> None:
         self._write = write
         self._calls: Coalescer[Provenance, Receipt, None] = Coalescer(
-            self._store, at_once=1, in_turn=lambda _: True, hopeless=(GraphMemoryError,)
+            self._store, at_once=1, in_turn=lambda _: True, hopeless=lambda error: isinstance(error, StoreUnavailable)
         )
         self._unwritten: set[asyncio.Task[None]] = set()
 

@@ -1,13 +1,13 @@
 """Another embedding model for what is stored: filled in beside the one in use, and switched to when it is complete."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from langgraph.store.base import get_text_at_path, tokenize_path
 
 from graphs.memory import sql
 from graphs.memory.database import Database
-from graphs.memory.embeddings import Index, active_model, create_vector_index
+from graphs.memory.embeddings import Index, create_vector_index
 from graphs.memory.principal import Principal
 from graphs.memory.transaction import Query, Rows, Transaction
 from graphs.memory.vectors import Model
@@ -28,49 +28,44 @@ async def reembed(database: Database, index: Index, progress: Progress | None = 
     goes on where it stopped when it is called again. The old vectors stay, so that one can switch back.
     """
     service = Principal.service()
-    active, model = await _models(database, index)
-    if active is None or active == model:
-        return 0
+    model = await _registered(database, index)
     await database.run(Principal.owner(), [create_vector_index(model)])
-    pair = {"active": active.id, "model": model.id}
     done = 0
     while True:
-        [missing] = await database.run(service, [_count(pair)])
-        if missing == 0 and await database.transaction(service, lambda transaction: _switch(transaction, pair)):
+        [missing] = await database.run(service, [_count(model)])
+        if missing == 0 and await database.transaction(service, lambda transaction: _switch(transaction, model)):
             return done
-        done += await _fill_in(database, index, model, pair, progress or _untold, done, done + missing)
+        done += await _fill_in(database, index, model, progress or _untold, done, done + missing)
 
 
-async def _models(database: Database, index: Index) -> tuple[Model | None, Model]:
-    """The model in use, and the index's, which is registered beside it."""
+async def _registered(database: Database, index: Index) -> Model:
+    """The index's model, registered beside the one in use."""
     named = {"name": index.name, "dimensions": index.dimensions}
     registered: Query[Model] = Query(_SQL["registered_model"], named, lambda rows: Model(*rows[0]))
-    _, active, model = await database.run(
-        Principal.service(), [Query(_SQL["register_model"], named), active_model(), registered]
-    )
-    return active, model
+    _, model = await database.run(Principal.service(), [Query(_SQL["register_model"], named), registered])
+    return cast("Model", model)
 
 
-def _count(pair: Mapping[str, int]) -> Query[int]:
-    return Query(_SQL["count_missing"], pair, lambda rows: int(rows[0].missing))
+def _count(model: Model) -> Query[int]:
+    return Query(_SQL["count_missing"], {"model": model.id}, lambda rows: int(rows[0].missing))
 
 
-async def _switch(transaction: Transaction, pair: Mapping[str, int]) -> bool:
-    """Use the other model, unless something was written since it was complete."""
-    _, missing = await transaction.run([Query(_SQL["lock_models"]), _count(pair)])
+async def _switch(transaction: Transaction, model: Model) -> bool:
+    """Use the model, unless something was written since it was complete."""
+    _, missing = await transaction.run([Query(_SQL["lock_models"]), _count(model)])
     if missing == 0:
-        await transaction.run([Query(_SQL["switch"], {"model": pair["model"]})])
+        await transaction.run([Query(_SQL["retire_model"]), Query(_SQL["use_model"], {"model": model.id})])
     return bool(missing == 0)
 
 
-async def _fill_in(
-    database: Database, index: Index, model: Model, pair: Mapping[str, int], progress: Progress, done: int, of: int
-) -> int:
+async def _fill_in(database: Database, index: Index, model: Model, progress: Progress, done: int, of: int) -> int:
     """Go through all items once, and return how many vectors were made."""
     after = {"namespace": "", "key": ""}
     made = 0
     while True:
-        lacking: Query[Rows] = Query(_SQL["missing"], {**pair, **after, "limit": _PORTION}, lambda rows: rows)
+        lacking: Query[Rows] = Query(
+            _SQL["missing"], {"model": model.id, **after, "limit": _PORTION}, lambda rows: rows
+        )
         [rows] = await database.run(Principal.service(), [lacking])
         if not rows:
             return made

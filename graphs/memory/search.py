@@ -124,7 +124,7 @@ def _conditions(condition: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def looked_at(op: SearchOp) -> int:
     """Return how many vectors the index is asked for: no fewer than a hundred, so that pages come out of one set."""
-    return max(100, 2 * (op.limit + op.offset))
+    return min(max(100, 2 * (op.limit + op.offset)), 2**30)
 
 
 def search(op: SearchOp, query_vector: Vector | None, model: Model | None, *, wide: bool | None = None) -> Query[Found]:

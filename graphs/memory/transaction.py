@@ -20,7 +20,9 @@ from psycopg.pq import ExecStatus, Format, PipelineStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 from psycopg.rows import DictRow
 
+from graphs.memory.errors import InvalidInput
 from graphs.memory.sql import Statement
+from graphs.memory.text import problem_with
 
 T = TypeVar("T")
 Connection = AsyncConnection[DictRow]
@@ -50,8 +52,21 @@ class Query(Generic[T]):
 
 
 _NULL = struct.pack(">i", -1)
+
+
+def _text(text: str) -> bytes:
+    """Return a text as the server takes it. A NUL would end it there, and a lone surrogate is no text.
+
+    Raises:
+        InvalidInput: it has one.
+    """
+    if problem := problem_with(text):
+        raise InvalidInput(f"{text[:100]!r} {problem}")
+    return text.encode()
+
+
 _ELEMENTS: dict[str, tuple[int, Callable[[Any], bytes]]] = {
-    "text[]": (25, str.encode),
+    "text[]": (25, _text),
     "float8[]": (701, struct.Struct(">d").pack),
     "bigint[]": (20, struct.Struct(">q").pack),
     "boolean[]": (16, struct.Struct(">?").pack),
@@ -81,7 +96,12 @@ def _encode(value: Any, type_: str) -> tuple[bytes | None, Format]:
             oid, pack = _ELEMENTS[type_]
             return encode_array(oid, [None if part is None else pack(part) for part in value]), Format.BINARY
         case _:
-            return str(value).encode(), Format.TEXT
+            return _text(str(value)), Format.TEXT
+
+
+def _parameters(query: Query[Any]) -> tuple[list[bytes | None], list[Format]]:
+    encoded = [_encode(query.parameters[name], type_) for name, type_ in query.statement.parameters]
+    return [value for value, _ in encoded], [format_ for _, format_ in encoded]
 
 
 @lru_cache(512)
@@ -159,7 +179,8 @@ class Transaction:
         Raises:
             psycopg.Error: of the first query that failed; those after it were not carried out.
         """
-        replies = [self._send(query) for query in queries]
+        encoded = [_parameters(query) for query in queries]  # what cannot be sent is refused before anything is
+        replies = [self._send(query, *given) for query, given in zip(queries, encoded, strict=True)]
         self._pgconn.pipeline_sync()
         self._expected.append(_Reply())
         await self._flush()
@@ -170,12 +191,8 @@ class Transaction:
             raise error
         return [query.read(reply.rows) for query, reply in zip(queries, replies, strict=True)]
 
-    def _send(self, query: Query[Any]) -> _Reply:
-        statement, values, formats = query.statement, [], []
-        for name, type_ in statement.parameters:
-            value, format_ = _encode(query.parameters[name], type_)
-            values.append(value)
-            formats.append(format_)
+    def _send(self, query: Query[Any], values: list[bytes | None], formats: list[Format]) -> _Reply:
+        statement = query.statement
         if self._prepared is None:
             self._pgconn.send_query_params(statement.text, values, None, formats, Format.BINARY)
         else:

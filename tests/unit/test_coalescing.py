@@ -26,7 +26,11 @@ class Recorder:
 
 def coalescer(record: Recorder, at_once: int = 2, most: int = 100) -> Coalescer[str, int, int]:
     return Coalescer(
-        record, at_once=at_once, most=most, in_turn=lambda key: key == "in turn", hopeless=(ConnectionError,)
+        record,
+        at_once=at_once,
+        most=lambda _: most,
+        in_turn=lambda key: key == "in turn",
+        hopeless=lambda error: isinstance(error, ConnectionError),
     )
 
 
@@ -52,7 +56,9 @@ async def test_what_is_hopeless_is_not_tried_again() -> None:
         tried += 1
         raise ConnectionError
 
-    calls: Coalescer[str, int, int] = Coalescer(fail, at_once=1, in_turn=lambda _: False, hopeless=(ConnectionError,))
+    calls: Coalescer[str, int, int] = Coalescer(
+        fail, at_once=1, in_turn=lambda _: False, hopeless=lambda error: isinstance(error, ConnectionError)
+    )
     answers = await asyncio.gather(*(calls.submit("a", n) for n in range(5)), return_exceptions=True)
     assert {type(answer) for answer in answers} == {ConnectionError}
     assert tried == 1
@@ -86,3 +92,10 @@ async def test_a_cancelled_caller_does_not_stop_its_group() -> None:
     with pytest.raises(asyncio.CancelledError):
         await leaving
     assert await calls.submit("a", 5) == 50
+
+
+async def test_a_group_ends_where_its_calls_are_no_longer_alike() -> None:
+    record = Recorder(seconds=0.001)
+    calls: Coalescer[str, int, int] = Coalescer(record, at_once=8, alike=lambda n: n >= 3, in_turn=lambda _: True)
+    await asyncio.gather(*(calls.submit("a", n) for n in (0, 1, 5, 6, 2)))
+    assert [group for _, group in record.groups] == [[0, 1], [5, 6], [2]]

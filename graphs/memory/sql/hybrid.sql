@@ -79,16 +79,28 @@ WITH words AS MATERIALIZED (
 ), near AS MATERIALIZED (
   SELECT memory_id AS id, distance FROM (
     (SELECT e.memory_id, e.embedding <=> %(vector)s::halfvec AS distance FROM memory.memory_embeddings AS e
-     WHERE NOT (SELECT wide FROM scope) AND e.model = {model} AND e.namespace >= %(low)s AND e.namespace < %(high)s)
+     WHERE NOT (SELECT wide FROM scope) AND e.model = {model} AND e.namespace >= %(low)s AND e.namespace < %(high)s
+       AND (NOT %(filtered)s::boolean OR (
+         SELECT m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
+           AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
+         FROM memory.memories AS m WHERE m.namespace = e.namespace AND m.key = e.key)))
     UNION ALL
     (SELECT e.memory_id, e.embedding <=> %(vector)s::halfvec FROM memory.memory_embeddings AS e
      WHERE (SELECT wide FROM scope) AND e.model = {model} AND e.indexed
        AND e.namespace || '' >= %(low)s AND e.namespace || '' < %(high)s
+       AND (NOT %(filtered)s::boolean OR (
+         SELECT m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
+           AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
+         FROM memory.memories AS m WHERE m.namespace = e.namespace AND m.key = e.key))
      ORDER BY e.embedding::halfvec({dimensions}) <=> %(vector)s::halfvec({dimensions}) LIMIT %(most)s::int)
     UNION ALL
     (SELECT e.memory_id, e.embedding <=> %(vector)s::halfvec FROM memory.memory_embeddings AS e
      WHERE (SELECT wide FROM scope) AND e.model = {model} AND NOT e.indexed
-       AND e.namespace >= %(low)s AND e.namespace < %(high)s)
+       AND e.namespace >= %(low)s AND e.namespace < %(high)s
+       AND (NOT %(filtered)s::boolean OR (
+         SELECT m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
+           AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
+         FROM memory.memories AS m WHERE m.namespace = e.namespace AND m.key = e.key)))
   ) AS found
   WHERE distance <> 'NaN' ORDER BY distance LIMIT %(most)s::int
 ), rare AS MATERIALIZED (
@@ -96,7 +108,7 @@ WITH words AS MATERIALIZED (
 ), items AS MATERIALIZED (
   SELECT m.id, m.namespace, m.key, m.position, m.document, m.updated_at, m.importance
   FROM (SELECT id FROM near UNION SELECT unnest(ids) FROM rare) AS c JOIN memory.memories AS m ON m.id = ANY (ARRAY[c.id])
-  WHERE m.document IS NOT NULL AND (m.expires_at IS NULL OR m.expires_at > now())
+  WHERE m.namespace >= %(low)s AND m.namespace < %(high)s AND m.document IS NOT NULL AND (m.expires_at IS NULL OR m.expires_at > now())
     AND m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
     AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
 )
@@ -128,11 +140,11 @@ FROM (
 ) AS place
 
 -- name: fetch
--- Items by id, and those at some places of namespaces that fit the filter, too.
+-- Items of a scope by id, and those at some places of its namespaces that fit the filter, too.
 SELECT id, position, namespace, key, value, created_at, updated_at,
   expires_at < now() + ttl_minutes * interval '54 seconds' AS stale
 FROM memory.memories
-WHERE id = ANY (%(ids)s::bigint[]) AND (expires_at IS NULL OR expires_at > now())
+WHERE id = ANY (%(ids)s::bigint[]) AND namespace >= %(low)s AND namespace < %(high)s AND (expires_at IS NULL OR expires_at > now())
 UNION ALL
 SELECT m.id, m.position, m.namespace, m.key, m.value, m.created_at, m.updated_at,
   m.expires_at < now() + m.ttl_minutes * interval '54 seconds'

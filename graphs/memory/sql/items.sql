@@ -21,10 +21,8 @@ UPDATE memory.memories AS m SET expires_at = now() + m.ttl_minutes * interval '1
 FROM stale AS s WHERE m.namespace = ANY (ARRAY[s.namespace]) AND m.key = ANY (ARRAY[s.key])
 
 -- name: put
--- Insert or replace items with their vectors. Items take their place in the namespace in the order given, and are locked
--- in the order of their keys, so that batches that cross do not wait for one another. Every vector that the new value
--- does not have goes, whatever its model: removed fields and list elements must not be found again. A vector that stays
--- the same stays in the index. Times and provenance are stamped by the database.
+-- Insert or replace items. They take their place in the namespace in the order given, and are locked in the order of their
+-- keys, so that batches that cross do not wait for one another. Times and provenance are stamped by the database.
 WITH given AS MATERIALIZED (
   SELECT * FROM unnest(%(namespaces)s::text[], %(keys)s::text[], %(values)s::text[], %(labels)s::text[],
     %(texts)s::text[], %(ttls)s::float8[]) WITH ORDINALITY AS g (namespace, key, value, label, text, ttl_minutes, n)
@@ -34,31 +32,37 @@ WITH given AS MATERIALIZED (
     ORDER BY m.position DESC LIMIT 1), 0
   ) AS position
   FROM (SELECT DISTINCT namespace FROM given) AS d
-), stored AS (
-  INSERT INTO memory.memories AS m (namespace, key, value, document, position, ttl_minutes, expires_at)
-  SELECT g.namespace, g.key, g.value::jsonb,
-    setweight(to_tsvector(%(configuration)s::regconfig, g.label), 'A') || to_tsvector(%(configuration)s::regconfig, g.text),
-    least(last.position, 1e15::bigint) + row_number() OVER (PARTITION BY g.namespace ORDER BY g.n),
-    g.ttl_minutes, now() + g.ttl_minutes * interval '1 minute'
-  FROM given AS g JOIN last ON last.namespace = g.namespace
-  ORDER BY g.namespace COLLATE "C", g.key COLLATE "C"
-  ON CONFLICT (namespace, key) DO UPDATE SET
-    value = EXCLUDED.value,
-    document = EXCLUDED.document,
-    ttl_minutes = EXCLUDED.ttl_minutes,
-    expires_at = EXCLUDED.expires_at
-  RETURNING id, namespace, key
-), vectors AS MATERIALIZED (
+)
+INSERT INTO memory.memories AS m (namespace, key, value, document, position, ttl_minutes, expires_at)
+SELECT g.namespace, g.key, g.value::jsonb,
+  setweight(to_tsvector(%(configuration)s::regconfig, g.label), 'A') || to_tsvector(%(configuration)s::regconfig, g.text),
+  least(last.position, 1e15::bigint) + row_number() OVER (PARTITION BY g.namespace ORDER BY g.n),
+  g.ttl_minutes, now() + g.ttl_minutes * interval '1 minute'
+FROM given AS g JOIN last ON last.namespace = g.namespace
+ORDER BY g.namespace COLLATE "C", g.key COLLATE "C"
+ON CONFLICT (namespace, key) DO UPDATE SET
+  value = EXCLUDED.value,
+  document = EXCLUDED.document,
+  ttl_minutes = EXCLUDED.ttl_minutes,
+  expires_at = EXCLUDED.expires_at
+
+-- name: put_vectors
+-- The vectors of items that were just stored. Every other vector of theirs goes, whatever its model: removed fields and
+-- list elements must not be found again. One that is the same stays in the index. A statement of its own, since it has to
+-- see what another writer stored for whom `put` had to wait.
+WITH vectors AS MATERIALIZED (
   SELECT * FROM unnest(%(vector_namespaces)s::text[], %(vector_keys)s::text[], %(fields)s::text[],
     %(embeddings)s::halfvec[]) AS v (namespace, key, field, embedding)
 ), forgotten AS (
-  DELETE FROM memory.memory_embeddings AS e USING stored AS s
+  DELETE FROM memory.memory_embeddings AS e
+  USING unnest(%(namespaces)s::text[], %(keys)s::text[]) AS s (namespace, key)
   WHERE e.namespace = ANY (ARRAY[s.namespace]) AND e.key = ANY (ARRAY[s.key])
     AND (e.model = %(model)s AND (e.namespace, e.key, e.field) IN (SELECT namespace, key, field FROM vectors)) IS NOT TRUE
 )
 INSERT INTO memory.memory_embeddings AS e (namespace, key, field, model, memory_id, embedding)
-SELECT v.namespace, v.key, v.field, %(model)s, s.id, v.embedding
-FROM vectors AS v JOIN stored AS s ON s.namespace = v.namespace AND s.key = v.key
+SELECT v.namespace, v.key, v.field, %(model)s, m.id, v.embedding
+FROM vectors AS v
+JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[v.namespace]) AND m.key = ANY (ARRAY[v.key])
 ORDER BY v.namespace COLLATE "C", v.key COLLATE "C"
 ON CONFLICT (namespace, key, model, field) DO UPDATE SET embedding = EXCLUDED.embedding, indexed = false
 WHERE e.embedding <> EXCLUDED.embedding
@@ -96,23 +100,33 @@ WHERE e.embedding <> EXCLUDED.embedding
 -- Refuses the transaction unless each item is at its version; it stays there until the transaction is over.
 SELECT memory.expect_versions(%(namespaces)s::text[], %(keys)s::text[], %(versions)s::text[]::timestamptz[])
 
+-- name: expect_created
+-- Refuses the transaction if an item that was not to be there came from somebody else in the last moment.
+SELECT memory.expect_created(%(namespaces)s::text[], %(keys)s::text[])
+
 -- name: lock
 -- The items that a batch will delete and replace, in the order of their keys: two statements that lock would cross.
-SELECT FROM memory.memories AS m
-JOIN unnest(%(namespaces)s::text[], %(keys)s::text[]) AS given (namespace, key)
-  ON m.namespace = ANY (ARRAY[given.namespace]) AND m.key = ANY (ARRAY[given.key])
-ORDER BY m.namespace, m.key FOR UPDATE OF m
+SELECT FROM (
+  SELECT * FROM unnest(%(namespaces)s::text[], %(keys)s::text[]) AS g (namespace, key)
+  ORDER BY namespace COLLATE "C", key COLLATE "C"
+) AS given CROSS JOIN LATERAL (
+  SELECT FROM memory.memories AS m
+  WHERE m.namespace = ANY (ARRAY[given.namespace]) AND m.key = ANY (ARRAY[given.key]) FOR UPDATE
+) AS locked
 
 -- name: delete
 -- Locked in the order of their keys, as puts are.
 WITH locked AS (
-  SELECT m.namespace, m.key
-  FROM memory.memories AS m
-  JOIN unnest(%(namespaces)s::text[], %(keys)s::text[]) AS given (namespace, key)
-    ON m.namespace = ANY (ARRAY[given.namespace]) AND m.key = ANY (ARRAY[given.key])
-  ORDER BY m.namespace, m.key FOR UPDATE OF m
+  SELECT found.namespace, found.key FROM (
+    SELECT * FROM unnest(%(namespaces)s::text[], %(keys)s::text[]) AS g (namespace, key)
+    ORDER BY namespace COLLATE "C", key COLLATE "C"
+  ) AS given CROSS JOIN LATERAL (
+    SELECT m.namespace, m.key FROM memory.memories AS m
+    WHERE m.namespace = ANY (ARRAY[given.namespace]) AND m.key = ANY (ARRAY[given.key]) FOR UPDATE
+  ) AS found
 )
-DELETE FROM memory.memories AS m USING locked WHERE m.namespace = ANY (ARRAY[locked.namespace]) AND m.key = ANY (ARRAY[locked.key])
+DELETE FROM memory.memories AS m USING locked
+WHERE m.namespace = ANY (ARRAY[locked.namespace]) AND m.key = ANY (ARRAY[locked.key])
 
 -- name: list_namespaces
 -- Namespaces in a range, cut to a depth. From one it goes straight to the next that differs, whatever lies between.

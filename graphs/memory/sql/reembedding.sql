@@ -8,19 +8,19 @@ SELECT id, name, dimensions, 'halfvec'::regtype::oid::bigint AS vector_type
 FROM memory.embedding_models WHERE name = %(name)s AND dimensions = %(dimensions)s
 
 -- name: count_missing
--- How many vectors of the model in use have no counterpart in another.
-SELECT count(*) AS missing FROM memory.memory_embeddings AS old
-WHERE old.model = %(active)s AND NOT EXISTS (
+-- How many vectors of other models have no counterpart in one.
+SELECT count(DISTINCT (old.namespace, old.key, old.field)) AS missing FROM memory.memory_embeddings AS old
+WHERE old.model <> %(model)s AND NOT EXISTS (
   SELECT FROM memory.memory_embeddings AS new
   WHERE new.namespace = ANY (ARRAY[old.namespace]) AND new.key = ANY (ARRAY[old.key])
     AND new.field = ANY (ARRAY[old.field]) AND new.model = %(model)s)
 
 -- name: missing
--- Items after an address, in its order, whose vectors lack a counterpart in another model, and which fields those are of.
+-- Items after an address, in its order, whose vectors lack a counterpart in a model, and which fields those are of.
 SELECT m.namespace, m.key, m.value, m.updated_at::text AS version, lacking.fields
 FROM (
-  SELECT old.namespace, old.key, array_agg(old.field) AS fields FROM memory.memory_embeddings AS old
-  WHERE old.model = %(active)s AND (old.namespace, old.key) > (%(namespace)s, %(key)s) AND NOT EXISTS (
+  SELECT old.namespace, old.key, array_agg(DISTINCT old.field) AS fields FROM memory.memory_embeddings AS old
+  WHERE old.model <> %(model)s AND (old.namespace, old.key) > (%(namespace)s, %(key)s) AND NOT EXISTS (
     SELECT FROM memory.memory_embeddings AS new
     WHERE new.namespace = ANY (ARRAY[old.namespace]) AND new.key = ANY (ARRAY[old.key])
       AND new.field = ANY (ARRAY[old.field]) AND new.model = %(model)s)
@@ -30,19 +30,31 @@ JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[lacking.namespace]) AND m.
 ORDER BY m.namespace, m.key
 
 -- name: fill_in
--- Vectors of items that are still at the version that was embedded; the others are found missing again.
+-- Vectors of items that are still at the version that was embedded; the others are found missing again. Who writes one of
+-- them meanwhile is waited for.
+WITH given AS MATERIALIZED (
+  SELECT * FROM unnest(%(namespaces)s::text[], %(keys)s::text[], %(versions)s::text[], %(fields)s::text[],
+    %(embeddings)s::halfvec[]) AS v (namespace, key, version, field, embedding)
+), held AS MATERIALIZED (
+  SELECT m.namespace, m.key, m.id, m.updated_at
+  FROM (SELECT DISTINCT namespace, key FROM given ORDER BY namespace, key) AS d
+  CROSS JOIN LATERAL (
+    SELECT * FROM memory.memories AS m
+    WHERE m.namespace = ANY (ARRAY[d.namespace]) AND m.key = ANY (ARRAY[d.key]) FOR UPDATE
+  ) AS m
+)
 INSERT INTO memory.memory_embeddings (namespace, key, field, model, memory_id, embedding)
-SELECT m.namespace, m.key, v.field, %(model)s, m.id, v.embedding
-FROM unnest(%(namespaces)s::text[], %(keys)s::text[], %(versions)s::text[], %(fields)s::text[], %(embeddings)s::halfvec[])
-  AS v (namespace, key, version, field, embedding)
-JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[v.namespace]) AND m.key = ANY (ARRAY[v.key])
-  AND m.updated_at = v.version::timestamptz
+SELECT h.namespace, h.key, v.field, %(model)s, h.id, v.embedding
+FROM given AS v JOIN held AS h ON h.namespace = v.namespace AND h.key = v.key AND h.updated_at = v.version::timestamptz
 ON CONFLICT DO NOTHING
 
 -- name: lock_models
 -- One switch at a time.
 SELECT pg_advisory_xact_lock(hashtextextended('graph-native-memory embedding model', 0))
 
--- name: switch
--- The other model is the one in use from now on.
-UPDATE memory.embedding_models SET active = id = %(model)s WHERE active OR id = %(model)s
+-- name: retire_model
+UPDATE memory.embedding_models SET active = false WHERE active
+
+-- name: use_model
+-- The one that searches use from now on.
+UPDATE memory.embedding_models SET active = true WHERE id = %(model)s

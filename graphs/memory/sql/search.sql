@@ -27,7 +27,7 @@ WITH scope AS MATERIALIZED (
        AND e.namespace >= %(low)s AND e.namespace < %(high)s
        AND (e.namespace, e.key) NOT IN (SELECT namespace, key FROM gone))
     UNION ALL
-    (SELECT e.namespace, e.key, 1 - (e.embedding <=> %(query)s::halfvec)
+    (SELECT e.namespace, e.key, coalesce(nullif(1 - (e.embedding <=> %(query)s::halfvec), 'NaN'), 0)
      FROM memory.memory_embeddings AS e
      WHERE (SELECT wide FROM scope) AND e.model = {model} AND e.indexed
        AND e.namespace || '' >= %(low)s AND e.namespace || '' < %(high)s
@@ -68,7 +68,7 @@ WITH scope AS MATERIALIZED (
        AND m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
        AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb)))
     UNION ALL
-    (SELECT e.namespace, e.key, 1 - (e.embedding <=> %(query)s::halfvec)
+    (SELECT e.namespace, e.key, coalesce(nullif(1 - (e.embedding <=> %(query)s::halfvec), 'NaN'), 0)
      FROM memory.memory_embeddings AS e
      WHERE (SELECT wide FROM scope) AND e.model = {model} AND e.indexed
        AND e.namespace || '' >= %(low)s AND e.namespace || '' < %(high)s
