@@ -188,3 +188,42 @@ async def test_a_text_search_nobody_knows_is_refused(database: str, index: Index
     async with MemoryManager.from_conn_string(database, index=config) as store:
         with pytest.raises(ConfigurationError, match="klingon"):
             await store.setup()
+
+
+async def test_filtered_pages_of_a_large_scope_are_complete_and_begin_with_the_nearest(
+    store: MemoryManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("WHOLE", "NEAREST", "RARE"):
+        monkeypatch.setattr(hybrid, name, 20)
+    texts = {f"k{n}": f"Note {n} about a {'robot' if n == 41 else 'garden'}" for n in range(400)}
+    await store.abatch(
+        [PutOp(NS, key, {"text": text, "rare": n % 40 == 1}) for n, (key, text) in enumerate(texts.items())]
+    )
+    pages = [await found(store, "robot", filter={"rare": True}, limit=4, offset=offset) for offset in (0, 4, 8, 12)]
+    assert [len(page) for page in pages] == [4, 4, 2, 0]
+    assert pages[0][0] == "k41"
+    assert len({key for page in pages for key in page}) == 10
+
+
+async def test_a_vector_that_points_at_anothers_item_does_not_bring_it_up(
+    store: MemoryManager, database: str, way: str
+) -> None:
+    alice, bob = str(uuid4()), str(uuid4())
+    await put(store, {"secret": "the password is swordfish"}, ("users", bob, "diary"))
+    await put(store, {"mine": "a note", "other": "another note"}, ("users", alice, "notes"))
+    await rows(
+        database,
+        """UPDATE memory.memory_embeddings SET memory_id = (SELECT id FROM memory.memories WHERE key = 'secret')
+        WHERE key = 'mine'""",
+    )
+    assert {i.key for i in await store.asearch(("users", alice), query="password swordfish")} <= {"mine", "other"}
+
+
+async def test_whether_a_scope_is_wide_is_told_to_its_readers_alone(store: MemoryManager, database: str) -> None:
+    alice = str(uuid4())
+    await store.abatch([PutOp(("users", "bob", "notes"), f"k{n}", {"text": f"{n}"}) for n in range(3000)])
+    ask = """WITH me AS (SELECT set_config('role', %s, true), set_config('request.jwt.claims', %s, true))
+      SELECT memory.is_wide('users.bob.', 'users.bob/', 1::smallint, 1) AS wide FROM me"""
+    service, person = Principal.service(), Principal.user(alice)
+    assert await rows(database, ask, service.role, service.claims) == [{"wide": True}]
+    assert await rows(database, ask, person.role, person.claims) == [{"wide": False}]

@@ -121,6 +121,11 @@ async def test_another_model_is_filled_in_beside_and_switched_to(empty_database:
         models = await rows(empty_database, "SELECT model FROM memory.memory_embeddings WHERE key = 'k0'")
         assert len(models) == 1, "an update drops the vectors of every model"
 
+        await old.aput(NS, "late", {"text": "5"})  # a process that still has the old model
+        assert [item.key for item in await new.asearch(NS, query="5", limit=1)] != ["late"]
+        assert await new.reembed() == 1
+        assert "late" in {item.key for item in await new.asearch(NS, query="5", limit=50)}
+
 
 async def test_an_interrupted_switch_goes_on_where_it_stopped(empty_database: str) -> None:
     class Interrupted(Exception):
