@@ -14,7 +14,8 @@ setup: $(READY)        ## make the environment only
 
 test: $(READY)         ## run everything; store and schema on both PostgreSQL versions that the wheel carries
 	$(BIN)/pytest
-	PGSERVER_POSTGRES_VERSION=16 $(BIN)/pytest --quiet tests/contract tests/integration tests/schema
+	PGSERVER_POSTGRES_VERSION=16 $(BIN)/pytest --quiet tests/contract tests/integration tests/schema \
+	  -k "not InMemoryStore and not AsyncPostgresStore and not benchmarks"
 
 check: $(READY)        ## linters, types, import rules
 	$(BIN)/ruff check .

@@ -13,6 +13,16 @@ from tests.contract.conftest import STORES
 NO_MORE_OPERATORS = "knows the six operators of BaseStore only"
 BARE_ERRORS = "its errors do not say where"
 
+BY_CHANCE = {
+    "paging.pages_are_complete_after_a_batch",
+    "paging.the_order_of_pages_is_stable",
+    "concurrency.crossing_batches_do_not_deadlock",
+    "recall.a_large_scope_is_searched_to_its_end",
+    "recall.semantic_pages_are_complete",
+    "recall.equal_scores_are_paged_completely",
+}
+"""What is not broken every time: it depends on the planner, or on who comes first."""
+
 NOT_KEPT: dict[str, dict[str, str]] = {
     "InMemoryStore": {
         "put_and_get.an_update_keeps_the_time_of_creation": "an update is a new item",
@@ -72,7 +82,7 @@ def _params() -> list[object]:
     for check in conformance.checks():
         for name in STORES:
             reason = NOT_KEPT[name].get(str(check))
-            marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
+            marks = [pytest.mark.xfail(reason=reason, strict=str(check) not in BY_CHANCE)] if reason else []
             params.append(pytest.param(name, check, id=f"{check}-{name}", marks=marks))
     return params
 
