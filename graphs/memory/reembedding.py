@@ -13,6 +13,7 @@ from graphs.memory.transaction import Query, Rows, Transaction
 from graphs.memory.vectors import Model
 
 _SQL = sql.load("reembedding")
+_RETIRE_MODEL = sql.load("setup")["retire_model"]
 
 _PORTION = 100
 """Items that are embedded together."""
@@ -54,7 +55,7 @@ async def _switch(transaction: Transaction, model: Model) -> bool:
     """Use the model, unless something was written since it was complete."""
     _, missing = await transaction.run([Query(_SQL["lock_models"]), _count(model)])
     if missing == 0:
-        await transaction.run([Query(_SQL["retire_model"]), Query(_SQL["use_model"], {"model": model.id})])
+        await transaction.run([Query(_RETIRE_MODEL), Query(_SQL["use_model"], {"model": model.id})])
     return bool(missing == 0)
 
 

@@ -5,7 +5,6 @@ import threading
 from datetime import timedelta
 from typing import Any
 
-import psycopg
 import pytest
 from langgraph.store.base import GetOp, IndexConfig, InvalidNamespaceError, PutOp, SearchOp
 from psycopg.pq import PipelineStatus
@@ -17,9 +16,7 @@ from graphs.memory.errors import (
     InvalidValue,
     SetupRequired,
     StoreUnavailable,
-    VersionConflict,
 )
-from graphs.memory.items import ExpectingPutOp
 from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager
 from graphs.pools import open_pool
@@ -428,123 +425,3 @@ async def test_a_store_without_an_index_searches_by_filter_alone(database: str) 
 async def test_reads_in_a_batch_see_the_state_before_its_writes(store: MemoryManager) -> None:
     results = await store.abatch([PutOp(NS, "k", {"n": 1}), GetOp(NS, "k"), SearchOp(NS)])
     assert results[1:] == [None, []]
-
-
-# Expected versions --------------------------------------------------------------------------------------------------
-
-
-async def test_of_two_who_read_the_same_version_one_is_told(store: MemoryManager) -> None:
-    await store.aput(NS, "k", {"n": 1})
-    item = await store.aget(NS, "k")
-    assert item is not None
-
-    outcomes = await asyncio.gather(
-        *(store.aput(NS, "k", {"n": n}, expected=item.updated_at) for n in (2, 3)), return_exceptions=True
-    )
-
-    (conflict,) = [outcome for outcome in outcomes if outcome is not None]
-    assert isinstance(conflict, VersionConflict)
-    assert (conflict.namespace, conflict.key) == (NS, "k")
-    with pytest.raises(VersionConflict):
-        await store.aput(NS, "k", {"n": 4}, expected=item.updated_at)
-    with pytest.raises(VersionConflict):
-        await store.aput(NS, "k", {"n": 5}, expected=None)
-
-
-async def test_of_many_who_expect_nothing_one_is_first(store: MemoryManager) -> None:
-    outcomes = await asyncio.gather(
-        *(store.aput(NS, "new", {"n": n}, expected=None) for n in range(8)), return_exceptions=True
-    )
-    assert sum(outcome is None for outcome in outcomes) == 1
-
-
-async def test_a_conflict_stores_nothing_of_its_batch(store: MemoryManager) -> None:
-    await store.aput(NS, "k", {"n": 1})
-    with pytest.raises(VersionConflict):
-        await store.abatch([PutOp(NS, "other", {}), ExpectingPutOp(PutOp(NS, "k", {"n": 2}), None)])
-    assert await store.aget(NS, "other") is None
-
-
-async def test_a_version_only_grows(store: MemoryManager) -> None:
-    await store.aput(NS, "k", {"n": 0})
-    versions = []
-    for n in range(5):
-        await store.aput(NS, "k", {"n": n})
-        item = await store.aget(NS, "k")
-        assert item is not None
-        versions.append(item.updated_at)
-    assert versions == sorted(set(versions))
-
-
-async def test_the_same_statement_twice_in_a_round_trip_is_prepared_once(
-    store: MemoryManager, caplog: pytest.LogCaptureFixture
-) -> None:
-    await store.abatch([SearchOp(NS), SearchOp(NS, query="x"), SearchOp(NS), SearchOp(NS, query="y")])
-    assert "tried again" not in caplog.text
-
-
-async def test_a_new_schema_under_open_connections_is_no_failure(store: MemoryManager, database: str) -> None:
-    """What a connection has prepared may have another result afterwards."""
-    await store.aput(NS, "k", {"n": 1})
-    await store.aget(NS, "k")
-    await rows(database, "ALTER TABLE memory.memories ALTER COLUMN updated_at TYPE timestamp")
-    assert await store.aget(NS, "k") is not None
-
-
-async def test_an_item_that_came_in_between_is_not_overwritten_by_who_expected_none(
-    store: MemoryManager, database: str
-) -> None:
-    """The other one does not expect anything: it is not held up by the lock on the address."""
-    async with await psycopg.AsyncConnection.connect(database) as other:
-        await other.execute("INSERT INTO memory.memories (namespace, key, value) VALUES ('users.u1.notes.', 'k', '{}')")
-        expecting = asyncio.create_task(store.aput(NS, "k", {"n": 2}, expected=None))
-        await asyncio.sleep(0.3)
-        await other.commit()
-        with pytest.raises(VersionConflict):
-            await expecting
-    item = await store.aget(NS, "k")
-    assert item is not None
-    assert item.value == {}
-
-
-async def test_a_batch_forgets_the_vectors_of_whoever_it_had_to_wait_for(store: MemoryManager, database: str) -> None:
-    await store.aput(NS, "k0", {"parts": ["one"]}, index=["parts[*]"])
-    async with await psycopg.AsyncConnection.connect(database) as other:
-        await other.execute("UPDATE memory.memories SET value = '{}' WHERE key = 'k0'")
-        await other.execute(
-            """INSERT INTO memory.memory_embeddings (namespace, key, field, model, memory_id, embedding)
-            SELECT namespace, key, 'parts[*].7', model, memory_id, embedding FROM memory.memory_embeddings"""
-        )
-        batch = [PutOp(NS, f"k{n}", {"parts": ["two"]}, index=["parts[*]"]) for n in range(2)]
-        waiting = asyncio.create_task(store.abatch(batch))
-        await asyncio.sleep(0.3)
-        await other.commit()
-        await waiting
-    fields = await rows(database, "SELECT key, field FROM memory.memory_embeddings ORDER BY key")
-    assert [(row["key"], row["field"]) for row in fields] == [("k0", "parts[*]"), ("k1", "parts[*]")]
-
-
-async def test_an_address_with_spaces_is_named_in_a_conflict(store: MemoryManager) -> None:
-    await store.aput(("my notes", "x"), "k 1", {})
-    with pytest.raises(VersionConflict) as conflict:
-        await store.aput(("my notes", "x"), "k 1", {}, expected=None)
-    assert (conflict.value.namespace, conflict.value.key) == (("my notes", "x"), "k 1")
-
-
-@pytest.mark.parametrize("text", ["u1\0x", "\ud800"])
-async def test_a_text_that_would_be_cut_off_is_refused_and_costs_no_connection(store: MemoryManager, text: str) -> None:
-    for call in (store.log_event(text, "login", {}), store.decay_memory(text, 30), store.recall_receipts(text)):
-        with pytest.raises(InvalidInput):
-            await call
-    await store.aput(NS, "k", {})
-
-
-@pytest.mark.parametrize("importance", [1e-50, -5, 1e300, "high", None, True])
-async def test_any_importance_can_be_stored(store: MemoryManager, importance: object) -> None:
-    await store.aput(NS, "k", {"importance": importance})
-
-
-async def test_any_page_can_be_asked_for(store: MemoryManager) -> None:
-    await store.aput(NS, "k", {"text": "robot"})
-    assert len(await store.asearch(NS, query="robot", limit=2**62)) == 1
-    assert await store.asearch(NS, query="robot", limit=0) == []

@@ -68,7 +68,7 @@ ON CONFLICT (namespace, key, model, field) DO UPDATE SET embedding = EXCLUDED.em
 WHERE e.embedding <> EXCLUDED.embedding
 
 -- name: put_item
--- The same as `put` for one item, in two statements of the simplest kind, which are half of its work: this is the item.
+-- The same as `put` for one item, which as a statement without lists costs the server less.
 INSERT INTO memory.memories AS m (namespace, key, value, document, position, ttl_minutes, expires_at)
 VALUES (%(namespace)s, %(key)s, %(value)s::jsonb,
   setweight(to_tsvector(%(configuration)s::regconfig, %(label)s), 'A') || to_tsvector(%(configuration)s::regconfig, %(text)s),
@@ -83,7 +83,7 @@ ON CONFLICT (namespace, key) DO UPDATE SET
   expires_at = EXCLUDED.expires_at
 
 -- name: put_item_vectors
--- And these are its vectors.
+-- The same as `put_vectors` for one item.
 WITH forgotten AS (
   DELETE FROM memory.memory_embeddings
   WHERE namespace = %(namespace)s AND key = %(key)s

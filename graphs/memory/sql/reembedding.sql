@@ -52,9 +52,6 @@ ON CONFLICT DO NOTHING
 -- One switch at a time.
 SELECT pg_advisory_xact_lock(hashtextextended('graph-native-memory embedding model', 0))
 
--- name: retire_model
-UPDATE memory.embedding_models SET active = false WHERE active
-
 -- name: use_model
 -- The one that searches use from now on.
 UPDATE memory.embedding_models SET active = true WHERE id = %(model)s
