@@ -41,8 +41,8 @@ from graphs.memory import (
     schema,
     search,
 )
-from graphs.memory.batch import Batch, Call, Reads, Searching, embeds, prepare
-from graphs.memory.coalescing import Coalescer, TryAlone
+from graphs.memory.batch import Call, Caller, Reads, Searching, answer, carry_out, embeds, prepare
+from graphs.memory.coalescing import Coalescer
 from graphs.memory.contract import (
     DecayReport,
     Exchange,
@@ -68,9 +68,6 @@ from graphs.pools import open_pool, shared_pool
 from graphs.settings import load_settings
 
 log = logging.getLogger(__name__)
-
-_CallKey = tuple[Principal, tuple[tuple[str, str], ...], frozenset[type]]
-"""What calls share that go to the database together: who acts, where it comes from, and the kinds of operation."""
 
 _WRITES = frozenset[type]({PutOp})
 """The kind of calls that write, whatever they read beside it."""
@@ -109,12 +106,13 @@ class MemoryManager(BaseStore):
         self._calls = Coalescer(
             self._carry_out,
             at_once=8,
-            most=lambda key: 32 if SearchOp in key[2] else 512,
+            together=lambda caller: caller.kinds,
+            most=lambda caller: 32 if SearchOp in caller.kinds else 512,
             alike=Call.deletes,
-            in_turn=lambda key: key[2] == _WRITES,
+            in_turn=lambda caller: caller.kinds == _WRITES,
             hopeless=lambda error: type(error) is StoreUnavailable,
         )
-        self._receipts = receipts.Receipts(self._write_receipts)
+        self._receipts = receipts.Receipts(self._database)
         self._sweeper = lifecycle.Sweeper(self.sweep_ttl)
         self._indexer = indexing.Indexer(self._database, lambda: self._searching.model)
         self.index_config = index
@@ -261,7 +259,7 @@ class MemoryManager(BaseStore):
         kinds = frozenset(map(type, operations))  # what is quick does not wait for what is slow
         kinds = _WRITES if kinds & {PutOp, ExpectingPutOp} else kinds
         try:
-            return await self._calls.submit((principal, tuple(current_provenance().items()), kinds), call)
+            return await self._calls.submit(Caller(principal, tuple(current_provenance().items()), kinds), call)
         except AccessDenied as error:
             await self._report_denied(principal, error)
             raise
@@ -306,25 +304,10 @@ class MemoryManager(BaseStore):
             await self._report_embedding(error)
             raise
 
-    async def _carry_out(self, key: _CallKey, calls: Sequence[Call]) -> list[list[Result]]:
-        principal, provenance, _ = key
-        if len(calls) > 1 and any(write.expecting for call in calls for write in call.writes):
-            raise TryAlone  # of two that expect the same version, one has to see the other
-        batch = Batch(calls, self._searching, principal)
-        await self._answer(principal, batch.reads)
-        if writes := batch.writes():
-            await self._database.run(principal, writes, dict(provenance))
-            self._wake_indexer(call.writes for call in calls)
-        if batch.stale:
-            try:
-                await self._database.run(principal, [items.refresh_ttl(batch.stale)])
-            except GraphMemoryError as error:  # what was read and written stands all the same
-                log.warning("%d items that were read could not be prolonged: %s", len(batch.stale), error)
-        return batch.results
-
-    async def _answer(self, principal: Principal, reads: Reads) -> None:
-        while queries := reads.queries():
-            reads.take(await self._database.run(principal, queries))
+    async def _carry_out(self, calls: Sequence[tuple[Caller, Call]]) -> list[list[Result]]:
+        results = await carry_out(self._database, calls, self._searching)
+        self._wake_indexer(call.writes for _, call in calls)
+        return results
 
     # The vector index -----------------------------------------------------------------------------------------------
 
@@ -419,7 +402,7 @@ class MemoryManager(BaseStore):
         vector = (await self._prepare([op])).vectors.get(op.query or "")
         reads.search(op, vector, self._searching, principal, found.append, beyond=receipts.NEARLY)
         async with self._denials_reported(principal):
-            await to_the_end(self._answer(principal, reads))
+            await to_the_end(answer(self._database, [(principal, reads)]))
         if vector is not None:
             receipt = receipts.receipt(principal.user_id or principal.role, user_id, op.query or "", found[0])
             self._receipts.note(tuple((current_provenance() | (provenance or {})).items()), receipt)
@@ -511,9 +494,6 @@ class MemoryManager(BaseStore):
         await self._receipts.finish()
         [found] = await self._run(principal, [receipts.latest(user_id, run_id, limit)])
         return cast("list[RecallReceipt]", found)
-
-    async def _write_receipts(self, provenance: receipts.Provenance, noted: Sequence[receipts.Receipt]) -> None:
-        await self._database.run(Principal.service(), [receipts.put(noted)], dict(provenance))
 
     @on_home_loop
     async def log_event(self, user_id: str, event_type: str, data: dict[str, Any]) -> None:

@@ -32,7 +32,16 @@ class _ConnectionPool(AsyncConnectionPool[Connection]):
     It lends the connection that came back last: what that one has prepared and cached is warm.
     """
 
-    async def getconn(self, timeout: float | None = None) -> Connection:  # noqa: ASYNC109  the parent's signature
+    @asynccontextmanager
+    async def connection(self, timeout: float | None = None) -> AsyncIterator[Connection]:  # noqa: ASYNC109  the parent's
+        """Lend a connection for a block. Connections that commit by themselves need no commit at its end."""
+        conn = await self.getconn(timeout)
+        try:
+            yield conn
+        finally:
+            await self.putconn(conn)
+
+    async def getconn(self, timeout: float | None = None) -> Connection:  # noqa: ASYNC109  as above
         """Lend a connection, or raise StoreUnavailable."""
         try:
             return await super().getconn(timeout)

@@ -660,9 +660,9 @@ AS $$
 BEGIN
   IF TG_OP = 'DELETE' OR TG_OP = 'UPDATE' AND OLD.value IS DISTINCT FROM NEW.value THEN
     INSERT INTO memory.memory_history
-      (memory_id, namespace, key, operation, value, user_id, org_id, agent_id, run_id, valid_from)
+      (memory_id, namespace, key, operation, value, user_id, org_id, agent_id, run_id, valid_from, valid_to)
     VALUES (OLD.id, OLD.namespace, OLD.key, lower(TG_OP), OLD.value, OLD.user_id, OLD.org_id, OLD.agent_id,
-      OLD.run_id, OLD.updated_at);
+      OLD.run_id, OLD.updated_at, greatest(now(), coalesce(NEW.updated_at, OLD.updated_at)));
   END IF;
   INSERT INTO memory.audit_logs
     (actor, action, user_id, org_id, namespace, key, thread_id, run_id, checkpoint_id, task_id)

@@ -1,21 +1,30 @@
 """What calls of a store's `abatch` become: queries that serve all of them, and each one's results."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from langgraph.store.base import GetOp, ListNamespacesOp, Op, PutOp, Result, SearchOp, validate_op_namespace
 
 from graphs.memory import items, search
+from graphs.memory.coalescing import TryAlone
+from graphs.memory.database import Database, Part
 from graphs.memory.embeddings import Index
-from graphs.memory.errors import InvalidInput
+from graphs.memory.errors import GraphMemoryError, InvalidInput
 from graphs.memory.found import Found
 from graphs.memory.hybrid import HybridSearch, Scope
 from graphs.memory.items import Address, ExpectingPutOp, Write
+from graphs.memory.namespaces import to_text
+from graphs.memory.principal import Principal
 from graphs.memory.ranking import Weights
 from graphs.memory.remembered import Remembered
 from graphs.memory.transaction import Query
 from graphs.memory.vectors import Model, Vector
+
+log = logging.getLogger(__name__)
 
 WIDE_SECONDS = 300.0
 """How long it is remembered whether a scope is wide; counting that takes as long as a search."""
@@ -199,6 +208,14 @@ class Reads:
         self.ask(hybrid.signals(large=scope is not None and scope.large, wide=scope.wide if scope else None), told)
 
 
+class Caller(NamedTuple):
+    """Who calls, where it comes from, and which kinds of operation they are: the calls of one become one `Batch`."""
+
+    principal: Principal
+    provenance: tuple[tuple[str, str], ...]
+    kinds: frozenset[type]
+
+
 class Batch:
     """Calls that go to the database together; all reads come before the writes.
 
@@ -231,6 +248,10 @@ class Batch:
         """Return what to write, all or nothing."""
         return items.put(self._writes, self._how.model, self._how.configuration)
 
+    def first_address(self) -> Address:
+        """Return where writing begins: what locks rows goes through them in one order."""
+        return min(((to_text(write.namespace), write.key) for write in self._writes), default=("", ""))
+
     def _found(self, c: int, n: int) -> Callable[[Found], None]:
         def place(found: Found) -> None:
             self.results[c][n] = found.items
@@ -252,3 +273,37 @@ class Batch:
             self.stale += stale
 
         return place
+
+
+async def carry_out(database: Database, calls: Sequence[tuple[Caller, Call]], how: Searching) -> list[list[Result]]:
+    """Return the results of calls, which share their round trips and, if they write, their transaction.
+
+    Raises:
+        TryAlone: they have to be carried out one by one.
+        GraphMemoryError: nothing was written.
+    """
+    if len(calls) > 1 and any(write.expecting for _, call in calls for write in call.writes):
+        raise TryAlone  # of two that expect the same version, one has to see the other
+    batches = [
+        (caller, Batch([call for _, call in its_calls], how, caller.principal))
+        for caller, its_calls in groupby(calls, key=itemgetter(0))
+    ]
+    await answer(database, [(caller.principal, batch.reads) for caller, batch in batches])
+    in_order = sorted(batches, key=lambda pair: pair[1].first_address())
+    writes = [Part(caller.principal, batch.writes(), dict(caller.provenance)) for caller, batch in in_order]
+    if any(part.queries for part in writes):
+        await database.run_parts([part for part in writes if part.queries])
+    if stale := [Part(caller.principal, [items.refresh_ttl(batch.stale)]) for caller, batch in batches if batch.stale]:
+        try:
+            await database.run_parts(stale)
+        except GraphMemoryError as error:  # what was read and written stands all the same
+            log.warning("Items that were read could not be prolonged: %s", error)
+    return [results for _, batch in batches for results in batch.results]
+
+
+async def answer(database: Database, asking: Sequence[tuple[Principal, Reads]]) -> None:
+    """Answer the reads of some principals, each round of them in one transaction."""
+    while round_of := [(reads, Part(who, queries)) for who, reads in asking if (queries := reads.queries())]:
+        answers = await database.run_parts([part for _, part in round_of])
+        for (reads, _), found in zip(round_of, answers, strict=True):
+            reads.take(found)

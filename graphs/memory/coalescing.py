@@ -7,6 +7,10 @@ from typing import Generic, TypeVar
 Key = TypeVar("Key", bound=Hashable)
 Call = TypeVar("Call")
 Answer = TypeVar("Answer")
+Group = Sequence[tuple[Key, Call]]
+
+_KEYS = 8
+"""As many keys are worth one group: more hands would only wait for one another."""
 
 
 class TryAlone(Exception):
@@ -16,23 +20,26 @@ class TryAlone(Exception):
 class Coalescer(Generic[Key, Call, Answer]):
     """Gathers the calls that are made in one turn of the event loop, and those that come while all hands are full.
 
-    A call that is alone pays one turn of the loop; under load the groups grow by themselves. Calls of different keys
-    never meet in one group. Where a group fails, each of its calls is tried alone, so that a bad one fails alone.
+    A call that is alone pays one turn of the loop; under load the groups grow by themselves. Where a group fails, each
+    of its calls is tried alone, so that a bad one fails alone.
 
     Args:
-        run: carries out a group of calls and returns their answers, in order. Cancelling a caller does not reach it.
-        at_once: how many groups may be under way at the same time.
-        most: how many calls a group of a key has at most.
-        alike: what calls of one group have in common beside their key; a group ends where that changes.
+        run: carries out a group of calls, each with its key, and returns their answers, in order; the calls of one key
+            follow one another. Cancelling a caller does not reach it.
+        at_once: how many groups may be under way at the same time. Keys that wait are divided among those.
+        together: which keys may meet in a group: those of which it says the same.
+        most: how many calls a group has at most, by its first key.
+        alike: what calls of one group have in common beside that; a key's part of the group ends where it changes.
         in_turn: of which keys a group waits for the one before, so that what is written last stays.
         hopeless: whether an error would meet every call of the group again alone, which is not tried then.
     """
 
     def __init__(
         self,
-        run: Callable[[Key, Sequence[Call]], Awaitable[Sequence[Answer]]],
+        run: Callable[[Group[Key, Call]], Awaitable[Sequence[Answer]]],
         *,
         at_once: int,
+        together: Callable[[Key], Hashable] = lambda key: key,
         most: Callable[[Key], int] = lambda _: 512,
         alike: Callable[[Call], Hashable] = lambda _: None,
         in_turn: Callable[[Key], bool],
@@ -40,16 +47,17 @@ class Coalescer(Generic[Key, Call, Answer]):
     ) -> None:
         self._run = run
         self._at_once = at_once
+        self._together = together
         self._most = most
         self._alike = alike
         self._in_turn = in_turn
         self._hopeless = hopeless
         self._waiting: dict[Key, list[tuple[Call, asyncio.Future[Answer]]]] = {}
-        self._tasks: dict[asyncio.Task[None], Key] = {}
+        self._tasks: dict[asyncio.Task[None], set[Key]] = {}
         self._awake = False
 
     async def submit(self, key: Key, call: Call) -> Answer:
-        """Return the answer to a call, which is carried out together with others of its key."""
+        """Return the answer to a call, which is carried out together with others."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Answer] = loop.create_future()
         self._waiting.setdefault(key, []).append((call, answer))
@@ -61,51 +69,64 @@ class Coalescer(Generic[Key, Call, Answer]):
     def _start(self) -> None:
         """Send off what waits, as far as there are hands; the key that waits longest goes first."""
         self._awake = False
-        under_way = set(self._tasks.values())
-        for key in [key for key in self._waiting if not (key in under_way and self._in_turn(key))]:
-            if len(self._tasks) >= self._at_once:
-                return
-            calls = self._waiting.pop(key)
-            size = self._size(key, calls)
-            if rest := calls[size:]:
-                self._waiting[key] = rest
-            task = asyncio.create_task(self._carry_out(key, calls[:size]))
-            self._tasks[task] = key
+        while len(self._tasks) < self._at_once and (ready := self._ready()):
+            calls = self._take(ready)
+            task = asyncio.create_task(self._carry_out(calls))
+            self._tasks[task] = {key for key, _, _ in calls}
             task.add_done_callback(self._done)
 
-    def _size(self, key: Key, calls: list[tuple[Call, "asyncio.Future[Answer]"]]) -> int:
-        """How many of the first calls make a group."""
-        kind, most = self._alike(calls[0][0]), min(self._most(key), len(calls))
-        return next((n for n in range(1, most) if self._alike(calls[n][0]) != kind), most)
+    def _ready(self) -> list[Key]:
+        """Keys that may make the next group: the one that waits longest, and a share of those that may join it."""
+        under_way = set().union(*self._tasks.values())
+        free = [key for key in self._waiting if not (key in under_way and self._in_turn(key))]
+        alike = [key for key in free if self._kind(key) == self._kind(free[0])]
+        share = -(-len(alike) // (self._at_once - len(self._tasks)))
+        return alike[: max(share, _KEYS)]
+
+    def _kind(self, key: Key) -> Hashable:
+        return self._together(key), self._alike(self._waiting[key][0][0])
+
+    def _take(self, keys: Sequence[Key]) -> "list[tuple[Key, Call, asyncio.Future[Answer]]]":
+        """Take from each key its first calls that are alike, until the group is full."""
+        taken: list[tuple[Key, Call, asyncio.Future[Answer]]] = []
+        most = self._most(keys[0])
+        for key in keys:
+            calls = self._waiting.pop(key)
+            kind, room = self._alike(calls[0][0]), min(most - len(taken), len(calls))
+            size = next((n for n in range(room) if self._alike(calls[n][0]) != kind), room)
+            taken += [(key, *waiting) for waiting in calls[:size]]
+            if rest := calls[size:]:
+                self._waiting[key] = rest
+        return taken
 
     def _done(self, task: asyncio.Task[None]) -> None:
         del self._tasks[task]
         if self._waiting:
             self._start()
 
-    async def _carry_out(self, key: Key, calls: list[tuple[Call, "asyncio.Future[Answer]"]]) -> None:
+    async def _carry_out(self, calls: "Sequence[tuple[Key, Call, asyncio.Future[Answer]]]") -> None:
         try:
-            answers = await self._run(key, [call for call, _ in calls])
+            answers = await self._run([(key, call) for key, call, _ in calls])
         except asyncio.CancelledError:
-            for _, future in calls:
+            for *_, future in calls:
                 future.cancel()
             raise
         except Exception as error:  # noqa: BLE001  handed on to whoever called
             if len(calls) > 1 and not self._hopeless(error):
-                await self._one_by_one(key, calls)
+                await self._one_by_one(calls)
                 return
-            for _, future in calls:
+            for *_, future in calls:
                 if not future.done():
                     future.set_exception(error)
             return
-        for (_, future), answer in zip(calls, answers, strict=True):
+        for (*_, future), answer in zip(calls, answers, strict=True):
             if not future.done():
                 future.set_result(answer)
 
-    async def _one_by_one(self, key: Key, calls: list[tuple[Call, "asyncio.Future[Answer]"]]) -> None:
+    async def _one_by_one(self, calls: "Sequence[tuple[Key, Call, asyncio.Future[Answer]]]") -> None:
         try:
             for call in calls:
-                await self._carry_out(key, [call])
+                await self._carry_out([call])
         finally:
-            for _, future in calls:
+            for *_, future in calls:
                 future.cancel()  # has no effect on those that are answered

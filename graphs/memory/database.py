@@ -6,6 +6,8 @@ import logging
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 import psycopg
@@ -98,6 +100,21 @@ def _tell_failure(task: asyncio.Task[Any]) -> None:
         log.warning("Database work failed after its caller had been cancelled: %s", error_sentence(error))
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one principal does in a transaction.
+
+    Args:
+        principal: whose role and claims hold meanwhile; row-level security does the rest.
+        queries: what to do, in this order.
+        provenance: run_id, thread_id, checkpoint_id, task_id, session_id for the rows that are written.
+    """
+
+    principal: Principal
+    queries: Sequence[Query[Any]]
+    provenance: Mapping[str, Any] | None = None
+
+
 class Database:
     """Runs queries in transactions over a pool that somebody else opened and will close."""
 
@@ -110,23 +127,24 @@ class Database:
     async def run(
         self, principal: Principal, queries: Sequence[Query[Any]], provenance: Mapping[str, Any] | None = None
     ) -> list[Any]:
-        """Return what each query reads, after all have committed together: one round trip.
+        """Return what each query reads, after all have committed together: `run_parts` for a single part."""
+        return (await self.run_parts([Part(principal, queries, provenance)]))[0]
+
+    async def run_parts(self, parts: Sequence[Part]) -> list[list[Any]]:
+        """Return what each query of each part reads, after all have committed together: one round trip.
 
         Not to be cancelled: wrap it in `to_the_end`, or call it from a task that nobody cancels.
-
-        Args:
-            principal: whose role and claims the transaction has; row-level security does the rest.
-            queries: what to do, in this order.
-            provenance: run_id, thread_id, checkpoint_id, task_id, session_id for the rows that are written.
 
         Raises:
             GraphMemoryError: what the driver raised, as one of ours. Nothing was stored.
         """
-        begun = [_begin(principal, provenance), *queries]
+        queries = [query for part in parts for query in (_begin(part.principal, part.provenance), *part.queries)]
 
-        async def attempt() -> list[Any]:
-            async with self.pool.connection() as conn, self._on(conn, principal) as transaction:
-                return (await transaction.run(begun))[1:]
+        async def attempt() -> list[list[Any]]:
+            plans = [self._plans(part.principal) for part in parts for _ in (part, *part.queries)]
+            async with self.pool.connection() as conn, self._on(conn, plans[0]) as transaction:
+                answers = iter(await transaction.run(queries, plans))
+            return [list(islice(answers, 1 + len(part.queries)))[1:] for part in parts]
 
         with driver_errors():
             return await self._retrying(attempt)
@@ -149,7 +167,7 @@ class Database:
         """
 
         async def attempt() -> T:
-            async with self.pool.connection() as conn, self._on(conn, principal) as transaction:
+            async with self.pool.connection() as conn, self._on(conn, self._plans(principal)) as transaction:
                 try:
                     await transaction.run([Query(_SQL["open"]), _begin(principal, provenance)])
                     result = await work(transaction)
@@ -162,10 +180,13 @@ class Database:
         with driver_errors():
             return await to_the_end(self._retrying(attempt))
 
-    def _on(self, conn: Connection, principal: Principal) -> Transaction:
+    def _plans(self, principal: Principal) -> str:
+        return f"{principal.role}_{self._generation}"
+
+    def _on(self, conn: Connection, plans: str) -> Transaction:
         may_prepare = self._prepares and conn.prepare_threshold is not None
         prepared = self._prepared.setdefault(conn, set()) if may_prepare else None
-        return Transaction(conn, prepared, f"{principal.role}_{self._generation}")
+        return Transaction(conn, prepared, plans)
 
     async def _retrying(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Try once as directly as possible, for that is what nearly always happens, and then as `retrying` says."""
@@ -186,4 +207,4 @@ class Database:
 
 def _begin(principal: Principal, provenance: Mapping[str, Any] | None) -> Query[None]:
     settings = {"role": principal.role, "claims": principal.claims}
-    return Query(_SQL["begin"], settings | {"provenance": json.dumps(provenance or {})})
+    return Query(_SQL["begin"], settings | {"provenance": json.dumps(provenance) if provenance else "{}"})

@@ -35,7 +35,7 @@ def user_scope(user_id: str, *labels: str) -> Namespace:
 
 def to_text(namespace: Namespace) -> str:
     """Return how a namespace is stored. The root is the empty text."""
-    return "".join(f"{label}." for label in namespace)
+    return ".".join((*namespace, ""))
 
 
 def from_text(text: str) -> Namespace:
@@ -64,9 +64,10 @@ def check_address(namespace: Namespace, key: str) -> None:
     """
     if not isinstance(key, str):
         raise InvalidValue("key", f"must be a text; got {key!r}.")
-    for name, text in (("namespace", to_text(namespace)), ("key", key)):
+    path = to_text(namespace)
+    for name, text in (("namespace", path), ("key", key)):
         if problem := problem_with(text):
             raise InvalidValue(name, problem)
-    size = len(to_text(namespace).encode()) + len(key.encode())
+    size = len(path.encode()) + len(key.encode())
     if size > MAX_KEY_BYTES:
         raise InvalidValue("key", f"and namespace take {size} bytes together; at most {MAX_KEY_BYTES} can be indexed.")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.runtime import Runtime, get_runtime
 
 from graphs.memory.errors import AccessDenied, PrincipalRequired
@@ -126,6 +127,8 @@ def current_provenance() -> dict[str, str]:
 
 def _runtime() -> Runtime[Any] | None:
     """The runtime of the node that called us, if one did."""
+    if not var_child_runnable_config.get():  # outside a graph, where most calls are; to be told by an error costs more
+        return None
     try:
         return get_runtime()
     except (RuntimeError, KeyError):

@@ -4,16 +4,19 @@ import asyncio
 import json
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import groupby
+from operator import itemgetter
 
 from graphs.memory import sql
 from graphs.memory.coalescing import Coalescer
 from graphs.memory.contract import RecallReceipt
+from graphs.memory.database import Database, Part
 from graphs.memory.errors import GraphMemoryError, StoreUnavailable
 from graphs.memory.found import Found
 from graphs.memory.namespaces import Namespace
+from graphs.memory.principal import Principal
 from graphs.memory.transaction import Query, Rows
 
 log = logging.getLogger(__name__)
@@ -80,16 +83,16 @@ def latest(user_id: str, run_id: str | None, limit: int) -> Query[list[RecallRec
 
 
 class Receipts:
-    """Writes receipts behind the calls that they are about, those of one node together.
+    """Writes receipts behind the calls that they are about, those of one moment together."""
 
-    Args:
-        write: stores receipts of one provenance.
-    """
-
-    def __init__(self, write: Callable[[Provenance, Sequence[Receipt]], Awaitable[Any]]) -> None:
-        self._write = write
+    def __init__(self, database: Database) -> None:
+        self._database = database
         self._calls: Coalescer[Provenance, Receipt, None] = Coalescer(
-            self._store, at_once=1, in_turn=lambda _: True, hopeless=lambda error: isinstance(error, StoreUnavailable)
+            self._store,
+            at_once=1,
+            together=lambda _: None,
+            in_turn=lambda _: True,
+            hopeless=lambda error: isinstance(error, StoreUnavailable),
         )
         self._unwritten: set[asyncio.Task[None]] = set()
 
@@ -110,6 +113,10 @@ class Receipts:
         except GraphMemoryError as error:
             log.warning("The receipt of a recall could not be written: %s", error)
 
-    async def _store(self, provenance: Provenance, receipts: Sequence[Receipt]) -> list[None]:
-        await self._write(provenance, receipts)
-        return [None] * len(receipts)
+    async def _store(self, noted: Sequence[tuple[Provenance, Receipt]]) -> list[None]:
+        parts = [
+            Part(Principal.service(), [put([receipt for _, receipt in receipts])], dict(provenance))
+            for provenance, receipts in groupby(noted, key=itemgetter(0))
+        ]
+        await self._database.run_parts(parts)
+        return [None] * len(noted)

@@ -171,16 +171,21 @@ class Transaction:
         else:
             self._pgconn.exit_pipeline_mode()
 
-    async def run(self, queries: Sequence[Query[Any]]) -> list[Any]:
+    async def run(self, queries: Sequence[Query[Any]], plans: Sequence[str] | None = None) -> list[Any]:
         """Send queries together and return what each reads from its answer.
 
         They are one transaction, unless one was opened before.
+
+        Args:
+            queries: what to ask, in this order.
+            plans: for each query whose plans it uses, where that changes on the way.
 
         Raises:
             psycopg.Error: of the first query that failed; those after it were not carried out.
         """
         encoded = [_parameters(query) for query in queries]  # what cannot be sent is refused before anything is
-        replies = [self._send(query, *given) for query, given in zip(queries, encoded, strict=True)]
+        plans = plans or [self._plans] * len(queries)
+        replies = [self._send(*sent) for sent in zip(queries, plans, encoded, strict=True)]
         self._pgconn.pipeline_sync()
         self._expected.append(_Reply())
         await self._flush()
@@ -191,12 +196,12 @@ class Transaction:
             raise error
         return [query.read(reply.rows) for query, reply in zip(queries, replies, strict=True)]
 
-    def _send(self, query: Query[Any], values: list[bytes | None], formats: list[Format]) -> _Reply:
-        statement = query.statement
+    def _send(self, query: Query[Any], plans: str, encoded: tuple[list[bytes | None], list[Format]]) -> _Reply:
+        statement, (values, formats) = query.statement, encoded
         if self._prepared is None:
             self._pgconn.send_query_params(statement.text, values, None, formats, Format.BINARY)
         else:
-            prepares = _name(statement, self._plans)
+            prepares = _name(statement, plans)
             if prepares not in self._prepared and prepares not in self._preparing:
                 self._preparing.add(prepares)
                 self._pgconn.send_prepare(prepares, statement.text)

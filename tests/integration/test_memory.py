@@ -303,6 +303,26 @@ async def test_principals_do_not_mix_in_calls_of_the_same_moment(store: MemoryMa
     assert await asyncio.gather(*(own(user) for user in users)) == [[user] for user in users]
 
 
+async def test_writes_of_many_principals_in_one_moment_are_each_their_own_and_a_refused_one_fails_alone(
+    store: MemoryManager, database: str
+) -> None:
+    users = [str(uuid4()) for _ in range(12)]
+
+    async def put(n: int, user: str) -> None:
+        with acting_as(Principal.user(user)):
+            scope = users[n - 1] if n % 4 == 3 else user  # every fourth tries to write to a neighbour
+            await store.aput(("users", scope), f"by {user}", {"text": "mine"})
+
+    answers = await asyncio.gather(*(put(n, user) for n, user in enumerate(users)), return_exceptions=True)
+
+    assert [type(answer) for answer in answers] == [AccessDenied if n % 4 == 3 else type(None) for n in range(12)]
+    found = {(item.namespace, item.key) for item in await store.asearch((), limit=100)}
+    wrote = {user for n, user in enumerate(users) if n % 4 != 3}
+    assert found == {(("users", user), f"by {user}") for user in wrote}
+    audited = await rows(database, "SELECT actor, user_id FROM memory.audit_logs WHERE action = 'memory.insert'")
+    assert sorted((row["actor"], row["user_id"]) for row in audited) == sorted((user, user) for user in wrote)
+
+
 async def test_a_store_without_a_default_principal_refuses_to_act_for_nobody(database: str) -> None:
     async with open_pool(database) as pool:
         store = MemoryManager(pool)

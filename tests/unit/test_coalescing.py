@@ -16,12 +16,13 @@ class Recorder:
         self.bad = set(bad)
         self.seconds = seconds
 
-    async def __call__(self, key: str, calls: Sequence[int]) -> list[int]:
-        self.groups.append((key, list(calls)))
+    async def __call__(self, calls: Sequence[tuple[str, int]]) -> list[int]:
+        keys, numbers = zip(*calls, strict=True)
+        self.groups.append(("".join(dict.fromkeys(keys)), list(numbers)))
         await asyncio.sleep(self.seconds)
-        if self.bad & set(calls):
+        if self.bad & set(numbers):
             raise ValueError("bad")
-        return [10 * call for call in calls]
+        return [10 * number for number in numbers]
 
 
 def coalescer(record: Recorder, at_once: int = 2, most: int = 100) -> Coalescer[str, int, int]:
@@ -51,7 +52,7 @@ async def test_a_bad_call_fails_alone() -> None:
 async def test_what_is_hopeless_is_not_tried_again() -> None:
     tried = 0
 
-    async def fail(_: str, __: Sequence[int]) -> list[int]:
+    async def fail(_: Sequence[tuple[str, int]]) -> list[int]:
         nonlocal tried
         tried += 1
         raise ConnectionError
@@ -65,10 +66,10 @@ async def test_what_is_hopeless_is_not_tried_again() -> None:
 
 
 async def test_a_group_can_ask_to_be_carried_out_one_by_one() -> None:
-    async def alone(_: str, calls: Sequence[int]) -> list[int]:
+    async def alone(calls: Sequence[tuple[str, int]]) -> list[int]:
         if len(calls) > 1:
             raise TryAlone
-        return [calls[0] + 1]
+        return [number + 1 for _, number in calls]
 
     calls: Coalescer[str, int, int] = Coalescer(alone, at_once=1, in_turn=lambda _: False)
     assert await asyncio.gather(*(calls.submit("a", n) for n in range(3))) == [1, 2, 3]
@@ -99,3 +100,30 @@ async def test_a_group_ends_where_its_calls_are_no_longer_alike() -> None:
     calls: Coalescer[str, int, int] = Coalescer(record, at_once=8, alike=lambda n: n >= 3, in_turn=lambda _: True)
     await asyncio.gather(*(calls.submit("a", n) for n in (0, 1, 5, 6, 2)))
     assert [group for _, group in record.groups] == [[0, 1], [5, 6], [2]]
+
+
+async def test_keys_that_may_meet_are_divided_among_the_hands() -> None:
+    record = Recorder(seconds=0.001)
+    calls: Coalescer[str, int, int] = Coalescer(record, at_once=4, together=lambda _: "all", in_turn=lambda _: True)
+    answers = await asyncio.gather(*(calls.submit(str(n % 48), n) for n in range(96)))
+    assert answers == [10 * n for n in range(96)]
+    assert [len(group) for _, group in record.groups] == [24, 24, 24, 24]
+
+
+async def test_a_bad_call_of_one_key_leaves_the_others_of_its_group_alone() -> None:
+    record = Recorder(2)
+    calls: Coalescer[str, int, int] = Coalescer(record, at_once=4, together=lambda _: "all", in_turn=lambda _: True)
+    answers = await asyncio.gather(*(calls.submit("abc"[n], n) for n in range(3)), return_exceptions=True)
+    assert [str(answer) for answer in answers] == ["0", "10", "bad"]
+    assert record.groups == [("abc", [0, 1, 2]), ("a", [0]), ("b", [1]), ("c", [2])]
+
+
+async def test_what_a_key_does_in_turn_stays_in_order_in_groups_of_many_keys() -> None:
+    record = Recorder(seconds=0.001)
+    calls: Coalescer[str, int, int] = Coalescer(
+        record, at_once=3, together=lambda _: "all", most=lambda _: 5, in_turn=lambda _: True
+    )
+    await asyncio.gather(*(calls.submit("abcdefghij"[n % 10], n) for n in range(60)))
+    order = [n for _, group in record.groups for n in group]
+    assert sorted(order) == list(range(60))
+    assert all([n for n in order if n % 10 == key] == list(range(key, 60, 10)) for key in range(10))
