@@ -255,7 +255,7 @@ class MemoryManager(BaseStore):
         operations = list(ops)
         if not operations:
             return []
-        call = await self._prepare(operations)
+        call = await self._prepare(operations, principal)
         kinds = frozenset(map(type, operations))  # what is quick does not wait for what is slow
         kinds = _WRITES if kinds & {PutOp, ExpectingPutOp} else kinds
         try:
@@ -294,12 +294,12 @@ class MemoryManager(BaseStore):
             put = PutOp(namespace, str(key), value, index, _ensure_ttl(self.ttl_config, ttl))
             await self.abatch([ExpectingPutOp(put, expected)])
 
-    async def _prepare(self, operations: Sequence[Op | ExpectingPutOp]) -> Call:
+    async def _prepare(self, operations: Sequence[Op | ExpectingPutOp], principal: Principal) -> Call:
         """Check and embed before any transaction: no connection is held while a model works."""
         if any(embeds(op) for op in operations):
             await self._searched_model()
         try:
-            return await prepare(operations, self._index)
+            return await prepare(operations, self._index, principal)
         except EmbeddingFailed as error:
             await self._report_embedding(error)
             raise
@@ -399,7 +399,7 @@ class MemoryManager(BaseStore):
     ) -> Found:
         """What a search of a user's memory found, together with other reads, and leave a receipt of it."""
         found: list[Found] = []
-        vector = (await self._prepare([op])).vectors.get(op.query or "")
+        vector = (await self._prepare([op], principal)).vectors.get(op.query or "")
         reads.search(op, vector, self._searching, principal, found.append, beyond=receipts.NEARLY)
         async with self._denials_reported(principal):
             await to_the_end(answer(self._database, [(principal, reads)]))
@@ -425,7 +425,7 @@ class MemoryManager(BaseStore):
         checked = check_payload(user_id, session_id, payload)
         provenance = current_provenance()
         puts = payloads.items_of(checked, facts.worth_remembering(checked.said))
-        writes = (await self._prepare(puts)).writes
+        writes = (await self._prepare(puts, principal)).writes
         addresses = [(op.namespace, op.key) for op in puts]
         key = audit.idempotency_key(provenance.get("task_id"), checked)
         stored: list[Query[Any]] = [

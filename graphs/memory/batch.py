@@ -1,7 +1,7 @@
 """What calls of a store's `abatch` become: queries that serve all of them, and each one's results."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import itemgetter
@@ -85,8 +85,8 @@ def embeds(op: Op | ExpectingPutOp) -> bool:
     return isinstance(op, (PutOp, ExpectingPutOp)) or (isinstance(op, SearchOp) and bool(op.query))
 
 
-async def prepare(operations: Sequence[Op | ExpectingPutOp], index: Index | None) -> Call:
-    """Check operations and embed their texts, each once.
+async def prepare(operations: Sequence[Op | ExpectingPutOp], index: Index | None, caller: Hashable = None) -> Call:
+    """Check operations and embed their texts, each once; writes of one caller come back in their order.
 
     Raises:
         InvalidInput: one of them cannot be carried out.
@@ -100,7 +100,9 @@ async def prepare(operations: Sequence[Op | ExpectingPutOp], index: Index | None
     asked: dict[str, Vector] = {}
     if index:
         queries = [op.query for op in operations if isinstance(op, SearchOp) and op.query and op.query.strip()]
-        vectors, asked = await index.embed([text for found in texts for text in found.values()], queries)
+        asked = await index.embed_queries(queries)
+        if puts:
+            vectors = await index.embed([text for found in texts for text in found.values()], caller)
     writes = [
         Write(
             op.namespace,

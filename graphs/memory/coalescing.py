@@ -66,6 +66,10 @@ class Coalescer(Generic[Key, Call, Answer]):
             loop.call_soon(self._start)
         return await answer
 
+    def has(self, key: Key) -> bool:
+        """Return whether a call of this key waits or is under way."""
+        return key in self._waiting or any(key in keys for keys in self._tasks.values())
+
     def _start(self) -> None:
         """Send off what waits, as far as there are hands; the key that waits longest goes first."""
         self._awake = False

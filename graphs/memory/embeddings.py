@@ -2,9 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import numpy as np
@@ -13,13 +13,25 @@ from langgraph.store.base import IndexConfig, PutOp, ensure_embeddings, get_text
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from graphs.memory import sql
-from graphs.memory.errors import ConfigurationError, EmbeddingFailed, EmbeddingModelMismatch, SetupRequired
+from graphs.memory.coalescing import Coalescer
+from graphs.memory.errors import (
+    ConfigurationError,
+    EmbeddingFailed,
+    EmbeddingModelMismatch,
+    GraphMemoryError,
+    SetupRequired,
+)
 from graphs.memory.ranking import Weights
 from graphs.memory.transaction import Query, Rows, Transaction
 from graphs.memory.vectors import Model, Vector, to_vector
 
 _SQL = sql.load("setup")
 
+
+T = TypeVar("T")
+
+_TOGETHER = 64
+"""How many calls ask the embedding model together; one that has more texts than this asks by itself."""
 
 MAX_DOCUMENT = 100_000
 """How many characters of an item the full-text search reads."""
@@ -44,6 +56,15 @@ class Index:
         self.fields = _tokenized(config.get("fields") or ["$"])
         self.configuration = str(config.get("text_search") or "english")
         self.weights = _weights(config)
+        self._documents: Coalescer[Hashable, Sequence[str], dict[str, Vector]] = Coalescer(
+            self._embed_together,
+            at_once=8,
+            together=lambda _: None,
+            most=lambda _: _TOGETHER,
+            alike=lambda texts: len(texts) > _TOGETHER,  # nobody waits for somebody else's thousands
+            in_turn=lambda _: True,
+            hopeless=_is_passing,
+        )
         if not 1 <= self.dimensions <= 4000:
             raise ConfigurationError(f"Embeddings must have 1 to 4000 dimensions to be indexed; got {self.dimensions}.")
         distance = config.get("distance_type", "cosine")
@@ -78,8 +99,11 @@ class Index:
         label = _LABEL.match(text)
         return (label[1] if label else "", text) if texts else None
 
-    async def embed(self, texts: Sequence[str], queries: Sequence[str]) -> tuple[dict[str, Vector], dict[str, Vector]]:
-        """Return the vectors of some documents and some queries, each text embedded once.
+    async def embed(self, texts: Sequence[str], caller: Hashable = None) -> dict[str, Vector]:
+        """Return the vectors of some documents. What is asked for in one moment goes to the model together.
+
+        Without texts it returns when all that this caller asked for before has been embedded: so writes that embed
+        nothing, such as deletions, do not overtake those that do.
 
         A model that is briefly unwell (connection lost, 429, 5xx) is asked again, four times at most.
 
@@ -87,22 +111,37 @@ class Index:
             ConfigurationError: the model's vectors do not have the dimensions that were promised, or are not finite.
             EmbeddingFailed: the model did not answer.
         """
-        documents, questions = list(dict.fromkeys(texts)), list(dict.fromkeys(queries))
-        if not documents and not questions:
-            return {}, {}
+        if not texts and not self._documents.has(caller):
+            return {}
+        return await self._answered(self._documents.submit(caller, texts))
+
+    async def embed_queries(self, queries: Sequence[str]) -> dict[str, Vector]:
+        """Return the vectors of some queries, each embedded once; it raises what `embed` raises."""
+        texts = list(dict.fromkeys(queries))
+        if not texts:
+            return {}
+        ask = self.embeddings.aembed_query
+        vectors = await self._answered(self._ask(lambda: asyncio.gather(*(ask(text) for text in texts))))
+        return dict(zip(texts, map(self._vector, vectors), strict=True))
+
+    async def _answered(self, asking: Awaitable[T]) -> T:
         try:
-            embedded, asked = await self._ask(documents, questions)
+            return await asking
+        except GraphMemoryError:
+            raise
         except Exception as error:
             raise EmbeddingFailed(f"The embedding model {self.name} failed: {type(error).__name__}: {error}") from error
-        return (
-            dict(zip(documents, map(self._vector, embedded), strict=True)),
-            dict(zip(questions, map(self._vector, asked), strict=True)),
-        )
 
-    async def _ask(self, documents: list[str], queries: list[str]) -> tuple[Any, Any]:
+    async def _embed_together(self, calls: Sequence[tuple[Hashable, Sequence[str]]]) -> list[dict[str, Vector]]:
+        texts = list(dict.fromkeys(text for _, asked in calls for text in asked))
+        embedded = await self._ask(lambda: self.embeddings.aembed_documents(texts)) if texts else []
+        vectors = dict(zip(texts, map(self._vector, embedded), strict=True))
+        return [vectors] * len(calls)
+
+    async def _ask(self, ask: Callable[[], Awaitable[list[list[float]]]]) -> list[list[float]]:
         """Ask the model at once, for that is what nearly always succeeds, and then as patiently as it takes."""
         try:
-            return await self._documents(documents), await self._queries(queries)
+            return await ask()
         except Exception as error:
             if not _is_passing(error):
                 raise
@@ -113,16 +152,8 @@ class Index:
             reraise=True,
         ):
             with attempt:
-                return await self._documents(documents), await self._queries(queries)
+                return await ask()
         raise AssertionError  # the last attempt raises
-
-    async def _documents(self, texts: list[str]) -> list[list[float]]:
-        return await self.embeddings.aembed_documents(texts) if texts else []
-
-    async def _queries(self, texts: list[str]) -> list[list[float]]:
-        if len(texts) == 1:
-            return [await self.embeddings.aembed_query(texts[0])]
-        return await asyncio.gather(*(self.embeddings.aembed_query(text) for text in texts))
 
     def _vector(self, numbers: Sequence[float]) -> Vector:
         """Check a vector and return it as it is stored.

@@ -72,7 +72,7 @@ async def _fill_in(database: Database, index: Index, model: Model, progress: Pro
             return made
         after = {"namespace": rows[-1].namespace, "key": rows[-1].key}
         texts = [(row, field, text_of(row.value, field)) for row in rows for field in row.fields]
-        vectors, _ = await index.embed([text for _, _, text in texts], [])
+        vectors = await index.embed([text for _, _, text in texts])
         given = {
             "namespaces": [row.namespace for row, _, _ in texts],
             "keys": [row.key for row, _, _ in texts],

@@ -1,12 +1,13 @@
 """Writes that meet: expected versions, races, and what a batch leaves behind."""
 
 import asyncio
+from typing import Any
 
 import psycopg
 import pytest
 from langgraph.store.base import PutOp, SearchOp
 
-from graphs.memory.errors import InvalidInput, VersionConflict
+from graphs.memory.errors import EmbeddingFailed, InvalidInput, VersionConflict
 from graphs.memory.items import ExpectingPutOp
 from graphs.memory_manager import MemoryManager
 from tests.support.sql import rows
@@ -131,3 +132,60 @@ async def test_any_page_can_be_asked_for(store: MemoryManager) -> None:
     await store.aput(NS, "k", {"text": "robot"})
     assert len(await store.asearch(NS, query="robot", limit=2**62)) == 1
     assert await store.asearch(NS, query="robot", limit=0) == []
+
+
+# Writes that wait for their vectors --------------------------------------------------------------------------------
+
+
+class SlowEmbedder:
+    """Takes longer for what comes first, and remembers what it was asked together; a text with `bad` in it fails."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+
+    async def __call__(self, texts: list[str]) -> list[list[float]]:
+        self.asked.append(texts)
+        await asyncio.sleep(0.1 if len(self.asked) == 1 else 0)
+        if any("bad" in text for text in texts):
+            raise ValueError("a text that the model refuses")
+        return [[1.0, 0.0] for _ in texts]
+
+
+async def test_writes_that_nobody_waits_for_keep_their_order_whatever_is_embedded(empty_database: str) -> None:
+    index: Any = {"dims": 2, "embed": SlowEmbedder(), "fields": ["text"], "model": "slow"}
+    async with MemoryManager.from_conn_string(empty_database, index=index) as store:
+        await store.setup()
+        writes = []
+        for write in (
+            store.aput(NS, "replaced", {"text": "first"}),
+            store.aput(NS, "deleted", {"text": "first"}),
+            store.aput(NS, "replaced", {"text": "second"}),
+            store.adelete(NS, "deleted"),
+            store.aput(NS, "unembedded", {"text": "first"}),
+            store.aput(NS, "unembedded", {"text": "second"}, index=False),
+        ):
+            writes.append(asyncio.create_task(write))
+            await asyncio.sleep(0.005)
+        await asyncio.gather(*writes)
+
+        found = {item.key: item.value["text"] for item in await store.asearch(NS)}
+        assert found == {"replaced": "second", "unembedded": "second"}
+        assert [item.key for item in await store.asearch(NS, query="x")] == ["replaced"]
+
+
+async def test_what_is_put_in_one_moment_is_embedded_together_and_a_text_that_is_refused_fails_alone(
+    empty_database: str,
+) -> None:
+    embedder = SlowEmbedder()
+    index: Any = {"dims": 2, "embed": embedder, "fields": ["text"], "model": "slow"}
+    async with MemoryManager.from_conn_string(empty_database, index=index) as store:
+        await store.setup()
+        await asyncio.gather(*(store.aput(NS, f"k{n}", {"text": f"text {n}"}) for n in range(20)))
+        assert [len(texts) for texts in embedder.asked] == [20]
+
+        texts = ["fine", "bad", "fine, too"]
+        answers = await asyncio.gather(
+            *(store.aput(NS, text, {"text": text}) for text in texts), return_exceptions=True
+        )
+        assert [type(answer) for answer in answers] == [type(None), EmbeddingFailed, type(None)]
+        assert await store.aget(NS, "bad") is None
