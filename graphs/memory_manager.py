@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Literal, cast
-from uuid import uuid4
 
 from langgraph.store.base import (
     NOT_PROVIDED,
@@ -55,12 +54,11 @@ from graphs.memory.contract import (
 )
 from graphs.memory.database import Database, Pool, to_the_end
 from graphs.memory.embeddings import Index
-from graphs.memory.errors import AccessDenied, EmbeddingFailed, GraphMemoryError, StoreUnavailable
+from graphs.memory.errors import AccessDenied, EmbeddingFailed, StoreUnavailable
 from graphs.memory.found import Found
 from graphs.memory.items import ExpectingPutOp
 from graphs.memory.loops import on_home_loop
 from graphs.memory.principal import Principal, current_principal, current_provenance
-from graphs.memory.text import cleaned
 from graphs.memory.transaction import Query, Transaction
 from graphs.memory.vectors import Model
 from graphs.models import index_config
@@ -97,6 +95,7 @@ class MemoryManager(BaseStore):
         principal: Principal | None = None,
     ) -> None:
         self._database = Database(pool)
+        self._reporter = audit.Reporter(self._database)
         self._index = Index(index) if index else None
         self._searching = Searching()
         if self._index:
@@ -183,39 +182,8 @@ class MemoryManager(BaseStore):
         self, principal: Principal, queries: Sequence[Query[Any]], provenance: dict[str, Any] | None = None
     ) -> list[Any]:
         """What each query reads, in one transaction that a cancelled caller does not cut off."""
-        async with self._denials_reported(principal):
+        async with self._reporter.denials(principal):
             return await to_the_end(self._database.run(principal, queries, provenance))
-
-    @asynccontextmanager
-    async def _denials_reported(self, principal: Principal) -> AsyncIterator[None]:
-        try:
-            yield
-        except AccessDenied as error:
-            await self._report_denied(principal, error)
-            raise
-
-    async def _report_denied(self, principal: Principal, error: AccessDenied) -> None:
-        await self._report(principal, "access.denied", error, message=str(error))
-
-    async def _report_embedding(self, error: EmbeddingFailed) -> None:
-        cause = type(error.__cause__).__name__  # and not its words: they may quote what was to be embedded
-        model = self._index.name if self._index else ""
-        principal = current_principal(self._default_principal)
-        await self._report(principal, "embedding.failed", error, model=model, cause=cause)
-
-    async def _report(self, principal: Principal, event_type: str, error: GraphMemoryError, **details: str) -> None:
-        """Put a failure in the audit log, if the database takes it; the error itself goes on to the caller."""
-        told = {"error": type(error).__name__} | {name: cleaned(text) for name, text in details.items()}
-        try:
-            await self._log_event(
-                Principal.service(), principal.user_id, event_type, audit.check_event(event_type, told)
-            )
-        except GraphMemoryError as unwritten:
-            log.warning("A failure could not be put in the audit log: %s (%s)", told["error"], unwritten)
-
-    async def _log_event(self, principal: Principal, user_id: str | None, event_type: str, data: str) -> None:
-        event = audit.log_event(user_id, event_type, data, uuid4())
-        await to_the_end(self._database.run(principal, [event], current_provenance()))
 
     # BaseStore ------------------------------------------------------------------------------------------------------
 
@@ -258,11 +226,8 @@ class MemoryManager(BaseStore):
         call = await self._prepare(operations, principal)
         kinds = frozenset(map(type, operations))  # what is quick does not wait for what is slow
         kinds = _WRITES if kinds & {PutOp, ExpectingPutOp} else kinds
-        try:
+        async with self._reporter.denials(principal):
             return await self._calls.submit(Caller(principal, tuple(current_provenance().items()), kinds), call)
-        except AccessDenied as error:
-            await self._report_denied(principal, error)
-            raise
 
     async def aput(
         self,
@@ -301,7 +266,7 @@ class MemoryManager(BaseStore):
         try:
             return await prepare(operations, self._index, principal)
         except EmbeddingFailed as error:
-            await self._report_embedding(error)
+            await self._reporter.embedding_failed(principal, self._index.name if self._index else "", error)
             raise
 
     async def _carry_out(self, calls: Sequence[tuple[Caller, Call]]) -> list[list[Result]]:
@@ -401,7 +366,7 @@ class MemoryManager(BaseStore):
         found: list[Found] = []
         vector = (await self._prepare([op], principal)).vectors.get(op.query or "")
         reads.search(op, vector, self._searching, principal, found.append, beyond=receipts.NEARLY)
-        async with self._denials_reported(principal):
+        async with self._reporter.denials(principal):
             await to_the_end(answer(self._database, [(principal, reads)]))
         if vector is not None:
             receipt = receipts.receipt(principal.user_id or principal.role, user_id, op.query or "", found[0])
@@ -445,7 +410,7 @@ class MemoryManager(BaseStore):
             await transaction.run(stored)
             return WriteReceipt(memories=addresses)
 
-        async with self._denials_reported(principal):
+        async with self._reporter.denials(principal):
             receipt = await self._database.transaction(principal, work, provenance | {"session_id": session_id})
         self._wake_indexer([writes])
         return receipt
@@ -504,8 +469,7 @@ class MemoryManager(BaseStore):
             AccessDenied: the principal is another user.
         """
         principal = current_principal(self._default_principal)
-        text = audit.check_event(event_type, data)
-        await self._log_event(principal, user_id, event_type, text)
+        await self._run(principal, [audit.event(user_id, event_type, data)], current_provenance())
 
     @on_home_loop
     async def decay_memory(self, user_id: str, threshold_days: float) -> DecayReport:
@@ -534,7 +498,7 @@ class MemoryManager(BaseStore):
         principal = current_principal(self._default_principal)
         if principal.user_id not in (None, user_id):
             denied = AccessDenied(f"User {principal.user_id} may not use the memory of user {user_id}.")
-            await self._report_denied(principal, denied)
+            await self._reporter.denied(principal, denied)
             raise denied
         return principal
 

@@ -2,15 +2,22 @@
 
 import hashlib
 import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
-from uuid import UUID
+from uuid import uuid4
 
 from graphs.memory import sql
 from graphs.memory.contract import MemoryPayload
-from graphs.memory.errors import ContractError, InvalidValue
+from graphs.memory.database import Database, to_the_end
+from graphs.memory.errors import AccessDenied, ContractError, EmbeddingFailed, GraphMemoryError, InvalidValue
 from graphs.memory.namespaces import Namespace
-from graphs.memory.text import problem_with, to_json
+from graphs.memory.principal import Principal, current_provenance
+from graphs.memory.text import cleaned, problem_with, to_json
 from graphs.memory.transaction import Query, Rows
+
+log = logging.getLogger(__name__)
 
 _SQL = sql.load("audit")
 
@@ -20,8 +27,8 @@ RESERVED = "memory."
 Addresses = list[tuple[Namespace, str]]
 
 
-def check_event(event_type: str, data: dict[str, Any]) -> str:
-    """Return an event's data as JSON text.
+def event(user_id: str | None, event_type: str, data: dict[str, Any]) -> Query[None]:
+    """Ask for an event to be logged, about a user or (None) about the service; once, however often it is tried.
 
     Raises:
         ContractError: the type is empty, or the data is not JSON.
@@ -29,15 +36,44 @@ def check_event(event_type: str, data: dict[str, Any]) -> str:
     if not event_type or problem_with(event_type) or event_type.startswith(RESERVED):
         raise ContractError({"event_type": f"must be a non-empty text that does not begin with {RESERVED!r}"})
     try:
-        return to_json(data, "data")
+        text = to_json(data, "data")
     except InvalidValue as error:
         raise ContractError({error.path: error.problem}) from error
+    given = {"user_id": user_id, "event_type": event_type, "data": text, "event_id": uuid4()}
+    return Query(_SQL["log_event"], given)
 
 
-def log_event(user_id: str | None, event_type: str, data: str, event_id: UUID) -> Query[None]:
-    """Ask for an event to be logged, about a user or (None) about the service; once for each `event_id`."""
-    event = {"user_id": user_id, "event_type": event_type, "data": data, "event_id": event_id}
-    return Query(_SQL["log_event"], event)
+class Reporter:
+    """Puts failures in the audit log, if the database takes them; the errors themselves go on to the caller."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @asynccontextmanager
+    async def denials(self, principal: Principal) -> AsyncIterator[None]:
+        """Report what the database does not let a principal do in the block."""
+        try:
+            yield
+        except AccessDenied as error:
+            await self.denied(principal, error)
+            raise
+
+    async def denied(self, principal: Principal, error: AccessDenied) -> None:
+        """Report what a principal may not do."""
+        await self._report(principal, "access.denied", error, message=str(error))
+
+    async def embedding_failed(self, principal: Principal, model: str, error: EmbeddingFailed) -> None:
+        """Report that an embedding model did not answer."""
+        cause = type(error.__cause__).__name__  # and not its words: they may quote what was to be embedded
+        await self._report(principal, "embedding.failed", error, model=model, cause=cause)
+
+    async def _report(self, principal: Principal, event_type: str, error: GraphMemoryError, **details: str) -> None:
+        told = {"error": type(error).__name__} | {name: cleaned(text) for name, text in details.items()}
+        query = event(principal.user_id, event_type, told)
+        try:
+            await to_the_end(self._database.run(Principal.service(), [query], current_provenance()))
+        except GraphMemoryError as unwritten:
+            log.warning("A failure could not be put in the audit log: %s (%s)", told["error"], unwritten)
 
 
 def claim_write(payload: MemoryPayload, addresses: Addresses, key: str | None) -> Query[bool]:
