@@ -37,14 +37,16 @@ from graphs.memory import (
     payloads,
     receipts,
     reembedding,
+    rights,
     schema,
     search,
 )
 from graphs.memory.batch import Call, Caller, Reads, Searching, answer, carry_out, embeds, prepare
 from graphs.memory.coalescing import Coalescer
 from graphs.memory.contract import (
+    AuditProblem,
     DecayReport,
-    Exchange,
+    ErasureCertificate,
     MemoryContext,
     MemoryPayload,
     RecalledMemory,
@@ -59,8 +61,9 @@ from graphs.memory.found import Found
 from graphs.memory.items import ExpectingPutOp
 from graphs.memory.loops import on_home_loop
 from graphs.memory.principal import Principal, current_principal, current_provenance
-from graphs.memory.transaction import Query, Transaction
+from graphs.memory.transaction import Query
 from graphs.memory.vectors import Model
+from graphs.memory.writing import write_payload
 from graphs.models import index_config
 from graphs.pools import open_pool, shared_pool
 from graphs.settings import load_settings
@@ -112,7 +115,8 @@ class MemoryManager(BaseStore):
             hopeless=lambda error: type(error) is StoreUnavailable,
         )
         self._receipts = receipts.Receipts(self._database)
-        self._sweeper = lifecycle.Sweeper(self.sweep_ttl)
+        self._sweeper = lifecycle.Periodic("The TTL sweep", self.sweep_ttl)
+        self._sealer = lifecycle.Periodic("The sealing of the audit log", self.seal_audit)
         self._indexer = indexing.Indexer(self._database, lambda: self._searching.model)
         self.index_config = index
         self.ttl_config = ttl
@@ -149,6 +153,7 @@ class MemoryManager(BaseStore):
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop_ttl_sweeper()
+        await self._sealer.stop()
         await self._indexer.stop()
         await self._receipts.finish()
 
@@ -177,6 +182,10 @@ class MemoryManager(BaseStore):
             [model] = await self._run(Principal.service(), [embeddings.active_model()])
             self._searching.model = embeddings.checked(model, self._index)
         return self._searching.model
+
+    @on_home_loop
+    async def _ask(self, principal: Principal, query: Query[Any]) -> Any:
+        return (await self._run(principal, [query]))[0]
 
     async def _run(
         self, principal: Principal, queries: Sequence[Query[Any]], provenance: dict[str, Any] | None = None
@@ -312,6 +321,8 @@ class MemoryManager(BaseStore):
         swept = 0
         while portion := (await self._run(Principal.service(), [items.sweep()]))[0]:
             swept += int(portion)
+        if swept:
+            log.info("Swept %d expired memories", swept)
         return swept
 
     @on_home_loop
@@ -388,30 +399,12 @@ class MemoryManager(BaseStore):
         """
         principal = await self._principal_for(user_id)
         checked = check_payload(user_id, session_id, payload)
-        provenance = current_provenance()
         puts = payloads.items_of(checked, facts.worth_remembering(checked.said))
         writes = (await self._prepare(puts, principal)).writes
-        addresses = [(op.namespace, op.key) for op in puts]
-        key = audit.idempotency_key(provenance.get("task_id"), checked)
-        stored: list[Query[Any]] = [
-            context.touch_session(user_id, session_id, checked.agent),
-            *items.put(writes, self._searching.model, self._searching.configuration),
-        ]
-        if isinstance(checked.content, Exchange):
-            stored.append(context.put_turns(checked, checked.content.id, payloads.turns_of(checked, puts)))
-        if run_id := provenance.get("run_id"):
-            stored.append(context.record_execution(run_id, checked))
-
-        async def work(transaction: Transaction) -> WriteReceipt:
-            [is_ours] = await transaction.run([audit.claim_write(checked, addresses, key)])
-            if not is_ours:
-                [earlier] = await transaction.run([audit.claimed_write(user_id, key)])
-                return WriteReceipt(memories=earlier, replayed=True)
-            await transaction.run(stored)
-            return WriteReceipt(memories=addresses)
-
         async with self._reporter.denials(principal):
-            receipt = await self._database.transaction(principal, work, provenance | {"session_id": session_id})
+            receipt = await write_payload(
+                self._database, principal, checked, puts, writes, self._searching, current_provenance()
+            )
         self._wake_indexer([writes])
         return receipt
 
@@ -470,6 +463,61 @@ class MemoryManager(BaseStore):
         """
         principal = current_principal(self._default_principal)
         await self._run(principal, [audit.event(user_id, event_type, data)], current_provenance())
+
+    # Audit, and a person's rights ------------------------------------------------------------------------------------
+
+    @on_home_loop
+    async def seal_audit(self) -> str | None:
+        """Seal what the audit log and the history recorded since; the deployment does so every few minutes.
+
+        Returns:
+            The digest of the last seal, which holds all before it; None if there is none. Kept somewhere else, it lets
+            `verify_audit` tell if seals were made anew.
+        """
+        return await audit.seal_all(self._database)
+
+    def start_sealing(self, interval_minutes: float = 5) -> None:
+        """Seal the audit log at an interval until the store's end. Call it on the store's own event loop."""
+        self._sealer.start(interval_minutes * 60)
+
+    @on_home_loop
+    async def verify_audit(self, head: str | None = None) -> list[AuditProblem]:
+        """Return what of the audit log and the history was changed or removed since it was sealed.
+
+        Args:
+            head: a digest that `seal_audit` returned earlier and that was kept elsewhere.
+
+        Raises:
+            AccessDenied: the principal is not the service.
+        """
+        principal = current_principal(self._default_principal)
+        [problems] = await self._run(principal, [audit.verify(head)])
+        return cast("list[AuditProblem]", problems)
+
+    async def export_user(self, user_id: str) -> AsyncIterator[str]:
+        """Yield everything that is kept about a user as lines of JSON, which `rights.export` describes.
+
+        Raises:
+            AccessDenied: the principal is not this user and not the service.
+        """
+        principal = await self._principal_for(user_id)
+        async for line in rights.export(user_id, functools.partial(self._ask, principal)):
+            yield line
+
+    @on_home_loop
+    async def erase_user(self, user_id: str) -> ErasureCertificate:
+        """Remove everything that is kept about a user, in one transaction, and return the certificate that stays.
+
+        Of the audit log and the history only digests stay, so that `verify_audit` still holds. End the user's runs
+        first: whoever writes meanwhile writes anew.
+
+        Raises:
+            AccessDenied: the principal is not this user and not the service.
+        """
+        principal = await self._principal_for(user_id)
+        await self._receipts.finish()
+        [certificate] = await self._run(principal, [rights.erase(user_id)])
+        return cast("ErasureCertificate", certificate)
 
     @on_home_loop
     async def decay_memory(self, user_id: str, threshold_days: float) -> DecayReport:
@@ -540,4 +588,5 @@ async def open_store() -> AsyncIterator[MemoryManager]:
     """
     async with deployment_store() as store:
         await store.start_ttl_sweeper()
+        store.start_sealing()
         yield store

@@ -252,6 +252,38 @@ CREATE TABLE IF NOT EXISTS memory.audit_logs (
   task_id       text DEFAULT memory.provenance('task_id')
 );
 
+-- What was recorded up to some moment, in a chain: each seal is a digest of the one before, of which records it holds, and
+-- of their content. `settled` is the last record below which none can come any more; `reached` becomes that once no
+-- transaction is left that ran at the time (they are older than `horizon`).
+CREATE TABLE IF NOT EXISTS memory.audit_seals (
+  id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  source    text NOT NULL CHECK (source IN ('audit_logs', 'memory_history')),
+  ids       int8multirange NOT NULL,
+  digest    bytea NOT NULL,
+  settled   bigint NOT NULL,
+  reached   bigint NOT NULL,
+  horizon   xid8 NOT NULL,
+  sealed_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- That a person was erased: how many rows of which tables, and who they were, as a digest that only their id leads to.
+CREATE TABLE IF NOT EXISTS memory.erasures (
+  id        uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+  subject   bytea NOT NULL,                              -- SHA-256 of the user's id
+  erased    jsonb NOT NULL,                              -- {table: rows}
+  digest    bytea NOT NULL,                              -- of all of this, and of the records below
+  erased_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- What is left of records that were erased: their digests, so that the seals over them still hold.
+CREATE TABLE IF NOT EXISTS memory.erased_records (
+  source     text NOT NULL,
+  id         bigint NOT NULL,
+  digest     bytea NOT NULL,
+  erasure_id uuid NOT NULL REFERENCES memory.erasures (id) DEFERRABLE INITIALLY DEFERRED,
+  PRIMARY KEY (source, id)
+);
+
 -- Goals, beliefs, metrics: the structured side of memories of those types ---------------------------------------
 
 CREATE TABLE IF NOT EXISTS memory.goal_assessments (
@@ -397,6 +429,10 @@ CREATE INDEX IF NOT EXISTS receipts_run        ON memory.recall_receipts (run_id
 CREATE INDEX IF NOT EXISTS audit_user          ON memory.audit_logs (user_id, at DESC) WHERE user_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS audit_org           ON memory.audit_logs (org_id, at DESC) WHERE org_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS audit_run           ON memory.audit_logs (run_id) WHERE run_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS audit_actor         ON memory.audit_logs (actor) WHERE user_id IS DISTINCT FROM actor;
+CREATE INDEX IF NOT EXISTS receipts_actor      ON memory.recall_receipts (actor) WHERE user_id IS DISTINCT FROM actor;
+CREATE INDEX IF NOT EXISTS erasures_subject    ON memory.erasures (subject);
+CREATE INDEX IF NOT EXISTS erased_erasure      ON memory.erased_records (erasure_id);
 CREATE INDEX IF NOT EXISTS goals_user          ON memory.goal_assessments (user_id);
 CREATE INDEX IF NOT EXISTS goals_memory        ON memory.goal_assessments (memory_id);
 CREATE INDEX IF NOT EXISTS beliefs_user        ON memory.belief_graphs (user_id);
@@ -652,6 +688,250 @@ BEGIN
   ON CONFLICT DO NOTHING;
 END $$;
 
+-- Seals: what was recorded stays as it was, or is found out ---------------------------------------------------------
+
+-- The digest of one record. It names the columns, so that one that is added later does not break the seals before it.
+CREATE OR REPLACE FUNCTION memory.record_digest(a memory.audit_logs) RETURNS bytea
+  LANGUAGE sql STABLE SET search_path = '' SET timezone = 'UTC'
+AS $$
+  SELECT sha256(convert_to(jsonb_build_array(a.id, a.at, a.actor, a.action, a.user_id, a.org_id, a.namespace, a.key, a.data,
+    a.event_id, a.thread_id, a.run_id, a.checkpoint_id, a.task_id)::text, 'UTF8'))
+$$;
+CREATE OR REPLACE FUNCTION memory.record_digest(h memory.memory_history) RETURNS bytea
+  LANGUAGE sql STABLE SET search_path = '' SET timezone = 'UTC'
+AS $$
+  SELECT sha256(convert_to(jsonb_build_array(h.id, h.memory_id, h.namespace, h.key, h.operation, h.value, h.user_id, h.org_id,
+    h.agent_id, h.run_id, h.ended_by, h.valid_from, h.valid_to)::text, 'UTF8'))
+$$;
+
+-- The records with some ids, erased ones included: how many there are, and the digest of all of them.
+CREATE OR REPLACE FUNCTION memory.digest_of(source text, ids int8multirange, OUT records bigint, OUT digest bytea)
+  LANGUAGE sql STABLE SET search_path = ''
+AS $$
+  WITH present AS (
+    SELECT a.id, memory.record_digest(a) AS digest FROM memory.audit_logs AS a
+    WHERE digest_of.source = 'audit_logs' AND a.id >= lower(ids) AND a.id < upper(ids) AND a.id <@ ids
+    UNION ALL
+    SELECT h.id, memory.record_digest(h) FROM memory.memory_history AS h
+    WHERE digest_of.source = 'memory_history' AND h.id >= lower(ids) AND h.id < upper(ids) AND h.id <@ ids
+    UNION ALL
+    SELECT e.id, e.digest FROM memory.erased_records AS e
+    WHERE e.source = digest_of.source AND e.id >= lower(ids) AND e.id < upper(ids) AND e.id <@ ids
+  )
+  SELECT count(*), sha256(coalesce(string_agg(p.digest, '' ORDER BY p.id), '')) FROM present AS p
+$$;
+
+-- What ties a seal to the one before it.
+CREATE OR REPLACE FUNCTION memory.seal_digest(previous bytea, source text, ids int8multirange, content bytea) RETURNS bytea
+  LANGUAGE sql IMMUTABLE SET search_path = ''
+AS $$ SELECT sha256(coalesce(previous, '') || convert_to(source || ids::text, 'UTF8') || content) $$;
+
+-- Seal what was recorded since the last time, at most `most` records; returns how many. It locks nothing that a writer
+-- needs. Records may commit in another order than that of their ids, hence a seal says which ones it holds, and a later one
+-- looks again from where nothing more can come: what was reached by a seal made well before another one whose time no
+-- running transaction has seen. (Well before, since a transaction has its record's id a moment before its own.)
+CREATE OR REPLACE FUNCTION memory.seal_records(source text, most int) RETURNS bigint
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+DECLARE
+  last   memory.audit_seals;
+  new    memory.audit_seals;
+  sealed bigint;
+BEGIN
+  PERFORM pg_advisory_xact_lock(hashtextextended('graph-native-memory seals', 0));
+  SELECT * INTO last FROM memory.audit_seals AS s WHERE s.source = seal_records.source ORDER BY s.id DESC LIMIT 1;
+  EXECUTE format(
+    'SELECT range_agg(int8range(id, id, ''[]'')), count(*), max(id) FROM (
+       SELECT r.id FROM memory.%I AS r
+       WHERE r.id > $1 AND NOT EXISTS (
+         SELECT FROM memory.audit_seals AS s WHERE s.source = $2 AND upper(s.ids) > $1 AND s.ids @> r.id)
+       ORDER BY r.id LIMIT $3) AS unsealed', source)
+    INTO new.ids, sealed, new.reached USING coalesce(last.settled, 0), source, most;
+  IF sealed = 0 THEN
+    RETURN 0;
+  END IF;
+  SELECT max(s.reached) INTO new.settled FROM memory.audit_seals AS s
+  WHERE s.source = seal_records.source AND s.sealed_at < (
+    SELECT max(passed.sealed_at) FROM memory.audit_seals AS passed
+    WHERE passed.horizon <= pg_snapshot_xmin(pg_current_snapshot())) - interval '10 seconds';
+  INSERT INTO memory.audit_seals (source, ids, digest, settled, reached, horizon, sealed_at)
+  SELECT seal_records.source, new.ids, memory.seal_digest((
+      SELECT s.digest FROM memory.audit_seals AS s ORDER BY s.id DESC LIMIT 1), seal_records.source, new.ids, d.digest),
+    greatest(last.settled, least(coalesce(new.settled, 0), new.reached)), greatest(new.reached, last.reached),
+    pg_snapshot_xmax(pg_current_snapshot()), clock_timestamp()
+  FROM memory.digest_of(source, new.ids) AS d;
+  RETURN sealed;
+END $$;
+
+-- What does not fit the seals; nothing, where all is as it was recorded. `head` is the digest of a seal that was noted
+-- somewhere else: without it nobody could tell if the last seals were taken away, or all of them made anew.
+CREATE OR REPLACE FUNCTION memory.verify_records(head bytea) RETURNS TABLE (source text, ids text, problem text)
+  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = ''
+AS $$
+DECLARE
+  seal     memory.audit_seals;
+  previous bytea;
+  found    record;
+  expected bigint;
+BEGIN
+  FOR seal IN SELECT * FROM memory.audit_seals AS s ORDER BY s.id LOOP
+    SELECT * INTO found FROM memory.digest_of(seal.source, seal.ids);
+    SELECT sum(upper(r) - lower(r)) INTO expected FROM unnest(seal.ids) AS r;
+    source := seal.source;
+    ids := seal.ids::text;
+    IF found.records <> expected THEN
+      problem := format('%s of %s records are missing', expected - found.records, expected);
+      RETURN NEXT;
+    ELSIF seal.digest <> memory.seal_digest(previous, seal.source, seal.ids, found.digest) THEN
+      problem := 'a record, or the seal before, was changed or removed';
+      RETURN NEXT;
+    END IF;
+    previous := seal.digest;
+  END LOOP;
+  IF head IS NOT NULL AND NOT EXISTS (SELECT FROM memory.audit_seals AS s WHERE s.digest = head) THEN
+    RETURN QUERY SELECT 'audit_seals', '', 'the seal that was noted is not there: seals were removed or made anew';
+  END IF;
+  RETURN QUERY
+    SELECT 'erasures', e.id::text, 'no audit record tells of this erasure' FROM memory.erasures AS e
+    WHERE NOT EXISTS (
+      SELECT FROM memory.audit_logs AS a WHERE a.event_id = e.id AND a.action = 'memory.erased'
+        AND a.data ->> 'digest' = encode(memory.erasure_digest(e), 'hex'));
+END $$;
+
+-- A person's rights: to see all that is kept about them, and to have it removed -------------------------------------------
+
+-- Every table with a person's rows, and in which columns they are named. What has such a column belongs to the person.
+CREATE OR REPLACE FUNCTION memory.personal_tables() RETURNS TABLE (name text, columns text[], pages_by text)
+  LANGUAGE sql STABLE SET search_path = ''
+AS $$
+  SELECT format('%I.%I', n.nspname, c.relname),
+    array_agg(a.attname::text ORDER BY a.attname) FILTER (
+      WHERE a.attname IN ('user_id', 'actor') OR (c.relname = 'users' AND a.attname = 'id')),
+    min(a.attname) FILTER (WHERE a.attname IN ('id', 'memory_id') AND a.atttypid = 'bigint'::regtype AND a.attnotnull)
+  FROM pg_catalog.pg_class AS c
+  JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+  JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+  WHERE c.relkind IN ('r', 'p') AND (n.nspname = 'memory' OR (n.nspname, c.relname) = ('public', 'applications'))
+  GROUP BY 1 HAVING count(*) FILTER (WHERE a.attname IN ('user_id', 'actor') OR (c.relname = 'users' AND a.attname = 'id')) > 0
+  ORDER BY 1
+$$;
+
+-- Only the person themselves and the service may ask for everything about a person.
+CREATE OR REPLACE FUNCTION memory.check_subject(subject text) RETURNS void
+  LANGUAGE plpgsql STABLE SET search_path = ''
+AS $$
+BEGIN
+  IF current_setting('role') <> 'service_role' AND subject IS DISTINCT FROM (SELECT auth.uid())::text THEN
+    RAISE insufficient_privilege USING MESSAGE = 'what is kept about another user is not for this one';
+  ELSIF coalesce(subject, '') = '' THEN
+    RAISE invalid_parameter_value USING MESSAGE = 'the user''s id is empty';
+  END IF;
+END $$;
+
+-- A person's rows of one table, a page at a time: those after a number, which is NULL for tables without one.
+CREATE OR REPLACE FUNCTION memory.export_rows(subject text, source text, after bigint, most int)
+  RETURNS TABLE (number bigint, content jsonb)
+  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' SET timezone = 'UTC'
+AS $$
+DECLARE
+  named record;
+BEGIN
+  PERFORM memory.check_subject(subject);
+  SELECT * INTO STRICT named FROM memory.personal_tables() AS t WHERE t.name = source;
+  RETURN QUERY EXECUTE format(
+    'SELECT %1$s, to_jsonb(t) FROM %2$s AS t WHERE (%3$s) AND (%1$s > $2) IS NOT FALSE
+     ORDER BY %1$s FETCH FIRST $3 ROWS WITH TIES',
+    coalesce(quote_ident(named.pages_by), 'NULL::bigint'), named.name,
+    (SELECT string_agg(format('t.%I = $1', c), ' OR ') FROM unnest(named.columns) AS c))
+    USING subject, after, most;
+END $$;
+
+-- What an erasure is known by: its certificate, and what is left of the records that it removed.
+CREATE OR REPLACE FUNCTION memory.erasure_digest(e memory.erasures) RETURNS bytea
+  LANGUAGE sql STABLE SET search_path = ''
+AS $$
+  SELECT sha256(e.subject || convert_to(e.id::text || e.erased::text, 'UTF8') || coalesce((
+    SELECT string_agg(r.digest, '' ORDER BY r.source, r.id) FROM memory.erased_records AS r WHERE r.erasure_id = e.id), ''))
+$$;
+
+-- Remove all that is kept about a person, in one transaction, and leave a certificate. Conversations go with the threads in
+-- which nobody else has memories. Of what was recorded only digests stay, which the seals need. Whoever writes meanwhile
+-- writes anew: end the person's runs first.
+CREATE OR REPLACE FUNCTION memory.erase_user(subject text) RETURNS memory.erasures
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+DECLARE
+  certificate memory.erasures;
+  personal    record;
+  condition   text;
+  n           bigint;
+  threads     text[] := '{}';
+  others      text[] := '{}';
+  part        text[];
+  recorded    text[] := '{}';
+  name        text;
+BEGIN
+  PERFORM memory.check_subject(subject);
+  certificate.id := gen_random_uuid();
+  certificate.subject := sha256(convert_to(subject, 'UTF8'));
+  certificate.erased := '{}';
+  PERFORM set_config('memory.erasing', certificate.id::text, true);
+
+  FOR personal IN SELECT * FROM memory.personal_tables() LOOP
+    SELECT string_agg(format('t.%I = $1', c), ' OR ') INTO condition FROM unnest(personal.columns) AS c;
+    EXECUTE format('SELECT count(*) FROM %s AS t WHERE %s', personal.name, condition) INTO n USING subject;
+    certificate.erased := certificate.erased || CASE WHEN n > 0 THEN jsonb_build_object(personal.name, n) ELSE '{}' END;
+    IF EXISTS (SELECT FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = personal.name::regclass AND a.attname = 'thread_id') THEN
+      EXECUTE format('SELECT array_agg(DISTINCT thread_id) FROM %s AS t WHERE %s', personal.name, condition) INTO part USING subject;
+      threads := threads || part;
+      recorded := recorded || personal.name;
+    END IF;
+  END LOOP;
+  FOREACH name IN ARRAY recorded LOOP
+    EXECUTE format('SELECT array_agg(DISTINCT thread_id) FROM %s AS t WHERE user_id <> $1 AND thread_id = ANY ($2)', name)
+      INTO part USING subject, threads;
+    others := others || part;
+  END LOOP;
+
+  -- Deleting memories makes records; these go last.
+  FOR personal IN
+    SELECT t.name, t.columns FROM memory.personal_tables() AS t WHERE t.name NOT IN ('memory.audit_logs', 'memory.memory_history')
+    ORDER BY t.name = 'memory.memories' DESC
+  LOOP
+    EXECUTE format('DELETE FROM %s AS t WHERE %s', personal.name, (
+      SELECT string_agg(format('t.%I = $1', c), ' OR ') FROM unnest(personal.columns) AS c)) USING subject;
+  END LOOP;
+  WITH gone AS (
+    DELETE FROM memory.memory_history AS h WHERE h.user_id = subject RETURNING h.id, memory.record_digest(h) AS digest
+  )
+  INSERT INTO memory.erased_records SELECT 'memory_history', g.id, g.digest, certificate.id FROM gone AS g;
+  WITH gone AS (
+    DELETE FROM memory.audit_logs AS a WHERE a.user_id = subject OR a.actor = subject OR strpos(a.data::text, subject) > 0
+    RETURNING a.id, memory.record_digest(a) AS digest
+  )
+  INSERT INTO memory.erased_records SELECT 'audit_logs', g.id, g.digest, certificate.id FROM gone AS g;
+
+  FOR personal IN
+    SELECT c.relname FROM pg_catalog.pg_class AS c WHERE c.relnamespace = 'langgraph'::regnamespace
+    AND c.relname IN ('checkpoints', 'checkpoint_blobs', 'checkpoint_writes')
+  LOOP
+    EXECUTE format('DELETE FROM langgraph.%I WHERE thread_id = ANY ($1) AND thread_id <> ALL ($2)', personal.relname)
+      USING threads, others;
+    GET DIAGNOSTICS n = ROW_COUNT;
+    certificate.erased := certificate.erased
+      || CASE WHEN n > 0 THEN jsonb_build_object('langgraph.' || personal.relname, n) ELSE '{}' END;
+  END LOOP;
+
+  certificate.erased_at := now();
+  certificate.digest := memory.erasure_digest(certificate);
+  INSERT INTO memory.erasures SELECT certificate.*;
+  INSERT INTO memory.audit_logs (actor, action, data, event_id) VALUES (
+    CASE WHEN memory.actor() = subject THEN 'the person' ELSE memory.actor() END, 'memory.erased',
+    jsonb_build_object('digest', encode(certificate.digest, 'hex'), 'rows', certificate.erased), certificate.id);
+  PERFORM set_config('memory.erasing', '', true);
+  RETURN certificate;
+END $$;
+
 -- Triggers: history and audit, so that no path can skip them ----------------------------------------------------------
 
 CREATE OR REPLACE FUNCTION memory.record_memory_change() RETURNS trigger
@@ -700,6 +980,29 @@ CREATE OR REPLACE TRIGGER memories_stamped BEFORE UPDATE OF value ON memory.memo
 CREATE OR REPLACE TRIGGER memories_recorded AFTER INSERT OR DELETE OR UPDATE OF value ON memory.memories
   FOR EACH ROW EXECUTE FUNCTION memory.record_memory_change();
 
+-- What was recorded stays: nobody changes it, the owner of the tables included, and only an erasure removes it.
+CREATE OR REPLACE FUNCTION memory.keep_records() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+BEGIN
+  IF TG_OP = 'DELETE' AND coalesce(current_setting('memory.erasing', true), '') <> ''
+    AND TG_TABLE_NAME IN ('audit_logs', 'memory_history') THEN
+    RETURN NULL;
+  END IF;
+  RAISE insufficient_privilege USING MESSAGE = format('%s is append-only', TG_TABLE_NAME);
+END $$;
+
+CREATE OR REPLACE TRIGGER audit_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON memory.audit_logs
+  FOR EACH STATEMENT EXECUTE FUNCTION memory.keep_records();
+CREATE OR REPLACE TRIGGER history_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON memory.memory_history
+  FOR EACH STATEMENT EXECUTE FUNCTION memory.keep_records();
+CREATE OR REPLACE TRIGGER seals_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON memory.audit_seals
+  FOR EACH STATEMENT EXECUTE FUNCTION memory.keep_records();
+CREATE OR REPLACE TRIGGER erasures_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON memory.erasures
+  FOR EACH STATEMENT EXECUTE FUNCTION memory.keep_records();
+CREATE OR REPLACE TRIGGER erased_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON memory.erased_records
+  FOR EACH STATEMENT EXECUTE FUNCTION memory.keep_records();
+
 -- Row-level security ----------------------------------------------------------------------------------------------------
 -- Three patterns: a person's rows are theirs; an organisation's rows are its members' (administrators manage them);
 -- what agents know is read by all who are signed in and written by the service, which no policy binds.
@@ -719,6 +1022,9 @@ ALTER TABLE memory.agent_executions     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.memory_logs          ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.recall_receipts      ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.audit_logs           ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.audit_seals          ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.erasures             ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.erased_records       ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.goal_assessments     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.belief_graphs        ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.cognitive_metrics    ENABLE ROW LEVEL SECURITY;
@@ -888,6 +1194,7 @@ GRANT SELECT, DELETE, INSERT (namespace, key, value, document, position, ttl_min
 GRANT SELECT, INSERT ON memory.memory_logs TO authenticated, service_role;
 GRANT SELECT ON memory.organisations, memory.embedding_models, memory.memory_history, memory.audit_logs,
   memory.recall_receipts TO authenticated, service_role;
+GRANT SELECT ON memory.audit_seals, memory.erasures, memory.erased_records TO service_role;
 GRANT INSERT ON memory.recall_receipts TO service_role;
 GRANT INSERT, UPDATE, DELETE ON memory.organisations TO service_role;
 GRANT INSERT, UPDATE ON memory.embedding_models TO service_role;
@@ -903,8 +1210,10 @@ GRANT EXECUTE ON FUNCTION
   memory.provenance(text), memory.may_read_all(text, text), memory.actor(), memory.my_organisations(boolean),
   memory.is_wide(text, text, smallint, int), memory.find_words(tsquery[], text, text, int), memory.expect_versions(text[], text[], timestamptz[]), memory.expect_created(text[], text[]),
   memory.satisfies(jsonb, jsonb), memory.compare(jsonb, jsonb), memory.matches(jsonb, jsonb),
-  memory.path_matches(text[], text[], text), memory.log_event(text, text, jsonb, uuid)
+  memory.path_matches(text[], text[], text), memory.log_event(text, text, jsonb, uuid),
+  memory.check_subject(text), memory.personal_tables(), memory.export_rows(text, text, bigint, int), memory.erase_user(text)
   TO authenticated, service_role;
+GRANT EXECUTE ON FUNCTION memory.seal_records(text, int), memory.verify_records(bytea) TO service_role;
 
 RESET search_path;
 RESET client_min_messages;

@@ -3,15 +3,23 @@
 import hashlib
 import json
 import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 from graphs.memory import sql
-from graphs.memory.contract import MemoryPayload
+from graphs.memory.contract import AuditProblem, MemoryPayload
 from graphs.memory.database import Database, to_the_end
-from graphs.memory.errors import AccessDenied, ContractError, EmbeddingFailed, GraphMemoryError, InvalidValue
+from graphs.memory.errors import (
+    AccessDenied,
+    ContractError,
+    EmbeddingFailed,
+    GraphMemoryError,
+    InvalidInput,
+    InvalidValue,
+)
 from graphs.memory.namespaces import Namespace
 from graphs.memory.principal import Principal, current_provenance
 from graphs.memory.text import cleaned, problem_with, to_json
@@ -41,6 +49,47 @@ def event(user_id: str | None, event_type: str, data: dict[str, Any]) -> Query[N
         raise ContractError({error.path: error.problem}) from error
     given = {"user_id": user_id, "event_type": event_type, "data": text, "event_id": uuid4()}
     return Query(_SQL["log_event"], given)
+
+
+SEALED = ("audit_logs", "memory_history")
+"""The records that are sealed."""
+
+PORTION = 10_000
+"""How many records one seal covers at most."""
+
+
+def seal(source: str) -> Query[int]:
+    """Ask for a portion of what was recorded since the last time to be sealed; how many records that were."""
+    return Query(_SQL["seal"], {"source": source, "most": PORTION}, lambda rows: int(rows[0].sealed))
+
+
+async def seal_all(database: Database) -> str | None:
+    """Seal all that was recorded since the last time, and return the digest of the last seal."""
+    for source in SEALED:
+        sealed = PORTION
+        while sealed == PORTION:
+            [sealed] = await to_the_end(database.run(Principal.service(), [seal(source)]))
+    [digest] = await to_the_end(database.run(Principal.service(), [head()]))
+    log.info("The audit log is sealed; its last seal is %s", digest)
+    return cast("str | None", digest)
+
+
+def head() -> Query[str | None]:
+    """Ask for the digest of the last seal."""
+    return Query(_SQL["head"], {}, lambda rows: str(rows[0].digest) if rows else None)
+
+
+def verify(noted: str | None) -> Query[list[AuditProblem]]:
+    """Ask what does not fit the seals, of which one was noted elsewhere.
+
+    Raises:
+        InvalidInput: what was noted is no digest.
+    """
+    if noted is not None and not re.fullmatch("[0-9a-f]{64}", noted):
+        raise InvalidInput(f"head must be the digest of a seal, 64 hexadecimal digits; got {noted!r}.")
+    return Query(
+        _SQL["verify"], {"head": noted}, lambda rows: [AuditProblem.model_validate(row._asdict()) for row in rows]
+    )
 
 
 class Reporter:

@@ -7,6 +7,7 @@ whole, with each offending field named.
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Literal, Self
+from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -211,3 +212,21 @@ class DecayReport(_Model):
 
     faded: int = Field(description="Important memories whose importance was halved.")
     trimmed: int = Field(description="Memories deleted; their last version stays in the history.")
+
+
+class AuditProblem(_Model):
+    """Something in the audit log or the history that does not fit its seal."""
+
+    source: str = Field(description="audit_logs, memory_history, audit_seals or erasures.")
+    ids: str = Field(description="Which records, as Postgres writes ranges: {[1,1001)} are 1 to 1000.")
+    problem: str
+
+
+class ErasureCertificate(_Model):
+    """What is left when a person was erased."""
+
+    id: UUID
+    subject: str = Field(description="SHA-256 of the person's id: who knows the id can tell, nobody can read it.")
+    erased: dict[str, int] = Field(description="How many rows of each table.")
+    digest: str = Field(description="Of all this and of what is left of the records; the audit log has it, too.")
+    erased_at: datetime

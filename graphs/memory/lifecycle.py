@@ -36,25 +36,27 @@ def decay(user_id: str, threshold_days: float) -> Query[DecayReport]:
     return Query(_SQL["decay"], rule, lambda rows: DecayReport(faded=rows[0].faded, trimmed=rows[0].trimmed))
 
 
-class Sweeper:
-    """Sweeps expired memories at an interval, in a task of its own. A sweep that fails is logged and tried again later.
+class Periodic:
+    """Does some work at an interval, in a task of its own. What fails is logged and tried again later.
 
     Args:
-        sweep: deletes what has expired and returns how many memories that were.
+        name: what the work is called in the log.
+        work: does it.
     """
 
-    def __init__(self, sweep: Callable[[], Awaitable[int]]) -> None:
-        self._sweep = sweep
+    def __init__(self, name: str, work: Callable[[], Awaitable[object]]) -> None:
+        self._name = name
+        self._work = work
         self._task: asyncio.Task[None] | None = None
 
     def start(self, seconds: float) -> asyncio.Task[None]:
-        """Start sweeping, or return the task that already does."""
+        """Start, or return the task that already runs."""
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._sweep_every(seconds), name="ttl_sweeper")
+            self._task = asyncio.create_task(self._every(seconds), name=self._name)
         return self._task
 
     async def stop(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  upstream's signature
-        """Stop sweeping and return whether it has stopped within `timeout` seconds."""
+        """Stop and return whether it has stopped within `timeout` seconds."""
         if self._task is None:
             return True
         self._task.cancel()
@@ -63,11 +65,10 @@ class Sweeper:
             self._task = None
         return bool(stopped)
 
-    async def _sweep_every(self, seconds: float) -> None:
+    async def _every(self, seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds)
             try:
-                if swept := await self._sweep():
-                    log.info("Swept %d expired memories", swept)
+                await self._work()
             except GraphMemoryError as error:
-                log.warning("Expired memories could not be swept, next try in %.0f s: %s", seconds, error)
+                log.warning("%s failed, next try in %.0f s: %s", self._name, seconds, error)

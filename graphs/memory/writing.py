@@ -1,0 +1,56 @@
+"""Writing a payload: what it becomes commits together, once for each task of a graph that says it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from langgraph.store.base import PutOp
+
+from graphs.memory import audit, context, items, payloads
+from graphs.memory.batch import Searching
+from graphs.memory.contract import Exchange, MemoryPayload, WriteReceipt
+from graphs.memory.database import Database
+from graphs.memory.items import Write
+from graphs.memory.principal import Principal
+from graphs.memory.transaction import Query, Transaction
+
+
+async def write_payload(
+    database: Database,
+    principal: Principal,
+    payload: MemoryPayload,
+    puts: Sequence[PutOp],
+    writes: Sequence[Write],
+    how: Searching,
+    provenance: Mapping[str, str],
+) -> WriteReceipt:
+    """Store a payload, or return what the same write stored before.
+
+    Args:
+        database: where to.
+        principal: who writes.
+        payload: what was checked.
+        puts: the items that it becomes.
+        writes: the same, embedded.
+        how: the store's model and text search.
+        provenance: where it comes from.
+    """
+    addresses = [(op.namespace, op.key) for op in puts]
+    key = audit.idempotency_key(provenance.get("task_id"), payload)
+    stored: list[Query[Any]] = [
+        context.touch_session(payload.identity, payload.session_id, payload.agent),
+        *items.put(writes, how.model, how.configuration),
+    ]
+    if isinstance(payload.content, Exchange):
+        stored.append(context.put_turns(payload, payload.content.id, payloads.turns_of(payload, puts)))
+    if run_id := provenance.get("run_id"):
+        stored.append(context.record_execution(run_id, payload))
+
+    async def work(transaction: Transaction) -> WriteReceipt:
+        [is_ours] = await transaction.run([audit.claim_write(payload, addresses, key)])
+        if not is_ours:
+            [earlier] = await transaction.run([audit.claimed_write(payload.identity, key)])
+            return WriteReceipt(memories=earlier, replayed=True)
+        await transaction.run(stored)
+        return WriteReceipt(memories=addresses)
+
+    return await database.transaction(principal, work, {**provenance, "session_id": payload.session_id})

@@ -1,0 +1,191 @@
+"""A person gets everything that is kept about them, and has it removed without residue."""
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from langchain_core.messages import HumanMessage
+from langgraph.store.base import PutOp
+
+from graphs.agents.assistant import graph as assistant
+from graphs.checkpointer import PostgresCheckpointer
+from graphs.memory.errors import AccessDenied
+from graphs.memory.principal import Principal, acting_as
+from graphs.memory_manager import MemoryManager
+from graphs.pools import open_pool
+from tests.support.sql import rows
+
+ANN, BOB = "a0000000-0000-4000-8000-00000000000a", "b0000000-0000-4000-8000-00000000000b"
+
+OTHER_TABLES = """
+INSERT INTO memory.users (id, display_name) VALUES ('{user}', 'Secret {name}');
+INSERT INTO memory.organisations (id, name) VALUES ('robots', 'Robots') ON CONFLICT DO NOTHING;
+INSERT INTO memory.organisation_members (organisation_id, user_id) VALUES ('robots', '{user}');
+INSERT INTO memory.user_brain (user_id, slug, memory_id) SELECT user_id, 'k', id FROM memory.memories
+  WHERE user_id = '{user}' ORDER BY id LIMIT 1;
+INSERT INTO memory.memory_relationships (user_id, source_id, target_id, type)
+  SELECT '{user}', min(id), max(id), 'secret_{name}' FROM memory.memories WHERE user_id = '{user}';
+INSERT INTO memory.goal_assessments (user_id, assessment) VALUES ('{user}', '{{"of": "secret_{name}"}}');
+INSERT INTO memory.belief_graphs (user_id, metadata) VALUES ('{user}', '{{"of": "secret_{name}"}}');
+INSERT INTO memory.cognitive_metrics (user_id, name, value) VALUES ('{user}', 'secret_{name}', 1);
+INSERT INTO memory.files (user_id, bucket, path, media_type, bytes, sha256)
+  VALUES ('{user}', 'files', '{user}/secret_{name}.pdf', 'application/pdf', 1, '');
+INSERT INTO public.applications (user_id, amount, term_months) VALUES ('{user}', 1000, 12);
+"""
+"""A row in every table that nothing fills by itself yet."""
+
+
+async def live(store: MemoryManager, database: str, user: str, name: str) -> None:
+    """Have a person do everything that leaves something behind."""
+    with acting_as(Principal.user(user)):
+        for n in range(3):
+            await store.aput(("users", user, "notes"), f"k{n % 2}", {"text": f"secret_{name} {n}"})
+        await store.log_event(user, "signed.in", {"as": f"secret_{name}"})
+        async with open_pool(database) as pool:
+            graph = assistant.copy({"store": store, "checkpointer": PostgresCheckpointer(pool)})
+            thread: Any = {"configurable": {"thread_id": str(uuid4())}, "run_id": uuid4()}
+            await graph.ainvoke({"messages": [HumanMessage(f"My budget is secret_{name}.", id=str(uuid4()))]}, thread)
+        await store.recall_memory(user, f"secret_{name}")
+        with pytest.raises(AccessDenied):
+            await store.recall_memory(BOB if user == ANN else ANN, f"secret_{name}")
+    await rows(database, OTHER_TABLES.format(user=user, name=name))
+    await store.recall_receipts(user)
+
+
+async def residue(database: str, *markers: str) -> dict[str, list[Any]]:
+    """Every row of the whole database that has one of the markers in it, as text or as bytes."""
+    tables = await rows(
+        database,
+        """SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables
+        WHERE schemaname NOT IN ('pg_catalog', 'information_schema')""",
+    )
+    wanted = [text for marker in markers for text in (marker, marker.encode().hex())]
+    found = {}
+    for table in (row["name"] for row in tables):
+        hits = await rows(
+            database,
+            f"SELECT t::text FROM {table} AS t WHERE EXISTS (SELECT FROM unnest(%s::text[]) AS m WHERE "
+            "strpos(t::text, m) > 0)",
+            wanted,
+        )
+        if hits:
+            found[table] = hits
+    return found
+
+
+async def exported(store: MemoryManager, user: str) -> list[str]:
+    return [line async for line in store.export_user(user)]
+
+
+async def test_an_erased_person_leaves_no_residue_and_others_keep_everything(
+    store: MemoryManager, database: str
+) -> None:
+    await live(store, database, ANN, "ann")
+    await live(store, database, BOB, "bob")
+    await store.seal_audit()
+    of_bob = await residue(database, "secret_bob")
+    assert len(await residue(database, ANN, "secret_ann")) >= 20, "there is something to erase in every table"
+
+    certificate = await store.erase_user(ANN)
+
+    assert await residue(database, ANN, "secret_ann") == {}
+    assert await residue(database, "secret_bob") == of_bob
+    assert certificate.subject == hashlib.sha256(ANN.encode()).hexdigest()
+    assert certificate.erased["memory.user_brain"] == certificate.erased["memory.files"] == 1
+    assert certificate.erased["langgraph.checkpoints"] > 0
+    assert await store.verify_audit() == []
+    await store.seal_audit()
+    assert await store.verify_audit() == []
+
+
+async def test_every_table_that_names_a_person_is_known(store: MemoryManager, database: str) -> None:
+    """A table that is added later and names a person in another column must not be forgotten."""
+    await live(store, database, ANN, "ann")
+    full = {table for table in await residue(database, ANN) if not table.startswith("langgraph.")}
+    known = await rows(database, "SELECT name FROM memory.personal_tables()")
+    assert {row["name"] for row in known} == full
+    assert set((await store.erase_user(ANN)).erased) >= full
+
+
+async def test_the_certificate_tells_what_went_and_is_in_the_audit_log(store: MemoryManager, database: str) -> None:
+    await store.aput(("users", ANN, "notes"), "k", {"text": "secret"})
+    certificate = await store.erase_user(ANN)
+    assert certificate.erased == {"memory.memories": 1, "memory.memory_embeddings": 1, "memory.audit_logs": 1}
+    [kept] = await rows(database, "SELECT * FROM memory.erasures")
+    assert (kept["id"], kept["digest"].hex()) == (certificate.id, certificate.digest)
+    [audited] = await rows(database, "SELECT * FROM memory.audit_logs")
+    assert (audited["action"], audited["data"]["digest"]) == ("memory.erased", certificate.digest)
+    assert (await store.erase_user(ANN)).erased == {}
+
+
+async def test_an_erasure_that_no_record_tells_of_is_found(store: MemoryManager, database: str) -> None:
+    await store.aput(("users", ANN, "notes"), "k", {"text": "secret"})
+    await store.seal_audit()
+    await rows(
+        database,
+        """BEGIN; SET LOCAL memory.erasing = 'by hand';
+        INSERT INTO memory.erased_records SELECT 'audit_logs', a.id, memory.record_digest(a),
+          '00000000-0000-0000-0000-000000000000' FROM memory.audit_logs AS a;
+        INSERT INTO memory.erasures (id, subject, erased, digest)
+        VALUES ('00000000-0000-0000-0000-000000000000', '', '{}', '');
+        DELETE FROM memory.audit_logs; COMMIT""",
+    )
+    [problem] = await store.verify_audit()
+    assert problem.source == "erasures"
+
+
+async def test_only_the_person_and_the_service_may_export_and_erase(store: MemoryManager, database: str) -> None:
+    await store.aput(("users", ANN, "notes"), "k", {"text": "secret"})
+    with acting_as(Principal.user(BOB)):
+        with pytest.raises(AccessDenied):
+            await store.erase_user(ANN)
+        with pytest.raises(AccessDenied):
+            await exported(store, ANN)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        await rows(database, as_person(BOB, f"SELECT memory.erase_user('{ANN}')"))
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        await rows(database, as_person(BOB, f"SELECT memory.export_rows('{ANN}', 'memory.memories', NULL, 10)"))
+    with acting_as(Principal.user(ANN)):
+        assert len(await exported(store, ANN)) > 2
+        assert (await store.erase_user(ANN)).erased["memory.memories"] == 1
+
+
+def as_person(user: str, statement: str) -> str:
+    claims = json.dumps({"sub": user, "role": "authenticated"})
+    return f"BEGIN; SET LOCAL ROLE authenticated; SET LOCAL request.jwt.claims = '{claims}'; {statement}; COMMIT"
+
+
+async def test_an_export_is_everything_about_the_person_and_nothing_of_others(
+    store: MemoryManager, database: str
+) -> None:
+    await live(store, database, ANN, "ann")
+    await live(store, database, BOB, "bob")
+    before = datetime.now(UTC)
+
+    lines = await exported(store, ANN)
+
+    first, *content, last = map(json.loads, lines)
+    assert (first["format"], first["version"], first["user_id"]) == ("graph-native-memory/user", 1, ANN)
+    assert datetime.fromisoformat(first["exported_at"]) >= before
+    told: dict[str, int] = {}
+    for line in content:
+        told[line["table"]] = told.get(line["table"], 0) + 1
+    assert told == last["rows"]
+    assert last["sha256"] == hashlib.sha256("".join(f"{line}\n" for line in lines[:-1]).encode()).hexdigest()
+    known = await rows(database, "SELECT name FROM memory.personal_tables()")
+    assert set(told) == {row["name"] for row in known}
+    assert not any("secret_bob" in line for line in lines)
+    [note] = [line["row"] for line in content if line["table"] == "memory.memories" and line["row"]["key"] == "k0"]
+    assert note["value"] == {"text": "secret_ann 2"}
+
+
+async def test_an_export_of_many_pages_is_complete(store: MemoryManager) -> None:
+    await store.abatch([PutOp(("users", ANN, "notes"), f"k{n}", {"text": f"note {n}"}) for n in range(1203)])
+    content = [json.loads(line) for line in await exported(store, ANN)]
+    keys = [line["row"]["key"] for line in content if line.get("table") == "memory.memory_embeddings"]
+    assert sorted(keys) == sorted(f"k{n}" for n in range(1203))
+    assert content[-1]["rows"]["memory.memories"] == 1203
