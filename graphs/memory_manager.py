@@ -41,7 +41,7 @@ from graphs.memory import (
     schema,
     search,
 )
-from graphs.memory.batch import Call, Caller, Reads, Searching, answer, carry_out, embeds, prepare
+from graphs.memory.batch import Call, Caller, Reads, Searching, answer, carry_out, embeds, prepare, reads_of
 from graphs.memory.coalescing import Coalescer
 from graphs.memory.contract import (
     AuditProblem,
@@ -99,6 +99,7 @@ class MemoryManager(BaseStore):
     ) -> None:
         self._database = Database(pool)
         self._reporter = audit.Reporter(self._database)
+        self._reads = audit.ReadLog(self._database)
         self._index = Index(index) if index else None
         self._searching = Searching()
         if self._index:
@@ -156,6 +157,7 @@ class MemoryManager(BaseStore):
         await self._sealer.stop()
         await self._indexer.stop()
         await self._receipts.finish()
+        await self._reads.finish()
 
     # Setting up ---------------------------------------------------------------------------------------------------
 
@@ -281,6 +283,9 @@ class MemoryManager(BaseStore):
     async def _carry_out(self, calls: Sequence[tuple[Caller, Call]]) -> list[list[Result]]:
         results = await carry_out(self._database, calls, self._searching)
         self._wake_indexer(call.writes for _, call in calls)
+        for (caller, call), answers in zip(calls, results, strict=True):
+            for scope, kind, found in reads_of(call, answers):
+                self._reads.note(caller.principal, caller.provenance, scope, kind, found)
         return results
 
     # The vector index -----------------------------------------------------------------------------------------------
@@ -379,9 +384,11 @@ class MemoryManager(BaseStore):
         reads.search(op, vector, self._searching, principal, found.append, beyond=receipts.NEARLY)
         async with self._reporter.denials(principal):
             await to_the_end(answer(self._database, [(principal, reads)]))
+        provenance = current_provenance() | (provenance or {})
+        self._reads.note(principal, tuple(provenance.items()), op.namespace_prefix, "searches", len(found[0].items))
         if vector is not None:
             receipt = receipts.receipt(principal.user_id or principal.role, user_id, op.query or "", found[0])
-            self._receipts.note(tuple((current_provenance() | (provenance or {})).items()), receipt)
+            self._receipts.note(tuple(provenance.items()), receipt)
         return found[0]
 
     @on_home_loop
@@ -516,6 +523,7 @@ class MemoryManager(BaseStore):
         """
         principal = await self._principal_for(user_id)
         await self._receipts.finish()
+        await self._reads.finish()
         [certificate] = await self._run(principal, [rights.erase(user_id)])
         return cast("ErasureCertificate", certificate)
 

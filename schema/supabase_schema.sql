@@ -688,6 +688,21 @@ BEGIN
   ON CONFLICT DO NOTHING;
 END $$;
 
+-- Who read which scope, told by the service behind the reads, since no trigger sees them.
+CREATE OR REPLACE FUNCTION memory.log_reads(reads jsonb) RETURNS void
+  LANGUAGE sql SECURITY DEFINER SET search_path = ''
+AS $$
+  INSERT INTO memory.audit_logs
+    (actor, action, user_id, org_id, namespace, data, thread_id, run_id, checkpoint_id, task_id)
+  SELECT r.actor, 'memory.read', CASE WHEN starts_with(r.namespace, 'users.') THEN o.owner END,
+    CASE WHEN starts_with(r.namespace, 'orgs.') THEN o.owner END, r.namespace, r.data, r.thread_id, r.run_id,
+    r.checkpoint_id, r.task_id
+  FROM jsonb_to_recordset(reads) AS r (actor text, namespace text, data jsonb, thread_id text, run_id text,
+    checkpoint_id text, task_id text)
+  CROSS JOIN LATERAL (
+    SELECT nullif(replace(replace(split_part(r.namespace, '.', 2), '%2E', '.'), '%25', '%'), '') AS owner) AS o
+$$;
+
 -- Seals: what was recorded stays as it was, or is found out ---------------------------------------------------------
 
 -- The digest of one record. It names the columns, so that one that is added later does not break the seals before it.
@@ -1213,7 +1228,7 @@ GRANT EXECUTE ON FUNCTION
   memory.path_matches(text[], text[], text), memory.log_event(text, text, jsonb, uuid),
   memory.check_subject(text), memory.personal_tables(), memory.export_rows(text, text, bigint, int), memory.erase_user(text)
   TO authenticated, service_role;
-GRANT EXECUTE ON FUNCTION memory.seal_records(text, int), memory.verify_records(bytea) TO service_role;
+GRANT EXECUTE ON FUNCTION memory.log_reads(jsonb), memory.seal_records(text, int), memory.verify_records(bytea) TO service_role;
 
 RESET search_path;
 RESET client_min_messages;

@@ -1,11 +1,11 @@
 """What calls of a store's `abatch` become: queries that serve all of them, and each one's results."""
 
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from langgraph.store.base import GetOp, ListNamespacesOp, Op, PutOp, Result, SearchOp, validate_op_namespace
 
@@ -17,7 +17,7 @@ from graphs.memory.errors import GraphMemoryError, InvalidInput
 from graphs.memory.found import Found
 from graphs.memory.hybrid import HybridSearch, Scope
 from graphs.memory.items import Address, ExpectingPutOp, Write
-from graphs.memory.namespaces import to_text
+from graphs.memory.namespaces import Namespace, to_text
 from graphs.memory.principal import Principal
 from graphs.memory.ranking import Weights
 from graphs.memory.remembered import Remembered
@@ -275,6 +275,19 @@ class Batch:
             self.stale += stale
 
         return place
+
+
+def reads_of(call: Call, results: Sequence[Result]) -> Iterator[tuple[Namespace, str, int]]:
+    """Yield what a call read: the scope, the kind of read, and how many items it gave."""
+    for op, result in zip(call.operations, results, strict=True):
+        match op:
+            case GetOp():
+                yield op.namespace, "gets", int(result is not None)
+            case SearchOp():
+                yield op.namespace_prefix, "searches", len(cast("list[Any]", result))
+            case ListNamespacesOp():
+                prefix = (c.path for c in op.match_conditions or () if c.match_type == "prefix" and "*" not in c.path)
+                yield tuple(next(prefix, ())), "lists", len(cast("list[Any]", result))
 
 
 async def carry_out(database: Database, calls: Sequence[tuple[Caller, Call]], how: Searching) -> list[list[Result]]:

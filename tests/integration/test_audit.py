@@ -13,7 +13,7 @@ import pytest
 from graphs.memory.errors import AccessDenied, InvalidInput
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
-from tests.support.sql import rows
+from tests.support.sql import cut_connections, rows
 
 NS = ("users", "00000000-0000-4000-8000-000000000001", "notes")
 KEPT = ("audit_logs", "memory_history", "audit_seals", "erasures", "erased_records")
@@ -198,3 +198,52 @@ async def test_the_span_of_a_version_ends_where_the_next_begins(store: MemoryMan
     )
     assert all(row["valid_from"] < row["valid_to"] == (row["next"] or row["valid_to"]) for row in versions)
     assert json.dumps(versions[0]["value"]) == '{"n": 0}'
+
+
+# Who read what ------------------------------------------------------------------------------------------------------
+
+
+async def reads(store: MemoryManager, database: str) -> list[tuple[str, str | None, str, dict[str, int]]]:
+    """Close the store, and return what it recorded of reads: who, whose, which scope, how many."""
+    await store.__aexit__()
+    found = await rows(database, "SELECT * FROM memory.audit_logs WHERE action = 'memory.read' ORDER BY namespace")
+    return [(row["actor"], row["user_id"], row["namespace"], row["data"]) for row in found]
+
+
+async def test_who_reads_what_is_recorded_once_for_each_scope_of_a_moment(store: MemoryManager, database: str) -> None:
+    user, other = NS[1], str(uuid4())
+    await store.aput(NS, "k", {"text": "robot"})
+    with acting_as(Principal.user(user)):
+        await asyncio.gather(*(store.aget(NS, key) for key in ("k", "k", "nothing")), store.asearch(NS, query="robot"))
+        await store.asearch(("users", user))
+        await store.alist_namespaces(prefix=("users", user, "*"))
+    with acting_as(Principal.user(other)):
+        await store.aget(NS, "k")
+    await store.aget(("agents", "sales"), "k")
+
+    assert sorted(await reads(store, database), key=str) == sorted(
+        [
+            ("service_role", None, "agents.sales.", {"gets": 1, "found": 0}),
+            (user, user, f"users.{user}.", {"searches": 1, "found": 1}),
+            (user, user, f"users.{user}.notes.", {"gets": 3, "searches": 1, "found": 3}),
+            (other, user, f"users.{user}.notes.", {"gets": 1, "found": 0}),
+            (user, None, "", {"lists": 1, "found": 1}),
+        ],
+        key=str,
+    )
+
+
+async def test_a_recall_is_recorded_with_its_run(store: MemoryManager, database: str) -> None:
+    user = str(uuid4())
+    await store.load_context(user, "s1")
+    await store.recall_memory(user, "robots")
+    assert await reads(store, database) == [
+        ("service_role", user, f"users.{user}.", {"searches": 1, "found": 0}),
+        ("service_role", user, f"users.{user}.", {"searches": 1, "found": 0}),
+    ]
+
+
+async def test_reads_are_recorded_when_the_database_is_back(store: MemoryManager, database: str) -> None:
+    await store.aget(NS, "k")
+    await cut_connections(database)
+    assert [scope for _, _, scope, _ in await reads(store, database)] == [".".join((*NS, ""))]

@@ -19,8 +19,8 @@ from graphs.pools import open_pool
 from tests.support.sql import rows
 
 MEMORY_TABLES = {
-    "agent_executions", "audit_logs", "belief_graphs", "cognitive_metrics", "company_brain", "embedding_models",
-    "files", "goal_assessments", "memories", "memory_embeddings", "memory_history", "memory_logs",
+    "agent_executions", "audit_logs", "audit_seals", "belief_graphs", "cognitive_metrics", "company_brain",
+    "embedding_models", "erased_records", "erasures", "files", "goal_assessments", "memories", "memory_embeddings", "memory_history", "memory_logs",
     "memory_relationships", "organisation_members", "organisations", "recall_receipts", "schema_versions", "sessions",
     "turns", "user_brain", "users",
 }  # fmt: skip
@@ -143,8 +143,12 @@ async def test_a_role_that_is_no_superuser_applies_it_as_on_hosted_supabase(
             assert len(await store.asearch((), query="robot")) == 1
         with acting_as(Principal.user(str(uuid4()))):
             assert await store.asearch(()) == []
-    audit = await rows(superuser, "SELECT actor FROM memory.audit_logs")
-    assert [record["actor"] for record in audit] == [user_id]
+        audit = await rows(superuser, "SELECT actor FROM memory.audit_logs")
+        assert [record["actor"] for record in audit] == [user_id]
+        await store.seal_audit()
+        with acting_as(Principal.user(user_id)):
+            assert (await store.erase_user(user_id)).erased["memory.memories"] == 1
+        assert await store.verify_audit() == []
 
 
 async def test_without_the_right_to_make_roles_the_error_says_what_to_run(postgres: str, plain_owner: str) -> None:

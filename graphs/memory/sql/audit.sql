@@ -23,3 +23,6 @@ SELECT encode(digest, 'hex') AS digest FROM memory.audit_seals ORDER BY id DESC 
 -- name: verify
 -- What does not fit the seals.
 SELECT source, ids, problem FROM memory.verify_records(decode(%(head)s, 'hex'))
+
+-- name: log_reads
+SELECT memory.log_reads(%(reads)s::jsonb)
