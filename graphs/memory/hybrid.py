@@ -56,7 +56,7 @@ class Scope:
 
 @dataclass(slots=True)
 class HybridSearch:
-    """One search: `signals` (and `survey`, unless the scope is known), `rank`, `fetch` as long as it asks, `found`."""
+    """One search: `signals`, or of a large scope `candidates`; `rank`, `fetch` as long as it asks, `found`."""
 
     op: SearchOp
     vector: Vector
@@ -77,35 +77,40 @@ class HybridSearch:
     _exhausted: bool = False
 
     def survey(self) -> Query[Scope]:
-        """Ask what the scope is like."""
+        """Ask what a large scope is like."""
+        return Query(
+            _for_model("survey", self.model), self._scope() | {"most": _COUNTED}, lambda rows: self.surveyed(rows[0])
+        )
 
-        def read(rows: Rows) -> Scope:
-            row = rows[0]
-            return Scope(row.items, order_gate(row.neighbours, row.deviation, row.any_two, row.pairs))
+    def surveyed(self, row: Any) -> Scope:
+        """Return what an answer says of the scope, if it was not `known`; at least whether it is large, if it was."""
+        return Scope(row.items, order_gate(row.neighbours, row.deviation, row.any_two, row.pairs))
 
-        return Query(_for_model("survey", self.model), self._scope() | {"most": _COUNTED}, read)
+    def signals(self, *, known: bool) -> Query[Any]:
+        """Ask for the signals of all items of the scope, and what it is like unless that is `known`."""
+        return Query(_for_model("signals", self.model), self._asked() | {"whole": WHOLE, "known": known}, _only)
 
-    def signals(self, *, large: bool, wide: bool | None = None) -> Query[Any]:
-        """Ask for the signals: of all items of the scope, or of a `large` (and `wide`) one of those that may matter."""
-        given = self._scope() | split_filter(self.op.filter)
+    def candidates(self, wide: bool | None) -> Query[Any]:
+        """Ask for the signals of those items of a large (and `wide`) scope that may matter."""
+        how = {"most": NEAREST, "rare": RARE, "wide": wide, "filtered": bool(self.op.filter)}
+        return Query(_for_model("candidate_signals", self.model), self._asked() | how, _only)
+
+    def _asked(self) -> dict[str, Any]:
         query = (self.op.query or "")[:MAX_QUERY]
-        given |= {"query": query, "vector": self.vector, "configuration": self.configuration}
-        candidates = {"most": NEAREST, "rare": RARE, "wide": wide, "filtered": bool(self.op.filter)}
-        given |= candidates if large else {"whole": WHOLE}
-        return Query(_for_model("candidate_signals" if large else "signals", self.model), given, lambda rows: rows[0])
+        given = {"query": query, "vector": self.vector, "configuration": self.configuration}
+        return self._scope() | split_filter(self.op.filter) | given
 
     def _scope(self) -> dict[str, Any]:
         low, high = bounds(self.op.namespace_prefix)
         return {"low": low, "high": high}
 
-    def rank(self, row: Any, scope: Scope) -> bool:
-        """Rank by the answer to `signals`; False if the scope is large, and only what may matter is to be asked for."""
+    def rank(self, row: Any, scope: Scope) -> None:
+        """Rank by the answer to `signals` or `candidates`."""
         ids = _array(row.ids, ">i8")
-        if row.frequencies is None and ids.size > WHOLE:
-            return False
         self.words = row.words or []
-        self._ranked_whole = row.frequencies is None
-        self._places = dict(zip(row.places or [], row.place_names or [], strict=True))
+        self._ranked_whole = not scope.large
+        if scope.large:
+            self._places = dict(zip(row.places or [], row.place_names or [], strict=True))
         by_id = np.argsort(ids)
         self._ids = ids = ids[by_id]
         matches, label = _words_of(ids, row, len(self.words))
@@ -116,13 +121,12 @@ class HybridSearch:
             words=matches,
             length=_array(row.lengths, ">f4")[by_id],
             label=label,
-            frequency=_frequencies(matches, len(self.words), _array(row.frequencies, ">i8"), scope.items),
-            items=ids.size if row.frequencies is None else max(scope.items, ids.size),
+            frequency=_frequencies(matches, len(self.words), _array(row.frequencies if scope.large else None, ">i8"), scope.items),
+            items=max(scope.items, ids.size) if scope.large else ids.size,
             order=scope.order,
         )
         ages, importances = _array(row.ages, ">f4")[by_id], _array(row.importances, ">f4")[by_id]
         self._ranking = composed(rank(signals), ages, importances, self.weights)
-        return True
 
     def fetch(self) -> Query[Rows] | None:
         """Ask for what the page still lacks, after `rank`; None when it is complete, or there is no more.
@@ -186,6 +190,10 @@ class HybridSearch:
 @lru_cache(64)
 def _for_model(name: str, model: Model) -> Statement:
     return _SQL[name].with_constants(model=model.id, dimensions=model.dimensions)
+
+
+def _only(rows: Rows) -> Any:
+    return rows[0]
 
 
 def _array(data: bytes | None, element: str) -> Array:
