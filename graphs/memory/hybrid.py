@@ -11,7 +11,7 @@ from langgraph.store.base import SearchOp
 from graphs.memory import sql
 from graphs.memory.found import Found, search_item
 from graphs.memory.namespaces import bounds, from_text
-from graphs.memory.ranking import Array, Ranking, Signals, Weights, composed, order_gate, rank
+from graphs.memory.ranking import Array, Ranking, Signals, Weights, composed, order_gate, relevance
 from graphs.memory.search import split_filter
 from graphs.memory.sql import Statement
 from graphs.memory.transaction import Query, Rows
@@ -126,7 +126,7 @@ class HybridSearch:
             order=scope.order,
         )
         ages, importances = _array(row.ages, ">f4")[by_id], _array(row.importances, ">f4")[by_id]
-        self._ranking = composed(rank(signals), ages, importances, self.weights)
+        self._ranking = composed(relevance(signals), ages, importances, self.weights)
 
     def fetch(self) -> Query[Rows] | None:
         """Ask for what the page still lacks, after `rank`; None when it is complete, or there is no more.
@@ -206,7 +206,7 @@ def _best_of(ids: Array, vector_ids: Array, similarities: Array) -> Array:
     """For each id the best similarity of its vectors; NaN where it has none."""
     best = np.full(ids.size, -np.inf, np.float32)
     at, ours = _places_of(ids, vector_ids)
-    np.maximum.at(best, at, np.nan_to_num(similarities[ours], nan=-np.inf))
+    np.fmax.at(best, at, similarities[ours])
     return np.where(np.isfinite(best), best, np.nan)
 
 
@@ -215,8 +215,7 @@ def _words_of(ids: Array, row: Any, words: int) -> tuple[Array, Array]:
     matches, label = np.zeros(ids.size, np.uint64), np.zeros(ids.size, bool)
     at, ours = _places_of(ids, _array(row.hit_ids, ">i8"))
     hits, in_label = _array(row.hit_words, ">i8")[ours], _array(row.hit_labels, ">i8")[ours]
-    for word in range(words):
-        matches[at[hits == word]] |= np.uint64(1 << word)
+    np.bitwise_or.at(matches, at, np.uint64(1) << hits.astype(np.uint64))
     label[at[in_label > 0]] = True
     return matches, label
 
