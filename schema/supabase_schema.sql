@@ -424,7 +424,7 @@ CREATE OR REPLACE FUNCTION memory.my_organisations(administrator boolean DEFAULT
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = ''
 AS $$
   SELECT organisation_id FROM memory.organisation_members
-  WHERE user_id = (SELECT auth.uid())::text AND (role = 'admin' OR NOT administrator)
+  WHERE user_id = (SELECT auth.uid()::text) AND (role = 'admin' OR NOT administrator)
 $$;
 
 -- Does a value satisfy one condition of a filter? Numbers compare as numbers, text as text, and nothing else
@@ -554,8 +554,8 @@ CREATE OR REPLACE FUNCTION memory.find_words(words tsquery[], low text, high tex
   SET enable_indexonlyscan = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
-  me       text := (SELECT auth.uid())::text;
-  service  boolean := current_setting('role') = 'service_role';
+  me       text := (SELECT auth.uid()::text);
+  readable boolean := memory.may_read_all(low, high);
   mine     text[] := ARRAY(SELECT memory.my_organisations());
   together bigint := 0;
 BEGIN
@@ -564,7 +564,7 @@ BEGIN
       SELECT ARRAY(
         SELECT m.id FROM memory.memories AS m
         WHERE m.document OPERATOR(pg_catalog.@@) w.word AND m.namespace ~>=~ low AND m.namespace ~<~ high
-          AND (service OR m.user_id = me OR m.agent_id IS NOT NULL OR m.org_id = ANY (mine))
+          AND (readable OR m.user_id = me OR m.agent_id IS NOT NULL OR m.org_id = ANY (mine))
         LIMIT most + 1) AS ids
       OFFSET 0  -- or it would be carried out for each mention of the ids
     ) AS f ORDER BY 2
@@ -644,7 +644,7 @@ CREATE OR REPLACE FUNCTION memory.log_event(about text, event_type text, details
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
 AS $$
 BEGIN
-  IF current_setting('role') <> 'service_role' AND about IS DISTINCT FROM (SELECT auth.uid())::text THEN
+  IF current_setting('role') <> 'service_role' AND about IS DISTINCT FROM (SELECT auth.uid()::text) THEN
     RAISE insufficient_privilege USING MESSAGE = 'an event about another user cannot be logged';
   ELSIF starts_with(event_type, 'memory.') THEN
     RAISE insufficient_privilege USING MESSAGE = 'events that begin with memory. are recorded by triggers alone';
@@ -737,7 +737,7 @@ ALTER TABLE public.applications         ENABLE ROW LEVEL SECURITY;
 
 DROP POLICY IF EXISTS own ON memory.users;
 CREATE POLICY own ON memory.users TO authenticated
-  USING (id = (SELECT auth.uid())::text) WITH CHECK (id = (SELECT auth.uid())::text);
+  USING (id = (SELECT auth.uid()::text)) WITH CHECK (id = (SELECT auth.uid()::text));
 
 DROP POLICY IF EXISTS member ON memory.organisations;
 CREATE POLICY member ON memory.organisations FOR SELECT TO authenticated
@@ -759,95 +759,95 @@ CREATE POLICY removed_by_administrator ON memory.organisation_members FOR DELETE
 
 DROP POLICY IF EXISTS readable ON memory.memories;
 CREATE POLICY readable ON memory.memories FOR SELECT TO authenticated
-  USING (user_id = (SELECT auth.uid())::text OR agent_id IS NOT NULL
+  USING (user_id = (SELECT auth.uid()::text) OR agent_id IS NOT NULL
          OR org_id IN (SELECT memory.my_organisations()));
 DROP POLICY IF EXISTS insertable ON memory.memories;
 CREATE POLICY insertable ON memory.memories FOR INSERT TO authenticated
-  WITH CHECK (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()));
+  WITH CHECK (user_id = (SELECT auth.uid()::text) OR org_id IN (SELECT memory.my_organisations()));
 DROP POLICY IF EXISTS changeable ON memory.memories;
 CREATE POLICY changeable ON memory.memories FOR UPDATE TO authenticated
-  USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()))
-  WITH CHECK (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()));
+  USING (user_id = (SELECT auth.uid()::text) OR org_id IN (SELECT memory.my_organisations()))
+  WITH CHECK (user_id = (SELECT auth.uid()::text) OR org_id IN (SELECT memory.my_organisations()));
 DROP POLICY IF EXISTS removable ON memory.memories;
 CREATE POLICY removable ON memory.memories FOR DELETE TO authenticated
-  USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations(true)));
+  USING (user_id = (SELECT auth.uid()::text) OR org_id IN (SELECT memory.my_organisations(true)));
 
 DROP POLICY IF EXISTS readable ON memory.memory_embeddings;
 CREATE POLICY readable ON memory.memory_embeddings FOR SELECT TO authenticated
-  USING (user_id = (SELECT auth.uid())::text OR agent_id IS NOT NULL
+  USING (user_id = (SELECT auth.uid()::text) OR agent_id IS NOT NULL
          OR org_id IN (SELECT memory.my_organisations()));
 DROP POLICY IF EXISTS insertable ON memory.memory_embeddings;
 CREATE POLICY insertable ON memory.memory_embeddings FOR INSERT TO authenticated
-  WITH CHECK (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()));
+  WITH CHECK (user_id = (SELECT auth.uid()::text) OR org_id IN (SELECT memory.my_organisations()));
 DROP POLICY IF EXISTS changeable ON memory.memory_embeddings;
 CREATE POLICY changeable ON memory.memory_embeddings FOR UPDATE TO authenticated
-  USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()))
-  WITH CHECK (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()));
+  USING (user_id = (SELECT auth.uid()::text) OR org_id IN (SELECT memory.my_organisations()))
+  WITH CHECK (user_id = (SELECT auth.uid()::text) OR org_id IN (SELECT memory.my_organisations()));
 DROP POLICY IF EXISTS removable ON memory.memory_embeddings;
 CREATE POLICY removable ON memory.memory_embeddings FOR DELETE TO authenticated
-  USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()));
+  USING (user_id = (SELECT auth.uid()::text) OR org_id IN (SELECT memory.my_organisations()));
 
 DROP POLICY IF EXISTS readable ON memory.embedding_models;
 CREATE POLICY readable ON memory.embedding_models FOR SELECT TO authenticated USING (true);
 
 DROP POLICY IF EXISTS readable ON memory.memory_history;
 CREATE POLICY readable ON memory.memory_history FOR SELECT TO authenticated
-  USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()));
+  USING (user_id = (SELECT auth.uid()::text) OR org_id IN (SELECT memory.my_organisations()));
 
 DROP POLICY IF EXISTS own ON memory.memory_relationships;
 CREATE POLICY own ON memory.memory_relationships TO authenticated
-  USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()))
-  WITH CHECK ((user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()))
+  USING (user_id = (SELECT auth.uid()::text) OR org_id IN (SELECT memory.my_organisations()))
+  WITH CHECK ((user_id = (SELECT auth.uid()::text) OR org_id IN (SELECT memory.my_organisations()))
     AND EXISTS (SELECT FROM memory.memories AS m WHERE m.id = source_id)
     AND EXISTS (SELECT FROM memory.memories AS m WHERE m.id = target_id));
 
 DROP POLICY IF EXISTS own ON memory.sessions;
 CREATE POLICY own ON memory.sessions TO authenticated
-  USING (user_id = (SELECT auth.uid())::text) WITH CHECK (user_id = (SELECT auth.uid())::text);
+  USING (user_id = (SELECT auth.uid()::text)) WITH CHECK (user_id = (SELECT auth.uid()::text));
 
 DROP POLICY IF EXISTS own ON memory.turns;
 CREATE POLICY own ON memory.turns TO authenticated
-  USING (user_id = (SELECT auth.uid())::text)
-  WITH CHECK (user_id = (SELECT auth.uid())::text AND EXISTS (
+  USING (user_id = (SELECT auth.uid()::text))
+  WITH CHECK (user_id = (SELECT auth.uid()::text) AND EXISTS (
     SELECT FROM memory.memories AS m
     WHERE m.namespace = turns.namespace AND m.key = turns.key AND m.user_id = turns.user_id));
 
 DROP POLICY IF EXISTS own ON memory.agent_executions;
 CREATE POLICY own ON memory.agent_executions TO authenticated
-  USING (user_id = (SELECT auth.uid())::text) WITH CHECK (user_id = (SELECT auth.uid())::text);
+  USING (user_id = (SELECT auth.uid()::text)) WITH CHECK (user_id = (SELECT auth.uid()::text));
 
 DROP POLICY IF EXISTS own ON memory.memory_logs;
 CREATE POLICY own ON memory.memory_logs TO authenticated
-  USING (user_id = (SELECT auth.uid())::text) WITH CHECK (user_id = (SELECT auth.uid())::text);
+  USING (user_id = (SELECT auth.uid()::text)) WITH CHECK (user_id = (SELECT auth.uid()::text));
 
 DROP POLICY IF EXISTS readable ON memory.recall_receipts;
 CREATE POLICY readable ON memory.recall_receipts FOR SELECT TO authenticated
-  USING (user_id = (SELECT auth.uid())::text);
+  USING (user_id = (SELECT auth.uid()::text));
 
 DROP POLICY IF EXISTS readable ON memory.audit_logs;
 CREATE POLICY readable ON memory.audit_logs FOR SELECT TO authenticated
-  USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations(true)));
+  USING (user_id = (SELECT auth.uid()::text) OR org_id IN (SELECT memory.my_organisations(true)));
 
 DROP POLICY IF EXISTS own ON memory.goal_assessments;
 CREATE POLICY own ON memory.goal_assessments TO authenticated
-  USING (user_id = (SELECT auth.uid())::text)
-  WITH CHECK (user_id = (SELECT auth.uid())::text AND (memory_id IS NULL OR EXISTS (
+  USING (user_id = (SELECT auth.uid()::text))
+  WITH CHECK (user_id = (SELECT auth.uid()::text) AND (memory_id IS NULL OR EXISTS (
     SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.user_id = goal_assessments.user_id)));
 
 DROP POLICY IF EXISTS own ON memory.belief_graphs;
 CREATE POLICY own ON memory.belief_graphs TO authenticated
-  USING (user_id = (SELECT auth.uid())::text)
-  WITH CHECK (user_id = (SELECT auth.uid())::text AND (memory_id IS NULL OR EXISTS (
+  USING (user_id = (SELECT auth.uid()::text))
+  WITH CHECK (user_id = (SELECT auth.uid()::text) AND (memory_id IS NULL OR EXISTS (
     SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.user_id = belief_graphs.user_id)));
 
 DROP POLICY IF EXISTS own ON memory.cognitive_metrics;
 CREATE POLICY own ON memory.cognitive_metrics TO authenticated
-  USING (user_id = (SELECT auth.uid())::text) WITH CHECK (user_id = (SELECT auth.uid())::text);
+  USING (user_id = (SELECT auth.uid()::text)) WITH CHECK (user_id = (SELECT auth.uid()::text));
 
 DROP POLICY IF EXISTS own ON memory.user_brain;
 CREATE POLICY own ON memory.user_brain TO authenticated
-  USING (user_id = (SELECT auth.uid())::text)
-  WITH CHECK (user_id = (SELECT auth.uid())::text AND EXISTS (
+  USING (user_id = (SELECT auth.uid()::text))
+  WITH CHECK (user_id = (SELECT auth.uid()::text) AND EXISTS (
     SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.user_id = user_brain.user_id));
 
 DROP POLICY IF EXISTS member ON memory.company_brain;
@@ -858,7 +858,7 @@ CREATE POLICY member ON memory.company_brain TO authenticated
 
 DROP POLICY IF EXISTS own ON memory.files;
 CREATE POLICY own ON memory.files TO authenticated
-  USING (user_id = (SELECT auth.uid())::text) WITH CHECK (user_id = (SELECT auth.uid())::text);
+  USING (user_id = (SELECT auth.uid()::text)) WITH CHECK (user_id = (SELECT auth.uid()::text));
 
 DROP POLICY IF EXISTS readable ON public.dealers;
 CREATE POLICY readable ON public.dealers FOR SELECT TO authenticated USING (true);
@@ -868,7 +868,7 @@ CREATE POLICY readable ON public.robot_catalog FOR SELECT TO authenticated USING
 
 DROP POLICY IF EXISTS own ON public.applications;
 CREATE POLICY own ON public.applications TO authenticated
-  USING (user_id = (SELECT auth.uid())::text) WITH CHECK (user_id = (SELECT auth.uid())::text);
+  USING (user_id = (SELECT auth.uid()::text)) WITH CHECK (user_id = (SELECT auth.uid()::text));
 
 -- Grants: nothing for `anon`, nothing by default ------------------------------------------------------------------------
 

@@ -113,7 +113,7 @@ class HybridSearch:
             self._places = dict(zip(row.places or [], row.place_names or [], strict=True))
         by_id = np.argsort(ids)
         self._ids = ids = ids[by_id]
-        matches, label = _words_of(ids, row, len(self.words))
+        matches, label = _words_of(ids, row)
         signals = Signals(
             namespace=_array(row.namespaces, ">i8")[by_id],
             position=_array(row.positions, ">i8")[by_id],
@@ -125,8 +125,8 @@ class HybridSearch:
             items=max(scope.items, ids.size) if scope.large else ids.size,
             order=scope.order,
         )
-        ages, importances = _array(row.ages, ">f4")[by_id], _array(row.importances, ">f4")[by_id]
-        self._ranking = composed(relevance(signals), ages, importances, self.weights)
+        importances = _array(row.importances, ">f4")[by_id] if row.importances else np.full(ids.size, np.nan)
+        self._ranking = composed(relevance(signals), _array(row.ages, ">f4")[by_id], importances, self.weights)
 
     def fetch(self) -> Query[Rows] | None:
         """Ask for what the page still lacks, after `rank`; None when it is complete, or there is no more.
@@ -145,7 +145,8 @@ class HybridSearch:
                 return None
             rest |= {"limit": end - len(self._entries), "offset": 0, "ids": self._ids.tolist() + sorted(self._taken)}
             return Query(_SQL["others"], rest, self._take_others)
-        next_ = slice(self._looked_at, self._looked_at + end - len(self._entries) + max(self.beyond, 8))
+        spare = 0 if self._ranked_whole else 8
+        next_ = slice(self._looked_at, self._looked_at + end - len(self._entries) + max(self.beyond, spare))
         rows, places = ranking.row[next_], np.flatnonzero(ranking.row[next_] < 0)
         rest |= {
             "ids": self._ids[rows[rows >= 0]].tolist(),
@@ -210,13 +211,13 @@ def _best_of(ids: Array, vector_ids: Array, similarities: Array) -> Array:
     return np.where(np.isfinite(best), best, np.nan)
 
 
-def _words_of(ids: Array, row: Any, words: int) -> tuple[Array, Array]:
+def _words_of(ids: Array, row: Any) -> tuple[Array, Array]:
     """For each id the words it has, a bit for each, and whether one of them is in its label."""
     matches, label = np.zeros(ids.size, np.uint64), np.zeros(ids.size, bool)
     at, ours = _places_of(ids, _array(row.hit_ids, ">i8"))
-    hits, in_label = _array(row.hit_words, ">i8")[ours], _array(row.hit_labels, ">i8")[ours]
-    np.bitwise_or.at(matches, at, np.uint64(1) << hits.astype(np.uint64))
-    label[at[in_label > 0]] = True
+    hits = _array(row.hit_words, ">u8")[ours]
+    np.bitwise_or.at(matches, at, np.uint64(1) << (hits >> 1))
+    label[at[hits % 2 == 1]] = True
     return matches, label
 
 

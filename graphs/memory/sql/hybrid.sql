@@ -26,7 +26,8 @@ FROM (
 
 -- name: signals
 -- The signals of every item of a scope that fits a filter, as arrays in binary form: one for each signal, and pairs for
--- vectors and for words, which are put together by id outside. Of a scope with more items than asked for only that is
+-- vectors and for words, which are put together by id outside. A hit's
+-- word is its number twice, and one more if it is in the label. Of a scope with more items than asked for only that is
 -- said: its count is one more. Unless the scope is known, it is surveyed as `survey` does it, from the same rows; the join
 -- is a full one because that is never done by comparing every pair.
 WITH words AS MATERIALIZED (
@@ -67,15 +68,14 @@ FROM size CROSS JOIN (
   SELECT array_send(array_agg(id)) AS ids, array_send(array_agg(hashtextextended(namespace, 0))) AS namespaces,
     array_send(array_agg(position)) AS positions, array_send(array_agg(length(document)::real)) AS lengths,
     array_send(array_agg(date_part('epoch', now() - updated_at)::real)) AS ages,
-    array_send(array_agg(coalesce(importance, 'NaN'))) AS importances
+    CASE WHEN count(importance) > 0 THEN array_send(array_agg(coalesce(importance, 'NaN'))) END AS importances
   FROM items
 ) AS item CROSS JOIN (
   SELECT array_send(array_agg(memory_id)) AS vector_ids,
     array_send(array_agg((1 - (embedding <=> %(vector)s::halfvec))::real)) AS similarities
   FROM vectors
 ) AS vector CROSS JOIN (
-  SELECT array_send(array_agg(i.id)) AS hit_ids, array_send(array_agg(w.n)) AS hit_words,
-    array_send(array_agg((i.document @@ w.label)::int::bigint)) AS hit_labels
+  SELECT array_send(array_agg(i.id)) AS hit_ids, array_send(array_agg(2 * w.n + (i.document @@ w.label)::int)) AS hit_words
   FROM words AS w JOIN items AS i ON i.document @@ w.word
 ) AS hit CROSS JOIN (
   SELECT avg(cosine) AS neighbours, stddev_pop(cosine) AS deviation, count(*) AS pairs
@@ -137,7 +137,7 @@ FROM (
   SELECT array_send(array_agg(id)) AS ids, array_send(array_agg(hashtextextended(namespace, 0))) AS namespaces,
     array_send(array_agg(position)) AS positions, array_send(array_agg(length(document)::real)) AS lengths,
     array_send(array_agg(date_part('epoch', now() - updated_at)::real)) AS ages,
-    array_send(array_agg(coalesce(importance, 'NaN'))) AS importances
+    CASE WHEN count(importance) > 0 THEN array_send(array_agg(coalesce(importance, 'NaN'))) END AS importances
   FROM items
 ) AS item CROSS JOIN (
   SELECT array_send(array_agg(id)) AS vector_ids, array_send(array_agg((1 - distance)::real)) AS similarities FROM (
@@ -149,8 +149,7 @@ FROM (
     WHERE i.id NOT IN (SELECT id FROM near)
   ) AS known
 ) AS vector CROSS JOIN (
-  SELECT array_send(array_agg(i.id)) AS hit_ids, array_send(array_agg(w.n)) AS hit_words,
-    array_send(array_agg((i.document @@ w.label)::int::bigint)) AS hit_labels
+  SELECT array_send(array_agg(i.id)) AS hit_ids, array_send(array_agg(2 * w.n + (i.document @@ w.label)::int)) AS hit_words
   FROM words AS w JOIN items AS i ON i.document @@ w.word
 ) AS hit CROSS JOIN (
   SELECT array_agg(hashtextextended(namespace, 0)) AS places, array_agg(namespace) AS place_names
