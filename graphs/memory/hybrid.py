@@ -114,6 +114,7 @@ class HybridSearch:
         by_id = np.argsort(ids)
         self._ids = ids = ids[by_id]
         matches, label = _words_of(ids, row)
+        counted = _array(row.frequencies if scope.large else None, ">i8")
         signals = Signals(
             namespace=_array(row.namespaces, ">i8")[by_id],
             position=_array(row.positions, ">i8")[by_id],
@@ -121,7 +122,7 @@ class HybridSearch:
             words=matches,
             length=_array(row.lengths, ">f4")[by_id],
             label=label,
-            frequency=_frequencies(matches, len(self.words), _array(row.frequencies if scope.large else None, ">i8"), scope.items),
+            frequency=_frequencies(matches, len(self.words), counted, scope.items),
             items=max(scope.items, ids.size) if scope.large else ids.size,
             order=scope.order,
         )

@@ -135,15 +135,13 @@ def _best_first(ranking: Ranking) -> Ranking:
 
 def _taken(ranking: Ranking, which: Array) -> Ranking:
     parts = {name: part[which] for name, part in ranking.parts.items()}
-    return Ranking(
-        ranking.row[which], ranking.namespace[which], ranking.position[which], ranking.score[which], parts
-    )
+    return Ranking(ranking.row[which], ranking.namespace[which], ranking.position[which], ranking.score[which], parts)
 
 
 class _Line:
     """The items in a line of slots, with room around each for the neighbours that nothing is known about.
 
-    Long gaps are cut, and namespaces do not touch. Where order means nothing nobody has neighbours, and there is no room.
+    Long gaps are cut, and namespaces do not touch. Where order means nothing nobody has neighbours, nor room for any.
     """
 
     def __init__(self, signals: Signals) -> None:

@@ -17,7 +17,7 @@ SELECT neighbour.*,
   (SELECT count(*) FROM (
     SELECT FROM memory.memories WHERE namespace >= %(low)s AND namespace < %(high)s LIMIT %(most)s
   ) AS counted) AS items,
-  (SELECT (n * r * r - 1) / (n - 1) FROM (SELECT count(*) AS n, l2_norm(avg(embedding)) AS r FROM latest) AS all_of_them
+  (SELECT (n * r * r - 1) / (n - 1) FROM (SELECT count(*) AS n, l2_norm(sum(embedding)) / count(*) AS r FROM latest) AS all_of_them
    WHERE n > 1) AS any_two
 FROM (
   SELECT avg(cosine) AS neighbours, stddev_pop(cosine) AS deviation, count(*) AS pairs
@@ -62,7 +62,7 @@ WITH words AS MATERIALIZED (
 )
 SELECT size.*, item.*, vector.*, hit.*, neighbour.*,
   (SELECT array_agg(lexeme ORDER BY n) FROM words) AS words,
-  (SELECT (n * r * r - 1) / (n - 1) FROM (SELECT count(*) AS n, l2_norm(avg(embedding)) AS r FROM latest) AS all_of_them
+  (SELECT (n * r * r - 1) / (n - 1) FROM (SELECT count(*) AS n, l2_norm(sum(embedding)) / count(*) AS r FROM latest) AS all_of_them
    WHERE n > 1) AS any_two
 FROM size CROSS JOIN (
   SELECT array_send(array_agg(id)) AS ids, array_send(array_agg(hashtextextended(namespace, 0))) AS namespaces,
