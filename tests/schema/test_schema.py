@@ -204,7 +204,7 @@ async def test_a_hybrid_search_never_compares_every_pair(database: str, index: I
         await rows(database, "ANALYZE memory.memories, memory.memory_embeddings")
         candidates = await plan(database, hybrid["candidate_signals"], given)
         assert "Index Cond: (id = ANY" in candidates
-        assert "Index Cond: ((namespace = ANY" in candidates
+        assert "Index Cond: ((namespace = i.namespace) AND (key = i.key) AND (model = 1))" in candidates
         assert "Full Join" in await plan(database, hybrid["signals"], given)
         fetch = {"ids": [1], "namespaces": ["users.u1."], "positions": [1]}
         assert "Index Cond: (id = ANY" in await plan(database, hybrid["fetch"], given | fetch)

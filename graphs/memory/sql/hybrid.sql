@@ -9,7 +9,10 @@ WITH latest AS MATERIALIZED (
     WHERE namespace COLLATE "POSIX" >= %(low)s AND namespace COLLATE "POSIX" < %(high)s
     ORDER BY namespace COLLATE "POSIX" DESC, position DESC LIMIT 100
   ) AS m
-  JOIN memory.memory_embeddings AS e ON e.namespace = ANY (ARRAY[m.namespace]) AND e.key = ANY (ARRAY[m.key]) AND e.model + 0 = {model}
+  CROSS JOIN LATERAL (
+    SELECT embedding FROM memory.memory_embeddings
+    WHERE namespace = m.namespace AND key = m.key AND model = {model} OFFSET 0
+  ) AS e
 ), neighbours AS (
   SELECT 1 - (embedding <=> lag(embedding) OVER (PARTITION BY namespace ORDER BY position)) AS cosine FROM latest
 )
@@ -85,7 +88,8 @@ FROM size CROSS JOIN (
 -- name: candidate_signals
 -- The same for a large scope, of the items that may matter: the nearest by vector, and those that have one of the rarer
 -- words. How many items have a word is counted where it is rare, and -1 where it is frequent. Whether the scope is wide is
--- found out unless it is told. An item's scope is looked at after it was found by its id, and never instead.
+-- found out unless it is told. An item's scope is looked at after it was found by its id, and never instead;
+-- OFFSET 0 keeps the look-up of a vector from becoming a join of another kind.
 WITH words AS MATERIALIZED (
   SELECT (row_number() OVER (ORDER BY lexeme) - 1)::bigint AS n, lexeme,
     ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''')::tsquery AS word,
@@ -144,8 +148,10 @@ FROM (
     SELECT id, distance FROM near
     UNION ALL
     SELECT i.id, e.embedding <=> %(vector)s::halfvec
-    FROM items AS i JOIN memory.memory_embeddings AS e
-      ON e.namespace = ANY (ARRAY[i.namespace]) AND e.key = ANY (ARRAY[i.key]) AND e.model + 0 = {model}
+    FROM items AS i CROSS JOIN LATERAL (
+      SELECT embedding FROM memory.memory_embeddings
+      WHERE namespace = i.namespace AND key = i.key AND model = {model} OFFSET 0
+    ) AS e
     WHERE i.id NOT IN (SELECT id FROM near)
   ) AS known
 ) AS vector CROSS JOIN (
