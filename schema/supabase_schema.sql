@@ -582,7 +582,8 @@ END $$;
 -- The items of a scope that have some words (each a single lexeme), found by the full-text index: for each word which they
 -- are, and how many; no ids and -1 where there are more than `most`. The rarest words come first until `most` ids are
 -- together. It runs as the owner, since the index serves nobody whose policy is checked first: hence it repeats the policy
--- before it counts anything, and whoever uses the ids reads the items as themselves again.
+-- before it counts anything, and whoever uses the ids reads the items as themselves again. The scope is compared by
+-- operators that sort like "C" and have no index, so that the words' is the only one to be used.
 CREATE OR REPLACE FUNCTION memory.find_words(words tsquery[], low text, high text, most int)
   RETURNS TABLE (n int, frequency bigint, ids bigint[])
   LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' SET enable_seqscan = off SET enable_indexscan = off
@@ -590,7 +591,7 @@ CREATE OR REPLACE FUNCTION memory.find_words(words tsquery[], low text, high tex
 AS $$
 DECLARE
   me       text := (SELECT auth.uid())::text;
-  service  boolean := current_setting('role') = 'service_role';
+  readable boolean := memory.may_read_all(low, high);
   mine     text[] := ARRAY(SELECT memory.my_organisations());
   together bigint := 0;
 BEGIN
@@ -598,9 +599,10 @@ BEGIN
     SELECT w.n, cardinality(f.ids), f.ids FROM unnest(words) WITH ORDINALITY AS w (word, n) CROSS JOIN LATERAL (
       SELECT ARRAY(
         SELECT m.id FROM memory.memories AS m
-        WHERE m.document OPERATOR(pg_catalog.@@) w.word AND m.namespace || '' >= low AND m.namespace || '' < high
-          AND (service OR m.user_id = me OR m.agent_id IS NOT NULL OR m.org_id = ANY (mine))
+        WHERE m.document OPERATOR(pg_catalog.@@) w.word AND m.namespace ~>=~ low AND m.namespace ~<~ high
+          AND (readable OR m.user_id = me OR m.agent_id IS NOT NULL OR m.org_id = ANY (mine))
         LIMIT most + 1) AS ids
+      OFFSET 0  -- or it would be carried out for each mention of the ids
     ) AS f ORDER BY 2
   LOOP
     together := together + frequency;

@@ -154,7 +154,7 @@ class Reads:
         *,
         beyond: int = 0,
     ) -> None:
-        """Search, in as many rounds as it takes: one, for a hybrid ranking two, and one more in an unknown scope.
+        """Search, in as many rounds as it takes: one, for a hybrid ranking two, and one more in a large scope at first.
 
         Args:
             op: what to search for.
@@ -190,13 +190,25 @@ class Reads:
             scope = found
             how.scopes.put(key, found, found.seconds)
 
-        def told(row: Any) -> None:
-            assert scope is not None  # noqa: S101  the survey was asked for before
-            if row.wide is not None and scope.wide is None:
-                how.scopes.put(key, replace(scope, wide=row.wide), scope.seconds)
-            if (scope.large and row.frequencies is None) or not hybrid.rank(row, scope):
-                self.ask(hybrid.signals(large=True), told)
+        def told_of_all(row: Any) -> None:
+            found = hybrid.surveyed(row)
+            if found.large:
+                self.ask(hybrid.survey(), surveyed)
+                self.ask(hybrid.candidates(None), told_of_candidates)
                 return
+            if scope is None:
+                surveyed(found)
+            rank(row)
+
+        def told_of_candidates(row: Any) -> None:
+            assert scope is not None  # noqa: S101  remembered, or surveyed before
+            if scope.wide is None:
+                how.scopes.put(key, replace(scope, wide=row.wide), scope.seconds)
+            rank(row)
+
+        def rank(row: Any) -> None:
+            assert scope is not None  # noqa: S101
+            hybrid.rank(row, scope)
             fetch_the_rest(())
 
         def fetch_the_rest(_: Any) -> None:
@@ -205,9 +217,10 @@ class Reads:
             else:
                 then(hybrid.found())
 
-        if scope is None:
-            self.ask(hybrid.survey(), surveyed)
-        self.ask(hybrid.signals(large=scope is not None and scope.large, wide=scope.wide if scope else None), told)
+        if scope and scope.large:
+            self.ask(hybrid.candidates(scope.wide), told_of_candidates)
+        else:
+            self.ask(hybrid.signals(known=scope is not None), told_of_all)
 
 
 class Caller(NamedTuple):

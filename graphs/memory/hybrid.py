@@ -11,7 +11,7 @@ from langgraph.store.base import SearchOp
 from graphs.memory import sql
 from graphs.memory.found import Found, search_item
 from graphs.memory.namespaces import bounds, from_text
-from graphs.memory.ranking import Array, Ranking, Signals, Weights, composed, order_gate, rank
+from graphs.memory.ranking import Array, Ranking, Signals, Weights, composed, order_gate, relevance
 from graphs.memory.search import split_filter
 from graphs.memory.sql import Statement
 from graphs.memory.transaction import Query, Rows
@@ -56,7 +56,7 @@ class Scope:
 
 @dataclass(slots=True)
 class HybridSearch:
-    """One search: `signals` (and `survey`, unless the scope is known), `rank`, `fetch` as long as it asks, `found`."""
+    """One search: `signals`, or of a large scope `candidates`; `rank`, `fetch` as long as it asks, `found`."""
 
     op: SearchOp
     vector: Vector
@@ -77,38 +77,44 @@ class HybridSearch:
     _exhausted: bool = False
 
     def survey(self) -> Query[Scope]:
-        """Ask what the scope is like."""
+        """Ask what a large scope is like."""
+        return Query(
+            _for_model("survey", self.model), self._scope() | {"most": _COUNTED}, lambda rows: self.surveyed(rows[0])
+        )
 
-        def read(rows: Rows) -> Scope:
-            row = rows[0]
-            return Scope(row.items, order_gate(row.neighbours, row.deviation, row.any_two, row.pairs))
+    def surveyed(self, row: Any) -> Scope:
+        """Return what an answer says of the scope, if it was not `known`; at least whether it is large, if it was."""
+        return Scope(row.items, order_gate(row.neighbours, row.deviation, row.any_two, row.pairs))
 
-        return Query(_for_model("survey", self.model), self._scope() | {"most": _COUNTED}, read)
+    def signals(self, *, known: bool) -> Query[Any]:
+        """Ask for the signals of all items of the scope, and what it is like unless that is `known`."""
+        return Query(_for_model("signals", self.model), self._asked() | {"whole": WHOLE, "known": known}, _only)
 
-    def signals(self, *, large: bool, wide: bool | None = None) -> Query[Any]:
-        """Ask for the signals: of all items of the scope, or of a `large` (and `wide`) one of those that may matter."""
-        given = self._scope() | split_filter(self.op.filter)
+    def candidates(self, wide: bool | None) -> Query[Any]:
+        """Ask for the signals of those items of a large (and `wide`) scope that may matter."""
+        how = {"most": NEAREST, "rare": RARE, "wide": wide, "filtered": bool(self.op.filter)}
+        return Query(_for_model("candidate_signals", self.model), self._asked() | how, _only)
+
+    def _asked(self) -> dict[str, Any]:
         query = (self.op.query or "")[:MAX_QUERY]
-        given |= {"query": query, "vector": self.vector, "configuration": self.configuration}
-        candidates = {"most": NEAREST, "rare": RARE, "wide": wide, "filtered": bool(self.op.filter)}
-        given |= candidates if large else {"whole": WHOLE}
-        return Query(_for_model("candidate_signals" if large else "signals", self.model), given, lambda rows: rows[0])
+        given = {"query": query, "vector": self.vector, "configuration": self.configuration}
+        return self._scope() | split_filter(self.op.filter) | given
 
     def _scope(self) -> dict[str, Any]:
         low, high = bounds(self.op.namespace_prefix)
         return {"low": low, "high": high}
 
-    def rank(self, row: Any, scope: Scope) -> bool:
-        """Rank by the answer to `signals`; False if the scope is large, and only what may matter is to be asked for."""
+    def rank(self, row: Any, scope: Scope) -> None:
+        """Rank by the answer to `signals` or `candidates`."""
         ids = _array(row.ids, ">i8")
-        if row.frequencies is None and ids.size > WHOLE:
-            return False
         self.words = row.words or []
-        self._ranked_whole = row.frequencies is None
-        self._places = dict(zip(row.places or [], row.place_names or [], strict=True))
+        self._ranked_whole = not scope.large
+        if scope.large:
+            self._places = dict(zip(row.places or [], row.place_names or [], strict=True))
         by_id = np.argsort(ids)
         self._ids = ids = ids[by_id]
-        matches, label = _words_of(ids, row, len(self.words))
+        matches, label = _words_of(ids, row)
+        counted = _array(row.frequencies if scope.large else None, ">i8")
         signals = Signals(
             namespace=_array(row.namespaces, ">i8")[by_id],
             position=_array(row.positions, ">i8")[by_id],
@@ -116,13 +122,12 @@ class HybridSearch:
             words=matches,
             length=_array(row.lengths, ">f4")[by_id],
             label=label,
-            frequency=_frequencies(matches, len(self.words), _array(row.frequencies, ">i8"), scope.items),
-            items=ids.size if row.frequencies is None else max(scope.items, ids.size),
+            frequency=_frequencies(matches, len(self.words), counted, scope.items),
+            items=max(scope.items, ids.size) if scope.large else ids.size,
             order=scope.order,
         )
-        ages, importances = _array(row.ages, ">f4")[by_id], _array(row.importances, ">f4")[by_id]
-        self._ranking = composed(rank(signals), ages, importances, self.weights)
-        return True
+        importances = _array(row.importances, ">f4")[by_id] if row.importances else np.full(ids.size, np.nan)
+        self._ranking = composed(relevance(signals), _array(row.ages, ">f4")[by_id], importances, self.weights)
 
     def fetch(self) -> Query[Rows] | None:
         """Ask for what the page still lacks, after `rank`; None when it is complete, or there is no more.
@@ -141,7 +146,8 @@ class HybridSearch:
                 return None
             rest |= {"limit": end - len(self._entries), "offset": 0, "ids": self._ids.tolist() + sorted(self._taken)}
             return Query(_SQL["others"], rest, self._take_others)
-        next_ = slice(self._looked_at, self._looked_at + end - len(self._entries) + max(self.beyond, 8))
+        spare = 0 if self._ranked_whole else 8
+        next_ = slice(self._looked_at, self._looked_at + end - len(self._entries) + max(self.beyond, spare))
         rows, places = ranking.row[next_], np.flatnonzero(ranking.row[next_] < 0)
         rest |= {
             "ids": self._ids[rows[rows >= 0]].tolist(),
@@ -188,6 +194,10 @@ def _for_model(name: str, model: Model) -> Statement:
     return _SQL[name].with_constants(model=model.id, dimensions=model.dimensions)
 
 
+def _only(rows: Rows) -> Any:
+    return rows[0]
+
+
 def _array(data: bytes | None, element: str) -> Array:
     """An array in Postgres' binary format: a header of 20 bytes, then each element after its length. None is empty."""
     numbers = np.frombuffer(data or b"", np.dtype([("length", ">i4"), ("value", element)]), offset=20 if data else 0)
@@ -198,18 +208,17 @@ def _best_of(ids: Array, vector_ids: Array, similarities: Array) -> Array:
     """For each id the best similarity of its vectors; NaN where it has none."""
     best = np.full(ids.size, -np.inf, np.float32)
     at, ours = _places_of(ids, vector_ids)
-    np.maximum.at(best, at, np.nan_to_num(similarities[ours], nan=-np.inf))
+    np.fmax.at(best, at, similarities[ours])
     return np.where(np.isfinite(best), best, np.nan)
 
 
-def _words_of(ids: Array, row: Any, words: int) -> tuple[Array, Array]:
+def _words_of(ids: Array, row: Any) -> tuple[Array, Array]:
     """For each id the words it has, a bit for each, and whether one of them is in its label."""
     matches, label = np.zeros(ids.size, np.uint64), np.zeros(ids.size, bool)
     at, ours = _places_of(ids, _array(row.hit_ids, ">i8"))
-    hits, in_label = _array(row.hit_words, ">i8")[ours], _array(row.hit_labels, ">i8")[ours]
-    for word in range(words):
-        matches[at[hits == word]] |= np.uint64(1 << word)
-    label[at[in_label > 0]] = True
+    hits = _array(row.hit_words, ">u8")[ours]
+    np.bitwise_or.at(matches, at, np.uint64(1) << (hits >> 1))
+    label[at[hits % 2 == 1]] = True
     return matches, label
 
 

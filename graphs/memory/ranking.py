@@ -99,6 +99,11 @@ def order_gate(neighbours: float, deviation: float, any_two: float, pairs: int) 
 
 def rank(signals: Signals) -> Ranking:
     """Return the items of a scope in the order of their relevance, with those that only their neighbours speak for."""
+    return _best_first(relevance(signals))
+
+
+def relevance(signals: Signals) -> Ranking:
+    """Return the same in the order of their places."""
     if not signals.position.size:
         nothing = np.zeros(0)
         return Ranking(nothing.astype(int), nothing.astype(int), nothing.astype(int), nothing, {})
@@ -119,32 +124,40 @@ def rank(signals: Signals) -> Ranking:
     position = line.position
     promoted = (position > 0) & (parts["context"] > 0) & (signals.position.size < signals.items)
     kept = np.flatnonzero(line.known | promoted)
-    kept = kept[np.lexsort((position[kept], line.namespace[kept], -score[kept]))]
     row = np.where(line.known, line.order[line.nearest], -1)
-    return Ranking(
-        row[kept], line.namespace[kept], position[kept], score[kept], {name: part[kept] for name, part in parts.items()}
-    )
+    return _taken(Ranking(row, line.namespace, position, score, parts), kept)
+
+
+def _best_first(ranking: Ranking) -> Ranking:
+    """The same by score; of what is equally good, what came first stays first."""
+    return _taken(ranking, np.argsort(-ranking.score, kind="stable"))
+
+
+def _taken(ranking: Ranking, which: Array) -> Ranking:
+    parts = {name: part[which] for name, part in ranking.parts.items()}
+    return Ranking(ranking.row[which], ranking.namespace[which], ranking.position[which], ranking.score[which], parts)
 
 
 class _Line:
     """The items in a line of slots, with room around each for the neighbours that nothing is known about.
 
-    Long gaps are cut, and namespaces do not touch.
+    Long gaps are cut, and namespaces do not touch. Where order means nothing nobody has neighbours, nor room for any.
     """
 
     def __init__(self, signals: Signals) -> None:
+        self.reach = reach = REACH if signals.order else 0
         self.order = np.lexsort((signals.position, signals.namespace))
         namespace, position = signals.namespace[self.order], signals.position[self.order]
-        gap = 2 * REACH + 1
+        gap = 2 * reach + 1
         steps = np.clip(np.diff(position, prepend=position[0]), 1, gap)  # two may have taken one place in a race
         steps[np.flatnonzero(np.diff(namespace)) + 1] = gap
-        steps[0] = REACH
+        steps[0] = reach
         self.slot = np.cumsum(steps)
-        self.size = int(self.slot[-1]) + REACH + 1
+        self.size = int(self.slot[-1]) + reach + 1
         at = np.arange(self.size)
         left = np.maximum(np.searchsorted(self.slot, at, side="right") - 1, 0)
         right = np.minimum(left + 1, self.slot.size - 1)
-        beyond = (at < self.slot[left]) | ((at - self.slot[left] > REACH) & (right > left))
+        beyond = (at < self.slot[left]) | ((at - self.slot[left] > reach) & (right > left))
         self.nearest = np.where(beyond, right, left)
         """For each slot the item that is nearest to it, and `offset` how far away that is."""
         self.offset = at - self.slot[self.nearest]
@@ -163,7 +176,7 @@ class _Line:
         own[-1, self.slot] = excess
         around = np.zeros_like(own)
         weight = BEFORE * gate
-        for distance in range(1, REACH + 1):
+        for distance in range(1, self.reach + 1):
             around[:, distance:] += weight * own[:, :-distance]
             around[:, :-distance] += weight * AFTER * own[:, distance:]
             weight *= BEFORE
@@ -175,7 +188,7 @@ def _similarity(similarity: Array) -> tuple[float, Array]:
     known = similarity[~np.isnan(similarity)]
     rank_of_floor = max(known.size - FLOOR_RANK, 0)
     floor = float(np.partition(known, rank_of_floor)[rank_of_floor]) if known.size else 0.0
-    return floor, np.nan_to_num(similarity, nan=floor).astype(np.float32)
+    return floor, np.where(np.isnan(similarity), np.float32(floor), similarity)
 
 
 def _matches(signals: Signals, order: Array) -> Array:
@@ -221,7 +234,7 @@ def composed(ranking: Ranking, ages: Array, importances: Array, weights: Weights
     promoted as the youngest and half important.
 
     Args:
-        ranking: by relevance.
+        ranking: by relevance; of what is equally good, what comes first in it stays first.
         ages: seconds since each of the items was changed.
         importances: 0 to 1; NaN where the item has none.
         weights: of the three.
@@ -231,16 +244,9 @@ def composed(ranking: Ranking, ages: Array, importances: Array, weights: Weights
     total = weights.relevance + weights.recency + weights.importance
     known = ranking.row >= 0
     age = np.where(known, ages[ranking.row], float(ages.min()))
-    importance = np.where(known, np.nan_to_num(importances[ranking.row], nan=0.5), 0.5)
+    importance = np.where(known & ~np.isnan(importances[ranking.row]), importances[ranking.row], 0.5)
     parts = {name: part * (weights.relevance / total) for name, part in ranking.parts.items()}
     parts["recency"] = weights.recency / total * np.exp2(-age / (weights.half_life_days * 86400))
     parts["importance"] = weights.importance / total * importance
     score = sum(parts.values(), np.zeros(known.size, np.float32))
-    best = np.lexsort((ranking.position, ranking.namespace, -score))
-    return Ranking(
-        ranking.row[best],
-        ranking.namespace[best],
-        ranking.position[best],
-        score[best],
-        {name: part[best] for name, part in parts.items()},
-    )
+    return _best_first(Ranking(ranking.row, ranking.namespace, ranking.position, score, parts))

@@ -189,3 +189,26 @@ async def test_hot_statements_read_a_scope_by_its_index(database: str, index: In
     assert "memory_embeddings_pkey" in await plan(database, nearest, scope | {"query": vector})
     assert "embeddings_vectors_1" in await plan(database, nearest, scope | {"query": vector})
     assert "Seq Scan" not in await plan(database, nearest, scope | {"query": vector})
+
+
+async def test_a_hybrid_search_never_compares_every_pair(database: str, index: IndexConfig) -> None:
+    """Candidates are looked up one by one, whether the plan is made for an empty table or for scopes of a few items."""
+    from langgraph.store.base import PutOp
+
+    from graphs.memory import sql
+
+    given: dict[str, Any] = {"low": "users.u1.", "high": "users.u1/", "contains": "{}", "lacks": [], "filter": None}
+    given |= {"query": "robot", "configuration": "simple", "vector": "[" + ",".join(["0.1"] * 256) + "]"}
+    given |= {"whole": 1500, "known": False, "most": 200, "rare": 500, "wide": None, "filtered": False}
+    hybrid = {name: it.with_constants(model=1, dimensions=256) for name, it in sql.load("hybrid").items()}
+
+    for users in (0, 1000):
+        async with MemoryManager.from_conn_string(database, index=index) as store:
+            await store.abatch([PutOp(("users", f"u{n}"), "k", {"text": f"robot {n}"}) for n in range(users)])
+        await rows(database, "ANALYZE memory.memories, memory.memory_embeddings")
+        candidates = await plan(database, hybrid["candidate_signals"], given)
+        assert "Index Cond: (id = ANY" in candidates
+        assert "Index Cond: ((namespace = i.namespace) AND (key = i.key) AND (model = 1))" in candidates
+        assert "Full Join" in await plan(database, hybrid["signals"], given)
+        fetch = {"ids": [1], "namespaces": ["users.u1."], "positions": [1]}
+        assert "Index Cond: (id = ANY" in await plan(database, hybrid["fetch"], given | fetch)
