@@ -20,9 +20,9 @@ from tests.support.sql import rows
 
 MEMORY_TABLES = {
     "agent_executions", "audit_logs", "audit_seals", "belief_graphs", "cognitive_metrics", "company_brain",
-    "embedding_models", "erased_records", "erasures", "files", "goal_assessments", "memories", "memory_embeddings", "memory_history", "memory_logs",
-    "memory_relationships", "organisation_members", "organisations", "recall_receipts", "schema_versions", "sessions",
-    "turns", "user_brain", "users",
+    "embedding_models", "erased_records", "erasures", "files", "goal_assessments", "memories", "memory_embeddings",
+    "memory_history", "memory_logs", "memory_relationships", "organisation_members", "organisations",
+    "recall_receipts", "schema_versions", "sessions", "turns", "user_brain", "users",
 }  # fmt: skip
 BUSINESS_TABLES = {"applications", "dealers", "robot_catalog"}
 
