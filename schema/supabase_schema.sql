@@ -654,14 +654,16 @@ BEGIN
 END $$;
 
 -- The vector index of a model, over the rows that are marked as indexed. Its dimensions and its predicate are constants:
--- a statement that carries the same ones is served by it.
+-- a statement that carries the same ones is served by it. A vector that comes in keeps fewer neighbours than by default (16),
+-- chosen from more candidates (64): as dear to fill, cheaper to search, and where vectors lie in groups fewer are missed.
 CREATE OR REPLACE FUNCTION memory.create_vector_index(model smallint, dimensions int) RETURNS void
   LANGUAGE plpgsql SET search_path = memory, extensions, public
 AS $$
 BEGIN
   PERFORM pg_advisory_xact_lock(hashtextextended('graph-native-memory setup', 0));
   EXECUTE format('CREATE INDEX IF NOT EXISTS embeddings_vectors_%s ON memory.memory_embeddings
-    USING hnsw ((embedding::halfvec(%s)) halfvec_cosine_ops) WHERE model = %s AND indexed', model, dimensions, model);
+    USING hnsw ((embedding::halfvec(%s)) halfvec_cosine_ops) WITH (m = 10, ef_construction = 112)
+    WHERE model = %s AND indexed', model, dimensions, model);
 END $$;
 
 -- All at once, for after a bulk load: five times as fast as row by row, but nobody reads or writes vectors meanwhile.

@@ -123,8 +123,12 @@ def _conditions(condition: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def looked_at(op: SearchOp) -> int:
-    """Return how many vectors the index is asked for: no fewer than a hundred, so that pages come out of one set."""
-    return min(max(100, 2 * (op.limit + op.offset)), 2**30)
+    """Return how many vectors that fit the index is asked for.
+
+    Twice the items that are wanted, since an item may have several vectors; and a few more than a small limit needs,
+    since a scan that goes on comes upon nearer ones late. Each costs as many steps as it takes to meet one that fits.
+    """
+    return min(max(30, 2 * (op.limit + op.offset)), 2**30)
 
 
 def search(op: SearchOp, query_vector: Vector | None, model: Model | None, *, wide: bool | None = None) -> Query[Found]:

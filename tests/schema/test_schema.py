@@ -174,13 +174,17 @@ async def test_hot_statements_read_a_scope_by_its_index(database: str, index: In
 
     from graphs.memory import sql
 
-    async with MemoryManager.from_conn_string(database, index=index) as store:
-        await store.abatch([PutOp(("users", f"u{n % 100}"), f"k{n}", {"text": f"robot {n}"}) for n in range(5_000)])
-    await rows(database, "ANALYZE memory.memories, memory.memory_embeddings")
     scope: dict[str, Any] = {"low": "users.u1.", "high": "users.u1/", "contains": "{}", "lacks": [], "filter": None}
-    scope |= {"limit": 10, "offset": 0, "wide": None, "looked_at": 100}
+    scope |= {"limit": 10, "offset": 0, "wide": None, "looked_at": 30}
     vector = "[" + ",".join(["0.1"] * 256) + "]"
     nearest = sql.load("search")["nearest"].with_constants(model=1, dimensions=256)
+    filtered = sql.load("search")["nearest_filtered"].with_constants(model=1, dimensions=256)
+
+    async with MemoryManager.from_conn_string(database, index=index) as store:
+        await store.setup()
+        assert "memories_id_key" in await plan(database, filtered, scope | {"query": vector}), "made while it was empty"
+        await store.abatch([PutOp(("users", f"u{n % 100}"), f"k{n}", {"text": f"robot {n}"}) for n in range(5_000)])
+    await rows(database, "ANALYZE memory.memories, memory.memory_embeddings")
 
     assert "memories_pkey" in await plan(
         database, sql.load("items")["get"], {"namespaces": ["users.u1."], "keys": ["k1"]}
@@ -188,6 +192,8 @@ async def test_hot_statements_read_a_scope_by_its_index(database: str, index: In
     assert "Seq Scan on memories" not in await plan(database, sql.load("search")["browse"], scope)
     assert "memory_embeddings_pkey" in await plan(database, nearest, scope | {"query": vector})
     assert "embeddings_vectors_1" in await plan(database, nearest, scope | {"query": vector})
+    assert "embeddings_vectors_1" in await plan(database, filtered, scope | {"query": vector})
+    assert "memories_id_key" in await plan(database, filtered, scope | {"query": vector})
     assert "Seq Scan" not in await plan(database, nearest, scope | {"query": vector})
 
 

@@ -52,7 +52,7 @@ FROM scope LEFT JOIN (
 ORDER BY best.n
 
 -- name: nearest_filtered
--- The same for the items of a scope that fit a filter.
+-- The same for the items of a scope that fit a filter. A candidate's item is looked up by its id, the shortest way.
 WITH scope AS MATERIALIZED (
   SELECT coalesce(%(wide)s::boolean, memory.is_wide(%(low)s, %(high)s, {model}::smallint, %(looked_at)s::int)) AS wide
 ), best AS MATERIALIZED (
@@ -75,12 +75,12 @@ WITH scope AS MATERIALIZED (
        AND (SELECT (m.expires_at IS NULL OR m.expires_at > now())
               AND m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
               AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
-            FROM memory.memories AS m WHERE m.namespace = ANY (ARRAY[e.namespace]) AND m.key = ANY (ARRAY[e.key]))
+            FROM memory.memories AS m WHERE m.id = ANY (ARRAY[e.memory_id]))
      ORDER BY e.embedding::halfvec({dimensions}) <=> %(query)s::halfvec({dimensions})
      LIMIT %(looked_at)s::int)
     UNION ALL
     (SELECT e.namespace, e.key, coalesce(nullif(1 - (e.embedding <=> %(query)s::halfvec), 'NaN'), 0)
-     FROM memory.memory_embeddings AS e JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[e.namespace]) AND m.key = ANY (ARRAY[e.key])
+     FROM memory.memory_embeddings AS e JOIN memory.memories AS m ON m.id = ANY (ARRAY[e.memory_id])
      WHERE (SELECT wide FROM scope) AND e.model = {model} AND NOT e.indexed
        AND e.namespace >= %(low)s AND e.namespace < %(high)s
        AND (m.expires_at IS NULL OR m.expires_at > now())
