@@ -41,7 +41,7 @@ from graphs.memory import (
     schema,
     search,
 )
-from graphs.memory.batch import Call, Caller, Reads, Searching, answer, carry_out, embeds, prepare, reads_of
+from graphs.memory.batch import Call, Caller, Reads, Searching, carry_out, embeds, prepare, reads_of
 from graphs.memory.coalescing import Coalescer
 from graphs.memory.contract import (
     AuditProblem,
@@ -57,16 +57,19 @@ from graphs.memory.contract import (
 from graphs.memory.database import Database, Pool, to_the_end
 from graphs.memory.embeddings import Index
 from graphs.memory.errors import AccessDenied, EmbeddingFailed, StoreUnavailable
+from graphs.memory.files import Files, SupabaseClient
 from graphs.memory.found import Found
 from graphs.memory.items import ExpectingPutOp
-from graphs.memory.loops import on_home_loop
+from graphs.memory.loops import from_another_thread, on_home_loop
 from graphs.memory.principal import Principal, current_principal, current_provenance
+from graphs.memory.recalling import Recalls
 from graphs.memory.transaction import Query
 from graphs.memory.vectors import Model
 from graphs.memory.writing import write_payload
 from graphs.models import index_config
 from graphs.pools import open_pool, shared_pool
 from graphs.settings import load_settings
+from graphs.supabase_client import supabase_client
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +88,8 @@ class MemoryManager(BaseStore):
         index: `{"dims", "embed", "fields"}` for vector search, and `"model"` to name the embedding model.
         ttl: LangGraph's TTL configuration; expired items are never read, whether swept or not.
         principal: who acts where neither `acting_as` nor a run says so; None makes that an error.
+        supabase: a `supabase.AsyncClient` with the service key, for `files`; None where there is no Storage.
+        files_bucket: the private bucket that files lie in.
     """
 
     supports_ttl = True
@@ -96,9 +101,12 @@ class MemoryManager(BaseStore):
         index: IndexConfig | None = None,
         ttl: TTLConfig | None = None,
         principal: Principal | None = None,
+        supabase: SupabaseClient | None = None,
+        files_bucket: str = "memory",
     ) -> None:
         self._database = Database(pool)
         self._reporter = audit.Reporter(self._database)
+        self.files = Files(self._ask_as, supabase, files_bucket)
         self._reads = audit.ReadLog(self._database)
         self._index = Index(index) if index else None
         self._searching = Searching()
@@ -115,7 +123,7 @@ class MemoryManager(BaseStore):
             in_turn=lambda caller: caller.kinds == _WRITES,
             hopeless=lambda error: type(error) is StoreUnavailable,
         )
-        self._receipts = receipts.Receipts(self._database)
+        self._recalls = Recalls(self._database, self._searching, self._reads)
         self._sweeper = lifecycle.Periodic("The TTL sweep", self.sweep_ttl)
         self._sealer = lifecycle.Periodic("The sealing of the audit log", self.seal_audit)
         self._indexer = indexing.Indexer(self._database, lambda: self._searching.model)
@@ -156,8 +164,7 @@ class MemoryManager(BaseStore):
         await self.stop_ttl_sweeper()
         await self._sealer.stop()
         await self._indexer.stop()
-        await self._receipts.finish()
-        await self._reads.finish()
+        await self._recalls.finish()
 
     # Setting up ---------------------------------------------------------------------------------------------------
 
@@ -186,8 +193,9 @@ class MemoryManager(BaseStore):
         return self._searching.model
 
     @on_home_loop
-    async def _ask(self, principal: Principal, query: Query[Any]) -> Any:
-        return (await self._run(principal, [query]))[0]
+    async def _ask_as(self, user_id: str, query: Query[Any]) -> Any:
+        """What a query about a user reads, if whoever is acting is that user or the service."""
+        return (await self._run(await self._principal_for(user_id), [query], current_provenance()))[0]
 
     async def _run(
         self, principal: Principal, queries: Sequence[Query[Any]], provenance: dict[str, Any] | None = None
@@ -204,18 +212,7 @@ class MemoryManager(BaseStore):
         Raises:
             asyncio.InvalidStateError: called on the loop's own thread, where waiting would block it for ever.
         """
-        try:
-            running = asyncio.get_running_loop()
-        except RuntimeError:
-            running = None
-        if running is self.home_loop:
-            raise asyncio.InvalidStateError(
-                "A synchronous call on the store's own event loop would block it: use the asynchronous method, "
-                "such as `await store.aget(...)` instead of `store.get(...)`."
-            )
-        if self.home_loop.is_closed():
-            raise StoreUnavailable("This store's event loop has ended, and the store with it.")
-        return asyncio.run_coroutine_threadsafe(self.abatch(list(ops)), self.home_loop).result()
+        return from_another_thread(self.home_loop, lambda: self.abatch(list(ops)))
 
     @on_home_loop
     async def abatch(self, ops: Iterable[Op | ExpectingPutOp]) -> list[Result]:
@@ -379,17 +376,10 @@ class MemoryManager(BaseStore):
         self, principal: Principal, user_id: str, op: SearchOp, reads: Reads, provenance: dict[str, str] | None = None
     ) -> Found:
         """What a search of a user's memory found, together with other reads, and leave a receipt of it."""
-        found: list[Found] = []
         vector = (await self._prepare([op], principal)).vectors.get(op.query or "")
-        reads.search(op, vector, self._searching, principal, found.append, beyond=receipts.NEARLY)
+        source = tuple((current_provenance() | (provenance or {})).items())
         async with self._reporter.denials(principal):
-            await to_the_end(answer(self._database, [(principal, reads)]))
-        provenance = current_provenance() | (provenance or {})
-        self._reads.note(principal, tuple(provenance.items()), op.namespace_prefix, "searches", len(found[0].items))
-        if vector is not None:
-            receipt = receipts.receipt(principal.user_id or principal.role, user_id, op.query or "", found[0])
-            self._receipts.note(tuple(provenance.items()), receipt)
-        return found[0]
+            return await self._recalls.recall(principal, user_id, op, vector, reads, source)
 
     @on_home_loop
     async def write_memory(
@@ -456,7 +446,7 @@ class MemoryManager(BaseStore):
             AccessDenied: the principal is not this user and not the service.
         """
         principal = await self._principal_for(user_id)
-        await self._receipts.finish()
+        await self._recalls.finish()
         [found] = await self._run(principal, [receipts.latest(user_id, run_id, limit)])
         return cast("list[RecallReceipt]", found)
 
@@ -507,8 +497,7 @@ class MemoryManager(BaseStore):
         Raises:
             AccessDenied: the principal is not this user and not the service.
         """
-        principal = await self._principal_for(user_id)
-        async for line in rights.export(user_id, functools.partial(self._ask, principal)):
+        async for line in rights.export(user_id, functools.partial(self._ask_as, user_id)):
             yield line
 
     @on_home_loop
@@ -520,10 +509,11 @@ class MemoryManager(BaseStore):
 
         Raises:
             AccessDenied: the principal is not this user and not the service.
+            StorageFailed: a file could not be removed; nothing else was.
         """
         principal = await self._principal_for(user_id)
-        await self._receipts.finish()
-        await self._reads.finish()
+        await self._recalls.finish()
+        await self.files.remove_contents(user_id)
         [certificate] = await self._run(principal, [rights.erase(user_id)])
         return cast("ErasureCertificate", certificate)
 
@@ -569,8 +559,10 @@ async def unprepared_store() -> AsyncIterator[MemoryManager]:
     settings = await asyncio.to_thread(load_settings)
     index = await asyncio.to_thread(index_config, settings)
     ttl: TTLConfig = {"refresh_on_read": True, "sweep_interval_minutes": cast("int", settings.memory_sweep_minutes)}
-    async with shared_pool(settings) as pool, MemoryManager(pool, index=index, ttl=ttl) as store:
-        yield store
+    async with shared_pool(settings) as pool, supabase_client(settings) as supabase:
+        options: Any = {"supabase": supabase, "files_bucket": settings.memory_files_bucket}
+        async with MemoryManager(pool, index=index, ttl=ttl, **options) as store:
+            yield store
 
 
 @asynccontextmanager

@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     mem0_host: str | None = None
 
     # Behaviour
+    memory_files_bucket: str = Field("memory", min_length=1, description="Private bucket of Supabase Storage.")
     memory_sweep_minutes: float = Field(5, gt=0, description="How often expired memories are deleted.")
     memory_text_search: str = Field("english", description="Postgres' text-search configuration.")
     memory_weight_relevance: float = Field(0.8, ge=0)

@@ -230,3 +230,23 @@ class ErasureCertificate(_Model):
     erased: dict[str, int] = Field(description="How many rows of each table.")
     digest: str = Field(description="Of all this and of what is left of the records; the audit log has it, too.")
     erased_at: datetime
+
+
+class StoredFile(_Model):
+    """A file of a person, as it is known; its content lies in Supabase Storage."""
+
+    id: UUID
+    name: str
+    user_id: str
+    session_id: str | None = None
+    path: str = Field(description="Where it lies in the bucket.")
+    media_type: str
+    bytes: int
+    sha256: str = Field(description="Of its content, in hexadecimal.")
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    created_at: datetime
+
+    @classmethod
+    def of(cls, row: Any) -> Self:
+        """Return the file that a row of the table stands for."""
+        return cls(name=row.path.rpartition("/")[2], **row._asdict())

@@ -12,6 +12,8 @@ GraphMemoryError
 ├── AccessDenied                the principal may not do this
 │   └── PrincipalRequired       nobody is acting, and somebody must
 ├── EmbeddingFailed             the embedding model did not answer, also when asked again
+├── StorageFailed               Supabase Storage did not take, give or remove a file
+├── FileNotFound                the user has no file of this id
 └── StoreUnavailable            the database cannot be reached, or gave up; worth trying again later
     └── StatementTimeout        it took longer than the database allows, perhaps waiting for somebody else
 """
@@ -106,6 +108,18 @@ class PrincipalRequired(AccessDenied):
 
 class EmbeddingFailed(GraphMemoryError):
     """The embedding model did not answer, also when it was asked again. Nothing was stored."""
+
+
+class StorageFailed(GraphMemoryError):
+    """Supabase Storage did not take, give or remove a file, also when it was asked again."""
+
+
+class FileNotFound(GraphMemoryError):
+    """The user has no file of this id."""
+
+    def __init__(self, file_id: str) -> None:
+        self.file_id = file_id
+        super().__init__(f"There is no file {file_id!r} of this user.")
 
 
 class StoreUnavailable(GraphMemoryError):

@@ -5,6 +5,8 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
+from graphs.memory.errors import StoreUnavailable
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -31,3 +33,24 @@ def on_home_loop(
         return await asyncio.wrap_future(running)
 
     return cast("Callable[Concatenate[S, P], Coroutine[Any, Any, T]]", wrapper)
+
+
+def from_another_thread(home_loop: asyncio.AbstractEventLoop, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run a call on the loop that it belongs to, and wait for it here.
+
+    Raises:
+        asyncio.InvalidStateError: this is that loop's own thread, where waiting would block it for ever.
+        StoreUnavailable: the loop has ended.
+    """
+    try:
+        running = asyncio.get_running_loop()
+    except RuntimeError:
+        running = None
+    if running is home_loop:
+        raise asyncio.InvalidStateError(
+            "A synchronous call on the store's own event loop would block it: use the asynchronous method, "
+            "such as `await store.aget(...)` instead of `store.get(...)`."
+        )
+    if home_loop.is_closed():
+        raise StoreUnavailable("This store's event loop has ended, and the store with it.")
+    return asyncio.run_coroutine_threadsafe(call(), home_loop).result()

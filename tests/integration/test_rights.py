@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -9,7 +10,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 from langchain_core.messages import HumanMessage
-from langgraph.store.base import PutOp
+from langgraph.store.base import IndexConfig, PutOp
+from pydantic import SecretStr
 
 from graphs.agents.assistant import graph as assistant
 from graphs.checkpointer import PostgresCheckpointer
@@ -17,7 +19,10 @@ from graphs.memory.errors import AccessDenied
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from graphs.pools import open_pool
+from graphs.settings import Settings
+from graphs.supabase_client import supabase_client
 from tests.support.sql import rows
+from tests.support.storage_stub import SERVICE_KEY, storage_stub
 
 ANN, BOB = "a0000000-0000-4000-8000-00000000000a", "b0000000-0000-4000-8000-00000000000b"
 
@@ -32,11 +37,22 @@ INSERT INTO memory.memory_relationships (user_id, source_id, target_id, type)
 INSERT INTO memory.goal_assessments (user_id, assessment) VALUES ('{user}', '{{"of": "secret_{name}"}}');
 INSERT INTO memory.belief_graphs (user_id, metadata) VALUES ('{user}', '{{"of": "secret_{name}"}}');
 INSERT INTO memory.cognitive_metrics (user_id, name, value) VALUES ('{user}', 'secret_{name}', 1);
-INSERT INTO memory.files (user_id, bucket, path, media_type, bytes, sha256)
-  VALUES ('{user}', 'files', '{user}/secret_{name}.pdf', 'application/pdf', 1, '');
 INSERT INTO public.applications (user_id, amount, term_months) VALUES ('{user}', 1000, 12);
 """
 """A row in every table that nothing fills by itself yet."""
+
+
+@pytest.fixture
+async def store(database: str, index: IndexConfig) -> AsyncIterator[MemoryManager]:
+    """A store of the service, which has files, too."""
+    with storage_stub() as stub:
+        settings = Settings(supabase_url=stub.url, supabase_service_role_key=SecretStr(SERVICE_KEY))
+        async with (
+            open_pool(database) as pool,
+            supabase_client(settings) as supabase,
+            MemoryManager(pool, index=index, principal=Principal.service(), supabase=supabase) as store,
+        ):
+            yield store
 
 
 async def live(store: MemoryManager, database: str, user: str, name: str) -> None:
@@ -44,6 +60,7 @@ async def live(store: MemoryManager, database: str, user: str, name: str) -> Non
     with acting_as(Principal.user(user)):
         for n in range(3):
             await store.aput(("users", user, "notes"), f"k{n % 2}", {"text": f"secret_{name} {n}"})
+        await store.files.save(user, f"secret_{name}.pdf", b"%PDF")
         await store.log_event(user, "signed.in", {"as": f"secret_{name}"})
         async with open_pool(database) as pool:
             graph = assistant.copy({"store": store, "checkpointer": PostgresCheckpointer(pool)})

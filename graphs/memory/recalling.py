@@ -1,0 +1,54 @@
+"""Recalling: a search of a person's memory, what else is read in the same round trips, and the record of it."""
+
+from langgraph.store.base import SearchOp
+
+from graphs.memory import receipts
+from graphs.memory.audit import Provenance, ReadLog
+from graphs.memory.batch import Reads, Searching, answer
+from graphs.memory.database import Database, to_the_end
+from graphs.memory.found import Found
+from graphs.memory.principal import Principal
+from graphs.memory.vectors import Vector
+
+
+class Recalls:
+    """Carries recalls out, and has each recorded: what was chosen, what nearly, and why.
+
+    Args:
+        database: where from.
+        how: the store's way of searching.
+        reads: the record of reads.
+    """
+
+    def __init__(self, database: Database, how: Searching, reads: ReadLog) -> None:
+        self._database = database
+        self._how = how
+        self._reads = reads
+        self._receipts = receipts.Receipts(database)
+
+    async def recall(
+        self, principal: Principal, user_id: str, op: SearchOp, vector: Vector | None, reads: Reads, source: Provenance
+    ) -> Found:
+        """Return what was found, and take the answers of `reads` on the way.
+
+        Args:
+            principal: who recalls.
+            user_id: whose memory.
+            op: the search.
+            vector: its embedded query, None without one.
+            reads: what else is asked for.
+            source: the run and node that recall.
+        """
+        found: list[Found] = []
+        reads.search(op, vector, self._how, principal, found.append, beyond=receipts.NEARLY)
+        await to_the_end(answer(self._database, [(principal, reads)]))
+        self._reads.note(principal, source, op.namespace_prefix, "searches", len(found[0].items))
+        if vector is not None:
+            who = principal.user_id or principal.role
+            self._receipts.note(source, receipts.receipt(who, user_id, op.query or "", found[0]))
+        return found[0]
+
+    async def finish(self) -> None:
+        """Return when every recall is recorded, or was reported as not recorded."""
+        await self._receipts.finish()
+        await self._reads.finish()
