@@ -454,6 +454,14 @@ AS $$
   FROM (SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb AS claims) AS request
 $$;
 
+-- The label of the scopes that belong to the agent which acts for a person; NULL where the person acts themselves.
+CREATE OR REPLACE FUNCTION memory.agent_label() RETURNS text
+  LANGUAGE sql STABLE SET search_path = ''
+AS $$
+  SELECT 'agent:' || replace(replace(
+    nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'agent', '%', '%25'), '.', '%2E')
+$$;
+
 -- The organisations of the person who asks; `administrator` narrows it to those they administer. It runs as the
 -- owner, since a policy on the members' table that reads the members' table would never end.
 CREATE OR REPLACE FUNCTION memory.my_organisations(administrator boolean DEFAULT false) RETURNS SETOF text
@@ -593,6 +601,7 @@ DECLARE
   me       text := (SELECT auth.uid())::text;
   readable boolean := memory.may_read_all(low, high);
   mine     text[] := ARRAY(SELECT memory.my_organisations());
+  agent    text := memory.agent_label();
   together bigint := 0;
 BEGIN
   FOR n, frequency, ids IN
@@ -601,6 +610,8 @@ BEGIN
         SELECT m.id FROM memory.memories AS m
         WHERE m.document OPERATOR(pg_catalog.@@) w.word AND m.namespace ~>=~ low AND m.namespace ~<~ high
           AND (readable OR m.user_id = me OR m.agent_id IS NOT NULL OR m.org_id = ANY (mine))
+          AND (agent IS NULL OR NOT starts_with(split_part(m.namespace, '.', 3), 'agent:')
+            OR split_part(m.namespace, '.', 3) = agent)
         LIMIT most + 1) AS ids
       OFFSET 0  -- or it would be carried out for each mention of the ids
     ) AS f ORDER BY 2
@@ -842,6 +853,8 @@ AS $$
 BEGIN
   IF current_setting('role') <> 'service_role' AND subject IS DISTINCT FROM (SELECT auth.uid())::text THEN
     RAISE insufficient_privilege USING MESSAGE = 'what is kept about another user is not for this one';
+  ELSIF memory.agent_label() IS NOT NULL THEN
+    RAISE insufficient_privilege USING MESSAGE = 'everything about a person is for the person, not for one of their agents';
   ELSIF coalesce(subject, '') = '' THEN
     RAISE invalid_parameter_value USING MESSAGE = 'the user''s id is empty';
   END IF;
@@ -1110,6 +1123,25 @@ DROP POLICY IF EXISTS removable ON memory.memory_embeddings;
 CREATE POLICY removable ON memory.memory_embeddings FOR DELETE TO authenticated
   USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()));
 
+-- Where an agent acts for a person, what other agents keep to themselves is closed to it. Restrictive: beside the others.
+DROP POLICY IF EXISTS own_agent ON memory.memories;
+CREATE POLICY own_agent ON memory.memories AS RESTRICTIVE TO authenticated USING (
+  (SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'agent') IS NULL
+  OR NOT starts_with(split_part(namespace, '.', 3), 'agent:')
+  OR split_part(namespace, '.', 3) = (SELECT memory.agent_label()));
+
+DROP POLICY IF EXISTS own_agent ON memory.memory_embeddings;
+CREATE POLICY own_agent ON memory.memory_embeddings AS RESTRICTIVE TO authenticated USING (
+  (SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'agent') IS NULL
+  OR NOT starts_with(split_part(namespace, '.', 3), 'agent:')
+  OR split_part(namespace, '.', 3) = (SELECT memory.agent_label()));
+
+DROP POLICY IF EXISTS own_agent ON memory.memory_history;
+CREATE POLICY own_agent ON memory.memory_history AS RESTRICTIVE TO authenticated USING (
+  (SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'agent') IS NULL
+  OR NOT starts_with(split_part(namespace, '.', 3), 'agent:')
+  OR split_part(namespace, '.', 3) = (SELECT memory.agent_label()));
+
 DROP POLICY IF EXISTS readable ON memory.embedding_models;
 CREATE POLICY readable ON memory.embedding_models FOR SELECT TO authenticated USING (true);
 
@@ -1226,7 +1258,7 @@ GRANT SELECT, DELETE, INSERT (user_id, robot_id, dealer_id, amount, term_months)
   UPDATE (robot_id, dealer_id, amount, term_months) ON public.applications TO authenticated;
 
 GRANT EXECUTE ON FUNCTION
-  memory.provenance(text), memory.may_read_all(text, text), memory.actor(), memory.my_organisations(boolean),
+  memory.provenance(text), memory.may_read_all(text, text), memory.actor(), memory.agent_label(), memory.my_organisations(boolean),
   memory.is_wide(text, text, smallint, int), memory.find_words(tsquery[], text, text, int), memory.expect_versions(text[], text[], timestamptz[]), memory.expect_created(text[], text[]),
   memory.satisfies(jsonb, jsonb), memory.compare(jsonb, jsonb), memory.matches(jsonb, jsonb),
   memory.path_matches(text[], text[], text), memory.log_event(text, text, jsonb, uuid),

@@ -33,6 +33,11 @@ def user_scope(user_id: str, *labels: str) -> Namespace:
     return ("users", encode_label(user_id), *labels)
 
 
+def agent_label(agent: str) -> str:
+    """Return the label below which an agent keeps what is its own: `("users", user_id, agent_label(agent))`."""
+    return encode_label(f"agent:{agent}")
+
+
 def to_text(namespace: Namespace) -> str:
     """Return how a namespace is stored. The root is the empty text."""
     return ".".join((*namespace, ""))

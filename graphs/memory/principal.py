@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -31,6 +31,8 @@ class Principal:
     """Database role of the transaction: `authenticated`, `service_role`, or `none` for that of the connection."""
     user_id: str | None = None
     """The person's id, a UUID as Supabase Auth gives it. None for the service."""
+    agent: str | None = None
+    """The agent that acts for the person; other agents' own scopes are closed to it. None for the person themselves."""
 
     @classmethod
     def user(cls, user_id: str) -> "Principal":
@@ -59,15 +61,23 @@ class Principal:
         """Return the principal for the identity that the server's authentication established."""
         return cls.service() if identity == SYSTEM else cls.user(identity)
 
+    def through(self, agent: str | None) -> "Principal":
+        """Return the same person acting through an agent: what it keeps to itself below the person's scope is its own.
+
+        Such a scope is `("users", user_id, agent_label(agent), …)`. The service is bound by nothing.
+        """
+        return replace(self, agent=agent) if self.user_id else self
+
     @property
     def claims(self) -> str:
         """The JWT claims of this principal, as JSON, in the shape that Supabase's policies read."""
-        return _claims(self.role, self.user_id)
+        return _claims(self)
 
 
 @lru_cache(10_000)
-def _claims(role: str, user_id: str | None) -> str:
-    return json.dumps({"role": role} | ({"sub": user_id} if user_id else {}))
+def _claims(principal: Principal) -> str:
+    claims = {"role": principal.role, "sub": principal.user_id, "agent": principal.agent}
+    return json.dumps({name: value for name, value in claims.items() if value})
 
 
 _acting: ContextVar[Principal | None] = ContextVar("acting_principal", default=None)
@@ -96,25 +106,24 @@ def current_principal(default: Principal | None) -> Principal:
     """
     if explicit := _acting.get():
         return explicit
-    if identity := _run_identity():
-        return Principal.of_identity(identity)
-    if default:
-        return default
+    if principal := _of_run() or default:
+        return principal
     raise PrincipalRequired
 
 
 def acting_user() -> str | None:
     """Return the id of the person who is acting now, if it is a person."""
-    explicit, identity = _acting.get(), _run_identity()
-    principal = explicit or (Principal.of_identity(identity) if identity else None)
+    principal = _acting.get() or _of_run()
     return principal.user_id if principal else None
 
 
-def _run_identity() -> str | None:
-    """The authenticated user of the run that this code belongs to. The server sets it; a caller cannot."""
+def _of_run() -> Principal | None:
+    """The authenticated user of the run that this code belongs to, through its agent: both set by the server."""
     runtime = _runtime()
-    user = runtime.server_info.user if runtime and runtime.server_info else None
-    return user.identity if user else None
+    server = runtime.server_info if runtime else None
+    if server and server.user:
+        return Principal.of_identity(server.user.identity).through(server.graph_id)
+    return None
 
 
 def current_provenance() -> dict[str, str]:
