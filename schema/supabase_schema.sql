@@ -1126,21 +1126,18 @@ CREATE POLICY removable ON memory.memory_embeddings FOR DELETE TO authenticated
 -- Where an agent acts for a person, what other agents keep to themselves is closed to it. Restrictive: beside the others.
 DROP POLICY IF EXISTS own_agent ON memory.memories;
 CREATE POLICY own_agent ON memory.memories AS RESTRICTIVE TO authenticated USING (
-  (SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'agent') IS NULL
-  OR NOT starts_with(split_part(namespace, '.', 3), 'agent:')
-  OR split_part(namespace, '.', 3) = (SELECT memory.agent_label()));
+  coalesce(split_part(namespace, '.', 3) = (SELECT memory.agent_label()), true)
+  OR NOT starts_with(split_part(namespace, '.', 3), 'agent:'));
 
 DROP POLICY IF EXISTS own_agent ON memory.memory_embeddings;
 CREATE POLICY own_agent ON memory.memory_embeddings AS RESTRICTIVE TO authenticated USING (
-  (SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'agent') IS NULL
-  OR NOT starts_with(split_part(namespace, '.', 3), 'agent:')
-  OR split_part(namespace, '.', 3) = (SELECT memory.agent_label()));
+  coalesce(split_part(namespace, '.', 3) = (SELECT memory.agent_label()), true)
+  OR NOT starts_with(split_part(namespace, '.', 3), 'agent:'));
 
 DROP POLICY IF EXISTS own_agent ON memory.memory_history;
 CREATE POLICY own_agent ON memory.memory_history AS RESTRICTIVE TO authenticated USING (
-  (SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'agent') IS NULL
-  OR NOT starts_with(split_part(namespace, '.', 3), 'agent:')
-  OR split_part(namespace, '.', 3) = (SELECT memory.agent_label()));
+  coalesce(split_part(namespace, '.', 3) = (SELECT memory.agent_label()), true)
+  OR NOT starts_with(split_part(namespace, '.', 3), 'agent:'));
 
 DROP POLICY IF EXISTS readable ON memory.embedding_models;
 CREATE POLICY readable ON memory.embedding_models FOR SELECT TO authenticated USING (true);

@@ -82,3 +82,10 @@ def test_growth_is_measured(tmp_path: Path) -> None:
     works = {(cells[0], cells[1]) for cells in columns(printed)}
     assert {("hybrid search, 700 in scope", "MemoryManager"), ("index, s", "AsyncPostgresStore")} <= works
     assert ElementTree.parse(chart).getroot().tag.endswith("svg")  # noqa: S314  it is ours
+
+
+def test_what_row_level_security_costs_is_measured() -> None:
+    lines = list(columns(run("rls", "--items", "300", "--rounds", "1", "--calls", "2", "--budget", "1")))
+    assert lines[0][-1] == "ratio"
+    assert {line[0] for line in lines[1:]} >= {"get", "put", "search, one user"}
+    assert all(float(line[-1]) > 0 for line in lines[1:])
