@@ -7,9 +7,10 @@ import pytest
 from langgraph.store.base import IndexConfig
 
 from tests.attacks.pooler import Pooler
+from tests.attacks.served import Deployment
 from tests.attacks.tally import OVERALL, Tally
 from tests.attacks.world import World, make_world
-from tests.conftest import create_database, drop_database
+from tests.conftest import as_url, create_database, drop_database
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -55,3 +56,14 @@ def route(request: pytest.FixtureRequest, world: World) -> str:
         return world.database
     pooler: Pooler = request.getfixturevalue("pooler")
     return pooler.url_for(world.database)
+
+
+@pytest.fixture(scope="session")
+def deployment(
+    postgres: str, template: str, index: IndexConfig, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployment]:
+    name = create_database(postgres, template)
+    make_world(as_url(postgres, name), index)
+    with Deployment(tmp_path_factory.mktemp("attacked") / "project", as_url(postgres, name)) as running:
+        yield running
+    drop_database(postgres, name)

@@ -191,7 +191,7 @@ async def test_a_node_that_calls_the_store_is_held_to_the_same_rules(
 ) -> None:
     """Whatever the configuration of a run says about who it is."""
 
-    async def node(_: Seen, runtime: Runtime[Any]) -> Seen:
+    async def node(_: Seen, runtime: Runtime[None]) -> Seen:
         assert isinstance(runtime.store, MemoryManager)
         seen = [str(await asyncio.to_thread(runtime.store.get, BOB.namespace, "secret"))]
         return {"seen": seen + [await door.call(call) for call in (*reads(BOB), *writes(BOB), *memories(BOB))]}
