@@ -82,8 +82,8 @@ FILTERS: tuple[dict[str, Any], ...] = (
     {"": {"$ne": "x"}},
 )
 QUERIES = (
-    WORD, f"{WORD}:*", "password", "%", "*", "' OR 1=1 --", "'; RESET ROLE; SELECT 1; --", "a' | 'b", "!x", "x & !y | (z",
-    "$1", "%s %(low)s", "password <-> is", "\\'", "the password is",
+    WORD, f"{WORD}:*", "password", "%", "*", "' OR 1=1 --", "'; RESET ROLE; SELECT 1; --", "a' | 'b", "!x",
+    "x & !y | (z", "$1", "%s %(low)s", "password <-> is", "\\'", "the password is",
 )  # fmt: skip
 
 
@@ -123,7 +123,9 @@ def writes(victim: Victim) -> Iterator[StoreCall]:
     yield StoreCall("plant beside", "aput", ((*victim.scope, "mine"), "planted", new), {"index": False}, True)
     yield StoreCall("plant at the scope", "aput", (victim.scope, "planted", new), {"index": False}, True)
     yield StoreCall("let expire", "aput", (victim.namespace, "secret", new), {"index": False, "ttl": 0.001}, True)
-    yield StoreCall("expect nothing", "aput", (victim.namespace, "secret", new), {"index": False, "expected": None}, True)
+    yield StoreCall(
+        "expect nothing", "aput", (victim.namespace, "secret", new), {"index": False, "expected": None}, True
+    )
     yield StoreCall("delete", "adelete", (victim.namespace, "secret"), {}, True)
     yield StoreCall("delete what is not there", "adelete", (victim.namespace, "nothing"), {}, True)
     for label in (f"{id_}/", f"{id_}%", "%", "*", "_" * len(id_), f"{id_}' OR '1'='1", id_.upper(), f" {id_}"):
@@ -159,4 +161,8 @@ def unchecked(victim: Victim) -> list[Op]:
 def unchecked_writes(victim: Victim) -> list[Op]:
     kind, id_ = victim.scope
     names = [victim.namespace, (f"{kind}.{id_}.facts",), (f"{kind}.{id_}", "facts"), (kind, f"{id_}.facts")]
-    return [op for name in names for op in (PutOp(name, "secret", {"content": "planted"}, False), PutOp(name, "secret", None))]
+    return [
+        op
+        for name in names
+        for op in (PutOp(name, "secret", {"content": "planted"}, False), PutOp(name, "secret", None))
+    ]

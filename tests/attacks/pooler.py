@@ -47,7 +47,10 @@ class Pooler:
         # It refuses to run as root; the owner of Postgres' socket may connect to it.
         owner = Path(self._host).stat().st_uid if os.geteuid() == 0 else None
         self._process = subprocess.Popen(
-            [self._binary, "--quiet", str(configuration)], user=owner, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [self._binary, "--quiet", str(configuration)],
+            user=owner,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         self._wait()
         return self

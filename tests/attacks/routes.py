@@ -84,14 +84,21 @@ THREADS = (
     Route("POST", "/threads/{thread}/commands", {"id": 1, "method": "run.start", "params": _RUN}),
     Route("POST", "/threads", {"thread_id": "{thread}", "if_exists": "do_nothing"}, tells=True),
     Route("POST", "/threads", {"thread_id": "{thread}", "if_exists": "raise"}, tells=True),
-    Route("POST", "/threads", {"thread_id": "{thread}", "if_exists": "do_nothing", "metadata": {"owner": "{me}"}}, tells=True),
+    Route(
+        "POST",
+        "/threads",
+        {"thread_id": "{thread}", "if_exists": "do_nothing", "metadata": {"owner": "{me}"}},
+        tells=True,
+    ),
     Route("POST", "/threads", {"metadata": {"owner": "{owner}"}}, tells=True),
     Route("POST", "/threads/search", {"limit": 1000}),
     Route("POST", "/threads/search", {"metadata": {"owner": "{owner}"}}),
     Route("POST", "/threads/search", {"metadata": {"$or": [{"owner": "{owner}"}]}}),
     Route("POST", "/threads/search", {"metadata": {"owner": {"$ne": "x"}}}),
     Route("POST", "/threads/search", {"ids": ["{thread}"]}),
-    Route("POST", "/threads/search", {"metadata": {"graph_id": "sales"}, "select": ["thread_id", "values", "metadata"]}),
+    Route(
+        "POST", "/threads/search", {"metadata": {"graph_id": "sales"}, "select": ["thread_id", "values", "metadata"]}
+    ),
     Route("POST", "/threads/search", {"limit": 1000, "extract": {"note": "values.note"}}),
     Route("POST", "/threads/search", {"sort_by": "thread_id'; DROP TABLE x; --"}),
     Route("POST", "/threads/count", {"metadata": {"owner": "{owner}"}}),
@@ -116,14 +123,26 @@ RUNS = (
     Route("POST", "/threads/{thread}/runs/wait", _RUN),
     Route("POST", "/threads/{thread}/runs/stream", _RUN),
     Route("POST", "/threads/{thread}/runs/wait", _RUN | {"if_not_exists": "create"}, tells=True),
-    Route("POST", "/threads/{thread}/runs/wait", _RUN | {"multitask_strategy": "rollback", "metadata": {"owner": "{owner}"}}),
+    Route(
+        "POST",
+        "/threads/{thread}/runs/wait",
+        _RUN | {"multitask_strategy": "rollback", "metadata": {"owner": "{owner}"}},
+    ),
     Route("POST", "/threads/{own_thread}/runs/wait", _RUN | {"assistant_id": "{assistant}"}),
     Route("POST", "/threads/{own_thread}/runs/wait", _RUN | {"checkpoint": _POINTS}),
     Route("POST", "/threads/{own_thread}/runs/wait", _RUN | {"checkpoint_id": "{checkpoint}"}),
     Route("POST", "/threads/{own_thread}/runs/wait", _RUN | {"config": {"configurable": _POINTS}}),
     Route("POST", "/threads/{own_thread}/runs/wait", {"assistant_id": "sales", "input": _PROBE}),
-    Route("POST", "/threads/{own_thread}/runs/wait", {"assistant_id": "sales", "input": _PROBE, "config": {"configurable": _PRETENDS}}),
-    Route("POST", "/threads/{own_thread}/runs/wait", {"assistant_id": "sales", "input": _PROBE, "config": {"configurable": {"user_id": "{owner}"}}}),
+    Route(
+        "POST",
+        "/threads/{own_thread}/runs/wait",
+        {"assistant_id": "sales", "input": _PROBE, "config": {"configurable": _PRETENDS}},
+    ),
+    Route(
+        "POST",
+        "/threads/{own_thread}/runs/wait",
+        {"assistant_id": "sales", "input": _PROBE, "config": {"configurable": {"user_id": "{owner}"}}},
+    ),
     Route("POST", "/threads/{own_thread}/runs/wait", {"assistant_id": "sales", "input": _PROBE, "context": _PRETENDS}),
     Route("POST", "/threads/{own_thread}/runs/wait", {"assistant_id": "sales", "input": _PROBE, "metadata": _PRETENDS}),
     Route("POST", "/threads/{own_thread}/runs/wait", _RUN | {"webhook": "/threads/{thread}/state"}),
@@ -150,8 +169,18 @@ ASSISTANTS = (
     Route("POST", "/assistants/{assistant}/latest", {"version": 1}),
     Route("PATCH", "/assistants/{assistant}", {"name": "planted"}),
     Route("PATCH", "/assistants/{assistant}", {"metadata": {"owner": "{me}"}}),
-    Route("POST", "/assistants", {"assistant_id": "{assistant}", "graph_id": "sales", "if_exists": "do_nothing"}, tells=True),
-    Route("POST", "/assistants", {"graph_id": "sales", "name": "x", "metadata": {"owner": "{owner}", "created_by": "system"}}, tells=True),
+    Route(
+        "POST",
+        "/assistants",
+        {"assistant_id": "{assistant}", "graph_id": "sales", "if_exists": "do_nothing"},
+        tells=True,
+    ),
+    Route(
+        "POST",
+        "/assistants",
+        {"graph_id": "sales", "name": "x", "metadata": {"owner": "{owner}", "created_by": "system"}},
+        tells=True,
+    ),
     Route("POST", "/assistants/search", {"limit": 1000}),
     Route("POST", "/assistants/search", {"metadata": {"owner": "{owner}"}}),
     Route("POST", "/assistants/search", {"metadata": {"created_by": "user"}}),
@@ -169,27 +198,71 @@ CRONS = (
     Route("POST", "/runs/crons/count", {"thread_id": "{thread}"}),
     Route("POST", "/threads/{thread}/runs/crons", _RUN | {"schedule": "0 0 1 1 *"}),
     Route("POST", "/runs/crons", _RUN | {"assistant_id": "{assistant}", "schedule": "0 0 1 1 *"}),
-    Route("POST", "/threads/{own_thread}/runs/crons", _RUN | {"schedule": "0 0 1 1 *", "webhook": "/threads/{thread}/state"}),
+    Route(
+        "POST",
+        "/threads/{own_thread}/runs/crons",
+        _RUN | {"schedule": "0 0 1 1 *", "webhook": "/threads/{thread}/state"},
+    ),
     Route("DELETE", "/runs/crons/{cron}"),
 )
-LAST = (Route("DELETE", "/threads/{thread}/runs/{run}"), Route("DELETE", "/threads/{own_thread}/runs/{run}"), Route("DELETE", "/threads/{thread}"))
+LAST = (
+    Route("DELETE", "/threads/{thread}/runs/{run}"),
+    Route("DELETE", "/threads/{own_thread}/runs/{run}"),
+    Route("DELETE", "/threads/{thread}"),
+)
 STORE = (
     Route("GET", "/store/items?namespace=users.{owner}.facts&key=secret"),
     Route("GET", "/store/items?namespace=users.%25.facts&key=secret"),
     Route("GET", "/store/items?namespace=users.{owner}.facts.&key=secret"),
     Route("GET", "/store/items?namespace=users%2E{owner}%2Efacts&key=secret"),
-    Route("PUT", "/store/items", {"namespace": ["users", "{owner}", "facts"], "key": "secret", "value": {"content": "planted"}}),
-    Route("PUT", "/store/items", {"namespace": ["users", "{owner}", "facts"], "key": "new", "value": {"content": "planted"}}),
+    Route(
+        "PUT",
+        "/store/items",
+        {"namespace": ["users", "{owner}", "facts"], "key": "secret", "value": {"content": "planted"}},
+    ),
+    Route(
+        "PUT",
+        "/store/items",
+        {"namespace": ["users", "{owner}", "facts"], "key": "new", "value": {"content": "planted"}},
+    ),
     Route("DELETE", "/store/items", {"namespace": ["users", "{owner}", "facts"], "key": "secret"}),
     *(
         Route("POST", "/store/items/search", {"namespace_prefix": prefix, "limit": 1000, **more})
-        for prefix in ([], ["users"], ["users", "{owner}"], ["users", "{owner}", "facts"], ["users", "%"], ["users", "*"])
-        for more in ({}, {"query": WORD}, {"filter": {"content": {"$ne": None}}}, {"filter": {"' OR 1=1 --": {"$ne": 1}}})
+        for prefix in (
+            [],
+            ["users"],
+            ["users", "{owner}"],
+            ["users", "{owner}", "facts"],
+            ["users", "%"],
+            ["users", "*"],
+        )
+        for more in (
+            {},
+            {"query": WORD},
+            {"filter": {"content": {"$ne": None}}},
+            {"filter": {"' OR 1=1 --": {"$ne": 1}}},
+        )
     ),
     *(
         Route("POST", "/store/namespaces", {"limit": 1000, **more})
-        for more in ({}, {"prefix": ["users", "{owner}"]}, {"prefix": ["users", "*"]}, {"suffix": ["facts"]}, {"max_depth": 2})
+        for more in (
+            {},
+            {"prefix": ["users", "{owner}"]},
+            {"prefix": ["users", "*"]},
+            {"suffix": ["facts"]},
+            {"max_depth": 2},
+        )
     ),
 )
 ROUTES = (*THREADS, *RUNS, *ASSISTANTS, *CRONS, *STORE, *LAST)
-OPEN = ("/ok", "/info", "/docs", "/openapi.json", "/metrics", "/memory/health", "/ui", "/profile", "/.well-known/agent-card.json")
+OPEN = (
+    "/ok",
+    "/info",
+    "/docs",
+    "/openapi.json",
+    "/metrics",
+    "/memory/health",
+    "/ui",
+    "/profile",
+    "/.well-known/agent-card.json",
+)

@@ -84,7 +84,9 @@ async def settle(client: httpx.AsyncClient, owner: str, marker: str) -> Possessi
     about = {"about": marker}
     assistant = await make("/assistants", graph_id="sales", name=marker, metadata=about, description=marker)
     thread = (await make("/threads", metadata=about))["thread_id"]
-    await make(f"/threads/{thread}/runs/wait", assistant_id=assistant["assistant_id"], input={"note": marker}, metadata=about)
+    await make(
+        f"/threads/{thread}/runs/wait", assistant_id=assistant["assistant_id"], input={"note": marker}, metadata=about
+    )
     [run] = (await client.get(f"/threads/{thread}/runs")).json()
     state = (await client.get(f"/threads/{thread}/state")).json()
     cron = await make(

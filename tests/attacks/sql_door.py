@@ -87,7 +87,9 @@ class SqlDoor:
         outcome = self.attack(actor, statement)
         for victim in VICTIMS:
             if not may(actor, "read", victim, table.name):
-                tally.judge(Attempt(actor.name, victim.name, self.name, f"{verb} {table.name}"), outcome.shown, victim.marker)
+                tally.judge(
+                    Attempt(actor.name, victim.name, self.name, f"{verb} {table.name}"), outcome.shown, victim.marker
+                )
 
     def write(
         self,
@@ -130,7 +132,9 @@ def differences(before: Snapshot, after: Snapshot, actor: Actor, victim: Victim,
 
 READS: dict[str, Callable[[Table], str]] = {
     "select": lambda t: f"SELECT to_jsonb(t) FROM {t.name} AS t",
-    "select by its marker": lambda t: f"SELECT count(*), min(t::text) FROM {t.name} AS t WHERE t::text LIKE '%swordfish%'",
+    "select by its marker": lambda t: (
+        f"SELECT count(*), min(t::text) FROM {t.name} AS t WHERE t::text LIKE '%swordfish%'"
+    ),
     "make a cast fail": lambda t: f"SELECT FROM {t.name} AS t WHERE (t::text)::int = 1",
     "peek with a cheap function": lambda t: (
         "CREATE FUNCTION pg_temp.peek(seen text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001"
@@ -203,25 +207,34 @@ def forgeries(
     if not table.owners:
         yield "insert a copy into", renewed
         yield "insert another into", {**renewed, "key": "planted"}
-    mine = {name: value for name, value in zip(REFERENCES, (*own_memories[:1], *own_memories[:2]), strict=False) if name in row}
+    mine = {
+        name: value
+        for name, value in zip(REFERENCES, (*own_memories[:1], *own_memories[:2]), strict=False)
+        if name in row
+    }
     for memories, references in (("theirs", {}), ("mine", mine)) if mine else (("theirs", {}),):
         points = memories == "theirs" and bool(row.keys() & set(REFERENCES))
         for owners in product(*(candidates(table, column, actor, victim) for column in table.owners)):
             if victim.id in owners or (points and any(owners)):
                 whose = ["theirs" if owner == victim.id else "mine" if owner else "nobody's" for owner in owners]
                 said = ", ".join(f"{column} {whom}" for column, whom in zip(table.owners, whose, strict=True))
-                yield f"insert ({said}; memories {memories}) into", renewed | references | dict(zip(table.owners, owners, strict=True))
+                yield (
+                    f"insert ({said}; memories {memories}) into",
+                    renewed | references | dict(zip(table.owners, owners, strict=True)),
+                )
 
 
 def insertable(conn: psycopg.Connection[Any], table: Table, role: str) -> tuple[str, ...]:
     """The columns that a role may give a value, or all where it may give none: it will be told."""
     wanted = [column for column in table.columns if column not in table.generated]
     given = conn.execute(
-        "SELECT c FROM unnest(%s::text[]) AS c WHERE has_column_privilege(%s, %s, c, 'INSERT')", (wanted, role, table.name)
+        "SELECT c FROM unnest(%s::text[]) AS c WHERE has_column_privilege(%s, %s, c, 'INSERT')",
+        (wanted, role, table.name),
     ).fetchall()
     return tuple(row[0] for row in given) or tuple(wanted)
 
 
 def insert(table: Table, columns: Sequence[str], then: str = "") -> str:
     names = ", ".join(f'"{column}"' for column in columns)
-    return f"INSERT INTO {table.name} ({names}) SELECT {names} FROM jsonb_populate_record(NULL::{table.name}, %s::jsonb) {then}"
+    row = f"jsonb_populate_record(NULL::{table.name}, %s::jsonb)"
+    return f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {row} {then}"

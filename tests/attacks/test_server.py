@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
+from fastapi.routing import APIRoute
 
+from graphs.api.routes import router
 from tests.attacks.people import ALICE, BOB, PEOPLE, USERS, Actor, Victim
 from tests.attacks.routes import OPEN, ROUTES, Route
 from tests.attacks.served import Deployment, Possessions, inventory, settle
@@ -45,7 +48,10 @@ async def send(client: httpx.AsyncClient, route: Route, names: dict[str, str]) -
     path, body = filled(route, names)
     text, status = "", 0
     try:
-        async with asyncio.timeout(1.5 if "stream" in path else 20), client.stream(route.method, path, json=body) as answer:
+        async with (
+            asyncio.timeout(1.5 if "stream" in path else 20),
+            client.stream(route.method, path, json=body) as answer,
+        ):
             status = answer.status_code
             async for piece in answer.aiter_text():
                 text += piece
@@ -121,7 +127,22 @@ async def test_what_is_open_to_everybody_shows_nothing_of_anybody(
     tally.verdict()
 
 
-async def test_the_oracle_finds_what_the_owner_is_shown(deployment: Deployment, victims: dict[str, Possessions]) -> None:
+async def test_no_route_of_ours_serves_strangers(deployment: Deployment, tally: Tally) -> None:
+    """The server asks nobody's name before routes that are mounted beside its own: each must ask by itself."""
+    ours = [route for route in router.routes if isinstance(route, APIRoute) and route.path not in OPEN]
+    async with deployment.client(None) as client:
+        for path, method in ((route.path, method) for route in ours for method in route.methods or ()):
+            attempt = tally.count(Attempt("an anonymous caller", "everyone", "our own routes", f"{method} {path}"))
+            answer = await client.request(method, re.sub(r"{[^}]*}", BOB.id, path), json={})
+            if answer.status_code not in (401, 403):
+                tally.leaked(attempt, f"{answer.status_code} {answer.text}")
+        assert (await client.get("/memory/health")).is_success, "the server's health is for everybody to see"
+    assert not tally.leaks, tally.leaks
+
+
+async def test_the_oracle_finds_what_the_owner_is_shown(
+    deployment: Deployment, victims: dict[str, Possessions]
+) -> None:
     """The same requests, sent by whom it belongs to, bring the marker: they are no blanks."""
     planted = Tally()
     async with deployment.client(BOB) as client:
@@ -132,3 +153,25 @@ async def test_the_oracle_finds_what_the_owner_is_shown(deployment: Deployment, 
                 planted.judge(Attempt("Bob", "Bob", "the server", route.verb), text, BOB.marker)
     assert len(planted.leaks) > 10
     assert not any(ALICE.marker in leak for leak in planted.leaks)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="a memory belongs to a user, and row-level security knows no agents: a node of one agent that calls the"
+    " store reaches what another agent keeps about the same user (mission B3)",
+)
+async def test_an_agent_keeps_to_its_own_scope(deployment: Deployment) -> None:
+    """What the financing agent knows about Bob, the sales agent does not read, though it acts for Bob as well."""
+    scope = ["users", BOB.id, "agent:financing"]
+    async with deployment.client(BOB) as client:
+        secret = {"namespace": scope, "key": "score", "value": {"content": BOB.marker}}
+        (await client.put("/store/items", json=secret)).raise_for_status()
+        calls = [
+            {"method": "aget", "args": [scope, "score"], "kwargs": {}},
+            {"method": "asearch", "args": [scope], "kwargs": {}},
+        ]
+        try:
+            result = await client.post("/runs/wait", json={"assistant_id": "sales", "input": {"calls": calls}})
+        finally:
+            await client.request("DELETE", "/store/items", json={"namespace": scope, "key": "score"})
+    assert BOB.marker not in result.text

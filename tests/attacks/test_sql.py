@@ -8,7 +8,19 @@ import psycopg
 import pytest
 
 from tests.attacks.people import ACTORS, ANONYMOUS, BOB, PEOPLE, USERS, VICTIMS, Actor, Victim, may, standing
-from tests.attacks.sql_door import CHANGES, READS, RULES, SqlDoor, candidates, differences, forgeries, fresh, insert, insertable, updates
+from tests.attacks.sql_door import (
+    CHANGES,
+    READS,
+    RULES,
+    SqlDoor,
+    candidates,
+    differences,
+    forgeries,
+    fresh,
+    insert,
+    insertable,
+    updates,
+)
 from tests.attacks.tally import Attempt, Tally
 from tests.attacks.world import REFERENCES, UNOWNED, Row, Table, World
 
@@ -69,7 +81,9 @@ def test_a_planted_row_is_found_where_a_check_is_missing(door: SqlDoor) -> None:
     with door.conn.transaction(force_rollback=True):
         door.conn.execute("ALTER POLICY own ON memory.cognitive_metrics WITH CHECK (true)")
         door.before = door.world.snapshot(door.conn)
-        door.write(planted, thief, VICTIMS, table, "write", "insert into", insert(table, ("user_id", "name", "value")), forged)
+        door.write(
+            planted, thief, VICTIMS, table, "write", "insert into", insert(table, ("user_id", "name", "value")), forged
+        )
     assert [leak for leak in planted.leaks if "changed" in leak] == planted.leaks
     assert any("Bob" in leak for leak in planted.leaks)
 
@@ -135,10 +149,14 @@ def test_no_refusal_tells_whether_a_row_exists(door: SqlDoor, tally: Tally) -> N
                 claimed = dict.fromkeys(table.owners)
                 claimed |= {column: candidates(table, column, actor, victim)[-2:][0] for column in table.owners}
                 if set(REFERENCES) & row.keys() and not readable(door, actor, row):
-                    claimed |= {n: i for n, i in zip(REFERENCES, own_memories(door, actor) * 2, strict=False) if n in row}
+                    claimed |= {
+                        n: i for n, i in zip(REFERENCES, own_memories(door, actor) * 2, strict=False) if n in row
+                    }
                 for then in ("", "ON CONFLICT DO NOTHING"):
                     taken, free = (
-                        door.attack(actor, insert(table, columns, then), json.dumps(fresh(row, victim, words=words) | claimed))
+                        door.attack(
+                            actor, insert(table, columns, then), json.dumps(fresh(row, victim, words=words) | claimed)
+                        )
                         for words in (False, True)
                     )
                     attempt = tally.count(Attempt(actor.name, victim.name, door.name, f"probe {table.name} {then}"))
@@ -153,7 +171,9 @@ def readable(door: SqlDoor, actor: Actor, row: Row) -> bool:
     return not hidden & {row.get(column) for column in REFERENCES}
 
 
-WELL_FORMED = [actor for actor in ACTORS if isinstance(subject := actor.claims.get("sub", ""), str) and len(subject) in (0, 36)]
+WELL_FORMED = [
+    actor for actor in ACTORS if isinstance(subject := actor.claims.get("sub", ""), str) and len(subject) in (0, 36)
+]
 """Actors whose subject could be a UUID."""
 
 # Functions, catalogues, sequences -------------------------------------------------------------------------------------
@@ -188,7 +208,9 @@ def call_of(call: str, victim: Victim) -> str:
 
 
 def test_every_function_is_attacked(door: SqlDoor) -> None:
-    found = door.conn.execute("SELECT DISTINCT proname FROM pg_proc WHERE pronamespace = 'memory'::regnamespace").fetchall()
+    found = door.conn.execute(
+        "SELECT DISTINCT proname FROM pg_proc WHERE pronamespace = 'memory'::regnamespace"
+    ).fetchall()
     assert {row[0] for row in found} == CALLS.keys(), "say in CALLS how it is called"
 
 
@@ -211,8 +233,9 @@ def test_no_function_tells_or_does_more_than_for_somebody_who_does_not_exist(doo
 
 @pytest.mark.xfail(
     strict=True,
-    reason="auth.uid() casts the subject only where a row is there to be compared: a subject that is no UUID, which Supabase"
-    " Auth never signs but a third-party issuer may, gets an error where a namespace holds something and nothing elsewhere",
+    reason="auth.uid() casts the subject only where a row is there to be compared: a subject that is no UUID, which"
+    " Supabase Auth never signs but a third-party issuer may, gets an error where a namespace holds something, and"
+    " nothing elsewhere",
 )
 @pytest.mark.parametrize("route", ["direct"], indirect=True)
 def test_a_subject_that_is_no_uuid_is_not_told_what_exists(door: SqlDoor) -> None:
@@ -225,23 +248,42 @@ def test_a_subject_that_is_no_uuid_is_not_told_what_exists(door: SqlDoor) -> Non
 
 
 PEEKS = (
-    "SELECT * FROM pg_stats", "SELECT * FROM pg_statistic", "SELECT * FROM pg_stat_activity", "SELECT * FROM pg_authid",
-    "SELECT * FROM pg_shadow", "SELECT * FROM pg_prepared_statements", "SELECT * FROM pg_cursors", "SELECT * FROM pg_stats_ext",
-    "SELECT * FROM pg_largeobject", "SELECT * FROM pg_settings", "SELECT pg_read_file('/etc/passwd')", "SELECT * FROM pg_ls_dir('.')",
-    "SELECT * FROM pg_hba_file_rules", "COPY memory.memories TO STDOUT", "COPY memory.memories TO PROGRAM 'cat'",
-    "SELECT lo_import('/etc/passwd')", "SELECT * FROM pg_logical_slot_peek_changes('s', NULL, NULL)",
-    "SELECT query_to_xml('SELECT * FROM memory.memories', true, true, '')", "SELECT table_to_xml('memory.memories', true, true, '')",
-    "SELECT schema_to_xml('memory', true, true, '')", "SELECT ts_stat('SELECT document FROM memory.memories')",
+    "SELECT * FROM pg_stats",
+    "SELECT * FROM pg_statistic",
+    "SELECT * FROM pg_stat_activity",
+    "SELECT * FROM pg_authid",
+    "SELECT * FROM pg_shadow",
+    "SELECT * FROM pg_prepared_statements",
+    "SELECT * FROM pg_cursors",
+    "SELECT * FROM pg_stats_ext",
+    "SELECT * FROM pg_largeobject",
+    "SELECT * FROM pg_settings",
+    "SELECT pg_read_file('/etc/passwd')",
+    "SELECT * FROM pg_ls_dir('.')",
+    "SELECT * FROM pg_hba_file_rules",
+    "COPY memory.memories TO STDOUT",
+    "COPY memory.memories TO PROGRAM 'cat'",
+    "SELECT lo_import('/etc/passwd')",
+    "SELECT * FROM pg_logical_slot_peek_changes('s', NULL, NULL)",
+    "SELECT query_to_xml('SELECT * FROM memory.memories', true, true, '')",
+    "SELECT table_to_xml('memory.memories', true, true, '')",
+    "SELECT schema_to_xml('memory', true, true, '')",
+    "SELECT ts_stat('SELECT document FROM memory.memories')",
     "CREATE VIEW public.mine AS SELECT * FROM memory.memories; SELECT * FROM public.mine",
     "CREATE TABLE public.mine AS SELECT * FROM memory.memories; SELECT * FROM public.mine",
     "CREATE TEMP TABLE mine AS SELECT to_jsonb(m) AS m FROM memory.memories AS m; SELECT m FROM mine",
-    "CREATE FUNCTION memory.mine() RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT string_agg(t::text, '''')"
-    " FROM memory.memories AS t'; SELECT memory.mine()",
-    "CREATE OR REPLACE FUNCTION auth.uid() RETURNS uuid LANGUAGE sql AS 'SELECT NULL::uuid'", "DROP POLICY readable ON memory.memories",
-    "SET ROLE postgres; SELECT to_jsonb(m) FROM memory.memories AS m", "ALTER ROLE authenticated BYPASSRLS",
+    "CREATE FUNCTION memory.mine() RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT"
+    " string_agg(t::text, '''') FROM memory.memories AS t'; SELECT memory.mine()",
+    "CREATE OR REPLACE FUNCTION auth.uid() RETURNS uuid LANGUAGE sql AS 'SELECT NULL::uuid'",
+    "DROP POLICY readable ON memory.memories",
+    "SET ROLE postgres; SELECT to_jsonb(m) FROM memory.memories AS m",
+    "ALTER ROLE authenticated BYPASSRLS",
     "SET SESSION AUTHORIZATION service_role; SELECT to_jsonb(m) FROM memory.memories AS m",
-    "SELECT dblink('dbname=postgres', 'SELECT 1')", "CREATE EXTENSION dblink", "CREATE SCHEMA mine", "CREATE ROLE mine SUPERUSER",
-)  # fmt: skip
+    "SELECT dblink('dbname=postgres', 'SELECT 1')",
+    "CREATE EXTENSION dblink",
+    "CREATE SCHEMA mine",
+    "CREATE ROLE mine SUPERUSER",
+)
 """Ways around tables."""
 
 # The test's connection belongs to the superuser, who may become anybody; PostgREST's `authenticator` may not, and there
@@ -272,7 +314,11 @@ def test_no_sequence_is_read_or_moved(door: SqlDoor, tally: Tally) -> None:
     assert sequences
     for actor in door.actors:
         for (name,) in sequences:
-            for statement in (f"SELECT last_value FROM {name}", f"SELECT nextval('{name}')", f"SELECT setval('{name}', 1)"):
+            for statement in (
+                f"SELECT last_value FROM {name}",
+                f"SELECT nextval('{name}')",
+                f"SELECT setval('{name}', 1)",
+            ):
                 outcome = door.attack(actor, statement)
                 attempt = tally.count(Attempt(actor.name, "everyone", door.name, statement))
                 if outcome.error is None:

@@ -136,9 +136,11 @@ async def test_nobody_crosses_a_border_while_everybody_calls_at_once(
         nobody = victim.twin()
         for calls in (reads, writes, memories):
             for call, twin in zip(calls(victim), calls(nobody), strict=True):
-                for actor in door.people:
-                    if not may(actor, "write" if call.writes else "read", victim) and forbidden(call, victim):
-                        attacks.append(attack(actor, victim, call, twin, nobody))
+                attacks += [
+                    attack(actor, victim, call, twin, nobody)
+                    for actor in door.people
+                    if not may(actor, "write" if call.writes else "read", victim) and forbidden(call, victim)
+                ]
                 attacks.append(look())
     await asyncio.gather(*attacks)
     tally.verdict()
@@ -191,14 +193,19 @@ async def test_a_node_that_calls_the_store_is_held_to_the_same_rules(
 ) -> None:
     """Whatever the configuration of a run says about who it is."""
 
-    async def node(_: Seen, runtime: Runtime[None]) -> Seen:
+    async def node(state: Seen, runtime: Runtime[Any]) -> Seen:
         assert isinstance(runtime.store, MemoryManager)
         seen = [str(await asyncio.to_thread(runtime.store.get, BOB.namespace, "secret"))]
         return {"seen": seen + [await door.call(call) for call in (*reads(BOB), *writes(BOB), *memories(BOB))]}
 
     graph = StateGraph(Seen).add_node(node).add_edge(START, "node").add_edge("node", END).compile(store=door.store)
     bob: dict[str, Any] = {"identity": BOB.id, "is_authenticated": True}
-    forged: Any = {"langgraph_auth_user": bob, "langgraph_auth_user_id": BOB.id, "user_id": BOB.id, "role": "service_role"}
+    forged: Any = {
+        "langgraph_auth_user": bob,
+        "langgraph_auth_user_id": BOB.id,
+        "user_id": BOB.id,
+        "role": "service_role",
+    }
     verbs = ["get in a thread", *(call.verb for call in (*reads(BOB), *writes(BOB), *memories(BOB)))]
     for actor in (actor for actor in PEOPLE if not may(actor, "read", BOB)):
         with acting_as(principal(actor)):

@@ -14,12 +14,21 @@ MEMORY = f"/store/items?namespace=users.{BOB.id}.facts&key=secret"
 REFUSED = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 
 
+def raw(headers: dict[str, str]) -> dict[bytes, bytes]:
+    """Headers past what the client would refuse to send."""
+    return {name.encode(): value.encode() for name, value in headers.items()}
+
+
 async def try_in(client: httpx.AsyncClient, tally: Tally, door: str, verb: str, headers: dict[str, str]) -> None:
     """Ask for Bob's memory and for all threads; anything but a refusal is a leak."""
-    for method, path, body in (("GET", MEMORY, None), ("POST", "/threads/search", {}), ("POST", "/store/items/search", {"namespace_prefix": []})):
+    for method, path, body in (
+        ("GET", MEMORY, None),
+        ("POST", "/threads/search", {}),
+        ("POST", "/store/items/search", {"namespace_prefix": []}),
+    ):
         attempt = Attempt("a forger", BOB.name, door, f"{verb}: {method} {path}")
         try:
-            answer = await client.request(method, path, json=body, headers={n: v.encode() for n, v in headers.items()})
+            answer = await client.request(method, path, json=body, headers=raw(headers))
         except httpx.HTTPError as error:  # the server hung up on it
             tally.judge(attempt, error, BOB.marker)
             continue
@@ -63,7 +72,7 @@ async def test_a_bearer_token_is_not_overruled_by_another_header(deployment: Dep
     async with deployment.client(None) as client:
         for other in forged(deployment, BOB).values():
             headers = {"Authorization": f"Bearer {deployment.token(ALICE.id)}", "X-Api-Key": other, "x-user-id": BOB.id}
-            answer = await client.get(MEMORY, headers={n: v.encode() for n, v in headers.items()})
+            answer = await client.get(MEMORY, headers=raw(headers))
             tally.judge(Attempt("Alice", BOB.name, "sign-in with two tokens", other[:40]), answer.text, BOB.marker)
     tally.verdict()
 
@@ -74,9 +83,14 @@ async def test_a_burst_of_unknown_keys_does_not_reach_the_key_server(deployment:
         before = deployment.keys.asked
         tokens = unknown_keys(deployment, BOB, 100)
         await asyncio.gather(
-            *(try_in(client, tally, "sign-in with unknown keys", "burst", WAYS["Authorization"](token)) for token in tokens)
+            *(
+                try_in(client, tally, "sign-in with unknown keys", "burst", WAYS["Authorization"](token))
+                for token in tokens
+            )
         )
-        assert deployment.keys.asked - before <= 1, "each unknown key is asked for at most every 30 s, not once for each token"
+        assert deployment.keys.asked - before <= 1, (
+            "each unknown key is asked for at most every 30 s, not once for each token"
+        )
         assert BOB.marker in (await client.get(MEMORY, headers=WAYS["Authorization"](deployment.token(BOB.id)))).text
     tally.verdict()
 

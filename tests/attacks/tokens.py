@@ -30,13 +30,18 @@ _WRONG_CLAIMS: dict[str, dict[str, Any]] = {
     "the role postgres": {"role": "postgres"},
     "no role": {"role": None},
     "a list of roles": {"role": ["authenticated", "service_role"]},
-    **{f"the subject {subject!r}": {"sub": subject} for subject in ("", " ", "*", "%", "system", "alice", "null", "../", "' OR 1=1 --", "{}")},
+    **{
+        f"the subject {subject!r}": {"sub": subject}
+        for subject in ("", " ", "*", "%", "system", "alice", "null", "../", "' OR 1=1 --", "{}")
+    },
     "no subject": {"sub": None},
 }
 
 
 def _part(content: object) -> bytes:
-    return base64.urlsafe_b64encode(content if isinstance(content, bytes) else json.dumps(content).encode()).rstrip(b"=")
+    return base64.urlsafe_b64encode(content if isinstance(content, bytes) else json.dumps(content).encode()).rstrip(
+        b"="
+    )
 
 
 def _signed(header: dict[str, Any], body: dict[str, Any], key: bytes | None) -> str:
@@ -54,10 +59,14 @@ def forged(at: Deployment, victim: Victim) -> dict[str, str]:
     pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     published = at.keys.keys[0]
-    stranger, other = ec.generate_private_key(ec.SECP256R1()), rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    stranger, other = (
+        ec.generate_private_key(ec.SECP256R1()),
+        rsa.generate_private_key(public_exponent=65537, key_size=2048),
+    )
     own_key = jwt.algorithms.ECAlgorithm.to_jwk(stranger.public_key(), as_dict=True)
     good = jwt.encode(body, at.private, algorithm="ES256", headers={"kid": "k1"})
     start, middle, end = good.split(".")
+    claimed = json.loads(base64.urlsafe_b64decode(middle + "=="))
     return {
         **{name: at.token(victim.id, **changed) for name, changed in _WRONG_CLAIMS.items() if "sub" not in changed},
         **{
@@ -65,7 +74,9 @@ def forged(at: Deployment, victim: Victim) -> dict[str, str]:
             for name, changed in _WRONG_CLAIMS.items()
             if "sub" in changed
         },
-        **{f"alg {alg}": _signed({"alg": alg, "kid": "k1"}, body, None) for alg in ("none", "None", "NONE", "nOnE", "")},
+        **{
+            f"alg {alg}": _signed({"alg": alg, "kid": "k1"}, body, None) for alg in ("none", "None", "NONE", "nOnE", "")
+        },
         "no alg": _signed({"kid": "k1"}, body, None),
         "alg none for the service": _signed({"alg": "none"}, service, None),
         **{
@@ -85,14 +96,18 @@ def forged(at: Deployment, victim: Victim) -> dict[str, str]:
         "the service, signed by nobody": _signed({"alg": "HS256", "typ": "JWT"}, service, b"nobody"),
         "another's key, our key's id": jwt.encode(body, stranger, algorithm="ES256", headers={"kid": "k1"}),
         "another's key, no id": jwt.encode(body, stranger, algorithm="ES256"),
-        "another's key in the header": jwt.encode(body, stranger, algorithm="ES256", headers={"kid": "k1", "jwk": own_key}),
+        "another's key in the header": jwt.encode(
+            body, stranger, algorithm="ES256", headers={"kid": "k1", "jwk": own_key}
+        ),
         "a key address in the header": jwt.encode(
             body, stranger, algorithm="ES256", headers={"kid": "k1", "jku": "http://127.0.0.1:9/jwks.json"}
         ),
         "RS256 under an ES256 key": jwt.encode(body, other, algorithm="RS256", headers={"kid": "k1"}),
         "PS256": jwt.encode(body, other, algorithm="PS256", headers={"kid": "k1"}),
         "ES384 in name": _signed({"alg": "ES384", "kid": "k1"}, body, b"x"),
-        "a critical header": jwt.encode(body, at.private, algorithm="ES256", headers={"kid": "k1", "crit": ["x"], "x": 1}),
+        "a critical header": jwt.encode(
+            body, at.private, algorithm="ES256", headers={"kid": "k1", "crit": ["x"], "x": 1}
+        ),
         **{
             f"the key id {kid!r}": jwt.encode(body, stranger, algorithm="ES256", headers={"kid": kid})
             for kid in ("../../dev/null", "k1' OR '1'='1", "k1\x00", "*", "")
@@ -101,7 +116,7 @@ def forged(at: Deployment, victim: Victim) -> dict[str, str]:
         "no signature": f"{start}.{middle}.",
         "two parts": f"{start}.{middle}",
         "four parts": f"{good}.{end}",
-        "another body": f"{start}.{_part({**json.loads(base64.urlsafe_b64decode(middle + '==')), 'role': 'service_role'}).decode()}.{end}",
+        "another body": f"{start}.{_part(claimed | {'role': 'service_role'}).decode()}.{end}",
         "a body that is no object": f"{start}.{_part([victim.id]).decode()}.{end}",
         "an unreadable header": f"{_part(b'{').decode()}.{middle}.{end}",
         "very long": good + "A" * 8000,

@@ -65,7 +65,8 @@ INSERT INTO memory.turns (user_id, session_id, exchange, role, namespace, key)
 INSERT INTO memory.agent_executions (run_id, agent, user_id, session_id) VALUES (%(marker)s, 'a', %(id)s, %(marker)s);
 INSERT INTO memory.memory_logs (user_id, session_id, agent, type, memories, idempotency_key, said_at)
   VALUES (%(id)s, %(marker)s, 'a', 'turn', '[]', %(marker)s, now());
-INSERT INTO memory.recall_receipts (actor, user_id, query, chosen, nearly) VALUES (%(id)s, %(id)s, %(marker)s, '[]', '[]');
+INSERT INTO memory.recall_receipts (actor, user_id, query, chosen, nearly)
+  VALUES (%(id)s, %(id)s, %(marker)s, '[]', '[]');
 INSERT INTO memory.audit_logs (actor, action, user_id, data)
   VALUES (%(id)s, 'noted', %(id)s, jsonb_build_object('a', %(marker)s));
 INSERT INTO memory.goal_assessments (user_id, session_id, memory_id) VALUES (%(id)s, %(marker)s, %(memory)s);
@@ -123,13 +124,14 @@ class World:
 
     @cached_property
     def memory_ids(self) -> dict[str, set[int]]:
-        """The ids of each victim's memories. A row that names one is about them; what agents know, anybody may point at."""
+        """The ids of each victim's memories, which only they may point at; at what agents know, anybody may."""
         with psycopg.connect(self.database) as conn:
             return {
                 victim.id: {
                     row[0]
                     for row in conn.execute(
-                        "SELECT id FROM memory.memories WHERE starts_with(namespace, %s)", (f"{victim.kind}.{victim.id}.",)
+                        "SELECT id FROM memory.memories WHERE starts_with(namespace, %s)",
+                        (f"{victim.kind}.{victim.id}.",),
                     )
                 }
                 for victim in VICTIMS
@@ -167,7 +169,8 @@ class World:
         """Whether a row is of or about a victim, whatever table it is in."""
         refers = {row.get(column) for column in REFERENCES}
         return (
-            victim.id in {row.get(column) for column in ("id", "user_id", "org_id", "organisation_id", "agent_id", "owner_id")}
+            victim.id
+            in {row.get(column) for column in ("id", "user_id", "org_id", "organisation_id", "agent_id", "owner_id")}
             or bool(refers & self.memory_ids.get(victim.id, set()))
             or victim.marker in str(row)
         )
@@ -181,7 +184,8 @@ def make_world(database: str, index: IndexConfig) -> World:
             ids = [
                 row[0]
                 for row in conn.execute(
-                    "SELECT id FROM memory.memories WHERE user_id = %(id)s OR org_id = %(id)s ORDER BY id", {"id": victim.id}
+                    "SELECT id FROM memory.memories WHERE user_id = %(id)s OR org_id = %(id)s ORDER BY id",
+                    {"id": victim.id},
                 )
             ]
             values = {"id": victim.id, "marker": victim.marker, "memory": ids[0], "other": ids[1]}
