@@ -101,6 +101,8 @@ IMPOSTORS = (
     ),
 )
 ACTORS = (*PEOPLE, ANONYMOUS, *IMPOSTORS)
+A_FEW = (PEOPLE[2], ANONYMOUS, IMPOSTORS[-1])
+"""One of each kind, for where it takes longer."""
 
 # Rights -----------------------------------------------------------------------------------------------------------
 

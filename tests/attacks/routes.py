@@ -254,7 +254,8 @@ STORE = (
         )
     ),
 )
-ROUTES = (*THREADS, *RUNS, *ASSISTANTS, *CRONS, *STORE, *LAST)
+GROUPS = (THREADS, RUNS[::2], RUNS[1::2], (*ASSISTANTS, *CRONS, *STORE))
+"""What can be tried at the same time; `LAST` is tried when all of it is over."""
 OPEN = (
     "/ok",
     "/info",

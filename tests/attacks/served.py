@@ -63,7 +63,8 @@ class Deployment:
         """A client as somebody who is signed in, or as nobody."""
         user_id = who.id if isinstance(who, Victim) else who.user_id if who else None
         headers = {"Authorization": f"Bearer {self.token(user_id)}"} if user_id else {}
-        return httpx.AsyncClient(base_url=self.server.url, headers=headers, timeout=20)
+        once = httpx.Limits(max_keepalive_connections=0)  # an error of the server's own closes a connection
+        return httpx.AsyncClient(base_url=self.server.url, headers=headers, timeout=20, limits=once)
 
 
 def _with_agents(folder: Path) -> Path:

@@ -1,6 +1,7 @@
 """The store itself: direct calls, calls in a node, and batches in which everybody calls in the same moment."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -87,7 +88,8 @@ def principal(actor: Actor) -> Principal:
 
 
 def anonymous(text: str, victim: Victim) -> str:
-    """An answer without what the caller said themselves."""
+    """An answer without what the caller said themselves, and without scores, which change as time passes."""
+    text = re.sub(r"score=[0-9.e-]+", "score", text)
     for piece in (victim.id, victim.id.upper(), victim.id.replace("-", ""), victim.id[:-1], f"{victim.id[:4]}%"):
         text = text.replace(piece, "…")
     return text
