@@ -62,6 +62,7 @@ def route(request: pytest.FixtureRequest, world: World) -> str:
 def deployment(
     postgres: str, template: str, index: IndexConfig, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
+    """A running server with Supabase's sign-in, on a database like `world`."""
     name = create_database(postgres, template)
     make_world(as_url(postgres, name), index)
     with Deployment(tmp_path_factory.mktemp("attacked") / "project", as_url(postgres, name)) as running:

@@ -77,4 +77,5 @@ class Pooler:
                 time.sleep(0.05)
             else:
                 return
+        self.__exit__(None, None, None)
         raise AssertionError("pgbouncer did not answer in 10 s")

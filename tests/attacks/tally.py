@@ -8,7 +8,7 @@ import pytest
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try to cross one border."""
+    """One try to cross one border. A statement that could meet several victims is one try for each."""
 
     actor: str
     victim: str
