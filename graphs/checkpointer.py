@@ -34,6 +34,17 @@ T = TypeVar("T")
 _snapshot: ContextVar[bool] = ContextVar("snapshot", default=False)
 """Whether transactions read one snapshot throughout, as pruning needs."""
 
+_only_thread: ContextVar[str | None] = ContextVar("only_thread", default=None)
+"""The one thread in which runs may be deleted in this task; None for all."""
+
+
+def delete_runs_only_in(thread_id: str) -> None:
+    """Keep what this task deletes of runs to one thread; for request handlers, which own their task.
+
+    The server has the checkpoints of a run deleted before it looks whether the run is one of the thread's.
+    """
+    _only_thread.set(thread_id)
+
 
 class PostgresCheckpointer(AsyncPostgresSaver):
     """LangGraph's Postgres checkpointer, and what it lacks: runs deleted, threads copied, an outage survived.
@@ -157,7 +168,8 @@ class PostgresCheckpointer(AsyncPostgresSaver):
 
     async def adelete_for_runs(self, run_ids: Iterable[str]) -> None:
         """Delete what some runs left in their threads, as `multitask_strategy="rollback"` asks."""
-        await self._execute("delete_for_runs", {"run_ids": [str(run_id) for run_id in run_ids]})
+        runs = [str(run_id) for run_id in run_ids]
+        await self._execute("delete_for_runs", {"run_ids": runs, "thread_id": _only_thread.get()})
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy all of a thread's state to another thread, in one statement."""

@@ -152,7 +152,8 @@ CREATE TABLE IF NOT EXISTS memory.memory_relationships (
   strength   real NOT NULL DEFAULT 1 CHECK (strength BETWEEN 0 AND 1),
   metadata   jsonb NOT NULL DEFAULT '{}',
   created_at timestamptz NOT NULL DEFAULT now(),
-  UNIQUE (source_id, target_id, type)
+  CHECK (user_id IS NULL OR org_id IS NULL),             -- with two owners, one could plant rows with the other
+  UNIQUE NULLS NOT DISTINCT (user_id, org_id, source_id, target_id, type)  -- by owner: a refusal tells nothing of others
 );
 
 -- Conversations ------------------------------------------------------------------------------------------------
@@ -355,7 +356,8 @@ CREATE TABLE IF NOT EXISTS memory.files (
   metadata   jsonb NOT NULL DEFAULT '{}',
   run_id     text DEFAULT memory.provenance('run_id'),
   created_at timestamptz NOT NULL DEFAULT now(),
-  UNIQUE (bucket, path)
+  UNIQUE (user_id, bucket, path),                        -- by owner: a refusal tells nothing of others
+  CHECK (starts_with(path, replace(replace(user_id, '%', '%25'), '.', '%2E') || '/'))  -- nobody names another's content
 );
 
 -- Business tables of the example agents -------------------------------------------------------------------------
@@ -413,8 +415,8 @@ CREATE INDEX IF NOT EXISTS history_memory      ON memory.memory_history (namespa
 CREATE INDEX IF NOT EXISTS history_user        ON memory.memory_history (user_id) WHERE user_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS history_org         ON memory.memory_history (org_id) WHERE org_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS history_run         ON memory.memory_history (ended_by) WHERE ended_by IS NOT NULL;
+CREATE INDEX IF NOT EXISTS relationships_source ON memory.memory_relationships (source_id);
 CREATE INDEX IF NOT EXISTS relationships_target ON memory.memory_relationships (target_id);
-CREATE INDEX IF NOT EXISTS relationships_user  ON memory.memory_relationships (user_id);
 CREATE INDEX IF NOT EXISTS relationships_org   ON memory.memory_relationships (org_id);
 CREATE INDEX IF NOT EXISTS members_user        ON memory.organisation_members (user_id);
 CREATE INDEX IF NOT EXISTS sessions_activity   ON memory.sessions (user_id, last_activity_at DESC);
@@ -438,7 +440,6 @@ CREATE INDEX IF NOT EXISTS goals_memory        ON memory.goal_assessments (memor
 CREATE INDEX IF NOT EXISTS beliefs_user        ON memory.belief_graphs (user_id);
 CREATE INDEX IF NOT EXISTS beliefs_memory      ON memory.belief_graphs (memory_id);
 CREATE INDEX IF NOT EXISTS metrics_user        ON memory.cognitive_metrics (user_id, name, created_at DESC);
-CREATE INDEX IF NOT EXISTS files_user          ON memory.files (user_id);
 CREATE INDEX IF NOT EXISTS applications_user   ON public.applications (user_id);
 CREATE INDEX IF NOT EXISTS applications_robot  ON public.applications (robot_id);
 CREATE INDEX IF NOT EXISTS applications_dealer ON public.applications (dealer_id);

@@ -64,14 +64,14 @@ def template(postgres: str, index: IndexConfig) -> str:
     return "prepared"
 
 
-def _create_database(postgres: str, template: str) -> str:
+def create_database(postgres: str, template: str) -> str:
     name = f"test_{next(_numbers)}"
     with psycopg.connect(postgres, autocommit=True) as conn:
         conn.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     return name
 
 
-def _drop_database(postgres: str, name: str) -> None:
+def drop_database(postgres: str, name: str) -> None:
     with psycopg.connect(postgres, autocommit=True) as conn:
         conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -79,25 +79,25 @@ def _drop_database(postgres: str, name: str) -> None:
 @pytest.fixture
 def database(postgres: str, template: str) -> Iterator[str]:
     """Connection string of a fresh database that has the schema."""
-    name = _create_database(postgres, template)
+    name = create_database(postgres, template)
     yield make_conninfo(postgres, dbname=name)
-    _drop_database(postgres, name)
+    drop_database(postgres, name)
 
 
 @pytest.fixture(scope="session")
 def server_database(postgres: str, template: str) -> Iterator[str]:
     """Connection URL of a database that the tests of one server share."""
-    name = _create_database(postgres, template)
+    name = create_database(postgres, template)
     yield as_url(postgres, name)
-    _drop_database(postgres, name)
+    drop_database(postgres, name)
 
 
 @pytest.fixture
 def empty_database(postgres: str) -> Iterator[str]:
     """Connection string of a fresh database without any schema."""
-    name = _create_database(postgres, "template0")
+    name = create_database(postgres, "template0")
     yield make_conninfo(postgres, dbname=name)
-    _drop_database(postgres, name)
+    drop_database(postgres, name)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from typing import Any
 from langgraph_sdk import Auth
 
 from graphs.api.tokens import InvalidToken, TokenVerifier
+from graphs.checkpointer import delete_runs_only_in
 from graphs.memory.errors import ConfigurationError
 from graphs.memory.principal import SYSTEM, Principal, act_for_this_task
 from graphs.settings import load_settings
@@ -62,6 +63,14 @@ async def deny_by_default(ctx: Auth.types.AuthContext, value: Any) -> bool:  # n
 async def own_threads(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> Any:
     """A thread and its runs belong to whoever created them."""
     return _stamped(ctx, value)
+
+
+@auth.on.threads.delete
+async def own_threads_deleted(ctx: Auth.types.AuthContext, value: Auth.types.ThreadsDelete) -> Any:
+    """A run is deleted in the thread that is named, and checked, and nowhere else."""
+    if value.get("run_id"):
+        delete_runs_only_in(str(value["thread_id"]))
+    return _stamped(ctx, dict(value))
 
 
 @auth.on.crons

@@ -124,5 +124,7 @@ class TokenVerifier:
         if algorithm == "HS256" and self._secret:
             return self._secret, ["HS256"]
         if algorithm in _ASYMMETRIC and self._keys and isinstance(key_id, str):
-            return (await self._keys.get(key_id)).key, [algorithm]
+            found = await self._keys.get(key_id)
+            if found.algorithm_name == algorithm:
+                return found.key, [algorithm]
         raise InvalidToken("The token is not signed in a way that this project accepts.")

@@ -239,6 +239,7 @@ class StoredFile(_Model):
     name: str
     user_id: str
     session_id: str | None = None
+    bucket: str
     path: str = Field(description="Where it lies in the bucket.")
     media_type: str
     bytes: int

@@ -145,6 +145,8 @@ class Files:
         """
         file = await self._get(user_id, file_id)
         bucket = self._of_bucket()
+        if file.bucket != self._bucket:
+            raise StorageFailed(f"The file {file.id} lies in the bucket {file.bucket!r}, not in {self._bucket!r}.")
         content = await _asked(lambda: bucket.download(file.path))
         digest = await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
         if digest != file.sha256:

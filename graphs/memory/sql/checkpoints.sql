@@ -1,7 +1,9 @@
 -- name: delete_for_runs
--- Everything that some runs left in their threads: checkpoints, their writes, and the blobs that no other needs.
+-- Everything that some runs left in their threads, or in one of them: checkpoints, their writes, and the blobs that no other
+-- needs.
 WITH gone AS (
-  DELETE FROM langgraph.checkpoints WHERE metadata ->> 'run_id' = ANY(%(run_ids)s)
+  DELETE FROM langgraph.checkpoints
+  WHERE metadata ->> 'run_id' = ANY(%(run_ids)s) AND (%(thread_id)s::text IS NULL OR thread_id = %(thread_id)s::text)
   RETURNING thread_id, checkpoint_ns, checkpoint_id, checkpoint -> 'channel_versions' AS versions
 ), writes AS (
   DELETE FROM langgraph.checkpoint_writes AS w USING gone AS g

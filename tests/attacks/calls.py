@@ -1,0 +1,168 @@
+"""Calls of the store, as data: the same ones are made directly, in a node, and in a node of a running server."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from langgraph.store.base import GetOp, ListNamespacesOp, MatchCondition, Op, PutOp, SearchOp
+
+from tests.attacks.people import WORD, Victim
+
+Namespace = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StoreCall:
+    """A method of the store and what it is given; `args[0]` is a namespace where the method takes one."""
+
+    verb: str
+    method: str
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    writes: bool = False
+
+
+def disguises(victim: Victim) -> dict[str, Namespace]:
+    """Namespaces that are not quite the victim's, and would be if anything took them for a pattern or a path."""
+    kind, id_ = victim.scope
+    return {
+        "the root": (),
+        "the kind": (kind,),
+        "%": ("%",),
+        "*": ("*",),
+        "kind.%": (kind, "%"),
+        "kind.*": (kind, "*"),
+        "an id that ends in %": (kind, f"{id_[:4]}%"),
+        "an id that ends in _": (kind, f"{id_[:-1]}_"),
+        "all underscores": (kind, "_" * len(id_)),
+        "half an id": (kind, id_[:-1]),
+        "a slash": (f"{kind}/{id_}",),
+        "a slash after the id": (kind, f"{id_}/"),
+        "dots in a label": (f"{kind}.{id_}",),
+        "dots to the end": (f"{kind}.{id_}.facts.",),
+        "a dot in the id": (kind, f"{id_}.facts"),
+        "an escaped dot": (f"{kind}%2E{id_}",),
+        "a doubly escaped dot": (f"{kind}%252E{id_}",),
+        "an empty label": (kind, ""),
+        "an empty first label": ("", kind, id_),
+        "the way up": (kind, "x", "..", id_),
+        "capitals": (kind, id_.upper()),
+        "a kind in capitals": (kind.upper(), id_),
+        "full-width letters": ("".join(chr(ord(c) + 0xFEE0) for c in kind), id_),
+        "an invisible space": (kind, f"{id_}\u200b"),
+        "a space": (kind, f" {id_}"),
+        "a NUL": (kind, f"{id_}\x00"),
+        "a lone surrogate": (kind, f"{id_}\ud800"),
+        "a line break": (kind, f"{id_}\n"),
+        "no dashes": (kind, id_.replace("-", "")),
+        "braces": (kind, f"{{{id_}}}"),
+        "a URN": (kind, f"urn:uuid:{id_}"),
+        "a quote": (kind, f"{id_}' OR '1'='1"),
+        "a comment": (kind, f"{id_}'; DELETE FROM memory.memories; --"),
+        "an id too long": (kind, "x" * 1900),
+        "a label too long": (kind, id_, "x" * 5000),
+        "above all": ("\U0010ffff",),
+    }
+
+
+FILTERS: tuple[dict[str, Any], ...] = (
+    {"content": {"$ne": None}},
+    {"content": {"$contains": WORD}},
+    {"content": {"$gte": ""}},
+    {"$or": [{"content": {"$ne": "x"}}, {"n": 1}]},
+    {"$not": {"content": "x"}},
+    {"content": {"$nin": []}},
+    {"content": {"$exists": True}},
+    {"content": {"$regex": ".*"}},
+    {"user_id": {"$ne": "x"}},
+    {"' OR 1=1 --": {"$ne": 1}},
+    {"content' IS NOT NULL) OR (value->>'content": {"$ne": 1}},
+    {"n": {"$gt": "0 OR 1=1"}},
+    {"content": "' UNION SELECT value::text FROM memory.memories --"},
+    {"": {"$ne": "x"}},
+)
+QUERIES = (
+    WORD, f"{WORD}:*", "password", "%", "*", "' OR 1=1 --", "'; RESET ROLE; SELECT 1; --", "a' | 'b", "!x",
+    "x & !y | (z", "$1", "%s %(low)s", "password <-> is", "\\'", "the password is",
+)  # fmt: skip
+
+
+def reads(victim: Victim) -> Iterator[StoreCall]:
+    """Every way to read a scope, and what is almost its name."""
+    for name, namespace in {"the scope": victim.scope, "the namespace": victim.namespace, **disguises(victim)}.items():
+        yield StoreCall(f"get ({name})", "aget", (namespace, "secret"))
+        yield StoreCall(f"search ({name})", "asearch", (namespace,), {"limit": 100})
+        yield StoreCall(f"find ({name})", "asearch", (namespace,), {"query": WORD, "limit": 100})
+        yield StoreCall(f"list ({name})", "alist_namespaces", (), {"prefix": namespace, "limit": 1000})
+    for given in FILTERS:
+        yield StoreCall(f"filter {given}", "asearch", (victim.scope,), {"filter": given, "limit": 100})
+    for query in QUERIES:
+        yield StoreCall(f"query {query}", "asearch", (victim.scope,), {"query": query, "limit": 100})
+    yield StoreCall("list by its id", "alist_namespaces", (), {"suffix": (victim.id, "*"), "limit": 1000})
+
+
+def surveys() -> Iterator[StoreCall]:
+    """Calls that would find everybody's."""
+    for prefix in ((), *((kind,) for kind in ("users", "orgs", "agents", "system"))):
+        for given in FILTERS:
+            yield StoreCall(f"filter {given} in {prefix}", "asearch", (prefix,), {"filter": given, "limit": 1000})
+        for query in QUERIES:
+            yield StoreCall(f"query {query} in {prefix}", "asearch", (prefix,), {"query": query, "limit": 1000})
+        yield StoreCall(f"page through {prefix}", "asearch", (prefix,), {"limit": 1000, "offset": 1})
+    yield StoreCall("list by suffix", "alist_namespaces", (), {"suffix": ("facts",), "limit": 1000})
+    yield StoreCall("list kinds", "alist_namespaces", (), {"max_depth": 2, "limit": 1000})
+
+
+def writes(victim: Victim) -> Iterator[StoreCall]:
+    """Every way to change what is the victim's."""
+    new = {"content": "planted", "type": "fact"}
+    kind, id_ = victim.scope
+    yield StoreCall("overwrite", "aput", (victim.namespace, "secret", new), {"index": False}, True)
+    yield StoreCall("overwrite with vectors", "aput", (victim.namespace, "secret", new), {}, True)
+    yield StoreCall("plant", "aput", (victim.namespace, "planted", new), {"index": False}, True)
+    yield StoreCall("plant beside", "aput", ((*victim.scope, "mine"), "planted", new), {"index": False}, True)
+    yield StoreCall("plant at the scope", "aput", (victim.scope, "planted", new), {"index": False}, True)
+    yield StoreCall("let expire", "aput", (victim.namespace, "secret", new), {"index": False, "ttl": 0.001}, True)
+    yield StoreCall(
+        "expect nothing", "aput", (victim.namespace, "secret", new), {"index": False, "expected": None}, True
+    )
+    yield StoreCall("delete", "adelete", (victim.namespace, "secret"), {}, True)
+    yield StoreCall("delete what is not there", "adelete", (victim.namespace, "nothing"), {}, True)
+    for label in (f"{id_}/", f"{id_}%", "%", "*", "_" * len(id_), f"{id_}' OR '1'='1", id_.upper(), f" {id_}"):
+        yield StoreCall(f"plant ({label})", "aput", ((kind, label, "facts"), "secret", new), {"index": False}, True)
+        yield StoreCall(f"delete ({label})", "adelete", ((kind, label, "facts"), "secret"), {}, True)
+
+
+def memories(victim: Victim) -> Iterator[StoreCall]:
+    """The manager's own methods, about a person who is not the one that acts."""
+    payload = {
+        "identity": victim.id, "timestamp": "2026-01-01T00:00:00Z", "agent": "a", "session_id": "s", "type": "fact",
+        "content": {"content": "planted"},
+    }  # fmt: skip
+    yield StoreCall("recall", "recall_memory", (victim.id, WORD))
+    yield StoreCall("recall by tag", "recall_memory", (victim.id, "", ["t"]))
+    yield StoreCall("load the context", "load_context", (victim.id, "s"), {"query": WORD})
+    yield StoreCall("recall receipts", "recall_receipts", (victim.id,))
+    yield StoreCall("write memory", "write_memory", (victim.id, "s", payload), {}, True)
+    yield StoreCall("log an event", "log_event", (victim.id, "noted", {}), {}, True)
+    yield StoreCall("decay", "decay_memory", (victim.id, 0.000001), {}, True)
+
+
+def unchecked(victim: Victim) -> list[Op]:
+    """One batch of bare operations, which no method has checked before."""
+    operations: list[Op] = []
+    for namespace in (victim.namespace, *disguises(victim).values()):
+        operations.append(GetOp(namespace, "secret"))
+        operations.append(SearchOp(namespace, query=None, limit=100))
+        operations.append(ListNamespacesOp((MatchCondition("prefix", namespace),), limit=1000))
+    return operations
+
+
+def unchecked_writes(victim: Victim) -> list[Op]:
+    kind, id_ = victim.scope
+    names = [victim.namespace, (f"{kind}.{id_}.facts",), (f"{kind}.{id_}", "facts"), (kind, f"{id_}.facts")]
+    return [
+        op
+        for name in names
+        for op in (PutOp(name, "secret", {"content": "planted"}, False), PutOp(name, "secret", None))
+    ]

@@ -1,0 +1,70 @@
+"""A world of victims for each door, and the line at the end that says what was tried."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from langgraph.store.base import IndexConfig
+
+from tests.attacks.pooler import Pooler
+from tests.attacks.served import Deployment
+from tests.attacks.tally import OVERALL, Tally
+from tests.attacks.world import World, make_world
+from tests.conftest import as_url, create_database, drop_database
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[OVERALL] = Tally()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    overall = config.stash.get(OVERALL, Tally())
+    if overall.attempts:
+        terminalreporter.section("attacks")
+        for door, attempts in sorted(overall.attempts.items()):
+            terminalreporter.write_line(f"{attempts:7,} through {door}")
+        terminalreporter.write_line(f"{overall.attempts.total():,} attempts, {len(overall.leaks):,} leaks")
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
+    """Counts the attempts of one test; they go into the sum of the run."""
+    counted = Tally()
+    yield counted
+    request.config.stash[OVERALL].add(counted)
+
+
+@pytest.fixture(scope="session")
+def world(postgres: str, template: str, index: IndexConfig) -> Iterator[World]:
+    """A database in which every table holds something of every victim's."""
+    name = create_database(postgres, template)
+    yield make_world(psycopg.conninfo.make_conninfo(postgres, dbname=name), index)
+    drop_database(postgres, name)
+
+
+@pytest.fixture(scope="session")
+def pooler(postgres: str) -> Iterator[Pooler]:
+    """PgBouncer in transaction mode before the test's Postgres."""
+    with Pooler(postgres) as running:
+        yield running
+
+
+@pytest.fixture(scope="session", params=["direct", "pgbouncer"])
+def route(request: pytest.FixtureRequest, world: World) -> str:
+    """A connection string of the world's database: to Postgres itself, or through a transaction pooler."""
+    if request.param == "direct":
+        return world.database
+    pooler: Pooler = request.getfixturevalue("pooler")
+    return pooler.url_for(world.database)
+
+
+@pytest.fixture(scope="session")
+def deployment(
+    postgres: str, template: str, index: IndexConfig, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployment]:
+    """A running server with Supabase's sign-in, on a database like `world`."""
+    name = create_database(postgres, template)
+    make_world(as_url(postgres, name), index)
+    with Deployment(tmp_path_factory.mktemp("attacked") / "project", as_url(postgres, name)) as running:
+        yield running
+    drop_database(postgres, name)

@@ -1,0 +1,52 @@
+"""Counts what was tried, and keeps what leaked."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try to cross one border. A statement that could meet several victims is one try for each."""
+
+    actor: str
+    victim: str
+    door: str
+    verb: str
+
+    def __str__(self) -> str:
+        return f"{self.actor} reached {self.victim} through {self.door} ({self.verb})"
+
+
+@dataclass
+class Tally:
+    """What was tried through which door, and every leak with what was seen."""
+
+    attempts: Counter[str] = field(default_factory=Counter)
+    leaks: list[str] = field(default_factory=list)
+
+    def count(self, attempt: Attempt) -> Attempt:
+        self.attempts[attempt.door] += 1
+        return attempt
+
+    def leaked(self, attempt: Attempt, seen: object) -> None:
+        self.leaks.append(f"{attempt}: {str(seen)[:500]}")
+
+    def judge(self, attempt: Attempt, seen: object, tells: str) -> None:
+        """Count an attempt; it is a leak if what the victim alone knows is in what came back."""
+        if tells in str(self.count(attempt) and seen):
+            self.leaked(attempt, seen)
+
+    def verdict(self) -> None:
+        """Fail with the leaks, if there are any."""
+        assert self.attempts, "nothing was tried"
+        shown = "\n".join(self.leaks[:20])
+        assert not self.leaks, f"{len(self.leaks)} leaks, of which the first are:\n{shown}"
+
+    def add(self, other: "Tally") -> None:
+        self.attempts.update(other.attempts)
+        self.leaks.extend(other.leaks)
+
+
+OVERALL = pytest.StashKey[Tally]()

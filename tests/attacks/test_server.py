@@ -1,0 +1,179 @@
+"""The whole server: what one user has there, tried by another, by nobody, and by nodes that another runs."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.routing import APIRoute
+
+from graphs.api.routes import router
+from tests.attacks.people import ALICE, BOB, PEOPLE, USERS, Actor, Victim
+from tests.attacks.routes import GROUPS, LAST, OPEN, Route
+from tests.attacks.served import Deployment, Possessions, inventory, settle
+from tests.attacks.tally import Attempt, Tally
+
+ATTACKERS = (*PEOPLE[:3], None)
+"""Alice, Bob, a member of an organisation, and nobody."""
+
+
+@pytest.fixture
+async def victims(deployment: Deployment) -> AsyncIterator[dict[str, Possessions]]:
+    """What Alice and Bob have; afterwards it is as it was."""
+    has, before = {}, {}
+    for victim in USERS:
+        async with deployment.client(victim) as client:
+            has[victim.id] = await settle(client, victim.id, victim.marker)
+            before[victim.id] = await inventory(client, has[victim.id])
+            assert all(victim.marker in text for text in before[victim.id].values()), "there is something to steal"
+    yield has
+    for victim in USERS:
+        async with deployment.client(victim) as client:
+            assert await inventory(client, has[victim.id]) == before[victim.id]
+
+
+def filled(route: Route, names: dict[str, str]) -> tuple[str, Any]:
+    """A route with everybody's ids in place."""
+    path, body = route.path, json.dumps(route.body)
+    for name, value in names.items():
+        path, body = path.replace("{" + name + "}", value), body.replace("{" + name + "}", value)
+    return path, json.loads(body)
+
+
+async def send(client: httpx.AsyncClient, route: Route, names: dict[str, str]) -> tuple[int, str]:
+    """Status and body of an answer, without the ids that were sent; of a stream, what comes within a moment."""
+    path, body = filled(route, names)
+    text, status = "", 0
+    try:
+        async with (
+            asyncio.timeout(1.5 if "stream" in path else 20),
+            client.stream(route.method, path, json=body) as answer,
+        ):
+            status = answer.status_code
+            async for piece in answer.aiter_text():
+                text += piece
+    except (TimeoutError, httpx.HTTPError) as error:
+        text += f" {type(error).__name__}"
+    for value in sorted(names.values(), key=len, reverse=True):
+        text = text.replace(value, "…")
+    return status, text
+
+
+async def test_no_route_shows_or_changes_what_is_anothers(
+    deployment: Deployment, victims: dict[str, Possessions], tally: Tally
+) -> None:
+    """All attack at once: a run takes its time, and the server has to tell them apart while they wait."""
+    for routes in (GROUPS, (LAST,)):
+        await asyncio.gather(
+            *(
+                attack(deployment, attacker, victim, victims[victim.id], group, tally)
+                for group in routes
+                for attacker in ATTACKERS
+                for victim in USERS
+                if attacker is None or attacker.user_id != victim.id
+            )
+        )
+    tally.verdict()
+
+
+async def attack(
+    deployment: Deployment,
+    attacker: Actor | None,
+    victim: Victim,
+    has: Possessions,
+    routes: Sequence[Route],
+    tally: Tally,
+) -> None:
+    """Try some routes on a victim's things, and beside it on those of a twin who does not exist."""
+    name = attacker.name if attacker else "an anonymous caller"
+    twin = victim.twin()
+    async with deployment.client(attacker) as client, deployment.client(victim) as owner:
+        own = [await possessions_of(client, attacker, twin) for _ in range(2)]
+        before = await inventory(owner, has)
+        for route in routes:
+            attempt = Attempt(name, victim.name, "the server", route.verb)
+            (there, seen), (nowhere, unseen) = await asyncio.gather(
+                send(client, route, names_for(has, own[0])), send(client, route, names_for(has.twin(twin), own[1]))
+            )
+            tally.judge(attempt, seen, victim.marker)
+            if attacker is None and there not in (401, 403):
+                tally.leaked(attempt, f"{there} without signing in: {seen}")
+            if not route.tells and (there, seen * (there >= 400)) != (nowhere, unseen * (nowhere >= 400)):
+                tally.leaked(attempt, f"{there} {seen} where it exists, {nowhere} {unseen} where it does not")
+            if route.changes and attacker and (after := await inventory(owner, has)) != before:
+                changed = [kind for kind in after if after[kind] != before[kind]]
+                tally.leaked(attempt, f"{there}, and changed {changed}: {after[changed[0]]}")
+                before = after
+
+
+async def possessions_of(client: httpx.AsyncClient, who: Actor | None, twin: Victim) -> Possessions:
+    if who is None or who.user_id is None:
+        return Possessions("nobody", *["x"] * 5).twin(twin)
+    return await settle(client, who.user_id, "mine")
+
+
+def names_for(has: Possessions, own: Possessions) -> dict[str, str]:
+    """What the names in a route stand for."""
+    return vars(has) | {f"own_{name}": value for name, value in vars(own).items()} | {"me": own.owner}
+
+
+async def test_what_is_open_to_everybody_shows_nothing_of_anybody(
+    deployment: Deployment, victims: dict[str, Possessions], tally: Tally
+) -> None:
+    async with deployment.client(None) as client:
+        for path in OPEN:
+            _, text = await send(client, Route("GET", path), {})
+            for victim in USERS:
+                attempt = Attempt("an anonymous caller", victim.name, "the server", f"GET {path}")
+                tally.judge(attempt, text, victim.marker)
+                if {victim.id, *vars(victims[victim.id]).values()} & set(text.split('"')):
+                    tally.leaked(attempt, text)
+    tally.verdict()
+
+
+async def test_no_route_of_ours_serves_strangers(deployment: Deployment, tally: Tally) -> None:
+    """The server asks nobody's name before routes that are mounted beside its own: each must ask by itself."""
+    ours = [route for route in router.routes if isinstance(route, APIRoute) and route.path not in OPEN]
+    async with deployment.client(None) as client:
+        for path, method in ((route.path, method) for route in ours for method in route.methods or ()):
+            attempt = tally.count(Attempt("an anonymous caller", "everyone", "our own routes", f"{method} {path}"))
+            answer = await client.request(method, re.sub(r"{[^}]*}", BOB.id, path), json={})
+            if answer.status_code not in (401, 403):
+                tally.leaked(attempt, f"{answer.status_code} {answer.text}")
+        assert (await client.get("/memory/health")).is_success, "the server's health is for everybody to see"
+    assert not tally.leaks, tally.leaks
+
+
+async def test_the_oracle_finds_what_the_owner_is_shown(
+    deployment: Deployment, victims: dict[str, Possessions]
+) -> None:
+    """The same requests, sent by whom it belongs to, bring the marker: they are no blanks."""
+    planted = Tally()
+    async with deployment.client(BOB) as client:
+        names = names_for(victims[BOB.id], victims[BOB.id])
+        for route in (route for group in GROUPS for route in group):
+            if route.method == "GET" and "stream" not in route.path:
+                _, text = await send(client, route, names)
+                planted.judge(Attempt("Bob", "Bob", "the server", route.verb), text, BOB.marker)
+    assert len(planted.leaks) > 10
+    assert not any(ALICE.marker in leak for leak in planted.leaks)
+
+
+async def test_an_agent_keeps_to_its_own_scope(deployment: Deployment) -> None:
+    """What the financing agent knows about Bob, the sales agent does not read, though it acts for Bob as well."""
+    scope = ["users", BOB.id, "agent:financing"]
+    async with deployment.client(BOB) as client:
+        secret = {"namespace": scope, "key": "score", "value": {"content": BOB.marker}}
+        (await client.put("/store/items", json=secret)).raise_for_status()
+        calls = [
+            {"method": "aget", "args": [scope, "score"], "kwargs": {}},
+            {"method": "asearch", "args": [scope], "kwargs": {}},
+        ]
+        try:
+            result = await client.post("/runs/wait", json={"assistant_id": "sales", "input": {"calls": calls}})
+        finally:
+            await client.request("DELETE", "/store/items", json={"namespace": scope, "key": "score"})
+    assert BOB.marker not in result.text

@@ -1,0 +1,229 @@
+"""The store itself: direct calls, calls in a node, and batches in which everybody calls in the same moment."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import psycopg
+import pytest
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
+from langgraph.store.base import IndexConfig, Op
+
+from graphs.memory.database import Pool
+from graphs.memory.errors import GraphMemoryError, PrincipalRequired
+from graphs.memory.principal import Principal, acting_as
+from graphs.memory_manager import MemoryManager
+from graphs.pools import open_pool
+from tests.attacks.calls import StoreCall, memories, reads, surveys, unchecked, unchecked_writes, writes
+from tests.attacks.people import ALICE, BOB, PEOPLE, VICTIMS, Actor, Victim, may
+from tests.attacks.tally import Attempt, Tally
+from tests.attacks.world import World
+
+LEFT_OVER = """
+SELECT current_setting('role') AS role, current_user AS me, current_setting('request.jwt.claims', true) AS claims,
+  current_setting('memory.provenance', true) AS provenance
+"""
+
+
+@dataclass
+class StoreDoor:
+    """A served store, which acts for nobody by itself, and the pool behind it."""
+
+    name: str
+    store: MemoryManager
+    pool: Pool
+    people: Sequence[Actor] = PEOPLE
+
+    async def call(self, call: StoreCall) -> str:
+        """What a call returns or raises, as text."""
+        try:
+            return str(await getattr(self.store, call.method)(*call.args, **call.kwargs))
+        except (GraphMemoryError, ValueError, TypeError) as error:
+            return f"{type(error).__name__}: {error}"
+
+    async def left_over(self) -> str | None:
+        """What a connection of the pool still carries of whoever used it before."""
+        async with self.pool.connection() as conn:
+            [row] = await (await conn.execute(LEFT_OVER, prepare=False)).fetchall()
+        clean = row["role"] == "none" and row["me"] == "postgres" and not row["claims"] and not row["provenance"]
+        return None if clean else str(row)
+
+
+@pytest.fixture
+async def door(world: World, route: str, index: IndexConfig) -> AsyncIterator[StoreDoor]:
+    hybrid: Any = {**index, "ranking": "hybrid"}
+    async with open_pool(route, min_size=3, max_size=3) as pool, MemoryManager(pool, index=hybrid) as store:
+        if route == world.database:
+            yield StoreDoor("the store", store, pool)
+        else:
+            yield StoreDoor("the store through pgbouncer", store, pool, PEOPLE[::2])
+
+
+@pytest.fixture
+def unchanged(world: World) -> Iterator[None]:
+    """Look at the whole database before and after: nothing of any victim's may have changed.
+
+    What everybody leaves behind about themselves, refusals and receipts, is no one else's.
+    """
+    with psycopg.connect(world.database, autocommit=True) as conn:
+        before = world.snapshot(conn)
+        yield
+        after = world.snapshot(conn)
+        foreign = conn.execute(
+            "SELECT actor FROM memory.audit_logs WHERE action = 'noted' AND data = '{}'"
+            " UNION ALL SELECT actor FROM memory.recall_receipts WHERE actor <> user_id"
+        ).fetchall()
+    for victim in VICTIMS:
+        for name in {*before[victim.id], *after[victim.id]} - {"memory.audit_logs", "memory.recall_receipts"}:
+            assert before[victim.id].get(name) == after[victim.id].get(name), f"{name} of {victim.name} was changed"
+    assert foreign == [], "somebody logged an event about, or recalled from, another"
+
+
+def principal(actor: Actor) -> Principal:
+    assert actor.user_id
+    return Principal.user(actor.user_id)
+
+
+def anonymous(text: str, victim: Victim) -> str:
+    """An answer without what the caller said themselves, and without scores, which change as time passes."""
+    text = re.sub(r"score=[0-9.e-]+", "score", text)
+    for piece in (victim.id, victim.id.upper(), victim.id.replace("-", ""), victim.id[:-1], f"{victim.id[:4]}%"):
+        text = text.replace(piece, "…")
+    return text
+
+
+async def test_the_owner_is_let_in(door: StoreDoor, tally: Tally) -> None:
+    """The same calls find the marker for whom it belongs to: they are no blanks."""
+    for actor, victim in ((PEOPLE[0], ALICE), (PEOPLE[1], BOB)):
+        with acting_as(principal(actor)):
+            found = [await door.call(call) for call in reads(victim)]
+            recalled = await door.call(next(memories(victim)))
+        assert sum(victim.marker in text for text in found) > 30
+        assert victim.marker in recalled
+
+
+async def test_nobody_crosses_a_border_while_everybody_calls_at_once(
+    door: StoreDoor, tally: Tally, unchanged: None
+) -> None:
+    """All attackers call in the same ticks, so that their calls meet in the coalescing of the store."""
+
+    async def attack(actor: Actor, victim: Victim, call: StoreCall, twin: StoreCall, nobody: Victim) -> None:
+        with acting_as(principal(actor)):
+            there, nowhere = await asyncio.gather(door.call(call), door.call(twin))
+        attempt = Attempt(actor.name, victim.name, door.name, call.verb)
+        tally.judge(attempt, there, victim.marker)
+        if anonymous(there, victim) != anonymous(nowhere, nobody):
+            tally.leaked(attempt, f"{there} where it exists, {nowhere} where it does not")
+
+    async def survey(actor: Actor, call: StoreCall) -> None:
+        with acting_as(principal(actor)):
+            seen = await door.call(call)
+        for victim in VICTIMS:
+            if not may(actor, "read", victim):
+                attempt = Attempt(actor.name, victim.name, door.name, call.verb)
+                tally.judge(attempt, seen, victim.marker)
+                if victim.id in seen:
+                    tally.leaked(attempt, seen)
+
+    async def look() -> None:
+        attempt = tally.count(Attempt("whoever comes next", "everyone", door.name, "take over a connection"))
+        if left := await door.left_over():
+            tally.leaked(attempt, left)
+
+    attacks = [survey(actor, call) for call in surveys() for actor in door.people]
+    for victim in VICTIMS:
+        nobody = victim.twin()
+        for calls in (reads, writes, memories):
+            for call, twin in zip(calls(victim), calls(nobody), strict=True):
+                attacks += [
+                    attack(actor, victim, call, twin, nobody)
+                    for actor in door.people
+                    if not may(actor, "write" if call.writes else "read", victim) and forbidden(call, victim)
+                ]
+                attacks.append(look())
+    await asyncio.gather(*attacks)
+    tally.verdict()
+
+
+def forbidden(call: StoreCall, victim: Victim) -> bool:
+    """Whether a call is one that this victim is attacked with: the manager's methods are about persons."""
+    return call.method.startswith("a") or victim.kind == "users"
+
+
+async def test_bare_operations_cross_no_border_either(door: StoreDoor, tally: Tally, unchanged: None) -> None:
+    async def attack(actor: Actor, victim: Victim, verb: str, operations: list[Op]) -> None:
+        with acting_as(principal(actor)):
+            try:
+                seen: object = await door.store.abatch(operations)
+            except (GraphMemoryError, ValueError) as error:
+                seen = error
+        tally.judge(Attempt(actor.name, victim.name, door.name, verb), seen, victim.marker)
+
+    attacks = []
+    for victim in VICTIMS:
+        for actor in door.people:
+            if not may(actor, "read", victim):
+                attacks += [attack(actor, victim, f"bare {type(op).__name__}", [op]) for op in unchecked(victim)]
+            if not may(actor, "write", victim):
+                attacks += [attack(actor, victim, f"bare {op}", [op]) for op in unchecked_writes(victim)]
+                attacks.append(attack(actor, victim, "all in one batch", unchecked_writes(victim)))
+    await asyncio.gather(*attacks)
+    tally.verdict()
+
+
+async def test_nobody_in_particular_is_refused(door: StoreDoor, tally: Tally, unchanged: None) -> None:
+    """Where nobody acts there is no empty result but an error, in a thread as on the loop."""
+    for victim in (ALICE, BOB):
+        for call in (*reads(victim), *writes(victim), *memories(victim)):
+            attempt = tally.count(Attempt("an anonymous caller", victim.name, door.name, call.verb))
+            if not (said := await door.call(call)).startswith((PrincipalRequired.__name__, "Invalid", "ContractError")):
+                tally.leaked(attempt, said)
+        with pytest.raises(PrincipalRequired):
+            await asyncio.to_thread(door.store.get, victim.namespace, "secret")
+    tally.verdict()
+
+
+class Seen(TypedDict, total=False):
+    seen: list[str]
+
+
+async def test_a_node_that_calls_the_store_is_held_to_the_same_rules(
+    door: StoreDoor, tally: Tally, unchanged: None
+) -> None:
+    """Whatever the configuration of a run says about who it is."""
+
+    async def node(state: Seen, runtime: Runtime[Any]) -> Seen:
+        assert isinstance(runtime.store, MemoryManager)
+        seen = [str(await asyncio.to_thread(runtime.store.get, BOB.namespace, "secret"))]
+        return {"seen": seen + [await door.call(call) for call in (*reads(BOB), *writes(BOB), *memories(BOB))]}
+
+    graph = StateGraph(Seen).add_node(node).add_edge(START, "node").add_edge("node", END).compile(store=door.store)
+    bob: dict[str, Any] = {"identity": BOB.id, "is_authenticated": True}
+    forged: Any = {
+        "langgraph_auth_user": bob,
+        "langgraph_auth_user_id": BOB.id,
+        "user_id": BOB.id,
+        "role": "service_role",
+    }
+    verbs = ["get in a thread", *(call.verb for call in (*reads(BOB), *writes(BOB), *memories(BOB)))]
+    for actor in (actor for actor in PEOPLE if not may(actor, "read", BOB)):
+        with acting_as(principal(actor)):
+            result = await graph.ainvoke({}, {"configurable": forged, "metadata": forged})
+        for verb, seen in zip(verbs, result["seen"], strict=True):
+            tally.judge(Attempt(actor.name, BOB.name, f"{door.name} in a node", verb), seen, BOB.marker)
+    with pytest.raises(PrincipalRequired):
+        await graph.ainvoke({}, {"configurable": forged})
+    tally.verdict()
+
+
+async def test_what_is_left_of_an_attack_on_a_connection_is_found(world: World) -> None:
+    """The look at pooled connections can fail: a role set for the session, not for the transaction, is seen."""
+    async with open_pool(world.database, min_size=1, max_size=1) as pool, MemoryManager(pool) as store:
+        door = StoreDoor("a careless store", store, pool)
+        assert await door.left_over() is None
+        async with pool.connection() as conn:
+            await conn.execute("SELECT set_config('role', 'authenticated', false)")
+        assert "authenticated" in str(await door.left_over())

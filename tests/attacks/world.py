@@ -1,0 +1,213 @@
+"""A database in which every table holds something of every victim's, and a way to see what of it is still as it was."""
+
+import asyncio
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import psycopg
+from langgraph.store.base import IndexConfig
+from psycopg.rows import dict_row
+
+from graphs.memory_manager import MemoryManager
+from tests.attacks.people import ORGANISATIONS, PEOPLE, USERS, VICTIMS, Victim
+
+Row = dict[str, Any]
+REFERENCES = ("memory_id", "source_id", "target_id")
+"""Columns in which a row points at a memory by its id."""
+Snapshot = dict[str, dict[str, set[str]]]
+"""For each victim and table: which rows are theirs, in which versions."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as the catalogue describes it."""
+
+    name: str
+    columns: tuple[str, ...]
+    generated: frozenset[str]
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """The columns that say whose a row is, and can be written."""
+        wanted = ("user_id", "org_id", "organisation_id")
+        named = tuple(c for c in self.columns if c in wanted and c not in self.generated)
+        return named or (("id",) if self.name in ("memory.users", "memory.organisations") else ())
+
+
+_TABLES = """
+SELECT n.nspname || '.' || c.relname AS name, array_agg(a.attname::text ORDER BY a.attnum) AS columns,
+  array_agg(a.attname::text) FILTER (WHERE a.attgenerated <> '' OR a.attidentity <> '') AS generated
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname IN ('memory', 'public', 'langgraph', 'auth', 'storage')
+GROUP BY 1 ORDER BY 1
+"""
+
+_RULES = """
+SELECT (SELECT md5(string_agg(concat(oid, relname, relacl, relrowsecurity, relowner), ',' ORDER BY oid)) FROM pg_class
+    WHERE relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname IN ('memory', 'public', 'langgraph'))),
+  (SELECT md5(string_agg(p::text, ',' ORDER BY oid)) FROM pg_policy AS p),
+  (SELECT md5(string_agg(t::text, ',' ORDER BY oid)) FROM pg_trigger AS t),
+  (SELECT md5(string_agg(concat(oid, proacl, prosrc, proconfig), ',' ORDER BY oid)) FROM pg_proc
+    WHERE pronamespace = 'memory'::regnamespace),
+  (SELECT md5(string_agg(concat(rolname, rolsuper, rolbypassrls), ',' ORDER BY oid)) FROM pg_roles),
+  (SELECT md5(string_agg(m::text, ',' ORDER BY roleid, member)) FROM pg_auth_members AS m)
+"""
+"""What holds the borders up: grants, policies, triggers, functions and roles."""
+
+# What belongs to a person beside their memories. %(memory)s and %(other)s are two of these.
+_A_PERSONS = """
+INSERT INTO memory.users (id, display_name, profile) VALUES (%(id)s, %(marker)s, jsonb_build_object('a', %(marker)s));
+INSERT INTO memory.sessions (user_id, id, title) VALUES (%(id)s, %(marker)s, %(marker)s);
+INSERT INTO memory.turns (user_id, session_id, exchange, role, namespace, key)
+  SELECT user_id, %(marker)s, %(marker)s, 'user', namespace, key FROM memory.memories WHERE id = %(memory)s;
+INSERT INTO memory.agent_executions (run_id, agent, user_id, session_id) VALUES (%(marker)s, 'a', %(id)s, %(marker)s);
+INSERT INTO memory.memory_logs (user_id, session_id, agent, type, memories, idempotency_key, said_at)
+  VALUES (%(id)s, %(marker)s, 'a', 'turn', '[]', %(marker)s, now());
+INSERT INTO memory.recall_receipts (actor, user_id, query, chosen, nearly)
+  VALUES (%(id)s, %(id)s, %(marker)s, '[]', '[]');
+INSERT INTO memory.audit_logs (actor, action, user_id, data)
+  VALUES (%(id)s, 'noted', %(id)s, jsonb_build_object('a', %(marker)s));
+INSERT INTO memory.goal_assessments (user_id, session_id, memory_id) VALUES (%(id)s, %(marker)s, %(memory)s);
+INSERT INTO memory.belief_graphs (user_id, session_id, memory_id) VALUES (%(id)s, %(marker)s, %(memory)s);
+INSERT INTO memory.cognitive_metrics (user_id, name, value) VALUES (%(id)s, %(marker)s, 1);
+INSERT INTO memory.user_brain (user_id, slug, memory_id) VALUES (%(id)s, %(marker)s, %(memory)s);
+INSERT INTO memory.memory_relationships (user_id, source_id, target_id, type)
+  VALUES (%(id)s, %(memory)s, %(other)s, %(marker)s);
+INSERT INTO memory.memory_relationships (user_id, source_id, target_id, type)
+  SELECT %(id)s, min(id), max(id), %(marker)s FROM memory.memories WHERE agent_id IS NOT NULL;
+INSERT INTO memory.files (user_id, bucket, path, media_type, bytes, sha256)
+  VALUES (%(id)s, 'uploads', %(id)s || '/' || %(marker)s, 'text/plain', 1, %(marker)s);
+INSERT INTO public.applications (user_id, amount, term_months, score_reasons)
+  VALUES (%(id)s, 1, 1, jsonb_build_array(%(marker)s));
+INSERT INTO auth.users (id, email) VALUES (%(id)s, %(marker)s);
+INSERT INTO storage.objects (name, owner_id) VALUES (%(marker)s, %(id)s);
+INSERT INTO langgraph.checkpoints (thread_id, checkpoint_ns, checkpoint_id, checkpoint, metadata)
+  VALUES (%(marker)s, '', '1', '{}', jsonb_build_object('owner', %(id)s));
+INSERT INTO langgraph.checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type)
+  VALUES (%(marker)s, '', 'c', '1', 't');
+INSERT INTO langgraph.checkpoint_writes (thread_id, checkpoint_ns, checkpoint_id, task_id, idx, channel, blob)
+  VALUES (%(marker)s, '', '1', 't', 1, 'c', 'x');
+"""
+_AN_ORGANISATIONS = """
+INSERT INTO memory.organisations (id, name) VALUES (%(id)s, %(marker)s);
+INSERT INTO memory.company_brain (org_id, slug, memory_id) VALUES (%(id)s, %(marker)s, %(memory)s);
+INSERT INTO memory.memory_relationships (org_id, source_id, target_id, type)
+  VALUES (%(id)s, %(memory)s, %(other)s, %(marker)s);
+INSERT INTO memory.audit_logs (actor, action, org_id, data)
+  VALUES (%(id)s, 'noted', %(id)s, jsonb_build_object('a', %(marker)s));
+"""
+
+UNOWNED = {
+    "memory.schema_versions", "memory.embedding_models", "public.dealers", "public.robot_catalog", "storage.buckets",
+    "langgraph.checkpoint_migrations", "memory.audit_seals", "memory.erasures", "memory.erased_records",
+}  # fmt: skip
+"""Tables that hold nothing of anybody's."""
+
+
+@dataclass
+class World:
+    """The database of an attack.
+
+    Args:
+        database: connection string, as the superuser.
+    """
+
+    database: str
+
+    @cached_property
+    def tables(self) -> tuple[Table, ...]:
+        with psycopg.connect(self.database, row_factory=dict_row) as conn:
+            found = conn.execute(_TABLES).fetchall()
+        return tuple(Table(t["name"], tuple(t["columns"]), frozenset(t["generated"] or ())) for t in found)
+
+    @cached_property
+    def memory_ids(self) -> dict[str, set[int]]:
+        """The ids of each victim's memories, which only they may point at; at what agents know, anybody may."""
+        with psycopg.connect(self.database) as conn:
+            return {
+                victim.id: {
+                    row[0]
+                    for row in conn.execute(
+                        "SELECT id FROM memory.memories WHERE starts_with(namespace, %s)",
+                        (f"{victim.kind}.{victim.id}.",),
+                    )
+                }
+                for victim in VICTIMS
+                if victim.kind != "agents"
+            }
+
+    @cached_property
+    def _everything(self) -> str:
+        return " UNION ALL ".join(
+            f"SELECT '{t.name}' AS name, t.ctid::text || t.xmin AS version, to_jsonb(t) - 'embedding' AS row"
+            f" FROM {t.name} AS t WHERE '{t.name}' = ANY (%(tables)s)"
+            for t in self.tables
+        )
+
+    def rows(self, conn: psycopg.Connection[Any]) -> dict[str, list[Row]]:
+        """All rows of all tables."""
+        found: dict[str, list[Row]] = {table.name: [] for table in self.tables}
+        for name, _, row in conn.execute(self._everything, {"tables": [t.name for t in self.tables]}):
+            found[name].append(row)
+        return found
+
+    def snapshot(self, conn: psycopg.Connection[Any]) -> Snapshot:
+        """What belongs to whom at this moment, on a connection that sees everything."""
+        found: Snapshot = {victim.id: {} for victim in VICTIMS}
+        for name, version, row in conn.execute(self._everything, {"tables": [t.name for t in self.tables]}):
+            for victim in VICTIMS:
+                if self.belongs(row, victim):
+                    found[victim.id].setdefault(name, set()).add(version)
+        rules = str(conn.execute(_RULES).fetchall())
+        for tables in found.values():
+            tables["the catalogue"] = {rules}
+        return found
+
+    def belongs(self, row: Row, victim: Victim) -> bool:
+        """Whether a row is of or about a victim, whatever table it is in."""
+        refers = {row.get(column) for column in REFERENCES}
+        return (
+            victim.id
+            in {row.get(column) for column in ("id", "user_id", "org_id", "organisation_id", "agent_id", "owner_id")}
+            or bool(refers & self.memory_ids.get(victim.id, set()))
+            or victim.marker in str(row)
+        )
+
+
+def make_world(database: str, index: IndexConfig) -> World:
+    """Fill a database that has the schema."""
+    asyncio.run(_remember(database, index))
+    with psycopg.connect(database, cursor_factory=psycopg.ClientCursor) as conn:
+        for victim, script in [(v, _A_PERSONS) for v in USERS] + [(v, _AN_ORGANISATIONS) for v in ORGANISATIONS]:
+            ids = [
+                row[0]
+                for row in conn.execute(
+                    "SELECT id FROM memory.memories WHERE user_id = %(id)s OR org_id = %(id)s ORDER BY id",
+                    {"id": victim.id},
+                )
+            ]
+            values = {"id": victim.id, "marker": victim.marker, "memory": ids[0], "other": ids[1]}
+            for statement in filter(str.strip, script.split(";\n")):
+                conn.execute(statement, values)
+        for actor in PEOPLE:
+            for organisation in actor.member_of:
+                role = "admin" if organisation in actor.administers else "member"
+                conn.execute(
+                    "INSERT INTO memory.organisation_members (organisation_id, user_id, role) VALUES (%s, %s, %s)",
+                    (organisation, actor.user_id, role),
+                )
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute("ANALYZE")
+    return World(database)
+
+
+async def _remember(database: str, index: IndexConfig) -> None:
+    """Every victim has two memories with vectors, an older version of one, and one that was deleted."""
+    async with MemoryManager.from_conn_string(database, index=index) as store:
+        for victim in VICTIMS:
+            for version, key in ((1, "secret"), (2, "secret"), (1, "another"), (1, "gone")):
+                content = f"The password is {victim.marker}, version {version}."
+                await store.aput(victim.namespace, key, {"content": content, "type": "fact", "tags": ["t"], "n": 1})
+            await store.adelete(victim.namespace, "gone")
