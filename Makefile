@@ -4,6 +4,7 @@ PORT   ?= 2024
 PYTHON ?= python3
 BIN    := .venv/bin
 READY  := .venv/.ready
+PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile
 
 .PHONY: dev setup test check bench format lock clean
 
@@ -13,8 +14,8 @@ dev: $(READY)          ## serve on http://127.0.0.1:$(PORT)
 setup: $(READY)        ## make the environment only
 
 test: $(READY)         ## run everything; store and schema on both PostgreSQL versions that the wheel carries
-	$(BIN)/pytest
-	PGSERVER_POSTGRES_VERSION=16 $(BIN)/pytest --quiet tests/contract tests/integration tests/schema \
+	$(PYTEST)
+	PGSERVER_POSTGRES_VERSION=16 $(PYTEST) --quiet tests/contract tests/integration tests/schema \
 	  -k "not InMemoryStore and not AsyncPostgresStore and not benchmarks"
 
 check: $(READY)        ## linters, types, import rules

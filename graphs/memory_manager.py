@@ -164,7 +164,7 @@ class MemoryManager(BaseStore):
         await self.stop_ttl_sweeper()
         await self._sealer.stop()
         await self._indexer.stop()
-        await self._recalls.finish()
+        await self._recalls.close()
 
     # Setting up ---------------------------------------------------------------------------------------------------
 

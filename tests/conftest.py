@@ -2,10 +2,12 @@
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import psycopg
 import pytest
@@ -18,6 +20,7 @@ from graphs.memory_manager import MemoryManager
 from graphs.models import OfflineEmbeddings
 from graphs.pools import open_pool
 from graphs.settings import Settings
+from tests.attacks.tally import OVERALL, Tally, report
 
 _numbers = count(1)
 
@@ -25,6 +28,32 @@ _numbers = count(1)
 for _name in [*os.environ]:
     if _name.lower() in Settings.model_fields or _name.startswith(("LANGSMITH_", "LANGCHAIN_", "LANGGRAPH_")):
         del os.environ[_name]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[OVERALL] = Tally()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where several processes share the tests, each hands on what its attacks came to."""
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        tally = session.config.stash[OVERALL]
+        output["attacks"] = (dict(tally.attempts), tally.leaks)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    attempts, leaks = getattr(node, "workeroutput", {}).get("attacks", ({}, []))
+    node.config.stash[OVERALL].add(Tally(Counter(attempts), leaks))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """End with the line that says what was attacked."""
+    overall = config.stash[OVERALL]
+    if overall.attempts:
+        terminalreporter.section("attacks")
+        report(overall, terminalreporter.write_line)
 
 
 @pytest.fixture(scope="session")

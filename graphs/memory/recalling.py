@@ -1,5 +1,8 @@
 """Recalling: a search of a person's memory, what else is read in the same round trips, and the record of it."""
 
+import asyncio
+import logging
+
 from langgraph.store.base import SearchOp
 
 from graphs.memory import receipts
@@ -9,6 +12,10 @@ from graphs.memory.database import Database, to_the_end
 from graphs.memory.found import Found
 from graphs.memory.principal import Principal
 from graphs.memory.vectors import Vector
+
+log = logging.getLogger(__name__)
+
+_CLOSE_SECONDS = 5
 
 
 class Recalls:
@@ -47,6 +54,14 @@ class Recalls:
             who = principal.user_id or principal.role
             self._receipts.note(source, receipts.receipt(who, user_id, op.query or "", found[0]))
         return found[0]
+
+    async def close(self) -> None:
+        """Finish, but do not wait for a database that is away: what is lost then, the log says."""
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self.finish()
+        except TimeoutError:
+            log.warning("The last reads could not be recorded: the database did not answer in %s s", _CLOSE_SECONDS)
 
     async def finish(self) -> None:
         """Return when every recall is recorded, or was reported as not recorded."""

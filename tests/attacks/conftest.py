@@ -1,4 +1,4 @@
-"""A world of victims for each door, and the line at the end that says what was tried."""
+"""A world of victims for each door."""
 
 from collections.abc import Iterator
 
@@ -11,19 +11,6 @@ from tests.attacks.served import Deployment
 from tests.attacks.tally import OVERALL, Tally
 from tests.attacks.world import World, make_world
 from tests.conftest import as_url, create_database, drop_database
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[OVERALL] = Tally()
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    overall = config.stash.get(OVERALL, Tally())
-    if overall.attempts:
-        terminalreporter.section("attacks")
-        for door, attempts in sorted(overall.attempts.items()):
-            terminalreporter.write_line(f"{attempts:7,} through {door}")
-        terminalreporter.write_line(f"{overall.attempts.total():,} attempts, {len(overall.leaks):,} leaks")
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Counts what was tried, and keeps what leaked."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -50,3 +51,11 @@ class Tally:
 
 
 OVERALL = pytest.StashKey[Tally]()
+"""Where the sum of a run is kept."""
+
+
+def report(tally: Tally, write_line: Callable[[str], None]) -> None:
+    """Say what was tried through which door, and how much of it leaked."""
+    for door, attempts in sorted(tally.attempts.items()):
+        write_line(f"{attempts:7,} through {door}")
+    write_line(f"{tally.attempts.total():,} attempts, {len(tally.leaks):,} leaks")

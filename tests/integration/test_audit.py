@@ -5,14 +5,17 @@ import itertools
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from uuid import uuid4
 
 import psycopg
 import pytest
+from langgraph.store.base import IndexConfig
 
 from graphs.memory.errors import AccessDenied, InvalidInput
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from tests.support.postgres import OwnPostgres
 from tests.support.sql import cut_connections, rows
 
 NS = ("users", "00000000-0000-4000-8000-000000000001", "notes")
@@ -247,3 +250,16 @@ async def test_reads_are_recorded_when_the_database_is_back(store: MemoryManager
     await store.aget(NS, "k")
     await cut_connections(database)
     assert [scope for _, _, scope, _ in await reads(store, database)] == [".".join((*NS, ""))]
+
+
+async def test_a_store_closes_although_its_database_is_gone(
+    tmp_path: Path, index: IndexConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    with OwnPostgres(tmp_path) as postgres:
+        async with asyncio.timeout(60), MemoryManager.from_conn_string(postgres.url, index=index) as store:
+            await store.setup()
+            await store.aget(NS, "k")
+            postgres.stop()
+            closing = asyncio.get_running_loop().time()
+        assert asyncio.get_running_loop().time() - closing < 25, "it did not wait for a connection that never comes"
+    assert "could not be recorded" in caplog.text
