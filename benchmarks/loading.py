@@ -41,10 +41,11 @@ _PACKAGES = ("langgraph-checkpoint-postgres", "mem0ai", "psycopg")
 
 @contextmanager
 def server(folder: Path, shared_buffers: str | None) -> Iterator[str]:
-    """Run an embedded Postgres with its defaults; only `shared_buffers`, if given, is set."""
+    """Run an embedded Postgres with its defaults; `shared_buffers`, if given, and memory to build indexes are set."""
     if shared_buffers:
         with embedded_postgres(folder) as url, psycopg.connect(url, autocommit=True) as conn:
             conn.execute(sql.SQL("ALTER SYSTEM SET shared_buffers = {}").format(sql.Literal(shared_buffers)))
+            conn.execute("ALTER SYSTEM SET maintenance_work_mem = '1GB'")
     with embedded_postgres(folder) as url:
         yield url
 

@@ -156,7 +156,8 @@ class StorePeer:
                 await self.store.abatch([PutOp(item.namespace, item.key, item.value) for item in part])
                 progress.advance(len(part))
         began = time.perf_counter()
-        await self.settle()
+        if isinstance(self.store, MemoryManager):
+            await self.store.rebuild_index()
         return time.perf_counter() - began
 
 

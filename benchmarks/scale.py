@@ -9,9 +9,9 @@ all others a hundred. Then one caller at a time puts, gets and searches, in turn
 security; all users' as the service. Where hybrid ranking is measured, AsyncPostgresStore does its vector search in
 the same scope.
 
-"load" is the bulk load, "index" the time after it until `wait_until_indexed()` returns; for AsyncPostgresStore, the
-time that the HNSW index is built in. Then follow the medians (and 95th percentiles) of calls in milliseconds, and
-for a search by vector its recall@10 ("r"), held against an exact one: a fast search that misses is no fast search.
+"load" is the bulk load, "index" the time that the vector index is then built in (MemoryManager's `rebuild_index()`).
+Then follow the medians (and 95th percentiles) of calls in milliseconds, and for a search by vector its recall@10
+("r"), held against an exact one: a fast search that misses is no fast search.
 """
 
 import argparse

@@ -497,6 +497,7 @@ class MemoryManager(BaseStore):
         Raises:
             AccessDenied: the principal is not this user and not the service.
         """
+        await self._ask_as(user_id, audit.event(user_id, "user.export", {}))
         async for line in rights.export(user_id, functools.partial(self._ask_as, user_id)):
             yield line
 
@@ -543,7 +544,7 @@ class MemoryManager(BaseStore):
         """Who is acting; another person than the one whose memory it is would find nothing, and is told so instead."""
         principal = current_principal(self._default_principal)
         if principal.user_id not in (None, user_id):
-            denied = AccessDenied(f"User {principal.user_id} may not use the memory of user {user_id}.")
+            denied = AccessDenied(f"User {principal.user_id} may not use the memory of user {user_id}.", user_id)
             await self._reporter.denied(principal, denied)
             raise denied
         return principal

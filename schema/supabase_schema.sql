@@ -432,7 +432,9 @@ CREATE INDEX IF NOT EXISTS audit_user          ON memory.audit_logs (user_id, at
 CREATE INDEX IF NOT EXISTS audit_org           ON memory.audit_logs (org_id, at DESC) WHERE org_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS audit_run           ON memory.audit_logs (run_id) WHERE run_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS audit_actor         ON memory.audit_logs (actor) WHERE user_id IS DISTINCT FROM actor;
+CREATE INDEX IF NOT EXISTS audit_about         ON memory.audit_logs ((data ->> 'about')) WHERE data ->> 'about' IS NOT NULL;
 CREATE INDEX IF NOT EXISTS receipts_actor      ON memory.recall_receipts (actor) WHERE user_id IS DISTINCT FROM actor;
+CREATE INDEX IF NOT EXISTS seals_reach         ON memory.audit_seals (source, upper(ids));
 CREATE INDEX IF NOT EXISTS erasures_subject    ON memory.erasures (subject);
 CREATE INDEX IF NOT EXISTS erased_erasure      ON memory.erased_records (erasure_id);
 CREATE INDEX IF NOT EXISTS goals_user          ON memory.goal_assessments (user_id);
@@ -782,9 +784,10 @@ BEGIN
     RETURN 0;
   END IF;
   SELECT max(s.reached) INTO new.settled FROM memory.audit_seals AS s
-  WHERE s.source = seal_records.source AND s.sealed_at < (
-    SELECT max(passed.sealed_at) FROM memory.audit_seals AS passed
-    WHERE passed.horizon <= pg_snapshot_xmin(pg_current_snapshot())) - interval '10 seconds';
+  WHERE s.source = seal_records.source AND upper(s.ids) > coalesce(last.settled, 0) AND s.sealed_at < (
+    SELECT passed.sealed_at FROM memory.audit_seals AS passed
+    WHERE passed.horizon <= pg_snapshot_xmin(pg_current_snapshot())
+    ORDER BY passed.id DESC LIMIT 1) - interval '10 seconds';
   INSERT INTO memory.audit_seals (source, ids, digest, settled, reached, horizon, sealed_at)
   SELECT seal_records.source, new.ids, memory.seal_digest((
       SELECT s.digest FROM memory.audit_seals AS s ORDER BY s.id DESC LIMIT 1), seal_records.source, new.ids, d.digest),
@@ -939,7 +942,7 @@ BEGIN
   )
   INSERT INTO memory.erased_records SELECT 'memory_history', g.id, g.digest, certificate.id FROM gone AS g;
   WITH gone AS (
-    DELETE FROM memory.audit_logs AS a WHERE a.user_id = subject OR a.actor = subject OR strpos(a.data::text, subject) > 0
+    DELETE FROM memory.audit_logs AS a WHERE a.user_id = subject OR a.actor = subject OR a.data ->> 'about' = subject
     RETURNING a.id, memory.record_digest(a) AS digest
   )
   INSERT INTO memory.erased_records SELECT 'audit_logs', g.id, g.digest, certificate.id FROM gone AS g;

@@ -184,7 +184,8 @@ class Reporter:
 
     async def denied(self, principal: Principal, error: AccessDenied) -> None:
         """Report what a principal may not do."""
-        await self._report(principal, "access.denied", error, message=str(error))
+        told = {"about": error.about} if error.about else {"message": str(error)}
+        await self._report(principal, "access.denied", error, **told)
 
     async def embedding_failed(self, principal: Principal, model: str, error: EmbeddingFailed) -> None:
         """Report that an embedding model did not answer."""

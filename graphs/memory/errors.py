@@ -92,7 +92,11 @@ class VersionConflict(GraphMemoryError):
 
 
 class AccessDenied(GraphMemoryError):
-    """Whoever is acting may not read or write this."""
+    """Whoever is acting may not read or write this. `about` is whose it is, where that is known."""
+
+    def __init__(self, message: str, about: str | None = None) -> None:
+        self.about = about
+        super().__init__(message)
 
 
 class PrincipalRequired(AccessDenied):

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 import mimetypes
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import PurePosixPath
@@ -23,6 +24,8 @@ from graphs.memory.errors import (
 from graphs.memory.namespaces import encode_label
 from graphs.memory.text import problem_with, to_json
 from graphs.memory.transaction import Query
+
+log = logging.getLogger(__name__)
 
 _SQL = sql.load("files")
 
@@ -115,16 +118,16 @@ class Files:
         await self._run(user_id, _list(user_id, session_id))  # refuses who may not, before anything is stored
         file_id = uuid4()
         path = f"{encode_label(user_id)}/{file_id}/{base}"
-        media_type = media_type or mimetypes.guess_type(base)[0] or "application/octet-stream"
-        options = {"content-type": media_type, "upsert": "false"}
+        guessed, digest = await asyncio.to_thread(_look_at, base, content)
+        media_type = media_type or guessed
+        options = {"content-type": media_type, "upsert": "true"}  # so that asking again does no harm
         row = {"id": file_id, "user_id": user_id, "session_id": session_id, "bucket": self._bucket, "path": path}
-        row |= {"media_type": media_type, "bytes": len(content), "metadata": about}
-        row["sha256"] = await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
-        await _asked(lambda: bucket.upload(path, content, options), again=False)
+        row |= {"media_type": media_type, "bytes": len(content), "sha256": digest, "metadata": about}
         try:
+            await _asked(lambda: bucket.upload(path, content, options))
             return StoredFile.of(await self._run(user_id, Query(_SQL["put"], row, lambda rows: rows[0])))
         except BaseException:
-            await asyncio.shield(_asked(lambda: bucket.remove([path])))
+            await asyncio.shield(_discard(bucket, path))
             raise
 
     async def list(self, user_id: str, session_id: str | None = None) -> list[StoredFile]:
@@ -148,7 +151,7 @@ class Files:
         if file.bucket != self._bucket:
             raise StorageFailed(f"The file {file.id} lies in the bucket {file.bucket!r}, not in {self._bucket!r}.")
         content = await _asked(lambda: bucket.download(file.path))
-        digest = await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
+        _, digest = await asyncio.to_thread(_look_at, file.name, content)
         if digest != file.sha256:
             raise StorageFailed(f"The file {file.id} is not what was stored: its SHA-256 is {digest}.")
         return content
@@ -215,8 +218,21 @@ def _checked_name(name: str) -> str:
     return "".join(c if c.isascii() and (c.isalnum() or c in "._- ") else "_" for c in base)
 
 
-async def _asked(ask: Callable[[], Awaitable[T]], *, again: bool = True) -> T:
-    """What Storage answers; where it is briefly unwell it is asked again, if that does no harm.
+async def _discard(bucket: Bucket, path: str) -> None:
+    """Remove content that no row will name."""
+    try:
+        await _asked(lambda: bucket.remove([path]))
+    except StorageFailed as error:
+        log.warning("The content at %s may be left in Storage, and no row names it: %s", path, error)
+
+
+def _look_at(name: str, content: bytes) -> tuple[str, str]:
+    """The media type that a name stands for, and the content's SHA-256. It reads files: call it from a thread."""
+    return mimetypes.guess_type(name)[0] or "application/octet-stream", hashlib.sha256(content).hexdigest()
+
+
+async def _asked(ask: Callable[[], Awaitable[T]]) -> T:
+    """What Storage answers; where it is briefly unwell it is asked again.
 
     Raises:
         StorageFailed: it refused, or did not answer.
@@ -224,7 +240,7 @@ async def _asked(ask: Callable[[], Awaitable[T]], *, again: bool = True) -> T:
     try:
         async for attempt in AsyncRetrying(
             retry=retry_if_exception(_is_passing),
-            stop=stop_after_attempt(4 if again else 1),
+            stop=stop_after_attempt(4),
             wait=wait_exponential_jitter(multiplier=0.2, max=5, jitter=0.2),
             reraise=True,
         ):

@@ -121,9 +121,10 @@ async def test_storage_that_is_briefly_unwell_is_asked_again(memory: MemoryManag
 async def test_a_file_that_storage_does_not_take_leaves_no_row(
     memory: MemoryManager, storage: StorageStub, database: str
 ) -> None:
-    storage.failures = [500]
+    storage.failures = [500] * 4
     with acting_as(Principal.user(ANN)), pytest.raises(StorageFailed):
         await memory.files.save(ANN, "a.txt", b"x")
+    assert storage.objects == {}
     assert await rows(database, "SELECT * FROM memory.files") == []
 
 

@@ -41,7 +41,7 @@ def _handler(stub: StorageStub) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             if path := self._allowed():
-                if path in stub.objects:
+                if path in stub.objects and self.headers["x-upsert"] != "true":
                     return self._answer(400, {"statusCode": "409", "error": "Duplicate", "message": "already exists"})
                 stub.objects[path] = self._uploaded()
                 self._answer(200, {"Key": path, "Id": "1"})
