@@ -36,6 +36,9 @@ class Pool(Protocol):
         """Throw away the connections that died while they lay idle."""
 
 
+_prepared: weakref.WeakKeyDictionary[Connection, set[bytes]] = weakref.WeakKeyDictionary()
+"""What each connection has prepared. It is the connection's, not a `Database`'s: several may share a pool."""
+
 _FOREIGN_PLAN = (pg.InvalidSqlStatementName, pg.DuplicatePreparedStatement)
 """What is prepared here is not what we prepared: a transaction pooler gave us another server."""
 
@@ -120,7 +123,6 @@ class Database:
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
-        self._prepared: weakref.WeakKeyDictionary[Connection, set[bytes]] = weakref.WeakKeyDictionary()
         self._generation = 0
         self._prepares = True
 
@@ -185,7 +187,7 @@ class Database:
 
     def _on(self, conn: Connection, plans: str) -> Transaction:
         may_prepare = self._prepares and conn.prepare_threshold is not None
-        prepared = self._prepared.setdefault(conn, set()) if may_prepare else None
+        prepared = _prepared.setdefault(conn, set()) if may_prepare else None
         return Transaction(conn, prepared, plans)
 
     async def _retrying(self, attempt: Callable[[], Awaitable[T]]) -> T:

@@ -425,3 +425,16 @@ async def test_a_store_without_an_index_searches_by_filter_alone(database: str) 
 async def test_reads_in_a_batch_see_the_state_before_its_writes(store: MemoryManager) -> None:
     results = await store.abatch([PutOp(NS, "k", {"n": 1}), GetOp(NS, "k"), SearchOp(NS)])
     assert results[1:] == [None, []]
+
+
+async def test_stores_that_share_a_pool_do_not_prepare_the_same_statement_twice(
+    database: str, index: IndexConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As the deployment's store and its routes do."""
+    async with open_pool(database, max_size=1) as pool:
+        for n in range(2):
+            async with MemoryManager(pool, index=index, principal=Principal.service()) as store:
+                await store.setup()
+                await store.aput(("docs",), f"k{n}", {"text": "robot"})
+                assert len(await store.asearch(("docs",), query="robot")) == n + 1
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == []
