@@ -593,7 +593,8 @@ END $$;
 -- The items of a scope that have some words (each a single lexeme), found by the full-text index: for each word which they
 -- are, and how many; no ids and -1 where there are more than `most`. The rarest words come first until `most` ids are
 -- together. It runs as the owner, since the index serves nobody whose policy is checked first: hence it repeats the policy
--- before it counts anything, and whoever uses the ids reads the items as themselves again. The scope is compared by
+-- before it counts anything, and whoever uses the ids reads the items as themselves again. A document has its owner's word
+-- beside its own, so that the index finds one owner's items among all that have a word. The scope is compared by
 -- operators that sort like "C" and have no index, so that the words' is the only one to be used.
 CREATE OR REPLACE FUNCTION memory.find_words(words tsquery[], low text, high text, most int)
   RETURNS TABLE (n int, frequency bigint, ids bigint[])
@@ -605,13 +606,16 @@ DECLARE
   readable boolean := memory.may_read_all(low, high);
   mine     text[] := ARRAY(SELECT memory.my_organisations());
   agent    text := memory.agent_label();
+  owner    text := '@' || split_part(low, '.', 1) || '.' || split_part(low, '.', 2);
+  of_owner tsquery := CASE WHEN split_part(low, '.', 2) <> '' THEN
+    ('''' || replace(replace(owner, '\', '\\'), '''', '''''') || '''')::tsquery END;
   together bigint := 0;
 BEGIN
   FOR n, frequency, ids IN
     SELECT w.n, cardinality(f.ids), f.ids FROM unnest(words) WITH ORDINALITY AS w (word, n) CROSS JOIN LATERAL (
       SELECT ARRAY(
         SELECT m.id FROM memory.memories AS m
-        WHERE m.document OPERATOR(pg_catalog.@@) w.word AND m.namespace ~>=~ low AND m.namespace ~<~ high
+        WHERE m.document OPERATOR(pg_catalog.@@) coalesce(w.word && of_owner, w.word) AND m.namespace ~>=~ low AND m.namespace ~<~ high
           AND (readable OR m.user_id = me OR m.agent_id IS NOT NULL OR m.org_id = ANY (mine))
           AND (agent IS NULL OR NOT starts_with(split_part(m.namespace, '.', 3), 'agent:')
             OR split_part(m.namespace, '.', 3) = agent)

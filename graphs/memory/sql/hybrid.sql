@@ -69,7 +69,7 @@ SELECT size.*, item.*, vector.*, hit.*, neighbour.*,
    WHERE n > 1) AS any_two
 FROM size CROSS JOIN (
   SELECT array_send(array_agg(id)) AS ids, array_send(array_agg(hashtextextended(namespace, 0))) AS namespaces,
-    array_send(array_agg(position)) AS positions, array_send(array_agg(length(document)::real)) AS lengths,
+    array_send(array_agg(position)) AS positions, array_send(array_agg((length(document) - 1)::real)) AS lengths,
     array_send(array_agg(date_part('epoch', now() - updated_at)::real)) AS ages,
     CASE WHEN count(importance) > 0 THEN array_send(array_agg(coalesce(importance, 'NaN'))) END AS importances
   FROM items
@@ -139,7 +139,7 @@ SELECT item.*, vector.*, hit.*, place.*, (SELECT wide FROM scope) AS wide,
   coalesce((SELECT array_send(array_agg(frequency ORDER BY n)) FROM rare), '') AS frequencies
 FROM (
   SELECT array_send(array_agg(id)) AS ids, array_send(array_agg(hashtextextended(namespace, 0))) AS namespaces,
-    array_send(array_agg(position)) AS positions, array_send(array_agg(length(document)::real)) AS lengths,
+    array_send(array_agg(position)) AS positions, array_send(array_agg((length(document) - 1)::real)) AS lengths,
     array_send(array_agg(date_part('epoch', now() - updated_at)::real)) AS ages,
     CASE WHEN count(importance) > 0 THEN array_send(array_agg(coalesce(importance, 'NaN'))) END AS importances
   FROM items

@@ -22,7 +22,8 @@ FROM stale AS s WHERE m.namespace = ANY (ARRAY[s.namespace]) AND m.key = ANY (AR
 
 -- name: put
 -- Insert or replace items. They take their place in the namespace in the order given, and are locked in the order of their
--- keys, so that batches that cross do not wait for one another. Times and provenance are stamped by the database.
+-- keys, so that batches that cross do not wait for one another. Times and provenance are stamped by the database. A document
+-- has a word for whose it is, which `find_words` looks for.
 WITH given AS MATERIALIZED (
   SELECT * FROM unnest(%(namespaces)s::text[], %(keys)s::text[], %(values)s::text[], %(labels)s::text[],
     %(texts)s::text[], %(ttls)s::float8[]) WITH ORDINALITY AS g (namespace, key, value, label, text, ttl_minutes, n)
@@ -35,7 +36,8 @@ WITH given AS MATERIALIZED (
 )
 INSERT INTO memory.memories AS m (namespace, key, value, document, position, ttl_minutes, expires_at)
 SELECT g.namespace, g.key, g.value::jsonb,
-  setweight(to_tsvector(%(configuration)s::regconfig, g.label), 'A') || to_tsvector(%(configuration)s::regconfig, g.text),
+  array_to_tsvector(ARRAY['@' || split_part(g.namespace, '.', 1) || '.' || split_part(g.namespace, '.', 2)]) ||
+    setweight(to_tsvector(%(configuration)s::regconfig, g.label), 'A') || to_tsvector(%(configuration)s::regconfig, g.text),
   least(last.position, 1e15::bigint) + row_number() OVER (PARTITION BY g.namespace ORDER BY g.n),
   g.ttl_minutes, now() + g.ttl_minutes * interval '1 minute'
 FROM given AS g JOIN last ON last.namespace = g.namespace
@@ -71,7 +73,8 @@ WHERE e.embedding <> EXCLUDED.embedding
 -- The same as `put` for one item, which as a statement without lists costs the server less.
 INSERT INTO memory.memories AS m (namespace, key, value, document, position, ttl_minutes, expires_at)
 VALUES (%(namespace)s, %(key)s, %(value)s::jsonb,
-  setweight(to_tsvector(%(configuration)s::regconfig, %(label)s), 'A') || to_tsvector(%(configuration)s::regconfig, %(text)s),
+  array_to_tsvector(ARRAY['@' || split_part(%(namespace)s, '.', 1) || '.' || split_part(%(namespace)s, '.', 2)]) ||
+    setweight(to_tsvector(%(configuration)s::regconfig, %(label)s), 'A') || to_tsvector(%(configuration)s::regconfig, %(text)s),
   least(coalesce((
     SELECT p.position FROM memory.memories AS p WHERE p.namespace COLLATE "POSIX" = %(namespace)s
     ORDER BY p.position DESC LIMIT 1), 0), 1e15::bigint) + 1,
