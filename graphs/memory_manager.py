@@ -7,18 +7,19 @@ the helpers of `graphs.memory`; the SQL, the rules and the models live there.
 import asyncio
 import functools
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
 from langgraph.store.base import IndexConfig, SearchOp, TTLConfig
 from langgraph.store.postgres.base import PoolConfig
 
-from graphs.memory import audit, context, facts, lifecycle, payloads, receipts, rights, search
+from graphs.memory import audit, context, lifecycle, payloads, receipts, rights, search
 from graphs.memory.batch import Reads
 from graphs.memory.contract import (
     AuditProblem,
     DecayReport,
     ErasureCertificate,
+    ExtractionReport,
     MemoryContext,
     MemoryPayload,
     RecalledMemory,
@@ -27,14 +28,19 @@ from graphs.memory.contract import (
     check_payload,
 )
 from graphs.memory.database import Pool
+from graphs.memory.errors import AccessDenied, ConfigurationError
+from graphs.memory.extraction import Extraction
+from graphs.memory.facts import Extractor
 from graphs.memory.files import Files, SupabaseClient
 from graphs.memory.found import Found
+from graphs.memory.jobs import Jobs, Task, Timing
 from graphs.memory.loops import on_home_loop
-from graphs.memory.principal import Principal, current_principal, current_provenance
+from graphs.memory.principal import Principal, acting_as, current_principal, current_provenance
 from graphs.memory.recalling import Recalls
 from graphs.memory.store import PostgresStore
+from graphs.memory.transaction import Query
 from graphs.memory.writing import write_payload
-from graphs.models import index_config
+from graphs.models import fact_extractor, index_config
 from graphs.pools import open_pool, shared_pool
 from graphs.settings import load_settings
 from graphs.supabase_client import supabase_client
@@ -53,6 +59,9 @@ class MemoryManager(PostgresStore):
         principal: who acts where neither `acting_as` nor a run says so; None makes that an error.
         supabase: a `supabase.AsyncClient` with the service key, for `files`; None where there is no Storage.
         files_bucket: the private bucket that files lie in.
+        extractor: makes facts of what is said; None leaves it at the turns. Jobs do it, where a worker runs: `jobs`.
+        extract_after: how many seconds after a turn; what is said meanwhile is read with it.
+        timing: how fast background jobs go.
     """
 
     def __init__(
@@ -64,11 +73,18 @@ class MemoryManager(PostgresStore):
         principal: Principal | None = None,
         supabase: SupabaseClient | None = None,
         files_bucket: str = "memory",
+        extractor: Extractor | None = None,
+        extract_after: float = 2.0,
+        timing: Timing | None = None,
     ) -> None:
         super().__init__(pool, index=index, ttl=ttl, principal=principal)
+        self._extract_after = extract_after if extractor else None
+        self._extraction: Extraction | None = None
+        if extractor:
+            self._extraction = Extraction(self._database, self._searching, self._prepare, extractor)
+        self.jobs = Jobs(pool, self._tasks(), self._ask_about_jobs, timing)
         self.files = Files(self._ask_as, supabase, files_bucket)
         self._recalls = Recalls(self._database, self._searching, self._reads)
-        self._sealer = lifecycle.Periodic("The sealing of the audit log", self.seal_audit)
 
     @classmethod
     @asynccontextmanager
@@ -81,10 +97,13 @@ class MemoryManager(PostgresStore):
         index: IndexConfig | None = None,
         ttl: TTLConfig | None = None,
         principal: Principal | None = None,
+        extractor: Extractor | None = None,
+        extract_after: float = 2.0,
     ) -> AsyncIterator["MemoryManager"]:
         """Open a store on a database of your own, with a pool of its own; it closes with the block.
 
-        It acts as the service unless `principal` or `acting_as` says otherwise. Call `setup()` once per database.
+        It acts as the service unless `principal` or `acting_as` says otherwise. Call `setup()` once per database. With
+        an `extractor`, facts are taken from turns while somebody works: `async with store.jobs.working(): …`.
 
         Raises:
             ConfigurationError: the database cannot be reached.
@@ -93,7 +112,8 @@ class MemoryManager(PostgresStore):
         async with open_pool(
             conn_string, min_size=sizes.get("min_size", 1), max_size=sizes.get("max_size") or 10
         ) as pool:
-            store = cls(pool, index=index, ttl=ttl, principal=principal or Principal.service())
+            who = principal or Principal.service()
+            store = cls(pool, index=index, ttl=ttl, principal=who, extractor=extractor, extract_after=extract_after)
             async with store:
                 yield store
 
@@ -102,7 +122,6 @@ class MemoryManager(PostgresStore):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
-        await self._sealer.stop()
         await self._recalls.close()
 
     # Memory ---------------------------------------------------------------------------------------------------------
@@ -148,8 +167,8 @@ class MemoryManager(PostgresStore):
     ) -> WriteReceipt:
         """Store a payload: its items, vectors, turns, log and audit records commit together or not at all.
 
-        A turn stores both sides of the exchange and, as facts, what the user stated about themselves. The same
-        payload written again by the same task of a graph (a retry, a resume) changes nothing.
+        A turn stores both sides of the exchange, and queues a job that takes facts from it. The same payload written
+        again by the same task of a graph (a retry, a resume) changes nothing.
 
         Raises:
             ContractError: the payload breaks the contract; `fields` names where.
@@ -157,14 +176,35 @@ class MemoryManager(PostgresStore):
         """
         principal = await self._principal_for(user_id)
         checked = check_payload(user_id, session_id, payload)
-        puts = payloads.items_of(checked, facts.worth_remembering(checked.said))
+        puts = payloads.items_of(checked)
         writes = (await self._prepare(puts, principal)).writes
         async with self._reporter.denials(principal):
             receipt = await write_payload(
-                self._database, principal, checked, puts, writes, self._searching, current_provenance()
+                self._database,
+                principal,
+                checked,
+                puts,
+                writes,
+                self._searching,
+                current_provenance(),
+                self._extract_after,
             )
         self._wake_indexer([writes])
         return receipt
+
+    @on_home_loop
+    async def extract_facts(self, user_id: str, session_id: str) -> ExtractionReport:
+        """Take facts from what was said in a session and not read yet; a background job does so after each turn.
+
+        Raises:
+            ConfigurationError: this store has no extractor.
+            ExtractionFailed: the model did not do it; the turns are left for another time.
+            AccessDenied: the principal is not this user and not the service.
+        """
+        principal = await self._principal_for(user_id)
+        if self._extraction is None:
+            raise ConfigurationError("This store takes no facts from what is said: give it an `extractor`.")
+        return await self._extraction.extract(principal, user_id, session_id)
 
     @on_home_loop
     async def recall_memory(
@@ -234,10 +274,6 @@ class MemoryManager(PostgresStore):
         """
         return await audit.seal_all(self._database)
 
-    def start_sealing(self, interval_minutes: float = 5) -> None:
-        """Seal the audit log at an interval until the store's end. Call it on the store's own event loop."""
-        self._sealer.start(interval_minutes * 60)
-
     @on_home_loop
     async def verify_audit(self, head: str | None = None) -> list[AuditProblem]:
         """Return what of the audit log and the history was changed or removed since it was sealed.
@@ -292,6 +328,30 @@ class MemoryManager(PostgresStore):
         [report] = await self._run(principal, [lifecycle.decay(user_id, threshold_days)])
         return cast("DecayReport", report)
 
+    # Background jobs ------------------------------------------------------------------------------------------------
+
+    def _tasks(self) -> dict[str, Task]:
+        sweep_minutes = (self.ttl_config or {}).get("sweep_interval_minutes") or 5
+        return {
+            "extract_facts": Task(self._extract_facts),
+            "sweep_ttl": Task(self.sweep_ttl, f"*/{sweep_minutes} * * * *"),
+            "seal_audit": Task(self.seal_audit, "*/5 * * * *"),
+        }
+
+    async def _extract_facts(self, user_id: str, session_id: str) -> None:
+        """The job. It acts as the person, so that row-level security holds it to what is theirs."""
+        with acting_as(Principal.of_subject(user_id)):
+            await self.extract_facts(user_id, session_id)
+
+    @on_home_loop
+    async def _ask_about_jobs(self, user_id: str | None, query: Query[Any]) -> Any:
+        """What a query about a person's jobs, or (None) about everybody's, reads of the queue: it has no policies."""
+        if user_id is not None:
+            await self._principal_for(user_id)
+        elif current_principal(self._default_principal).user_id:
+            raise AccessDenied("Only the service may see the jobs of everybody.")
+        return (await self._run(Principal.owner(), [query]))[0]
+
 
 @asynccontextmanager
 async def unprepared_store() -> AsyncIterator[MemoryManager]:
@@ -302,10 +362,11 @@ async def unprepared_store() -> AsyncIterator[MemoryManager]:
     """
     settings = await asyncio.to_thread(load_settings)
     index = await asyncio.to_thread(index_config, settings)
-    ttl: TTLConfig = {"refresh_on_read": True, "sweep_interval_minutes": cast("int", settings.memory_sweep_minutes)}
+    ttl: TTLConfig = {"refresh_on_read": True, "sweep_interval_minutes": settings.memory_sweep_minutes}
+    extractor = await asyncio.to_thread(fact_extractor, settings)
     async with shared_pool(settings) as pool, supabase_client(settings) as supabase:
         options: Any = {"supabase": supabase, "files_bucket": settings.memory_files_bucket}
-        async with MemoryManager(pool, index=index, ttl=ttl, **options) as store:
+        async with MemoryManager(pool, index=index, ttl=ttl, extractor=extractor, **options) as store:
             yield store
 
 
@@ -325,12 +386,13 @@ async def deployment_store() -> AsyncIterator[MemoryManager]:
 
 @asynccontextmanager
 async def open_store() -> AsyncIterator[MemoryManager]:
-    """Open the deployment's store; what `langgraph.json` names. It sweeps expired memories while it is open.
+    """Open the deployment's store; what `langgraph.json` names. It does background jobs while it is open.
 
     Raises:
         ConfigurationError: a setting is wrong, or what it points at.
     """
-    async with deployment_store() as store:
-        await store.start_ttl_sweeper()
-        store.start_sealing()
+    settings = await asyncio.to_thread(load_settings)
+    async with deployment_store() as store, AsyncExitStack() as stack:
+        if settings.memory_worker:
+            await stack.enter_async_context(store.jobs.working())
         yield store

@@ -16,6 +16,7 @@ from psycopg.conninfo import make_conninfo
 
 from graphs.checkpointer import PostgresCheckpointer
 from graphs.embedded_postgres import embedded_postgres
+from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory_manager import MemoryManager
 from graphs.models import OfflineEmbeddings
 from graphs.pools import open_pool
@@ -129,10 +130,18 @@ def empty_database(postgres: str) -> Iterator[str]:
     drop_database(postgres, name)
 
 
+@pytest.fixture(scope="session")
+def extractor(tmp_path_factory: pytest.TempPathFactory) -> Mem0Extractor:
+    """What makes facts of talk in a deployment without keys."""
+    return Mem0Extractor(None, tmp_path_factory.mktemp("data"))
+
+
 @pytest.fixture
-async def store(database: str, index: IndexConfig) -> AsyncIterator[MemoryManager]:
-    """A store with vector search, acting as the service."""
-    async with MemoryManager.from_conn_string(database, index=index, ttl={"refresh_on_read": True}) as store:
+async def store(database: str, index: IndexConfig, extractor: Mem0Extractor) -> AsyncIterator[MemoryManager]:
+    """A store with vector search, acting as the service. `await store.jobs.run_pending()` does what is queued."""
+    async with MemoryManager.from_conn_string(
+        database, index=index, ttl={"refresh_on_read": True}, extractor=extractor, extract_after=0
+    ) as store:
         yield store
 
 
