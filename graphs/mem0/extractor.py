@@ -28,7 +28,7 @@ class Mem0Extractor:
 
     def __init__(self, model: BaseChatModel | None = None, folder: Path = Path(".data")) -> None:
         self._model = model
-        self._folder = folder
+        self._folder = folder.absolute()
 
     async def extract(self, conversation: Conversation) -> list[Statement]:
         """Return the facts in what was said, each with the exchanges that it comes from.
@@ -36,7 +36,7 @@ class Mem0Extractor:
         Raises:
             ExtractionFailed: the model did not answer, or nothing that can be read.
         """
-        engine = await asyncio.to_thread(_engine, self._folder.absolute())
+        engine = await asyncio.to_thread(_engine, self._folder)
         home = asyncio.get_running_loop()
         reader = Reader(self._model, home) if self._model else NoteTaker(conversation)
         memory = engine.FactMemory(conversation, reader, home)

@@ -1,8 +1,8 @@
 """Background jobs: procrastinate on the same Postgres. A job is queued in the transaction that makes it necessary.
 
 Workers poll, so that they work behind a transaction pooler too, and any number of them share the queue. A job that
-fails is tried again, ever later; one that goes on failing stays as `failed`, with what went wrong, until somebody has it
-tried again. Arguments name what a job is about and never hold content.
+fails is tried again, ever later; one that goes on failing stays as `failed`, with what went wrong, until somebody has
+it tried again. Arguments name what a job is about and never hold content.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from graphs.memory.transaction import Query
 log = logging.getLogger(__name__)
 
 _SQL = sql.load("jobs")
-_SCHEMA = "SELECT set_config('search_path', 'procrastinate', true)"
+_IN_SCHEMA = sql.load_sources("setup")["in_job_schema"]
 
 KEPT_HOURS = 24
 """How long a job that is done can still be looked at."""
@@ -92,6 +92,7 @@ class Jobs:
     ) -> None:
         self._ask = ask
         self._timing = timing or Timing()
+        _keep_quiet()
         self._app = procrastinate.App(connector=_Connector(pool))
         own = {"rescue_jobs": Task(self.rescue, "* * * * *"), "clean_jobs": Task(self._clean, "7 * * * *")}
         self._tasks = {**tasks, **own}
@@ -156,7 +157,6 @@ class Jobs:
 
     async def _worker(self, **options: Any) -> None:
         timing = self._timing
-        _keep_quiet()
         await self._app.run_worker_async(
             listen_notify=False,
             install_signal_handlers=False,
@@ -275,7 +275,7 @@ class _Connector(connector.BaseAsyncConnector):
 
     async def _in_transaction(self, query: LiteralString, given: Mapping[str, Any]) -> list[dict[str, Any]]:
         async with self._pool.connection() as conn, conn.transaction():
-            await conn.execute(_SCHEMA)
+            await conn.execute(_IN_SCHEMA)
             cursor = await conn.execute(query, given, prepare=False)
             return await cursor.fetchall() if cursor.description else []
 
