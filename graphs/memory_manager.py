@@ -6,14 +6,17 @@ the helpers of `graphs.memory`; the SQL, the rules and the models live there.
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
 from langgraph.store.base import IndexConfig, SearchOp, TTLConfig
 from langgraph.store.postgres.base import PoolConfig
 
+from graphs.adapters.configured import configured_adapters
 from graphs.memory import audit, context, lifecycle, payloads, receipts, rights, search
+from graphs.memory.adapter import Outbound
 from graphs.memory.batch import Reads
 from graphs.memory.contract import (
     AuditProblem,
@@ -28,19 +31,26 @@ from graphs.memory.contract import (
     check_payload,
 )
 from graphs.memory.database import Pool
+from graphs.memory.deliveries import Deliveries
+from graphs.memory.delivering import Courier
 from graphs.memory.errors import AccessDenied, ConfigurationError
 from graphs.memory.extraction import Extraction
 from graphs.memory.facts import Extractor
 from graphs.memory.files import Files, SupabaseClient
 from graphs.memory.found import Found
+from graphs.memory.intents import Intents
 from graphs.memory.jobs import Jobs, Task, Timing
 from graphs.memory.loops import on_home_loop
+from graphs.memory.namespaces import to_text
 from graphs.memory.principal import Principal, acting_as, current_principal, current_provenance
+from graphs.memory.ranking import Weights
 from graphs.memory.recalling import Recalls
+from graphs.memory.shadow import Candidate, Shadow
 from graphs.memory.store import PostgresStore
 from graphs.memory.transaction import Query
+from graphs.memory.vectors import Vector
 from graphs.memory.writing import write_payload
-from graphs.models import fact_extractor, index_config
+from graphs.models import fact_extractor, index_config, shadow_weights
 from graphs.pools import open_pool, shared_pool
 from graphs.settings import load_settings
 from graphs.supabase_client import supabase_client
@@ -62,6 +72,8 @@ class MemoryManager(PostgresStore):
         extractor: makes facts of what is said; None leaves it at the turns. Jobs do it, where a worker runs: `jobs`.
         extract_after: how many seconds after a turn; what is said meanwhile is read with it.
         timing: how fast background jobs go.
+        outbound: the services outside that are told what changes, by jobs, too: `deliveries`, `intents`.
+        shadow_weights: another ranking that each recall is compared with after its answer is out: `shadow`.
     """
 
     def __init__(
@@ -76,8 +88,18 @@ class MemoryManager(PostgresStore):
         extractor: Extractor | None = None,
         extract_after: float = 2.0,
         timing: Timing | None = None,
+        outbound: Outbound | None = None,
+        shadow_weights: Weights | None = None,
     ) -> None:
         super().__init__(pool, index=index, ttl=ttl, principal=principal)
+        self._database.adapters = outbound.announcement if outbound else {}
+        self._outbound = outbound
+        self._shadow_weights = shadow_weights
+        attempts = (timing or Timing()).attempts
+        self._courier = Courier(self._database, outbound, attempts)
+        self.deliveries = Deliveries(self._ask_as_operator, outbound, attempts)
+        self.intents = Intents(self._ask_as)
+        self.shadow = Shadow(self._ask_as_operator)
         self._extract_after = extract_after if extractor else None
         self._extraction: Extraction | None = None
         if extractor:
@@ -99,6 +121,7 @@ class MemoryManager(PostgresStore):
         principal: Principal | None = None,
         extractor: Extractor | None = None,
         extract_after: float = 2.0,
+        outbound: Outbound | None = None,
     ) -> AsyncIterator["MemoryManager"]:
         """Open a store on a database of your own, with a pool of its own; it closes with the block.
 
@@ -113,14 +136,15 @@ class MemoryManager(PostgresStore):
             conn_string, min_size=sizes.get("min_size", 1), max_size=sizes.get("max_size") or 10
         ) as pool:
             who = principal or Principal.service()
-            store = cls(pool, index=index, ttl=ttl, principal=who, extractor=extractor, extract_after=extract_after)
-            async with store:
+            options: Any = {"extractor": extractor, "extract_after": extract_after, "outbound": outbound}
+            async with cls(pool, index=index, ttl=ttl, principal=who, **options) as store:
                 yield store
 
     async def __aenter__(self) -> "MemoryManager":
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.shadow.close()
         await self.close()
         await self._recalls.close()
 
@@ -158,8 +182,25 @@ class MemoryManager(PostgresStore):
         """What a search of a user's memory found, together with other reads, and leave a receipt of it."""
         vector = (await self._prepare([op], principal)).vectors.get(op.query or "")
         source = tuple((current_provenance() | (provenance or {})).items())
+        started = time.perf_counter()
         async with self._reporter.denials(principal):
-            return await self._recalls.recall(principal, user_id, op, vector, reads, source)
+            found = await self._recalls.recall(principal, user_id, op, vector, reads, source)
+        if vector is not None and (others := self._candidates(principal, user_id, op, vector)):
+            ours = [(to_text(item.namespace), item.key) for item in found.items]
+            self.shadow.compare(user_id, op.limit, ours, time.perf_counter() - started, others)
+        return found
+
+    def _candidates(self, principal: Principal, user_id: str, op: SearchOp, vector: Vector) -> Mapping[str, Candidate]:
+        """What else might be found, and how: by services that run in the shadow of ours, and by another ranking."""
+        adapters = self._outbound.adapters.items() if self._outbound else ()
+        found: dict[str, Candidate] = {
+            name: functools.partial(self._courier.search, name, user_id, op.query or "", op.limit)
+            for name, switched in adapters
+            if switched.mode == "shadow"
+        }
+        if weights := self._shadow_weights:
+            found["ranking"] = functools.partial(self._recalls.would_find, principal, op, vector, weights)
+        return found
 
     @on_home_loop
     async def write_memory(
@@ -336,12 +377,24 @@ class MemoryManager(PostgresStore):
             "extract_facts": Task(self._extract_facts),
             "sweep_ttl": Task(self.sweep_ttl, f"*/{sweep_minutes} * * * *"),
             "seal_audit": Task(self.seal_audit, "*/5 * * * *"),
+            "deliver": Task(self._courier.deliver),
+            "rescue_deliveries": Task(self.deliveries.rescue, "*/5 * * * *"),
         }
 
     async def _extract_facts(self, user_id: str, session_id: str) -> None:
         """The job. It acts as the person, so that row-level security holds it to what is theirs."""
         with acting_as(Principal.of_subject(user_id)):
             await self.extract_facts(user_id, session_id)
+
+    @on_home_loop
+    async def _ask_as_operator(self, user_id: str | None, query: Query[Any]) -> Any:
+        """What a query about a person, or (None) about everybody, reads, if whoever is acting may ask that."""
+        principal = current_principal(self._default_principal)
+        if user_id is not None:
+            principal = await self._principal_for(user_id)
+        elif principal.user_id:
+            raise AccessDenied("Only the service may see what is about everybody.")
+        return (await self._run(principal, [query]))[0]
 
     @on_home_loop
     async def _ask_about_jobs(self, user_id: str | None, query: Query[Any]) -> Any:
@@ -364,8 +417,13 @@ async def unprepared_store() -> AsyncIterator[MemoryManager]:
     index = await asyncio.to_thread(index_config, settings)
     ttl: TTLConfig = {"refresh_on_read": True, "sweep_interval_minutes": settings.memory_sweep_minutes}
     extractor = await asyncio.to_thread(fact_extractor, settings)
-    async with shared_pool(settings) as pool, supabase_client(settings) as supabase:
-        options: Any = {"supabase": supabase, "files_bucket": settings.memory_files_bucket}
+    async with (
+        shared_pool(settings) as pool,
+        supabase_client(settings) as supabase,
+        configured_adapters(settings) as outbound,
+    ):
+        options: Any = {"supabase": supabase, "files_bucket": settings.memory_files_bucket, "outbound": outbound}
+        options["shadow_weights"] = shadow_weights(settings)
         async with MemoryManager(pool, index=index, ttl=ttl, extractor=extractor, **options) as store:
             yield store
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from langgraph.store.base import IndexConfig
 from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory.errors import ConfigurationError
 from graphs.memory.facts import Extractor
+from graphs.memory.ranking import Weights
 from graphs.offline_chat import OfflineChatModel
 from graphs.settings import OFFLINE, OPENAI_EMBEDDING_MODEL, Settings
 
@@ -105,6 +107,21 @@ def _index(settings: Settings, name: str, dimensions: int, embed: Any) -> IndexC
         },
     }
     return config  # type: ignore[return-value]  # more than LangGraph's keys
+
+
+def shadow_weights(settings: Settings) -> Weights | None:
+    """Return the weights of a ranking that is to be compared with the one in use.
+
+    Raises:
+        ConfigurationError: they are none.
+    """
+    if settings.memory_shadow_weights is None:
+        return None
+    try:
+        return Weights(**settings.memory_shadow_weights)
+    except TypeError:
+        names = ", ".join(field.name for field in fields(Weights))
+        raise ConfigurationError(f"MEMORY_SHADOW_WEIGHTS: may name {names}, and nothing else.") from None
 
 
 def chat_model(settings: Settings, name: str | None = None) -> BaseChatModel:

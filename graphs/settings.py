@@ -48,6 +48,16 @@ class Settings(BaseSettings):
     mem0_backend: Literal["pgvector", "platform"] = "pgvector"
     mem0_api_key: SecretStr | None = None
     mem0_host: str | None = None
+    mem0_mode: Literal["shadow", "on"] = Field("on", description="Whether hosted Mem0's recall is compared with ours.")
+
+    # Upstash
+    upstash_qstash_mode: Literal["off", "on"] = "off"
+    upstash_qstash_token: SecretStr | None = None
+    upstash_qstash_url: str | None = None
+    upstash_qstash_destination: str | None = Field(None, description="The URL that is told what happens.")
+    upstash_redis_mode: Literal["off", "on"] = "off"
+    upstash_redis_rest_url: str | None = None
+    upstash_redis_rest_token: SecretStr | None = None
 
     # Behaviour
     memory_files_bucket: str = Field("memory", min_length=1, description="Private bucket of Supabase Storage.")
@@ -59,6 +69,8 @@ class Settings(BaseSettings):
     memory_weight_recency: float = Field(0.1, ge=0)
     memory_weight_importance: float = Field(0.1, ge=0)
     memory_half_life_days: float = Field(30, gt=0, description="After how long a memory is half as recent.")
+    memory_shadow_weights: dict[str, float] | None = Field(None, description="Another ranking, to be compared.")
+    memory_hash_key: SecretStr | None = Field(None, min_length=16, description="Makes pseudonyms and digests.")
     local_user_id: str = Field(
         "00000000-0000-4000-8000-000000000001",
         validation_alias=AliasChoices("local_user_id", "LOCAL_USER_ID"),
@@ -72,7 +84,14 @@ class Settings(BaseSettings):
             raise ValueError("must start with postgresql://")
         return url
 
-    @field_validator("supabase_url", "openai_base_url", "mem0_host")
+    @field_validator(
+        "supabase_url",
+        "openai_base_url",
+        "mem0_host",
+        "upstash_qstash_url",
+        "upstash_qstash_destination",
+        "upstash_redis_rest_url",
+    )
     @classmethod
     def _is_url(cls, url: str | None) -> str | None:
         if url and not url.startswith(("https://", "http://")):

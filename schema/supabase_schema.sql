@@ -377,6 +377,54 @@ CREATE TABLE IF NOT EXISTS memory.files (
   CHECK (starts_with(path, replace(replace(user_id, '%', '%25'), '.', '%2E') || '/'))  -- nobody names another's content
 );
 
+-- What leaves for services outside ----------------------------------------------------------------------------------
+
+-- An outbox, written with the memory itself: for each adapter what happened, by reference and without content; and the
+-- record of what left, with keyed digests of what was taken out before. One without a user is what is left to do when a
+-- person was erased: to have everything removed that left under their pseudonym.
+CREATE TABLE IF NOT EXISTS memory.deliveries (
+  id           uuid PRIMARY KEY DEFAULT gen_random_uuid(),  -- the service gets it as the key of idempotency
+  adapter      text NOT NULL,
+  mode         text NOT NULL CHECK (mode IN ('on', 'shadow')),
+  user_id      text COLLATE "C",
+  intent       jsonb NOT NULL,
+  status       text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'delivered', 'skipped', 'failed')),
+  attempts     int NOT NULL DEFAULT 0,
+  pseudonym    text,                                     -- under which it left: noted before the first attempt
+  receipt      text,                                     -- under which the service works on it
+  error        text,
+  redactions   jsonb NOT NULL DEFAULT '[]',              -- [{kind, digest}, …]
+  created_at   timestamptz NOT NULL DEFAULT now(),
+  delivered_at timestamptz
+);
+
+-- What a memory is called by a service that has a copy of it.
+CREATE TABLE IF NOT EXISTS memory.external_copies (
+  adapter     text NOT NULL,
+  namespace   text COLLATE "C" NOT NULL,
+  key         text COLLATE "C" NOT NULL,
+  user_id     text COLLATE "C" NOT NULL,
+  external_id text NOT NULL,
+  updated_at  timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (adapter, namespace, key)
+);
+
+-- A recall as it was, beside what another ranking or service would have found: keys only, and nobody was shown it.
+CREATE TABLE IF NOT EXISTS memory.shadow_comparisons (
+  id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  at           timestamptz NOT NULL DEFAULT now(),
+  candidate    text NOT NULL,
+  user_id      text COLLATE "C" NOT NULL,
+  at_most      int NOT NULL,                             -- how many memories were asked for
+  ours         jsonb NOT NULL,                           -- [[namespace, key], …]
+  theirs       jsonb NOT NULL,                           -- the same; null for what is not known here
+  overlap      real,                                     -- which part of ours is among theirs
+  correlation  real,                                     -- Spearman's, of the ranks of what both have
+  our_seconds  real NOT NULL,
+  their_seconds real,
+  error        text                                      -- why there is nothing to compare with
+);
+
 -- Business tables of the example agents -------------------------------------------------------------------------
 
 CREATE TABLE IF NOT EXISTS public.dealers (
@@ -461,6 +509,13 @@ CREATE INDEX IF NOT EXISTS goals_memory        ON memory.goal_assessments (memor
 CREATE INDEX IF NOT EXISTS beliefs_user        ON memory.belief_graphs (user_id);
 CREATE INDEX IF NOT EXISTS beliefs_memory      ON memory.belief_graphs (memory_id);
 CREATE INDEX IF NOT EXISTS metrics_user        ON memory.cognitive_metrics (user_id, name, created_at DESC);
+CREATE INDEX IF NOT EXISTS deliveries_user     ON memory.deliveries (user_id, created_at DESC) WHERE user_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS deliveries_open     ON memory.deliveries (status, adapter, created_at) WHERE status <> 'delivered';
+CREATE INDEX IF NOT EXISTS deliveries_recent   ON memory.deliveries (created_at);
+CREATE INDEX IF NOT EXISTS copies_user         ON memory.external_copies (user_id);
+CREATE INDEX IF NOT EXISTS copies_external     ON memory.external_copies (adapter, external_id);
+CREATE INDEX IF NOT EXISTS comparisons_user    ON memory.shadow_comparisons (user_id);
+CREATE INDEX IF NOT EXISTS comparisons_recent  ON memory.shadow_comparisons (at);
 CREATE INDEX IF NOT EXISTS applications_user   ON public.applications (user_id);
 CREATE INDEX IF NOT EXISTS applications_robot  ON public.applications (robot_id);
 CREATE INDEX IF NOT EXISTS applications_dealer ON public.applications (dealer_id);
@@ -941,6 +996,97 @@ BEGIN
   END IF;
 END $$;
 
+-- Intents: what happened, told to whoever listens -------------------------------------------------------------------
+
+-- Queue the job that carries out a delivery. What concerns one person goes to one service in its order, hence the lock;
+-- it names the person by a digest, since jobs are kept for a day.
+CREATE OR REPLACE FUNCTION memory.queue_delivery(delivery uuid, adapter text, whose text) RETURNS void
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+BEGIN
+  PERFORM procrastinate.procrastinate_defer_jobs_v1(ARRAY[ROW('default', 'deliver', 0,
+    'deliver:' || adapter || ':' || encode(sha256(convert_to(whose, 'UTF8')), 'hex'), NULL,
+    jsonb_build_object('delivery_id', delivery), NULL)::procrastinate.procrastinate_job_to_defer_v1]);
+END $$;
+
+-- A delivery for each adapter that takes this kind of intent. The transaction says which ones are switched on.
+CREATE OR REPLACE FUNCTION memory.fan_out(subject text, intent jsonb) RETURNS void
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+DECLARE
+  outlet   record;
+  delivery uuid;
+BEGIN
+  FOR outlet IN
+    SELECT a.name, a.told ->> 'mode' AS mode
+    FROM jsonb_each(nullif(current_setting('memory.provenance', true), '')::jsonb -> 'adapters') AS a (name, told)
+    WHERE a.told -> 'takes' ? (intent ->> 'kind')
+  LOOP
+    INSERT INTO memory.deliveries (adapter, mode, user_id, intent) VALUES (outlet.name, outlet.mode, subject, intent)
+    RETURNING id INTO delivery;
+    PERFORM memory.queue_delivery(delivery, outlet.name, subject);
+  END LOOP;
+END $$;
+
+-- An intent that no trigger emits. A person may emit what is about themselves, the service what is about anybody; that
+-- somebody was erased is for the erasure alone to tell.
+CREATE OR REPLACE FUNCTION memory.emit(subject text, intent jsonb) RETURNS void
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+BEGIN
+  IF current_setting('role') <> 'service_role' AND subject IS DISTINCT FROM (SELECT auth.uid())::text THEN
+    RAISE insufficient_privilege USING MESSAGE = 'an intent about another user cannot be emitted';
+  ELSIF intent ->> 'kind' = 'user_erased' THEN
+    RAISE insufficient_privilege USING MESSAGE = 'only an erasure tells that somebody was erased';
+  ELSIF intent ->> 'kind' = 'session_ended' THEN
+    UPDATE memory.sessions AS s SET ended_at = now() WHERE s.user_id = subject AND s.id = intent ->> 'session_id';
+  END IF;
+  PERFORM memory.fan_out(subject, intent);
+END $$;
+
+-- Have deliveries that failed, or were skipped, tried again: those with some ids, or all of an adapter; which ones.
+CREATE OR REPLACE FUNCTION memory.replay_deliveries(ids uuid[], of_adapter text) RETURNS SETOF uuid
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+DECLARE
+  replayed record;
+BEGIN
+  FOR replayed IN
+    UPDATE memory.deliveries AS d SET status = 'pending', attempts = 0
+    WHERE d.status IN ('failed', 'skipped') AND (d.id = ANY (ids) OR d.adapter = of_adapter)
+    RETURNING d.id, d.adapter, coalesce(d.user_id, d.pseudonym) AS whose, d.created_at
+  LOOP
+    PERFORM memory.queue_delivery(replayed.id, replayed.adapter, replayed.whose);
+    RETURN NEXT replayed.id;
+  END LOOP;
+END $$;
+
+-- Deliveries that nobody works on, since their job was removed or its worker died: queue them again, or give them up
+-- where that happened `most` times. How many were queued.
+CREATE OR REPLACE FUNCTION memory.rescue_deliveries(most int, older_than float8) RETURNS bigint
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+DECLARE
+  stuck   record;
+  rescued bigint := 0;
+BEGIN
+  FOR stuck IN
+    SELECT d.id, d.adapter, d.attempts, coalesce(d.user_id, d.pseudonym) AS whose FROM memory.deliveries AS d
+    WHERE d.status = 'pending' AND d.created_at < now() - older_than * interval '1 second' AND NOT EXISTS (
+      SELECT FROM procrastinate.procrastinate_jobs AS j
+      WHERE j.task_name = 'deliver' AND j.status IN ('todo', 'doing') AND j.args ->> 'delivery_id' = d.id::text)
+    ORDER BY d.created_at FOR UPDATE OF d SKIP LOCKED
+  LOOP
+    IF stuck.attempts >= most THEN
+      UPDATE memory.deliveries SET status = 'failed', error = coalesce(error, 'its worker died, again and again') WHERE id = stuck.id;
+    ELSE
+      PERFORM memory.queue_delivery(stuck.id, stuck.adapter, stuck.whose);
+      rescued := rescued + 1;
+    END IF;
+  END LOOP;
+  RETURN rescued;
+END $$;
+
 -- What an erasure is known by: its certificate, and what is left of the records that it removed.
 CREATE OR REPLACE FUNCTION memory.erasure_digest(e memory.erasures) RETURNS bytea
   LANGUAGE sql STABLE SET search_path = ''
@@ -987,6 +1133,20 @@ BEGIN
       INTO part USING subject, threads;
     others := others || part;
   END LOOP;
+
+  -- What left under a pseudonym is to be removed where it went, once what is on its way has arrived.
+  n := 0;
+  FOR personal IN
+    WITH gone AS (DELETE FROM memory.deliveries AS d WHERE d.user_id = subject RETURNING d.adapter, d.mode, d.pseudonym)
+    SELECT g.adapter, g.pseudonym, min(g.mode) AS mode, gen_random_uuid() AS id FROM gone AS g
+    WHERE g.pseudonym IS NOT NULL GROUP BY 1, 2
+  LOOP
+    INSERT INTO memory.deliveries (id, adapter, mode, pseudonym, intent) VALUES (personal.id, personal.adapter,
+      personal.mode, personal.pseudonym, jsonb_build_object('kind', 'user_erased', 'pseudonym', personal.pseudonym));
+    PERFORM memory.queue_delivery(personal.id, personal.adapter, subject);
+    n := n + 1;
+  END LOOP;
+  certificate.erased := certificate.erased || CASE WHEN n > 0 THEN jsonb_build_object('erasures queued outside', n) ELSE '{}' END;
 
   -- Deleting memories makes records; these go last.
   FOR personal IN
@@ -1079,6 +1239,31 @@ CREATE OR REPLACE TRIGGER memories_stamped BEFORE UPDATE OF value ON memory.memo
 CREATE OR REPLACE TRIGGER memories_recorded AFTER INSERT OR DELETE OR UPDATE OF value ON memory.memories
   FOR EACH ROW EXECUTE FUNCTION memory.record_memory_change();
 
+-- Every change of a person's memories is told to the adapters that the transaction says are switched on, whatever path it
+-- takes. Turns are told of by the exchange, and here only when they are forgotten. What an application keeps for itself
+-- (no memory under the contract) stays here, as does what changes beside the text.
+CREATE OR REPLACE FUNCTION memory.emit_memory_change() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+DECLARE
+  changed memory.memories;
+BEGIN
+  changed := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+  IF changed.user_id IS NOT NULL AND changed.value ? 'type' AND coalesce(current_setting('memory.erasing', true), '') = ''
+    AND (TG_OP = 'DELETE' OR changed.value ->> 'type' <> 'turn')
+    AND (TG_OP <> 'UPDATE' OR OLD.value -> 'content' IS DISTINCT FROM NEW.value -> 'content'
+      OR OLD.value -> 'type' IS DISTINCT FROM NEW.value -> 'type') THEN
+    PERFORM memory.fan_out(changed.user_id, jsonb_build_object(
+      'kind', CASE TG_OP WHEN 'DELETE' THEN 'memory_forgotten' ELSE 'memory_written' END,
+      'namespace', string_to_array(left(changed.namespace, -1), '.'), 'key', changed.key));
+  END IF;
+  RETURN NULL;
+END $$;
+
+CREATE OR REPLACE TRIGGER memories_emitted AFTER INSERT OR DELETE OR UPDATE OF value ON memory.memories
+  FOR EACH ROW WHEN (strpos(current_setting('memory.provenance', true), '"adapters"') > 0)
+  EXECUTE FUNCTION memory.emit_memory_change();
+
 -- What was recorded stays: nobody changes it, the owner of the tables included, and only an erasure removes it.
 CREATE OR REPLACE FUNCTION memory.keep_records() RETURNS trigger
   LANGUAGE plpgsql SET search_path = ''
@@ -1132,6 +1317,9 @@ ALTER TABLE memory.cognitive_metrics    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.user_brain           ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.company_brain        ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.files                ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.deliveries           ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.external_copies      ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.shadow_comparisons   ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.dealers              ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.robot_catalog        ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.applications         ENABLE ROW LEVEL SECURITY;
@@ -1281,6 +1469,18 @@ DROP POLICY IF EXISTS own ON memory.files;
 CREATE POLICY own ON memory.files TO authenticated
   USING (user_id = (SELECT auth.uid())::text) WITH CHECK (user_id = (SELECT auth.uid())::text);
 
+DROP POLICY IF EXISTS readable ON memory.deliveries;
+CREATE POLICY readable ON memory.deliveries FOR SELECT TO authenticated
+  USING (user_id = (SELECT auth.uid())::text);
+
+DROP POLICY IF EXISTS readable ON memory.external_copies;
+CREATE POLICY readable ON memory.external_copies FOR SELECT TO authenticated
+  USING (user_id = (SELECT auth.uid())::text);
+
+DROP POLICY IF EXISTS readable ON memory.shadow_comparisons;
+CREATE POLICY readable ON memory.shadow_comparisons FOR SELECT TO authenticated
+  USING (user_id = (SELECT auth.uid())::text);
+
 DROP POLICY IF EXISTS readable ON public.dealers;
 CREATE POLICY readable ON public.dealers FOR SELECT TO authenticated USING (true);
 
@@ -1310,7 +1510,11 @@ GRANT SELECT, DELETE, INSERT (namespace, key, value, document, position, ttl_min
   UPDATE (value, document, ttl_minutes, expires_at) ON memory.memories TO authenticated, service_role;
 GRANT SELECT, INSERT ON memory.memory_logs TO authenticated, service_role;
 GRANT SELECT ON memory.organisations, memory.embedding_models, memory.memory_history, memory.audit_logs,
-  memory.recall_receipts TO authenticated, service_role;
+  memory.recall_receipts, memory.deliveries, memory.external_copies, memory.shadow_comparisons
+  TO authenticated, service_role;
+GRANT UPDATE ON memory.deliveries TO service_role;
+GRANT INSERT, UPDATE, DELETE ON memory.external_copies TO service_role;
+GRANT INSERT ON memory.shadow_comparisons TO service_role;
 GRANT SELECT ON memory.audit_seals, memory.erasures, memory.erased_records TO service_role;
 GRANT INSERT ON memory.recall_receipts TO service_role;
 GRANT INSERT, UPDATE, DELETE ON memory.organisations TO service_role;
@@ -1327,10 +1531,11 @@ GRANT EXECUTE ON FUNCTION
   memory.provenance(text), memory.may_read_all(text, text), memory.actor(), memory.agent_label(), memory.my_organisations(boolean),
   memory.is_wide(text, text, smallint, int), memory.find_words(tsquery[], text, text, int), memory.expect_versions(text[], text[], timestamptz[]), memory.expect_created(text[], text[]),
   memory.satisfies(jsonb, jsonb), memory.compare(jsonb, jsonb), memory.matches(jsonb, jsonb),
-  memory.path_matches(text[], text[], text), memory.log_event(text, text, jsonb, uuid), memory.queue_facts(text, text, float8), memory.mark_read(text, text, text[], text[], timestamptz[]),
+  memory.path_matches(text[], text[], text), memory.log_event(text, text, jsonb, uuid), memory.queue_facts(text, text, float8), memory.emit(text, jsonb), memory.mark_read(text, text, text[], text[], timestamptz[]),
   memory.check_subject(text), memory.personal_tables(), memory.export_rows(text, text, bigint, int), memory.erase_user(text)
   TO authenticated, service_role;
-GRANT EXECUTE ON FUNCTION memory.log_reads(jsonb), memory.seal_records(text, int), memory.verify_records(bytea) TO service_role;
+GRANT EXECUTE ON FUNCTION memory.log_reads(jsonb), memory.seal_records(text, int), memory.verify_records(bytea),
+  memory.replay_deliveries(uuid[], text), memory.rescue_deliveries(int, float8) TO service_role;
 
 RESET search_path;
 RESET client_min_messages;

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import logging
-import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +10,7 @@ from types import ModuleType
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage, SystemMessage
 
+from graphs.mem0.importing import import_mem0
 from graphs.memory.errors import ExtractionFailed
 from graphs.memory.facts import Conversation, Statement, sources_of
 from graphs.memory.loops import from_another_thread
@@ -62,19 +61,10 @@ def _instructions(conversation: Conversation) -> str:
 
 @lru_cache(maxsize=1)
 def _engine(folder: Path) -> ModuleType:
-    """Import what imports mem0: with its telemetry off, its folder where ours are, and other loggers left as they were.
-
-    It takes a second and reads hundreds of files, which is why it waits until facts are to be made.
-    """
-    os.environ.setdefault("MEM0_TELEMETRY", "False")
-    os.environ.setdefault("MEM0_DIR", str(folder / "mem0"))
-    loggers = [logging.getLogger(name) for name in ("urllib3", "posthog")]
-    levels = [logger.level for logger in loggers]
+    """Import what is made of mem0's classes, and mem0 before it."""
+    import_mem0(folder)
     from graphs.mem0 import engine
 
-    for logger, level in zip(loggers, levels, strict=True):
-        logger.setLevel(level)
-    logging.getLogger("mem0").setLevel(logging.CRITICAL)  # it logs texts, and what fails is reported by us
     return engine
 
 

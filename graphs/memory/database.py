@@ -123,6 +123,8 @@ class Database:
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
+        self.adapters: Mapping[str, Any] = {}
+        """The adapters that are told what transactions change, as `memory.fan_out` reads them; none by default."""
         self._generation = 0
         self._prepares = True
 
@@ -140,7 +142,7 @@ class Database:
         Raises:
             GraphMemoryError: what the driver raised, as one of ours. Nothing was stored.
         """
-        queries = [query for part in parts for query in (_begin(part.principal, part.provenance), *part.queries)]
+        queries = [query for part in parts for query in (self._begin(part.principal, part.provenance), *part.queries)]
 
         async def attempt() -> list[list[Any]]:
             plans = [self._plans(part.principal) for part in parts for _ in (part, *part.queries)]
@@ -171,7 +173,7 @@ class Database:
         async def attempt() -> T:
             async with self.pool.connection() as conn, self._on(conn, self._plans(principal)) as transaction:
                 try:
-                    await transaction.run([Query(_SQL["open"]), _begin(principal, provenance)])
+                    await transaction.run([Query(_SQL["open"]), self._begin(principal, provenance)])
                     result = await work(transaction)
                 except Exception:
                     await transaction.run([Query(_SQL["rollback"])])
@@ -181,6 +183,11 @@ class Database:
 
         with driver_errors():
             return await to_the_end(self._retrying(attempt))
+
+    def _begin(self, principal: Principal, provenance: Mapping[str, Any] | None) -> Query[None]:
+        told = {**(provenance or {}), "adapters": self.adapters} if self.adapters else provenance
+        settings = {"role": principal.role, "claims": principal.claims}
+        return Query(_SQL["begin"], settings | {"provenance": json.dumps(told) if told else "{}"})
 
     def _plans(self, principal: Principal) -> str:
         return f"{principal.role}_{self._generation}"
@@ -205,8 +212,3 @@ class Database:
             with again:
                 result = await attempt()
         return result
-
-
-def _begin(principal: Principal, provenance: Mapping[str, Any] | None) -> Query[None]:
-    settings = {"role": principal.role, "claims": principal.claims}
-    return Query(_SQL["begin"], settings | {"provenance": json.dumps(provenance) if provenance else "{}"})

@@ -16,6 +16,8 @@ GraphMemoryError
 ├── FileNotFound                the user has no file of this id
 ├── ExtractionFailed            the model did not make facts of what was said, or nothing that can be read
 ├── JobNotFound                 there is no such job, or none that can be tried again
+├── DeliveryFailed              a service outside did not take what was for it
+├── DeliveryNotFound            there is no such delivery, or none that can be tried again
 └── StoreUnavailable            the database cannot be reached, or gave up; worth trying again later
     └── StatementTimeout        it took longer than the database allows, perhaps waiting for somebody else
 """
@@ -134,6 +136,27 @@ class ExtractionFailed(GraphMemoryError):
 
 class JobNotFound(GraphMemoryError):
     """There is no such job, or it is not one that failed."""
+
+
+class DeliveryFailed(GraphMemoryError):
+    """A service outside did not take, give or remove something, or is not done yet.
+
+    Args:
+        message: what it said about itself; never what was sent.
+        retry_after: seconds after which to try again, if the service said so.
+        hopeless: whether it will not be taken however often it is tried.
+        receipt: under which the service goes on working on it, so that the next attempt only asks how far it is.
+    """
+
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, hopeless: bool = False, receipt: str | None = None
+    ) -> None:
+        self.retry_after, self.hopeless, self.receipt = retry_after, hopeless, receipt
+        super().__init__(message)
+
+
+class DeliveryNotFound(GraphMemoryError):
+    """There is no such delivery, or it neither failed nor was skipped."""
 
 
 class StoreUnavailable(GraphMemoryError):

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 
 from langgraph.store.base import SearchOp
 
@@ -10,7 +11,10 @@ from graphs.memory.audit import Provenance, ReadLog
 from graphs.memory.batch import Reads, Searching, answer
 from graphs.memory.database import Database, to_the_end
 from graphs.memory.found import Found
+from graphs.memory.items import Address
+from graphs.memory.namespaces import to_text
 from graphs.memory.principal import Principal
+from graphs.memory.ranking import Weights
 from graphs.memory.vectors import Vector
 
 log = logging.getLogger(__name__)
@@ -54,6 +58,21 @@ class Recalls:
             who = principal.user_id or principal.role
             self._receipts.note(source, receipts.receipt(who, user_id, op.query or "", found[0]))
         return found[0]
+
+    async def would_find(self, principal: Principal, op: SearchOp, vector: Vector, weights: Weights) -> list[Address]:
+        """Return where what another ranking would find lies, best first; nothing is recorded of it.
+
+        Args:
+            principal: who recalls.
+            op: the search.
+            vector: its embedded query.
+            weights: of the other ranking.
+        """
+        found: list[Found] = []
+        reads = Reads()
+        reads.search(op, vector, replace(self._how, weights=weights), principal, found.append)
+        await to_the_end(answer(self._database, [(principal, reads)]))
+        return [(to_text(item.namespace), item.key) for item in found[0].items]
 
     async def close(self) -> None:
         """Finish, but do not wait for a database that is away: what is lost then, the log says."""

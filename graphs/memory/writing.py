@@ -5,7 +5,7 @@ from typing import Any
 
 from langgraph.store.base import PutOp
 
-from graphs.memory import audit, context, items, jobs, payloads
+from graphs.memory import audit, context, intents, items, jobs, payloads
 from graphs.memory.batch import Searching
 from graphs.memory.contract import Exchange, MemoryPayload, WriteReceipt
 from graphs.memory.database import Database
@@ -46,6 +46,9 @@ async def write_payload(
         stored.append(context.put_turns(payload, payload.content.id, payloads.turns_of(payload, puts)))
         if extract_after is not None:
             stored.append(jobs.queue_facts(payload.identity, payload.session_id, extract_after))
+        if database.adapters:
+            told = {"user_id": payload.identity, "session_id": payload.session_id, "exchange": payload.content.id}
+            stored.append(intents.emit(intents.TurnCommitted.model_validate(told)))
     if run_id := provenance.get("run_id"):
         stored.append(context.record_execution(run_id, payload))
 

@@ -219,6 +219,14 @@ CALLS: dict[str, str] = {
     "check_subject": "memory.check_subject(%(id)s)",
     "export_rows": "(SELECT array_agg(e) FROM memory.export_rows(%(id)s, 'memory.memories', NULL, 100) AS e)",
     "erase_user": "memory.erase_user(%(id)s)",
+    "queue_facts": "memory.queue_facts(%(id)s, 's', 0)",
+    "mark_read": "memory.mark_read(%(id)s, 's', ARRAY['e'], ARRAY['user'], ARRAY[now()]::timestamptz[])",
+    "emit": """memory.emit(%(id)s, '{"kind": "session_ended", "session_id": "s"}')""",
+    "fan_out": """memory.fan_out(%(id)s, '{"kind": "memory_written"}')""",
+    "queue_delivery": "memory.queue_delivery((SELECT min(id::text)::uuid FROM memory.deliveries), 'mem0', %(id)s)",
+    "replay_deliveries": "array(SELECT memory.replay_deliveries(NULL, 'mem0'))",
+    "rescue_deliveries": "memory.rescue_deliveries(6, 0)",
+    "emit_memory_change": "memory.emit_memory_change()",
     "erasure_digest": "memory.erasure_digest(NULL::memory.erasures)",
 }
 """How each function is called against a victim."""

@@ -79,6 +79,13 @@ INSERT INTO memory.memory_relationships (user_id, source_id, target_id, type)
   SELECT %(id)s, min(id), max(id), %(marker)s FROM memory.memories WHERE agent_id IS NOT NULL;
 INSERT INTO memory.files (user_id, bucket, path, media_type, bytes, sha256)
   VALUES (%(id)s, 'uploads', %(id)s || '/' || %(marker)s, 'text/plain', 1, %(marker)s);
+INSERT INTO memory.job_failures (job_id, user_id, error) VALUES (hashtext(%(id)s), %(id)s, %(marker)s);
+INSERT INTO memory.deliveries (adapter, mode, user_id, intent) VALUES ('mem0', 'on', %(id)s,
+  jsonb_build_object('kind', 'memory_written', 'key', %(marker)s));
+INSERT INTO memory.external_copies (adapter, namespace, key, user_id, external_id)
+  VALUES ('mem0', 'users.' || %(id)s || '.', %(marker)s, %(id)s, %(marker)s);
+INSERT INTO memory.shadow_comparisons (candidate, user_id, at_most, ours, theirs, our_seconds)
+  VALUES ('ranking', %(id)s, 1, jsonb_build_array(%(marker)s), '[]', 0);
 INSERT INTO public.applications (user_id, amount, term_months, score_reasons)
   VALUES (%(id)s, 1, 1, jsonb_build_array(%(marker)s));
 INSERT INTO auth.users (id, email) VALUES (%(id)s, %(marker)s);
@@ -101,7 +108,8 @@ INSERT INTO memory.audit_logs (actor, action, org_id, data)
 
 UNOWNED = {
     "memory.schema_versions", "memory.embedding_models", "public.dealers", "public.robot_catalog", "storage.buckets",
-    "langgraph.checkpoint_migrations", "memory.audit_seals", "memory.erasures", "memory.erased_records",
+    "langgraph.checkpoint_migrations", "memory.job_migrations", "memory.audit_seals", "memory.erasures",
+    "memory.erased_records",
 }  # fmt: skip
 """Tables that hold nothing of anybody's."""
 

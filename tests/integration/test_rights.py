@@ -22,6 +22,7 @@ from graphs.memory_manager import MemoryManager
 from graphs.pools import open_pool
 from graphs.settings import Settings
 from graphs.supabase_client import supabase_client
+from tests.support.adapters import Notebook, outbound_to
 from tests.support.sql import rows
 from tests.support.storage_stub import SERVICE_KEY, storage_stub
 
@@ -38,6 +39,8 @@ INSERT INTO memory.memory_relationships (user_id, source_id, target_id, type)
 INSERT INTO memory.goal_assessments (user_id, assessment) VALUES ('{user}', '{{"of": "secret_{name}"}}');
 INSERT INTO memory.belief_graphs (user_id, metadata) VALUES ('{user}', '{{"of": "secret_{name}"}}');
 INSERT INTO memory.cognitive_metrics (user_id, name, value) VALUES ('{user}', 'secret_{name}', 1);
+INSERT INTO memory.shadow_comparisons (candidate, user_id, at_most, ours, theirs, our_seconds)
+  VALUES ('ranking', '{user}', 1, '["secret_{name}"]', '[]', 0);
 INSERT INTO memory.job_failures (job_id, user_id, error) VALUES (hashtext('{user}'), '{user}', 'secret_{name}');
 INSERT INTO public.applications (user_id, amount, term_months) VALUES ('{user}', 1000, 12);
 """
@@ -46,14 +49,19 @@ INSERT INTO public.applications (user_id, amount, term_months) VALUES ('{user}',
 
 @pytest.fixture
 async def store(database: str, index: IndexConfig, extractor: Mem0Extractor) -> AsyncIterator[MemoryManager]:
-    """A store of the service, which has files, too, and queues the extraction of facts."""
+    """A store of the service, which has files, too, queues the extraction of facts, and tells a service outside."""
     with storage_stub() as stub:
         settings = Settings(supabase_url=stub.url, supabase_service_role_key=SecretStr(SERVICE_KEY))
         async with (
             open_pool(database) as pool,
             supabase_client(settings) as supabase,
             MemoryManager(
-                pool, index=index, principal=Principal.service(), supabase=supabase, extractor=extractor
+                pool,
+                index=index,
+                principal=Principal.service(),
+                supabase=supabase,
+                extractor=extractor,
+                outbound=outbound_to(Notebook()),
             ) as store,
         ):
             yield store
@@ -73,6 +81,7 @@ async def live(store: MemoryManager, database: str, user: str, name: str) -> Non
         await store.recall_memory(user, f"secret_{name}")
         with pytest.raises(AccessDenied):
             await store.recall_memory(BOB if user == ANN else ANN, f"secret_{name}")
+    await store.jobs.run_pending()
     await rows(database, OTHER_TABLES.format(user=user, name=name))
     await store.recall_receipts(user)
 

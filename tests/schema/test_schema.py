@@ -20,10 +20,10 @@ from tests.support.sql import rows
 
 MEMORY_TABLES = {
     "agent_executions", "audit_logs", "audit_seals", "belief_graphs", "cognitive_metrics", "company_brain",
-    "embedding_models", "erased_records", "erasures", "files", "goal_assessments", "job_failures", "job_migrations",
-    "memories", "memory_embeddings",
+    "deliveries", "embedding_models", "erased_records", "erasures", "external_copies", "files", "goal_assessments",
+    "job_failures", "job_migrations", "memories", "memory_embeddings",
     "memory_history", "memory_logs", "memory_relationships", "organisation_members", "organisations",
-    "recall_receipts", "schema_versions", "sessions", "turns", "user_brain", "users",
+    "recall_receipts", "schema_versions", "sessions", "shadow_comparisons", "turns", "user_brain", "users",
 }  # fmt: skip
 BUSINESS_TABLES = {"applications", "dealers", "robot_catalog"}
 

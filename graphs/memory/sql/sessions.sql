@@ -1,6 +1,6 @@
 -- name: touch_session
 INSERT INTO memory.sessions (user_id, id, agent) VALUES (%(user_id)s, %(session_id)s, %(agent)s)
-ON CONFLICT (user_id, id) DO UPDATE SET last_activity_at = now(), agent = EXCLUDED.agent
+ON CONFLICT (user_id, id) DO UPDATE SET last_activity_at = now(), agent = EXCLUDED.agent, ended_at = NULL
 
 -- name: put_turns
 -- Where the items of an exchange belong. Storing an exchange again keeps the place it had.

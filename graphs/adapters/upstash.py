@@ -1,0 +1,222 @@
+"""Upstash, over its official clients: QStash tells an endpoint what happened, Redis keeps copies near their readers.
+
+Both are an optional extra (`pip install graph-native-memory[upstash]`) and imported only where they are switched on.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import httpx
+
+from graphs.memory.adapter import Copies, Copy, Outgoing
+from graphs.memory.errors import ConfigurationError, DeliveryFailed
+from graphs.memory.intents import Kind
+
+T = TypeVar("T")
+
+TIMEOUT_SECONDS = 20.0
+"""How long the service may take to answer."""
+
+CACHE_SECONDS = 30 * 24 * 3600
+"""How long a person's memories stay in the cache after the last change."""
+
+_NONSENSE = (ValueError, KeyError, TypeError, AttributeError)
+"""What the clients raise about an answer that is not what they expect, such as a proxy's page."""
+
+_EVERYTHING: frozenset[Kind] = frozenset(
+    {"turn_committed", "memory_written", "memory_forgotten", "session_ended", "user_erased"}
+)
+
+
+class QStashAdapter:
+    """Publishes each intent as a JSON message: `{id, kind, user, session, memories: [{reference, type, role, text}]}`.
+
+    QStash drops a message whose id it saw in the last ten minutes, and itself promises that a message arrives at least
+    once: the endpoint should go by `id`. What it did with what it got is not ours to undo: `user_erased` asks it to.
+
+    Args:
+        client: `qstash.AsyncQStash`.
+        destination: the endpoint's URL.
+    """
+
+    name = "qstash"
+    takes = _EVERYTHING
+
+    def __init__(self, client: Any, destination: str) -> None:
+        self._client = client
+        self._destination = destination
+
+    async def deliver(self, outgoing: Outgoing) -> Copies:
+        """Publish a message.
+
+        Raises:
+            DeliveryFailed: it was not taken.
+        """
+        await _asked(
+            "QStash",
+            self._client.message.publish_json(
+                url=self._destination, body=_message(outgoing), deduplication_id=str(outgoing.id)
+            ),
+        )
+        return {}
+
+    async def check(self) -> None:
+        """Return if the service answers, and knows the token.
+
+        Raises:
+            DeliveryFailed: it does not.
+        """
+        await _asked("QStash", self._client.url_group.list())
+
+    async def close(self) -> None:
+        """Close the client's connections, for which it has no call."""
+        await self._client.http._client.aclose()
+
+
+class RedisAdapter:
+    """Keeps a hash for each person, `graph-memory:<pseudonym>`: reference → `{type, role, session, text}` as JSON.
+
+    Args:
+        client: `upstash_redis.asyncio.Redis`.
+    """
+
+    name = "redis"
+    takes: frozenset[Kind] = frozenset({"turn_committed", "memory_written", "memory_forgotten", "user_erased"})
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    async def deliver(self, outgoing: Outgoing) -> Copies:
+        """Make the person's hash like the memories.
+
+        Raises:
+            DeliveryFailed: it was not taken.
+        """
+        key = f"graph-memory:{outgoing.user.text}"
+        changes = self._client.multi()
+        if outgoing.kind == "user_erased":
+            changes.delete(key)
+        else:
+            kept = {copy.reference.text: _cached(outgoing, copy) for copy in outgoing.memories if copy.text}
+            gone = [copy.reference.text for copy in outgoing.memories if copy.text is None]
+            if kept:
+                changes.hset(key, values=kept)
+            if gone:
+                changes.hdel(key, *gone)
+            changes.expire(key, CACHE_SECONDS)
+        await _asked("Redis", changes.exec())
+        return {}
+
+    async def check(self) -> None:
+        """Return if the service answers, and knows the token.
+
+        Raises:
+            DeliveryFailed: it does not.
+        """
+        await _asked("Redis", self._client.ping())
+
+    async def close(self) -> None:
+        """Close the client's connections."""
+        await self._client.close()
+
+
+def _message(outgoing: Outgoing) -> dict[str, Any]:
+    return {
+        "id": str(outgoing.id),
+        "kind": outgoing.kind,
+        "user": outgoing.user.text,
+        "session": outgoing.session.text if outgoing.session else None,
+        "memories": [{"reference": copy.reference.text, **_told(copy)} for copy in outgoing.memories],
+    }
+
+
+def _cached(outgoing: Outgoing, copy: Copy) -> str:
+    session = outgoing.session.text if outgoing.session else None
+    return json.dumps({"session": session, **_told(copy)}, ensure_ascii=False)
+
+
+def _told(copy: Copy) -> dict[str, str | None]:
+    return {"type": copy.type, "role": copy.role, "text": copy.text.text if copy.text else None}
+
+
+async def _asked(service: str, call: Awaitable[T]) -> T:
+    """Await a call of a client. Errors are told by their kind: their words may quote what was sent."""
+    from qstash.errors import DailyMessageLimitExceededError, QStashError, RateLimitExceededError
+    from upstash_redis.errors import UpstashError
+
+    try:
+        async with asyncio.timeout(TIMEOUT_SECONDS):  # the clients have none, or one of ten minutes
+            return await call
+    except (RateLimitExceededError, DailyMessageLimitExceededError) as error:
+        reset = str(error.reset or "")
+        raise DeliveryFailed(f"{service}: too many messages.", retry_after=_seconds_until(reset)) from error
+    except (QStashError, UpstashError, httpx.HTTPError, TimeoutError, *_NONSENSE) as error:
+        raise DeliveryFailed(f"{service} did not take it ({type(error).__name__}).") from error
+
+
+def _seconds_until(reset: str) -> float | None:
+    """Return how long it is until a moment, in seconds since 1970, that a service said; None if it said none."""
+    return max(1.0, float(reset) - time.time()) if reset.replace(".", "", 1).isdigit() else None
+
+
+@asynccontextmanager
+async def qstash_adapter(token: str, url: str | None, destination: str) -> AsyncIterator[QStashAdapter]:
+    """Lend the adapter of QStash.
+
+    Args:
+        token: of the account.
+        url: of the service, None for the usual one.
+        destination: the endpoint's URL.
+
+    Raises:
+        ConfigurationError: the client is not installed.
+    """
+    adapter = QStashAdapter(await asyncio.to_thread(_qstash, token, url), destination)
+    try:
+        yield adapter
+    finally:
+        await adapter.close()
+
+
+@asynccontextmanager
+async def redis_adapter(url: str, token: str) -> AsyncIterator[RedisAdapter]:
+    """Lend the adapter of Redis.
+
+    Args:
+        url: of the database's REST API.
+        token: of the same.
+
+    Raises:
+        ConfigurationError: the client is not installed.
+    """
+    adapter = RedisAdapter(await asyncio.to_thread(_redis, url, token))
+    try:
+        yield adapter
+    finally:
+        await adapter.close()
+
+
+def _qstash(token: str, url: str | None) -> Any:
+    """Make the client. Its import reads files: call it from a thread. It does not retry: jobs do."""
+    try:
+        from qstash import AsyncQStash
+    except ImportError as error:
+        raise _missing("UPSTASH_QSTASH_MODE") from error
+    return AsyncQStash(token, retry=False, base_url=url)
+
+
+def _redis(url: str, token: str) -> Any:
+    """Make the client, as above."""
+    try:
+        from upstash_redis.asyncio import Redis
+    except ImportError as error:
+        raise _missing("UPSTASH_REDIS_MODE") from error
+    return Redis(url, token, rest_retries=0, allow_telemetry=False)
+
+
+def _missing(setting: str) -> ConfigurationError:
+    return ConfigurationError(f"{setting} needs Upstash's clients: pip install 'graph-native-memory[upstash]'.")

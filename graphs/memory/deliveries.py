@@ -1,0 +1,168 @@
+"""What became of what was to leave for services outside: looking, replaying, and how each adapter keeps up."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Any, Literal, cast
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from graphs.memory import sql
+from graphs.memory.adapter import Mode, Outbound, Switched
+from graphs.memory.errors import DeliveryFailed, DeliveryNotFound
+from graphs.memory.transaction import Query, Rows
+
+_SQL = sql.load("deliveries")
+
+STUCK_SECONDS = 60.0
+"""How old a delivery is at least that is taken for stuck where no job is there for it."""
+
+CHECK_SECONDS = 5.0
+"""How long a service may take to answer a health check."""
+
+Status = Literal["pending", "delivered", "skipped", "failed"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Delivery(_Model):
+    """What was, or is to be, told to a service outside."""
+
+    id: UUID
+    adapter: str
+    mode: Literal["shadow", "on"]
+    user_id: str | None = Field(description="Whom it is about; none where a person was erased.")
+    intent: dict[str, Any] = Field(description="What happened, by reference.")
+    status: Status
+    attempts: int
+    error: str | None = Field(description="Why it was not taken the last time.")
+    redactions: list[dict[str, str]] = Field(
+        description="What was taken out before it left: its kind, and a keyed digest (`Redactor.digest`)."
+    )
+    created_at: datetime
+    delivered_at: datetime | None
+
+
+class AdapterHealth(_Model):
+    """How an adapter does."""
+
+    adapter: str
+    mode: Mode
+    reachable: bool | None = Field(default=None, description="Whether its service answered just now; none where off.")
+    problem: str | None = Field(default=None, description="What it said, if it did not answer as it should.")
+    pending: int = 0
+    failed: int = 0
+    behind_seconds: float | None = Field(default=None, description="How long the oldest pending one has waited.")
+    delivered: int = Field(default=0, description="How many of the last hour's arrived.")
+    median_seconds: float | None = Field(default=None, description="From the commit to the arrival, of those.")
+    p99_seconds: float | None = None
+
+
+class Deliveries:
+    """The outbox, to look at: `store.deliveries`.
+
+    Args:
+        ask: answers a query of whoever may see what is about a user (or, for None, about everybody).
+        outbound: the adapters that are switched on; None for none.
+        attempts: how often a delivery is tried before it stays as failed.
+    """
+
+    def __init__(
+        self, ask: Callable[[str | None, Query[Any]], Awaitable[Any]], outbound: Outbound | None, attempts: int
+    ) -> None:
+        self._ask = ask
+        self._adapters = outbound.adapters if outbound else {}
+        self._attempts = attempts
+
+    async def list(
+        self,
+        *,
+        status: Status | None = None,
+        adapter: str | None = None,
+        user_id: str | None = None,
+        limit: int = 100,
+    ) -> list[Delivery]:
+        """Return deliveries, the latest first. `status="failed"` are the dead letters.
+
+        Args:
+            status: only those with this status.
+            adapter: only those for this adapter.
+            user_id: only those about this user; the user themselves may ask for these.
+            limit: how many at most.
+
+        Raises:
+            AccessDenied: these are not about the principal, who is not the service.
+        """
+        given = {"status": status, "adapter": adapter, "user_id": user_id, "limit": limit}
+        query = Query(_SQL["list"], given, lambda rows: [Delivery.model_validate(row._asdict()) for row in rows])
+        found: list[Delivery] = await self._ask(user_id, query)
+        return found
+
+    async def replay(self, delivery_id: UUID | str) -> None:
+        """Have a delivery that failed, or was skipped, tried again.
+
+        Raises:
+            DeliveryNotFound: there is no such delivery, or it neither failed nor was skipped.
+            AccessDenied: the principal is not the service.
+        """
+        if not await self._replay([str(UUID(str(delivery_id)))], None):
+            raise DeliveryNotFound(
+                f"There is no delivery {delivery_id} that failed or was skipped: `deliveries.list(status='failed')` "
+                "has those that failed."
+            )
+
+    async def replay_all(self, adapter: str) -> int:
+        """Have all deliveries of an adapter that failed, or were skipped, tried again; return how many those are.
+
+        Raises:
+            AccessDenied: the principal is not the service.
+        """
+        return len(await self._replay([], adapter))
+
+    async def _replay(self, ids: Sequence[str], adapter: str | None) -> Any:
+        return await self._ask(None, Query(_SQL["replay"], {"ids": ids, "adapter": adapter}, _all))
+
+    async def rescue(self, older_than: float = STUCK_SECONDS) -> int:
+        """Queue deliveries again that nobody works on, and return how many those are; done every few minutes.
+
+        Args:
+            older_than: how many seconds old they are at least.
+
+        Raises:
+            AccessDenied: the principal is not the service.
+        """
+        given = {"most": self._attempts, "older_than": older_than}
+        return cast("int", await self._ask(None, Query(_SQL["rescue"], given, lambda rows: rows[0].rescued)))
+
+    async def health(self) -> Sequence[AdapterHealth]:
+        """Return how each adapter does that is switched on, or has something left to deliver.
+
+        Raises:
+            AccessDenied: the principal is not the service.
+        """
+        rows = await self._ask(None, Query(_SQL["sync"], {}, _all))
+        numbers = {row.adapter: row._asdict() for row in rows}
+        names = sorted({*numbers, *self._adapters})
+        told = {name: {"adapter": name, "mode": "off", **numbers.get(name, {})} for name in names}
+        checked = await asyncio.gather(*(_checked(each) for each in self._adapters.values()))
+        for each, found in zip(self._adapters, checked, strict=True):
+            told[each] |= found
+        return [AdapterHealth.model_validate(told[name]) for name in names]
+
+
+async def _checked(switched: Switched) -> dict[str, Any]:
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await switched.adapter.check()
+    except DeliveryFailed as error:
+        return {"mode": switched.mode, "reachable": False, "problem": str(error)}
+    except TimeoutError:
+        return {"mode": switched.mode, "reachable": False, "problem": f"no answer in {CHECK_SECONDS:.0f} s"}
+    return {"mode": switched.mode, "reachable": True}
+
+
+def _all(rows: Rows) -> Rows:
+    return rows

@@ -1,0 +1,2 @@
+-- name: emit
+SELECT memory.emit(%(user_id)s, %(intent)s::jsonb)
