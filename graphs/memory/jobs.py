@@ -146,6 +146,7 @@ class Jobs:
         """Run a worker, and another one should it end: it does where the database is away for long."""
         while True:
             try:
+                await self.rescue()
                 await self._worker(concurrency=concurrency, wait=True)
             except (exceptions.ConnectorException, GraphMemoryError) as error:
                 log.warning("The worker of background jobs ended, and starts again: %s", error_sentence(error))
@@ -275,7 +276,7 @@ class _Connector(connector.BaseAsyncConnector):
 
     async def _in_transaction(self, query: LiteralString, given: Mapping[str, Any]) -> list[dict[str, Any]]:
         async with self._pool.connection() as conn, conn.transaction():
-            await conn.execute(_IN_SCHEMA)
+            await conn.execute(_IN_SCHEMA, prepare=False)
             cursor = await conn.execute(query, given, prepare=False)
             return await cursor.fetchall() if cursor.description else []
 
