@@ -1,17 +1,19 @@
 """What a sentence claims: whose what is which, since when, and whether it is claimed at all. Pure; English.
 
-A sentence is understood only where a rule reads all of it. Anything else has no claim, and nothing is concluded from it.
+A sentence is understood only where a rule reads all of it. Anything else has no claim, and nothing follows from it.
 """
 
 import re
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
+from graphs.memory.spans import Span, over, undated
+from graphs.memory.values import AMOUNT, MARITAL, Kind, fits
 from graphs.memory.wording import canonical, folded
 
-Kind = Literal["amount", "date", "email", "phone", "place", "name", "favorite", "thing", "words"]
 Single = Literal["always", "if changed", "never"]
+Tense = Literal["present", "perfect", "past", "change"]
 
 ATTRIBUTES: dict[str, tuple[Kind, Single]] = {
     **dict.fromkeys(("budget", "salary", "income", "rent", "age", "weight", "height", "credit score", "net worth"),
@@ -19,13 +21,20 @@ ATTRIBUTES: dict[str, tuple[Kind, Single]] = {
     **dict.fromkeys(("birthday", "wedding day"), ("date", "always")),
     "email": ("email", "always"),
     "phone number": ("phone", "always"),
-    **dict.fromkeys(("address", "employer", "home town", "hometown"), ("name", "always")),
-    **dict.fromkeys(("job title", "marital status", "time zone", "timezone"), ("words", "always")),
+    "address": ("address", "always"),
+    "employer": ("name", "always"),
+    "job title": ("words", "always"),
+    "marital status": ("marital", "always"),
+    "time zone": ("name", "if changed"),
     "deadline": ("date", "if changed"),
     **dict.fromkeys(("name", "boss", "manager"), ("name", "if changed")),
     **dict.fromkeys(("car", "phone", "laptop", "computer"), ("thing", "if changed")),
 }  # fmt: skip
-"""Attributes that have one value at a time: of what kind it is, and whether another value alone says that it changed."""
+"""Attributes that have one value at a time: of which kind, and whether another value alone says that it changed."""
+
+
+LONGEST = 300
+"""A longer text is no single fact, and is not taken for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +44,9 @@ class Claim:
     subject: str
     attribute: str
     value: str
-    kind: Kind = "words"
+    kind: Kind = "any"
     single: Single = "never"
-    tense: Literal["present", "past", "change"] = "present"
+    tense: Tense = "present"
     negated: bool = False
     qualifier: frozenset[str] = frozenset()
     """What narrows the attribute: the budget for the robot, the work e-mail. Of a preference, both alternatives."""
@@ -70,23 +79,44 @@ def read(text: str, said_at: datetime) -> Statement:
     spoken = canonical(text)
     clause, marks = _unmarked(spoken)
     words = folded(clause)
-    clause, time = _undated(clause, said_at)
-    claim = _claim(clause)
-    dated = time or _Time(None, None)
-    if claim and claim.tense == "change":  # it began then; whether it lasted is not said
-        dated = replace(dated, until=None)
+    clause, time = undated(clause, said_at) if len(clause) <= LONGEST else (clause, None)
+    claim = _timely(_claim(clause), time) if len(clause) <= LONGEST else None
+    past = claim is not None and (
+        claim.tense == "past" or (claim.tense == "present" and claim.single != "never" and over(time, said_at))
+    )
+    since, until = _span(claim, time, past, said_at)
     bare = _BARE.match(clause)
     return Statement(
         words=words,
         claim=claim,
-        asserted=_asserted(text, spoken),
+        asserted=_asserted(text, spoken) and not (since and since > said_at),
         changed="changed" in marks or _changes(claim, clause),
         also="also" in marks,
-        past=claim is not None and (claim.tense == "past" or (claim.tense == "present" and _over(time, said_at))),
-        held_from=dated.since,
-        held_until=min(dated.until, said_at) if dated.until else None,
+        past=past,
+        held_from=since,
+        held_until=until,
         amount=bare["amount"] if bare and not time and (bare["make"] or "changed" in marks) else None,
     )
+
+
+def _timely(claim: Claim | None, time: Span | None) -> Claim | None:
+    """A claim, if its tense and its time go together: `I have lived in Rome` alone does not say whether I still do."""
+    if claim is None or (claim.tense == "perfect" and not (time and time.since and not time.until)):
+        return None
+    if claim.tense == "past" and not fits(claim.kind, claim.attribute, claim.value):
+        return None
+    return None if claim.tense == "change" and time and time.over and not time.since else claim
+
+
+def _span(
+    claim: Claim | None, time: Span | None, past: bool, said_at: datetime
+) -> tuple[datetime | None, datetime | None]:
+    """Since when and until when it held. What changed two years ago holds since then; what was then, who knows."""
+    if time is None:
+        return None, None
+    if past:
+        return None if time.over else time.since, min(time.until, said_at) if time.until else None
+    return time.since, None if claim and claim.tense == "change" else time.until
 
 
 _TURNS = re.compile(
@@ -105,9 +135,9 @@ def _changes(claim: Claim | None, clause: str) -> bool:
 
 _HEDGES = re.compile(
     r"\b(if|unless|might|may|could|would|should|will|shall|must|perhaps|maybe|probably|possibly|likely|almost|wish(es)?"
-    r"|hopes?|hoping|wants?|wanted|plans?|planning|thinks?|guess|believes?|supposes?|supposed|imagine|pretend|assum(e|es|ing)"
-    r"|considers?|considering|going to|about to|says?|said|told|tells?|claims?|heard|according to|dreams? of"
-    r"|next (week|month|year)|tomorrow|soon)\b"
+    r"|hopes?|hoping|wants?|wanted|plans?|planning|thinks?|guess|believes?|supposes?|supposed|imagine|pretend"
+    r"|assum(e|es|ing)|considers?|considering|going to|about to|says?|said|told|tells?|claims?|heard"
+    r"|according to|dreams? of|next (week|month|year)|tomorrow|soon)\b"
 )
 _OPENINGS = re.compile(
     r"(if|unless|perhaps|maybe|suppose|supposing|imagine|assum(e|ing)|let|what|who|whose|where|when|why|how|which|be|do"
@@ -117,7 +147,7 @@ _OPENINGS = re.compile(
 
 
 def _asserted(text: str, spoken: str) -> bool:
-    quoted = re.search(r"[\"“”«»„?¿]", text)
+    quoted = re.search(r"[\"\u201c-\u201e«»?¿]", text)
     return not (quoted or _OPENINGS.match(spoken) or _HEDGES.search(spoken))
 
 
@@ -131,7 +161,9 @@ _MARKS = {
 _ANY_MARK = "|".join(f"(?P<{name}>{words})" for name, words in _MARKS.items())
 _FIRST = re.compile(rf"(?:{_ANY_MARK})\b[,:]? ", re.IGNORECASE)
 _LAST = re.compile(rf",? (?:{_ANY_MARK})$")
-_WITHIN = re.compile(r"(?<!not) (?:(?P<changed>now)|(?P<also>also)|(?P<filler>still|really|currently|just|recently))(?= )")
+_WITHIN = re.compile(
+    r"(?<!not) (?:(?P<changed>now)|(?P<also>also)|(?P<filler>still|really|currently|just|recently))(?= )"
+)
 
 
 def _unmarked(clause: str) -> tuple[str, set[str]]:
@@ -146,90 +178,23 @@ def _unmarked(clause: str) -> tuple[str, set[str]]:
     return clause, marks
 
 
-# When it held
-
-
-@dataclass(frozen=True, slots=True)
-class _Time:
-    since: datetime | None
-    until: datetime | None
-    over: bool = False
-
-
-_PERIOD = r"(?:19|20)\d\d(?:-\d\d){0,2}"
-_TIMES = [
-    (re.compile(pattern), how)
-    for pattern, how in [
-        (rf"(?:back )?(?:in|on) (?P<a>{_PERIOD})", "in"),
-        (rf"(?:ever )?since (?P<a>{_PERIOD})|(?:as of|starting|effective) (?P<b>{_PERIOD})", "since"),
-        (rf"(?:until|till|up to) (?P<a>{_PERIOD})", "until"),
-        (rf"(?:from|between) (?P<a>{_PERIOD}) (?:to|and|until|till) (?P<b>{_PERIOD})", "span"),
-        (r"\d+ (?:years?|months?|weeks?|days?) ago|last (?:year|month|week)|yesterday|in the past|back then", "over"),
-        (r"(?:when|while) user was [\w ]+|as a (?:child|kid|student|teenager)", "over"),
-    ]
-]
-
-
-def _undated(clause: str, said_at: datetime) -> tuple[str, _Time | None]:
-    """The sentence without the time at its beginning or end, and that time."""
-    for pattern, how in _TIMES:
-        for match in (
-            re.match(rf"(?:{pattern.pattern}),? (?P<rest>.+)$", clause, re.IGNORECASE),
-            re.match(rf"(?P<rest>.+?),? (?:{pattern.pattern})$", clause),
-        ):
-            if match:
-                found = match.groupdict()
-                first, last = (_bounds(found.get(name), said_at) for name in ("a", "b"))
-                since, until = first or last, last or first
-                times = {
-                    "in": _Time(since and since[0], until and until[1]),
-                    "since": _Time(since and since[0], None),
-                    "until": _Time(None, since and since[0]),
-                    "span": _Time(since and since[0], until and until[1]),
-                    "over": _Time(None, None, over=True),
-                }
-                return match["rest"], times[how]
-    return clause, None
-
-
-def _bounds(period: str | None, said_at: datetime) -> tuple[datetime, datetime] | None:
-    """Begin and end of a year, a month or a day; nothing if there is no such day."""
-    if not period:
-        return None
-    zone = said_at.tzinfo or UTC
-    year, month, day = (*map(int, period.split("-")), 0, 0)[:3]
-    try:
-        begin = datetime(year, month or 1, day or 1, tzinfo=zone)
-    except ValueError:
-        return None
-    if day:
-        return begin, begin + timedelta(days=1)
-    months = year * 12 + (month or 12)
-    return begin, datetime(months // 12, months % 12 + 1, 1, tzinfo=zone)
-
-
-def _over(time: _Time | None, said_at: datetime) -> bool:
-    return time is not None and (time.over or (time.until is not None and time.until <= said_at))
-
-
 # Who, what, which
 
-_SUBJECT = r"(?P<who>(?:user|[Ww]e|[A-Z][\w-]*(?: [A-Z][\w-]*){0,2}|[Tt]he [a-z]+)(?: 's [a-z][\w-]*(?: [a-z][\w-]*)??){0,2}?)"
+_SUBJECT = (
+    r"(?P<who>(?:user|[Ww]e|[A-Z][\w-]*(?: [A-Z][\w-]*){0,2}|[Tt]he [a-z]+)(?: 's [a-z][\w-]*(?: [a-z][\w-]*)??){0,2}?)"
+)
 _MOVE = (
-    r"(?:have )?(?:changed|went(?: up| down)?|gone(?: up| down)?|rose|risen|increased|grew|grown|dropped|fell|decreased)"
+    r"(?:have )?(?:changed|went(?: up| down)?|gone(?: up| down)?|rose|increased|decreased|grew|grown|dropped|fell)"
     r"|(?:was|were|have been|got) (?:raised|increased|changed|lowered|cut|reduced|updated|set|bumped|corrected)"
 )
 _COPULA = (
     rf"(?:(?P<change>{_MOVE})(?: from (?P<old>.+?))? to|(?P<past>was|were|used to be|had been)"
-    r"|(?:be|have been)(?P<not> not| no longer)?)"
+    r"|(?:be|(?P<perfect>have been))(?P<not> not| no longer)?)"
 )
-_UNIT = r"(?:usd|eur|gbp|chf|percent|kg|g|lbs?|m|cm|km|feet|ft|hours?|days?|weeks?|months?|years?(?: old)?|points?)"
-AMOUNT = re.compile(rf"(?P<number>\d+(?:\.\d+)?)(?<!\.\d\d\d)(?P<unit>(?: {_UNIT})?(?: per \w+)?)")
 _BARE = re.compile(
     rf"(?:(?P<make>(?:make|set|change|update|raise|lower) it)(?: to)? |(?:it|that) be )?(?P<amount>{AMOUNT.pattern})$",
     re.IGNORECASE,
 )
-_MARITAL = r"single|married|divorced|widowed|engaged|separated"
 
 _DENIALS = [
     re.compile(rf"{_SUBJECT} {rest}$")
@@ -244,31 +209,35 @@ _OWNED = [
     re.compile(rf"(?P<who>.+) 's (?P<what>[^']+?) {_COPULA} (?P<value>.+)$"),
     re.compile(rf"{_SUBJECT} have an? (?P<what>[^']+?) of (?P<value>.+)$"),
     re.compile(
-        rf"{_SUBJECT} (?P<change>(?:have )?(?:changed|raised|increased|lowered|reduced|updated)) (?:user 's|his|her|their)"
-        r" (?P<what>[^']+?)(?: from (?P<old>.+?))? to (?P<value>.+)$"
+        rf"{_SUBJECT} (?P<change>(?:have )?(?:changed|raised|increased|lowered|reduced|updated))"
+        r" (?:user 's|his|her|their) (?P<what>[^']+?)(?: from (?P<old>.+?))? to (?P<value>.+)$"
     ),
 ]
-_VERBS: list[tuple[re.Pattern[str], str, Kind]] = [
-    (re.compile(rf"{_SUBJECT} {pattern}$"), attribute, kind)
-    for attribute, kind, pattern in [
-        ("residence", "place", r"(?:lives?|resides?|be living|be based|have lived|have been living) in (?P<value>.+)"),
-        ("residence", "place", r"(?P<past>lived|was living|resided|used to live|was based) in (?P<value>.+)"),
-        ("residence", "place", r"(?P<change>(?:have )?(?:moved|relocated))(?: from (?P<old>.+))? to (?P<value>.+)"),
-        ("employer", "name", r"(?:works?|be working|be employed|have worked|job) (?:at|for|by) (?P<value>.+)"),
-        ("employer", "name", r"(?P<past>worked|was working|was employed|used to work) (?:at|for|by) (?P<value>.+)"),
-        ("employer", "name", r"(?P<change>(?:have )?(?:started|begun|began) working) (?:at|for) (?P<value>.+)"),
-        ("age", "amount", r"be (?P<value>\d+)(?: years old)?"),
-        ("age", "amount", r"(?P<change>turned) (?P<value>\d+)(?: years old)?"),
-        ("age", "amount", r"(?P<past>was) (?P<value>\d+)(?: years old)?"),
-        ("birthday", "date", r"was born on (?P<value>.+)"),
-        ("weight", "amount", r"weighs? (?P<value>.+)"),
-        ("marital status", "words", rf"be (?P<value>{_MARITAL})"),
-        ("marital status", "words", rf"(?P<change>got) (?P<value>{_MARITAL})"),
-        ("marital status", "words", rf"(?P<past>was|used to be) (?P<value>{_MARITAL})"),
-    ]
+_BY_VERB: list[tuple[str, Kind, str]] = [
+    ("residence", "place", r"(?:lives?|resides?|be living|be based) in (?P<value>.+)"),
+    ("residence", "place", r"(?P<perfect>have lived|have been living) in (?P<value>.+)"),
+    ("residence", "place", r"(?P<past>lived|was living|resided|used to live|was based) in (?P<value>.+)"),
+    ("residence", "place", r"(?P<change>(?:have )?(?:moved|relocated))(?: from (?P<old>.+))? to (?P<value>.+)"),
+    ("employer", "name", r"(?:works?|be working|be employed|job) (?:at|by) (?P<value>.+)"),
+    ("employer", "client", r"(?:works?|be working) for (?P<value>.+)"),
+    ("employer", "name", r"(?P<perfect>have worked|have been working) (?:at|for) (?P<value>.+)"),
+    ("employer", "name", r"(?P<past>worked|was working|was employed|used to work) (?:at|for|by) (?P<value>.+)"),
+    ("employer", "name", r"(?P<change>(?:have )?(?:started|begun|began) working) (?:at|for) (?P<value>.+)"),
+    ("occupation", "words", r"(?:works?|be working) as (?P<value>.+)"),
+    ("age", "amount", r"be (?P<value>\d+) years old"),
+    ("age", "amount", r"(?<=^user )be (?P<value>\d+)"),
+    ("age", "amount", r"(?P<change>turned) (?P<value>\d+)(?: years old)?"),
+    ("age", "amount", r"(?P<past>was) (?P<value>\d+)(?: years old)?"),
+    ("birthday", "date", r"was born on (?P<value>.+)"),
+    ("weight", "amount", r"weighs? (?P<value>.+)"),
+    ("marital status", "marital", rf"be (?P<value>{MARITAL})"),
+    ("marital status", "marital", rf"(?P<change>got) (?P<value>{MARITAL})"),
+    ("marital status", "marital", rf"(?P<past>was|used to be) (?P<value>{MARITAL})"),
 ]
+_VERBS = [(re.compile(rf"{_SUBJECT} {pattern}$"), attribute, kind) for attribute, kind, pattern in _BY_VERB]
 _PREFERENCE = re.compile(rf"{_SUBJECT} prefers? (?P<value>.+?)(?: (?:over|to|rather than) (?P<other>.+))?$")
 _PLAIN = re.compile(rf"{_SUBJECT} (?P<past>used to )?(?P<verb>[a-z]+)(?: (?P<value>.+))?$")
+_TENSES: tuple[Tense, ...] = ("change", "past", "perfect")
 _ENGLISH = re.compile(r"be|have|can|do|was|were|had|\w+(?:s|ed)")
 _FORMER = re.compile(r"(?:old|former|previous|last|ex) ")
 _PRESENT = re.compile(r"(?:(?P<new>new)|current|present) ")
@@ -293,7 +262,7 @@ def _owned(clause: str) -> Claim | None:
     """My budget for the robot is 80k."""
     for pattern in _OWNED:
         if (match := pattern.match(clause)) and re.fullmatch(_SUBJECT, match["who"]):
-            return _attributed(match["what"], _claimed(match, "", "words"))
+            return _attributed(match["what"], _claimed(match, "", "any"))
     return None
 
 
@@ -307,33 +276,41 @@ def _attributed(what: str, claim: Claim) -> Claim:
     head, *purpose = re.split(r" (?:for|at) ", what)
     name = folded(head)
     if name.startswith("favorite "):
-        return replace(claim, attribute=name, kind="favorite", single="never" if name.endswith("s") else "always")
+        return replace(
+            claim,
+            attribute=name,
+            kind="favorite",
+            single="never" if name.endswith("s") else "always",
+            qualifier=frozenset(map(folded, purpose)),
+        )
     for known in sorted(ATTRIBUTES, key=len, reverse=True):
         if name == known or name.endswith(f" {known}"):
             words = " ".join([name.removesuffix(known), *map(folded, purpose)])
             kind, single = ATTRIBUTES[known]
             return replace(claim, attribute=known, kind=kind, single=single, qualifier=frozenset(words.split()))
-    return replace(claim, attribute=folded(what))
+    return replace(claim, attribute=folded(what), tense="present")
 
 
 def _by_verb(clause: str) -> Claim | None:
     """I live in Lyon."""
     for pattern, attribute, kind in _VERBS:
         if match := pattern.match(clause):
-            return replace(_claimed(match, attribute, kind), single="always")
+            return replace(_claimed(match, attribute, kind), single="if changed" if kind == "words" else "always")
     return None
 
 
 def _claimed(match: re.Match[str], attribute: str, kind: Kind) -> Claim:
     """What the groups of a match say. Of `120k instead of 80k` the value is 120k, which replaces 80k."""
     found = match.groupdict()
-    value, instead, old = re.match(r"(.+?)(?:(,? instead of|,? rather than|,? and not|, not) (.+))?$", match["value"]).groups()  # type: ignore[union-attr]
+    value, instead, old = re.match(
+        r"(.+?)(?:(,? instead of|,? rather than|,? and not|, not) (.+))?$", match["value"]
+    ).groups()  # type: ignore[union-attr]
     return Claim(
         subject=folded(match["who"]),
         attribute=attribute,
         value=value.removesuffix(" any more") if found.get("not") else value,
         kind=kind,
-        tense="change" if found.get("change") else "past" if found.get("past") else "present",
+        tense=next((tense for tense in _TENSES if found.get(tense)), "present"),
         negated=bool(found.get("not")),
         replaces=old if instead else found.get("old"),
     )
@@ -346,7 +323,7 @@ def _preferred(clause: str) -> Claim | None:
     value, other = match["value"], match["other"]
     pair = frozenset({folded(value), folded(other)}) if other else frozenset()
     single: Single = "always" if other else "never"
-    return Claim(folded(match["who"]), "prefer", value, single=single, qualifier=pair)
+    return Claim(folded(match["who"]), "prefer", value, kind="any", single=single, qualifier=pair)
 
 
 def _plain(clause: str, negated: bool) -> Claim | None:
@@ -361,7 +338,7 @@ def _plain(clause: str, negated: bool) -> Claim | None:
     english = subject in ("user", "we") or " 's " in subject or negated or _ENGLISH.fullmatch(verb)
     if not english or subject.rpartition("'s ")[2] in ATTRIBUTES:
         return None
-    tense: Literal["past", "present"] = "past" if match["past"] else "present"
+    tense: Tense = "past" if match["past"] else "present"
     return Claim(subject, _stem(verb), match["value"] or "", tense=tense)
 
 

@@ -8,16 +8,19 @@ The rules are English. A sentence in another language is a duplicate of the same
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
 from graphs.memory.claims import Claim, Statement, read
-from graphs.memory.values import Relation, compared, opposed
+from graphs.memory.values import Relation, compared, fits
 from graphs.memory.wording import folded, with_amount_of
 
 Verdict = Literal["new", "duplicate", "supersedes", "past"]
+
+Ruling = Literal["duplicate", "supersedes", "compatible", "unrelated"]
+"""What a judge says of a known fact: the new one says the same, takes its place, holds beside it, has other matter."""
 
 LOOKS_ALIKE = 0.75
 """From which cosine similarity on two facts may concern one another though no rule sees how."""
@@ -51,15 +54,18 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What becomes of a new fact. Nothing that is not named in `about` changes."""
+    """What becomes of a new fact and of known ones. No known fact changes that is not in `retires`."""
 
     verdict: Verdict
-    """`new`: keep it beside the others. `duplicate`: store nothing, the first of `about` says it already.
-    `supersedes`: keep it; those of `about` go to history. `past`: keep it as one that no longer holds."""
+    """`new`: keep it beside the others. `duplicate`: store nothing; the first of `about` says it already, and stays.
+    `supersedes`: keep it. `past`: keep it as one that no longer holds."""
     reason: str
     """Why, in a few words, for the audit record."""
     about: tuple[str, ...] = ()
     """Keys of the known facts that decided it, oldest first."""
+    retires: tuple[str, ...] = ()
+    """Keys of the known facts that go to history: they held until `held_from`, if that is known and after they were
+    said, else until the new fact was said."""
     unsure: tuple[str, ...] = ()
     """Keys of known facts that a judge should compare with the new one, oldest first."""
     held_from: datetime | None = None
@@ -83,32 +89,53 @@ def decide(new: Fact, known: Sequence[Known]) -> Decision:
         return _of_amount(statement, new, ordered)
     found: dict[Relation, list[Fact]] = {"same": [], "replaced": [], "unsure": [], "apart": []}
     for other in ordered:
-        found[_relation(statement, new, other)].append(other.fact)
+        relation = _relation(statement, new, other)
+        at_once = other.fact.said_at == new.said_at and not statement.changed
+        # Of what was said in one breath nobody knows the order, unless it speaks of a change itself.
+        found["unsure" if relation == "replaced" and at_once else relation].append(other.fact)
     return _decision(statement, new, found)
+
+
+def settled(decision: Decision, rulings: Mapping[str, Ruling]) -> Decision:
+    """Return a decision with what a judge ruled on the facts it was unsure of. On others a judge has no say.
+
+    Args:
+        decision: from `decide`.
+        rulings: by key, from a `Judge`.
+    """
+    ruled = {key: rulings[key] for key in decision.unsure if key in rulings}
+    same = tuple(key for key, ruling in ruled.items() if ruling == "duplicate")
+    retired = tuple(key for key, ruling in ruled.items() if ruling == "supersedes")
+    left = tuple(key for key in decision.unsure if key not in ruled)
+    verdict, reason, about = decision.verdict, decision.reason, decision.about
+    if verdict == "new" and same:
+        verdict, reason, about = "duplicate", "judged to say the same", same
+    elif verdict == "new" and retired:
+        verdict, reason = "supersedes", "judged to take the place of what is known"
+    if verdict == "supersedes":
+        about = (*about, *retired)
+    retires = (*decision.retires, *retired)
+    return replace(decision, verdict=verdict, reason=reason, about=about, retires=retires, unsure=left)
 
 
 def _decision(statement: Statement, new: Fact, found: dict[Relation, list[Fact]]) -> Decision:
     """Put together what the known facts are to the new one."""
     held_from, held_until = statement.held_from, statement.held_until
-    replaced, unsure = found["replaced"], found["unsure"]
+    newer = [fact for fact in found["replaced"] if fact.said_at > new.said_at]
+    retired = _keys([fact for fact in found["replaced"] if fact.said_at <= new.said_at])
+    unsure = _keys([fact for fact in found["unsure"] if fact.said_at <= new.said_at])
     if found["same"]:
-        return Decision("duplicate", "says the same", _keys(found["same"]), _keys(replaced))
-    if statement.past:
-        return Decision("past", "says that it held in the past", (), _keys(unsure), held_from, held_until)
-    newer = [fact for fact in replaced if fact.said_at > new.said_at]
+        said_anew = all(fact.said_at < new.said_at for fact in found["same"]) and not newer
+        return Decision("duplicate", "says the same", _keys(found["same"]), retired if said_anew else ())
+    if statement.past and statement.claim and not statement.claim.negated:  # that it never was holds to this day
+        return Decision("past", "says that it held in the past", (), (), unsure, held_from, held_until)
     if newer:
-        held_until = held_until or newer[0].said_at
-        return Decision("past", "something newer is known", _keys(newer), (), held_from, held_until)
-    # Of what was said in one breath nobody knows the order, unless it speaks of a change itself.
-    at_once = [fact for fact in replaced if fact.said_at == new.said_at and not statement.changed]
-    retired = [fact for fact in replaced if fact not in at_once]
-    unsure = sorted([*unsure, *at_once], key=lambda fact: (fact.said_at, fact.key))
+        until = held_until or newer[0].said_at
+        return Decision("past", "something newer is known", _keys(newer), (), (), held_from, until)
     if retired:
-        return Decision(
-            "supersedes", _why(statement.claim), _keys(retired), _keys(unsure), held_from, held_until
-        )
+        return Decision("supersedes", _why(statement.claim), retired, retired, unsure, held_from, held_until)
     reason = "may concern what is known" if unsure else "nothing known says the same or otherwise"
-    return Decision("new", reason, (), _keys(unsure), held_from, held_until)
+    return Decision("new", reason, (), (), unsure, held_from, held_until)
 
 
 def _keys(facts: Sequence[Fact]) -> tuple[str, ...]:
@@ -116,8 +143,9 @@ def _keys(facts: Sequence[Fact]) -> tuple[str, ...]:
 
 
 def _why(claim: Claim | None) -> str:
-    assert claim is not None  # noqa: S101  only a claim replaces another
-    return f"negates it: {claim.attribute}" if claim.single == "never" else f"another {claim.attribute} of {claim.subject}"
+    if claim is None or claim.single == "never" or claim.negated:
+        return "says the opposite"
+    return f"another value of {claim.attribute}"
 
 
 # One new fact, one known
@@ -134,8 +162,8 @@ def _relation(new: Statement, fact: Fact, other: Known) -> Relation:
         return _by_looks(new, old, other.similarity, LOOKS_ALIKE)
     if a.subject != b.subject:
         return "apart"
-    if a.attribute != b.attribute and not opposed(a, b):
-        if a.kind != "words" and b.kind != "words":
+    if a.attribute != b.attribute and not _opposed(a, b):
+        if a.kind != "any" and b.kind != "any":
             return "apart"
         return _by_looks(new, old, other.similarity, LOOKS_ALIKE if new.changed else NEARLY_THE_SAME)
     relation = _of_claims(new, a, old, b)
@@ -145,28 +173,32 @@ def _relation(new: Statement, fact: Fact, other: Known) -> Relation:
 
 def _of_claims(new: Statement, a: Claim, old: Statement, b: Claim) -> Relation:
     """The relation of two claims of one attribute of one subject."""
-    if opposed(a, b):
+    if _opposed(a, b):
         return "apart" if new.past or old.past else "replaced"
     if not _of_one_scope(a, b):
         return "apart" if (a.qualifier and b.qualifier) or new.past or old.past else "unsure"
-    values = compared(a, b, new.changed)
+    values = _values(a, b, new.changed)
     if values == "same" and a.negated == b.negated:
-        return _said_again(new, old)
+        return "apart" if a.qualifier > b.qualifier else _said_again(new, old)
     if new.past or old.past:
         return "unsure" if values == "same" and not old.past else "apart"
     if a.negated != b.negated:
         return "replaced" if values == "same" else _beside_denial(a, b)
-    if values != "replaced" or new.also or a.negated:
-        return "apart" if new.also or a.negated else values
-    return _of_other_value(new, a, b)
+    if new.also or (a.negated and fits(a.kind, a.attribute, a.value)):
+        return "apart"
+    return _of_other_value(new, a, b) if values == "replaced" and not a.negated else values
 
 
 def _said_again(new: Statement, old: Statement) -> Relation:
     """The same value: of the same time, or does one of the two hold no longer?"""
     if new.past != old.past:
         return "unsure" if new.past else "apart"
-    says_more = (new.held_from, new.held_until) != (old.held_from, old.held_until) and (new.held_from or new.held_until)
-    return "apart" if says_more else "same"
+    ours, theirs = (new.held_from, new.held_until), (old.held_from, old.held_until)
+    if ours == theirs:
+        return "same"
+    # Who lives there since 2020 lives there; but who was there in 2020 may have been there again.
+    says_less = ours == (None, None) and old.claim is not None and old.claim.single != "never"
+    return "same" if says_less else "apart"
 
 
 def _beside_denial(a: Claim, b: Claim) -> Relation:
@@ -181,18 +213,41 @@ def _of_other_value(new: Statement, a: Claim, b: Claim) -> Relation:
     """Another value: does it take the place of the one that is known?"""
     single = "always" if "always" in (a.single, b.single) else a.single
     if single == "never":
-        return "unsure" if new.changed else "apart"
+        counted = re.sub(r"\d+", "#", folded(a.value)) == re.sub(r"\d+", "#", folded(b.value))
+        return "unsure" if new.changed or counted else "apart"
     if single == "if changed" and not new.changed:
         return "unsure"
-    if a.replaces and a.kind != "amount" and compared(replace(a, value=a.replaces), b, changed=False) != "same":
+    if a.replaces and a.kind != "amount" and _values(replace(a, value=a.replaces, replaces=None), b) != "same":
         return "unsure"
     return "replaced"
+
+
+def _values(a: Claim, b: Claim, changed: bool = False) -> Relation:
+    """What the value of a claim is to that of another one. Who moves from one place to another tells them apart."""
+    if a.kind == "place" and a.replaces and _values(replace(a, value=a.replaces, replaces=None), b) == "same":
+        return "replaced"
+    if a.kind != b.kind and not changed and folded(a.value) != folded(b.value):
+        return "unsure"
+    return compared(a.kind, a.attribute, a.value, b.value, changed)
+
+
+_LIKES = frozenset({"lik", "lov", "enjoi", "ador"})
+_NOT_LIKES = frozenset({("hat", False), ("dislik", False), ("detest", False), ("lik", True)})
+
+
+def _opposed(a: Claim, b: Claim) -> bool:
+    """Whether one says to like what the other one says not to."""
+    if folded(a.value) != folded(b.value):
+        return False
+    stances = {(a.attribute, a.negated), (b.attribute, b.negated)}
+    return bool(stances & {(verb, False) for verb in _LIKES}) and bool(stances & _NOT_LIKES)
 
 
 def _of_one_scope(a: Claim, b: Claim) -> bool:
     """Whether both are about the same budget of somebody who may have several."""
     if a.attribute == "prefer":  # tea, and coffee rather than tea
-        return a.qualifier == b.qualifier or folded(b.value) in a.qualifier or folded(a.value) in b.qualifier
+        short, full = (a, b) if not a.qualifier else (b, a)
+        return a.qualifier == b.qualifier or (not short.qualifier and folded(short.value) in full.qualifier)
     return a.qualifier == b.qualifier
 
 
@@ -243,11 +298,11 @@ def _of_amount(statement: Statement, new: Fact, ordered: Sequence[Known]) -> Dec
         fact, old = recent[0]
         b = old.claim
         if b and old.asserted and not old.past and not b.negated and b.kind == "amount" and b.attribute != "age":
-            match compared(replace(b, value=statement.amount or ""), b, changed=True):
+            match compared(b.kind, b.attribute, statement.amount or "", b.value):
                 case "same":
                     return Decision("duplicate", "says the same", _keys([fact]))
                 case "replaced":
                     content = with_amount_of(fact.content, new.content)
-                    return Decision("supersedes", _why(b), _keys([fact]), content=content)
+                    return Decision("supersedes", _why(b), _keys([fact]), _keys([fact]), content=content)
     unsure = _keys([fact for fact, _ in recent or amounts])
-    return Decision("new", "says how much, but not of what", (), unsure)
+    return Decision("new", "says how much, but not of what", (), (), unsure)

@@ -58,6 +58,11 @@ def exclude_one_another(place: str, other: str) -> bool:
     return place != other and any(place in places and other in places for places in (CITIES, COUNTRIES))
 
 
+def is_listed(place: str) -> bool:
+    """Return whether this is one of the cities or countries, in lower case."""
+    return _plain(place) in CITIES | COUNTRIES
+
+
 def same_place(place: str, other: str) -> bool:
     """Return whether two places are the same, with or without their country."""
     return _plain(place) == _plain(other)

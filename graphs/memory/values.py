@@ -1,110 +1,171 @@
-"""Whether two values of one attribute are the same, exclude one another, or cannot be told. Pure."""
+"""Values by kind: whether a text is one, and whether two are the same, exclude one another, or cannot be told. Pure."""
 
 import re
+from decimal import Decimal
 from typing import Literal
 
-from graphs.memory.claims import AMOUNT, Claim
-from graphs.memory.places import exclude_one_another, same_place
+from graphs.memory.places import exclude_one_another, is_listed, same_place
 from graphs.memory.wording import folded
+
+Kind = Literal[
+    "amount",
+    "date",
+    "email",
+    "phone",
+    "place",
+    "name",
+    "client",
+    "address",
+    "favorite",
+    "thing",
+    "marital",
+    "words",
+    "any",
+]
+"""`client` is a name that may be a person's: who somebody works for. `any` is anything, of which several may hold."""
 
 Relation = Literal["same", "replaced", "unsure", "apart"]
 """What is new beside what is known: says it again, takes its place, cannot be told, or leaves it alone."""
 
+_UNIT = r"(?:usd|eur|gbp|chf|percent|kg|g|lbs?|m|cm|km|feet|ft|years?(?: old)?|points?)"
+AMOUNT = re.compile(rf"(?P<number>\d+(?:\.\d+)?)(?<!\.\d\d\d)(?P<unit>(?: {_UNIT})?(?: per \w+)?)")
+_MONEY = r"( (usd|eur|gbp|chf))?( per \w+)?"
+_UNITS_OF = {
+    "age": r"( years?( old)?)?",
+    "weight": r" (kg|g|lbs?)",
+    "height": r" (m|cm|feet|ft)",
+    "credit score": r"( points)?",
+}
+_DATE = re.compile(r"(?:on |in )?(?:the )?(?P<date>(?P<year>\d{4})?-?(?P<month>\d\d)?-?(?P<day>\d\d)?)(?<=\d)")
+_SMALL = frozenset("of the & de von van la le".split())
+_PREDICATES = re.compile(
+    r"\b(on|in|at|for|from|with|to|by|of|because|than|that|so|very|too|not|open|closed|expensive|cheap|hard|easy|great"
+    r"|good|bad|nice|old|new|long|short|boring|fun|important|interesting|healthy|unhealthy|spicy|sweet|gone|over|dead"
+    r"|available|delicious|terrible|popular|common|rare|unusual|different|the same|fine|ok|okay|better|worse"
+    r"|hot|cold|special|nothing|something|complicated|unclear|unknown|secret|private|wrong|pending|near|far)\b"
+    r"|(ful|ous|ive|able|ible|ing)$"
+)
+MARITAL = "single|married|divorced|widowed|engaged|separated"
+_FAVORITES = {
+    "favorite color": "black|blue|brown|gr[ae]y|green|orange|pink|purple|red|turquoise|violet|white|yellow",
+    "favorite season": "spring|summer|autumn|fall|winter",
+    "favorite number": r"\d+",
+}
 
-def compared(new: Claim, old: Claim, changed: bool) -> Relation:
-    """Return what the value of a claim is to that of another one of the same attribute.
+
+def fits(kind: Kind, attribute: str, value: str) -> bool:
+    """Return whether a text is a value of this kind, and not what somebody says about it: a budget may be tight."""
+    match kind:
+        case "amount":
+            amount = AMOUNT.fullmatch(value)
+            return amount is not None and bool(re.fullmatch(_UNITS_OF.get(attribute, _MONEY), amount["unit"]))
+        case "date":
+            return bool(_DATE.fullmatch(value))
+        case "email":
+            return bool(re.fullmatch(r"[^@\s]+@[^@\s]+\.\w+", value))
+        case "phone":
+            return bool(re.fullmatch(r"[+\d][\d ()/.-]{5,}", value))
+        case "address":
+            return bool(re.search(r"\d", value)) and _is_name(value)
+        case "name" | "client":
+            return _is_name(value)
+        case "place":
+            return _is_name(value) or is_listed(folded(value))
+        case "favorite":
+            return not _PREDICATES.search(value) and len(value.split()) <= 4
+        case "thing":
+            return bool(re.match(r"an? (\d{4} )?[A-Z]", value))
+        case "marital":
+            return bool(re.fullmatch(MARITAL, value))
+        case "words":
+            return len(value.split()) <= 4 and not _PREDICATES.search(value)
+        case "any":
+            return True
+
+
+def compared(kind: Kind, attribute: str, new: str, old: str, changed: bool = False) -> Relation:
+    """Return what a value is to another one of the same attribute.
 
     Args:
+        kind: of the values.
+        attribute: what they are values of.
         new: what is claimed now.
         old: what is known.
-        changed: the sentence says of itself that something changed, so that values which look alike differ.
+        changed: the sentence says of itself that something changed: then what shares a word may be another value.
     """
-    if folded(new.value) == folded(old.value):
+    if folded(new) == folded(old):
         return "same"
-    match new.kind:
+    if not fits(kind, attribute, new):
+        return "unsure" if _may_be(kind, new) else "apart"
+    if not fits(kind, attribute, old):
+        return "unsure"
+    match kind:
         case "amount":
-            return _amounts(new.value, old.value)
+            return _amounts(new, old)
         case "date":
-            return _dates(new.value, old.value)
-        case "email":
-            return _emails(new.value, old.value)
+            return _dates(new, old)
         case "phone":
-            return _phones(new.value, old.value)
+            return _phones(new, old)
         case "place":
-            return _places(new, old)
-        case "name":
-            return _names(new.value, old.value, changed)
+            return _places(folded(new), folded(old))
+        case "name" | "client" | "address" | "words":
+            return "unsure" if _share_words(new, old) and not changed else "replaced"
         case "favorite":
-            return _favorites(new, old, changed)
-        case "thing":
-            return "replaced" if all(re.match("an? ", value) for value in (new.value, old.value)) else "apart"
-        case "words" if new.single == "always" and new.attribute != "prefer":
-            return _words(new.value, old.value, changed)
+            known = changed or _are_alike(attribute, new, old)
+            return "replaced" if known and not _share_words(new, old) else "unsure"
     return "replaced"
 
 
-def opposed(new: Claim, old: Claim) -> bool:
-    """Return whether one likes what the other does not."""
-    if new.subject != old.subject or folded(new.value) != folded(old.value):
-        return False
-    verbs = {(new.attribute, new.negated), (old.attribute, old.negated)}
-    liked = {(verb, False) for verb in _LIKES}
-    return bool(verbs & liked) and bool(verbs & _NOT_LIKES)
-
-
-_LIKES = frozenset({"lik", "lov", "enjoi", "ador"})
-_NOT_LIKES = frozenset({("hat", False), ("dislik", False), ("detest", False), ("lik", True)})
+def _may_be(kind: Kind, value: str) -> bool:
+    """Whether a text that is no value of its kind may still mean one: at least 100k."""
+    match kind:
+        case "amount" | "phone" | "date":
+            return bool(re.search(r"\d", value))
+        case "name" | "client" | "place" | "address":
+            return any(letter.isupper() for letter in value)
+        case "thing":
+            return value.startswith(("a ", "an "))
+    return False
 
 
 def _amounts(new: str, old: str) -> Relation:
     a, b = AMOUNT.fullmatch(new), AMOUNT.fullmatch(old)
-    if not a or not b:
-        return "unsure" if re.search(r"\d", new) else "apart"
-    same = float(a["number"]) == float(b["number"])
+    assert a and b  # noqa: S101, PT018  they fit
+    same = Decimal(a["number"]) == Decimal(b["number"])
     if a["unit"] == b["unit"]:
         return "same" if same else "replaced"
     return "replaced" if not same and "" in (a["unit"], b["unit"]) else "unsure"
 
 
-_DATE = re.compile(r"(?:on |in )?(?:the )?(?P<date>(?P<year>\d{4})?-?(?P<month>\d\d)?-?(?P<day>\d\d)?)")
-
-
 def _dates(new: str, old: str) -> Relation:
     """Dates exclude one another where both name the same parts: a day in May is no other date than May."""
     a, b = _DATE.fullmatch(new), _DATE.fullmatch(old)
-    if not a or not b:
-        return "apart"
+    assert a and b  # noqa: S101, PT018  they fit
     if a["date"] == b["date"]:
         return "same"
     alike = all((a[part] is None) == (b[part] is None) for part in ("year", "month", "day"))
     return "replaced" if alike else "unsure"
 
 
-def _emails(new: str, old: str) -> Relation:
-    addresses = all(re.fullmatch(r"[^@\s]+@[^@\s]+\.\w+", value) for value in (new, old))
-    return "replaced" if addresses else "apart"
-
-
 def _phones(new: str, old: str) -> Relation:
     """Numbers are compared without country and area: 0171 123456 may be +49 171 123456."""
-    if not all(re.fullmatch(r"[+\d][\d ()/.-]{5,}", value) for value in (new, old)):
-        return "apart"
     a, b = (re.sub(r"\D", "", value) for value in (new, old))
     if a == b:
         return "same"
     return "unsure" if a[-6:] == b[-6:] else "replaced"
 
 
-def _places(new: Claim, old: Claim) -> Relation:
-    a, b = folded(new.value), folded(old.value)
-    if new.replaces and same_place(folded(new.replaces), b):
-        return "replaced"
-    if exclude_one_another(a, b):
-        return "replaced"
-    return "unsure"
+def _places(new: str, old: str) -> Relation:
+    """Berlin says less than Berlin, Germany; the other way round it is said more exactly, and worth keeping."""
+    if same_place(new, old):
+        return "same" if len(new) <= len(old) else "unsure"
+    return "replaced" if exclude_one_another(new, old) else "unsure"
 
 
-_SMALL = frozenset("of and the & de von van la le".split())
+def _are_alike(attribute: str, new: str, old: str) -> bool:
+    """Whether both are names, or both of the colors; of other words one may be what somebody says of the other."""
+    listed = _FAVORITES.get(attribute)
+    return all(re.fullmatch(listed, value) if listed else _is_name(value) for value in (new, old))
 
 
 def _is_name(value: str) -> bool:
@@ -112,44 +173,6 @@ def _is_name(value: str) -> bool:
     return len(words) <= 6 and all(word in _SMALL or not word[0].islower() for word in words)
 
 
-def _names(new: str, old: str, changed: bool) -> Relation:
-    if not _is_name(new):
-        return "unsure" if any(letter.isupper() for letter in new) else "apart"
-    if not _is_name(old):
-        return "unsure"
-    return "replaced" if changed or not _share_words(new, old) else "unsure"
-
-
 def _share_words(new: str, old: str) -> bool:
     a, b = (set(re.findall(r"\w+", folded(value))) - _SMALL for value in (new, old))
     return bool(a & b)
-
-
-_PLAIN_FAVORITES = frozenset(
-    "color food drink sport animal fruit vegetable season number day month subject genre dish cuisine dessert".split()
-)
-_PREDICATES = re.compile(
-    r"\b(on|in|at|for|from|with|to|by|of|because|than|that|so|very|too|not|open|closed|expensive|cheap|hard|easy|great"
-    r"|good|bad|nice|old|new|long|short|boring|fun|important|interesting|healthy|unhealthy|spicy|sweet|gone|over|dead"
-    r"|available|delicious|terrible|popular|common|rare|unusual|different|the same|fine|ok|okay|better|worse)\b"
-    r"|(ful|ous|ive|able|ible|ing)$"
-)
-
-
-def _favorites(new: Claim, old: Claim, changed: bool) -> Relation:
-    """What is somebody's favorite, not what it is like: `My favorite restaurant is closed`."""
-    if _PREDICATES.search(new.value) or _PREDICATES.search(old.value):
-        return "apart"
-    names = _is_name(new.value) and _is_name(old.value)
-    plain = new.attribute.removeprefix("favorite ") in _PLAIN_FAVORITES and len(new.value.split()) <= 2
-    if not names and not plain:
-        return "unsure"
-    return "replaced" if not _share_words(new.value, old.value) else "unsure"
-
-
-def _words(new: str, old: str, changed: bool) -> Relation:
-    if _PREDICATES.search(new) or _PREDICATES.search(old):
-        return "apart"
-    if len(new.split()) > 4:
-        return "unsure"
-    return "replaced" if changed or not _share_words(new, old) else "unsure"

@@ -79,8 +79,7 @@ _NUMBER = re.compile(
     re.IGNORECASE,
 )
 _COUNTS = {
-    word: str(n)
-    for n, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())
+    word: str(n) for n, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())
 }
 _COUNT = re.compile(rf"\b(?:{'|'.join(_COUNTS)})\b", re.IGNORECASE)
 _ARTICLE = re.compile(r"(?:(?<!\S)(?:an?(?! (?:few|little|lot|bit)\b)|the)|^(?:An?|The)) ")
@@ -88,7 +87,7 @@ _ARTICLE = re.compile(r"(?:(?<!\S)(?:an?(?! (?:few|little|lot|bit)\b)|the)|^(?:A
 
 def canonical(text: str) -> str:
     """Return a sentence in the one way of writing it; of equal ones the meaning is equal, not the other way round."""
-    words = unicodedata.normalize("NFKC", text).replace("’", "'").replace("‘", "'")
+    words = unicodedata.normalize("NFKC", text).replace("\u2019", "'").replace("\u2018", "'")
     words = re.sub(r"\s+", " ", words).strip().rstrip(".!;, ")
     for pattern, replacement in _SUBSTITUTIONS:
         words = pattern.sub(replacement, words)
