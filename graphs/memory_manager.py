@@ -34,13 +34,14 @@ from graphs.memory.facts import Extractor
 from graphs.memory.files import Files, SupabaseClient
 from graphs.memory.found import Found
 from graphs.memory.jobs import Jobs, Task, Timing
+from graphs.memory.judging import Judge
 from graphs.memory.loops import on_home_loop
 from graphs.memory.principal import Principal, acting_as, current_principal, current_provenance
 from graphs.memory.recalling import Recalls
 from graphs.memory.store import PostgresStore
 from graphs.memory.transaction import Query
 from graphs.memory.writing import write_payload
-from graphs.models import fact_extractor, index_config
+from graphs.models import fact_extractor, fact_judge, index_config
 from graphs.pools import open_pool, shared_pool
 from graphs.settings import load_settings
 from graphs.supabase_client import supabase_client
@@ -60,6 +61,7 @@ class MemoryManager(PostgresStore):
         supabase: a `supabase.AsyncClient` with the service key, for `files`; None where there is no Storage.
         files_bucket: the private bucket that files lie in.
         extractor: makes facts of what is said; None leaves it at the turns. Jobs do it, where a worker runs: `jobs`.
+        judge: says what a new fact means for known ones where rules cannot; None keeps them side by side.
         extract_after: how many seconds after a turn; what is said meanwhile is read with it.
         timing: how fast background jobs go.
     """
@@ -74,6 +76,7 @@ class MemoryManager(PostgresStore):
         supabase: SupabaseClient | None = None,
         files_bucket: str = "memory",
         extractor: Extractor | None = None,
+        judge: Judge | None = None,
         extract_after: float = 2.0,
         timing: Timing | None = None,
     ) -> None:
@@ -81,7 +84,7 @@ class MemoryManager(PostgresStore):
         self._extract_after = extract_after if extractor else None
         self._extraction: Extraction | None = None
         if extractor:
-            self._extraction = Extraction(self._database, self._searching, self._prepare, extractor)
+            self._extraction = Extraction(self._database, self._searching, self._prepare, extractor, judge)
         self.jobs = Jobs(pool, self._tasks(), self._ask_about_jobs, timing)
         self.files = Files(self._ask_as, supabase, files_bucket)
         self._recalls = Recalls(self._database, self._searching, self._reads)
@@ -364,9 +367,10 @@ async def unprepared_store() -> AsyncIterator[MemoryManager]:
     index = await asyncio.to_thread(index_config, settings)
     ttl: TTLConfig = {"refresh_on_read": True, "sweep_interval_minutes": settings.memory_sweep_minutes}
     extractor = await asyncio.to_thread(fact_extractor, settings)
+    judge = await asyncio.to_thread(fact_judge, settings)
     async with shared_pool(settings) as pool, supabase_client(settings) as supabase:
         options: Any = {"supabase": supabase, "files_bucket": settings.memory_files_bucket}
-        async with MemoryManager(pool, index=index, ttl=ttl, extractor=extractor, **options) as store:
+        async with MemoryManager(pool, index=index, ttl=ttl, extractor=extractor, judge=judge, **options) as store:
             yield store
 
 
