@@ -35,6 +35,7 @@ from graphs.memory.files import Files, SupabaseClient
 from graphs.memory.found import Found
 from graphs.memory.jobs import Jobs, Task, Timing
 from graphs.memory.judging import Judge
+from graphs.memory.lifecycle import Keeping
 from graphs.memory.loops import on_home_loop
 from graphs.memory.principal import Principal, acting_as, current_principal, current_provenance
 from graphs.memory.recalling import Recalls
@@ -63,6 +64,7 @@ class MemoryManager(PostgresStore):
         extractor: makes facts of what is said; None leaves it at the turns. Jobs do it, where a worker runs: `jobs`.
         judge: says what a new fact means for known ones where rules cannot; None keeps them side by side.
         extract_after: how many seconds after a turn; what is said meanwhile is read with it.
+        keeping: for how long background jobs keep turns and memories.
         timing: how fast background jobs go.
     """
 
@@ -78,6 +80,7 @@ class MemoryManager(PostgresStore):
         extractor: Extractor | None = None,
         judge: Judge | None = None,
         extract_after: float = 2.0,
+        keeping: Keeping = Keeping(),  # noqa: B008  frozen
         timing: Timing | None = None,
     ) -> None:
         super().__init__(pool, index=index, ttl=ttl, principal=principal)
@@ -85,7 +88,7 @@ class MemoryManager(PostgresStore):
         self._extraction: Extraction | None = None
         if extractor:
             self._extraction = Extraction(self._database, self._searching, self._prepare, extractor, judge)
-        self.jobs = Jobs(pool, self._tasks(), self._ask_about_jobs, timing)
+        self.jobs = Jobs(pool, self._tasks(keeping), self._ask_about_jobs, timing)
         self.files = Files(self._ask_as, supabase, files_bucket)
         self._recalls = Recalls(self._database, self._searching, self._reads)
 
@@ -331,15 +334,46 @@ class MemoryManager(PostgresStore):
         [report] = await self._run(principal, [lifecycle.decay(user_id, threshold_days)])
         return cast("DecayReport", report)
 
+    @on_home_loop
+    async def expire_turns(self, days: float) -> int:
+        """Delete the turns that were stored `days` ago or earlier, and return how many there were.
+
+        Important ones (`lifecycle.IMPORTANT`) are kept as episodes of their user.
+
+        Raises:
+            InvalidInput: not a positive number of days.
+            AccessDenied: the principal is not the service.
+        """
+        principal = current_principal(self._default_principal)
+        if principal.user_id:
+            raise AccessDenied("Turns of everybody expire: only the service may have them go.")
+        lifecycle.check_threshold(days)
+        expired = 0
+        while turns := (await self._run(principal, [lifecycle.old_turns(days)]))[0]:
+            await self.abatch(lifecycle.expire(turns))
+            expired += len(turns)
+        return expired
+
     # Background jobs ------------------------------------------------------------------------------------------------
 
-    def _tasks(self) -> dict[str, Task]:
+    def _tasks(self, keeping: Keeping) -> dict[str, Task]:
         sweep_minutes = (self.ttl_config or {}).get("sweep_interval_minutes") or 5
-        return {
+        tasks = {
             "extract_facts": Task(self._extract_facts),
             "sweep_ttl": Task(self.sweep_ttl, f"*/{sweep_minutes} * * * *"),
             "seal_audit": Task(self.seal_audit, "*/5 * * * *"),
+            "refresh_embeddings": Task(self.reembed, "17 * * * *"),
         }
+        if keeping.retention_days:
+            tasks["expire_turns"] = Task(functools.partial(self.expire_turns, keeping.retention_days), "27 3 * * *")
+        if keeping.decay_days:
+            tasks["decay_memory"] = Task(functools.partial(self._decay_everybody, keeping.decay_days), "37 3 * * *")
+        return tasks
+
+    async def _decay_everybody(self, days: float) -> None:
+        [users] = await self._run(Principal.service(), [lifecycle.decaying(days)])
+        for user_id in users:
+            await self.decay_memory(user_id, days)
 
     async def _extract_facts(self, user_id: str, session_id: str) -> None:
         """The job. It acts as the person, so that row-level security holds it to what is theirs."""
@@ -368,10 +402,22 @@ async def unprepared_store() -> AsyncIterator[MemoryManager]:
     ttl: TTLConfig = {"refresh_on_read": True, "sweep_interval_minutes": settings.memory_sweep_minutes}
     extractor = await asyncio.to_thread(fact_extractor, settings)
     judge = await asyncio.to_thread(fact_judge, settings)
-    async with shared_pool(settings) as pool, supabase_client(settings) as supabase:
-        options: Any = {"supabase": supabase, "files_bucket": settings.memory_files_bucket}
-        async with MemoryManager(pool, index=index, ttl=ttl, extractor=extractor, judge=judge, **options) as store:
-            yield store
+    async with (
+        shared_pool(settings) as pool,
+        supabase_client(settings) as supabase,
+        MemoryManager(
+            pool,
+            index=index,
+            ttl=ttl,
+            supabase=supabase,
+            files_bucket=settings.memory_files_bucket,
+            extractor=extractor,
+            judge=judge,
+            extract_after=settings.memory_extract_after,
+            keeping=Keeping(settings.memory_retention_days, settings.memory_decay_days),
+        ) as store,
+    ):
+        yield store
 
 
 @asynccontextmanager

@@ -16,10 +16,11 @@ from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory.errors import AccessDenied, JobNotFound
 from graphs.memory.facts import Conversation, Extractor, Statement
 from graphs.memory.jobs import Timing
+from graphs.memory.lifecycle import Keeping
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from graphs.pools import open_pool
-from tests.integration.test_memory import turn
+from tests.integration.test_memory import payload, turn
 from tests.support import dying_worker
 from tests.support.pooler import Pooler
 from tests.support.sql import rows
@@ -46,7 +47,7 @@ async def facts_of(store: MemoryManager, user_id: str) -> list[str]:
 
 
 async def until_done(store: MemoryManager) -> None:
-    for _ in range(400):
+    for _ in range(1600):
         if not {"todo", "doing"} & set((await store.jobs.counts()).get("extract_facts", {})):
             return
         await asyncio.sleep(0.05)
@@ -210,3 +211,38 @@ async def test_a_worker_does_what_is_due_periodically(database: str, index: Inde
                 await asyncio.sleep(0.05)
     assert await rows(database, "SELECT 1 FROM memory.memories") == []
     assert await rows(database, "SELECT 1 FROM memory.audit_seals") != []
+
+
+async def test_turns_go_after_their_retention_and_important_ones_become_episodes(
+    store: MemoryManager, database: str, user_id: str
+) -> None:
+    await store.write_memory(user_id, "s1", turn(user_id, "Good morning!", "Hello.", "m1"))
+    await store.write_memory(user_id, "s1", turn(user_id, "I was promoted today!", "Great.", "m2", importance=0.9))
+    await rows(database, "UPDATE memory.turns SET created_at = now() - interval '40 days' RETURNING 1")
+    await store.write_memory(user_id, "s1", turn(user_id, "Good evening!", "Hello again.", "m3"))
+
+    with acting_as(Principal.user(user_id)), pytest.raises(AccessDenied):
+        await store.expire_turns(30)
+    assert await store.expire_turns(30) == 4
+    context = await store.load_context(user_id, "s1")
+    assert [t.content for t in context.turns] == ["Good evening!", "Hello again."]
+    episodes = await store.asearch(("users", user_id, "episodes"))
+    assert {item.value["content"] for item in episodes} == {"I was promoted today!", "Great."}
+    assert (await store.recall_memory(user_id, "promoted"))[0].type == "episode"
+    assert await store.expire_turns(30) == 0
+
+
+async def test_what_is_kept_for_how_long_is_a_matter_of_jobs(database: str, index: IndexConfig, user_id: str) -> None:
+    async with open_pool(database) as pool:
+        options: Any = {"index": index, "principal": Principal.service(), "timing": FAST}
+        async with MemoryManager(pool, keeping=Keeping(retention_days=30, decay_days=7), **options) as store:
+            await store.write_memory(user_id, "s1", payload(user_id, "The weather was fine."))
+            await store.write_memory(user_id, "s1", turn(user_id, "Good morning!"))
+            await rows(database, "UPDATE memory.turns SET created_at = now() - interval '40 days' RETURNING 1")
+            await rows(database, "ALTER TABLE memory.memories DISABLE TRIGGER ALL")
+            await rows(database, "UPDATE memory.memories SET updated_at = now() - interval '8 days' RETURNING 1")
+            await rows(database, "ALTER TABLE memory.memories ENABLE TRIGGER ALL")
+            for task in ("expire_turns", "decay_memory"):
+                await store.jobs.queue(task)
+            await store.jobs.run_pending()
+            assert await store.asearch(("users", user_id)) == []
