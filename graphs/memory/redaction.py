@@ -9,7 +9,7 @@ How well it is found is measured by `tests/unit/test_redaction.py`, which prints
 
 A text of 200 characters takes 0.1 to 1 ms, and time grows with length alone; what costs are numbers that may be phones.
 The first number of a country loads what is known of it, from disk. So redaction belongs in a thread: `await
-asyncio.to_thread(redactor.redact_json, value)`. A megabyte of nothing but phone numbers takes a minute.
+asyncio.to_thread(redactor.redact_json, value)`. A megabyte of nothing but phone numbers takes a minute or two.
 """
 
 import hashlib
