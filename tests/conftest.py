@@ -50,7 +50,12 @@ def pytest_testnodedown(node: Any, error: object) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """End with the line that says what was attacked."""
+    """End with the line that says what was attacked, and with the tables that tests have recorded as properties."""
+    for outcome in ("passed", "failed"):
+        for test in terminalreporter.getreports(outcome):
+            for title, table in test.user_properties:
+                terminalreporter.section(title)
+                terminalreporter.write_line(str(table))
     overall = config.stash[OVERALL]
     if overall.attempts:
         terminalreporter.section("attacks")

@@ -301,7 +301,9 @@ def _adapted(value: Any) -> Any:
     """A parameter as psycopg takes it: objects, wherever they are in it, are JSON."""
     if isinstance(value, dict):
         return Jsonb(value)
-    return type(value)(map(_adapted, value)) if isinstance(value, (list, tuple)) else value
+    if isinstance(value, list):
+        return [_adapted(part) for part in value]
+    return tuple(_adapted(part) for part in value) if isinstance(value, tuple) else value
 
 
 def _keep_quiet() -> None:
