@@ -40,6 +40,8 @@ from graphs.memory.files import Files, SupabaseClient
 from graphs.memory.found import Found
 from graphs.memory.intents import Intents
 from graphs.memory.jobs import Jobs, Task, Timing
+from graphs.memory.judging import Judge
+from graphs.memory.lifecycle import Keeping
 from graphs.memory.loops import on_home_loop
 from graphs.memory.namespaces import to_text
 from graphs.memory.principal import Principal, acting_as, current_principal, current_provenance
@@ -50,7 +52,7 @@ from graphs.memory.store import PostgresStore
 from graphs.memory.transaction import Query
 from graphs.memory.vectors import Vector
 from graphs.memory.writing import write_payload
-from graphs.models import fact_extractor, index_config, shadow_weights
+from graphs.models import fact_extractor, fact_judge, index_config, shadow_weights
 from graphs.pools import open_pool, shared_pool
 from graphs.settings import load_settings
 from graphs.supabase_client import supabase_client
@@ -70,7 +72,9 @@ class MemoryManager(PostgresStore):
         supabase: a `supabase.AsyncClient` with the service key, for `files`; None where there is no Storage.
         files_bucket: the private bucket that files lie in.
         extractor: makes facts of what is said; None leaves it at the turns. Jobs do it, where a worker runs: `jobs`.
+        judge: says what a new fact means for known ones where rules cannot; None keeps them side by side.
         extract_after: how many seconds after a turn; what is said meanwhile is read with it.
+        keeping: for how long background jobs keep turns and memories.
         timing: how fast background jobs go.
         outbound: the services outside that are told what changes, by jobs, too: `deliveries`, `intents`.
         shadow_weights: another ranking that each recall is compared with after its answer is out: `shadow`.
@@ -86,7 +90,9 @@ class MemoryManager(PostgresStore):
         supabase: SupabaseClient | None = None,
         files_bucket: str = "memory",
         extractor: Extractor | None = None,
+        judge: Judge | None = None,
         extract_after: float = 2.0,
+        keeping: Keeping = Keeping(),  # noqa: B008  frozen
         timing: Timing | None = None,
         outbound: Outbound | None = None,
         shadow_weights: Weights | None = None,
@@ -103,8 +109,8 @@ class MemoryManager(PostgresStore):
         self._extract_after = extract_after if extractor else None
         self._extraction: Extraction | None = None
         if extractor:
-            self._extraction = Extraction(self._database, self._searching, self._prepare, extractor)
-        self.jobs = Jobs(pool, self._tasks(), self._ask_about_jobs, timing)
+            self._extraction = Extraction(self._database, self._searching, self._prepare, extractor, judge)
+        self.jobs = Jobs(pool, self._tasks(keeping), self._ask_about_jobs, timing)
         self.files = Files(self._ask_as, supabase, files_bucket)
         self._recalls = Recalls(self._database, self._searching, self._reads)
 
@@ -369,17 +375,48 @@ class MemoryManager(PostgresStore):
         [report] = await self._run(principal, [lifecycle.decay(user_id, threshold_days)])
         return cast("DecayReport", report)
 
+    @on_home_loop
+    async def expire_turns(self, days: float) -> int:
+        """Delete the turns that were stored `days` ago or earlier, and return how many there were.
+
+        Important ones (`lifecycle.IMPORTANT`) are kept as episodes of their user.
+
+        Raises:
+            InvalidInput: not a positive number of days.
+            AccessDenied: the principal is not the service.
+        """
+        principal = current_principal(self._default_principal)
+        if principal.user_id:
+            raise AccessDenied("Turns of everybody expire: only the service may have them go.")
+        lifecycle.check_threshold(days)
+        expired = 0
+        while turns := (await self._run(principal, [lifecycle.old_turns(days)]))[0]:
+            await self.abatch(lifecycle.expire(turns))
+            expired += len(turns)
+        return expired
+
     # Background jobs ------------------------------------------------------------------------------------------------
 
-    def _tasks(self) -> dict[str, Task]:
+    def _tasks(self, keeping: Keeping) -> dict[str, Task]:
         sweep_minutes = (self.ttl_config or {}).get("sweep_interval_minutes") or 5
-        return {
+        tasks = {
             "extract_facts": Task(self._extract_facts),
             "sweep_ttl": Task(self.sweep_ttl, f"*/{sweep_minutes} * * * *"),
             "seal_audit": Task(self.seal_audit, "*/5 * * * *"),
             "deliver": Task(self._courier.deliver),
             "rescue_deliveries": Task(self.deliveries.rescue, "*/5 * * * *"),
+            "refresh_embeddings": Task(self.reembed, "17 * * * *"),
         }
+        if keeping.retention_days:
+            tasks["expire_turns"] = Task(functools.partial(self.expire_turns, keeping.retention_days), "27 3 * * *")
+        if keeping.decay_days:
+            tasks["decay_memory"] = Task(functools.partial(self._decay_everybody, keeping.decay_days), "37 3 * * *")
+        return tasks
+
+    async def _decay_everybody(self, days: float) -> None:
+        [users] = await self._run(Principal.service(), [lifecycle.decaying(days)])
+        for user_id in users:
+            await self.decay_memory(user_id, days)
 
     async def _extract_facts(self, user_id: str, session_id: str) -> None:
         """The job. It acts as the person, so that row-level security holds it to what is theirs."""
@@ -417,15 +454,26 @@ async def unprepared_store() -> AsyncIterator[MemoryManager]:
     index = await asyncio.to_thread(index_config, settings)
     ttl: TTLConfig = {"refresh_on_read": True, "sweep_interval_minutes": settings.memory_sweep_minutes}
     extractor = await asyncio.to_thread(fact_extractor, settings)
+    judge = await asyncio.to_thread(fact_judge, settings)
     async with (
         shared_pool(settings) as pool,
         supabase_client(settings) as supabase,
         configured_adapters(settings) as outbound,
+        MemoryManager(
+            pool,
+            index=index,
+            ttl=ttl,
+            supabase=supabase,
+            files_bucket=settings.memory_files_bucket,
+            extractor=extractor,
+            judge=judge,
+            extract_after=settings.memory_extract_after,
+            keeping=Keeping(settings.memory_retention_days, settings.memory_decay_days),
+            outbound=outbound,
+            shadow_weights=shadow_weights(settings),
+        ) as store,
     ):
-        options: Any = {"supabase": supabase, "files_bucket": settings.memory_files_bucket, "outbound": outbound}
-        options["shadow_weights"] = shadow_weights(settings)
-        async with MemoryManager(pool, index=index, ttl=ttl, extractor=extractor, **options) as store:
-            yield store
+        yield store
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ from langgraph.store.base import IndexConfig
 from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory.errors import ConfigurationError
 from graphs.memory.facts import Extractor
+from graphs.memory.judging import Judge, LLMJudge
 from graphs.memory.ranking import Weights
 from graphs.offline_chat import OfflineChatModel
 from graphs.settings import OFFLINE, OPENAI_EMBEDDING_MODEL, Settings
@@ -148,6 +149,17 @@ def fact_extractor(settings: Settings) -> Extractor | None:
     if not settings.memory_extract_facts:
         return None
     return Mem0Extractor(None if settings.offline_chat else chat_model(settings), settings.data_dir)
+
+
+def fact_judge(settings: Settings) -> Judge | None:
+    """Return what says of facts that meet which still holds, where rules cannot; None with the offline model.
+
+    Raises:
+        ConfigurationError: the chat model cannot be made.
+    """
+    if settings.offline_chat or not settings.memory_extract_facts:
+        return None
+    return LLMJudge(chat_model(settings))
 
 
 def _default_chat_model(settings: Settings) -> str:

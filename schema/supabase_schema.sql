@@ -487,6 +487,7 @@ CREATE INDEX IF NOT EXISTS members_user        ON memory.organisation_members (u
 CREATE INDEX IF NOT EXISTS sessions_activity   ON memory.sessions (user_id, last_activity_at DESC);
 CREATE INDEX IF NOT EXISTS turns_recent        ON memory.turns (user_id, session_id, id DESC);
 CREATE INDEX IF NOT EXISTS turns_memory        ON memory.turns (namespace, key);
+CREATE INDEX IF NOT EXISTS turns_age           ON memory.turns (created_at);
 CREATE INDEX IF NOT EXISTS turns_to_extract    ON memory.turns (user_id, session_id, id) WHERE extracted_at IS NULL;
 CREATE INDEX IF NOT EXISTS job_failures_user   ON memory.job_failures (user_id);
 CREATE INDEX IF NOT EXISTS executions_user     ON memory.agent_executions (user_id, started_at DESC);

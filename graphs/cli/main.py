@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 could not be done (the message says what to change), 2 wro
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 from collections.abc import Coroutine
@@ -15,7 +16,7 @@ import typer
 
 from graphs.checkpointer import open_checkpointer
 from graphs.memory.errors import GraphMemoryError
-from graphs.memory_manager import open_store, unprepared_store
+from graphs.memory_manager import deployment_store, unprepared_store
 from graphs.models import chat_model
 from graphs.settings import load_settings
 
@@ -52,6 +53,26 @@ def reembed() -> None:
     _run(_reembed())
 
 
+@app.command()
+def worker(
+    concurrency: Annotated[int, typer.Option(min=1, max=100, help="How many jobs at once.")] = 4,
+) -> None:
+    """Do background jobs until Ctrl-C or SIGTERM. Any number of workers share the work of one database.
+
+    The server does it itself unless MEMORY_WORKER=false.
+    """
+    _run(_work(concurrency))
+
+
+async def _work(concurrency: int) -> None:
+    stopped = asyncio.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(name, stopped.set)
+    async with deployment_store() as store, store.jobs.working(concurrency=concurrency):
+        typer.echo("Doing background jobs. Ctrl-C ends this when what is being done is done.")
+        await stopped.wait()
+
+
 async def _reembed() -> None:
     def show(done: int, of: int) -> None:
         typer.echo(f"\r{done:,} of {of:,} vectors", nl=False)
@@ -65,7 +86,7 @@ async def _prepare() -> None:
     """Open and close all that the server will need: what is wrong shows here, in one sentence."""
     settings = await asyncio.to_thread(load_settings)
     await asyncio.to_thread(chat_model, settings)
-    async with open_store(), open_checkpointer():
+    async with deployment_store(), open_checkpointer():
         pass
 
 

@@ -66,9 +66,10 @@ _ASSIGNED = re.compile(
 _SECRET_KEY = re.compile(
     rf"(?:.{{0,100}}[^a-z0-9])?(?:{_NAMES}|authorization|bearer|cookie)", re.IGNORECASE | re.DOTALL
 )
+_CALL = re.compile(r"[a-z_][a-z_.]{0,60}\(", re.IGNORECASE)
 _CLOSERS = ".,;:)]}"
 _NO_WORD = re.compile(r"[_\W]++")
-_REFERENCES = ("${", "{", "$(", "process.env", "os.environ")
+_REFERENCES = ("${", "{", "$(", "process.env", "os.", "self.", "settings.", "config.")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _NO_SECRET = frozenset(
     """null none nil true false undefined string str text bytes int number required optional missing invalid
@@ -101,8 +102,10 @@ def spoken(key: str) -> str:
 
 
 def can_be_secret(value: str) -> bool:
-    """Return whether a word can be a secret, and is not one that is said of secrets, such as `required`."""
-    return len(value) >= 3 and value.casefold() not in _NO_SECRET and not value.startswith(_REFERENCES)
+    """Return whether a word can be a secret, and is not said of secrets, such as `required`."""
+    if len(value) < 3 or value.casefold() in _NO_SECRET:
+        return False
+    return not value.startswith(_REFERENCES) and not _CALL.match(value)  # in code, the secret is elsewhere
 
 
 def _assigned(text: str) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ GraphMemoryError
 ├── AccessDenied                the principal may not do this
 │   └── PrincipalRequired       nobody is acting, and somebody must
 ├── EmbeddingFailed             the embedding model did not answer, also when asked again
+├── JudgementFailed             the model did not say what a new fact means for known ones
 ├── StorageFailed               Supabase Storage did not take, give or remove a file
 ├── FileNotFound                the user has no file of this id
 ├── ExtractionFailed            the model did not make facts of what was said, or nothing that can be read
@@ -116,6 +117,14 @@ class PrincipalRequired(AccessDenied):
 
 class EmbeddingFailed(GraphMemoryError):
     """The embedding model did not answer, also when it was asked again. Nothing was stored."""
+
+
+class JudgementFailed(GraphMemoryError):
+    """The model did not say what a new fact means for those that are known. `reason` is why, without any content."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"The model gave no judgement that could be used ({reason}); no known fact was changed.")
 
 
 class StorageFailed(GraphMemoryError):

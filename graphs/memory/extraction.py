@@ -1,20 +1,22 @@
 """From talk to facts: read what was said, make facts of it, compare them with what is known, store it all at once."""
 
+import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import groupby
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from langgraph.store.base import PutOp, SearchItem, SearchOp
+from langgraph.store.base import GetOp, Item, SearchOp
 
 from graphs.memory import audit, facts, items, search
 from graphs.memory.batch import Call, Searching
+from graphs.memory.consolidation import Decision, Fact, decide, settled
 from graphs.memory.contract import COLLECTIONS, ExtractionReport
 from graphs.memory.database import Database, Part, to_the_end
+from graphs.memory.errors import JudgementFailed
+from graphs.memory.fact_changes import FactChanges, in_rounds
 from graphs.memory.facts import Conversation, Extractor, Said, Statement
-from graphs.memory.items import ExpectingPutOp, Write
+from graphs.memory.judging import Judge
 from graphs.memory.namespaces import user_scope
 from graphs.memory.payloads import key_of
 from graphs.memory.principal import Principal
@@ -28,22 +30,13 @@ MOST_TURNS = 40
 CONTEXT_TURNS = 10
 """How many turns before them a model is shown, to understand them."""
 
-KNOWN_FACTS = 20
-"""How many of the facts that are known a new one is compared with."""
+NEAR_FACTS = 20
+"""How many of the nearest facts a new one is compared with, beside the latest ones."""
+
+LATEST_FACTS = 10
+"""How many of the latest facts a new one is compared with: "now 120k" is near to nothing."""
 
 Prepare = Callable[[Sequence[Any], Principal], Awaitable[Call]]
-
-
-@dataclass(slots=True)
-class Changes:
-    """What the facts of some turns come to: what to write, each with the turn that it is from, and what to report."""
-
-    puts: list[tuple[PutOp | ExpectingPutOp, Said]] = field(default_factory=list)
-    report: dict[str, list[str]] = field(default_factory=dict)
-
-    def note(self, what: str, key: str) -> None:
-        """Report that something became of a fact."""
-        self.report.setdefault(what, []).append(key)
 
 
 class Extraction:
@@ -54,13 +47,17 @@ class Extraction:
         how: the store's model and text search.
         prepare: checks and embeds what is to be stored.
         extractor: makes facts of talk.
+        judge: rules on what rules leave open; None leaves it open.
     """
 
-    def __init__(self, database: Database, how: Searching, prepare: Prepare, extractor: Extractor) -> None:
+    def __init__(
+        self, database: Database, how: Searching, prepare: Prepare, extractor: Extractor, judge: Judge | None = None
+    ) -> None:
         self._database = database
         self._how = how
         self._prepare = prepare
         self._extractor = extractor
+        self._judge = judge
 
     async def extract(self, principal: Principal, user_id: str, session_id: str) -> ExtractionReport:
         """Take facts from all of a session that they were not taken from yet.
@@ -78,7 +75,7 @@ class Extraction:
             total = total.with_more(len(said), changes.report)
         return total
 
-    async def _read(self, principal: Principal, user_id: str, session_id: str, said: Sequence[Said]) -> Changes:
+    async def _read(self, principal: Principal, user_id: str, session_id: str, said: Sequence[Said]) -> FactChanges:
         before = await self._ask(principal, facts.read_before(user_id, session_id, CONTEXT_TURNS))
         known = functools.partial(self._known_texts, principal, user_id)
         statements = await self._extractor.extract(Conversation(user_id, said, before, known))
@@ -98,57 +95,67 @@ class Extraction:
 
     async def _compare(
         self, principal: Principal, user_id: str, session_id: str, said: Sequence[Said], statements: Sequence[Statement]
-    ) -> Changes:
-        changes = Changes()
+    ) -> FactChanges:
+        """Decide on new facts one after the other, as they were said."""
         by_exchange = {turn.exchange: turn for turn in said}
-        puts = [self._put(user_id, session_id, by_exchange[s.exchanges[-1]], s) for s in statements]
-        written = (await self._prepare(puts, principal)).writes
-        known = await self._known(principal, user_id, written)
-        for statement, put in zip(statements, puts, strict=True):
-            if put.key in known:
-                changes.note("merged", put.key)
-            else:
-                changes.note("added", put.key)
-                changes.puts.append((put, by_exchange[statement.exchanges[-1]]))
+        order = {exchange: n for n, exchange in enumerate(by_exchange)}
+        in_order = sorted(statements, key=lambda statement: max(order[exchange] for exchange in statement.exchanges))
+        stored, near = await self._near(principal, user_id, [statement.text for statement in in_order])
+        changes = FactChanges(user_id, session_id, stored)
+        for statement, similarity in zip(in_order, near, strict=True):
+            turn = by_exchange[statement.exchanges[-1]]
+            new = Fact(key_of(statement.text), statement.text, turn.said_at)
+            known = changes.known(similarity)
+            decision = await asyncio.to_thread(decide, new, known)
+            if decision.unsure and self._judge:
+                candidates = [other.fact for other in known if other.fact.key in decision.unsure]
+                decision = await self._judged(self._judge, decision, new, candidates, changes)
+            changes.carry_out(statement, turn, decision)
         return changes
 
-    def _put(self, user_id: str, session_id: str, turn: Said, statement: Statement) -> PutOp:
-        value = {
-            "content": statement.text,
-            "type": "fact",
-            "agent": turn.agent,
-            "session_id": session_id,
-            "timestamp": turn.said_at.isoformat(),
-            "tags": [],
-            "importance": 0.5,
-            "metadata": {},
-            "sources": [{"session_id": session_id, "exchange": exchange} for exchange in statement.exchanges],
-        }
-        return facts.put_fact(user_id, key_of(statement.text), value)
+    async def _judged(
+        self, judge: Judge, decision: Decision, new: Fact, candidates: Sequence[Fact], changes: FactChanges
+    ) -> Decision:
+        """What a judge makes of a decision; the decision as it is, and a word in the report, where there is none."""
+        try:
+            return settled(decision, await judge.judge(new, candidates))
+        except JudgementFailed as error:
+            log.warning("No judgement on a new fact, which is kept beside the others: %s", error)
+            changes.note("unjudged", new.key)
+            return decision
 
-    async def _known(self, principal: Principal, user_id: str, writes: Iterable[Write]) -> dict[str, SearchItem]:
-        """The facts that are near to new ones, by key."""
-        op = SearchOp(user_scope(user_id, COLLECTIONS["fact"]), limit=KNOWN_FACTS)
-        queries = [
-            search.search(op, next(iter(write.vectors.values()), None), self._how.model, wide=False) for write in writes
+    async def _near(
+        self, principal: Principal, user_id: str, texts: Sequence[str]
+    ) -> tuple[dict[str, Item], list[dict[str, float | None]]]:
+        """The facts that new ones are to be compared with, and for each of these which, with their similarities."""
+        scope = user_scope(user_id, COLLECTIONS["fact"])
+        ops = [SearchOp(scope, limit=NEAR_FACTS, query=text) for text in texts]
+        if not ops:
+            return {}, []
+        vectors = (await self._prepare(ops, principal)).vectors
+        latest = search.search(SearchOp(scope, limit=LATEST_FACTS), None, None)
+        same = items.get([GetOp(scope, key_of(text), refresh_ttl=False) for text in texts])
+        queries: list[Query[Any]] = [latest, same]
+        queries += [search.search(op, vectors.get(op.query or ""), self._how.model, wide=False) for op in ops]
+        recent, (exact, _), *near = await to_the_end(self._database.run(principal, queries))
+        found: list[Item] = [*recent.items, *(item for item in exact if item), *(i for f in near for i in f.items)]
+        always: dict[str, float | None] = {item.key: None for item in recent.items}
+        similar = [
+            {**always, **({item.key: None} if item else {}), **{found.key: found.score for found in answer.items}}
+            for answer, item in zip(near, exact, strict=True)
         ]
-        found = await to_the_end(self._database.run(principal, queries)) if queries else []
-        return {item.key: item for answer in found for item in answer.items}
+        return {item.key: item for item in found}, similar
 
     async def _store(
-        self, principal: Principal, user_id: str, session_id: str, said: Sequence[Said], changes: Changes
+        self, principal: Principal, user_id: str, session_id: str, said: Sequence[Said], changes: FactChanges
     ) -> None:
         """Store what the turns came to, with the note that they were read; each fact with the run it comes from."""
-        writes = (await self._prepare([put for put, _ in changes.puts], principal)).writes
-        from_turns = sorted(
-            zip(writes, (turn.provenance for _, turn in changes.puts), strict=True), key=lambda pair: str(pair[1])
-        )
+        writes = iter((await self._prepare([put for put, _ in changes.puts], principal)).writes)
         read: Query[Any] = facts.mark_read(user_id, session_id, said)
         parts = [Part(principal, [read], _provenance(session_id, said[-1].provenance))]
-        for _, group in groupby(from_turns, key=lambda pair: str(pair[1])):
-            together = list(group)
-            queries = items.put([write for write, _ in together], self._how.model, self._how.configuration)
-            parts.append(Part(principal, queries, _provenance(session_id, together[0][1])))
+        for together in in_rounds(changes.puts):
+            queries = items.put([next(writes) for _ in together], self._how.model, self._how.configuration)
+            parts.append(Part(principal, queries, _provenance(session_id, together[0][1].provenance)))
         told = {"turns": len(said), **changes.report}
         parts.append(Part(principal, [audit.event(user_id, "facts.extracted", told)], _provenance(session_id, {})))
         await to_the_end(self._database.run_parts(parts))

@@ -6,11 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
-from langgraph.store.base import PutOp
-
 from graphs.memory import sql
-from graphs.memory.contract import COLLECTIONS
-from graphs.memory.namespaces import user_scope
 from graphs.memory.transaction import Query, Rows
 
 _SQL = sql.load("facts")
@@ -123,8 +119,3 @@ def mark_read(user_id: str, session_id: str, said: Sequence[Said]) -> Query[None
         "versions": [turn.written_at.isoformat() for turn in said],
     }
     return Query(_SQL["mark_read"], given)
-
-
-def put_fact(user_id: str, key: str, value: dict[str, Any]) -> PutOp:
-    """Return the operation that stores a fact."""
-    return PutOp(user_scope(user_id, COLLECTIONS["fact"]), key, value, index=["content"])

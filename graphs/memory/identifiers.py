@@ -16,6 +16,7 @@ from idnumbers.nationalid import BEL, BRA, CHL, CHN, ESP, FIN, FRA, IND, ITA, KO
 from graphs.memory.findings import Finding, merged, without
 
 _DIGIT = re.compile(r"\d")
+_WORD = re.compile(r"\w")
 
 # ── e-mail ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -34,7 +35,8 @@ def find_emails(text: str) -> Iterator[Finding]:
         if domain and local and _LABEL.search(text, *domain.span()):  # 3@4.50 is a price
             start = at.start() - local.end()
             start += _prefix(text[start : at.start()])
-            if text[start : at.start()] != "git":  # git@host:path names a repository
+            name = text[start : at.start()]
+            if _WORD.search(name) and name != "git":  # git@host:path names a repository
                 yield Finding("email", start, at.end() + len(domain[0].rstrip("_-")))
 
 
@@ -54,6 +56,7 @@ _IPV6 = re.compile(
     r"(?<![\w:.])(?=[0-9a-f]{0,4}:)[0-9a-f:]{2,39}+(?:(?<=:)\d{1,3}(?:\.\d{1,3}){3})?(?:%\w{1,16})?(?!\w)",
     re.IGNORECASE,
 )
+_HEX = re.compile(r"[0-9a-f]++", re.IGNORECASE)
 _NO_IP = re.compile(
     r"(?:section|secci[oó]n|chapter|cap[ií]tulo|clause|cl[aá]usula|art[ií]c(?:le|ulo)|paragraph|p[aá]rrafo|§|version"
     r"|versi[oó]n|release|build|kernel|firmware|update|v|ver|step|paso|figure|figura|table|tabla|item|punto)"
@@ -76,8 +79,9 @@ def find_ips(text: str) -> Iterator[Finding]:
     for match in _IPV6.finditer(text):
         value = match[0] if match[0].endswith("::") else match[0].rstrip(":")
         with suppress(AddressValueError):
-            # Without a digit it is rather a name, such as abc::def in C++.
-            if _is_personal(IPv6Address(value)) and (_DIGIT.search(value) or value.count(":") > 3):
+            # Without a digit it is rather a name, such as abc::def in C++; with one group a slice, or a network.
+            is_short = (not _DIGIT.search(value) and value.count(":") <= 3) or len(_HEX.findall(value)) == 1
+            if _is_personal(IPv6Address(value)) and not is_short:
                 yield Finding("ip", match.start(), match.start() + len(value))
 
 
@@ -273,7 +277,7 @@ def find_phones(text: str, regions: Sequence[str]) -> Iterator[Finding]:
         text = without(text, [(start, end) for (_, start, end), _ in merged(text, found)])
     # Made-up and mistyped numbers are of no country, and still somebody's where they are said to be phones.
     for match in _INTERNATIONAL.finditer(text):
-        if not _UNIT.match(text, match.end()):
+        if " " in match[0] or not _UNIT.match(text, match.end()):
             yield Finding("phone", *match.span())
     for match in _PHONE_NAMED.finditer(text):
         if not _NO_PHONE.search(_before(text, match.start("value"), 40)):

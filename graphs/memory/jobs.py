@@ -146,6 +146,7 @@ class Jobs:
         """Run a worker, and another one should it end: it does where the database is away for long."""
         while True:
             try:
+                await self.rescue()
                 await self._worker(concurrency=concurrency, wait=True)
             except (exceptions.ConnectorException, GraphMemoryError) as error:
                 log.warning("The worker of background jobs ended, and starts again: %s", error_sentence(error))
@@ -214,6 +215,22 @@ class Jobs:
             found.setdefault(row.task, {})[row.status] = row.jobs
         return found
 
+    async def queue(self, task: str, **arguments: Any) -> int:
+        """Queue a job by hand, to be done as soon as a worker is free, and return its id.
+
+        Args:
+            task: what to do.
+            arguments: what it is about; JSON.
+
+        Raises:
+            InvalidInput: there is no such task.
+            AccessDenied: the principal is not the service.
+        """
+        if task not in self._tasks:
+            raise InvalidInput(f"There is no task {task!r}; there are {', '.join(sorted(self._tasks))}.")
+        await self._ask(None, Query(_SQL["counts"]))
+        return await self._app.configure_task(task).defer_async(**arguments)
+
     async def retry(self, job_id: int) -> None:
         """Have a job that failed tried again, as soon as a worker is free.
 
@@ -269,15 +286,24 @@ class _Connector(connector.BaseAsyncConnector):
         return await to_the_end(self._run(query, arguments))
 
     async def _run(self, query: LiteralString, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-        given = {name: Jsonb(value) if isinstance(value, dict) else value for name, value in arguments.items()}
+        given = {name: _adapted(value) for name, value in arguments.items()}
         with wrap_exceptions():
             return await self._in_transaction(query, given)
 
     async def _in_transaction(self, query: LiteralString, given: Mapping[str, Any]) -> list[dict[str, Any]]:
         async with self._pool.connection() as conn, conn.transaction():
-            await conn.execute(_IN_SCHEMA)
+            await conn.execute(_IN_SCHEMA, prepare=False)
             cursor = await conn.execute(query, given, prepare=False)
             return await cursor.fetchall() if cursor.description else []
+
+
+def _adapted(value: Any) -> Any:
+    """A parameter as psycopg takes it: objects, wherever they are in it, are JSON."""
+    if isinstance(value, dict):
+        return Jsonb(value)
+    if isinstance(value, list):
+        return [_adapted(part) for part in value]
+    return tuple(_adapted(part) for part in value) if isinstance(value, tuple) else value
 
 
 def _keep_quiet() -> None:

@@ -7,8 +7,9 @@ same address wherever it stands. Of each value a keyed digest is kept, for the a
 What is found: `findings.KINDS`. What is not: names, postal addresses, dates of birth, and whatever else has no form.
 How well it is found is measured by `tests/unit/test_redaction.py`, which prints it.
 
-A text of 200 characters takes less than a millisecond; the first phone number of a country loads its metadata (some
-milliseconds, from disk). So large texts, and the first of them, belong in a thread: `await asyncio.to_thread(…)`.
+A text of 200 characters takes 0.1 to 1 ms, and time grows with length alone; what costs are numbers that may be phones.
+The first number of a country loads what is known of it, from disk. So redaction belongs in a thread: `await
+asyncio.to_thread(redactor.redact_json, value)`. A megabyte of nothing but phone numbers takes a minute or two.
 """
 
 import hashlib
@@ -38,6 +39,7 @@ from graphs.memory.identifiers import (
 )
 from graphs.memory.text import to_json
 
+_Leaf = str | int | float
 _MADE_HERE = object()
 _PLACEHOLDER = re.compile(rf"<({'|'.join(KINDS)})_(\d{{1,9}})>")
 _NO_VALUE = re.compile(
@@ -144,15 +146,15 @@ class Redactor:
         to_json(value, path)
         parts: list[_Part] = []
 
-        def collected(leaf: str | int, cue: str) -> str | int:
-            parts.append(_Part(str(leaf), cue))
+        def collected(leaf: _Leaf, cue: str) -> _Leaf:
+            parts.append(_Part(leaf if isinstance(leaf, str) else str(int(leaf)), cue))
             return leaf
 
         _mapped(value, "", collected)
         texts, redactions = self._redacted(parts)
         redacted = iter(zip(parts, texts, strict=True))
 
-        def replaced(leaf: str | int, _: str) -> str | int:
+        def replaced(leaf: _Leaf, _: str) -> _Leaf:
             part, text = next(redacted)
             return leaf if text == part.text else text
 
@@ -178,9 +180,7 @@ class Redactor:
         for part in parts:
             if repeated:
                 part.find_again(repeated)
-            texts.append(
-                part.replaced(lambda kind, value: numbers.placeholder(Redaction(kind, self.digest(kind, value))))
-            )
+            texts.append(part.replaced(placeholder))
         return texts, tuple(numbers.placeholders)
 
 
@@ -266,7 +266,7 @@ def _places(text: str, found: list[Finding]) -> list[tuple[int, int]]:
     return [(start, end) for (_, start, end), _ in merged(text, found)]
 
 
-def _mapped(value: Any, cue: str, leaf: Callable[[str | int, str], Any]) -> Any:
+def _mapped(value: Any, cue: str, leaf: Callable[[_Leaf, str], Any]) -> Any:
     """Return a JSON value of the same shape with its texts, whole numbers and keys as `leaf` makes them."""
     match value:
         case Mapping():
@@ -282,7 +282,7 @@ def _mapped(value: Any, cue: str, leaf: Callable[[str | int, str], Any]) -> Any:
         case str():
             return leaf(value, cue)
         case int() | float() if not isinstance(value, bool) and value == int(value):
-            return leaf(int(value), cue)
+            return leaf(value, cue)
         case _:
             return value
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -45,7 +46,7 @@ class OpenAIStub:
                 elif body.get("stream"):
                     self._stream(body)
                 else:
-                    self._send(_completion(body, {"message": {"role": "assistant", "content": ANSWER}}))
+                    self._send(_completion(body, {"message": {"role": "assistant", "content": _answer(body)}}))
 
             def _send(self, answer: dict[str, Any]) -> None:
                 content = json.dumps(answer).encode()
@@ -68,6 +69,16 @@ class OpenAIStub:
                 pass
 
         return Handler
+
+
+def _answer(body: dict[str, Any]) -> str:
+    """What the model says; asked to extract memories, it repeats what the user said, as a list of them."""
+    prompt = str(body["messages"][-1]["content"])
+    if "## New Messages" not in prompt:
+        return ANSWER
+    new = prompt.split("## New Messages")[1].split("## Observation Date")[0]
+    said = re.findall(r"^user: (.+)$", new, re.MULTILINE)
+    return json.dumps({"memory": [{"id": str(n), "text": text} for n, text in enumerate(said)]})
 
 
 def _completion(body: dict[str, Any], choice: dict[str, Any]) -> dict[str, Any]:

@@ -33,12 +33,10 @@ def test_precision_and_recall_are_no_less_than_measured(record_property: Callabl
     """The floors are a little below what was measured; the table is printed at the end of the run."""
     scores = {name: measured(redactor, some) for name, some in cases().items()}
     record_property("redaction", "\n".join(report(scores)))
-    for name, floor in (("tuned", 0.98), ("held out", 0.95)):
-        assert scores[name].precision(*KINDS) >= floor
-        assert scores[name].recall(*KINDS) >= floor
-        for kind in KINDS:
-            assert scores[name].precision(kind) >= 0.88
-            assert scores[name].recall(kind) >= 0.88
+    for name, overall, each in (("tuned", 0.985, 0.96), ("held out", 0.955, 0.88)):
+        for floor, kinds in ((overall, KINDS), *((each, (kind,)) for kind in KINDS)):
+            assert scores[name].precision(*kinds) >= floor, (name, kinds)
+            assert scores[name].recall(*kinds) >= floor, (name, kinds)
 
 
 def test_the_same_value_has_the_same_placeholder_however_it_is_written() -> None:
@@ -113,13 +111,16 @@ def test_json_keeps_its_shape_and_one_value_its_placeholder() -> None:
             "tags": ["ann@example.com", "vip", 7],
             "ann@example.com": {"score": 0.5425233430109903, "seen": None, "active": True},
             "empty": [],
+            "share": 5.0,
         }
     )
+    assert '"share":5.0' in redacted.text
     assert redacted.value == {
         "text": "Ann is <email_1>",
         "tags": ["<email_1>", "vip", 7],
         "<email_1>": {"score": 0.5425233430109903, "seen": None, "active": True},
         "empty": [],
+        "share": 5.0,
     }
     assert len(redacted.redactions) == 1
 
@@ -132,7 +133,7 @@ def test_the_key_of_a_json_value_says_what_it_is() -> None:
         "phone_number": 5550142,
         "mobile": ["07911 123456"],
         "rut": 123456785,
-        "card": 4111111111111111,
+        "card": 4111111111111111.0,
         "order_id": 4155552671,
         "token_count": 512,
         "password_reset": True,

@@ -1,0 +1,308 @@
+"""Keep facts true: what a new fact means for those that are known. Pure, deterministic, no I/O.
+
+A fact is a short sentence about somebody, as the extraction makes them. Rules decide where they understand both
+sentences whole (`claims.py`); what they cannot settle is named as `unsure`, for a judge (`judging.py`), and stays
+untouched until one has spoken. To retire what is still true is much worse than to keep what is not: in doubt, keep.
+
+The rules are English. A sentence in another language is a duplicate of the same words, and else new or unsure.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+from graphs.memory.claims import Claim, Statement, read
+from graphs.memory.values import Relation, compared, fits
+from graphs.memory.wording import folded, with_amount_of
+
+Verdict = Literal["new", "duplicate", "supersedes", "past"]
+
+Ruling = Literal["duplicate", "supersedes", "compatible", "unrelated"]
+"""What a judge says of a known fact: the new one says the same, takes its place, holds beside it, has other matter."""
+
+LOOKS_ALIKE = 0.75
+"""From which cosine similarity on two facts may concern one another though no rule sees how."""
+
+NEARLY_THE_SAME = 0.9
+"""The same for two facts that rules understand, and find nothing in common in."""
+
+SHARED = 0.5
+"""The same as a share of the words of the shorter one."""
+
+RECENT = timedelta(hours=1)
+"""How long after a fact "now 120k" may still mean it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A sentence, its key in the store, and when it was said (with a time zone)."""
+
+    key: str
+    content: str
+    said_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A fact that holds as far as is known, and how near the new one is to it (cosine; None if it was not measured)."""
+
+    fact: Fact
+    similarity: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of a new fact and of known ones. No known fact changes that is not in `retires`."""
+
+    verdict: Verdict
+    """`new`: keep it beside the others. `duplicate`: store nothing; the first of `about` says it already, and stays.
+    `supersedes`: keep it. `past`: keep it as one that no longer holds."""
+    reason: str
+    """Why, in a few words, for the audit record."""
+    about: tuple[str, ...] = ()
+    """Keys of the known facts that decided it, oldest first."""
+    retires: tuple[str, ...] = ()
+    """Keys of the known facts that go to history: they held until `held_from`, if that is known and after they were
+    said, else until the new fact was said."""
+    unsure: tuple[str, ...] = ()
+    """Keys of known facts that a judge should compare with the new one, oldest first."""
+    held_from: datetime | None = None
+    """Since when the new fact holds, if the sentence says so."""
+    held_until: datetime | None = None
+    """Until when it held: as the sentence says, or when the fact that took its place was said."""
+    content: str | None = None
+    """What to keep instead of a sentence that does not say what it is about: of "now 120k", "My budget is 120k"."""
+
+
+def decide(new: Fact, known: Sequence[Known]) -> Decision:
+    """Return what a new fact means for the known facts of the same person.
+
+    Args:
+        new: the fact; its key is not looked at.
+        known: facts that hold, in any order: those nearest to it, or with words in common. Not those in history.
+    """
+    statement = read(new.content, new.said_at)
+    ordered = sorted(known, key=lambda other: (other.fact.said_at, other.fact.key))
+    if statement.amount:
+        return _of_amount(statement, new, ordered)
+    found: dict[Relation, list[Fact]] = {"same": [], "replaced": [], "unsure": [], "apart": []}
+    for other in ordered:
+        relation = _relation(statement, new, other)
+        at_once = other.fact.said_at == new.said_at and not statement.changed
+        # Of what was said in one breath nobody knows the order, unless it speaks of a change itself.
+        found["unsure" if relation == "replaced" and at_once else relation].append(other.fact)
+    return _decision(statement, new, found)
+
+
+def settled(decision: Decision, rulings: Mapping[str, Ruling]) -> Decision:
+    """Return a decision with what a judge ruled on the facts it was unsure of. On others a judge has no say.
+
+    Args:
+        decision: from `decide`.
+        rulings: by key, from a `Judge`.
+    """
+    ruled = {key: rulings[key] for key in decision.unsure if key in rulings}
+    same = tuple(key for key, ruling in ruled.items() if ruling == "duplicate")
+    retired = tuple(key for key, ruling in ruled.items() if ruling == "supersedes")
+    left = tuple(key for key in decision.unsure if key not in ruled)
+    verdict, reason, about = decision.verdict, decision.reason, decision.about
+    if verdict == "new" and same:
+        verdict, reason, about = "duplicate", "judged to say the same", same
+    elif verdict == "new" and retired:
+        verdict, reason = "supersedes", "judged to take the place of what is known"
+    if verdict == "supersedes":
+        about = (*about, *retired)
+    retires = (*decision.retires, *retired)
+    return replace(decision, verdict=verdict, reason=reason, about=about, retires=retires, unsure=left)
+
+
+def _decision(statement: Statement, new: Fact, found: dict[Relation, list[Fact]]) -> Decision:
+    """Put together what the known facts are to the new one."""
+    held_from, held_until = statement.held_from, statement.held_until
+    newer = [fact for fact in found["replaced"] if fact.said_at > new.said_at]
+    retired = _keys([fact for fact in found["replaced"] if fact.said_at <= new.said_at])
+    unsure = _keys([fact for fact in found["unsure"] if fact.said_at <= new.said_at])
+    if found["same"]:
+        said_anew = all(fact.said_at < new.said_at for fact in found["same"]) and not newer
+        return Decision("duplicate", "says the same", _keys(found["same"]), retired if said_anew else ())
+    if statement.past and statement.claim and not statement.claim.negated:  # that it never was holds to this day
+        return Decision("past", "says that it held in the past", (), (), unsure, held_from, held_until)
+    if newer:
+        until = held_until or newer[0].said_at
+        return Decision("past", "something newer is known", _keys(newer), (), (), held_from, until)
+    if retired:
+        return Decision("supersedes", _why(statement.claim), retired, retired, unsure, held_from, held_until)
+    reason = "may concern what is known" if unsure else "nothing known says the same or otherwise"
+    return Decision("new", reason, (), (), unsure, held_from, held_until)
+
+
+def _keys(facts: Sequence[Fact]) -> tuple[str, ...]:
+    return tuple(fact.key for fact in facts)
+
+
+def _why(claim: Claim | None) -> str:
+    if claim is None or claim.single == "never" or claim.negated:
+        return "says the opposite"
+    return f"another value of {claim.attribute}"
+
+
+# One new fact, one known
+
+
+def _relation(new: Statement, fact: Fact, other: Known) -> Relation:
+    old = read(other.fact.content, other.fact.said_at)
+    if new.words == old.words:
+        return "same"
+    if not new.asserted:
+        return "apart"
+    a, b = new.claim, old.claim
+    if not old.asserted or a is None or b is None:
+        return _by_looks(new, old, other.similarity, LOOKS_ALIKE)
+    if a.subject != b.subject:
+        return "apart"
+    if a.attribute != b.attribute and not _opposed(a, b):
+        if a.kind != "any" and b.kind != "any":
+            return "apart"
+        return _by_looks(new, old, other.similarity, LOOKS_ALIKE if new.changed else NEARLY_THE_SAME)
+    relation = _of_claims(new, a, old, b)
+    doubtful = not _is_one(a.subject, new.changed) or (a.tense == "change" and _began(new, fact) < other.fact.said_at)
+    return "unsure" if doubtful and relation in ("same", "replaced") else relation
+
+
+def _of_claims(new: Statement, a: Claim, old: Statement, b: Claim) -> Relation:
+    """The relation of two claims of one attribute of one subject."""
+    if _opposed(a, b):
+        return "apart" if new.past or old.past else "replaced"
+    if not _of_one_scope(a, b):
+        return "apart" if (a.qualifier and b.qualifier) or new.past or old.past else "unsure"
+    values = _values(a, b, new.changed)
+    if values == "same" and a.negated == b.negated:
+        return "apart" if a.qualifier > b.qualifier else _said_again(new, old)
+    if new.past or old.past:
+        return "unsure" if values == "same" and not old.past else "apart"
+    if a.negated != b.negated:
+        return "replaced" if values == "same" else _beside_denial(a, b)
+    if new.also or (a.negated and fits(a.kind, a.attribute, a.value)):
+        return "apart"
+    return _of_other_value(new, a, b) if values == "replaced" and not a.negated else values
+
+
+def _said_again(new: Statement, old: Statement) -> Relation:
+    """The same value: of the same time, or does one of the two hold no longer?"""
+    if new.past != old.past:
+        return "unsure" if new.past else "apart"
+    ours, theirs = (new.held_from, new.held_until), (old.held_from, old.held_until)
+    if ours == theirs:
+        return "same"
+    # Who lives there since 2020 lives there; but who was there in 2020 may have been there again.
+    says_less = ours == (None, None) and old.claim is not None and old.claim.single != "never"
+    return "same" if says_less else "apart"
+
+
+def _beside_denial(a: Claim, b: Claim) -> Relation:
+    """One has what the other has not: no red meat goes with meat, but hardly red meat with no meat."""
+    denied, claimed = (a, b) if a.negated else (b, a)
+    if a.kind == "place":
+        return "unsure"
+    return "unsure" if _content(denied.value) <= _content(claimed.value) else "apart"
+
+
+def _of_other_value(new: Statement, a: Claim, b: Claim) -> Relation:
+    """Another value: does it take the place of the one that is known?"""
+    single = "always" if "always" in (a.single, b.single) else a.single
+    if single == "never":
+        counted = re.sub(r"\d+", "#", folded(a.value)) == re.sub(r"\d+", "#", folded(b.value))
+        return "unsure" if new.changed or counted else "apart"
+    if single == "if changed" and not new.changed:
+        return "unsure"
+    if a.replaces and a.kind != "amount" and _values(replace(a, value=a.replaces, replaces=None), b) != "same":
+        return "unsure"
+    return "replaced"
+
+
+def _values(a: Claim, b: Claim, changed: bool = False) -> Relation:
+    """What the value of a claim is to that of another one. Who moves from one place to another tells them apart."""
+    if a.kind == "place" and a.replaces and _values(replace(a, value=a.replaces, replaces=None), b) == "same":
+        return "replaced"
+    if a.kind != b.kind and not changed and folded(a.value) != folded(b.value):
+        return "unsure"
+    return compared(a.kind, a.attribute, a.value, b.value, changed)
+
+
+_LIKES = frozenset({"lik", "lov", "enjoi", "ador"})
+_NOT_LIKES = frozenset({("hat", False), ("dislik", False), ("detest", False), ("lik", True)})
+
+
+def _opposed(a: Claim, b: Claim) -> bool:
+    """Whether one says to like what the other one says not to."""
+    if folded(a.value) != folded(b.value):
+        return False
+    stances = {(a.attribute, a.negated), (b.attribute, b.negated)}
+    return bool(stances & {(verb, False) for verb in _LIKES}) and bool(stances & _NOT_LIKES)
+
+
+def _of_one_scope(a: Claim, b: Claim) -> bool:
+    """Whether both are about the same budget of somebody who may have several."""
+    if a.attribute == "prefer":  # tea, and coffee rather than tea
+        short, full = (a, b) if not a.qualifier else (b, a)
+        return a.qualifier == b.qualifier or (not short.qualifier and folded(short.value) in full.qualifier)
+    return a.qualifier == b.qualifier
+
+
+_UNIQUE = frozenset("mother father mom mum dad wife husband spouse boss manager company employer".split())
+_FEW = frozenset("brother sister son daughter child partner girlfriend boyfriend dog cat team".split())
+_NOBODY = frozenset("she he they it this that these those you one someone somebody everyone who there".split())
+
+
+def _is_one(subject: str, changed: bool) -> bool:
+    """Whether two sentences of this subject are about the same one: of two brothers each may live somewhere else."""
+    owner, *relatives = subject.split(" 's ")
+    if owner in _NOBODY:
+        return False
+    return all(name in _UNIQUE or (name in _FEW and changed) for name in relatives)
+
+
+def _began(new: Statement, fact: Fact) -> datetime:
+    return new.held_from or fact.said_at
+
+
+_EMPTY = frozenset("user we a an the 's be have do not of in on at to for from by with and or it now".split())
+
+
+def _content(words: str) -> set[str]:
+    return set(re.findall(r"[\w@.]*\w", folded(words))) - _EMPTY
+
+
+def _by_looks(new: Statement, old: Statement, similarity: float | None, threshold: float) -> Relation:
+    """Whether a judge should look at two sentences of which the rules do not understand one."""
+    ours, theirs = _content(new.words), _content(old.words)
+    shared = len(ours & theirs) / max(min(len(ours), len(theirs)), 1)
+    alike = (similarity or 0) >= threshold or (threshold == LOOKS_ALIKE and shared >= SHARED)
+    return "unsure" if alike else "apart"
+
+
+# A sentence that says how much, but not of what
+
+
+def _of_amount(statement: Statement, new: Fact, ordered: Sequence[Known]) -> Decision:
+    """Now 120k: it means the one amount that was spoken of just before, if there was only one."""
+    read_facts = [(other.fact, read(other.fact.content, other.fact.said_at)) for other in ordered]
+    again = [fact for fact, old in read_facts if old.words == statement.words]
+    if again:
+        return Decision("duplicate", "says the same", _keys(again))
+    amounts = [(fact, old) for fact, old in read_facts if re.search(r"\d", old.words)]
+    recent = [(fact, old) for fact, old in amounts if timedelta(0) <= new.said_at - fact.said_at <= RECENT]
+    if len(recent) == 1:
+        fact, old = recent[0]
+        b = old.claim
+        if b and old.asserted and not old.past and not b.negated and b.kind == "amount" and b.attribute != "age":
+            match compared(b.kind, b.attribute, statement.amount or "", b.value):
+                case "same":
+                    return Decision("duplicate", "says the same", _keys([fact]))
+                case "replaced":
+                    content = with_amount_of(fact.content, new.content)
+                    return Decision("supersedes", _why(b), _keys([fact]), _keys([fact]), content=content)
+    unsure = _keys([fact for fact, _ in recent or amounts])
+    return Decision("new", "says how much, but not of what", (), (), unsure)
