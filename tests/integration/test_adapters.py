@@ -228,6 +228,7 @@ async def test_an_answer_of_mem0_that_is_lost_doubles_nothing(
     await told.jobs.run_pending()
     assert mem0.faults == []
     assert mem0.texts() == ["Likes tea."]
+    assert mem0.lines.count("POST /v3/memories/add/") == 1
     assert await statuses(told) == ["delivered"]
 
 

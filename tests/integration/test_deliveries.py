@@ -237,12 +237,14 @@ async def test_what_somebody_claims_about_anothers_memory_tells_nothing_of_it(
     [item] = await told.asearch(("users", user_id, "facts"))
     with acting_as(Principal.user(thief)):
         await told.intents.emit(MemoryWritten(user_id=thief, namespace=item.namespace, key=item.key))
+    await told.intents.emit(MemoryWritten(user_id="nobody", namespace=item.namespace, key=item.key))  # by the service
     await told.jobs.run_pending()
     assert notebook.copies == {
         Pseudonyms(KEY).of_user(user_id).text: {
             Pseudonyms(KEY).of("memory", f"users.{user_id}.facts.", item.key).text: "The safe is behind the painting."
         },
         Pseudonyms(KEY).of_user(thief).text: {},
+        Pseudonyms(KEY).of_user("nobody").text: {},
     }
 
 

@@ -29,7 +29,8 @@ INSERT INTO memory.job_migrations (name) SELECT unnest(%(names)s::text[]) ON CON
 
 -- name: protect_jobs
 -- Nobody but the owner uses the queue, and its functions find their tables from anywhere. Workers poll, behind a pooler as
--- elsewhere: notifications would only make the commits of those who queue wait for one another.
+-- elsewhere: notifications would only make the commits of those who queue wait for one another. Whether a job waits for
+-- others with its lock is looked up for each, and procrastinate's own index has the lock behind the id.
 DO $$
 DECLARE
   found record;
@@ -50,6 +51,7 @@ BEGIN
   LOOP
     EXECUTE format('ALTER TABLE %s DISABLE TRIGGER %I', found.on_table, found.name);
   END LOOP;
+  CREATE INDEX IF NOT EXISTS memory_jobs_in_turn ON procrastinate_jobs (lock, priority DESC, id) WHERE status IN ('todo', 'doing');
 END $$
 
 -- name: active_model
