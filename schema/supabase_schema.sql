@@ -1079,7 +1079,7 @@ BEGIN
     ORDER BY d.created_at FOR UPDATE OF d SKIP LOCKED
   LOOP
     IF stuck.attempts >= most THEN
-      UPDATE memory.deliveries SET status = 'failed', error = coalesce(error, 'its worker died, again and again') WHERE id = stuck.id;
+      UPDATE memory.deliveries SET status = 'failed', error = 'it was cut off, again and again: the log may say by what' WHERE id = stuck.id;
     ELSE
       PERFORM memory.queue_delivery(stuck.id, stuck.adapter, stuck.whose);
       rescued := rescued + 1;

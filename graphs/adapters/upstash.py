@@ -5,6 +5,7 @@ Both are an optional extra (`pip install graph-native-memory[upstash]`) and impo
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
@@ -27,6 +28,10 @@ CACHE_SECONDS = 30 * 24 * 3600
 _NONSENSE = (ValueError, KeyError, TypeError, AttributeError)
 """What the clients raise about an answer that is not what they expect, such as a proxy's page."""
 
+_STATUS = re.compile(r"^Request failed with status: (\d{3})")
+_HOPELESS = frozenset({400, 401, 403, 404, 405, 413, 422})
+"""Answers after which the same message will not be taken: the token, the destination or the message is wrong."""
+
 _EVERYTHING: frozenset[Kind] = frozenset(
     {"turn_committed", "memory_written", "memory_forgotten", "session_ended", "user_erased"}
 )
@@ -40,14 +45,16 @@ class QStashAdapter:
 
     Args:
         client: `qstash.AsyncQStash`.
+        errors: what it raises.
         destination: the endpoint's URL.
     """
 
     name = "qstash"
     takes = _EVERYTHING
 
-    def __init__(self, client: Any, destination: str) -> None:
+    def __init__(self, client: Any, errors: type[Exception], destination: str) -> None:
         self._client = client
+        self._errors = errors
         self._destination = destination
 
     async def deliver(self, outgoing: Outgoing) -> Copies:
@@ -58,6 +65,7 @@ class QStashAdapter:
         """
         await _asked(
             "QStash",
+            self._errors,
             self._client.message.publish_json(
                 url=self._destination, body=_message(outgoing), deduplication_id=str(outgoing.id)
             ),
@@ -70,7 +78,7 @@ class QStashAdapter:
         Raises:
             DeliveryFailed: it does not.
         """
-        await _asked("QStash", self._client.url_group.list())
+        await _asked("QStash", self._errors, self._client.url_group.list())
 
     async def close(self) -> None:
         """Close the client's connections, for which it has no call."""
@@ -82,13 +90,15 @@ class RedisAdapter:
 
     Args:
         client: `upstash_redis.asyncio.Redis`.
+        errors: what it raises.
     """
 
     name = "redis"
     takes: frozenset[Kind] = frozenset({"turn_committed", "memory_written", "memory_forgotten", "user_erased"})
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, errors: type[Exception]) -> None:
         self._client = client
+        self._errors = errors
 
     async def deliver(self, outgoing: Outgoing) -> Copies:
         """Make the person's hash like the memories.
@@ -108,7 +118,7 @@ class RedisAdapter:
             if gone:
                 changes.hdel(key, *gone)
             changes.expire(key, CACHE_SECONDS)
-        await _asked("Redis", changes.exec())
+        await _asked("Redis", self._errors, changes.exec())
         return {}
 
     async def check(self) -> None:
@@ -117,7 +127,7 @@ class RedisAdapter:
         Raises:
             DeliveryFailed: it does not.
         """
-        await _asked("Redis", self._client.ping())
+        await _asked("Redis", self._errors, self._client.ping())
 
     async def close(self) -> None:
         """Close the client's connections."""
@@ -143,18 +153,20 @@ def _told(copy: Copy) -> dict[str, str | None]:
     return {"type": copy.type, "role": copy.role, "text": copy.text.text if copy.text else None}
 
 
-async def _asked(service: str, call: Awaitable[T]) -> T:
+async def _asked(service: str, errors: type[Exception], call: Awaitable[T]) -> T:
     """Await a call of a client. Errors are told by their kind: their words may quote what was sent."""
-    from qstash.errors import DailyMessageLimitExceededError, QStashError, RateLimitExceededError
-    from upstash_redis.errors import UpstashError
-
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):  # the clients have none, or one of ten minutes
             return await call
-    except (RateLimitExceededError, DailyMessageLimitExceededError) as error:
-        reset = str(error.reset or "")
-        raise DeliveryFailed(f"{service}: too many messages.", retry_after=_seconds_until(reset)) from error
-    except (QStashError, UpstashError, httpx.HTTPError, TimeoutError, *_NONSENSE) as error:
+    except errors as error:
+        status = _STATUS.search(str(error))
+        code = int(status[1]) if status else 0
+        raise DeliveryFailed(
+            f"{service} did not take it ({code or type(error).__name__}).",
+            retry_after=_seconds_until(str(getattr(error, "reset", None))),
+            hopeless=code in _HOPELESS,
+        ) from error
+    except (httpx.HTTPError, TimeoutError, *_NONSENSE) as error:
         raise DeliveryFailed(f"{service} did not take it ({type(error).__name__}).") from error
 
 
@@ -175,7 +187,7 @@ async def qstash_adapter(token: str, url: str | None, destination: str) -> Async
     Raises:
         ConfigurationError: the client is not installed.
     """
-    adapter = QStashAdapter(await asyncio.to_thread(_qstash, token, url), destination)
+    adapter = QStashAdapter(*await asyncio.to_thread(_qstash, token, url), destination)
     try:
         yield adapter
     finally:
@@ -193,29 +205,31 @@ async def redis_adapter(url: str, token: str) -> AsyncIterator[RedisAdapter]:
     Raises:
         ConfigurationError: the client is not installed.
     """
-    adapter = RedisAdapter(await asyncio.to_thread(_redis, url, token))
+    adapter = RedisAdapter(*await asyncio.to_thread(_redis, url, token))
     try:
         yield adapter
     finally:
         await adapter.close()
 
 
-def _qstash(token: str, url: str | None) -> Any:
-    """Make the client. Its import reads files: call it from a thread. It does not retry: jobs do."""
+def _qstash(token: str, url: str | None) -> tuple[Any, type[Exception]]:
+    """Make the client, and tell what it raises. It reads files: call it from a thread. It does not retry: jobs do."""
     try:
         from qstash import AsyncQStash
+        from qstash.errors import QStashError
     except ImportError as error:
         raise _missing("UPSTASH_QSTASH_MODE") from error
-    return AsyncQStash(token, retry=False, base_url=url)
+    return AsyncQStash(token, retry=False, base_url=url), QStashError
 
 
-def _redis(url: str, token: str) -> Any:
-    """Make the client, as above."""
+def _redis(url: str, token: str) -> tuple[Any, type[Exception]]:
+    """The same of Redis."""
     try:
         from upstash_redis.asyncio import Redis
+        from upstash_redis.errors import UpstashError
     except ImportError as error:
         raise _missing("UPSTASH_REDIS_MODE") from error
-    return Redis(url, token, rest_retries=0, allow_telemetry=False)
+    return Redis(url, token, rest_retries=0, allow_telemetry=False), UpstashError
 
 
 def _missing(setting: str) -> ConfigurationError:

@@ -8,19 +8,20 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 
 from graphs.checkpointer import open_checkpointer
-from graphs.memory.errors import GraphMemoryError
+from graphs.cli import outbox
+from graphs.cli.ending import fail, run
 from graphs.memory_manager import deployment_store, unprepared_store
 from graphs.models import chat_model
 from graphs.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, help=__doc__)
+app.add_typer(outbox.app, name="outbox")
 
 Port = Annotated[int, typer.Option(min=1, max=65535, envvar="PORT", help="Port to serve on.")]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
@@ -30,9 +31,9 @@ Host = Annotated[str, typer.Option(help="Address to listen on.")]
 def dev(port: Port = 2024, host: Host = "127.0.0.1") -> None:
     """Check settings, database and port, then serve with `langgraph dev` until Ctrl-C."""
     if not Path("langgraph.json").is_file():
-        _fail("There is no langgraph.json here: change to the project's folder.")
+        fail("There is no langgraph.json here: change to the project's folder.")
     _check_port(host, port)
-    _run(_prepare())
+    run(_prepare())
     command = [sys.executable, "-m", "langgraph_cli", "dev"]
     options = ["--host", host, "--port", str(port), "--no-browser", "--no-reload", "--n-jobs-per-worker", "20"]
     sys.stdout.flush()
@@ -43,14 +44,14 @@ def dev(port: Port = 2024, host: Host = "127.0.0.1") -> None:
 @app.command()
 def setup() -> None:
     """Apply the schema to the configured database, or to the embedded one."""
-    _run(_prepare())
+    run(_prepare())
     typer.echo("The database is ready.")
 
 
 @app.command()
 def reembed() -> None:
     """Embed all memories with the configured model, beside the one in use, and switch to it. May be interrupted."""
-    _run(_reembed())
+    run(_reembed())
 
 
 @app.command()
@@ -61,7 +62,7 @@ def worker(
 
     The server does it itself unless MEMORY_WORKER=false.
     """
-    _run(_work(concurrency))
+    run(_work(concurrency))
 
 
 async def _work(concurrency: int) -> None:
@@ -96,22 +97,10 @@ def _check_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            _fail(
+            fail(
                 f"Port {port} on {host} cannot be used ({error.strerror}): "
                 f"choose another one, as in `make dev PORT={port + 1}`."
             )
-
-
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    try:
-        asyncio.run(work)
-    except GraphMemoryError as error:
-        _fail(str(error))
-
-
-def _fail(message: str) -> NoReturn:
-    typer.secho(f"graph-memory: {message}", fg=typer.colors.RED, err=True)
-    raise typer.Exit(1)
 
 
 if __name__ == "__main__":

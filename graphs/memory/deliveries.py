@@ -1,6 +1,7 @@
 """What became of what was to leave for services outside: looking, replaying, and how each adapter keeps up."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, Literal, cast
@@ -108,7 +109,8 @@ class Deliveries:
             DeliveryNotFound: there is no such delivery, or it neither failed nor was skipped.
             AccessDenied: the principal is not the service.
         """
-        if not await self._replay([str(UUID(str(delivery_id)))], None):
+        is_id = re.fullmatch("[0-9a-f-]{36}", str(delivery_id))
+        if not is_id or not await self._replay([str(delivery_id)], None):
             raise DeliveryNotFound(
                 f"There is no delivery {delivery_id} that failed or was skipped: `deliveries.list(status='failed')` "
                 "has those that failed."

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
 from opentelemetry import trace
+from pydantic import ValidationError
 
 from graphs.memory import sql
 from graphs.memory.adapter import Copies, Copy, Outbound, Outgoing, Pseudonym, Searchable
@@ -94,7 +95,13 @@ class Courier:
         outbound = self._outbound
         if outbound is None or due.adapter not in outbound.adapters:
             return await self._leave(due)
-        attempt = await self._begin(due, outbound)
+        try:
+            attempt = await self._begin(due, outbound)
+        except ValidationError:
+            why = "its intent is none that this version knows"
+            log.warning("Delivery %s to %s failed for good: %s", due.id, due.adapter, why)
+            await self._not_delivered(due, "failed", why, due.receipt, None)
+            return "failed"
         if attempt is None:
             return "skipped"
         try:

@@ -1,6 +1,8 @@
 """Hosted Mem0 and Upstash, by their official clients, against servers on this machine that fail as services do."""
 
+import asyncio
 import json
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -274,6 +276,51 @@ async def test_an_answer_that_takes_too_long_is_a_failure_that_is_tried_again(
     assert len(upstash_stub.messages) == 1
 
 
+WORKER = """
+import asyncio, sys
+from graphs.adapters.configured import configured_adapters
+from graphs.memory.principal import Principal
+from graphs.memory_manager import MemoryManager
+from graphs.pools import open_pool
+from graphs.settings import Settings
+async def main():
+    async with open_pool(sys.argv[1]) as pool, configured_adapters(Settings()) as outbound:
+        async with MemoryManager(pool, principal=Principal.service(), outbound=outbound) as store:
+            await store.jobs.run_pending()
+asyncio.run(main())
+"""
+
+
+async def test_a_worker_killed_while_mem0_works_loses_nothing_and_doubles_nothing(
+    database: str, index: IndexConfig, mem0: Mem0Stub, user_id: str, tmp_path: Path
+) -> None:
+    """kill -9 of a real process, in the middle of a request that the service carries out all the same."""
+    settings = Settings(**of_mem0(mem0))
+    async with opened(database, index, settings) as store:
+        await store.write_memory(user_id, "s1", fact(user_id, "Likes tea."))
+        await store.write_memory(user_id, "s1", fact(user_id, "Likes cake."))
+    told = {"MEM0_BACKEND": "platform", "MEM0_API_KEY": TOKEN, "MEM0_HOST": mem0.url, "DATA_DIR": str(tmp_path)}
+    environment = {**os.environ, **told, "MEMORY_HASH_KEY": KEY.get_secret_value()}
+    mem0.faults = [Fault("POST /v3/memories/add/", seconds=3)]
+    worker = await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER, database, env=environment)
+    while not mem0.memories:  # noqa: ASYNC110  another process works
+        await asyncio.sleep(0.02)
+    worker.kill()
+    await worker.wait()
+    timing = Timing(backoff=0, stalled=0)
+    async with (
+        open_pool(database) as pool,
+        configured_adapters(settings) as outbound,
+        MemoryManager(pool, index=index, principal=Principal.service(), timing=timing, outbound=outbound) as store,
+    ):
+        assert {job.status for job in await store.jobs.list(task="deliver")} == {"doing", "todo"}
+        await store.jobs.rescue()
+        await store.jobs.run_pending()
+        assert await statuses(store) == ["delivered", "delivered"]
+    assert mem0.texts() == ["Likes cake.", "Likes tea."]
+    assert mem0.lines.count("POST /v3/memories/add/") == 2
+
+
 async def test_an_erased_person_is_erased_at_mem0_and_nobody_else(
     told: MemoryManager, mem0: Mem0Stub, user_id: str
 ) -> None:
@@ -373,6 +420,17 @@ async def test_what_upstash_does_not_take_now_it_gets_later_and_once(
     assert len(upstash_stub.messages) == 1
     assert [*cached(upstash_stub).values()] == [["Likes tea."]]
     assert await statuses(at_the_edge) == ["delivered", "delivered"]
+
+
+async def test_what_qstash_will_never_take_is_a_dead_letter_at_once(
+    at_the_edge: MemoryManager, upstash_stub: UpstashStub, user_id: str
+) -> None:
+    upstash_stub.faults = [Fault("publish", 401)]
+    await at_the_edge.write_memory(user_id, "s1", fact(user_id, "Likes tea."))
+    await at_the_edge.jobs.run_pending()
+    [dead] = await at_the_edge.deliveries.list(status="failed")
+    assert (dead.adapter, dead.attempts) == ("qstash", 1)
+    assert "401" in (dead.error or "")
 
 
 async def test_qstash_says_when_to_come_back(

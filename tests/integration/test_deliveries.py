@@ -322,7 +322,18 @@ async def test_a_delivery_whose_job_is_gone_is_queued_again_and_given_up_after_e
     await told.jobs.run_pending()
     assert notebook.texts == {"Two."}
     [dead] = await told.deliveries.list(status="failed")
-    assert "died" in (dead.error or "")
+    assert "cut off" in (dead.error or "")
+
+
+async def test_an_intent_of_another_version_is_a_dead_letter(
+    told: MemoryManager, database: str, notebook: Notebook, user_id: str
+) -> None:
+    await told.write_memory(user_id, "s1", fact(user_id, "Likes tea."))
+    await rows(database, """UPDATE memory.deliveries SET intent = intent || '{"kind": "memory_dreamt"}'""")
+    await told.jobs.run_pending()
+    [dead] = await told.deliveries.list(status="failed")
+    assert "version" in (dead.error or "")
+    assert notebook.told == []
 
 
 async def test_a_worker_that_dies_at_any_point_loses_nothing_and_doubles_nothing(

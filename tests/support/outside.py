@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -204,7 +204,8 @@ def _handler(stub: OutsideStub) -> type[BaseHTTPRequestHandler]:
             if fault and fault.lost:
                 self.close_connection = True
                 return
-            self._send(status, dict(fault.headers) if fault else {}, json.dumps(answer).encode())
+            with suppress(ConnectionError):  # who asked may be gone
+                self._send(status, dict(fault.headers) if fault else {}, json.dumps(answer).encode())
 
         do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815  the parent's names
 
