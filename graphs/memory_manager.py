@@ -6,7 +6,7 @@ the helpers of `graphs.memory`; the SQL, the rules and the models live there.
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from langgraph.store.postgres.base import PoolConfig
 
 from graphs.memory import audit, context, lifecycle, payloads, receipts, rights, search
 from graphs.memory.batch import Reads
+from graphs.memory.brain import Brain, Entity, Means
 from graphs.memory.contract import (
     AuditProblem,
     DecayReport,
@@ -31,6 +32,7 @@ from graphs.memory.database import Pool
 from graphs.memory.errors import AccessDenied, ConfigurationError
 from graphs.memory.extraction import Extraction
 from graphs.memory.facts import Extractor
+from graphs.memory.entities import NORMALISERS, EntityNormaliser
 from graphs.memory.files import Files, SupabaseClient
 from graphs.memory.found import Found
 from graphs.memory.jobs import Jobs, Task, Timing
@@ -62,6 +64,7 @@ class MemoryManager(PostgresStore):
         extractor: makes facts of what is said; None leaves it at the turns. Jobs do it, where a worker runs: `jobs`.
         extract_after: how many seconds after a turn; what is said meanwhile is read with it.
         timing: how fast background jobs go.
+        entities: how ids of users and companies are normalised in `brain`: `{"company": entities.cl_rut}`.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class MemoryManager(PostgresStore):
         extractor: Extractor | None = None,
         extract_after: float = 2.0,
         timing: Timing | None = None,
+        entities: Mapping[Entity, EntityNormaliser] | None = None,
     ) -> None:
         super().__init__(pool, index=index, ttl=ttl, principal=principal)
         self._extract_after = extract_after if extractor else None
@@ -84,6 +88,13 @@ class MemoryManager(PostgresStore):
             self._extraction = Extraction(self._database, self._searching, self._prepare, extractor)
         self.jobs = Jobs(pool, self._tasks(), self._ask_about_jobs, timing)
         self.files = Files(self._ask_as, supabase, files_bucket)
+        acting = functools.partial(current_principal, principal)
+        self.brain = Brain(
+            Means(
+                self._principal_for, acting, self._prepare, self._run, self._searching, self._reads, self._wake_indexer
+            ),
+            entities,
+        )
         self._recalls = Recalls(self._database, self._searching, self._reads)
 
     @classmethod
@@ -366,6 +377,7 @@ async def unprepared_store() -> AsyncIterator[MemoryManager]:
     extractor = await asyncio.to_thread(fact_extractor, settings)
     async with shared_pool(settings) as pool, supabase_client(settings) as supabase:
         options: Any = {"supabase": supabase, "files_bucket": settings.memory_files_bucket}
+        options["entities"] = {"company": NORMALISERS[settings.memory_company_ids]}
         async with MemoryManager(pool, index=index, ttl=ttl, extractor=extractor, **options) as store:
             yield store
 

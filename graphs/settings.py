@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     memory_extract_facts: bool = Field(True, description="Whether facts are taken from what is said.")
     memory_sweep_minutes: int = Field(5, ge=1, le=59, description="How often expired memories are deleted.")
     memory_text_search: str = Field("english", description="Postgres' text-search configuration.")
+    memory_company_ids: Literal["plain", "cl_rut", "uuid", "email", "slug"] = "plain"
     memory_weight_relevance: float = Field(0.8, ge=0)
     memory_weight_recency: float = Field(0.1, ge=0)
     memory_weight_importance: float = Field(0.1, ge=0)
