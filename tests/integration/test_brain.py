@@ -2,19 +2,23 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from langgraph.store.base import IndexConfig
+from psycopg.conninfo import conninfo_to_dict
 
 from graphs.memory.contract import BrainMemory, BrainReport
 from graphs.memory.entities import cl_rut
 from graphs.memory.errors import AccessDenied, InvalidEntityId, InvalidValue, PrincipalRequired
 from graphs.memory.principal import Principal, acting_as
-from graphs.memory_manager import MemoryManager
+from graphs.memory_manager import MemoryManager, deployment_store
 from graphs.models import OfflineEmbeddings
 from graphs.pools import open_pool
+from graphs.settings import load_settings
+from tests.conftest import as_url
 from tests.support.sql import rows
 
 ANN, BOB, MEMBER, ADMINISTRATOR = (str(uuid4()) for _ in range(4))
@@ -429,6 +433,18 @@ async def test_every_spelling_of_a_companys_id_is_the_same_company(store: Memory
         assert refused.value.path == "company_id"
     [row] = await rows(database, "SELECT org_id FROM memory.company_brain")
     assert row["org_id"] == COMPANY
+
+
+async def test_the_deployment_knows_companies_as_its_settings_say(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATABASE_URL", as_url(database, str(conninfo_to_dict(database)["dbname"])))
+    monkeypatch.setenv("MEMORY_COMPANY_IDS", "cl_rut")
+    load_settings.cache_clear()
+    async with deployment_store() as store:
+        assert store.brain.company_id("76.192.083-9") == COMPANY
+    load_settings.cache_clear()
 
 
 async def test_without_a_normaliser_ids_are_as_they_are_given(database: str, index: IndexConfig) -> None:
