@@ -492,9 +492,14 @@ async def test_the_brain_is_exported_and_erased_with_its_person(store: MemoryMan
 
 
 async def test_it_can_be_used_from_another_event_loop(store: MemoryManager) -> None:
-    async def elsewhere() -> list[str]:
-        await store.brain.save_user_memories(ANN, {"a": "One."})
+    """By more callers than there are connections, so that some of them wait."""
+
+    async def kept() -> list[str]:
         return [m.content async for m in store.brain.user_memories(ANN)]
 
+    async def elsewhere() -> list[list[str]]:
+        await store.brain.save_user_memories(ANN, {"a": "One."})
+        return await asyncio.gather(*(kept() for _ in range(40)))
+
     with acting(ANN):
-        assert await asyncio.to_thread(asyncio.run, elsewhere()) == ["One."]
+        assert await asyncio.to_thread(asyncio.run, elsewhere()) == [["One."]] * 40
