@@ -29,10 +29,10 @@ from graphs.memory.contract import (
     check_payload,
 )
 from graphs.memory.database import Pool
+from graphs.memory.entities import NORMALISERS, EntityNormaliser
 from graphs.memory.errors import AccessDenied, ConfigurationError
 from graphs.memory.extraction import Extraction
 from graphs.memory.facts import Extractor
-from graphs.memory.entities import NORMALISERS, EntityNormaliser
 from graphs.memory.files import Files, SupabaseClient
 from graphs.memory.found import Found
 from graphs.memory.jobs import Jobs, Task, Timing

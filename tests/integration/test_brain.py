@@ -10,7 +10,9 @@ import pytest
 from langgraph.store.base import IndexConfig
 from psycopg.conninfo import conninfo_to_dict
 
+from graphs.memory.brain import Brain
 from graphs.memory.contract import BrainMemory, BrainReport
+from graphs.memory.database import Pool
 from graphs.memory.entities import cl_rut
 from graphs.memory.errors import AccessDenied, InvalidEntityId, InvalidValue, PrincipalRequired
 from graphs.memory.principal import Principal, acting_as
@@ -491,15 +493,38 @@ async def test_the_brain_is_exported_and_erased_with_its_person(store: MemoryMan
     assert [row["user_id"] for row in await rows(database, "SELECT user_id FROM memory.user_brain")] == [BOB]
 
 
-async def test_it_can_be_used_from_another_event_loop(store: MemoryManager) -> None:
-    """By more callers than there are connections, so that some of them wait."""
+class WatchedPool:
+    """A pool that notes on which event loops it is asked."""
 
-    async def kept() -> list[str]:
-        return [m.content async for m in store.brain.user_memories(ANN)]
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.loops: set[asyncio.AbstractEventLoop] = set()
 
-    async def elsewhere() -> list[list[str]]:
-        await store.brain.save_user_memories(ANN, {"a": "One."})
-        return await asyncio.gather(*(kept() for _ in range(40)))
+    def connection(self) -> Any:
+        self.loops.add(asyncio.get_running_loop())
+        return self.pool.connection()
 
-    with acting(ANN):
-        assert await asyncio.to_thread(asyncio.run, elsewhere()) == [["One."]] * 40
+    async def check(self) -> None:
+        await self.pool.check()
+
+
+async def test_from_another_event_loop_it_works_on_the_one_its_connections_belong_to(
+    database: str, index: IndexConfig
+) -> None:
+    async def elsewhere(brain: Brain) -> None:
+        await brain.save_user_memories(ANN, {"a": "One."})
+        await brain.save_company_memories(COMPANY, {"a": "One."})
+        assert await brain.get_user_memory(ANN, "a") is not None
+        assert await brain.get_company_memory(COMPANY, "a") is not None
+        assert [m.content async for m in brain.user_memories(ANN)] == ["One."]
+        assert [m.content async for m in brain.company_memories(COMPANY)] == ["One."]
+        assert await brain.companies_of(ANN) == []
+        assert await brain.forget_user_memory(ANN, "a")
+        assert await brain.forget_company_memory(COMPANY, "a")
+
+    async with open_pool(database) as pool:
+        watched = WatchedPool(pool)
+        async with MemoryManager(watched, index=index) as store:
+            with acting_as(Principal.service()):
+                await asyncio.to_thread(asyncio.run, elsewhere(store.brain))
+        assert watched.loops == {asyncio.get_running_loop()}
