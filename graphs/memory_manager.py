@@ -6,7 +6,7 @@ the helpers of `graphs.memory`; the SQL, the rules and the models live there.
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from langgraph.store.postgres.base import PoolConfig
 
 from graphs.memory import audit, context, lifecycle, payloads, receipts, rights, search
 from graphs.memory.batch import Reads
+from graphs.memory.brain import Brain, Entity, Means
 from graphs.memory.contract import (
     AuditProblem,
     DecayReport,
@@ -28,6 +29,7 @@ from graphs.memory.contract import (
     check_payload,
 )
 from graphs.memory.database import Pool
+from graphs.memory.entities import NORMALISERS, EntityNormaliser
 from graphs.memory.errors import AccessDenied, ConfigurationError
 from graphs.memory.extraction import Extraction
 from graphs.memory.facts import Extractor
@@ -66,6 +68,7 @@ class MemoryManager(PostgresStore):
         extract_after: how many seconds after a turn; what is said meanwhile is read with it.
         keeping: for how long background jobs keep turns and memories.
         timing: how fast background jobs go.
+        entities: how ids of users and companies are normalised in `brain`: `{"company": entities.cl_rut}`.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class MemoryManager(PostgresStore):
         extract_after: float = 2.0,
         keeping: Keeping = Keeping(),  # noqa: B008  frozen
         timing: Timing | None = None,
+        entities: Mapping[Entity, EntityNormaliser] | None = None,
     ) -> None:
         super().__init__(pool, index=index, ttl=ttl, principal=principal)
         self._extract_after = extract_after if extractor else None
@@ -90,6 +94,13 @@ class MemoryManager(PostgresStore):
             self._extraction = Extraction(self._database, self._searching, self._prepare, extractor, judge)
         self.jobs = Jobs(pool, self._tasks(keeping), self._ask_about_jobs, timing)
         self.files = Files(self._ask_as, supabase, files_bucket)
+        acting = functools.partial(current_principal, principal)
+        self.brain = Brain(
+            Means(
+                self._principal_for, acting, self._prepare, self._run, self._searching, self._reads, self._wake_indexer
+            ),
+            entities,
+        )
         self._recalls = Recalls(self._database, self._searching, self._reads)
 
     @classmethod
@@ -415,6 +426,7 @@ async def unprepared_store() -> AsyncIterator[MemoryManager]:
             judge=judge,
             extract_after=settings.memory_extract_after,
             keeping=Keeping(settings.memory_retention_days, settings.memory_decay_days),
+            entities={"company": NORMALISERS[settings.memory_company_ids]},
         ) as store,
     ):
         yield store

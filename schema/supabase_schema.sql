@@ -341,7 +341,8 @@ CREATE TABLE IF NOT EXISTS memory.cognitive_metrics (
   created_at  timestamptz NOT NULL DEFAULT now()
 );
 
--- The brain: a slug names one memory of a user or of a company. The content lives in the memory alone. -----------
+-- The brain: a slug names one memory of a user or of a company. The content lives in the memory alone, an item under the
+-- slug in the owner's namespace `brain`. A company is an organisation. ---------------------------------------------
 
 CREATE TABLE IF NOT EXISTS memory.user_brain (
   user_id    text COLLATE "C" NOT NULL,
@@ -1270,13 +1271,15 @@ DROP POLICY IF EXISTS own ON memory.user_brain;
 CREATE POLICY own ON memory.user_brain TO authenticated
   USING (user_id = (SELECT auth.uid())::text)
   WITH CHECK (user_id = (SELECT auth.uid())::text AND EXISTS (
-    SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.user_id = user_brain.user_id));
+    SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.key = user_brain.slug
+    AND m.namespace = 'users.' || replace(replace(user_brain.user_id, '%', '%25'), '.', '%2E') || '.brain.'));
 
 DROP POLICY IF EXISTS member ON memory.company_brain;
 CREATE POLICY member ON memory.company_brain TO authenticated
   USING (org_id IN (SELECT memory.my_organisations()))
   WITH CHECK (org_id IN (SELECT memory.my_organisations()) AND EXISTS (
-    SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.org_id = company_brain.org_id));
+    SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.key = company_brain.slug
+    AND m.namespace = 'orgs.' || replace(replace(company_brain.org_id, '%', '%25'), '.', '%2E') || '.brain.'));
 
 DROP POLICY IF EXISTS own ON memory.files;
 CREATE POLICY own ON memory.files TO authenticated

@@ -7,6 +7,7 @@ GraphMemoryError
 ├── InvalidInput (ValueError)   bad input, refused before anything is written
 │   ├── ContractError           a payload breaks the JSON contract; `fields` names where
 │   ├── InvalidValue            an item's value cannot be stored; `path` names where
+│   │   └── InvalidEntityId     an entity's id is not one of its kind; `path` names the field
 │   └── InvalidFilter           a filter cannot be understood; `operator` names what
 ├── VersionConflict             an item is not at the version that a write expected
 ├── AccessDenied                the principal may not do this
@@ -73,6 +74,10 @@ class InvalidValue(InvalidInput):
     def __init__(self, path: str, problem: str) -> None:
         self.path, self.problem = path, problem
         super().__init__(f"{path} {problem}")
+
+
+class InvalidEntityId(InvalidValue):
+    """The id of a user, a company or the like is not one of its kind. `path` is the field it was given in."""
 
 
 class InvalidFilter(InvalidInput):

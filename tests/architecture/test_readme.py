@@ -69,13 +69,18 @@ async def test_the_example_agent_runs_with_memory(store: MemoryManager) -> None:
     assert result["messages"][-1].content == "I remember 1 things that matter here."
 
 
+def test_the_example_of_the_brain_prints_what_the_readme_says(empty_database: str) -> None:
+    printed = run([sys.executable, "-c", blocks("python")[4]], DATABASE_URL=empty_database)
+    assert printed == blocks("text")[1]
+
+
 async def test_the_contract_can_be_asked_of_any_store() -> None:
     @asynccontextmanager
     async def open_store(*, index: IndexConfig | None, ttl: TTLConfig | None) -> AsyncIterator[InMemoryStore]:
         yield InMemoryStore(index=index)
 
     module: dict[str, Any] = {"open_store": open_store}
-    exec(blocks("python")[4], module)
+    exec(blocks("python")[5], module)
     (marked,) = module["test_contract"].pytestmark
     name, checks = marked.args
     await module["test_contract"](**{name: checks[0]})

@@ -148,6 +148,28 @@ def memories(victim: Victim) -> Iterator[StoreCall]:
     yield StoreCall("decay", "decay_memory", (victim.id, 0.000001), {}, True)
 
 
+def brain(victim: Victim) -> Iterator[StoreCall]:
+    """What a slug names, of a user or of a company."""
+    owner = {"users": "user", "orgs": "company"}.get(victim.kind)
+    if owner is None:
+        return
+    yield StoreCall("get by slug", f"brain.get_{owner}_memory", (victim.id, "secret"))
+    yield StoreCall("get all by slug", f"brain.{owner}_memories", (victim.id,))
+    save = f"brain.save_{owner}_memories"
+    yield StoreCall("replace by slug", save, (victim.id, {"secret": "planted"}), {}, True)
+    yield StoreCall("guess by slug", save, (victim.id, {"secret": secret_of(victim)}), {}, True)
+    yield StoreCall("plant by slug", save, (victim.id, {"planted": "planted"}), {}, True)
+    yield StoreCall("save nothing", save, (victim.id, {"Not a slug": "planted"}), {}, True)
+    yield StoreCall("forget by slug", f"brain.forget_{owner}_memory", (victim.id, "secret"), {}, True)
+    if owner == "user":
+        yield StoreCall("get the companies", "brain.companies_of", (victim.id,))
+
+
+def secret_of(victim: Victim) -> str:
+    """What a victim's brain holds under `secret`."""
+    return f"The brain's password is {victim.marker}."
+
+
 def unchecked(victim: Victim) -> list[Op]:
     """One batch of bare operations, which no method has checked before."""
     operations: list[Op] = []
