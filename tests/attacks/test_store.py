@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, TypedDict
 
 import psycopg
@@ -17,7 +18,17 @@ from graphs.memory.errors import GraphMemoryError, PrincipalRequired
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from graphs.pools import open_pool
-from tests.attacks.calls import StoreCall, memories, reads, surveys, unchecked, unchecked_writes, writes
+from tests.attacks.calls import (
+    StoreCall,
+    from_ones_own,
+    knowledge,
+    memories,
+    reads,
+    surveys,
+    unchecked,
+    unchecked_writes,
+    writes,
+)
 from tests.attacks.people import ALICE, BOB, PEOPLE, VICTIMS, Actor, Victim, may
 from tests.attacks.tally import Attempt, Tally
 from tests.attacks.world import World
@@ -40,7 +51,7 @@ class StoreDoor:
     async def call(self, call: StoreCall) -> str:
         """What a call returns or raises, as text."""
         try:
-            return str(await getattr(self.store, call.method)(*call.args, **call.kwargs))
+            return str(await attrgetter(call.method)(self.store)(*call.args, **call.kwargs))
         except (GraphMemoryError, ValueError, TypeError) as error:
             return f"{type(error).__name__}: {error}"
 
@@ -136,7 +147,7 @@ async def test_nobody_crosses_a_border_while_everybody_calls_at_once(
     attacks = [survey(actor, call) for call in surveys() for actor in door.people]
     for victim in VICTIMS:
         nobody = victim.twin()
-        for calls in (reads, writes, memories):
+        for calls in (reads, writes, memories, knowledge):
             for call, twin in zip(calls(victim), calls(nobody), strict=True):
                 attacks += [
                     attack(actor, victim, call, twin, nobody)
@@ -144,6 +155,10 @@ async def test_nobody_crosses_a_border_while_everybody_calls_at_once(
                     if not may(actor, "write" if call.writes else "read", victim) and forbidden(call, victim)
                 ]
                 attacks.append(look())
+        for actor in (a for a in door.people if not may(a, "read", victim)):
+            assert actor.user_id
+            pairs = zip(from_ones_own(actor.user_id, victim), from_ones_own(actor.user_id, nobody), strict=True)
+            attacks += [attack(actor, victim, call, twin, nobody) for call, twin in pairs]
     await asyncio.gather(*attacks)
     tally.verdict()
 
@@ -177,7 +192,7 @@ async def test_bare_operations_cross_no_border_either(door: StoreDoor, tally: Ta
 async def test_nobody_in_particular_is_refused(door: StoreDoor, tally: Tally, unchanged: None) -> None:
     """Where nobody acts there is no empty result but an error, in a thread as on the loop."""
     for victim in (ALICE, BOB):
-        for call in (*reads(victim), *writes(victim), *memories(victim)):
+        for call in (*reads(victim), *writes(victim), *memories(victim), *knowledge(victim)):
             attempt = tally.count(Attempt("an anonymous caller", victim.name, door.name, call.verb))
             if not (said := await door.call(call)).startswith((PrincipalRequired.__name__, "Invalid", "ContractError")):
                 tally.leaked(attempt, said)
@@ -195,10 +210,12 @@ async def test_a_node_that_calls_the_store_is_held_to_the_same_rules(
 ) -> None:
     """Whatever the configuration of a run says about who it is."""
 
+    calls = (*reads(BOB), *writes(BOB), *memories(BOB), *knowledge(BOB))
+
     async def node(state: Seen, runtime: Runtime[Any]) -> Seen:
         assert isinstance(runtime.store, MemoryManager)
         seen = [str(await asyncio.to_thread(runtime.store.get, BOB.namespace, "secret"))]
-        return {"seen": seen + [await door.call(call) for call in (*reads(BOB), *writes(BOB), *memories(BOB))]}
+        return {"seen": seen + [await door.call(call) for call in calls]}
 
     graph = StateGraph(Seen).add_node(node).add_edge(START, "node").add_edge("node", END).compile(store=door.store)
     bob: dict[str, Any] = {"identity": BOB.id, "is_authenticated": True}
@@ -208,7 +225,7 @@ async def test_a_node_that_calls_the_store_is_held_to_the_same_rules(
         "user_id": BOB.id,
         "role": "service_role",
     }
-    verbs = ["get in a thread", *(call.verb for call in (*reads(BOB), *writes(BOB), *memories(BOB)))]
+    verbs = ["get in a thread", *(call.verb for call in calls)]
     for actor in (actor for actor in PEOPLE if not may(actor, "read", BOB)):
         with acting_as(principal(actor)):
             result = await graph.ainvoke({}, {"configurable": forged, "metadata": forged})
