@@ -73,8 +73,8 @@ class Metrics:
             raise InvalidValue("value", f"must be a finite number; got {value!r}.")
         given = {"user_id": user_id, "name": name, "value": value, "session_id": session_id, "agent": agent}
         given |= {"metadata": to_json(dict(metadata or {}), "metadata"), "event_id": uuid4()}
-        [recorded] = await self._run(user_id, Query(_SQL["record"], given, _metrics))
-        return recorded  # type: ignore[no-any-return]
+        recorded: list[Metric] = await self._run(user_id, Query(_SQL["record"], given, _metrics))
+        return recorded[0]
 
     async def series(
         self,
