@@ -15,6 +15,7 @@ from langgraph.store.postgres.base import PoolConfig
 
 from graphs.memory import audit, context, lifecycle, payloads, receipts, rights, search
 from graphs.memory.batch import Reads
+from graphs.memory.beliefs import Beliefs
 from graphs.memory.brain import Brain, Entity, Means
 from graphs.memory.contract import (
     AuditProblem,
@@ -35,12 +36,17 @@ from graphs.memory.extraction import Extraction
 from graphs.memory.facts import Extractor
 from graphs.memory.files import Files, SupabaseClient
 from graphs.memory.found import Found
+from graphs.memory.goals import Goals
 from graphs.memory.jobs import Jobs, Task, Timing
 from graphs.memory.judging import Judge
 from graphs.memory.lifecycle import Keeping
 from graphs.memory.loops import on_home_loop
+from graphs.memory.metrics import Metrics
+from graphs.memory.origins import Origins
 from graphs.memory.principal import Principal, acting_as, current_principal, current_provenance
 from graphs.memory.recalling import Recalls
+from graphs.memory.reflections import Reflections
+from graphs.memory.relationships import Relationships
 from graphs.memory.store import PostgresStore
 from graphs.memory.transaction import Query
 from graphs.memory.writing import write_payload
@@ -101,6 +107,12 @@ class MemoryManager(PostgresStore):
             ),
             entities,
         )
+        self.beliefs = Beliefs(self._ask_as, self._write_as)
+        self.goals = Goals(self._ask_as, self._write_as)
+        self.reflections = Reflections(self._ask_as, self._write_as)
+        self.relationships = Relationships(self._ask_as)
+        self.metrics = Metrics(self._ask_as)
+        self.origins = Origins(self._ask_as)
         self._recalls = Recalls(self._database, self._searching, self._reads)
 
     @classmethod
@@ -178,7 +190,6 @@ class MemoryManager(PostgresStore):
         async with self._reporter.denials(principal):
             return await self._recalls.recall(principal, user_id, op, vector, reads, source)
 
-    @on_home_loop
     async def write_memory(
         self, user_id: str, session_id: str, payload: MemoryPayload | dict[str, Any]
     ) -> WriteReceipt:
@@ -191,6 +202,17 @@ class MemoryManager(PostgresStore):
             ContractError: the payload breaks the contract; `fields` names where.
             AccessDenied: the principal is not this user and not the service.
         """
+        return await self._write_as(user_id, session_id, payload)
+
+    @on_home_loop
+    async def _write_as(
+        self,
+        user_id: str,
+        session_id: str,
+        payload: MemoryPayload | dict[str, Any],
+        also: Sequence[Query[Any]] = (),
+    ) -> WriteReceipt:
+        """Store a payload, and carry out other queries in the same transaction."""
         principal = await self._principal_for(user_id)
         checked = check_payload(user_id, session_id, payload)
         puts = payloads.items_of(checked)
@@ -205,6 +227,7 @@ class MemoryManager(PostgresStore):
                 self._searching,
                 current_provenance(),
                 self._extract_after,
+                also,
             )
         self._wake_indexer([writes])
         return receipt
@@ -230,25 +253,30 @@ class MemoryManager(PostgresStore):
         query: str,
         tags: Sequence[str] | None = None,
         *,
+        types: Sequence[str] | None = None,
         agent: str | None = None,
         limit: int = 5,
         explain: bool = False,
     ) -> list[RecalledMemory]:
         """Return a user's memories that are relevant to a query, best first. Turns are left to `load_context`.
 
+        Beliefs that others have taken the place of are not among them.
+
         Args:
             user_id: whose memory.
             query: what to look for, in plain words; empty for the latest.
             tags: only memories that carry all of them.
+            types: only memories of these types, such as beliefs and reflections.
             agent: only what this agent wrote.
             limit: how many at most.
             explain: take the score apart in `explanation`.
 
         Raises:
+            InvalidInput: a type that there is not, or a negative limit.
             AccessDenied: the principal is not this user and not the service.
         """
         principal = await self._principal_for(user_id)
-        op = search.recall_op(user_id, query, tags or (), agent, limit)
+        op = search.recall_op(user_id, query, tags or (), agent, limit, types)
         return context.recalled(await self._recall(principal, user_id, op, Reads()), explain=explain)
 
     @on_home_loop

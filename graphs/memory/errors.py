@@ -18,6 +18,7 @@ GraphMemoryError
 ├── FileNotFound                the user has no file of this id
 ├── ExtractionFailed            the model did not make facts of what was said, or nothing that can be read
 ├── JobNotFound                 there is no such job, or none that can be tried again
+├── MemoryNotFound              there is no memory at an address, or not for whoever asks
 └── StoreUnavailable            the database cannot be reached, or gave up; worth trying again later
     └── StatementTimeout        it took longer than the database allows, perhaps waiting for somebody else
 """
@@ -148,6 +149,14 @@ class ExtractionFailed(GraphMemoryError):
 
 class JobNotFound(GraphMemoryError):
     """There is no such job, or it is not one that failed."""
+
+
+class MemoryNotFound(GraphMemoryError):
+    """There is no memory at an address: none, one that has expired, or one that whoever asks may not see."""
+
+    def __init__(self, namespace: tuple[str, ...], key: str) -> None:
+        self.namespace, self.key = namespace, key
+        super().__init__(f"There is no memory {key!r} in {namespace}; write it first.")
 
 
 class StoreUnavailable(GraphMemoryError):

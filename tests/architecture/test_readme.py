@@ -52,14 +52,20 @@ def test_the_store_example_finds_the_welding_robot(empty_database: str) -> None:
     assert [line.split()[0] for line in printed.splitlines()] == ["r1"]
 
 
+def test_the_example_of_beliefs_recalls_what_is_believed_now(empty_database: str) -> None:
+    believed, *paths = run([sys.executable, "-c", blocks("python")[2]], DATABASE_URL=empty_database).splitlines()
+    assert f"It prints `{believed}`" in README
+    assert {path[2:] for path in paths} == {"A used robot is affordable", "A new robot is too dear"}
+
+
 def test_the_example_of_a_persons_rights_prints_what_the_readme_says(empty_database: str) -> None:
-    printed = run([sys.executable, "-c", blocks("python")[2]], DATABASE_URL=empty_database)
+    printed = run([sys.executable, "-c", blocks("python")[3]], DATABASE_URL=empty_database)
     assert f"It prints `{printed.strip()}`" in README
 
 
 async def test_the_example_agent_runs_with_memory(store: MemoryManager) -> None:
     module: dict[str, Any] = {}
-    exec(blocks("python")[3], module)
+    exec(blocks("python")[4], module)
     graph = module["graph"].copy({"store": store})
     user_id = str(uuid4())
     with acting_as(Principal.user(user_id)):

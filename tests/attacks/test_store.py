@@ -18,7 +18,18 @@ from graphs.memory.errors import GraphMemoryError, PrincipalRequired
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from graphs.pools import open_pool
-from tests.attacks.calls import StoreCall, brain, memories, reads, surveys, unchecked, unchecked_writes, writes
+from tests.attacks.calls import (
+    StoreCall,
+    brain,
+    from_ones_own,
+    knowledge,
+    memories,
+    reads,
+    surveys,
+    unchecked,
+    unchecked_writes,
+    writes,
+)
 from tests.attacks.people import ALICE, BOB, PEOPLE, VICTIMS, Actor, Victim, may
 from tests.attacks.tally import Attempt, Tally
 from tests.attacks.world import World
@@ -140,7 +151,7 @@ async def test_nobody_crosses_a_border_while_everybody_calls_at_once(
     attacks = [survey(actor, call) for call in surveys() for actor in door.people]
     for victim in VICTIMS:
         nobody = victim.twin()
-        for calls in (reads, writes, memories, brain):
+        for calls in (reads, writes, memories, brain, knowledge):
             for call, twin in zip(calls(victim), calls(nobody), strict=True):
                 attacks += [
                     attack(actor, victim, call, twin, nobody)
@@ -148,6 +159,10 @@ async def test_nobody_crosses_a_border_while_everybody_calls_at_once(
                     if not may(actor, "write" if call.writes else "read", victim) and forbidden(call, victim)
                 ]
                 attacks.append(look())
+        for actor in (a for a in door.people if not may(a, "read", victim)):
+            assert actor.user_id
+            pairs = zip(from_ones_own(actor.user_id, victim), from_ones_own(actor.user_id, nobody), strict=True)
+            attacks += [attack(actor, victim, call, twin, nobody) for call, twin in pairs]
     await asyncio.gather(*attacks)
     tally.verdict()
 
@@ -181,7 +196,7 @@ async def test_bare_operations_cross_no_border_either(door: StoreDoor, tally: Ta
 async def test_nobody_in_particular_is_refused(door: StoreDoor, tally: Tally, unchanged: None) -> None:
     """Where nobody acts there is no empty result but an error, in a thread as on the loop."""
     for victim in (ALICE, BOB):
-        for call in (*reads(victim), *writes(victim), *memories(victim), *brain(victim)):
+        for call in (*reads(victim), *writes(victim), *memories(victim), *brain(victim), *knowledge(victim)):
             attempt = tally.count(Attempt("an anonymous caller", victim.name, door.name, call.verb))
             if not (said := await door.call(call)).startswith((PrincipalRequired.__name__, "Invalid", "ContractError")):
                 tally.leaked(attempt, said)
@@ -199,7 +214,7 @@ async def test_a_node_that_calls_the_store_is_held_to_the_same_rules(
 ) -> None:
     """Whatever the configuration of a run says about who it is."""
 
-    calls = (*reads(BOB), *writes(BOB), *memories(BOB), *brain(BOB))
+    calls = (*reads(BOB), *writes(BOB), *memories(BOB), *brain(BOB), *knowledge(BOB))
 
     async def node(state: Seen, runtime: Runtime[Any]) -> Seen:
         assert isinstance(runtime.store, MemoryManager)

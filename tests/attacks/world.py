@@ -72,8 +72,9 @@ INSERT INTO memory.recall_receipts (actor, user_id, query, chosen, nearly)
   VALUES (%(id)s, %(id)s, %(marker)s, '[]', '[]');
 INSERT INTO memory.audit_logs (actor, action, user_id, data)
   VALUES (%(id)s, 'noted', %(id)s, jsonb_build_object('a', %(marker)s));
-INSERT INTO memory.goal_assessments (user_id, session_id, memory_id) VALUES (%(id)s, %(marker)s, %(memory)s);
-INSERT INTO memory.belief_graphs (user_id, session_id, memory_id) VALUES (%(id)s, %(marker)s, %(memory)s);
+INSERT INTO memory.goal_assessments (user_id, memory_id, assessment)
+  VALUES (%(id)s, %(memory)s, jsonb_build_object('a', %(marker)s));
+INSERT INTO memory.belief_graphs (user_id, memory_id, confidence) VALUES (%(id)s, %(memory)s, 0.5);
 INSERT INTO memory.cognitive_metrics (user_id, name, value) VALUES (%(id)s, %(marker)s, 1);
 INSERT INTO memory.user_brain (user_id, slug, memory_id) VALUES (%(id)s, %(marker)s, %(memory)s);
 INSERT INTO memory.memory_relationships (user_id, source_id, target_id, type)
