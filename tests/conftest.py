@@ -49,11 +49,17 @@ def pytest_testnodedown(node: Any, error: object) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """End with the line that says what was attacked."""
+    """End with the line that says what was attacked, and with how often the rules for facts are right."""
     overall = config.stash[OVERALL]
     if overall.attempts:
         terminalreporter.section("attacks")
         report(overall, terminalreporter.write_line)
+    if any("test_consolidation.py" in getattr(r, "nodeid", "") for r in terminalreporter.stats.get("passed", [])):
+        from tests.unit import test_consolidation
+
+        terminalreporter.section("what becomes of facts that meet")
+        for line in test_consolidation.table():
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

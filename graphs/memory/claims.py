@@ -338,6 +338,8 @@ def _plain(clause: str, negated: bool) -> Claim | None:
     english = subject in ("user", "we") or " 's " in subject or negated or _ENGLISH.fullmatch(verb)
     if not english or subject.rpartition("'s ")[2] in ATTRIBUTES:
         return None
+    if match["past"] and re.search(r"[,;]| but ", clause):  # what follows may hold to this day
+        return None
     tense: Tense = "past" if match["past"] else "present"
     return Claim(subject, _stem(verb), match["value"] or "", tense=tense)
 
