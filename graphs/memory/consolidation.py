@@ -46,10 +46,12 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A fact that holds as far as is known, and how near the new one is to it (cosine; None if it was not measured)."""
+    """A fact that is kept, and how near the new one is to it (cosine; None if it was not measured)."""
 
     fact: Fact
     similarity: float | None = None
+    past: bool = False
+    """It holds no longer: it was superseded, or kept as past. Then it only tells what would be kept twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,8 @@ def decide(new: Fact, known: Sequence[Known]) -> Decision:
 
     Args:
         new: the fact; its key is not looked at.
-        known: facts that hold, in any order: those nearest to it, or with words in common. Not those in history.
+        known: in any order, those nearest to it or with words in common. With those that hold no longer (`past`) a fact
+            that comes in twice is known again though it was superseded meanwhile; without them it is kept twice.
     """
     statement = read(new.content, new.said_at)
     ordered = sorted(known, key=lambda other: (other.fact.said_at, other.fact.key))
@@ -113,7 +116,7 @@ def settled(decision: Decision, rulings: Mapping[str, Ruling]) -> Decision:
 def _decided(statement: Statement, new: Fact, ordered: Sequence[Known]) -> Decision:
     found: dict[Relation, list[Fact]] = {"same": [], "replaced": [], "unsure": [], "apart": []}
     for other in ordered:
-        relation = _relation(statement, new, other)
+        relation = _in_the_past(statement, new, other) if other.past else _relation(statement, new, other)
         at_once = other.fact.said_at == new.said_at and not statement.changed
         # Of what was said in one breath nobody knows the order, unless it speaks of a change itself.
         found["unsure" if relation == "replaced" and at_once else relation].append(other.fact)
@@ -153,8 +156,14 @@ def _why(claim: Claim | None) -> str:
 # One new fact, one known
 
 
+def _in_the_past(new: Statement, fact: Fact, other: Known) -> Relation:
+    """Whether a fact comes in again that is past. Who says the same later says that it holds again."""
+    again = new.words == _read(other.fact).words and (new.past or fact.said_at == other.fact.said_at)
+    return "same" if again else "apart"
+
+
 def _relation(new: Statement, fact: Fact, other: Known) -> Relation:
-    old = read(other.fact.content, other.fact.said_at)
+    old = _read(other.fact)
     if new.words == old.words:
         return "same"
     if not new.asserted:
@@ -293,9 +302,9 @@ def _of_amount(statement: Statement, new: Fact, ordered: Sequence[Known]) -> Dec
     before = [
         (other.fact, old)
         for other in ordered
-        if other.fact.said_at <= new.said_at and re.search(r"\d", (old := _read(other.fact)).words)
+        if not other.past and other.fact.said_at <= new.said_at and re.search(r"\d", (old := _read(other.fact)).words)
     ]
-    again = [other.fact for other in ordered if _read(other.fact).words == statement.words]
+    again = [other.fact for other in ordered if not other.past and _read(other.fact).words == statement.words]
     if again:
         return Decision("duplicate", "says the same", _keys(again))
     recent = [(fact, old) for fact, old in before if new.said_at - fact.said_at <= RECENT]

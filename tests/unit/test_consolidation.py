@@ -111,6 +111,22 @@ def test_what_arrives_late_held_until_the_newer_fact_was_said() -> None:
     assert (decision.verdict, decision.about, decision.held_until) == ("past", ("My budget is 120k",), NOW)
 
 
+@pytest.mark.parametrize("content", ["My budget is 80k", "I used to live in Rome"])
+def test_a_fact_that_is_past_is_not_kept_twice(content: str) -> None:
+    past, current = Known(Fact("past", content, THEN), past=True), Known(Fact("now", "My budget is 120k", NOW))
+    decision = decide(new(content, THEN), [past, current])
+    assert (decision.verdict, decision.about, decision.retires) == ("duplicate", ("past",), ())
+
+
+def test_what_is_past_may_hold_again() -> None:
+    past, current = (
+        Known(Fact("past", "I live in Lyon", THEN), past=True),
+        Known(Fact("now", "I live in Oslo", THEN + SOON)),
+    )
+    decision = decide(new("I live in Lyon"), [past, current])
+    assert (decision.verdict, decision.retires) == ("supersedes", ("now",))
+
+
 def test_an_amount_alone_is_kept_with_what_it_is_an_amount_of() -> None:
     decision = decide(new("now it's $120k", THEN + SOON), facts("My budget is 80k.", "I live in Lyon"))
     assert (decision.retires, decision.content) == (("My budget is 80k.",), "My budget is $120k.")
@@ -242,19 +258,20 @@ def test_facts_about_different_subjects_leave_one_another_alone(
 
 @given(st.lists(st.tuples(SENTENCES, MOMENTS), max_size=6))
 def test_adding_facts_again_changes_nothing(said: list[tuple[str, datetime]]) -> None:
-    current: dict[str, Fact] = {}
+    kept: dict[str, Known] = {}
 
     def add(fact: Fact) -> Decision:
-        decision = decide(fact, [Known(known) for known in current.values()])
+        decision = decide(fact, list(kept.values()))
         for key in decision.retires:
-            del current[key]
-        if decision.verdict in ("new", "supersedes"):
-            current[fact.key] = replace(fact, content=decision.content or fact.content)
+            kept[key] = replace(kept[key], past=True)
+        if decision.verdict != "duplicate":
+            stored = replace(fact, content=decision.content or fact.content)
+            kept[fact.key] = Known(stored, past=decision.verdict == "past")
         return decision
 
     for n, (content, said_at) in enumerate(said):
         add(Fact(str(n), content, said_at))
-    before = dict(current)
-    for fact in before.values():
-        assert add(replace(fact, key="again")).verdict == "duplicate"
-    assert current == before
+    before = dict(kept)
+    for known in before.values():
+        assert add(replace(known.fact, key="again")).verdict == "duplicate"
+    assert kept == before
