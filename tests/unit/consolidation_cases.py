@@ -240,6 +240,7 @@ TUNED = [
     *_cases(
         "new",
         ("My budget is 80k", "It is not true that my budget is 120k"),
+        ("My budget is 80k", "My budget is 120k?"),
         ("My budget is 80k", "My budget is 120k, Anna claims"),
         ("My budget is 80k", "My budget is 120k from Anna, she says"),
         ("My budget is 80k", "Starting 2026 my budget is 120k"),

@@ -127,9 +127,17 @@ def test_what_is_past_may_hold_again() -> None:
     assert (decision.verdict, decision.retires) == ("supersedes", ("now",))
 
 
-def test_an_amount_alone_is_kept_with_what_it_is_an_amount_of() -> None:
-    decision = decide(new("now it's $120k", THEN + SOON), facts("My budget is 80k.", "I live in Lyon"))
-    assert (decision.retires, decision.content) == (("My budget is 80k.",), "My budget is $120k.")
+@pytest.mark.parametrize(
+    ("known", "amount", "kept"),
+    [
+        ("My budget is 80k.", "now it's $120k", "My budget is $120k."),
+        ("My budget is $80k per month", "make it 120k", "My budget is $120k per month"),
+        ("User's rent is 900 euros", "now 950", "User's rent is 950 euros"),
+    ],
+)
+def test_an_amount_alone_is_kept_with_what_it_is_an_amount_of(known: str, amount: str, kept: str) -> None:
+    decision = decide(new(amount, THEN + SOON), facts(known, "I live in Lyon"))
+    assert (decision.retires, decision.content) == ((known,), kept)
 
 
 def test_an_amount_alone_that_arrives_late_leaves_the_newer_one_alone() -> None:
@@ -152,9 +160,9 @@ def test_a_newer_fact_is_never_put_to_a_judge() -> None:
 
 
 def test_a_text_too_long_to_be_a_fact_is_compared_by_its_words_alone() -> None:
-    document = "My budget is 80k and " + "so on and " * 5000
-    assert decide(new(document), facts("My budget is 80k")).retires == ()
-    assert decide(new(document), facts(document)).verdict == "duplicate"
+    menu = "meat and " * 50
+    assert decide(new(f"I no longer eat {menu}"), facts(f"I eat {menu}")).retires == ()
+    assert decide(new(f"I eat {menu}"), facts(f"I eat {menu}")).verdict == "duplicate"
 
 
 # What a judge says
