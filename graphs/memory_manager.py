@@ -6,47 +6,20 @@ the helpers of `graphs.memory`; the SQL, the rules and the models live there.
 
 import asyncio
 import functools
-import logging
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from datetime import datetime
-from typing import Any, Literal, cast
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, cast
 
-from langgraph.store.base import (
-    NOT_PROVIDED,
-    BaseStore,
-    IndexConfig,
-    NotProvided,
-    Op,
-    PutOp,
-    Result,
-    SearchOp,
-    TTLConfig,
-    _ensure_ttl,  # upstream's own rule for defaults; its stores use it, too
-)
+from langgraph.store.base import IndexConfig, SearchOp, TTLConfig
 from langgraph.store.postgres.base import PoolConfig
 
-from graphs.memory import (
-    audit,
-    context,
-    embeddings,
-    facts,
-    indexing,
-    items,
-    lifecycle,
-    payloads,
-    receipts,
-    reembedding,
-    rights,
-    schema,
-    search,
-)
-from graphs.memory.batch import Call, Caller, Reads, Searching, carry_out, embeds, prepare, reads_of
-from graphs.memory.coalescing import Coalescer
+from graphs.memory import audit, context, lifecycle, payloads, receipts, rights, search
+from graphs.memory.batch import Reads
 from graphs.memory.contract import (
     AuditProblem,
     DecayReport,
     ErasureCertificate,
+    ExtractionReport,
     MemoryContext,
     MemoryPayload,
     RecalledMemory,
@@ -54,30 +27,28 @@ from graphs.memory.contract import (
     WriteReceipt,
     check_payload,
 )
-from graphs.memory.database import Database, Pool, to_the_end
-from graphs.memory.embeddings import Index
-from graphs.memory.errors import AccessDenied, EmbeddingFailed, StoreUnavailable
+from graphs.memory.database import Pool
+from graphs.memory.errors import AccessDenied, ConfigurationError
+from graphs.memory.extraction import Extraction
+from graphs.memory.facts import Extractor
 from graphs.memory.files import Files, SupabaseClient
 from graphs.memory.found import Found
-from graphs.memory.items import ExpectingPutOp
-from graphs.memory.loops import from_another_thread, on_home_loop
-from graphs.memory.principal import Principal, current_principal, current_provenance
+from graphs.memory.jobs import Jobs, Task, Timing
+from graphs.memory.judging import Judge
+from graphs.memory.lifecycle import Keeping
+from graphs.memory.loops import on_home_loop
+from graphs.memory.principal import Principal, acting_as, current_principal, current_provenance
 from graphs.memory.recalling import Recalls
+from graphs.memory.store import PostgresStore
 from graphs.memory.transaction import Query
-from graphs.memory.vectors import Model
 from graphs.memory.writing import write_payload
-from graphs.models import index_config
+from graphs.models import fact_extractor, fact_judge, index_config
 from graphs.pools import open_pool, shared_pool
 from graphs.settings import load_settings
 from graphs.supabase_client import supabase_client
 
-log = logging.getLogger(__name__)
 
-_WRITES = frozenset[type]({PutOp})
-"""The kind of calls that write, whatever they read beside it."""
-
-
-class MemoryManager(BaseStore):
+class MemoryManager(PostgresStore):
     """Long-term memory on Postgres and pgvector.
 
     Make it with `from_conn_string`, or give it a pool that you keep; make it inside a running event loop. A drop-in
@@ -90,9 +61,12 @@ class MemoryManager(BaseStore):
         principal: who acts where neither `acting_as` nor a run says so; None makes that an error.
         supabase: a `supabase.AsyncClient` with the service key, for `files`; None where there is no Storage.
         files_bucket: the private bucket that files lie in.
+        extractor: makes facts of what is said; None leaves it at the turns. Jobs do it, where a worker runs: `jobs`.
+        judge: says what a new fact means for known ones where rules cannot; None keeps them side by side.
+        extract_after: how many seconds after a turn; what is said meanwhile is read with it.
+        keeping: for how long background jobs keep turns and memories.
+        timing: how fast background jobs go.
     """
-
-    supports_ttl = True
 
     def __init__(
         self,
@@ -103,32 +77,20 @@ class MemoryManager(BaseStore):
         principal: Principal | None = None,
         supabase: SupabaseClient | None = None,
         files_bucket: str = "memory",
+        extractor: Extractor | None = None,
+        judge: Judge | None = None,
+        extract_after: float = 2.0,
+        keeping: Keeping = Keeping(),  # noqa: B008  frozen
+        timing: Timing | None = None,
     ) -> None:
-        self._database = Database(pool)
-        self._reporter = audit.Reporter(self._database)
+        super().__init__(pool, index=index, ttl=ttl, principal=principal)
+        self._extract_after = extract_after if extractor else None
+        self._extraction: Extraction | None = None
+        if extractor:
+            self._extraction = Extraction(self._database, self._searching, self._prepare, extractor, judge)
+        self.jobs = Jobs(pool, self._tasks(keeping), self._ask_about_jobs, timing)
         self.files = Files(self._ask_as, supabase, files_bucket)
-        self._reads = audit.ReadLog(self._database)
-        self._index = Index(index) if index else None
-        self._searching = Searching()
-        if self._index:
-            self._searching = Searching(None, self._index.configuration, self._index.weights)
-        self._default_principal = principal
-        self.home_loop = asyncio.get_running_loop()
-        self._calls = Coalescer(
-            self._carry_out,
-            at_once=8,
-            together=lambda caller: caller.kinds,
-            most=lambda caller: 32 if SearchOp in caller.kinds else 512,
-            alike=Call.deletes,
-            in_turn=lambda caller: caller.kinds == _WRITES,
-            hopeless=lambda error: type(error) is StoreUnavailable,
-        )
         self._recalls = Recalls(self._database, self._searching, self._reads)
-        self._sweeper = lifecycle.Periodic("The TTL sweep", self.sweep_ttl)
-        self._sealer = lifecycle.Periodic("The sealing of the audit log", self.seal_audit)
-        self._indexer = indexing.Indexer(self._database, lambda: self._searching.model)
-        self.index_config = index
-        self.ttl_config = ttl
 
     @classmethod
     @asynccontextmanager
@@ -141,10 +103,13 @@ class MemoryManager(BaseStore):
         index: IndexConfig | None = None,
         ttl: TTLConfig | None = None,
         principal: Principal | None = None,
+        extractor: Extractor | None = None,
+        extract_after: float = 2.0,
     ) -> AsyncIterator["MemoryManager"]:
         """Open a store on a database of your own, with a pool of its own; it closes with the block.
 
-        It acts as the service unless `principal` or `acting_as` says otherwise. Call `setup()` once per database.
+        It acts as the service unless `principal` or `acting_as` says otherwise. Call `setup()` once per database. With
+        an `extractor`, facts are taken from turns while somebody works: `async with store.jobs.working(): …`.
 
         Raises:
             ConfigurationError: the database cannot be reached.
@@ -153,7 +118,8 @@ class MemoryManager(BaseStore):
         async with open_pool(
             conn_string, min_size=sizes.get("min_size", 1), max_size=sizes.get("max_size") or 10
         ) as pool:
-            store = cls(pool, index=index, ttl=ttl, principal=principal or Principal.service())
+            who = principal or Principal.service()
+            store = cls(pool, index=index, ttl=ttl, principal=who, extractor=extractor, extract_after=extract_after)
             async with store:
                 yield store
 
@@ -161,188 +127,8 @@ class MemoryManager(BaseStore):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.stop_ttl_sweeper()
-        await self._sealer.stop()
-        await self._indexer.stop()
+        await self.close()
         await self._recalls.close()
-
-    # Setting up ---------------------------------------------------------------------------------------------------
-
-    @on_home_loop
-    async def setup(self) -> None:
-        """Apply the schema and register the embedding model. Idempotent; several processes may call it at once.
-
-        Raises:
-            ConfigurationError: the database is no Supabase and this role may not make it look like one.
-            EmbeddingModelMismatch: the database holds vectors of another model.
-        """
-        scripts = await asyncio.to_thread(schema.read_scripts)
-        async with self._database.pool.connection() as conn:
-            await schema.apply(conn, scripts)
-        if index := self._index:
-            self._searching.model = await self._database.transaction(
-                Principal.service(), lambda transaction: embeddings.activate_model(transaction, index)
-            )
-            await self._run(Principal.owner(), [embeddings.create_vector_index(self._searching.model)])
-
-    async def _searched_model(self) -> Model | None:
-        """The index's model, looked up once; None for a store without an index."""
-        if self._index and self._searching.model is None:
-            [model] = await self._run(Principal.service(), [embeddings.active_model()])
-            self._searching.model = embeddings.checked(model, self._index)
-        return self._searching.model
-
-    @on_home_loop
-    async def _ask_as(self, user_id: str, query: Query[Any]) -> Any:
-        """What a query about a user reads, if whoever is acting is that user or the service."""
-        return (await self._run(await self._principal_for(user_id), [query], current_provenance()))[0]
-
-    async def _run(
-        self, principal: Principal, queries: Sequence[Query[Any]], provenance: dict[str, Any] | None = None
-    ) -> list[Any]:
-        """What each query reads, in one transaction that a cancelled caller does not cut off."""
-        async with self._reporter.denials(principal):
-            return await to_the_end(self._database.run(principal, queries, provenance))
-
-    # BaseStore ------------------------------------------------------------------------------------------------------
-
-    def batch(self, ops: Iterable[Op]) -> list[Result]:
-        """Run operations from another thread than the store's loop; every synchronous method ends here.
-
-        Raises:
-            asyncio.InvalidStateError: called on the loop's own thread, where waiting would block it for ever.
-        """
-        return from_another_thread(self.home_loop, lambda: self.abatch(list(ops)))
-
-    @on_home_loop
-    async def abatch(self, ops: Iterable[Op | ExpectingPutOp]) -> list[Result]:
-        """Run operations. Reads see the state before the writes, which are stored in one transaction or not at all.
-
-        Calls of one moment go to the database together, and fail alone. Beside LangGraph's operations there is
-        `ExpectingPutOp`.
-
-        Raises:
-            InvalidInput: an operation that cannot be carried out; nothing was written.
-            VersionConflict: an item is not at the version that an op expected; nothing was written.
-            AccessDenied: the principal may not do one of them; nothing was written.
-            StoreUnavailable: the database could not do it; nothing was written.
-        """
-        principal = current_principal(self._default_principal)
-        operations = list(ops)
-        if not operations:
-            return []
-        call = await self._prepare(operations, principal)
-        kinds = frozenset(map(type, operations))  # what is quick does not wait for what is slow
-        kinds = _WRITES if kinds & {PutOp, ExpectingPutOp} else kinds
-        async with self._reporter.denials(principal):
-            return await self._calls.submit(Caller(principal, tuple(current_provenance().items()), kinds), call)
-
-    async def aput(
-        self,
-        namespace: tuple[str, ...],
-        key: str,
-        value: Mapping[str, Any],
-        index: Literal[False] | list[str] | None = None,
-        *,
-        ttl: float | NotProvided | None = NOT_PROVIDED,
-        expected: datetime | NotProvided | None = NOT_PROVIDED,
-    ) -> None:
-        """Store an item, as LangGraph's stores do, or only if it is still what was read.
-
-        Args:
-            namespace: where it belongs.
-            key: its name there.
-            value: a JSON object.
-            index: fields to embed; False for none, None for the store's own choice.
-            ttl: minutes until it expires; the store's default unless given, None for never.
-            expected: `updated_at` of the item that this replaces, None if there must be none yet. Of two runs that read
-                the same version only one gets through.
-
-        Raises:
-            VersionConflict: the item was written or deleted by somebody else; read it again.
-        """
-        if isinstance(expected, NotProvided):
-            await super().aput(namespace, key, value, index, ttl=ttl)
-        else:
-            put = PutOp(namespace, str(key), value, index, _ensure_ttl(self.ttl_config, ttl))
-            await self.abatch([ExpectingPutOp(put, expected)])
-
-    async def _prepare(self, operations: Sequence[Op | ExpectingPutOp], principal: Principal) -> Call:
-        """Check and embed before any transaction: no connection is held while a model works."""
-        if any(embeds(op) for op in operations):
-            await self._searched_model()
-        try:
-            return await prepare(operations, self._index, principal)
-        except EmbeddingFailed as error:
-            await self._reporter.embedding_failed(principal, self._index.name if self._index else "", error)
-            raise
-
-    async def _carry_out(self, calls: Sequence[tuple[Caller, Call]]) -> list[list[Result]]:
-        results = await carry_out(self._database, calls, self._searching)
-        self._wake_indexer(call.writes for _, call in calls)
-        for (caller, call), answers in zip(calls, results, strict=True):
-            for scope, kind, found in reads_of(call, answers):
-                self._reads.note(caller.principal, caller.provenance, scope, kind, found)
-        return results
-
-    # The vector index -----------------------------------------------------------------------------------------------
-
-    def _wake_indexer(self, writes: Iterable[Iterable[items.Write]]) -> None:
-        if any(write.vectors for written in writes for write in written):
-            self._indexer.wake()
-
-    @on_home_loop
-    async def wait_until_indexed(self) -> None:
-        """Return when every vector is in the vector index. Searches do not need it: what waits is read one by one."""
-        if await self._searched_model():
-            await self._indexer.finish()
-
-    @on_home_loop
-    async def rebuild_index(self) -> None:
-        """Put all vectors into the index at once, after a bulk load: faster, but nobody reads or writes meanwhile."""
-        if model := await self._searched_model():
-            await self._run(Principal.owner(), [embeddings.rebuild_vector_index(model)])
-
-    @on_home_loop
-    async def reembed(self, progress: reembedding.Progress | None = None) -> int:
-        """Embed all that is stored with this store's model, beside the one in use, then use it; return how much it was.
-
-        For a new embedding model: open a store with it, do not call `setup()`, and call this. It may be interrupted,
-        and goes on when called again; call it once more when the last process with the old model has ended. `progress`
-        is told how many vectors are made, and how many there are to make.
-        """
-        made = await reembedding.reembed(self._database, self._index, progress) if self._index else 0
-        self._searching.model = None
-        return made
-
-    # TTL ------------------------------------------------------------------------------------------------------------
-
-    @on_home_loop
-    async def sweep_ttl(self) -> int:
-        """Delete every expired item, in portions that lock little, and return how many there were."""
-        swept = 0
-        while portion := (await self._run(Principal.service(), [items.sweep()]))[0]:
-            swept += int(portion)
-        if swept:
-            log.info("Swept %d expired memories", swept)
-        return swept
-
-    @on_home_loop
-    async def start_ttl_sweeper(self, sweep_interval_minutes: float | None = None) -> asyncio.Task[None]:
-        """Sweep at an interval (5 minutes unless configured) until `stop_ttl_sweeper` or the store's end.
-
-        Returns:
-            The running task; without a TTL configuration, one that is over at once.
-        """
-        if self.ttl_config is None:
-            return asyncio.create_task(asyncio.sleep(0))
-        minutes = sweep_interval_minutes or self.ttl_config.get("sweep_interval_minutes") or 5
-        return self._sweeper.start(minutes * 60)
-
-    @on_home_loop
-    async def stop_ttl_sweeper(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  upstream's signature
-        """Stop the sweeper and return whether it has stopped within `timeout` seconds."""
-        return await self._sweeper.stop(timeout)
 
     # Memory ---------------------------------------------------------------------------------------------------------
 
@@ -387,8 +173,8 @@ class MemoryManager(BaseStore):
     ) -> WriteReceipt:
         """Store a payload: its items, vectors, turns, log and audit records commit together or not at all.
 
-        A turn stores both sides of the exchange and, as facts, what the user stated about themselves. The same
-        payload written again by the same task of a graph (a retry, a resume) changes nothing.
+        A turn stores both sides of the exchange, and queues a job that takes facts from it. The same payload written
+        again by the same task of a graph (a retry, a resume) changes nothing.
 
         Raises:
             ContractError: the payload breaks the contract; `fields` names where.
@@ -396,14 +182,35 @@ class MemoryManager(BaseStore):
         """
         principal = await self._principal_for(user_id)
         checked = check_payload(user_id, session_id, payload)
-        puts = payloads.items_of(checked, facts.worth_remembering(checked.said))
+        puts = payloads.items_of(checked)
         writes = (await self._prepare(puts, principal)).writes
         async with self._reporter.denials(principal):
             receipt = await write_payload(
-                self._database, principal, checked, puts, writes, self._searching, current_provenance()
+                self._database,
+                principal,
+                checked,
+                puts,
+                writes,
+                self._searching,
+                current_provenance(),
+                self._extract_after,
             )
         self._wake_indexer([writes])
         return receipt
+
+    @on_home_loop
+    async def extract_facts(self, user_id: str, session_id: str) -> ExtractionReport:
+        """Take facts from what was said in a session and not read yet; a background job does so after each turn.
+
+        Raises:
+            ConfigurationError: this store has no extractor.
+            ExtractionFailed: the model did not do it; the turns are left for another time.
+            AccessDenied: the principal is not this user and not the service.
+        """
+        principal = await self._principal_for(user_id)
+        if self._extraction is None:
+            raise ConfigurationError("This store takes no facts from what is said: give it an `extractor`.")
+        return await self._extraction.extract(principal, user_id, session_id)
 
     @on_home_loop
     async def recall_memory(
@@ -473,10 +280,6 @@ class MemoryManager(BaseStore):
         """
         return await audit.seal_all(self._database)
 
-    def start_sealing(self, interval_minutes: float = 5) -> None:
-        """Seal the audit log at an interval until the store's end. Call it on the store's own event loop."""
-        self._sealer.start(interval_minutes * 60)
-
     @on_home_loop
     async def verify_audit(self, head: str | None = None) -> list[AuditProblem]:
         """Return what of the audit log and the history was changed or removed since it was sealed.
@@ -532,22 +335,59 @@ class MemoryManager(BaseStore):
         return cast("DecayReport", report)
 
     @on_home_loop
-    async def ping(self) -> None:
-        """Return if the database answers.
+    async def expire_turns(self, days: float) -> int:
+        """Delete the turns that were stored `days` ago or earlier, and return how many there were.
+
+        Important ones (`lifecycle.IMPORTANT`) are kept as episodes of their user.
 
         Raises:
-            StoreUnavailable: it does not.
+            InvalidInput: not a positive number of days.
+            AccessDenied: the principal is not the service.
         """
-        await self._run(Principal.service(), [items.ping()])
-
-    async def _principal_for(self, user_id: str) -> Principal:
-        """Who is acting; another person than the one whose memory it is would find nothing, and is told so instead."""
         principal = current_principal(self._default_principal)
-        if principal.user_id not in (None, user_id):
-            denied = AccessDenied(f"User {principal.user_id} may not use the memory of user {user_id}.", user_id)
-            await self._reporter.denied(principal, denied)
-            raise denied
-        return principal
+        if principal.user_id:
+            raise AccessDenied("Turns of everybody expire: only the service may have them go.")
+        lifecycle.check_threshold(days)
+        expired = 0
+        while turns := (await self._run(principal, [lifecycle.old_turns(days)]))[0]:
+            await self.abatch(lifecycle.expire(turns))
+            expired += len(turns)
+        return expired
+
+    # Background jobs ------------------------------------------------------------------------------------------------
+
+    def _tasks(self, keeping: Keeping) -> dict[str, Task]:
+        sweep_minutes = (self.ttl_config or {}).get("sweep_interval_minutes") or 5
+        tasks = {
+            "extract_facts": Task(self._extract_facts),
+            "sweep_ttl": Task(self.sweep_ttl, f"*/{sweep_minutes} * * * *"),
+            "seal_audit": Task(self.seal_audit, "*/5 * * * *"),
+            "refresh_embeddings": Task(self.reembed, "17 * * * *"),
+        }
+        if keeping.retention_days:
+            tasks["expire_turns"] = Task(functools.partial(self.expire_turns, keeping.retention_days), "27 3 * * *")
+        if keeping.decay_days:
+            tasks["decay_memory"] = Task(functools.partial(self._decay_everybody, keeping.decay_days), "37 3 * * *")
+        return tasks
+
+    async def _decay_everybody(self, days: float) -> None:
+        [users] = await self._run(Principal.service(), [lifecycle.decaying(days)])
+        for user_id in users:
+            await self.decay_memory(user_id, days)
+
+    async def _extract_facts(self, user_id: str, session_id: str) -> None:
+        """The job. It acts as the person, so that row-level security holds it to what is theirs."""
+        with acting_as(Principal.of_subject(user_id)):
+            await self.extract_facts(user_id, session_id)
+
+    @on_home_loop
+    async def _ask_about_jobs(self, user_id: str | None, query: Query[Any]) -> Any:
+        """What a query about a person's jobs, or (None) about everybody's, reads of the queue: it has no policies."""
+        if user_id is not None:
+            await self._principal_for(user_id)
+        elif current_principal(self._default_principal).user_id:
+            raise AccessDenied("Only the service may see the jobs of everybody.")
+        return (await self._run(Principal.owner(), [query]))[0]
 
 
 @asynccontextmanager
@@ -559,11 +399,25 @@ async def unprepared_store() -> AsyncIterator[MemoryManager]:
     """
     settings = await asyncio.to_thread(load_settings)
     index = await asyncio.to_thread(index_config, settings)
-    ttl: TTLConfig = {"refresh_on_read": True, "sweep_interval_minutes": cast("int", settings.memory_sweep_minutes)}
-    async with shared_pool(settings) as pool, supabase_client(settings) as supabase:
-        options: Any = {"supabase": supabase, "files_bucket": settings.memory_files_bucket}
-        async with MemoryManager(pool, index=index, ttl=ttl, **options) as store:
-            yield store
+    ttl: TTLConfig = {"refresh_on_read": True, "sweep_interval_minutes": settings.memory_sweep_minutes}
+    extractor = await asyncio.to_thread(fact_extractor, settings)
+    judge = await asyncio.to_thread(fact_judge, settings)
+    async with (
+        shared_pool(settings) as pool,
+        supabase_client(settings) as supabase,
+        MemoryManager(
+            pool,
+            index=index,
+            ttl=ttl,
+            supabase=supabase,
+            files_bucket=settings.memory_files_bucket,
+            extractor=extractor,
+            judge=judge,
+            extract_after=settings.memory_extract_after,
+            keeping=Keeping(settings.memory_retention_days, settings.memory_decay_days),
+        ) as store,
+    ):
+        yield store
 
 
 @asynccontextmanager
@@ -582,12 +436,13 @@ async def deployment_store() -> AsyncIterator[MemoryManager]:
 
 @asynccontextmanager
 async def open_store() -> AsyncIterator[MemoryManager]:
-    """Open the deployment's store; what `langgraph.json` names. It sweeps expired memories while it is open.
+    """Open the deployment's store; what `langgraph.json` names. It does background jobs while it is open.
 
     Raises:
         ConfigurationError: a setting is wrong, or what it points at.
     """
-    async with deployment_store() as store:
-        await store.start_ttl_sweeper()
-        store.start_sealing()
+    settings = await asyncio.to_thread(load_settings)
+    async with deployment_store() as store, AsyncExitStack() as stack:
+        if settings.memory_worker:
+            await stack.enter_async_context(store.jobs.working())
         yield store

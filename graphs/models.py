@@ -13,7 +13,10 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel
 from langgraph.store.base import IndexConfig
 
+from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory.errors import ConfigurationError
+from graphs.memory.facts import Extractor
+from graphs.memory.judging import Judge, LLMJudge
 from graphs.offline_chat import OfflineChatModel
 from graphs.settings import OFFLINE, OPENAI_EMBEDDING_MODEL, Settings
 
@@ -118,6 +121,28 @@ def chat_model(settings: Settings, name: str | None = None) -> BaseChatModel:
     if name == OFFLINE or (name is None and settings.offline_chat):
         return OfflineChatModel()
     return _hosted_chat_model(settings, name or settings.chat_model or _default_chat_model(settings))
+
+
+def fact_extractor(settings: Settings) -> Extractor | None:
+    """Return what makes facts of talk: Mem0 with the deployment's chat model, or with rules where that is offline.
+
+    Raises:
+        ConfigurationError: the chat model cannot be made.
+    """
+    if not settings.memory_extract_facts:
+        return None
+    return Mem0Extractor(None if settings.offline_chat else chat_model(settings), settings.data_dir)
+
+
+def fact_judge(settings: Settings) -> Judge | None:
+    """Return what says of facts that meet which still holds, where rules cannot; None with the offline model.
+
+    Raises:
+        ConfigurationError: the chat model cannot be made.
+    """
+    if settings.offline_chat or not settings.memory_extract_facts:
+        return None
+    return LLMJudge(chat_model(settings))
 
 
 def _default_chat_model(settings: Settings) -> str:

@@ -51,7 +51,12 @@ class Settings(BaseSettings):
 
     # Behaviour
     memory_files_bucket: str = Field("memory", min_length=1, description="Private bucket of Supabase Storage.")
-    memory_sweep_minutes: float = Field(5, gt=0, description="How often expired memories are deleted.")
+    memory_worker: bool = Field(True, description="Whether the server does the background jobs itself.")
+    memory_extract_facts: bool = Field(True, description="Whether facts are taken from what is said.")
+    memory_extract_after: float = Field(2, ge=0, description="Seconds until facts are taken from what is said.")
+    memory_retention_days: float = Field(30, ge=0, description="How long turns are kept; 0 for ever.")
+    memory_decay_days: float = Field(0, ge=0, description="After how long untouched memories decay; 0 for never.")
+    memory_sweep_minutes: int = Field(5, ge=1, le=59, description="How often expired memories are deleted.")
     memory_text_search: str = Field("english", description="Postgres' text-search configuration.")
     memory_weight_relevance: float = Field(0.8, ge=0)
     memory_weight_recency: float = Field(0.1, ge=0)

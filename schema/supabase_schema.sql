@@ -20,6 +20,8 @@ CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA extensions;
 CREATE SCHEMA IF NOT EXISTS memory;
 -- The checkpointer's tables: thread state, which no API role may reach.
 CREATE SCHEMA IF NOT EXISTS langgraph;
+-- The queue of background jobs: procrastinate's own tables and functions, which no API role may reach either.
+CREATE SCHEMA IF NOT EXISTS procrastinate;
 
 -- Wherever `vector` was installed, its types are found.
 SET search_path = memory, extensions, public;
@@ -36,6 +38,20 @@ CREATE TABLE IF NOT EXISTS memory.schema_versions (
   id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   digest     text NOT NULL,
   applied_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- Which of procrastinate's migrations its schema has, so that an upgrade of the package applies the others.
+CREATE TABLE IF NOT EXISTS memory.job_migrations (
+  name       text PRIMARY KEY,
+  applied_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- Why jobs failed; the jobs themselves are procrastinate's.
+CREATE TABLE IF NOT EXISTS memory.job_failures (
+  job_id  bigint PRIMARY KEY,
+  user_id text COLLATE "C",                              -- whom the job is about
+  error   text NOT NULL,
+  at      timestamptz NOT NULL DEFAULT now()
 );
 
 -- People and organisations ------------------------------------------------------------------------------------
@@ -186,6 +202,7 @@ CREATE TABLE IF NOT EXISTS memory.turns (
   run_id        text DEFAULT memory.provenance('run_id'),
   checkpoint_id text DEFAULT memory.provenance('checkpoint_id'),
   created_at    timestamptz NOT NULL DEFAULT now(),
+  extracted_at  timestamptz,                            -- when facts were taken from it; NULL while that is to be done
   PRIMARY KEY (user_id, session_id, exchange, role),
   FOREIGN KEY (user_id, session_id) REFERENCES memory.sessions (user_id, id) ON DELETE CASCADE,
   FOREIGN KEY (namespace, key) REFERENCES memory.memories (namespace, key) ON DELETE CASCADE
@@ -422,6 +439,9 @@ CREATE INDEX IF NOT EXISTS members_user        ON memory.organisation_members (u
 CREATE INDEX IF NOT EXISTS sessions_activity   ON memory.sessions (user_id, last_activity_at DESC);
 CREATE INDEX IF NOT EXISTS turns_recent        ON memory.turns (user_id, session_id, id DESC);
 CREATE INDEX IF NOT EXISTS turns_memory        ON memory.turns (namespace, key);
+CREATE INDEX IF NOT EXISTS turns_age           ON memory.turns (created_at);
+CREATE INDEX IF NOT EXISTS turns_to_extract    ON memory.turns (user_id, session_id, id) WHERE extracted_at IS NULL;
+CREATE INDEX IF NOT EXISTS job_failures_user   ON memory.job_failures (user_id);
 CREATE INDEX IF NOT EXISTS executions_user     ON memory.agent_executions (user_id, started_at DESC);
 CREATE UNIQUE INDEX IF NOT EXISTS audit_event  ON memory.audit_logs (event_id) WHERE event_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS logs_user           ON memory.memory_logs (user_id, created_at DESC);
@@ -886,6 +906,42 @@ BEGIN
     USING subject, after, most;
 END $$;
 
+-- Queue the extraction of facts from what was said in a session, in the transaction that says it. One at a time for each person:
+-- what is new is compared with what is known. Only the person themselves and the service may.
+CREATE OR REPLACE FUNCTION memory.queue_facts(subject text, session text, seconds float8) RETURNS void
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+BEGIN
+  IF current_setting('role') <> 'service_role' AND subject IS DISTINCT FROM (SELECT auth.uid())::text THEN
+    RAISE insufficient_privilege USING MESSAGE = 'facts about another user are not for this one to extract';
+  END IF;
+  PERFORM procrastinate.procrastinate_defer_jobs_v1(ARRAY[ROW('default', 'extract_facts', 0, 'facts:' || subject, NULL,
+    jsonb_build_object('user_id', subject, 'session_id', session), now() + seconds * interval '1 second'
+  )::procrastinate.procrastinate_job_to_defer_v1]);
+END $$;
+
+-- Note that facts were taken from turns, if they are still as they were when they were read: an answer may have been made
+-- again, or somebody else have read them meanwhile.
+CREATE OR REPLACE FUNCTION memory.mark_read(
+  subject text, session text, exchanges text[], roles text[], versions timestamptz[]) RETURNS void
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+DECLARE
+  n bigint;
+BEGIN
+  UPDATE memory.turns AS t SET extracted_at = now()
+  FROM unnest(exchanges, roles, versions) AS given (exchange, role, version)
+  WHERE t.user_id = subject AND t.session_id = session AND t.exchange = given.exchange AND t.role = given.role
+    AND t.extracted_at IS NULL AND EXISTS (
+      SELECT FROM memory.memories AS m
+      WHERE m.namespace = t.namespace AND m.key = t.key AND m.updated_at = given.version);
+  GET DIAGNOSTICS n = ROW_COUNT;
+  IF n <> cardinality(exchanges) THEN
+    RAISE EXCEPTION USING ERRCODE = 'GM409', MESSAGE = 'the turns are not as they were read',
+      DETAIL = json_build_array('', session);
+  END IF;
+END $$;
+
 -- What an erasure is known by: its certificate, and what is left of the records that it removed.
 CREATE OR REPLACE FUNCTION memory.erasure_digest(e memory.erasures) RETURNS bytea
   LANGUAGE sql STABLE SET search_path = ''
@@ -961,6 +1017,10 @@ BEGIN
     certificate.erased := certificate.erased
       || CASE WHEN n > 0 THEN jsonb_build_object('langgraph.' || personal.relname, n) ELSE '{}' END;
   END LOOP;
+
+  DELETE FROM procrastinate.procrastinate_jobs AS j WHERE j.args ->> 'user_id' = subject;
+  GET DIAGNOSTICS n = ROW_COUNT;
+  certificate.erased := certificate.erased || CASE WHEN n > 0 THEN jsonb_build_object('jobs', n) ELSE '{}' END;
 
   certificate.erased_at := now();
   certificate.digest := memory.erasure_digest(certificate);
@@ -1048,6 +1108,8 @@ CREATE OR REPLACE TRIGGER erased_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON mem
 -- what agents know is read by all who are signed in and written by the service, which no policy binds.
 
 ALTER TABLE memory.schema_versions      ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.job_migrations       ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.job_failures         ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.users                ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.organisations        ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.organisation_members ENABLE ROW LEVEL SECURITY;
@@ -1232,7 +1294,7 @@ CREATE POLICY own ON public.applications TO authenticated
 
 -- Grants: nothing for `anon`, nothing by default ------------------------------------------------------------------------
 
-REVOKE ALL ON SCHEMA memory, langgraph FROM PUBLIC, anon, authenticated, service_role;
+REVOKE ALL ON SCHEMA memory, langgraph, procrastinate FROM PUBLIC, anon, authenticated, service_role;
 REVOKE ALL ON ALL TABLES IN SCHEMA memory FROM PUBLIC, anon, authenticated, service_role;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA memory FROM PUBLIC, anon, authenticated, service_role;
 REVOKE ALL ON public.dealers, public.robot_catalog, public.applications FROM PUBLIC, anon, authenticated, service_role;
@@ -1266,7 +1328,7 @@ GRANT EXECUTE ON FUNCTION
   memory.provenance(text), memory.may_read_all(text, text), memory.actor(), memory.agent_label(), memory.my_organisations(boolean),
   memory.is_wide(text, text, smallint, int), memory.find_words(tsquery[], text, text, int), memory.expect_versions(text[], text[], timestamptz[]), memory.expect_created(text[], text[]),
   memory.satisfies(jsonb, jsonb), memory.compare(jsonb, jsonb), memory.matches(jsonb, jsonb),
-  memory.path_matches(text[], text[], text), memory.log_event(text, text, jsonb, uuid),
+  memory.path_matches(text[], text[], text), memory.log_event(text, text, jsonb, uuid), memory.queue_facts(text, text, float8), memory.mark_read(text, text, text[], text[], timestamptz[]),
   memory.check_subject(text), memory.personal_tables(), memory.export_rows(text, text, bigint, int), memory.erase_user(text)
   TO authenticated, service_role;
 GRANT EXECUTE ON FUNCTION memory.log_reads(jsonb), memory.seal_records(text, int), memory.verify_records(bytea) TO service_role;

@@ -15,7 +15,7 @@ import typer
 
 from graphs.checkpointer import open_checkpointer
 from graphs.memory.errors import GraphMemoryError
-from graphs.memory_manager import open_store, unprepared_store
+from graphs.memory_manager import deployment_store, unprepared_store
 from graphs.models import chat_model
 from graphs.settings import load_settings
 
@@ -65,7 +65,7 @@ async def _prepare() -> None:
     """Open and close all that the server will need: what is wrong shows here, in one sentence."""
     settings = await asyncio.to_thread(load_settings)
     await asyncio.to_thread(chat_model, settings)
-    async with open_store(), open_checkpointer():
+    async with deployment_store(), open_checkpointer():
         pass
 
 

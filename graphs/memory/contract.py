@@ -4,7 +4,7 @@ The JSON contract of a payload is `{identity, timestamp, agent, session_id, type
 whole, with each offending field named.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, Self
 from uuid import UUID
@@ -205,6 +205,33 @@ class MemoryContext(_Model):
 def estimated_tokens(text: str) -> int:
     """Return about how many tokens a text has: one for four bytes, rounded up, which is rather more than there are."""
     return -(-len(text.encode("utf-8", "replace")) // 4)
+
+
+class Job(_Model):
+    """A background job. What it is about stands in `args`; content never does."""
+
+    id: int
+    task: str
+    status: Literal["todo", "doing", "succeeded", "failed", "cancelled", "aborting", "aborted"]
+    args: dict[str, Any]
+    attempts: int
+    scheduled_at: datetime | None = Field(default=None, description="When it is due; none if as soon as possible.")
+    changed_at: datetime | None = Field(default=None, description="When its status changed last.")
+    error: str | None = Field(default=None, description="Why it failed the last time, if it did.")
+
+
+class ExtractionReport(_Model):
+    """What was made of a session's turns. Facts are told by their keys."""
+
+    turns: int = Field(default=0, description="How many turns were read.")
+    facts: dict[str, list[str]] = Field(
+        default_factory=dict, description="What became of which facts: added, merged, superseded, …"
+    )
+
+    def with_more(self, turns: int, facts: Mapping[str, Sequence[str]]) -> "ExtractionReport":
+        """Return the report of this and of some more turns."""
+        both = {what: [*self.facts.get(what, ()), *facts.get(what, ())] for what in {**self.facts, **facts}}
+        return ExtractionReport(turns=self.turns + turns, facts=both)
 
 
 class DecayReport(_Model):

@@ -15,6 +15,8 @@ GraphMemoryError
 ├── JudgementFailed             the model did not say what a new fact means for known ones
 ├── StorageFailed               Supabase Storage did not take, give or remove a file
 ├── FileNotFound                the user has no file of this id
+├── ExtractionFailed            the model did not make facts of what was said, or nothing that can be read
+├── JobNotFound                 there is no such job, or none that can be tried again
 └── StoreUnavailable            the database cannot be reached, or gave up; worth trying again later
     └── StatementTimeout        it took longer than the database allows, perhaps waiting for somebody else
 """
@@ -133,6 +135,14 @@ class FileNotFound(GraphMemoryError):
     def __init__(self, file_id: str) -> None:
         self.file_id = file_id
         super().__init__(f"There is no file {file_id!r} of this user.")
+
+
+class ExtractionFailed(GraphMemoryError):
+    """The model that turns talk into facts did not answer, or gave nothing that can be read. Nothing was stored."""
+
+
+class JobNotFound(GraphMemoryError):
+    """There is no such job, or it is not one that failed."""
 
 
 class StoreUnavailable(GraphMemoryError):

@@ -1,38 +1,121 @@
-"""From talk to facts: what of an exchange is worth remembering beyond its session.
-
-Deterministic, in the manner of a careful note-taker: it keeps what the user states about themselves, in their own
-words, and leaves questions, requests and small talk to the turns. Only what the user said is read, never the answer
-and never what was recalled.
-"""
+"""Facts: what was said that is still to be read for them, where each comes from, and how it is stored."""
 
 import re
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
-_SENTENCE = re.compile(r"[^.!?\n]+(?:\.(?=\S)[^.!?\n]+)*[.!?]*")
-_ABOUT_ME = re.compile(r"\b(i|i'm|i've|i'd|i'll|im|my|mine|me|we|we're|we've|our|ours|us)\b", re.IGNORECASE)
-_ASKED_TO_REMEMBER = re.compile(r"^\s*(please\s+)?(remember|note|keep in mind)\b(\s+that\b)?[:,]?\s*", re.IGNORECASE)
-_QUESTION = re.compile(
-    r"^\s*(and\s+|but\s+|so\s+|well,?\s+)?(what|who|whom|whose|which|when|where|why|how|is|are|am|was|were|do|does|did"
-    r"|can|could|will|would|should|shall|may|might|has|have|had|tell me|show me|give me|help me|let me know|remind me"
-    r"|explain|describe|list|find|search|recommend|suggest)\b",
-    re.IGNORECASE,
-)
-_MIN_WORDS = 3
+from graphs.memory import sql
+from graphs.memory.transaction import Query, Rows
 
-MAX_FACTS = 50
-"""Most facts that are taken from one message: a pasted document is no conversation."""
+_SQL = sql.load("facts")
+
+_WORD = re.compile(r"\w+")
 
 
-def worth_remembering(text: str) -> list[str]:
-    """Return what a user's message states about the user: sentences in order, without repeats, `MAX_FACTS` at most."""
-    found: dict[str, None] = {}
-    for match in _SENTENCE.finditer(text):
-        sentence = match.group().strip()
-        asked = _ASKED_TO_REMEMBER.match(sentence)
-        statement = sentence[asked.end() :].strip() if asked else sentence
-        if statement.endswith("?") or (_QUESTION.match(statement) and not asked):
-            continue
-        if (asked or _ABOUT_ME.search(statement)) and len(statement.split()) >= _MIN_WORDS:
-            found[statement] = None
-        if len(found) == MAX_FACTS:
-            break
-    return list(found)
+class Said(NamedTuple):
+    """One turn of a session, and what makes sure later that it is still the same."""
+
+    role: Literal["user", "assistant"]
+    content: str
+    said_at: datetime
+    exchange: str
+    agent: str
+    written_at: datetime
+    provenance: dict[str, str]
+
+
+class Statement(NamedTuple):
+    """A fact, in words, and the exchanges that it comes from."""
+
+    text: str
+    exchanges: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What facts are to be made of.
+
+    Args:
+        user_id: who talked with an agent.
+        said: what is new, oldest first.
+        before: what was said before it, and is only there to be understood.
+        known: finds what is known of the user that is near to a text; how much of it at most is the second argument.
+    """
+
+    user_id: str
+    said: Sequence[Said]
+    before: Sequence[Said]
+    known: Callable[[str, int], Coroutine[Any, Any, Sequence[str]]]
+
+
+class Extractor(Protocol):
+    """What makes facts of talk."""
+
+    async def extract(self, conversation: Conversation) -> list[Statement]:
+        """Return the facts in what was said.
+
+        Raises:
+            ExtractionFailed: nothing was made of it, and may be another time.
+        """
+
+
+def sources_of(text: str, said: Iterable[Said]) -> tuple[str, ...]:
+    """Return the exchanges that a fact comes from: those with most of its words, within a third of the best one."""
+    words = {word.casefold() for word in _WORD.findall(text) if len(word) > 2 or word.isdigit()}
+    shared: dict[str, int] = {}
+    for turn in said:
+        found = len(words & {word.casefold() for word in _WORD.findall(turn.content)})
+        exact = len(words) if text in turn.content else 0
+        shared[turn.exchange] = max(shared.get(turn.exchange, 0), found + exact)
+    most = max(shared.values(), default=0)
+    return tuple(exchange for exchange, count in shared.items() if count * 3 >= most * 2)
+
+
+def unread(user_id: str, session_id: str, limit: int) -> Query[list[Said]]:
+    """Ask for the oldest turns of a session that no facts were taken from yet; an exchange is never torn apart."""
+    given = {"user_id": user_id, "session_id": session_id, "limit": limit}
+    return Query(_SQL["unread_turns"], given, _said)
+
+
+def read_before(user_id: str, session_id: str, limit: int) -> Query[list[Said]]:
+    """Ask for the last turns of a session that facts were taken from, oldest first."""
+    return Query(_SQL["read_turns"], {"user_id": user_id, "session_id": session_id, "limit": limit}, _said)
+
+
+def _said(rows: Rows) -> list[Said]:
+    names = ("thread_id", "run_id", "checkpoint_id")
+    return [
+        Said(
+            row.role,
+            row.content,
+            _said_at(row),
+            row.exchange,
+            row.agent or "assistant",
+            row.written_at,
+            {name: getattr(row, name) for name in names if getattr(row, name)},
+        )
+        for row in rows
+    ]
+
+
+def _said_at(row: Any) -> datetime:
+    """When it was said. A person may have written anything into their own items; then it is when it was stored."""
+    try:
+        said_at = datetime.fromisoformat(row.said_at)
+    except (TypeError, ValueError):
+        return cast("datetime", row.created_at)
+    return said_at if said_at.tzinfo else said_at.replace(tzinfo=UTC)
+
+
+def mark_read(user_id: str, session_id: str, said: Sequence[Said]) -> Query[None]:
+    """Ask for turns to be marked as read, if they are still as they were; VersionConflict if they are not."""
+    given = {
+        "user_id": user_id,
+        "session_id": session_id,
+        "exchanges": [turn.exchange for turn in said],
+        "roles": [turn.role for turn in said],
+        "versions": [turn.written_at.isoformat() for turn in said],
+    }
+    return Query(_SQL["mark_read"], given)

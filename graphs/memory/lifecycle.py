@@ -2,11 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from langgraph.store.base import PutOp
 
 from graphs.memory import sql
-from graphs.memory.contract import DecayReport
+from graphs.memory.contract import COLLECTIONS, DecayReport
 from graphs.memory.errors import GraphMemoryError, InvalidInput
+from graphs.memory.namespaces import from_text, user_scope
 from graphs.memory.transaction import Query
 
 log = logging.getLogger(__name__)
@@ -15,6 +20,19 @@ _SQL = sql.load("lifecycle")
 
 IMPORTANT = 0.7
 """From this importance on a memory fades before it is trimmed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """For how long things are kept, where background jobs run. 0 stands for ever.
+
+    Args:
+        retention_days: how long turns are kept; important ones become episodes then.
+        decay_days: after how long memories that nobody touched decay.
+    """
+
+    retention_days: float = 0
+    decay_days: float = 0
 
 
 def check_threshold(days: float) -> None:
@@ -34,6 +52,40 @@ def decay(user_id: str, threshold_days: float) -> Query[DecayReport]:
     """
     rule = {"user_id": user_id, "days": threshold_days, "important": IMPORTANT}
     return Query(_SQL["decay"], rule, lambda rows: DecayReport(faded=rows[0].faded, trimmed=rows[0].trimmed))
+
+
+def decaying(threshold_days: float) -> Query[list[str]]:
+    """Ask for the users who have memories that nobody touched for `threshold_days`."""
+    return Query(_SQL["decaying"], {"days": threshold_days}, lambda rows: [row.user_id for row in rows])
+
+
+class OldTurn(NamedTuple):
+    """A turn that has been kept long enough."""
+
+    namespace: str
+    key: str
+    user_id: str
+    value: dict[str, Any]
+    important: bool
+
+
+def old_turns(days: float, limit: int = 200) -> Query[list[OldTurn]]:
+    """Ask for turns that were stored `days` ago or earlier, the oldest first."""
+    given = {"days": days, "important": IMPORTANT, "limit": limit}
+    return Query(_SQL["old_turns"], given, lambda rows: [OldTurn(*row) for row in rows])
+
+
+def expire(turns: Iterable[OldTurn]) -> list[PutOp]:
+    """Return the operations that remove turns, and keep the important ones as episodes of the user."""
+    ops: list[PutOp] = []
+    for turn in turns:
+        namespace = from_text(turn.namespace)
+        ops.append(PutOp(namespace, turn.key, None))
+        if turn.important:
+            episode = {**turn.value, "type": "episode"}
+            scope = user_scope(turn.user_id, COLLECTIONS["episode"])
+            ops.append(PutOp(scope, f"{namespace[-1]}:{turn.key}", episode, index=["content"]))
+    return ops
 
 
 class Periodic:

@@ -9,13 +9,8 @@ from graphs.memory.contract import COLLECTIONS, Exchange, MemoryPayload
 from graphs.memory.namespaces import encode_label, user_scope
 
 
-def items_of(payload: MemoryPayload, facts: Iterable[str] = ()) -> list[PutOp]:
-    """Return the items that a payload becomes: itself, or for a turn both sides of the exchange and the facts in it.
-
-    Args:
-        payload: checked against the contract.
-        facts: what was learned from what the user said in the exchange.
-    """
+def items_of(payload: MemoryPayload) -> list[PutOp]:
+    """Return the items that a payload, checked against the contract, becomes: itself, or both sides of an exchange."""
     common = {
         "agent": payload.agent,
         "session_id": payload.session_id,
@@ -33,8 +28,7 @@ def items_of(payload: MemoryPayload, facts: Iterable[str] = ()) -> list[PutOp]:
         return [put(payload.type, (), key_of(payload.content), payload.content)]
     exchange, session = payload.content, (encode_label(payload.session_id),)
     sides = {"user": exchange.user, "assistant": exchange.assistant}
-    turns = [put("turn", session, f"{exchange.id}:{role}", text, role=role) for role, text in sides.items() if text]
-    return turns + [put("fact", (), key_of(fact), fact, exchange=exchange.id) for fact in facts]
+    return [put("turn", session, f"{exchange.id}:{role}", text, role=role) for role, text in sides.items() if text]
 
 
 def turns_of(payload: MemoryPayload, puts: Iterable[PutOp]) -> dict[str, PutOp]:

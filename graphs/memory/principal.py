@@ -61,6 +61,14 @@ class Principal:
         """Return the principal for the identity that the server's authentication established."""
         return cls.service() if identity == SYSTEM else cls.user(identity)
 
+    @classmethod
+    def of_subject(cls, user_id: str) -> "Principal":
+        """Return whoever does a person's background jobs: the person, or the service if their id is no UUID."""
+        try:
+            return cls.user(user_id)
+        except AccessDenied:
+            return cls.service()
+
     def through(self, agent: str | None) -> "Principal":
         """Return the same person acting through an agent: what it keeps to itself below the person's scope is its own.
 

@@ -2,10 +2,12 @@
 
 import hashlib
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import LiteralString, cast
 
+from procrastinate.schema import SchemaManager
 from psycopg import AsyncConnection
 from psycopg import errors as pg
 from psycopg.rows import DictRow
@@ -25,11 +27,15 @@ class Scripts:
 
     supabase_schema: str
     local_supabase: str
+    jobs: str
+    """The schema of the queue of jobs, which is procrastinate's."""
+    job_migrations: Mapping[str, str]
+    """The steps to it from earlier versions, by name, in their order."""
 
     @property
     def digest(self) -> str:
         """What tells one version of the schema from another."""
-        return hashlib.sha256(self.supabase_schema.encode()).hexdigest()
+        return hashlib.sha256("\n".join([self.supabase_schema, self.jobs, *self.job_migrations]).encode()).hexdigest()
 
 
 def schema_folder() -> Path:
@@ -43,7 +49,9 @@ def read_scripts() -> Scripts:
     supabase, local = (
         (schema_folder() / name).read_text(encoding="utf-8") for name in ("supabase_schema.sql", "local_supabase.sql")
     )
-    return Scripts(supabase, local)
+    migrations = sorted(Path(SchemaManager.get_migrations_path()).glob("*.sql"))
+    steps = {path.name: path.read_text(encoding="utf-8") for path in migrations}
+    return Scripts(supabase, local, SchemaManager.get_schema(), steps)
 
 
 async def apply(conn: AsyncConnection[DictRow], scripts: Scripts) -> bool:
@@ -66,6 +74,7 @@ async def apply(conn: AsyncConnection[DictRow], scripts: Scripts) -> bool:
             if await _applied_digest(conn) == scripts.digest:
                 return False
             await _apply_schema(conn, scripts.supabase_schema)
+            await _apply_job_schema(conn, scripts)
             await conn.execute(_SQL["record_version"], {"digest": scripts.digest})
     log.info("The schema was applied")
     return True
@@ -105,6 +114,18 @@ async def _apply_schema(conn: AsyncConnection[DictRow], script: str) -> None:
         ) from error
 
 
+async def _apply_job_schema(conn: AsyncConnection[DictRow], scripts: Scripts) -> None:
+    """Make the tables of procrastinate, or bring them to the installed version."""
+    has_jobs = await (await conn.execute(_SQL["has_jobs"])).fetchone()
+    done = {row["name"] for row in await (await conn.execute(_SQL["job_migrations"])).fetchall()}
+    steps = [step for name, step in scripts.job_migrations.items() if name not in done]
+    await conn.execute(_SQL["in_job_schema"])
+    for script in steps if has_jobs and has_jobs["has_jobs"] else [scripts.jobs]:
+        await _run(conn, script)
+    await conn.execute(_SQL["record_job_migrations"], {"names": list(scripts.job_migrations)})
+    await conn.execute(_SQL["protect_jobs"], prepare=False)
+
+
 async def _run(conn: AsyncConnection[DictRow], script: str) -> None:
-    """Run a file of ours, which holds many statements and no parameters."""
+    """Run a file that holds many statements and no parameters: ours, or procrastinate's."""
     await conn.execute(cast("LiteralString", script), prepare=False)  # type: ignore[redundant-cast]

@@ -5,7 +5,7 @@ from typing import Any
 
 from langgraph.store.base import PutOp
 
-from graphs.memory import audit, context, items, payloads
+from graphs.memory import audit, context, items, jobs, payloads
 from graphs.memory.batch import Searching
 from graphs.memory.contract import Exchange, MemoryPayload, WriteReceipt
 from graphs.memory.database import Database
@@ -22,6 +22,7 @@ async def write_payload(
     writes: Sequence[Write],
     how: Searching,
     provenance: Mapping[str, str],
+    extract_after: float | None = None,
 ) -> WriteReceipt:
     """Store a payload, or return what the same write stored before.
 
@@ -33,6 +34,7 @@ async def write_payload(
         writes: the same, embedded.
         how: the store's model and text search.
         provenance: where it comes from.
+        extract_after: in how many seconds facts are to be taken from a turn; None for never.
     """
     addresses = [(op.namespace, op.key) for op in puts]
     key = audit.idempotency_key(provenance.get("task_id"), payload)
@@ -42,6 +44,8 @@ async def write_payload(
     ]
     if isinstance(payload.content, Exchange):
         stored.append(context.put_turns(payload, payload.content.id, payloads.turns_of(payload, puts)))
+        if extract_after is not None:
+            stored.append(jobs.queue_facts(payload.identity, payload.session_id, extract_after))
     if run_id := provenance.get("run_id"):
         stored.append(context.record_execution(run_id, payload))
 

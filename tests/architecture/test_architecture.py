@@ -60,7 +60,9 @@ def test_defaults_that_env_example_shows_are_the_real_ones() -> None:
     text = (ROOT / ".env.example").read_text()
     shown = dict(re.findall(r"^#? ?([A-Z][A-Z0-9_]+)=(.+)$", text, re.MULTILINE))
     real = {name.upper(): field.default for name, field in Settings.model_fields.items() if field.default is not None}
-    assert {name: value for name, value in shown.items() if name in real} == {name: str(v) for name, v in real.items()}
+    assert {name: value for name, value in shown.items() if name in real} == {
+        name: str(v).lower() if isinstance(v, bool) else str(v) for name, v in real.items()
+    }
 
 
 def test_langgraph_json_names_things_that_exist() -> None:

@@ -64,6 +64,7 @@ async def test_the_example_agent_runs_with_memory(store: MemoryManager) -> None:
     user_id = str(uuid4())
     with acting_as(Principal.user(user_id)):
         await graph.ainvoke({"messages": [{"role": "user", "content": "My dog is called Rex."}]})
+        await store.jobs.run_pending()
         result = await graph.ainvoke({"messages": [{"role": "user", "content": "Who is my dog?"}]})
     assert result["messages"][-1].content == "I remember 1 things that matter here."
 

@@ -6,11 +6,11 @@ import psycopg
 import pytest
 from langgraph.store.base import IndexConfig
 
-from tests.attacks.pooler import Pooler
 from tests.attacks.served import Deployment
 from tests.attacks.tally import OVERALL, Tally
 from tests.attacks.world import World, make_world
 from tests.conftest import as_url, create_database, drop_database
+from tests.support.pooler import Pooler
 
 
 @pytest.fixture

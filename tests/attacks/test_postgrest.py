@@ -155,6 +155,7 @@ def test_no_function_tells_more_than_for_somebody_who_does_not_exist(rest: Rest,
                         "may_read_all": {"low": scope, "high": scope[:-1] + "/"},
                         "expect_versions": {"namespaces": [f"{scope}facts."], "keys": ["secret"], "versions": [None]},
                         "expect_created": {"namespaces": [f"{scope}facts."], "keys": ["secret"]},
+                        "queue_facts": {"subject": whose.id, "session": "s", "seconds": 0},
                         "log_event": {"about": whose.id, "event_type": "noted", "details": {}, "event_id": None},
                     }.get(name, {})
                     answer = rest.send(actor, "POST", f"/rpc/{name}", body=given)

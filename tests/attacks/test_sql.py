@@ -199,6 +199,8 @@ CALLS: dict[str, str] = {
     "expect_versions": "memory.expect_versions(ARRAY[%(namespace)s], ARRAY['secret'], ARRAY[NULL]::timestamptz[])",
     "expect_created": "memory.expect_created(ARRAY[%(namespace)s], ARRAY['secret'])",
     "log_event": "memory.log_event(%(id)s, 'noted', '{}', NULL)",
+    "queue_facts": "memory.queue_facts(%(id)s, 'secret', 0)",
+    "mark_read": "memory.mark_read(%(id)s, 'secret', ARRAY['secret'], ARRAY['user'], ARRAY[now()])",
     "satisfies": "memory.satisfies('1', '1')",
     "compare": "memory.compare('1', '1')",
     "matches": "memory.matches('{}', '{}')",

@@ -40,13 +40,15 @@ SELECT n.nspname || '.' || c.relname AS name, array_agg(a.attname::text ORDER BY
   array_agg(a.attname::text) FILTER (WHERE a.attgenerated <> '' OR a.attidentity <> '') AS generated
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname IN ('memory', 'public', 'langgraph', 'auth', 'storage')
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname IN
+  ('memory', 'public', 'langgraph', 'procrastinate', 'auth', 'storage')
 GROUP BY 1 ORDER BY 1
 """
 
 _RULES = """
 SELECT (SELECT md5(string_agg(concat(oid, relname, relacl, relrowsecurity, relowner), ',' ORDER BY oid)) FROM pg_class
-    WHERE relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname IN ('memory', 'public', 'langgraph'))),
+    WHERE relnamespace IN (SELECT oid FROM pg_namespace
+      WHERE nspname IN ('memory', 'public', 'langgraph', 'procrastinate'))),
   (SELECT md5(string_agg(p::text, ',' ORDER BY oid)) FROM pg_policy AS p),
   (SELECT md5(string_agg(t::text, ',' ORDER BY oid)) FROM pg_trigger AS t),
   (SELECT md5(string_agg(concat(oid, proacl, prosrc, proconfig), ',' ORDER BY oid)) FROM pg_proc
@@ -79,6 +81,10 @@ INSERT INTO memory.memory_relationships (user_id, source_id, target_id, type)
   SELECT %(id)s, min(id), max(id), %(marker)s FROM memory.memories WHERE agent_id IS NOT NULL;
 INSERT INTO memory.files (user_id, bucket, path, media_type, bytes, sha256)
   VALUES (%(id)s, 'uploads', %(id)s || '/' || %(marker)s, 'text/plain', 1, %(marker)s);
+INSERT INTO procrastinate.procrastinate_jobs (queue_name, task_name, args)
+  VALUES ('default', 'extract_facts', jsonb_build_object('user_id', %(id)s, 'session_id', %(marker)s));
+INSERT INTO memory.job_failures (job_id, user_id, error)
+  SELECT max(id), %(id)s, %(marker)s FROM procrastinate.procrastinate_jobs;
 INSERT INTO public.applications (user_id, amount, term_months, score_reasons)
   VALUES (%(id)s, 1, 1, jsonb_build_array(%(marker)s));
 INSERT INTO auth.users (id, email) VALUES (%(id)s, %(marker)s);
@@ -101,7 +107,9 @@ INSERT INTO memory.audit_logs (actor, action, org_id, data)
 
 UNOWNED = {
     "memory.schema_versions", "memory.embedding_models", "public.dealers", "public.robot_catalog", "storage.buckets",
-    "langgraph.checkpoint_migrations", "memory.audit_seals", "memory.erasures", "memory.erased_records",
+    "langgraph.checkpoint_migrations", "memory.job_migrations", "memory.audit_seals", "memory.erasures",
+    "memory.erased_records", "procrastinate.procrastinate_workers", "procrastinate.procrastinate_events",
+    "procrastinate.procrastinate_periodic_defers",
 }  # fmt: skip
 """Tables that hold nothing of anybody's."""
 

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from graphs.agents.assistant import graph as assistant
 from graphs.checkpointer import PostgresCheckpointer
+from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory.errors import AccessDenied
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
@@ -37,20 +38,23 @@ INSERT INTO memory.memory_relationships (user_id, source_id, target_id, type)
 INSERT INTO memory.goal_assessments (user_id, assessment) VALUES ('{user}', '{{"of": "secret_{name}"}}');
 INSERT INTO memory.belief_graphs (user_id, metadata) VALUES ('{user}', '{{"of": "secret_{name}"}}');
 INSERT INTO memory.cognitive_metrics (user_id, name, value) VALUES ('{user}', 'secret_{name}', 1);
+INSERT INTO memory.job_failures (job_id, user_id, error) VALUES (hashtext('{user}'), '{user}', 'secret_{name}');
 INSERT INTO public.applications (user_id, amount, term_months) VALUES ('{user}', 1000, 12);
 """
 """A row in every table that nothing fills by itself yet."""
 
 
 @pytest.fixture
-async def store(database: str, index: IndexConfig) -> AsyncIterator[MemoryManager]:
-    """A store of the service, which has files, too."""
+async def store(database: str, index: IndexConfig, extractor: Mem0Extractor) -> AsyncIterator[MemoryManager]:
+    """A store of the service, which has files, too, and queues the extraction of facts."""
     with storage_stub() as stub:
         settings = Settings(supabase_url=stub.url, supabase_service_role_key=SecretStr(SERVICE_KEY))
         async with (
             open_pool(database) as pool,
             supabase_client(settings) as supabase,
-            MemoryManager(pool, index=index, principal=Principal.service(), supabase=supabase) as store,
+            MemoryManager(
+                pool, index=index, principal=Principal.service(), supabase=supabase, extractor=extractor
+            ) as store,
         ):
             yield store
 
@@ -114,6 +118,7 @@ async def test_an_erased_person_leaves_no_residue_and_others_keep_everything(
     assert certificate.subject == hashlib.sha256(ANN.encode()).hexdigest()
     assert certificate.erased["memory.user_brain"] == certificate.erased["memory.files"] == 1
     assert certificate.erased["langgraph.checkpoints"] > 0
+    assert certificate.erased["jobs"] == 1
     assert await store.verify_audit() == []
     await store.seal_audit()
     assert await store.verify_audit() == []
@@ -122,7 +127,7 @@ async def test_an_erased_person_leaves_no_residue_and_others_keep_everything(
 async def test_every_table_that_names_a_person_is_known(store: MemoryManager, database: str) -> None:
     """A table that is added later and names a person in another column must not be forgotten."""
     await live(store, database, ANN, "ann")
-    full = {table for table in await residue(database, ANN) if not table.startswith("langgraph.")}
+    full = {table for table in await residue(database, ANN) if table.startswith(("memory.", "public."))}
     known = await rows(database, "SELECT name FROM memory.personal_tables()")
     assert {row["name"] for row in known} == full
     assert set((await store.erase_user(ANN)).erased) >= full

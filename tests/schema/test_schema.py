@@ -20,7 +20,8 @@ from tests.support.sql import rows
 
 MEMORY_TABLES = {
     "agent_executions", "audit_logs", "audit_seals", "belief_graphs", "cognitive_metrics", "company_brain",
-    "embedding_models", "erased_records", "erasures", "files", "goal_assessments", "memories", "memory_embeddings",
+    "embedding_models", "erased_records", "erasures", "files", "goal_assessments", "job_failures", "job_migrations",
+    "memories", "memory_embeddings",
     "memory_history", "memory_logs", "memory_relationships", "organisation_members", "organisations",
     "recall_receipts", "schema_versions", "sessions", "turns", "user_brain", "users",
 }  # fmt: skip
@@ -29,7 +30,7 @@ BUSINESS_TABLES = {"applications", "dealers", "robot_catalog"}
 TABLES = """
 SELECT n.nspname AS schema, c.relname AS name, c.relrowsecurity AS protected
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p') AND n.nspname IN ('memory', 'public', 'langgraph')
+WHERE c.relkind IN ('r', 'p') AND n.nspname IN ('memory', 'public', 'langgraph', 'procrastinate')
 """
 
 
@@ -51,7 +52,7 @@ async def privileges(database: str, role: str) -> dict[str, set[str]]:
         """SELECT n.nspname || '.' || c.relname AS name, p.kind
         FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace,
           unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS p (kind)
-        WHERE c.relkind = 'r' AND n.nspname IN ('memory', 'public', 'langgraph')
+        WHERE c.relkind = 'r' AND n.nspname IN ('memory', 'public', 'langgraph', 'procrastinate')
           AND has_schema_privilege(%s, n.oid, 'USAGE') AND has_table_privilege(%s, c.oid, p.kind)""",
         role,
         role,

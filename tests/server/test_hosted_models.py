@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.support.chat import says, talk
+from tests.support.chat import facts, says, talk
 from tests.support.openai_stub import ANSWER, OpenAIStub
 from tests.support.server import Server
 
@@ -13,6 +13,7 @@ async def test_a_key_switches_to_the_hosted_models(project: Path) -> None:
         try:
             client = server.client()
             assert (await talk(client, "My budget is 80k.")).strip() == ANSWER
+            assert await facts(client) == ["My budget is 80k."]
             thread_id = (await client.threads.create())["thread_id"]
             tokens = [
                 part.data[0]["content"]

@@ -8,7 +8,7 @@ import pytest
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import PermissionDeniedError
 
-from tests.support.chat import says, talk
+from tests.support.chat import facts, says, talk
 from tests.support.server import Server, sign_in
 
 
@@ -32,18 +32,22 @@ async def test_a_run_begins_with_load_context_and_ends_with_write_memory(client:
 
 async def test_a_second_thread_knows_what_the_first_one_was_told(client: LangGraphClient) -> None:
     await talk(client, "My budget is 80k for a welding robot.")
+    await facts(client)
     assert "80k" in await talk(client, "what is my budget?")
 
 
 async def test_another_user_knows_nothing_of_it(client: LangGraphClient, server: Server) -> None:
     await talk(client, "My budget is 80k for a welding robot.")
+    assert await facts(client)
     stranger = server.client(sign_in())
     assert "80k" not in await talk(stranger, "what is my budget?")
 
 
 async def test_the_caller_cannot_choose_whose_memory_it_is(client: LangGraphClient, server: Server) -> None:
     victim_id = str(uuid4())
-    await talk(server.client(sign_in(victim_id)), "My budget is 80k for a welding robot.")
+    victim = server.client(sign_in(victim_id))
+    await talk(victim, "My budget is 80k for a welding robot.")
+    assert await facts(victim)
     thread = await client.threads.create()
 
     for name in ("user_id", "identity", "langgraph_auth_user_id"):
@@ -59,6 +63,7 @@ async def test_the_caller_cannot_choose_whose_memory_it_is(client: LangGraphClie
 
 async def test_the_store_routes_see_the_same_memories(client: LangGraphClient) -> None:
     await talk(client, "My favourite colour is teal.")
+    await facts(client)
 
     found = await client.store.search_items((), query="favourite colour", filter={"type": "fact"})
 
@@ -86,8 +91,7 @@ async def test_twenty_runs_at_once_all_succeed(client: LangGraphClient) -> None:
     answers = await asyncio.gather(*(talk(client, f"My robot number {n} is called R{n}.") for n in range(20)))
 
     assert len(answers) == 20
-    found = await client.store.search_items((), filter={"type": "fact"}, limit=50)
-    assert len(found["items"]) == 20
+    assert len(await facts(client, 20)) == 20
 
 
 async def test_recent_turns_are_in_the_state_of_the_next_run(client: LangGraphClient) -> None:

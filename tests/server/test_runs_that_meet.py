@@ -7,7 +7,7 @@ import pytest
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import ConflictError
 
-from tests.support.chat import says, talk
+from tests.support.chat import facts, says, talk
 
 
 async def start_slow_run(client: LangGraphClient, thread_id: str, text: str) -> str:
@@ -66,6 +66,7 @@ async def test_a_run_cancelled_half_way_stores_nothing_and_the_store_goes_on(cli
 
     assert (await client.store.search_items(()))["items"] == []
     await talk(client, "My second car is blue.")
+    assert await facts(client) == ["My second car is blue."]
     assert "blue" in await talk(client, "what colour is my second car?")
 
 
@@ -88,8 +89,7 @@ async def test_what_was_said_before_an_interrupt_is_remembered_by_the_next_run(c
     assert run
     await talk(client, "My dog is called Rex.", thread_id)
 
-    facts = (await client.store.search_items((), filter={"type": "fact"}))["items"]
-    assert {fact["value"]["content"] for fact in facts} == {"My cat is called Tom.", "My dog is called Rex."}
+    assert await facts(client, 2) == ["My cat is called Tom.", "My dog is called Rex."]
 
 
 async def test_a_run_that_jumps_over_load_context_answers_without_memories(client: LangGraphClient) -> None:

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.conftest import make_project
-from tests.support.chat import says, talk
+from tests.support.chat import facts, says, talk
 from tests.support.postgres import OwnPostgres
 from tests.support.server import Server
 
@@ -64,6 +64,7 @@ async def test_without_any_setting_it_starts_remembers_and_ends_with_its_databas
     client = again.client()
     state: Any = await client.threads.get_state(thread_id)
     assert state["values"]["messages"][0]["content"] == "My budget is 80k."
+    await facts(client)
     assert "80k" in await talk(client, "what is my budget?")
     result: Any = await client.runs.wait(thread_id, "assistant", input=says("what is my budget?"))
     assert len(result["messages"]) == 4
@@ -77,6 +78,7 @@ async def test_after_a_crash_the_next_start_works_and_ends_cleanly(start: Callab
     server.kill()
 
     again = start()
+    await facts(again.client())
     assert "80k" in await talk(again.client(), "what is my budget?")
     again.stop()
     assert not postgres_processes(again.folder)
@@ -91,6 +93,7 @@ async def test_after_a_crash_of_postgres_too_the_next_start_works(start: Callabl
         process.wait(10)
 
     again = start()
+    await facts(again.client())
     assert "80k" in await talk(again.client(), "what is my budget?")
 
 
@@ -98,8 +101,7 @@ async def test_runs_on_event_loops_of_their_own_share_the_memory(start: Callable
     """With BG_JOB_ISOLATED_LOOPS the server gives each worker a thread, a loop, and so a store."""
     server = start(BG_JOB_ISOLATED_LOOPS="true")
     await asyncio.gather(*(talk(server.client(), f"My robot number {n} is called R{n}.") for n in range(10)))
-    found = await server.client().store.search_items((), filter={"type": "fact"}, limit=50)
-    assert len(found["items"]) == 10
+    assert len(await facts(server.client(), 10)) == 10
     assert server.stop() == 0
     assert not postgres_processes(server.folder)
 
@@ -107,6 +109,7 @@ async def test_runs_on_event_loops_of_their_own_share_the_memory(start: Callable
 async def test_two_checkouts_run_side_by_side(start: Callable[..., Server]) -> None:
     one, two = start("one"), start("two")
     await talk(one.client(), "My budget is 80k.")
+    await facts(one.client())
 
     assert "80k" in await talk(one.client(), "what is my budget?")
     assert "80k" not in await talk(two.client(), "what is my budget?")
@@ -137,7 +140,9 @@ async def test_a_database_that_goes_away_for_ten_seconds_is_survived(
         assert (await client.runs.get(thread_id, run["run_id"]))["status"] == "success", (
             "the run waited for the database"
         )
+        await facts(client, 2)
         assert "red" in await talk(client, "what colour is my first car?")
         assert "blue" in await talk(client, "what colour is my second car?")
         await talk(client, "My third car is green.")
+        await facts(client, 3)
         assert "green" in await talk(client, "what colour is my third car?")

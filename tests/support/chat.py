@@ -1,5 +1,6 @@
 """Talking to an agent over the SDK."""
 
+import asyncio
 from typing import Any
 
 from langgraph_sdk.client import LangGraphClient
@@ -15,3 +16,14 @@ async def talk(client: LangGraphClient, text: str, thread_id: str | None = None,
     thread_id = thread_id or (await client.threads.create())["thread_id"]
     result: Any = await client.runs.wait(thread_id, agent, input=says(text))
     return str(result["messages"][-1]["content"])
+
+
+async def facts(client: LangGraphClient, count: int = 1) -> list[str]:
+    """Return the facts that are known of the user, once there are so many: they are made in the background."""
+    found: list[Any] = []
+    for _ in range(120):
+        found = list((await client.store.search_items((), filter={"type": "fact"}, limit=100))["items"])
+        if len(found) >= count:
+            break
+        await asyncio.sleep(0.25)
+    return sorted(item["value"]["content"] for item in found)

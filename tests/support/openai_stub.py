@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import threading
 import time
 from contextlib import suppress
@@ -16,12 +17,12 @@ class OpenAIStub:
     """Runs on a free port of 127.0.0.1 and keeps the requests it got. Embeddings are hashes of their texts.
 
     Args:
-        message: what it answers in a chat that is not streamed, as OpenAI's API has it; `content` is the usual answer.
+        message: what it always says in a chat that is not streamed, as OpenAI's API has it, such as a refusal.
         seconds: how long it takes for it.
     """
 
     def __init__(self, message: dict[str, Any] | None = None, seconds: float = 0) -> None:
-        self.message = {"role": "assistant", "content": ANSWER} | (message or {})
+        self.message = message
         self.seconds = seconds
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -55,8 +56,9 @@ class OpenAIStub:
                     self._stream(body)
                 else:
                     time.sleep(stub.seconds)
+                    message = {"role": "assistant", **(stub.message or {"content": _answer(body)})}
                     with suppress(BrokenPipeError):  # nobody waits for it any more
-                        self._send(_completion(body, {"message": stub.message}))
+                        self._send(_completion(body, {"message": message}))
 
             def _send(self, answer: dict[str, Any]) -> None:
                 content = json.dumps(answer).encode()
@@ -79,6 +81,16 @@ class OpenAIStub:
                 pass
 
         return Handler
+
+
+def _answer(body: dict[str, Any]) -> str:
+    """What the model says; asked to extract memories, it repeats what the user said, as a list of them."""
+    prompt = str(body["messages"][-1]["content"])
+    if "## New Messages" not in prompt:
+        return ANSWER
+    new = prompt.split("## New Messages")[1].split("## Observation Date")[0]
+    said = re.findall(r"^user: (.+)$", new, re.MULTILINE)
+    return json.dumps({"memory": [{"id": str(n), "text": text} for n, text in enumerate(said)]})
 
 
 def _completion(body: dict[str, Any], choice: dict[str, Any]) -> dict[str, Any]:

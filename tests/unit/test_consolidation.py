@@ -1,6 +1,6 @@
 """Facts stay true: what a new fact means for known ones, by rules alone."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -27,16 +27,6 @@ def confusion(cases: list[Case]) -> Confusion:
     return Confusion((case.expected, outcome(decided(case))) for case in cases)
 
 
-def table() -> list[str]:
-    """What pytest ends with."""
-    return [
-        f"{len(TUNED)} cases that the rules were made with",
-        *confusion(TUNED).lines(),
-        f"{len(HELD_OUT)} cases that were held out",
-        *confusion(HELD_OUT).lines(),
-    ]
-
-
 def facts(*contents: str, said_at: datetime = THEN) -> list[Known]:
     return [Known(Fact(content, content, said_at), 0.8) for content in contents]
 
@@ -53,15 +43,17 @@ def test_what_becomes_of_two_facts(case: Case) -> None:
     assert decision.retires == (("known",) if case.expected == "supersedes" else ())
 
 
+def test_what_was_held_out_is_decided_nearly_as_well(record_property: Callable[[str, object], None]) -> None:
+    tuned, held_out = confusion(TUNED), confusion(HELD_OUT)
+    record_property("facts that the rules were made with, and what was decided", "\n".join(tuned.lines()))
+    record_property("facts that were held out, and what was decided", "\n".join(held_out.lines()))
+    assert min(held_out.recall(verdict) for verdict in held_out.verdicts) >= 0.95
+
+
 @pytest.mark.parametrize("verdict", ["supersedes", "duplicate"])
 def test_nothing_is_retired_or_merged_by_mistake(verdict: str) -> None:
     assert confusion(TUNED).precision(verdict) == 1
     assert confusion(HELD_OUT).precision(verdict) == 1
-
-
-@pytest.mark.parametrize("verdict", ["supersedes", "duplicate", "past", "new"])
-def test_what_was_held_out_is_found_nearly_as_well(verdict: str) -> None:
-    assert confusion(HELD_OUT).recall(verdict) >= 0.95
 
 
 def test_the_oldest_of_several_that_say_the_same_stays() -> None:

@@ -21,3 +21,14 @@ WITH old AS (
   RETURNING 1
 )
 SELECT (SELECT count(*) FROM faded) AS faded, (SELECT count(*) FROM trimmed) AS trimmed
+
+-- name: decaying
+SELECT DISTINCT user_id FROM memory.memories
+WHERE user_id IS NOT NULL AND updated_at < now() - %(days)s * interval '1 day' AND value ? 'type'
+
+-- name: old_turns
+-- Turns that were stored a while ago, the oldest first, and whether they are important.
+SELECT m.namespace, m.key, t.user_id, m.value, coalesce(m.importance >= %(important)s, false) AS important
+FROM memory.turns AS t JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[t.namespace]) AND m.key = ANY (ARRAY[t.key])
+WHERE t.created_at < now() - %(days)s * interval '1 day'
+ORDER BY t.created_at LIMIT %(limit)s

@@ -8,7 +8,7 @@ INSERT INTO memory.turns (user_id, session_id, exchange, role, agent, namespace,
 SELECT %(user_id)s, %(session_id)s, %(exchange)s, role, %(agent)s, namespace, key
 FROM unnest(%(roles)s::text[], %(namespaces)s::text[], %(keys)s::text[]) AS given (role, namespace, key)
 ON CONFLICT (user_id, session_id, exchange, role) DO UPDATE SET
-  agent = EXCLUDED.agent, run_id = EXCLUDED.run_id, checkpoint_id = EXCLUDED.checkpoint_id
+  agent = EXCLUDED.agent, run_id = EXCLUDED.run_id, checkpoint_id = EXCLUDED.checkpoint_id, extracted_at = NULL
 
 -- name: session
 SELECT s.id, s.agent, s.title, s.created_at, s.last_activity_at,

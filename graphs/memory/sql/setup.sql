@@ -14,6 +14,44 @@ SELECT digest FROM memory.schema_versions ORDER BY id DESC LIMIT 1
 -- name: record_version
 INSERT INTO memory.schema_versions (digest) VALUES (%(digest)s)
 
+-- name: has_jobs
+SELECT to_regclass('procrastinate.procrastinate_jobs') IS NOT NULL AS has_jobs
+
+-- name: in_job_schema
+-- What follows in this transaction is procrastinate's, which names its tables without a schema.
+SELECT set_config('search_path', 'procrastinate', true)
+
+-- name: job_migrations
+SELECT name FROM memory.job_migrations
+
+-- name: record_job_migrations
+INSERT INTO memory.job_migrations (name) SELECT unnest(%(names)s::text[]) ON CONFLICT DO NOTHING
+
+-- name: protect_jobs
+-- Nobody but the owner uses the queue, and its functions find their tables from anywhere. Workers poll, behind a pooler as
+-- elsewhere: notifications would only make the commits of those who queue wait for one another.
+DO $$
+DECLARE
+  found record;
+BEGIN
+  FOR found IN SELECT oid::regclass AS name FROM pg_class
+    WHERE relnamespace = 'procrastinate'::regnamespace AND relkind = 'r'
+  LOOP
+    EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', found.name);
+    EXECUTE format('REVOKE ALL ON %s FROM PUBLIC, anon, authenticated, service_role', found.name);
+  END LOOP;
+  FOR found IN SELECT oid::regprocedure AS name FROM pg_proc WHERE pronamespace = 'procrastinate'::regnamespace LOOP
+    EXECUTE format('ALTER FUNCTION %s SET search_path = procrastinate, pg_temp', found.name);
+    EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC, anon, authenticated, service_role', found.name);
+  END LOOP;
+  FOR found IN SELECT t.tgname AS name, t.tgrelid::regclass AS on_table
+    FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid
+    WHERE p.pronamespace = 'procrastinate'::regnamespace AND starts_with(p.proname, 'procrastinate_notify_')
+  LOOP
+    EXECUTE format('ALTER TABLE %s DISABLE TRIGGER %I', found.on_table, found.name);
+  END LOOP;
+END $$
+
 -- name: active_model
 SELECT id, name, dimensions, 'halfvec'::regtype::oid::bigint AS vector_type FROM memory.embedding_models WHERE active
 

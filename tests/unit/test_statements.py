@@ -2,7 +2,7 @@
 
 import pytest
 
-from graphs.memory.facts import worth_remembering
+from graphs.memory.statements import worth_remembering
 
 
 @pytest.mark.parametrize(

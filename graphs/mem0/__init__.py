@@ -1,0 +1,1 @@
+"""Mem0: its way of making facts of talk, over our tables."""

@@ -1,0 +1,137 @@
+"""Facts from talk, by Mem0's prompts and pipeline, our model and our tables."""
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import HumanMessage, SystemMessage
+
+from graphs.memory.errors import ExtractionFailed
+from graphs.memory.facts import Conversation, Statement, sources_of
+from graphs.memory.loops import from_another_thread
+from graphs.memory.statements import worth_remembering
+
+
+class Mem0Extractor:
+    """Makes facts of conversations with Mem0.
+
+    Args:
+        model: the chat model that reads the conversation; None for a deterministic note-taker in its place.
+        folder: where mem0 may make the folder that it makes when it is imported.
+    """
+
+    def __init__(self, model: BaseChatModel | None = None, folder: Path = Path(".data")) -> None:
+        self._model = model
+        self._folder = folder.absolute()
+
+    async def extract(self, conversation: Conversation) -> list[Statement]:
+        """Return the facts in what was said, each with the exchanges that it comes from.
+
+        Raises:
+            ExtractionFailed: the model did not answer, or nothing that can be read.
+        """
+        engine = await asyncio.to_thread(_engine, self._folder)
+        home = asyncio.get_running_loop()
+        reader = Reader(self._model, home) if self._model else NoteTaker(conversation)
+        memory = engine.FactMemory(conversation, reader, home)
+        said = [{"role": turn.role, "content": turn.content} for turn in conversation.said]
+        try:
+            await memory.add(said, user_id=conversation.user_id, infer=True, prompt=_instructions(conversation))
+        except engine.LLMError as error:
+            cause = error.__cause__ or error
+            if isinstance(cause, ExtractionFailed):
+                raise cause from None
+            raise ExtractionFailed(  # its kind, and not its words: they may quote what was said
+                f"The model that extracts facts did not answer ({type(cause).__name__})."
+            ) from error
+        return [Statement(text, sources_of(text, conversation.said)) for text in memory.vector_store.texts]
+
+
+def _instructions(conversation: Conversation) -> str:
+    return (
+        f"The new messages were said on {conversation.said[-1].said_at:%A, %Y-%m-%d}; resolve relative dates from "
+        "there. Write in the language in which the user speaks."
+    )
+
+
+@lru_cache(maxsize=1)
+def _engine(folder: Path) -> ModuleType:
+    """Import what imports mem0: with its telemetry off, its folder where ours are, and other loggers left as they were.
+
+    It takes a second and reads hundreds of files, which is why it waits until facts are to be made.
+    """
+    os.environ.setdefault("MEM0_TELEMETRY", "False")
+    os.environ.setdefault("MEM0_DIR", str(folder / "mem0"))
+    loggers = [logging.getLogger(name) for name in ("urllib3", "posthog")]
+    levels = [logger.level for logger in loggers]
+    from graphs.mem0 import engine
+
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+    logging.getLogger("mem0").setLevel(logging.CRITICAL)  # it logs texts, and what fails is reported by us
+    return engine
+
+
+class Reader:
+    """The deployment's chat model, as mem0 calls one: synchronously, in a thread.
+
+    Args:
+        model: the chat model.
+        home: the loop it is awaited on.
+    """
+
+    def __init__(self, model: BaseChatModel, home: asyncio.AbstractEventLoop) -> None:
+        self._model = model
+        self._home = home
+
+    def generate_response(self, messages: Sequence[dict[str, str]], **_: object) -> str:
+        """Return the JSON in the model's answer; mem0 itself would take anything else for no facts, without a word.
+
+        Raises:
+            ExtractionFailed: it is not a list of memories.
+        """
+        kinds = {"system": SystemMessage, "user": HumanMessage}
+        prompt = [kinds[message["role"]](message["content"]) for message in messages]
+
+        async def ask() -> str:
+            return str((await self._model.ainvoke(prompt)).text)
+
+        return checked(from_another_thread(self._home, ask))
+
+
+def checked(answer: str) -> str:
+    """Return the JSON object in a model's answer.
+
+    Raises:
+        ExtractionFailed: there is none, or it is not a list of memories.
+    """
+    found = answer[answer.find("{") : answer.rfind("}") + 1]
+    try:
+        readable = all(isinstance(memory["text"], str) for memory in json.loads(found, strict=False)["memory"])
+    except (ValueError, KeyError, TypeError):
+        readable = False
+    if not readable:
+        raise ExtractionFailed("The model that extracts facts gave something else than a list of them.")
+    return found
+
+
+class NoteTaker:
+    """Answers in the place of a model where there is none: it keeps what the user states about themselves.
+
+    Args:
+        conversation: what mem0 asks about.
+    """
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._said = [turn.content for turn in conversation.said if turn.role == "user"]
+
+    def generate_response(self, messages: object, **_: object) -> str:
+        """Return the user's statements in the form in which mem0 expects them of a model."""
+        texts = dict.fromkeys(text for said in self._said for text in worth_remembering(said))
+        return json.dumps({"memory": [{"id": str(n), "text": text} for n, text in enumerate(texts)]})

@@ -1,0 +1,165 @@
+"""From talk to facts: read what was said, make facts of it, compare them with what is known, store it all at once."""
+
+import asyncio
+import functools
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from langgraph.store.base import GetOp, Item, SearchOp
+
+from graphs.memory import audit, facts, items, search
+from graphs.memory.batch import Call, Searching
+from graphs.memory.consolidation import Decision, Fact, decide, settled
+from graphs.memory.contract import COLLECTIONS, ExtractionReport
+from graphs.memory.database import Database, Part, to_the_end
+from graphs.memory.errors import JudgementFailed
+from graphs.memory.fact_changes import FactChanges, in_rounds
+from graphs.memory.facts import Conversation, Extractor, Said, Statement
+from graphs.memory.judging import Judge
+from graphs.memory.namespaces import user_scope
+from graphs.memory.payloads import key_of
+from graphs.memory.principal import Principal
+from graphs.memory.transaction import Query
+
+log = logging.getLogger(__name__)
+
+MOST_TURNS = 40
+"""How many turns are read together at most."""
+
+CONTEXT_TURNS = 10
+"""How many turns before them a model is shown, to understand them."""
+
+NEAR_FACTS = 20
+"""How many of the nearest facts a new one is compared with, beside the latest ones."""
+
+LATEST_FACTS = 10
+"""How many of the latest facts a new one is compared with: "now 120k" is near to nothing."""
+
+Prepare = Callable[[Sequence[Any], Principal], Awaitable[Call]]
+
+
+class Extraction:
+    """Makes facts of sessions, each turn once.
+
+    Args:
+        database: where the turns are, and the facts go.
+        how: the store's model and text search.
+        prepare: checks and embeds what is to be stored.
+        extractor: makes facts of talk.
+        judge: rules on what rules leave open; None leaves it open.
+    """
+
+    def __init__(
+        self, database: Database, how: Searching, prepare: Prepare, extractor: Extractor, judge: Judge | None = None
+    ) -> None:
+        self._database = database
+        self._how = how
+        self._prepare = prepare
+        self._extractor = extractor
+        self._judge = judge
+
+    async def extract(self, principal: Principal, user_id: str, session_id: str) -> ExtractionReport:
+        """Take facts from all of a session that they were not taken from yet.
+
+        It may be cut off anywhere, and called again: what it makes of some turns is stored with the note that they were
+        read, or not at all.
+
+        Raises:
+            ExtractionFailed: the model did not do it; the turns are left for another time.
+            VersionConflict: a turn or a fact was changed meanwhile; the turns are left for another time.
+        """
+        total = ExtractionReport()
+        while said := await self._ask(principal, facts.unread(user_id, session_id, MOST_TURNS)):
+            changes = await self._read(principal, user_id, session_id, said)
+            total = total.with_more(len(said), changes.report)
+        return total
+
+    async def _read(self, principal: Principal, user_id: str, session_id: str, said: Sequence[Said]) -> FactChanges:
+        before = await self._ask(principal, facts.read_before(user_id, session_id, CONTEXT_TURNS))
+        known = functools.partial(self._known_texts, principal, user_id)
+        statements = await self._extractor.extract(Conversation(user_id, said, before, known))
+        changes = await self._compare(principal, user_id, session_id, said, statements)
+        await self._store(principal, user_id, session_id, said, changes)
+        return changes
+
+    async def _ask(self, principal: Principal, query: Any) -> Any:
+        return (await to_the_end(self._database.run(principal, [query])))[0]
+
+    async def _known_texts(self, principal: Principal, user_id: str, text: str, limit: int) -> list[str]:
+        """What is known of the user that is near to a text."""
+        op = SearchOp(user_scope(user_id, COLLECTIONS["fact"]), limit=limit, query=text)
+        vectors = (await self._prepare([op], principal)).vectors
+        found = await self._ask(principal, search.search(op, vectors.get(text), self._how.model, wide=False))
+        return [str(item.value.get("content", "")) for item in found.items]
+
+    async def _compare(
+        self, principal: Principal, user_id: str, session_id: str, said: Sequence[Said], statements: Sequence[Statement]
+    ) -> FactChanges:
+        """Decide on new facts one after the other, as they were said."""
+        by_exchange = {turn.exchange: turn for turn in said}
+        order = {exchange: n for n, exchange in enumerate(by_exchange)}
+        in_order = sorted(statements, key=lambda statement: max(order[exchange] for exchange in statement.exchanges))
+        stored, near = await self._near(principal, user_id, [statement.text for statement in in_order])
+        changes = FactChanges(user_id, session_id, stored)
+        for statement, similarity in zip(in_order, near, strict=True):
+            turn = by_exchange[statement.exchanges[-1]]
+            new = Fact(key_of(statement.text), statement.text, turn.said_at)
+            known = changes.known(similarity)
+            decision = await asyncio.to_thread(decide, new, known)
+            if decision.unsure and self._judge:
+                candidates = [other.fact for other in known if other.fact.key in decision.unsure]
+                decision = await self._judged(self._judge, decision, new, candidates, changes)
+            changes.carry_out(statement, turn, decision)
+        return changes
+
+    async def _judged(
+        self, judge: Judge, decision: Decision, new: Fact, candidates: Sequence[Fact], changes: FactChanges
+    ) -> Decision:
+        """What a judge makes of a decision; the decision as it is, and a word in the report, where there is none."""
+        try:
+            return settled(decision, await judge.judge(new, candidates))
+        except JudgementFailed as error:
+            log.warning("No judgement on a new fact, which is kept beside the others: %s", error)
+            changes.note("unjudged", new.key)
+            return decision
+
+    async def _near(
+        self, principal: Principal, user_id: str, texts: Sequence[str]
+    ) -> tuple[dict[str, Item], list[dict[str, float | None]]]:
+        """The facts that new ones are to be compared with, and for each of these which, with their similarities."""
+        scope = user_scope(user_id, COLLECTIONS["fact"])
+        ops = [SearchOp(scope, limit=NEAR_FACTS, query=text) for text in texts]
+        if not ops:
+            return {}, []
+        vectors = (await self._prepare(ops, principal)).vectors
+        latest = search.search(SearchOp(scope, limit=LATEST_FACTS), None, None)
+        same = items.get([GetOp(scope, key_of(text), refresh_ttl=False) for text in texts])
+        queries: list[Query[Any]] = [latest, same]
+        queries += [search.search(op, vectors.get(op.query or ""), self._how.model, wide=False) for op in ops]
+        recent, (exact, _), *near = await to_the_end(self._database.run(principal, queries))
+        found: list[Item] = [*recent.items, *(item for item in exact if item), *(i for f in near for i in f.items)]
+        always: dict[str, float | None] = {item.key: None for item in recent.items}
+        similar = [
+            {**always, **({item.key: None} if item else {}), **{found.key: found.score for found in answer.items}}
+            for answer, item in zip(near, exact, strict=True)
+        ]
+        return {item.key: item for item in found}, similar
+
+    async def _store(
+        self, principal: Principal, user_id: str, session_id: str, said: Sequence[Said], changes: FactChanges
+    ) -> None:
+        """Store what the turns came to, with the note that they were read; each fact with the run it comes from."""
+        writes = iter((await self._prepare([put for put, _ in changes.puts], principal)).writes)
+        read: Query[Any] = facts.mark_read(user_id, session_id, said)
+        parts = [Part(principal, [read], _provenance(session_id, said[-1].provenance))]
+        for together in in_rounds(changes.puts):
+            queries = items.put([next(writes) for _ in together], self._how.model, self._how.configuration)
+            parts.append(Part(principal, queries, _provenance(session_id, together[0][1].provenance)))
+        told = {"turns": len(said), **changes.report}
+        parts.append(Part(principal, [audit.event(user_id, "facts.extracted", told)], _provenance(session_id, {})))
+        await to_the_end(self._database.run_parts(parts))
+
+
+def _provenance(session_id: str, of_turn: Mapping[str, str]) -> dict[str, str]:
+    return {**of_turn, "session_id": session_id}

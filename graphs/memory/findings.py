@@ -1,0 +1,98 @@
+"""Text as detectors of personal data read it, and what they find in it. Pure.
+
+Detectors read folded text: digits of any script are ASCII digits, dashes and spaces of any kind are `-` and a space,
+and what cannot be seen is not there, so that no such trick hides a value from them. Folded text knows where each of
+its characters comes from.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+Kind = Literal["secret", "iban", "card", "national_id", "email", "ip", "phone"]
+"""What a value is."""
+
+KINDS: tuple[Kind, ...] = ("secret", "iban", "card", "national_id", "email", "ip", "phone")
+"""The kinds; of two findings that are equally long, the kind that comes first here is right."""
+
+GAP = "\n"
+"""Stands where something was taken out. Detectors read line by line: nothing is found across it."""
+
+_PLAIN = re.compile(r"[\t\n\r -~]*+")
+_INVISIBLE = {"Cc", "Cf", "Cn", "Co", "Mn", "Me"}
+_ALIKE = {"\u2212": "-", "\u02d7": "-", "\u3002": ".", "\u2028": "\n", "\u2029": "\n", "\x85": "\n"}
+
+
+class Finding(NamedTuple):
+    """A value in a folded text: its kind, and from where to where it goes."""
+
+    kind: Kind
+    start: int
+    end: int
+
+
+class Folded(NamedTuple):
+    """A folded text, and for each of its characters (and its end) the place in the original that it comes from."""
+
+    text: str
+    origins: Sequence[int]
+
+
+def folded(text: str) -> Folded:
+    """Return a text as detectors read it."""
+    if _PLAIN.fullmatch(text):
+        return Folded(text.replace("\t", " "), range(len(text) + 1))
+    pieces: list[str] = []
+    origins: list[int] = []
+    for place, char in enumerate(text):
+        piece = _folded_char(char)
+        pieces.append(piece)
+        origins.extend([place] * len(piece))
+    return Folded("".join(pieces), [*origins, len(text)])
+
+
+@lru_cache(maxsize=4096)
+def _folded_char(char: str) -> str:
+    if char in "\n\r":
+        return char
+    category = unicodedata.category(char)
+    if char == "\t" or category == "Zs":
+        return " "
+    if category == "Pd":
+        return "-"
+    if category == "Nd":
+        return str(unicodedata.decimal(char))
+    if char in _ALIKE:
+        return _ALIKE[char]
+    return "" if category in _INVISIBLE else unicodedata.normalize("NFKC", char)
+
+
+def without(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    """Return a text of the same length in which the spans, in order and apart, are gaps."""
+    pieces, last = [], 0
+    for start, end in spans:
+        pieces += [text[last:start], GAP * (end - start)]
+        last = end
+    return "".join([*pieces, text[last:]]) if pieces else text
+
+
+def merged(text: str, findings: Iterable[Finding]) -> list[tuple[Finding, str]]:
+    """Return findings that do not overlap, in order, each with its value.
+
+    Findings that overlap become one, over all that any of them covers; it is of the kind, and has the value, of the
+    longest.
+    """
+    clusters: list[tuple[int, int, Finding]] = []
+    for finding in sorted(findings, key=lambda found: found.start):
+        if clusters and finding.start < clusters[-1][1]:
+            start, end, best = clusters.pop()
+            clusters.append((start, max(end, finding.end), max(best, finding, key=_weight)))
+        else:
+            clusters.append((finding.start, finding.end, finding))
+    return [(Finding(best.kind, start, end), text[best.start : best.end]) for start, end, best in clusters]
+
+
+def _weight(finding: Finding) -> tuple[int, int]:
+    return finding.end - finding.start, -KINDS.index(finding.kind)

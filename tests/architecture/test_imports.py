@@ -1,0 +1,75 @@
+"""What importing the project does to the machine: nothing."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+WATCHED = """
+import importlib, json, os, pkgutil, sys
+from pathlib import Path
+
+seen = []
+
+
+def watch(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"):
+        seen.append([event, str(arguments[1:])])
+    elif event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        seen.append([event, str(arguments[0])])
+    elif event in ("os.mkdir", "os.rename"):
+        seen.append([event, str(arguments[0])])
+
+
+sys.addaudithook(watch)
+import graphs
+
+for module in pkgutil.walk_packages(graphs.__path__, "graphs."):
+    if module.name == "graphs.mem0.engine":
+        from graphs.mem0.extractor import _engine
+
+        _engine(Path("data").absolute())
+    else:
+        importlib.import_module(module.name)
+print(json.dumps(seen))
+"""
+
+
+def test_importing_everything_connects_to_nothing_and_writes_only_below_the_data_folder(tmp_path: Path) -> None:
+    home, data, scratch = tmp_path / "home", tmp_path / "data", tmp_path / "scratch"
+    home.mkdir()
+    scratch.mkdir()
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "TMPDIR": str(scratch),  # Python tries whether it can write there, and leaves nothing
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "SUPABASE_URL": "https://nowhere.invalid",  # without sign-in the API refuses to be imported
+    }
+    ran = subprocess.run(
+        [sys.executable, "-c", WATCHED], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert ran.returncode == 0, ran.stderr
+    seen = json.loads(ran.stdout.splitlines()[-1])
+    allowed = (str(data), str(scratch), os.devnull)
+    assert [event for event in seen if not event[1].startswith(allowed)] == []
+    assert ["os.mkdir", f"{data}/mem0"] in seen, "the watching works: mem0 makes its folder when it is imported"
+    assert [*home.rglob("*"), *scratch.rglob("*")] == []
+    assert {path.name for path in tmp_path.iterdir()} == {"home", "data", "scratch"}
+
+
+def test_what_mem0_is_told_before_it_is_imported(tmp_path: Path) -> None:
+    """Its telemetry is off, and other libraries' loggers keep their level."""
+    script = (
+        "import logging, os; from pathlib import Path; logging.getLogger('urllib3').setLevel(logging.INFO)\n"
+        "from graphs.mem0.extractor import _engine; _engine(Path('data').absolute())\n"
+        "from mem0.memory import telemetry\n"
+        "print(telemetry.MEM0_TELEMETRY, logging.getLogger('urllib3').level == logging.INFO)"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MEM0")}
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert ran.stdout.split() == ["False", "True"], ran.stdout + ran.stderr
