@@ -285,9 +285,13 @@ def _attributed(what: str, claim: Claim) -> Claim:
         )
     for known in sorted(ATTRIBUTES, key=len, reverse=True):
         if name == known or name.endswith(f" {known}"):
-            words = " ".join([name.removesuffix(known), *map(folded, purpose)])
+            value, _, use = (
+                claim.value.partition(" for ") if ATTRIBUTES[known][0] == "amount" else (claim.value, "", "")
+            )
+            words = " ".join([name.removesuffix(known), *map(folded, [*purpose, use])])
             kind, single = ATTRIBUTES[known]
-            return replace(claim, attribute=known, kind=kind, single=single, qualifier=frozenset(words.split()))
+            qualifier = frozenset(words.split())
+            return replace(claim, attribute=known, value=value, kind=kind, single=single, qualifier=qualifier)
     return replace(claim, attribute=folded(what), tense="present")
 
 

@@ -166,10 +166,10 @@ def _relation(new: Statement, fact: Fact, other: Known) -> Relation:
     old = _read(other.fact)
     if new.words == old.words:
         return "same"
-    if not new.asserted:
-        return "apart"
+    if not new.asserted and old.asserted:
+        return "apart"  # what is only thought of changes nothing that is so; another thought may be another's end
     a, b = new.claim, old.claim
-    if not old.asserted or a is None or b is None:
+    if not new.asserted or not old.asserted or a is None or b is None:
         return _by_looks(new, old, other.similarity, LOOKS_ALIKE)
     if a.subject != b.subject:
         return "apart"
