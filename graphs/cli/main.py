@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 could not be done (the message says what to change), 2 wro
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 from collections.abc import Coroutine
@@ -50,6 +51,26 @@ def setup() -> None:
 def reembed() -> None:
     """Embed all memories with the configured model, beside the one in use, and switch to it. May be interrupted."""
     _run(_reembed())
+
+
+@app.command()
+def worker(
+    concurrency: Annotated[int, typer.Option(min=1, max=100, help="How many jobs at once.")] = 4,
+) -> None:
+    """Do background jobs until Ctrl-C or SIGTERM. Any number of workers share the work of one database.
+
+    The server does it itself unless MEMORY_WORKER=false.
+    """
+    _run(_work(concurrency))
+
+
+async def _work(concurrency: int) -> None:
+    stopped = asyncio.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(name, stopped.set)
+    async with deployment_store() as store, store.jobs.working(concurrency=concurrency):
+        typer.echo("Doing background jobs. Ctrl-C ends this when what is being done is done.")
+        await stopped.wait()
 
 
 async def _reembed() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -146,3 +147,21 @@ async def test_a_database_that_goes_away_for_ten_seconds_is_survived(
         await talk(client, "My third car is green.")
         await facts(client, 3)
         assert "green" in await talk(client, "what colour is my third car?")
+
+
+async def test_a_worker_of_its_own_does_the_jobs_of_a_server_that_leaves_them(
+    start: Callable[..., Server], tmp_path: Path
+) -> None:
+    with OwnPostgres(tmp_path / "elsewhere") as postgres:
+        server = start(DATABASE_URL=postgres.url, MEMORY_WORKER="false")
+        await talk(server.client(), "My budget is 80k.")
+        await asyncio.sleep(1)
+        assert (await server.client().store.search_items((), filter={"type": "fact"}))["items"] == []
+
+        worker = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "graphs.cli.main", "worker",
+            cwd=server.folder, env=server.env(), stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert await facts(server.client()) == ["My budget is 80k."]
+        worker.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(worker.wait(), 15) == 0

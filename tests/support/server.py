@@ -48,7 +48,7 @@ class Server:
 
     def env(self) -> dict[str, str]:
         quiet = {"LANGSMITH_TRACING": "false", "LANGGRAPH_NO_VERSION_CHECK": "true", "LANGGRAPH_CLI_NO_ANALYTICS": "1"}
-        return {**os.environ, **quiet, **self.environment}
+        return {**os.environ, **quiet, "MEMORY_EXTRACT_AFTER": "0", **self.environment}
 
     def start(self) -> "Server":
         with self.log.open("ab") as log:

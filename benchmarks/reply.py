@@ -1,0 +1,96 @@
+"""What taking facts from talk costs the reply: the same conversations with it and without, in turns, in one process.
+
+    .venv/bin/python -m benchmarks.reply [--runs 300] [--at-once 4]
+
+Each run is the whole graph with the offline model: load_context, respond, write_memory, and checkpoints. Where facts
+are taken, a worker does it in the same process and on the same Postgres, as in the deployment. The ratio is the latency
+with it over the latency without: 1.00 means that nobody who waits for an answer can tell.
+"""
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from langchain_core.messages import HumanMessage
+
+from benchmarks import loading
+from benchmarks.measure import table
+from benchmarks.peers import make_database
+from graphs.agents.assistant import graph
+from graphs.checkpointer import PostgresCheckpointer
+from graphs.mem0.extractor import Mem0Extractor
+from graphs.memory.principal import Principal, acting_as
+from graphs.memory_manager import MemoryManager
+from graphs.models import index_config
+from graphs.pools import open_pool
+from graphs.settings import Settings
+
+WITH, WITHOUT = "with facts", "without"
+SAID = (
+    "My budget is {n}k for a welding robot.",
+    "I live in Lyon and I work at Acme.",
+    "What can you tell me about welding?",
+    "My dog number {n} is called Rex {n}.",
+)
+
+
+@asynccontextmanager
+async def agent(url: str, extractor: Mem0Extractor | None) -> AsyncIterator[Any]:
+    """The example agent on a database of its own, with a worker where facts are to be taken."""
+    index = await asyncio.to_thread(index_config, Settings())
+    async with open_pool(url) as pool, MemoryManager(pool, index=index, extractor=extractor) as store:
+        await store.setup()
+        checkpointer = PostgresCheckpointer(pool)
+        await checkpointer.setup()
+        async with store.jobs.working():
+            yield graph.copy({"store": store, "checkpointer": checkpointer})
+
+
+async def reply(agent: Any, person: str, n: int) -> float:
+    """Say something to an agent, and return how long the run took, in seconds."""
+    message = HumanMessage(SAID[n % len(SAID)].format(n=n), id=str(uuid4()))
+    begin = time.perf_counter()
+    with acting_as(Principal.user(person)):
+        await agent.ainvoke({"messages": [message]}, {"configurable": {"thread_id": f"{person}-{n // 10}"}})
+    return time.perf_counter() - begin
+
+
+async def measure(url: str, folder: Path, options: argparse.Namespace) -> dict[str, list[float]]:
+    """Run the same conversations on both, in turns, and return the latencies."""
+    took: dict[str, list[float]] = {WITH: [], WITHOUT: []}
+    async with (
+        agent(make_database(url, "with_facts"), Mem0Extractor(None, folder)) as with_facts,
+        agent(make_database(url, "without_facts"), None) as without,
+    ):
+        people = [str(uuid4()) for _ in range(options.at_once)]
+        for n in range(-10, options.runs):
+            for name, one in [(WITH, with_facts), (WITHOUT, without)][:: -1 if n % 2 else 1]:
+                found = await asyncio.gather(*(reply(one, person, n + 10) for person in people))
+                took[name] += found if n >= 0 else []
+    return took
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=300, help="runs of each person that count; ten more warm up")
+    parser.add_argument("--at-once", type=int, default=4, help="people who talk at once")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder, loading.server(Path(folder) / "postgres", "256MB") as url:
+        took = asyncio.run(measure(url, Path(folder), options))
+    lines = []
+    for name, cut in (("p50", 50), ("p95", 95), ("p99", 99)):
+        ours, theirs = (statistics.quantiles(took[which], n=100)[cut - 1] * 1000 for which in (WITH, WITHOUT))
+        lines.append([name, f"{ours:.1f}", f"{theirs:.1f}", f"{ours / theirs:.2f}"])
+    print(table(("latency of a run", f"ms {WITH}", f"ms {WITHOUT}", "ratio"), lines))
+
+
+if __name__ == "__main__":
+    main()
