@@ -92,7 +92,7 @@ async def test_both_ends_must_be_there(store: MemoryManager, database: str, ends
 @pytest.mark.parametrize(
     "wrong",
     [{"strength": 1.1}, {"strength": float("nan")}, {"type": ""}, {"type": "x" * 101}, {"metadata": {"a": object()}}],
-    ids=str,
+    ids=["strength", "nan", "no type", "long type", "metadata"],
 )
 async def test_what_is_no_edge_is_refused(store: MemoryManager, wrong: dict[str, Any]) -> None:
     await notes(store, "ab")
