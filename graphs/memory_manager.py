@@ -18,6 +18,8 @@ from graphs.adapters.configured import configured_adapters
 from graphs.memory import audit, context, lifecycle, payloads, receipts, rights, search
 from graphs.memory.adapter import Outbound
 from graphs.memory.batch import Reads
+from graphs.memory.beliefs import Beliefs
+from graphs.memory.brain import Brain, Entity, Means
 from graphs.memory.contract import (
     AuditProblem,
     DecayReport,
@@ -33,20 +35,26 @@ from graphs.memory.contract import (
 from graphs.memory.database import Pool
 from graphs.memory.deliveries import Deliveries
 from graphs.memory.delivering import Courier
+from graphs.memory.entities import NORMALISERS, EntityNormaliser
 from graphs.memory.errors import AccessDenied, ConfigurationError
 from graphs.memory.extraction import Extraction
 from graphs.memory.facts import Extractor
 from graphs.memory.files import Files, SupabaseClient
 from graphs.memory.found import Found
+from graphs.memory.goals import Goals
 from graphs.memory.intents import Intents
 from graphs.memory.jobs import Jobs, Task, Timing
 from graphs.memory.judging import Judge
 from graphs.memory.lifecycle import Keeping
 from graphs.memory.loops import on_home_loop
+from graphs.memory.metrics import Metrics
 from graphs.memory.namespaces import to_text
+from graphs.memory.origins import Origins
 from graphs.memory.principal import Principal, acting_as, current_principal, current_provenance
 from graphs.memory.ranking import Weights
 from graphs.memory.recalling import Recalls
+from graphs.memory.reflections import Reflections
+from graphs.memory.relationships import Relationships
 from graphs.memory.shadow import Candidate, Shadow
 from graphs.memory.store import PostgresStore
 from graphs.memory.transaction import Query
@@ -78,6 +86,7 @@ class MemoryManager(PostgresStore):
         timing: how fast background jobs go.
         outbound: the services outside that are told what changes, by jobs, too: `deliveries`, `intents`.
         shadow_weights: another ranking that each recall is compared with after its answer is out: `shadow`.
+        entities: how ids of users and companies are normalised in `brain`: `{"company": entities.cl_rut}`.
     """
 
     def __init__(
@@ -96,6 +105,7 @@ class MemoryManager(PostgresStore):
         timing: Timing | None = None,
         outbound: Outbound | None = None,
         shadow_weights: Weights | None = None,
+        entities: Mapping[Entity, EntityNormaliser] | None = None,
     ) -> None:
         super().__init__(pool, index=index, ttl=ttl, principal=principal)
         self._database.adapters = outbound.announcement if outbound else {}
@@ -112,6 +122,19 @@ class MemoryManager(PostgresStore):
             self._extraction = Extraction(self._database, self._searching, self._prepare, extractor, judge)
         self.jobs = Jobs(pool, self._tasks(keeping), self._ask_about_jobs, timing)
         self.files = Files(self._ask_as, supabase, files_bucket)
+        acting = functools.partial(current_principal, principal)
+        self.brain = Brain(
+            Means(
+                self._principal_for, acting, self._prepare, self._run, self._searching, self._reads, self._wake_indexer
+            ),
+            entities,
+        )
+        self.beliefs = Beliefs(self._ask_as, self._write_as)
+        self.goals = Goals(self._ask_as, self._write_as)
+        self.reflections = Reflections(self._ask_as, self._write_as)
+        self.relationships = Relationships(self._ask_as)
+        self.metrics = Metrics(self._ask_as)
+        self.origins = Origins(self._ask_as)
         self._recalls = Recalls(self._database, self._searching, self._reads)
 
     @classmethod
@@ -208,7 +231,6 @@ class MemoryManager(PostgresStore):
             found["ranking"] = functools.partial(self._recalls.would_find, principal, op, vector, weights)
         return found
 
-    @on_home_loop
     async def write_memory(
         self, user_id: str, session_id: str, payload: MemoryPayload | dict[str, Any]
     ) -> WriteReceipt:
@@ -221,6 +243,17 @@ class MemoryManager(PostgresStore):
             ContractError: the payload breaks the contract; `fields` names where.
             AccessDenied: the principal is not this user and not the service.
         """
+        return await self._write_as(user_id, session_id, payload)
+
+    @on_home_loop
+    async def _write_as(
+        self,
+        user_id: str,
+        session_id: str,
+        payload: MemoryPayload | dict[str, Any],
+        also: Sequence[Query[Any]] = (),
+    ) -> WriteReceipt:
+        """Store a payload, and carry out other queries in the same transaction."""
         principal = await self._principal_for(user_id)
         checked = check_payload(user_id, session_id, payload)
         puts = payloads.items_of(checked)
@@ -235,6 +268,7 @@ class MemoryManager(PostgresStore):
                 self._searching,
                 current_provenance(),
                 self._extract_after,
+                also,
             )
         self._wake_indexer([writes])
         return receipt
@@ -260,25 +294,30 @@ class MemoryManager(PostgresStore):
         query: str,
         tags: Sequence[str] | None = None,
         *,
+        types: Sequence[str] | None = None,
         agent: str | None = None,
         limit: int = 5,
         explain: bool = False,
     ) -> list[RecalledMemory]:
         """Return a user's memories that are relevant to a query, best first. Turns are left to `load_context`.
 
+        Beliefs that others have taken the place of are not among them.
+
         Args:
             user_id: whose memory.
             query: what to look for, in plain words; empty for the latest.
             tags: only memories that carry all of them.
+            types: only memories of these types, such as beliefs and reflections.
             agent: only what this agent wrote.
             limit: how many at most.
             explain: take the score apart in `explanation`.
 
         Raises:
+            InvalidInput: a type that there is not, or a negative limit.
             AccessDenied: the principal is not this user and not the service.
         """
         principal = await self._principal_for(user_id)
-        op = search.recall_op(user_id, query, tags or (), agent, limit)
+        op = search.recall_op(user_id, query, tags or (), agent, limit, types)
         return context.recalled(await self._recall(principal, user_id, op, Reads()), explain=explain)
 
     @on_home_loop
@@ -471,6 +510,7 @@ async def unprepared_store() -> AsyncIterator[MemoryManager]:
             keeping=Keeping(settings.memory_retention_days, settings.memory_decay_days),
             outbound=outbound,
             shadow_weights=shadow_weights(settings),
+            entities={"company": NORMALISERS[settings.memory_company_ids]},
         ) as store,
     ):
         yield store

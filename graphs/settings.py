@@ -68,6 +68,7 @@ class Settings(BaseSettings):
     memory_decay_days: float = Field(0, ge=0, description="After how long untouched memories decay; 0 for never.")
     memory_sweep_minutes: int = Field(5, ge=1, le=59, description="How often expired memories are deleted.")
     memory_text_search: str = Field("english", description="Postgres' text-search configuration.")
+    memory_company_ids: Literal["plain", "cl_rut", "uuid", "email", "slug"] = "plain"
     memory_weight_relevance: float = Field(0.8, ge=0)
     memory_weight_recency: float = Field(0.1, ge=0)
     memory_weight_importance: float = Field(0.1, ge=0)

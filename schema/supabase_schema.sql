@@ -164,8 +164,8 @@ CREATE TABLE IF NOT EXISTS memory.memory_relationships (
   org_id     text COLLATE "C",
   source_id  bigint NOT NULL REFERENCES memory.memories (id) ON DELETE CASCADE,
   target_id  bigint NOT NULL REFERENCES memory.memories (id) ON DELETE CASCADE,
-  type       text NOT NULL,
-  strength   real NOT NULL DEFAULT 1 CHECK (strength BETWEEN 0 AND 1),
+  type       text COLLATE "C" NOT NULL,
+  strength   float8 NOT NULL DEFAULT 1 CHECK (strength BETWEEN 0 AND 1),
   metadata   jsonb NOT NULL DEFAULT '{}',
   created_at timestamptz NOT NULL DEFAULT now(),
   CHECK (user_id IS NULL OR org_id IS NULL),             -- with two owners, one could plant rows with the other
@@ -302,29 +302,24 @@ CREATE TABLE IF NOT EXISTS memory.erased_records (
   PRIMARY KEY (source, id)
 );
 
--- Goals, beliefs, metrics: the structured side of memories of those types ---------------------------------------
+-- Goals, beliefs, metrics ------------------------------------------------------------------------------------------
+-- What a goal or a belief says, and who wrote it when, is a memory of that type; a row has what a memory has no place for.
 
 CREATE TABLE IF NOT EXISTS memory.goal_assessments (
-  id          uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+  memory_id   bigint PRIMARY KEY REFERENCES memory.memories (id) ON DELETE CASCADE,
   user_id     text COLLATE "C" NOT NULL,
-  session_id  text,
-  agent       text,
-  memory_id   bigint REFERENCES memory.memories (id) ON DELETE CASCADE,
   status      text NOT NULL DEFAULT 'open' CHECK (status IN ('open', 'achieved', 'abandoned')),
-  progress    real NOT NULL DEFAULT 0 CHECK (progress BETWEEN 0 AND 1),
-  assessment  jsonb NOT NULL DEFAULT '{}',
+  progress    float8 NOT NULL DEFAULT 0 CHECK (progress BETWEEN 0 AND 1),
+  assessment  jsonb NOT NULL DEFAULT '{}',               -- the latest; the audit log has those before it
   created_at  timestamptz NOT NULL DEFAULT now(),
   updated_at  timestamptz NOT NULL DEFAULT now()
 );
 
+-- Which belief took the place of which is a relationship; that a belief is superseded, its memory says, for searches.
 CREATE TABLE IF NOT EXISTS memory.belief_graphs (
-  id          uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+  memory_id   bigint PRIMARY KEY REFERENCES memory.memories (id) ON DELETE CASCADE,
   user_id     text COLLATE "C" NOT NULL,
-  session_id  text,
-  agent       text,
-  memory_id   bigint REFERENCES memory.memories (id) ON DELETE CASCADE,
-  confidence  real NOT NULL DEFAULT 1 CHECK (confidence BETWEEN 0 AND 1),
-  metadata    jsonb NOT NULL DEFAULT '{}',
+  confidence  float8 NOT NULL DEFAULT 1 CHECK (confidence BETWEEN 0 AND 1),
   created_at  timestamptz NOT NULL DEFAULT now(),
   updated_at  timestamptz NOT NULL DEFAULT now()
 );
@@ -337,11 +332,14 @@ CREATE TABLE IF NOT EXISTS memory.cognitive_metrics (
   name        text NOT NULL,
   value       float8 NOT NULL,
   metadata    jsonb NOT NULL DEFAULT '{}',
+  event_id    uuid NOT NULL DEFAULT gen_random_uuid(),   -- the same call records it once
   run_id      text DEFAULT memory.provenance('run_id'),
-  created_at  timestamptz NOT NULL DEFAULT now()
+  created_at  timestamptz NOT NULL DEFAULT now(),
+  UNIQUE (user_id, event_id)
 );
 
--- The brain: a slug names one memory of a user or of a company. The content lives in the memory alone. -----------
+-- The brain: a slug names one memory of a user or of a company. The content lives in the memory alone, an item under the
+-- slug in the owner's namespace `brain`. A company is an organisation. ---------------------------------------------
 
 CREATE TABLE IF NOT EXISTS memory.user_brain (
   user_id    text COLLATE "C" NOT NULL,
@@ -480,8 +478,9 @@ CREATE INDEX IF NOT EXISTS history_memory      ON memory.memory_history (namespa
 CREATE INDEX IF NOT EXISTS history_user        ON memory.memory_history (user_id) WHERE user_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS history_org         ON memory.memory_history (org_id) WHERE org_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS history_run         ON memory.memory_history (ended_by) WHERE ended_by IS NOT NULL;
-CREATE INDEX IF NOT EXISTS relationships_source ON memory.memory_relationships (source_id);
-CREATE INDEX IF NOT EXISTS relationships_target ON memory.memory_relationships (target_id);
+-- A person's edges from a memory, and to it, the strongest first: the order in which a traversal follows them.
+CREATE INDEX IF NOT EXISTS relationships_out   ON memory.memory_relationships (source_id, user_id, strength DESC, target_id, type);
+CREATE INDEX IF NOT EXISTS relationships_in    ON memory.memory_relationships (target_id, user_id, strength DESC, source_id, type);
 CREATE INDEX IF NOT EXISTS relationships_org   ON memory.memory_relationships (org_id);
 CREATE INDEX IF NOT EXISTS members_user        ON memory.organisation_members (user_id);
 CREATE INDEX IF NOT EXISTS sessions_activity   ON memory.sessions (user_id, last_activity_at DESC);
@@ -506,9 +505,7 @@ CREATE INDEX IF NOT EXISTS seals_reach         ON memory.audit_seals (source, up
 CREATE INDEX IF NOT EXISTS erasures_subject    ON memory.erasures (subject);
 CREATE INDEX IF NOT EXISTS erased_erasure      ON memory.erased_records (erasure_id);
 CREATE INDEX IF NOT EXISTS goals_user          ON memory.goal_assessments (user_id);
-CREATE INDEX IF NOT EXISTS goals_memory        ON memory.goal_assessments (memory_id);
 CREATE INDEX IF NOT EXISTS beliefs_user        ON memory.belief_graphs (user_id);
-CREATE INDEX IF NOT EXISTS beliefs_memory      ON memory.belief_graphs (memory_id);
 CREATE INDEX IF NOT EXISTS metrics_user        ON memory.cognitive_metrics (user_id, name, created_at DESC);
 CREATE INDEX IF NOT EXISTS deliveries_user     ON memory.deliveries (user_id, created_at DESC) WHERE user_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS deliveries_open     ON memory.deliveries (status, adapter, created_at) WHERE status <> 'delivered';
@@ -1265,6 +1262,28 @@ CREATE OR REPLACE TRIGGER memories_emitted AFTER INSERT OR DELETE OR UPDATE OF v
   FOR EACH ROW WHEN (strpos(current_setting('memory.provenance', true), '"adapters"') > 0)
   EXECUTE FUNCTION memory.emit_memory_change();
 
+-- What is said about memories is recorded as it is after the change, so that the audit log tells how it came about.
+CREATE OR REPLACE FUNCTION memory.record_knowledge_change() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+DECLARE
+  changed jsonb := CASE TG_OP WHEN 'DELETE' THEN to_jsonb(OLD) ELSE to_jsonb(NEW) END;
+BEGIN
+  INSERT INTO memory.audit_logs (actor, action, user_id, org_id, data)
+  VALUES (memory.actor(), format('memory.%s.%s', TG_ARGV[0], lower(TG_OP)), changed ->> 'user_id', changed ->> 'org_id',
+    changed - '{user_id,org_id,run_id,created_at,updated_at}'::text[]);
+  RETURN NULL;
+END $$;
+
+CREATE OR REPLACE TRIGGER relationships_recorded AFTER INSERT OR UPDATE OR DELETE ON memory.memory_relationships
+  FOR EACH ROW EXECUTE FUNCTION memory.record_knowledge_change('relationship');
+CREATE OR REPLACE TRIGGER beliefs_recorded AFTER INSERT OR UPDATE OR DELETE ON memory.belief_graphs
+  FOR EACH ROW EXECUTE FUNCTION memory.record_knowledge_change('belief');
+CREATE OR REPLACE TRIGGER goals_recorded AFTER INSERT OR UPDATE OR DELETE ON memory.goal_assessments
+  FOR EACH ROW EXECUTE FUNCTION memory.record_knowledge_change('goal');
+CREATE OR REPLACE TRIGGER metrics_recorded AFTER INSERT OR UPDATE OR DELETE ON memory.cognitive_metrics
+  FOR EACH ROW EXECUTE FUNCTION memory.record_knowledge_change('metric');
+
 -- What was recorded stays: nobody changes it, the owner of the tables included, and only an erasure removes it.
 CREATE OR REPLACE FUNCTION memory.keep_records() RETURNS trigger
   LANGUAGE plpgsql SET search_path = ''
@@ -1441,14 +1460,14 @@ CREATE POLICY readable ON memory.audit_logs FOR SELECT TO authenticated
 DROP POLICY IF EXISTS own ON memory.goal_assessments;
 CREATE POLICY own ON memory.goal_assessments TO authenticated
   USING (user_id = (SELECT auth.uid())::text)
-  WITH CHECK (user_id = (SELECT auth.uid())::text AND (memory_id IS NULL OR EXISTS (
-    SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.user_id = goal_assessments.user_id)));
+  WITH CHECK (user_id = (SELECT auth.uid())::text AND EXISTS (
+    SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.user_id = goal_assessments.user_id));
 
 DROP POLICY IF EXISTS own ON memory.belief_graphs;
 CREATE POLICY own ON memory.belief_graphs TO authenticated
   USING (user_id = (SELECT auth.uid())::text)
-  WITH CHECK (user_id = (SELECT auth.uid())::text AND (memory_id IS NULL OR EXISTS (
-    SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.user_id = belief_graphs.user_id)));
+  WITH CHECK (user_id = (SELECT auth.uid())::text AND EXISTS (
+    SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.user_id = belief_graphs.user_id));
 
 DROP POLICY IF EXISTS own ON memory.cognitive_metrics;
 CREATE POLICY own ON memory.cognitive_metrics TO authenticated
@@ -1458,13 +1477,15 @@ DROP POLICY IF EXISTS own ON memory.user_brain;
 CREATE POLICY own ON memory.user_brain TO authenticated
   USING (user_id = (SELECT auth.uid())::text)
   WITH CHECK (user_id = (SELECT auth.uid())::text AND EXISTS (
-    SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.user_id = user_brain.user_id));
+    SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.key = user_brain.slug
+    AND m.namespace = 'users.' || replace(replace(user_brain.user_id, '%', '%25'), '.', '%2E') || '.brain.'));
 
 DROP POLICY IF EXISTS member ON memory.company_brain;
 CREATE POLICY member ON memory.company_brain TO authenticated
   USING (org_id IN (SELECT memory.my_organisations()))
   WITH CHECK (org_id IN (SELECT memory.my_organisations()) AND EXISTS (
-    SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.org_id = company_brain.org_id));
+    SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.key = company_brain.slug
+    AND m.namespace = 'orgs.' || replace(replace(company_brain.org_id, '%', '%25'), '.', '%2E') || '.brain.'));
 
 DROP POLICY IF EXISTS own ON memory.files;
 CREATE POLICY own ON memory.files TO authenticated

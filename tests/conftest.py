@@ -163,13 +163,14 @@ def as_url(postgres: str, database: str) -> str:
 
 
 def make_project(folder: Path) -> Path:
-    """Lay out what `graph-memory dev` needs: langgraph.json, with a slow graph beside ours for tests of timing."""
+    """Lay out what `graph-memory dev` needs: langgraph.json, and beside our graphs a slow one and one of tools."""
     import json
 
     here = Path(__file__).parent
     config = json.loads((here.parent / "langgraph.json").read_text())
-    config["graphs"]["slow"] = "slow_agent:graph"
     folder.mkdir()
+    for name in ("slow", "tool"):
+        config["graphs"][name] = f"{name}_agent:graph"
+        (folder / f"{name}_agent.py").write_text((here / "support" / f"{name}_agent.py").read_text())
     (folder / "langgraph.json").write_text(json.dumps(config))
-    (folder / "slow_agent.py").write_text((here / "support" / "slow_agent.py").read_text())
     return folder

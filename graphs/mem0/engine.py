@@ -3,19 +3,24 @@
 mem0 only adds. What it adds is gathered here; whoever asked stores it, in one transaction with all that belongs to it.
 """
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 from mem0 import AsyncMemory
 from mem0.exceptions import LLMError
 from mem0.vector_stores.base import VectorStoreBase
 
 from graphs.memory.facts import Conversation
-from graphs.memory.loops import from_another_thread
 
 __all__ = ["FactMemory", "LLMError"]
+
+
+class Asks(Protocol):
+    """What lets a thread wait for the store's loop."""
+
+    def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run work on the loop and wait for it in this thread."""
 
 
 class FactMemory(AsyncMemory):  # type: ignore[misc]  # mem0 has no types
@@ -24,15 +29,15 @@ class FactMemory(AsyncMemory):  # type: ignore[misc]  # mem0 has no types
     Args:
         conversation: what was said, what was said before it, and how to find what is known.
         model: answers mem0's prompts.
-        home: the loop on which the store is asked.
+        asked: waits for what mem0's threads ask the store.
     """
 
-    def __init__(self, conversation: Conversation, model: Any, home: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, conversation: Conversation, model: Any, asked: Asks) -> None:
         # Not the parent's: it would make clients, tables and a history of its own.
         self.config = SimpleNamespace(
             llm=SimpleNamespace(config={}), vector_store=SimpleNamespace(provider="graph-native-memory")
         )
-        self.vector_store = Facts(conversation, home)
+        self.vector_store = Facts(conversation, asked)
         self.db = Said(conversation)
         self.llm = model
         self.embedding_model = NoVectors()
@@ -50,14 +55,14 @@ class FactMemory(AsyncMemory):  # type: ignore[misc]  # mem0 has no types
 class Facts(VectorStoreBase):  # type: ignore[misc]
     """mem0's collection of memories: searches go to the store, and what is inserted is gathered in `texts`."""
 
-    def __init__(self, conversation: Conversation, home: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, conversation: Conversation, asked: Asks) -> None:
         self._conversation = conversation
-        self._home = home
+        self._asked = asked
         self.texts: list[str] = []
 
     def search(self, query: str, vectors: object, top_k: int = 5, filters: object = None) -> list[SimpleNamespace]:
         """Return what is known of the user that is near to a text."""
-        known: Sequence[str] = from_another_thread(self._home, lambda: self._conversation.known(query, top_k))
+        known: Sequence[str] = self._asked.wait(self._conversation.known(query, top_k))
         return [SimpleNamespace(id=str(n), score=0.0, payload={"data": text}) for n, text in enumerate(known)]
 
     def insert(self, vectors: object, payloads: Sequence[dict[str, Any]] = (), ids: object = None) -> None:

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import Future
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any, TypeVar
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage, SystemMessage
@@ -13,8 +15,12 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from graphs.mem0.importing import import_mem0
 from graphs.memory.errors import ExtractionFailed
 from graphs.memory.facts import Conversation, Statement, sources_of
-from graphs.memory.loops import from_another_thread
 from graphs.memory.statements import worth_remembering
+
+T = TypeVar("T")
+
+LONGEST_ANSWER = 120.0
+"""Seconds after which a model that has not answered is given up."""
 
 
 class Mem0Extractor:
@@ -37,8 +43,9 @@ class Mem0Extractor:
         """
         engine = await asyncio.to_thread(_engine, self._folder)
         home = asyncio.get_running_loop()
-        reader = Reader(self._model, home) if self._model else NoteTaker(conversation)
-        memory = engine.FactMemory(conversation, reader, home)
+        asked = Asked(home)
+        reader = Reader(self._model, asked) if self._model else NoteTaker(conversation)
+        memory = engine.FactMemory(conversation, reader, asked)
         said = [{"role": turn.role, "content": turn.content} for turn in conversation.said]
         try:
             await memory.add(said, user_id=conversation.user_id, infer=True, prompt=_instructions(conversation))
@@ -49,6 +56,8 @@ class Mem0Extractor:
             raise ExtractionFailed(  # its kind, and not its words: they may quote what was said
                 f"The model that extracts facts did not answer ({type(cause).__name__})."
             ) from error
+        finally:
+            asked.stop()
         return [Statement(text, sources_of(text, conversation.said)) for text in memory.vector_store.texts]
 
 
@@ -68,17 +77,43 @@ def _engine(folder: Path) -> ModuleType:
     return engine
 
 
+class Asked:
+    """What threads of mem0 wait for, on the loop they came from; it must not keep them once nobody waits for them.
+
+    Args:
+        home: the loop.
+    """
+
+    def __init__(self, home: asyncio.AbstractEventLoop) -> None:
+        self._home = home
+        self._waiting: set[Future[Any]] = set()
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run work on the loop and wait for it in this thread."""
+        future = asyncio.run_coroutine_threadsafe(work, self._home)
+        self._waiting.add(future)
+        try:
+            return future.result()
+        finally:
+            self._waiting.discard(future)
+
+    def stop(self) -> None:
+        """Give up what is waited for, so that the threads end."""
+        for future in list(self._waiting):
+            future.cancel()
+
+
 class Reader:
     """The deployment's chat model, as mem0 calls one: synchronously, in a thread.
 
     Args:
         model: the chat model.
-        home: the loop it is awaited on.
+        asked: waits for it.
     """
 
-    def __init__(self, model: BaseChatModel, home: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, model: BaseChatModel, asked: Asked) -> None:
         self._model = model
-        self._home = home
+        self._asked = asked
 
     def generate_response(self, messages: Sequence[dict[str, str]], **_: object) -> str:
         """Return the JSON in the model's answer; mem0 itself would take anything else for no facts, without a word.
@@ -90,9 +125,10 @@ class Reader:
         prompt = [kinds[message["role"]](message["content"]) for message in messages]
 
         async def ask() -> str:
-            return str((await self._model.ainvoke(prompt)).text)
+            async with asyncio.timeout(LONGEST_ANSWER):
+                return str((await self._model.ainvoke(prompt)).text)
 
-        return checked(from_another_thread(self._home, ask))
+        return checked(self._asked.wait(ask()))
 
 
 def checked(answer: str) -> str:

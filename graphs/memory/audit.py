@@ -6,7 +6,7 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, cast
 from uuid import uuid4
@@ -224,12 +224,14 @@ def claimed_write(user_id: str, key: str | None) -> Query[Addresses]:
     return Query(_SQL["claimed_write"], {"user_id": user_id, "idempotency_key": key}, read)
 
 
-def idempotency_key(task_id: str | None, payload: MemoryPayload) -> str | None:
+def idempotency_key(
+    task_id: str | None, payload: MemoryPayload, beside: Sequence[Mapping[str, Any]] = ()
+) -> str | None:
     """Return what identifies a write: the task of the graph that makes it, and what it says; None outside a graph.
 
-    The timestamp is left out: a retried node says the same thing a little later.
+    The timestamp is left out: a retried node says the same thing a little later. `beside` is what is written with it.
     """
     if task_id is None:
         return None
-    said = payload.model_dump_json(exclude={"timestamp"})
+    said = payload.model_dump_json(exclude={"timestamp"}) + "".join(json.dumps(dict(part)) for part in beside)
     return hashlib.sha256(f"{task_id}:{said}".encode()).hexdigest()

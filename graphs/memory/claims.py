@@ -285,9 +285,13 @@ def _attributed(what: str, claim: Claim) -> Claim:
         )
     for known in sorted(ATTRIBUTES, key=len, reverse=True):
         if name == known or name.endswith(f" {known}"):
-            words = " ".join([name.removesuffix(known), *map(folded, purpose)])
+            value, _, use = (
+                claim.value.partition(" for ") if ATTRIBUTES[known][0] == "amount" else (claim.value, "", "")
+            )
+            words = " ".join([name.removesuffix(known), *map(folded, [*purpose, use])])
             kind, single = ATTRIBUTES[known]
-            return replace(claim, attribute=known, kind=kind, single=single, qualifier=frozenset(words.split()))
+            qualifier = frozenset(words.split())
+            return replace(claim, attribute=known, value=value, kind=kind, single=single, qualifier=qualifier)
     return replace(claim, attribute=folded(what), tense="present")
 
 
@@ -337,6 +341,8 @@ def _plain(clause: str, negated: bool) -> Claim | None:
     subject, verb = folded(match["who"]), match["verb"]
     english = subject in ("user", "we") or " 's " in subject or negated or _ENGLISH.fullmatch(verb)
     if not english or subject.rpartition("'s ")[2] in ATTRIBUTES:
+        return None
+    if match["past"] and re.search(r"[,;]| but ", clause):  # what follows may hold to this day
         return None
     tense: Tense = "past" if match["past"] else "present"
     return Claim(subject, _stem(verb), match["value"] or "", tense=tense)

@@ -46,10 +46,12 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A fact that holds as far as is known, and how near the new one is to it (cosine; None if it was not measured)."""
+    """A fact that is kept, and how near the new one is to it (cosine; None if it was not measured)."""
 
     fact: Fact
     similarity: float | None = None
+    past: bool = False
+    """It holds no longer: it was superseded, or kept as past. Then it only tells what would be kept twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +83,12 @@ def decide(new: Fact, known: Sequence[Known]) -> Decision:
 
     Args:
         new: the fact; its key is not looked at.
-        known: facts that hold, in any order: those nearest to it, or with words in common. Not those in history.
+        known: in any order, those nearest to it or with words in common. With those that hold no longer (`past`) a fact
+            that comes in twice is known again though it was superseded meanwhile; without them it is kept twice.
     """
     statement = read(new.content, new.said_at)
     ordered = sorted(known, key=lambda other: (other.fact.said_at, other.fact.key))
-    if statement.amount:
-        return _of_amount(statement, new, ordered)
-    found: dict[Relation, list[Fact]] = {"same": [], "replaced": [], "unsure": [], "apart": []}
-    for other in ordered:
-        relation = _relation(statement, new, other)
-        at_once = other.fact.said_at == new.said_at and not statement.changed
-        # Of what was said in one breath nobody knows the order, unless it speaks of a change itself.
-        found["unsure" if relation == "replaced" and at_once else relation].append(other.fact)
-    return _decision(statement, new, found)
+    return _of_amount(statement, new, ordered) if statement.amount else _decided(statement, new, ordered)
 
 
 def settled(decision: Decision, rulings: Mapping[str, Ruling]) -> Decision:
@@ -116,6 +111,16 @@ def settled(decision: Decision, rulings: Mapping[str, Ruling]) -> Decision:
         about = (*about, *retired)
     retires = (*decision.retires, *retired)
     return replace(decision, verdict=verdict, reason=reason, about=about, retires=retires, unsure=left)
+
+
+def _decided(statement: Statement, new: Fact, ordered: Sequence[Known]) -> Decision:
+    found: dict[Relation, list[Fact]] = {"same": [], "replaced": [], "unsure": [], "apart": []}
+    for other in ordered:
+        relation = _in_the_past(statement, new, other) if other.past else _relation(statement, new, other)
+        at_once = other.fact.said_at == new.said_at and not statement.changed
+        # Of what was said in one breath nobody knows the order, unless it speaks of a change itself.
+        found["unsure" if relation == "replaced" and at_once else relation].append(other.fact)
+    return _decision(statement, new, found)
 
 
 def _decision(statement: Statement, new: Fact, found: dict[Relation, list[Fact]]) -> Decision:
@@ -151,14 +156,20 @@ def _why(claim: Claim | None) -> str:
 # One new fact, one known
 
 
+def _in_the_past(new: Statement, fact: Fact, other: Known) -> Relation:
+    """Whether a fact comes in again that is past. Who says the same later says that it holds again."""
+    again = new.words == _read(other.fact).words and (new.past or fact.said_at == other.fact.said_at)
+    return "same" if again else "apart"
+
+
 def _relation(new: Statement, fact: Fact, other: Known) -> Relation:
-    old = read(other.fact.content, other.fact.said_at)
+    old = _read(other.fact)
     if new.words == old.words:
         return "same"
-    if not new.asserted:
-        return "apart"
+    if not new.asserted and old.asserted:
+        return "apart"  # what is only thought of changes nothing that is so; another thought may be another's end
     a, b = new.claim, old.claim
-    if not old.asserted or a is None or b is None:
+    if not new.asserted or not old.asserted or a is None or b is None:
         return _by_looks(new, old, other.similarity, LOOKS_ALIKE)
     if a.subject != b.subject:
         return "apart"
@@ -183,7 +194,7 @@ def _of_claims(new: Statement, a: Claim, old: Statement, b: Claim) -> Relation:
     if new.past or old.past:
         return "unsure" if values == "same" and not old.past else "apart"
     if a.negated != b.negated:
-        return "replaced" if values == "same" else _beside_denial(a, b)
+        return "replaced" if values == "same" else _beside_denial(a, b, values)
     if new.also or (a.negated and fits(a.kind, a.attribute, a.value)):
         return "apart"
     return _of_other_value(new, a, b) if values == "replaced" and not a.negated else values
@@ -201,11 +212,11 @@ def _said_again(new: Statement, old: Statement) -> Relation:
     return "same" if says_less else "apart"
 
 
-def _beside_denial(a: Claim, b: Claim) -> Relation:
+def _beside_denial(a: Claim, b: Claim, values: Relation) -> Relation:
     """One has what the other has not: no red meat goes with meat, but hardly red meat with no meat."""
+    if a.kind != "any":
+        return "unsure" if values == "unsure" else "apart"
     denied, claimed = (a, b) if a.negated else (b, a)
-    if a.kind == "place":
-        return "unsure"
     return "unsure" if _content(denied.value) <= _content(claimed.value) else "apart"
 
 
@@ -288,21 +299,30 @@ def _by_looks(new: Statement, old: Statement, similarity: float | None, threshol
 
 def _of_amount(statement: Statement, new: Fact, ordered: Sequence[Known]) -> Decision:
     """Now 120k: it means the one amount that was spoken of just before, if there was only one."""
-    read_facts = [(other.fact, read(other.fact.content, other.fact.said_at)) for other in ordered]
-    again = [fact for fact, old in read_facts if old.words == statement.words]
+    before = [
+        (other.fact, old)
+        for other in ordered
+        if not other.past and other.fact.said_at <= new.said_at and re.search(r"\d", (old := _read(other.fact)).words)
+    ]
+    again = [other.fact for other in ordered if not other.past and _read(other.fact).words == statement.words]
     if again:
         return Decision("duplicate", "says the same", _keys(again))
-    amounts = [(fact, old) for fact, old in read_facts if re.search(r"\d", old.words)]
-    recent = [(fact, old) for fact, old in amounts if timedelta(0) <= new.said_at - fact.said_at <= RECENT]
-    if len(recent) == 1:
-        fact, old = recent[0]
-        b = old.claim
-        if b and old.asserted and not old.past and not b.negated and b.kind == "amount" and b.attribute != "age":
-            match compared(b.kind, b.attribute, statement.amount or "", b.value):
-                case "same":
-                    return Decision("duplicate", "says the same", _keys([fact]))
-                case "replaced":
-                    content = with_amount_of(fact.content, new.content)
-                    return Decision("supersedes", _why(b), _keys([fact]), _keys([fact]), content=content)
-    unsure = _keys([fact for fact, _ in recent or amounts])
+    recent = [(fact, old) for fact, old in before if new.said_at - fact.said_at <= RECENT]
+    if len(recent) == 1 and (content := _restated(new, *recent[0])):
+        decision = _decided(replace(read(content, new.said_at), changed=True), new, ordered)
+        if decision.verdict != "new":
+            return replace(decision, content=content)
+    unsure = _keys([fact for fact, _ in recent or before])
     return Decision("new", "says how much, but not of what", (), (), unsure)
+
+
+def _restated(new: Fact, fact: Fact, old: Statement) -> str | None:
+    """What the new fact says, in the words of the one it speaks of, if that has an amount that can change."""
+    claim = old.claim
+    if not claim or not old.asserted or old.past or claim.negated or claim.kind != "amount" or claim.attribute == "age":
+        return None
+    return with_amount_of(fact.content, new.content)
+
+
+def _read(fact: Fact) -> Statement:
+    return read(fact.content, fact.said_at)

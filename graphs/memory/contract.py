@@ -278,3 +278,61 @@ class StoredFile(_Model):
     def of(cls, row: Any) -> Self:
         """Return the file that a row of the table stands for."""
         return cls(name=row.path.rpartition("/")[2], **row._asdict())
+
+
+class BrainMemory(_Model):
+    """A memory that a slug names, as it is given to `store.brain`."""
+
+    slug: str = Field(description="Its name, such as user_full_name: [a-z][a-z0-9_]{0,127}.")
+    content: str
+    tags: list[str] = Field(default_factory=list)
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class StoredBrainMemory(BrainMemory):
+    """A memory of the brain, as it is kept."""
+
+    memory_id: int = Field(description="Of the item that holds it; the same as long as the memory is not deleted.")
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, row: Any) -> Self:
+        """Return the memory that a row stands for; an item of any other shape, put by hand, shows as its JSON."""
+        value, content = row.value, row.value.get("content")
+        tags, metadata = value.get("tags"), value.get("metadata")
+        return cls(
+            slug=row.slug,
+            content=content if isinstance(content, str) else str(value),
+            tags=[tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else [],
+            metadata=metadata if isinstance(metadata, dict) else {},
+            memory_id=row.memory_id,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        )
+
+
+class BrainOutcome(_Model):
+    """What became of one memory that was to be saved."""
+
+    slug: str
+    outcome: Literal["created", "updated", "unchanged", "failed"]
+    error: str | None = Field(default=None, description="What failed, by its name in `errors`, such as InvalidValue.")
+    reason: str | None = Field(default=None, description="Why it failed, in words.")
+
+
+class BrainReport(_Model):
+    """What became of memories that were to be saved."""
+
+    success: bool = Field(description="Whether all of them are saved.")
+    saved_count: int = Field(description="How many are in the brain as given, those that were so before included.")
+    failed_count: int
+    errors: list[str] = Field(description="Why each of the others is not: its slug, a colon and the reason.")
+    outcomes: list[BrainOutcome] = Field(description="One for each slug, in the order given.")
+
+    @classmethod
+    def of(cls, outcomes: list[BrainOutcome]) -> Self:
+        """Return the report that outcomes add up to."""
+        errors = [f"{o.slug}: {o.reason}" for o in outcomes if o.outcome == "failed"]
+        saved = len(outcomes) - len(errors)
+        return cls(success=not errors, saved_count=saved, failed_count=len(errors), errors=errors, outcomes=outcomes)

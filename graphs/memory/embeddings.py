@@ -63,7 +63,7 @@ class Index:
             most=lambda _: _TOGETHER,
             alike=lambda texts: len(texts) > _TOGETHER,  # nobody waits for somebody else's thousands
             in_turn=lambda _: True,
-            hopeless=_is_passing,
+            hopeless=is_passing,
         )
         if not 1 <= self.dimensions <= 4000:
             raise ConfigurationError(f"Embeddings must have 1 to 4000 dimensions to be indexed; got {self.dimensions}.")
@@ -143,10 +143,10 @@ class Index:
         try:
             return await ask()
         except Exception as error:
-            if not _is_passing(error):
+            if not is_passing(error):
                 raise
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception(_is_passing),
+            retry=retry_if_exception(is_passing),
             stop=stop_after_attempt(3),
             wait=wait_exponential_jitter(multiplier=0.2, max=5, jitter=0.2),
             reraise=True,
@@ -202,14 +202,14 @@ def _leaves(value: Any) -> Iterator[str]:
                 yield from _leaves(part)
 
 
-def _is_passing(error: BaseException) -> bool:
-    """Whether a failed call to a model may succeed when it is made again."""
+def is_passing(error: BaseException) -> bool:
+    """Return whether a failed call to a model may succeed when it is made again."""
     status = getattr(error, "status_code", None)
     if isinstance(status, int):
         return status in (408, 409, 425, 429) or status >= 500
     if isinstance(error, (ConnectionError, TimeoutError, httpx.TransportError)):
         return True
-    return error.__cause__ is not None and _is_passing(error.__cause__)
+    return error.__cause__ is not None and is_passing(error.__cause__)
 
 
 def _tokenized(paths: Sequence[str]) -> list[tuple[str, Any]]:

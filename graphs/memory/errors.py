@@ -7,6 +7,7 @@ GraphMemoryError
 ├── InvalidInput (ValueError)   bad input, refused before anything is written
 │   ├── ContractError           a payload breaks the JSON contract; `fields` names where
 │   ├── InvalidValue            an item's value cannot be stored; `path` names where
+│   │   └── InvalidEntityId     an entity's id is not one of its kind; `path` names the field
 │   └── InvalidFilter           a filter cannot be understood; `operator` names what
 ├── VersionConflict             an item is not at the version that a write expected
 ├── AccessDenied                the principal may not do this
@@ -19,6 +20,7 @@ GraphMemoryError
 ├── JobNotFound                 there is no such job, or none that can be tried again
 ├── DeliveryFailed              a service outside did not take what was for it
 ├── DeliveryNotFound            there is no such delivery, or none that can be tried again
+├── MemoryNotFound              there is no memory at an address, or not for whoever asks
 └── StoreUnavailable            the database cannot be reached, or gave up; worth trying again later
     └── StatementTimeout        it took longer than the database allows, perhaps waiting for somebody else
 """
@@ -75,6 +77,10 @@ class InvalidValue(InvalidInput):
     def __init__(self, path: str, problem: str) -> None:
         self.path, self.problem = path, problem
         super().__init__(f"{path} {problem}")
+
+
+class InvalidEntityId(InvalidValue):
+    """The id of a user, a company or the like is not one of its kind. `path` is the field it was given in."""
 
 
 class InvalidFilter(InvalidInput):
@@ -166,6 +172,14 @@ class DeliveryFailed(GraphMemoryError):
 
 class DeliveryNotFound(GraphMemoryError):
     """There is no such delivery, or it neither failed nor was skipped."""
+
+
+class MemoryNotFound(GraphMemoryError):
+    """There is no memory at an address: none, one that has expired, or one that whoever asks may not see."""
+
+    def __init__(self, namespace: tuple[str, ...], key: str) -> None:
+        self.namespace, self.key = namespace, key
+        super().__init__(f"There is no memory {key!r} in {namespace}; write it first.")
 
 
 class StoreUnavailable(GraphMemoryError):

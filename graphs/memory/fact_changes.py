@@ -41,7 +41,7 @@ class FactChanges:
         """Return the facts that hold now, of those near to a new one and those that were added before it."""
         keys = dict.fromkeys([*similarity, *self._values])
         found = [(key, value) for key in keys if (value := self._value(key)) and isinstance(value.get("content"), str)]
-        return [Known(self._fact(key, value), similarity.get(key)) for key, value in found]
+        return [Known(self._fact(key, value), similarity.get(key), past="held_until" in value) for key, value in found]
 
     def carry_out(self, statement: Statement, turn: Said, decision: Decision) -> None:
         """Do with a new fact what was decided."""

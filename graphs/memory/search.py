@@ -7,6 +7,7 @@ from typing import Any
 from langgraph.store.base import SearchOp
 
 from graphs.memory import sql
+from graphs.memory.contract import COLLECTIONS
 from graphs.memory.errors import InvalidFilter, InvalidInput, InvalidValue
 from graphs.memory.found import Found, search_item
 from graphs.memory.namespaces import bounds, check_address, user_scope
@@ -161,13 +162,29 @@ def _for_model(name: str, model: Model) -> Statement:
     return _SQL[name].with_constants(model=model.id, dimensions=model.dimensions)
 
 
-def recall_op(user_id: str, query: str | None, tags: Sequence[str], agent: str | None, limit: int) -> SearchOp:
+def recall_op(
+    user_id: str,
+    query: str | None,
+    tags: Sequence[str],
+    agent: str | None,
+    limit: int,
+    types: Sequence[str] | None = None,
+) -> SearchOp:
     """Return the search of everything a user has but turns, narrowed to what carries all `tags` and is of `agent`.
 
+    Beliefs that others have taken the place of are left out. With `types`, only memories of these.
+
     Raises:
-        InvalidInput: a negative limit, or a tag that no memory can carry.
+        InvalidInput: a negative limit, a tag that no memory can carry, or a type that there is not.
     """
-    conditions: list[dict[str, Any]] = [{"type": {"$ne": "turn"}}, *({"tags": {"$contains": tag}} for tag in tags)]
+    conditions: list[dict[str, Any]] = [{"superseded": {"$ne": True}}, *({"tags": {"$contains": tag}} for tag in tags)]
+    if types is None:
+        conditions.append({"type": {"$ne": "turn"}})
+    elif isinstance(types, str) or (unknown := set(types) - COLLECTIONS.keys()):
+        said = types if isinstance(types, str) else ", ".join(map(repr, unknown))
+        raise InvalidInput(f"types must be a list of {', '.join(COLLECTIONS)}; got {said}.")
+    else:
+        conditions.append({"type": {"$in": list(types)} if len(types) != 1 else types[0]})
     if agent:
         conditions.append({"agent": agent})
     op = SearchOp(user_scope(user_id), filter={"$and": conditions}, limit=limit, query=query)

@@ -27,6 +27,7 @@ from graphs.memory.embeddings import Index
 from graphs.memory.errors import AccessDenied, EmbeddingFailed, StoreUnavailable
 from graphs.memory.items import ExpectingPutOp
 from graphs.memory.loops import from_another_thread, on_home_loop
+from graphs.memory.namespaces import Namespace
 from graphs.memory.principal import Principal, current_principal, current_provenance
 from graphs.memory.transaction import Query
 from graphs.memory.vectors import Model
@@ -112,9 +113,18 @@ class PostgresStore(BaseStore):
         return self._searching.model
 
     @on_home_loop
-    async def _ask_as(self, user_id: str, query: Query[Any]) -> Any:
-        """What a query about a user reads, if whoever is acting is that user or the service."""
-        return (await self._run(await self._principal_for(user_id), [query], current_provenance()))[0]
+    async def _ask_as(
+        self, user_id: str, query: Query[Any], shows: Namespace | None = None, *, first: Query[None] | None = None
+    ) -> Any:
+        """What a query about a user reads, if whoever is acting is that user or the service.
+
+        `shows` is the scope whose items it shows, if it shows any: that is recorded. `first` comes before the query.
+        """
+        principal, provenance = await self._principal_for(user_id), current_provenance()
+        *_, answer = await self._run(principal, [first, query] if first else [query], provenance)
+        if shows:
+            self._reads.note(principal, tuple(provenance.items()), shows, "searches", len(answer))
+        return answer
 
     async def _run(
         self, principal: Principal, queries: Sequence[Query[Any]], provenance: dict[str, Any] | None = None

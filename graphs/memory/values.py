@@ -8,20 +8,9 @@ from graphs.memory.places import exclude_one_another, is_listed, same_place
 from graphs.memory.wording import folded
 
 Kind = Literal[
-    "amount",
-    "date",
-    "email",
-    "phone",
-    "place",
-    "name",
-    "client",
-    "address",
-    "favorite",
-    "thing",
-    "marital",
-    "words",
+    "amount", "date", "email", "phone", "place", "name", "client", "address", "favorite", "thing", "marital", "words",
     "any",
-]
+]  # fmt: skip
 """`client` is a name that may be a person's: who somebody works for. `any` is anything, of which several may hold."""
 
 Relation = Literal["same", "replaced", "unsure", "apart"]
@@ -39,12 +28,14 @@ _UNITS_OF = {
 _DATE = re.compile(r"(?:on |in )?(?:the )?(?P<date>(?P<year>\d{4})?-?(?P<month>\d\d)?-?(?P<day>\d\d)?)(?<=\d)")
 _SMALL = frozenset("of the & de von van la le".split())
 _PREDICATES = re.compile(
-    r"\b(on|in|at|for|from|with|to|by|of|because|than|that|so|very|too|not|open|closed|expensive|cheap|hard|easy|great"
-    r"|good|bad|nice|old|new|long|short|boring|fun|important|interesting|healthy|unhealthy|spicy|sweet|gone|over|dead"
-    r"|available|delicious|terrible|popular|common|rare|unusual|different|the same|fine|ok|okay|better|worse"
-    r"|hot|cold|special|nothing|something|complicated|unclear|unknown|secret|private|wrong|pending|near|far)\b"
-    r"|(ful|ous|ive|able|ible|ing)$"
+    r"\b(on|in|at|for|from|with|to|by|of|because|than|that|so|very|too|not)\b"
+    r"|\b(open|closed|expensive|cheap|hard|easy|great|good|bad|nice|old|new|long|short|boring|fun|important|healthy"
+    r"|unhealthy|spicy|sweet|gone|over|dead|terrible|popular|common|rare|unusual|different|same|fine|ok|okay|better|worse"
+    r"|hot|cold|special|nothing|something|complicated|unclear|unknown|secret|private|wrong|pending|near|far)$"
+    r"|(ful|ous|ive|able|ible|ing|est)$"
 )
+"""What is said of a value rather than being one: it is closed on Mondays, it is too expensive."""
+
 MARITAL = "single|married|divorced|widowed|engaged|separated"
 _FAVORITES = {
     "favorite color": "black|blue|brown|gr[ae]y|green|orange|pink|purple|red|turquoise|violet|white|yellow",
@@ -123,6 +114,8 @@ def _may_be(kind: Kind, value: str) -> bool:
             return bool(re.search(r"\d", value))
         case "name" | "client" | "place" | "address":
             return any(letter.isupper() for letter in value)
+        case "favorite":
+            return value[0].isupper()
         case "thing":
             return value.startswith(("a ", "an "))
     return False

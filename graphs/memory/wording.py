@@ -104,12 +104,26 @@ def folded(words: str) -> str:
 
 
 def with_amount_of(text: str, other: str) -> str | None:
-    """Return a text with the amount of another one in place of its own, if both have exactly one."""
+    """Return a text with the amount of another one in place of its own, if both have one; the unit stays if it must."""
     ours, theirs = list(_NUMBER.finditer(text)), list(_NUMBER.finditer(other))
     if len(ours) != 1 or len(theirs) != 1:
         return None
-    before = " " if ours[0].group().startswith(" ") else ""
-    return text[: ours[0].start()] + before + theirs[0].group().strip() + text[ours[0].end() :]
+    [old], [amount] = ours, theirs
+    amount_text = amount.group().strip()
+    if not _unit(amount):  # 120k after $80k is $120k
+        unit = old.group()[len(old.group().removesuffix(_unit_text(old)).rstrip()) :]
+        amount_text = f"{old['sign'] or ''}{amount_text}{unit}"
+    before = " " if old.group().startswith(" ") else ""
+    return text[: old.start()] + before + amount_text + text[old.end() :]
+
+
+def _unit(match: re.Match[str]) -> str:
+    """The unit of a number by its one name, if it has any."""
+    return _SIGNS.get(match["sign"] or "") or next((unit for unit in _UNITS if match[unit]), "")
+
+
+def _unit_text(match: re.Match[str]) -> str:
+    return next((match[unit] for unit in _UNITS if match[unit]), "")
 
 
 def _date(match: re.Match[str]) -> str:
@@ -128,6 +142,5 @@ def _number(match: re.Match[str]) -> str:
     number = digits + fraction
     if scale:
         number = format(Decimal(number).scaleb(_SCALES[scale.lower()]).normalize(), "f")
-    unit = _SIGNS.get(match["sign"] or "") or next((unit for unit in _UNITS if match[unit]), "")
     before = " " if match.group().startswith(" ") else ""
-    return f"{before}{number} {unit}".rstrip()
+    return f"{before}{number} {_unit(match)}".rstrip()

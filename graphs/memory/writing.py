@@ -23,6 +23,7 @@ async def write_payload(
     how: Searching,
     provenance: Mapping[str, str],
     extract_after: float | None = None,
+    also: Sequence[Query[Any]] = (),
 ) -> WriteReceipt:
     """Store a payload, or return what the same write stored before.
 
@@ -35,9 +36,10 @@ async def write_payload(
         how: the store's model and text search.
         provenance: where it comes from.
         extract_after: in how many seconds facts are to be taken from a turn; None for never.
+        also: what else is carried out in the transaction, after the items are stored.
     """
     addresses = [(op.namespace, op.key) for op in puts]
-    key = audit.idempotency_key(provenance.get("task_id"), payload)
+    key = audit.idempotency_key(provenance.get("task_id"), payload, [query.parameters for query in also])
     stored: list[Query[Any]] = [
         context.touch_session(payload.identity, payload.session_id, payload.agent),
         *items.put(writes, how.model, how.configuration),
@@ -51,6 +53,7 @@ async def write_payload(
             stored.append(intents.emit(intents.TurnCommitted.model_validate(told)))
     if run_id := provenance.get("run_id"):
         stored.append(context.record_execution(run_id, payload))
+    stored += also
 
     async def work(transaction: Transaction) -> WriteReceipt:
         [is_ours] = await transaction.run([audit.claim_write(payload, addresses, key)])

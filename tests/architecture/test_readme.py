@@ -26,6 +26,12 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
+def example(of: str) -> str:
+    """The one Python example that has these words."""
+    [found] = [block for block in blocks("python") if of in block]
+    return found
+
+
 def run(command: list[str], **environment: str) -> str:
     ran = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -33,7 +39,7 @@ def run(command: list[str], **environment: str) -> str:
 
 
 async def test_the_tour_prints_what_the_readme_says(project: Path) -> None:
-    tour, promised = blocks("python")[0], blocks("text")[0]
+    tour, promised = example("get_client"), blocks("text")[0]
     curl = next(block for block in blocks("bash") if "curl" in block)
     server = await asyncio.to_thread(Server(project).start)
     try:
@@ -48,18 +54,24 @@ async def test_the_tour_prints_what_the_readme_says(project: Path) -> None:
 
 
 def test_the_store_example_finds_the_welding_robot(empty_database: str) -> None:
-    printed = run([sys.executable, "-c", blocks("python")[1]], DATABASE_URL=empty_database)
+    printed = run([sys.executable, "-c", example("A welding robot with six axes")], DATABASE_URL=empty_database)
     assert [line.split()[0] for line in printed.splitlines()] == ["r1"]
 
 
+def test_the_example_of_beliefs_recalls_what_is_believed_now(empty_database: str) -> None:
+    believed, *paths = run([sys.executable, "-c", example("MemoryRetriever")], DATABASE_URL=empty_database).splitlines()
+    assert f"It prints `{believed}`" in README
+    assert {path[2:] for path in paths} == {"A used robot is affordable", "A new robot is too dear"}
+
+
 def test_the_example_of_a_persons_rights_prints_what_the_readme_says(empty_database: str) -> None:
-    printed = run([sys.executable, "-c", blocks("python")[2]], DATABASE_URL=empty_database)
+    printed = run([sys.executable, "-c", example("erase_user")], DATABASE_URL=empty_database)
     assert f"It prints `{printed.strip()}`" in README
 
 
 async def test_the_example_agent_runs_with_memory(store: MemoryManager) -> None:
     module: dict[str, Any] = {}
-    exec(blocks("python")[3], module)
+    exec(example("with_memory"), module)
     graph = module["graph"].copy({"store": store})
     user_id = str(uuid4())
     with acting_as(Principal.user(user_id)):
@@ -69,13 +81,18 @@ async def test_the_example_agent_runs_with_memory(store: MemoryManager) -> None:
     assert result["messages"][-1].content == "I remember 1 things that matter here."
 
 
+def test_the_example_of_the_brain_prints_what_the_readme_says(empty_database: str) -> None:
+    printed = run([sys.executable, "-c", example("memory_tools")], DATABASE_URL=empty_database)
+    assert printed == blocks("text")[1]
+
+
 async def test_the_contract_can_be_asked_of_any_store() -> None:
     @asynccontextmanager
     async def open_store(*, index: IndexConfig | None, ttl: TTLConfig | None) -> AsyncIterator[InMemoryStore]:
         yield InMemoryStore(index=index)
 
     module: dict[str, Any] = {"open_store": open_store}
-    exec(blocks("python")[4], module)
+    exec(example("conformance"), module)
     (marked,) = module["test_contract"].pytestmark
     name, checks = marked.args
     await module["test_contract"](**{name: checks[0]})

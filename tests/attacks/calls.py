@@ -148,6 +148,66 @@ def memories(victim: Victim) -> Iterator[StoreCall]:
     yield StoreCall("decay", "decay_memory", (victim.id, 0.000001), {}, True)
 
 
+def brain(victim: Victim) -> Iterator[StoreCall]:
+    """What a slug names, of a user or of a company."""
+    owner = {"users": "user", "orgs": "company"}.get(victim.kind)
+    if owner is None:
+        return
+    yield StoreCall("get by slug", f"brain.get_{owner}_memory", (victim.id, "secret"))
+    yield StoreCall("get all by slug", f"brain.{owner}_memories", (victim.id,))
+    save = f"brain.save_{owner}_memories"
+    yield StoreCall("replace by slug", save, (victim.id, {"secret": "planted"}), {}, True)
+    yield StoreCall("guess by slug", save, (victim.id, {"secret": secret_of(victim)}), {}, True)
+    yield StoreCall("plant by slug", save, (victim.id, {"planted": "planted"}), {}, True)
+    yield StoreCall("save nothing", save, (victim.id, {"Not a slug": "planted"}), {}, True)
+    yield StoreCall("forget by slug", f"brain.forget_{owner}_memory", (victim.id, "secret"), {}, True)
+    if owner == "user":
+        yield StoreCall("get the companies", "brain.companies_of", (victim.id,))
+
+
+def secret_of(victim: Victim) -> str:
+    """What a victim's brain holds under `secret`."""
+    return f"The brain's password is {victim.marker}."
+
+
+def knowledge(victim: Victim) -> Iterator[StoreCall]:
+    """What is said about a person's memories, and how they lead to one another; also from memories of one's own."""
+    secret, another = (victim.namespace, "secret"), (victim.namespace, "another")
+    said = {"session_id": "s", "agent": "a"}
+    yield StoreCall("list beliefs", "beliefs.of", (victim.id,), {"superseded": True})
+    yield StoreCall("get a belief", "beliefs.get", (victim.id, "secret"))
+    yield StoreCall("read confidences", "beliefs.confidences", (victim.id, ["secret"]))
+    yield StoreCall("hold a belief", "beliefs.hold", (victim.id, "planted"), said, True)
+    yield StoreCall("revise a belief", "beliefs.revise", (victim.id, "secret", "planted"), said, True)
+    yield StoreCall("doubt a belief", "beliefs.set_confidence", (victim.id, "secret", 0.1), {}, True)
+    yield StoreCall("list goals", "goals.list", (victim.id,))
+    yield StoreCall("get a goal", "goals.get", (victim.id, "secret"))
+    yield StoreCall("set a goal", "goals.set", (victim.id, "planted"), said, True)
+    yield StoreCall("assess a goal", "goals.assess", (victim.id, "secret"), {"status": "abandoned"}, True)
+    yield StoreCall("list reflections", "reflections.of", (victim.id,), {"on": secret})
+    yield StoreCall("reflect", "reflections.write", (victim.id, "planted"), {**said, "on": [secret]}, True)
+    yield StoreCall("read a series", "metrics.series", (victim.id, victim.marker))
+    yield StoreCall("record a metric", "metrics.record", (victim.id, "planted", 1.0), {}, True)
+    yield StoreCall("traverse", "relationships.traverse", (victim.id, secret), {"hops": 3})
+    yield StoreCall("list edges", "relationships.of", (victim.id, secret))
+    yield StoreCall("relate", "relationships.relate", (victim.id, secret, another, "planted"), {}, True)
+    yield StoreCall("unrelate", "relationships.unrelate", (victim.id, secret, another, victim.marker), {}, True)
+    yield StoreCall("read origins", "origins.of", (victim.id, [secret, another]))
+
+
+def from_ones_own(actor_id: str, victim: Victim) -> Iterator[StoreCall]:
+    """Calls about oneself that lead into what is the victim's."""
+    secret, another = (victim.namespace, "secret"), (victim.namespace, "another")
+    said = {"session_id": "s", "agent": "a"}
+    yield StoreCall("traverse theirs as one's own", "relationships.traverse", (actor_id, secret), {"hops": 3})
+    yield StoreCall("list theirs as one's own", "relationships.of", (actor_id, secret))
+    yield StoreCall("relate theirs as one's own", "relationships.relate", (actor_id, secret, another, "x"), {}, True)
+    yield StoreCall("believe about theirs", "beliefs.hold", (actor_id, "x"), {**said, "about": [secret]}, True)
+    yield StoreCall("reflect on theirs", "reflections.write", (actor_id, "x"), {**said, "on": [secret]}, True)
+    yield StoreCall("reflections on theirs", "reflections.of", (actor_id,), {"on": secret})
+    yield StoreCall("origins of theirs", "origins.of", (actor_id, [secret, another]))
+
+
 def unchecked(victim: Victim) -> list[Op]:
     """One batch of bare operations, which no method has checked before."""
     operations: list[Op] = []

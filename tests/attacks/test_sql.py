@@ -208,6 +208,7 @@ CALLS: dict[str, str] = {
     "create_vector_index": "memory.create_vector_index(1::smallint, 256)",
     "rebuild_vector_index": "memory.rebuild_vector_index(1::smallint, 256)",
     "record_memory_change": "memory.record_memory_change()",
+    "record_knowledge_change": "memory.record_knowledge_change()",
     "stamp_memory": "memory.stamp_memory()",
     "keep_records": "memory.keep_records()",
     "agent_label": "memory.agent_label()",

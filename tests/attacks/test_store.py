@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, TypedDict
 
 import psycopg
@@ -17,7 +18,18 @@ from graphs.memory.errors import GraphMemoryError, PrincipalRequired
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from graphs.pools import open_pool
-from tests.attacks.calls import StoreCall, memories, reads, surveys, unchecked, unchecked_writes, writes
+from tests.attacks.calls import (
+    StoreCall,
+    brain,
+    from_ones_own,
+    knowledge,
+    memories,
+    reads,
+    surveys,
+    unchecked,
+    unchecked_writes,
+    writes,
+)
 from tests.attacks.people import ALICE, BOB, PEOPLE, VICTIMS, Actor, Victim, may
 from tests.attacks.tally import Attempt, Tally
 from tests.attacks.world import World
@@ -40,7 +52,8 @@ class StoreDoor:
     async def call(self, call: StoreCall) -> str:
         """What a call returns or raises, as text."""
         try:
-            return str(await getattr(self.store, call.method)(*call.args, **call.kwargs))
+            called = attrgetter(call.method)(self.store)(*call.args, **call.kwargs)
+            return str([part async for part in called] if isinstance(called, AsyncIterator) else await called)
         except (GraphMemoryError, ValueError, TypeError) as error:
             return f"{type(error).__name__}: {error}"
 
@@ -101,8 +114,10 @@ async def test_the_owner_is_let_in(door: StoreDoor, tally: Tally) -> None:
         with acting_as(principal(actor)):
             found = [await door.call(call) for call in reads(victim)]
             recalled = await door.call(next(memories(victim)))
+            by_slug = [await door.call(call) for call in brain(victim) if not call.writes]
         assert sum(victim.marker in text for text in found) > 30
         assert victim.marker in recalled
+        assert sum(victim.marker in text for text in by_slug) == 2
 
 
 async def test_nobody_crosses_a_border_while_everybody_calls_at_once(
@@ -136,7 +151,7 @@ async def test_nobody_crosses_a_border_while_everybody_calls_at_once(
     attacks = [survey(actor, call) for call in surveys() for actor in door.people]
     for victim in VICTIMS:
         nobody = victim.twin()
-        for calls in (reads, writes, memories):
+        for calls in (reads, writes, memories, brain, knowledge):
             for call, twin in zip(calls(victim), calls(nobody), strict=True):
                 attacks += [
                     attack(actor, victim, call, twin, nobody)
@@ -144,13 +159,17 @@ async def test_nobody_crosses_a_border_while_everybody_calls_at_once(
                     if not may(actor, "write" if call.writes else "read", victim) and forbidden(call, victim)
                 ]
                 attacks.append(look())
+        for actor in (a for a in door.people if not may(a, "read", victim)):
+            assert actor.user_id
+            pairs = zip(from_ones_own(actor.user_id, victim), from_ones_own(actor.user_id, nobody), strict=True)
+            attacks += [attack(actor, victim, call, twin, nobody) for call, twin in pairs]
     await asyncio.gather(*attacks)
     tally.verdict()
 
 
 def forbidden(call: StoreCall, victim: Victim) -> bool:
-    """Whether a call is one that this victim is attacked with: the manager's methods are about persons."""
-    return call.method.startswith("a") or victim.kind == "users"
+    """Whether a call is one that this victim is attacked with: the manager's own methods are about persons."""
+    return call.method.startswith(("a", "brain.")) or victim.kind == "users"
 
 
 async def test_bare_operations_cross_no_border_either(door: StoreDoor, tally: Tally, unchanged: None) -> None:
@@ -177,7 +196,7 @@ async def test_bare_operations_cross_no_border_either(door: StoreDoor, tally: Ta
 async def test_nobody_in_particular_is_refused(door: StoreDoor, tally: Tally, unchanged: None) -> None:
     """Where nobody acts there is no empty result but an error, in a thread as on the loop."""
     for victim in (ALICE, BOB):
-        for call in (*reads(victim), *writes(victim), *memories(victim)):
+        for call in (*reads(victim), *writes(victim), *memories(victim), *brain(victim), *knowledge(victim)):
             attempt = tally.count(Attempt("an anonymous caller", victim.name, door.name, call.verb))
             if not (said := await door.call(call)).startswith((PrincipalRequired.__name__, "Invalid", "ContractError")):
                 tally.leaked(attempt, said)
@@ -195,10 +214,12 @@ async def test_a_node_that_calls_the_store_is_held_to_the_same_rules(
 ) -> None:
     """Whatever the configuration of a run says about who it is."""
 
+    calls = (*reads(BOB), *writes(BOB), *memories(BOB), *brain(BOB), *knowledge(BOB))
+
     async def node(state: Seen, runtime: Runtime[Any]) -> Seen:
         assert isinstance(runtime.store, MemoryManager)
         seen = [str(await asyncio.to_thread(runtime.store.get, BOB.namespace, "secret"))]
-        return {"seen": seen + [await door.call(call) for call in (*reads(BOB), *writes(BOB), *memories(BOB))]}
+        return {"seen": seen + [await door.call(call) for call in calls]}
 
     graph = StateGraph(Seen).add_node(node).add_edge(START, "node").add_edge("node", END).compile(store=door.store)
     bob: dict[str, Any] = {"identity": BOB.id, "is_authenticated": True}
@@ -208,7 +229,7 @@ async def test_a_node_that_calls_the_store_is_held_to_the_same_rules(
         "user_id": BOB.id,
         "role": "service_role",
     }
-    verbs = ["get in a thread", *(call.verb for call in (*reads(BOB), *writes(BOB), *memories(BOB)))]
+    verbs = ["get in a thread", *(call.verb for call in calls)]
     for actor in (actor for actor in PEOPLE if not may(actor, "read", BOB)):
         with acting_as(principal(actor)):
             result = await graph.ainvoke({}, {"configurable": forged, "metadata": forged})

@@ -10,6 +10,7 @@ from langgraph.store.base import IndexConfig
 from psycopg.rows import dict_row
 
 from graphs.memory_manager import MemoryManager
+from tests.attacks.calls import secret_of
 from tests.attacks.people import ORGANISATIONS, PEOPLE, USERS, VICTIMS, Victim
 
 Row = dict[str, Any]
@@ -71,8 +72,9 @@ INSERT INTO memory.recall_receipts (actor, user_id, query, chosen, nearly)
   VALUES (%(id)s, %(id)s, %(marker)s, '[]', '[]');
 INSERT INTO memory.audit_logs (actor, action, user_id, data)
   VALUES (%(id)s, 'noted', %(id)s, jsonb_build_object('a', %(marker)s));
-INSERT INTO memory.goal_assessments (user_id, session_id, memory_id) VALUES (%(id)s, %(marker)s, %(memory)s);
-INSERT INTO memory.belief_graphs (user_id, session_id, memory_id) VALUES (%(id)s, %(marker)s, %(memory)s);
+INSERT INTO memory.goal_assessments (user_id, memory_id, assessment)
+  VALUES (%(id)s, %(memory)s, jsonb_build_object('a', %(marker)s));
+INSERT INTO memory.belief_graphs (user_id, memory_id, confidence) VALUES (%(id)s, %(memory)s, 0.5);
 INSERT INTO memory.cognitive_metrics (user_id, name, value) VALUES (%(id)s, %(marker)s, 1);
 INSERT INTO memory.user_brain (user_id, slug, memory_id) VALUES (%(id)s, %(marker)s, %(memory)s);
 INSERT INTO memory.memory_relationships (user_id, source_id, target_id, type)
@@ -218,10 +220,14 @@ def make_world(database: str, index: IndexConfig) -> World:
 
 
 async def _remember(database: str, index: IndexConfig) -> None:
-    """Every victim has two memories with vectors, an older version of one, and one that was deleted."""
+    """Every victim has two memories with vectors, an older version of one, one that was deleted, and one by slug."""
     async with MemoryManager.from_conn_string(database, index=index) as store:
         for victim in VICTIMS:
             for version, key in ((1, "secret"), (2, "secret"), (1, "another"), (1, "gone")):
                 content = f"The password is {victim.marker}, version {version}."
                 await store.aput(victim.namespace, key, {"content": content, "type": "fact", "tags": ["t"], "n": 1})
             await store.adelete(victim.namespace, "gone")
+            if victim.kind == "users":
+                await store.brain.save_user_memories(victim.id, {"secret": secret_of(victim)})
+            elif victim.kind == "orgs":
+                await store.brain.save_company_memories(victim.id, {"secret": secret_of(victim)})

@@ -89,3 +89,9 @@ def test_what_row_level_security_costs_is_measured() -> None:
     assert lines[0][-1] == "ratio"
     assert {line[0] for line in lines[1:]} >= {"get", "put", "search, one user"}
     assert all(float(line[-1]) > 0 for line in lines[1:])
+
+
+def test_walks_through_the_graph_of_memories_are_measured() -> None:
+    lines = list(columns(run("graph", "--memories", "300", "--edges", "1500", "--rounds", "2")))
+    assert {(line[0], line[1]) for line in lines[1:]} == {(s, h) for s in ("any memory", "the hub") for h in "123"}
+    assert {line[3] for line in lines[1:] if line[0] == "the hub"} == {"10", "50", "200"}, "as many paths as asked for"

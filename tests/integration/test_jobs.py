@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +12,9 @@ from uuid import uuid4
 import pytest
 from langchain_core.language_models import FakeListChatModel
 from langgraph.store.base import IndexConfig
+from pydantic import Field
 
+from graphs.mem0 import extractor as extractor_module
 from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory.errors import AccessDenied, JobNotFound
 from graphs.memory.facts import Conversation, Extractor, Statement
@@ -105,6 +108,49 @@ async def test_an_answer_that_is_no_list_of_facts_changes_nothing_and_is_told(
         assert await facts_of(store, user_id) == []
         unread = await rows(database, "SELECT 1 FROM memory.turns WHERE extracted_at IS NULL")
         assert len(unread) == 2
+
+
+class Silent(FakeListChatModel):
+    """A model that never answers, and says when it was given up."""
+
+    given_up: list[bool] = Field(default_factory=list)
+
+    async def _agenerate(self, *_: Any, **__: Any) -> Any:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            self.given_up.append(True)
+            raise
+
+
+async def test_a_model_that_does_not_answer_fails_the_job_and_holds_up_nothing(
+    database: str, index: IndexConfig, user_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extractor_module, "LONGEST_ANSWER", 0.2)
+    model = Silent(responses=[])
+    async with opened(database, index, Mem0Extractor(model, tmp_path)) as store:
+        await store.write_memory(user_id, "s1", turn(user_id, "My budget is 80k."))
+        await store.jobs.run_pending()
+        [failed] = await store.jobs.list(status="failed")
+        assert failed.error == "The model that extracts facts did not answer (TimeoutError)."
+        assert len(model.given_up) == FAST.attempts
+
+
+async def test_a_worker_that_is_stopped_does_not_wait_for_a_model(
+    database: str, index: IndexConfig, user_id: str, tmp_path: Path
+) -> None:
+    model = Silent(responses=[])
+    threads = threading.active_count()
+    async with opened(database, index, Mem0Extractor(model, tmp_path)) as store:
+        await store.write_memory(user_id, "s1", turn(user_id, "My budget is 80k."))
+        async with store.jobs.working():
+            for _ in range(400):
+                if (await store.jobs.list(user_id=user_id))[0].status == "doing" and threading.active_count() > threads:
+                    break
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.5)
+        assert model.given_up == [True]
+        assert [job.status for job in await store.jobs.list(user_id=user_id)] == ["todo"]
 
 
 async def test_what_a_model_extracts_is_stored_with_the_turns_it_comes_from(

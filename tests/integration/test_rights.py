@@ -34,11 +34,6 @@ INSERT INTO memory.organisations (id, name) VALUES ('robots', 'Robots') ON CONFL
 INSERT INTO memory.organisation_members (organisation_id, user_id) VALUES ('robots', '{user}');
 INSERT INTO memory.user_brain (user_id, slug, memory_id) SELECT user_id, 'k', id FROM memory.memories
   WHERE user_id = '{user}' ORDER BY id LIMIT 1;
-INSERT INTO memory.memory_relationships (user_id, source_id, target_id, type)
-  SELECT '{user}', min(id), max(id), 'secret_{name}' FROM memory.memories WHERE user_id = '{user}';
-INSERT INTO memory.goal_assessments (user_id, assessment) VALUES ('{user}', '{{"of": "secret_{name}"}}');
-INSERT INTO memory.belief_graphs (user_id, metadata) VALUES ('{user}', '{{"of": "secret_{name}"}}');
-INSERT INTO memory.cognitive_metrics (user_id, name, value) VALUES ('{user}', 'secret_{name}', 1);
 INSERT INTO memory.shadow_comparisons (candidate, user_id, at_most, ours, theirs, our_seconds)
   VALUES ('ranking', '{user}', 1, '["secret_{name}"]', '[]', 0);
 INSERT INTO memory.job_failures (job_id, user_id, error) VALUES (hashtext('{user}'), '{user}', 'secret_{name}');
@@ -78,6 +73,13 @@ async def live(store: MemoryManager, database: str, user: str, name: str) -> Non
             graph = assistant.copy({"store": store, "checkpointer": PostgresCheckpointer(pool)})
             thread: Any = {"configurable": {"thread_id": str(uuid4())}, "run_id": uuid4()}
             await graph.ainvoke({"messages": [HumanMessage(f"My budget is secret_{name}.", id=str(uuid4()))]}, thread)
+        said: Any = {"session_id": f"secret_{name}", "agent": f"secret_{name}"}
+        held = await store.beliefs.hold(user, f"There is a secret_{name}.", **said)
+        await store.beliefs.revise(user, held.key, f"There are secrets_{name}.", **said)
+        goal = await store.goals.set(user, f"Keep secret_{name}.", **said)
+        await store.goals.assess(user, goal.key, assessment={"of": f"secret_{name}"})
+        await store.reflections.write(user, f"The secret_{name} is safe.", on=[held.address], **said)
+        await store.metrics.record(user, f"secret_{name}", 1)
         await store.recall_memory(user, f"secret_{name}")
         with pytest.raises(AccessDenied):
             await store.recall_memory(BOB if user == ANN else ANN, f"secret_{name}")

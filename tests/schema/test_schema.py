@@ -1,5 +1,6 @@
 """The schema: complete, closed by default, and applied by a role like Supabase's `postgres`."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -161,10 +162,19 @@ async def test_without_the_right_to_make_roles_the_error_says_what_to_run(postgr
 # Plans --------------------------------------------------------------------------------------------------------------
 
 
-async def plan(database: str, statement: Statement, parameters: dict[str, Any]) -> str:
+async def plan(
+    database: str,
+    statement: Statement,
+    parameters: dict[str, Any],
+    principal: Principal | None = None,
+    first: Statement | None = None,
+) -> str:
+    principal = principal or Principal.service()
     async with await psycopg.AsyncConnection.connect(database) as conn:
-        settings = {"role": "service_role", "claims": "{}", "provenance": "{}"}
+        settings = {"role": principal.role, "claims": principal.claims, "provenance": "{}"}
         await conn.execute(load_sources("transactions")["begin"], settings)
+        if first:
+            await conn.execute(first.source)
         cursor = await conn.execute(f"EXPLAIN {statement.source}", parameters)
         return "\n".join(row[0] for row in await cursor.fetchall())
 
@@ -219,3 +229,32 @@ async def test_a_hybrid_search_never_compares_every_pair(database: str, index: I
         assert "Full Join" in await plan(database, hybrid["signals"], given)
         fetch = {"ids": [1], "namespaces": ["users.u1."], "positions": [1]}
         assert "Index Cond: (id = ANY" in await plan(database, hybrid["fetch"], given | fetch)
+
+
+USER = "a0000000-0000-4000-8000-00000000000a"
+
+
+@pytest.mark.parametrize("principal", [Principal.service(), Principal.user(USER)], ids=["service", "person"])
+async def test_a_traversal_follows_edges_by_their_index_in_order(database: str, principal: Principal) -> None:
+    """Whether the plan is made for empty tables or for full ones: a hub's edges are never all read, nor sorted."""
+    from graphs.memory import sql
+
+    relationships = sql.load("relationships")
+    given: dict[str, Any] = {"user_id": USER, "namespace": f"users.{USER}.", "key": "k1", "hops": 3, "types": None}
+    given |= {"outgoing": True, "incoming": True, "least": 0.0, "limit": 50}
+    for memories in (0, 3000):
+        await rows(
+            database,
+            f"""INSERT INTO memory.memories (namespace, key, value)
+              SELECT 'users.{USER}.', 'k' || n, '{{}}' FROM generate_series(1, {memories}) AS n;
+            INSERT INTO memory.memory_relationships (user_id, source_id, target_id, type, strength)
+              SELECT '{USER}', a.id, b.id, 'next', random() FROM memory.memories AS a, memory.memories AS b
+              WHERE a.id % 1000 = 0 OR b.id = a.id + 1 ON CONFLICT DO NOTHING""",
+        )
+        await rows(database, "ANALYZE memory.memories, memory.memory_relationships")
+        found = await plan(database, relationships["traverse"], given, principal, relationships["in_order"])
+        for index, end in (("relationships_out", "source_id"), ("relationships_in", "target_id")):
+            assert re.search(rf"Scan using {index} on .*\n +Index Cond: \(\({end} = [^\n]*user_id = ", found), found
+        assert "memories_id_key" in found
+        assert not [bad for bad in ("Seq Scan", "Hash Join", "Merge Join", "Bitmap") if bad in found], found
+        assert not re.search(r"Sort Key: r(_1)?\.strength", found), found

@@ -103,3 +103,39 @@ async def test_recent_turns_are_in_the_state_of_the_next_run(client: LangGraphCl
     assert turns[0] == ("user", "My name is Ada.")
     assert turns[1][0] == "assistant"
     assert result["written"]["memories"], "the state tells what the run wrote"
+
+
+async def test_a_conversation_of_ten_turns_becomes_facts_that_are_true_and_name_their_turns(
+    client: LangGraphClient,
+) -> None:
+    thread_id = (await client.threads.create())["thread_id"]
+    for text in (
+        "Hello! My name is Ada.",
+        "My budget is 80k for a welding robot.",
+        "My brother's budget is 50k.",
+        "What can you tell me about welding?",
+        "I like tea.",
+        "I like coffee, too.",
+        "my budget is 80,000 for a welding robot",
+        "Actually, my budget is 120k for a welding robot.",
+        "In 2019 I lived in Rome.",
+        "I like tea!",
+    ):
+        await talk(client, text, thread_id)
+
+    expected = {"My brother's budget is 50k.", "I like coffee, too.", "In 2019 I lived in Rome.", "My name is Ada."}
+    for _ in range(120):
+        found = (await client.store.search_items((), filter={"type": "fact"}, limit=100))["items"]
+        values = {item["value"]["content"]: item["value"] for item in found}
+        if (
+            any("120k" in text for text in values)
+            and expected <= values.keys()
+            and len(values["I like tea."]["sources"]) > 1
+        ):
+            break
+        await asyncio.sleep(0.25)
+    assert values.keys() - expected == {"Actually, my budget is 120k for a welding robot.", "I like tea."}
+    turns = (await client.store.search_items((), filter={"type": "turn"}, limit=100))["items"]
+    exchanges = {item["key"].partition(":")[0] for item in turns}
+    assert all(source["exchange"] in exchanges for value in values.values() for source in value["sources"])
+    assert "120k" in await talk(client, "what is my budget?")

@@ -4,6 +4,8 @@ import hashlib
 import json
 import re
 import threading
+import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
@@ -12,9 +14,16 @@ ANSWER = "A real model would say: noted."
 
 
 class OpenAIStub:
-    """Runs on a free port of 127.0.0.1 and keeps the requests it got. Embeddings are hashes of their texts."""
+    """Runs on a free port of 127.0.0.1 and keeps the requests it got. Embeddings are hashes of their texts.
 
-    def __init__(self) -> None:
+    Args:
+        message: what it always says in a chat that is not streamed, as OpenAI's API has it, such as a refusal.
+        seconds: how long it takes for it.
+    """
+
+    def __init__(self, message: dict[str, Any] | None = None, seconds: float = 0) -> None:
+        self.message = message
+        self.seconds = seconds
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -46,7 +55,10 @@ class OpenAIStub:
                 elif body.get("stream"):
                     self._stream(body)
                 else:
-                    self._send(_completion(body, {"message": {"role": "assistant", "content": _answer(body)}}))
+                    time.sleep(stub.seconds)
+                    message = {"role": "assistant", **(stub.message or {"content": _answer(body)})}
+                    with suppress(BrokenPipeError):  # nobody waits for it any more
+                        self._send(_completion(body, {"message": message}))
 
             def _send(self, answer: dict[str, Any]) -> None:
                 content = json.dumps(answer).encode()

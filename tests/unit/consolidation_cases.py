@@ -1,6 +1,8 @@
 """What somebody said first, what they say now, and what should become of the two. Written by hand.
 
-`HELD_OUT` was written before the rules were, and the rules were never changed to fit it.
+`HELD_OUT` was written before the rules were. The first rules that got all of `TUNED` right got 78 of these 81, and
+retired or merged nothing by mistake. Two of the three misses have been mended since, so what is measured on them now
+flatters the rules a little.
 """
 
 from dataclasses import dataclass
@@ -239,10 +241,11 @@ TUNED = [
     *_cases(
         "new",
         ("My budget is 80k", "It is not true that my budget is 120k"),
+        ("My budget is 80k", "My budget is 120k?"),
         ("My budget is 80k", "My budget is 120k, Anna claims"),
         ("My budget is 80k", "My budget is 120k from Anna, she says"),
         ("My budget is 80k", "Starting 2026 my budget is 120k"),
-        ("My budget is 80k", "My budget isn't necessarily 120k"),
+        ("My budget is 80k for the robot", "My budget is 20k for marketing"),
         ("My budget for 2024 is 80k", "My budget for 2025 is 120k"),
         ("I live in Lyon", "I did not move to Berlin"),
         ("I live in Lyon", "My office moved to Berlin"),
@@ -257,7 +260,6 @@ TUNED = [
         ("Anna likes Ben", "Ben likes Anna"),
         ("I have a cat", "I have cats"),
         ("I have a few friends", "I have few friends"),
-        ("I use Python 3.1", "I use Python 3.10"),
         ("I take vitamin A", "I take vitamin"),
         ("I visited Rome in 2019", "I visited Rome in 2021"),
         ("I visited Rome in 2021", "I visited Rome"),
@@ -276,11 +278,14 @@ TUNED = [
     *_cases(
         "unsure",
         ("My budget is 80k", "My budget is 50 percent"),
+        ("My budget is 80k", "My budget is 120k for marketing"),
+        ("I plan to move to Oslo", "I no longer plan to move to Oslo"),
         ("My budget is 80k", "My budget is 3 years old"),
         ("My budget is 80k", "In 2019 my budget was raised to 120k"),
         ("My budget is 80k", "My budget was 90k this morning"),
         ("My budget is 80k", "My budget is 90k - just kidding"),
         ("My budget is 80k", "My budget isn't 80k but 90k"),
+        ("My budget is 80k", "My budget isn't necessarily 120k"),
         ("The budget is 80k", "The budget is 90k"),
         ("I live in Lyon", "I have lived in Berlin"),
         ("I live in Lyon", "I moved to Berlin when I was 5"),
@@ -297,6 +302,8 @@ TUNED = [
         ("I prefer tea over coffee", "I prefer water"),
         ("I'm married", "I got divorced in 2005"),
         ("I wake up at 6", "I wake up at 7"),
+        ("I am shy", "I used to be scared of people, but I love company"),
+        ("I use Python 3.1", "I use Python 3.10"),
         ("My favourite drink is tea", "My favourite drink is hot chocolate"),
         ("My favourite color is blue", "My favourite color is bright"),
         ("My favourite book is Dune", "My favourite book is Dune Messiah"),
@@ -315,6 +322,13 @@ TUNED = [
     ),
     *_cases(
         "supersedes",
+        ("User's budget is $80k", "User has increased their budget to $120k"),
+        ("User's budget is $80k", "User now has a budget of $120k"),
+        ("My budget is 80k for a welding robot.", "Actually, my budget is 120k for a welding robot."),
+        ("My budget for a welding robot is 80k", "My budget is 120k for a welding robot"),
+        ("User's budget is $80k", "User's budget has been increased from $80k to $120k"),
+        ("User lives in Lyon", "User recently moved to Berlin"),
+        ("User works as a nurse", "User now works as a teacher"),
         ("User doesn't have a car", "User has a car"),
         ("I quit smoking", "I smoke again"),
         ("User's employer is Siemens", "User works at Bosch"),

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from graphs.memory.entities import NORMALISERS
 from graphs.memory.errors import ConfigurationError
 from graphs.settings import Settings, load_settings
 
@@ -61,3 +62,10 @@ def test_every_wrong_setting_is_named_and_no_value_shown(monkeypatch: pytest.Mon
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().openai_api_key = SecretStr("x")  # type: ignore[misc]
+
+
+def test_the_ids_of_companies_may_be_of_every_kind_that_is_known() -> None:
+    for name in NORMALISERS:
+        assert Settings.model_validate({"memory_company_ids": name}).memory_company_ids == name
+    with pytest.raises(ValueError, match="cl_rut"):
+        Settings.model_validate({"memory_company_ids": "iban"})

@@ -1,0 +1,182 @@
+"""Goals: what is aimed at, and how far it has come. What a goal says is a memory of type `goal`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+from pydantic import Field
+
+from graphs.memory import sql
+from graphs.memory.contract import COLLECTIONS
+from graphs.memory.errors import InvalidValue, MemoryNotFound
+from graphs.memory.knowledge import (
+    Address,
+    Knowledge,
+    Run,
+    Write,
+    address_of,
+    check_limit,
+    check_share,
+    containing,
+    located,
+    payload_of,
+)
+from graphs.memory.namespaces import Namespace, to_text, user_scope
+from graphs.memory.text import to_json
+from graphs.memory.transaction import Query, Rows
+
+_SQL = sql.load("goals")
+
+Status = Literal["open", "achieved", "abandoned"]
+"""What has become of a goal."""
+
+
+class Goal(Knowledge):
+    """Something that is aimed at, and its latest assessment."""
+
+    status: Status
+    progress: float = Field(description="From 0 to 1.")
+    assessment: dict[str, Any] = Field(default_factory=dict, description="What was said of it last.")
+
+
+class Goals:
+    """The goals of people's agents. Every method acts as whoever is acting now, and refuses another person's.
+
+    The same words are the same goal. The latest assessment is kept with it, the earlier ones in the audit log. What
+    `write_memory` stored as a goal is open.
+
+    Args:
+        run: answers queries.
+        write: stores payloads.
+    """
+
+    def __init__(self, run: Run, write: Write) -> None:
+        self._run = run
+        self._write = write
+
+    async def set(
+        self,
+        user_id: str,
+        content: str,
+        *,
+        session_id: str,
+        agent: str,
+        tags: Sequence[str] = (),
+        importance: float = 0.5,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Goal:
+        """Store a goal; one that was achieved or abandoned is open again, with no progress made.
+
+        Memory and assessment commit together; written again by the same task of a graph they change nothing.
+
+        Args:
+            user_id: whose memory it belongs to.
+            content: what is aimed at, in words.
+            session_id: the conversation that it comes from.
+            agent: the agent that pursues it.
+            tags: what it can be recalled by, beside its words.
+            importance: from 0 to 1.
+            metadata: a JSON object that is kept with it.
+
+        Raises:
+            ContractError: it breaks the contract of a payload; `fields` names where.
+            AccessDenied: the principal is not this user and not the service.
+        """
+        common: Any = {"session_id": session_id, "agent": agent, "tags": tags, "importance": importance}
+        payload = payload_of(user_id, "goal", content, metadata=metadata, **common)
+        address = address_of(payload)
+        opened: Query[None] = Query(_SQL["opened"], {"user_id": user_id, **located(address)})
+        await self._write(user_id, session_id, payload, [opened])
+        return await self.get(user_id, address[1])
+
+    async def assess(
+        self,
+        user_id: str,
+        key: str,
+        *,
+        progress: float | None = None,
+        status: Status | None = None,
+        assessment: Mapping[str, Any] | None = None,
+    ) -> Goal:
+        """Say how far a goal has come, and return it. What is not given stays.
+
+        Args:
+            user_id: whose goal.
+            key: which one.
+            progress: from 0 to 1; 1 for a goal that was achieved, unless given.
+            status: what has become of it.
+            assessment: a JSON object, such as `{"next": "…", "because": "…"}`.
+
+        Raises:
+            MemoryNotFound: there is no such goal.
+            InvalidValue: progress, status or assessment are none.
+            AccessDenied: the principal is not this user and not the service.
+        """
+        if progress is not None:
+            check_share("progress", progress)
+        _check_status(status)
+        address = _address(user_id, key)
+        given = {"user_id": user_id, "progress": progress, "status": status, **located(address)}
+        given["assessment"] = None if assessment is None else to_json(dict(assessment), "assessment")
+        return await self._one(user_id, address, Query(_SQL["assess"], given, _goals))
+
+    async def get(self, user_id: str, key: str) -> Goal:
+        """Return a goal.
+
+        Raises:
+            MemoryNotFound: there is none of this key.
+            AccessDenied: the principal is not this user and not the service.
+        """
+        address = _address(user_id, key)
+        return await self._one(user_id, address, Query(_SQL["get"], located(address), _goals))
+
+    async def _one(self, user_id: str, address: Address, query: Query[list[Goal]]) -> Goal:
+        found: list[Goal] = await self._run(user_id, query, address[0])
+        if not found:
+            raise MemoryNotFound(*address)
+        return found[0]
+
+    async def list(
+        self,
+        user_id: str,
+        *,
+        status: Status | None = None,
+        tags: Sequence[str] = (),
+        agent: str | None = None,
+        limit: int = 100,
+    ) -> list[Goal]:
+        """Return a user's goals, those first of which something was said last.
+
+        Args:
+            user_id: whose memory.
+            status: only those that are open, achieved or abandoned.
+            tags: only those that carry all of them.
+            agent: only those of this agent.
+            limit: how many at most.
+
+        Raises:
+            InvalidInput: status, tags or limit are out of range.
+            AccessDenied: the principal is not this user and not the service.
+        """
+        _check_status(status)
+        check_limit(limit)
+        scope = _scope(user_id)
+        given = {"namespace": to_text(scope), "contains": containing(tags, agent), "status": status, "limit": limit}
+        found: list[Goal] = await self._run(user_id, Query(_SQL["list"], given, _goals), scope)
+        return found
+
+
+def _scope(user_id: str) -> Namespace:
+    return user_scope(user_id, COLLECTIONS["goal"])
+
+
+def _address(user_id: str, key: str) -> Address:
+    return _scope(user_id), key
+
+
+def _goals(rows: Rows) -> list[Goal]:
+    return [Goal.of(row) for row in rows]
+
+
+def _check_status(status: str | None) -> None:
+    if status is not None and status not in get_args(Status):
+        raise InvalidValue("status", f"must be one of {', '.join(get_args(Status))}; got {status!r}.")

@@ -1,0 +1,55 @@
+"""Origins: which run of which agent wrote a memory as it is now."""
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from graphs.memory import sql
+from graphs.memory.knowledge import Address, Run
+from graphs.memory.namespaces import from_text, to_text
+from graphs.memory.transaction import Query, Rows
+
+_SQL = sql.load("origins")
+
+
+class Origin(BaseModel):
+    """Where a memory comes from; what is not known is None."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    agent: str | None = None
+    session_id: str | None = None
+    thread_id: str | None = None
+    run_id: str | None = None
+    checkpoint_id: str | None = None
+    task_id: str | None = None
+
+
+class Origins:
+    """Where people's memories come from. It acts as whoever is acting now, and refuses another person's.
+
+    Args:
+        run: answers queries.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    async def of(self, user_id: str, memories: Sequence[Address]) -> dict[Address, Origin]:
+        """Return the origins of memories by their addresses; what is not there for the user is left out.
+
+        Raises:
+            AccessDenied: the principal is not this user and not the service.
+        """
+        given = {"user_id": user_id, "namespaces": [to_text(namespace) for namespace, _ in memories]}
+        found: dict[Address, Origin] = await self._run(
+            user_id, Query(_SQL["of"], given | {"keys": [key for _, key in memories]}, _origins)
+        )
+        return found
+
+
+def _origins(rows: Rows) -> dict[Address, Origin]:
+    return {
+        (from_text(row.namespace), row.key): Origin(**{name: getattr(row, name) for name in Origin.model_fields})
+        for row in rows
+    }

@@ -1,0 +1,115 @@
+"""Reflections: what was concluded from other memories. Each is a memory of type `reflection` that leads to them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from graphs.memory import sql
+from graphs.memory.contract import COLLECTIONS
+from graphs.memory.errors import MemoryNotFound
+from graphs.memory.knowledge import (
+    Address,
+    Knowledge,
+    Run,
+    Write,
+    address_of,
+    check_limit,
+    containing,
+    located,
+    payload_of,
+)
+from graphs.memory.namespaces import to_text, user_scope
+from graphs.memory.relationships import REFLECTS_ON, relate
+from graphs.memory.transaction import Query, Rows
+
+_SQL = sql.load("reflections")
+
+
+class Reflection(Knowledge):
+    """Something that was concluded."""
+
+
+class Reflections:
+    """The reflections of people's agents. Every method acts as whoever is acting now, and refuses another person's.
+
+    Args:
+        run: answers queries.
+        write: stores payloads.
+    """
+
+    def __init__(self, run: Run, write: Write) -> None:
+        self._run = run
+        self._write = write
+
+    async def write(
+        self,
+        user_id: str,
+        content: str,
+        *,
+        session_id: str,
+        agent: str,
+        on: Sequence[Address] = (),
+        tags: Sequence[str] = (),
+        importance: float = 0.5,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Reflection:
+        """Store a reflection and its relationships together; by the same task of a graph again, nothing changes.
+
+        Args:
+            user_id: whose memory it belongs to.
+            content: what was concluded, in words.
+            session_id: the conversation that it comes from.
+            agent: the agent that reflected.
+            on: memories that it was made of; it gets a relationship of type `reflects_on` to each.
+            tags: what it can be recalled by, beside its words.
+            importance: from 0 to 1.
+            metadata: a JSON object that is kept with it.
+
+        Raises:
+            ContractError: it breaks the contract of a payload; `fields` names where.
+            MemoryNotFound: one of `on` is not there; nothing was written.
+            AccessDenied: the principal is not this user and not the service.
+        """
+        common: Any = {"session_id": session_id, "agent": agent, "tags": tags, "importance": importance}
+        payload = payload_of(user_id, "reflection", content, metadata=metadata, **common)
+        address = address_of(payload)
+        await self._write(
+            user_id, session_id, payload, [relate(user_id, address, memory, REFLECTS_ON) for memory in on]
+        )
+        query = Query(_SQL["get"], located(address), _reflections)
+        found: list[Reflection] = await self._run(user_id, query, address[0])
+        if not found:
+            raise MemoryNotFound(*address)
+        return found[0]
+
+    async def of(
+        self,
+        user_id: str,
+        *,
+        on: Address | None = None,
+        tags: Sequence[str] = (),
+        agent: str | None = None,
+        limit: int = 100,
+    ) -> list[Reflection]:
+        """Return a user's reflections, the latest first. By meaning they are found with `recall_memory`.
+
+        Args:
+            user_id: whose memory.
+            on: only those that were made of this memory.
+            tags: only those that carry all of them.
+            agent: only those of this agent.
+            limit: how many at most.
+
+        Raises:
+            InvalidInput: tags or limit are out of range.
+            AccessDenied: the principal is not this user and not the service.
+        """
+        check_limit(limit)
+        scope = user_scope(user_id, COLLECTIONS["reflection"])
+        given = {"user_id": user_id, "scope": to_text(scope), "contains": containing(tags, agent), "limit": limit}
+        given |= {"type": REFLECTS_ON, "namespace": None, "key": None, **(located(on) if on else {})}
+        found: list[Reflection] = await self._run(user_id, Query(_SQL["list"], given, _reflections), scope)
+        return found
+
+
+def _reflections(rows: Rows) -> list[Reflection]:
+    return [Reflection.of(row) for row in rows]

@@ -1,0 +1,145 @@
+"""Tools with which an agent searches and saves memory by itself: any LangGraph agent, such as `create_agent` makes.
+
+Whose memory it is comes from the run, as for the nodes: the store it was compiled with, and its authenticated user.
+No tool has an argument for either, so that no model can name another person, whatever it was talked into.
+"""
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, ParamSpec
+
+from langchain_core.tools import BaseTool, StructuredTool, ToolException
+from langgraph.runtime import Runtime, get_runtime
+from pydantic import Field
+
+from graphs.memory.brain import company_scope
+from graphs.memory.context import recalled
+from graphs.memory.contract import BrainReport, RecalledMemory
+from graphs.memory.errors import (
+    AccessDenied,
+    EmbeddingFailed,
+    InvalidInput,
+    InvalidValue,
+    PrincipalRequired,
+    StoreUnavailable,
+)
+from graphs.memory.found import Found
+from graphs.memory_manager import MemoryManager
+from graphs.nodes.runtime import current_user, memory_of
+
+P = ParamSpec("P")
+
+_AWAY = "The memory cannot be reached at the moment. Go on without it."
+
+CompanyOf = Callable[[Runtime[Any]], str]
+"""Says which company a run is about."""
+
+Query = Annotated[str, Field(min_length=1, description="What to look for, in plain words.")]
+Limit = Annotated[int, Field(ge=1, le=20, description="How many memories at most.")]
+Slug = Annotated[
+    str, Field(description="A short, lasting name in snake_case for what the memory is about, such as user_full_name.")
+]
+CompanySlug = Annotated[
+    str, Field(description="A short, lasting name in snake_case for what the memory is about, such as tax_regime.")
+]
+Content = Annotated[str, Field(description="What to remember: one or two complete sentences.")]
+
+
+def memory_tools(company_of: CompanyOf | None = None) -> list[BaseTool]:
+    """Return `search_memory`, `save_memory`, `search_company_memory` and `save_company_memory`.
+
+    They are asynchronous: run the agent with `ainvoke` or `astream`, as the LangGraph server does. What a model can put
+    right, or has to go on without, it is told in words; what only an operator can put right is raised.
+
+    Args:
+        company_of: which company a run is about, for users who may belong to several; without it, the only one that the
+            user belongs to. It may rely on what the caller configures: the user must be a member all the same.
+    """
+
+    async def company() -> str:
+        if company_of:
+            return company_of(get_runtime())
+        companies = await _memory().brain.companies_of(current_user())
+        if len(companies) != 1:
+            raise ToolException(
+                "The user belongs to several companies, and it is not configured which one is meant."
+                if companies
+                else "The user belongs to no company, so there is no company memory. Go on without it."
+            )
+        return companies[0]
+
+    async def search_company_memory(query: Query, limit: Limit = 5) -> str:
+        """Search what is remembered about the user's company, which all of its members share.
+
+        Use it before answering or asking about the company: its business, its people, taxes, agreements, decisions.
+        Every line of the result is one memory, as `slug: content`.
+        """
+        scope = company_scope(_memory().brain.company_id(await company()))
+        return _listed(recalled(Found(await _memory().asearch(scope, query=query, limit=limit))))
+
+    async def save_company_memory(slug: CompanySlug, content: Content) -> str:
+        """Remember something lasting about the user's company, for all of its members.
+
+        Saving a slug again replaces what it held: search first, and use the slug that is there for what has changed.
+        Never save passwords or keys, nor what only concerns the user.
+        """
+        return _said(await _memory().brain.save_company_memories(await company(), {slug: content}))
+
+    functions = (search_memory, save_memory, search_company_memory, save_company_memory)
+    return [
+        StructuredTool.from_function(coroutine=_in_words(function), handle_tool_error=True) for function in functions
+    ]
+
+
+async def search_memory(query: Query, limit: Limit = 5) -> str:
+    """Search what is remembered about the user from earlier conversations.
+
+    Use it before answering or asking about the user: who they are, what they like, want, own, decided or said before.
+    Every line of the result is one memory; where it has a slug, as `slug: content`.
+    """
+    return _listed(await _memory().recall_memory(current_user(), query, limit=limit))
+
+
+async def save_memory(slug: Slug, content: Content) -> str:
+    """Remember something lasting about the user, for later conversations.
+
+    Saving a slug again replaces what it held: search first, and use the slug that is there for what has changed.
+    Never save passwords or keys, nor what only matters in this conversation.
+    """
+    return _said(await _memory().brain.save_user_memories(current_user(), {slug: content}))
+
+
+def _in_words(function: Callable[P, Awaitable[str]]) -> Callable[P, Awaitable[str]]:
+    """The same tool, which tells the model what went wrong."""
+
+    @functools.wraps(function)
+    async def told(*args: P.args, **kwargs: P.kwargs) -> str:
+        try:
+            return await function(*args, **kwargs)
+        except PrincipalRequired:
+            raise  # nobody is signed in, which is not for a model to know
+        except InvalidInput as error:
+            raise ToolException(f"That cannot be done: {error}") from None
+        except AccessDenied:
+            raise ToolException("The user may not use this memory. Go on without it.") from None
+        except (EmbeddingFailed, StoreUnavailable):
+            raise ToolException(_AWAY) from None
+
+    return told
+
+
+def _memory() -> MemoryManager:
+    return memory_of(get_runtime())
+
+
+def _listed(memories: list[RecalledMemory]) -> str:
+    """Memories as a model reads them, each in a line; those of the brain with the slug to save them anew."""
+    lines = [f"{m.key}: {m.content}" if m.namespace[-1] == "brain" else m.content for m in memories]
+    return "\n".join("- " + " ".join(line.split()) for line in lines) or "Nothing is remembered about that."
+
+
+def _said(report: BrainReport) -> str:
+    [saved] = report.outcomes
+    if saved.outcome == "failed":
+        raise ToolException(f"Not saved: {saved.reason}" if saved.error == InvalidValue.__name__ else _AWAY)
+    return f"Saved as {saved.slug}." if saved.outcome != "unchanged" else f"{saved.slug} said so already."
