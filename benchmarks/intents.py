@@ -156,7 +156,7 @@ async def measure(url: str, options: argparse.Namespace) -> None:
         MemoryManager(
             pool,
             principal=Principal.service(),
-            timing=Timing(poll=options.poll, backoff=1),
+            timing=Timing(poll=options.poll, backoff=options.backoff),
             outbound=Outbound([Switched(adapter)], KEY),
         ) as store,
     ):
@@ -227,6 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--faults", type=float, default=0.05, help="which part of the service's calls fails")
     parser.add_argument("--concurrency", type=int, default=8, help="deliveries at once")
     parser.add_argument("--poll", type=float, default=1.0, help="seconds between two looks for new jobs")
+    parser.add_argument("--backoff", type=int, default=1, help="seconds until what failed is tried again")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder, loading.server(Path(folder), "1GB") as url:
         asyncio.run(measure(make_database(url, "intents"), options))

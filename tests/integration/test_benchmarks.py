@@ -40,6 +40,13 @@ def test_the_store_is_measured_against_its_peers(tmp_path: Path) -> None:
     assert all(row["per_second"] > 0 for row in measured.values())
 
 
+def test_telling_a_service_that_fails_loses_and_doubles_nothing() -> None:
+    printed = run("intents", "--intents", "120", "--users", "4", "--backoff", "0", "--poll", "0.05")
+    assert len(list(columns(printed))) == 4
+    assert "failure rate 0.0000%" in printed
+    assert "lost 0, doubled 0, not redacted 0" in printed
+
+
 @pytest.fixture
 def conversation(tmp_path: Path) -> Path:
     """A folder with a conversation of a few turns."""
