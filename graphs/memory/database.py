@@ -14,7 +14,7 @@ import psycopg
 from psycopg import errors as pg
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
-from graphs.memory import sql
+from graphs.memory import sql, telemetry
 from graphs.memory.errors import TRANSIENT, driver_errors, error_sentence
 from graphs.memory.principal import Principal
 from graphs.memory.transaction import Connection, Query, Transaction
@@ -148,7 +148,7 @@ class Database:
                 answers = iter(await transaction.run(queries, plans))
             return [list(islice(answers, 1 + len(part.queries)))[1:] for part in parts]
 
-        with driver_errors():
+        with telemetry.transaction(_name_of(parts)), driver_errors():
             return await self._retrying(attempt)
 
     async def transaction(
@@ -179,7 +179,7 @@ class Database:
                 await transaction.run([Query(_SQL["commit"])])
                 return result
 
-        with driver_errors():
+        with telemetry.transaction("transaction"), driver_errors():
             return await to_the_end(self._retrying(attempt))
 
     def _plans(self, principal: Principal) -> str:
@@ -205,6 +205,11 @@ class Database:
             with again:
                 result = await attempt()
         return result
+
+
+def _name_of(parts: Sequence[Part]) -> str:
+    """What a transaction is called in metrics: as its first statement."""
+    return next((query.statement.name for part in parts for query in part.queries), "begin")
 
 
 def _begin(principal: Principal, provenance: Mapping[str, Any] | None) -> Query[None]:
