@@ -100,9 +100,9 @@ async def open_pool(conn_string: str, *, min_size: int = 1, max_size: int = 10) 
         open=False,
         timeout=30,
     )
-    telemetry.watch_pool(pool)
     async with pool:
-        yield cast("Pool", pool)
+        with telemetry.watching(pool):
+            yield cast("Pool", pool)
 
 
 class _SharedPool:

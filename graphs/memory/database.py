@@ -60,7 +60,8 @@ def retrying(pool: Pool) -> AsyncRetrying:
 
     async def before_sleep(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        log.warning("Database work failed (attempt %d) and is tried again: %s", state.attempt_number, error)
+        told = error_sentence(error) if error else ""
+        log.warning("Database work failed (attempt %d) and is tried again: %s", state.attempt_number, told)
         await _throw_away_dead(pool, error)
 
     return AsyncRetrying(

@@ -189,7 +189,7 @@ def _failed(found: Any) -> int:
 def _jobs(found: Any) -> Part:
     advice = None
     if failed := _failed(found):
-        advice = f"{failed} jobs failed: `jobs.list(status='failed')` says why, `jobs.retry(id)` has one tried again."
+        advice = f"Jobs that failed: {failed}. `jobs.list(status='failed')` says why, `jobs.retry(id)` tries one again."
     if (found.oldest_due or 0) > LATE_SECONDS:
         advice = f"A job has been due for {found.oldest_due:.0f} s: start more servers, or look at what they are doing."
     if not found.workers:

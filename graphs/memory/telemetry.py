@@ -8,8 +8,8 @@ which may quote what was to be stored. docs/observability.md lists everything.
 
 import functools
 import time
-import weakref
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
@@ -77,7 +77,7 @@ KEPT_SECONDS = 60.0
 """How old the values of gauges may be; older ones are not told, since they may no longer be so."""
 
 _tracer = trace.get_tracer(SCOPE)
-_pools: weakref.WeakSet[PoolWithStatistics] = weakref.WeakSet()
+_pools: set[PoolWithStatistics] = set()
 _reading = _Reading({}, float("-inf"))
 
 
@@ -129,9 +129,14 @@ def record_with(meter: Meter) -> None:
     _instruments = _Instruments(meter)
 
 
-def watch_pool(pool: PoolWithStatistics) -> None:
-    """Measure a connection pool for as long as it exists."""
+@contextmanager
+def watching(pool: PoolWithStatistics) -> Iterator[None]:
+    """Measure a connection pool while the block lasts."""
     _pools.add(pool)
+    try:
+        yield
+    finally:
+        _pools.discard(pool)
 
 
 def set_gauges(gauges: Gauges) -> None:
