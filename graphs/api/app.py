@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from graphs.api.auth import is_known
 from graphs.api.routes import router
 from graphs.memory.errors import AccessDenied, GraphMemoryError, InvalidInput, SetupRequired, StoreUnavailable
 from graphs.memory_manager import deployment_store
@@ -22,6 +21,8 @@ _STATUS: dict[type[GraphMemoryError], int] = {
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Keep the deployment's memory at hand for the routes, on the pool that the server's store uses."""
+    from graphs.api.auth import is_known  # the server has it already; elsewhere it refuses to be imported
+
     async with deployment_store() as memory:
         app.state.memory = memory
         app.state.is_signed_in = is_known
