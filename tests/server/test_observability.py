@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import make_project
+from tests.conftest import as_url, create_database, make_project
 from tests.support.chat import talk
 from tests.support.server import JWT_SECRET, Server, sign_in
 
@@ -89,10 +89,10 @@ def collector() -> Iterator[Collector]:
 
 
 async def test_spans_go_to_the_collector_that_is_named_and_hold_nothing_that_was_said(
-    collector: Collector, server_database: str, tmp_path: Path
+    collector: Collector, postgres: str, template: str, tmp_path: Path
 ) -> None:
-    environment = {
-        "DATABASE_URL": server_database,
+    environment = {  # with a database of its own: the jobs are nobody else's
+        "DATABASE_URL": as_url(postgres, create_database(postgres, template)),
         "SUPABASE_JWT_SECRET": JWT_SECRET,
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         "OTEL_BSP_SCHEDULE_DELAY": "200",
