@@ -32,7 +32,7 @@ def export_measurements() -> None:
     except ImportError:
         log.info("No metrics: opentelemetry-exporter-prometheus is not installed")
         return
-    readers: list[Any] = [PrometheusMetricReader(disable_target_info=True, scope_info_enabled=False)]
+    readers: list[Any] = [PrometheusMetricReader(disable_target_info=True)]
     if _is_sent("METRICS"):
         readers.append(_otlp_reader())
     provider = MeterProvider(readers, resource=_resource())
