@@ -14,8 +14,8 @@ from langchain_core.messages import HumanMessage, SystemMessage
 
 from graphs.mem0.importing import import_mem0
 from graphs.memory.errors import ExtractionFailed
-from graphs.memory.facts import Conversation, Statement, sources_of
-from graphs.memory.statements import worth_remembering
+from graphs.memory.facts.conversation import Conversation, Statement, sources_of
+from graphs.memory.facts.statements import worth_remembering
 
 T = TypeVar("T")
 

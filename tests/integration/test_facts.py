@@ -10,8 +10,8 @@ import pytest
 from langgraph.store.base import IndexConfig
 
 from graphs.mem0.extractor import Mem0Extractor
-from graphs.memory.consolidation import Fact
 from graphs.memory.errors import JudgementFailed, VersionConflict
+from graphs.memory.facts.consolidation import Fact
 from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager
 from graphs.pools import open_pool

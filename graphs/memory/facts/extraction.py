@@ -8,15 +8,16 @@ from typing import Any
 
 from langgraph.store.base import GetOp, Item, SearchOp
 
-from graphs.memory import audit, facts, items, search
+from graphs.memory import audit, items, search
 from graphs.memory.batch import Call, Searching
-from graphs.memory.consolidation import Decision, Fact, decide, settled
 from graphs.memory.contract import COLLECTIONS, ExtractionReport
 from graphs.memory.database import Database, Part, to_the_end
 from graphs.memory.errors import JudgementFailed
-from graphs.memory.fact_changes import FactChanges, in_rounds
-from graphs.memory.facts import Conversation, Extractor, Said, Statement
-from graphs.memory.judging import Judge
+from graphs.memory.facts import conversation as facts
+from graphs.memory.facts.changes import FactChanges, in_rounds
+from graphs.memory.facts.consolidation import Decision, Fact, decide, settled
+from graphs.memory.facts.conversation import Conversation, Extractor, Said, Statement
+from graphs.memory.facts.judging import Judge
 from graphs.memory.namespaces import user_scope
 from graphs.memory.payloads import key_of
 from graphs.memory.principal import Principal

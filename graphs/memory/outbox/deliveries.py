@@ -10,8 +10,10 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory import sql
-from graphs.memory.adapter import Mode, Outbound, Switched
 from graphs.memory.errors import DeliveryFailed, DeliveryNotFound
+from graphs.memory.namespaces import from_text
+from graphs.memory.outbox.adapter import Mode, Outbound, Switched
+from graphs.memory.outbox.intents import MemoryWritten, emit
 from graphs.memory.transaction import Query, Rows
 
 _SQL = sql.load("deliveries")
@@ -138,6 +140,27 @@ class Deliveries:
         """
         given = {"most": self._attempts, "older_than": older_than}
         return cast("int", await self._ask(None, Query(_SQL["rescue"], given, lambda rows: rows[0].rescued)))
+
+    async def heard(self, adapter: str, external_id: str, event: str, event_id: UUID) -> bool:
+        """Note what a service says of its copy of a memory, and return whether there is one that we know.
+
+        A copy that it deleted is no copy any more; where the memory is still there, it is told again.
+
+        Args:
+            adapter: the service.
+            external_id: what it calls the copy.
+            event: `ADD`, `UPDATE` or `DELETE`.
+            event_id: the same for the same event, which is logged once.
+
+        Raises:
+            AccessDenied: the principal is not the service.
+        """
+        given = {"adapter": adapter, "external_id": external_id, "event": event, "event_id": event_id}
+        [copy] = await self._ask(None, Query(_SQL["heard"], given, _all)) or [None]
+        if copy and event == "DELETE":
+            told = MemoryWritten(user_id=copy.user_id, namespace=from_text(copy.namespace), key=copy.key)
+            await self._ask(None, emit(told))
+        return copy is not None
 
     async def health(self) -> Sequence[AdapterHealth]:
         """Return how each adapter does that is switched on, or has something left to deliver.

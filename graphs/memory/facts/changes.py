@@ -7,9 +7,9 @@ from typing import Any
 
 from langgraph.store.base import Item, PutOp
 
-from graphs.memory.consolidation import Decision, Fact, Known
 from graphs.memory.contract import COLLECTIONS
-from graphs.memory.facts import Said, Statement
+from graphs.memory.facts.consolidation import Decision, Fact, Known
+from graphs.memory.facts.conversation import Said, Statement
 from graphs.memory.items import ExpectingPutOp
 from graphs.memory.namespaces import user_scope
 from graphs.memory.payloads import key_of
