@@ -8,7 +8,7 @@ it tried again. Arguments name what a job is about and never hold content.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, LiteralString
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 _SQL = sql.load("jobs")
 _IN_SCHEMA = sql.load_sources("setup")["in_job_schema"]
+
+_CLOSE_SECONDS = 8
 
 KEPT_HOURS = 24
 """How long a job that is done can still be looked at."""
@@ -139,8 +141,11 @@ class Jobs:
             yield
         finally:
             worker.cancel()
-            with suppress(asyncio.CancelledError):
-                await worker
+            _, still_ending = await asyncio.wait([worker], timeout=_CLOSE_SECONDS)
+            if still_ending:
+                log.warning("The worker of background jobs ends without a word to the database, which does not answer")
+                worker.cancel()
+                await asyncio.wait([worker])
 
     async def _work(self, concurrency: int) -> None:
         """Run a worker, and another one should it end: it does where the database is away for long."""
