@@ -918,7 +918,7 @@ BEGIN
 END $$;
 
 -- Note that facts were taken from turns, if they are still as they were when they were read: an answer may have been made
--- again, or somebody else have read them meanwhile.
+-- again, somebody else have read them meanwhile, or the person have been erased.
 CREATE OR REPLACE FUNCTION memory.mark_read(
   subject text, session text, exchanges text[], roles text[], versions timestamptz[]) RETURNS void
   LANGUAGE plpgsql SET search_path = ''
@@ -926,6 +926,7 @@ AS $$
 DECLARE
   n bigint;
 BEGIN
+  PERFORM pg_advisory_xact_lock(hashtextextended('facts:' || subject, 0));  -- `erase_user` waits for what is stored with it
   UPDATE memory.turns AS t SET extracted_at = now()
   FROM unnest(exchanges, roles, versions) AS given (exchange, role, version)
   WHERE t.user_id = subject AND t.session_id = session AND t.exchange = given.exchange AND t.role = given.role
@@ -969,6 +970,12 @@ BEGIN
   certificate.subject := sha256(convert_to(subject, 'UTF8'));
   certificate.erased := '{}';
   PERFORM set_config('memory.erasing', certificate.id::text, true);
+
+  -- Jobs go first: what one that runs meanwhile would store or report is refused for want of its turns, and of the job.
+  PERFORM pg_advisory_xact_lock(hashtextextended('facts:' || subject, 0));
+  DELETE FROM procrastinate.procrastinate_jobs AS j WHERE j.args ->> 'user_id' = subject;
+  GET DIAGNOSTICS n = ROW_COUNT;
+  certificate.erased := CASE WHEN n > 0 THEN jsonb_build_object('jobs', n) ELSE '{}' END;
 
   FOR personal IN SELECT * FROM memory.personal_tables() LOOP
     SELECT string_agg(format('t.%I = $1', c), ' OR ') INTO condition FROM unnest(personal.columns) AS c;
@@ -1014,10 +1021,6 @@ BEGIN
     certificate.erased := certificate.erased
       || CASE WHEN n > 0 THEN jsonb_build_object('langgraph.' || personal.relname, n) ELSE '{}' END;
   END LOOP;
-
-  DELETE FROM procrastinate.procrastinate_jobs AS j WHERE j.args ->> 'user_id' = subject;
-  GET DIAGNOSTICS n = ROW_COUNT;
-  certificate.erased := certificate.erased || CASE WHEN n > 0 THEN jsonb_build_object('jobs', n) ELSE '{}' END;
 
   certificate.erased_at := now();
   certificate.digest := memory.erasure_digest(certificate);
