@@ -17,11 +17,20 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from graphs.memory.errors import ExtractionFailed
 from graphs.memory.facts import Conversation, Statement, sources_of
 from graphs.memory.statements import worth_remembering
+from graphs.memory.text import cleaned
 
 T = TypeVar("T")
 
 LONGEST_ANSWER = 120.0
 """Seconds after which a model that has not answered is given up."""
+
+MOST_FACTS = 200
+"""Most facts that are taken from what is read at once. Each is compared with what is known, so many take long."""
+
+LONGEST_FACT = 2000
+"""Most characters of a fact; what is longer is a document, or a model that has run away."""
+
+log = logging.getLogger(__name__)
 
 
 class Mem0Extractor:
@@ -142,19 +151,25 @@ class Reader:
 
 
 def checked(answer: str) -> str:
-    """Return the JSON object in a model's answer.
+    """Return the memories in a model's answer, as JSON.
 
     Raises:
-        ExtractionFailed: there is none, or it is not a list of memories.
+        ExtractionFailed: there is no JSON object in it, or it is not a list of memories.
     """
     found = answer[answer.find("{") : answer.rfind("}") + 1]
     try:
-        readable = all(isinstance(memory["text"], str) for memory in json.loads(found, strict=False)["memory"])
-    except (ValueError, KeyError, TypeError):
-        readable = False
-    if not readable:
-        raise ExtractionFailed("The model that extracts facts gave something else than a list of them.")
-    return found
+        texts = [cleaned(memory["text"]).strip() for memory in json.loads(found, strict=False)["memory"]]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ExtractionFailed("The model that extracts facts gave something else than a list of them.") from None
+    return as_memories(texts)
+
+
+def as_memories(texts: Sequence[str]) -> str:
+    """Return texts as mem0 expects them of a model, without those that no fact can be: each once, and not too many."""
+    facts = [text for text in dict.fromkeys(texts) if 0 < len(text) <= LONGEST_FACT][:MOST_FACTS]
+    if len(facts) < len(texts):
+        log.warning("Of %d facts that were made of a conversation %d are kept", len(texts), len(facts))
+    return json.dumps({"memory": [{"id": str(n), "text": text} for n, text in enumerate(facts)]})
 
 
 class NoteTaker:
@@ -170,4 +185,4 @@ class NoteTaker:
     def generate_response(self, messages: object, **_: object) -> str:
         """Return the user's statements in the form in which mem0 expects them of a model."""
         texts = dict.fromkeys(text for said in self._said for text in worth_remembering(said))
-        return json.dumps({"memory": [{"id": str(n), "text": text} for n, text in enumerate(texts)]})
+        return as_memories(list(texts))
