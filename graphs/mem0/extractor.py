@@ -15,7 +15,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage, SystemMessage
 
 from graphs.memory.errors import ExtractionFailed
-from graphs.memory.facts import Conversation, Statement, sources_of
+from graphs.memory.facts import Conversation, Statement, with_sources
 from graphs.memory.statements import worth_remembering
 from graphs.memory.text import cleaned
 
@@ -68,7 +68,7 @@ class Mem0Extractor:
             ) from error
         finally:
             asked.stop()
-        return [Statement(text, sources_of(text, conversation.said)) for text in memory.vector_store.texts]
+        return await asyncio.to_thread(with_sources, memory.vector_store.texts, conversation.said)
 
 
 def _instructions(conversation: Conversation) -> str:
