@@ -904,16 +904,20 @@ BEGIN
 END $$;
 
 -- Queue the extraction of facts from what was said in a session, in the transaction that says it. One at a time for each person:
--- what is new is compared with what is known. Only the person themselves and the service may.
+-- what is new is compared with what is known. Only the person themselves and the service may, within a day: one job at a time
+-- that no worker can read, before Christ, would stop them all.
 CREATE OR REPLACE FUNCTION memory.queue_facts(subject text, session text, seconds float8) RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
 AS $$
 BEGIN
   IF current_setting('role') <> 'service_role' AND subject IS DISTINCT FROM (SELECT auth.uid())::text THEN
     RAISE insufficient_privilege USING MESSAGE = 'facts about another user are not for this one to extract';
+  ELSIF octet_length(session) > 2000 THEN
+    RAISE invalid_parameter_value USING MESSAGE = 'the session''s id is too long';
   END IF;
   PERFORM procrastinate.procrastinate_defer_jobs_v1(ARRAY[ROW('default', 'extract_facts', 0, 'facts:' || subject, NULL,
-    jsonb_build_object('user_id', subject, 'session_id', session), now() + seconds * interval '1 second'
+    jsonb_build_object('user_id', subject, 'session_id', session),
+    now() + least(greatest(seconds, 0), 86400) * interval '1 second'
   )::procrastinate.procrastinate_job_to_defer_v1]);
 END $$;
 

@@ -276,7 +276,30 @@ async def test_a_connection_lost_at_any_statement_of_the_queue_leaves_no_job_und
                     if (await store.jobs.counts()).get("extract_facts") == {"succeeded": 1} and losing.lost:
                         break
                     await asyncio.sleep(0.05)
-                    assert losing.lost
+                assert losing.lost
                 assert (await store.jobs.counts())["extract_facts"] == {"succeeded": 1}
     gc.collect()
     assert loop_troubles == []
+
+
+@pytest.mark.parametrize("seconds", ["-1e11", "1e12", "-Infinity", "Infinity", "NaN"])
+async def test_whoever_queues_a_job_at_an_impossible_time_holds_up_nobody(
+    database: str, index: IndexConfig, extractor: Extractor, user_id: str, seconds: str
+) -> None:
+    async with opened(database, index, extractor) as store:
+        async with await psycopg.AsyncConnection.connect(database) as conn:
+            await conn.execute(
+                "SELECT set_config('role', 'authenticated', true), set_config('request.jwt.claims', %s, true)",
+                [json.dumps({"sub": user_id, "role": "authenticated"})],
+            )
+            await conn.execute("SELECT memory.queue_facts(%s, 's1', %s::float8)", [user_id, seconds])
+        other = str(uuid4())
+        await store.write_memory(other, "s1", turn(other, "My budget is 80k."))
+        await store.jobs.run_pending()
+        assert await facts_of(store, other) == ["My budget is 80k."]
+        assert {job.args["user_id"] for job in await store.jobs.list()} == {user_id, other}
+
+
+async def test_what_is_queued_is_a_session_and_no_document(database: str, user_id: str) -> None:
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="too long"):
+        await rows(database, "SET ROLE service_role; SELECT memory.queue_facts('u', repeat('x', 100000), 0)")
