@@ -18,6 +18,8 @@ from procrastinate import connector, exceptions, retry
 from procrastinate.jobs import Job as QueuedJob
 from procrastinate.jobs import Status
 from procrastinate.sync_psycopg_connector import wrap_exceptions
+from procrastinate.worker import Worker
+from psycopg.errors import RaiseException
 from psycopg.types.json import Jsonb
 
 from graphs.memory import sql, telemetry
@@ -170,6 +172,7 @@ class Jobs:
             update_heartbeat_interval=timing.heartbeat,
             stalled_worker_timeout=timing.stalled,
             shutdown_graceful_timeout=5,
+            worker_middleware=[_noting_ends],
             **options,
         )
 
@@ -249,6 +252,20 @@ class Jobs:
         await self._app.job_manager.retry_job_by_id_async(job_id, retry_at=datetime.now(UTC))
 
 
+async def _noting_ends(job: Callable[[], Awaitable[Any]], _: procrastinate.JobContext, worker: Worker) -> Any:
+    """Do a job, and end the worker if the queue cannot be told how it went: while it lives, its jobs are not missed."""
+
+    def ended(task: asyncio.Task[Any]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error and not isinstance(error.__cause__, RaiseException):  # which says that it is this worker's job no more
+            log.warning("How a job ended could not be noted: %s", error_sentence(error))
+            worker.stop()  # type: ignore[no-untyped-call]
+
+    if task := asyncio.current_task():
+        task.add_done_callback(ended)
+    return await job()
+
+
 class _Backoff(retry.BaseRetryStrategy):
     """Try again what may succeed later, ever later; at once it would only meet the same trouble."""
 
@@ -260,7 +277,8 @@ class _Backoff(retry.BaseRetryStrategy):
             return None
         told = getattr(exception, "retry_after", None)
         seconds = self._timing.backoff ** (job.attempts + 1) if told is None else told
-        return procrastinate.RetryDecision(retry_in={"seconds": min(seconds, 3600)})
+        # Of jobs with one lock the earlier one goes first, waiting or not: behind those of its person it holds up none.
+        return procrastinate.RetryDecision(retry_in={"seconds": min(seconds, 3600)}, priority=job.priority - 1)
 
 
 class _Connector(connector.BaseAsyncConnector):
