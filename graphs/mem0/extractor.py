@@ -21,6 +21,12 @@ from graphs.memory.text import cleaned
 
 T = TypeVar("T")
 
+LONGEST_TURN = 20_000
+"""Characters of a turn that a model is shown; what is longer is a document, whose beginning has to do."""
+
+_OVER_CONTENT = frozenset({400, 413, 422})
+"""What services answer that do not take what they were sent, however often."""
+
 LONGEST_ANSWER = 120.0
 """Seconds after which a model that has not answered is given up."""
 
@@ -56,7 +62,7 @@ class Mem0Extractor:
         asked = Asked(home)
         reader = Reader(self._model, asked) if self._model else NoteTaker(conversation)
         memory = engine.FactMemory(conversation, reader, asked)
-        said = [{"role": turn.role, "content": turn.content} for turn in conversation.said]
+        said = [{"role": turn.role, "content": turn.content[:LONGEST_TURN]} for turn in conversation.said]
         try:
             await memory.add(said, user_id=conversation.user_id, infer=True, prompt=_instructions(conversation))
         except engine.LLMError as error:
@@ -64,7 +70,8 @@ class Mem0Extractor:
             if isinstance(cause, ExtractionFailed):
                 raise cause from None
             raise ExtractionFailed(  # its kind, and not its words: they may quote what was said
-                f"The model that extracts facts did not answer ({type(cause).__name__})."
+                f"The model that extracts facts did not answer ({type(cause).__name__}).",
+                over_content=getattr(cause, "status_code", None) in _OVER_CONTENT,
             ) from error
         finally:
             asked.stop()
@@ -151,7 +158,9 @@ def checked(answer: str) -> str:
     try:
         texts = [cleaned(memory["text"]).strip() for memory in json.loads(found, strict=False)["memory"]]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ExtractionFailed("The model that extracts facts gave something else than a list of them.") from None
+        raise ExtractionFailed(
+            "The model that extracts facts gave something else than a list of them.", over_content=True
+        ) from None
     return as_memories(texts)
 
 

@@ -146,7 +146,14 @@ class FileNotFound(GraphMemoryError):
 
 
 class ExtractionFailed(GraphMemoryError):
-    """The model that turns talk into facts did not answer, or gave nothing that can be read. Nothing was stored."""
+    """The model that turns talk into facts did not answer, or gave nothing that can be read. Nothing was stored.
+
+    `over_content` says that it is a matter of what was said: less of it may do, and the same again will not.
+    """
+
+    def __init__(self, message: str, *, over_content: bool = False) -> None:
+        self.over_content = over_content
+        super().__init__(message)
 
 
 class JobNotFound(GraphMemoryError):

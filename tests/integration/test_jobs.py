@@ -1,6 +1,8 @@
 """Background jobs: queued with what makes them necessary, done once whatever happens, and visible where they fail."""
 
 import asyncio
+import json
+import re
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -108,6 +110,42 @@ async def test_an_answer_that_is_no_list_of_facts_changes_nothing_and_is_told(
         assert await facts_of(store, user_id) == []
         unread = await rows(database, "SELECT 1 FROM memory.turns WHERE extracted_at IS NULL")
         assert len(unread) == 2
+
+
+class Choosy(FakeListChatModel):
+    """A model that refuses whatever has a word in it, and else repeats what the user said."""
+
+    refused: str = "poison"
+
+    def _call(self, messages: Any, *_: Any, **__: Any) -> str:
+        new = messages[-1].content.split("## New Messages")[1].split("## Observation Date")[0]
+        if self.refused in new:
+            return "I cannot help with that."
+        said = re.findall(r"^user: (.+)$", new, re.MULTILINE)
+        return json.dumps({"memory": [{"id": str(n), "text": text} for n, text in enumerate(said)]})
+
+
+async def test_a_turn_that_a_model_refuses_does_not_keep_the_others_from_being_read(
+    database: str, index: IndexConfig, user_id: str, tmp_path: Path
+) -> None:
+    model = Choosy(responses=[])
+    async with opened(database, index, Mem0Extractor(model, tmp_path)) as store:
+        for n, text in enumerate(
+            ("My name is Ada.", "I like poison.", "My dog is called Rex.", "My cat is called Tom.")
+        ):
+            await store.write_memory(user_id, "s1", turn(user_id, text, None, f"m{n}"))
+        await store.jobs.run_pending()
+        known = ["My cat is called Tom.", "My dog is called Rex.", "My name is Ada."]
+        assert await facts_of(store, user_id) == known
+        failed = await store.jobs.list(status="failed")
+        assert failed
+        unread = await rows(database, "SELECT exchange FROM memory.turns WHERE extracted_at IS NULL")
+        assert unread == [{"exchange": "m1"}]
+
+        model.refused = "nothing"
+        await store.jobs.retry(failed[0].id)
+        await store.jobs.run_pending()
+        assert await facts_of(store, user_id) == sorted([*known, "I like poison."])
 
 
 class Silent(FakeListChatModel):

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from graphs.memory import sql
@@ -80,9 +81,27 @@ def _sources_of(text: str, turns: Iterable[tuple[Said, set[str]]]) -> tuple[str,
     return tuple(exchange for exchange, count in shared.items() if count * 3 >= most * 2)
 
 
-def unread(user_id: str, session_id: str, limit: int) -> Query[list[Said]]:
-    """Ask for the oldest turns of a session that no facts were taken from yet; an exchange is never torn apart."""
-    given = {"user_id": user_id, "session_id": session_id, "limit": limit}
+def first_of(said: Sequence[Said], most_characters: int) -> list[Said]:
+    """Return the turns of the first exchanges that have so many characters together; of the first one at least."""
+    kept: list[Said] = []
+    for _, exchange in groupby(said, key=lambda turn: turn.exchange):
+        turns = list(exchange)
+        if kept and sum(len(turn.content) for turn in (*kept, *turns)) > most_characters:
+            break
+        kept += turns
+    return kept
+
+
+def unread(user_id: str, session_id: str, limit: int, but: Sequence[str] = ()) -> Query[list[Said]]:
+    """Ask for the oldest turns of a session that no facts were taken from yet; an exchange is never torn apart.
+
+    Args:
+        user_id: whose session.
+        session_id: the session.
+        limit: how many turns at most, or a few more.
+        but: exchanges to leave out.
+    """
+    given = {"user_id": user_id, "session_id": session_id, "limit": limit, "but": list(but)}
     return Query(_SQL["unread_turns"], given, _said)
 
 

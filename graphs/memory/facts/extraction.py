@@ -12,7 +12,7 @@ from graphs.memory import audit, items, search
 from graphs.memory.batch import Call, Searching
 from graphs.memory.contract import COLLECTIONS, ExtractionReport
 from graphs.memory.database import Database, Part, to_the_end
-from graphs.memory.errors import JudgementFailed
+from graphs.memory.errors import ExtractionFailed, JudgementFailed
 from graphs.memory.facts import conversation as facts
 from graphs.memory.facts.changes import FactChanges, in_rounds
 from graphs.memory.facts.consolidation import Decision, Fact, decide, settled
@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 MOST_TURNS = 40
 """How many turns are read together at most."""
+
+MOST_CHARACTERS = 50_000
+"""How many characters of them; a longer exchange is read alone."""
 
 CONTEXT_TURNS = 10
 """How many turns before them a model is shown, to understand them."""
@@ -64,16 +67,30 @@ class Extraction:
         """Take facts from all of a session that they were not taken from yet.
 
         It may be cut off anywhere, and called again: what it makes of some turns is stored with the note that they were
-        read, or not at all.
+        read, or not at all. Where a model stumbles over what was said, exchanges are read one by one, so that one does
+        not keep the others from being read.
 
         Raises:
-            ExtractionFailed: the model did not do it; the turns are left for another time.
+            ExtractionFailed: the model did not do it, or not for all; those turns are left for another time.
             VersionConflict: a turn or a fact was changed meanwhile; the turns are left for another time.
         """
         total = ExtractionReport()
-        while said := await self._ask(principal, facts.unread(user_id, session_id, MOST_TURNS)):
-            changes = await self._read(principal, user_id, session_id, said)
-            total = total.with_more(len(said), changes.report)
+        refused: dict[str, ExtractionFailed] = {}
+        together = MOST_CHARACTERS
+        while unread := await self._ask(principal, facts.unread(user_id, session_id, MOST_TURNS, [*refused])):
+            said = facts.first_of(unread, together)
+            try:
+                changes = await self._read(principal, user_id, session_id, said)
+            except ExtractionFailed as error:
+                if not error.over_content:
+                    raise
+                if together == 0 or said[0].exchange == said[-1].exchange:
+                    refused[said[0].exchange] = error
+                together = 0  # from here on one exchange at a time
+            else:
+                total = total.with_more(len(said), changes.report)
+        if refused:
+            raise next(iter(refused.values()))
         return total
 
     async def _read(self, principal: Principal, user_id: str, session_id: str, said: Sequence[Said]) -> FactChanges:

@@ -5,6 +5,7 @@ WITH waiting AS (
   FROM memory.turns AS t JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[t.namespace]) AND m.key = ANY (ARRAY[t.key])
   WHERE t.user_id = %(user_id)s AND t.session_id = %(session_id)s AND t.extracted_at IS NULL
     AND (m.expires_at IS NULL OR m.expires_at > now()) AND jsonb_typeof(m.value -> 'content') = 'string'
+    AND t.exchange <> ALL (%(but)s::text[])
   ORDER BY t.id LIMIT %(limit)s
 )
 SELECT t.role, m.value ->> 'content' AS content, m.value ->> 'timestamp' AS said_at, t.created_at, t.exchange, t.agent, m.updated_at AS written_at,
