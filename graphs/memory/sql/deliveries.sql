@@ -63,6 +63,9 @@ ORDER BY created_at DESC, id LIMIT %(limit)s
 -- name: replay
 SELECT memory.replay_deliveries(%(ids)s::text[]::uuid[], %(adapter)s) AS id
 
+-- name: tell
+SELECT memory.tell_memories(%(adapter)s, %(mode)s, %(after)s::bigint, %(most)s::int) AS last
+
 -- name: rescue
 SELECT memory.rescue_deliveries(%(most)s::int, %(older_than)s::float8) AS rescued
 
