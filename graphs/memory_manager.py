@@ -15,7 +15,7 @@ from langgraph.store.base import IndexConfig, SearchOp, TTLConfig
 from langgraph.store.postgres.base import PoolConfig
 
 from graphs.adapters.configured import configured_adapters
-from graphs.memory import audit, context, lifecycle, payloads, receipts, rights, search
+from graphs.memory import audit, context, lifecycle, payloads, receipts, rights, search, telemetry
 from graphs.memory.adapter import Outbound
 from graphs.memory.batch import Reads
 from graphs.memory.beliefs import Beliefs
@@ -42,6 +42,7 @@ from graphs.memory.facts import Extractor
 from graphs.memory.files import Files, SupabaseClient
 from graphs.memory.found import Found
 from graphs.memory.goals import Goals
+from graphs.memory.health import OFF, OK, Health, Part
 from graphs.memory.intents import Intents
 from graphs.memory.jobs import Jobs, Task, Timing
 from graphs.memory.judging import Judge
@@ -61,6 +62,7 @@ from graphs.memory.transaction import Query
 from graphs.memory.vectors import Vector
 from graphs.memory.writing import write_payload
 from graphs.models import fact_extractor, fact_judge, index_config, shadow_weights
+from graphs.observability import export_measurements
 from graphs.pools import open_pool, shared_pool
 from graphs.settings import load_settings
 from graphs.supabase_client import supabase_client
@@ -135,6 +137,8 @@ class MemoryManager(PostgresStore):
         self.relationships = Relationships(self._ask_as)
         self.metrics = Metrics(self._ask_as)
         self.origins = Origins(self._ask_as)
+        self.health = Health(self._database, self._index, (timing or Timing()).stalled)
+        self.health.add("storage", self._storage)
         self._recalls = Recalls(self._database, self._searching, self._reads)
 
     @classmethod
@@ -177,9 +181,13 @@ class MemoryManager(PostgresStore):
         await self.close()
         await self._recalls.close()
 
+    async def _storage(self) -> Part:
+        return OK if self.files.is_configured else OFF
+
     # Memory ---------------------------------------------------------------------------------------------------------
 
     @on_home_loop
+    @telemetry.operation
     async def load_context(
         self, user_id: str, session_id: str, *, query: str | None = None, agent: str | None = None, limit: int = 8
     ) -> MemoryContext:
@@ -231,6 +239,7 @@ class MemoryManager(PostgresStore):
             found["ranking"] = functools.partial(self._recalls.would_find, principal, op, vector, weights)
         return found
 
+    @telemetry.operation
     async def write_memory(
         self, user_id: str, session_id: str, payload: MemoryPayload | dict[str, Any]
     ) -> WriteReceipt:
@@ -274,6 +283,7 @@ class MemoryManager(PostgresStore):
         return receipt
 
     @on_home_loop
+    @telemetry.operation
     async def extract_facts(self, user_id: str, session_id: str) -> ExtractionReport:
         """Take facts from what was said in a session and not read yet; a background job does so after each turn.
 
@@ -288,6 +298,7 @@ class MemoryManager(PostgresStore):
         return await self._extraction.extract(principal, user_id, session_id)
 
     @on_home_loop
+    @telemetry.operation
     async def recall_memory(
         self,
         user_id: str,
@@ -321,6 +332,7 @@ class MemoryManager(PostgresStore):
         return context.recalled(await self._recall(principal, user_id, op, Reads()), explain=explain)
 
     @on_home_loop
+    @telemetry.operation
     async def recall_receipts(self, user_id: str, *, run_id: str | None = None, limit: int = 20) -> list[RecallReceipt]:
         """Return what was recalled from a user's memory, what nearly, and why; the latest first.
 
@@ -338,6 +350,7 @@ class MemoryManager(PostgresStore):
         return cast("list[RecallReceipt]", found)
 
     @on_home_loop
+    @telemetry.operation
     async def log_event(self, user_id: str, event_type: str, data: dict[str, Any]) -> None:
         """Append an event about a user to the audit log.
 
@@ -351,6 +364,7 @@ class MemoryManager(PostgresStore):
     # Audit, and a person's rights ------------------------------------------------------------------------------------
 
     @on_home_loop
+    @telemetry.operation
     async def seal_audit(self) -> str | None:
         """Seal what the audit log and the history recorded since; the deployment does so every few minutes.
 
@@ -361,6 +375,7 @@ class MemoryManager(PostgresStore):
         return await audit.seal_all(self._database)
 
     @on_home_loop
+    @telemetry.operation
     async def verify_audit(self, head: str | None = None) -> list[AuditProblem]:
         """Return what of the audit log and the history was changed or removed since it was sealed.
 
@@ -385,6 +400,7 @@ class MemoryManager(PostgresStore):
             yield line
 
     @on_home_loop
+    @telemetry.operation
     async def erase_user(self, user_id: str) -> ErasureCertificate:
         """Remove everything that is kept about a user, in one transaction, and return the certificate that stays.
 
@@ -402,6 +418,7 @@ class MemoryManager(PostgresStore):
         return cast("ErasureCertificate", certificate)
 
     @on_home_loop
+    @telemetry.operation
     async def decay_memory(self, user_id: str, threshold_days: float) -> DecayReport:
         """Trim a user's memories that nobody touched for `threshold_days`; important ones lose half their importance.
 
@@ -415,6 +432,7 @@ class MemoryManager(PostgresStore):
         return cast("DecayReport", report)
 
     @on_home_loop
+    @telemetry.operation
     async def expire_turns(self, days: float) -> int:
         """Delete the turns that were stored `days` ago or earlier, and return how many there were.
 
@@ -538,7 +556,8 @@ async def open_store() -> AsyncIterator[MemoryManager]:
         ConfigurationError: a setting is wrong, or what it points at.
     """
     settings = await asyncio.to_thread(load_settings)
-    async with deployment_store() as store, AsyncExitStack() as stack:
+    await asyncio.to_thread(export_measurements)
+    async with deployment_store() as store, store.health.watching(), AsyncExitStack() as stack:
         if settings.memory_worker:
             await stack.enter_async_context(store.jobs.working())
         yield store

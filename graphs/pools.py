@@ -15,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
+from graphs.memory import telemetry
 from graphs.memory.database import Pool
 from graphs.memory.errors import ConfigurationError, StoreUnavailable, error_sentence
 from graphs.memory.transaction import Connection
@@ -100,7 +101,8 @@ async def open_pool(conn_string: str, *, min_size: int = 1, max_size: int = 10) 
         timeout=30,
     )
     async with pool:
-        yield cast("Pool", pool)
+        with telemetry.watching(pool):
+            yield cast("Pool", pool)
 
 
 class _SharedPool:

@@ -21,8 +21,11 @@ _STATUS: dict[type[GraphMemoryError], int] = {
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Keep the deployment's memory at hand for the routes, on the pool that the server's store uses."""
+    from graphs.api.auth import is_known  # the server has it already; elsewhere it refuses to be imported
+
     async with deployment_store() as memory:
         app.state.memory = memory
+        app.state.is_signed_in = is_known
         yield
 
 

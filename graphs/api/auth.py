@@ -10,6 +10,7 @@ import os
 from typing import Any
 
 from langgraph_sdk import Auth
+from starlette.requests import Request
 
 from graphs.api.tokens import InvalidToken, TokenVerifier
 from graphs.checkpointer import delete_runs_only_in
@@ -44,6 +45,15 @@ async def authenticate(headers: dict[bytes, bytes]) -> Auth.types.MinimalUserDic
         return {"identity": await _verifier.identity(token)}
     except InvalidToken as error:
         raise Auth.exceptions.HTTPException(401, str(error)) from None
+
+
+async def is_known(request: Request) -> bool:
+    """Return whether a request comes from somebody who may come in, for routes where the server asks nobody's name."""
+    try:
+        await authenticate(dict(request.headers.raw))
+    except Auth.exceptions.HTTPException:
+        return False
+    return True
 
 
 def _token(headers: dict[bytes, bytes]) -> str | None:

@@ -1,21 +1,22 @@
 """Routes of the memory; a router that any FastAPI app can include."""
 
-import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel, Field
 
-from graphs.memory.errors import StoreUnavailable
+from graphs.memory.health import Part
 from graphs.memory_manager import MemoryManager
 
 router = APIRouter(prefix="/memory", tags=["memory"])
 
 
 class Health(BaseModel):
-    """Whether the memory can be used."""
+    """Whether the memory can be used, and which part of it is unwell."""
 
-    status: Literal["ok"] = "ok"
+    status: Literal["ok", "degraded", "unavailable"]
+    parts: dict[str, Part] | None = Field(default=None, description="For those who are signed in.")
 
 
 def memory(request: Request) -> MemoryManager:
@@ -24,12 +25,22 @@ def memory(request: Request) -> MemoryManager:
     return manager
 
 
-@router.get("/health")
-async def health(manager: Annotated[MemoryManager, Depends(memory)]) -> Health:
-    """Answer ok if the database answers within two seconds; 503 otherwise."""
-    try:
-        async with asyncio.timeout(2):
-            await manager.ping()
-    except TimeoutError:
-        raise StoreUnavailable("The database did not answer within two seconds.") from None
-    return Health()
+async def is_signed_in(request: Request) -> bool:
+    """Return whether a request says who sends it; the app that includes these routes knows how to tell."""
+    known: Callable[[Request], Awaitable[bool]] | None = getattr(request.app.state, "is_signed_in", None)
+    return known is not None and await known(request)
+
+
+@router.get("/health", response_model_exclude_none=True)
+async def health(
+    manager: Annotated[MemoryManager, Depends(memory)],
+    signed_in: Annotated[bool, Depends(is_signed_in)],
+    response: Response,
+) -> Health:
+    """Tell how the memory is: 200 if it can be used, also where a part is degraded; 503 if it cannot.
+
+    Everybody learns that much; which part it is, and what to do, those who are signed in.
+    """
+    report = await manager.health.check()
+    response.status_code = 503 if report.status == "unavailable" else 200
+    return Health(status=report.status, parts=report.parts if signed_in else None)

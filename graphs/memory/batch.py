@@ -85,6 +85,20 @@ def embeds(op: Op | ExpectingPutOp) -> bool:
     return isinstance(op, (PutOp, ExpectingPutOp)) or (isinstance(op, SearchOp) and bool(op.query))
 
 
+_NAMES: dict[type, str] = {GetOp: "get", SearchOp: "search", ListNamespacesOp: "list_namespaces"}
+
+
+def name_of(operations: Sequence[Op | ExpectingPutOp]) -> str:
+    """Return a call's name in metrics: get, put, delete, search, list_namespaces, or batch where it is several."""
+    names = {_NAMES.get(type(op)) or _name_of_put(op) for op in operations}
+    return names.pop() if len(names) == 1 else "batch"
+
+
+def _name_of_put(op: Any) -> str:
+    put = op.put if isinstance(op, ExpectingPutOp) else op
+    return "delete" if getattr(put, "value", None) is None else "put"
+
+
 async def prepare(operations: Sequence[Op | ExpectingPutOp], index: Index | None, caller: Hashable = None) -> Call:
     """Check operations and embed their texts, each once; writes of one caller come back in their order.
 

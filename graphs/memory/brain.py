@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from langgraph.store.base import PutOp
 
-from graphs.memory import items, sql
+from graphs.memory import items, sql, telemetry
 from graphs.memory.audit import ReadLog
 from graphs.memory.batch import Call, Searching
 from graphs.memory.contract import BrainMemory, BrainOutcome, BrainReport, StoredBrainMemory
@@ -104,6 +104,7 @@ class Brain:
         self.home_loop = asyncio.get_running_loop()
 
     @on_home_loop
+    @telemetry.operation
     async def save_user_memories(self, user_id: str, memories: Memories) -> BrainReport:
         """Save memories of a user, each or none of which may fail; what is there as given already stays as it is.
 
@@ -125,6 +126,7 @@ class Brain:
         return await self._save(await self._user(user_id), memories)
 
     @on_home_loop
+    @telemetry.operation
     async def save_company_memories(self, company_id: str, memories: Memories) -> BrainReport:
         """Save memories of a company, as `save_user_memories` does for a user.
 
@@ -136,6 +138,7 @@ class Brain:
         return await self._save(self._company(company_id), memories)
 
     @on_home_loop
+    @telemetry.operation
     async def get_user_memory(self, user_id: str, slug: str) -> StoredBrainMemory | None:
         """Return the memory of a user that a slug names, None where there is none.
 
@@ -146,6 +149,7 @@ class Brain:
         return await self._get(await self._user(user_id), slug)
 
     @on_home_loop
+    @telemetry.operation
     async def get_company_memory(self, company_id: str, slug: str) -> StoredBrainMemory | None:
         """Return the memory of a company that a slug names, None where there is none or the principal is no member.
 
@@ -167,6 +171,7 @@ class Brain:
         return _all(functools.partial(self._company_page, company_id))
 
     @on_home_loop
+    @telemetry.operation
     async def forget_user_memory(self, user_id: str, slug: str) -> bool:
         """Delete a memory of a user and return whether there was one; its last version stays in the history.
 
@@ -177,6 +182,7 @@ class Brain:
         return await self._forget(await self._user(user_id), slug)
 
     @on_home_loop
+    @telemetry.operation
     async def forget_company_memory(self, company_id: str, slug: str) -> bool:
         """Delete a memory of a company and return whether there was one; its last version stays in the history.
 
@@ -187,6 +193,7 @@ class Brain:
         return await self._forget(self._company(company_id), slug)
 
     @on_home_loop
+    @telemetry.operation
     async def companies_of(self, user_id: str) -> list[str]:
         """Return the ids of the companies that a user is a member of.
 

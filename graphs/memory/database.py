@@ -14,7 +14,7 @@ import psycopg
 from psycopg import errors as pg
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
-from graphs.memory import sql
+from graphs.memory import sql, telemetry
 from graphs.memory.errors import TRANSIENT, driver_errors, error_sentence
 from graphs.memory.principal import Principal
 from graphs.memory.transaction import Connection, Query, Transaction
@@ -60,7 +60,8 @@ def retrying(pool: Pool) -> AsyncRetrying:
 
     async def before_sleep(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        log.warning("Database work failed (attempt %d) and is tried again: %s", state.attempt_number, error)
+        told = error_sentence(error) if error else ""
+        log.warning("Database work failed (attempt %d) and is tried again: %s", state.attempt_number, told)
         await _throw_away_dead(pool, error)
 
     return AsyncRetrying(
@@ -150,7 +151,7 @@ class Database:
                 answers = iter(await transaction.run(queries, plans))
             return [list(islice(answers, 1 + len(part.queries)))[1:] for part in parts]
 
-        with driver_errors():
+        with telemetry.transaction(_name_of(parts)), driver_errors():
             return await self._retrying(attempt)
 
     async def transaction(
@@ -181,7 +182,7 @@ class Database:
                 await transaction.run([Query(_SQL["commit"])])
                 return result
 
-        with driver_errors():
+        with telemetry.transaction("transaction"), driver_errors():
             return await to_the_end(self._retrying(attempt))
 
     def _begin(self, principal: Principal, provenance: Mapping[str, Any] | None) -> Query[None]:
@@ -212,3 +213,8 @@ class Database:
             with again:
                 result = await attempt()
         return result
+
+
+def _name_of(parts: Sequence[Part]) -> str:
+    """What a transaction is called in metrics: as its first statement."""
+    return next((query.statement.name for part in parts for query in part.queries), "begin")

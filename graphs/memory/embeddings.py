@@ -12,7 +12,7 @@ from langchain_core.embeddings import Embeddings
 from langgraph.store.base import IndexConfig, PutOp, ensure_embeddings, get_text_at_path, tokenize_path
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
-from graphs.memory import sql
+from graphs.memory import sql, telemetry
 from graphs.memory.coalescing import Coalescer
 from graphs.memory.errors import (
     ConfigurationError,
@@ -121,7 +121,7 @@ class Index:
         if not texts:
             return {}
         ask = self.embeddings.aembed_query
-        vectors = await self._answered(self._ask(lambda: asyncio.gather(*(ask(text) for text in texts))))
+        vectors = await self._answered(self._measured(lambda: asyncio.gather(*(ask(text) for text in texts))))
         return dict(zip(texts, map(self._vector, vectors), strict=True))
 
     async def _answered(self, asking: Awaitable[T]) -> T:
@@ -134,9 +134,13 @@ class Index:
 
     async def _embed_together(self, calls: Sequence[tuple[Hashable, Sequence[str]]]) -> list[dict[str, Vector]]:
         texts = list(dict.fromkeys(text for _, asked in calls for text in asked))
-        embedded = await self._ask(lambda: self.embeddings.aembed_documents(texts)) if texts else []
+        embedded = await self._measured(lambda: self.embeddings.aembed_documents(texts)) if texts else []
         vectors = dict(zip(texts, map(self._vector, embedded), strict=True))
         return [vectors] * len(calls)
+
+    async def _measured(self, ask: Callable[[], Awaitable[list[list[float]]]]) -> list[list[float]]:
+        with telemetry.embedding(self.name):
+            return await self._ask(ask)
 
     async def _ask(self, ask: Callable[[], Awaitable[list[list[float]]]]) -> list[list[float]]:
         """Ask the model at once, for that is what nearly always succeeds, and then as patiently as it takes."""

@@ -194,6 +194,11 @@ class Files:
             raise FileNotFound(str(file_id))
         return StoredFile.of(found[0])
 
+    @property
+    def is_configured(self) -> bool:
+        """Whether there is a Storage to keep files in."""
+        return self._supabase is not None
+
     def _of_bucket(self) -> Bucket:
         if self._supabase is None:
             raise ConfigurationError(

@@ -20,7 +20,7 @@ from procrastinate.jobs import Status
 from procrastinate.sync_psycopg_connector import wrap_exceptions
 from psycopg.types.json import Jsonb
 
-from graphs.memory import sql
+from graphs.memory import sql, telemetry
 from graphs.memory.contract import Job
 from graphs.memory.database import Pool, to_the_end
 from graphs.memory.errors import GraphMemoryError, InvalidInput, JobNotFound, error_sentence
@@ -102,7 +102,7 @@ class Jobs:
     def _register(self, name: str, task: Task) -> None:
         async def run(context: procrastinate.JobContext, /, timestamp: int | None = None, **arguments: Any) -> None:  # noqa: ARG001  the deferrer's
             try:
-                with acting_as(Principal.service()):
+                with telemetry.job(name), acting_as(Principal.service()):
                     await task.run(**arguments)
             except Exception as error:
                 await self._report(context.job, error)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from langgraph.store.base import SearchOp
 
-from graphs.memory import receipts
+from graphs.memory import receipts, telemetry
 from graphs.memory.audit import Provenance, ReadLog
 from graphs.memory.batch import Reads, Searching, answer
 from graphs.memory.database import Database, to_the_end
@@ -53,6 +53,7 @@ class Recalls:
         found: list[Found] = []
         reads.search(op, vector, self._how, principal, found.append, beyond=receipts.NEARLY)
         await to_the_end(answer(self._database, [(principal, reads)]))
+        telemetry.recalled(len(found[0].items))
         self._reads.note(principal, source, op.namespace_prefix, "searches", len(found[0].items))
         if vector is not None:
             who = principal.user_id or principal.role

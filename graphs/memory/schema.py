@@ -124,6 +124,7 @@ async def _apply_job_schema(conn: AsyncConnection[DictRow], scripts: Scripts) ->
         await _run(conn, script)
     await conn.execute(_SQL["record_job_migrations"], {"names": list(scripts.job_migrations)})
     await conn.execute(_SQL["protect_jobs"], prepare=False)
+    await conn.execute(_SQL["index_failed_jobs"])
 
 
 async def _run(conn: AsyncConnection[DictRow], script: str) -> None:

@@ -19,8 +19,8 @@ from langgraph.store.base import (
     _ensure_ttl,  # upstream's own rule for defaults; its stores use it, too
 )
 
-from graphs.memory import audit, embeddings, indexing, items, lifecycle, reembedding, schema
-from graphs.memory.batch import Call, Caller, Searching, carry_out, embeds, prepare, reads_of
+from graphs.memory import audit, embeddings, indexing, items, lifecycle, reembedding, schema, telemetry
+from graphs.memory.batch import Call, Caller, Searching, carry_out, embeds, name_of, prepare, reads_of
 from graphs.memory.coalescing import Coalescer
 from graphs.memory.database import Database, Pool, to_the_end
 from graphs.memory.embeddings import Index
@@ -160,11 +160,12 @@ class PostgresStore(BaseStore):
         operations = list(ops)
         if not operations:
             return []
-        call = await self._prepare(operations, principal)
         kinds = frozenset(map(type, operations))  # what is quick does not wait for what is slow
         kinds = _WRITES if kinds & {PutOp, ExpectingPutOp} else kinds
-        async with self._reporter.denials(principal):
-            return await self._calls.submit(Caller(principal, tuple(current_provenance().items()), kinds), call)
+        with telemetry.call(name_of(operations)):
+            call = await self._prepare(operations, principal)
+            async with self._reporter.denials(principal):
+                return await self._calls.submit(Caller(principal, tuple(current_provenance().items()), kinds), call)
 
     async def aput(
         self,
@@ -247,6 +248,7 @@ class PostgresStore(BaseStore):
     # TTL ------------------------------------------------------------------------------------------------------------
 
     @on_home_loop
+    @telemetry.operation
     async def sweep_ttl(self) -> int:
         """Delete every expired item, in portions that lock little, and return how many there were."""
         swept = 0

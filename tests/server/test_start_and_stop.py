@@ -133,6 +133,7 @@ async def test_a_database_that_goes_away_for_ten_seconds_is_survived(
         async with httpx.AsyncClient(base_url=server.url) as http:
             assert (await http.get("/memory/health")).status_code == httpx.codes.OK
             postgres.stop()
+            await asyncio.sleep(1.1)  # so long its health holds
             assert (await http.get("/memory/health")).status_code == httpx.codes.SERVICE_UNAVAILABLE
         await asyncio.sleep(8)
         postgres.start()

@@ -54,6 +54,10 @@ BEGIN
   CREATE INDEX IF NOT EXISTS memory_jobs_in_turn ON procrastinate_jobs (lock, priority DESC, id) WHERE status IN ('todo', 'doing');
 END $$
 
+-- name: index_failed_jobs
+-- Jobs that failed stay, among many that are done: whoever looks for them often must not read all.
+CREATE INDEX IF NOT EXISTS procrastinate_jobs_failed ON procrastinate.procrastinate_jobs (id) WHERE status = 'failed'
+
 -- name: active_model
 SELECT id, name, dimensions, 'halfvec'::regtype::oid::bigint AS vector_type FROM memory.embedding_models WHERE active
 
