@@ -139,6 +139,7 @@ class MemoryManager(PostgresStore):
         self.origins = Origins(self._ask_as)
         self.health = Health(self._database, self._index, (timing or Timing()).stalled)
         self.health.add("storage", self._storage)
+        self.health.add("adapters", self.deliveries.keeps_up)
         self._recalls = Recalls(self._database, self._searching, self._reads)
 
     @classmethod

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from graphs.memory import sql
 from graphs.memory.adapter import Mode, Outbound, Switched
 from graphs.memory.errors import DeliveryFailed, DeliveryNotFound, InvalidInput
+from graphs.memory.health import LATE_SECONDS, OFF, OK, Part
+from graphs.memory.principal import Principal, acting_as
 from graphs.memory.transaction import Query, Rows
 
 _SQL = sql.load("deliveries")
@@ -173,6 +175,20 @@ class Deliveries:
         for each, found in zip(self._adapters, checked, strict=True):
             told[each] |= found
         return [AdapterHealth.model_validate(told[name]) for name in names]
+
+    async def keeps_up(self) -> Part:
+        """Return how the adapters do, as far as the database knows: for the health of the memory."""
+        with acting_as(Principal.service()):
+            found = await self._ask(None, Query(_SQL["open"], {}, lambda rows: rows[0]))
+        if found.failed:
+            advice = (
+                f"Deliveries that failed: {found.failed}. `graph-memory outbox list` says why, `replay` tries again."
+            )
+            return Part(status="degraded", advice=advice)
+        if (found.behind_seconds or 0) > LATE_SECONDS:
+            advice = f"A delivery has waited for {found.behind_seconds:.0f} s: see `graph-memory outbox health`."
+            return Part(status="degraded", advice=advice)
+        return OK if self._adapters else OFF
 
 
 async def _checked(switched: Switched) -> dict[str, Any]:

@@ -490,6 +490,18 @@ async def test_a_person_sees_their_own_deliveries_and_only_the_service_all_and_t
     assert (health.reachable, health.pending, health.delivered, health.behind_seconds) == (True, 0, 2, None)
 
 
+async def test_the_health_of_the_memory_knows_of_dead_letters(
+    told: MemoryManager, store: MemoryManager, notebook: Notebook, user_id: str
+) -> None:
+    assert (await store.health.check()).parts["adapters"].status == "off"
+    notebook.failures = [DeliveryFailed("never", hopeless=True)]
+    await told.write_memory(user_id, "s1", fact(user_id, "Likes tea."))
+    await told.jobs.run_pending()
+    part = (await told.health.check()).parts["adapters"]
+    assert part.status == "degraded"
+    assert "graph-memory outbox" in (part.advice or "")
+
+
 def test_nobody_makes_a_pseudonym_but_pseudonyms() -> None:
     with pytest.raises(TypeError):
         Pseudonym("ann")

@@ -69,6 +69,12 @@ SELECT memory.tell_memories(%(adapter)s, %(mode)s, %(after)s::bigint, %(most)s::
 -- name: rescue
 SELECT memory.rescue_deliveries(%(most)s::int, %(older_than)s::float8) AS rescued
 
+-- name: open
+-- What is not delivered, and how long the oldest of it has waited.
+SELECT count(*) FILTER (WHERE status = 'failed') AS failed,
+  extract(epoch FROM now() - min(created_at) FILTER (WHERE status = 'pending'))::float8 AS behind_seconds
+FROM memory.deliveries WHERE status IN ('pending', 'failed')
+
 -- name: sync
 -- How each adapter keeps up: what waits and since when, what failed, and how long the last hour's deliveries took.
 SELECT adapter, count(*) FILTER (WHERE status = 'pending') AS pending, count(*) FILTER (WHERE status = 'failed') AS failed,
