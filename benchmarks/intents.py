@@ -25,8 +25,8 @@ from benchmarks import loading
 from benchmarks.measure import table
 from benchmarks.peers import make_database
 from graphs.adapters.mem0_platform import Mem0Adapter
-from graphs.memory.adapter import Copies, Outbound, Outgoing, Switched
 from graphs.memory.jobs import Timing
+from graphs.memory.outbox.adapter import Copies, Outbound, Outgoing, Switched
 from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager
 from graphs.pools import open_pool

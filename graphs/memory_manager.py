@@ -16,9 +16,7 @@ from langgraph.store.postgres.base import PoolConfig
 
 from graphs.adapters.configured import configured_adapters
 from graphs.memory import audit, context, lifecycle, payloads, receipts, rights, search, telemetry
-from graphs.memory.adapter import Outbound
 from graphs.memory.batch import Reads
-from graphs.memory.beliefs import Beliefs
 from graphs.memory.brain import Brain, Entity, Means
 from graphs.memory.contract import (
     AuditProblem,
@@ -33,30 +31,32 @@ from graphs.memory.contract import (
     check_payload,
 )
 from graphs.memory.database import Pool
-from graphs.memory.deliveries import Deliveries
-from graphs.memory.delivering import Courier
 from graphs.memory.entities import NORMALISERS, EntityNormaliser
 from graphs.memory.errors import AccessDenied, ConfigurationError
-from graphs.memory.extraction import Extraction
-from graphs.memory.facts import Extractor
+from graphs.memory.facts.conversation import Extractor
+from graphs.memory.facts.extraction import Extraction
+from graphs.memory.facts.judging import Judge
 from graphs.memory.files import Files, SupabaseClient
 from graphs.memory.found import Found
-from graphs.memory.goals import Goals
 from graphs.memory.health import OFF, OK, Health, Part
-from graphs.memory.intents import Intents
 from graphs.memory.jobs import Jobs, Task, Timing
-from graphs.memory.judging import Judge
+from graphs.memory.knowledge.beliefs import Beliefs
+from graphs.memory.knowledge.goals import Goals
+from graphs.memory.knowledge.metrics import Metrics
+from graphs.memory.knowledge.origins import Origins
+from graphs.memory.knowledge.reflections import Reflections
+from graphs.memory.knowledge.relationships import Relationships
 from graphs.memory.lifecycle import Keeping
 from graphs.memory.loops import on_home_loop
-from graphs.memory.metrics import Metrics
 from graphs.memory.namespaces import to_text
-from graphs.memory.origins import Origins
+from graphs.memory.outbox.adapter import Outbound
+from graphs.memory.outbox.deliveries import Deliveries
+from graphs.memory.outbox.delivering import Courier
+from graphs.memory.outbox.intents import Intents
+from graphs.memory.outbox.shadow import Candidate, Shadow
 from graphs.memory.principal import Principal, acting_as, current_principal, current_provenance
 from graphs.memory.ranking import Weights
 from graphs.memory.recalling import Recalls
-from graphs.memory.reflections import Reflections
-from graphs.memory.relationships import Relationships
-from graphs.memory.shadow import Candidate, Shadow
 from graphs.memory.store import PostgresStore
 from graphs.memory.transaction import Query
 from graphs.memory.vectors import Vector
@@ -139,7 +139,7 @@ class MemoryManager(PostgresStore):
         self.origins = Origins(self._ask_as)
         self.health = Health(self._database, self._index, (timing or Timing()).stalled)
         self.health.add("storage", self._storage)
-        self.health.add("adapters", self.deliveries.keeps_up)
+        self.health.add("adapters", self._adapters)
         self._recalls = Recalls(self._database, self._searching, self._reads)
 
     @classmethod
@@ -181,6 +181,11 @@ class MemoryManager(PostgresStore):
         await self.shadow.close()
         await self.close()
         await self._recalls.close()
+
+    async def _adapters(self) -> Part:
+        if advice := await self.deliveries.trouble():
+            return Part(status="degraded", advice=advice)
+        return OK if self._outbound else OFF
 
     async def _storage(self) -> Part:
         return OK if self.files.is_configured else OFF

@@ -16,8 +16,8 @@ from langgraph.store.base import IndexConfig
 
 from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory.errors import ConfigurationError
-from graphs.memory.facts import Extractor
-from graphs.memory.judging import Judge, LLMJudge
+from graphs.memory.facts.conversation import Extractor
+from graphs.memory.facts.judging import Judge, LLMJudge
 from graphs.memory.ranking import Weights
 from graphs.offline_chat import OfflineChatModel
 from graphs.settings import OFFLINE, OPENAI_EMBEDDING_MODEL, Settings

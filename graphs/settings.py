@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     mem0_backend: Literal["pgvector", "platform"] = "pgvector"
     mem0_api_key: SecretStr | None = None
     mem0_host: str | None = None
+    mem0_webhook_secret: SecretStr | None = Field(None, description="Signs what hosted Mem0 tells us.")
     mem0_mode: Literal["shadow", "on"] = Field("on", description="Whether hosted Mem0's recall is compared with ours.")
 
     # Upstash

@@ -959,21 +959,25 @@ BEGIN
 END $$;
 
 -- Queue the extraction of facts from what was said in a session, in the transaction that says it. One at a time for each person:
--- what is new is compared with what is known. Only the person themselves and the service may.
+-- what is new is compared with what is known. Only the person themselves and the service may, within a day: one job at a time
+-- that no worker can read, before Christ, would stop them all.
 CREATE OR REPLACE FUNCTION memory.queue_facts(subject text, session text, seconds float8) RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
 AS $$
 BEGIN
   IF current_setting('role') <> 'service_role' AND subject IS DISTINCT FROM (SELECT auth.uid())::text THEN
     RAISE insufficient_privilege USING MESSAGE = 'facts about another user are not for this one to extract';
+  ELSIF octet_length(session) > 2000 THEN
+    RAISE invalid_parameter_value USING MESSAGE = 'the session''s id is too long';
   END IF;
   PERFORM procrastinate.procrastinate_defer_jobs_v1(ARRAY[ROW('default', 'extract_facts', 0, 'facts:' || subject, NULL,
-    jsonb_build_object('user_id', subject, 'session_id', session), now() + seconds * interval '1 second'
+    jsonb_build_object('user_id', subject, 'session_id', session),
+    now() + least(greatest(seconds, 0), 86400) * interval '1 second'
   )::procrastinate.procrastinate_job_to_defer_v1]);
 END $$;
 
 -- Note that facts were taken from turns, if they are still as they were when they were read: an answer may have been made
--- again, or somebody else have read them meanwhile.
+-- again, somebody else have read them meanwhile, or the person have been erased.
 CREATE OR REPLACE FUNCTION memory.mark_read(
   subject text, session text, exchanges text[], roles text[], versions timestamptz[]) RETURNS void
   LANGUAGE plpgsql SET search_path = ''
@@ -981,6 +985,7 @@ AS $$
 DECLARE
   n bigint;
 BEGIN
+  PERFORM pg_advisory_xact_lock(hashtextextended('facts:' || subject, 0));  -- `erase_user` waits for what is stored with it
   UPDATE memory.turns AS t SET extracted_at = now()
   FROM unnest(exchanges, roles, versions) AS given (exchange, role, version)
   WHERE t.user_id = subject AND t.session_id = session AND t.exchange = given.exchange AND t.role = given.role
@@ -1140,6 +1145,12 @@ BEGIN
   certificate.erased := '{}';
   PERFORM set_config('memory.erasing', certificate.id::text, true);
 
+  -- Jobs go first: what one that runs meanwhile would store or report is refused for want of its turns, and of the job.
+  PERFORM pg_advisory_xact_lock(hashtextextended('facts:' || subject, 0));
+  DELETE FROM procrastinate.procrastinate_jobs AS j WHERE j.args ->> 'user_id' = subject;
+  GET DIAGNOSTICS n = ROW_COUNT;
+  certificate.erased := CASE WHEN n > 0 THEN jsonb_build_object('jobs', n) ELSE '{}' END;
+
   FOR personal IN SELECT * FROM memory.personal_tables() LOOP
     SELECT string_agg(format('t.%I = $1', c), ' OR ') INTO condition FROM unnest(personal.columns) AS c;
     EXECUTE format('SELECT count(*) FROM %s AS t WHERE %s', personal.name, condition) INTO n USING subject;
@@ -1198,10 +1209,6 @@ BEGIN
     certificate.erased := certificate.erased
       || CASE WHEN n > 0 THEN jsonb_build_object('langgraph.' || personal.relname, n) ELSE '{}' END;
   END LOOP;
-
-  DELETE FROM procrastinate.procrastinate_jobs AS j WHERE j.args ->> 'user_id' = subject;
-  GET DIAGNOSTICS n = ROW_COUNT;
-  certificate.erased := certificate.erased || CASE WHEN n > 0 THEN jsonb_build_object('jobs', n) ELSE '{}' END;
 
   certificate.erased_at := now();
   certificate.digest := memory.erasure_digest(certificate);

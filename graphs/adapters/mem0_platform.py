@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 import httpx
 
 from graphs.mem0.importing import import_mem0
-from graphs.memory.adapter import Copies, Copy, Outgoing, Pseudonym
 from graphs.memory.errors import DeliveryFailed
-from graphs.memory.intents import Kind
-from graphs.memory.redaction import RedactedText
+from graphs.memory.outbox.adapter import Copies, Copy, Outgoing, Pseudonym
+from graphs.memory.outbox.intents import Kind
+from graphs.memory.redaction.redactor import RedactedText
 
 T = TypeVar("T")
 

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 import httpx
 
-from graphs.memory.adapter import Copies, Copy, Outgoing
 from graphs.memory.errors import ConfigurationError, DeliveryFailed
-from graphs.memory.intents import Kind
+from graphs.memory.outbox.adapter import Copies, Copy, Outgoing
+from graphs.memory.outbox.intents import Kind
 
 T = TypeVar("T")
 

@@ -1,5 +1,6 @@
 """The HTTP app that the LangGraph server mounts beside its own API."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -7,8 +8,10 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from graphs.api.routes import router
+from graphs.api.webhooks import router as webhooks
 from graphs.memory.errors import AccessDenied, GraphMemoryError, InvalidInput, SetupRequired, StoreUnavailable
 from graphs.memory_manager import deployment_store
+from graphs.settings import load_settings
 
 _STATUS: dict[type[GraphMemoryError], int] = {
     InvalidInput: 422,
@@ -23,14 +26,17 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Keep the deployment's memory at hand for the routes, on the pool that the server's store uses."""
     from graphs.api.auth import is_known  # the server has it already; elsewhere it refuses to be imported
 
+    secret = (await asyncio.to_thread(load_settings)).mem0_webhook_secret
     async with deployment_store() as memory:
         app.state.memory = memory
+        app.state.mem0_webhook_secret = secret.get_secret_value() if secret else None
         app.state.is_signed_in = is_known
         yield
 
 
 app = FastAPI(title="Graph-Native Memory", lifespan=lifespan)
 app.include_router(router)
+app.include_router(webhooks)
 
 
 async def explain_error(_: Request, error: Exception) -> JSONResponse:

@@ -7,7 +7,7 @@ from typing import Annotated, cast
 import typer
 
 from graphs.cli.ending import fail, run
-from graphs.memory.deliveries import Status
+from graphs.memory.outbox.deliveries import Status
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager, deployment_store
 

@@ -11,7 +11,7 @@ from mem0 import AsyncMemory
 from mem0.exceptions import LLMError
 from mem0.vector_stores.base import VectorStoreBase
 
-from graphs.memory.facts import Conversation
+from graphs.memory.facts.conversation import Conversation
 
 __all__ = ["FactMemory", "LLMError"]
 

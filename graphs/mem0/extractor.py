@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
 from functools import lru_cache
@@ -14,13 +15,22 @@ from langchain_core.messages import HumanMessage, SystemMessage
 
 from graphs.mem0.importing import import_mem0
 from graphs.memory.errors import ExtractionFailed
-from graphs.memory.facts import Conversation, Statement, sources_of
-from graphs.memory.statements import worth_remembering
+from graphs.memory.facts.conversation import Conversation, Statement, with_sources
+from graphs.memory.facts.statements import worth_remembering
+from graphs.memory.text import cleaned
 
 T = TypeVar("T")
 
 LONGEST_ANSWER = 120.0
 """Seconds after which a model that has not answered is given up."""
+
+MOST_FACTS = 200
+"""Most facts that are taken from what is read at once. Each is compared with what is known, so many take long."""
+
+LONGEST_FACT = 2000
+"""Most characters of a fact; what is longer is a document, or a model that has run away."""
+
+log = logging.getLogger(__name__)
 
 
 class Mem0Extractor:
@@ -58,7 +68,7 @@ class Mem0Extractor:
             ) from error
         finally:
             asked.stop()
-        return [Statement(text, sources_of(text, conversation.said)) for text in memory.vector_store.texts]
+        return await asyncio.to_thread(with_sources, memory.vector_store.texts, conversation.said)
 
 
 def _instructions(conversation: Conversation) -> str:
@@ -132,19 +142,25 @@ class Reader:
 
 
 def checked(answer: str) -> str:
-    """Return the JSON object in a model's answer.
+    """Return the memories in a model's answer, as JSON.
 
     Raises:
-        ExtractionFailed: there is none, or it is not a list of memories.
+        ExtractionFailed: there is no JSON object in it, or it is not a list of memories.
     """
     found = answer[answer.find("{") : answer.rfind("}") + 1]
     try:
-        readable = all(isinstance(memory["text"], str) for memory in json.loads(found, strict=False)["memory"])
-    except (ValueError, KeyError, TypeError):
-        readable = False
-    if not readable:
-        raise ExtractionFailed("The model that extracts facts gave something else than a list of them.")
-    return found
+        texts = [cleaned(memory["text"]).strip() for memory in json.loads(found, strict=False)["memory"]]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ExtractionFailed("The model that extracts facts gave something else than a list of them.") from None
+    return as_memories(texts)
+
+
+def as_memories(texts: Sequence[str]) -> str:
+    """Return texts as mem0 expects them of a model, without those that no fact can be: each once, and not too many."""
+    facts = [text for text in dict.fromkeys(texts) if 0 < len(text) <= LONGEST_FACT][:MOST_FACTS]
+    if len(facts) < len(texts):
+        log.warning("Of %d facts that were made of a conversation %d are kept", len(texts), len(facts))
+    return json.dumps({"memory": [{"id": str(n), "text": text} for n, text in enumerate(facts)]})
 
 
 class NoteTaker:
@@ -160,4 +176,4 @@ class NoteTaker:
     def generate_response(self, messages: object, **_: object) -> str:
         """Return the user's statements in the form in which mem0 expects them of a model."""
         texts = dict.fromkeys(text for said in self._said for text in worth_remembering(said))
-        return json.dumps({"memory": [{"id": str(n), "text": text} for n, text in enumerate(texts)]})
+        return as_memories(list(texts))

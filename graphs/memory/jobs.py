@@ -8,7 +8,7 @@ it tried again. Arguments name what a job is about and never hold content.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, LiteralString
@@ -18,6 +18,8 @@ from procrastinate import connector, exceptions, retry
 from procrastinate.jobs import Job as QueuedJob
 from procrastinate.jobs import Status
 from procrastinate.sync_psycopg_connector import wrap_exceptions
+from procrastinate.worker import Worker
+from psycopg.errors import RaiseException
 from psycopg.types.json import Jsonb
 
 from graphs.memory import sql, telemetry
@@ -31,6 +33,8 @@ log = logging.getLogger(__name__)
 
 _SQL = sql.load("jobs")
 _IN_SCHEMA = sql.load_sources("setup")["in_job_schema"]
+
+_CLOSE_SECONDS = 8
 
 KEPT_HOURS = 24
 """How long a job that is done can still be looked at."""
@@ -139,8 +143,11 @@ class Jobs:
             yield
         finally:
             worker.cancel()
-            with suppress(asyncio.CancelledError):
-                await worker
+            _, still_ending = await asyncio.wait([worker], timeout=_CLOSE_SECONDS)
+            if still_ending:
+                log.warning("The worker of background jobs ends without a word to the database, which does not answer")
+                worker.cancel()
+                await asyncio.wait([worker])
 
     async def _work(self, concurrency: int) -> None:
         """Run a worker, and another one should it end: it does where the database is away for long."""
@@ -165,6 +172,7 @@ class Jobs:
             update_heartbeat_interval=timing.heartbeat,
             stalled_worker_timeout=timing.stalled,
             shutdown_graceful_timeout=5,
+            worker_middleware=[_noting_ends],
             **options,
         )
 
@@ -244,6 +252,20 @@ class Jobs:
         await self._app.job_manager.retry_job_by_id_async(job_id, retry_at=datetime.now(UTC))
 
 
+async def _noting_ends(job: Callable[[], Awaitable[Any]], _: procrastinate.JobContext, worker: Worker) -> Any:
+    """Do a job, and end the worker if the queue cannot be told how it went: while it lives, its jobs are not missed."""
+
+    def ended(task: asyncio.Task[Any]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error and not isinstance(error.__cause__, RaiseException):  # which says that it is this worker's job no more
+            log.warning("How a job ended could not be noted: %s", error_sentence(error))
+            worker.stop()  # type: ignore[no-untyped-call]
+
+    if task := asyncio.current_task():
+        task.add_done_callback(ended)
+    return await job()
+
+
 class _Backoff(retry.BaseRetryStrategy):
     """Try again what may succeed later, ever later; at once it would only meet the same trouble."""
 
@@ -255,7 +277,9 @@ class _Backoff(retry.BaseRetryStrategy):
             return None
         told = getattr(exception, "retry_after", None)
         seconds = self._timing.backoff ** (job.attempts + 1) if told is None else told
-        return procrastinate.RetryDecision(retry_in={"seconds": min(seconds, 3600)})
+        # Of jobs with one lock the earlier one goes first, waiting or not: behind those of its person it holds up none.
+        behind = 0 if getattr(exception, "keeps_its_turn", False) else 1
+        return procrastinate.RetryDecision(retry_in={"seconds": min(seconds, 3600)}, priority=job.priority - behind)
 
 
 class _Connector(connector.BaseAsyncConnector):

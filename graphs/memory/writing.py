@@ -5,11 +5,12 @@ from typing import Any
 
 from langgraph.store.base import PutOp
 
-from graphs.memory import audit, context, intents, items, jobs, payloads
+from graphs.memory import audit, context, items, jobs, payloads
 from graphs.memory.batch import Searching
 from graphs.memory.contract import Exchange, MemoryPayload, WriteReceipt
 from graphs.memory.database import Database
 from graphs.memory.items import Write
+from graphs.memory.outbox import intents
 from graphs.memory.principal import Principal
 from graphs.memory.transaction import Query, Transaction
 

@@ -28,7 +28,7 @@ def test_only_the_pools_connect_to_a_database() -> None:
 
 def test_sql_lives_in_sql_files() -> None:
     """The one that sets up a transaction of the checkpointer is the exception: its parent runs all the others."""
-    statement = re.compile(r'"""\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b|"(SELECT|INSERT INTO|UPDATE|DELETE FROM)\b')
+    statement = re.compile(r'"""\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b|"(SELECT|INSERT INTO|UPDATE|DELETE FROM)\s')
     found = {path.name for path in SOURCES if statement.search(path.read_text())}
     assert found == {"checkpointer.py"}
 

@@ -19,10 +19,10 @@ from pydantic import SecretStr
 from graphs.adapters import mem0_platform, upstash
 from graphs.adapters.configured import configured_adapters
 from graphs.mem0.importing import import_mem0
-from graphs.memory.adapter import Pseudonyms
 from graphs.memory.errors import ConfigurationError
-from graphs.memory.intents import SessionEnded
 from graphs.memory.jobs import Timing
+from graphs.memory.outbox.adapter import Pseudonyms
+from graphs.memory.outbox.intents import SessionEnded
 from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager
 from graphs.pools import open_pool

@@ -10,13 +10,13 @@ import pytest
 from langgraph.store.base import IndexConfig, PutOp
 
 from graphs.mem0.extractor import Mem0Extractor
-from graphs.memory import deliveries
-from graphs.memory.adapter import Copies, Outbound, Outgoing, Pseudonym, Pseudonyms, Switched
 from graphs.memory.errors import AccessDenied, ConfigurationError, DeliveryFailed, DeliveryNotFound, InvalidInput
-from graphs.memory.intents import MemoryWritten, SessionEnded, TurnCommitted, UserErased
 from graphs.memory.jobs import Timing
+from graphs.memory.outbox import deliveries
+from graphs.memory.outbox.adapter import Copies, Outbound, Outgoing, Pseudonym, Pseudonyms, Switched
+from graphs.memory.outbox.intents import MemoryWritten, SessionEnded, TurnCommitted, UserErased
 from graphs.memory.principal import Principal, acting_as
-from graphs.memory.redaction import Redactor
+from graphs.memory.redaction.redactor import Redactor
 from graphs.memory_manager import MemoryManager
 from graphs.pools import open_pool
 from tests.integration.test_memory import turn

@@ -1,5 +1,6 @@
 """From talk to facts: read by a job, linked to the turns they come from, and kept true."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -10,8 +11,8 @@ import pytest
 from langgraph.store.base import IndexConfig
 
 from graphs.mem0.extractor import Mem0Extractor
-from graphs.memory.consolidation import Fact
 from graphs.memory.errors import JudgementFailed, VersionConflict
+from graphs.memory.facts.consolidation import Fact
 from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager
 from graphs.pools import open_pool
@@ -198,3 +199,24 @@ async def test_a_fact_that_its_owner_changed_meanwhile_is_not_overwritten(
     with pytest.raises(VersionConflict):
         await store.extract_facts(user_id, "s2")
     assert set(await facts(store, user_id)) == {"My budget is 90k."}
+
+
+async def test_a_fact_that_two_sessions_tell_at_once_keeps_both_as_sources(store: MemoryManager, user_id: str) -> None:
+    compare, both = store._extraction._compare, asyncio.Barrier(2)  # type: ignore[union-attr]
+
+    async def meeting(*arguments: Any) -> Any:
+        changes = await compare(*arguments)
+        await both.wait()
+        return changes
+
+    store._extraction._compare = meeting  # type: ignore[union-attr,method-assign]
+    for session in ("s1", "s2"):
+        await store.write_memory(user_id, session, turn(user_id, "My budget is 80k.", session_id=session))
+    work = [store.extract_facts(user_id, session) for session in ("s1", "s2")]
+    failed = [error for error in await asyncio.gather(*work, return_exceptions=True) if isinstance(error, Exception)]
+    assert [type(error) for error in failed] == [VersionConflict]
+
+    store._extraction._compare = compare  # type: ignore[union-attr,method-assign]
+    await store.jobs.run_pending()
+    [fact] = (await facts(store, user_id)).values()
+    assert {source["session_id"] for source in fact["sources"]} == {"s1", "s2"}

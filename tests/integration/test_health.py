@@ -12,7 +12,7 @@ from langgraph.store.base import IndexConfig
 
 from graphs.memory import health
 from graphs.memory.errors import StorageFailed
-from graphs.memory.facts import Conversation, Statement
+from graphs.memory.facts.conversation import Conversation, Statement
 from graphs.memory.health import Part, Report
 from graphs.memory.jobs import Timing
 from graphs.memory.principal import Principal

@@ -17,7 +17,7 @@ from pydantic import Field
 from graphs.mem0 import extractor as extractor_module
 from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory.errors import AccessDenied, JobNotFound
-from graphs.memory.facts import Conversation, Extractor, Statement
+from graphs.memory.facts.conversation import Conversation, Extractor, Statement
 from graphs.memory.jobs import Timing
 from graphs.memory.lifecycle import Keeping
 from graphs.memory.principal import Principal, acting_as

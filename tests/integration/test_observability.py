@@ -12,7 +12,7 @@ from opentelemetry.trace import StatusCode
 
 from graphs.memory import telemetry
 from graphs.memory.errors import AccessDenied, EmbeddingFailed, GraphMemoryError, InvalidInput
-from graphs.memory.facts import Conversation, Statement
+from graphs.memory.facts.conversation import Conversation, Statement
 from graphs.memory.jobs import Timing
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager

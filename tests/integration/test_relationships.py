@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from graphs.memory.errors import AccessDenied, InvalidInput, MemoryNotFound, PrincipalRequired
+from graphs.memory.knowledge.relationships import Path
 from graphs.memory.principal import Principal, acting_as
-from graphs.memory.relationships import Path
 from graphs.memory_manager import MemoryManager
 from graphs.pools import open_pool
 from tests.support.sql import rows

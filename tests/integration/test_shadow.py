@@ -7,13 +7,13 @@ from uuid import uuid4
 import pytest
 from langgraph.store.base import IndexConfig
 
-from graphs.memory.adapter import Outbound, Pseudonym, Switched
 from graphs.memory.errors import DeliveryFailed
 from graphs.memory.jobs import Timing
+from graphs.memory.outbox.adapter import Outbound, Pseudonym, Switched
+from graphs.memory.outbox.shadow import MOST_WAITING, overlap, rank_correlation
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory.ranking import Weights
-from graphs.memory.redaction import RedactedText
-from graphs.memory.shadow import MOST_WAITING, overlap, rank_correlation
+from graphs.memory.redaction.redactor import RedactedText
 from graphs.memory_manager import MemoryManager
 from graphs.pools import open_pool
 from tests.integration.test_deliveries import fact

@@ -7,9 +7,9 @@ from uuid import uuid4
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from graphs.memory.adapter import Copies, Outgoing, Pseudonyms
 from graphs.memory.errors import DeliveryFailed
 from graphs.memory.jobs import Timing
+from graphs.memory.outbox.adapter import Copies, Outgoing, Pseudonyms
 from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager
 from graphs.pools import open_pool

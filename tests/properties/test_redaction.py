@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from graphs.memory.redaction import Redactor
+from graphs.memory.redaction.redactor import Redactor
 
 redactor = Redactor(b"a key of the tests, 32 bytes long")
 

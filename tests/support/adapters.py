@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
-from graphs.memory.adapter import Copies, Outbound, Outgoing, Pseudonym, Switched
 from graphs.memory.errors import DeliveryFailed
-from graphs.memory.intents import Kind
-from graphs.memory.redaction import RedactedText
+from graphs.memory.outbox.adapter import Copies, Outbound, Outgoing, Pseudonym, Switched
+from graphs.memory.outbox.intents import Kind
+from graphs.memory.redaction.redactor import RedactedText
 
 KEY = b"a key of the tests, and no other"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from graphs.mem0.extractor import Mem0Extractor
-from graphs.memory.facts import Conversation, Statement
+from graphs.memory.facts.conversation import Conversation, Statement
 from graphs.memory.jobs import Timing
 from graphs.memory_manager import MemoryManager
 from graphs.models import OfflineEmbeddings

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from graphs.memory.findings import KINDS, Kind
-from graphs.memory.redaction import Redaction, Redactor
+from graphs.memory.redaction.findings import KINDS, Kind
+from graphs.memory.redaction.redactor import Redaction, Redactor
 
 _MARKED = re.compile(r"«(\w+) ([^»]*)»")
 _ESCAPED = re.compile(r"\\(?:n|u([0-9a-f]{4}))")

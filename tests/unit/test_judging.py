@@ -8,9 +8,9 @@ import pytest
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
-from graphs.memory.consolidation import Fact
 from graphs.memory.errors import JudgementFailed
-from graphs.memory.judging import LLMJudge
+from graphs.memory.facts.consolidation import Fact
+from graphs.memory.facts.judging import LLMJudge
 from tests.support.openai_stub import OpenAIStub
 
 NEW = Fact("new", "I live in Kreuzberg", datetime(2024, 9, 1, tzinfo=UTC))

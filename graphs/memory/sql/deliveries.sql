@@ -95,3 +95,16 @@ SELECT g.n, c.namespace, c.key FROM unnest(%(external_ids)s::text[]) WITH ORDINA
 LEFT JOIN memory.external_copies AS c ON c.adapter = %(adapter)s AND c.external_id = ANY (ARRAY[g.external_id])
   AND c.user_id = %(user_id)s
 ORDER BY g.n
+
+-- name: heard
+-- What a service says of its copy of a memory. One that it deleted is forgotten, so that the memory can be told anew.
+WITH copy AS (
+  SELECT user_id, namespace, key FROM memory.external_copies
+  WHERE adapter = %(adapter)s AND external_id = %(external_id)s
+), gone AS (
+  DELETE FROM memory.external_copies AS e USING copy AS c
+  WHERE e.adapter = %(adapter)s AND e.namespace = c.namespace AND e.key = c.key AND %(event)s::text = 'DELETE'
+)
+SELECT c.user_id, c.namespace, c.key, memory.log_event(c.user_id, 'adapter.told', jsonb_build_object(
+  'adapter', %(adapter)s::text, 'event', %(event)s::text, 'namespace', c.namespace, 'key', c.key), %(event_id)s::uuid)
+FROM copy AS c

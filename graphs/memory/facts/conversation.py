@@ -61,14 +61,21 @@ class Extractor(Protocol):
         """
 
 
-def sources_of(text: str, said: Iterable[Said]) -> tuple[str, ...]:
-    """Return the exchanges that a fact comes from: those with most of its words, within a third of the best one."""
+def with_sources(texts: Iterable[str], said: Iterable[Said]) -> list[Statement]:
+    """Return facts with the exchanges each comes from: those with most of its words, within a third of the best one.
+
+    It reads all that was said, which may be long documents: call it from a thread.
+    """
+    turns = [(turn, {word.casefold() for word in _WORD.findall(turn.content)}) for turn in said]
+    return [Statement(text, _sources_of(text, turns)) for text in texts]
+
+
+def _sources_of(text: str, turns: Iterable[tuple[Said, set[str]]]) -> tuple[str, ...]:
     words = {word.casefold() for word in _WORD.findall(text) if len(word) > 2 or word.isdigit()}
     shared: dict[str, int] = {}
-    for turn in said:
-        found = len(words & {word.casefold() for word in _WORD.findall(turn.content)})
-        exact = len(words) if text in turn.content else 0
-        shared[turn.exchange] = max(shared.get(turn.exchange, 0), found + exact)
+    for turn, its_words in turns:
+        found = len(words & its_words) + (len(words) if text in turn.content else 0)
+        shared[turn.exchange] = max(shared.get(turn.exchange, 0), found)
     most = max(shared.values(), default=0)
     return tuple(exchange for exchange, count in shared.items() if count * 3 >= most * 2)
 

@@ -13,7 +13,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 import phonenumbers
 from idnumbers.nationalid import BEL, BRA, CHL, CHN, ESP, FIN, FRA, IND, ITA, KOR, MEX, SWE, USA
 
-from graphs.memory.findings import Finding, merged, without
+from graphs.memory.redaction.findings import Finding, merged, without
 
 _DIGIT = re.compile(r"\d")
 _WORD = re.compile(r"\w")

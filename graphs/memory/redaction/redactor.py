@@ -25,10 +25,10 @@ from typing import Any, NoReturn, final
 import orjson
 import phonenumbers
 
-from graphs.memory.credentials import can_be_secret, find_credentials, names_a_secret, spoken
 from graphs.memory.errors import ConfigurationError
-from graphs.memory.findings import KINDS, Finding, Folded, Kind, folded, merged, without
-from graphs.memory.identifiers import (
+from graphs.memory.redaction.credentials import can_be_secret, find_credentials, names_a_secret, spoken
+from graphs.memory.redaction.findings import KINDS, Finding, Folded, Kind, folded, merged, without
+from graphs.memory.redaction.identifiers import (
     find_cards,
     find_emails,
     find_ibans,

@@ -10,9 +10,10 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory import sql
-from graphs.memory.adapter import Mode, Outbound, Switched
 from graphs.memory.errors import DeliveryFailed, DeliveryNotFound, InvalidInput
-from graphs.memory.health import LATE_SECONDS, OFF, OK, Part
+from graphs.memory.namespaces import from_text
+from graphs.memory.outbox.adapter import Mode, Outbound, Switched
+from graphs.memory.outbox.intents import MemoryWritten, emit
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory.transaction import Query, Rows
 
@@ -23,6 +24,9 @@ STUCK_SECONDS = 60.0
 
 PORTION = 1000
 """How many memories an adapter is told of in one transaction, where it is told of all."""
+
+LATE_SECONDS = 300.0
+"""So long a delivery may wait."""
 
 CHECK_SECONDS = 5.0
 """How long a service may take to answer a health check."""
@@ -161,6 +165,27 @@ class Deliveries:
         given = {"most": self._attempts, "older_than": older_than}
         return cast("int", await self._ask(None, Query(_SQL["rescue"], given, lambda rows: rows[0].rescued)))
 
+    async def heard(self, adapter: str, external_id: str, event: str, event_id: UUID) -> bool:
+        """Note what a service says of its copy of a memory, and return whether there is one that we know.
+
+        A copy that it deleted is no copy any more; where the memory is still there, it is told again.
+
+        Args:
+            adapter: the service.
+            external_id: what it calls the copy.
+            event: `ADD`, `UPDATE` or `DELETE`.
+            event_id: the same for the same event, which is logged once.
+
+        Raises:
+            AccessDenied: the principal is not the service.
+        """
+        given = {"adapter": adapter, "external_id": external_id, "event": event, "event_id": event_id}
+        [copy] = await self._ask(None, Query(_SQL["heard"], given, _all)) or [None]
+        if copy and event == "DELETE":
+            told = MemoryWritten(user_id=copy.user_id, namespace=from_text(copy.namespace), key=copy.key)
+            await self._ask(None, emit(told))
+        return copy is not None
+
     async def health(self) -> Sequence[AdapterHealth]:
         """Return how each adapter does that is switched on, or has something left to deliver.
 
@@ -176,19 +201,15 @@ class Deliveries:
             told[each] |= found
         return [AdapterHealth.model_validate(told[name]) for name in names]
 
-    async def keeps_up(self) -> Part:
-        """Return how the adapters do, as far as the database knows: for the health of the memory."""
+    async def trouble(self) -> str | None:
+        """Return what is to be done about deliveries that fail or wait, in a sentence; None if there are none."""
         with acting_as(Principal.service()):
             found = await self._ask(None, Query(_SQL["open"], {}, lambda rows: rows[0]))
         if found.failed:
-            advice = (
-                f"Deliveries that failed: {found.failed}. `graph-memory outbox list` says why, `replay` tries again."
-            )
-            return Part(status="degraded", advice=advice)
+            return f"Deliveries that failed: {found.failed}. `graph-memory outbox list` says why, `replay` tries again."
         if (found.behind_seconds or 0) > LATE_SECONDS:
-            advice = f"A delivery has waited for {found.behind_seconds:.0f} s: see `graph-memory outbox health`."
-            return Part(status="degraded", advice=advice)
-        return OK if self._adapters else OFF
+            return f"A delivery has waited for {found.behind_seconds:.0f} s: see `graph-memory outbox health`."
+        return None
 
 
 async def _checked(switched: Switched) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 from graphs.memory import sql
 from graphs.memory.contract import COLLECTIONS
 from graphs.memory.errors import MemoryNotFound
-from graphs.memory.knowledge import (
+from graphs.memory.knowledge.common import (
     Address,
     Knowledge,
     Run,
@@ -17,8 +17,8 @@ from graphs.memory.knowledge import (
     located,
     payload_of,
 )
+from graphs.memory.knowledge.relationships import REFLECTS_ON, relate
 from graphs.memory.namespaces import to_text, user_scope
-from graphs.memory.relationships import REFLECTS_ON, relate
 from graphs.memory.transaction import Query, Rows
 
 _SQL = sql.load("reflections")

@@ -12,7 +12,7 @@ from graphs.memory.context import recalled
 from graphs.memory.contract import RecalledMemory
 from graphs.memory.errors import InvalidInput, InvalidValue, MemoryNotFound
 from graphs.memory.found import Found, search_item
-from graphs.memory.knowledge import Address, Run, check_limit, check_share, located
+from graphs.memory.knowledge.common import Address, Run, check_limit, check_share, located
 from graphs.memory.namespaces import check_address, from_text, user_scope
 from graphs.memory.text import problem_with, to_json
 from graphs.memory.transaction import Query, Rows

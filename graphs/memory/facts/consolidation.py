@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-from graphs.memory.claims import Claim, Statement, read
-from graphs.memory.values import Relation, compared, fits
-from graphs.memory.wording import folded, with_amount_of
+from graphs.memory.facts.claims import Claim, Statement, read
+from graphs.memory.facts.values import Relation, compared, fits
+from graphs.memory.facts.wording import folded, with_amount_of
 
 Verdict = Literal["new", "duplicate", "supersedes", "past"]
 

@@ -8,15 +8,16 @@ from typing import Any
 
 from langgraph.store.base import GetOp, Item, SearchOp
 
-from graphs.memory import audit, facts, items, search
+from graphs.memory import audit, items, search
 from graphs.memory.batch import Call, Searching
-from graphs.memory.consolidation import Decision, Fact, decide, settled
 from graphs.memory.contract import COLLECTIONS, ExtractionReport
 from graphs.memory.database import Database, Part, to_the_end
 from graphs.memory.errors import JudgementFailed
-from graphs.memory.fact_changes import FactChanges, in_rounds
-from graphs.memory.facts import Conversation, Extractor, Said, Statement
-from graphs.memory.judging import Judge
+from graphs.memory.facts import conversation as facts
+from graphs.memory.facts.changes import FactChanges, in_rounds
+from graphs.memory.facts.consolidation import Decision, Fact, decide, settled
+from graphs.memory.facts.conversation import Conversation, Extractor, Said, Statement
+from graphs.memory.facts.judging import Judge
 from graphs.memory.namespaces import user_scope
 from graphs.memory.payloads import key_of
 from graphs.memory.principal import Principal
@@ -126,8 +127,11 @@ class Extraction:
 
     async def _near(
         self, principal: Principal, user_id: str, texts: Sequence[str]
-    ) -> tuple[dict[str, Item], list[dict[str, float | None]]]:
-        """The facts that new ones are to be compared with, and for each of these which, with their similarities."""
+    ) -> tuple[dict[str, Item | None], list[dict[str, float | None]]]:
+        """The facts that new ones are to be compared with, and for each of these which, with their similarities.
+
+        Where nothing is stored under the key of a new one, the first has None.
+        """
         scope = user_scope(user_id, COLLECTIONS["fact"])
         ops = [SearchOp(scope, limit=NEAR_FACTS, query=text) for text in texts]
         if not ops:
@@ -138,13 +142,14 @@ class Extraction:
         queries: list[Query[Any]] = [latest, same]
         queries += [search.search(op, vectors.get(op.query or ""), self._how.model, wide=False) for op in ops]
         recent, (exact, _), *near = await to_the_end(self._database.run(principal, queries))
-        found: list[Item] = [*recent.items, *(item for item in exact if item), *(i for f in near for i in f.items)]
+        stored: dict[str, Item | None] = dict(zip(map(key_of, texts), exact, strict=True))
+        stored |= {item.key: item for answer in (recent, *near) for item in answer.items}
         always: dict[str, float | None] = {item.key: None for item in recent.items}
         similar = [
             {**always, **({item.key: None} if item else {}), **{found.key: found.score for found in answer.items}}
             for answer, item in zip(near, exact, strict=True)
         ]
-        return {item.key: item for item in found}, similar
+        return stored, similar
 
     async def _store(
         self, principal: Principal, user_id: str, session_id: str, said: Sequence[Said], changes: FactChanges

@@ -13,8 +13,8 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage, SystemMessage
 from pydantic import BaseModel, ConfigDict, Field
 
-from graphs.memory.consolidation import Fact, Ruling
 from graphs.memory.errors import JudgementFailed
+from graphs.memory.facts.consolidation import Fact, Ruling
 
 PROMPT = """\
 You keep the memory of one person consistent. You get a new fact and known facts, numbered, as JSON. They are quoted \

@@ -4,8 +4,8 @@ import re
 from decimal import Decimal
 from typing import Literal
 
-from graphs.memory.places import exclude_one_another, is_listed, same_place
-from graphs.memory.wording import folded
+from graphs.memory.facts.places import exclude_one_another, is_listed, same_place
+from graphs.memory.facts.wording import folded
 
 Kind = Literal[
     "amount", "date", "email", "phone", "place", "name", "client", "address", "favorite", "thing", "marital", "words",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict
 
 from graphs.memory import sql
-from graphs.memory.knowledge import Address, Run
+from graphs.memory.knowledge.common import Address, Run
 from graphs.memory.namespaces import from_text, to_text
 from graphs.memory.transaction import Query, Rows
 

@@ -8,7 +8,7 @@ either bounded or taken without going back (`++`).
 import re
 from collections.abc import Iterator
 
-from graphs.memory.findings import Finding
+from graphs.memory.redaction.findings import Finding
 
 _PROVIDERS = re.compile(
     r"""(?<![A-Za-z0-9])(?:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory import sql
 from graphs.memory.errors import InvalidValue
-from graphs.memory.knowledge import Run, check_limit
+from graphs.memory.knowledge.common import Run, check_limit
 from graphs.memory.text import problem_with, to_json
 from graphs.memory.transaction import Query, Rows
 

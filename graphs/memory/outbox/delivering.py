@@ -14,13 +14,13 @@ from typing import Any, Literal, cast, get_args
 from pydantic import ValidationError
 
 from graphs.memory import sql, telemetry
-from graphs.memory.adapter import Copies, Copy, Outbound, Outgoing, Pseudonym, Searchable
 from graphs.memory.contract import MemoryType
 from graphs.memory.database import Database, Part, to_the_end
 from graphs.memory.errors import DeliveryFailed, InvalidInput
-from graphs.memory.intents import Emitted, MemoryForgotten, MemoryWritten, TurnCommitted, UserErased, parse
 from graphs.memory.items import Address
 from graphs.memory.namespaces import to_text
+from graphs.memory.outbox.adapter import Copies, Copy, Outbound, Outgoing, Pseudonym, Searchable
+from graphs.memory.outbox.intents import Emitted, MemoryForgotten, MemoryWritten, TurnCommitted, UserErased, parse
 from graphs.memory.principal import Principal
 from graphs.memory.text import cleaned
 from graphs.memory.transaction import Query, Rows

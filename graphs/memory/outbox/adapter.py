@@ -13,8 +13,8 @@ from uuid import UUID
 
 from graphs.memory.contract import MemoryType
 from graphs.memory.errors import ConfigurationError
-from graphs.memory.intents import Kind
-from graphs.memory.redaction import RedactedText, Redactor
+from graphs.memory.outbox.intents import Kind
+from graphs.memory.redaction.redactor import RedactedText, Redactor
 
 Mode = Literal["off", "shadow", "on"]
 """Whether an adapter gets anything (`shadow`, `on`), and whether what it finds is compared with ours (`shadow`)."""

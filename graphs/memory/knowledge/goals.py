@@ -8,7 +8,7 @@ from pydantic import Field
 from graphs.memory import sql
 from graphs.memory.contract import COLLECTIONS
 from graphs.memory.errors import InvalidValue, MemoryNotFound
-from graphs.memory.knowledge import (
+from graphs.memory.knowledge.common import (
     Address,
     Knowledge,
     Run,

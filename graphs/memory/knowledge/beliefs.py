@@ -8,7 +8,7 @@ from pydantic import Field
 from graphs.memory import sql
 from graphs.memory.contract import COLLECTIONS, MemoryPayload
 from graphs.memory.errors import InvalidValue, MemoryNotFound
-from graphs.memory.knowledge import (
+from graphs.memory.knowledge.common import (
     Address,
     Knowledge,
     Run,
@@ -20,8 +20,8 @@ from graphs.memory.knowledge import (
     located,
     payload_of,
 )
+from graphs.memory.knowledge.relationships import ABOUT, SUPERSEDES, relate
 from graphs.memory.namespaces import Namespace, to_text, user_scope
-from graphs.memory.relationships import ABOUT, SUPERSEDES, relate
 from graphs.memory.transaction import Query, Rows
 
 _SQL = sql.load("beliefs")

@@ -7,9 +7,9 @@ from typing import Any
 
 from langgraph.store.base import Item, PutOp
 
-from graphs.memory.consolidation import Decision, Fact, Known
 from graphs.memory.contract import COLLECTIONS
-from graphs.memory.facts import Said, Statement
+from graphs.memory.facts.consolidation import Decision, Fact, Known
+from graphs.memory.facts.conversation import Said, Statement
 from graphs.memory.items import ExpectingPutOp
 from graphs.memory.namespaces import user_scope
 from graphs.memory.payloads import key_of
@@ -25,12 +25,12 @@ class FactChanges:
     Args:
         user_id: the person.
         session_id: where the new facts come from.
-        stored: the facts that new ones are compared with, by key.
+        stored: the facts that new ones are compared with, by key; None where it is known that there is none.
     """
 
     user_id: str
     session_id: str
-    stored: dict[str, Item]
+    stored: Mapping[str, Item | None]
     puts: list[tuple[PutOp | ExpectingPutOp, Said]] = field(default_factory=list)
     """What to store, in this order, and the turn that each is from."""
     report: dict[str, list[str]] = field(default_factory=dict)
@@ -91,10 +91,10 @@ class FactChanges:
     def _write(self, key: str, value: dict[str, Any] | None, turn: Said) -> None:
         """Write to a key; the first time, if it is as it was when it was compared."""
         put = PutOp(user_scope(self.user_id, COLLECTIONS["fact"]), key, value, index=["content"])
-        is_first = key not in self._values
+        is_first = key not in self._values and key in self.stored
         stored = self.stored.get(key)
         self._values[key] = value
-        self.puts.append((ExpectingPutOp(put, stored.updated_at) if is_first and stored else put, turn))
+        self.puts.append((ExpectingPutOp(put, stored.updated_at if stored else None) if is_first else put, turn))
 
     def _new(self, statement: Statement, turn: Said, decision: Decision) -> dict[str, Any]:
         spans = {"held_from": decision.held_from, "held_until": decision.held_until}
@@ -122,10 +122,12 @@ class FactChanges:
     def _value(self, key: str) -> dict[str, Any] | None:
         if key in self._values:
             return self._values[key]
-        return self.stored[key].value if key in self.stored else None
+        stored = self.stored.get(key)
+        return stored.value if stored else None
 
     def _fact(self, key: str, value: Mapping[str, Any]) -> Fact:
-        return Fact(key, value["content"], said_at(value, self.stored[key].created_at if key in self.stored else None))
+        stored = self.stored.get(key)
+        return Fact(key, value["content"], said_at(value, stored.created_at if stored else None))
 
 
 def said_at(value: Mapping[str, Any], otherwise: datetime | None) -> datetime:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
-from graphs.memory.spans import Span, over, undated
-from graphs.memory.values import AMOUNT, MARITAL, Kind, fits
-from graphs.memory.wording import canonical, folded
+from graphs.memory.facts.spans import Span, over, undated
+from graphs.memory.facts.values import AMOUNT, MARITAL, Kind, fits
+from graphs.memory.facts.wording import canonical, folded
 
 Single = Literal["always", "if changed", "never"]
 Tense = Literal["present", "perfect", "past", "change"]

@@ -1,0 +1,83 @@
+"""What services outside tell us of their copies: signed, and heard once, however often it is told."""
+
+import hashlib
+import hmac
+import uuid
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Header, HTTPException, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from graphs.api.routes import memory
+from graphs.memory.principal import Principal, acting_as
+from graphs.memory_manager import MemoryManager
+
+router = APIRouter(prefix="/memory/webhooks", tags=["webhooks"])
+
+MOST_BYTES = 64 * 1024
+"""Longest event that is read."""
+
+_NAMESPACE = uuid.UUID("6f0d9f2c-6a0e-4f0b-9a3e-3b1f5f0a7d21")
+"""Of the ids that events get from their content: the same event has the same id."""
+
+
+class EventDetails(BaseModel):
+    """What happened to a memory of the service. Its text is not looked at: ours is the one that counts."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: str = Field(min_length=1, max_length=200, description="What the service calls the memory.")
+    event: Literal["ADD", "UPDATE", "DELETE"]
+
+
+class Mem0Event(BaseModel):
+    """An event of hosted Mem0, as its webhooks send it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    event_details: EventDetails
+
+
+class Heard(BaseModel):
+    """What became of an event."""
+
+    status: Literal["noted", "unknown"] = Field(description="`unknown` if we have no memory that it is a copy of.")
+
+
+async def signed_body(request: Request, signature: str, secret: str) -> bytes:
+    """Return a request's body, if it is not too long and its signature is the HMAC-SHA256 of it.
+
+    Raises:
+        HTTPException: 413 or 401.
+    """
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MOST_BYTES:
+            raise HTTPException(413, f"An event has at most {MOST_BYTES} bytes.")
+    expected = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    if not hmac.compare_digest(expected.encode(), signature.removeprefix("sha256=").encode()):
+        raise HTTPException(401, "The signature is not that of this body, made with MEM0_WEBHOOK_SECRET.")
+    return body
+
+
+@router.post("/mem0", responses={401: {}, 404: {}, 413: {}, 422: {}})
+async def mem0(
+    request: Request,
+    manager: Annotated[MemoryManager, Depends(memory)],
+    x_mem0_signature: Annotated[str, Header(description="HMAC-SHA256 of the body, in hexadecimal.")] = "",
+) -> Heard:
+    """Hear of what happened at hosted Mem0. What was deleted there, and is kept here, is told there again."""
+    secret = getattr(request.app.state, "mem0_webhook_secret", None)
+    if not secret:
+        raise HTTPException(404, "MEM0_WEBHOOK_SECRET is not set: nobody is listened to.")
+    body = await signed_body(request, x_mem0_signature, secret)
+    try:
+        event = Mem0Event.model_validate_json(body).event_details
+    except ValidationError as error:
+        told: Any = error.errors(include_url=False, include_context=False, include_input=False)
+        raise HTTPException(422, told) from None
+    event_id = uuid.uuid5(_NAMESPACE, hashlib.sha256(body).hexdigest())
+    with acting_as(Principal.service()):
+        known = await manager.deliveries.heard("mem0", event.id, event.event, event_id)
+    return Heard(status="noted" if known else "unknown")

@@ -1,0 +1,1 @@
+"""From talk to facts, and how facts stay true."""

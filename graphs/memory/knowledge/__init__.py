@@ -1,0 +1,1 @@
+"""Beliefs, goals, reflections and metrics, and how memories lead to one another."""

@@ -1,0 +1,124 @@
+"""What hosted Mem0 tells us: only under its signature, once, and never instead of what is kept here."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from langgraph.store.base import IndexConfig
+
+from graphs.api.webhooks import MOST_BYTES, router
+from graphs.memory.jobs import Timing
+from graphs.memory.principal import Principal
+from graphs.memory_manager import MemoryManager
+from graphs.pools import open_pool
+from tests.integration.test_deliveries import fact
+from tests.support.adapters import Notebook, outbound_to
+from tests.support.sql import rows
+
+SECRET = "only mem0 and we know it"
+EVENTS = "SELECT user_id, data FROM memory.audit_logs WHERE action = 'adapter.told'"
+
+
+@pytest.fixture
+def mem0() -> Notebook:
+    return Notebook("mem0")
+
+
+@pytest.fixture
+async def store(database: str, index: IndexConfig, mem0: Notebook) -> AsyncIterator[MemoryManager]:
+    options: Any = {"principal": Principal.service(), "timing": Timing(backoff=0), "outbound": outbound_to(mem0)}
+    async with open_pool(database) as pool, MemoryManager(pool, index=index, **options) as store:
+        yield store
+
+
+@pytest.fixture
+async def http(store: MemoryManager) -> AsyncIterator[httpx.AsyncClient]:
+    app = FastAPI()
+    app.include_router(router)
+    app.state.memory, app.state.mem0_webhook_secret = store, SECRET
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as http:
+        yield http
+
+
+def told(event: str, external_id: str, text: str = "anything") -> bytes:
+    return json.dumps({"event_details": {"id": external_id, "data": {"memory": text}, "event": event}}).encode()
+
+
+async def send(http: httpx.AsyncClient, body: bytes, secret: str = SECRET, prefix: str = "") -> httpx.Response:
+    signature = prefix + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    return await http.post("/memory/webhooks/mem0", content=body, headers={"X-Mem0-Signature": signature})
+
+
+@pytest.fixture
+async def copy(store: MemoryManager, database: str) -> tuple[str, str]:
+    """A user, and what the service calls its copy of their only memory."""
+    user_id = str(uuid4())
+    await store.write_memory(user_id, "s1", fact(user_id, "Likes tea."))
+    await store.jobs.run_pending()
+    [known] = await rows(database, "SELECT external_id FROM memory.external_copies")
+    return user_id, known["external_id"]
+
+
+async def test_what_was_deleted_there_and_is_kept_here_is_told_again(
+    http: httpx.AsyncClient, store: MemoryManager, database: str, mem0: Notebook, copy: tuple[str, str]
+) -> None:
+    user_id, external_id = copy
+    mem0.copies.clear()
+    for _ in range(3):
+        answer = await send(http, told("DELETE", external_id))
+        assert answer.status_code == 200
+    assert await rows(database, "SELECT 1 FROM memory.external_copies") == []
+    await store.jobs.run_pending()
+    assert mem0.texts == {"Likes tea."}
+    assert [item.value["content"] for item in await store.asearch(("users", user_id))] == ["Likes tea."]
+    assert [event["user_id"] for event in await rows(database, EVENTS)] == [user_id]
+
+
+async def test_what_was_changed_there_changes_nothing_here(
+    http: httpx.AsyncClient, store: MemoryManager, database: str, copy: tuple[str, str]
+) -> None:
+    user_id, external_id = copy
+    answer = await send(http, told("UPDATE", external_id, "Hates tea."), prefix="sha256=")
+    assert answer.json() == {"status": "noted"}
+    assert [item.value["content"] for item in await store.asearch(("users", user_id))] == ["Likes tea."]
+    assert "Hates" not in str(await rows(database, EVENTS))
+
+
+async def test_a_copy_that_is_not_ours_is_unknown(http: httpx.AsyncClient, database: str) -> None:
+    assert (await send(http, told("ADD", "somebody else's"))).json() == {"status": "unknown"}
+    assert await rows(database, EVENTS) == []
+
+
+async def test_without_the_right_signature_nobody_is_heard(
+    http: httpx.AsyncClient, database: str, copy: tuple[str, str]
+) -> None:
+    body = told("DELETE", copy[1])
+    other = hmac.new(SECRET.encode(), b"another body", hashlib.sha256).hexdigest()
+    for headers in ({}, {"X-Mem0-Signature": ""}, {"X-Mem0-Signature": other}, {"X-Mem0-Signature": "é".encode()}):
+        answer = await http.post("/memory/webhooks/mem0", content=body, headers=headers)  # type: ignore[arg-type]
+        assert answer.status_code == 401
+    assert (await send(http, body, "another secret")).status_code == 401
+    assert len(await rows(database, "SELECT 1 FROM memory.external_copies")) == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"event_details": {"id": "", "event": "ADD"}}', b"\xff"])
+async def test_what_is_no_event_is_refused(http: httpx.AsyncClient, body: bytes) -> None:
+    assert (await send(http, body)).status_code == 422
+
+
+async def test_an_event_that_is_too_long_is_not_read(http: httpx.AsyncClient) -> None:
+    assert (await send(http, b" " * (MOST_BYTES + 1))).status_code == 413
+
+
+async def test_without_a_secret_there_is_no_webhook(store: MemoryManager) -> None:
+    app = FastAPI()
+    app.include_router(router)
+    app.state.memory = store
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as http:
+        assert (await send(http, told("ADD", "x"))).status_code == 404
