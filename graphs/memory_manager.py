@@ -139,6 +139,7 @@ class MemoryManager(PostgresStore):
         self.origins = Origins(self._ask_as)
         self.health = Health(self._database, self._index, (timing or Timing()).stalled)
         self.health.add("storage", self._storage)
+        self.health.add("adapters", self._adapters)
         self._recalls = Recalls(self._database, self._searching, self._reads)
 
     @classmethod
@@ -180,6 +181,11 @@ class MemoryManager(PostgresStore):
         await self.shadow.close()
         await self.close()
         await self._recalls.close()
+
+    async def _adapters(self) -> Part:
+        if advice := await self.deliveries.trouble():
+            return Part(status="degraded", advice=advice)
+        return OK if self._outbound else OFF
 
     async def _storage(self) -> Part:
         return OK if self.files.is_configured else OFF

@@ -1047,6 +1047,30 @@ BEGIN
   PERFORM memory.fan_out(subject, intent);
 END $$;
 
+-- Tell an adapter of memories as if they had just been written, so that one that is switched on late has those from before
+-- as well: at most `most` of them, after one with some number; the number of the last one, NULL when there are no more.
+CREATE OR REPLACE FUNCTION memory.tell_memories(of_adapter text, in_mode text, after bigint, most int) RETURNS bigint
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+DECLARE
+  told     record;
+  delivery uuid;
+  last     bigint;
+BEGIN
+  FOR told IN
+    SELECT m.id, m.user_id, m.namespace, m.key FROM memory.memories AS m
+    WHERE m.id > after AND m.user_id IS NOT NULL AND m.value ? 'type' AND m.value ->> 'type' <> 'turn'
+    ORDER BY m.id LIMIT most
+  LOOP
+    INSERT INTO memory.deliveries (adapter, mode, user_id, intent) VALUES (of_adapter, in_mode, told.user_id,
+      jsonb_build_object('kind', 'memory_written', 'namespace', string_to_array(left(told.namespace, -1), '.'), 'key', told.key))
+    RETURNING id INTO delivery;
+    PERFORM memory.queue_delivery(delivery, of_adapter, told.user_id);
+    last := told.id;
+  END LOOP;
+  RETURN last;
+END $$;
+
 -- Have deliveries that failed, or were skipped, tried again: those with some ids, or all of an adapter; which ones.
 CREATE OR REPLACE FUNCTION memory.replay_deliveries(ids uuid[], of_adapter text) RETURNS SETOF uuid
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
@@ -1564,7 +1588,7 @@ GRANT EXECUTE ON FUNCTION
   memory.check_subject(text), memory.personal_tables(), memory.export_rows(text, text, bigint, int), memory.erase_user(text)
   TO authenticated, service_role;
 GRANT EXECUTE ON FUNCTION memory.log_reads(jsonb), memory.seal_records(text, int), memory.verify_records(bytea),
-  memory.replay_deliveries(uuid[], text), memory.rescue_deliveries(int, float8) TO service_role;
+  memory.tell_memories(text, text, bigint, int), memory.replay_deliveries(uuid[], text), memory.rescue_deliveries(int, float8) TO service_role;
 
 RESET search_path;
 RESET client_min_messages;

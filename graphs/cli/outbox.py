@@ -61,6 +61,18 @@ async def _replay(delivery: str | None, adapter: str | None) -> None:
 
 
 @app.command()
+def tell(adapter: Annotated[str, typer.Argument(help="mem0, qstash or redis.")]) -> None:
+    """Tell an adapter of all memories that there are; for when it was switched on late."""
+    run(_tell(adapter))
+
+
+async def _tell(adapter: str) -> None:
+    async with _store() as store:
+        await store.deliveries.tell_all(adapter)
+        typer.echo(f"{adapter} will be told of everything.")
+
+
+@app.command()
 def health() -> None:
     """Tell how each adapter keeps up, and how what it finds compares with what is found here."""
     run(_health())

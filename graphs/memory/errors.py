@@ -163,12 +163,16 @@ class JobNotFound(GraphMemoryError):
 class DeliveryFailed(GraphMemoryError):
     """A service outside did not take, give or remove something, or is not done yet.
 
+    What comes after it, for the same person, waits until it was taken or given up.
+
     Args:
         message: what it said about itself; never what was sent.
         retry_after: seconds after which to try again, if the service said so.
         hopeless: whether it will not be taken however often it is tried.
         receipt: under which the service goes on working on it, so that the next attempt only asks how far it is.
     """
+
+    keeps_its_turn = True
 
     def __init__(
         self, message: str, *, retry_after: float | None = None, hopeless: bool = False, receipt: str | None = None

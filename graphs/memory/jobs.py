@@ -278,7 +278,8 @@ class _Backoff(retry.BaseRetryStrategy):
         told = getattr(exception, "retry_after", None)
         seconds = self._timing.backoff ** (job.attempts + 1) if told is None else told
         # Of jobs with one lock the earlier one goes first, waiting or not: behind those of its person it holds up none.
-        return procrastinate.RetryDecision(retry_in={"seconds": min(seconds, 3600)}, priority=job.priority - 1)
+        behind = 0 if getattr(exception, "keeps_its_turn", False) else 1
+        return procrastinate.RetryDecision(retry_in={"seconds": min(seconds, 3600)}, priority=job.priority - behind)
 
 
 class _Connector(connector.BaseAsyncConnector):

@@ -225,6 +225,7 @@ CALLS: dict[str, str] = {
     "emit": """memory.emit(%(id)s, '{"kind": "session_ended", "session_id": "s"}')""",
     "fan_out": """memory.fan_out(%(id)s, '{"kind": "memory_written"}')""",
     "queue_delivery": "memory.queue_delivery((SELECT min(id::text)::uuid FROM memory.deliveries), 'mem0', %(id)s)",
+    "tell_memories": "memory.tell_memories('mem0', 'on', 0, 1000)",
     "replay_deliveries": "array(SELECT memory.replay_deliveries(NULL, 'mem0'))",
     "rescue_deliveries": "memory.rescue_deliveries(6, 0)",
     "emit_memory_change": "memory.emit_memory_change()",

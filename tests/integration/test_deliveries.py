@@ -12,6 +12,7 @@ from langgraph.store.base import IndexConfig, PutOp
 from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory.errors import AccessDenied, ConfigurationError, DeliveryFailed, DeliveryNotFound, InvalidInput
 from graphs.memory.jobs import Timing
+from graphs.memory.outbox import deliveries
 from graphs.memory.outbox.adapter import Copies, Outbound, Outgoing, Pseudonym, Pseudonyms, Switched
 from graphs.memory.outbox.intents import MemoryWritten, SessionEnded, TurnCommitted, UserErased
 from graphs.memory.principal import Principal, acting_as
@@ -96,6 +97,21 @@ async def test_what_a_switched_off_adapter_had_waiting_is_skipped_and_can_be_rep
     assert await told.deliveries.replay_all("notebook") == 2
     await told.jobs.run_pending()
     assert notebook.texts == {"Likes tea.", "Likes cake."}
+
+
+async def test_an_adapter_that_is_switched_on_late_can_be_told_of_what_there_was(
+    store: MemoryManager, told: MemoryManager, notebook: Notebook, user_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "PORTION", 2)
+    for text in ("One.", "Two.", "Three."):
+        await store.write_memory(user_id, "s1", fact(user_id, text))
+    await store.write_memory(user_id, "s1", turn(user_id, "What is this?", "A test.", "m1"))
+    await store.aput(("users", user_id, "notes"), "k", {"text": "an application's"})
+    await told.deliveries.tell_all("notebook")
+    await told.jobs.run_pending()
+    assert notebook.texts == {"One.", "Two.", "Three."}
+    with pytest.raises(InvalidInput, match="switched on"):
+        await store.deliveries.tell_all("notebook")
 
 
 async def test_an_adapter_that_cannot_be_searched_has_no_shadow() -> None:
@@ -260,8 +276,8 @@ async def test_a_delivery_that_fails_is_made_again_under_the_same_id_before_what
     await told.jobs.run_pending()
     assert [copy.text and copy.text.text for o in notebook.told for copy in o.memories] == ["One.", "Two.", "Three."]
     assert [o.again for o in notebook.told] == [True, False, False]
-    deliveries = (await told.deliveries.list())[::-1]
-    assert [(d.status, d.attempts) for d in deliveries] == [("delivered", 3), ("delivered", 1), ("delivered", 1)]
+    made = (await told.deliveries.list())[::-1]
+    assert [(d.status, d.attempts) for d in made] == [("delivered", 3), ("delivered", 1), ("delivered", 1)]
 
 
 async def test_one_persons_failures_keep_nobody_else_waiting(
@@ -459,6 +475,7 @@ async def test_a_person_sees_their_own_deliveries_and_only_the_service_all_and_t
             told.deliveries.replay_all("notebook"),
             told.deliveries.replay(uuid4()),
             told.deliveries.rescue(),
+            told.deliveries.tell_all("notebook"),
             told.deliveries.health(),
             told.shadow.summary(),
         ):
@@ -471,6 +488,18 @@ async def test_a_person_sees_their_own_deliveries_and_only_the_service_all_and_t
     await told.jobs.run_pending()
     [health] = await told.deliveries.health()
     assert (health.reachable, health.pending, health.delivered, health.behind_seconds) == (True, 0, 2, None)
+
+
+async def test_the_health_of_the_memory_knows_of_dead_letters(
+    told: MemoryManager, store: MemoryManager, notebook: Notebook, user_id: str
+) -> None:
+    assert (await store.health.check()).parts["adapters"].status == "off"
+    notebook.failures = [DeliveryFailed("never", hopeless=True)]
+    await told.write_memory(user_id, "s1", fact(user_id, "Likes tea."))
+    await told.jobs.run_pending()
+    part = (await told.health.check()).parts["adapters"]
+    assert part.status == "degraded"
+    assert "graph-memory outbox" in (part.advice or "")
 
 
 def test_nobody_makes_a_pseudonym_but_pseudonyms() -> None:

@@ -61,6 +61,7 @@ async def test_a_memory_that_is_well_is_ok_in_every_part(working: MemoryManager)
         "index": "ok",
         "audit": "ok",
         "storage": "off",
+        "adapters": "off",
     }
     assert not any(part.advice for part in report.parts.values())
 

@@ -54,5 +54,6 @@ def test_what_cannot_be_meant_is_refused_in_one_sentence(outbox: list[str]) -> N
         refused = command(outbox, *arguments)
         assert refused.returncode == 1
         assert refused.stderr.startswith("graph-memory: ")
+    assert "switched on" in command(outbox, "tell", "mem0").stderr
     for unknown in (str(uuid4()), "42"):
         assert "There is no delivery" in command(outbox, "replay", unknown).stderr

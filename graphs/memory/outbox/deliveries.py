@@ -10,16 +10,23 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory import sql
-from graphs.memory.errors import DeliveryFailed, DeliveryNotFound
+from graphs.memory.errors import DeliveryFailed, DeliveryNotFound, InvalidInput
 from graphs.memory.namespaces import from_text
 from graphs.memory.outbox.adapter import Mode, Outbound, Switched
 from graphs.memory.outbox.intents import MemoryWritten, emit
+from graphs.memory.principal import Principal, acting_as
 from graphs.memory.transaction import Query, Rows
 
 _SQL = sql.load("deliveries")
 
 STUCK_SECONDS = 60.0
 """How old a delivery is at least that is taken for stuck where no job is there for it."""
+
+PORTION = 1000
+"""How many memories an adapter is told of in one transaction, where it is told of all."""
+
+LATE_SECONDS = 300.0
+"""So long a delivery may wait."""
 
 CHECK_SECONDS = 5.0
 """How long a service may take to answer a health check."""
@@ -129,6 +136,23 @@ class Deliveries:
     async def _replay(self, ids: Sequence[str], adapter: str | None) -> Any:
         return await self._ask(None, Query(_SQL["replay"], {"ids": ids, "adapter": adapter}, _all))
 
+    async def tell_all(self, adapter: str) -> None:
+        """Tell an adapter of all memories that there are, so that one that is switched on late has those from before.
+
+        It may be cut off and called again: what an adapter is told twice is as good as once.
+
+        Raises:
+            InvalidInput: the adapter is not switched on, or memories are nothing that it is told of.
+            AccessDenied: the principal is not the service.
+        """
+        switched = self._adapters.get(adapter)
+        if switched is None or "memory_written" not in switched.adapter.takes:
+            raise InvalidInput(f"No adapter {adapter!r} that is told of memories is switched on.")
+        last: int | None = 0
+        while last is not None:
+            given = {"adapter": adapter, "mode": switched.mode, "after": last, "most": PORTION}
+            last = await self._ask(None, Query(_SQL["tell"], given, lambda rows: rows[0].last))
+
     async def rescue(self, older_than: float = STUCK_SECONDS) -> int:
         """Queue deliveries again that nobody works on, and return how many those are; done every few minutes.
 
@@ -176,6 +200,16 @@ class Deliveries:
         for each, found in zip(self._adapters, checked, strict=True):
             told[each] |= found
         return [AdapterHealth.model_validate(told[name]) for name in names]
+
+    async def trouble(self) -> str | None:
+        """Return what is to be done about deliveries that fail or wait, in a sentence; None if there are none."""
+        with acting_as(Principal.service()):
+            found = await self._ask(None, Query(_SQL["open"], {}, lambda rows: rows[0]))
+        if found.failed:
+            return f"Deliveries that failed: {found.failed}. `graph-memory outbox list` says why, `replay` tries again."
+        if (found.behind_seconds or 0) > LATE_SECONDS:
+            return f"A delivery has waited for {found.behind_seconds:.0f} s: see `graph-memory outbox health`."
+        return None
 
 
 async def _checked(switched: Switched) -> dict[str, Any]:

@@ -11,10 +11,9 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
-from opentelemetry import trace
 from pydantic import ValidationError
 
-from graphs.memory import sql
+from graphs.memory import sql, telemetry
 from graphs.memory.contract import MemoryType
 from graphs.memory.database import Database, Part, to_the_end
 from graphs.memory.errors import DeliveryFailed, InvalidInput
@@ -29,7 +28,6 @@ from graphs.memory.transaction import Query, Rows
 log = logging.getLogger(__name__)
 
 _SQL = sql.load("deliveries")
-_tracer = trace.get_tracer(__name__)
 
 Status = Literal["pending", "delivered", "skipped", "failed"]
 
@@ -80,43 +78,36 @@ class Courier:
         due = await self._run(Query(_SQL["delivery"], {"id": delivery_id}, _first))
         if due is None:  # made already, given up, or of a person who was erased
             return
-        attributes = {"adapter": due.adapter, "mode": due.mode, "intent": str(due.intent.get("kind"))}
-        with _tracer.start_as_current_span(
-            "memory.deliver", attributes=attributes, record_exception=False, set_status_on_exception=False
-        ) as span:
-            status: Status = "pending"
-            try:
-                status = await self._deliver(due)
-            finally:
-                span.set_attribute("status", status)
+        await self._deliver(due)
 
-    async def _deliver(self, due: Any) -> Status:
-        """Make a delivery, and return what it is then; one that is to be tried again raises."""
+    async def _deliver(self, due: Any) -> None:
+        """Make a delivery; one that is to be tried again raises."""
         outbound = self._outbound
         if outbound is None or due.adapter not in outbound.adapters:
-            return await self._leave(due)
+            await self._leave(due)
+            return
         try:
             attempt = await self._begin(due, outbound)
         except ValidationError:
             why = "its intent is none that this version knows"
             log.warning("Delivery %s to %s failed for good: %s", due.id, due.adapter, why)
             await self._not_delivered(due, "failed", why, due.receipt, None)
-            return "failed"
+            return
         if attempt is None:
-            return "skipped"
+            return
         try:
-            copies = await outbound.adapters[due.adapter].adapter.deliver(attempt.outgoing)
+            with telemetry.adapter_call(due.adapter, attempt.outgoing.kind):
+                copies = await outbound.adapters[due.adapter].adapter.deliver(attempt.outgoing)
         except DeliveryFailed as error:
             status: Status = "failed" if error.hopeless or attempt.number >= self._attempts else "pending"
             await self._not_delivered(due, status, str(error), error.receipt, attempt.redactions)
             if status == "pending":
                 raise
             log.warning("Delivery %s to %s failed for good: %s", due.id, due.adapter, error)
-            return status
+            return
         await self._delivered(due, attempt, copies)
-        return "delivered"
 
-    async def _leave(self, due: Any) -> Status:
+    async def _leave(self, due: Any) -> None:
         """Skip what is for an adapter that is switched off; but that something is to be removed stays to be done."""
         why = f"the adapter {due.adapter} is switched off; what is for it can be replayed when it is on"
         if due.adapter not in self._told:
@@ -124,7 +115,6 @@ class Courier:
             log.warning("Deliveries are skipped: %s", why)
         status: Status = "failed" if due.intent.get("kind") == "user_erased" else "skipped"
         await self._not_delivered(due, status, why, due.receipt, None)
-        return status
 
     async def _begin(self, due: Any, outbound: Outbound) -> _Attempt | None:
         """Note the attempt, and return what is to leave; None if nothing is any more."""
@@ -177,7 +167,8 @@ class Courier:
         if outbound is None or not isinstance(adapter, Searchable):
             raise InvalidInput(f"No adapter {name!r} that can be searched is switched on.")
         redacted = await asyncio.to_thread(outbound.redactor.redact, query)
-        found = await adapter.search(outbound.pseudonyms.of_user(user_id), redacted, limit)
+        with telemetry.adapter_call(name, "search"):
+            found = await adapter.search(outbound.pseudonyms.of_user(user_id), redacted, limit)
         given = {"adapter": name, "user_id": user_id, "external_ids": [*found]}
 
         def read(rows: Rows) -> list[Address | None]:

@@ -63,8 +63,17 @@ ORDER BY created_at DESC, id LIMIT %(limit)s
 -- name: replay
 SELECT memory.replay_deliveries(%(ids)s::text[]::uuid[], %(adapter)s) AS id
 
+-- name: tell
+SELECT memory.tell_memories(%(adapter)s, %(mode)s, %(after)s::bigint, %(most)s::int) AS last
+
 -- name: rescue
 SELECT memory.rescue_deliveries(%(most)s::int, %(older_than)s::float8) AS rescued
+
+-- name: open
+-- What is not delivered, and how long the oldest of it has waited.
+SELECT count(*) FILTER (WHERE status = 'failed') AS failed,
+  extract(epoch FROM now() - min(created_at) FILTER (WHERE status = 'pending'))::float8 AS behind_seconds
+FROM memory.deliveries WHERE status IN ('pending', 'failed')
 
 -- name: sync
 -- How each adapter keeps up: what waits and since when, what failed, and how long the last hour's deliveries took.
