@@ -15,7 +15,7 @@ from langgraph.store.postgres.base import PoolConfig
 
 from graphs.memory import audit, context, lifecycle, payloads, receipts, rights, search
 from graphs.memory.batch import Reads
-from graphs.memory.brain import Brain, Entity, Means
+from graphs.memory.brain import Entity, Means
 from graphs.memory.contract import (
     AuditProblem,
     DecayReport,
@@ -38,8 +38,10 @@ from graphs.memory.found import Found
 from graphs.memory.jobs import Jobs, Task, Timing
 from graphs.memory.judging import Judge
 from graphs.memory.lifecycle import Keeping
+from graphs.memory.loading import LoadingBrain
 from graphs.memory.loops import on_home_loop
 from graphs.memory.principal import Principal, acting_as, current_principal, current_provenance
+from graphs.memory.profiles import BrainSource
 from graphs.memory.recalling import Recalls
 from graphs.memory.store import PostgresStore
 from graphs.memory.transaction import Query
@@ -69,6 +71,7 @@ class MemoryManager(PostgresStore):
         keeping: for how long background jobs keep turns and memories.
         timing: how fast background jobs go.
         entities: how ids of users and companies are normalised in `brain`: `{"company": entities.cl_rut}`.
+        profiles: where jobs that fill `brain` read what is known of users and companies; the database, unless given.
     """
 
     def __init__(
@@ -86,21 +89,23 @@ class MemoryManager(PostgresStore):
         keeping: Keeping = Keeping(),  # noqa: B008  frozen
         timing: Timing | None = None,
         entities: Mapping[Entity, EntityNormaliser] | None = None,
+        profiles: BrainSource | None = None,
     ) -> None:
         super().__init__(pool, index=index, ttl=ttl, principal=principal)
         self._extract_after = extract_after if extractor else None
         self._extraction: Extraction | None = None
         if extractor:
             self._extraction = Extraction(self._database, self._searching, self._prepare, extractor, judge)
-        self.jobs = Jobs(pool, self._tasks(keeping), self._ask_about_jobs, timing)
         self.files = Files(self._ask_as, supabase, files_bucket)
         acting = functools.partial(current_principal, principal)
-        self.brain = Brain(
+        self.brain = LoadingBrain(
             Means(
                 self._principal_for, acting, self._prepare, self._run, self._searching, self._reads, self._wake_indexer
             ),
             entities,
+            profiles,
         )
+        self.jobs = Jobs(pool, self._tasks(keeping), self._ask_about_jobs, timing)
         self._recalls = Recalls(self._database, self._searching, self._reads)
 
     @classmethod
@@ -371,6 +376,7 @@ class MemoryManager(PostgresStore):
         sweep_minutes = (self.ttl_config or {}).get("sweep_interval_minutes") or 5
         tasks = {
             "extract_facts": Task(self._extract_facts),
+            "load_brain": Task(self.brain.carry_out),
             "sweep_ttl": Task(self.sweep_ttl, f"*/{sweep_minutes} * * * *"),
             "seal_audit": Task(self.seal_audit, "*/5 * * * *"),
             "refresh_embeddings": Task(self.reembed, "17 * * * *"),

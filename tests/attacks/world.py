@@ -86,6 +86,10 @@ INSERT INTO procrastinate.procrastinate_jobs (queue_name, task_name, args)
   VALUES ('default', 'extract_facts', jsonb_build_object('user_id', %(id)s, 'session_id', %(marker)s));
 INSERT INTO memory.job_failures (job_id, user_id, error)
   SELECT max(id), %(id)s, %(marker)s FROM procrastinate.procrastinate_jobs;
+INSERT INTO memory.brain_loads (id, job_id, kind, user_id)
+  SELECT md5(%(id)s)::uuid, max(id), 'user', %(id)s FROM procrastinate.procrastinate_jobs;
+INSERT INTO memory.brain_load_errors (load_id, user_id, slug, error)
+  VALUES (md5(%(id)s)::uuid, %(id)s, %(marker)s, 'InvalidValue');
 INSERT INTO public.applications (user_id, amount, term_months, score_reasons)
   VALUES (%(id)s, 1, 1, jsonb_build_array(%(marker)s));
 INSERT INTO auth.users (id, email) VALUES (%(id)s, %(marker)s);
@@ -102,6 +106,10 @@ INSERT INTO memory.organisations (id, name) VALUES (%(id)s, %(marker)s);
 INSERT INTO memory.company_brain (org_id, slug, memory_id) VALUES (%(id)s, %(marker)s, %(memory)s);
 INSERT INTO memory.memory_relationships (org_id, source_id, target_id, type)
   VALUES (%(id)s, %(memory)s, %(other)s, %(marker)s);
+INSERT INTO memory.brain_loads (id, job_id, kind, org_id)
+  SELECT md5(%(id)s)::uuid, max(id), 'company', %(id)s FROM procrastinate.procrastinate_jobs;
+INSERT INTO memory.brain_load_errors (load_id, org_id, slug, error)
+  VALUES (md5(%(id)s)::uuid, %(id)s, %(marker)s, 'InvalidValue');
 INSERT INTO memory.audit_logs (actor, action, org_id, data)
   VALUES (%(id)s, 'noted', %(id)s, jsonb_build_object('a', %(marker)s));
 """

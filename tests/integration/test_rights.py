@@ -39,6 +39,9 @@ INSERT INTO memory.goal_assessments (user_id, assessment) VALUES ('{user}', '{{"
 INSERT INTO memory.belief_graphs (user_id, metadata) VALUES ('{user}', '{{"of": "secret_{name}"}}');
 INSERT INTO memory.cognitive_metrics (user_id, name, value) VALUES ('{user}', 'secret_{name}', 1);
 INSERT INTO memory.job_failures (job_id, user_id, error) VALUES (hashtext('{user}'), '{user}', 'secret_{name}');
+INSERT INTO memory.brain_loads (id, job_id, kind, user_id) VALUES (md5('{user}')::uuid, 0, 'user', '{user}');
+INSERT INTO memory.brain_load_errors (load_id, user_id, slug, error)
+  VALUES (md5('{user}')::uuid, '{user}', 'secret_{name}', 'InvalidValue');
 INSERT INTO public.applications (user_id, amount, term_months) VALUES ('{user}', 1000, 12);
 """
 """A row in every table that nothing fills by itself yet."""
