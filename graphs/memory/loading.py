@@ -174,8 +174,9 @@ class LoadingBrain(Brain):
 
     async def _queue(self, principal: Principal, kind: str, owner: str | None) -> UUID:
         query: Query[UUID] = Query(_SQL["queue"], {"kind": kind, "owner": owner}, lambda rows: rows[0].id)
+        load_id: UUID
         [load_id] = await self._means.run(principal, [query], current_provenance())
-        return UUID(str(load_id))
+        return load_id
 
     # Looking, and stopping --------------------------------------------------------------------------------------------
 

@@ -270,6 +270,17 @@ async def test_a_load_that_goes_on_failing_says_so_and_can_be_replayed(opened: O
     assert (load.status, totals(load)) == ("done", (1, 1, 1, 0, 0))
 
 
+async def test_trouble_that_everybody_would_meet_is_counted_for_nobody(store: MemoryManager, database: str) -> None:
+    await write_profile(database, ANN, "Ann Lee", {})
+    await rows(database, "ALTER TABLE memory.memory_embeddings RENAME TO elsewhere")
+    load = await done(store, await store.brain.load_all_users())
+    assert (load.status, totals(load), load.errors) == ("failed", (1, 0, 0, 0, 0), [])
+    await rows(database, "ALTER TABLE memory.elsewhere RENAME TO memory_embeddings")
+    await store.jobs.retry(load.job_id)
+    load = await done(store, load.id)
+    assert (load.status, totals(load)) == ("done", (1, 1, 1, 0, 0))
+
+
 @pytest.mark.parametrize("point", dying_loader.POINTS)
 async def test_a_load_killed_at_any_point_goes_on_where_it_was_and_counts_nothing_twice(
     opened: Opened, database: str, point: str
@@ -404,6 +415,16 @@ async def test_a_person_who_is_erased_amid_a_load_is_nowhere_in_it(opened: Opene
     assert left == []
     assert len(load.errors) == 20
     assert erased.id not in {error.owner for error in load.errors}
+
+
+async def test_the_totals_of_a_load_that_is_done_outlast_everybody_in_it(store: MemoryManager, database: str) -> None:
+    await write_profile(database, ANN, "Ann Lee", {})
+    load = await done(store, await store.brain.load_all_users())
+    assert await rows(database, "SELECT 1 FROM memory.brain_loads AS l WHERE strpos(l::text, %s) > 0", ANN) == []
+    await store.erase_user(ANN)
+    kept = await store.brain.load(load.id)
+    assert kept is not None
+    assert totals(kept) == totals(load) == (1, 1, 1, 0, 0)
 
 
 async def test_old_loads_go_when_new_ones_are_queued(store: MemoryManager, database: str) -> None:

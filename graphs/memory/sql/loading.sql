@@ -42,11 +42,11 @@ WHERE b.org_id = ANY (%(owners)s::text[]) AND m.value -> 'metadata' ->> 'source'
 -- the same batch, one is counted. The id at which a load stands is a person's: none is left when it is over.
 WITH settled AS (
   UPDATE memory.brain_loads AS l SET
-    cursor = CASE WHEN %(is_last)s::boolean OR l.cancelled THEN '' ELSE %(reached)s END,
+    cursor = CASE WHEN %(is_last)s::boolean THEN '' ELSE %(reached)s END,
     done = l.done + %(done)s::bigint, saved = l.saved + %(saved)s::bigint,
     unchanged = l.unchanged + %(unchanged)s::bigint, failed = l.failed + %(failed)s::bigint,
     total = CASE WHEN %(is_last)s::boolean AND NOT l.cancelled THEN l.done + %(done)s::bigint ELSE l.total END,
-    finished_at = CASE WHEN %(is_last)s::boolean OR l.cancelled THEN now() END
+    finished_at = CASE WHEN %(is_last)s::boolean THEN now() END
   WHERE l.id = %(id)s::uuid AND l.cursor = %(cursor)s AND l.finished_at IS NULL
   RETURNING l.id, l.kind IN ('user', 'users') AS of_user
 )
