@@ -17,7 +17,7 @@ from langgraph.store.postgres.base import PoolConfig
 from graphs.adapters.configured import configured_adapters
 from graphs.memory import audit, context, lifecycle, payloads, receipts, rights, search, telemetry
 from graphs.memory.batch import Reads
-from graphs.memory.brain import Brain, Entity, Means
+from graphs.memory.brain import Entity, Means
 from graphs.memory.contract import (
     AuditProblem,
     DecayReport,
@@ -47,6 +47,7 @@ from graphs.memory.knowledge.origins import Origins
 from graphs.memory.knowledge.reflections import Reflections
 from graphs.memory.knowledge.relationships import Relationships
 from graphs.memory.lifecycle import Keeping
+from graphs.memory.loading import LoadingBrain
 from graphs.memory.loops import on_home_loop
 from graphs.memory.namespaces import to_text
 from graphs.memory.outbox.adapter import Outbound
@@ -55,6 +56,7 @@ from graphs.memory.outbox.delivering import Courier
 from graphs.memory.outbox.intents import Intents
 from graphs.memory.outbox.shadow import Candidate, Shadow
 from graphs.memory.principal import Principal, acting_as, current_principal, current_provenance
+from graphs.memory.profiles import BrainSource
 from graphs.memory.ranking import Weights
 from graphs.memory.recalling import Recalls
 from graphs.memory.store import PostgresStore
@@ -89,6 +91,7 @@ class MemoryManager(PostgresStore):
         outbound: the services outside that are told what changes, by jobs, too: `deliveries`, `intents`.
         shadow_weights: another ranking that each recall is compared with after its answer is out: `shadow`.
         entities: how ids of users and companies are normalised in `brain`: `{"company": entities.cl_rut}`.
+        profiles: where jobs that fill `brain` read what is known of users and companies; the database, unless given.
     """
 
     def __init__(
@@ -108,6 +111,7 @@ class MemoryManager(PostgresStore):
         outbound: Outbound | None = None,
         shadow_weights: Weights | None = None,
         entities: Mapping[Entity, EntityNormaliser] | None = None,
+        profiles: BrainSource | None = None,
     ) -> None:
         super().__init__(pool, index=index, ttl=ttl, principal=principal)
         self._database.adapters = outbound.announcement if outbound else {}
@@ -122,14 +126,14 @@ class MemoryManager(PostgresStore):
         self._extraction: Extraction | None = None
         if extractor:
             self._extraction = Extraction(self._database, self._searching, self._prepare, extractor, judge)
-        self.jobs = Jobs(pool, self._tasks(keeping), self._ask_about_jobs, timing)
         self.files = Files(self._ask_as, supabase, files_bucket)
         acting = functools.partial(current_principal, principal)
-        self.brain = Brain(
+        self.brain = LoadingBrain(
             Means(
                 self._principal_for, acting, self._prepare, self._run, self._searching, self._reads, self._wake_indexer
             ),
             entities,
+            profiles,
         )
         self.beliefs = Beliefs(self._ask_as, self._write_as)
         self.goals = Goals(self._ask_as, self._write_as)
@@ -140,6 +144,7 @@ class MemoryManager(PostgresStore):
         self.health = Health(self._database, self._index, (timing or Timing()).stalled)
         self.health.add("storage", self._storage)
         self.health.add("adapters", self._adapters)
+        self.jobs = Jobs(pool, self._tasks(keeping), self._ask_about_jobs, timing)
         self._recalls = Recalls(self._database, self._searching, self._reads)
 
     @classmethod
@@ -464,6 +469,7 @@ class MemoryManager(PostgresStore):
         sweep_minutes = (self.ttl_config or {}).get("sweep_interval_minutes") or 5
         tasks = {
             "extract_facts": Task(self._extract_facts),
+            "load_brain": Task(self.brain.carry_out),
             "sweep_ttl": Task(self.sweep_ttl, f"*/{sweep_minutes} * * * *"),
             "seal_audit": Task(self.seal_audit, "*/5 * * * *"),
             "deliver": Task(self._courier.deliver),

@@ -67,6 +67,7 @@ CREATE TABLE IF NOT EXISTS memory.users (
 CREATE TABLE IF NOT EXISTS memory.organisations (
   id         text COLLATE "C" PRIMARY KEY,
   name       text NOT NULL,
+  profile    jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(profile) = 'object'),
   created_at timestamptz NOT NULL DEFAULT now()
 );
 
@@ -359,6 +360,36 @@ CREATE TABLE IF NOT EXISTS memory.company_brain (
   PRIMARY KEY (org_id, slug)
 );
 
+-- Loads of profiles into the brain. The job that does one says whether it runs; here is how far it is.
+CREATE TABLE IF NOT EXISTS memory.brain_loads (
+  id          uuid PRIMARY KEY,
+  job_id      bigint NOT NULL,
+  kind        text NOT NULL CHECK (kind IN ('user', 'company', 'users', 'companies')),
+  user_id     text COLLATE "C",
+  org_id      text COLLATE "C",
+  cursor      text COLLATE "C" NOT NULL DEFAULT '',      -- the last owner of the last batch that was counted
+  total       bigint,
+  done        bigint NOT NULL DEFAULT 0,
+  saved       bigint NOT NULL DEFAULT 0,
+  unchanged   bigint NOT NULL DEFAULT 0,
+  failed      bigint NOT NULL DEFAULT 0,
+  cancelled   boolean NOT NULL DEFAULT false,
+  queued_at   timestamptz NOT NULL DEFAULT now(),
+  started_at  timestamptz,
+  finished_at timestamptz,
+  CHECK ((kind = 'user') = (user_id IS NOT NULL) AND (kind = 'company') = (org_id IS NOT NULL))
+);
+
+-- The first entries of a load that could not be made memories, and why; never what they hold.
+CREATE TABLE IF NOT EXISTS memory.brain_load_errors (
+  id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  load_id uuid NOT NULL REFERENCES memory.brain_loads (id) ON DELETE CASCADE,
+  user_id text COLLATE "C",
+  org_id  text COLLATE "C",
+  slug    text,
+  error   text NOT NULL
+);
+
 CREATE TABLE IF NOT EXISTS memory.files (
   id         uuid PRIMARY KEY DEFAULT gen_random_uuid(),
   user_id    text COLLATE "C" NOT NULL,
@@ -489,6 +520,12 @@ CREATE INDEX IF NOT EXISTS turns_memory        ON memory.turns (namespace, key);
 CREATE INDEX IF NOT EXISTS turns_age           ON memory.turns (created_at);
 CREATE INDEX IF NOT EXISTS turns_to_extract    ON memory.turns (user_id, session_id, id) WHERE extracted_at IS NULL;
 CREATE INDEX IF NOT EXISTS job_failures_user   ON memory.job_failures (user_id);
+CREATE INDEX IF NOT EXISTS loads_user          ON memory.brain_loads (user_id) WHERE user_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS loads_org           ON memory.brain_loads (org_id) WHERE org_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS loads_age           ON memory.brain_loads (queued_at);
+CREATE INDEX IF NOT EXISTS load_errors_load    ON memory.brain_load_errors (load_id);
+CREATE INDEX IF NOT EXISTS load_errors_user    ON memory.brain_load_errors (user_id) WHERE user_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS load_errors_org     ON memory.brain_load_errors (org_id) WHERE org_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS executions_user     ON memory.agent_executions (user_id, started_at DESC);
 CREATE UNIQUE INDEX IF NOT EXISTS audit_event  ON memory.audit_logs (event_id) WHERE event_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS logs_user           ON memory.memory_logs (user_id, created_at DESC);
@@ -976,6 +1013,42 @@ BEGIN
   )::procrastinate.procrastinate_job_to_defer_v1]);
 END $$;
 
+-- Queue a load of profiles into the brain, of one owner or (NULL) of all, and return its id. One at a time of each kind and
+-- owner. A person may load themselves, an administrator their company, the service everybody. Old loads go.
+CREATE OR REPLACE FUNCTION memory.queue_load(kind text, owner text) RETURNS uuid
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+DECLARE
+  load_id uuid := gen_random_uuid();
+  subject text := CASE kind WHEN 'user' THEN owner END;
+BEGIN
+  IF current_setting('role') <> 'service_role' AND NOT coalesce(CASE kind
+    WHEN 'user' THEN owner = (SELECT auth.uid())::text
+    WHEN 'company' THEN owner IN (SELECT memory.my_organisations(true)) END, false) THEN
+    RAISE insufficient_privilege USING MESSAGE = 'these profiles are not for this one to load';
+  END IF;
+  DELETE FROM memory.brain_loads AS l WHERE l.queued_at < now() - interval '30 days';
+  INSERT INTO memory.brain_loads (id, kind, user_id, org_id, job_id)
+  SELECT load_id, kind, subject, CASE kind WHEN 'company' THEN owner END,
+    (procrastinate.procrastinate_defer_jobs_v1(ARRAY[ROW('default', 'load_brain', 0, concat_ws(':', 'load', kind, owner), NULL,
+      jsonb_strip_nulls(jsonb_build_object('load_id', load_id, 'user_id', subject)), NULL
+    )::procrastinate.procrastinate_job_to_defer_v1]))[1];
+  RETURN load_id;
+END $$;
+
+-- How a load stands, to whom it may be shown; only its job tells whether it waits, runs or was given up.
+CREATE OR REPLACE FUNCTION memory.load_status(load_id uuid) RETURNS text
+  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = ''
+AS $$
+BEGIN
+  RETURN (SELECT CASE WHEN l.finished_at IS NOT NULL AND NOT l.cancelled THEN 'done'
+    WHEN l.finished_at IS NULL AND j.status = 'doing' THEN 'running'
+    WHEN l.cancelled THEN 'cancelled' WHEN j.status = 'todo' THEN 'waiting' ELSE 'failed' END
+  FROM memory.brain_loads AS l LEFT JOIN procrastinate.procrastinate_jobs AS j ON j.id = l.job_id
+  WHERE l.id = load_status.load_id AND (current_setting('role') = 'service_role' OR l.user_id = (SELECT auth.uid())::text
+    OR l.org_id IN (SELECT memory.my_organisations(true))));
+END $$;
+
 -- Note that facts were taken from turns, if they are still as they were when they were read: an answer may have been made
 -- again, somebody else have read them meanwhile, or the person have been erased.
 CREATE OR REPLACE FUNCTION memory.mark_read(
@@ -1210,6 +1283,13 @@ BEGIN
       || CASE WHEN n > 0 THEN jsonb_build_object('langgraph.' || personal.relname, n) ELSE '{}' END;
   END LOOP;
 
+  -- A load of everybody that stands at this person begins again: it finds what it has done, and tells nobody where it was.
+  WITH begun AS (
+    UPDATE memory.brain_loads AS l SET cursor = '', done = 0, saved = 0, unchanged = 0, failed = 0
+    WHERE l.kind = 'users' AND l.cursor = subject RETURNING l.id
+  )
+  DELETE FROM memory.brain_load_errors AS e USING begun WHERE e.load_id = begun.id;
+
   certificate.erased_at := now();
   certificate.digest := memory.erasure_digest(certificate);
   INSERT INTO memory.erasures SELECT certificate.*;
@@ -1367,6 +1447,8 @@ ALTER TABLE memory.belief_graphs        ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.cognitive_metrics    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.user_brain           ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.company_brain        ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.brain_loads          ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.brain_load_errors    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.files                ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.deliveries           ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.external_copies      ENABLE ROW LEVEL SECURITY;
@@ -1518,6 +1600,14 @@ CREATE POLICY member ON memory.company_brain TO authenticated
     SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.key = company_brain.slug
     AND m.namespace = 'orgs.' || replace(replace(company_brain.org_id, '%', '%25'), '.', '%2E') || '.brain.'));
 
+DROP POLICY IF EXISTS readable ON memory.brain_loads;
+CREATE POLICY readable ON memory.brain_loads FOR SELECT TO authenticated
+  USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations(true)));
+
+DROP POLICY IF EXISTS readable ON memory.brain_load_errors;
+CREATE POLICY readable ON memory.brain_load_errors FOR SELECT TO authenticated
+  USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations(true)));
+
 DROP POLICY IF EXISTS own ON memory.files;
 CREATE POLICY own ON memory.files TO authenticated
   USING (user_id = (SELECT auth.uid())::text) WITH CHECK (user_id = (SELECT auth.uid())::text);
@@ -1563,13 +1653,15 @@ GRANT SELECT, DELETE, INSERT (namespace, key, value, document, position, ttl_min
   UPDATE (value, document, ttl_minutes, expires_at) ON memory.memories TO authenticated, service_role;
 GRANT SELECT, INSERT ON memory.memory_logs TO authenticated, service_role;
 GRANT SELECT ON memory.organisations, memory.embedding_models, memory.memory_history, memory.audit_logs,
-  memory.recall_receipts, memory.deliveries, memory.external_copies, memory.shadow_comparisons
+  memory.recall_receipts, memory.deliveries, memory.external_copies, memory.shadow_comparisons, memory.brain_loads,
+  memory.brain_load_errors
   TO authenticated, service_role;
 GRANT UPDATE ON memory.deliveries TO service_role;
 GRANT INSERT, UPDATE, DELETE ON memory.external_copies TO service_role;
 GRANT INSERT ON memory.shadow_comparisons TO service_role;
 GRANT SELECT ON memory.audit_seals, memory.erasures, memory.erased_records TO service_role;
-GRANT INSERT ON memory.recall_receipts TO service_role;
+GRANT INSERT ON memory.recall_receipts, memory.brain_load_errors TO service_role;
+GRANT UPDATE ON memory.brain_loads TO service_role;
 GRANT INSERT, UPDATE, DELETE ON memory.organisations TO service_role;
 GRANT INSERT, UPDATE ON memory.embedding_models TO service_role;
 
@@ -1584,7 +1676,8 @@ GRANT EXECUTE ON FUNCTION
   memory.provenance(text), memory.may_read_all(text, text), memory.actor(), memory.agent_label(), memory.my_organisations(boolean),
   memory.is_wide(text, text, smallint, int), memory.find_words(tsquery[], text, text, int), memory.expect_versions(text[], text[], timestamptz[]), memory.expect_created(text[], text[]),
   memory.satisfies(jsonb, jsonb), memory.compare(jsonb, jsonb), memory.matches(jsonb, jsonb),
-  memory.path_matches(text[], text[], text), memory.log_event(text, text, jsonb, uuid), memory.queue_facts(text, text, float8), memory.emit(text, jsonb), memory.mark_read(text, text, text[], text[], timestamptz[]),
+  memory.path_matches(text[], text[], text), memory.log_event(text, text, jsonb, uuid), memory.queue_facts(text, text, float8), memory.emit(text, jsonb),
+  memory.queue_load(text, text), memory.load_status(uuid), memory.mark_read(text, text, text[], text[], timestamptz[]),
   memory.check_subject(text), memory.personal_tables(), memory.export_rows(text, text, bigint, int), memory.erase_user(text)
   TO authenticated, service_role;
 GRANT EXECUTE ON FUNCTION memory.log_reads(jsonb), memory.seal_records(text, int), memory.verify_records(bytea),

@@ -336,3 +336,32 @@ class BrainReport(_Model):
         errors = [f"{o.slug}: {o.reason}" for o in outcomes if o.outcome == "failed"]
         saved = len(outcomes) - len(errors)
         return cls(success=not errors, saved_count=saved, failed_count=len(errors), errors=errors, outcomes=outcomes)
+
+
+class BrainLoadError(_Model):
+    """An entry of a profile, or a whole profile, that a load could not make memories of. It holds no content."""
+
+    owner: str = Field(description="The user or the company.")
+    slug: str | None = Field(description="Which entry; none where it was the whole profile.")
+    error: str = Field(description="Why: in words, or the name of the error in `errors`.")
+
+
+class BrainLoad(_Model):
+    """A load of profiles into the brain, and how far it is."""
+
+    id: UUID
+    kind: Literal["user", "company", "users", "companies"]
+    status: Literal["waiting", "running", "done", "failed", "cancelled"] = Field(
+        description="waiting also before another attempt; failed when there is none left: `jobs.retry(job_id)`."
+    )
+    job_id: int
+    total: int | None = Field(description="How many profiles there were when it began, or are loaded when it is done.")
+    done: int = Field(description="How many profiles it has dealt with.")
+    saved: int = Field(description="How many memories are written since it began.")
+    unchanged: int = Field(description="How many were in the brain as the profiles say before it began.")
+    failed: int = Field(description="How many entries are no memories; one for a profile that could not be read.")
+    errors: list[BrainLoadError] = Field(description="Of the first 20 of these.")
+    queued_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    rate: float | None = Field(default=None, description="Profiles per second since it began, waiting included.")

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from hashlib import md5
 from typing import Any
+from uuid import UUID
 
 from langgraph.store.base import GetOp, ListNamespacesOp, MatchCondition, Op, PutOp, SearchOp
 
@@ -161,6 +163,10 @@ def brain(victim: Victim) -> Iterator[StoreCall]:
     yield StoreCall("plant by slug", save, (victim.id, {"planted": "planted"}), {}, True)
     yield StoreCall("save nothing", save, (victim.id, {"Not a slug": "planted"}), {}, True)
     yield StoreCall("forget by slug", f"brain.forget_{owner}_memory", (victim.id, "secret"), {}, True)
+    yield StoreCall("load its profile", f"brain.load_{owner}", (victim.id,), {}, True)
+    load_id = str(UUID(md5(victim.id.encode(), usedforsecurity=False).hexdigest()))
+    yield StoreCall("look at its load", "brain.load", (load_id,), {}, True)
+    yield StoreCall("cancel its load", "brain.cancel_load", (load_id,), {}, True)
     if owner == "user":
         yield StoreCall("get the companies", "brain.companies_of", (victim.id,))
 

@@ -123,9 +123,18 @@ _STRICTER: dict[tuple[str, Verb], frozenset[Standing]] = {
     ("memory.organisation_members", "delete"): _ADMINISTRATORS,
     ("memory.audit_logs", "read"): _ADMINISTRATORS,
     ("memory.memory_logs", "delete"): _NOBODY,
+    ("memory.brain_loads", "read"): _ADMINISTRATORS,
+    ("memory.brain_load_errors", "read"): _ADMINISTRATORS,
     **{
         (f"memory.{table}", verb): _NOBODY
-        for table in ("organisations", "memory_history", "audit_logs", "recall_receipts")
+        for table in (
+            "organisations",
+            "memory_history",
+            "audit_logs",
+            "recall_receipts",
+            "brain_loads",
+            "brain_load_errors",
+        )
         for verb in ("write", "delete")
     },
 }

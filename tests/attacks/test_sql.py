@@ -200,6 +200,8 @@ CALLS: dict[str, str] = {
     "expect_created": "memory.expect_created(ARRAY[%(namespace)s], ARRAY['secret'])",
     "log_event": "memory.log_event(%(id)s, 'noted', '{}', NULL)",
     "queue_facts": "memory.queue_facts(%(id)s, 'secret', 0)",
+    "queue_load": "memory.queue_load(CASE WHEN starts_with(%(low)s, 'orgs') THEN 'company' ELSE 'user' END, %(id)s)",
+    "load_status": "memory.load_status(md5(%(id)s)::uuid)",
     "mark_read": "memory.mark_read(%(id)s, 'secret', ARRAY['secret'], ARRAY['user'], ARRAY[now()])",
     "satisfies": "memory.satisfies('1', '1')",
     "compare": "memory.compare('1', '1')",

@@ -93,6 +93,10 @@ INSERT INTO memory.external_copies (adapter, namespace, key, user_id, external_i
   VALUES ('mem0', 'users.' || %(id)s || '.', %(marker)s, %(id)s, %(marker)s);
 INSERT INTO memory.shadow_comparisons (candidate, user_id, at_most, ours, theirs, our_seconds)
   VALUES ('ranking', %(id)s, 1, jsonb_build_array(%(marker)s), '[]', 0);
+INSERT INTO memory.brain_loads (id, job_id, kind, user_id)
+  SELECT md5(%(id)s)::uuid, max(id), 'user', %(id)s FROM procrastinate.procrastinate_jobs;
+INSERT INTO memory.brain_load_errors (load_id, user_id, slug, error)
+  VALUES (md5(%(id)s)::uuid, %(id)s, %(marker)s, 'InvalidValue');
 INSERT INTO public.applications (user_id, amount, term_months, score_reasons)
   VALUES (%(id)s, 1, 1, jsonb_build_array(%(marker)s));
 INSERT INTO auth.users (id, email) VALUES (%(id)s, %(marker)s);
@@ -109,6 +113,10 @@ INSERT INTO memory.organisations (id, name) VALUES (%(id)s, %(marker)s);
 INSERT INTO memory.company_brain (org_id, slug, memory_id) VALUES (%(id)s, %(marker)s, %(memory)s);
 INSERT INTO memory.memory_relationships (org_id, source_id, target_id, type)
   VALUES (%(id)s, %(memory)s, %(other)s, %(marker)s);
+INSERT INTO memory.brain_loads (id, job_id, kind, org_id)
+  SELECT md5(%(id)s)::uuid, max(id), 'company', %(id)s FROM procrastinate.procrastinate_jobs;
+INSERT INTO memory.brain_load_errors (load_id, org_id, slug, error)
+  VALUES (md5(%(id)s)::uuid, %(id)s, %(marker)s, 'InvalidValue');
 INSERT INTO memory.audit_logs (actor, action, org_id, data)
   VALUES (%(id)s, 'noted', %(id)s, jsonb_build_object('a', %(marker)s));
 """

@@ -37,6 +37,9 @@ INSERT INTO memory.user_brain (user_id, slug, memory_id) SELECT user_id, 'k', id
 INSERT INTO memory.shadow_comparisons (candidate, user_id, at_most, ours, theirs, our_seconds)
   VALUES ('ranking', '{user}', 1, '["secret_{name}"]', '[]', 0);
 INSERT INTO memory.job_failures (job_id, user_id, error) VALUES (hashtext('{user}'), '{user}', 'secret_{name}');
+INSERT INTO memory.brain_loads (id, job_id, kind, user_id) VALUES (md5('{user}')::uuid, 0, 'user', '{user}');
+INSERT INTO memory.brain_load_errors (load_id, user_id, slug, error)
+  VALUES (md5('{user}')::uuid, '{user}', 'secret_{name}', 'InvalidValue');
 INSERT INTO public.applications (user_id, amount, term_months) VALUES ('{user}', 1000, 12);
 """
 """A row in every table that nothing fills by itself yet."""

@@ -20,7 +20,8 @@ from graphs.pools import open_pool
 from tests.support.sql import rows
 
 MEMORY_TABLES = {
-    "agent_executions", "audit_logs", "audit_seals", "belief_graphs", "cognitive_metrics", "company_brain",
+    "agent_executions", "audit_logs", "audit_seals", "belief_graphs", "brain_load_errors", "brain_loads",
+    "cognitive_metrics", "company_brain",
     "deliveries", "embedding_models", "erased_records", "erasures", "external_copies", "files", "goal_assessments",
     "job_failures", "job_migrations", "memories", "memory_embeddings",
     "memory_history", "memory_logs", "memory_relationships", "organisation_members", "organisations",
