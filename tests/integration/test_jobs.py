@@ -288,6 +288,7 @@ async def test_jobs_are_done_behind_a_transaction_pooler(
 async def test_a_worker_does_what_is_due_periodically(database: str, index: IndexConfig, extractor: Extractor) -> None:
     async with opened(database, index, extractor) as store:
         await store.aput(("a",), "k", {"text": "short"}, ttl=0.0005)
+        await asyncio.sleep(0.05)  # until it has expired
         async with store.jobs.working():
             for _ in range(200):
                 if (await store.jobs.counts()).get("seal_audit") == {"succeeded": 1}:
