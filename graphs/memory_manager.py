@@ -562,14 +562,27 @@ async def deployment_store() -> AsyncIterator[MemoryManager]:
 
 @asynccontextmanager
 async def open_store() -> AsyncIterator[MemoryManager]:
-    """Open the deployment's store; what `langgraph.json` names. It does background jobs while it is open.
+    """Open the deployment's store; what `langgraph.json` names. Each event loop that runs graphs has one.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or what it points at.
+    """
+    await asyncio.to_thread(export_measurements)
+    async with deployment_store() as store:
+        yield store
+
+
+@asynccontextmanager
+async def working_store() -> AsyncIterator[MemoryManager]:
+    """Lend the deployment's memory, and do its background jobs meanwhile, unless MEMORY_WORKER is false.
+
+    For an event loop that runs as long as the server does; those of runs stand still between two runs.
 
     Raises:
         ConfigurationError: a setting is wrong, or what it points at.
     """
     settings = await asyncio.to_thread(load_settings)
-    await asyncio.to_thread(export_measurements)
-    async with deployment_store() as store, store.health.watching(), AsyncExitStack() as stack:
+    async with open_store() as store, store.health.watching(), AsyncExitStack() as stack:
         if settings.memory_worker:
             await stack.enter_async_context(store.jobs.working())
         yield store

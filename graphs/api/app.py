@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from graphs.api.routes import router
 from graphs.api.webhooks import router as webhooks
 from graphs.memory.errors import AccessDenied, GraphMemoryError, InvalidInput, SetupRequired, StoreUnavailable
-from graphs.memory_manager import deployment_store
+from graphs.memory_manager import working_store
 from graphs.settings import load_settings
 
 _STATUS: dict[type[GraphMemoryError], int] = {
@@ -23,11 +23,11 @@ _STATUS: dict[type[GraphMemoryError], int] = {
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Keep the deployment's memory at hand for the routes, on the pool that the server's store uses."""
+    """Keep the deployment's memory at hand for the routes, and do its background jobs while the server runs."""
     from graphs.api.auth import is_known  # the server has it already; elsewhere it refuses to be imported
 
     secret = (await asyncio.to_thread(load_settings)).mem0_webhook_secret
-    async with deployment_store() as memory:
+    async with working_store() as memory:
         app.state.memory = memory
         app.state.mem0_webhook_secret = secret.get_secret_value() if secret else None
         app.state.is_signed_in = is_known

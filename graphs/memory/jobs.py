@@ -8,7 +8,7 @@ it tried again. Arguments name what a job is about and never hold content.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, LiteralString
@@ -71,8 +71,8 @@ class Timing:
     """
 
     poll: float = 1.0
-    heartbeat: float = 10.0
-    stalled: float = 30.0
+    heartbeat: float = 5.0
+    stalled: float = 20.0
     backoff: int = 4
     attempts: int = 6
 
@@ -98,8 +98,7 @@ class Jobs:
         self._timing = timing or Timing()
         _keep_quiet()
         self._app = procrastinate.App(connector=_Connector(pool))
-        own = {"rescue_jobs": Task(self.rescue, "* * * * *"), "clean_jobs": Task(self._clean, "7 * * * *")}
-        self._tasks = {**tasks, **own}
+        self._tasks = {**tasks, "clean_jobs": Task(self._clean, "7 * * * *")}
         for name, task in self._tasks.items():
             self._register(name, task)
 
@@ -151,13 +150,25 @@ class Jobs:
 
     async def _work(self, concurrency: int) -> None:
         """Run a worker, and another one should it end: it does where the database is away for long."""
+        rescuer = asyncio.create_task(self._rescue_often(), name="rescuer of background jobs")
+        try:
+            while True:
+                try:
+                    await self._worker(concurrency=concurrency, wait=True)
+                except (exceptions.ConnectorException, GraphMemoryError) as error:
+                    log.warning("The worker of background jobs ended, and starts again: %s", error_sentence(error))
+                await asyncio.sleep(self._timing.poll)
+        finally:
+            rescuer.cancel()
+
+    async def _rescue_often(self) -> None:
+        """Look for workers that died, as often as this one says that it lives."""
         while True:
-            try:
+            with suppress(
+                exceptions.ConnectorException, GraphMemoryError
+            ):  # the worker tells of a database that is away
                 await self.rescue()
-                await self._worker(concurrency=concurrency, wait=True)
-            except (exceptions.ConnectorException, GraphMemoryError) as error:
-                log.warning("The worker of background jobs ended, and starts again: %s", error_sentence(error))
-            await asyncio.sleep(self._timing.poll)
+            await asyncio.sleep(self._timing.heartbeat)
 
     async def run_pending(self) -> None:
         """Do what is due, and return when nothing is; for scripts and tests. What fails is left for a later try."""

@@ -241,8 +241,11 @@ class PostgresStore(BaseStore):
         and goes on when called again; call it once more when the last process with the old model has ended. `progress`
         is told how many vectors are made, and how many there are to make.
         """
-        made = await reembedding.reembed(self._database, self._index, progress) if self._index else 0
-        self._searching.model = None
+        if not self._index:
+            return 0
+        made = await reembedding.reembed(self._database, self._index, progress)
+        [model] = await self._run(Principal.service(), [embeddings.active_model()])
+        self._searching.model = embeddings.checked(model, self._index)  # at once: what is being written needs one
         return made
 
     # TTL ------------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ async def talk(client: LangGraphClient, text: str, thread_id: str | None = None,
 async def facts(client: LangGraphClient, count: int = 1) -> list[str]:
     """Return the facts that are known of the user, once there are so many: they are made in the background."""
     found: list[Any] = []
-    for _ in range(120):
+    for _ in range(240):
         found = list((await client.store.search_items((), filter={"type": "fact"}, limit=100))["items"])
         if len(found) >= count:
             break
