@@ -1,7 +1,6 @@
 """The systems that are measured, behind one face: MemoryManager, LangGraph's AsyncPostgresStore, mem0.
 
-mem0 is not among the project's dependencies, and is left out where it is not installed. To have it, make an environment
-of its own: `python -m venv v && v/bin/pip install -r requirements.lock mem0ai && v/bin/pip install --no-deps -e .`
+mem0 runs on its own pgvector store, with its telemetry off.
 """
 
 import importlib

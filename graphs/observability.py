@@ -7,6 +7,7 @@ registry. The global provider is left alone: the server may send what is recorde
 
 import logging
 import os
+import threading
 from functools import cache
 from typing import Any
 
@@ -17,7 +18,9 @@ log = logging.getLogger(__name__)
 SERVICE_NAME = "graph-native-memory"
 
 
-@cache
+_once = threading.Lock()
+
+
 def export_measurements() -> None:
     """Let what `telemetry` measures be seen; once in a process, later calls do nothing. It blocks: use a thread.
 
@@ -26,6 +29,12 @@ def export_measurements() -> None:
     nobody else, such as `opentelemetry-instrument`, has set up tracing. The LangGraph server brings the SDK; without it
     nothing is exported.
     """
+    with _once:  # several event loops open their stores at the same time
+        _export()
+
+
+@cache
+def _export() -> None:
     try:
         from opentelemetry.exporter.prometheus import PrometheusMetricReader
         from opentelemetry.sdk.metrics import MeterProvider

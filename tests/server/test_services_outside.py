@@ -3,17 +3,20 @@
 import asyncio
 from pathlib import Path
 
+from tests.conftest import as_url, create_database
 from tests.support.chat import talk
 from tests.support.outside import TOKEN, Mem0Stub, UpstashStub
 from tests.support.server import Server
 
 
 async def test_what_is_said_in_a_thread_arrives_at_mem0_and_upstash_redacted(
-    project: Path, server_database: str
+    project: Path, postgres: str, template: str
 ) -> None:
     with Mem0Stub().running() as mem0, UpstashStub().running() as upstash:
         told = {
-            "DATABASE_URL": server_database,
+            "DATABASE_URL": as_url(
+                postgres, create_database(postgres, template)
+            ),  # other servers' workers would skip it
             "MEMORY_HASH_KEY": "a key of the tests, and no other",
             "MEM0_BACKEND": "platform",
             "MEM0_API_KEY": TOKEN,
