@@ -996,8 +996,8 @@ BEGIN
 END $$;
 
 -- Queue the extraction of facts from what was said in a session, in the transaction that says it. One at a time for each person:
--- what is new is compared with what is known. Only the person themselves and the service may, within a day: one job at a time
--- that no worker can read, before Christ, would stop them all.
+-- what is new is compared with what is known. Only the person themselves and the service may, for some time within a day: a job
+-- whose time no worker can read, such as one before the year 1, would stop them all.
 CREATE OR REPLACE FUNCTION memory.queue_facts(subject text, session text, seconds float8) RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
 AS $$

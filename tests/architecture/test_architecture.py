@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,11 @@ def test_files_stay_short() -> None:
     lengths = {path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines()) for path in SOURCES}
     allowed = {"graphs/memory_manager.py": 600}
     assert {name: n for name, n in lengths.items() if n > allowed.get(name, 400)} == {}
+
+
+def test_every_folder_of_tests_is_run() -> None:
+    configured = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["testpaths"]
+    assert set(configured) == {path.parent.relative_to(ROOT).as_posix() for path in ROOT.glob("tests/*/test_*.py")}
 
 
 def test_env_example_is_the_settings() -> None:
