@@ -247,7 +247,7 @@ class Jobs:
         """
         if task not in self._tasks:
             raise InvalidInput(f"There is no task {task!r}; there are {', '.join(sorted(self._tasks))}.")
-        await self._ask(None, Query(_SQL["counts"]))
+        await self._ask(None, Query(_SQL["allowed"]))
         return await self._app.configure_task(task).defer_async(**arguments)
 
     async def retry(self, job_id: int) -> None:

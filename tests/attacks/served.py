@@ -43,6 +43,7 @@ class Deployment:
             "DATABASE_URL": database,
             "SUPABASE_URL": self.keys.url,
             "SUPABASE_SERVICE_ROLE_KEY": SERVICE_KEY,
+            "MEM0_WEBHOOK_SECRET": "nobody who attacks knows it",
         }
         self.server = Server(_with_agents(make_project(folder)), environment)
 

@@ -217,7 +217,7 @@ async def test_people_see_their_own_jobs_and_only_the_service_sees_all(store: Me
     await store.write_memory(user_id, "s1", turn(user_id, "My budget is 80k."))
     with acting_as(Principal.user(user_id)):
         assert [job.status for job in await store.jobs.list(user_id=user_id)] == ["todo"]
-        for refused in (store.jobs.list(), store.jobs.counts(), store.jobs.retry(1)):
+        for refused in (store.jobs.list(), store.jobs.counts(), store.jobs.retry(1), store.jobs.queue("sweep_ttl")):
             with pytest.raises(AccessDenied):
                 await refused
     with acting_as(Principal.user(str(uuid4()))), pytest.raises(AccessDenied):

@@ -12,6 +12,10 @@ WHERE (%(status)s::text IS NULL OR j.status::text = %(status)s) AND (%(task)s::t
   AND (%(user_id)s::text IS NULL OR j.args ->> 'user_id' = %(user_id)s)
 ORDER BY j.id DESC LIMIT %(limit)s
 
+-- name: allowed
+-- Nothing but whether whoever asks may.
+SELECT 1 AS allowed
+
 -- name: counts
 SELECT j.task_name AS task, j.status::text AS status, count(*) AS jobs
 FROM procrastinate.procrastinate_jobs AS j GROUP BY 1, 2 ORDER BY 1, 2
