@@ -24,13 +24,13 @@ _STATUS: dict[type[GraphMemoryError], int] = {
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Keep the deployment's memory at hand for the routes, and do its background jobs while the server runs."""
-    from graphs.api.auth import is_known  # the server has it already; elsewhere it refuses to be imported
+    from graphs.api.auth import principal_of  # the server has it already; elsewhere it refuses to be imported
 
     secret = (await asyncio.to_thread(load_settings)).mem0_webhook_secret
     async with working_store() as memory:
         app.state.memory = memory
         app.state.mem0_webhook_secret = secret.get_secret_value() if secret else None
-        app.state.is_signed_in = is_known
+        app.state.principal_of = principal_of
         yield
 
 

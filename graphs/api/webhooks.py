@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Header, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from graphs.api.routes import memory
+from graphs.api.routes.common import memory
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 

@@ -1,15 +1,16 @@
-"""Routes of the memory; a router that any FastAPI app can include."""
+"""How the memory is."""
 
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, Field
 
+from graphs.api.principals import is_signed_in
+from graphs.api.routes.common import memory
 from graphs.memory.health import Part
 from graphs.memory_manager import MemoryManager
 
-router = APIRouter(prefix="/memory", tags=["memory"])
+router = APIRouter(prefix="/memory", tags=["health"])
 
 
 class Health(BaseModel):
@@ -17,18 +18,6 @@ class Health(BaseModel):
 
     status: Literal["ok", "degraded", "unavailable"]
     parts: dict[str, Part] | None = Field(default=None, description="For those who are signed in.")
-
-
-def memory(request: Request) -> MemoryManager:
-    """Return the deployment's memory, which the app's lifespan opened."""
-    manager: MemoryManager = request.app.state.memory
-    return manager
-
-
-async def is_signed_in(request: Request) -> bool:
-    """Return whether a request says who sends it; the app that includes these routes knows how to tell."""
-    known: Callable[[Request], Awaitable[bool]] | None = getattr(request.app.state, "is_signed_in", None)
-    return known is not None and await known(request)
 
 
 @router.get("/health", response_model_exclude_none=True)
