@@ -18,10 +18,13 @@ from graphs.memory.contract import BrainReport, RecalledMemory
 from graphs.memory.errors import (
     AccessDenied,
     EmbeddingFailed,
+    GraphMemoryError,
     InvalidInput,
     InvalidValue,
+    MemoryNotFound,
     PrincipalRequired,
     StoreUnavailable,
+    VersionConflict,
 )
 from graphs.memory.found import Found
 from graphs.memory_manager import MemoryManager
@@ -83,11 +86,11 @@ def memory_tools(company_of: CompanyOf | None = None) -> list[BaseTool]:
         Saving a slug again replaces what it held: search first, and use the slug that is there for what has changed.
         Never save passwords or keys, nor what only concerns the user.
         """
-        return _said(await _memory().brain.save_company_memories(await company(), {slug: content}))
+        return said(await _memory().brain.save_company_memories(await company(), {slug: content}))
 
     functions = (search_memory, save_memory, search_company_memory, save_company_memory)
     return [
-        StructuredTool.from_function(coroutine=_in_words(function), handle_tool_error=True) for function in functions
+        StructuredTool.from_function(coroutine=_telling(function), handle_tool_error=True) for function in functions
     ]
 
 
@@ -106,26 +109,40 @@ async def save_memory(slug: Slug, content: Content) -> str:
     Saving a slug again replaces what it held: search first, and use the slug that is there for what has changed.
     Never save passwords or keys, nor what only matters in this conversation.
     """
-    return _said(await _memory().brain.save_user_memories(current_user(), {slug: content}))
+    return said(await _memory().brain.save_user_memories(current_user(), {slug: content}))
 
 
-def _in_words(function: Callable[P, Awaitable[str]]) -> Callable[P, Awaitable[str]]:
+def _telling(function: Callable[P, Awaitable[str]]) -> Callable[P, Awaitable[str]]:
     """The same tool, which tells the model what went wrong."""
 
     @functools.wraps(function)
     async def told(*args: P.args, **kwargs: P.kwargs) -> str:
         try:
             return await function(*args, **kwargs)
-        except PrincipalRequired:
-            raise  # nobody is signed in, which is not for a model to know
-        except InvalidInput as error:
-            raise ToolException(f"That cannot be done: {error}") from None
-        except AccessDenied:
-            raise ToolException("The user may not use this memory. Go on without it.") from None
-        except (EmbeddingFailed, StoreUnavailable):
-            raise ToolException(_AWAY) from None
+        except GraphMemoryError as error:
+            if (words := in_words(error)) is None:
+                raise
+            raise ToolException(words) from None
 
     return told
+
+
+def in_words(error: GraphMemoryError) -> str | None:
+    """Return what a model is told about an error; None about those that only an operator can put right."""
+    match error:
+        case PrincipalRequired():  # nobody is signed in, which is not for a model to know
+            return None
+        case InvalidInput():
+            return f"That cannot be done: {error}"
+        case AccessDenied():
+            return "The user may not use this memory. Go on without it."
+        case MemoryNotFound():
+            return "There is no such memory any more."
+        case VersionConflict():
+            return "The memory was changed at the same time. Search for it again."
+        case EmbeddingFailed() | StoreUnavailable():
+            return _AWAY
+    return None
 
 
 def _memory() -> MemoryManager:
@@ -138,7 +155,12 @@ def _listed(memories: list[RecalledMemory]) -> str:
     return "\n".join("- " + " ".join(line.split()) for line in lines) or "Nothing is remembered about that."
 
 
-def _said(report: BrainReport) -> str:
+def said(report: BrainReport) -> str:
+    """Return what a model is told of a memory that was to be saved.
+
+    Raises:
+        ToolException: it was not.
+    """
     [saved] = report.outcomes
     if saved.outcome == "failed":
         raise ToolException(f"Not saved: {saved.reason}" if saved.error == InvalidValue.__name__ else _AWAY)

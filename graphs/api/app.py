@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
+from graphs.api import mcp
 from graphs.api.routes import router
 from graphs.api.webhooks import router as webhooks
 from graphs.memory.errors import AccessDenied, GraphMemoryError, InvalidInput, SetupRequired, StoreUnavailable
@@ -26,8 +27,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Keep the deployment's memory at hand for the routes, and do its background jobs while the server runs."""
     from graphs.api.auth import principal_of  # the server has it already; elsewhere it refuses to be imported
 
-    secret = (await asyncio.to_thread(load_settings)).mem0_webhook_secret
-    async with working_store() as memory:
+    settings = await asyncio.to_thread(load_settings)
+    secret = settings.mem0_webhook_secret
+    async with working_store() as memory, mcp.serving(memory, signs_in=settings.supabase_auth) as app.state.mcp:
         app.state.memory = memory
         app.state.mem0_webhook_secret = secret.get_secret_value() if secret else None
         app.state.principal_of = principal_of
@@ -37,6 +39,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 app = FastAPI(title="Graph-Native Memory", lifespan=lifespan)
 app.include_router(router)
 app.include_router(webhooks)
+app.router.routes.append(mcp.route)
 
 
 async def explain_error(_: Request, error: Exception) -> JSONResponse:

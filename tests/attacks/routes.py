@@ -58,6 +58,11 @@ def _a2a(method: str, **params: Any) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": "1", "method": method, "params": params}
 
 
+def _mcp(tool: str, **arguments: Any) -> dict[str, Any]:
+    params = {"name": tool, "arguments": arguments}
+    return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+
+
 def _message(**more: Any) -> dict[str, Any]:
     return {"role": "user", "kind": "message", "messageId": "m", "parts": [{"kind": "text", "text": "planted"}], **more}
 
@@ -255,7 +260,15 @@ STORE = (
         )
     ),
 )
-GROUPS = (THREADS, RUNS[::2], RUNS[1::2], (*ASSISTANTS, *CRONS, *STORE))
+MCP = (
+    Route("POST", "/memory/mcp", {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}),
+    Route("POST", "/memory/mcp", _mcp("search_memory", query=WORD, limit=20)),
+    Route("POST", "/memory/mcp", _mcp("search_memory", query=WORD, user_id="{owner}")),
+    Route("POST", "/memory/mcp", _mcp("explain_memory", id="{memory}")),
+    Route("POST", "/memory/mcp", _mcp("explain_memory", id="{memory}", query=WORD)),
+    Route("POST", "/memory/mcp", _mcp("forget_memory", id="{memory}")),
+)
+GROUPS = (THREADS, RUNS[::2], RUNS[1::2], (*ASSISTANTS, *CRONS, *STORE, *MCP))
 """What can be tried at the same time; `LAST` is tried when all of it is over."""
 OPEN = (
     "/ok",

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from graphs.api.app import app
+from graphs.api.ids import to_id
 from tests.attacks.people import ALICE, BOB, PEOPLE, USERS, Actor, Victim
 from tests.attacks.routes import GROUPS, LAST, OPEN, Route
 from tests.attacks.served import Deployment, Possessions, inventory, settle
@@ -116,7 +117,8 @@ async def possessions_of(client: httpx.AsyncClient, who: Actor | None, twin: Vic
 
 def names_for(has: Possessions, own: Possessions) -> dict[str, str]:
     """What the names in a route stand for."""
-    return vars(has) | {f"own_{name}": value for name, value in vars(own).items()} | {"me": own.owner}
+    memory = to_id(("users", has.owner, "facts"), "secret")
+    return vars(has) | {f"own_{name}": value for name, value in vars(own).items()} | {"me": own.owner, "memory": memory}
 
 
 async def test_what_is_open_to_everybody_shows_nothing_of_anybody(

@@ -1,0 +1,75 @@
+"""A person's memory as tools of the Model Context Protocol, at `/memory/mcp`, for any MCP client.
+
+Streamable HTTP without sessions: each POST is answered with JSON and nothing is kept between two, so that any number of
+server processes share the work. Who sends a request is found out before any code of MCP's runs, and the tools act as
+that person.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from mcp.server.mcpserver import MCPServer
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from graphs.api.mcp_tools import add_tools
+from graphs.api.principals import NotSignedIn, identify
+from graphs.memory.principal import acting_as
+from graphs.memory_manager import MemoryManager
+
+PATH = "/memory/mcp"
+
+_INSTRUCTIONS = (
+    "The long-term memory of the user you talk to, which all of their assistants share. Search it before you answer or "
+    "ask about the user, and save what is lasting and true of them."
+)
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+@asynccontextmanager
+async def serving(memory: MemoryManager, *, signs_in: bool) -> AsyncIterator[StreamableHTTPSessionManager]:
+    """Serve a memory through MCP inside the block; `route` hands requests to what is yielded.
+
+    Args:
+        memory: of the deployment.
+        signs_in: whether people sign in. A web page that a browser was tricked into sending here has no token then;
+            without sign-in it would read the local user's memory, so only this machine's own names and pages are
+            answered.
+    """
+    server = MCPServer("memory", instructions=_INSTRUCTIONS, log_level="WARNING", subscriptions=False)
+    add_tools(server, memory)
+    local = TransportSecuritySettings(
+        allowed_hosts=[*_LOOPBACK, *(f"{name}:*" for name in _LOOPBACK)],
+        allowed_origins=[f"http://{name}{port}" for name in _LOOPBACK for port in ("", ":*")],
+    )
+    server.streamable_http_app(  # whose sessions are used, and not its routes; a host would switch its own checks on
+        stateless_http=True, json_response=True, transport_security=None if signs_in else local, host=""
+    )
+    async with server.session_manager.run():
+        yield server.session_manager
+
+
+class _Endpoint:
+    """Finds out who sends a request, and has MCP answer it as them."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        try:
+            principal = await identify(request)
+        except NotSignedIn as refusal:
+            response = JSONResponse({"detail": str(refusal)}, 401, {"WWW-Authenticate": "Bearer"})
+            return await response(scope, receive, send)
+        if principal.user_id is None:
+            response = JSONResponse({"detail": "The service has no memory of its own: sign in as a person."}, 403)
+            return await response(scope, receive, send)
+        with acting_as(principal):
+            await request.app.state.mcp.handle_request(scope, receive, send)
+        return None
+
+
+route = Route(PATH, _Endpoint(), methods=["POST"], include_in_schema=False)
+"""Where requests arrive. Nothing is streamed to clients that only listen: GET is refused, as MCP has it."""

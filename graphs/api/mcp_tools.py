@@ -1,0 +1,292 @@
+"""The tools that MCP clients get: search, save, forget and explain the memory of whoever is acting.
+
+No tool has an argument for whose memory it is, so that no model can name another person, whatever it was talked into.
+Each answers with data, as its schema says, and with the same in words.
+"""
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, ParamSpec
+
+from langchain_core.tools import ToolException
+from mcp.server.mcpserver import MCPServer
+from mcp.types import CallToolResult, TextContent, ToolAnnotations
+from pydantic import BaseModel, Field
+
+from graphs.api.ids import Address, UnknownId, from_id, to_id
+from graphs.memory.contract import MemoryType, RecalledMemory
+from graphs.memory.errors import GraphMemoryError
+from graphs.memory.namespaces import user_scope
+from graphs.memory_manager import MemoryManager
+from graphs.nodes.runtime import current_user
+from graphs.tools import Content, Limit, Query, Slug, in_words, said
+
+P = ParamSpec("P")
+
+AGENT = "mcp"
+"""What memories that were saved through MCP name as their agent, and as their session."""
+
+_LOOKED_THROUGH = 20
+"""How many results, or receipts of earlier searches, are looked through for the memory that is to be explained."""
+
+OptionalSlug = Annotated[
+    Slug | None,
+    Field(description="A short, lasting name in snake_case for what it is about, such as user_full_name, if one fits."),
+]
+Id = Annotated[str, Field(min_length=1, description="The memory's id, as search_memory and save_memory tell it.")]
+
+
+class FoundMemory(BaseModel):
+    """A memory that a search found."""
+
+    id: str
+    slug: str | None = Field(description="Its lasting name, if it has one: saving under it replaces the content.")
+    content: str
+    type: str | None
+    tags: list[str]
+    score: float | None = Field(description="How relevant, recent and important it is, about 0 to 1.")
+    session_id: str | None = Field(description="The conversation it was learned in.")
+    created_at: datetime
+    updated_at: datetime
+
+
+class FoundMemories(BaseModel):
+    """What a search found, best first."""
+
+    memories: list[FoundMemory]
+
+
+class SavedMemory(BaseModel):
+    """What was saved."""
+
+    id: str
+    outcome: str = Field(description="created, updated or unchanged; without a slug: saved.")
+
+
+class ForgottenMemory(BaseModel):
+    """What was forgotten."""
+
+    id: str
+
+
+class Recall(BaseModel):
+    """Why a search chose a memory."""
+
+    query: str
+    at: datetime | None = Field(description="When it was recalled; none if it was searched for just now.")
+    score: float | None
+    parts: dict[str, float] = Field(description="What the score is the sum of.")
+
+
+class SourceTurn(BaseModel):
+    """Something said, from which a memory was taken."""
+
+    role: str
+    content: str
+    session_id: str
+    said_at: datetime
+
+
+class EarlierVersion(BaseModel):
+    """What a memory held before, and for how long."""
+
+    content: str
+    valid_from: datetime
+    valid_to: datetime
+
+
+class ExplainedMemory(BaseModel):
+    """Why a memory was recalled, where it comes from, and what it held before."""
+
+    id: str
+    content: str
+    type: str | None
+    recall: Recall | None = Field(description="None if no recent search chose it.")
+    agent: str | None = Field(description="Which agent wrote it.")
+    session_id: str | None = Field(description="The conversation it was learned in.")
+    thread_id: str | None
+    run_id: str | None
+    turns: list[SourceTurn] = Field(description="What was said that it was taken from, where that is known.")
+    history: list[EarlierVersion] = Field(description="What it held before, the latest first.")
+
+
+def add_tools(server: MCPServer[Any], memory: MemoryManager) -> None:
+    """Give a server the tools on a memory."""
+    tools = _Tools(memory)
+    reads = ToolAnnotations(read_only_hint=True, open_world_hint=False)
+    saves = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
+    for tool, title, annotations in (
+        (tools.search_memory, "Search memory", reads),
+        (tools.save_memory, "Save a memory", saves),  # what it replaces stays in the history
+        (tools.forget_memory, "Forget a memory", saves.model_copy(update={"destructive_hint": True})),
+        (tools.explain_memory, "Explain a memory", reads),
+    ):
+        server.add_tool(_in_words(tool), title=title, annotations=annotations)
+
+
+class _Tools:
+    """The tools: their names, docstrings and arguments are what a model reads."""
+
+    def __init__(self, memory: MemoryManager) -> None:
+        self._memory = memory
+
+    async def search_memory(
+        self,
+        query: Query,
+        limit: Limit = 5,
+        types: Annotated[
+            list[MemoryType] | None,
+            Field(description="Only memories of these types; a `turn` is what was said, word for word."),
+        ] = None,
+    ) -> Annotated[CallToolResult, FoundMemories]:
+        """Search what is remembered about the user from earlier conversations with any of their assistants.
+
+        Use it before answering or asking about the user: who they are, what they like, want, own, decided or said
+        before. The best match comes first. forget_memory and explain_memory take the id that stands behind each.
+        """
+        found = await self._memory.recall_memory(current_user(), query, types=types, limit=limit)
+        memories = [_found(memory) for memory in found]
+        lines = [f"- {_line(memory)} (id: {memory.id})" for memory in memories]
+        return _answer(FoundMemories(memories=memories), *lines or ["Nothing is remembered about that."])
+
+    async def save_memory(self, content: Content, slug: OptionalSlug = None) -> Annotated[CallToolResult, SavedMemory]:
+        """Remember something lasting about the user, for later conversations with any of their assistants.
+
+        With a slug, it takes the place of what that slug held: search first, and use the slug that is there for what
+        has changed. Without one, it is a fact of its own. Never save passwords or keys, nor what only matters in this
+        conversation.
+        """
+        user_id = current_user()
+        if slug is not None:
+            report = await self._memory.brain.save_user_memories(user_id, {slug: content})
+            words = said(report)
+            memory_id = to_id(user_scope(user_id, "brain"), slug)
+            return _answer(SavedMemory(id=memory_id, outcome=report.outcomes[0].outcome), f"{words} (id: {memory_id})")
+        payload = {"identity": user_id, "timestamp": datetime.now(UTC), "agent": AGENT, "session_id": AGENT}
+        receipt = await self._memory.write_memory(user_id, AGENT, payload | {"type": "fact", "content": content})
+        memory_id = to_id(*receipt.memories[0])
+        return _answer(SavedMemory(id=memory_id, outcome="saved"), f"Saved. (id: {memory_id})")
+
+    async def forget_memory(self, id: Id) -> Annotated[CallToolResult, ForgottenMemory]:  # noqa: A002
+        """Forget a memory about the user, when they ask for it or when it is wrong and nothing takes its place.
+
+        It is not recalled any more. For what has changed, save the new state instead.
+        """
+        await self._memory.memories.forget(current_user(), from_id(id))
+        return _answer(ForgottenMemory(id=id), "Forgotten.")
+
+    async def explain_memory(
+        self,
+        id: Annotated[str | None, Field(min_length=1, description="The memory's id.")] = None,  # noqa: A002
+        query: Annotated[str | None, Field(min_length=1, description="What was, or is to be, searched for.")] = None,
+    ) -> Annotated[CallToolResult, ExplainedMemory]:
+        """Explain a memory: why a search chose it, which conversation it comes from, and what it held before.
+
+        Give its id, to have the last search explained that chose it; or a query, to have its best match explained; or
+        both. Use it when the user asks how you know something, or doubts it.
+        """
+        user_id = current_user()
+        address, recall = await self._recall(user_id, from_id(id) if id else None, query)
+        memory, origins, history = await asyncio.gather(
+            self._memory.memories.get(user_id, address),
+            self._memory.origins.of(user_id, [address]),
+            self._memory.memories.history(user_id, address),
+        )
+        origin = origins[address]
+        turns = await self._memory.sessions.exchanges(user_id, origin.sources) if origin.sources else []
+        explained = ExplainedMemory(
+            id=to_id(*address),
+            content=memory.content,
+            type=memory.type,
+            recall=recall,
+            agent=origin.agent,
+            session_id=origin.session_id,
+            thread_id=origin.thread_id,
+            run_id=origin.run_id,
+            turns=[
+                SourceTurn(role=turn.role, content=turn.content, session_id=turn.session_id, said_at=turn.created_at)
+                for turn in turns
+            ],
+            history=[
+                EarlierVersion(content=version.content, valid_from=version.valid_from, valid_to=version.valid_to)
+                for version in history.items
+            ],
+        )
+        return _answer(explained, *_explanation(explained))
+
+    async def _recall(self, user_id: str, address: Address | None, query: str | None) -> tuple[Address, Recall | None]:
+        """The memory that is meant, and why a search chose it: one that is made now for the query, or the last one."""
+        if query:
+            found = await self._memory.recall_memory(user_id, query, limit=_LOOKED_THROUGH, explain=True)
+            match = next((m for m in found if address in (None, (m.namespace, m.key))), None)
+            if match:
+                parts = match.explanation or {}
+                return (match.namespace, match.key), Recall(query=query, at=None, score=match.score, parts=parts)
+            if address is None:
+                raise ToolException("Nothing is remembered about that.")
+        if address is None:
+            raise ToolException("Give the id of a memory, or a query.")
+        for receipt in [] if query else await self._memory.recall_receipts(user_id, limit=_LOOKED_THROUGH):
+            for chosen in receipt.chosen:
+                if (tuple(chosen["namespace"]), chosen["key"]) == address:
+                    why = Recall(query=receipt.query, at=receipt.at, score=chosen["score"], parts=chosen["parts"])
+                    return address, why
+        return address, None
+
+
+def _in_words(tool: Callable[P, Awaitable[CallToolResult]]) -> Callable[P, Awaitable[CallToolResult]]:
+    """The same tool, which tells the model what went wrong."""
+
+    @functools.wraps(tool)
+    async def told(*args: P.args, **kwargs: P.kwargs) -> CallToolResult:
+        try:
+            return await tool(*args, **kwargs)
+        except UnknownId:
+            words = "That is no memory's id. Search for the memory, and take the id that stands behind it."
+        except ToolException as error:
+            words = str(error)
+        except GraphMemoryError as error:
+            if (found := in_words(error)) is None:
+                raise
+            words = found
+        return CallToolResult(content=[TextContent(text=words)], is_error=True)
+
+    return told
+
+
+def _answer(data: BaseModel, *lines: str) -> CallToolResult:
+    """What a tool answers: data, and the same in words for clients that show text alone."""
+    text = TextContent(text="\n".join(lines))
+    return CallToolResult(content=[text], structured_content=data.model_dump(mode="json"))
+
+
+def _found(memory: RecalledMemory) -> FoundMemory:
+    slug = memory.key if memory.namespace[-1] == "brain" else None
+    told = memory.model_dump(include=FoundMemory.model_fields.keys() - {"id", "slug"})
+    return FoundMemory(id=to_id(memory.namespace, memory.key), slug=slug, **told)
+
+
+def _line(memory: FoundMemory) -> str:
+    content = " ".join(memory.content.split())
+    return f"{memory.slug}: {content}" if memory.slug else content
+
+
+def _explanation(memory: ExplainedMemory) -> list[str]:
+    lines = [f"“{memory.content}” (id: {memory.id})"]
+    if recall := memory.recall:
+        parts = ", ".join(f"{name} {part:.2f}" for name, part in recall.parts.items())
+        when = f"on {recall.at:%Y-%m-%d %H:%M} " if recall.at else ""
+        lines.append(
+            f"Recalled {when}for “{recall.query}” with a score of {recall.score or 0:.2f}: {parts or 'no parts'}."
+        )
+    else:
+        lines.append("It is not among what that search, or else the latest ones, chose.")
+    if memory.agent or memory.session_id:
+        lines.append(f"Written by {memory.agent or 'no agent'} in conversation {memory.session_id or 'unknown'}.")
+    lines += [
+        f"Taken from what the {turn.role} said on {turn.said_at:%Y-%m-%d}: {turn.content}" for turn in memory.turns
+    ]
+    lines += [f"Until {before.valid_to:%Y-%m-%d %H:%M} it was: {before.content}" for before in memory.history]
+    return lines
