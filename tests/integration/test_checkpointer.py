@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
-from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.conformance import checkpointer_test, validate
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import END, START, MessagesState, StateGraph
 
 from graphs.checkpointer import PostgresCheckpointer
+from graphs.memory.errors import InvalidInput
 from graphs.pools import open_pool
 from tests.support.pools import SlowToTakeBack
 from tests.support.sql import cut_connections, rows
@@ -166,3 +168,42 @@ async def test_cancelling_runs_at_any_moment_leaves_a_checkpointer_that_works(
         await asyncio.gather(*runs, return_exceptions=True)
     async with asyncio.timeout(20):
         await asyncio.gather(*(graph.ainvoke(say, on_thread(f"u{n}")) for n in range(4)))
+
+
+async def test_a_checkpoint_that_cannot_be_stored_leaves_nothing_of_itself(
+    checkpointer: PostgresCheckpointer, database: str
+) -> None:
+    """Its channels are sent before it, together with it."""
+    checkpoint = empty_checkpoint() | {"channel_values": {"list": ["kept apart"]}, "channel_versions": {"list": "1"}}
+    config = on_thread("t", checkpoint_ns="")
+    unstorable: Any = {"source": "input", "step": 0, "said": "\ud800"}
+    with pytest.raises(InvalidInput):
+        await checkpointer.aput(config, checkpoint, unstorable, {"list": "1"})
+    assert await rows(database, "SELECT channel FROM langgraph.checkpoint_blobs") == []
+
+    await checkpointer.aput(config, checkpoint, {"source": "input", "step": 0}, {"list": "1"})
+    stored = await checkpointer.aget_tuple(config)
+    assert stored
+    assert stored.checkpoint["channel_values"] == {"list": ["kept apart"]}
+
+
+async def test_what_serialises_state_keeps_nobody_from_a_connection(database: str) -> None:
+    """With one connection, what is put while another is being serialised is stored at once."""
+
+    class Serialising(JsonPlusSerializer):
+        """Lets the other be stored before it is done."""
+
+        def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
+            if obj == ["slow"]:
+                assert other.result(timeout=10) is None
+            return super().dumps_typed(obj)
+
+    async with open_pool(database, max_size=1) as pool:
+        checkpointer = PostgresCheckpointer(pool, serde=Serialising())
+        config = on_thread("t", checkpoint_ns="", checkpoint_id="1")
+        put = checkpointer.aput_writes(config, [("channel", "quick")], "task")
+        other = asyncio.run_coroutine_threadsafe(put, asyncio.get_running_loop())
+        slow = empty_checkpoint() | {"channel_values": {"list": ["slow"]}, "channel_versions": {"list": "1"}}
+        await checkpointer.aput(config, slow, {"source": "input", "step": 0}, {"list": "1"})
+    for table in ("checkpoints", "checkpoint_blobs", "checkpoint_writes"):
+        assert len(await rows(database, f"SELECT thread_id FROM langgraph.{table}")) == 1
