@@ -54,6 +54,14 @@ SELECT * FROM (
 ) AS recent
 ORDER BY id
 
+-- name: pinned
+-- What a user wants every run to know, what changed last first.
+SELECT m.namespace, m.key, m.value, m.created_at, m.updated_at
+FROM memory.memories AS m
+WHERE m.user_id = %(user_id)s AND m.value -> 'pinned' = 'true' AND (m.expires_at IS NULL OR m.expires_at > now())
+  AND (%(agent)s::text IS NULL OR m.value ->> 'agent' = %(agent)s::text)
+ORDER BY m.updated_at DESC LIMIT %(limit)s
+
 -- name: profile
 SELECT profile FROM memory.users WHERE id = %(user_id)s
 
