@@ -25,8 +25,9 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from graphs.memory import schema, sql
+from graphs.memory.coalescing import Coalescer
 from graphs.memory.database import Database, Pool, retrying, to_the_end
-from graphs.memory.errors import driver_errors
+from graphs.memory.errors import StoreUnavailable, driver_errors
 from graphs.memory.principal import Principal
 from graphs.memory.sql import Statement
 from graphs.memory.transaction import Connection, Query
@@ -36,7 +37,10 @@ from graphs.settings import load_settings
 _SQL = sql.load_sources("checkpoints")
 _SCHEMA = "SELECT set_config('search_path', 'langgraph', true)"
 
+_PATH = Statement("checkpoint", _SCHEMA)
+
 T = TypeVar("T")
+Writes = list[Query[None]]
 
 _snapshot: ContextVar[bool] = ContextVar("snapshot", default=False)
 """Whether transactions read one snapshot throughout, as pruning needs."""
@@ -68,19 +72,28 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         super().__init__(pool, serde=serde)  # type: ignore[arg-type]  # the parent only hands it to _cursor, which is ours
         self.pool = pool
         self._database = Database(pool)
+        self._writes: Coalescer[str, Writes, None] = Coalescer(
+            self._write,
+            at_once=4,
+            together=lambda _: None,
+            most=lambda _: 32,
+            in_turn=lambda _: True,
+            hopeless=lambda error: type(error) is StoreUnavailable,
+        )
 
     @asynccontextmanager
     async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[Any]:
         """Lend a cursor inside a transaction that finds our tables; the parent runs every statement through it.
 
-        Where it asks for a pipeline it only writes. All of that is sent at the end, in one round trip, and what
-        serialises it meanwhile keeps nobody from a connection. A run writes many checkpoints, and to write them through
-        psycopg's cursors was a third of what a busy server did.
+        Where it asks for a pipeline it only writes. All of that is sent at the end, in one round trip with what other
+        runs write in the same moment. Each run writes many checkpoints, and to write them through psycopg's cursors was
+        a third of what a busy server did.
         """
         if pipeline:
             written = _Written()
             yield written
-            await self._database.run(Principal.owner(), written.queries)
+            if written.queries:
+                await self._writes.submit(written.thread_id, written.queries)
             return
         async with self.pool.connection() as conn:
             if _snapshot.get():
@@ -93,6 +106,12 @@ class PostgresCheckpointer(AsyncPostgresSaver):
             finally:
                 if _snapshot.get():
                     await conn.set_isolation_level(None)
+
+    async def _write(self, calls: Sequence[tuple[str, Writes]]) -> list[None]:
+        """Carry out what some calls write, in one transaction."""
+        queries = [query for _, written in calls for query in written]
+        await self._database.run(Principal.owner(), [Query(_PATH), *queries])
+        return [None] * len(calls)
 
     async def setup(self) -> None:
         """Make the tables, or bring them to the installed version. Idempotent; processes wait for one another."""
@@ -133,15 +152,13 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Store a checkpoint and return the config that names it."""
-        parent = super().aput
-        return await self._retry(lambda: parent(config, checkpoint, metadata, new_versions))
+        return await to_the_end(super().aput(config, checkpoint, metadata, new_versions))
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """Store what a task wrote before its superstep is over."""
-        parent = super().aput_writes
-        await self._retry(lambda: parent(config, writes, task_id, task_path))
+        await to_the_end(super().aput_writes(config, writes, task_id, task_path))
 
     async def alist(
         self,
@@ -224,15 +241,19 @@ class _Written:
     """Stands in for a cursor where the parent only writes: takes its statements, to be sent together."""
 
     def __init__(self) -> None:
-        self.queries: list[Query[None]] = [Query(Statement("checkpoint", _SCHEMA))]
+        self.queries: Writes = []
+        self.thread_id = ""
+        """Whose state it is: the first parameter of all that the parent writes."""
 
     async def execute(self, statement: LiteralString, parameters: Sequence[Any]) -> None:
         """Take a statement."""
+        self.thread_id = str(parameters[0])
         self.queries.append(_query(statement, parameters))
 
     async def executemany(self, statement: LiteralString, parameters: Iterable[Sequence[Any]]) -> None:
         """Take a statement once for each row of parameters."""
-        self.queries += [_query(statement, row) for row in parameters]
+        for row in parameters:
+            await self.execute(statement, row)
 
 
 def _query(statement: LiteralString, parameters: Sequence[Any]) -> Query[None]:
