@@ -1,0 +1,14 @@
+"""The example agent without its memory: what `benchmarks.load` compares it with."""
+
+from langgraph.graph import END, START, StateGraph
+
+from graphs.nodes.respond import respond
+from graphs.nodes.state import Context, Input, State
+
+graph = (
+    StateGraph(State, input_schema=Input, context_schema=Context)
+    .add_node("respond", respond)
+    .add_edge(START, "respond")
+    .add_edge("respond", END)
+    .compile(name="plain")
+)
