@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 from langgraph.store.base import (
     NOT_PROVIDED,
@@ -33,6 +33,8 @@ from graphs.memory.transaction import Query
 from graphs.memory.vectors import Model
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _WRITES = frozenset[type]({PutOp})
 """The kind of calls that write, whatever they read beside it."""
@@ -132,6 +134,22 @@ class PostgresStore(BaseStore):
         """What each query reads, in one transaction that a cancelled caller does not cut off."""
         async with self._reporter.denials(principal):
             return await to_the_end(self._database.run(principal, queries, provenance))
+
+    @on_home_loop
+    @telemetry.operation
+    async def ask(self, query: Query[T]) -> T:
+        """Carry out a statement of your own, on tables of your own, and return what `query.read` makes of its rows.
+
+        It runs as whoever is acting, so that the policies of your tables hold, and with the provenance of the run that
+        asks. Statements are named ones of your own `.sql` files: `sql.load(…)`.
+
+        Raises:
+            AccessDenied: a policy or a missing grant refuses it; nothing was written.
+            StoreUnavailable: the database could not do it; nothing was written.
+        """
+        principal = current_principal(self._default_principal)
+        [answer] = await self._run(principal, [query], current_provenance())
+        return cast("T", answer)
 
     # BaseStore ------------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from langgraph.store.base import GetOp, IndexConfig, InvalidNamespaceError, PutO
 from psycopg.pq import PipelineStatus
 
 from graphs.memory.errors import (
+    AccessDenied,
     EmbeddingModelMismatch,
     InvalidFilter,
     InvalidInput,
@@ -17,13 +18,16 @@ from graphs.memory.errors import (
     SetupRequired,
     StoreUnavailable,
 )
-from graphs.memory.principal import Principal
+from graphs.memory.principal import Principal, acting_as
+from graphs.memory.sql import Statement
+from graphs.memory.transaction import Query
 from graphs.memory_manager import MemoryManager
 from graphs.pools import open_pool
 from tests.support.pools import SlowToTakeBack
 from tests.support.sql import cut_connections, rows
 
 NS = ("users", "u1", "notes")
+ANN, BOB = "a0000000-0000-4000-8000-00000000000a", "b0000000-0000-4000-8000-00000000000b"
 
 
 async def keys(store: MemoryManager, condition: dict[str, Any]) -> set[str]:
@@ -438,3 +442,14 @@ async def test_stores_that_share_a_pool_do_not_prepare_the_same_statement_twice(
                 await store.aput(("docs",), f"k{n}", {"text": "robot"})
                 assert len(await store.asearch(("docs",), query="robot")) == n + 1
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == []
+
+
+async def test_a_statement_of_ones_own_runs_as_whoever_is_acting_and_under_the_policies(store: MemoryManager) -> None:
+    await store.aput(("users", ANN, "notes"), "a", {"text": "Ann's"})
+    await store.aput(("users", BOB, "notes"), "b", {"text": "Bob's"})
+    mine = Statement("mine", "SELECT key, %(word)s::text AS word FROM memory.memories WHERE namespace <> %(not)s::text")
+    query = Query(mine, {"word": "hello", "not": ""}, lambda rows: [(row.key, row.word) for row in rows])
+    with acting_as(Principal.user(ANN)):
+        assert await store.ask(query) == [("a", "hello")]
+        with pytest.raises(AccessDenied):
+            await store.ask(Query(Statement("others", "DELETE FROM memory.memory_history")))
