@@ -8,7 +8,8 @@ GraphMemoryError
 │   ├── ContractError           a payload breaks the JSON contract; `fields` names where
 │   ├── InvalidValue            an item's value cannot be stored; `path` names where
 │   │   └── InvalidEntityId     an entity's id is not one of its kind; `path` names the field
-│   └── InvalidFilter           a filter cannot be understood; `operator` names what
+│   ├── InvalidFilter           a filter cannot be understood; `operator` names what
+│   └── IdempotencyConflict     an idempotency key that an earlier write had, which said something else
 ├── VersionConflict             an item is not at the version that a write expected
 ├── AccessDenied                the principal may not do this
 │   └── PrincipalRequired       nobody is acting, and somebody must
@@ -89,6 +90,15 @@ class InvalidFilter(InvalidInput):
     def __init__(self, operator: str, problem: str) -> None:
         self.operator, self.problem = operator, problem
         super().__init__(f"filter {operator}: {problem}")
+
+
+class IdempotencyConflict(InvalidInput):
+    """An earlier write had this idempotency key and said something else. Give each write a key of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "idempotency_key: an earlier write had the same key and said something else; give each write its own."
+        )
 
 
 class VersionConflict(GraphMemoryError):
