@@ -75,14 +75,19 @@ def recalled(found: Found, *, explain: bool = False) -> list[RecalledMemory]:
     return [_recalled(item, parts[n] if explain else None) for n, item in enumerate(found.items)]
 
 
+def content_of(value: Mapping[str, Any]) -> str:
+    """Return an item's text; of an item of any other shape than a memory's, its value."""
+    found = (value[name] for name in ("content", "text", "memory") if isinstance(value.get(name), str))
+    return next(found, str(value))
+
+
 def _recalled(item: SearchItem, explanation: Mapping[str, float] | None) -> RecalledMemory:
     """An item as a memory; one of any other shape shows as its JSON."""
     value, tags = item.value, item.value.get("tags")
-    content = next((value[name] for name in ("content", "text", "memory") if isinstance(value.get(name), str)), None)
     return RecalledMemory(
         namespace=item.namespace,
         key=item.key,
-        content=content if content is not None else str(value),
+        content=content_of(value),
         type=value.get("type") if isinstance(value.get("type"), str) else None,
         tags=[tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else [],
         score=item.score,

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from graphs.memory.errors import ContractError, InvalidValue
+from graphs.memory.errors import ContractError, InvalidInput, InvalidValue
 from graphs.memory.text import to_json
 
 MemoryType = Literal["turn", "fact", "preference", "episode", "goal", "belief", "reflection", "procedure"]
@@ -28,6 +28,18 @@ COLLECTIONS: dict[str, str] = {
     "procedure": "procedures",
 }
 """The label, below a user's namespace, under which memories of each type lie."""
+
+
+def check_types(types: Sequence[str]) -> list[str]:
+    """Return types of memories as a list.
+
+    Raises:
+        InvalidInput: they are one text, or there is no such type.
+    """
+    if isinstance(types, str) or (unknown := set(types) - COLLECTIONS.keys()):
+        said = types if isinstance(types, str) else ", ".join(map(repr, sorted(unknown)))
+        raise InvalidInput(f"types must be a list of {', '.join(COLLECTIONS)}; got {said}.")
+    return list(types)
 
 
 class _Model(BaseModel):
@@ -175,6 +187,7 @@ class Session(_Model):
     id: str
     agent: str | None = None
     title: str | None = None
+    thread_id: str | None = Field(default=None, description="The LangGraph thread that it began in.")
     turns: int = 0
     created_at: datetime | None = None
     last_activity_at: datetime | None = None
