@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from graphs.api.examples import described
 from graphs.api.ids import UnknownId
 from graphs.api.principals import NotSignedIn
 from graphs.memory.errors import (
@@ -22,6 +23,7 @@ from graphs.memory.errors import (
     InvalidValue,
     JobNotFound,
     MemoryNotFound,
+    SessionNotFound,
     SetupRequired,
     StorageFailed,
     StoreUnavailable,
@@ -34,6 +36,7 @@ STATUS: dict[type[Exception], int] = {
     InvalidInput: 422,
     AccessDenied: 403,
     MemoryNotFound: 404,
+    SessionNotFound: 404,
     JobNotFound: 404,
     VersionConflict: 412,
     SetupRequired: 503,
@@ -135,7 +138,9 @@ def fields_of(errors: Any) -> dict[str, str]:
 
 def _invalid(fields: Mapping[str, str], detail: str | None = None) -> ProblemError:
     said = detail or "; ".join(f"{field}: {problem}" for field, problem in fields.items())
-    return ProblemError(422, "invalid-request", _printable(said), {_printable(f): _printable(p) for f, p in fields.items()})
+    return ProblemError(
+        422, "invalid-request", _printable(said), {_printable(f): _printable(p) for f, p in fields.items()}
+    )
 
 
 def _fields(error: InvalidInput) -> dict[str, str]:
@@ -156,7 +161,9 @@ def _printable(text: str) -> str:
 
 def _of_http(error: HTTPException) -> ProblemError:
     if error.status_code == 400:  # FastAPI's, for a body that Python's JSON does not read: too deep, digits without end
-        return ProblemError(422, "invalid-request", "The body is not JSON that can be read.", {"body": "cannot be read"})
+        return ProblemError(
+            422, "invalid-request", "The body is not JSON that can be read.", {"body": "cannot be read"}
+        )
     kind = HTTPStatus(error.status_code).name.lower().replace("_", "-")
     return ProblemError(error.status_code, kind, str(error.detail), headers=error.headers)
 
@@ -177,9 +184,7 @@ def _of_status(error: GraphMemoryError) -> ProblemError | None:
 
 
 def _documented(description: str, **headers: str) -> dict[str, Any]:
-    described = {name.replace("_", "-"): {"description": text, "schema": {"type": "string"}} for name, text in headers.items()}
-    schema = {"$ref": "#/components/schemas/Problem"}
-    return {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}} | ({"headers": described} if headers else {})
+    return described(description, MEDIA_TYPE, {"schema": {"$ref": "#/components/schemas/Problem"}}, headers)
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {

@@ -7,9 +7,9 @@ GraphMemoryError
 ├── InvalidInput (ValueError)   bad input, refused before anything is written
 │   ├── ContractError           a payload breaks the JSON contract; `fields` names where
 │   ├── InvalidValue            an item's value cannot be stored; `path` names where
-│   │   └── InvalidEntityId     an entity's id is not one of its kind; `path` names the field
-│   ├── InvalidFilter           a filter cannot be understood; `operator` names what
-│   └── IdempotencyConflict     an idempotency key that an earlier write had, which said something else
+│   │   ├── InvalidEntityId     an entity's id is not one of its kind; `path` names the field
+│   │   └── IdempotencyConflict an earlier write had the same idempotency key and said something else
+│   └── InvalidFilter           a filter cannot be understood; `operator` names what
 ├── VersionConflict             an item is not at the version that a write expected
 ├── AccessDenied                the principal may not do this
 │   └── PrincipalRequired       nobody is acting, and somebody must
@@ -92,12 +92,12 @@ class InvalidFilter(InvalidInput):
         super().__init__(f"filter {operator}: {problem}")
 
 
-class IdempotencyConflict(InvalidInput):
+class IdempotencyConflict(InvalidValue):
     """An earlier write had this idempotency key and said something else. Give each write a key of its own."""
 
     def __init__(self) -> None:
         super().__init__(
-            "idempotency_key: an earlier write had the same key and said something else; give each write its own."
+            "idempotency_key", "is that of an earlier write, which said something else; give each write a key of its own."
         )
 
 
