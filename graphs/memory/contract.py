@@ -159,6 +159,7 @@ class RecalledMemory(_Model):
         description="How relevant, recent and important it is, about 0 to 1; none without a query. Where only vectors "
         "rank, the cosine similarity to the query.",
     )
+    pinned: bool = Field(default=False, description="Every run knows it; it neither decays nor expires.")
     session_id: str | None = Field(default=None, description="The session it was learned in.")
     created_at: datetime
     updated_at: datetime
@@ -199,7 +200,9 @@ class MemoryContext(_Model):
     user_id: str
     session: Session
     turns: list[Turn] = Field(description="The most recent turns of this session, oldest first.")
-    memories: list[RecalledMemory] = Field(description="What is relevant to the query, best first.")
+    memories: list[RecalledMemory] = Field(
+        description="What is pinned, the latest first, and what is relevant to the query, best first."
+    )
     profile: dict[str, Any] = Field(default_factory=dict)
 
     def as_prompt(self, max_tokens: int | None = None, *, count_tokens: Callable[[str], int] | None = None) -> str:
