@@ -231,6 +231,7 @@ CREATE TABLE IF NOT EXISTS memory.memory_logs (
   type            text NOT NULL,
   memories        jsonb NOT NULL,                       -- [[namespace, key], …]
   idempotency_key text,
+  digest          text,                                 -- of what it says: another payload under its key is refused
   thread_id       text DEFAULT memory.provenance('thread_id'),
   run_id          text DEFAULT memory.provenance('run_id'),
   checkpoint_id   text DEFAULT memory.provenance('checkpoint_id'),

@@ -8,7 +8,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from graphs.api import mcp
-from graphs.api.routes import router
+from graphs.api.limits import Limits
+from graphs.api.routes import router, serve
 from graphs.api.webhooks import router as webhooks
 from graphs.memory.errors import AccessDenied, GraphMemoryError, InvalidInput, SetupRequired, StoreUnavailable
 from graphs.memory_manager import working_store
@@ -29,10 +30,10 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
     settings = await asyncio.to_thread(load_settings)
     secret = settings.mem0_webhook_secret
-    async with working_store() as memory, mcp.serving(memory, signs_in=settings.supabase_auth) as app.state.mcp:
-        app.state.memory = memory
+    limits = Limits(settings.memory_http_body_bytes, settings.memory_http_rate, settings.memory_http_burst)
+    async with working_store() as memory, mcp.serving(memory, limits, signs_in=settings.supabase_auth) as app.state.mcp:
+        serve(app, memory, principal_of, limits)
         app.state.mem0_webhook_secret = secret.get_secret_value() if secret else None
-        app.state.principal_of = principal_of
         yield
 
 

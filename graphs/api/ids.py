@@ -11,13 +11,11 @@ from graphs.memory.namespaces import Namespace, check_address
 Address = tuple[Namespace, str]
 
 PATTERN = r"^[A-Za-z0-9_-]+$"
-MAX_LENGTH = 16_384
-"""Of an id. The longest address has 2,000 bytes; JSON may write one as six, and base64 three as four."""
 
 _WHAT = "A memory's `id`, as answers give it."
 
-PathId = Annotated[str, Path(alias="id", pattern=PATTERN, max_length=MAX_LENGTH, description=_WHAT)]
-QueryId = Annotated[str, Query(pattern=PATTERN, max_length=MAX_LENGTH, description=_WHAT)]
+PathId = Annotated[str, Path(alias="id", pattern=PATTERN, description=_WHAT)]
+QueryId = Annotated[str, Query(pattern=PATTERN, description=_WHAT)]
 
 
 class UnknownId(Exception):

@@ -66,6 +66,13 @@ class MemoryPayload(_Model):
     tags: list[str] = Field(default_factory=list)
     importance: float = Field(default=0.5, ge=0, le=1)
     metadata: dict[str, Any] = Field(default_factory=dict)
+    idempotency_key: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="The writer's own name for this write: however often it is sent, it is stored once. Inside a graph "
+        "the task that writes is known without one.",
+    )
 
     @property
     def said(self) -> str:

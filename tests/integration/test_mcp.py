@@ -13,6 +13,7 @@ from langgraph.store.base import IndexConfig
 
 from graphs.api import mcp
 from graphs.api.ids import to_id
+from graphs.api.limits import Limits
 from graphs.api.principals import NotSignedIn
 from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory.principal import Principal, acting_as
@@ -50,7 +51,7 @@ async def serving(store: MemoryManager, *, signs_in: bool = True) -> AsyncIterat
     app = FastAPI()
     app.state.principal_of = by_token
     app.router.routes.append(mcp.route)
-    async with mcp.serving(store, signs_in=signs_in) as app.state.mcp:
+    async with mcp.serving(store, Limits(), signs_in=signs_in) as app.state.mcp:
         yield app
 
 
