@@ -173,8 +173,8 @@ class Database:
 
         async def attempt() -> T:
             async with self.pool.connection() as conn, self._on(conn, self._plans(principal)) as transaction:
+                transaction.begin_with([Query(_SQL["open"]), self._begin(principal, provenance)])
                 try:
-                    await transaction.run([Query(_SQL["open"]), self._begin(principal, provenance)])
                     result = await work(transaction)
                 except Exception:
                     await transaction.run([Query(_SQL["rollback"])])

@@ -149,6 +149,7 @@ class Transaction:
         self._plans = plans
         self._preparing: set[bytes] = set()
         self._expected: deque[_Reply] = deque()
+        self._ahead: list[Query[Any]] = []
         self._error: psycopg.Error | None = None
 
     async def __aenter__(self) -> "Transaction":
@@ -171,6 +172,10 @@ class Transaction:
         else:
             self._pgconn.exit_pipeline_mode()
 
+    def begin_with(self, queries: Sequence[Query[Any]]) -> None:
+        """Have queries, whose answers nobody reads, sent ahead of those that are run next."""
+        self._ahead = [*queries]
+
     async def run(self, queries: Sequence[Query[Any]], plans: Sequence[str] | None = None) -> list[Any]:
         """Send queries together and return what each reads from its answer.
 
@@ -183,7 +188,10 @@ class Transaction:
         Raises:
             psycopg.Error: of the first query that failed; those after it were not carried out.
         """
+        ahead = len(self._ahead)
+        queries = [*self._ahead, *queries]
         encoded = [_parameters(query) for query in queries]  # what cannot be sent is refused before anything is
+        self._ahead = []
         plans = plans or [self._plans] * len(queries)
         replies = [self._send(*sent) for sent in zip(queries, plans, encoded, strict=True)]
         self._pgconn.pipeline_sync()
@@ -194,7 +202,7 @@ class Transaction:
         if self._error:
             error, self._error = self._error, None
             raise error
-        return [query.read(reply.rows) for query, reply in zip(queries, replies, strict=True)]
+        return [query.read(reply.rows) for query, reply in zip(queries, replies, strict=True)][ahead:]
 
     def _send(self, query: Query[Any], plans: str, encoded: tuple[list[bytes | None], list[Format]]) -> _Reply:
         statement, (values, formats) = query.statement, encoded
