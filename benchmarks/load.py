@@ -207,9 +207,11 @@ async def measure(server: Served, options: argparse.Namespace) -> dict[str, Done
             took = time.perf_counter() - begin
             await settled(server.database)
             done.seconds += took
-            for name, seconds in server.processor().items():
-                done.processor[name] = done.processor.get(name, 0) + seconds - before[name]
-            say(f"round {round_} of {options.rounds}, {agent}: {took:.1f} s, {len(done.errors)} errors")
+            used = {name: seconds - before[name] for name, seconds in server.processor().items()}
+            for name, seconds in used.items():
+                done.processor[name] = done.processor.get(name, 0) + seconds
+            told = ", ".join(f"{seconds:.1f} s of {name}" for name, seconds in used.items())
+            say(f"round {round_} of {options.rounds}, {agent}: {took:.1f} s, {told}, {len(done.errors)} errors")
     return counted
 
 
