@@ -5,12 +5,13 @@ whoever looks. It is a handful of files as a browser takes them: nothing is buil
 """
 
 import asyncio
+import gzip
 import hashlib
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated
 
-from fastapi import APIRouter, Header, HTTPException, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 
 router = APIRouter(prefix="/memory/inspector", include_in_schema=False)
@@ -22,53 +23,64 @@ _MEDIA_TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascrip
 _HEADERS = {
     "Cache-Control": "no-cache",  # kept, but asked about: a deployment that is updated shows its new page at once
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Referrer-Policy": "no-referrer",
+    "Vary": "Accept-Encoding",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _File:
+    content: bytes
+    zipped: bytes
+    media_type: str
+    tag: str
+
+
 @router.get("")
-async def page(if_none_match: Annotated[str | None, Header()] = None) -> Response:
+async def page(request: Request) -> Response:
     """Return the page."""
-    return await _answer(_PAGE, if_none_match)
+    return await _answer(_PAGE, request)
 
 
 @router.get("/")
-async def page_of_folder() -> Response:
-    """Lead to the page, whose files are named relative to it."""
+async def page_as_folder() -> Response:
+    """Lead to the page, whose files are named relative to where it lies."""
     return RedirectResponse("../inspector", headers=_HEADERS)
 
 
 @router.get("/{name}")
-async def file(name: str, if_none_match: Annotated[str | None, Header()] = None) -> Response:
+async def file(name: str, request: Request) -> Response:
     """Return one of the page's files."""
-    return await _answer(name, if_none_match)
+    return await _answer(name, request)
 
 
-async def _answer(name: str, known: str | None) -> Response:
-    """A file; only its tag, where the browser knows it already."""
-    files = await asyncio.to_thread(_files)
-    if name not in files:
+async def _answer(name: str, request: Request) -> Response:
+    """A file, or that it is still the one that the browser has."""
+    found = (await asyncio.to_thread(_files)).get(name)
+    if found is None:
         raise HTTPException(404, "The inspector has no such file.")
-    content, media_type, tag = files[name]
-    headers = {**_HEADERS, "ETag": tag}
-    if known and tag in known:
+    headers = {**_HEADERS, "ETag": found.tag}
+    if found.tag in request.headers.get("If-None-Match", ""):
         return Response(status_code=304, headers=headers)
-    return Response(content, media_type=media_type, headers=headers)
+    if "gzip" in request.headers.get("Accept-Encoding", ""):
+        return Response(found.zipped, media_type=found.media_type, headers={**headers, "Content-Encoding": "gzip"})
+    return Response(found.content, media_type=found.media_type, headers=headers)
 
 
 @cache
-def _files() -> dict[str, tuple[bytes, str, str]]:
-    """Content, type and tag of each file by its name, read once: a path that somebody sends is never opened."""
+def _files() -> dict[str, _File]:
+    """The files by their names, read once: no path that somebody sends is ever opened."""
     found = {}
     for path in _FOLDER.iterdir():
         content = path.read_bytes()
-        found[path.name] = (content, _MEDIA_TYPES[path.suffix], f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+        tag = f'W/"{hashlib.sha256(content).hexdigest()[:32]}"'
+        found[path.name] = _File(content, gzip.compress(content, mtime=0), _MEDIA_TYPES[path.suffix], tag)
     return found

@@ -101,6 +101,7 @@ window.addEventListener("hashchange", () => render());
 // --- the search box ---
 
 let waiting;
+let rendered = null; // the search that is under way, or was
 
 function searchNow() {
   clearTimeout(waiting);
@@ -108,7 +109,14 @@ function searchNow() {
   const address = asked ? `#/search?q=${encodeURIComponent(asked)}` : "#/memories";
   if (address === location.hash) return;
   history.replaceState(null, "", address);
-  render();
+  rendered = render();
+}
+
+/** Go on from the box to what was found. */
+async function toResults() {
+  searchNow();
+  await rendered;
+  move(1);
 }
 
 query.addEventListener("input", () => {
@@ -117,7 +125,7 @@ query.addEventListener("input", () => {
 });
 document.getElementById("search").addEventListener("submit", (event) => {
   event.preventDefault();
-  searchNow();
+  toResults();
 });
 
 // --- the keyboard ---
@@ -146,7 +154,8 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || isOpen()) return;
   const typing = event.target.closest("input, textarea, select, pre, [tabindex='0']");
   if (event.key === "Escape") return escape();
-  if (typing && !(event.target === query && event.key === "ArrowDown")) return;
+  if (event.target === query && event.key === "ArrowDown") return void toResults();
+  if (typing) return;
   if (MOVES.includes(event.key) && detail.contains(event.target)) return; // there they scroll
   const command = COMMANDS[event.key];
   if (!command) return;

@@ -3,8 +3,6 @@
 import { token } from "./api.js";
 import { h } from "./dom.js";
 
-let open = false;
-
 /** Show a dialog, and resolve with what it was closed with: "" if it was dismissed. */
 function shown(title, content, buttons, onsubmit) {
   return new Promise((resolve) => {
@@ -19,12 +17,10 @@ function shown(title, content, buttons, onsubmit) {
     dialog.addEventListener("click", (event) => event.target === dialog && dialog.close(""));
     dialog.addEventListener("close", () => {
       dialog.remove();
-      open = false;
       if (before?.isConnected) before.focus();
       resolve(dialog.returnValue);
     });
     document.body.append(dialog);
-    open = true;
     dialog.showModal();
   });
 }
@@ -33,7 +29,7 @@ const button = (text, value, properties) =>
   h("button", { type: "submit", class: "button", value, ...properties }, text);
 
 /** Whether a dialog is open: keys are its own then. */
-export const isOpen = () => open;
+export const isOpen = () => Boolean(document.querySelector("dialog[open]"));
 
 /** Ask whether something is meant. */
 export async function confirmed(title, content, yes) {
@@ -45,7 +41,7 @@ export async function confirmed(title, content, yes) {
 
 /** Ask for an access token; resolves when there is one, or with false if the person would rather not. */
 export async function signIn(reason) {
-  if (open) return false;
+  if (isOpen()) return false;
   const field = h("input", { id: "token", type: "password", autocomplete: "off", spellcheck: "false", required: true, autofocus: true });
   const answer = await shown("Sign in", [
     h("p", null, reason),

@@ -31,14 +31,18 @@ export async function showMemory(route, items, signal) {
       h("h2", { class: "content", tabindex: "-1" }, memory.content),
       dotted(kind(memory.type), memory.agent && `learned by ${memory.agent}`, h("span", null, "changed ", when(memory.updated_at)),
         memory.pinned && h("span", { class: "pinned" }, icon("pin"), "pinned"),
-        memory.expires_at && !memory.pinned && h("span", null, "expires ", when(memory.expires_at)))),
+        memory.expires_at && !memory.pinned && h("span", null, "expires ", when(memory.expires_at)),
+        memory.importance !== null && h("span", { class: "importance" }, "importance ",
+          styled(h("span", { class: "share", "aria-hidden": "true" }), "--share", memory.importance), percent(memory.importance))),
+      memory.tags.length > 0 && h("ul", { class: "tags", "aria-label": "Tags" }, memory.tags.map((tag) => h("li", { class: "tag" }, tag)))),
     actions(memory),
-    why(route, items),
-    part("Details", facts(memory)),
-    part("Life", timeline(memory, history.items, history.next)),
-    part("Origin", source(memory, origin)),
-    part("Relationships", graph(memory.id, related)),
-    raw("As JSON", memory));
+    h("div", { class: "column" },
+      why(route, items),
+      part("Life", timeline(memory, history.items, history.next)),
+      part("Origin", source(memory, origin))),
+    h("div", { class: "column" },
+      part("Relationships", graph(memory.id, related)),
+      part("Details", details(memory), raw("As JSON", memory))));
   attach(article, memory, found.etag);
   return article;
 }
@@ -63,19 +67,18 @@ function why(route, items) {
     table(explanation, score), legend());
 }
 
-function facts(memory) {
+function details(memory) {
   const rows = [
-    ["Importance", memory.importance === null ? null : h("span", { class: "importance" },
-      styled(h("span", { class: "share", "aria-hidden": "true" }), "--share", memory.importance), percent(memory.importance))],
-    ["Tags", memory.tags.length ? h("span", { class: "tags" }, memory.tags.map((tag) => h("span", { class: "tag" }, tag))) : null],
     ["First stored", exactly(memory.created_at)],
     ["Fades", memory.pinned ? "no: it is pinned" : memory.expires_at ? exactly(memory.expires_at) : null],
     ["Namespace", h("code", null, memory.namespace.join(" / "))],
     ["Key", h("code", null, memory.key)],
   ];
-  return h("dl", { class: "facts" },
-    rows.filter(([, value]) => value).map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))));
+  return pairs(rows);
 }
+
+const pairs = (rows) => h("dl", { class: "facts" },
+  rows.filter(([, value]) => value).map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))));
 
 function source(memory, origin) {
   const session = origin?.session_id ?? memory.session_id;
@@ -86,12 +89,10 @@ function source(memory, origin) {
     ["Run", link("runs", origin?.run_id)],
     ["Thread", link("threads", origin?.thread_id)],
     ["Checkpoint", origin?.checkpoint_id && h("code", null, origin.checkpoint_id)],
-  ].filter(([, value]) => value);
+  ];
   const turns = origin?.turns ?? [];
   return [
-    rows.length
-      ? h("dl", { class: "facts" }, rows.map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))))
-      : h("p", { class: "quiet-text" }, "It is not known where it comes from."),
+    rows.some(([, value]) => value) ? pairs(rows) : h("p", { class: "quiet-text" }, "It is not known where it comes from."),
     turns.length > 0 && h("div", { class: "turns" }, turns.map((turn) =>
       h("blockquote", { class: `turn ${turn.role}` }, h("p", null, turn.content),
         h("footer", { class: "meta" }, h("span", null, turn.role), turn.id && turn.id !== memory.id &&

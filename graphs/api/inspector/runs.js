@@ -63,7 +63,7 @@ const memoryLink = (memory) =>
 function receipt(recall) {
   return h("section", { class: "receipt" },
     h("h4", null, "“", recall.query, "”"),
-    dotted(when(recall.at), count(recall.chosen.length, "memory", "memories"), recall.nearly.length > 0 && `${recall.nearly.length} nearly`),
+    dotted(when(recall.at), count(recall.chosen.length, "memory", "memories"), recall.nearly.length > 0 && `${recall.nearly.length} nearly`, "shown as they are now"),
     chosen("Chosen", recall.chosen),
     recall.nearly.length > 0 && h("details", { class: "raw" },
       h("summary", null, "Nearly recalled: what would have come next"), chosen("Nearly", recall.nearly)));

@@ -13,11 +13,11 @@ export const PARTS = {
   importance: ["Importance", "importance", "How important it was said to be.", "it is important"],
 };
 
-const number = (value) => value.toFixed(2);
+const number = (value) => (value > 0 && value < 0.005 ? "<0.01" : value.toFixed(2));
 
 /** The parts that there are: `[name, value]`, in the order of the bars. */
 function partsOf(explanation) {
-  return Object.keys(PARTS).filter((name) => explanation?.[name] > 0.0005).map((name) => [name, explanation[name]]);
+  return Object.keys(PARTS).filter((name) => explanation?.[name] > 0).map((name) => [name, explanation[name]]);
 }
 
 /** One bar: its length is the score, of 1, and its pieces are the parts. */
