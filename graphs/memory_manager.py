@@ -207,7 +207,7 @@ class MemoryManager(PostgresStore):
     async def load_context(
         self, user_id: str, session_id: str, *, query: str | None = None, agent: str | None = None, limit: int = 8
     ) -> MemoryContext:
-        """Return the snapshot a run starts with: session, recent turns, relevant memories, profile.
+        """Return the snapshot a run starts with: session, recent turns, pinned and relevant memories, profile.
 
         Args:
             user_id: whose memory.
@@ -225,9 +225,11 @@ class MemoryManager(PostgresStore):
         reads.ask(context.session(user_id, session_id), functools.partial(answers.__setitem__, "session"))
         reads.ask(context.recent_turns(user_id, session_id, limit), functools.partial(answers.__setitem__, "turns"))
         reads.ask(context.profile(user_id), functools.partial(answers.__setitem__, "profile"))
+        reads.ask(context.pinned(user_id, agent, limit), functools.partial(answers.__setitem__, "pinned"))
         op = search.recall_op(user_id, query, (), agent, limit)
         found = await self._recall(principal, user_id, op, reads, {"session_id": session_id})
-        return MemoryContext(user_id=user_id, memories=context.recalled(found), **answers)
+        memories = context.with_pinned(answers.pop("pinned"), context.recalled(found), limit)
+        return MemoryContext(user_id=user_id, memories=memories, **answers)
 
     async def _recall(
         self, principal: Principal, user_id: str, op: SearchOp, reads: Reads, provenance: dict[str, str] | None = None

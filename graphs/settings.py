@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     memory_weight_importance: float = Field(0.1, ge=0)
     memory_half_life_days: float = Field(30, gt=0, description="After how long a memory is half as recent.")
     memory_shadow_weights: dict[str, float] | None = Field(None, description="Another ranking, to be compared.")
+    memory_http_rate: float = Field(20, ge=0, description="Requests a second of one person to /memory; 0 for no limit.")
+    memory_http_burst: int = Field(200, ge=1, description="Requests of one person to /memory at once.")
+    memory_http_body_bytes: int = Field(1024 * 1024, ge=1024, description="Longest body of a request to /memory.")
     memory_hash_key: SecretStr | None = Field(None, min_length=16, description="Makes pseudonyms and digests.")
     local_user_id: str = Field(
         "00000000-0000-4000-8000-000000000001",

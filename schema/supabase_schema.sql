@@ -231,6 +231,7 @@ CREATE TABLE IF NOT EXISTS memory.memory_logs (
   type            text NOT NULL,
   memories        jsonb NOT NULL,                       -- [[namespace, key], …]
   idempotency_key text,
+  digest          text,                                 -- of what it says: another payload under its key is refused
   thread_id       text DEFAULT memory.provenance('thread_id'),
   run_id          text DEFAULT memory.provenance('run_id'),
   checkpoint_id   text DEFAULT memory.provenance('checkpoint_id'),
@@ -497,6 +498,7 @@ CREATE TABLE IF NOT EXISTS public.applications (
 CREATE INDEX IF NOT EXISTS memories_user       ON memory.memories (user_id, updated_at) WHERE user_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS memories_org        ON memory.memories (org_id, updated_at) WHERE org_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS memories_agent      ON memory.memories (agent_id) WHERE agent_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS memories_pinned     ON memory.memories (user_id, updated_at) WHERE value -> 'pinned' = 'true';
 CREATE INDEX IF NOT EXISTS memories_run        ON memory.memories (run_id) WHERE run_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS memories_expiry     ON memory.memories (expires_at) WHERE expires_at IS NOT NULL;
 -- Its collation sorts like "C" and has another name, so that only who asks for it gets this index: a plan made while the

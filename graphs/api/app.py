@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from graphs.api.routes import router
+from graphs.api.limits import Limits
+from graphs.api.routes import router, serve
 from graphs.api.webhooks import router as webhooks
 from graphs.memory.errors import AccessDenied, GraphMemoryError, InvalidInput, SetupRequired, StoreUnavailable
 from graphs.memory_manager import working_store
@@ -24,13 +25,14 @@ _STATUS: dict[type[GraphMemoryError], int] = {
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Keep the deployment's memory at hand for the routes, and do its background jobs while the server runs."""
-    from graphs.api.auth import is_known  # the server has it already; elsewhere it refuses to be imported
+    from graphs.api.auth import principal_of  # the server has it already; elsewhere it refuses to be imported
 
-    secret = (await asyncio.to_thread(load_settings)).mem0_webhook_secret
+    settings = await asyncio.to_thread(load_settings)
+    secret = settings.mem0_webhook_secret
+    limits = Limits(settings.memory_http_body_bytes, settings.memory_http_rate, settings.memory_http_burst)
     async with working_store() as memory:
-        app.state.memory = memory
+        serve(app, memory, principal_of, limits)
         app.state.mem0_webhook_secret = secret.get_secret_value() if secret else None
-        app.state.is_signed_in = is_known
         yield
 
 

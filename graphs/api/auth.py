@@ -12,6 +12,7 @@ from typing import Any
 from langgraph_sdk import Auth
 from starlette.requests import Request
 
+from graphs.api.principals import NotSignedIn
 from graphs.api.tokens import InvalidToken, TokenVerifier
 from graphs.checkpointer import delete_runs_only_in
 from graphs.memory.errors import ConfigurationError
@@ -47,13 +48,17 @@ async def authenticate(headers: dict[bytes, bytes]) -> Auth.types.MinimalUserDic
         raise Auth.exceptions.HTTPException(401, str(error)) from None
 
 
-async def is_known(request: Request) -> bool:
-    """Return whether a request comes from somebody who may come in, for routes where the server asks nobody's name."""
+async def principal_of(request: Request) -> Principal:
+    """Return who sends a request, for routes where the server itself asks nobody's name.
+
+    Raises:
+        NotSignedIn: the request has no token, or one that is not valid here.
+    """
     try:
-        await authenticate(dict(request.headers.raw))
-    except Auth.exceptions.HTTPException:
-        return False
-    return True
+        user = await authenticate(dict(request.headers.raw))
+    except Auth.exceptions.HTTPException as refusal:
+        raise NotSignedIn(refusal.detail) from None
+    return Principal.of_identity(user["identity"])
 
 
 def _token(headers: dict[bytes, bytes]) -> str | None:

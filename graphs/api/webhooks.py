@@ -3,16 +3,24 @@
 import hashlib
 import hmac
 import uuid
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Header, HTTPException, Request
+from fastapi import APIRouter, Depends, Header, Request
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from graphs.api.routes import memory
+from graphs.api.problems import ProblemError, problems
+from graphs.api.routes.common import memory
+from graphs.api.routing import OpenRoute
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 
-router = APIRouter(prefix="/memory/webhooks", tags=["webhooks"])
+router = APIRouter(
+    prefix="/memory/webhooks",
+    tags=["webhooks"],
+    route_class=OpenRoute,
+    generate_unique_id_function=lambda route: f"webhook_of_{route.name}",
+)
 
 MOST_BYTES = 64 * 1024
 """Longest event that is read."""
@@ -48,20 +56,20 @@ async def signed_body(request: Request, signature: str, secret: str) -> bytes:
     """Return a request's body, if it is not too long and its signature is the HMAC-SHA256 of it.
 
     Raises:
-        HTTPException: 413 or 401.
+        ProblemError: 413 or 401.
     """
     body = b""
     async for part in request.stream():
         body += part
         if len(body) > MOST_BYTES:
-            raise HTTPException(413, f"An event has at most {MOST_BYTES} bytes.")
+            raise ProblemError(413, "body-too-long", f"An event has at most {MOST_BYTES} bytes.")
     expected = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
     if not hmac.compare_digest(expected.encode(), signature.removeprefix("sha256=").encode()):
-        raise HTTPException(401, "The signature is not that of this body, made with MEM0_WEBHOOK_SECRET.")
+        raise ProblemError(401, "not-signed", "The signature is not that of this body, made with MEM0_WEBHOOK_SECRET.")
     return body
 
 
-@router.post("/mem0", responses={401: {}, 404: {}, 413: {}, 422: {}})
+@router.post("/mem0", responses=problems(401, 404, 413, 422, 503))
 async def mem0(
     request: Request,
     manager: Annotated[MemoryManager, Depends(memory)],
@@ -70,13 +78,12 @@ async def mem0(
     """Hear of what happened at hosted Mem0. What was deleted there, and is kept here, is told there again."""
     secret = getattr(request.app.state, "mem0_webhook_secret", None)
     if not secret:
-        raise HTTPException(404, "MEM0_WEBHOOK_SECRET is not set: nobody is listened to.")
+        raise ProblemError(404, "not-found", "MEM0_WEBHOOK_SECRET is not set: nobody is listened to.")
     body = await signed_body(request, x_mem0_signature, secret)
     try:
         event = Mem0Event.model_validate_json(body).event_details
     except ValidationError as error:
-        told: Any = error.errors(include_url=False, include_context=False, include_input=False)
-        raise HTTPException(422, told) from None
+        raise RequestValidationError(error.errors()) from None
     event_id = uuid.uuid5(_NAMESPACE, hashlib.sha256(body).hexdigest())
     with acting_as(Principal.service()):
         known = await manager.deliveries.heard("mem0", event.id, event.event, event_id)

@@ -19,6 +19,7 @@ from graphs.memory.errors import (
     ContractError,
     EmbeddingFailed,
     GraphMemoryError,
+    IdempotencyConflict,
     InvalidInput,
     InvalidValue,
 )
@@ -201,37 +202,56 @@ class Reporter:
             log.warning("A failure could not be put in the audit log: %s (%s)", told["error"], unwritten)
 
 
-def claim_write(payload: MemoryPayload, addresses: Addresses, key: str | None) -> Query[bool]:
+class Claim(NamedTuple):
+    """What makes a write the same as another: its key, and a digest of what it says."""
+
+    key: str | None
+    digest: str
+
+
+def claim_of(payload: MemoryPayload, task_id: str | None, beside: Sequence[Mapping[str, Any]] = ()) -> Claim:
+    """Return what identifies a write: the key that its writer gave it, or the task of the graph and what it says.
+
+    Without either it is a write of its own. The timestamp is left out: a retried node says the same thing a little
+    later. `beside` is what is written with it.
+    """
+    said = payload.model_dump_json(exclude={"timestamp", "idempotency_key"})
+    said += "".join(json.dumps(dict(part)) for part in beside)
+    digest = _sha256(said)
+    if payload.idempotency_key is not None:
+        return Claim(_sha256(f"key:{payload.idempotency_key}"), digest)
+    return Claim(_sha256(f"{task_id}:{said}") if task_id else None, digest)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def claim_write(payload: MemoryPayload, addresses: Addresses, claim: Claim) -> Query[bool]:
     """Ask for a payload to be logged as accepted; True if it was, False if the same write was stored before."""
-    claim = {
+    given = {
         "user_id": payload.identity,
         "session_id": payload.session_id,
         "agent": payload.agent,
         "type": payload.type,
         "memories": json.dumps(addresses),
-        "idempotency_key": key,
+        "idempotency_key": claim.key,
+        "digest": claim.digest,
         "said_at": payload.timestamp,
     }
-    return Query(_SQL["claim_write"], claim, bool)
+    return Query(_SQL["claim_write"], given, bool)
 
 
-def claimed_write(user_id: str, key: str | None) -> Query[Addresses]:
-    """Ask what an earlier write under the same key became."""
+def claimed_write(user_id: str, claim: Claim) -> Query[Addresses]:
+    """Ask what an earlier write under the same key became.
+
+    Raises:
+        IdempotencyConflict: when it is answered, if that write said something else.
+    """
 
     def read(rows: Rows) -> Addresses:
+        if rows and rows[0].digest not in (None, claim.digest):
+            raise IdempotencyConflict
         return [(tuple(namespace), key) for namespace, key in rows[0].memories] if rows else []
 
-    return Query(_SQL["claimed_write"], {"user_id": user_id, "idempotency_key": key}, read)
-
-
-def idempotency_key(
-    task_id: str | None, payload: MemoryPayload, beside: Sequence[Mapping[str, Any]] = ()
-) -> str | None:
-    """Return what identifies a write: the task of the graph that makes it, and what it says; None outside a graph.
-
-    The timestamp is left out: a retried node says the same thing a little later. `beside` is what is written with it.
-    """
-    if task_id is None:
-        return None
-    said = payload.model_dump_json(exclude={"timestamp"}) + "".join(json.dumps(dict(part)) for part in beside)
-    return hashlib.sha256(f"{task_id}:{said}".encode()).hexdigest()
+    return Query(_SQL["claimed_write"], {"user_id": user_id, "idempotency_key": claim.key}, read)

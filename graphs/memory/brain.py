@@ -33,6 +33,7 @@ from graphs.memory.errors import (
 from graphs.memory.items import Write
 from graphs.memory.loops import on_home_loop
 from graphs.memory.namespaces import Namespace, encode_label, to_text, user_scope
+from graphs.memory.paging import MOST, Page, named, page_of
 from graphs.memory.principal import Principal, current_provenance
 from graphs.memory.text import problem_with, to_json
 from graphs.memory.transaction import Query
@@ -40,7 +41,6 @@ from graphs.memory.transaction import Query
 _SQL = sql.load("brain")
 
 _SLUG = re.compile(r"[a-z][a-z0-9_]{0,127}")
-_PAGE = 500
 _SHOWN = 200  # characters of what was to be a slug, in a report
 
 # These would meet every memory of the owner alike.
@@ -164,11 +164,28 @@ class Brain:
         Raises:
             AccessDenied: the principal is not this user and not the service.
         """
-        return _all(functools.partial(self._user_page, user_id))
+        return _all(functools.partial(self.user_page, user_id))
 
     def company_memories(self, company_id: str) -> AsyncIterator[StoredBrainMemory]:
         """Return all memories of a company in the order of their slugs; none to who is no member."""
-        return _all(functools.partial(self._company_page, company_id))
+        return _all(functools.partial(self.company_page, company_id))
+
+    @on_home_loop
+    async def user_page(self, user_id: str, *, cursor: str | None = None, limit: int = MOST) -> Page[StoredBrainMemory]:
+        """Return a user's memories, a page at a time, in the order of their slugs.
+
+        Raises:
+            InvalidInput: a cursor or a limit that there is not.
+            AccessDenied: the principal is not this user and not the service.
+        """
+        return await self._page(await self._user(user_id), cursor, limit)
+
+    @on_home_loop
+    async def company_page(
+        self, company_id: str, *, cursor: str | None = None, limit: int = MOST
+    ) -> Page[StoredBrainMemory]:
+        """Return a company's memories, as `user_page` does a user's; none to who is no member."""
+        return await self._page(self._company(company_id), cursor, limit)
 
     @on_home_loop
     @telemetry.operation
@@ -231,19 +248,12 @@ class Brain:
         self._note(owner, "gets", len(found))
         return found[0] if found else None
 
-    @on_home_loop
-    async def _user_page(self, user_id: str, after: str) -> list[StoredBrainMemory]:
-        return await self._page(await self._user(user_id), after)
-
-    @on_home_loop
-    async def _company_page(self, company_id: str, after: str) -> list[StoredBrainMemory]:
-        return await self._page(self._company(company_id), after)
-
-    async def _page(self, owner: _Owner, after: str) -> list[StoredBrainMemory]:
-        page: list[StoredBrainMemory]
-        [page] = await self._run(owner, [owner.ask("page", _memories, after=after, most=_PAGE)])
-        self._note(owner, "searches", len(page))
-        return page
+    async def _page(self, owner: _Owner, cursor: str | None, limit: int) -> Page[StoredBrainMemory]:
+        place = named(cursor, limit)
+        found: list[StoredBrainMemory]
+        [found] = await self._run(owner, [owner.ask("page", _memories, after=place["id"], most=place["most"])])
+        self._note(owner, "searches", len(found))
+        return page_of(found, limit, lambda memory: (None, memory.slug))
 
     def _note(self, owner: _Owner, kind: str, found: int) -> None:
         source = tuple(current_provenance().items())
@@ -322,13 +332,14 @@ def company_scope(company_id: str) -> Namespace:
     return ("orgs", encode_label(company_id))
 
 
-async def _all(page_after: Callable[[str], Awaitable[list[StoredBrainMemory]]]) -> AsyncIterator[StoredBrainMemory]:
-    after: str | None = ""
-    while after is not None:
-        page = await page_after(after)
-        for memory in page:
+async def _all(page_at: Callable[..., Awaitable[Page[StoredBrainMemory]]]) -> AsyncIterator[StoredBrainMemory]:
+    cursor: str | None = None
+    while True:
+        page = await page_at(cursor=cursor)
+        for memory in page.items:
             yield memory
-        after = page[-1].slug if len(page) == _PAGE else None
+        if (cursor := page.next) is None:
+            return
 
 
 def _get(owner: _Owner, slugs: Sequence[str]) -> Query[list[StoredBrainMemory]]:

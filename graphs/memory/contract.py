@@ -66,6 +66,13 @@ class MemoryPayload(_Model):
     tags: list[str] = Field(default_factory=list)
     importance: float = Field(default=0.5, ge=0, le=1)
     metadata: dict[str, Any] = Field(default_factory=dict)
+    idempotency_key: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="The writer's own name for this write: however often it is sent, it is stored once. Inside a graph "
+        "the task that writes is known without one.",
+    )
 
     @property
     def said(self) -> str:
@@ -152,6 +159,7 @@ class RecalledMemory(_Model):
         description="How relevant, recent and important it is, about 0 to 1; none without a query. Where only vectors "
         "rank, the cosine similarity to the query.",
     )
+    pinned: bool = Field(default=False, description="Every run knows it; it neither decays nor expires.")
     session_id: str | None = Field(default=None, description="The session it was learned in.")
     created_at: datetime
     updated_at: datetime
@@ -192,7 +200,9 @@ class MemoryContext(_Model):
     user_id: str
     session: Session
     turns: list[Turn] = Field(description="The most recent turns of this session, oldest first.")
-    memories: list[RecalledMemory] = Field(description="What is relevant to the query, best first.")
+    memories: list[RecalledMemory] = Field(
+        description="What is pinned, the latest first, and what is relevant to the query, best first."
+    )
     profile: dict[str, Any] = Field(default_factory=dict)
 
     def as_prompt(self, max_tokens: int | None = None, *, count_tokens: Callable[[str], int] | None = None) -> str:

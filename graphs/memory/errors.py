@@ -7,7 +7,8 @@ GraphMemoryError
 ├── InvalidInput (ValueError)   bad input, refused before anything is written
 │   ├── ContractError           a payload breaks the JSON contract; `fields` names where
 │   ├── InvalidValue            an item's value cannot be stored; `path` names where
-│   │   └── InvalidEntityId     an entity's id is not one of its kind; `path` names the field
+│   │   ├── InvalidEntityId     an entity's id is not one of its kind; `path` names the field
+│   │   └── IdempotencyConflict an earlier write had the same idempotency key and said something else
 │   └── InvalidFilter           a filter cannot be understood; `operator` names what
 ├── VersionConflict             an item is not at the version that a write expected
 ├── AccessDenied                the principal may not do this
@@ -89,6 +90,15 @@ class InvalidFilter(InvalidInput):
     def __init__(self, operator: str, problem: str) -> None:
         self.operator, self.problem = operator, problem
         super().__init__(f"filter {operator}: {problem}")
+
+
+class IdempotencyConflict(InvalidValue):
+    """An earlier write had this idempotency key and said something else. Give each write a key of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "idempotency_key", "is that of an earlier write, which said something else; give each write a key of its own."
+        )
 
 
 class VersionConflict(GraphMemoryError):

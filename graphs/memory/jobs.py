@@ -223,6 +223,24 @@ class Jobs:
         found: list[Job] = await self._ask(user_id, query)
         return found
 
+    async def get(self, job_id: int, *, user_id: str | None = None) -> Job:
+        """Return a job.
+
+        Args:
+            job_id: as it was queued.
+            user_id: if it is about this user; the user themselves may ask so.
+
+        Raises:
+            JobNotFound: there is no such job, or none about this user.
+            AccessDenied: this is not the principal, who is not the service.
+        """
+        given = {"user_id": user_id, "job_id": job_id}
+        query = Query(_SQL["job"], given, lambda rows: [Job.model_validate(row._asdict()) for row in rows])
+        if not (found := await self._ask(user_id, query)):
+            raise JobNotFound(f"There is no job {job_id}; jobs are kept for {KEPT_HOURS} hours after they ended.")
+        [job] = found
+        return job  # type: ignore[no-any-return]
+
     async def counts(self) -> dict[str, dict[str, int]]:
         """Return how many jobs there are of each task, by status.
 

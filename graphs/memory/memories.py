@@ -38,7 +38,7 @@ class Memory(BaseModel):
     agent: str | None = Field(default=None, description="The agent that wrote it.")
     session_id: str | None = Field(default=None, description="The session it was learned in.")
     importance: float | None = None
-    pinned: bool = Field(default=False, description="Kept as it is: it neither decays nor expires.")
+    pinned: bool = Field(default=False, description="Every run knows it; it neither decays nor expires.")
     metadata: dict[str, Any] = Field(default_factory=dict)
     created_at: datetime
     updated_at: datetime
@@ -72,7 +72,9 @@ class Revision(BaseModel):
     content: str | None = Field(default=None, min_length=1, description="What it should say.")
     tags: list[str] | None = None
     importance: float | None = Field(default=None, ge=0, le=1)
-    pinned: bool | None = Field(default=None, description="True keeps it from decaying and expiring.")
+    pinned: bool | None = Field(
+        default=None, description="True has every run know it, and keeps it from decaying and expiring."
+    )
 
     @field_validator("content")
     @classmethod
@@ -138,7 +140,8 @@ class Memories:
     ) -> Memory:
         """Change what a memory says, or how it is kept, and return it; what it was before goes to its history.
 
-        A pinned memory neither decays nor expires. One that is pinned no longer does not get its old time back.
+        Every run knows a pinned memory, which neither decays nor expires. One that is pinned no longer does not get its
+        old time back.
 
         Args:
             user_id: whose memory.
@@ -241,7 +244,6 @@ def _memory(row: Any) -> Memory:
         **shown.model_dump(exclude={"score", "explanation"}),
         agent=value.get("agent") if isinstance(value.get("agent"), str) else None,
         importance=min(max(float(importance), 0.0), 1.0) if known else None,
-        pinned=value.get("pinned") is True,
         metadata=metadata if isinstance(metadata, dict) else {},
         expires_at=row.expires_at,
     )

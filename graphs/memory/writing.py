@@ -1,4 +1,4 @@
-"""Writing a payload: what it becomes commits together, once for each task of a graph that says it."""
+"""Writing a payload: what it becomes commits together, once for each task of a graph, or key, that says it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -40,7 +40,7 @@ async def write_payload(
         also: what else is carried out in the transaction, after the items are stored.
     """
     addresses = [(op.namespace, op.key) for op in puts]
-    key = audit.idempotency_key(provenance.get("task_id"), payload, [query.parameters for query in also])
+    claim = audit.claim_of(payload, provenance.get("task_id"), [query.parameters for query in also])
     stored: list[Query[Any]] = [
         context.touch_session(payload.identity, payload.session_id, payload.agent),
         *items.put(writes, how.model, how.configuration),
@@ -57,9 +57,9 @@ async def write_payload(
     stored += also
 
     async def work(transaction: Transaction) -> WriteReceipt:
-        [is_ours] = await transaction.run([audit.claim_write(payload, addresses, key)])
+        [is_ours] = await transaction.run([audit.claim_write(payload, addresses, claim)])
         if not is_ours:
-            [earlier] = await transaction.run([audit.claimed_write(payload.identity, key)])
+            [earlier] = await transaction.run([audit.claimed_write(payload.identity, claim)])
             return WriteReceipt(memories=earlier, replayed=True)
         await transaction.run(stored)
         return WriteReceipt(memories=addresses)

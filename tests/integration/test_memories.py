@@ -119,6 +119,25 @@ async def test_what_is_pinned_neither_decays_nor_expires(store: MemoryManager, d
     assert (await store.decay_memory(ANN, 30)).trimmed == 1
 
 
+async def test_every_run_knows_what_is_pinned(store: MemoryManager) -> None:
+    tea = await remember(store, "Is allergic to nuts", agent="sales")
+    await remember(store, "The robot welds car doors", agent="financing")
+    await store.memories.revise(ANN, tea.address, Revision(pinned=True))
+
+    async def known(query: str | None, limit: int = 8, agent: str | None = None) -> list[str]:
+        context = await store.load_context(ANN, "s2", query=query, limit=limit, agent=agent)
+        return [memory.content for memory in context.memories]
+
+    assert await known("welding robots", limit=2) == ["Is allergic to nuts", "The robot welds car doors"]
+    assert await known("allergies") == ["Is allergic to nuts", "The robot welds car doors"], "and each once"
+    assert await known("welding robots", limit=1) == ["Is allergic to nuts"]
+    assert await known("welding robots", limit=0) == []
+    assert await known("welding robots", agent="financing") == ["The robot welds car doors"]
+    [context] = [await store.load_context(ANN, "s2", query="allergies", limit=1)]
+    assert (context.memories[0].pinned, context.memories[0].score is not None) == (True, True)
+    assert (await store.load_context(BOB, "s2", query="allergies")).memories == []
+
+
 async def test_a_pin_stays_on_a_fact_whose_value_changes(store: MemoryManager) -> None:
     async def say_it(number: int, text: str) -> Memory:
         await remember(store, {"id": f"e{number}", "user": text}, type="turn")  # type: ignore[arg-type]
@@ -177,6 +196,7 @@ async def test_sessions_and_their_turns_come_in_pages_the_latest_first(store: Me
     page = await store.sessions.latest(ANN, limit=2)
     rest = await store.sessions.latest(ANN, cursor=page.next, limit=2)
     assert [(s.id, s.turns, s.agent) for s in page.items] == [("third", 2, "sales"), ("first", 4, "sales")]
+    assert [s.title for s in page.items] == ["question 3", "question 0"], "what was said first"
     assert [s.id for s in rest.items] == ["second"]
     assert rest.next is None
     assert await store.sessions.get(ANN, "first") == page.items[1]

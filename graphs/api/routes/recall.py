@@ -1,0 +1,108 @@
+"""What is recalled, and what was: context, recall, receipts and runs."""
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
+
+from fastapi import Path, Query
+
+from graphs.api import examples
+from graphs.api.examples import answer
+from graphs.api.models import (
+    ContextView,
+    Listed,
+    MemoryRef,
+    MemoryView,
+    Name,
+    RecalledEntry,
+    RecalledView,
+    ReceiptView,
+    RunView,
+    Text,
+    listed,
+)
+from graphs.api.routes.common import Limit, Mine, MineDep, NameQuery, answered, routes
+from graphs.memory.context import content_of
+from graphs.memory.contract import MemoryType, RecallReceipt
+
+router = routes("recall")
+
+QueryText = Annotated[Text | None, Query(description="What to look for, in plain words.")]
+RunId = Annotated[Name, Path()]
+
+
+@router.get("/context", responses=answered(200, answer(examples.CONTEXT, "The snapshot.")))
+async def load_context(
+    mine: MineDep,
+    session_id: Annotated[Name, Query(description="The conversation.")],
+    query: QueryText = None,
+    agent: NameQuery = None,
+    limit: Limit = 8,
+) -> ContextView:
+    """Return the snapshot a run starts with: session, recent turns, relevant memories, profile."""
+    found = await mine.memory.load_context(mine.user_id, session_id, query=query, agent=agent, limit=limit)
+    return ContextView.of(found)
+
+
+@router.get("/recall", responses=answered(200, answer({"items": [examples.RECALLED]}, "What was found, best first.")))
+async def recall_memories(
+    mine: MineDep,
+    query: QueryText = None,
+    tags: Annotated[list[Name], Query(description="Only memories that carry all of these.")] = [],  # noqa: B006  FastAPI copies it
+    types: Annotated[list[MemoryType] | None, Query(description="Only of these types; else all but turns.")] = None,
+    agent: NameQuery = None,
+    limit: Limit = 5,
+    explain: Annotated[bool, Query(description="Take each score apart, in `explanation`.")] = False,
+) -> Listed[RecalledView]:
+    """Return the memories that are relevant to a query, best first; without a query the latest."""
+    found = await mine.memory.recall_memory(
+        mine.user_id, query or "", tags, types=types, agent=agent, limit=limit, explain=explain
+    )
+    return listed(RecalledView.of(memory) for memory in found)
+
+
+@router.get(
+    "/recalls", responses=answered(200, answer({"items": [examples.RECEIPT]}, "What was recalled, the latest first."))
+)
+async def list_recalls(mine: MineDep, run_id: NameQuery = None, limit: Limit = 20) -> Listed[ReceiptView]:
+    """List what was recalled, what nearly, and why; the latest first."""
+    receipts = await mine.memory.recall_receipts(mine.user_id, run_id=run_id, limit=limit)
+    return Listed(items=await _with_contents(mine, receipts))
+
+
+@router.get("/runs/{run_id}", responses=answered(200, answer(examples.RUN, "What the run did.")))
+async def get_run(mine: MineDep, run_id: RunId) -> RunView:
+    """Return what a run wrote and recalled; nothing of either if it is not known, or not yours."""
+    written = await mine.memory.memories.written_by(mine.user_id, run_id)
+    receipts = await mine.memory.recall_receipts(mine.user_id, run_id=run_id, limit=100)
+    return RunView(
+        run_id=run_id,
+        written=[MemoryView.of(memory) for memory in written],
+        recalled=await _with_contents(mine, receipts),
+    )
+
+
+async def _with_contents(mine: Mine, receipts: Sequence[RecallReceipt]) -> list[ReceiptView]:
+    """Receipts with what the memories that they name say now, which is one query."""
+    told = [entry for receipt in receipts for entry in (*receipt.chosen, *receipt.nearly)]
+    addresses = dict.fromkeys((tuple(entry["namespace"]), entry["key"]) for entry in told)
+    values = await mine.values(addresses)
+
+    def entries(of: Iterable[dict[str, Any]]) -> list[RecalledEntry]:
+        return [_entry(entry, values.get((tuple(entry["namespace"]), entry["key"]))) for entry in of]
+
+    return [
+        ReceiptView(**dict(receipt) | {"chosen": entries(receipt.chosen), "nearly": entries(receipt.nearly)})
+        for receipt in receipts
+    ]
+
+
+def _entry(entry: dict[str, Any], value: dict[str, Any] | None) -> RecalledEntry:
+    ref = MemoryRef.at(tuple(entry["namespace"]), entry["key"])
+    type_ = (value or {}).get("type")
+    return RecalledEntry(
+        **dict(ref),
+        score=entry["score"],
+        parts=entry["parts"],
+        content=content_of(value) if value is not None else None,
+        type=type_ if isinstance(type_, str) else None,
+    )

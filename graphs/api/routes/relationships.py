@@ -1,0 +1,103 @@
+"""Relationships: the edges of a memory, and the graph around it."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Annotated, Any
+
+from fastapi import Query
+
+from graphs.api import examples
+from graphs.api.examples import answer
+from graphs.api.ids import Address, PathId, QueryId, from_id, to_id
+from graphs.api.models import Edge, Listed, Neighbourhood, NewRelationship, Node, RelationshipView, TypeName, listed
+from graphs.api.problems import ProblemError
+from graphs.api.routes.common import Limit, MineDep, answered, routes
+from graphs.memory.context import content_of
+from graphs.memory.knowledge.relationships import MAX_HOPS, Direction, Path
+
+router = routes("relationships")
+
+Types = Annotated[list[TypeName] | None, Query(description="Only edges of these types.")]
+Way = Annotated[Direction, Query(description="Along the edges, against them, or either way.")]
+
+
+@router.put(
+    "/relationships", responses=answered(200, answer(examples.RELATIONSHIP, "The edge as it is now."), 404, 413, 415)
+)
+async def relate_memories(mine: MineDep, new: NewRelationship) -> RelationshipView:
+    """Draw an edge from one memory to another; drawn again, it gets its new strength and metadata."""
+    source, target = from_id(new.source), from_id(new.target)
+    edge = await mine.memory.relationships.relate(mine.user_id, source, target, new.type, new.strength, new.metadata)
+    return RelationshipView.of(edge)
+
+
+@router.delete("/relationships", status_code=204, responses=answered(204, {"description": "The edge is gone."}, 404))
+async def unrelate_memories(
+    mine: MineDep, source: QueryId, target: QueryId, type: Annotated[TypeName, Query()]
+) -> None:  # noqa: A002
+    """Remove an edge."""
+    if not await mine.memory.relationships.unrelate(mine.user_id, from_id(source), from_id(target), type):
+        raise ProblemError(404, "relationship-not-found", "There is no such relationship, or it is not yours to see.")
+
+
+@router.get(
+    "/memories/{id}/relationships",
+    responses=answered(200, answer({"items": [examples.RELATIONSHIP]}, "Its edges, the strongest first."), 404),
+)
+async def list_relationships(
+    mine: MineDep, id_: PathId, types: Types = None, direction: Way = "both", limit: Limit = 100
+) -> Listed[RelationshipView]:
+    """List the edges of a memory, the strongest first; none if there is no such memory."""
+    edges = await mine.memory.relationships.of(
+        mine.user_id, from_id(id_), types=types, direction=direction, limit=limit
+    )
+    return listed(RelationshipView.of(edge) for edge in edges)
+
+
+@router.get(
+    "/memories/{id}/graph", responses=answered(200, answer(examples.NEIGHBOURHOOD, "The graph around it."), 404)
+)
+async def memory_graph(
+    mine: MineDep,
+    id_: PathId,
+    hops: Annotated[int, Query(ge=1, le=MAX_HOPS, description="How many edges away at most.")] = 2,
+    types: Types = None,
+    direction: Way = "both",
+    limit: Annotated[Limit, Query(description="How many paths at most, the strongest.")] = 50,
+) -> Neighbourhood:
+    """Return the strongest paths from a memory as a graph: each memory and each edge once."""
+    start = from_id(id_)
+    paths = await mine.memory.relationships.traverse(
+        mine.user_id, start, hops=hops, types=types, direction=direction, limit=limit
+    )
+    depths: dict[Address, int] = {start: 0}
+    for path in paths:
+        for depth, memory in enumerate(path.memories):
+            address = (memory.namespace, memory.key)
+            depths[address] = min(depth, depths.get(address, depth))
+    values = await mine.values(depths)
+    nodes = [_node(address, depth, values[address]) for address, depth in depths.items() if address in values]
+    edges = dict.fromkeys(edge for path in paths for edge in _edges(path))
+    there = {node.id for node in nodes}
+    return Neighbourhood(nodes=nodes, edges=[edge for edge in edges if {edge.source, edge.target} <= there])
+
+
+def _node(address: Address, depth: int, value: dict[str, Any]) -> Node:
+    """A memory as a node, whatever somebody may have put into its value."""
+    type_, importance = value.get("type"), value.get("importance")
+    return Node(
+        id=to_id(*address),
+        type=type_ if isinstance(type_, str) else None,
+        content=content_of(value),
+        importance=importance if isinstance(importance, float) else None,
+        pinned=value.get("pinned") is True,
+        depth=depth,
+    )
+
+
+def _edges(path: Path) -> Iterator[Edge]:
+    """The edges of a path, each in the direction in which it was drawn."""
+    ids = [to_id(memory.namespace, memory.key) for memory in path.memories]
+    for step, (here, there) in zip(path.steps, pairwise(ids), strict=True):
+        source, target = (here, there) if step.forward else (there, here)
+        yield Edge(source=source, target=target, type=step.type, strength=step.strength)

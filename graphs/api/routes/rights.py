@@ -1,0 +1,70 @@
+"""A person's rights: what is recorded about them, all of it to take along, and its end. And their jobs."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Path
+from fastapi.responses import StreamingResponse
+
+from graphs.api import examples
+from graphs.api.examples import answer, described
+from graphs.api.models import Erasure, Listed
+from graphs.api.routes.common import Cursor, Limit, MineDep, answered, routes
+from graphs.memory.contract import ErasureCertificate, Job
+from graphs.memory.errors import InvalidValue
+from graphs.memory.paging import Page
+from graphs.memory.records import Record
+
+router = routes("rights")
+jobs = routes("jobs", "/jobs")
+
+NDJSON = "application/x-ndjson"
+_LINES = {"schema": {"type": "string"}, "example": examples.EXPORT}
+
+
+@router.get("/audit", responses=answered(200, answer(examples.page(examples.RECORD), "A page of records.")))
+async def list_records(mine: MineDep, cursor: Cursor = None, limit: Limit = 50) -> Page[Record]:
+    """List what the audit log has about you, the latest first. Reads are recorded some moments after they were made."""
+    return await mine.memory.records.latest(mine.user_id, cursor=cursor, limit=limit)
+
+
+@router.get(
+    "/export",
+    response_class=StreamingResponse,
+    responses=answered(200, described("Lines of JSON; the last has their number and digest.", NDJSON, _LINES, {})),
+)
+async def export_memory(mine: MineDep) -> StreamingResponse:
+    """Stream everything that is kept about you, as lines of JSON.
+
+    An export is whole if its last line is there and has the SHA-256 of all lines before it.
+    """
+    lines = mine.memory.export_user(mine.user_id)
+    first = await anext(lines)  # what is refused is refused before the answer begins
+    return StreamingResponse(_ended(first, lines), media_type=NDJSON)
+
+
+async def _ended(first: str, lines: AsyncIterator[str]) -> AsyncIterator[str]:
+    """Lines with their ends. Each is waited for until the one before has been taken."""
+    yield f"{first}\n"
+    async for line in lines:
+        yield f"{line}\n"
+
+
+@router.post("/erasure", responses=answered(200, answer(examples.CERTIFICATE, "What stays of it."), 413, 415))
+async def erase_memory(mine: MineDep, erasure: Erasure) -> ErasureCertificate:
+    """Remove everything that is kept about you, in one transaction and for good. End your runs first."""
+    if erasure.confirm != mine.user_id:
+        raise InvalidValue("confirm", "must be the id of the user whose memory is erased: `GET /memory/me` has it.")
+    return await mine.memory.erase_user(mine.user_id)
+
+
+@jobs.get("", responses=answered(200, answer({"items": [examples.JOB]}, "Jobs about you, the latest first.")))
+async def list_jobs(mine: MineDep, limit: Limit = 50) -> Listed[Job]:
+    """List the background jobs about you, such as those that take facts from what was said."""
+    return Listed(items=await mine.memory.jobs.list(user_id=mine.user_id, limit=limit))
+
+
+@jobs.get("/{job_id}", responses=answered(200, answer(examples.JOB, "The job."), 404))
+async def get_job(mine: MineDep, job_id: Annotated[int, Path(ge=1, le=2**63 - 1)]) -> Job:
+    """Return a background job about you. It is kept for a day after its end."""
+    return await mine.memory.jobs.get(job_id, user_id=mine.user_id)

@@ -1,0 +1,362 @@
+"""The HTTP API, in an app that is not ours: what each route does for whom it belongs to."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from langgraph.store.base import IndexConfig
+
+from graphs.api.limits import Limits
+from graphs.memory.principal import Principal, acting_as
+from graphs.memory_manager import MemoryManager
+from graphs.pools import open_pool
+from tests.support.http import app_of, client
+from tests.support.sql import rows
+
+PROBLEM = "application/problem+json"
+
+
+@pytest.fixture
+async def memory(database: str, index: IndexConfig) -> AsyncIterator[MemoryManager]:
+    """A memory that acts for nobody by itself, as that of a deployment."""
+    hybrid: Any = {**index, "ranking": "hybrid"}
+    async with open_pool(database) as pool, MemoryManager(pool, index=hybrid) as memory:
+        yield memory
+
+
+@pytest.fixture
+def app(memory: MemoryManager) -> FastAPI:
+    return app_of(memory)
+
+
+@pytest.fixture
+async def ann(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    async with client(app) as http:
+        yield http
+
+
+def fact(content: str, **more: Any) -> dict[str, Any]:
+    return {"session_id": "s1", "agent": "crm", "type": "fact", "content": content, **more}
+
+
+async def wrote(http: httpx.AsyncClient, content: str, **more: Any) -> str:
+    """The id of a memory that was just written."""
+    answer = await http.post("/memory/memories", json=fact(content, **more))
+    assert answer.status_code == 201, answer.text
+    [written] = answer.json()["memories"]
+    return str(written["id"])
+
+
+async def good(http: httpx.AsyncClient, path: str, **params: Any) -> Any:
+    answer = await http.get(path, params=params)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def user_id_of(http: httpx.AsyncClient) -> str:
+    return str((await good(http, "/memory/me"))["user_id"])
+
+
+async def test_what_is_written_is_recalled_with_the_reasons(ann: httpx.AsyncClient) -> None:
+    await wrote(ann, "The budget for the welding robot is 80k.", tags=["budget"], importance=0.9)
+    await wrote(ann, "Likes tea.")
+    [best, *_] = (await good(ann, "/memory/recall", query="what may the robot cost?", explain=True))["items"]
+    assert best["content"] == "The budget for the welding robot is 80k."
+    assert best["explanation"].keys() >= {"similarity", "recency", "importance"}
+    tagged = await good(ann, "/memory/recall", query="tea", tags="budget")
+    assert [item["id"] for item in tagged["items"]] == [best["id"]]
+    found = await good(ann, "/memory/context", session_id="s1", query="robot")
+    assert best["id"] in {item["id"] for item in found["memories"]}
+
+
+async def test_a_receipt_says_what_was_recalled_and_what_it_says_by_now(ann: httpx.AsyncClient) -> None:
+    kept, gone = await wrote(ann, "Wants a robot."), await wrote(ann, "Wants no robot.")
+    await good(ann, "/memory/recall", query="robot")
+    assert (await ann.delete(f"/memory/memories/{gone}")).status_code == 204
+    [receipt] = (await good(ann, "/memory/recalls"))["items"]
+    assert {entry["id"]: entry["content"] for entry in receipt["chosen"]} == {kept: "Wants a robot.", gone: None}
+    assert await good(ann, "/memory/runs/unknown") == {"run_id": "unknown", "written": [], "recalled": []}
+
+
+async def test_pages_follow_each_other_to_the_end(ann: httpx.AsyncClient) -> None:
+    written = [await wrote(ann, f"Fact number {n}.") for n in range(5)]
+    seen, cursor = [], None
+    for _ in range(3):
+        page = await good(ann, "/memory/memories", limit=2, **({"cursor": cursor} if cursor else {}))
+        seen += [item["id"] for item in page["items"]]
+        cursor = page["next"]
+    assert cursor is None
+    assert seen == written[::-1]
+
+
+async def test_a_cursor_that_is_none_is_refused_by_its_name(ann: httpx.AsyncClient) -> None:
+    for path in ("memories", "sessions", "sessions/s1/turns", "audit", "brain", "companies/acme/brain"):
+        answer = await ann.get(f"/memory/{path}", params={"cursor": "made up"})
+        assert (answer.status_code, [*answer.json()["fields"]]) == (422, ["cursor"]), path
+
+
+async def test_a_memory_is_put_right_only_as_the_version_that_was_read(ann: httpx.AsyncClient) -> None:
+    path = f"/memory/memories/{await wrote(ann, 'The budget is 60k.')}"
+    read = await ann.get(path)
+    change = {"content": "The budget is 90k.", "pinned": True}
+    assert (await ann.patch(path, json=change)).status_code == 428
+    revised = await ann.patch(path, json=change, headers={"If-Match": read.headers["ETag"]})
+    assert revised.status_code == 200, revised.text
+    assert revised.json().items() >= change.items()
+    for outdated in (read.headers["ETag"], '"1"', "nonsense", '"' + "9" * 40 + '"', f"W/{revised.headers['ETag']}"):
+        lost = await ann.patch(path, json={"content": "mine"}, headers={"If-Match": outdated})
+        assert (lost.status_code, lost.headers["Content-Type"]) == (412, PROBLEM)
+        assert (await ann.delete(path, headers={"If-Match": outdated})).status_code == 412
+    assert (await ann.get(path)).headers["ETag"] == revised.headers["ETag"]
+    assert (await ann.patch(path, json={"tags": ["b"]}, headers={"If-Match": "*"})).json()["tags"] == ["b"]
+    assert [old["content"] for old in (await good(ann, f"{path}/history"))["items"]] == [
+        "The budget is 90k.",
+        "The budget is 60k.",
+    ]
+
+
+async def test_what_was_forgotten_has_a_history_and_nothing_else(ann: httpx.AsyncClient) -> None:
+    path = f"/memory/memories/{await wrote(ann, 'Likes tea.')}"
+    assert (await ann.delete(path)).status_code == 204
+    assert [old["operation"] for old in (await good(ann, f"{path}/history"))["items"]] == ["delete"]
+    for gone in (path, f"{path}/origin", f"{path}/graph"):
+        assert (await ann.get(gone)).status_code == 404
+    assert (await ann.delete(path)).status_code == 404
+
+
+async def test_a_key_of_idempotency_makes_a_write_once(ann: httpx.AsyncClient, database: str) -> None:
+    headers = {"Idempotency-Key": "order 66"}
+    sent = [ann.post("/memory/memories", json=fact("Likes tea."), headers=headers) for _ in range(8)]
+    answers = await asyncio.gather(*sent)
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.json()["memories"][0]["id"] for answer in answers}) == 1
+    assert sorted(answer.headers.get("Idempotent-Replayed", "") for answer in answers) == ["", *["true"] * 7]
+    assert len(await rows(database, "SELECT 1 FROM memory.memory_logs")) == 1
+    assert len(await rows(database, "SELECT 1 FROM memory.memory_history")) == 0, "it was written once"
+
+
+async def test_a_key_of_idempotency_is_for_one_thing_and_one_person(ann: httpx.AsyncClient, app: FastAPI) -> None:
+    headers = {"Idempotency-Key": "order 66"}
+    assert (await ann.post("/memory/memories", json=fact("Likes tea."), headers=headers)).status_code == 201
+    for other in (fact("Likes coffee."), fact("Likes tea.", tags=["taste"]), fact("Likes tea.", importance=0.9)):
+        refused = await ann.post("/memory/memories", json=other, headers=headers)
+        assert (refused.status_code, refused.json()["fields"].keys()) == (422, {"idempotency_key"})
+    assert [item["content"] for item in (await good(ann, "/memory/memories"))["items"]] == ["Likes tea."]
+    async with client(app) as bob:
+        theirs = await bob.post("/memory/memories", json=fact("Likes coffee."), headers=headers)
+        assert (theirs.status_code, theirs.json()["replayed"]) == (201, False)
+
+
+async def test_relationships_are_drawn_walked_and_removed(ann: httpx.AsyncClient) -> None:
+    robot, budget, goal = [await wrote(ann, text) for text in ("Wants a robot.", "Has 80k.", "Weld by May.")]
+    for edge in ((budget, robot, "pays_for", 0.9), (robot, goal, "serves", 0.8)):
+        body = dict(zip(("source", "target", "type", "strength"), edge, strict=True))
+        assert (await ann.put("/memory/relationships", json=body)).json().items() >= body.items()
+    around = await good(ann, f"/memory/memories/{budget}/graph", hops=2)
+    assert {node["id"]: node["depth"] for node in around["nodes"]} == {budget: 0, robot: 1, goal: 2}
+    assert {(edge["source"], edge["target"]) for edge in around["edges"]} == {(budget, robot), (robot, goal)}
+    backwards = await good(ann, f"/memory/memories/{goal}/graph", hops=1)
+    assert [(edge["source"], edge["target"]) for edge in backwards["edges"]] == [(robot, goal)]
+    gone = {"source": robot, "target": goal, "type": "serves"}
+    assert (await ann.delete("/memory/relationships", params=gone)).status_code == 204
+    assert (await ann.delete("/memory/relationships", params=gone)).status_code == 404
+    alone = await good(ann, f"/memory/memories/{goal}/graph")
+    assert [(node["id"], node["depth"]) for node in alone["nodes"]] == [(goal, 0)]
+    assert alone["edges"] == []
+    assert len((await good(ann, f"/memory/memories/{robot}/relationships"))["items"]) == 1
+
+
+async def test_turns_are_read_by_session_and_facts_lead_back_to_them(
+    ann: httpx.AsyncClient, memory: MemoryManager
+) -> None:
+    exchange = {"id": "m1", "user": "My budget is 80k.", "assistant": "Noted."}
+    said = await ann.post("/memory/memories", json=fact("x") | {"type": "turn", "content": exchange, "session_id": "s/1"})
+    assert said.status_code == 201, said.text
+    assert (await good(ann, "/memory/sessions"))["items"][0]["id"] == "s/1"
+    other = await ann.post("/memory/memories", json=fact("x") | {"type": "turn", "content": exchange})
+    turns = (await good(ann, "/memory/sessions/s1/turns"))["items"]
+    assert [turn["role"] for turn in turns] == ["assistant", "user"]
+    assert {turn["id"] for turn in turns} == {written["id"] for written in other.json()["memories"]}
+    assert (await good(ann, "/memory/sessions/s1"))["turns"] == 2
+    assert (await ann.get("/memory/sessions/s2")).status_code == 404
+    user_id = await user_id_of(ann)
+    with acting_as(Principal.user(user_id)):
+        value = {"content": "Has 80k.", "type": "fact", "sources": [{"session_id": "s1", "exchange": "m1"}]}
+        await memory.aput(("users", user_id, "facts"), "budget", value)
+    [known] = [item for item in (await good(ann, "/memory/memories"))["items"] if item["key"] == "budget"]
+    origin = await good(ann, f"/memory/memories/{known['id']}/origin")
+    assert [turn["content"] for turn in origin["turns"]] == ["My budget is 80k.", "Noted."]
+
+
+async def test_the_brain_is_saved_by_slug_read_in_pages_and_forgotten(ann: httpx.AsyncClient) -> None:
+    many = {f"slug_{n}": {"content": f"Number {n}"} for n in range(3)}
+    report = (await ann.post("/memory/brain", json=many)).json()
+    assert (report["success"], report["saved_count"]) == (True, 3)
+    again = await ann.put("/memory/brain/slug_0", json={"content": "Changed", "tags": ["t"]})
+    assert again.json()["content"] == "Changed"
+    first = await good(ann, "/memory/brain", limit=2)
+    rest = await good(ann, "/memory/brain", limit=2, cursor=first["next"])
+    assert [item["slug"] for item in first["items"] + rest["items"]] == sorted(many)
+    assert (await good(ann, f"/memory/memories/{again.json()['id']}"))["content"] == "Changed"
+    assert (await ann.delete("/memory/brain/slug_0")).status_code == 204
+    assert (await ann.get("/memory/brain/slug_0")).status_code == 404
+    assert (await ann.delete("/memory/brain/slug_0")).status_code == 404
+
+
+async def test_members_share_the_brain_of_their_company_and_nobody_else_sees_it(app: FastAPI, database: str) -> None:
+    member, stranger = str(uuid4()), str(uuid4())
+    await rows(
+        database,
+        f"""INSERT INTO memory.organisations (id, name) VALUES ('acme', 'Acme');
+        INSERT INTO memory.organisation_members VALUES ('acme', '{member}', 'member')""",
+    )
+    async with client(app, member) as http:
+        saved = await http.put("/memory/companies/acme/brain/tax_regime", json={"content": "14 A"})
+        assert saved.status_code == 200, saved.text
+        assert (await http.delete("/memory/companies/acme/brain/tax_regime")).status_code == 403
+        assert [m["slug"] for m in (await good(http, "/memory/companies/acme/brain"))["items"]] == ["tax_regime"]
+    async with client(app, stranger) as http:
+        assert (await http.get("/memory/companies/acme/brain/tax_regime")).status_code == 404
+        assert (await good(http, "/memory/companies/acme/brain"))["items"] == []
+        assert (await http.put("/memory/companies/acme/brain/x", json={"content": "y"})).status_code == 403
+
+
+async def test_an_export_is_streamed_as_its_person_and_ends_with_its_digest(
+    ann: httpx.AsyncClient, app: FastAPI
+) -> None:
+    await wrote(ann, "Likes tea.")
+    async with client(app) as bob:
+        await wrote(bob, "Likes coffee.")
+    async with ann.stream("GET", "/memory/export") as answer:
+        assert answer.headers["Content-Type"] == "application/x-ndjson"
+        *lines, last = [line async for line in answer.aiter_lines()]
+    assert json.loads(lines[0])["user_id"] == await user_id_of(ann)
+    assert json.loads(last)["sha256"] == hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+    assert "Likes tea." in "".join(lines)
+    assert "coffee" not in "".join(lines)
+
+
+async def test_erasure_wants_the_persons_own_id_and_leaves_nothing(ann: httpx.AsyncClient) -> None:
+    await wrote(ann, "Likes tea.")
+    for wrong in ("yes", str(uuid4())):
+        refused = await ann.post("/memory/erasure", json={"confirm": wrong})
+        assert (refused.status_code, [*refused.json()["fields"]]) == (422, ["confirm"])
+    assert len((await good(ann, "/memory/memories"))["items"]) == 1
+    certificate = (await ann.post("/memory/erasure", json={"confirm": await user_id_of(ann)})).json()
+    assert certificate["erased"]["memory.memories"] == 1
+    assert (await good(ann, "/memory/memories"))["items"] == []
+    assert [record["action"] for record in (await good(ann, "/memory/audit"))["items"]] == []
+
+
+async def test_a_person_sees_their_jobs_and_records(ann: httpx.AsyncClient, app: FastAPI, memory: MemoryManager) -> None:
+    user_id = await user_id_of(ann)
+    await wrote(ann, "Likes tea.")
+    with acting_as(Principal.service()):
+        job_id = await memory.jobs.queue("extract_facts", user_id=user_id, session_id="s1")
+    assert [job["id"] for job in (await good(ann, "/memory/jobs"))["items"]] == [job_id]
+    assert (await good(ann, f"/memory/jobs/{job_id}"))["task"] == "extract_facts"
+    assert "memory.insert" in {record["action"] for record in (await good(ann, "/memory/audit"))["items"]}
+    async with client(app) as bob:
+        assert (await bob.get(f"/memory/jobs/{job_id}")).status_code == 404
+
+
+async def test_the_service_says_whose_memory_and_people_may_not(app: FastAPI, ann: httpx.AsyncClient) -> None:
+    user_id = await user_id_of(ann)
+    await wrote(ann, "Likes tea.")
+    async with client(app, "the service") as service:
+        assert await good(service, "/memory/me") == {"user_id": None, "service": True}
+        named = await good(service, "/memory/memories", user_id=user_id)
+        assert [item["content"] for item in named["items"]] == ["Likes tea."]
+        nobody = await service.get("/memory/memories")
+        assert (nobody.status_code, [*nobody.json()["fields"]]) == (422, ["user_id"])
+    assert (await ann.get("/memory/memories", params={"user_id": str(uuid4())})).status_code == 403
+    assert (await ann.get("/memory/memories", params={"user_id": user_id})).status_code == 200
+
+
+async def test_an_app_that_does_not_say_who_signs_in_lets_nobody_in(app: FastAPI) -> None:
+    del app.state.principal_of
+    async with client(app) as http:
+        refused = await http.get("/memory/memories")
+        assert (refused.status_code, refused.headers["Content-Type"]) == (401, PROBLEM)
+        assert (await http.get("/memory/health")).status_code == 200
+    app.state.principal_of = None
+
+
+async def test_a_body_that_is_too_long_is_not_read_to_its_end(memory: MemoryManager) -> None:
+    taken = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal taken
+        yield b'{"content": "'
+        while taken < 1000:
+            taken += 1
+            yield b"x" * 1024
+
+    async with client(app_of(memory, Limits(body_bytes=4096, rate=0))) as http:
+        refused = await http.post("/memory/memories", content=endless(), headers={"Content-Type": "application/json"})
+    assert (refused.status_code, refused.headers["Content-Type"]) == (413, PROBLEM)
+    assert taken < 10
+
+
+async def test_who_asks_too_often_waits_and_nobody_else(memory: MemoryManager) -> None:
+    app = app_of(memory, Limits(rate=0.01, burst=3))
+    async with client(app) as ann, client(app) as bob, client(app, "") as nobody:
+        assert [(await ann.get("/memory/me")).status_code for _ in range(5)] == [200, 200, 200, 429, 429]
+        refused = await ann.get("/memory/me")
+        assert 0 < int(refused.headers["Retry-After"]) <= 100
+        assert refused.headers["Content-Type"] == PROBLEM
+        assert (await bob.get("/memory/me")).status_code == 200
+        assert (await nobody.get("/memory/me")).status_code == 401
+        assert (await ann.get("/memory/health")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "media_type", "status"),
+    [
+        (b"{}", "text/plain", 415),
+        (b"<x/>", "application/xml", 415),
+        (b"{", "application/json", 422),
+        (b"", "application/json", 422),
+        (b"[" * 100_000, "application/json", 422),
+        (b'{"metadata": {"a":' * 200 + b"1" + b"}}" * 200, "application/json", 422),
+        (b'{"importance": ' + b"9" * 10_000 + b"}", "application/json", 422),
+        (b"\xff\xfe", "application/json", 422),
+    ],
+)
+async def test_what_is_no_request_is_refused_with_its_reason(
+    ann: httpx.AsyncClient, body: bytes, media_type: str, status: int
+) -> None:
+    refused = await ann.post("/memory/memories", content=body, headers={"Content-Type": media_type})
+    assert (refused.status_code, refused.headers["Content-Type"]) == (status, PROBLEM), refused.text
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("content", "a\0b"),
+        ("content", "\ud800"),
+        ("content", "  "),
+        ("tags", ["\0"]),
+        ("session_id", "\udfff"),
+        ("agent", ""),
+        ("importance", 1e300),
+        ("metadata", {"a": ["\0"]}),
+        ("metadata", {"\ud800": 1}),
+        ("timestamp", "2026-01-01T00:00:00"),
+        ("identity", "somebody"),
+        ("type", "turn"),
+    ],
+)
+async def test_what_cannot_be_remembered_is_refused_by_field(ann: httpx.AsyncClient, field: str, value: Any) -> None:
+    body = json.dumps(fact("Likes tea.") | {field: value})
+    refused = await ann.post("/memory/memories", content=body, headers={"Content-Type": "application/json"})
+    assert refused.status_code == 422, refused.text
+    named = refused.json()["fields"]
+    assert any(name.partition(".")[0] in (field, "content") for name in named), named
+    assert (await good(ann, "/memory/memories"))["items"] == []

@@ -1,0 +1,36 @@
+"""The memory's routes in an app that is not ours, with a sign-in of its own, and requests as anybody."""
+
+from uuid import uuid4
+
+import httpx
+from fastapi import FastAPI, Request
+
+from graphs.api.limits import Limits
+from graphs.api.principals import NotSignedIn
+from graphs.api.routes import include_memory
+from graphs.memory.principal import Principal
+from graphs.memory_manager import MemoryManager
+
+UNLIMITED = Limits(rate=0)
+
+
+async def by_name(request: Request) -> Principal:
+    """A sign-in that believes everybody: the token is the user's id, or `the service`."""
+    name = request.headers.get("authorization", "").removeprefix("Bearer ")
+    if not name:
+        raise NotSignedIn("Say who you are.")
+    return Principal.service() if name == "the service" else Principal.user(name)
+
+
+def app_of(memory: MemoryManager, limits: Limits = UNLIMITED) -> FastAPI:
+    app = FastAPI()
+    include_memory(app, memory=memory, principal_of=by_name, limits=limits)
+    return app
+
+
+def client(app: FastAPI, user_id: str | None = None, **headers: str) -> httpx.AsyncClient:
+    """A client as a user, as somebody whom no other test knows, or ("") as nobody."""
+    who = str(uuid4()) if user_id is None else user_id
+    signed_in = {"Authorization": f"Bearer {who}"} if who else {}
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://memory", headers=signed_in | headers)
