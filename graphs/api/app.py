@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
+from graphs.api.inspector import router as inspector
 from graphs.api.limits import Limits
 from graphs.api.routes import router, serve
 from graphs.api.webhooks import router as webhooks
@@ -39,6 +40,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 app = FastAPI(title="Graph-Native Memory", lifespan=lifespan)
 app.include_router(router)
 app.include_router(webhooks)
+app.include_router(inspector)
 
 
 async def explain_error(_: Request, error: Exception) -> JSONResponse:

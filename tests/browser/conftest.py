@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, sync_playwright
 
 from tests.browser.people import Person, Story
 from tests.conftest import make_project
@@ -29,10 +29,12 @@ def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("There is no Chromium here: apt-get install chromium.")
-    with sync_playwright() as playwright:
+    with (
+        sync_playwright() as playwright,
         # As root, as in containers, Chromium has no sandbox; and it only sees the server of the test.
-        with playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"]) as running:
-            yield running
+        playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"]) as running,
+    ):
+        yield running
 
 
 @pytest.fixture
@@ -56,10 +58,14 @@ class Watch:
     def over(self, page: Page) -> Page:
         page.on("console", self._said)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("dialog", lambda dialog: (self.complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.on("dialog", self._interrupted)
         page.on("request", lambda request: self._asked(request.url))
         page.on("response", lambda answer: self.refused.append(answer.status) if answer.status >= 400 else None)
         return page
+
+    def _interrupted(self, dialog: Dialog) -> None:
+        self.complaints.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
 
     def _said(self, message: Any) -> None:
         if message.type in ("error", "warning") and "Failed to load resource" not in message.text:

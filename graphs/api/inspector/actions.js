@@ -19,10 +19,13 @@ export function attach(article, memory, etag) {
 export function actions(memory) {
   const button = (name, text, key, onclick, more) =>
     h("button", { type: "button", class: "button", onclick, "aria-keyshortcuts": key, ...more }, icon(name), text);
-  return h("div", { class: "actions" },
+  return h(
+    "div",
+    { class: "actions" },
     memory.type !== "turn" && button("edit", "Correct", "e", correct),
     button("pin", memory.pinned ? "Unpin" : "Pin", "p", pin, { "aria-pressed": String(memory.pinned) }),
-    button("forget", "Forget", "Delete", forget, { class: "button danger" }));
+    button("forget", "Forget", "Delete", forget, { class: "button danger" }),
+  );
 }
 
 const reload = (detail) => window.dispatchEvent(new CustomEvent("memory-changed", { detail }));
@@ -44,10 +47,14 @@ export async function pin() {
 export async function forget() {
   if (!shown) return;
   const { memory, etag } = shown;
-  const sure = await confirmed("Forget this memory?", [
-    h("blockquote", null, h("p", null, shortened(memory.content, 280))),
-    h("p", null, "No agent will recall it. Its last version stays in the history, which only you can see."),
-  ], "Forget");
+  const sure = await confirmed(
+    "Forget this memory?",
+    [
+      h("blockquote", null, h("p", null, shortened(memory.content, 280))),
+      h("p", null, "No agent will recall it. Its last version stays in the history, which only you can see."),
+    ],
+    "Forget",
+  );
   if (!sure) return;
   try {
     await api.forget(memory.id, etag);
@@ -67,7 +74,14 @@ export function correct() {
   const text = h("textarea", { id: "edit-content", rows: "4", required: true, maxlength: "20000" });
   text.value = memory.content;
   const tags = h("input", { id: "edit-tags", type: "text", value: memory.tags.join(", "), autocomplete: "off" });
-  const importance = h("input", { id: "edit-importance", type: "range", min: "0", max: "1", step: "0.05", value: memory.importance ?? 0.5 });
+  const importance = h("input", {
+    id: "edit-importance",
+    type: "range",
+    min: "0",
+    max: "1",
+    step: "0.05",
+    value: memory.importance ?? 0.5,
+  });
   const share = h("output", { for: "edit-importance" });
   const tell = () => (share.textContent = `${Math.round(importance.value * 100)} %`);
   importance.addEventListener("input", tell);
@@ -75,12 +89,26 @@ export function correct() {
   const notice = h("div", { class: "notice", role: "alert", hidden: true });
   const save = h("button", { type: "submit", class: "button primary" }, "Save");
   const field = (control, ...label) => h("div", { class: "field" }, h("label", { for: control.id }, label), control);
-  const form = h("form", { class: "edit", "aria-label": "Correct this memory" },
+  const form = h(
+    "form",
+    { class: "edit", "aria-label": "Correct this memory" },
     field(text, "What is true"),
-    h("div", { class: "fields" }, field(tags, "Tags, with commas between them"), field(importance, "Importance ", share)),
+    h(
+      "div",
+      { class: "fields" },
+      field(tags, "Tags, with commas between them"),
+      field(importance, "Importance ", share),
+    ),
     notice,
-    h("div", { class: "actions" }, save, h("button", { type: "button", class: "button", onclick: () => close() }, "Cancel")));
-  const header = article.querySelector("header"), buttons = article.querySelector(".actions");
+    h(
+      "div",
+      { class: "actions" },
+      save,
+      h("button", { type: "button", class: "button", onclick: () => close() }, "Cancel"),
+    ),
+  );
+  const header = article.querySelector("header"),
+    buttons = article.querySelector(".actions");
 
   function close() {
     form.remove();
@@ -90,7 +118,10 @@ export function correct() {
 
   function changes() {
     const change = {};
-    const given = tags.value.split(",").map((tag) => tag.trim()).filter(Boolean);
+    const given = tags.value
+      .split(",")
+      .map((tag) => tag.trim())
+      .filter(Boolean);
     if (text.value !== memory.content) change.content = text.value;
     if (given.join() !== memory.tags.join()) change.tags = given;
     if (importance.value !== String(memory.importance ?? 0.5)) change.importance = Number(importance.value);
@@ -113,8 +144,15 @@ export function correct() {
       if (!now) return say(h("p", null, "It was forgotten meanwhile."));
       etag = now.etag;
       save.textContent = "Save mine over it";
-      say(h("p", null, CHANGED, " It says now, compared with yours:"), marked(now.body.content, text.value),
-        h("button", { type: "button", class: "button", onclick: () => reload({ focus: "h2" }) }, "Keep what it says now"));
+      say(
+        h("p", null, CHANGED, " It says now, compared with yours:"),
+        marked(now.body.content, text.value),
+        h(
+          "button",
+          { type: "button", class: "button", onclick: () => reload({ focus: "h2" }) },
+          "Keep what it says now",
+        ),
+      );
     }
   });
 

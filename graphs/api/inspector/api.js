@@ -10,7 +10,7 @@ export const token = {
 };
 
 /** What went wrong, in the words of the server; `status` is 0 where it did not answer. */
-export class ApiError extends Error {
+class ApiError extends Error {
   constructor(status, message) {
     super(message);
     this.status = status;
@@ -21,7 +21,8 @@ export class ApiError extends Error {
 async function ask(base, path, { method = "GET", query = {}, body, etag, signal } = {}) {
   const url = new URL(path, base);
   for (const [name, value] of Object.entries(query))
-    for (const one of [value].flat()) if (one !== undefined && one !== null && one !== "") url.searchParams.append(name, one);
+    for (const one of [value].flat())
+      if (one !== undefined && one !== null && one !== "") url.searchParams.append(name, one);
   const headers = { Accept: "application/json" };
   if (body) headers["Content-Type"] = "application/json";
   if (etag) headers["If-Match"] = etag;
@@ -47,16 +48,9 @@ const one = (id) => `memories/${encodeURIComponent(id)}`;
 
 export const api = {
   get: async (path, options) => (await ask(MEMORY, path, options)).body,
-  me: () => api.get("me"),
   memory: (id, options) => ask(MEMORY, one(id), options),
   about: (id, what, options) => api.get(`${one(id)}/${what}`, options),
   revise: (id, etag, change) => ask(MEMORY, one(id), { method: "PATCH", etag, body: change }),
   forget: (id, etag) => ask(MEMORY, one(id), { method: "DELETE", etag }),
   thread: async (id, options) => (await ask(SERVER, `threads/${encodeURIComponent(id)}`, options)).body,
 };
-
-/** The id under which the API knows a memory: its namespace and key. */
-export function idOf(namespace, key) {
-  const bytes = new TextEncoder().encode(JSON.stringify([...namespace, key]));
-  return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
-}

@@ -35,7 +35,9 @@ async function render({ fresh = false, focus = null } = {}) {
   if (document.activeElement !== query) query.value = now.section === "search" ? now.query.get("q") : "";
   document.body.dataset.pane = now.id ? "detail" : "list";
   for (const link of document.querySelectorAll("#sections a")) {
-    const here = link.dataset.section === { search: "memories", threads: "sessions" }[now.section] || link.dataset.section === now.section;
+    const here =
+      link.dataset.section === { search: "memories", threads: "sessions" }[now.section] ||
+      link.dataset.section === now.section;
     if (here) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
@@ -53,7 +55,12 @@ async function render({ fresh = false, focus = null } = {}) {
     if (error.name === "AbortError" || signal.aborted) return;
     attach(null);
     if (error.status === 401) return void askToSignIn(error);
-    put(problem(error, () => render({ fresh: true })), section, now, focus);
+    put(
+      problem(error, () => render({ fresh: true })),
+      section,
+      now,
+      focus,
+    );
   } finally {
     if (!signal.aborted) detail.removeAttribute("aria-busy");
   }
@@ -61,10 +68,18 @@ async function render({ fresh = false, focus = null } = {}) {
 
 function put(content, section, now, focus) {
   mark(now.id);
-  const up = now.id && h("a", { class: "back", href: `#/${now.section === "threads" ? "sessions" : now.section}${now.text}` },
-    icon("back"), section.title(now));
+  const up =
+    now.id &&
+    h(
+      "a",
+      { class: "back", href: `#/${now.section === "threads" ? "sessions" : now.section}${now.text}` },
+      icon("back"),
+      section.title(now),
+    );
   detail.replaceChildren(...[up, content].filter(Boolean));
-  document.title = [content.querySelector?.("h2")?.textContent.slice(0, 60), "Memory inspector"].filter(Boolean).join(" · ");
+  document.title = [content.querySelector?.("h2")?.textContent.slice(0, 60), "Memory inspector"]
+    .filter(Boolean)
+    .join(" · ");
   const moved = last.section !== now.section || last.id !== now.id;
   if (moved) detail.scrollTop = 0;
   if (moved && NARROW.matches) scrollTo(0, 0);
@@ -74,7 +89,9 @@ function put(content, section, now, focus) {
 }
 
 async function askToSignIn(error) {
-  const reason = token.get() ? error.message : "This memory is a person's own. Sign in with an access token to see yours.";
+  const reason = token.get()
+    ? error.message
+    : "This memory is a person's own. Sign in with an access token to see yours.";
   token.set(null);
   showAccount();
   if (await signIn(reason)) {
@@ -121,7 +138,7 @@ async function toResults() {
 
 query.addEventListener("input", () => {
   clearTimeout(waiting);
-  waiting = setTimeout(searchNow, 180);
+  waiting = setTimeout(searchNow, 250);
 });
 document.getElementById("search").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -131,7 +148,10 @@ document.getElementById("search").addEventListener("submit", (event) => {
 // --- the keyboard ---
 
 const COMMANDS = {
-  "/": () => query.select(),
+  "/": () => {
+    query.focus();
+    query.select();
+  },
   j: () => move(1),
   k: () => move(-1),
   ArrowDown: () => move(1),
@@ -139,6 +159,7 @@ const COMMANDS = {
   e: correct,
   p: pin,
   Delete: forget,
+  Backspace: forget, // what Apple's keyboards have for it
   "?": help,
 };
 const MOVES = ["ArrowDown", "ArrowUp"];

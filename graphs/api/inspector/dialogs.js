@@ -34,7 +34,8 @@ export const isOpen = () => Boolean(document.querySelector("dialog[open]"));
 /** Ask whether something is meant. */
 export async function confirmed(title, content, yes) {
   const answer = await shown(title, content, [
-    button("Cancel", "", { autofocus: true }), button(yes, "yes", { class: "button danger-solid" }),
+    button("Cancel", "", { autofocus: true }),
+    button(yes, "yes", { class: "button danger-solid" }),
   ]);
   return answer === "yes";
 }
@@ -42,25 +43,52 @@ export async function confirmed(title, content, yes) {
 /** Ask for an access token; resolves when there is one, or with false if the person would rather not. */
 export async function signIn(reason) {
   if (isOpen()) return false;
-  const field = h("input", { id: "token", type: "password", autocomplete: "off", spellcheck: "false", required: true, autofocus: true });
-  const answer = await shown("Sign in", [
-    h("p", null, reason),
-    h("div", { class: "field" }, h("label", { for: "token" }, "Access token"), field),
-    h("p", { class: "quiet-text" }, "It stays in this tab and is forgotten with it, and goes to this server only."),
-  ], [button("Sign in", "yes", { class: "button primary" })], () => (field.value.trim() ? "yes" : ""));
+  const field = h("input", {
+    id: "token",
+    type: "password",
+    autocomplete: "off",
+    spellcheck: "false",
+    required: true,
+    autofocus: true,
+  });
+  const answer = await shown(
+    "Sign in",
+    [
+      h("p", null, reason),
+      h("div", { class: "field" }, h("label", { for: "token" }, "Access token"), field),
+      h("p", { class: "quiet-text" }, "It stays in this tab and is forgotten with it, and goes to this server only."),
+    ],
+    [button("Sign in", "yes", { class: "button primary" })],
+    () => (field.value.trim() ? "yes" : ""),
+  );
   if (answer !== "yes") return false;
   token.set(field.value.trim().replace(/^bearer\s+/i, ""));
   return true;
 }
 
 const KEYS = [
-  ["/", "search"], ["j", "next in the list"], ["k", "the one before"], ["Enter", "open"], ["e", "correct"], ["p", "pin, or take the pin out"],
-  ["Delete", "forget"], ["Esc", "close, or back to the list"], ["?", "this"],
+  ["/", "search"],
+  ["j", "next in the list"],
+  ["k", "the one before"],
+  ["Enter", "open"],
+  ["e", "correct"],
+  ["p", "pin, or take the pin out"],
+  ["Delete", "forget"],
+  ["Esc", "close, or back to the list"],
+  ["?", "this"],
 ];
 
 /** Show which keys there are. */
 export function help() {
-  return shown("Keyboard", [
-    h("dl", { class: "keys" }, KEYS.map(([key, what]) => h("div", null, h("dt", null, h("kbd", null, key)), h("dd", null, what)))),
-  ], [button("Close", "", { autofocus: true })]);
+  return shown(
+    "Keyboard",
+    [
+      h(
+        "dl",
+        { class: "keys" },
+        KEYS.map(([key, what]) => h("div", null, h("dt", null, h("kbd", null, key)), h("dd", null, what))),
+      ),
+    ],
+    [button("Close", "", { autofocus: true })],
+  );
 }

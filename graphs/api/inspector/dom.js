@@ -32,7 +32,14 @@ export function styled(element, name, value) {
 
 const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "narrow" });
 const ABSOLUTE = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
-const UNITS = [["year", 31557600], ["month", 2629800], ["week", 604800], ["day", 86400], ["hour", 3600], ["minute", 60]];
+const UNITS = [
+  ["year", 31557600],
+  ["month", 2629800],
+  ["week", 604800],
+  ["day", 86400],
+  ["hour", 3600],
+  ["minute", 60],
+];
 
 /** When something was: how long ago, with the date and time as a title. */
 export function when(moment) {
@@ -62,7 +69,11 @@ export const kind = (type) => h("span", { class: "kind", "data-type": type ?? "o
 
 /** Words between dots, without those that are empty. */
 export const dotted = (...parts) =>
-  h("p", { class: "meta" }, parts.filter(Boolean).map((part) => h("span", null, part)));
+  h(
+    "p",
+    { class: "meta" },
+    parts.filter(Boolean).map((part) => h("span", null, part)),
+  );
 
 /** A part of what is shown, under a heading. */
 export const part = (title, ...children) => h("section", { class: "part" }, h("h3", null, title), ...children);
@@ -73,14 +84,16 @@ export const nothing = (title, ...children) =>
 
 /** What went wrong, and a way to try again. */
 export const problem = (error, again) =>
-  h("div", { class: "nothing", role: "alert" },
+  h(
+    "div",
+    { class: "nothing", role: "alert" },
     h("p", { class: "nothing-title" }, "This could not be loaded"),
     h("p", null, error.message),
-    again && h("button", { type: "button", class: "button", onclick: again }, "Try again"));
+    again && h("button", { type: "button", class: "button", onclick: again }, "Try again"),
+  );
 
 /** JSON, folded away. */
-export const raw = (title, value) =>
-  h("details", { class: "raw" }, h("summary", null, title), json(value));
+export const raw = (title, value) => h("details", { class: "raw" }, h("summary", null, title), json(value));
 
 export const json = (value) => h("pre", { tabindex: "0" }, JSON.stringify(value, null, 2));
 

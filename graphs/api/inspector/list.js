@@ -1,6 +1,6 @@
 // The left column: a page of something, more of it on demand, and moving in it with the keyboard.
 
-import { announce, count, h, nothing, problem } from "./dom.js";
+import { announce, count, h, nothing, problem, toast } from "./dom.js";
 
 const pane = document.getElementById("list");
 let shown = { key: null, items: [] };
@@ -19,7 +19,10 @@ export async function showList(section, route, signal, { fresh = false } = {}) {
   } catch (error) {
     if (error.name === "AbortError" || error.status === 401) throw error;
     shown = { key: null, items: [] };
-    pane.replaceChildren(heading(section, route), problem(error, () => window.dispatchEvent(new Event("hashchange"))));
+    pane.replaceChildren(
+      heading(section, route),
+      problem(error, () => window.dispatchEvent(new Event("hashchange"))),
+    );
   } finally {
     if (!signal.aborted) pane.removeAttribute("aria-busy");
   }
@@ -27,12 +30,15 @@ export async function showList(section, route, signal, { fresh = false } = {}) {
 }
 
 function heading(section, route, items) {
-  return h("header", { class: "list-head" },
-    h("h1", null, section.title(route, items)), section.controls?.(route));
+  return h("header", { class: "list-head" }, h("h1", null, section.title(route, items)), section.controls?.(route));
 }
 
 function draw(section, route, page) {
-  const list = h("ul", { class: "rows" }, page.items.map((item) => h("li", null, section.row(item, route))));
+  const list = h(
+    "ul",
+    { class: "rows" },
+    page.items.map((item) => h("li", null, section.row(item, route))),
+  );
   const more = h("button", { type: "button", class: "button more" }, "Show more");
   let cursor = page.next;
   more.addEventListener("click", async () => {
@@ -45,7 +51,9 @@ function draw(section, route, page) {
       rows[0]?.firstElementChild.focus();
       cursor = next.next;
       more.hidden = !cursor;
-      announce(`${count(next.items.length, "more")}.`.replace("mores", "more"));
+      announce(`${next.items.length} more.`);
+    } catch (error) {
+      toast(error.message);
     } finally {
       more.disabled = false;
     }
@@ -53,7 +61,10 @@ function draw(section, route, page) {
   more.hidden = !cursor;
   const body = page.items.length ? [list, more] : [nothing(...section.empty(route))];
   pane.replaceChildren(heading(section, route, page.items), ...body);
-  announce(section.announced?.(route, page.items) ?? `${section.title(route)}: ${count(page.items.length, "entry", "entries")}.`);
+  announce(
+    section.announced?.(route, page.items) ??
+      `${section.title(route)}: ${count(page.items.length, "entry", "entries")}.`,
+  );
 }
 
 /** Mark what is selected. */

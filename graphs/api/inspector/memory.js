@@ -8,10 +8,11 @@ import { percent, timeline } from "./history.js";
 import { because, legend, table } from "./score.js";
 
 /** What each answer would be if it could not be had: a memory is shown all the same. */
-const quietly = (promise, otherwise) => promise.catch((error) => {
-  if (error.name === "AbortError" || error.status === 401) throw error;
-  return otherwise;
-});
+const quietly = (promise, otherwise) =>
+  promise.catch((error) => {
+    if (error.name === "AbortError" || error.status === 401) throw error;
+    return otherwise;
+  });
 
 /** Show the memory that a route names; everything is asked for at once, so that nothing moves when it comes. */
 export async function showMemory(route, items, signal) {
@@ -26,34 +27,68 @@ export async function showMemory(route, items, signal) {
   ]);
   if (!found) return forgotten(history);
   const memory = found.body;
-  const article = h("article", { class: "memory" },
-    h("header", null,
+  const article = h(
+    "article",
+    { class: "memory" },
+    h(
+      "header",
+      null,
       h("h2", { class: "content", tabindex: "-1" }, memory.content),
-      dotted(kind(memory.type), memory.agent && `learned by ${memory.agent}`, h("span", null, "changed ", when(memory.updated_at)),
+      dotted(
+        kind(memory.type),
+        memory.agent && `learned by ${memory.agent}`,
+        h("span", null, "changed ", when(memory.updated_at)),
         memory.pinned && h("span", { class: "pinned" }, icon("pin"), "pinned"),
         memory.expires_at && !memory.pinned && h("span", null, "expires ", when(memory.expires_at)),
-        memory.importance !== null && h("span", { class: "importance" }, "importance ",
-          styled(h("span", { class: "share", "aria-hidden": "true" }), "--share", memory.importance), percent(memory.importance))),
-      memory.tags.length > 0 && h("ul", { class: "tags", "aria-label": "Tags" }, memory.tags.map((tag) => h("li", { class: "tag" }, tag)))),
+        memory.importance !== null &&
+          h(
+            "span",
+            { class: "importance" },
+            "importance ",
+            styled(h("span", { class: "share", "aria-hidden": "true" }), "--share", memory.importance),
+            percent(memory.importance),
+          ),
+      ),
+      memory.tags.length > 0 &&
+        h(
+          "ul",
+          { class: "tags", "aria-label": "Tags" },
+          memory.tags.map((tag) => h("li", { class: "tag" }, tag)),
+        ),
+    ),
     actions(memory),
-    h("div", { class: "column" },
+    h(
+      "div",
+      { class: "column" },
       why(route, items),
       part("Life", timeline(memory, history.items, history.next)),
-      part("Origin", source(memory, origin))),
-    h("div", { class: "column" },
+      part("Origin", source(memory, origin)),
+    ),
+    h(
+      "div",
+      { class: "column" },
       part("Relationships", graph(memory.id, related)),
-      part("Details", details(memory), raw("As JSON", memory))));
+      part("Details", details(memory), raw("As JSON", memory)),
+    ),
+  );
   attach(article, memory, found.etag);
   return article;
 }
 
 function forgotten(history) {
-  if (!history.items.length) return nothing("There is no such memory", h("p", null, "It may have been forgotten, or belong to somebody else."));
-  return h("article", { class: "memory" },
-    h("header", null,
+  if (!history.items.length)
+    return nothing("There is no such memory", h("p", null, "It may have been forgotten, or belong to somebody else."));
+  return h(
+    "article",
+    { class: "memory" },
+    h(
+      "header",
+      null,
       h("h2", { class: "content gone", tabindex: "-1" }, "This memory was forgotten"),
-      dotted("No agent recalls it; what it was stays in the history.")),
-    part("Life", timeline(null, history.items, history.next)));
+      dotted("No agent recalls it; what it was stays in the history."),
+    ),
+    part("Life", timeline(null, history.items, history.next)),
+  );
 }
 
 function why(route, items) {
@@ -61,10 +96,13 @@ function why(route, items) {
   if (route.section !== "search" || at < 0) return null;
   const { explanation, score } = items[at];
   if (!explanation || score === null) return null;
-  return part("Why it was recalled",
+  return part(
+    "Why it was recalled",
     h("p", { class: "because" }, because(explanation)),
     dotted(`${at + 1} of ${count(items.length, "memory", "memories")} for “${route.query.get("q")}”`),
-    table(explanation, score), legend());
+    table(explanation, score),
+    legend(),
+  );
 }
 
 function details(memory) {
@@ -77,8 +115,12 @@ function details(memory) {
   return pairs(rows);
 }
 
-const pairs = (rows) => h("dl", { class: "facts" },
-  rows.filter(([, value]) => value).map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))));
+const pairs = (rows) =>
+  h(
+    "dl",
+    { class: "facts" },
+    rows.filter(([, value]) => value).map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))),
+  );
 
 function source(memory, origin) {
   const session = origin?.session_id ?? memory.session_id;
@@ -92,10 +134,26 @@ function source(memory, origin) {
   ];
   const turns = origin?.turns ?? [];
   return [
-    rows.some(([, value]) => value) ? pairs(rows) : h("p", { class: "quiet-text" }, "It is not known where it comes from."),
-    turns.length > 0 && h("div", { class: "turns" }, turns.map((turn) =>
-      h("blockquote", { class: `turn ${turn.role}` }, h("p", null, turn.content),
-        h("footer", { class: "meta" }, h("span", null, turn.role), turn.id && turn.id !== memory.id &&
-          h("a", { href: linkTo("memories", turn.id) }, "what was said"))))),
+    rows.some(([, value]) => value)
+      ? pairs(rows)
+      : h("p", { class: "quiet-text" }, "It is not known where it comes from."),
+    turns.length > 0 &&
+      h(
+        "div",
+        { class: "turns" },
+        turns.map((turn) =>
+          h(
+            "blockquote",
+            { class: `turn ${turn.role}` },
+            h("p", null, turn.content),
+            h(
+              "footer",
+              { class: "meta" },
+              h("span", null, turn.role),
+              turn.id && turn.id !== memory.id && h("a", { href: linkTo("memories", turn.id) }, "what was said"),
+            ),
+          ),
+        ),
+      ),
   ].filter(Boolean);
 }
