@@ -59,7 +59,7 @@ def test_a_search_shows_scores_whose_parts_add_up(open_as: Open, story: Story) -
             "bar => [...bar.children].map(piece => piece.getBoundingClientRect().width / bar.clientWidth)"
         )
         assert sum(widths) == pytest.approx(memory["score"], abs=0.02)
-        assert len(widths) == sum(part > 0 for part in memory["explanation"].values())
+        assert len(widths) == sum(part > 1e-6 for part in memory["explanation"].values())
 
     rows(page).first.click()
     expect(title(page)).to_have_text(found[0]["content"])
@@ -268,6 +268,13 @@ def test_a_phone_shows_one_column_without_scrolling_sideways(open_as: Open, stor
     rows(page).first.tap()
     expect(rows(page).first).to_be_hidden()
     page.locator(".back").tap()
+    expect(rows(page).first).to_be_visible()
+
+
+@pytest.mark.parametrize("address", ["#/constructor", "#/memories/%E0%A4%A", "#/search", "#/nothing?q=%"])
+def test_an_address_that_means_nothing_shows_the_latest_memories(open_as: Open, story: Story, address: str) -> None:
+    page = open_as(story.person, address)
+    expect(page.get_by_role("heading", name="Memories")).to_be_visible()
     expect(rows(page).first).to_be_visible()
 
 

@@ -6,14 +6,14 @@ import { confirmed } from "./dialogs.js";
 import { h, icon, shortened, toast } from "./dom.js";
 import { marked } from "./history.js";
 
-let shown = null; // {article, memory, etag}: what is on the screen
+const known = new WeakMap(); // what each article on the screen is about: {article, memory, etag}
 
 const CHANGED = "It changed meanwhile, and nothing was overwritten.";
 
-/** Have the actions be about a memory; without one, about none. */
-export function attach(article, memory, etag) {
-  shown = article && { article, memory, etag };
-}
+/** Have the actions know what an article is about. */
+export const attach = (article, memory, etag) => known.set(article, { article, memory, etag });
+
+const onScreen = () => known.get(document.querySelector("#detail article"));
 
 /** The buttons of a memory. */
 export function actions(memory) {
@@ -32,6 +32,7 @@ const reload = (detail) => window.dispatchEvent(new CustomEvent("memory-changed"
 
 /** Pin what is shown, or take the pin out. */
 export async function pin() {
+  const shown = onScreen();
   if (!shown) return;
   const pinned = !shown.memory.pinned;
   try {
@@ -45,6 +46,7 @@ export async function pin() {
 
 /** Forget what is shown, if the person means it. */
 export async function forget() {
+  const shown = onScreen();
   if (!shown) return;
   const { memory, etag } = shown;
   const sure = await confirmed(
@@ -68,6 +70,7 @@ export async function forget() {
 
 /** Correct what is shown, in its place. */
 export function correct() {
+  const shown = onScreen();
   if (!shown || shown.memory.type === "turn" || shown.article.querySelector("form.edit")) return;
   const { article, memory } = shown;
   let etag = shown.etag;
@@ -145,7 +148,7 @@ export function correct() {
       etag = now.etag;
       save.textContent = "Save mine over it";
       say(
-        h("p", null, CHANGED, " It says now, compared with yours:"),
+        h("p", null, CHANGED, " What it says now, and what yours would make of it:"),
         marked(now.body.content, text.value),
         h(
           "button",

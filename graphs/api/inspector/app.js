@@ -1,6 +1,6 @@
 // The page: which view the address asks for, the search box, and the keyboard.
 
-import { attach, correct, forget, pin } from "./actions.js";
+import { correct, forget, pin } from "./actions.js";
 import { api, token } from "./api.js";
 import { help, isOpen, signIn } from "./dialogs.js";
 import { h, icon, problem, toast } from "./dom.js";
@@ -22,8 +22,17 @@ function route() {
   const [path, text = ""] = location.hash.replace(/^#\/?/, "").split(/\?(.*)/s);
   const [section, id] = path.split("/");
   const asked = new URLSearchParams(text);
-  const known = section in SECTIONS && (section !== "search" || asked.get("q")) ? section : "memories";
-  return { section: known, id: id ? decodeURIComponent(id) : null, query: asked, text: text && `?${text}` };
+  const known = Object.hasOwn(SECTIONS, section) && (section !== "search" || asked.get("q"));
+  return { section: known ? section : "memories", id: decoded(id), query: asked, text: text && `?${text}` };
+}
+
+/** A part of the address as it was before it was put there; none where it never was one. */
+function decoded(part) {
+  try {
+    return part ? decodeURIComponent(part) : null;
+  } catch {
+    return null;
+  }
 }
 
 /** Show what the address asks for. What was asked before and has not come yet is not waited for. */
@@ -33,27 +42,14 @@ async function render({ fresh = false, focus = null } = {}) {
   const now = route();
   const section = SECTIONS[now.section];
   if (document.activeElement !== query) query.value = now.section === "search" ? now.query.get("q") : "";
-  document.body.dataset.pane = now.id ? "detail" : "list";
-  for (const link of document.querySelectorAll("#sections a")) {
-    const here =
-      link.dataset.section === { search: "memories", threads: "sessions" }[now.section] ||
-      link.dataset.section === now.section;
-    if (here) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
-  }
+  showWhere(now);
   detail.setAttribute("aria-busy", "true");
   try {
-    const list = showList(section, now, signal, { fresh });
-    list.catch(() => {}); // it is awaited below
-    const content = await (now.id && now.section !== "search" && now.section !== "runs"
-      ? Promise.all([section.detail(now, [], signal), list]).then(([shown]) => shown)
-      : list.then((items) => (now.id ? section.detail(now, items, signal) : section.placeholder(now, items))));
+    const content = await contentOf(section, now, signal, fresh);
     if (signal.aborted) return;
-    if (!content.querySelector?.(".actions")) attach(null);
     put(content, section, now, focus);
   } catch (error) {
     if (error.name === "AbortError" || signal.aborted) return;
-    attach(null);
     if (error.status === 401) return void askToSignIn(error);
     put(
       problem(error, () => render({ fresh: true })),
@@ -63,6 +59,27 @@ async function render({ fresh = false, focus = null } = {}) {
     );
   } finally {
     if (!signal.aborted) detail.removeAttribute("aria-busy");
+  }
+}
+
+/** What stands beside the list. Both are asked for at once, unless the one needs the other. */
+async function contentOf(section, now, signal, fresh) {
+  const list = showList(section, now, signal, { fresh });
+  if (!now.id) return section.placeholder(now, await list);
+  if (section.needsList) return section.detail(now, await list, signal);
+  const [content] = await Promise.all([section.detail(now, [], signal), list]);
+  return content;
+}
+
+/** Mark the section in the header, and which of the two columns a phone shows. */
+function showWhere(now) {
+  document.body.dataset.pane = now.id ? "detail" : "list";
+  for (const link of document.querySelectorAll("#sections a")) {
+    const here =
+      link.dataset.section === { search: "memories", threads: "sessions" }[now.section] ||
+      link.dataset.section === now.section;
+    if (here) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
   }
 }
 
@@ -114,6 +131,10 @@ window.addEventListener("memory-changed", ({ detail: { gone, focus } }) => {
   } else render({ fresh: true, focus });
 });
 window.addEventListener("hashchange", () => render());
+
+document.getElementById("sections").addEventListener("click", ({ target }) => {
+  if (target.closest("a")?.hash === location.hash) render({ fresh: true }); // asked for once more: what is new?
+});
 
 // --- the search box ---
 

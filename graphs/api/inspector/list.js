@@ -8,7 +8,10 @@ let shown = { key: null, items: [] };
 /** Show what a section lists, unless it is there already; resolves with the items. */
 export async function showList(section, route, signal, { fresh = false } = {}) {
   const key = `${route.section}?${section.key?.(route) ?? ""}`;
-  if (key === shown.key && !fresh) return shown.items;
+  if (key === shown.key && !fresh) {
+    pane.removeAttribute("aria-busy"); // of a list that nobody waits for any more
+    return shown.items;
+  }
   const scroll = key === shown.key ? pane.scrollTop : 0;
   pane.setAttribute("aria-busy", "true");
   try {

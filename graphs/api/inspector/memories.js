@@ -90,6 +90,7 @@ export const search = {
   announced: (route, items) =>
     `${count(items.length, "memory", "memories")} recalled for ${route.query.get("q")}.${items.length ? ` First: ${items[0].content}. ${because(items[0].explanation)}` : ""}`,
   detail: showMemory,
+  needsList: true, // for the score
   placeholder: (route, items) =>
     nothing(
       `What an agent recalls for “${route.query.get("q")}”`,

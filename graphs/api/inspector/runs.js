@@ -40,6 +40,7 @@ export const runs = {
     h("p", null, "Every run of an agent begins with a recall, and leaves a receipt of it."),
   ],
   detail: showRun,
+  needsList: true, // for what no run recalled
   placeholder: () =>
     nothing(
       "What each run knew, and what it learned",

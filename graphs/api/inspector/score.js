@@ -28,12 +28,12 @@ const PARTS = {
   importance: ["Importance", "importance", "How important it was said to be.", "it is important"],
 };
 
-const number = (value) => (value > 0 && value < 0.005 ? "<0.01" : value.toFixed(2));
+const number = (value) => (value > 0 && value < 0.005 ? "<0.01" : value.toFixed(2).replace("-", "−"));
 
 /** The parts that there are: `[name, value]`, in the order of the bars. */
 function partsOf(explanation) {
   return Object.keys(PARTS)
-    .filter((name) => explanation?.[name] > 0)
+    .filter((name) => Math.abs(explanation?.[name] ?? 0) > 1e-6) // what is unlike the query counts against it
     .map((name) => [name, explanation[name]]);
 }
 
@@ -44,9 +44,11 @@ export function stacked(explanation) {
   return h(
     "div",
     { class: "stacked", role: "img", "aria-label": spoken || "No score" },
-    parts.map(([name, value]) =>
-      styled(h("span", { "data-part": name, title: `${PARTS[name][0]} ${number(value)}` }), "--share", value),
-    ),
+    parts
+      .filter(([, value]) => value > 0)
+      .map(([name, value]) =>
+        styled(h("span", { "data-part": name, title: `${PARTS[name][0]} ${number(value)}` }), "--share", value),
+      ),
   );
 }
 
@@ -58,7 +60,9 @@ export const because = (explanation) => {
 
 /** The same without saying that it was recalled; empty where nothing speaks for it. */
 export function reasons(explanation) {
-  const parts = partsOf(explanation).sort((a, b) => b[1] - a[1]);
+  const parts = partsOf(explanation)
+    .filter(([, value]) => value > 0)
+    .sort((a, b) => b[1] - a[1]);
   const total = parts.reduce((sum, [, value]) => sum + value, 0);
   const most = parts.filter(([, value], n) => n === 0 || value >= total * 0.15).slice(0, 3);
   const said = most.map(([name, value]) => `${PARTS[name][3]} (${Math.round((value / total) * 100)} %)`);
