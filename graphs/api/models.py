@@ -19,7 +19,7 @@ from graphs.memory.contract import (
     WriteReceipt,
 )
 from graphs.memory.knowledge.relationships import MAX_TYPE_BYTES, Relationship
-from graphs.memory.memories import Memory
+from graphs.memory.memories import Memory, Revision
 from graphs.memory.namespaces import Namespace, user_scope
 from graphs.memory.sessions import StoredTurn
 from graphs.memory.text import problem_with
@@ -39,6 +39,7 @@ def _storable(text: str) -> str:
 Text = Annotated[str, AfterValidator(_storable)]
 Name = Annotated[Text, Field(min_length=1, max_length=MAX_ID)]
 TypeName = Annotated[Text, Field(min_length=1, max_length=MAX_TYPE_BYTES)]
+Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 Id = Annotated[str, Field(pattern=PATTERN)]
 Metadata = dict[str, JsonValue]
 
@@ -92,9 +93,20 @@ class NewMemory(BaseModel):
         description="The text of the memory; for a `turn`, the exchange."
     )
     tags: list[Name] = Field(default_factory=list)
-    importance: float = Field(default=0.5, ge=0, le=1)
+    importance: Share = 0.5
     metadata: Metadata = Field(default_factory=dict)
     timestamp: AwareDatetime | None = Field(default=None, description="When it was said or learned; now unless given.")
+
+
+class Change(Revision):
+    """What is to be changed in a memory. What is not given stays as it is."""
+
+    model_config = shown(examples.REVISION, extra="forbid")
+
+    content: Text | None = Field(default=None, min_length=1, description="What it should say.")
+    tags: list[Name] | None = None
+    importance: Share | None = None
+    pinned: bool | None = Field(default=None, strict=True, description="True keeps it from decaying and expiring.")
 
 
 class Written(BaseModel):
@@ -222,7 +234,7 @@ class NewRelationship(BaseModel):
     source: Id = Field(description="`id` of the memory that it leads from.")
     target: Id = Field(description="`id` of the memory that it leads to.")
     type: TypeName
-    strength: float = Field(default=1.0, ge=0, le=1)
+    strength: Share = 1.0
     metadata: Metadata = Field(default_factory=dict)
 
 

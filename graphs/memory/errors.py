@@ -97,7 +97,8 @@ class IdempotencyConflict(InvalidValue):
 
     def __init__(self) -> None:
         super().__init__(
-            "idempotency_key", "is that of an earlier write, which said something else; give each write a key of its own."
+            "idempotency_key",
+            "is that of an earlier write, which said something else; give each write a key of its own.",
         )
 
 

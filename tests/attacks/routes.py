@@ -19,12 +19,14 @@ class Route:
         body: JSON, likewise.
         tells: whether its answer differs without telling of another's: something new takes an id that may be taken,
             which the server cannot hide; or it is about whatever runs the attacker has at the moment.
+        headers: what is sent beside the token.
     """
 
     method: str
     path: str
     body: Any = None
     tells: bool = False
+    headers: dict[str, str] | None = None
 
     @property
     def changes(self) -> bool:
@@ -255,7 +257,37 @@ STORE = (
         )
     ),
 )
-GROUPS = (THREADS, RUNS[::2], RUNS[1::2], (*ASSISTANTS, *CRONS, *STORE))
+_EDGE = {"source": "{memory}", "target": "{own_memory}", "type": "planted"}
+_NEW = {"session_id": "{thread}", "agent": "sales", "type": "fact", "content": "planted"}
+_OF_ONE = ("", "/history", "/origin", "/relationships", "/graph")
+_OF_ALL = (
+    "context?session_id={thread}&query=" + WORD, "memories?limit=200", "recall?limit=200&query=" + WORD, "recalls",
+    "runs/{run}", "sessions", "sessions/{thread}", "sessions/{thread}/turns", "brain", "brain/secret", "audit", "jobs",
+    "export",
+)  # fmt: skip
+MEMORY = (
+    *(Route("GET", f"/memory/memories/{{memory}}{part}") for part in _OF_ONE),
+    *(Route("GET", f"/memory/memories/{{memory}}{part}?user_id={{owner}}") for part in _OF_ONE),
+    *(Route("GET", f"/memory/{part}{'&' if '?' in part else '?'}user_id={{owner}}") for part in _OF_ALL),
+    *(Route("GET", f"/memory/{part}") for part in ("runs/{run}", "sessions/{thread}", "sessions/{thread}/turns")),
+    *(
+        route
+        for query in ("", "?user_id={owner}")
+        for route in (
+            Route("PATCH", "/memory/memories/{memory}" + query, {"content": "planted"}, headers={"If-Match": "*"}),
+            Route("DELETE", "/memory/memories/{memory}" + query),
+            Route("PUT", "/memory/relationships" + query, _EDGE),
+            Route("POST", "/memory/memories" + query, _NEW | {"identity": "{owner}"}),
+            Route("POST", "/memory/erasure" + query, {"confirm": "{owner}"}),
+        )
+    ),
+    Route("DELETE", "/memory/relationships?source={memory}&target={own_memory}&type=planted"),
+    Route("POST", "/memory/memories?user_id={owner}", _NEW),
+    Route("PUT", "/memory/brain/secret?user_id={owner}", {"content": "planted"}),
+    Route("POST", "/memory/brain?user_id={owner}", {"secret": {"content": "planted"}}),
+    Route("DELETE", "/memory/brain/secret?user_id={owner}"),
+)
+GROUPS = (THREADS, RUNS[::2], RUNS[1::2], (*ASSISTANTS, *CRONS, *STORE), MEMORY)
 """What can be tried at the same time; `LAST` is tried when all of it is over."""
 OPEN = (
     "/ok",

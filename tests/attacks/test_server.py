@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from graphs.api.app import app
+from graphs.api.ids import to_id
 from tests.attacks.people import ALICE, BOB, PEOPLE, USERS, Actor, Victim
 from tests.attacks.routes import GROUPS, LAST, OPEN, Route
 from tests.attacks.served import Deployment, Possessions, inventory, settle
@@ -49,7 +50,7 @@ async def send(client: httpx.AsyncClient, route: Route, names: dict[str, str]) -
     try:
         async with (
             asyncio.timeout(1.5 if "stream" in path else 20),
-            client.stream(route.method, path, json=body) as answer,
+            client.stream(route.method, path, json=body, headers=route.headers) as answer,
         ):
             status = answer.status_code
             async for piece in answer.aiter_text():
@@ -116,7 +117,8 @@ async def possessions_of(client: httpx.AsyncClient, who: Actor | None, twin: Vic
 
 def names_for(has: Possessions, own: Possessions) -> dict[str, str]:
     """What the names in a route stand for."""
-    return vars(has) | {f"own_{name}": value for name, value in vars(own).items()} | {"me": own.owner}
+    theirs, ours = ({**vars(whose), "memory": to_id(("users", whose.owner, "facts"), "secret")} for whose in (has, own))
+    return theirs | {f"own_{name}": value for name, value in ours.items()} | {"me": own.owner}
 
 
 async def test_what_is_open_to_everybody_shows_nothing_of_anybody(

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from graphs.api.limits import Limits
 from graphs.api.principals import NotSignedIn
 from graphs.api.routes import include_memory
+from graphs.memory.errors import AccessDenied
 from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager
 
@@ -17,9 +18,10 @@ UNLIMITED = Limits(rate=0)
 async def by_name(request: Request) -> Principal:
     """A sign-in that believes everybody: the token is the user's id, or `the service`."""
     name = request.headers.get("authorization", "").removeprefix("Bearer ")
-    if not name:
-        raise NotSignedIn("Say who you are.")
-    return Principal.service() if name == "the service" else Principal.user(name)
+    try:
+        return Principal.service() if name == "the service" else Principal.user(name)
+    except AccessDenied:
+        raise NotSignedIn("Say who you are.") from None
 
 
 def app_of(memory: MemoryManager, limits: Limits = UNLIMITED) -> FastAPI:

@@ -8,12 +8,12 @@ from fastapi import Header, Query, Response
 from graphs.api import examples
 from graphs.api.examples import answer
 from graphs.api.ids import PathId, from_id
-from graphs.api.models import MemoryView, Name, NewMemory, OriginView, TurnView, Written
+from graphs.api.models import Change, MemoryView, Name, NewMemory, OriginView, TurnView, Written
 from graphs.api.problems import ProblemError
 from graphs.api.routes.common import Cursor, IfMatch, Limit, MineDep, NameQuery, answered, etag, routes, version
 from graphs.memory.contract import MemoryType
 from graphs.memory.errors import MemoryNotFound
-from graphs.memory.memories import Revision, Version
+from graphs.memory.memories import Version
 from graphs.memory.paging import Page
 
 router = routes("memories", "/memories")
@@ -85,10 +85,9 @@ async def get_memory(mine: MineDep, id_: PathId, response: Response) -> MemoryVi
 @router.patch(
     "/{id}",
     responses=answered(200, answer(examples.MEMORY, "It as it is now.", **_ETAG), 404, 412, 413, 415, 428),
-    openapi_extra={"requestBody": {"content": {"application/json": {"example": examples.REVISION}}}},
 )
 async def revise_memory(
-    mine: MineDep, id_: PathId, revision: Revision, response: Response, if_match: IfMatch = None
+    mine: MineDep, id_: PathId, change: Change, response: Response, if_match: IfMatch = None
 ) -> MemoryView:
     """Put a memory right, or pin it. What is not given stays; what it was before goes to its history.
 
@@ -99,7 +98,7 @@ async def revise_memory(
             428, "precondition-required", "Send `If-Match` with the `ETag` of what you read, so that nothing is lost."
         )
     expected = version(if_match)
-    memory = await mine.memory.memories.revise(mine.user_id, from_id(id_), revision, expected=expected)
+    memory = await mine.memory.memories.revise(mine.user_id, from_id(id_), change, expected=expected)
     response.headers["ETag"] = etag(memory.updated_at)
     return MemoryView.of(memory)
 

@@ -33,10 +33,10 @@ async def relate_memories(mine: MineDep, new: NewRelationship) -> RelationshipVi
 
 @router.delete("/relationships", status_code=204, responses=answered(204, {"description": "The edge is gone."}, 404))
 async def unrelate_memories(
-    mine: MineDep, source: QueryId, target: QueryId, type: Annotated[TypeName, Query()]
-) -> None:  # noqa: A002
+    mine: MineDep, source: QueryId, target: QueryId, type_: Annotated[TypeName, Query(alias="type")]
+) -> None:
     """Remove an edge."""
-    if not await mine.memory.relationships.unrelate(mine.user_id, from_id(source), from_id(target), type):
+    if not await mine.memory.relationships.unrelate(mine.user_id, from_id(source), from_id(target), type_):
         raise ProblemError(404, "relationship-not-found", "There is no such relationship, or it is not yours to see.")
 
 
