@@ -68,6 +68,8 @@ async def _answer(name: str, request: Request) -> Response:
     if found is None:
         raise HTTPException(404, "The inspector has no such file.")
     headers = {**_HEADERS, "ETag": found.tag}
+    if found.media_type.startswith("image/"):
+        headers["Cache-Control"] = "max-age=86400"  # browsers look at the icon again with each view
     if found.tag in request.headers.get("If-None-Match", ""):
         return Response(status_code=304, headers=headers)
     if "gzip" in request.headers.get("Accept-Encoding", ""):

@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import PHONE, Open
+from tests.browser.conftest import DESKTOP, PHONE, Open
 from tests.browser.people import EVIL, QUESTION, Person, Story
 from tests.support.server import Server
 
@@ -239,6 +239,9 @@ def test_axe_finds_nothing_serious_in_any_view(open_as: Open, story: Story, sche
     assert (sum(map(int, re.findall(r"\d+", paper))) > 380) == (scheme == "light")
     for view in views(story):
         go(page, view)
+        assert page.evaluate("document.documentElement.scrollHeight") == DESKTOP["height"], (
+            "the columns scroll, not the page"
+        )
         page.evaluate("document.querySelectorAll('details').forEach(folded => { folded.open = true; })")
         assert serious(page, scheme) == [], view
     page.keyboard.press("?")
