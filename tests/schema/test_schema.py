@@ -25,9 +25,9 @@ MEMORY_TABLES = {
     "deliveries", "embedding_models", "erased_records", "erasures", "external_copies", "files", "goal_assessments",
     "job_failures", "job_migrations", "memories", "memory_embeddings",
     "memory_history", "memory_logs", "memory_relationships", "organisation_members", "organisations",
-    "recall_receipts", "schema_versions", "sessions", "shadow_comparisons", "turns", "user_brain", "users",
+    "personal_business_tables", "recall_receipts", "schema_versions", "sessions", "shadow_comparisons", "turns", "user_brain", "users",
 }  # fmt: skip
-BUSINESS_TABLES = {"applications", "dealers", "robot_catalog"}
+BUSINESS_TABLES = {"application_scores", "applications", "dealers", "leads", "robot_catalog"}
 
 TABLES = """
 SELECT n.nspname AS schema, c.relname AS name, c.relrowsecurity AS protected
@@ -106,8 +106,9 @@ async def test_applying_it_again_changes_nothing(database: str, index: IndexConf
     async with MemoryManager.from_conn_string(database, index=index) as store:
         await store.aput(("users", "u1"), "k", {"n": 1})
         async with await psycopg.AsyncConnection.connect(database) as conn:
-            await conn.execute(read_scripts().supabase_schema)
-            await conn.execute(read_scripts().local_supabase)
+            scripts = read_scripts()
+            for script in (scripts.supabase_schema, *scripts.business_tables.values(), scripts.local_supabase):
+                await conn.execute(script)
         assert await store.aget(("users", "u1"), "k") is not None
 
 
