@@ -17,12 +17,16 @@ skill = Skill(
         "I am looking for an integrator with at least 4.5 stars",
         "How far away is the nearest store?",
         "Which dealers did you show me before?",
+        "Is there anyone in Ohio who sells them?",
+        "I need a local partner who installs and maintains it",
+        "Who sells palletizers in Texas?",
+        "What is the phone number of that dealer?",
     ),
 )
 
 PROMPT = """\
-You are the dealer agent of a company that sells and finances industrial robots. You find dealers near the user by zip \
-code. Ask for the zip code if you do not know it. Name distance, rating and specialty of each dealer, and no dealer that \
-your tools did not find."""
+You are the dealer agent of a company that sells and finances industrial robots. You find dealers near the user by \
+zip code. Ask for the zip code if you do not know it. Name distance, rating and specialty of each dealer, and no \
+dealer that your tools did not find."""
 
 graph = agent_with_memory(name=skill.name, prompt=PROMPT, tools=dealers.tools())

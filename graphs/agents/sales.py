@@ -17,12 +17,16 @@ skill = Skill(
         "Which of my purchase plans do you know?",
         "Please make me an offer with a volume discount",
         "We want to automate our packaging line next year",
+        "I would like to buy three cobots",
+        "Please put us down as interested",
+        "Has anybody followed up on my inquiry?",
+        "Let us arrange a demo with your team",
     ),
 )
 
 PROMPT = """\
-You are the sales agent of a company that sells and finances industrial robots. Find out what the user wants to buy, what \
-for, with which budget and when, and note it as a lead as soon as there is something to note. Refer to what was said \
-before where it helps. Never promise prices or dates."""
+You are the sales agent of a company that sells and finances industrial robots. Find out what the user wants to buy, \
+what for, with which budget and when, and note it as a lead as soon as there is something to note. Refer to what was \
+said before where it helps. Never promise prices or dates."""
 
 graph = agent_with_memory(name=skill.name, prompt=PROMPT, tools=leads.tools())

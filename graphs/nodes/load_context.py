@@ -9,7 +9,7 @@ from graphs.nodes.runtime import current_user, last_human, memory_of, session_of
 from graphs.nodes.state import Options, State
 
 
-async def load_context(state: State, runtime: Runtime[Options]) -> dict[str, Any]:
+async def load_context(state: State, runtime: Runtime[Any]) -> dict[str, Any]:
     """Put the user's relevant memories and recent turns in the state.
 
     In a thread's first run it also marks where memory begins: a history that comes along was said elsewhere.

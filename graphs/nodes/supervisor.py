@@ -1,6 +1,6 @@
 """The shape of a supervisor: route → the agent that it hands on to, a subgraph that answers and remembers."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -56,7 +56,7 @@ def supervisor_of(
 
     graph = StateGraph(Routed, input_schema=Input, context_schema=AgentContext).add_node("route", route)
     for skill, agent in agents.items():
-        graph.add_node(skill.name, _handing_on_to(skill.name, agent)).add_edge(skill.name, END)
+        _add_agent(graph, skill.name, agent)
     return (
         graph.add_edge(START, "route")
         .add_conditional_edges("route", lambda state: state["route"]["agent"], [skill.name for skill in agents])
@@ -80,14 +80,14 @@ async def _choose(
     return await router.by_likeness(question, memory_of(runtime).index_config, last)
 
 
-def _handing_on_to(
-    name: str, agent: CompiledStateGraph[Any, Any, Any, Any]
-) -> Callable[[Routed], Awaitable[dict[str, Any]]]:
-    """The node of an agent: its graph, carried out as the agent."""
+def _add_agent(
+    graph: StateGraph[Routed, AgentContext, Input, Routed], name: str, agent: CompiledStateGraph[Any, Any, Any, Any]
+) -> None:
+    """Add an agent's graph as a subgraph that is carried out as the agent."""
 
     async def handed_on(state: Routed) -> dict[str, Any]:
         with acting_as(current_principal(None).through(name)):
             answered: dict[str, Any] = await agent.ainvoke({"messages": state["messages"]})
             return answered
 
-    return handed_on
+    graph.add_node(name, handed_on).add_edge(name, END)

@@ -27,7 +27,11 @@ Years = Annotated[float | None, Field(ge=0, le=300, description="Years in busine
 Robot = Annotated[str | None, Field(description="The robot's model, as the catalogue names it, if it is known.")]
 Business = Annotated[str | None, Field(description="Name of the company that applies, if it was said.")]
 Reference = Annotated[
-    str, Field(pattern=r"^[0-9a-f-]{0,36}$", description="Reference of an application, as list_applications shows it.")
+    str | None,
+    Field(
+        pattern=r"^[0-9a-f]{8}[0-9a-f-]{0,28}$",
+        description="Reference of an application, as list_applications shows it; any unless given.",
+    ),
 ]
 Limit = Annotated[int, Field(ge=1, le=20, description="How many at most.")]
 
@@ -73,24 +77,25 @@ async def list_applications(limit: Limit = 10) -> str:
     return "\n".join(map(_line, found)) or "The user has no applications yet."
 
 
-async def score_application(application: Reference = "") -> str:
+async def score_application(application: Reference = None) -> str:
     """Score an application again and explain the score: the latest one, unless a reference is given.
 
-    Use it when the user asks for the score of an application, why it is low, or what was decided.
+    Use it when the user asks for the score of an application, or why it is low. What comes out as before is not
+    recorded a second time.
     """
     memory, user_id = memory_of_run(), current_user()
     found = await memory.ask(latest(user_id, application, limit=1))
     if not found:
         raise ToolException("The user has no such application; list_applications shows those that there are.")
     scored = score(inputs_of(found[0]))
-    if not await record_score(memory, user_id, found[0], scored):
+    if not _is_known(found[0], scored) and not await record_score(memory, user_id, found[0], scored):
         raise ToolException("The application was changed at this moment. Score it again.")
     return _explained(found[0], scored)
 
 
-async def scoring_history(application: Reference = "", limit: Limit = 10) -> str:
+async def scoring_history(application: Reference = None, limit: Limit = 10) -> str:
     """List how the user's applications were scored in the past, with the reasons; the latest first."""
-    asked = {"user_id": current_user(), "reference": application, "limit": limit}
+    asked = {"user_id": current_user(), "reference": application or "", "limit": limit}
     found = await memory_of_run().ask(Query(_SQL["scores"], asked, lambda rows: rows))
     return "\n".join(map(_past, found)) or "Nothing was scored yet."
 
@@ -100,9 +105,9 @@ def tools() -> list[BaseTool]:
     return [as_tool(tool) for tool in (apply_for_financing, list_applications, score_application, scoring_history)]
 
 
-def latest(user_id: str, reference: str = "", *, limit: int) -> Query[Rows]:
+def latest(user_id: str, reference: str | None = None, *, limit: int) -> Query[Rows]:
     """Ask for a person's applications, the latest first; only those whose id begins with `reference`."""
-    return Query(_SQL["latest"], {"user_id": user_id, "reference": reference, "limit": limit}, lambda rows: rows)
+    return Query(_SQL["latest"], {"user_id": user_id, "reference": reference or "", "limit": limit}, lambda rows: rows)
 
 
 def inputs_of(row: Any) -> Inputs:
@@ -134,6 +139,11 @@ async def record_score(memory: MemoryManager, user_id: str, row: Any, scored: Sc
         return await memory.ask(Query(_SQL["record_score"], given, bool))
 
 
+def _is_known(row: Any, scored: Score) -> bool:
+    """Whether an application has this score already, for these reasons."""
+    return bool(row.score_reasons == scored.reasons and row.status == scored.decision)
+
+
 _SAID = {
     "approved": "approved",
     "submitted": "submitted, and a person will decide",
@@ -162,4 +172,5 @@ def _explained(row: Any, scored: Score) -> str:
 
 def _past(row: Any) -> str:
     parts = "; ".join(f"{r['component']} {r['points']:.1f} of {r['most']} ({r['because']})" for r in row.reasons)
-    return f"- {row.created_at:%Y-%m-%d}: application {row.application[:8]} {row.decision}, {row.score:.1f} of 100: {parts}"
+    told = f"application {row.application[:8]} {row.decision}, {row.score:.1f} of 100"
+    return f"- {row.created_at:%Y-%m-%d}: {told}: {parts}"

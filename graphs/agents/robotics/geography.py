@@ -37,7 +37,7 @@ async def place_of(zip_code: str) -> Place:
 @lru_cache(maxsize=4096)
 def _look_up(zip_code: str) -> Place:
     try:
-        [found, *_] = zipcodes.matching(zip_code)
+        [found, *_] = zipcodes.matching(zip_code)  # type: ignore[no-untyped-call]
     except (TypeError, ValueError):
         raise InvalidValue("zip_code", f"{zip_code!r} is not a zip code of the United States.") from None
     return Place(zip_code[:5], found["city"], found["state"], float(found["lat"]), float(found["long"]))

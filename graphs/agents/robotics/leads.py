@@ -1,8 +1,10 @@
 """Leads: what people think of buying. And what was said about it before."""
 
+from textwrap import shorten
 from typing import Annotated, Any
 
 from langchain_core.tools import BaseTool
+from langgraph.runtime import get_runtime
 from pydantic import Field
 
 from graphs.agents.robotics.terms import dollars
@@ -10,10 +12,13 @@ from graphs.memory import sql
 from graphs.memory.contract import COLLECTIONS
 from graphs.memory.namespaces import user_scope
 from graphs.memory.transaction import Query
-from graphs.nodes.runtime import current_user
+from graphs.nodes.runtime import current_user, session_of
 from graphs.tools import as_tool, memory_of_run
 
 _SQL = sql.load("leads", __package__)
+
+_LONGEST = 240
+"""How many characters of a turn are quoted."""
 
 Interest = Annotated[str, Field(min_length=1, max_length=500, description="What the user wants to buy, and what for.")]
 Company = Annotated[str | None, Field(description="The user's company, if it was said.")]
@@ -51,9 +56,13 @@ async def list_leads(limit: Limit = 10) -> str:
 
 async def search_conversations(query: About, limit: Limit = 5) -> str:
     """Search what was said in earlier conversations with the user: what we talked about, told, discussed last time."""
-    scope = user_scope(current_user(), COLLECTIONS["turn"])
-    found = await memory_of_run().asearch(scope, query=query, limit=limit)
-    lines = [f"- {i.created_at:%Y-%m-%d}, {i.value.get('role', 'user')}: {i.value.get('content', '')}" for i in found]
+    scope, session = user_scope(current_user(), COLLECTIONS["turn"]), session_of(get_runtime())
+    elsewhere = {"session_id": {"$ne": session}}
+    found = await memory_of_run().asearch(scope, query=query, filter=elsewhere, limit=limit)
+    lines = [
+        f"- {turn.created_at:%Y-%m-%d}, {turn.value['role']}: {shorten(turn.value['content'], _LONGEST)}"
+        for turn in found
+    ]
     return "\n".join(lines) or "There are no earlier conversations."
 
 
