@@ -120,7 +120,7 @@ def answer(messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]] = ()
         call = {"name": tool["name"], "args": arguments, "id": f"call_{uuid.uuid4().hex[:12]}"}
         return AIMessage("", tool_calls=[{**call, "type": "tool_call"}])
     if tools and _GREETS.match(question):
-        can = "; ".join(str(tool.get("description", "")).partition(":")[0].partition(".")[0] for tool in tools)
+        can = "; ".join(re.split("[,:;.]", str(tool.get("description", "")))[0] for tool in tools)
         return AIMessage(f"Hello. This is what I can do: {can}. {SIGNATURE}")
     return AIMessage(f"{_reply(question, known, earlier)} {SIGNATURE}")
 
@@ -226,7 +226,7 @@ def _best_tool(question: str, tools: Sequence[dict[str, Any]]) -> dict[str, Any]
         if words + len(told) < 1:
             return 0
         changes = not _CHANGES.isdisjoint(tool["name"].split("_")[:1])
-        return float(max(words + len(told) - len(missing) - (_is_question(question) and changes), 0.1))
+        return float(max(words + len(told) - len(missing) - 2 * (_is_question(question) and changes), 0.1))
 
     best = max(tools, key=fit, default=None)
     return best if best and fit(best) > 0 else None

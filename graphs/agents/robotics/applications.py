@@ -69,9 +69,9 @@ async def apply_for_financing(
 
 
 async def list_applications(limit: Limit = 10) -> str:
-    """List the user's applications for financing, with status and score; the latest first.
+    """Show the user's applications for financing, loans and requests: their status, score, and what was decided.
 
-    Use it when the user asks about their loans, their open or past requests, or what became of one.
+    The latest comes first. Use it when the user asks what became of one.
     """
     found = await memory_of_run().ask(latest(current_user(), limit=limit))
     return "\n".join(map(_line, found)) or "The user has no applications yet."
@@ -94,7 +94,7 @@ async def score_application(application: Reference = None) -> str:
 
 
 async def scoring_history(application: Reference = None, limit: Limit = 10) -> str:
-    """List how the user's applications were scored in the past, with the reasons; the latest first."""
+    """Show how the user's applications were scored in the past, with the reasons; the latest first."""
     asked = {"user_id": current_user(), "reference": application or "", "limit": limit}
     found = await memory_of_run().ask(Query(_SQL["scores"], asked, lambda rows: rows))
     return "\n".join(map(_past, found)) or "Nothing was scored yet."

@@ -78,7 +78,7 @@ async def find_dealers(
 
 
 async def past_matches(limit: Limit = 5) -> str:
-    """List which dealers the user was shown before, and what they had asked for; the latest first.
+    """Show which dealers the user was shown before, and what they had asked for; the latest first.
 
     Use it when the user refers to dealers of an earlier search or conversation.
     """

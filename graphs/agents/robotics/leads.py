@@ -47,7 +47,7 @@ async def save_lead(
 
 
 async def list_leads(limit: Limit = 10) -> str:
-    """List what the user is noted to be interested in buying, with budget, timeline and status; the latest first."""
+    """Show the plans and interests to buy that are noted of the user: budget, timeline and status, the latest first."""
     found = await memory_of_run().ask(
         Query(_SQL["latest"], {"user_id": current_user(), "limit": limit}, lambda rows: rows)
     )
