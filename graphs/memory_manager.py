@@ -49,19 +49,21 @@ from graphs.memory.knowledge.relationships import Relationships
 from graphs.memory.lifecycle import Keeping
 from graphs.memory.loading import LoadingBrain
 from graphs.memory.loops import on_home_loop
+from graphs.memory.memories import Memories
 from graphs.memory.namespaces import to_text
 from graphs.memory.outbox.adapter import Outbound
 from graphs.memory.outbox.deliveries import Deliveries
 from graphs.memory.outbox.delivering import Courier
 from graphs.memory.outbox.intents import Intents
-from graphs.memory.outbox.shadow import Candidate, Shadow
+from graphs.memory.outbox.shadow import Shadow
 from graphs.memory.principal import Principal, acting_as, current_principal, current_provenance
 from graphs.memory.profiles import BrainSource
 from graphs.memory.ranking import Weights
 from graphs.memory.recalling import Recalls
+from graphs.memory.records import Records
+from graphs.memory.sessions import Sessions
 from graphs.memory.store import PostgresStore
 from graphs.memory.transaction import Query
-from graphs.memory.vectors import Vector
 from graphs.memory.writing import write_payload
 from graphs.models import fact_extractor, fact_judge, index_config, shadow_weights
 from graphs.observability import export_measurements
@@ -135,6 +137,9 @@ class MemoryManager(PostgresStore):
             entities,
             profiles,
         )
+        self.memories = Memories(self._ask_as, self.abatch)
+        self.sessions = Sessions(self._ask_as)
+        self.records = Records(self._ask_as)
         self.beliefs = Beliefs(self._ask_as, self._write_as)
         self.goals = Goals(self._ask_as, self._write_as)
         self.reflections = Reflections(self._ask_as, self._write_as)
@@ -202,7 +207,7 @@ class MemoryManager(PostgresStore):
     async def load_context(
         self, user_id: str, session_id: str, *, query: str | None = None, agent: str | None = None, limit: int = 8
     ) -> MemoryContext:
-        """Return the snapshot a run starts with: session, recent turns, relevant memories, profile.
+        """Return the snapshot a run starts with: session, recent turns, pinned and relevant memories, profile.
 
         Args:
             user_id: whose memory.
@@ -220,9 +225,11 @@ class MemoryManager(PostgresStore):
         reads.ask(context.session(user_id, session_id), functools.partial(answers.__setitem__, "session"))
         reads.ask(context.recent_turns(user_id, session_id, limit), functools.partial(answers.__setitem__, "turns"))
         reads.ask(context.profile(user_id), functools.partial(answers.__setitem__, "profile"))
+        reads.ask(context.pinned(user_id, agent, limit), functools.partial(answers.__setitem__, "pinned"))
         op = search.recall_op(user_id, query, (), agent, limit)
         found = await self._recall(principal, user_id, op, reads, {"session_id": session_id})
-        return MemoryContext(user_id=user_id, memories=context.recalled(found), **answers)
+        memories = context.with_pinned(answers.pop("pinned"), context.recalled(found), limit)
+        return MemoryContext(user_id=user_id, memories=memories, **answers)
 
     async def _recall(
         self, principal: Principal, user_id: str, op: SearchOp, reads: Reads, provenance: dict[str, str] | None = None
@@ -233,21 +240,12 @@ class MemoryManager(PostgresStore):
         started = time.perf_counter()
         async with self._reporter.denials(principal):
             found = await self._recalls.recall(principal, user_id, op, vector, reads, source)
-        if vector is not None and (others := self._candidates(principal, user_id, op, vector)):
+        others = self._courier.in_shadow(user_id, op)
+        if vector is not None and self._shadow_weights:
+            others["ranking"] = functools.partial(self._recalls.would_find, principal, op, vector, self._shadow_weights)
+        if vector is not None and others:
             ours = [(to_text(item.namespace), item.key) for item in found.items]
             self.shadow.compare(user_id, op.limit, ours, time.perf_counter() - started, others)
-        return found
-
-    def _candidates(self, principal: Principal, user_id: str, op: SearchOp, vector: Vector) -> Mapping[str, Candidate]:
-        """What else might be found, and how: by services that run in the shadow of ours, and by another ranking."""
-        adapters = self._outbound.adapters.items() if self._outbound else ()
-        found: dict[str, Candidate] = {
-            name: functools.partial(self._courier.search, name, user_id, op.query or "", op.limit)
-            for name, switched in adapters
-            if switched.mode == "shadow"
-        }
-        if weights := self._shadow_weights:
-            found["ranking"] = functools.partial(self._recalls.would_find, principal, op, vector, weights)
         return found
 
     @telemetry.operation

@@ -467,6 +467,7 @@ CREATE TABLE IF NOT EXISTS memory.personal_business_tables (
 CREATE INDEX IF NOT EXISTS memories_user       ON memory.memories (user_id, updated_at) WHERE user_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS memories_org        ON memory.memories (org_id, updated_at) WHERE org_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS memories_agent      ON memory.memories (agent_id) WHERE agent_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS memories_pinned     ON memory.memories (user_id, updated_at) WHERE value -> 'pinned' = 'true';
 CREATE INDEX IF NOT EXISTS memories_run        ON memory.memories (run_id) WHERE run_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS memories_expiry     ON memory.memories (expires_at) WHERE expires_at IS NOT NULL;
 -- Its collation sorts like "C" and has another name, so that only who asks for it gets this index: a plan made while the

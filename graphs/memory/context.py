@@ -7,7 +7,7 @@ from langgraph.store.base import PutOp, SearchItem
 
 from graphs.memory import sql
 from graphs.memory.contract import MemoryPayload, RecalledMemory, Session, Turn
-from graphs.memory.found import Found
+from graphs.memory.found import Found, search_item
 from graphs.memory.namespaces import to_text
 from graphs.memory.transaction import Query, Rows
 
@@ -62,9 +62,28 @@ def recent_turns(user_id: str, session_id: str, limit: int) -> Query[list[Turn]]
     return Query(_SQL["recent_turns"], {"user_id": user_id, "session_id": session_id, "limit": limit}, read)
 
 
+def pinned(user_id: str, agent: str | None, limit: int) -> Query[list[RecalledMemory]]:
+    """Ask for the memories that a user pinned, or those that an agent wrote of them, what changed last first."""
+
+    def read(rows: Rows) -> list[RecalledMemory]:
+        return [_recalled(search_item(row, None), None) for row in rows]
+
+    return Query(_SQL["pinned"], {"user_id": user_id, "agent": agent, "limit": limit}, read)
+
+
 def profile(user_id: str) -> Query[dict[str, Any]]:
     """Ask for what is known about a user as such."""
     return Query(_SQL["profile"], {"user_id": user_id}, lambda rows: rows[0].profile if rows else {})
+
+
+def with_pinned(kept: Sequence[RecalledMemory], found: Sequence[RecalledMemory], limit: int) -> list[RecalledMemory]:
+    """Return what was found, behind what is pinned: each memory once, and no more than `limit`.
+
+    Pinned memories that were found keep the score that they were found with.
+    """
+    at = {(memory.namespace, memory.key): memory for memory in found}
+    memories = {(memory.namespace, memory.key): at.get((memory.namespace, memory.key), memory) for memory in kept}
+    return list((memories | at).values())[:limit]
 
 
 def recalled(found: Found, *, explain: bool = False) -> list[RecalledMemory]:
@@ -75,17 +94,23 @@ def recalled(found: Found, *, explain: bool = False) -> list[RecalledMemory]:
     return [_recalled(item, parts[n] if explain else None) for n, item in enumerate(found.items)]
 
 
+def content_of(value: Mapping[str, Any]) -> str:
+    """Return an item's text; of an item of any other shape than a memory's, its value."""
+    found = (value[name] for name in ("content", "text", "memory") if isinstance(value.get(name), str))
+    return next(found, str(value))
+
+
 def _recalled(item: SearchItem, explanation: Mapping[str, float] | None) -> RecalledMemory:
     """An item as a memory; one of any other shape shows as its JSON."""
     value, tags = item.value, item.value.get("tags")
-    content = next((value[name] for name in ("content", "text", "memory") if isinstance(value.get(name), str)), None)
     return RecalledMemory(
         namespace=item.namespace,
         key=item.key,
-        content=content if content is not None else str(value),
+        content=content_of(value),
         type=value.get("type") if isinstance(value.get("type"), str) else None,
         tags=[tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else [],
         score=item.score,
+        pinned=value.get("pinned") is True,
         session_id=value.get("session_id") if isinstance(value.get("session_id"), str) else None,
         created_at=item.created_at,
         updated_at=item.updated_at,

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from graphs.memory.errors import ContractError, InvalidValue
+from graphs.memory.errors import ContractError, InvalidInput, InvalidValue
 from graphs.memory.text import to_json
 
 MemoryType = Literal["turn", "fact", "preference", "episode", "goal", "belief", "reflection", "procedure"]
@@ -28,6 +28,18 @@ COLLECTIONS: dict[str, str] = {
     "procedure": "procedures",
 }
 """The label, below a user's namespace, under which memories of each type lie."""
+
+
+def check_types(types: Sequence[str]) -> list[str]:
+    """Return types of memories as a list.
+
+    Raises:
+        InvalidInput: they are one text, or there is no such type.
+    """
+    if isinstance(types, str) or (unknown := set(types) - COLLECTIONS.keys()):
+        said = types if isinstance(types, str) else ", ".join(map(repr, sorted(unknown)))
+        raise InvalidInput(f"types must be a list of {', '.join(COLLECTIONS)}; got {said}.")
+    return list(types)
 
 
 class _Model(BaseModel):
@@ -140,6 +152,7 @@ class RecalledMemory(_Model):
         description="How relevant, recent and important it is, about 0 to 1; none without a query. Where only vectors "
         "rank, the cosine similarity to the query.",
     )
+    pinned: bool = Field(default=False, description="Every run knows it; it neither decays nor expires.")
     session_id: str | None = Field(default=None, description="The session it was learned in.")
     created_at: datetime
     updated_at: datetime
@@ -168,6 +181,7 @@ class Session(_Model):
     id: str
     agent: str | None = None
     title: str | None = None
+    thread_id: str | None = Field(default=None, description="The LangGraph thread that it began in.")
     turns: int = 0
     created_at: datetime | None = None
     last_activity_at: datetime | None = None
@@ -179,7 +193,9 @@ class MemoryContext(_Model):
     user_id: str
     session: Session
     turns: list[Turn] = Field(description="The most recent turns of this session, oldest first.")
-    memories: list[RecalledMemory] = Field(description="What is relevant to the query, best first.")
+    memories: list[RecalledMemory] = Field(
+        description="What is pinned, the latest first, and what is relevant to the query, best first."
+    )
     profile: dict[str, Any] = Field(default_factory=dict)
 
     def as_prompt(self, max_tokens: int | None = None, *, count_tokens: Callable[[str], int] | None = None) -> str:

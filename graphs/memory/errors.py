@@ -193,6 +193,14 @@ class MemoryNotFound(GraphMemoryError):
         super().__init__(f"There is no memory {key!r} in {namespace}; write it first.")
 
 
+class SessionNotFound(GraphMemoryError):
+    """There is no such session: none, or one that whoever asks may not see."""
+
+    def __init__(self, session_id: str) -> None:
+        self.session_id = session_id
+        super().__init__(f"There is no session {session_id!r}; the first turn that is written to it makes it.")
+
+
 class StoreUnavailable(GraphMemoryError):
     """The database cannot be reached, or gave the work up.
 

@@ -183,7 +183,7 @@ class Jobs:
             update_heartbeat_interval=timing.heartbeat,
             stalled_worker_timeout=timing.stalled,
             shutdown_graceful_timeout=5,
-            worker_middleware=[_noting_ends],
+            worker_middleware=[_then_the_next],
             **options,
         )
 
@@ -263,14 +263,18 @@ class Jobs:
         await self._app.job_manager.retry_job_by_id_async(job_id, retry_at=datetime.now(UTC))
 
 
-async def _noting_ends(job: Callable[[], Awaitable[Any]], _: procrastinate.JobContext, worker: Worker) -> Any:
-    """Do a job, and end the worker if the queue cannot be told how it went: while it lives, its jobs are not missed."""
+async def _then_the_next(job: Callable[[], Awaitable[Any]], _: procrastinate.JobContext, worker: Worker) -> Any:
+    """Do a job, and then look for what waited for its lock; procrastinate's worker would look at its next poll only.
+
+    If the queue cannot be told how it went, end the worker: while it lives, its jobs are not missed.
+    """
 
     def ended(task: asyncio.Task[Any]) -> None:
         error = None if task.cancelled() else task.exception()
         if error and not isinstance(error.__cause__, RaiseException):  # which says that it is this worker's job no more
             log.warning("How a job ended could not be noted: %s", error_sentence(error))
             worker.stop()  # type: ignore[no-untyped-call]
+        worker._new_job_event.set()
 
     if task := asyncio.current_task():
         task.add_done_callback(ended)

@@ -7,7 +7,7 @@ from typing import Any
 from langgraph.store.base import SearchOp
 
 from graphs.memory import sql
-from graphs.memory.contract import COLLECTIONS
+from graphs.memory.contract import check_types
 from graphs.memory.errors import InvalidFilter, InvalidInput, InvalidValue
 from graphs.memory.found import Found, search_item
 from graphs.memory.namespaces import bounds, check_address, user_scope
@@ -180,11 +180,9 @@ def recall_op(
     conditions: list[dict[str, Any]] = [{"superseded": {"$ne": True}}, *({"tags": {"$contains": tag}} for tag in tags)]
     if types is None:
         conditions.append({"type": {"$ne": "turn"}})
-    elif isinstance(types, str) or (unknown := set(types) - COLLECTIONS.keys()):
-        said = types if isinstance(types, str) else ", ".join(map(repr, unknown))
-        raise InvalidInput(f"types must be a list of {', '.join(COLLECTIONS)}; got {said}.")
     else:
-        conditions.append({"type": {"$in": list(types)} if len(types) != 1 else types[0]})
+        wanted = check_types(types)
+        conditions.append({"type": {"$in": wanted} if len(wanted) != 1 else wanted[0]})
     if agent:
         conditions.append({"agent": agent})
     op = SearchOp(user_scope(user_id), filter={"$and": conditions}, limit=limit, query=query)

@@ -331,3 +331,17 @@ async def test_what_is_kept_for_how_long_is_a_matter_of_jobs(database: str, inde
                 await store.jobs.queue(task)
             await store.jobs.run_pending()
             assert await store.asearch(("users", user_id)) == []
+
+
+async def test_jobs_of_one_person_follow_one_another_without_waiting_for_the_next_poll(
+    database: str, index: IndexConfig, extractor: Extractor, user_id: str
+) -> None:
+    async with open_pool(database) as pool:
+        options: Any = {"principal": Principal.service(), "extract_after": 0, "timing": Timing(poll=3600)}
+        async with MemoryManager(pool, index=index, extractor=extractor, **options) as store:
+            for n in range(5):
+                said = turn(user_id, f"My robot number {n} is called R{n}.", session_id=f"s{n}")
+                await store.write_memory(user_id, f"s{n}", said)
+            async with store.jobs.working():
+                await until_done(store)
+            assert len(await facts_of(store, user_id)) == 5

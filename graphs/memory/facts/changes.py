@@ -51,7 +51,9 @@ class FactChanges:
         elif decision.verdict == "past" and decision.about:
             self._only_remember(statement, turn, decision)
         elif decision.retires:
-            self._put("superseded", decision.retires[0], self._new(statement, turn, decision), turn)
+            key = decision.retires[0]
+            pinned = {"pinned": True} if (self._value(key) or {}).get("pinned") is True else {}
+            self._put("superseded", key, self._new(statement, turn, decision) | pinned, turn)
             self._retire(decision.retires[1:], turn)
         else:
             value = self._new(statement, turn, decision)

@@ -1,8 +1,9 @@
 """Origins: which run of which agent wrote a memory as it is now."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory import sql
 from graphs.memory.knowledge.common import Address, Run
@@ -23,6 +24,9 @@ class Origin(BaseModel):
     run_id: str | None = None
     checkpoint_id: str | None = None
     task_id: str | None = None
+    sources: list[tuple[str, str]] = Field(
+        default_factory=list, description="Session and exchange of the turns that a fact was taken from."
+    )
 
 
 class Origins:
@@ -50,6 +54,18 @@ class Origins:
 
 def _origins(rows: Rows) -> dict[Address, Origin]:
     return {
-        (from_text(row.namespace), row.key): Origin(**{name: getattr(row, name) for name in Origin.model_fields})
+        (from_text(row.namespace), row.key): Origin(
+            **{name: getattr(row, name) for name in Origin.model_fields.keys() - {"sources"}},
+            sources=_sources(row.sources),
+        )
         for row in rows
     }
+
+
+def _sources(given: Any) -> list[tuple[str, str]]:
+    """The sources that a fact names, whatever somebody may have written there."""
+    named = [source for source in given if isinstance(source, dict)] if isinstance(given, list) else []
+    pairs = [(source.get("session_id"), source.get("exchange")) for source in named]
+    return [
+        (session, exchange) for session, exchange in pairs if isinstance(session, str) and isinstance(exchange, str)
+    ]

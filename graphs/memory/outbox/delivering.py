@@ -6,11 +6,13 @@ things are: it may be made late, twice, or after its successor, and ends in the 
 """
 
 import asyncio
+import functools
 import json
 import logging
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
+from langgraph.store.base import SearchOp
 from pydantic import ValidationError
 
 from graphs.memory import sql, telemetry
@@ -21,6 +23,7 @@ from graphs.memory.items import Address
 from graphs.memory.namespaces import to_text
 from graphs.memory.outbox.adapter import Copies, Copy, Outbound, Outgoing, Pseudonym, Searchable
 from graphs.memory.outbox.intents import Emitted, MemoryForgotten, MemoryWritten, TurnCommitted, UserErased, parse
+from graphs.memory.outbox.shadow import Candidate
 from graphs.memory.principal import Principal
 from graphs.memory.text import cleaned
 from graphs.memory.transaction import Query, Rows
@@ -154,6 +157,15 @@ class Courier:
         return (await to_the_end(self._database.run(Principal.service(), [query])))[0]
 
     # Searching --------------------------------------------------------------------------------------------------------
+
+    def in_shadow(self, user_id: str, op: SearchOp) -> dict[str, Candidate]:
+        """Return the services that run in the shadow of ours, and how each searches a person's memory in its way."""
+        switched = self._outbound.adapters if self._outbound else {}
+        return {
+            name: functools.partial(self.search, name, user_id, op.query or "", op.limit)
+            for name, adapter in switched.items()
+            if adapter.mode == "shadow"
+        }
 
     async def search(self, name: str, user_id: str, query: str, limit: int) -> list[Address | None]:
         """Return which memories of a person a service finds, best first; None for what is not known here.

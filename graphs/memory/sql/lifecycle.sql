@@ -1,6 +1,6 @@
 -- name: decay
 -- A user's memories that nobody touched for a while: the important ones lose half of their importance (and then have
--- another such while), the others go. Items that were not written under the contract are their owner's business.
+-- another such while), the others go, but for those that are pinned. Items that were not written under the contract are their owner's business.
 WITH old AS (
   SELECT namespace, key, importance, importance >= %(important)s AS important
   FROM (
@@ -8,6 +8,7 @@ WITH old AS (
       THEN (value ->> 'importance')::numeric END AS importance
     FROM memory.memories
     WHERE user_id = %(user_id)s AND updated_at < now() - %(days)s * interval '1 day' AND value ? 'type'
+      AND value -> 'pinned' IS DISTINCT FROM 'true'
   ) AS untouched
   WHERE importance BETWEEN 0 AND 1
 ), faded AS (
@@ -30,5 +31,5 @@ WHERE user_id IS NOT NULL AND updated_at < now() - %(days)s * interval '1 day' A
 -- Turns that were stored a while ago, the oldest first, and whether they are important.
 SELECT m.namespace, m.key, t.user_id, m.value, coalesce(m.importance >= %(important)s, false) AS important
 FROM memory.turns AS t JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[t.namespace]) AND m.key = ANY (ARRAY[t.key])
-WHERE t.created_at < now() - %(days)s * interval '1 day'
+WHERE t.created_at < now() - %(days)s * interval '1 day' AND m.value -> 'pinned' IS DISTINCT FROM 'true'
 ORDER BY t.created_at LIMIT %(limit)s

@@ -1,5 +1,6 @@
 -- name: of
-SELECT m.namespace, m.key, m.value ->> 'agent' AS agent, m.session_id, m.thread_id, m.run_id, m.checkpoint_id, m.task_id
+SELECT m.namespace, m.key, m.value ->> 'agent' AS agent, m.session_id, m.thread_id, m.run_id, m.checkpoint_id, m.task_id,
+  m.value -> 'sources' AS sources
 FROM unnest(%(namespaces)s::text[], %(keys)s::text[]) AS given (namespace, key)
 CROSS JOIN LATERAL (
   SELECT * FROM memory.memories AS m

@@ -11,9 +11,36 @@ ON CONFLICT (user_id, session_id, exchange, role) DO UPDATE SET
   agent = EXCLUDED.agent, run_id = EXCLUDED.run_id, checkpoint_id = EXCLUDED.checkpoint_id, extracted_at = NULL
 
 -- name: session
-SELECT s.id, s.agent, s.title, s.created_at, s.last_activity_at,
+SELECT s.id, s.agent, s.title, s.thread_id, s.created_at, s.last_activity_at,
   (SELECT count(*) FROM memory.turns AS t WHERE t.user_id = s.user_id AND t.session_id = s.id) AS turns
 FROM memory.sessions AS s WHERE s.user_id = %(user_id)s AND s.id = %(session_id)s
+
+-- name: latest
+-- A user's sessions, the latest first, with how many turns each has.
+SELECT s.id, s.agent, s.title, s.thread_id, s.created_at, s.last_activity_at,
+  (SELECT count(*) FROM memory.turns AS t WHERE t.user_id = s.user_id AND t.session_id = s.id) AS turns
+FROM memory.sessions AS s
+WHERE s.user_id = %(user_id)s
+  AND (s.last_activity_at, s.id) < (%(at)s::timestamptz, %(id)s::text COLLATE "C")
+ORDER BY s.last_activity_at DESC, s.id DESC LIMIT %(most)s
+
+-- name: turns
+-- What was said in a session, the last of it first.
+SELECT t.id, t.role, t.session_id, t.exchange, t.created_at, t.agent, t.namespace, t.key, t.thread_id, t.run_id, t.checkpoint_id,
+  m.value ->> 'content' AS content
+FROM memory.turns AS t JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[t.namespace]) AND m.key = ANY (ARRAY[t.key])
+WHERE t.user_id = %(user_id)s AND t.session_id = %(session_id)s AND t.id < %(id)s::bigint
+  AND (m.expires_at IS NULL OR m.expires_at > now()) AND jsonb_typeof(m.value -> 'content') = 'string'
+ORDER BY t.id DESC LIMIT %(most)s
+
+-- name: exchanges
+SELECT t.id, t.role, t.session_id, t.exchange, t.created_at, t.agent, t.namespace, t.key, t.thread_id, t.run_id, t.checkpoint_id,
+  m.value ->> 'content' AS content
+FROM (SELECT DISTINCT * FROM unnest(%(sessions)s::text[], %(exchanges)s::text[]) AS given (session_id, exchange)) AS given
+JOIN memory.turns AS t ON t.user_id = %(user_id)s AND t.session_id = given.session_id AND t.exchange = given.exchange
+JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[t.namespace]) AND m.key = ANY (ARRAY[t.key])
+WHERE (m.expires_at IS NULL OR m.expires_at > now()) AND jsonb_typeof(m.value -> 'content') = 'string'
+ORDER BY t.id
 
 -- name: recent_turns
 -- The last turns of a session, oldest first.
@@ -26,6 +53,14 @@ SELECT * FROM (
   ORDER BY t.id DESC LIMIT %(limit)s
 ) AS recent
 ORDER BY id
+
+-- name: pinned
+-- What a user wants every run to know, what changed last first.
+SELECT m.namespace, m.key, m.value, m.created_at, m.updated_at
+FROM memory.memories AS m
+WHERE m.user_id = %(user_id)s AND m.value -> 'pinned' = 'true' AND (m.expires_at IS NULL OR m.expires_at > now())
+  AND (%(agent)s::text IS NULL OR m.value ->> 'agent' = %(agent)s::text)
+ORDER BY m.updated_at DESC LIMIT %(limit)s
 
 -- name: profile
 SELECT profile FROM memory.users WHERE id = %(user_id)s
