@@ -14,12 +14,11 @@ from math import log
 from typing import Any, Literal
 
 import numpy as np
-from langchain_core.exceptions import OutputParserException
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AnyMessage, SystemMessage
 from langgraph.constants import TAG_NOSTREAM
 from langgraph.store.base import IndexConfig
-from pydantic import BaseModel, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from graphs.memory.embeddings import Index
 
@@ -142,17 +141,19 @@ class Router:
         """
         prompt = self._prompt + (f"\nThe last answer was given by {last}." if last else "")
         asked = [SystemMessage(prompt), *messages]
+        structured = model.with_structured_output(self._choice, include_raw=True)
         try:
-            answer = await model.with_structured_output(self._choice).ainvoke(asked, {"tags": [TAG_NOSTREAM]})
-        except (OutputParserException, ValidationError):
+            answer: Any = await structured.ainvoke(asked, {"tags": [TAG_NOSTREAM]})
+        except ValidationError:  # some clients check it before langchain does
             return None
-        if not isinstance(answer, _Choice):
-            return None
-        return Route(answer.agent, "model", answer.because)
+        chosen = answer["parsed"]  # None where it was no choice, or a refusal
+        return Route(chosen.agent, "model", chosen.because) if isinstance(chosen, _Choice) else None
 
 
 class _Choice(BaseModel):
     """Which agent answers."""
+
+    model_config = ConfigDict(extra="forbid")
 
     because: str = Field(description="Why, in a few words.")
     agent: str = Field(description="Who answers.")

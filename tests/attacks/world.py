@@ -126,7 +126,8 @@ INSERT INTO memory.audit_logs (actor, action, org_id, data)
 
 UNOWNED = {
     "memory.schema_versions", "memory.embedding_models", "public.dealers", "public.robot_catalog", "storage.buckets",
-    "langgraph.checkpoint_migrations", "memory.job_migrations", "memory.personal_business_tables", "memory.audit_seals", "memory.erasures",
+    "langgraph.checkpoint_migrations", "memory.job_migrations",
+    "memory.personal_business_tables", "memory.audit_seals", "memory.erasures",
     "memory.erased_records", "procrastinate.procrastinate_workers", "procrastinate.procrastinate_events",
     "procrastinate.procrastinate_periodic_defers",
 }  # fmt: skip

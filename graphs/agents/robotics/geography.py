@@ -1,12 +1,15 @@
 """Where a zip code is: the `zipcodes` package has the middle of each in the United States."""
 
 import asyncio
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
 import zipcodes
 
 from graphs.memory.errors import InvalidValue
+
+_ZIP_CODE = re.compile(r"[0-9]{5}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +39,8 @@ async def place_of(zip_code: str) -> Place:
 
 @lru_cache(maxsize=4096)
 def _look_up(zip_code: str) -> Place:
-    try:
-        [found, *_] = zipcodes.matching(zip_code)  # type: ignore[no-untyped-call]
-    except (TypeError, ValueError):
-        raise InvalidValue("zip_code", f"{zip_code!r} is not a zip code of the United States.") from None
-    return Place(zip_code[:5], found["city"], found["state"], float(found["lat"]), float(found["long"]))
+    known = zipcodes.matching(zip_code) if _ZIP_CODE.fullmatch(zip_code) else ()  # type: ignore[no-untyped-call]
+    if not known:
+        raise InvalidValue("zip_code", f"{zip_code!r} is not a zip code of the United States.")
+    found = known[0]
+    return Place(zip_code, found["city"], found["state"], float(found["lat"]), float(found["long"]))
