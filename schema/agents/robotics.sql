@@ -179,6 +179,7 @@ CREATE POLICY own_agent ON public.leads AS RESTRICTIVE TO authenticated
 
 REVOKE ALL ON public.dealers, public.robot_catalog, public.applications, public.application_scores, public.leads
   FROM PUBLIC, anon, authenticated, service_role;
+REVOKE ALL ON SEQUENCE public.application_scores_id_seq FROM PUBLIC, anon, authenticated, service_role;
 REVOKE ALL ON FUNCTION public.stamp_application(), public.stamp_lead() FROM PUBLIC, anon, authenticated, service_role;
 
 GRANT SELECT ON public.dealers, public.robot_catalog TO authenticated, service_role;

@@ -13,10 +13,12 @@ import zipcodes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_openai import ChatOpenAI
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.store.base import IndexConfig
 from psycopg import errors as pg
 from psycopg.conninfo import make_conninfo
+from pydantic import SecretStr
 
 from graphs.agents import dealer_matching, financing, knowledge, sales, supervisor
 from graphs.agents.robotics import demo, scoring
@@ -29,6 +31,7 @@ from graphs.nodes.agent import MOST_ROUNDS
 from graphs.nodes.supervisor import decisions_of
 from graphs.offline_chat import OfflineChatModel
 from tests.conftest import create_database, drop_database
+from tests.support.openai_stub import OpenAIStub
 from tests.support.sql import rows
 
 ANN, BOB = str(uuid4()), str(uuid4())
@@ -315,6 +318,24 @@ async def test_the_supervisor_hands_on_remembers_and_goes_on_with_the_same_agent
 async def test_each_agent_of_the_supervisor_acts_as_itself(store: MemoryManager) -> None:
     assert "AW-1400" in said(await ask(store, supervisor.graph, "What is the status of my application?"))
     assert "welding cell" in said(await ask(store, supervisor.graph, "Which purchase plans of mine do you know?"))
+
+
+async def test_with_a_chat_model_that_decides_and_answers(
+    store: MemoryManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = json.dumps({"because": "they want to buy", "agent": "sales"})
+    with OpenAIStub({"content": answer}) as stub:
+        model = ChatOpenAI(model="gpt-stub", base_url=stub.url, api_key=SecretStr("sk-test"), max_retries=0)
+        monkeypatch.setattr("graphs.nodes.respond.chat_model", lambda *_: model)
+        state = await ask(store, supervisor.graph, "Which dealers are near 94107?")
+        decided, answered = stub.asked("/chat/completions")
+    assert state["route"] == {"agent": "sales", "by": "model", "because": "they want to buy"}
+    assert (said(state), state["messages"][-1].name) == (answer, "sales")
+    assert "tools" not in decided
+    offered = {tool["function"]["name"]: tool["function"]["parameters"] for tool in answered["tools"]}
+    assert offered.keys() == {"save_lead", "list_leads", "search_conversations"}
+    assert not [name for schema in offered.values() for name in schema["properties"] if "user" in name]
+    assert answered["messages"][0]["content"].startswith("You are the sales agent")
 
 
 def test_the_agents_are_drawn_as_subgraphs_of_the_supervisor() -> None:
