@@ -220,7 +220,7 @@ def _best_tool(question: str, tools: Sequence[dict[str, Any]]) -> dict[str, Any]
 
     def fit(tool: dict[str, Any]) -> float:
         name, (summary, _, more) = _stems(tool["name"].replace("_", " ")), tool.get("description", "").partition("\n\n")
-        words = 2 * len(asked & name) + len(asked & _stems(summary) - name) + len(asked & _stems(more)) / 2
+        words = 2 * len(asked & name) + len(asked & _stems(summary) - name) + len(asked & _stems(more) - name) / 2
         arguments, missing = _arguments(tool, question)
         told = [value for value in arguments.values() if value != question and value != [question]]
         if words + len(told) < 1:
