@@ -43,11 +43,13 @@ class Sessions:
     async def latest(self, user_id: str, *, cursor: str | None = None, limit: int = 50) -> Page[Session]:
         """Return a user's sessions, a page at a time: where something happened last comes first.
 
+        One that has no title has what the user said first instead.
+
         Raises:
             InvalidInput: a cursor or a limit that there is not.
             AccessDenied: the principal is not this user and not the service.
         """
-        query = Query(_SQL["latest"], {"user_id": user_id, **named(cursor, limit)}, _sessions)
+        query = Query(_SQL["latest"], {"user_id": user_id, "only": None, **named(cursor, limit)}, _sessions)
         found = await self._run(user_id, query)
         return page_of(found, limit, lambda session: (session.last_activity_at, session.id))
 
@@ -58,7 +60,7 @@ class Sessions:
             SessionNotFound: there is none for the user.
             AccessDenied: the principal is not this user and not the service.
         """
-        query = Query(_SQL["session"], {"user_id": user_id, "session_id": session_id}, _sessions)
+        query = Query(_SQL["latest"], {"user_id": user_id, "only": [session_id], **named(None, 1)}, _sessions)
         if not (found := await self._run(user_id, query)):
             raise SessionNotFound(session_id)
         [session] = found

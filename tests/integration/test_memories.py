@@ -196,6 +196,7 @@ async def test_sessions_and_their_turns_come_in_pages_the_latest_first(store: Me
     page = await store.sessions.latest(ANN, limit=2)
     rest = await store.sessions.latest(ANN, cursor=page.next, limit=2)
     assert [(s.id, s.turns, s.agent) for s in page.items] == [("third", 2, "sales"), ("first", 4, "sales")]
+    assert [s.title for s in page.items] == ["question 3", "question 0"], "what was said first"
     assert [s.id for s in rest.items] == ["second"]
     assert rest.next is None
     assert await store.sessions.get(ANN, "first") == page.items[1]

@@ -16,11 +16,16 @@ SELECT s.id, s.agent, s.title, s.thread_id, s.created_at, s.last_activity_at,
 FROM memory.sessions AS s WHERE s.user_id = %(user_id)s AND s.id = %(session_id)s
 
 -- name: latest
--- A user's sessions, the latest first, with how many turns each has.
-SELECT s.id, s.agent, s.title, s.thread_id, s.created_at, s.last_activity_at,
+-- A user's sessions, or one of them, the latest first, with how many turns each has and what it is about: its title, or
+-- what the user said first.
+SELECT s.id, s.agent, coalesce(s.title, (
+    SELECT left(m.value ->> 'content', 120)
+    FROM memory.turns AS t JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[t.namespace]) AND m.key = ANY (ARRAY[t.key])
+    WHERE t.user_id = s.user_id AND t.session_id = s.id AND t.role = 'user'
+    ORDER BY t.id LIMIT 1)) AS title, s.thread_id, s.created_at, s.last_activity_at,
   (SELECT count(*) FROM memory.turns AS t WHERE t.user_id = s.user_id AND t.session_id = s.id) AS turns
 FROM memory.sessions AS s
-WHERE s.user_id = %(user_id)s
+WHERE s.user_id = %(user_id)s AND s.id = ANY (coalesce(%(only)s::text[], ARRAY[s.id]))
   AND (s.last_activity_at, s.id) < (%(at)s::timestamptz, %(id)s::text COLLATE "C")
 ORDER BY s.last_activity_at DESC, s.id DESC LIMIT %(most)s
 
