@@ -1,19 +1,23 @@
 """One server and one browser for all tests of the inspector; each test is somebody whom no other test knows."""
 
+from __future__ import annotations
+
 import shutil
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright.sync_api import Browser, Dialog, Page, sync_playwright
 
 from tests.browser.people import Person, Story
 from tests.conftest import make_project
 from tests.support.server import JWT_SECRET, Server
 
+if TYPE_CHECKING:  # the tests are skipped where it is missing
+    from playwright.sync_api import Browser, Dialog, Page
+
 DESKTOP, PHONE = {"width": 1360, "height": 900}, {"width": 390, "height": 844}
 
-Open = Callable[..., Page]
+Open = Callable[..., "Page"]
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +33,8 @@ def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("There is no Chromium here: apt-get install chromium.")
+    from playwright.sync_api import sync_playwright
+
     with (
         sync_playwright() as playwright,
         # As root, as in containers, Chromium has no sandbox; and it only sees the server of the test.

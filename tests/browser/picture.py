@@ -34,7 +34,7 @@ def main() -> None:
 
 def take(browser: Browser, story: Story, scheme: Literal["light", "dark"], to: Path) -> None:
     """Search, open what is recalled first, and take a picture."""
-    page = browser.new_page(viewport=SIZE, color_scheme=scheme)  # type: ignore[arg-type]
+    page = browser.new_page(viewport=SIZE, color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
     page.goto(f"{story.person.server.url}/memory/inspector#/search/{story.budget}?{urlencode({'q': QUESTION})}")
     page.get_by_role("heading", name="Relationships").wait_for()
     page.screenshot(path=to)

@@ -6,6 +6,9 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
+
+pytest.importorskip("axe_playwright_python", reason="The group `dev` has it, and Playwright.")
+
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
