@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from graphs.api import mcp
+from graphs.api.inspector import router as inspector
 from graphs.api.limits import Limits
 from graphs.api.routes import router, serve
 from graphs.api.webhooks import router as webhooks
@@ -40,6 +41,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 app = FastAPI(title="Graph-Native Memory", lifespan=lifespan)
 app.include_router(router)
 app.include_router(webhooks)
+app.include_router(inspector)
 app.router.routes.append(mcp.route)
 
 

@@ -309,6 +309,7 @@ OPEN = (
     "/openapi.json",
     "/metrics",
     "/memory/health",
+    "/memory/inspector",
     "/ui",
     "/profile",
     "/.well-known/agent-card.json",
