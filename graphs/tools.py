@@ -59,7 +59,7 @@ def memory_tools(company_of: CompanyOf | None = None) -> list[BaseTool]:
     async def company() -> str:
         if company_of:
             return company_of(get_runtime())
-        companies = await _memory().brain.companies_of(current_user())
+        companies = await memory_of_run().brain.companies_of(current_user())
         if len(companies) != 1:
             raise ToolException(
                 "The user belongs to several companies, and it is not configured which one is meant."
@@ -74,8 +74,8 @@ def memory_tools(company_of: CompanyOf | None = None) -> list[BaseTool]:
         Use it before answering or asking about the company: its business, its people, taxes, agreements, decisions.
         Every line of the result is one memory, as `slug: content`.
         """
-        scope = company_scope(_memory().brain.company_id(await company()))
-        return _listed(recalled(Found(await _memory().asearch(scope, query=query, limit=limit))))
+        scope = company_scope(memory_of_run().brain.company_id(await company()))
+        return _listed(recalled(Found(await memory_of_run().asearch(scope, query=query, limit=limit))))
 
     async def save_company_memory(slug: CompanySlug, content: Content) -> str:
         """Remember something lasting about the user's company, for all of its members.
@@ -83,12 +83,26 @@ def memory_tools(company_of: CompanyOf | None = None) -> list[BaseTool]:
         Saving a slug again replaces what it held: search first, and use the slug that is there for what has changed.
         Never save passwords or keys, nor what only concerns the user.
         """
-        return _said(await _memory().brain.save_company_memories(await company(), {slug: content}))
+        return _said(await memory_of_run().brain.save_company_memories(await company(), {slug: content}))
 
-    functions = (search_memory, save_memory, search_company_memory, save_company_memory)
-    return [
-        StructuredTool.from_function(coroutine=_in_words(function), handle_tool_error=True) for function in functions
-    ]
+    return [as_tool(tool) for tool in (search_memory, save_memory, search_company_memory, save_company_memory)]
+
+
+def as_tool(function: Callable[..., Awaitable[str]]) -> BaseTool:
+    """Return an asynchronous function as a tool; a model reads its name, its docstring and its annotated arguments.
+
+    What the model can put right, or has to go on without, it is told in words; what only an operator can is raised.
+    """
+    return StructuredTool.from_function(coroutine=_in_words(function), handle_tool_error=True)
+
+
+def memory_of_run() -> MemoryManager:
+    """Return the memory of the run that a tool is called in.
+
+    Raises:
+        ConfigurationError: the graph runs without it.
+    """
+    return memory_of(get_runtime())
 
 
 async def search_memory(query: Query, limit: Limit = 5) -> str:
@@ -97,7 +111,7 @@ async def search_memory(query: Query, limit: Limit = 5) -> str:
     Use it before answering or asking about the user: who they are, what they like, want, own, decided or said before.
     Every line of the result is one memory; where it has a slug, as `slug: content`.
     """
-    return _listed(await _memory().recall_memory(current_user(), query, limit=limit))
+    return _listed(await memory_of_run().recall_memory(current_user(), query, limit=limit))
 
 
 async def save_memory(slug: Slug, content: Content) -> str:
@@ -106,7 +120,7 @@ async def save_memory(slug: Slug, content: Content) -> str:
     Saving a slug again replaces what it held: search first, and use the slug that is there for what has changed.
     Never save passwords or keys, nor what only matters in this conversation.
     """
-    return _said(await _memory().brain.save_user_memories(current_user(), {slug: content}))
+    return _said(await memory_of_run().brain.save_user_memories(current_user(), {slug: content}))
 
 
 def _in_words(function: Callable[P, Awaitable[str]]) -> Callable[P, Awaitable[str]]:
@@ -126,10 +140,6 @@ def _in_words(function: Callable[P, Awaitable[str]]) -> Callable[P, Awaitable[st
             raise ToolException(_AWAY) from None
 
     return told
-
-
-def _memory() -> MemoryManager:
-    return memory_of(get_runtime())
 
 
 def _listed(memories: list[RecalledMemory]) -> str:

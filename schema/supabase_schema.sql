@@ -455,42 +455,12 @@ CREATE TABLE IF NOT EXISTS memory.shadow_comparisons (
   error        text                                      -- why there is nothing to compare with
 );
 
--- Business tables of the example agents -------------------------------------------------------------------------
-
-CREATE TABLE IF NOT EXISTS public.dealers (
-  id          uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-  name        text NOT NULL,
-  zip_code    text NOT NULL,
-  latitude    float8,
-  longitude   float8,
-  specialties text[] NOT NULL DEFAULT '{}',
-  rating      real CHECK (rating BETWEEN 0 AND 5),
-  created_at  timestamptz NOT NULL DEFAULT now()
-);
-
-CREATE TABLE IF NOT EXISTS public.robot_catalog (
-  id          uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-  model       text NOT NULL UNIQUE,
-  maker       text NOT NULL,
-  category    text NOT NULL,
-  price       numeric(12, 2) NOT NULL CHECK (price >= 0),
-  description text NOT NULL,
-  properties  jsonb NOT NULL DEFAULT '{}',
-  created_at  timestamptz NOT NULL DEFAULT now()
-);
-
-CREATE TABLE IF NOT EXISTS public.applications (
-  id             uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-  user_id        text COLLATE "C" NOT NULL,
-  robot_id       uuid REFERENCES public.robot_catalog (id),
-  dealer_id      uuid REFERENCES public.dealers (id),
-  amount         numeric(12, 2) NOT NULL CHECK (amount > 0),
-  term_months    int NOT NULL CHECK (term_months > 0),
-  status         text NOT NULL DEFAULT 'draft' CHECK (status IN ('draft', 'submitted', 'approved', 'declined')),
-  score          real,
-  score_reasons  jsonb NOT NULL DEFAULT '[]',
-  created_at     timestamptz NOT NULL DEFAULT now(),
-  updated_at     timestamptz NOT NULL DEFAULT now()
+-- Which tables outside this schema hold rows of people, and take part in export and erasure: `memory.keep_as_personal`.
+CREATE TABLE IF NOT EXISTS memory.personal_business_tables (
+  table_schema text NOT NULL,
+  table_name   text NOT NULL,
+  added_at     timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (table_schema, table_name)
 );
 
 -- Indexes: the primary keys above serve reads by scope; these serve policies, foreign keys and the jobs ----------
@@ -553,10 +523,6 @@ CREATE INDEX IF NOT EXISTS copies_user         ON memory.external_copies (user_i
 CREATE INDEX IF NOT EXISTS copies_external     ON memory.external_copies (adapter, external_id);
 CREATE INDEX IF NOT EXISTS comparisons_user    ON memory.shadow_comparisons (user_id);
 CREATE INDEX IF NOT EXISTS comparisons_recent  ON memory.shadow_comparisons (at);
-CREATE INDEX IF NOT EXISTS applications_user   ON public.applications (user_id);
-CREATE INDEX IF NOT EXISTS applications_robot  ON public.applications (robot_id);
-CREATE INDEX IF NOT EXISTS applications_dealer ON public.applications (dealer_id);
-CREATE INDEX IF NOT EXISTS dealers_zip_code    ON public.dealers (zip_code);
 
 -- Functions --------------------------------------------------------------------------------------------------------
 
@@ -949,19 +915,39 @@ END $$;
 
 -- A person's rights: to see all that is kept about them, and to have it removed -------------------------------------------
 
+-- Have a business table take part in export and erasure: a person's rows are those with their id in `user_id`. Whoever owns
+-- the schema calls this where the table is made; calling it again changes nothing, and a table that is dropped is forgotten.
+CREATE OR REPLACE FUNCTION memory.keep_as_personal(business_table regclass) RETURNS void
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = business_table AND a.attname = 'user_id'
+    AND a.atttypid = 'text'::regtype AND NOT a.attisdropped) THEN
+    RAISE undefined_column USING MESSAGE = format('%s needs a column user_id of type text, to tell whose a row is', business_table);
+  END IF;
+  INSERT INTO memory.personal_business_tables (table_schema, table_name)
+  SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+  WHERE c.oid = business_table
+  ON CONFLICT DO NOTHING;
+END $$;
+
 -- Every table with a person's rows, and in which columns they are named. What has such a column belongs to the person.
 CREATE OR REPLACE FUNCTION memory.personal_tables() RETURNS TABLE (name text, columns text[], pages_by text)
-  LANGUAGE sql STABLE SET search_path = ''
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = ''
 AS $$
   SELECT format('%I.%I', n.nspname, c.relname),
     array_agg(a.attname::text ORDER BY a.attname) FILTER (
-      WHERE a.attname IN ('user_id', 'actor') OR (c.relname = 'users' AND a.attname = 'id')),
+      WHERE a.attname = 'user_id' OR (n.nspname = 'memory' AND a.attname = 'actor')
+        OR (c.oid = 'memory.users'::regclass AND a.attname = 'id')),
     min(a.attname) FILTER (WHERE a.attname IN ('id', 'memory_id') AND a.atttypid = 'bigint'::regtype AND a.attnotnull)
   FROM pg_catalog.pg_class AS c
   JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
   JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-  WHERE c.relkind IN ('r', 'p') AND (n.nspname = 'memory' OR (n.nspname, c.relname) = ('public', 'applications'))
-  GROUP BY 1 HAVING count(*) FILTER (WHERE a.attname IN ('user_id', 'actor') OR (c.relname = 'users' AND a.attname = 'id')) > 0
+  WHERE c.relkind IN ('r', 'p') AND (n.nspname = 'memory' OR EXISTS (
+    SELECT FROM memory.personal_business_tables AS b WHERE (b.table_schema, b.table_name) = (n.nspname, c.relname)))
+  GROUP BY 1 HAVING count(*) FILTER (
+    WHERE a.attname = 'user_id' OR (n.nspname = 'memory' AND a.attname = 'actor')
+      OR (c.oid = 'memory.users'::regclass AND a.attname = 'id')) > 0
   ORDER BY 1
 $$;
 
@@ -1375,7 +1361,8 @@ CREATE OR REPLACE TRIGGER memories_emitted AFTER INSERT OR DELETE OR UPDATE OF v
   FOR EACH ROW WHEN (strpos(current_setting('memory.provenance', true), '"adapters"') > 0)
   EXECUTE FUNCTION memory.emit_memory_change();
 
--- What is said about memories is recorded as it is after the change, so that the audit log tells how it came about.
+-- What is said about memories is recorded as it is after the change, so that the audit log tells how it came about. Business
+-- tables may have the same trigger: their rows are recorded under the name that it is given.
 CREATE OR REPLACE FUNCTION memory.record_knowledge_change() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
 AS $$
@@ -1455,9 +1442,7 @@ ALTER TABLE memory.files                ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.deliveries           ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.external_copies      ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.shadow_comparisons   ENABLE ROW LEVEL SECURITY;
-ALTER TABLE public.dealers              ENABLE ROW LEVEL SECURITY;
-ALTER TABLE public.robot_catalog        ENABLE ROW LEVEL SECURITY;
-ALTER TABLE public.applications         ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.personal_business_tables ENABLE ROW LEVEL SECURITY;
 
 -- A policy has no IF NOT EXISTS: each is dropped and made again, inside the transaction that applies this file. Where a
 -- row points at a memory, the policy looks it up as the person who writes: what they may not see is not there, and a
@@ -1626,22 +1611,11 @@ DROP POLICY IF EXISTS readable ON memory.shadow_comparisons;
 CREATE POLICY readable ON memory.shadow_comparisons FOR SELECT TO authenticated
   USING (user_id = (SELECT auth.uid())::text);
 
-DROP POLICY IF EXISTS readable ON public.dealers;
-CREATE POLICY readable ON public.dealers FOR SELECT TO authenticated USING (true);
-
-DROP POLICY IF EXISTS readable ON public.robot_catalog;
-CREATE POLICY readable ON public.robot_catalog FOR SELECT TO authenticated USING (true);
-
-DROP POLICY IF EXISTS own ON public.applications;
-CREATE POLICY own ON public.applications TO authenticated
-  USING (user_id = (SELECT auth.uid())::text) WITH CHECK (user_id = (SELECT auth.uid())::text);
-
 -- Grants: nothing for `anon`, nothing by default ------------------------------------------------------------------------
 
 REVOKE ALL ON SCHEMA memory, langgraph, procrastinate FROM PUBLIC, anon, authenticated, service_role;
 REVOKE ALL ON ALL TABLES IN SCHEMA memory FROM PUBLIC, anon, authenticated, service_role;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA memory FROM PUBLIC, anon, authenticated, service_role;
-REVOKE ALL ON public.dealers, public.robot_catalog, public.applications FROM PUBLIC, anon, authenticated, service_role;
 
 GRANT USAGE ON SCHEMA memory TO authenticated, service_role;
 
@@ -1666,13 +1640,6 @@ GRANT INSERT ON memory.recall_receipts, memory.brain_load_errors TO service_role
 GRANT UPDATE ON memory.brain_loads TO service_role;
 GRANT INSERT, UPDATE, DELETE ON memory.organisations TO service_role;
 GRANT INSERT, UPDATE ON memory.embedding_models TO service_role;
-
-GRANT SELECT ON public.dealers, public.robot_catalog TO authenticated, service_role;
-GRANT INSERT, UPDATE, DELETE ON public.dealers, public.robot_catalog TO service_role;
-GRANT SELECT, INSERT, UPDATE, DELETE ON public.applications TO service_role;
--- A person applies; whether it is approved, and with which score, is not theirs to write.
-GRANT SELECT, DELETE, INSERT (user_id, robot_id, dealer_id, amount, term_months),
-  UPDATE (robot_id, dealer_id, amount, term_months) ON public.applications TO authenticated;
 
 GRANT EXECUTE ON FUNCTION
   memory.provenance(text), memory.may_read_all(text, text), memory.actor(), memory.agent_label(), memory.my_organisations(boolean),

@@ -15,6 +15,7 @@ import typer
 
 from graphs.checkpointer import open_checkpointer
 from graphs.cli import outbox
+from graphs.cli.demo import demo
 from graphs.cli.ending import fail, run
 from graphs.memory_manager import deployment_store, unprepared_store
 from graphs.models import chat_model
@@ -22,6 +23,7 @@ from graphs.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, help=__doc__)
 app.add_typer(outbox.app, name="outbox")
+app.command()(demo)
 
 Port = Annotated[int, typer.Option(min=1, max=65535, envvar="PORT", help="Port to serve on.")]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]

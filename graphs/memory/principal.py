@@ -125,6 +125,12 @@ def acting_user() -> str | None:
     return principal.user_id if principal else None
 
 
+def acting_agent() -> str | None:
+    """Return the agent through which a person acts now, if one does."""
+    principal = _acting.get() or _of_run()
+    return principal.agent if principal else None
+
+
 def _of_run() -> Principal | None:
     """The authenticated user of the run that this code belongs to, through its agent: both set by the server."""
     runtime = _runtime()

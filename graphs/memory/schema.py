@@ -26,6 +26,8 @@ class Scripts:
     """The schema's files, read."""
 
     supabase_schema: str
+    business_tables: Mapping[str, str]
+    """What `schema/agents/*.sql` say, by name, in their order: tables of the agents that this deployment has."""
     local_supabase: str
     jobs: str
     """The schema of the queue of jobs, which is procrastinate's."""
@@ -35,7 +37,8 @@ class Scripts:
     @property
     def digest(self) -> str:
         """What tells one version of the schema from another."""
-        return hashlib.sha256("\n".join([self.supabase_schema, self.jobs, *self.job_migrations]).encode()).hexdigest()
+        parts = [self.supabase_schema, *self.business_tables.values(), self.jobs, *self.job_migrations]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def schema_folder() -> Path:
@@ -46,12 +49,17 @@ def schema_folder() -> Path:
 
 def read_scripts() -> Scripts:
     """Read the schema's files. It blocks: call it from a thread."""
+    folder = schema_folder()
     supabase, local = (
-        (schema_folder() / name).read_text(encoding="utf-8") for name in ("supabase_schema.sql", "local_supabase.sql")
+        (folder / name).read_text(encoding="utf-8") for name in ("supabase_schema.sql", "local_supabase.sql")
     )
-    migrations = sorted(Path(SchemaManager.get_migrations_path()).glob("*.sql"))
-    steps = {path.name: path.read_text(encoding="utf-8") for path in migrations}
-    return Scripts(supabase, local, SchemaManager.get_schema(), steps)
+    steps = _read_all(Path(SchemaManager.get_migrations_path()))
+    return Scripts(supabase, _read_all(folder / "agents"), local, SchemaManager.get_schema(), steps)
+
+
+def _read_all(folder: Path) -> dict[str, str]:
+    """The SQL files of a folder by name, in the order of names; none where there is no such folder."""
+    return {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.sql"))}
 
 
 async def apply(conn: AsyncConnection[DictRow], scripts: Scripts) -> bool:
@@ -73,7 +81,8 @@ async def apply(conn: AsyncConnection[DictRow], scripts: Scripts) -> bool:
                 await _imitate_supabase(conn, scripts.local_supabase)
             if await _applied_digest(conn) == scripts.digest:
                 return False
-            await _apply_schema(conn, scripts.supabase_schema)
+            for script in (scripts.supabase_schema, *scripts.business_tables.values()):
+                await _apply_schema(conn, script)
             await _apply_job_schema(conn, scripts)
             await conn.execute(_SQL["record_version"], {"digest": scripts.digest})
     log.info("The schema was applied")

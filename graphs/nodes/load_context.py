@@ -6,16 +6,16 @@ from langgraph.runtime import Runtime
 
 from graphs.nodes.exchanges import exchanges_of
 from graphs.nodes.runtime import current_user, last_human, memory_of, session_of, text_of
-from graphs.nodes.state import Context, State
+from graphs.nodes.state import Options, State
 
 
-async def load_context(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
+async def load_context(state: State, runtime: Runtime[Any]) -> dict[str, Any]:
     """Put the user's relevant memories and recent turns in the state.
 
     In a thread's first run it also marks where memory begins: a history that comes along was said elsewhere.
     """
     asked = last_human(state["messages"])
-    limit = runtime.context.memory_limit if runtime.context else Context().memory_limit
+    limit = runtime.context.memory_limit if runtime.context else Options().memory_limit
     context = await memory_of(runtime).load_context(
         current_user(), session_of(runtime), query=text_of(asked) if asked else None, limit=limit
     )

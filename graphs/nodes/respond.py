@@ -3,23 +3,37 @@
 import asyncio
 from typing import Any
 
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import SystemMessage
 from langgraph.runtime import Runtime
 from pydantic import ValidationError
 
 from graphs.memory.contract import MemoryContext
 from graphs.models import chat_model
-from graphs.nodes.state import Context, State
+from graphs.nodes.state import Context, Options, State
 from graphs.settings import load_settings
 
 
 async def respond(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
     """Answer with the chat model; its tokens are streamed as they come."""
     configured = runtime.context or Context()
-    prompt = "\n\n".join(part for part in (configured.system_prompt, _remembered(state)) if part)
+    model = await configured_model(configured)
+    return {"messages": [await model.ainvoke([system_message(state, configured.system_prompt), *state["messages"]])]}
+
+
+async def configured_model(options: Options) -> BaseChatModel:
+    """Return the chat model that is configured for a run, or the deployment's.
+
+    Raises:
+        ConfigurationError: it cannot be made; the message says what is missing.
+    """
     settings = await asyncio.to_thread(load_settings)
-    model = await asyncio.to_thread(chat_model, settings, configured.model or None)
-    return {"messages": [await model.ainvoke([SystemMessage(prompt), *state["messages"]])]}
+    return await asyncio.to_thread(chat_model, settings, options.model or None)
+
+
+def system_message(state: State, *parts: str) -> SystemMessage:
+    """Return the system prompt: its parts, and then what is remembered."""
+    return SystemMessage("\n\n".join(part for part in (*parts, _remembered(state)) if part))
 
 
 def _remembered(state: State) -> str:

@@ -6,7 +6,7 @@ from langchain_core.messages import AnyMessage, HumanMessage
 from langgraph.runtime import Runtime
 
 from graphs.memory.errors import ConfigurationError, PrincipalRequired
-from graphs.memory.principal import acting_user
+from graphs.memory.principal import acting_agent, acting_user
 from graphs.memory.text import cleaned
 from graphs.memory_manager import MemoryManager
 
@@ -44,8 +44,8 @@ def session_of(runtime: Runtime[Any]) -> str:
 
 
 def agent_of(runtime: Runtime[Any]) -> str:
-    """Return the agent's name, as `langgraph.json` declares it."""
-    return (runtime.server_info.graph_id if runtime.server_info else "") or "assistant"
+    """Return the agent's name, as `langgraph.json` declares it: of the one that acts, where one hands on to another."""
+    return acting_agent() or (runtime.server_info.graph_id if runtime.server_info else "") or "assistant"
 
 
 def last_human(messages: list[AnyMessage]) -> HumanMessage | None:

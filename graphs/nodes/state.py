@@ -23,18 +23,13 @@ class State(Input, total=False):
     """What `write_memory` stored last: the exchange's id, and namespace and key of each memory, as JSON."""
 
 
-class Context(BaseModel):
-    """What can be configured for a run, or for an assistant in Studio."""
+class Options(BaseModel):
+    """What can be configured of every agent for a run, or for an assistant in Studio."""
 
-    system_prompt: str = Field(
-        default="You are a helpful assistant with a long-term memory. Use what you know about the user.",
-        description="How the agent should behave. What is remembered about the user is added to it.",
-        json_schema_extra={"langgraph_nodes": ["respond"], "langgraph_type": "prompt"},
-    )
     model: str | None = Field(
         default=None,
         description="The chat model as provider:name, or `offline`. Empty for the deployment's own.",
-        json_schema_extra={"langgraph_nodes": ["respond"]},
+        json_schema_extra={"langgraph_nodes": ["respond", "agent"]},
     )
     memory_limit: int = Field(
         default=8,
@@ -42,4 +37,24 @@ class Context(BaseModel):
         le=50,
         description="How many memories, and how many recent turns, a run starts with at most.",
         json_schema_extra={"langgraph_nodes": ["load_context"]},
+    )
+
+
+class Context(Options):
+    """What can be configured of an agent without tools, whose prompt is anybody's to write."""
+
+    system_prompt: str = Field(
+        default="You are a helpful assistant with a long-term memory. Use what you know about the user.",
+        description="How the agent should behave. What is remembered about the user is added to it.",
+        json_schema_extra={"langgraph_nodes": ["respond"], "langgraph_type": "prompt"},
+    )
+
+
+class AgentContext(Options):
+    """What can be configured of an agent with tools, which has a prompt of its own."""
+
+    instructions: str = Field(
+        default="",
+        description="How the agent should behave beside what its own prompt says.",
+        json_schema_extra={"langgraph_nodes": ["agent"], "langgraph_type": "prompt"},
     )

@@ -8,10 +8,10 @@ from langgraph.runtime import Runtime
 from graphs.memory.contract import Exchange, MemoryPayload
 from graphs.nodes.exchanges import exchanges_of
 from graphs.nodes.runtime import agent_of, current_user, memory_of, session_of
-from graphs.nodes.state import Context, State
+from graphs.nodes.state import State
 
 
-async def write_memory(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
+async def write_memory(state: State, runtime: Runtime[Any]) -> dict[str, Any]:
     """Store what was said since the last write as turns of the session, and the facts in it.
 
     An exchange is known by the id of the user's message: a run that is retried, resumed or regenerated stores it

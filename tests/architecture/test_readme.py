@@ -39,7 +39,9 @@ def run(command: list[str], **environment: str) -> str:
 
 
 async def test_the_tour_prints_what_the_readme_says(project: Path) -> None:
-    tour, promised = example("get_client"), blocks("text")[0]
+    tour, promised = example("client.store.search_items"), blocks("text")[0]
+    agents, handed_on = example('"supervisor"'), blocks("text")[1]
+    demo = next(block.split()[1] for block in blocks("bash") if "graph-memory demo" in block)
     curl = "\n".join(block for block in blocks("bash") if "curl" in block)
     server = await asyncio.to_thread(Server(project).start)
     try:
@@ -47,10 +49,15 @@ async def test_the_tour_prints_what_the_readme_says(project: Path) -> None:
             run, [sys.executable, "-c", tour.replace("http://127.0.0.1:2024", server.url)]
         )
         found = await asyncio.to_thread(run, ["bash", "-c", curl.replace("http://127.0.0.1:2024", server.url)])
+        await asyncio.to_thread(run, [sys.executable, "-m", "graphs.cli.main", demo], DATA_DIR=str(project / ".data"))
+        routed = await asyncio.to_thread(
+            run, [sys.executable, "-c", agents.replace("http://127.0.0.1:2024", server.url)]
+        )
     finally:
         server.stop()
     assert printed == promised
     assert found.count("My budget is 80k for a welding robot.") == len(re.findall("^curl", curl, re.MULTILINE)) == 2
+    assert routed == handed_on
 
 
 def test_the_store_example_finds_the_welding_robot(empty_database: str) -> None:
@@ -83,7 +90,7 @@ async def test_the_example_agent_runs_with_memory(store: MemoryManager) -> None:
 
 def test_the_example_of_the_brain_prints_what_the_readme_says(empty_database: str) -> None:
     printed = run([sys.executable, "-c", example("memory_tools")], DATABASE_URL=empty_database)
-    assert printed == blocks("text")[1]
+    assert printed == blocks("text")[2]
 
 
 async def test_the_contract_can_be_asked_of_any_store() -> None:

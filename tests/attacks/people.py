@@ -125,6 +125,8 @@ _STRICTER: dict[tuple[str, Verb], frozenset[Standing]] = {
     ("memory.memory_logs", "delete"): _NOBODY,
     ("memory.brain_loads", "read"): _ADMINISTRATORS,
     ("memory.brain_load_errors", "read"): _ADMINISTRATORS,
+    ("public.application_scores", "write"): _NOBODY,
+    ("public.application_scores", "delete"): _NOBODY,
     **{
         (f"memory.{table}", verb): _NOBODY
         for table in (

@@ -97,8 +97,11 @@ INSERT INTO memory.brain_loads (id, job_id, kind, user_id)
   SELECT md5(%(id)s)::uuid, max(id), 'user', %(id)s FROM procrastinate.procrastinate_jobs;
 INSERT INTO memory.brain_load_errors (load_id, user_id, slug, error)
   VALUES (md5(%(id)s)::uuid, %(id)s, %(marker)s, 'InvalidValue');
-INSERT INTO public.applications (user_id, amount, term_months, score_reasons)
-  VALUES (%(id)s, 1, 1, jsonb_build_array(%(marker)s));
+INSERT INTO public.applications (id, user_id, amount, term_months, business_name, score_reasons)
+  VALUES (md5(%(id)s)::uuid, %(id)s, 1, 1, %(marker)s, jsonb_build_array(%(marker)s));
+INSERT INTO public.application_scores (application_id, user_id, score, decision, reasons, inputs, rule)
+  VALUES (md5(%(id)s)::uuid, %(id)s, 1, 'declined', jsonb_build_array(%(marker)s), '{}', '1');
+INSERT INTO public.leads (user_id, interest) VALUES (%(id)s, %(marker)s);
 INSERT INTO auth.users (id, email) VALUES (%(id)s, %(marker)s);
 INSERT INTO storage.objects (name, owner_id) VALUES (%(marker)s, %(id)s);
 INSERT INTO langgraph.checkpoints (thread_id, checkpoint_ns, checkpoint_id, checkpoint, metadata)
@@ -123,7 +126,8 @@ INSERT INTO memory.audit_logs (actor, action, org_id, data)
 
 UNOWNED = {
     "memory.schema_versions", "memory.embedding_models", "public.dealers", "public.robot_catalog", "storage.buckets",
-    "langgraph.checkpoint_migrations", "memory.job_migrations", "memory.audit_seals", "memory.erasures",
+    "langgraph.checkpoint_migrations", "memory.job_migrations",
+    "memory.personal_business_tables", "memory.audit_seals", "memory.erasures",
     "memory.erased_records", "procrastinate.procrastinate_workers", "procrastinate.procrastinate_events",
     "procrastinate.procrastinate_periodic_defers",
 }  # fmt: skip

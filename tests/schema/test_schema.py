@@ -25,9 +25,10 @@ MEMORY_TABLES = {
     "deliveries", "embedding_models", "erased_records", "erasures", "external_copies", "files", "goal_assessments",
     "job_failures", "job_migrations", "memories", "memory_embeddings",
     "memory_history", "memory_logs", "memory_relationships", "organisation_members", "organisations",
-    "recall_receipts", "schema_versions", "sessions", "shadow_comparisons", "turns", "user_brain", "users",
+    "personal_business_tables", "recall_receipts", "schema_versions", "sessions",
+    "shadow_comparisons", "turns", "user_brain", "users",
 }  # fmt: skip
-BUSINESS_TABLES = {"applications", "dealers", "robot_catalog"}
+BUSINESS_TABLES = {"application_scores", "applications", "dealers", "leads", "robot_catalog"}
 
 TABLES = """
 SELECT n.nspname AS schema, c.relname AS name, c.relrowsecurity AS protected
@@ -106,9 +107,37 @@ async def test_applying_it_again_changes_nothing(database: str, index: IndexConf
     async with MemoryManager.from_conn_string(database, index=index) as store:
         await store.aput(("users", "u1"), "k", {"n": 1})
         async with await psycopg.AsyncConnection.connect(database) as conn:
-            await conn.execute(read_scripts().supabase_schema)
-            await conn.execute(read_scripts().local_supabase)
+            scripts = read_scripts()
+            for script in (scripts.supabase_schema, *scripts.business_tables.values(), scripts.local_supabase):
+                await conn.execute(script)
         assert await store.aget(("users", "u1"), "k") is not None
+
+
+async def test_a_business_table_takes_part_in_export_and_erasure_once_it_is_said_to(database: str) -> None:
+    """Saying it again changes nothing, a table that is dropped is forgotten, and one that names nobody is refused."""
+    user = str(uuid4())
+    personal = "SELECT name FROM memory.personal_tables() WHERE name = 'public.orders'"
+    await rows(database, "CREATE TABLE public.orders (id bigint PRIMARY KEY, user_id text NOT NULL, actor text)")
+    assert await rows(database, personal) == []
+    for _ in range(2):
+        await rows(database, "SELECT memory.keep_as_personal('public.orders')")
+    await rows(
+        database, "INSERT INTO public.orders VALUES (1, %s, 'an actor of a film'), (2, 'another', %s)", user, user
+    )
+
+    async with MemoryManager.from_conn_string(database) as store:
+        with acting_as(Principal.user(user)):
+            exported = [line async for line in store.export_user(user) if "public.orders" in line]
+            certificate = await store.erase_user(user)
+    assert len([line for line in exported if "an actor of a film" in line]) == 1
+    assert certificate.erased["public.orders"] == 1
+    assert [row["id"] for row in await rows(database, "SELECT id FROM public.orders")] == [2]
+
+    await rows(database, "DROP TABLE public.orders")
+    assert await rows(database, personal) == []
+    await rows(database, "CREATE TABLE public.things (owner text)")
+    with pytest.raises(psycopg.errors.UndefinedColumn, match="needs a column user_id of type text"):
+        await rows(database, "SELECT memory.keep_as_personal('public.things')")
 
 
 # A role like Supabase's `postgres`: no superuser, no right to make roles --------------------------------------------

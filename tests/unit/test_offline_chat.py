@@ -1,10 +1,11 @@
 """The chat model without keys: deterministic, honest, useful."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
+from pydantic import Field
 
 from graphs.offline_chat import SIGNATURE, OfflineChatModel
 
@@ -94,3 +95,70 @@ def test_a_question_that_no_tool_fits_is_answered_plainly() -> None:
     answer: Any = OfflineChatModel().bind_tools([find_dealers]).invoke([MEMORIES, HumanMessage("what is my budget?")])
     assert answer.tool_calls == []
     assert "80k" in answer.text
+
+
+@tool
+def apply_for_loan(
+    amount: Annotated[float, Field(description="Price to finance, in US dollars.")],
+    term_months: Annotated[int, Field(description="Term over which it is paid back, in months.")],
+    down_payment: Annotated[float, Field(description="Down payment, in US dollars.")] = 0,
+    annual_revenue: Annotated[float | None, Field(description="Annual revenue, in US dollars.")] = None,
+    years: Annotated[float | None, Field(description="Years in business.")] = None,
+    model: Annotated[str | None, Field(description="The model.")] = None,
+) -> str:
+    """Apply for a loan."""
+    return ""
+
+
+@tool
+def find_shops(
+    zip_code: Annotated[str, Field(pattern=r"^\d{5}$", description="Five-digit zip code.")],
+    sells: Literal["welding", "machine tending"] | None = None,
+    minimum_rating: Annotated[float, Field(description="Lowest rating, in stars.")] = 0,
+) -> str:
+    """Find shops near a zip code."""
+    return ""
+
+
+def called(question: str, *before: BaseMessage) -> dict[str, Any]:
+    answer: Any = OfflineChatModel().bind_tools([apply_for_loan, find_shops]).invoke([*before, HumanMessage(question)])
+    assert answer.tool_calls, answer.text
+    return dict(answer.tool_calls[0]["args"])
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("A loan of $64,900 over 48 months", {"amount": 64900, "term_months": 48}),
+        ("A loan over 48 months for 64,900 dollars", {"amount": 64900, "term_months": 48}),
+        ("Can I get a loan of 1.5 million over five years?", {"amount": 1.5e6, "term_months": 60}),
+        (
+            "Apply for a loan of 60k for 36 months, with 900k annual revenue, 3 years in business and 6,000 down",
+            {"amount": 6e4, "term_months": 36, "annual_revenue": 9e5, "years": 3, "down_payment": 6000},
+        ),
+        ("A loan for the AW-1400 at $5,000 over 12 months", {"amount": 5000, "term_months": 12, "model": "AW-1400"}),
+        ("Shops near 94107", {"zip_code": "94107"}),
+        ("Shops near 94107 for welding, 4.5 stars", {"zip_code": "94107", "sells": "welding", "minimum_rating": 4.5}),
+        ("Which shops near 94107 tend machines?", {"zip_code": "94107", "sells": "machine tending"}),
+    ],
+)  # fmt: skip
+def test_arguments_are_what_was_said(question: str, expected: dict[str, Any]) -> None:
+    assert called(question) == expected
+
+
+def test_a_form_that_was_said_before_is_known_and_a_follow_up_keeps_the_choice() -> None:
+    assert called("Any shops near me?", HumanMessage("I live in 60607.")) == {"zip_code": "60607"}
+    before = (HumanMessage("Welding shops near 94107?"), AIMessage("None."))
+    assert called("and shops near 60607?", *before) == {"zip_code": "60607", "sells": "welding"}
+
+
+def test_what_is_required_and_was_not_said_is_asked_for() -> None:
+    agent = OfflineChatModel().bind_tools([apply_for_loan, find_shops])
+    answer: Any = agent.invoke([HumanMessage("Any shops near me?")])
+    assert answer.tool_calls == []
+    assert "zip code (five-digit zip code)" in answer.text
+
+
+def test_a_greeting_is_answered_with_what_the_tools_can_do() -> None:
+    answer: Any = OfflineChatModel().bind_tools([apply_for_loan, find_shops]).invoke([HumanMessage("Hello!")])
+    assert "Apply for a loan; Find shops near a zip code" in answer.text

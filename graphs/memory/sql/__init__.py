@@ -51,16 +51,16 @@ class Statement:
         return Statement(self.name, source)
 
 
-def load(concern: str) -> dict[str, Statement]:
-    """Return the statements of `sql/<concern>.sql` by name."""
-    return {name: Statement(name, source) for name, source in load_sources(concern).items()}
+def load(concern: str, package: str = __name__) -> dict[str, Statement]:
+    """Return the statements of `<concern>.sql` by name: ours, or those that lie in a package of yours."""
+    return {name: Statement(name, source) for name, source in load_sources(concern, package).items()}
 
 
-def load_sources(concern: str) -> dict[str, LiteralString]:
-    """Return the statements of `sql/<concern>.sql` by name, as psycopg's cursors take them.
+def load_sources(concern: str, package: str = __name__) -> dict[str, LiteralString]:
+    """Return the statements of `<concern>.sql` by name, as psycopg's cursors take them.
 
     The files are part of the program, hence `LiteralString`: what the driver accepts as not made from data.
     """
-    text = resources.files(__name__).joinpath(f"{concern}.sql").read_text(encoding="utf-8")
+    text = resources.files(package).joinpath(f"{concern}.sql").read_text(encoding="utf-8")
     parts: list[Any] = _NAME.split(text)[1:]
     return {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}

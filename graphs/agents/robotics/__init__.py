@@ -1,0 +1,1 @@
+"""What the example agents do: financing robots. Rules, queries, tools and demo data; deleted with the agents."""

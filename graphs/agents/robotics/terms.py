@@ -1,0 +1,13 @@
+"""Words that tools, tables and demo data share."""
+
+from typing import Literal
+
+Category = Literal[
+    "welding", "palletizing", "assembly", "packaging", "machine tending", "painting", "inspection", "logistics"
+]
+"""What a robot is for, and what a dealer is specialised in."""
+
+
+def dollars(amount: float) -> str:
+    """Return an amount as people read it: `$84,500`."""
+    return f"${amount:,.0f}"
