@@ -309,6 +309,13 @@ class NewBrainMemory(BaseModel):
         return BrainMemory(slug=slug, **dict(self))
 
 
+class OneOfMany(NewBrainMemory):
+    """One of many memories to be saved. One that cannot be is refused alone, in the report."""
+
+    content: str
+    tags: list[str] = Field(default_factory=list)
+
+
 class BrainView(StoredBrainMemory):
     """A memory that a slug names."""
 

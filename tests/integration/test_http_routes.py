@@ -18,6 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 from graphs.api.limits import Limits
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.models import OfflineEmbeddings
 from graphs.pools import open_pool
 from graphs.settings import load_settings
 from tests.conftest import as_url
@@ -215,6 +216,38 @@ async def test_the_brain_is_saved_by_slug_read_in_pages_and_forgotten(ann: httpx
     assert (await ann.delete("/memory/brain/slug_0")).status_code == 204
     assert (await ann.get("/memory/brain/slug_0")).status_code == 404
     assert (await ann.delete("/memory/brain/slug_0")).status_code == 404
+
+
+async def test_of_many_those_that_cannot_be_saved_fail_alone(ann: httpx.AsyncClient) -> None:
+    many = {
+        "good": {"content": "Fine"},
+        "No Slug": {"content": "x"},
+        "nul": {"content": "a\0b"},
+        "blank": {"content": " "},
+    }
+    report = (await ann.post("/memory/brain", json=many)).json()
+    assert (report["success"], report["saved_count"], report["failed_count"]) == (False, 1, 3)
+    assert [memory["slug"] for memory in (await good(ann, "/memory/brain"))["items"]] == ["good"]
+    for body in ({"content": " "}, {"content": ""}, {"content": "a\0b"}, {"content": "x", "slug": "y"}, {}):
+        assert (await ann.put("/memory/brain/good", json=body)).status_code == 422
+    assert (await ann.post("/memory/brain", json={})).status_code == 422
+
+
+async def test_a_model_that_is_away_is_no_fault_of_the_request(
+    ann: httpx.AsyncClient, memory: MemoryManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> list[list[float]]:
+        raise ValueError("no model here")
+
+    monkeypatch.setattr(OfflineEmbeddings, "aembed_documents", fail)
+    for sent in (
+        ann.post("/memory/memories", json=fact("Likes tea.")),
+        ann.put("/memory/brain/taste", json={"content": "Likes tea."}),
+    ):
+        away = await sent
+        assert (away.status_code, away.headers["Content-Type"]) == (503, PROBLEM)
+        assert int(away.headers["Retry-After"]) > 0
+        assert "tea" not in away.text
 
 
 async def test_members_share_the_brain_of_their_company_and_nobody_else_sees_it(app: FastAPI, database: str) -> None:
