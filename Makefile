@@ -6,7 +6,7 @@ BIN    := .venv/bin
 READY  := .venv/.ready
 PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile
 
-.PHONY: dev setup test check bench format lock clean
+.PHONY: dev setup test check bench picture format lock clean
 
 dev: $(READY)          ## serve on http://127.0.0.1:$(PORT)
 	@exec $(BIN)/graph-memory dev --port $(PORT)
@@ -27,6 +27,9 @@ check: $(READY)        ## linters, types, import rules
 
 bench: $(READY)        ## the store against its peers: the same work, in turns, in one run (about ten minutes)
 	$(BIN)/python -m benchmarks.store
+
+picture: $(READY)      ## the README's pictures of the inspector anew; needs Chromium
+	$(BIN)/python -m tests.browser.picture
 
 format: $(READY)       ## put the code in shape
 	$(BIN)/ruff check --fix .

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
+from graphs.api.inspector import router as inspector
 from graphs.api.limits import Limits
 from graphs.api.problems import STATUS
 from graphs.api.routes import router, serve
@@ -32,6 +33,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 app = FastAPI(title="Graph-Native Memory", lifespan=lifespan)
 app.include_router(router)
 app.include_router(webhooks)
+app.include_router(inspector)
 
 
 async def explain_error(_: Request, error: Exception) -> JSONResponse:

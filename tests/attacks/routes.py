@@ -296,6 +296,7 @@ OPEN = (
     "/openapi.json",
     "/metrics",
     "/memory/health",
+    "/memory/inspector",
     "/ui",
     "/profile",
     "/.well-known/agent-card.json",
