@@ -35,6 +35,7 @@ _SQL = sql.load("jobs")
 _IN_SCHEMA = sql.load_sources("setup")["in_job_schema"]
 
 _LOOK_SECONDS = 0.1
+"""How long a look for the next job may take, usually."""
 
 _CLOSE_SECONDS = 8
 
