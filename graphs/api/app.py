@@ -10,18 +10,11 @@ from fastapi.responses import JSONResponse
 from graphs.api import mcp
 from graphs.api.inspector import router as inspector
 from graphs.api.limits import Limits
+from graphs.api.problems import STATUS
 from graphs.api.routes import router, serve
 from graphs.api.webhooks import router as webhooks
-from graphs.memory.errors import AccessDenied, GraphMemoryError, InvalidInput, SetupRequired, StoreUnavailable
 from graphs.memory_manager import working_store
 from graphs.settings import load_settings
-
-_STATUS: dict[type[GraphMemoryError], int] = {
-    InvalidInput: 422,
-    AccessDenied: 403,
-    SetupRequired: 503,
-    StoreUnavailable: 503,
-}
 
 
 @asynccontextmanager
@@ -47,9 +40,9 @@ app.router.routes.append(mcp.route)
 
 async def explain_error(_: Request, error: Exception) -> JSONResponse:
     """Answer with what the error says; the LangGraph API's own routes get the same answers."""
-    status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
+    status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
     return JSONResponse({"detail": str(error)}, status_code=status)
 
 
-for _kind in _STATUS:
+for _kind in STATUS:
     app.add_exception_handler(_kind, explain_error)

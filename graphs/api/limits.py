@@ -28,7 +28,7 @@ class Buckets:
     burst: float
     most: int = MOST_BUCKETS
     clock: Callable[[], float] = time.monotonic
-    _buckets: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict)
+    _buckets: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict, init=False)
 
     def take(self, who: str) -> float:
         """Take a token, and return 0; or return the seconds after which there is one again, and take none."""

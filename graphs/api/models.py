@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
 
 from graphs.api import examples
 from graphs.api.ids import PATTERN, to_id
@@ -49,6 +49,13 @@ def shown(example: Any, extra: Literal["forbid", "ignore"] = "ignore") -> Config
     return ConfigDict(frozen=True, extra=extra, json_schema_extra={"examples": [example]})
 
 
+Content = Annotated[
+    Annotated[Text, Field(min_length=1), Tag("text")] | Annotated[Exchange, Tag("exchange")],
+    Discriminator(lambda given: "text" if isinstance(given, str) else "exchange"),
+]
+"""What is said about the one kind of content says nothing of the other."""
+
+
 class Listed(BaseModel, Generic[T]):
     """All of what was asked for."""
 
@@ -89,9 +96,7 @@ class NewMemory(BaseModel):
     session_id: Name = Field(description="The conversation it comes from.")
     agent: Name = Field(description="Who writes: an agent, or an application.")
     type: MemoryType
-    content: Annotated[Text, Field(min_length=1)] | Exchange = Field(
-        description="The text of the memory; for a `turn`, the exchange."
-    )
+    content: Content = Field(description="The text of the memory; for a `turn`, the exchange.")
     tags: list[Name] = Field(default_factory=list)
     importance: Share = 0.5
     metadata: Metadata = Field(default_factory=dict)
@@ -302,6 +307,13 @@ class NewBrainMemory(BaseModel):
     def named(self, slug: str) -> BrainMemory:
         """Return it under its slug."""
         return BrainMemory(slug=slug, **dict(self))
+
+
+class OneOfMany(NewBrainMemory):
+    """One of many memories to be saved. One that cannot be is refused alone, in the report."""
+
+    content: str
+    tags: list[str] = Field(default_factory=list)
 
 
 class BrainView(StoredBrainMemory):

@@ -130,7 +130,7 @@ def fields_of(errors: Any) -> dict[str, str]:
     """Return what pydantic says is wrong, by field; never what was sent."""
     named = {}
     for error in errors:
-        where = [str(part) for part in error["loc"]]
+        where = [str(part) for part in error["loc"]] or ["body"]
         inside = where[1:] if where[0] in ("body", "query", "path", "header") else where
         named[".".join(inside) or where[0]] = str(error["msg"]).removeprefix("Value error, ")
     return named
@@ -191,7 +191,6 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: _documented("Nobody is signed in.", WWW_Authenticate="How to sign in."),
     403: _documented("It is another's, or not for people to do."),
     404: _documented("There is no such thing, or it is not yours to see."),
-    409: _documented("Somebody else does the same at this moment."),
     412: _documented("It was changed since it was read: `If-Match` names another version."),
     413: _documented("The body is longer than `MEMORY_HTTP_BODY_BYTES` allows (1 MiB unless set)."),
     415: _documented("The body is not `application/json`."),

@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 _SQL = sql.load("jobs")
 _IN_SCHEMA = sql.load_sources("setup")["in_job_schema"]
 
+_LOOK_SECONDS = 0.1
+"""How long a look for the next job may take, usually."""
+
 _CLOSE_SECONDS = 8
 
 KEPT_HOURS = 24
@@ -293,6 +296,8 @@ async def _then_the_next(job: Callable[[], Awaitable[Any]], _: procrastinate.Job
             log.warning("How a job ended could not be noted: %s", error_sentence(error))
             worker.stop()  # type: ignore[no-untyped-call]
         worker._new_job_event.set()
+        # A look that began before the lock was free finds nothing, and forgets that it was woken meanwhile.
+        asyncio.get_running_loop().call_later(_LOOK_SECONDS, worker._new_job_event.set)
 
     if task := asyncio.current_task():
         task.add_done_callback(ended)

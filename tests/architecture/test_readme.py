@@ -42,7 +42,7 @@ async def test_the_tour_prints_what_the_readme_says(project: Path) -> None:
     tour, promised = example("client.store.search_items"), blocks("text")[0]
     agents, handed_on = example('"supervisor"'), blocks("text")[1]
     demo = next(block.split()[1] for block in blocks("bash") if "graph-memory demo" in block)
-    curl = next(block for block in blocks("bash") if "curl" in block)
+    curl = "\n".join(block for block in blocks("bash") if "curl" in block)
     server = await asyncio.to_thread(Server(project).start)
     try:
         printed = await asyncio.to_thread(
@@ -56,7 +56,7 @@ async def test_the_tour_prints_what_the_readme_says(project: Path) -> None:
     finally:
         server.stop()
     assert printed == promised
-    assert "My budget is 80k for a welding robot." in found
+    assert found.count("My budget is 80k for a welding robot.") == len(re.findall("^curl", curl, re.MULTILINE)) == 2
     assert routed == handed_on
 
 

@@ -3,7 +3,9 @@
 import asyncio
 import hashlib
 import json
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -11,14 +13,19 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from langgraph.store.base import IndexConfig
+from psycopg.conninfo import conninfo_to_dict
 
 from graphs.api.limits import Limits
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.models import OfflineEmbeddings
 from graphs.pools import open_pool
+from graphs.settings import load_settings
+from tests.conftest import as_url
 from tests.support.http import app_of, client
 from tests.support.sql import rows
 
+DOCS = (Path(__file__).parents[2] / "docs" / "http-api.md").read_text()
 PROBLEM = "application/problem+json"
 
 
@@ -211,6 +218,38 @@ async def test_the_brain_is_saved_by_slug_read_in_pages_and_forgotten(ann: httpx
     assert (await ann.delete("/memory/brain/slug_0")).status_code == 404
 
 
+async def test_of_many_those_that_cannot_be_saved_fail_alone(ann: httpx.AsyncClient) -> None:
+    many = {
+        "good": {"content": "Fine"},
+        "No Slug": {"content": "x"},
+        "nul": {"content": "a\0b"},
+        "blank": {"content": " "},
+    }
+    report = (await ann.post("/memory/brain", json=many)).json()
+    assert (report["success"], report["saved_count"], report["failed_count"]) == (False, 1, 3)
+    assert [memory["slug"] for memory in (await good(ann, "/memory/brain"))["items"]] == ["good"]
+    for body in ({"content": " "}, {"content": ""}, {"content": "a\0b"}, {"content": "x", "slug": "y"}, {}):
+        assert (await ann.put("/memory/brain/good", json=body)).status_code == 422
+    assert (await ann.post("/memory/brain", json={})).status_code == 422
+
+
+async def test_a_model_that_is_away_is_no_fault_of_the_request(
+    ann: httpx.AsyncClient, memory: MemoryManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> list[list[float]]:
+        raise ValueError("no model here")
+
+    monkeypatch.setattr(OfflineEmbeddings, "aembed_documents", fail)
+    for sent in (
+        ann.post("/memory/memories", json=fact("Likes tea.")),
+        ann.put("/memory/brain/taste", json={"content": "Likes tea."}),
+    ):
+        away = await sent
+        assert (away.status_code, away.headers["Content-Type"]) == (503, PROBLEM)
+        assert int(away.headers["Retry-After"]) > 0
+        assert "tea" not in away.text
+
+
 async def test_members_share_the_brain_of_their_company_and_nobody_else_sees_it(app: FastAPI, database: str) -> None:
     member, stranger = str(uuid4()), str(uuid4())
     await rows(
@@ -283,13 +322,32 @@ async def test_the_service_says_whose_memory_and_people_may_not(app: FastAPI, an
     assert (await ann.get("/memory/memories", params={"user_id": user_id})).status_code == 200
 
 
+async def test_the_documented_app_of_ones_own_serves_who_it_believes(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [example] = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATABASE_URL", as_url(database, str(conninfo_to_dict(database)["dbname"])))
+    load_settings.cache_clear()
+    module: dict[str, Any] = {}
+    exec(example, module)
+    try:
+        async with module["app"].router.lifespan_context(module["app"]):
+            async with client(module["app"], "", **{"X-User": (user_id := str(uuid4()))}) as http:
+                await wrote(http, "Likes tea.")
+                assert await user_id_of(http) == user_id
+            async with client(module["app"], "") as http:
+                assert (await http.get("/memory/me")).status_code == 401
+    finally:
+        load_settings.cache_clear()
+
+
 async def test_an_app_that_does_not_say_who_signs_in_lets_nobody_in(app: FastAPI) -> None:
     del app.state.principal_of
     async with client(app) as http:
         refused = await http.get("/memory/memories")
         assert (refused.status_code, refused.headers["Content-Type"]) == (401, PROBLEM)
         assert (await http.get("/memory/health")).status_code == 200
-    app.state.principal_of = None
 
 
 async def test_a_body_that_is_too_long_is_not_read_to_its_end(memory: MemoryManager) -> None:
@@ -344,6 +402,8 @@ async def test_what_is_no_request_is_refused_with_its_reason(
     ("field", "value"),
     [
         ("content", "a\0b"),
+        ("content", {"id": "m1", "user": ""}),
+        ("content", 7),
         ("content", "\ud800"),
         ("content", "  "),
         ("tags", ["\0"]),
@@ -362,5 +422,6 @@ async def test_what_cannot_be_remembered_is_refused_by_field(ann: httpx.AsyncCli
     refused = await ann.post("/memory/memories", content=body, headers={"Content-Type": "application/json"})
     assert refused.status_code == 422, refused.text
     named = refused.json()["fields"]
-    assert any(name.partition(".")[0] in (field, "content") for name in named), named
+    assert {name.partition(".")[0].partition("[")[0] for name in named} <= {field, "content"}, named
+    assert not any("function" in name for name in named), named
     assert (await good(ann, "/memory/memories"))["items"] == []

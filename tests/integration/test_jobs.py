@@ -337,7 +337,7 @@ async def test_jobs_of_one_person_follow_one_another_without_waiting_for_the_nex
     database: str, index: IndexConfig, extractor: Extractor, user_id: str
 ) -> None:
     async with open_pool(database) as pool:
-        options: Any = {"principal": Principal.service(), "extract_after": 0, "timing": Timing(poll=3600)}
+        options: Any = {"principal": Principal.service(), "extract_after": 0, "timing": Timing(poll=60)}
         async with MemoryManager(pool, index=index, extractor=extractor, **options) as store:
             for n in range(5):
                 said = turn(user_id, f"My robot number {n} is called R{n}.", session_id=f"s{n}")

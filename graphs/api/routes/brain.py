@@ -6,11 +6,11 @@ from fastapi import Body, Path
 
 from graphs.api import examples
 from graphs.api.examples import answer
-from graphs.api.models import BrainView, Name, NewBrainMemory
+from graphs.api.models import BrainView, Name, NewBrainMemory, OneOfMany
 from graphs.api.problems import ProblemError
 from graphs.api.routes.common import Cursor, Limit, MineDep, answered, routes
 from graphs.memory.contract import BrainReport, StoredBrainMemory
-from graphs.memory.errors import InvalidValue
+from graphs.memory.errors import EmbeddingFailed, InvalidValue
 from graphs.memory.paging import Page
 
 router = routes("brain")
@@ -21,7 +21,7 @@ MOST_SAVED = 500
 Slug = Annotated[str, Path(pattern=SLUG, description="A memory's name, such as `user_full_name`.")]
 CompanyId = Annotated[Name, Path()]
 Many = Annotated[
-    dict[Annotated[str, Path(pattern=SLUG)], NewBrainMemory],
+    dict[str, OneOfMany],
     Body(
         min_length=1,
         max_length=MOST_SAVED,
@@ -126,5 +126,7 @@ def _nothing(slug: str) -> ProblemError:
 def _saved(report: BrainReport) -> None:
     """Refuse what the report of a single memory says was not saved."""
     [outcome] = report.outcomes
+    if outcome.error == EmbeddingFailed.__name__:
+        raise EmbeddingFailed(outcome.reason)
     if outcome.outcome == "failed":
         raise InvalidValue("content", outcome.reason or "cannot be saved.")

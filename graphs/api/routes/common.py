@@ -24,7 +24,7 @@ _BEARER = HTTPBearer(auto_error=False, description="An access token, as the Lang
 _API_KEY = APIKeyHeader(name="X-Api-Key", auto_error=False, description="The same, for clients that send nothing else.")
 
 
-def memory(request: Request) -> MemoryManager:
+async def memory(request: Request) -> MemoryManager:
     """Return the deployment's memory, which the app's lifespan opened."""
     manager: MemoryManager = request.app.state.memory
     return manager
@@ -44,7 +44,7 @@ class Mine:
         return {address: item.value for address, item in zip(asked, found, strict=True) if isinstance(item, Item)}
 
 
-def mine(
+async def mine(
     manager: Annotated[MemoryManager, Depends(memory)],
     principal: Annotated[Principal, Depends(acting)],
     user_id: Annotated[UUID | None, Query(description="Whose memory; for the service, which has none itself.")] = None,
@@ -101,20 +101,19 @@ def version(if_match: str) -> datetime | None:
     return expected
 
 
-def routes(tag: str, prefix: str = "", *statuses: int) -> APIRouter:
+def routes(tag: str, prefix: str = "") -> APIRouter:
     """Return a router for signed-in people's routes about one noun.
 
     Args:
         tag: the noun.
         prefix: what all its paths begin with.
-        statuses: problems that all of them may answer with, beside the common ones.
     """
     return APIRouter(
         prefix=prefix,
         tags=[tag],
         route_class=MemoryRoute,
         dependencies=[Security(_BEARER), Security(_API_KEY)],
-        responses=problems(401, 403, 422, 429, 503, *statuses),
+        responses=problems(401, 403, 422, 429, 503),
         generate_unique_id_function=lambda route: route.name,
     )
 
