@@ -1,23 +1,57 @@
-"""How a command ends: with its work done, or with one sentence and exit code 1."""
+"""How a command ends: with its work done, or with one sentence on what to do next and an exit code of its kind.
+
+| code | meaning |
+|-----:|---------|
+|    0 | done |
+|    1 | it could not be done, or a check failed; the message says what to change |
+|    2 | wrong usage |
+|    3 | the database, or a service, cannot be reached: try again later |
+|  130 | interrupted |
+"""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from enum import IntEnum
 from typing import Any, NoReturn
 
 import typer
 
-from graphs.memory.errors import GraphMemoryError
+from graphs.memory.errors import GraphMemoryError, StoreUnavailable
+from graphs.memory.principal import Principal, acting_as
+from graphs.memory_manager import MemoryManager, deployment_store
+
+
+class Exit(IntEnum):
+    """Exit codes."""
+
+    FAILED = 1
+    USAGE = 2
+    UNAVAILABLE = 3
+    INTERRUPTED = 130
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
     """Do what a command does; what goes wrong in a way that we know ends it with one sentence."""
     try:
         asyncio.run(work)
+    except StoreUnavailable as error:
+        fail(str(error), Exit.UNAVAILABLE)
     except GraphMemoryError as error:
         fail(str(error))
+    except KeyboardInterrupt:
+        fail("Interrupted.", Exit.INTERRUPTED)
 
 
-def fail(message: str) -> NoReturn:
+def fail(message: str, code: Exit = Exit.FAILED) -> NoReturn:
     """End the command with a sentence."""
     typer.secho(f"graph-memory: {message}", fg=typer.colors.RED, err=True)
-    raise typer.Exit(1)
+    raise typer.Exit(code)
+
+
+@asynccontextmanager
+async def as_service() -> AsyncIterator[MemoryManager]:
+    """Lend the deployment's memory, acting as the service: what operators do concerns everybody."""
+    async with deployment_store() as store:
+        with acting_as(Principal.service()):
+            yield store

@@ -1,6 +1,7 @@
-"""`graph-memory`: run the deployment and prepare its database.
+"""`graph-memory`: run the deployment, and operate it.
 
-Exit codes: 0 done, 1 could not be done (the message says what to change), 2 wrong usage.
+Exit codes: 0 done, 1 could not be done or a check failed (the message says what to change), 2 wrong usage, 3 the
+database or a service cannot be reached, 130 interrupted.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from graphs.checkpointer import open_checkpointer
 from graphs.cli import outbox
 from graphs.cli.demo import demo
 from graphs.cli.ending import fail, run
+from graphs.cli.output import progress
 from graphs.memory_manager import deployment_store, unprepared_store
 from graphs.models import chat_model
 from graphs.settings import load_settings
@@ -77,12 +79,10 @@ async def _work(concurrency: int) -> None:
 
 
 async def _reembed() -> None:
-    def show(done: int, of: int) -> None:
-        typer.echo(f"\r{done:,} of {of:,} vectors", nl=False)
-
     async with unprepared_store() as store:
-        made = await store.reembed(show)
-    typer.echo(f"{chr(10) * bool(made)}The configured embedding model is in use; {made:,} vectors were made.")
+        with progress("vectors") as advance:
+            made = await store.reembed(advance)
+    typer.echo(f"The configured embedding model is in use; {made:,} vectors were made.")
 
 
 async def _prepare() -> None:

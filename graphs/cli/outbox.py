@@ -1,25 +1,13 @@
 """`graph-memory outbox`: what leaves for services outside, what did not get there, and how it compares."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Annotated, cast
 
 import typer
 
-from graphs.cli.ending import fail, run
+from graphs.cli.ending import as_service, fail, run
 from graphs.memory.outbox.deliveries import Status
-from graphs.memory.principal import Principal, acting_as
-from graphs.memory_manager import MemoryManager, deployment_store
 
 app = typer.Typer(no_args_is_help=True, help="What leaves for services outside: hosted Mem0, QStash, Redis.")
-
-
-@asynccontextmanager
-async def _store() -> AsyncIterator[MemoryManager]:
-    """The deployment's store, acting as the service."""
-    async with deployment_store() as store:
-        with acting_as(Principal.service()):
-            yield store
 
 
 @app.command("list")
@@ -35,7 +23,7 @@ def list_(
 
 
 async def _list(status: Status, adapter: str | None, limit: int) -> None:
-    async with _store() as store:
+    async with as_service() as store:
         for each in await store.deliveries.list(status=status, adapter=adapter, limit=limit):
             told = f"{each.id}  {each.adapter}  {each.intent.get('kind')}  {each.attempts} attempts"
             typer.echo(f"{each.created_at:%Y-%m-%d %H:%M:%S}  {told}" + (f"  {each.error}" if each.error else ""))
@@ -53,7 +41,7 @@ def replay(
 
 
 async def _replay(delivery: str | None, adapter: str | None) -> None:
-    async with _store() as store:
+    async with as_service() as store:
         if delivery is not None:
             await store.deliveries.replay(delivery)
         count = await store.deliveries.replay_all(adapter) if adapter is not None else 1
@@ -67,7 +55,7 @@ def tell(adapter: Annotated[str, typer.Argument(help="mem0, qstash or redis.")])
 
 
 async def _tell(adapter: str) -> None:
-    async with _store() as store:
+    async with as_service() as store:
         await store.deliveries.tell_all(adapter)
         typer.echo(f"{adapter} will be told of everything.")
 
@@ -79,7 +67,7 @@ def health() -> None:
 
 
 async def _health() -> None:
-    async with _store() as store:
+    async with as_service() as store:
         for each in await store.deliveries.health():
             state = {True: "answers", False: each.problem or "does not answer", None: "is switched off"}[each.reachable]
             typer.echo(f"{each.adapter} ({each.mode}): {state}; {each.pending} pending, {each.failed} failed")

@@ -1,0 +1,73 @@
+"""What commands print: tables for people, JSON for machines, and how far long work has come.
+
+What was asked for goes to standard output, all else to standard error, so that `--json` can be piped.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines, and nothing else, on standard output.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
+
+Advance = Callable[[int, int | None], None]
+"""Tells how much is done, and of how much; None where that is not known."""
+
+
+def note(message: str) -> None:
+    """Tell something beside the result."""
+    Console(stderr=True, soft_wrap=True, highlight=False).print(message, markup=False)
+
+
+def print_json(result: BaseModel | Mapping[str, Any] | Sequence[Any]) -> None:
+    """Print a result as one line of JSON."""
+    typer.echo(json.dumps(to_jsonable_python(result), ensure_ascii=False))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None) -> None:
+    """Print rows as a table; numbers stand to the right, and what is None stays empty."""
+    table = Table(*columns, title=title)
+    for n, column in enumerate(table.columns):
+        if rows and all(isinstance(row[n], (int, float)) for row in rows):
+            column.justify = "right"
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    Console().print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Advance]:
+    """Show how far some work has come, how fast it is and how long it will take; nothing where nobody looks.
+
+    Args:
+        what: is counted, such as `memories`.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task(what, total=None, rate="")
+
+        def advance(done: int, of: int | None) -> None:
+            speed = shown.tasks[0].speed
+            shown.update(task, completed=done, total=of, rate=f"{speed:,.0f}/s" if speed else "")
+
+        yield advance
