@@ -4,7 +4,8 @@ PORT   ?= 2024
 PYTHON ?= python3
 BIN    := .venv/bin
 READY  := .venv/.ready
-PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile
+# Half of what tests do is to wait, for servers and for Postgres: hence more processes than processors.
+PYTEST := $(BIN)/pytest -n 3 --dist loadfile
 
 .PHONY: dev setup test check bench picture format lock clean
 

@@ -79,7 +79,7 @@ class MemoryRetriever(BaseRetriever):
 
 def _document(memory: RecalledMemory, origin: Origin, confidence: float | None) -> Document:
     metadata: dict[str, Any] = memory.model_dump(mode="json", exclude={"content", "session_id"})
-    metadata["provenance"] = origin.model_dump(exclude_none=True)
+    metadata["provenance"] = origin.model_dump(mode="json", exclude_defaults=True)
     if confidence is not None:
         metadata["confidence"] = confidence
     return Document(memory.content, id=f"{to_text(memory.namespace)}{memory.key}", metadata=metadata)
