@@ -207,3 +207,18 @@ async def test_what_serialises_state_keeps_nobody_from_a_connection(database: st
         await checkpointer.aput(config, slow, {"source": "input", "step": 0}, {"list": "1"})
     for table in ("checkpoints", "checkpoint_blobs", "checkpoint_writes"):
         assert len(await rows(database, f"SELECT thread_id FROM langgraph.{table}")) == 1
+
+
+@pytest.mark.parametrize(
+    "kept", [b"", b"raw \0 bytes", bytearray(b"\\x41 \0 mutable"), "é" * 700_000, {"deep": [1, None]}]
+)
+async def test_state_comes_back_as_it_was(checkpointer: PostgresCheckpointer, kept: Any) -> None:
+    config, checkpoint = on_thread("t", checkpoint_ns=""), empty_checkpoint()
+    checkpoint |= {"channel_values": {"kept": [kept], "alone": kept}, "channel_versions": {"kept": "1", "alone": "1"}}
+    put = await checkpointer.aput(config, checkpoint, {"source": "input", "step": 0}, {"kept": "1", "alone": "1"})
+    await checkpointer.aput_writes(put, [("kept", kept)], "task")
+    stored = await checkpointer.aget_tuple(config)
+    assert stored
+    assert stored.checkpoint["channel_values"] == {"kept": [kept], "alone": kept}
+    assert type(stored.checkpoint["channel_values"]["alone"]) is type(kept)
+    assert stored.pending_writes == [("task", "kept", kept)]
