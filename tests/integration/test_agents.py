@@ -218,6 +218,26 @@ async def test_what_was_approved_is_a_draft_again_once_the_person_changes_it(
     assert not await record_score(store, ANN, read, scoring.score(scoring.Inputs(1, 1))), "nor is what was read scored"
 
 
+async def test_what_a_table_does_not_take_the_model_is_told_and_the_run_goes_on(store: MemoryManager) -> None:
+    class Insisting(OfflineChatModel):
+        """Calls a tool with arguments that its schema allows, and its table does not."""
+
+        def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> Any:
+            result = super()._generate(messages, *args, **kwargs)
+            if not isinstance(messages[-1], ToolMessage):
+                result.generations[0].message = AIMessage("", tool_calls=[{**call, "id": "c", "type": "tool_call"}])
+            return result
+
+    for graph, call in (  # noqa: B007  the model makes the call
+        (sales.graph, {"name": "save_lead", "args": {"interest": " "}}),
+        (financing.graph, {"name": "apply_for_financing", "args": {"amount": 0.001, "term_months": 12}}),
+    ):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("graphs.nodes.respond.chat_model", lambda *_: Insisting(disable_streaming=True))
+            answer = said(await ask(store, graph, "Hello"))
+        assert "That cannot be done: Postgres cannot store this: new row for relation" in answer
+
+
 # Sales ------------------------------------------------------------------------------------------------------------
 
 
