@@ -161,7 +161,8 @@ class Memories:
         if changed.get("pinned") is False:
             del value["pinned"]
         if value != row.value or expected not in (None, row.updated_at):
-            put = PutOp(*_address(memory), value, ["content"] if "content" in value else None, _ttl(row, value))
+            fields = [field for field in ("slug", "content") if field in value]  # those that memories are found by
+            put = PutOp(*_address(memory), value, fields or None, _ttl(row, value))
             await self._batch([ExpectingPutOp(put, expected or row.updated_at)])
         return await self.get(user_id, memory)
 
