@@ -723,7 +723,13 @@ BEGIN
     SELECT m.updated_at INTO actual FROM memory.memories AS m
     WHERE m.namespace = expected.namespace AND m.key = expected.key AND (m.expires_at IS NULL OR m.expires_at > now())
     FOR UPDATE;
-    IF actual IS DISTINCT FROM expected.version THEN
+    -- To be locked, a row must be one that whoever acts may change.
+    IF actual IS NULL AND EXISTS (
+      SELECT FROM memory.memories AS m
+      WHERE m.namespace = expected.namespace AND m.key = expected.key AND m.updated_at = expected.version
+    ) THEN
+      RAISE insufficient_privilege USING MESSAGE = 'this item may be read, and not changed';
+    ELSIF actual IS DISTINCT FROM expected.version THEN
       RAISE EXCEPTION USING ERRCODE = 'GM409', MESSAGE = 'the item is not at the expected version',
         DETAIL = json_build_array(expected.namespace, expected.key);
     END IF;
