@@ -18,6 +18,7 @@ from graphs.checkpointer import open_checkpointer
 from graphs.cli import outbox
 from graphs.cli.checks import verify
 from graphs.cli.demo import demo
+from graphs.cli.doctor import doctor
 from graphs.cli.ending import fail, run
 from graphs.cli.output import progress
 from graphs.memory_manager import deployment_store, unprepared_store
@@ -28,6 +29,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=True, help=__doc__)
 app.add_typer(outbox.app, name="outbox")
 app.command()(demo)
 app.command()(verify)
+app.command()(doctor)
 
 Port = Annotated[int, typer.Option(min=1, max=65535, envvar="PORT", help="Port to serve on.")]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]

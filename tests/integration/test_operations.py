@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from langgraph.store.base import IndexConfig
-from psycopg.conninfo import conninfo_to_dict
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from graphs.cli.main import app
 from graphs.memory.errors import AccessDenied
@@ -17,8 +17,7 @@ from graphs.memory.operations.connection import look_at_access
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from graphs.pools import open_pool
-from graphs.settings import load_settings
-from tests.conftest import as_url
+from tests.support.command import Command, command_on, environment
 from tests.support.pooler import Pooler
 from tests.support.sql import rows
 
@@ -165,21 +164,12 @@ async def test_persons_may_not_look(operated: MemoryManager) -> None:
 
 
 @pytest.fixture
-def command(postgres: str, database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Runs a command on the database, in this process."""
-    monkeypatch.setenv("DATABASE_URL", as_url(postgres, str(conninfo_to_dict(database)["dbname"])))
-    load_settings.cache_clear()
-
-    def invoke(*arguments: str) -> Result:
-        return CliRunner().invoke(app, [*arguments])
-
-    yield invoke
-    load_settings.cache_clear()
+def command(database: str) -> Iterator[Command]:
+    with command_on(database) as command:
+        yield command
 
 
-def test_the_command_ends_with_1_if_something_is_wrong(command: Any, database: str) -> None:
-    import psycopg
-
+def test_the_command_ends_with_1_if_something_is_wrong(command: Command, database: str) -> None:
     fine = command("verify", "--json")
     assert fine.exit_code == 0, fine.output
     assert json.loads(fine.stdout)["status"] == "warn"
@@ -190,11 +180,10 @@ def test_the_command_ends_with_1_if_something_is_wrong(command: Any, database: s
     assert "schema apply" in " ".join(broken.stdout.split())
 
 
-def test_a_database_that_cannot_be_reached_is_a_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATABASE_URL", "postgresql://somebody@127.0.0.1:1/nothing")
-    load_settings.cache_clear()
-    told = json.loads((ended := CliRunner().invoke(app, ["verify", "--json"])).stdout)
-    load_settings.cache_clear()
+def test_a_database_that_cannot_be_reached_is_a_line_too() -> None:
+    with environment({"DATABASE_URL": "postgresql://somebody@127.0.0.1:1/nothing"}):
+        ended = CliRunner().invoke(app, ["verify", "--json"])
+    told = json.loads(ended.stdout)
     assert ended.exit_code == 1
     assert [check["status"] for check in told["checks"]] == ["wrong"]
     assert "127.0.0.1" in told["checks"][0]["advice"]
