@@ -22,7 +22,7 @@ SELECT to_regclass('memory.embedding_models') IS NOT NULL AS has_models
 SELECT id, dimensions FROM memory.embedding_models
 
 -- name: create_vector_index
-SELECT memory.create_vector_index(%(id)s, %(dimensions)s)
+SELECT memory.create_vector_index(%(id)s::smallint, %(dimensions)s)
 
 -- name: qualify_names
 -- What tells of expressions leaves out the schemas of the path; it is to tell the same every time.
