@@ -13,9 +13,12 @@ from graphs.memory.database import Database, to_the_end
 from graphs.memory.embeddings import Index
 from graphs.memory.errors import AccessDenied, GraphMemoryError
 from graphs.memory.health import Health, Part
-from graphs.memory.operations import catalogue, connection
+from graphs.memory.namespaces import Namespace
+from graphs.memory.operations import borders, catalogue, connection, policies
+from graphs.memory.operations.borders import Attempt
 from graphs.memory.operations.catalogue import Difference, Kind
 from graphs.memory.operations.connection import Access, Server
+from graphs.memory.operations.policies import Explanation
 from graphs.memory.principal import Principal, current_principal
 from graphs.memory.transaction import Query
 
@@ -139,6 +142,18 @@ class Checks:
         scripts = await asyncio.to_thread(schema.read_scripts)
         async with self._database.pool.connection() as conn:
             await schema.apply(conn, scripts, again=True)
+
+    async def explain_access(
+        self, user_id: str, namespace: Namespace, key: str, *, agent: str | None = None
+    ) -> Explanation:
+        """Tell why a person, or an agent that acts for them, sees an item or does not."""
+        self.only_service()
+        return await policies.explain(self._database, user_id, namespace, key, agent)
+
+    async def try_borders(self, user_id: str) -> list[Attempt]:
+        """Try what a person may do and what not, in a transaction that is rolled back; see `borders.try_borders`."""
+        self.only_service()
+        return await borders.try_borders(self._database.pool, user_id)
 
     async def _digests(self) -> tuple[str | None, str]:
         scripts = await asyncio.to_thread(schema.read_scripts)

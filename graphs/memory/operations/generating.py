@@ -34,7 +34,7 @@ def _parts(scripts: Scripts, plain: bool, model: str | None, dimensions: int) ->
         yield scripts.local_supabase
     yield scripts.supabase_schema
     yield from scripts.business_tables.values()
-    yield "-- The queue of background jobs, which is procrastinate's -------------------------------------------------\n"
+    yield "-- The queue of background jobs, which is procrastinate's ------------------------------------------------\n"
     yield f"{_SQL['in_job_schema']};\n"
     yield scripts.jobs
     yield _filled("record_job_migrations", names=list(scripts.job_migrations))
