@@ -19,7 +19,7 @@ import typer
 
 from graphs.memory.errors import GraphMemoryError, StoreUnavailable
 from graphs.memory.principal import Principal, acting_as
-from graphs.memory_manager import MemoryManager, deployment_store
+from graphs.memory_manager import MemoryManager, deployment_store, unprepared_store
 
 
 class Exit(IntEnum):
@@ -53,5 +53,13 @@ def fail(message: str, code: Exit = Exit.FAILED) -> NoReturn:
 async def as_service() -> AsyncIterator[MemoryManager]:
     """Lend the deployment's memory, acting as the service: what operators do concerns everybody."""
     async with deployment_store() as store:
+        with acting_as(Principal.service()):
+            yield store
+
+
+@asynccontextmanager
+async def as_service_unprepared() -> AsyncIterator[MemoryManager]:
+    """Lend the deployment's memory as it is, the schema missing or old, acting as the service."""
+    async with unprepared_store() as store:
         with acting_as(Principal.service()):
             yield store
