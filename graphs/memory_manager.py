@@ -51,6 +51,7 @@ from graphs.memory.loading import LoadingBrain
 from graphs.memory.loops import on_home_loop
 from graphs.memory.memories import Memories
 from graphs.memory.namespaces import to_text
+from graphs.memory.operations.oversight import Oversight
 from graphs.memory.outbox.adapter import Outbound
 from graphs.memory.outbox.deliveries import Deliveries
 from graphs.memory.outbox.delivering import Courier
@@ -151,6 +152,7 @@ class MemoryManager(PostgresStore):
         self.health.add("adapters", self._adapters)
         self.jobs = Jobs(pool, self._tasks(keeping), self._ask_about_jobs, timing)
         self._recalls = Recalls(self._database, self._searching, self._reads)
+        self.oversight = Oversight(self._database, self._principal_for, self._ask_as, self._ask_about_jobs)
 
     @classmethod
     @asynccontextmanager

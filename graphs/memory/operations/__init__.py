@@ -1,0 +1,1 @@
+"""What operators do that takes more than a call of the store."""
