@@ -3,7 +3,6 @@
 import asyncio
 import json
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,16 +18,6 @@ from tests.support.operator import Operator
 from tests.support.sql import rows
 
 HOSTILE = "Likes [red]tea[/red] \x1b[2J\x1b]0;owned\x07\x9b31m\u202e and \\[bold]"
-
-
-@pytest.fixture
-def operate(postgres: str, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Operator]:
-    yield Operator(postgres, database, str(tmp_path), monkeypatch)
-    load_settings.cache_clear()
-
-
-def look(operate: Operator, statement: str, *parameters: Any) -> list[dict[str, Any]]:
-    return asyncio.run(rows(operate.database, statement, *parameters))
 
 
 def test_what_is_remembered_is_recalled_explained_and_forgotten_by_its_id(operate: Operator) -> None:
@@ -136,7 +125,7 @@ def test_decay_does_what_its_dry_run_said(operate: Operator) -> None:
 
     done = operate.json("decay", "--days", "30", "--yes")
     assert (done["trimmed"], done["faded"]) == (2, 1)
-    left = look(operate, "SELECT value ->> 'content' AS content, importance FROM memory.memories")
+    left = operate.sql("SELECT value ->> 'content' AS content, importance FROM memory.memories")
     assert left == [{"content": "Important.", "importance": pytest.approx(0.4)}]
     assert operate("decay", "--days", "0", "--yes").exit_code == 1
 
@@ -176,17 +165,17 @@ def test_an_erasure_removes_what_its_dry_run_counted(operate: Operator) -> None:
     user = str(uuid4())
     operate.done("remember", "Likes tea.", "--user-id", user)
     operate.done("remember", "Stays.")
-    before = look(operate, "SELECT count(*) FROM memory.audit_logs WHERE user_id = %s", user)
+    before = operate.sql("SELECT count(*) FROM memory.audit_logs WHERE user_id = %s", user)
     counted = operate.json("erase-user", "--user-id", user, "--dry-run")["erased"]
     assert counted["memory.memories"] == 1
-    assert look(operate, "SELECT count(*) FROM memory.audit_logs WHERE user_id = %s", user) == before
-    assert look(operate, "SELECT * FROM memory.erasures") == []
+    assert operate.sql("SELECT count(*) FROM memory.audit_logs WHERE user_id = %s", user) == before
+    assert operate.sql("SELECT * FROM memory.erasures") == []
 
     certificate = operate.json("erase-user", "--user-id", user, "--yes")
     assert certificate["erased"] == counted
-    left = look(operate, "SELECT value ->> 'content' AS content FROM memory.memories")
+    left = operate.sql("SELECT value ->> 'content' AS content FROM memory.memories")
     assert left == [{"content": "Stays."}]
-    assert certificate["digest"] == look(operate, "SELECT encode(digest, 'hex') AS d FROM memory.erasures")[0]["d"]
+    assert certificate["digest"] == operate.sql("SELECT encode(digest, 'hex') AS d FROM memory.erasures")[0]["d"]
     assert "Certificate of erasure" in operate.done("erase-user", "--yes")
 
 
@@ -201,14 +190,14 @@ def test_what_cannot_be_undone_is_asked_for(operate: Operator, monkeypatch: pyte
     for command in dangerous:
         assert operate(*command, answer="n\n").exit_code == 1
         assert operate(*command, answer="").exit_code == 130
-    assert len(look(operate, "SELECT key FROM memory.memories")) == 1
+    assert len(operate.sql("SELECT key FROM memory.memories")) == 1
     assert operate("forget", *address, answer="y\n").exit_code == 0
-    assert look(operate, "SELECT key FROM memory.memories") == []
+    assert operate.sql("SELECT key FROM memory.memories") == []
 
 
 def test_expired_memories_of_everybody_are_swept(operate: Operator) -> None:
     asyncio.run(put(operate, "a", "b", user_id=str(uuid4())))
-    look(operate, "UPDATE memory.memories SET expires_at = now() - interval '1 hour' WHERE key = 'a'")
+    operate.sql("UPDATE memory.memories SET expires_at = now() - interval '1 hour' WHERE key = 'a'")
     assert operate.json("sweep") == {"swept": 1}
     assert operate.done("sweep") == "0 expired memories were deleted.\n"
 

@@ -1,5 +1,6 @@
 """`graph-memory`, called in this process as an operator calls it."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -10,6 +11,7 @@ from typer.testing import CliRunner, Result
 from graphs.cli.main import app
 from graphs.settings import load_settings
 from tests.conftest import as_url
+from tests.support.sql import rows
 
 
 class Operator:
@@ -42,3 +44,7 @@ class Operator:
         result = self(*arguments, "--json")
         assert result.exit_code == code, result.output
         return json.loads(result.stdout)
+
+    def sql(self, statement: str, *parameters: Any) -> list[dict[str, Any]]:
+        """Return what a statement gives, as the role that owns the tables."""
+        return asyncio.run(rows(self.database, statement, *parameters))

@@ -10,6 +10,7 @@ from graphs.memory import lifecycle, rights, sql
 from graphs.memory.context import content_of
 from graphs.memory.contract import ErasureCertificate
 from graphs.memory.database import Database
+from graphs.memory.errors import InvalidInput
 from graphs.memory.knowledge.common import Run
 from graphs.memory.loops import on_home_loop
 from graphs.memory.namespaces import from_text, user_scope
@@ -89,6 +90,27 @@ class Oversight:
         query = Query(_SQL["would_decay"], given, _fading)
         found: list[Fading] = await self._ask_as(user_id, query, user_scope(user_id))
         return found
+
+    async def purge_jobs(self, hours: float, *, failed: bool = False, dry_run: bool = False) -> dict[str, int]:
+        """Delete the background jobs that ended that many hours ago or earlier; return how many there were, by status.
+
+        Args:
+            hours: for how long they are kept.
+            failed: those that failed, too; nobody can have them tried again then.
+            dry_run: only count them.
+
+        Raises:
+            InvalidInput: the hours are negative.
+            AccessDenied: the principal is not the service.
+        """
+        if not hours >= 0:
+            raise InvalidInput(f"hours must be a number from 0; got {hours!r}.")
+        statuses = ["succeeded", "cancelled", "aborted", *(["failed"] if failed else [])]
+        given = {"hours": hours, "statuses": statuses, "dry_run": dry_run}
+        counts: dict[str, int] = await self._ask_as_owner(
+            None, Query(_SQL["purge_jobs"], given, lambda rows: {row.status: row.jobs for row in rows})
+        )
+        return counts
 
 
 class _Undone(Exception):
