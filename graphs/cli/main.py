@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from graphs.checkpointer import open_checkpointer
-from graphs.cli import outbox, rls, schema
+from graphs.cli import everyday, jobs, outbox, rls, schema
 from graphs.cli.checks import verify
 from graphs.cli.demo import demo
 from graphs.cli.doctor import doctor
@@ -32,6 +32,8 @@ app.add_typer(rls.app, name="rls")
 app.command()(demo)
 app.command()(verify)
 app.command()(doctor)
+app.add_typer(everyday.app)
+app.add_typer(jobs.app, name="jobs")
 
 Port = Annotated[int, typer.Option(min=1, max=65535, envvar="PORT", help="Port to serve on.")]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
