@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from graphs.checkpointer import open_checkpointer
-from graphs.cli import outbox
+from graphs.cli import backup, outbox
 from graphs.cli.demo import demo
 from graphs.cli.ending import fail, run
 from graphs.cli.output import progress
@@ -25,6 +25,8 @@ from graphs.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, help=__doc__)
 app.add_typer(outbox.app, name="outbox")
+app.add_typer(backup.app, name="backup")
+app.command()(backup.restore)
 app.command()(demo)
 
 Port = Annotated[int, typer.Option(min=1, max=65535, envvar="PORT", help="Port to serve on.")]

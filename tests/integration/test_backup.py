@@ -1,6 +1,7 @@
 """Backups: what comes back is what was there, row by row, and a file that is not whole changes nothing."""
 
 import asyncio
+import gzip
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -15,9 +16,10 @@ from graphs.memory.operations.backup import Backup
 from graphs.memory.operations.backup_restore import Restored
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
-from tests.attacks.people import USERS
+from tests.attacks.people import USERS, VICTIMS
 from tests.attacks.world import make_world
 from tests.conftest import create_database, drop_database
+from tests.support.pooler import Pooler
 from tests.support.rows import all_rows
 
 ANNE, *_, ERASED = USERS
@@ -235,3 +237,84 @@ async def test_a_file_that_cannot_be_written_or_read_is_named(origin: str, tmp_p
         await back_up(origin, tmp_path / "nowhere" / "file")
     with pytest.raises(InvalidInput, match="cannot be read: No such file"):
         await restore(origin, tmp_path / "file")
+
+
+def unpacked(file: Path) -> str:
+    return gzip.decompress(file.read_bytes()).decode()
+
+
+def rows_about(rows: dict[str, list[str]], user_id: str) -> dict[str, list[str]]:
+    return {name: about for name, of in rows.items() if (about := [row for row in of if user_id in row])}
+
+
+async def test_one_person_comes_back_out_of_a_backup_of_everybody_and_nothing_else_does(
+    origin: str, database: str, file: Path
+) -> None:
+    await back_up(origin, file)
+    empty = all_rows(database)
+    await restore(database, file, ANNE.id)
+    restored, everything = all_rows(database), all_rows(origin)
+    for name, rows in restored.items():
+        theirs = {row for row in rows if row not in empty[name]}
+        assert theirs <= {*everything[name]}
+        assert all(ANNE.id in row for row in theirs) or name == "memory.cognitive_metrics", name
+    missing = {
+        name: [row for row in about if row not in restored[name]]
+        for name, about in rows_about(everything, ANNE.id).items()
+    }
+    # What they share with others comes back with everybody: an edge between memories of agents that are not here.
+    assert {name for name, rows in missing.items() if rows} <= {"memory.memory_relationships"}
+    async with MemoryManager.from_conn_string(database) as store:
+        assert await store.verify_audit() == []
+
+
+async def test_a_backup_of_one_person_has_nothing_of_others_and_brings_them_back(copy: str, file: Path) -> None:
+    backup = await back_up(copy, file, ANNE.id)
+    content = unpacked(file)
+    assert backup.user_id == ANNE.id
+    assert ANNE.marker in content
+    assert not [victim.name for victim in VICTIMS if victim is not ANNE and victim.marker in content]
+    before = all_rows(copy)
+    with psycopg.connect(copy) as conn:
+        conn.execute("DELETE FROM memory.memories WHERE user_id = %s", [ANNE.id])
+        conn.execute("DELETE FROM memory.sessions WHERE user_id = %s", [ANNE.id])
+    await restore(copy, file)
+    after = all_rows(copy)
+    records = {"memory.audit_logs", "memory.memory_history"}
+    assert {name: rows for name, rows in after.items() if name not in records} == {
+        name: rows for name, rows in before.items() if name not in records
+    }
+    assert all({*after[name]} > {*before[name]} for name in records)  # that they were deleted stays on record
+
+
+async def test_who_was_erased_after_a_backup_stays_erased_when_it_is_restored(copy: str, file: Path) -> None:
+    await back_up(copy, file)
+    await erase(copy, ANNE.id)
+    erased = all_rows(copy)
+    restored = await restore(copy, file)
+    assert restored.erased_since == 1
+    assert all_rows(copy) == erased
+    assert rows_about(erased, ANNE.id) == {}
+    assert sum((await restore(copy, file, ANNE.id)).added.values()) == 0
+    async with MemoryManager.from_conn_string(copy) as store:
+        assert await store.verify_audit() == []
+
+
+async def test_who_was_erased_and_came_back_before_a_backup_is_restored(
+    copy: str, file: Path, index: IndexConfig
+) -> None:
+    await erase(copy, ANNE.id)
+    async with MemoryManager.from_conn_string(copy, index=index) as store:
+        await store.aput(ANNE.namespace, "again", {"text": "here again"})
+        await back_up(copy, file)
+        with psycopg.connect(copy) as conn:
+            conn.execute("DELETE FROM memory.memories WHERE user_id = %s", [ANNE.id])
+        await restore(copy, file)
+        assert await store.aget(ANNE.namespace, "again") is not None
+
+
+async def test_it_works_behind_a_transaction_pooler(postgres: str, origin: str, database: str, file: Path) -> None:
+    with Pooler(postgres) as pooler:
+        await back_up(pooler.url_for(origin), file)
+        await restore(pooler.url_for(database), file)
+    assert all_rows(database) == all_rows(origin)
