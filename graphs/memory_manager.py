@@ -51,6 +51,7 @@ from graphs.memory.loading import LoadingBrain
 from graphs.memory.loops import on_home_loop
 from graphs.memory.memories import Memories
 from graphs.memory.namespaces import to_text
+from graphs.memory.operations.backup import Backups
 from graphs.memory.operations.checks import Checks
 from graphs.memory.operations.oversight import Oversight
 from graphs.memory.outbox.adapter import Outbound
@@ -132,6 +133,7 @@ class MemoryManager(PostgresStore):
             self._extraction = Extraction(self._database, self._searching, self._prepare, extractor, judge)
         self.files = Files(self._ask_as, supabase, files_bucket)
         acting = functools.partial(current_principal, principal)
+        self.backups = Backups(self._database, acting)
         self.brain = LoadingBrain(
             Means(
                 self._principal_for, acting, self._prepare, self._run, self._searching, self._reads, self._wake_indexer
