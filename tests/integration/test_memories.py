@@ -143,6 +143,14 @@ async def test_who_may_read_a_shared_memory_is_told_that_it_is_not_theirs_to_cha
             await store.aput(known, "k", {"content": "Mine"}, expected=datetime.now(UTC))
 
 
+async def test_what_is_pinned_stays_so_when_it_is_said_again(store: MemoryManager) -> None:
+    fact = await remember(store, "Likes tea")
+    await store.memories.revise(ANN, fact.address, Revision(pinned=True))
+    again = await remember(store, "likes  tea.", importance=0.9)
+    assert (again.address, again.content, again.importance, again.pinned) == (fact.address, "likes  tea.", 0.9, True)
+    assert (await remember(store, "Likes coffee")).pinned is False
+
+
 async def test_what_is_pinned_neither_decays_nor_expires(store: MemoryManager, database: str) -> None:
     await store.aput(("users", ANN, "notes"), "n", {"content": "Pinned", "type": "fact", "importance": 0.1}, ttl=5)
     await store.aput(("users", ANN, "notes"), "m", {"content": "Loose", "type": "fact", "importance": 0.1})
