@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from graphs.checkpointer import open_checkpointer
-from graphs.cli import outbox, rls, schema
+from graphs.cli import indexes, outbox, rls, schema
 from graphs.cli.checks import verify
 from graphs.cli.demo import demo
 from graphs.cli.doctor import doctor
@@ -29,6 +29,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=True, help=__doc__)
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(schema.app, name="schema")
 app.add_typer(rls.app, name="rls")
+app.add_typer(indexes.app, name="indexes")
 app.command()(demo)
 app.command()(verify)
 app.command()(doctor)

@@ -14,10 +14,11 @@ from graphs.memory.embeddings import Index
 from graphs.memory.errors import AccessDenied, GraphMemoryError
 from graphs.memory.health import Health, Part
 from graphs.memory.namespaces import Namespace
-from graphs.memory.operations import borders, catalogue, connection, policies
+from graphs.memory.operations import borders, catalogue, connection, indexes, policies
 from graphs.memory.operations.borders import Attempt
 from graphs.memory.operations.catalogue import Difference, Kind
 from graphs.memory.operations.connection import Access, Server
+from graphs.memory.operations.indexes import IndexReport
 from graphs.memory.operations.policies import Explanation
 from graphs.memory.principal import Principal, current_principal
 from graphs.memory.transaction import Query
@@ -155,6 +156,21 @@ class Checks:
         self.only_service()
         return await borders.try_borders(self._database.pool, user_id)
 
+    async def index_status(self) -> IndexReport:
+        """Return how the indexes of the memory are, and how many vectors wait for theirs."""
+        self.only_service()
+        return await indexes.status(self._database)
+
+    async def lacking_indexes(self) -> dict[str, str]:
+        """Return the indexes that are missing or invalid, each with the statement that makes it."""
+        self.only_service()
+        return await indexes.lacking(self._database.pool)
+
+    async def create_indexes(self, told: indexes.Told) -> list[str]:
+        """Make the indexes that are missing or invalid, and return their names; see `indexes.create`."""
+        self.only_service()
+        return await indexes.create(self._database.pool, told)
+
     async def _digests(self) -> tuple[str | None, str]:
         scripts = await asyncio.to_thread(schema.read_scripts)
         async with self._database.pool.connection() as conn:
@@ -280,7 +296,7 @@ def _summary(found: Sequence[Difference]) -> str:
 def _advice(difference: Difference) -> str:
     if difference.problem == "extra":
         return "The schema does not make what is extra: drop it, unless you made it on purpose."
-    if difference.problem == "invalid":
+    if difference.kind == "index" and difference.problem in ("missing", "invalid"):
         return "Run `graph-memory indexes create`."
     if difference.problem == "different" and difference.kind in ("column", "constraint", "index"):
         return "Run `graph-memory schema diff`, and change it by hand: applying the schema does not."
