@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from graphs.checkpointer import open_checkpointer
-from graphs.cli import indexes, outbox, rls, schema
+from graphs.cli import indexes, outbox, pool, rls, schema
 from graphs.cli.checks import verify
 from graphs.cli.demo import demo
 from graphs.cli.doctor import doctor
@@ -30,6 +30,7 @@ app.add_typer(outbox.app, name="outbox")
 app.add_typer(schema.app, name="schema")
 app.add_typer(rls.app, name="rls")
 app.add_typer(indexes.app, name="indexes")
+app.add_typer(pool.app, name="pool")
 app.command()(demo)
 app.command()(verify)
 app.command()(doctor)

@@ -31,6 +31,9 @@ OLDEST_SERVER = 150000
 OLDEST_VECTOR = (0, 8)
 """The first pgvector that goes on in its index where a condition has left too few."""
 
+FULL = 0.8
+"""From this share of its connections on a server has few left for a burst, or for who wants to look at it."""
+
 SKEW_WARN = timedelta(seconds=2)
 SKEW_WRONG = timedelta(seconds=30)
 """From here on tokens are refused that are valid."""
@@ -103,7 +106,8 @@ class Checks:
         """
         self.only_service()
         access, server = await self.access(), await self.server()
-        found = [check_access(access), check_server(server), check_vector(server), check_roles(server)]
+        found = [check_access(access), check_server(server), check_connections(server), check_vector(server)]
+        found.append(check_roles(server))
         digest, own = await self._digests()
         found.append(check_version(digest, own))
         if digest:
@@ -225,6 +229,17 @@ def check_server(server: Server) -> Check:
         detail=f"PostgreSQL {server.version}",
         advice="Upgrade to PostgreSQL 15 or newer.",
     )
+
+
+def check_connections(server: Server) -> Check:
+    """Tell how many of the server's connections are open."""
+    open_, usable = sum(server.connections.values()), server.max_connections - server.reserved_connections
+    states = ", ".join(f"{count} {state}" for state, count in sorted(server.connections.items()))
+    detail = f"{open_} of {usable} open" + (f" ({states})" if states else "")
+    if open_ <= FULL * usable:
+        return Check(name="connections", status="ok", detail=detail)
+    advice = "Lower DATABASE_POOL_SIZE or go through a transaction pooler: `graph-memory pool config` prints one's."
+    return Check(name="connections", status="warn", detail=detail, advice=advice)
 
 
 def check_vector(server: Server) -> Check:
