@@ -16,7 +16,7 @@ import typer
 
 from graphs.checkpointer import open_checkpointer
 from graphs.cli import indexes, outbox, pool, rls, schema
-from graphs.cli.checks import verify
+from graphs.cli.checks import validate, verify
 from graphs.cli.demo import demo
 from graphs.cli.doctor import doctor
 from graphs.cli.ending import fail, run
@@ -34,6 +34,7 @@ app.add_typer(pool.app, name="pool")
 app.command()(demo)
 app.command()(verify)
 app.command()(doctor)
+app.command()(validate)
 
 Port = Annotated[int, typer.Option(min=1, max=65535, envvar="PORT", help="Port to serve on.")]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]

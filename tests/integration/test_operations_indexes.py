@@ -59,7 +59,7 @@ async def test_writes_go_on_while_an_index_is_made_and_what_is_made_elsewhere_is
 def test_the_commands_show_and_make_them(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as conn:
         for damage in DAMAGE:
-            conn.execute(damage)  # type: ignore[call-overload]
+            conn.execute(damage)
     with command_on(database) as command:
         told = json.loads(command("indexes", "status", "--json").stdout)
         valid = {each["name"]: each["valid"] for each in told["indexes"]}

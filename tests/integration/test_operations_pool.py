@@ -14,7 +14,7 @@ from tests.support.pooler import Pooler
 
 SERVER = Server(
     version="17.2", number=170002, vector="0.8.0", available_vector="0.8.0", roles={}, max_connections=100,
-    reserved_connections=3, connections={}, ahead=0, uncertainty=0,  # type: ignore[arg-type]
+    reserved_connections=3, connections={}, ahead=0, uncertainty=0,
 )  # fmt: skip
 ACCESS = Access(
     route="direct", prepared_statements=True, tls=False, local=False, host="db", port=5432, database="memory"

@@ -16,7 +16,7 @@ from tests.support.command import Command, command_on
 def execute(database: str, *statements: str) -> None:
     with psycopg.connect(database, autocommit=True) as conn:
         for statement in statements:
-            conn.execute(statement)  # type: ignore[call-overload]
+            conn.execute(statement)
 
 
 @pytest.fixture

@@ -123,4 +123,4 @@ async def _make(conn: Connection, name: str, definition: str) -> None:
     """Make one outside any transaction, as CONCURRENTLY demands. The definition is what our schema's own is read as."""
     await conn.execute(SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(Identifier(*name.split("."))))
     text = definition.replace(" INDEX ", " INDEX CONCURRENTLY ", 1)
-    await conn.execute(SQL(cast("LiteralString", text)), prepare=False)
+    await conn.execute(cast("LiteralString", text), prepare=False)  # type: ignore[redundant-cast]
