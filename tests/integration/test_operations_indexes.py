@@ -65,8 +65,7 @@ def test_the_commands_show_and_make_them(database: str) -> None:
         valid = {each["name"]: each["valid"] for each in told["indexes"]}
         assert (valid["memories_expiry"], valid["memories_document"]) == (False, True)
         assert json.loads(command("indexes", "create", "--dry-run", "--json").stdout)["indexes"] == LACKING
-        assert command("indexes", "create").exit_code == 0
-        assert json.loads(command("indexes", "create", "--json").stdout) == {"indexes": []}
+        assert command("indexes", "create").stdout.split() == LACKING
         shown = " ".join(command("indexes", "status").stdout.split())
     assert "embeddings_vectors_1" in shown
     [vectors] = told["vectors"]
