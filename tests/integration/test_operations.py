@@ -144,6 +144,18 @@ async def test_an_empty_database_and_an_old_schema_are_told_apart(empty_database
     assert "version 0123456789ab" in schema.detail
 
 
+async def test_a_role_that_does_not_own_the_schema_is_told_so(postgres: str, untouched: str) -> None:
+    await rows(postgres, "CREATE ROLE passer_by LOGIN")
+    try:
+        async with MemoryManager.from_conn_string(make_conninfo(untouched, user="passer_by")) as store:
+            checks = by_name(await store.checks.verify())
+    finally:
+        await rows(postgres, "DROP ROLE passer_by")
+    assert checks["schema"].status == checks["roles"].status == "wrong"
+    assert "owns the schema" in (checks["schema"].advice or "")
+    assert "we may not act as authenticated" in checks["roles"].detail
+
+
 async def test_a_transaction_pooler_is_told_from_a_direct_connection(postgres: str, untouched: str) -> None:
     with Pooler(postgres) as pooler:
         async with MemoryManager.from_conn_string(pooler.url_for(untouched)) as store:

@@ -39,7 +39,7 @@ async def test_each_reason_for_which_a_row_is_hidden_is_told(database: str) -> N
             with acting_as(Principal.user(user).through(agent)):
                 assert (await store.aget(at, "k") is not None) == visible
         assert "value" not in (told.item or {})
-        assert {p.name: p.holds for p in told.policies} == {"readable": False, "own_agent": False}  # no row
+        assert {p.name: p.holds for p in told.policies} == {"readable": None, "own_agent": None}
 
         await rows(
             database, "UPDATE memory.memories SET expires_at = now() WHERE namespace = %s", f"users.{ADA}.facts."

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from graphs.memory import schema, sql
 from graphs.memory.database import Database, to_the_end
 from graphs.memory.embeddings import Index
-from graphs.memory.errors import AccessDenied, GraphMemoryError
+from graphs.memory.errors import AccessDenied, GraphMemoryError, driver_errors
 from graphs.memory.health import Health, Part
 from graphs.memory.namespaces import Namespace
 from graphs.memory.operations import borders, catalogue, connection, indexes, policies
@@ -37,6 +37,9 @@ FULL = 0.8
 SKEW_WARN = timedelta(seconds=2)
 SKEW_WRONG = timedelta(seconds=30)
 """From here on tokens are refused that are valid."""
+
+MISSING = "missing"
+NOT_OURS = "Connect as the role that owns the schema `memory`; on Supabase that is `postgres`."
 
 _ROLES = ("anon", "authenticated", "service_role")
 _KINDS: tuple[Kind, ...] = (
@@ -108,11 +111,10 @@ class Checks:
         access, server = await self.access(), await self.server()
         found = [check_access(access), check_server(server), check_connections(server), check_vector(server)]
         found.append(check_roles(server))
-        digest, own = await self._digests()
-        found.append(check_version(digest, own))
-        if digest:
+        found += [check_clock(server), version := await self._check_version()]
+        if version.detail != MISSING and version.advice != NOT_OURS:
             found += [*await self._check_objects(), *await self._check_work()]
-        return [*found, check_clock(server)]
+        return found
 
     async def access(self) -> Access:
         """Return how this process reaches the database."""
@@ -175,10 +177,14 @@ class Checks:
         self.only_service()
         return await indexes.create(self._database.pool, told)
 
-    async def _digests(self) -> tuple[str | None, str]:
+    async def _check_version(self) -> Check:
         scripts = await asyncio.to_thread(schema.read_scripts)
-        async with self._database.pool.connection() as conn:
-            return await schema.applied_digest(conn), scripts.digest
+        try:
+            with driver_errors():
+                async with self._database.pool.connection() as conn:
+                    return check_version(await schema.applied_digest(conn), scripts.digest)
+        except AccessDenied as error:
+            return Check(name="schema", status="wrong", detail=str(error), advice=NOT_OURS)
 
     async def _check_objects(self) -> list[Check]:
         try:
@@ -279,7 +285,7 @@ def check_version(found: str | None, own: str) -> Check:
     if found == own:
         return Check(name="schema", status="ok", detail=f"version {own[:12]}")
     if found is None:
-        return Check(name="schema", status="wrong", detail="missing", advice="Run `graph-memory schema apply`.")
+        return Check(name="schema", status="wrong", detail=MISSING, advice="Run `graph-memory schema apply`.")
     return Check(
         name="schema",
         status="wrong",
