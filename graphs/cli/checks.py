@@ -1,13 +1,16 @@
-"""`graph-memory verify`: is the deployment set up as it should be?"""
+"""`graph-memory verify` and `validate`: is the deployment set up as it should be, and does it work?"""
 
 from collections.abc import Sequence
+from uuid import uuid4
 
 import typer
 
 from graphs.cli.ending import Exit, as_service_unprepared, run
 from graphs.cli.output import AsJson, print_json, print_table
 from graphs.memory.errors import ConfigurationError
+from graphs.memory.operations.borders import Attempt
 from graphs.memory.operations.checks import Check, worst
+from graphs.memory.operations.trial import try_out
 
 
 def verify(as_json: AsJson = False) -> None:
@@ -26,6 +29,31 @@ async def _verify(as_json: bool) -> None:
     except ConfigurationError as error:  # a setting, or the database that it points at
         checks = [Check(name="connection", status="wrong", detail="none", advice=str(error))]
     show_checks(checks, as_json)
+
+
+def validate(as_json: AsJson = False) -> None:
+    """Do all that `verify` does, try the borders between persons, and write, search and delete as somebody made up.
+
+    Nothing is tried where something is wrong already. The made-up person is erased again; what stays is what stays of
+    everybody who is erased: a certificate and its audit record, which name nobody. Exit code 1 if something is wrong.
+    """
+    run(_validate(as_json))
+
+
+async def _validate(as_json: bool) -> None:
+    async with as_service_unprepared() as store:
+        checks = await store.checks.verify()
+        if worst(checks) != "wrong":
+            checks += [_borders(await store.checks.try_borders(str(uuid4()))), *await try_out(store)]
+    show_checks(checks, as_json)
+
+
+def _borders(attempts: Sequence[Attempt]) -> Check:
+    open_ = [attempt.what for attempt in attempts if not attempt.holds]
+    if not open_:
+        return Check(name="borders", status="ok", detail=f"all {len(attempts)} attempts came out as they should")
+    advice = "Run `graph-memory rls test --user-id …` with anybody's id, and `graph-memory schema diff`."
+    return Check(name="borders", status="wrong", detail="; ".join(open_), advice=advice)
 
 
 def show_checks(checks: Sequence[Check], as_json: bool) -> None:

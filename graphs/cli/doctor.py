@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from graphs.cli.ending import as_service_unprepared, run
 from graphs.cli.output import AsJson, note, print_json
 from graphs.memory.errors import ConfigurationError
+from graphs.memory.operations.checks import Check, Size
 from graphs.settings import Settings, load_settings
 
 PACKAGES = (
@@ -48,8 +49,8 @@ async def _doctor(as_json: bool) -> None:
     }
     try:
         async with as_service_unprepared() as store:
-            told["checks"] = {c.name: f"{c.status}: {c.detail}" for c in await store.checks.verify()}
-            told["tables"] = {s.name: f"{s.rows} rows, {s.bytes} bytes" for s in await store.checks.sizes()}
+            told["checks"] = {c.name: _told(c) for c in await store.checks.verify()}
+            told["tables"] = {s.name: _size(s) for s in await store.checks.sizes()}
     except ConfigurationError as error:
         told["checks"] = {"connection": "wrong: none"}
         note(f"The database cannot be used, and what it said may hold its address: {error}")
@@ -58,6 +59,15 @@ async def _doctor(as_json: bool) -> None:
         print_json(clean)
     else:
         typer.echo("\n".join(_lines(clean)))
+
+
+def _told(check: Check) -> str:
+    return ": ".join(part for part in (check.status, check.detail, check.advice) if part)
+
+
+def _size(size: Size) -> str:
+    rows = "never analysed" if size.rows < 0 else f"about {size.rows} rows"
+    return f"{rows}, {size.bytes} bytes"
 
 
 def _versions() -> dict[str, str]:

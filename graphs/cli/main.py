@@ -17,6 +17,8 @@ import typer
 from graphs.checkpointer import open_checkpointer
 from graphs.cli import backup, everyday, jobs, outbox, rls, schema
 from graphs.cli.checks import verify
+from graphs.cli import indexes, outbox, pool, rls, schema
+from graphs.cli.checks import validate, verify
 from graphs.cli.demo import demo
 from graphs.cli.doctor import doctor
 from graphs.cli.ending import fail, run
@@ -36,6 +38,12 @@ app.command()(verify)
 app.command()(doctor)
 app.add_typer(everyday.app)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(indexes.app, name="indexes")
+app.add_typer(pool.app, name="pool")
+app.command()(demo)
+app.command()(verify)
+app.command()(doctor)
+app.command()(validate)
 
 Port = Annotated[int, typer.Option(min=1, max=65535, envvar="PORT", help="Port to serve on.")]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]

@@ -13,6 +13,9 @@ app = typer.Typer(no_args_is_help=True, help="Row-level security: why a row is h
 
 Person = Annotated[UUID, typer.Option(help="The person's id, as Supabase Auth gives it.")]
 
+_KINDS = {True: "permissive", False: "restrictive"}
+_SAYS = {True: "yes", False: "no", None: None}
+
 
 @app.command()
 def debug(
@@ -39,7 +42,10 @@ async def _debug(namespace: str, key: str, user_id: str, agent: str | None, as_j
         typer.echo(f"{'Visible' if told.visible else 'Hidden'}. {told.because}")
         claims = [f"{name} {value}" for name, value in told.claims.items() if value]
         typer.echo(f"Claims: {', '.join(claims)}. Organisations: {', '.join(told.organisations) or 'none'}.")
-        rows = [(p.name, "permissive" if p.permissive else "restrictive", p.holds, p.condition) for p in told.policies]
+        rows = [
+            (p.name, "permissive" if p.permissive else "restrictive", _SAYS[p.holds], p.condition)
+            for p in told.policies
+        ]
         print_table(("Policy", "Kind", "Holds", "Condition"), rows)
     if not told.visible:
         raise typer.Exit(Exit.FAILED)

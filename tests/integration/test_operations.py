@@ -1,13 +1,13 @@
 """`graph-memory verify`: every kind of damage is found, and the advice repairs it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
-from typing import Any
 
 import psycopg
 import pytest
 from langgraph.store.base import IndexConfig
+from psycopg.conninfo import make_conninfo
 from typer.testing import CliRunner
 
 from graphs.cli.main import app
@@ -17,6 +17,7 @@ from graphs.memory.operations.connection import look_at_access
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from graphs.pools import open_pool
+from tests.conftest import create_database, drop_database
 from tests.support.command import Command, command_on, environment
 from tests.support.pooler import Pooler
 from tests.support.sql import rows
@@ -54,13 +55,27 @@ def by_name(checks: list[Check]) -> dict[str, Check]:
 
 
 @pytest.fixture
-async def operated(database: str, index: IndexConfig) -> Any:
+async def operated(database: str, index: IndexConfig) -> AsyncIterator[MemoryManager]:
     async with MemoryManager.from_conn_string(database, index=index) as store:
         yield store
 
 
-async def test_a_deployment_that_is_set_up_lacks_nothing_but_a_worker(operated: MemoryManager) -> None:
-    checks = by_name(await operated.checks.verify())
+@pytest.fixture(scope="module")
+def untouched(postgres: str, template: str) -> Iterator[str]:
+    """A database that has the schema, for tests that change nothing."""
+    name = create_database(postgres, template)
+    yield make_conninfo(postgres, dbname=name)
+    drop_database(postgres, name)
+
+
+@pytest.fixture
+async def intact(untouched: str, index: IndexConfig) -> AsyncIterator[MemoryManager]:
+    async with MemoryManager.from_conn_string(untouched, index=index) as store:
+        yield store
+
+
+async def test_a_deployment_that_is_set_up_lacks_nothing_but_a_worker(intact: MemoryManager) -> None:
+    checks = by_name(await intact.checks.verify())
     assert {name for name, check in checks.items() if check.status != "ok"} == {"jobs"}
     assert checks["connection"].detail == "direct"
     assert checks["embeddings"].detail == "offline:wordllama, 256 dimensions"
@@ -73,7 +88,7 @@ async def test_every_kind_of_damage_is_found_and_told(database: str, operated: M
     for name, (_, told) in DAMAGE.items():
         assert checks[name].status == "wrong"
         assert told in checks[name].detail
-        assert "graph-memory schema" in (checks[name].advice or "")
+        assert f"graph-memory {'indexes create' if name == 'indexes' else 'schema'}" in (checks[name].advice or "")
 
     await operated.checks.apply_schema()
     left = {each.name for each in await operated.checks.differences()}
@@ -92,32 +107,28 @@ async def test_what_lets_somebody_in_beside_the_schema_is_wrong_and_an_index_of_
     assert "memory.of_our_own is extra" in checks["indexes"].detail
 
 
-async def test_an_index_whose_making_was_cut_off_is_told_as_invalid(database: str, operated: MemoryManager) -> None:
-    await rows(
-        database, "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'memory.embeddings_vectors_1'::regclass"
-    )
-    check = by_name(await operated.checks.verify())["indexes"]
-    assert (check.status, check.detail) == ("wrong", "memory.embeddings_vectors_1 is invalid")
-    assert "indexes create" in (check.advice or "")
-
-
-async def test_a_damaged_business_table_is_told_as_one_of_memory(database: str, operated: MemoryManager) -> None:
+async def test_an_index_that_was_cut_off_and_a_damaged_business_table_are_told(
+    database: str, operated: MemoryManager
+) -> None:
+    invalid = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'memory.embeddings_vectors_1'::regclass"
+    await rows(database, invalid)
     await rows(database, "DROP TRIGGER leads_recorded ON public.leads")
-    assert [(each.name, each.problem) for each in await operated.checks.differences()] == [
-        ("public.leads.leads_recorded", "missing")
-    ]
+    checks = by_name(await operated.checks.verify())
+    assert checks["indexes"].detail == "memory.embeddings_vectors_1 is invalid"
+    assert "indexes create" in (checks["indexes"].advice or "")
+    assert checks["triggers"].detail == "public.leads.leads_recorded is missing"
 
 
 async def test_looking_changes_nothing_and_does_not_wait_for_who_uses_the_memory(
-    database: str, operated: MemoryManager
+    untouched: str, intact: MemoryManager
 ) -> None:
     """The tables are set aside by name only: no stronger lock is taken on them than a reader's."""
     count = "SELECT count(*) AS n, max(oid::bigint) AS latest FROM pg_class WHERE relnamespace = 'memory'::regnamespace"
-    before = await rows(database, count)
-    async with open_pool(database) as pool, pool.connection() as conn, conn.transaction():
+    before = await rows(untouched, count)
+    async with open_pool(untouched) as pool, pool.connection() as conn, conn.transaction():
         await conn.execute("LOCK TABLE memory.memories, memory.turns IN EXCLUSIVE MODE")
-        assert await operated.checks.differences() == []
-    assert await rows(database, count) == before
+        assert await intact.checks.differences() == []
+    assert await rows(untouched, count) == before
 
 
 async def test_an_empty_database_and_an_old_schema_are_told_apart(empty_database: str, database: str) -> None:
@@ -133,21 +144,33 @@ async def test_an_empty_database_and_an_old_schema_are_told_apart(empty_database
     assert "version 0123456789ab" in schema.detail
 
 
-async def test_a_transaction_pooler_is_told_from_a_direct_connection(postgres: str, database: str) -> None:
+async def test_a_role_that_does_not_own_the_schema_is_told_so(postgres: str, untouched: str) -> None:
+    await rows(postgres, "CREATE ROLE passer_by LOGIN")
+    try:
+        async with MemoryManager.from_conn_string(make_conninfo(untouched, user="passer_by")) as store:
+            checks = by_name(await store.checks.verify())
+    finally:
+        await rows(postgres, "DROP ROLE passer_by")
+    assert checks["schema"].status == checks["roles"].status == "wrong"
+    assert "owns the schema" in (checks["schema"].advice or "")
+    assert "we may not act as authenticated" in checks["roles"].detail
+
+
+async def test_a_transaction_pooler_is_told_from_a_direct_connection(postgres: str, untouched: str) -> None:
     with Pooler(postgres) as pooler:
-        async with MemoryManager.from_conn_string(pooler.url_for(database)) as store:
+        async with MemoryManager.from_conn_string(pooler.url_for(untouched)) as store:
             checks = by_name(await store.checks.verify())
             assert checks["connection"].detail.startswith("transaction pooler")
             assert checks["grants"].status == "ok"
     with Pooler(postgres, mode="session") as pooler:
-        async with open_pool(pooler.url_for(database)) as pool:
+        async with open_pool(pooler.url_for(untouched)) as pool:
             assert (await look_at_access(pool)).route == "session pooler"
-        async with open_pool(pooler.url_for(database), max_size=1) as pool:
+        async with open_pool(pooler.url_for(untouched), max_size=1) as pool:
             assert (await look_at_access(pool, patience=0.1)).route == "pooler"
 
 
-async def test_a_clock_that_is_off_is_told_by_how_much(operated: MemoryManager) -> None:
-    server = await operated.checks.server()
+async def test_a_clock_that_is_off_is_told_by_how_much(intact: MemoryManager) -> None:
+    server = await intact.checks.server()
     for ahead, status in ((0, "ok"), (5, "warn"), (-5, "warn"), (40, "wrong")):
         check = check_clock(server.model_copy(update={"ahead": timedelta(seconds=ahead)}))
         assert check.status == status
@@ -156,9 +179,9 @@ async def test_a_clock_that_is_off_is_told_by_how_much(operated: MemoryManager) 
     assert check_clock(slow).status == "ok"
 
 
-async def test_persons_may_not_look(operated: MemoryManager) -> None:
+async def test_persons_may_not_look(intact: MemoryManager) -> None:
     with acting_as(Principal.user("00000000-0000-4000-8000-000000000009")):
-        for look in (operated.checks.verify, operated.checks.differences, operated.checks.apply_schema):
+        for look in (intact.checks.verify, intact.checks.differences, intact.checks.apply_schema):
             with pytest.raises(AccessDenied, match="Only the service"):
                 await look()
 

@@ -33,13 +33,13 @@ async def test_each_reason_for_which_a_row_is_hidden_is_told(database: str) -> N
             (ADA, ("system", "all"), None, False, "service's alone"),
             (ADA, (*hers, "gone"), None, False, "There is no such item"),
         ]
-        for user, namespace, agent, visible, because in cases:
-            told = await store.checks.explain_access(user, namespace, "k", agent=agent)
+        for user, at, agent, visible, because in cases:
+            told = await store.checks.explain_access(user, at, "k", agent=agent)
             assert (told.visible, because in told.because) == (visible, True), told.because
             with acting_as(Principal.user(user).through(agent)):
-                assert (await store.aget(namespace, "k") is not None) == visible
+                assert (await store.aget(at, "k") is not None) == visible
         assert "value" not in (told.item or {})
-        assert {p.name: p.holds for p in told.policies} == {"readable": False, "own_agent": False}  # no row
+        assert {p.name: p.holds for p in told.policies} == {"readable": None, "own_agent": None}
 
         await rows(
             database, "UPDATE memory.memories SET expires_at = now() WHERE namespace = %s", f"users.{ADA}.facts."

@@ -11,13 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from graphs.memory import schema, sql
 from graphs.memory.database import Database, to_the_end
 from graphs.memory.embeddings import Index
-from graphs.memory.errors import AccessDenied, GraphMemoryError
+from graphs.memory.errors import AccessDenied, GraphMemoryError, driver_errors
 from graphs.memory.health import Health, Part
 from graphs.memory.namespaces import Namespace
-from graphs.memory.operations import borders, catalogue, connection, policies
+from graphs.memory.operations import borders, catalogue, connection, indexes, policies
 from graphs.memory.operations.borders import Attempt
 from graphs.memory.operations.catalogue import Difference, Kind
 from graphs.memory.operations.connection import Access, Server
+from graphs.memory.operations.indexes import IndexReport
 from graphs.memory.operations.policies import Explanation
 from graphs.memory.principal import Principal, current_principal
 from graphs.memory.transaction import Query
@@ -30,9 +31,15 @@ OLDEST_SERVER = 150000
 OLDEST_VECTOR = (0, 8)
 """The first pgvector that goes on in its index where a condition has left too few."""
 
+FULL = 0.8
+"""From this share of its connections on a server has few left for a burst, or for who wants to look at it."""
+
 SKEW_WARN = timedelta(seconds=2)
 SKEW_WRONG = timedelta(seconds=30)
 """From here on tokens are refused that are valid."""
+
+MISSING = "missing"
+NOT_OURS = "Connect as the role that owns the schema `memory`; on Supabase that is `postgres`."
 
 _ROLES = ("anon", "authenticated", "service_role")
 _KINDS: tuple[Kind, ...] = (
@@ -102,12 +109,12 @@ class Checks:
         """
         self.only_service()
         access, server = await self.access(), await self.server()
-        found = [check_access(access), check_server(server), check_vector(server), check_roles(server)]
-        digest, own = await self._digests()
-        found.append(check_version(digest, own))
-        if digest:
+        found = [check_access(access), check_server(server), check_connections(server), check_vector(server)]
+        found.append(check_roles(server))
+        found += [check_clock(server), version := await self._check_version()]
+        if version.detail != MISSING and version.advice != NOT_OURS:
             found += [*await self._check_objects(), *await self._check_work()]
-        return [*found, check_clock(server)]
+        return found
 
     async def access(self) -> Access:
         """Return how this process reaches the database."""
@@ -155,10 +162,29 @@ class Checks:
         self.only_service()
         return await borders.try_borders(self._database.pool, user_id)
 
-    async def _digests(self) -> tuple[str | None, str]:
+    async def index_status(self) -> IndexReport:
+        """Return how the indexes of the memory are, and how many vectors wait for theirs."""
+        self.only_service()
+        return await indexes.status(self._database)
+
+    async def lacking_indexes(self) -> dict[str, str]:
+        """Return the indexes that are missing or invalid, each with the statement that makes it."""
+        self.only_service()
+        return await indexes.lacking(self._database.pool)
+
+    async def create_indexes(self, told: indexes.Told) -> list[str]:
+        """Make the indexes that are missing or invalid, and return their names; see `indexes.create`."""
+        self.only_service()
+        return await indexes.create(self._database.pool, told)
+
+    async def _check_version(self) -> Check:
         scripts = await asyncio.to_thread(schema.read_scripts)
-        async with self._database.pool.connection() as conn:
-            return await schema.applied_digest(conn), scripts.digest
+        try:
+            with driver_errors():
+                async with self._database.pool.connection() as conn:
+                    return check_version(await schema.applied_digest(conn), scripts.digest)
+        except AccessDenied as error:
+            return Check(name="schema", status="wrong", detail=str(error), advice=NOT_OURS)
 
     async def _check_objects(self) -> list[Check]:
         try:
@@ -211,6 +237,17 @@ def check_server(server: Server) -> Check:
     )
 
 
+def check_connections(server: Server) -> Check:
+    """Tell how many of the server's connections are open."""
+    open_, usable = sum(server.connections.values()), server.max_connections - server.reserved_connections
+    states = ", ".join(f"{count} {state}" for state, count in sorted(server.connections.items()))
+    detail = f"{open_} of {usable} open" + (f" ({states})" if states else "")
+    if open_ <= FULL * usable:
+        return Check(name="connections", status="ok", detail=detail)
+    advice = "Lower DATABASE_POOL_SIZE or go through a transaction pooler: `graph-memory pool config` prints one's."
+    return Check(name="connections", status="warn", detail=detail, advice=advice)
+
+
 def check_vector(server: Server) -> Check:
     """Tell whether pgvector is there, and new enough."""
     if server.vector is None:
@@ -248,7 +285,7 @@ def check_version(found: str | None, own: str) -> Check:
     if found == own:
         return Check(name="schema", status="ok", detail=f"version {own[:12]}")
     if found is None:
-        return Check(name="schema", status="wrong", detail="missing", advice="Run `graph-memory schema apply`.")
+        return Check(name="schema", status="wrong", detail=MISSING, advice="Run `graph-memory schema apply`.")
     return Check(
         name="schema",
         status="wrong",
@@ -280,7 +317,7 @@ def _summary(found: Sequence[Difference]) -> str:
 def _advice(difference: Difference) -> str:
     if difference.problem == "extra":
         return "The schema does not make what is extra: drop it, unless you made it on purpose."
-    if difference.problem == "invalid":
+    if difference.kind == "index" and difference.problem in ("missing", "invalid"):
         return "Run `graph-memory indexes create`."
     if difference.problem == "different" and difference.kind in ("column", "constraint", "index"):
         return "Run `graph-memory schema diff`, and change it by hand: applying the schema does not."

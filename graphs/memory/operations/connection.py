@@ -1,4 +1,4 @@
-"""What a connection to the database goes through, what the server is, and how PgBouncer is set up before it."""
+"""What a connection to the database goes through, and what the server is."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -28,6 +28,9 @@ class Access(BaseModel):
     prepared_statements: bool = Field(description="Whether connections of this process prepare statements.")
     tls: bool
     local: bool = Field(description="Whether it goes over a socket of this machine, or its own address.")
+    host: str
+    port: int
+    database: str
 
 
 class Server(BaseModel):
@@ -81,6 +84,9 @@ async def look_at_access(pool: Pool, patience: float = 5.0) -> Access:
                 route="direct" if first.info.backend_pid == await _process(first) else "pooler",
                 prepared_statements=first.prepare_threshold is not None,
                 tls=bool(first.pgconn.ssl_in_use),
+                host=first.info.host,
+                port=first.info.port,
+                database=first.info.dbname,
                 local=first.info.host.startswith("/") or first.info.hostaddr in ("127.0.0.1", "::1"),
             )
             if access.route == "direct":
@@ -102,35 +108,3 @@ async def _process(conn: Connection) -> int:
     """The server's process that answers, asked in a transaction of its own."""
     row = await (await conn.execute(_SQL["server_process"].source, prepare=False)).fetchone()
     return int(row["pid"]) if row else 0
-
-
-class PoolSizes(BaseModel):
-    """Sizes for PgBouncer in transaction mode before one server."""
-
-    model_config = ConfigDict(frozen=True)
-
-    default_pool_size: int = Field(description="Connections to the server for each pair of database and user.")
-    reserve_pool_size: int = Field(description="More of them, when somebody has waited for five seconds.")
-    max_client_conn: int = Field(description="Connections that processes may open to the pooler.")
-
-
-def recommend_sizes(server: Server, processes: int, pool_size: int) -> PoolSizes:
-    """Return how large PgBouncer's pools should be.
-
-    The server keeps a tenth of its connections, ten at least, for migrations, psql and monitoring. Of what is left a
-    tenth is the reserve, and the rest is the pool. A client costs PgBouncer some kilobytes only, so that there is room
-    for twice as many as the processes open at most.
-
-    Args:
-        server: whose `max_connections` are to be shared.
-        processes: how many processes of the deployment there are, servers and workers.
-        pool_size: how many connections each of their event loops opens at most (DATABASE_POOL_SIZE).
-    """
-    spare = max(10, server.max_connections // 10)
-    usable = max(2, server.max_connections - server.reserved_connections - spare)
-    reserve = max(1, usable // 10)
-    return PoolSizes(
-        default_pool_size=usable - reserve,
-        reserve_pool_size=reserve,
-        max_client_conn=max(100, 2 * processes * pool_size),
-    )

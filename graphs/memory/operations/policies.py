@@ -22,7 +22,7 @@ class Policy(BaseModel):
     name: str
     permissive: bool = Field(description="One of these must hold, and all of the others.")
     condition: str
-    holds: bool
+    holds: bool | None = Field(description="None where there is no item to say it of.")
 
 
 class Explanation(BaseModel):
@@ -56,7 +56,7 @@ async def explain(
     evaluated = [Query(_SQL["ask_about"], given), Query(_SQL["evaluate"]), looked]
     *_, told = await to_the_end(database.run(as_owner, evaluated))
     [visible] = await to_the_end(database.run(person, [read])) if told.granted else [False]
-    policies = [Policy(**policy) for policy in told.policies]
+    policies = [Policy(**{**policy, "holds": policy["holds"] if told.item else None}) for policy in told.policies]
     return Explanation(
         visible=visible,
         because=_reason(told, policies, visible, person),

@@ -1,0 +1,72 @@
+"""`graph-memory indexes`: what is missing or was cut off is made, whatever else goes on."""
+
+import asyncio
+import json
+
+import psycopg
+from langgraph.store.base import IndexConfig
+
+from graphs.memory_manager import MemoryManager
+from graphs.pools import open_pool
+from tests.support.command import command_on
+from tests.support.pooler import Pooler
+from tests.support.sql import rows
+
+DAMAGE = (
+    "DROP INDEX memory.turns_age",
+    "DROP INDEX memory.embeddings_vectors_1",
+    "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'memory.memories_expiry'::regclass",
+)
+LACKING = ["memory.embeddings_vectors_1", "memory.memories_expiry", "memory.turns_age"]
+
+
+def untold(done: int, of: int | None) -> None:
+    """Nobody wants to know."""
+
+
+async def test_missing_and_invalid_indexes_are_made_behind_a_pooler_too(postgres: str, database: str) -> None:
+    for damage in DAMAGE:
+        await rows(database, damage)
+    told: list[tuple[int, int | None]] = []
+    with Pooler(postgres) as pooler:
+        async with MemoryManager.from_conn_string(pooler.url_for(database)) as store:
+            assert sorted(await store.checks.lacking_indexes()) == LACKING
+            made = await store.checks.create_indexes(lambda done, of: told.append((done, of)))
+            assert sorted(made) == LACKING
+            assert await store.checks.differences() == []
+            assert await store.checks.create_indexes(untold) == []
+    assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
+
+
+async def test_writes_go_on_while_an_index_is_made_and_what_is_made_elsewhere_is_left_alone(
+    database: str, index: IndexConfig
+) -> None:
+    """Making one concurrently waits for older transactions; meanwhile others write, and a second call finds nothing."""
+    await rows(database, "DROP INDEX memory.memories_expiry")
+    async with MemoryManager.from_conn_string(database, index=index) as store, open_pool(database) as pool:
+        async with pool.connection() as conn:
+            async with conn.transaction():
+                await conn.execute("INSERT INTO memory.memories (namespace, key, value) VALUES ('a.', 'b', '{}')")
+                making = asyncio.create_task(store.checks.create_indexes(untold))
+                while not any(each.building for each in (await store.checks.index_status()).indexes):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                await store.aput(("users", "u1"), "k", {"text": "robot"})
+                assert await store.checks.lacking_indexes() == {}
+            assert await making == ["memory.memories_expiry"]
+        assert await store.checks.differences() == []
+
+
+def test_the_commands_show_and_make_them(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as conn:
+        for damage in DAMAGE:
+            conn.execute(damage)
+    with command_on(database) as command:
+        told = json.loads(command("indexes", "status", "--json").stdout)
+        valid = {each["name"]: each["valid"] for each in told["indexes"]}
+        assert (valid["memories_expiry"], valid["memories_document"]) == (False, True)
+        assert json.loads(command("indexes", "create", "--dry-run", "--json").stdout)["indexes"] == LACKING
+        assert command("indexes", "create").stdout.split() == LACKING
+        shown = " ".join(command("indexes", "status").stdout.split())
+    assert "embeddings_vectors_1" in shown
+    [vectors] = told["vectors"]
+    assert (vectors["model"], vectors["active"], vectors["pending"]) == ("offline:wordllama", True, 0)
