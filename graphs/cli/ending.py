@@ -20,7 +20,7 @@ import typer
 from graphs.cli.output import inert
 from graphs.memory.errors import GraphMemoryError, StoreUnavailable
 from graphs.memory.principal import Principal, acting_as
-from graphs.memory_manager import MemoryManager, deployment_store
+from graphs.memory_manager import MemoryManager, deployment_store, unprepared_store
 
 T = TypeVar("T")
 
@@ -53,8 +53,12 @@ def fail(message: str, code: Exit = Exit.FAILED) -> NoReturn:
 
 
 @asynccontextmanager
-async def as_service() -> AsyncIterator[MemoryManager]:
-    """Lend the deployment's memory, acting as the service: what operators do concerns everybody."""
-    async with deployment_store() as store:
+async def as_service(*, prepare: bool = True) -> AsyncIterator[MemoryManager]:
+    """Lend the deployment's memory, acting as the service: what operators do concerns everybody.
+
+    Args:
+        prepare: whether the schema is applied where it is not; False only looks.
+    """
+    async with deployment_store() if prepare else unprepared_store() as store:
         with acting_as(Principal.service()):
             yield store

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from graphs.checkpointer import open_checkpointer
-from graphs.cli import everyday, jobs, outbox
+from graphs.cli import audit, everyday, jobs, outbox
 from graphs.cli.demo import demo
 from graphs.cli.ending import fail, run
 from graphs.cli.output import progress
@@ -28,6 +28,7 @@ app.add_typer(outbox.app, name="outbox")
 app.command()(demo)
 app.add_typer(everyday.app)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(audit.app, name="audit")
 
 Port = Annotated[int, typer.Option(min=1, max=65535, envvar="PORT", help="Port to serve on.")]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]

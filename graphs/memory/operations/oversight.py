@@ -1,6 +1,7 @@
 """What an operator looks at before doing something that cannot be undone, and afterwards."""
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn, Protocol
 
@@ -14,6 +15,8 @@ from graphs.memory.errors import InvalidInput
 from graphs.memory.knowledge.common import Run
 from graphs.memory.loops import on_home_loop
 from graphs.memory.namespaces import from_text, user_scope
+from graphs.memory.operations import audit_report
+from graphs.memory.operations.audit_report import SecurityReport
 from graphs.memory.principal import Principal
 from graphs.memory.transaction import Query, Rows, Transaction
 
@@ -111,6 +114,19 @@ class Oversight:
             None, Query(_SQL["purge_jobs"], given, lambda rows: {row.status: row.jobs for row in rows})
         )
         return counts
+
+    async def security_report(self, *, days: float = 7, head: str | None = None) -> SecurityReport:
+        """Report who could reach what, who did in the last days, and whether the records fit their seals.
+
+        Args:
+            days: how far back to look for who did what.
+            head: a digest that `seal_audit` returned earlier and that was kept elsewhere.
+
+        Raises:
+            InvalidInput: the days are not positive, or the head is no digest.
+            AccessDenied: the principal is not the service.
+        """
+        return await audit_report.security_report(functools.partial(self._ask_as_owner, None), days, head)
 
 
 class _Undone(Exception):
