@@ -18,6 +18,7 @@ from graphs.checkpointer import open_checkpointer
 from graphs.cli import audit, everyday, jobs, outbox
 from graphs.cli.demo import demo
 from graphs.cli.ending import fail, run
+from graphs.cli.monitor import monitor
 from graphs.cli.output import progress
 from graphs.memory_manager import deployment_store, unprepared_store
 from graphs.models import chat_model
@@ -29,6 +30,7 @@ app.command()(demo)
 app.add_typer(everyday.app)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(audit.app, name="audit")
+app.command()(monitor)
 
 Port = Annotated[int, typer.Option(min=1, max=65535, envvar="PORT", help="Port to serve on.")]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]

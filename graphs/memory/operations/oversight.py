@@ -15,8 +15,9 @@ from graphs.memory.errors import InvalidInput
 from graphs.memory.knowledge.common import Run
 from graphs.memory.loops import on_home_loop
 from graphs.memory.namespaces import from_text, user_scope
-from graphs.memory.operations import audit_report
+from graphs.memory.operations import audit_report, monitoring
 from graphs.memory.operations.audit_report import SecurityReport
+from graphs.memory.operations.monitoring import Look
 from graphs.memory.principal import Principal
 from graphs.memory.transaction import Query, Rows, Transaction
 
@@ -127,6 +128,18 @@ class Oversight:
             AccessDenied: the principal is not the service.
         """
         return await audit_report.security_report(functools.partial(self._ask_as_owner, None), days, head)
+
+    async def look(self, *, slow_seconds: float = 1) -> Look:
+        """Return how the deployment is at this moment; a few milliseconds, however much there is.
+
+        Args:
+            slow_seconds: from when on a running statement is told.
+
+        Raises:
+            InvalidInput: the seconds are negative.
+            AccessDenied: the principal is not the service.
+        """
+        return await monitoring.look(functools.partial(self._ask_as_owner, None), slow_seconds)
 
 
 class _Undone(Exception):
