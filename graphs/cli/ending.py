@@ -53,9 +53,13 @@ def fail(message: str, code: Exit = Exit.FAILED) -> NoReturn:
 
 
 @asynccontextmanager
-async def as_service() -> AsyncIterator[MemoryManager]:
-    """Lend the deployment's memory, acting as the service: what operators do concerns everybody."""
-    async with deployment_store() as store:
+async def as_service(*, prepare: bool = True) -> AsyncIterator[MemoryManager]:
+    """Lend the deployment's memory, acting as the service: what operators do concerns everybody.
+
+    Args:
+        prepare: whether the schema is applied where it is not; False only looks.
+    """
+    async with deployment_store() if prepare else unprepared_store() as store:
         with acting_as(Principal.service()):
             yield store
 

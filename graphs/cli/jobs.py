@@ -42,6 +42,9 @@ def list_(
     if as_json:
         print_json({"counts": counts, "jobs": found})
         return
+    if not counts:
+        show("There are no jobs.")
+        return
     present = [name for name in STATUSES if any(name in of_task for of_task in counts.values())]
     print_table(("task", *present), [(name, *(of.get(each) for each in present)) for name, of in counts.items()])
     rows = [(job.id, job.task, job.status, job.attempts, _minute(job.changed_at), job.error) for job in found]

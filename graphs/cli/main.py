@@ -15,41 +15,37 @@ from typing import Annotated
 import typer
 
 from graphs.checkpointer import open_checkpointer
-from graphs.cli import backup, everyday, jobs, outbox, rls, schema
-from graphs.cli.checks import verify
-from graphs.cli import indexes, outbox, pool, rls, schema
+from graphs.cli import audit, backup, everyday, indexes, jobs, outbox, pool, rls, schema
 from graphs.cli.checks import validate, verify
 from graphs.cli.demo import demo
 from graphs.cli.doctor import doctor
 from graphs.cli.ending import fail, run
+from graphs.cli.monitor import monitor
 from graphs.cli.output import progress
 from graphs.memory_manager import deployment_store, unprepared_store
 from graphs.models import chat_model
 from graphs.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, help=__doc__)
-app.add_typer(outbox.app, name="outbox")
-app.add_typer(schema.app, name="schema")
-app.add_typer(rls.app, name="rls")
-app.add_typer(backup.app, name="backup")
-app.command()(backup.restore)
-app.command()(demo)
-app.command()(verify)
-app.command()(doctor)
+
+SERVE, CHECK, WATCH, KEEP = "Serve", "Set up and check", "Watch", "Back up and restore"
+
+for _command in (verify, doctor, validate):
+    app.command(rich_help_panel=CHECK)(_command)
+for _name, _group in (("schema", schema), ("indexes", indexes), ("rls", rls), ("pool", pool)):
+    app.add_typer(_group.app, name=_name, rich_help_panel=CHECK)
 app.add_typer(everyday.app)
-app.add_typer(jobs.app, name="jobs")
-app.add_typer(indexes.app, name="indexes")
-app.add_typer(pool.app, name="pool")
-app.command()(demo)
-app.command()(verify)
-app.command()(doctor)
-app.command()(validate)
+for _name, _group in (("jobs", jobs), ("outbox", outbox), ("audit", audit)):
+    app.add_typer(_group.app, name=_name, rich_help_panel=WATCH)
+app.command(rich_help_panel=WATCH)(monitor)
+app.add_typer(backup.app, name="backup", rich_help_panel=KEEP)
+app.command(rich_help_panel=KEEP)(backup.restore)
 
 Port = Annotated[int, typer.Option(min=1, max=65535, envvar="PORT", help="Port to serve on.")]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 
 
-@app.command()
+@app.command(rich_help_panel=SERVE)
 def dev(port: Port = 2024, host: Host = "127.0.0.1") -> None:
     """Check settings, database and port, then serve with `langgraph dev` until Ctrl-C."""
     if not Path("langgraph.json").is_file():
@@ -63,20 +59,20 @@ def dev(port: Port = 2024, host: Host = "127.0.0.1") -> None:
     os.execv(command[0], [*command, *options])  # noqa: S606  no shell, a fixed command
 
 
-@app.command()
+@app.command(rich_help_panel=SERVE)
 def setup() -> None:
     """Apply the schema to the configured database, or to the embedded one."""
     run(_prepare())
     typer.echo("The database is ready.")
 
 
-@app.command()
+@app.command(rich_help_panel=CHECK)
 def reembed() -> None:
     """Embed all memories with the configured model, beside the one in use, and switch to it. May be interrupted."""
     run(_reembed())
 
 
-@app.command()
+@app.command(rich_help_panel=SERVE)
 def worker(
     concurrency: Annotated[int, typer.Option(min=1, max=100, help="How many jobs at once.")] = 4,
 ) -> None:
@@ -121,6 +117,9 @@ def _check_port(host: str, port: int) -> None:
                 f"Port {port} on {host} cannot be used ({error.strerror}): "
                 f"choose another one, as in `make dev PORT={port + 1}`."
             )
+
+
+app.command(rich_help_panel=SERVE)(demo)
 
 
 if __name__ == "__main__":

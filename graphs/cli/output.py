@@ -49,13 +49,18 @@ def print_json(result: BaseModel | Mapping[str, Any] | Sequence[Any]) -> None:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None) -> None:
     """Print rows as a table; numbers stand to the right, and what is None stays empty."""
-    table = Table(*columns, title=title)
-    for n, column in enumerate(table.columns):
+    Console().print(table(columns, rows, title=title))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None) -> Table:
+    """Return such a table, for a view that has several."""
+    shown = Table(*columns, title=title)
+    for n, column in enumerate(shown.columns):
         if rows and all(isinstance(row[n], (int, float)) for row in rows):
             column.justify = "right"
     for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    Console().print(table)
+        shown.add_row(*(_cell(value) for value in row))
+    return shown
 
 
 def _cell(value: Any) -> Text:

@@ -98,11 +98,11 @@ def test_what_people_stored_cannot_steer_the_terminal(operate: Operator) -> None
 
 
 async def put(
-    operate: Operator, *contents: str, user_id: str | None = None, importance: float = 0.5
+    operate: Operator, *contents: str, user_id: str | None = None, importance: float = 0.5, pinned: bool = False
 ) -> list[list[str]]:
     """Memories that were touched long ago; their namespaces and keys."""
     user = user_id or load_settings().local_user_id
-    value = {"type": "fact", "importance": importance}
+    value = {"type": "fact", "importance": importance, "pinned": pinned}
     async with MemoryManager.from_conn_string(operate.database) as store:
         for content in contents:
             await store.aput(("users", user, "facts"), content[:10], value | {"content": content})
@@ -115,6 +115,7 @@ async def put(
 def test_decay_does_what_its_dry_run_said(operate: Operator) -> None:
     asyncio.run(put(operate, "Trivial.", "Common.", importance=0.3))
     asyncio.run(put(operate, "Important.", importance=0.8))
+    asyncio.run(put(operate, "Pinned.", importance=0.1, pinned=True))
     said = operate.json("decay", "--days", "30", "--dry-run")
     assert {each["content"]: each["trimmed"] for each in said["memories"]} == {
         "Trivial.": True, "Common.": True, "Important.": False,
@@ -125,8 +126,11 @@ def test_decay_does_what_its_dry_run_said(operate: Operator) -> None:
 
     done = operate.json("decay", "--days", "30", "--yes")
     assert (done["trimmed"], done["faded"]) == (2, 1)
-    left = operate.sql("SELECT value ->> 'content' AS content, importance FROM memory.memories")
-    assert left == [{"content": "Important.", "importance": pytest.approx(0.4)}]
+    left = operate.sql("SELECT value ->> 'content' AS content, importance FROM memory.memories ORDER BY 1")
+    assert left == [
+        {"content": "Important.", "importance": pytest.approx(0.4)},
+        {"content": "Pinned.", "importance": pytest.approx(0.1)},
+    ]
     assert operate("decay", "--days", "0", "--yes").exit_code == 1
 
 
@@ -191,6 +195,15 @@ def test_what_cannot_be_undone_is_asked_for(operate: Operator, monkeypatch: pyte
         assert operate(*command, answer="n\n").exit_code == 1
         assert operate(*command, answer="").exit_code == 130
     assert len(operate.sql("SELECT key FROM memory.memories")) == 1
+
+    def changed_meanwhile() -> bool:
+        operate.sql("""UPDATE memory.memories SET value = value || '{"content": "Likes coffee."}'""")
+        return True
+
+    monkeypatch.setattr(asking, "on_terminal", changed_meanwhile)
+    changed = operate("forget", *address, answer="y\n")
+    assert changed.exit_code == 1, "what was shown is forgotten, and nothing else"
+    monkeypatch.setattr(asking, "on_terminal", lambda: True)
     assert operate("forget", *address, answer="y\n").exit_code == 0
     assert operate.sql("SELECT key FROM memory.memories") == []
 

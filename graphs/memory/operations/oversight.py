@@ -1,6 +1,7 @@
 """What an operator looks at before doing something that cannot be undone, and afterwards."""
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn, Protocol
 
@@ -14,6 +15,9 @@ from graphs.memory.errors import InvalidInput
 from graphs.memory.knowledge.common import Run
 from graphs.memory.loops import on_home_loop
 from graphs.memory.namespaces import from_text, user_scope
+from graphs.memory.operations import audit_report, monitoring
+from graphs.memory.operations.audit_report import SecurityReport
+from graphs.memory.operations.monitoring import Look
 from graphs.memory.principal import Principal
 from graphs.memory.transaction import Query, Rows, Transaction
 
@@ -111,6 +115,31 @@ class Oversight:
             None, Query(_SQL["purge_jobs"], given, lambda rows: {row.status: row.jobs for row in rows})
         )
         return counts
+
+    async def security_report(self, *, days: float = 7, head: str | None = None) -> SecurityReport:
+        """Report who could reach what, who did in the last days, and whether the records fit their seals.
+
+        Args:
+            days: how far back to look for who did what.
+            head: a digest that `seal_audit` returned earlier and that was kept elsewhere.
+
+        Raises:
+            InvalidInput: the days are not positive, or the head is no digest.
+            AccessDenied: the principal is not the service.
+        """
+        return await audit_report.security_report(functools.partial(self._ask_as_owner, None), days, head)
+
+    async def look(self, *, slow_seconds: float = 1) -> Look:
+        """Return how the deployment is at this moment; a few milliseconds, however much there is.
+
+        Args:
+            slow_seconds: from when on a running statement is told.
+
+        Raises:
+            InvalidInput: the seconds are negative.
+            AccessDenied: the principal is not the service.
+        """
+        return await monitoring.look(functools.partial(self._ask_as_owner, None), slow_seconds)
 
 
 class _Undone(Exception):
