@@ -52,6 +52,8 @@ from graphs.memory.loops import on_home_loop
 from graphs.memory.memories import Memories
 from graphs.memory.namespaces import to_text
 from graphs.memory.operations.backup import Backups
+from graphs.memory.operations.checks import Checks
+from graphs.memory.operations.oversight import Oversight
 from graphs.memory.outbox.adapter import Outbound
 from graphs.memory.outbox.deliveries import Deliveries
 from graphs.memory.outbox.delivering import Courier
@@ -151,8 +153,10 @@ class MemoryManager(PostgresStore):
         self.health = Health(self._database, self._index, (timing or Timing()).stalled)
         self.health.add("storage", self._storage)
         self.health.add("adapters", self._adapters)
+        self.checks = Checks(self._database, self._index, self.health, principal)
         self.jobs = Jobs(pool, self._tasks(keeping), self._ask_about_jobs, timing)
         self._recalls = Recalls(self._database, self._searching, self._reads)
+        self.oversight = Oversight(self._database, self._principal_for, self._ask_as, self._ask_about_jobs)
 
     @classmethod
     @asynccontextmanager

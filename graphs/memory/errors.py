@@ -274,7 +274,7 @@ def driver_errors() -> Iterator[None]:
         raise InvalidValue(
             "value", f"contains text that Postgres cannot store: {error.diag.message_primary}"
         ) from error
-    except pg.DataError as error:
+    except (pg.DataError, pg.CheckViolation) as error:
         raise InvalidInput(f"Postgres cannot store this: {error_sentence(error)}") from error
     except pg.ProgramLimitExceeded as error:
         raise InvalidInput(f"Too large for Postgres: {error.diag.message_primary}") from error

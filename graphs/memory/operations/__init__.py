@@ -1,1 +1,1 @@
-"""What an operator does with a whole database; the commands of `graphs.cli` stand on it."""
+"""What an operator does to a deployment: check it, repair it, try it out. `graph-memory` shows what comes of it."""
