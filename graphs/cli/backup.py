@@ -88,6 +88,8 @@ async def _restore(file: Path, user_id: str | None, key_file: Path | None, dry_r
             restored = await store.backups.restore(
                 file, user_id=user_id, secret=secret, dry_run=dry_run, progress=advance
             )
+        if not dry_run:
+            await store.wait_until_indexed()
     if as_json:
         print_json(restored)
     else:

@@ -148,7 +148,7 @@ async def test_an_encrypted_backup_that_was_changed_or_cut_is_refused(
             await verify(origin, file, SECRET)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_a_byte_that_was_changed_or_an_end_that_is_missing_is_found_or_changes_nothing(
     origin: str, plain: Path, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

@@ -119,8 +119,8 @@ class Backups:
 
         What is there stays as it is, so that doing it twice does nothing twice; people who were erased after the
         backup stay erased. Ids, times, history, audit records and seals come back as they were, and no trigger
-        records anything anew. Others go on reading; who writes waits until it is done. Vectors are put into the
-        vector index behind it, as after any write.
+        records anything anew. Others go on reading; who writes waits until it is done. Vectors are searched one by one
+        until they are in the vector index: `wait_until_indexed` puts them there, as does the next write.
 
         Args:
             path: the file.
@@ -133,6 +133,7 @@ class Backups:
             InvalidBackup: the file is refused, or this database's schema has no place for what is in it.
             RestoreConflict: the database holds other rows under the numbers of the backup's.
             AccessDenied: the principal is not the service, or the connection does not own the tables.
+            StoreUnavailable: somebody has been writing for more than a minute in one transaction.
         """
         backup = await self.verify(path, secret=secret)
         reader = await asyncio.to_thread(Reader, path, secret)

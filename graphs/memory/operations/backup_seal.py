@@ -76,7 +76,7 @@ class Unsealing(io.RawIOBase):
     """Decrypts what is read from it; nothing comes out that is not as it was sealed.
 
     Raises:
-        InvalidBackup: while it is read: the secret is another one, or the file was changed or cut short.
+        InvalidBackup: when it is made or read: the secret is another one, or the file was changed or cut short.
     """
 
     def __init__(self, file: BinaryIO, secret: bytes) -> None:
@@ -84,6 +84,8 @@ class Unsealing(io.RawIOBase):
         self._file = file
         self._cipher = _Cipher(secret, beginning[len(MAGIC) :])
         self._next = file.read(_CHUNK + _TAG)
+        if not self._next:
+            raise InvalidBackup("it is damaged, or was cut short")
         self._open = b""
         self._is_first = True
 
