@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from hypothesis import settings
 from langgraph.store.base import IndexConfig
 from psycopg.conninfo import make_conninfo
 
@@ -20,10 +21,16 @@ from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory_manager import MemoryManager
 from graphs.models import OfflineEmbeddings
 from graphs.pools import open_pool
-from graphs.settings import Settings
+from graphs.settings import Settings, load_settings
 from tests.attacks.tally import OVERALL, Tally, report
 
+if TYPE_CHECKING:
+    from tests.support.operator import Operator
+
 _numbers = count(1)
+
+settings.register_profile("no time is asserted", deadline=None)
+settings.load_profile("no time is asserted")
 
 # A test run knows no keys, and no database but its own.
 for _name in [*os.environ]:
@@ -148,6 +155,15 @@ async def store(database: str, index: IndexConfig, extractor: Mem0Extractor) -> 
         database, index=index, ttl={"refresh_on_read": True}, extractor=extractor, extract_after=0
     ) as store:
         yield store
+
+
+@pytest.fixture
+def operate(postgres: str, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Operator"]:
+    """Calls `graph-memory` on a fresh database that has the schema."""
+    from tests.support.operator import Operator
+
+    yield Operator(postgres, database, str(tmp_path), monkeypatch)
+    load_settings.cache_clear()
 
 
 @pytest.fixture

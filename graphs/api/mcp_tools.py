@@ -15,9 +15,9 @@ from mcp.server.mcpserver import MCPServer
 from mcp.types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import BaseModel, Field
 
-from graphs.api.ids import Address, UnknownId, from_id, to_id
 from graphs.memory.contract import MemoryType, RecalledMemory
 from graphs.memory.errors import GraphMemoryError
+from graphs.memory.ids import Address, UnknownId, from_id, to_id
 from graphs.memory.namespaces import user_scope
 from graphs.memory_manager import MemoryManager
 from graphs.nodes.runtime import current_user

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
 
 from graphs.api import examples
-from graphs.api.ids import PATTERN, to_id
+from graphs.api.ids import PATTERN
 from graphs.memory.brain import company_scope
 from graphs.memory.contract import (
     BrainMemory,
@@ -18,6 +18,7 @@ from graphs.memory.contract import (
     StoredBrainMemory,
     WriteReceipt,
 )
+from graphs.memory.ids import to_id
 from graphs.memory.knowledge.relationships import MAX_TYPE_BYTES, Relationship
 from graphs.memory.memories import Memory, Revision
 from graphs.memory.namespaces import Namespace, user_scope

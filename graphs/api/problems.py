@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from graphs.api.examples import described
-from graphs.api.ids import UnknownId
 from graphs.api.principals import NotSignedIn
 from graphs.memory.errors import (
     AccessDenied,
@@ -29,6 +28,7 @@ from graphs.memory.errors import (
     StoreUnavailable,
     VersionConflict,
 )
+from graphs.memory.ids import UnknownId
 
 MEDIA_TYPE = "application/problem+json"
 

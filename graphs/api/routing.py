@@ -8,11 +8,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from graphs.api.ids import UnknownId
 from graphs.api.limits import MeasuredRequest, limits_of
 from graphs.api.principals import NotSignedIn, identify
 from graphs.api.problems import ProblemError, problem_of
 from graphs.memory.errors import GraphMemoryError
+from graphs.memory.ids import UnknownId
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 

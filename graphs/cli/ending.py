@@ -13,13 +13,16 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from enum import IntEnum
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import typer
 
+from graphs.cli.output import inert
 from graphs.memory.errors import GraphMemoryError, StoreUnavailable
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager, deployment_store, unprepared_store
+
+T = TypeVar("T")
 
 
 class Exit(IntEnum):
@@ -31,10 +34,10 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
-def run(work: Coroutine[Any, Any, None]) -> None:
-    """Do what a command does; what goes wrong in a way that we know ends it with one sentence."""
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Do what a command does, and return its result; what goes wrong in a way we know ends it with one sentence."""
     try:
-        asyncio.run(work)
+        return asyncio.run(work)
     except StoreUnavailable as error:
         fail(str(error), Exit.UNAVAILABLE)
     except GraphMemoryError as error:
@@ -45,7 +48,7 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 
 def fail(message: str, code: Exit = Exit.FAILED) -> NoReturn:
     """End the command with a sentence."""
-    typer.secho(f"graph-memory: {message}", fg=typer.colors.RED, err=True)
+    typer.secho(f"graph-memory: {inert(message)}", fg=typer.colors.RED, err=True)
     raise typer.Exit(code)
 
 

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from graphs.checkpointer import open_checkpointer
-from graphs.cli import indexes, outbox, pool, rls, schema
+from graphs.cli import backup, everyday, indexes, jobs, outbox, pool, rls, schema
 from graphs.cli.checks import validate, verify
 from graphs.cli.demo import demo
 from graphs.cli.doctor import doctor
@@ -31,10 +31,14 @@ app.add_typer(schema.app, name="schema")
 app.add_typer(rls.app, name="rls")
 app.add_typer(indexes.app, name="indexes")
 app.add_typer(pool.app, name="pool")
+app.add_typer(backup.app, name="backup")
+app.command()(backup.restore)
 app.command()(demo)
 app.command()(verify)
 app.command()(doctor)
 app.command()(validate)
+app.add_typer(everyday.app)
+app.add_typer(jobs.app, name="jobs")
 
 Port = Annotated[int, typer.Option(min=1, max=65535, envvar="PORT", help="Port to serve on.")]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]

@@ -4,6 +4,7 @@ What was asked for goes to standard output, all else to standard error, so that 
 """
 
 import json
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from pydantic_core import to_jsonable_python
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines, and nothing else, on standard output.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
@@ -22,9 +24,22 @@ Advance = Callable[[int, int | None], None]
 """Tells how much is done, and of how much; None where that is not known."""
 
 
+def inert(text: str) -> Text:
+    """Return a text that a terminal only shows: what people stored may hold escape sequences, or rich's markup.
+
+    It becomes one line. What steers a terminal, or turns the direction of writing, shows as a replacement character.
+    """
+    return Text("".join(" " if char.isspace() else "\ufffd" if _steers(char) else char for char in text))
+
+
+def _steers(char: str) -> bool:
+    joins_emoji = char in "\u200c\u200d"
+    return unicodedata.category(char) in {"Cc", "Cf", "Cs"} and not joins_emoji
+
+
 def note(message: str) -> None:
     """Tell something beside the result."""
-    Console(stderr=True, soft_wrap=True, highlight=False).print(message, markup=False)
+    Console(stderr=True, soft_wrap=True, highlight=False).print(inert(message))
 
 
 def print_json(result: BaseModel | Mapping[str, Any] | Sequence[Any]) -> None:
@@ -43,10 +58,10 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title:
     Console().print(table)
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+def _cell(value: Any) -> Text:
+    if value is None or isinstance(value, Text):
+        return value or Text()
+    return inert(f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from langgraph.store.base import PutOp, SearchItem
 from graphs.memory import sql
 from graphs.memory.contract import MemoryPayload, RecalledMemory, Session, Turn
 from graphs.memory.found import Found, search_item
-from graphs.memory.namespaces import to_text
+from graphs.memory.namespaces import Namespace, from_text, to_text
 from graphs.memory.transaction import Query, Rows
 
 _SQL = sql.load("sessions")
@@ -69,6 +69,12 @@ def pinned(user_id: str, agent: str | None, limit: int) -> Query[list[RecalledMe
         return [_recalled(search_item(row, None), None) for row in rows]
 
     return Query(_SQL["pinned"], {"user_id": user_id, "agent": agent, "limit": limit}, read)
+
+
+def pinned_among(addresses: Sequence[tuple[Namespace, str]]) -> Query[set[tuple[Namespace, str]]]:
+    """Ask at which of some addresses there is a memory that is pinned."""
+    given = {"namespaces": [to_text(namespace) for namespace, _ in addresses], "keys": [key for _, key in addresses]}
+    return Query(_SQL["pinned_among"], given, lambda rows: {(from_text(row.namespace), row.key) for row in rows})
 
 
 def profile(user_id: str) -> Query[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Writing a payload: what it becomes commits together, once for each task of a graph, or key, that says it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from langgraph.store.base import PutOp
@@ -41,10 +42,7 @@ async def write_payload(
     """
     addresses = [(op.namespace, op.key) for op in puts]
     claim = audit.claim_of(payload, provenance.get("task_id"), [query.parameters for query in also])
-    stored: list[Query[Any]] = [
-        context.touch_session(payload.identity, payload.session_id, payload.agent),
-        *items.put(writes, how.model, how.configuration),
-    ]
+    stored: list[Query[Any]] = []
     if isinstance(payload.content, Exchange):
         stored.append(context.put_turns(payload, payload.content.id, payloads.turns_of(payload, puts)))
         if extract_after is not None:
@@ -57,11 +55,19 @@ async def write_payload(
     stored += also
 
     async def work(transaction: Transaction) -> WriteReceipt:
-        [is_ours] = await transaction.run([audit.claim_write(payload, addresses, claim)])
+        claiming = audit.claim_write(payload, addresses, claim)
+        is_ours, pinned = await transaction.run([claiming, context.pinned_among(addresses)])
         if not is_ours:
             [earlier] = await transaction.run([audit.claimed_write(payload.identity, claim)])
             return WriteReceipt(memories=earlier, replayed=True)
-        await transaction.run(stored)
+        session = context.touch_session(payload.identity, payload.session_id, payload.agent)
+        kept = [_pinned(write) if (write.namespace, write.key) in pinned else write for write in writes]
+        await transaction.run([session, *items.put(kept, how.model, how.configuration), *stored])
         return WriteReceipt(memories=addresses)
 
     return await database.transaction(principal, work, {**provenance, "session_id": payload.session_id})
+
+
+def _pinned(write: Write) -> Write:
+    """The same, for a memory that a person has pinned and that is said again. Its value is the JSON of an object."""
+    return replace(write, value=f'{write.value[:-1]},"pinned":true}}' if write.value else None)

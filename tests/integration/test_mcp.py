@@ -12,10 +12,10 @@ from fastapi import FastAPI, Request
 from langgraph.store.base import IndexConfig
 
 from graphs.api import mcp
-from graphs.api.ids import to_id
 from graphs.api.limits import Limits
 from graphs.api.principals import NotSignedIn
 from graphs.mem0.extractor import Mem0Extractor
+from graphs.memory.ids import to_id
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from graphs.pools import open_pool

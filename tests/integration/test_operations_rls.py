@@ -19,8 +19,8 @@ async def test_each_reason_for_which_a_row_is_hidden_is_told(database: str) -> N
     await rows(database, "INSERT INTO memory.organisation_members (organisation_id, user_id) VALUES ('acme', %s)", ADA)
     hers, kept = ("users", ADA, "facts"), ("users", ADA, "agent:sales")
     async with MemoryManager.from_conn_string(database) as store:
-        for namespace in (hers, kept, ("orgs", "acme"), ("orgs", "other"), ("agents", "sales"), ("system", "all")):
-            await store.aput(namespace, "k", {"n": 1}, index=False)
+        for owner in (hers, kept, ("orgs", "acme"), ("orgs", "other"), ("agents", "sales"), ("system", "all")):
+            await store.aput(owner, "k", {"n": 1}, index=False)
         cases: list[tuple[str, tuple[str, ...], str | None, bool, str]] = [
             (ADA, hers, None, True, "policy readable"),
             (BOB, hers, None, False, f"belongs to the user {ADA}, and the claim `sub` is {BOB}"),

@@ -10,13 +10,13 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 from langgraph.store.base import GetOp, Item
 
-from graphs.api.ids import Address
 from graphs.api.models import Name, Text
 from graphs.api.principals import acting
 from graphs.api.problems import ProblemError, problems
 from graphs.api.routing import MemoryRoute
 from graphs.memory import paging
 from graphs.memory.errors import AccessDenied
+from graphs.memory.ids import Address
 from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager
 

@@ -67,6 +67,13 @@ WHERE m.user_id = %(user_id)s AND m.value -> 'pinned' = 'true' AND (m.expires_at
   AND (%(agent)s::text IS NULL OR m.value ->> 'agent' = %(agent)s::text)
 ORDER BY m.updated_at DESC LIMIT %(limit)s
 
+-- name: pinned_among
+-- Which memories at some addresses are pinned.
+SELECT m.namespace, m.key
+FROM unnest(%(namespaces)s::text[], %(keys)s::text[]) AS given (namespace, key)
+JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[given.namespace]) AND m.key = ANY (ARRAY[given.key])
+WHERE m.value -> 'pinned' = 'true' AND (m.expires_at IS NULL OR m.expires_at > now())
+
 -- name: profile
 SELECT profile FROM memory.users WHERE id = %(user_id)s
 

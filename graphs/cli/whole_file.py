@@ -1,0 +1,53 @@
+"""Files that are there whole, or not at all."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+from graphs.cli.ending import fail
+
+Write = Callable[[Sequence[str]], Awaitable[None]]
+"""Writes lines."""
+
+
+@asynccontextmanager
+async def whole_file(path: Path) -> AsyncIterator[Write]:
+    """Write a file that only its owner may read, beside its place, and put it there when the block has ended well.
+
+    It takes the place of a file that is there. What the file system refuses ends the command.
+    """
+    try:
+        file = await asyncio.to_thread(
+            NamedTemporaryFile,
+            "w",
+            encoding="utf-8",
+            newline="\n",
+            dir=path.parent,
+            prefix=f".{path.name}.",
+            delete=False,
+        )
+    except OSError as error:
+        fail(f"{path} cannot be written ({error.strerror}): choose another file.")
+
+    async def write(lines: Sequence[str]) -> None:
+        await asyncio.to_thread(file.writelines, [f"{line}\n" for line in lines])
+
+    def finish() -> None:
+        file.flush()
+        os.fsync(file.fileno())
+        Path(file.name).replace(path)
+
+    def discard() -> None:
+        file.close()
+        Path(file.name).unlink(missing_ok=True)
+
+    try:
+        yield write
+        await asyncio.to_thread(finish)
+    except OSError as error:
+        fail(f"{path} could not be written ({error.strerror}); nothing was left there.")
+    finally:
+        await asyncio.to_thread(discard)
