@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import re
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
@@ -39,6 +40,9 @@ _SCHEMA = "SELECT set_config('search_path', 'langgraph', true)"
 
 _PATH = Statement("checkpoint", _SCHEMA)
 
+_MOST_DELETED = 100
+"""So many runs that were deleted last may still be writing."""
+
 T = TypeVar("T")
 Writes = list[Query[None]]
 
@@ -72,6 +76,9 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         super().__init__(pool, serde=serde)  # type: ignore[arg-type]  # the parent only hands it to _cursor, which is ours
         self.pool = pool
         self._database = Database(pool)
+        self._writing: set[asyncio.Task[Any]] = set()
+        self._deleted: deque[tuple[str | None, str]] = deque(maxlen=_MOST_DELETED)
+        """Thread (None for any) and id of runs."""
         self._writes: Coalescer[str, Writes, None] = Coalescer(
             self._write,
             at_once=4,
@@ -152,13 +159,36 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Store a checkpoint and return the config that names it."""
-        return await to_the_end(super().aput(config, checkpoint, metadata, new_versions))
+        if self._is_deleted(config, metadata):
+            return {"configurable": {**config["configurable"], "checkpoint_id": checkpoint["id"]}}
+        return await to_the_end(self._noted(super().aput(config, checkpoint, metadata, new_versions)))
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """Store what a task wrote before its superstep is over."""
-        await to_the_end(super().aput_writes(config, writes, task_id, task_path))
+        if not self._is_deleted(config):
+            await to_the_end(self._noted(super().aput_writes(config, writes, task_id, task_path)))
+
+    def _is_deleted(self, config: RunnableConfig, metadata: Mapping[str, Any] | None = None) -> bool:
+        """Whether the run that writes was deleted: LangGraph goes on to write one that it has cancelled."""
+        if not self._deleted:
+            return False
+        told = {**config["configurable"], **config.get("metadata", {}), **(metadata or {})}
+        run = str(told.get("run_id"))
+        return (None, run) in self._deleted or (str(told["thread_id"]), run) in self._deleted
+
+    async def _noted(self, writing: Awaitable[T]) -> T:
+        """Carry out a write, in its own task. It goes on where its run is cancelled; what deletes waits for it."""
+        if task := asyncio.current_task():
+            self._writing.add(task)
+            task.add_done_callback(self._writing.discard)
+        return await writing
+
+    async def _written(self) -> None:
+        """Return when what is being written by now has been."""
+        if self._writing:
+            await asyncio.wait(self._writing.copy())
 
     async def alist(
         self,
@@ -187,6 +217,7 @@ class PostgresCheckpointer(AsyncPostgresSaver):
     async def adelete_thread(self, thread_id: str) -> None:
         """Delete all of a thread's state."""
         parent = super().adelete_thread
+        await self._written()
         await self._retry(lambda: parent(thread_id))
 
     async def _retry(self, work: Callable[[], Awaitable[T]]) -> T:
@@ -204,6 +235,8 @@ class PostgresCheckpointer(AsyncPostgresSaver):
     async def adelete_for_runs(self, run_ids: Iterable[str]) -> None:
         """Delete what some runs left in their threads, as `multitask_strategy="rollback"` asks."""
         runs = [str(run_id) for run_id in run_ids]
+        self._deleted.extend((_only_thread.get(), run) for run in runs)
+        await self._written()
         await self._execute("delete_for_runs", {"run_ids": runs, "thread_id": _only_thread.get()})
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:

@@ -79,6 +79,7 @@ class Settings(BaseSettings):
     memory_http_burst: int = Field(200, ge=1, description="Requests of one person to /memory at once.")
     memory_http_body_bytes: int = Field(1024 * 1024, ge=1024, description="Longest body of a request to /memory.")
     memory_hash_key: SecretStr | None = Field(None, min_length=16, description="Makes pseudonyms and digests.")
+    memory_backup_passphrase: SecretStr | None = Field(None, min_length=12, description="Encrypts backups.")
     local_user_id: str = Field(
         "00000000-0000-4000-8000-000000000001",
         validation_alias=AliasChoices("local_user_id", "LOCAL_USER_ID"),

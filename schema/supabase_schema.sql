@@ -723,7 +723,13 @@ BEGIN
     SELECT m.updated_at INTO actual FROM memory.memories AS m
     WHERE m.namespace = expected.namespace AND m.key = expected.key AND (m.expires_at IS NULL OR m.expires_at > now())
     FOR UPDATE;
-    IF actual IS DISTINCT FROM expected.version THEN
+    -- To be locked, a row must be one that whoever acts may change.
+    IF actual IS NULL AND EXISTS (
+      SELECT FROM memory.memories AS m
+      WHERE m.namespace = expected.namespace AND m.key = expected.key AND m.updated_at = expected.version
+    ) THEN
+      RAISE insufficient_privilege USING MESSAGE = 'this item may be read, and not changed';
+    ELSIF actual IS DISTINCT FROM expected.version THEN
       RAISE EXCEPTION USING ERRCODE = 'GM409', MESSAGE = 'the item is not at the expected version',
         DETAIL = json_build_array(expected.namespace, expected.key);
     END IF;
@@ -1216,7 +1222,9 @@ BEGIN
     SELECT string_agg(format('t.%I = $1', c), ' OR ') INTO condition FROM unnest(personal.columns) AS c;
     EXECUTE format('SELECT count(*) FROM %s AS t WHERE %s', personal.name, condition) INTO n USING subject;
     certificate.erased := certificate.erased || CASE WHEN n > 0 THEN jsonb_build_object(personal.name, n) ELSE '{}' END;
-    IF EXISTS (SELECT FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = personal.name::regclass AND a.attname = 'thread_id') THEN
+    -- In a business table anybody may have written any thread.
+    IF starts_with(personal.name, 'memory.') AND EXISTS (
+      SELECT FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = personal.name::regclass AND a.attname = 'thread_id') THEN
       EXECUTE format('SELECT array_agg(DISTINCT thread_id) FROM %s AS t WHERE %s', personal.name, condition) INTO part USING subject;
       threads := threads || part;
       recorded := recorded || personal.name;

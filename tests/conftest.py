@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from hypothesis import settings
 from langgraph.store.base import IndexConfig
 from psycopg.conninfo import make_conninfo
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from tests.support.operator import Operator
 
 _numbers = count(1)
+
+settings.register_profile("no time is asserted", deadline=None)
+settings.load_profile("no time is asserted")
 
 # A test run knows no keys, and no database but its own.
 for _name in [*os.environ]:

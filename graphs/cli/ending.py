@@ -62,3 +62,11 @@ async def as_service(*, prepare: bool = True) -> AsyncIterator[MemoryManager]:
     async with deployment_store() if prepare else unprepared_store() as store:
         with acting_as(Principal.service()):
             yield store
+
+
+@asynccontextmanager
+async def as_service_unprepared() -> AsyncIterator[MemoryManager]:
+    """Lend the deployment's memory as it is, the schema missing or old, acting as the service."""
+    async with unprepared_store() as store:
+        with acting_as(Principal.service()):
+            yield store

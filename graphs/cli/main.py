@@ -15,8 +15,10 @@ from typing import Annotated
 import typer
 
 from graphs.checkpointer import open_checkpointer
-from graphs.cli import audit, everyday, jobs, outbox
+from graphs.cli import audit, backup, everyday, jobs, outbox, rls, schema
+from graphs.cli.checks import verify
 from graphs.cli.demo import demo
+from graphs.cli.doctor import doctor
 from graphs.cli.ending import fail, run
 from graphs.cli.monitor import monitor
 from graphs.cli.output import progress
@@ -26,7 +28,13 @@ from graphs.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, help=__doc__)
 app.add_typer(outbox.app, name="outbox")
+app.add_typer(schema.app, name="schema")
+app.add_typer(rls.app, name="rls")
+app.add_typer(backup.app, name="backup")
+app.command()(backup.restore)
 app.command()(demo)
+app.command()(verify)
+app.command()(doctor)
 app.add_typer(everyday.app)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(audit.app, name="audit")

@@ -280,18 +280,21 @@ class Brain:
                 puts[slug] = _put(owner.namespace, slug, memory)
             except InvalidInput as error:
                 became[slug] = _failed(slug, error)
-        became |= {slug: BrainOutcome(slug=slug, outcome="unchanged") for slug in await self._unchanged(owner, puts)}
+        known = await self._known(owner, [*puts])
+        puts = {slug: _as_kept(put, known.get(slug)) for slug, put in puts.items()}
+        same = [slug for slug, value in known.items() if _canonical(value) == _canonical(puts[slug].value)]
+        became |= {slug: BrainOutcome(slug=slug, outcome="unchanged") for slug in same}
         writes, failed = await self._embed(owner, [put for slug, put in puts.items() if slug not in became])
         became |= failed | await self._store(owner, writes)
         return BrainReport.of([became[slug] for slug in given])
 
-    async def _unchanged(self, owner: _Owner, puts: Mapping[str, PutOp]) -> list[str]:
-        """The slugs whose memories are there as given."""
-        if not puts:
-            return []
+    async def _known(self, owner: _Owner, slugs: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What slugs stand for by now."""
+        if not slugs:
+            return {}
         rows: Any
-        [rows] = await self._run(owner, [owner.ask("get", lambda rows: rows, slugs=[*puts])])
-        return [row.slug for row in rows if _canonical(row.value) == _canonical(puts[row.slug].value)]
+        [rows] = await self._run(owner, [owner.ask("get", lambda rows: rows, slugs=slugs)])
+        return {row.slug: row.value for row in rows}
 
     async def _embed(self, owner: _Owner, puts: Sequence[PutOp]) -> tuple[list[Write], dict[str, BrainOutcome]]:
         """What is to be written, and what the embedding model did not take: alone, unless it is away altogether."""
@@ -369,6 +372,13 @@ def _put(namespace: Namespace, slug: Any, memory: Any) -> PutOp:
     put = PutOp(namespace, slug, value, index=["slug", "content"])
     items.check_put(put)
     return put
+
+
+def _as_kept(put: PutOp, known: Mapping[str, Any] | None) -> PutOp:
+    """The same, pinned if a person has pinned what it takes the place of."""
+    if known is None or known.get("pinned") is not True:
+        return put
+    return put._replace(value={**(put.value or {}), "pinned": True})
 
 
 def _canonical(value: Any) -> str:

@@ -9,7 +9,9 @@ GraphMemoryError
 │   ├── InvalidValue            an item's value cannot be stored; `path` names where
 │   │   ├── InvalidEntityId     an entity's id is not one of its kind; `path` names the field
 │   │   └── IdempotencyConflict an earlier write had the same idempotency key and said something else
-│   └── InvalidFilter           a filter cannot be understood; `operator` names what
+│   ├── InvalidFilter           a filter cannot be understood; `operator` names what
+│   └── InvalidBackup           a file is no backup, is damaged, or has another key; `reason` says which
+├── RestoreConflict             the database holds other rows under the numbers of a backup's
 ├── VersionConflict             an item is not at the version that a write expected
 ├── AccessDenied                the principal may not do this
 │   └── PrincipalRequired       nobody is acting, and somebody must
@@ -90,6 +92,25 @@ class InvalidFilter(InvalidInput):
     def __init__(self, operator: str, problem: str) -> None:
         self.operator, self.problem = operator, problem
         super().__init__(f"filter {operator}: {problem}")
+
+
+class InvalidBackup(InvalidInput):
+    """A file cannot be restored: it is no backup, or damaged, or its key another one. Nothing was changed."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"This file cannot be restored: {reason}. Nothing was changed.")
+
+
+class RestoreConflict(GraphMemoryError):
+    """The database holds other rows under the numbers that a backup's rows have. Nothing was changed."""
+
+    def __init__(self, table: str, rows: int) -> None:
+        self.table, self.rows = table, rows
+        super().__init__(
+            f"{table} has {rows:,} other rows under the numbers of the backup's: restore it into the database that it "
+            "was made of, or into an empty one (`graph-memory setup` prepares it). Nothing was changed."
+        )
 
 
 class IdempotencyConflict(InvalidValue):
@@ -253,7 +274,7 @@ def driver_errors() -> Iterator[None]:
         raise InvalidValue(
             "value", f"contains text that Postgres cannot store: {error.diag.message_primary}"
         ) from error
-    except pg.DataError as error:
+    except (pg.DataError, pg.CheckViolation) as error:
         raise InvalidInput(f"Postgres cannot store this: {error_sentence(error)}") from error
     except pg.ProgramLimitExceeded as error:
         raise InvalidInput(f"Too large for Postgres: {error.diag.message_primary}") from error

@@ -2,16 +2,18 @@
 
 import functools
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Literal
 
 from langgraph.store.base import Op, PutOp, Result
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
 
 from graphs.memory import sql
 from graphs.memory.context import content_of, recalled
 from graphs.memory.contract import check_types
-from graphs.memory.errors import MemoryNotFound
+from graphs.memory.errors import AccessDenied, MemoryNotFound, VersionConflict
 from graphs.memory.found import Found, search_item
 from graphs.memory.items import ExpectingPutOp
 from graphs.memory.knowledge.common import Address, Run, check_limit, containing, located
@@ -20,6 +22,9 @@ from graphs.memory.paging import Page, numbered, page_of
 from graphs.memory.transaction import Query, Rows
 
 _SQL = sql.load("memories")
+
+_TRIES = 20
+"""How often others may be faster with a change to the same memory."""
 
 Batch = Callable[[Sequence[Op | ExpectingPutOp]], Awaitable[list[Result]]]
 """Carries out operations of the store: `abatch`."""
@@ -147,22 +152,24 @@ class Memories:
             user_id: whose memory.
             memory: namespace and key.
             revision: what changes.
-            expected: `updated_at` of what was read, to change only that.
+            expected: `updated_at` of what was read, to change only that; otherwise whatever is there is changed.
 
         Raises:
             MemoryNotFound: there is none for the user.
-            VersionConflict: somebody else changed it meanwhile.
+            VersionConflict: it is not at the version that was expected.
             InvalidValue: it cannot be stored.
             AccessDenied: the principal may not change it.
         """
-        row = await self._row(user_id, memory)
-        changed = revision.model_dump(exclude_none=True)
-        value = {**row.value, **changed}
-        if changed.get("pinned") is False:
-            del value["pinned"]
-        if value != row.value or expected not in (None, row.updated_at):
-            put = PutOp(*_address(memory), value, ["content"] if "content" in value else None, _ttl(row, value))
-            await self._batch([ExpectingPutOp(put, expected or row.updated_at)])
+        async for attempt in _attempts(expected):
+            with attempt:
+                row = await self._row(user_id, memory)
+                value = _revised(row.value, revision)
+                if value != row.value or expected not in (None, row.updated_at):
+                    fields: list[str] = [
+                        field for field in ("slug", "content") if field in value
+                    ]  # as they were embedded
+                    put = PutOp(*_address(memory), value, fields or None, _ttl(row, value))
+                    await self._batch([ExpectingPutOp(put, expected or row.updated_at)])
         return await self.get(user_id, memory)
 
     async def forget(self, user_id: str, memory: Address, *, expected: datetime | None = None) -> None:
@@ -171,15 +178,20 @@ class Memories:
         Args:
             user_id: whose memory.
             memory: namespace and key.
-            expected: `updated_at` of what was read, to delete only that.
+            expected: `updated_at` of what was read, to delete only that; otherwise whatever is there is deleted.
 
         Raises:
             MemoryNotFound: there is none for the user.
-            VersionConflict: somebody else changed it meanwhile.
+            VersionConflict: it is not at the version that was expected.
             AccessDenied: the principal may not delete it.
         """
-        row = await self._row(user_id, memory)
-        await self._batch([ExpectingPutOp(PutOp(*_address(memory), None), expected or row.updated_at)])
+        async for attempt in _attempts(expected):
+            with attempt:
+                row = await self._row(user_id, memory)
+                await self._batch([ExpectingPutOp(PutOp(*_address(memory), None), expected or row.updated_at)])
+        with suppress(MemoryNotFound):
+            if (await self._row(user_id, memory)).id == row.id:  # a policy that hides a row from DELETE says nothing
+                raise AccessDenied("This memory may be read and changed, and not deleted.")
 
     async def history(
         self, user_id: str, memory: Address, *, cursor: str | None = None, limit: int = 50
@@ -215,6 +227,19 @@ class Memories:
         query = Query(_SQL["get"], {"user_id": user_id, **located(memory)}, read)
         [row] = await self._run(user_id, query, namespace)
         return row
+
+
+def _attempts(expected: datetime | None) -> AsyncRetrying:
+    """Tries of a change to what was read: another where somebody was faster, unless one version was meant."""
+    tries = stop_after_attempt(1 if expected else _TRIES)
+    return AsyncRetrying(retry=retry_if_exception_type(VersionConflict), stop=tries, reraise=True)
+
+
+def _revised(value: dict[str, Any], revision: Revision) -> dict[str, Any]:
+    revised = {**value, **revision.model_dump(exclude_none=True)}
+    if revision.pinned is False:
+        del revised["pinned"]
+    return revised
 
 
 def _address(memory: Address) -> Address:

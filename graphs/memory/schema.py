@@ -62,10 +62,15 @@ def _read_all(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.sql"))}
 
 
-async def apply(conn: AsyncConnection[DictRow], scripts: Scripts) -> bool:
+async def apply(conn: AsyncConnection[DictRow], scripts: Scripts, *, again: bool = False) -> bool:
     """Bring a database to this version of the schema, in one transaction, as the role that connected.
 
     A database that has it already is left alone; processes that come at the same time wait for one another.
+
+    Args:
+        conn: a connection that is in no transaction.
+        scripts: the schema.
+        again: apply it also where it was applied before, since something of it was lost.
 
     Returns:
         Whether something was applied.
@@ -76,20 +81,34 @@ async def apply(conn: AsyncConnection[DictRow], scripts: Scripts) -> bool:
     with driver_errors():
         async with conn.transaction():
             await conn.execute(_SQL["lock"])
-            has_auth = await (await conn.execute(_SQL["has_auth"])).fetchone()
-            if not (has_auth and has_auth["has_auth"]):
-                await _imitate_supabase(conn, scripts.local_supabase)
-            if await _applied_digest(conn) == scripts.digest:
+            if await _has_auth(conn) and not again and await applied_digest(conn) == scripts.digest:
                 return False
-            for script in (scripts.supabase_schema, *scripts.business_tables.values()):
-                await _apply_schema(conn, script)
-            await _apply_job_schema(conn, scripts)
-            await conn.execute(_SQL["record_version"], {"digest": scripts.digest})
+            await carry_out(conn, scripts)
     log.info("The schema was applied")
     return True
 
 
-async def _applied_digest(conn: AsyncConnection[DictRow]) -> str | None:
+async def carry_out(conn: AsyncConnection[DictRow], scripts: Scripts) -> None:
+    """Apply all of the schema in the transaction that is open, which holds the lock.
+
+    Raises:
+        ConfigurationError: as `apply`.
+    """
+    if not await _has_auth(conn):
+        await _imitate_supabase(conn, scripts.local_supabase)
+    for script in (scripts.supabase_schema, *scripts.business_tables.values()):
+        await _apply_schema(conn, script)
+    await _apply_job_schema(conn, scripts)
+    await conn.execute(_SQL["record_version"], {"digest": scripts.digest})
+
+
+async def _has_auth(conn: AsyncConnection[DictRow]) -> bool:
+    found = await (await conn.execute(_SQL["has_auth"])).fetchone()
+    return bool(found and found["has_auth"])
+
+
+async def applied_digest(conn: AsyncConnection[DictRow]) -> str | None:
+    """Return the digest of the schema that a database has; None where it has none."""
     has_versions = await (await conn.execute(_SQL["has_versions"])).fetchone()
     if not (has_versions and has_versions["has_versions"]):
         return None

@@ -86,8 +86,8 @@ def _encode(value: Any, type_: str) -> tuple[bytes | None, Format]:
     match value:
         case None:
             return None, Format.TEXT
-        case bytes():
-            return value, Format.BINARY
+        case bytes() | bytearray():
+            return bytes(value), Format.BINARY
         case bool():
             return (b"true" if value else b"false"), Format.TEXT
         case [] | ():

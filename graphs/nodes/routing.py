@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AnyMessage, SystemMessage
+from langchain_core.messages import BaseMessage, SystemMessage
 from langgraph.constants import TAG_NOSTREAM
 from langgraph.store.base import IndexConfig
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -131,7 +131,7 @@ class Router:
             return Route(self.skills[0].name, "likeness", "it is like nothing that any agent is asked")
         return Route(best, "likeness", f"it is like what {best} is asked ({scores[best]:.2f})")
 
-    async def by_model(self, model: BaseChatModel, messages: Sequence[AnyMessage], last: str | None) -> Route | None:
+    async def by_model(self, model: BaseChatModel, messages: Sequence[BaseMessage], last: str | None) -> Route | None:
         """Return the agent that a chat model names; None where it names none. Its tokens are not streamed.
 
         Args:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, trim_messages
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
@@ -45,10 +45,9 @@ def supervisor_of(
     async def route(state: Routed, runtime: Runtime[AgentContext]) -> dict[str, Any]:
         question = last_human(state["messages"])
         asked = text_of(question) if question else ""
-        scope, session = decisions_of(current_user(), name), session_of(runtime)
-        before = await memory_of(runtime).aget(scope, session)
-        last = before.value.get("agent") if before else None
+        last = _answered_last(state["messages"], agents)
         chosen = await _choose(router, asked, state["messages"], runtime, last)
+        scope, session = decisions_of(current_user(), name), session_of(runtime)
         told = f"“{asked}” went to {chosen.agent}, since {chosen.because}."
         decision = {"content": told, "question": asked, "session_id": session, **asdict(chosen)}
         await memory_of(runtime).aput(scope, session, decision, index=False)
@@ -69,13 +68,21 @@ def decisions_of(user_id: str, supervisor: str) -> Namespace:
     return user_scope(user_id, agent_label(supervisor), "routing")
 
 
+def _answered_last(messages: Sequence[AnyMessage], agents: Mapping[Skill, Any]) -> str | None:
+    """The agent that answered last. Messages tell so, since a forked thread has those of its branch alone."""
+    names = {skill.name for skill in agents}
+    return next((m.name for m in reversed(messages) if isinstance(m, AIMessage) and m.name in names), None)
+
+
 async def _choose(
     router: Router, question: str, messages: Sequence[AnyMessage], runtime: Runtime[AgentContext], last: str | None
 ) -> Route:
     model = await configured_model(runtime.context or AgentContext())
     if not isinstance(model, OfflineChatModel):
         said = [m for m in messages if isinstance(m, HumanMessage) or (isinstance(m, AIMessage) and not m.tool_calls)]
-        if chosen := await router.by_model(model, said[-_LATEST_MESSAGES:], last):
+        # Some models refuse a conversation that the user did not begin.
+        shown = trim_messages(said, max_tokens=_LATEST_MESSAGES, token_counter=len, start_on="human")
+        if chosen := await router.by_model(model, shown, last):
             return chosen
     return await router.by_likeness(question, memory_of(runtime).index_config, last)
 

@@ -55,4 +55,4 @@ def test_memory_works_without_the_example_agents_and_their_tables(tmp_path: Path
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.split() == [str(tmp_path / "graphs"), "5", "1", "1", "True"], ran.stdout
     with psycopg.connect(empty_database) as conn:
-        assert conn.execute("SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace").fetchall() == []
+        assert conn.execute("SELECT 1 FROM pg_class WHERE relnamespace = 'public'::regnamespace").fetchall() == []

@@ -95,6 +95,24 @@ def test_a_correction_is_stored_and_the_history_shows_what_was_said_before(open_
     expect(life.nth(1)).to_contain_text("Lives in Santiago de Chile.")
 
 
+def test_a_correction_of_the_text_leaves_the_importance_as_it_is(open_as: Open, person: Person) -> None:
+    """The slider goes in steps; what has faded may lie between two of them."""
+    id_ = person.remember("Lives in Santiago.", importance=0.33)
+    page = open_as(person, f"#/memories/{id_}")
+    expect(title(page)).to_be_visible()
+    page.keyboard.press("e")
+    page.get_by_label("What is true").fill("Lives in Valparaíso.")
+    page.get_by_role("button", name="Save").click()
+    expect(title(page)).to_have_text("Lives in Valparaíso.")
+    assert person.memory(id_)["importance"] == 0.33
+
+    page.keyboard.press("e")
+    page.get_by_label("Importance").fill("0.9")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("form.edit")).to_have_count(0)
+    assert person.memory(id_)["importance"] == 0.9
+
+
 def test_a_memory_is_pinned_and_forgotten(open_as: Open, person: Person, refusals: list[int]) -> None:
     kept, gone = person.remember("Prefers tea."), person.remember("Prefers coffee.")
     page = open_as(person, f"#/memories/{gone}")

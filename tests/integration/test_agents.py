@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_openai import ChatOpenAI
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.store.base import IndexConfig
 from psycopg import errors as pg
@@ -217,6 +218,26 @@ async def test_what_was_approved_is_a_draft_again_once_the_person_changes_it(
     assert not await record_score(store, ANN, read, scoring.score(scoring.Inputs(1, 1))), "nor is what was read scored"
 
 
+async def test_what_a_table_does_not_take_the_model_is_told_and_the_run_goes_on(store: MemoryManager) -> None:
+    class Insisting(OfflineChatModel):
+        """Calls a tool with arguments that its schema allows, and its table does not."""
+
+        def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> Any:
+            result = super()._generate(messages, *args, **kwargs)
+            if not isinstance(messages[-1], ToolMessage):
+                result.generations[0].message = AIMessage("", tool_calls=[{**call, "id": "c", "type": "tool_call"}])
+            return result
+
+    for graph, call in (  # noqa: B007  the model makes the call
+        (sales.graph, {"name": "save_lead", "args": {"interest": " "}}),
+        (financing.graph, {"name": "apply_for_financing", "args": {"amount": 0.001, "term_months": 12}}),
+    ):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("graphs.nodes.respond.chat_model", lambda *_: Insisting(disable_streaming=True))
+            answer = said(await ask(store, graph, "Hello"))
+        assert "That cannot be done: Postgres cannot store this: new row for relation" in answer
+
+
 # Sales ------------------------------------------------------------------------------------------------------------
 
 
@@ -338,6 +359,38 @@ async def test_with_a_chat_model_that_decides_and_answers(
     assert answered["messages"][0]["content"].startswith("You are the sales agent")
 
 
+async def test_a_chat_model_is_shown_a_conversation_that_the_user_begins(
+    store: MemoryManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some refuse any other, however long it has become."""
+    with OpenAIStub({"content": json.dumps({"because": "of the price", "agent": "knowledge"})}) as stub:
+        model = ChatOpenAI(model="gpt-stub", base_url=stub.url, api_key=SecretStr("sk-test"), max_retries=0)
+        monkeypatch.setattr("graphs.nodes.respond.chat_model", lambda *_: model)
+        await ask(store, supervisor.graph, *(f"What does robot {n} cost?" for n in range(6)))
+        decided = stub.asked("/chat/completions")[::2]
+    shown = [[message["role"] for message in request["messages"]] for request in decided]
+    assert [roles[:2] for roles in shown] == [["system", "user"]] * 6
+    assert {roles[-1] for roles in shown} == {"user"}
+    assert len(shown[-1]) >= 5, "what was said before is shown, too"
+
+
+async def test_what_goes_on_with_an_earlier_answer_goes_to_the_agent_that_gave_it(store: MemoryManager) -> None:
+    """A client that edits a message forks from the checkpoint before it: what was said after that is another branch."""
+    graph = supervisor.graph.copy({"store": store, "checkpointer": InMemorySaver()})
+    thread: Any = {"configurable": {"thread_id": str(uuid4())}}
+
+    async def say(text: str, config: Any) -> dict[str, Any]:
+        return await graph.ainvoke({"messages": [HumanMessage(text)]}, config)
+
+    with acting_as(Principal.user(ANN).through("supervisor")):
+        await say("Which welding dealers are near 94107?", thread)
+        answered = (await graph.aget_state(thread)).config
+        assert (await say("What is the status of my application?", thread))["route"]["agent"] == "financing"
+        forked = await say("and near 60607?", answered)
+    assert (forked["route"]["agent"], forked["route"]["by"]) == ("dealer_matching", "context")
+    assert "Windy City Robotics" in said(forked)
+
+
 def test_the_agents_are_drawn_as_subgraphs_of_the_supervisor() -> None:
     nodes = supervisor.graph.get_graph(xray=True).nodes
     for agent in ("financing", "sales", "dealer_matching", "knowledge"):
@@ -395,6 +448,6 @@ async def test_the_demo_is_loaded_once_and_leaves_nothing_of_itself(store: Memor
     removed = await demo.remove(store, ANN)
     assert removed == {"applications": 26, "leads": 26, "robots": 36, "descriptions": 36, "dealers": 36}
     for table in ("applications", "application_scores", "leads", "robot_catalog", "dealers"):
-        assert await rows(database, f"SELECT FROM public.{table}") == []
+        assert await rows(database, f"SELECT 1 FROM public.{table}") == []
     assert await store.asearch(("agents",)) == []
     assert set((await demo.remove(store, ANN)).values()) == {0}

@@ -15,6 +15,8 @@ from graphs.memory.contract import BrainMemory, BrainReport
 from graphs.memory.database import Pool
 from graphs.memory.entities import cl_rut
 from graphs.memory.errors import AccessDenied, InvalidEntityId, InvalidValue, PrincipalRequired
+from graphs.memory.memories import Revision
+from graphs.memory.namespaces import user_scope
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager, deployment_store
 from graphs.models import OfflineEmbeddings
@@ -528,3 +530,25 @@ async def test_from_another_event_loop_it_works_on_the_one_its_connections_belon
             with acting_as(Principal.service()):
                 await asyncio.to_thread(asyncio.run, elsewhere(store.brain))
         assert watched.loops == {asyncio.get_running_loop()}
+
+
+async def test_what_is_pinned_stays_pinned_when_it_is_saved_again(store: MemoryManager) -> None:
+    with acting_as(Principal.user(ANN)):
+        await store.brain.save_user_memories(ANN, {"favourite_drink": "Tea."})
+        where = (user_scope(ANN, "brain"), "favourite_drink")
+        await store.memories.revise(ANN, where, Revision(pinned=True))
+        assert outcomes(await store.brain.save_user_memories(ANN, {"favourite_drink": "Tea."})) == {
+            "favourite_drink": "unchanged"
+        }
+        await store.brain.save_user_memories(ANN, {"favourite_drink": "Coffee."})
+        kept = await store.memories.get(ANN, where)
+    assert (kept.content, kept.pinned) == ("Coffee.", True)
+
+
+async def test_what_a_person_puts_right_is_found_by_its_slug_as_before(store: MemoryManager, database: str) -> None:
+    with acting_as(Principal.user(ANN)):
+        await store.brain.save_user_memories(ANN, {"favourite_drink": "Tea."})
+        fields = "SELECT field FROM memory.memory_embeddings ORDER BY 1"
+        embedded = await rows(database, fields)
+        await store.memories.revise(ANN, (user_scope(ANN, "brain"), "favourite_drink"), Revision(content="Mate."))
+    assert await rows(database, fields) == embedded

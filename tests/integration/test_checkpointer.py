@@ -11,7 +11,7 @@ from langgraph.checkpoint.conformance import checkpointer_test, validate
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import END, START, MessagesState, StateGraph
 
-from graphs.checkpointer import PostgresCheckpointer
+from graphs.checkpointer import PostgresCheckpointer, delete_runs_only_in
 from graphs.memory.errors import InvalidInput
 from graphs.pools import open_pool
 from tests.support.pools import SlowToTakeBack
@@ -72,6 +72,36 @@ async def test_deleting_a_run_leaves_the_thread_as_it_was_before(
           SELECT 1 FROM langgraph.checkpoints AS c WHERE c.checkpoint_id = w.checkpoint_id)""",
     )
     assert writes == []
+
+
+async def test_nothing_of_a_run_that_was_rolled_back_comes_after(
+    checkpointer: PostgresCheckpointer, database: str
+) -> None:
+    """LangGraph goes on to write what a run has done when the run is cancelled already."""
+    graph = conversation(checkpointer)
+    for round_ in range(20):
+        config = on_thread("t") | {"metadata": {"run_id": f"run-{round_}"}}
+        run = asyncio.create_task(graph.ainvoke({"messages": [HumanMessage("hi")]}, config))
+        await asyncio.sleep(round_ * 0.001)
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+        await checkpointer.adelete_for_runs([f"run-{round_}"])
+    await asyncio.sleep(0.3)
+    for table in ("checkpoints", "checkpoint_writes"):
+        assert await rows(database, f"SELECT checkpoint_id FROM langgraph.{table}") == [], table
+
+
+async def test_a_run_that_is_named_in_a_thread_of_anothers_is_not_stopped(checkpointer: PostgresCheckpointer) -> None:
+    """The server has a run deleted in the thread that somebody names before it looks whose run it is."""
+    config = on_thread("hers", checkpoint_ns="") | {"metadata": {"run_id": "run-a"}}
+    await asyncio.create_task(deleting(checkpointer, "mine", "run-a"))
+    await checkpointer.aput(config, empty_checkpoint(), {"source": "input", "step": 0}, {})
+    assert await checkpointer.aget_tuple(config)
+
+
+async def deleting(checkpointer: PostgresCheckpointer, thread_id: str, run_id: str) -> None:
+    delete_runs_only_in(thread_id)
+    await checkpointer.adelete_for_runs([run_id])
 
 
 async def test_a_copy_goes_its_own_way(checkpointer: PostgresCheckpointer) -> None:
@@ -207,3 +237,18 @@ async def test_what_serialises_state_keeps_nobody_from_a_connection(database: st
         await checkpointer.aput(config, slow, {"source": "input", "step": 0}, {"list": "1"})
     for table in ("checkpoints", "checkpoint_blobs", "checkpoint_writes"):
         assert len(await rows(database, f"SELECT thread_id FROM langgraph.{table}")) == 1
+
+
+@pytest.mark.parametrize(
+    "kept", [b"", b"raw \0 bytes", bytearray(b"\\x41 \0 mutable"), "é" * 700_000, {"deep": [1, None]}]
+)
+async def test_state_comes_back_as_it_was(checkpointer: PostgresCheckpointer, kept: Any) -> None:
+    config, checkpoint = on_thread("t", checkpoint_ns=""), empty_checkpoint()
+    checkpoint |= {"channel_values": {"kept": [kept], "alone": kept}, "channel_versions": {"kept": "1", "alone": "1"}}
+    put = await checkpointer.aput(config, checkpoint, {"source": "input", "step": 0}, {"kept": "1", "alone": "1"})
+    await checkpointer.aput_writes(put, [("kept", kept)], "task")
+    stored = await checkpointer.aget_tuple(config)
+    assert stored
+    assert stored.checkpoint["channel_values"] == {"kept": [kept], "alone": kept}
+    assert type(stored.checkpoint["channel_values"]["alone"]) is type(kept)
+    assert stored.pending_writes == [("task", "kept", kept)]

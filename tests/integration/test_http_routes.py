@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -129,6 +130,15 @@ async def test_a_memory_is_put_right_only_as_the_version_that_was_read(ann: http
         "The budget is 90k.",
         "The budget is 60k.",
     ]
+
+
+async def test_a_session_is_reached_whatever_it_is_called(ann: httpx.AsyncClient) -> None:
+    for name in ("whatsapp/+49 30", "a/turns/b", "50%2F", "?", "#", "a.b", "日本"):
+        turn = {"id": "e1", "user": "Hello?", "assistant": "Hello."}
+        await ann.post("/memory/memories", json=fact("", type="turn", session_id=name) | {"content": turn})
+        path = f"/memory/sessions/{quote(name, safe='')}"
+        assert (await good(ann, path))["id"] == name
+        assert [said["content"] for said in (await good(ann, f"{path}/turns"))["items"]] == ["Hello.", "Hello?"]
 
 
 async def test_what_was_forgotten_has_a_history_and_nothing_else(ann: httpx.AsyncClient) -> None:

@@ -1,5 +1,6 @@
 """Memories one by one: seen, put right, kept, forgotten, and what they were before."""
 
+import asyncio
 import base64
 from datetime import UTC, datetime
 from typing import Any
@@ -101,6 +102,45 @@ async def test_of_two_who_change_the_same_version_one_is_told(store: MemoryManag
     with pytest.raises(VersionConflict):
         await store.memories.forget(ANN, read.address, expected=read.updated_at)
     assert (await store.memories.get(ANN, read.address)).content == "Likes coffee"
+
+
+async def test_changes_that_name_no_version_are_all_made_however_they_meet(store: MemoryManager) -> None:
+    address = (await remember(store, "Likes tea")).address
+    changes: list[dict[str, Any]] = [
+        {"content": "Likes mate"}, {"tags": ["drinks"]}, {"importance": 0.9}, {"pinned": True},
+    ]  # fmt: skip
+    await asyncio.gather(*(store.memories.revise(ANN, address, Revision(**change)) for change in changes))
+    kept = await store.memories.get(ANN, address)
+    assert (kept.content, kept.tags, kept.importance, kept.pinned) == ("Likes mate", ["drinks"], 0.9, True)
+
+    await asyncio.gather(
+        store.memories.forget(ANN, address),
+        *(store.memories.revise(ANN, address, Revision(importance=n / 10)) for n in range(4)),
+        return_exceptions=True,
+    )
+    with pytest.raises(MemoryNotFound):
+        await store.memories.get(ANN, address)
+
+
+async def test_who_may_read_a_shared_memory_is_told_that_it_is_not_theirs_to_change(
+    store: MemoryManager, database: str
+) -> None:
+    await rows(database, "INSERT INTO memory.organisations (id, name) VALUES ('acme', 'Acme')")
+    await rows(database, "INSERT INTO memory.organisation_members (organisation_id, user_id) VALUES ('acme', %s)", BOB)
+    await store.aput(known := ("agents", "knowledge"), "k", {"content": "Known to all"})
+    with acting_as(Principal.user(BOB)):
+        await store.brain.save_company_memories("acme", {"tax_regime": "General."})
+        for refused in (
+            store.memories.revise(BOB, (known, "k"), Revision(pinned=True)),
+            store.memories.forget(BOB, (known, "k")),
+            store.memories.forget(BOB, (("orgs", "acme", "brain"), "tax_regime")),
+        ):
+            with pytest.raises(AccessDenied):
+                await refused
+        assert (await store.memories.get(BOB, (known, "k"))).pinned is False
+        assert (await store.memories.get(BOB, (("orgs", "acme", "brain"), "tax_regime"))).content == "General."
+        with pytest.raises(VersionConflict):
+            await store.aput(known, "k", {"content": "Mine"}, expected=datetime.now(UTC))
 
 
 async def test_what_is_pinned_neither_decays_nor_expires(store: MemoryManager, database: str) -> None:

@@ -140,6 +140,26 @@ async def test_a_business_table_takes_part_in_export_and_erasure_once_it_is_said
         await rows(database, "SELECT memory.keep_as_personal('public.things')")
 
 
+async def test_the_threads_that_a_business_table_names_are_nobodys_to_erase(database: str) -> None:
+    """A person writes what they like into tables of their own, such as the thread of another."""
+    user, thread = str(uuid4()), str(uuid4())
+    for type_ in ("text", "uuid"):
+        await rows(database, f"CREATE TABLE public.tickets_{type_} (user_id text NOT NULL, thread_id {type_})")
+        await rows(database, f"SELECT memory.keep_as_personal('public.tickets_{type_}')")
+        await rows(database, f"INSERT INTO public.tickets_{type_} VALUES (%s, %s)", user, thread)
+    await rows(
+        database,
+        """INSERT INTO langgraph.checkpoints (thread_id, checkpoint_ns, checkpoint_id, checkpoint, metadata)
+        VALUES (%s, '', '1', '{}', '{}')""",
+        thread,
+    )
+    async with MemoryManager.from_conn_string(database) as store:
+        with acting_as(Principal.user(user)):
+            certificate = await store.erase_user(user)
+    assert certificate.erased["public.tickets_text"] == certificate.erased["public.tickets_uuid"] == 1
+    assert len(await rows(database, "SELECT 1 FROM langgraph.checkpoints")) == 1
+
+
 # A role like Supabase's `postgres`: no superuser, no right to make roles --------------------------------------------
 
 

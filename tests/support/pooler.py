@@ -1,4 +1,4 @@
-"""PgBouncer in transaction mode: every transaction may meet another server connection."""
+"""PgBouncer, in transaction mode unless told otherwise: every transaction may meet another server connection."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ listen_addr = 127.0.0.1
 listen_port = {port}
 unix_socket_dir =
 auth_type = any
-pool_mode = transaction
+pool_mode = {mode}
 default_pool_size = 3
 ignore_startup_parameters = extra_float_digits,options
 """
@@ -31,11 +31,12 @@ ignore_startup_parameters = extra_float_digits,options
 class Pooler:
     """One process, before one Postgres. Skips the test where PgBouncer is not installed."""
 
-    def __init__(self, postgres: str) -> None:
+    def __init__(self, postgres: str, mode: str = "transaction") -> None:
         binary = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
         if binary is None:
             pytest.skip("pgbouncer is not installed (Debian: apt install pgbouncer)")
         self._binary, self._host, self.port = binary, str(conninfo_to_dict(postgres)["host"]), free_port()
+        self._mode = mode
         self._process: subprocess.Popen[bytes] | None = None
         self._folder = TemporaryDirectory()
 
@@ -43,7 +44,7 @@ class Pooler:
         folder = Path(self._folder.name)
         folder.chmod(0o755)
         configuration = folder / "pgbouncer.ini"
-        configuration.write_text(_CONFIGURATION.format(host=self._host, port=self.port))
+        configuration.write_text(_CONFIGURATION.format(host=self._host, port=self.port, mode=self._mode))
         # It refuses to run as root; the owner of Postgres' socket may connect to it.
         owner = Path(self._host).stat().st_uid if os.geteuid() == 0 else None
         self._process = subprocess.Popen(

@@ -86,6 +86,7 @@ export function correct() {
     value: memory.importance ?? 0.5,
   });
   const share = h("output", { for: "edit-importance" });
+  const asShown = importance.value; // in steps, between which the memory's own may be
   const tell = () => (share.textContent = `${Math.round(importance.value * 100)} %`);
   importance.addEventListener("input", tell);
   tell();
@@ -127,7 +128,7 @@ export function correct() {
       .filter(Boolean);
     if (text.value !== memory.content) change.content = text.value;
     if (given.join() !== memory.tags.join()) change.tags = given;
-    if (importance.value !== String(memory.importance ?? 0.5)) change.importance = Number(importance.value);
+    if (importance.value !== asShown) change.importance = Number(importance.value);
     return change;
   }
 

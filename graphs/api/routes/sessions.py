@@ -13,7 +13,7 @@ from graphs.memory.paging import Page
 
 router = routes("sessions", "/sessions")
 
-SessionId = Annotated[Name, Path()]
+SessionId = Annotated[Name, Path()]  # which may have slashes: whoever talks names the session
 
 
 @router.get("", responses=answered(200, answer(examples.page(examples.SESSION_VIEW), "A page of sessions.")))
@@ -22,14 +22,16 @@ async def list_sessions(mine: MineDep, cursor: Cursor = None, limit: Limit = 50)
     return await mine.memory.sessions.latest(mine.user_id, cursor=cursor, limit=limit)
 
 
-@router.get("/{session_id}", responses=answered(200, answer(examples.SESSION_VIEW, "The session."), 404))
-async def get_session(mine: MineDep, session_id: SessionId) -> Session:
-    """Return a session."""
-    return await mine.memory.sessions.get(mine.user_id, session_id)
-
-
-@router.get("/{session_id}/turns", responses=answered(200, answer(examples.page(examples.TURN), "A page of turns.")))
+@router.get(
+    "/{session_id:path}/turns", responses=answered(200, answer(examples.page(examples.TURN), "A page of turns."))
+)
 async def list_turns(mine: MineDep, session_id: SessionId, cursor: Cursor = None, limit: Limit = 50) -> Page[TurnView]:
     """List what was said in a session, the last of it first; nothing if there is no such session."""
     page = await mine.memory.sessions.turns(mine.user_id, session_id, cursor=cursor, limit=limit)
     return Page(items=[TurnView.of(turn) for turn in page.items], next=page.next)
+
+
+@router.get("/{session_id:path}", responses=answered(200, answer(examples.SESSION_VIEW, "The session."), 404))
+async def get_session(mine: MineDep, session_id: SessionId) -> Session:
+    """Return a session."""
+    return await mine.memory.sessions.get(mine.user_id, session_id)

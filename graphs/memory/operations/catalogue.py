@@ -1,0 +1,118 @@
+"""What a database has of the schema, object by object, compared with what the schema makes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow
+from pydantic import BaseModel, ConfigDict, Field
+
+from graphs.memory import schema, sql
+from graphs.memory.errors import driver_errors
+from graphs.memory.schema import Scripts
+
+_SQL = sql.load_sources("catalogue")
+_LOCK = sql.load_sources("setup")["lock"]
+
+Kind = Literal["table", "column", "constraint", "index", "function", "trigger", "row-level security", "policy", "grant"]
+Name = tuple[Kind, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """An object of a database, as its catalogue describes it. An index that is not valid is never used."""
+
+    definition: str
+    valid: bool
+
+
+Objects = Mapping[Name, Object]
+
+
+class Difference(BaseModel):
+    """What a database has otherwise than the schema."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Kind
+    name: str = Field(description="With its schema, and where it is part of a table with the table's name.")
+    problem: Literal["missing", "different", "invalid", "extra"] = Field(
+        description="`invalid` is an index whose making was cut off, `extra` what the schema does not make."
+    )
+    wanted: str | None = Field(description="Its definition in the schema; None where there it has none.")
+    found: str | None = Field(description="Its definition in the database.")
+
+
+async def differences(conn: AsyncConnection[DictRow], scripts: Scripts) -> list[Difference]:
+    """Compare a database with the schema, which is made anew beside it in a transaction that is rolled back.
+
+    The tables of memory stay as they are meanwhile, for everybody; business tables cannot be set aside, so that they
+    are locked for the moment that it takes, and of them a column that differs is not seen.
+
+    Raises:
+        AccessDenied: the role does not own the schema, or may make none.
+        StoreUnavailable: somebody used a business table for longer than two seconds.
+        ConfigurationError: as `schema.apply`.
+    """
+    there, wanted = await both(conn, scripts)
+    return compare(there, wanted)
+
+
+async def both(conn: AsyncConnection[DictRow], scripts: Scripts) -> tuple[Objects, Objects]:
+    """Return the objects that a database has, and those that the schema would make; see `differences`."""
+    with driver_errors():
+        async with conn.transaction(force_rollback=True):
+            await conn.execute(_SQL["lock_briefly"])
+            await conn.execute(_LOCK)
+            there = await _objects(conn)
+            models = await _models(conn)
+            await conn.execute(_SQL["set_aside"], prepare=False)
+            await schema.carry_out(conn, scripts)
+            for model in models:
+                await conn.execute(_SQL["create_vector_index"], model)
+            return there, await _objects(conn)
+
+
+async def _objects(conn: AsyncConnection[DictRow]) -> Objects:
+    await conn.execute(_SQL["qualify_names"])
+    rows = await (await conn.execute(_SQL["objects"], prepare=False)).fetchall()
+    # A business table that stayed where it was points at what was set aside.
+    return {
+        (row["kind"], row["name"]): Object(row["definition"].replace("memory_set_aside.", "memory."), row["valid"])
+        for row in rows
+    }
+
+
+async def _models(conn: AsyncConnection[DictRow]) -> Sequence[DictRow]:
+    has_models = await (await conn.execute(_SQL["has_models"])).fetchone()
+    if not (has_models and has_models["has_models"]):
+        return []
+    return await (await conn.execute(_SQL["models"])).fetchall()
+
+
+def compare(there: Objects, wanted: Objects) -> list[Difference]:
+    """Return what differs, in the order of kinds and names. What belongs to a missing table is not told beside it."""
+    found = []
+    for kind, name in sorted({*there, *wanted}):
+        ours, theirs = wanted.get((kind, name)), there.get((kind, name))
+        problem = _problem(ours, theirs)
+        if problem and not (problem == "missing" and _of_missing_table(kind, name, there, wanted)):
+            texts = {"wanted": ours.definition if ours else None, "found": theirs.definition if theirs else None}
+            found.append(Difference(kind=kind, name=name, problem=problem, **texts))
+    return found
+
+
+def _problem(ours: Object | None, theirs: Object | None) -> Literal["missing", "different", "invalid", "extra"] | None:
+    if theirs is None:
+        return "missing"
+    if ours is None:
+        return "extra"
+    if ours.definition != theirs.definition:
+        return "different"
+    return None if theirs.valid else "invalid"
+
+
+def _of_missing_table(kind: Kind, name: str, there: Objects, wanted: Objects) -> bool:
+    table = ".".join(name.split(" ")[0].split(".")[:2])
+    return kind not in ("table", "index", "function") and ("table", table) in wanted and ("table", table) not in there

@@ -1,0 +1,150 @@
+-- name: begin_reading
+-- All of a backup is one moment, and nothing but read.
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
+
+-- name: prepare
+-- Values are written alike everywhere. Long work is meant; and where policies would hide rows, it fails instead.
+SELECT set_config('role', 'none', true), set_config('search_path', 'pg_catalog, memory, extensions, public', true),
+  set_config('timezone', 'UTC', true), set_config('datestyle', 'ISO', true), set_config('intervalstyle', 'postgres', true),
+  set_config('bytea_output', 'hex', true), set_config('extra_float_digits', '1', true), set_config('row_security', 'off', true),
+  set_config('statement_timeout', '0', true), set_config('idle_in_transaction_session_timeout', '0', true)
+
+-- name: moment
+SELECT now() AS now
+
+-- name: tables
+-- What is data: the tables of the schema, without what describes this database or belongs to its queue, personal business
+-- tables, and what these point at.
+WITH RECURSIVE kept AS (
+  SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+  WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND (
+    n.nspname = 'memory' AND c.relname NOT IN ('schema_versions', 'job_migrations', 'job_failures', 'brain_loads',
+      'brain_load_errors', 'personal_business_tables')
+    OR EXISTS (SELECT FROM memory.personal_business_tables AS b WHERE (b.table_schema, b.table_name) = (n.nspname, c.relname)))
+  UNION
+  SELECT c.oid FROM kept JOIN pg_constraint AS f ON f.contype = 'f' AND f.conrelid = kept.oid
+  JOIN pg_class AS c ON c.oid = f.confrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+  WHERE n.nspname NOT IN ('memory', 'auth', 'storage')
+)
+SELECT n.nspname AS schema, c.relname AS name,
+  array_agg(a.attname::text ORDER BY a.attnum) AS columns,
+  coalesce(array_agg(a.attname::text) FILTER (WHERE a.attgenerated <> ''), '{}') AS generated,
+  coalesce(min(p.columns), '{}') AS personal,
+  coalesce(jsonb_object_agg(a.attname, pg_sequence_last_value(pg_get_serial_sequence(c.oid::regclass::text, a.attname)::regclass))
+    FILTER (WHERE pg_get_serial_sequence(c.oid::regclass::text, a.attname) IS NOT NULL), '{}') AS last_numbers,
+  coalesce((
+    SELECT jsonb_agg(jsonb_build_object('schema', pn.nspname, 'name', parent.relname,
+      'columns', (SELECT jsonb_agg(k.attname ORDER BY w.n) FROM unnest(f.conkey) WITH ORDINALITY AS w (attnum, n)
+        JOIN pg_attribute AS k ON k.attrelid = f.conrelid AND k.attnum = w.attnum),
+      'parents', (SELECT jsonb_agg(k.attname ORDER BY w.n) FROM unnest(f.confkey) WITH ORDINALITY AS w (attnum, n)
+        JOIN pg_attribute AS k ON k.attrelid = f.confrelid AND k.attnum = w.attnum)) ORDER BY f.conname)
+    FROM pg_constraint AS f JOIN pg_class AS parent ON parent.oid = f.confrelid
+    JOIN pg_namespace AS pn ON pn.oid = parent.relnamespace
+    WHERE f.contype = 'f' AND f.conrelid = c.oid AND f.confrelid <> c.oid), '[]') AS foreign_keys
+FROM kept JOIN pg_class AS c ON c.oid = kept.oid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+LEFT JOIN memory.personal_tables() AS p ON p.name = format('%%I.%%I', n.nspname, c.relname)
+GROUP BY n.nspname, c.relname, c.oid
+ORDER BY 1, 2
+
+-- name: read
+COPY (SELECT {columns} FROM {table} AS t WHERE {condition}) TO STDOUT
+
+-- name: lock
+-- Others go on reading, and write when the restore is done: nobody writes while the triggers are off.
+LOCK TABLE {tables} IN SHARE ROW EXCLUSIVE MODE
+
+-- name: triggers
+-- Those that fire on what is written.
+SELECT n.nspname AS schema, c.relname AS name, g.tgname AS trigger FROM pg_trigger AS g
+JOIN pg_class AS c ON c.oid = g.tgrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE NOT g.tgisinternal AND g.tgenabled = 'O'
+
+-- name: disable_trigger
+ALTER TABLE {table} DISABLE TRIGGER {trigger}
+
+-- name: enable_trigger
+ALTER TABLE {table} ENABLE TRIGGER {trigger}
+
+-- name: stage
+CREATE TEMP TABLE backup_staged ON COMMIT DROP AS SELECT {columns} FROM {table} WITH NO DATA
+
+-- name: fill
+COPY pg_temp.backup_staged ({columns}) FROM STDIN
+
+-- name: unstage
+DROP TABLE pg_temp.backup_staged
+
+-- name: note_erased
+-- Who was erased after the backup: by their certificates, which it does not have.
+CREATE TEMP TABLE backup_erased ON COMMIT DROP AS
+  SELECT DISTINCT e.subject FROM memory.erasures AS e
+  WHERE ({subject}::text IS NULL OR e.subject = sha256(convert_to({subject}, 'UTF8')))
+    AND NOT EXISTS (SELECT FROM pg_temp.backup_staged AS s WHERE s.id = e.id)
+
+-- name: count_erased
+SELECT count(*) AS erased FROM pg_temp.backup_erased
+
+-- name: add_models
+-- Which model is in use, a database that has one decides.
+INSERT INTO memory.embedding_models (name, dimensions, active, created_at)
+SELECT s.name, s.dimensions, s.active AND NOT EXISTS (SELECT FROM memory.embedding_models AS m WHERE m.active), s.created_at
+FROM pg_temp.backup_staged AS s ORDER BY s.id
+ON CONFLICT (name, dimensions) DO NOTHING
+
+-- name: note_models
+-- The numbers that the backup's models have here.
+CREATE TEMP TABLE backup_models ON COMMIT DROP AS
+  SELECT s.id AS there, m.id AS here FROM pg_temp.backup_staged AS s
+  JOIN memory.embedding_models AS m ON (m.name, m.dimensions) = (s.name, s.dimensions)
+
+-- name: note_current
+-- The memories that are at the backup's version now: its vectors are theirs.
+CREATE TEMP TABLE backup_current ON COMMIT DROP AS
+  SELECT m.id FROM pg_temp.backup_staged AS s
+  JOIN memory.memories AS m ON (m.id, m.updated_at) = (s.id, s.updated_at)
+
+-- name: index_current
+ALTER TABLE pg_temp.backup_current ADD PRIMARY KEY (id)
+
+-- name: others
+-- Rows that have a number of the backup's and are not what it had under that.
+SELECT count(*) AS others FROM pg_temp.backup_staged AS s JOIN {table} AS t ON t.id = s.id
+WHERE ({staged}) IS DISTINCT FROM ({present})
+
+-- name: add
+INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE
+SELECT {values} FROM pg_temp.backup_staged AS s WHERE {condition}
+ON CONFLICT DO NOTHING
+
+-- name: check_constraints
+SET CONSTRAINTS ALL IMMEDIATE
+
+-- name: raise_number
+-- The next number is none that the backup, or this database, has given before.
+SELECT setval(pg_get_serial_sequence(%(table)s, %(column)s), greatest(%(last)s::bigint,
+  pg_sequence_last_value(pg_get_serial_sequence(%(table)s, %(column)s)::regclass), 1))
+
+-- name: index_vectors
+SELECT memory.create_vector_index(m.id, m.dimensions) FROM memory.embedding_models AS m WHERE m.active
+
+-- name: is
+t.{column} = {subject}
+
+-- name: is_erasure
+t.subject = sha256(convert_to({subject}, 'UTF8'))
+
+-- name: is_about
+t.data ->> 'about' = {subject}
+
+-- name: not_erased
+NOT EXISTS (SELECT FROM pg_temp.backup_erased AS e WHERE e.subject = sha256(convert_to({person}, 'UTF8')))
+
+-- name: has_parent
+(({columns}) IS NOT NULL AND EXISTS (SELECT FROM {table} AS p WHERE ({parents}) = ({columns})) OR NOT ({columns}) IS NOT NULL)
+
+-- name: is_current
+EXISTS (SELECT FROM pg_temp.backup_current AS c WHERE c.id = s.memory_id)
+
+-- name: model_here
+(SELECT m.here FROM pg_temp.backup_models AS m WHERE m.there = s.model)

@@ -1,0 +1,320 @@
+"""Backups: what comes back is what was there, row by row, and a file that is not whole changes nothing."""
+
+import asyncio
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from langgraph.store.base import IndexConfig
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from graphs.memory.errors import AccessDenied, InvalidInput, RestoreConflict
+from graphs.memory.operations.backup import Backup
+from graphs.memory.operations.backup_restore import Restored
+from graphs.memory.principal import Principal, acting_as
+from graphs.memory_manager import MemoryManager
+from tests.attacks.people import USERS, VICTIMS
+from tests.attacks.world import make_world
+from tests.conftest import create_database, drop_database
+from tests.support.pooler import Pooler
+from tests.support.rows import all_rows
+
+ANNE, *_, ERASED = USERS
+HOSTILE = 'quo"te \\ back\\n \t tab \u2028 \U0001f600'
+
+
+async def erase(url: str, user_id: str) -> None:
+    async with MemoryManager.from_conn_string(url) as store:
+        with psycopg.connect(url) as conn:
+            conn.execute("DELETE FROM memory.files WHERE user_id = %s", [user_id])  # there is no Storage here
+        await store.erase_user(user_id)
+
+
+@pytest.fixture(scope="module")
+def origin(postgres: str, template: str, index: IndexConfig) -> Iterator[str]:
+    """A database with something in every table, with seals, an erasure, and values that are easily lost."""
+    name = create_database(postgres, template)
+    url = make_conninfo(postgres, dbname=name)
+    make_world(url, index)
+
+    async def age() -> None:
+        async with MemoryManager.from_conn_string(url, index=index) as store:
+            await store.log_event(ANNE.id, "noted", {"text": HOSTILE, "n": 1e-7})
+            await store.aput(("users", ANNE.id, "odd %"), HOSTILE, {"text": HOSTILE, "big": 10**20, "none": None})
+            await store.seal_audit()
+            await erase(url, ERASED.id)
+            await store.seal_audit()
+
+    asyncio.run(age())
+    with psycopg.connect(url) as conn:
+        conn.execute(
+            "INSERT INTO memory.cognitive_metrics (user_id, name, value, metadata) VALUES (%s, 'm', 'NaN', 'null')",
+            [ANNE.id],
+        )
+        conn.execute("INSERT INTO memory.audit_logs (actor, action, data) VALUES ('x', 'noted', 'null')")
+        conn.execute(
+            "INSERT INTO public.dealers (name, zip_code, city, state, latitude, longitude, specialties)"
+            " VALUES ('d', '00501', 'c', 's', 0.1, 1e-300, ARRAY['a,b', NULL, '\"'])"
+        )
+        conn.execute("INSERT INTO public.robot_catalog (model, maker, category, price) VALUES ('r', 'm', 'c', 12.50)")
+    yield url
+    drop_database(postgres, name)
+
+
+@pytest.fixture
+def copy(postgres: str, origin: str) -> Iterator[str]:
+    """The same database once more."""
+    name = create_database(postgres, str(conninfo_to_dict(origin)["dbname"]))
+    yield make_conninfo(postgres, dbname=name)
+    drop_database(postgres, name)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "memory.backup"
+
+
+async def back_up(url: str, file: Path, user_id: str | None = None, secret: bytes | None = None) -> Backup:
+    async with MemoryManager.from_conn_string(url) as store:
+        return await store.backups.create(file, user_id=user_id, secret=secret)
+
+
+async def restore(url: str, file: Path, user_id: str | None = None, **more: object) -> Restored:
+    async with MemoryManager.from_conn_string(url) as store:
+        return await store.backups.restore(file, user_id=user_id, **more)  # type: ignore[arg-type]
+
+
+async def test_what_is_restored_into_an_empty_database_is_every_row_as_it_was(
+    origin: str, database: str, file: Path
+) -> None:
+    before = all_rows(origin)
+    assert [name for name, rows in before.items() if not rows] == []
+    backup = await back_up(origin, file)
+    assert {name: len(rows) for name, rows in before.items()} == backup.rows
+    restored = await restore(database, file)
+    assert all_rows(database) == before
+    assert sum(restored.added.values()) == sum(restored.rows.values()) - 1  # the model was there
+    async with MemoryManager.from_conn_string(database) as store:
+        assert await store.verify_audit() == []
+
+
+async def test_a_restored_database_goes_on_as_if_nothing_had_been(
+    origin: str, database: str, file: Path, index: IndexConfig
+) -> None:
+    """New rows get new numbers, also where rows were removed from the end; and triggers record as before."""
+    await back_up(origin, file)
+    await restore(database, file)
+    async with MemoryManager.from_conn_string(database, index=index) as store:
+        found = await store.asearch(ANNE.namespace, query=f"password {ANNE.marker}")
+        assert ANNE.marker in str(found[0].value)
+        before = len(all_rows(database)["memory.audit_logs"])
+        await store.aput(ANNE.namespace, "secret", {"content": "another"})
+        await store.aput(ANNE.namespace, "new", {"content": "new"})
+        assert len(all_rows(database)["memory.audit_logs"]) >= before + 2
+        await store.seal_audit()
+        assert await store.verify_audit() == []
+
+
+async def test_restoring_twice_or_over_what_is_there_changes_nothing(copy: str, file: Path) -> None:
+    await back_up(copy, file)
+    async with MemoryManager.from_conn_string(copy) as store:
+        await store.aput(ANNE.namespace, "secret", {"content": "written since"})
+        await store.adelete(ANNE.namespace, "another")
+    changed = all_rows(copy)
+    restored = await restore(copy, file)
+    again = all_rows(copy)
+    assert {name: n for name, n in restored.added.items() if n}.keys() >= {
+        "memory.memories",
+        "memory.memory_embeddings",
+    }
+    assert restored.added["memory.memories"] == 1
+    assert {*again["memory.memories"]} > {*changed["memory.memories"]}
+    assert again["memory.audit_logs"] == changed["memory.audit_logs"]
+    assert sum((await restore(copy, file)).added.values()) == 0
+    assert all_rows(copy) == again
+    async with MemoryManager.from_conn_string(copy) as store:
+        assert await store.verify_audit() == []
+
+
+async def test_vectors_of_a_version_that_was_replaced_do_not_come_back(copy: str, file: Path) -> None:
+    await back_up(copy, file)
+    async with MemoryManager.from_conn_string(copy) as store:
+        await store.aput(ANNE.namespace, "secret", {"content": "without a vector"}, index=False)
+    changed = all_rows(copy)
+    await restore(copy, file)
+    assert all_rows(copy) == changed
+
+
+async def test_a_dry_run_tells_what_it_would_do_and_does_nothing(origin: str, database: str, file: Path) -> None:
+    await back_up(origin, file)
+    before = all_rows(database)
+    told = await restore(database, file, dry_run=True)
+    assert all_rows(database) == before
+    assert (await restore(database, file)).added == told.added
+
+
+async def test_a_database_with_other_rows_under_the_same_numbers_is_refused(
+    origin: str, database: str, file: Path
+) -> None:
+    await back_up(origin, file)
+    async with MemoryManager.from_conn_string(database) as store:
+        await store.aput(("users", str(uuid4())), "k", {"text": "of another deployment"})
+    before = all_rows(database)
+    with pytest.raises(RestoreConflict, match="other rows under the numbers"):
+        await restore(database, file)
+    assert all_rows(database) == before
+
+
+async def test_a_model_with_another_number_here_keeps_it(origin: str, database: str, file: Path) -> None:
+    with psycopg.connect(database) as conn:
+        conn.execute("UPDATE memory.embedding_models SET id = DEFAULT")
+        conn.execute("UPDATE memory.embedding_models SET id = DEFAULT")
+        [number] = conn.execute("SELECT id FROM memory.embedding_models").fetchone() or [0]
+    await back_up(origin, file)
+    await restore(database, file)
+    with psycopg.connect(database) as conn:
+        assert conn.execute("SELECT DISTINCT model FROM memory.memory_embeddings").fetchall() == [(number,)]
+
+
+async def test_triggers_are_on_again_and_others_could_not_write_meanwhile(
+    origin: str, database: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No write goes without its record: whoever writes during a restore waits, and is recorded."""
+    await back_up(origin, file)
+    writing: list[asyncio.Task[None]] = []
+    async with (
+        MemoryManager.from_conn_string(database) as store,
+        MemoryManager.from_conn_string(database) as other,
+    ):
+
+        def write(done: int, of: int | None) -> None:
+            if not writing:
+                writing.append(asyncio.create_task(other.aput(("users", ANNE.id, "late"), "k", {"text": "late"})))
+            assert not writing[0].done()
+
+        await store.backups.restore(file, progress=write)
+        await writing[0]
+    with psycopg.connect(database) as conn:
+        late = conn.execute("SELECT count(*) FROM memory.audit_logs WHERE namespace LIKE '%late.'").fetchone()
+        off = conn.execute(
+            "SELECT count(*) FROM pg_trigger WHERE tgrelid::regclass::text ~ '^(memory|public)' AND tgenabled <> 'O'"
+        ).fetchone()
+    assert (late, off) == ((1,), (0,))
+
+
+async def test_only_the_service_may(origin: str, file: Path) -> None:
+    async with MemoryManager.from_conn_string(origin) as store:
+        with acting_as(Principal.user(ANNE.id)):
+            for call in (store.backups.create(file), store.backups.verify(file), store.backups.restore(file)):
+                with pytest.raises(AccessDenied, match="only the service"):
+                    await call
+
+
+async def test_a_role_from_whom_policies_hide_rows_gets_an_error_and_no_half_backup(
+    postgres: str, copy: str, file: Path
+) -> None:
+    role = f"reader_{uuid4().hex}"
+    with psycopg.connect(copy, autocommit=True) as conn:
+        conn.execute(f"CREATE ROLE {role} LOGIN IN ROLE authenticated")
+        conn.execute(f"GRANT USAGE ON SCHEMA memory TO {role}")
+        conn.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA memory, public TO {role}")
+        conn.execute(f"GRANT SELECT ON ALL SEQUENCES IN SCHEMA memory, public TO {role}")
+    try:
+        with pytest.raises(AccessDenied):
+            await back_up(make_conninfo(copy, user=role), file)
+        assert not [*file.parent.iterdir()]
+    finally:
+        with psycopg.connect(copy, autocommit=True) as conn:
+            conn.execute(f"DROP OWNED BY {role}")
+            conn.execute(f"DROP ROLE {role}")
+
+
+async def test_a_file_that_cannot_be_written_or_read_is_named(origin: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="cannot be written: No such file"):
+        await back_up(origin, tmp_path / "nowhere" / "file")
+    with pytest.raises(InvalidInput, match="cannot be read: No such file"):
+        await restore(origin, tmp_path / "file")
+
+
+def unpacked(file: Path) -> str:
+    return gzip.decompress(file.read_bytes()).decode()
+
+
+def rows_about(rows: dict[str, list[str]], user_id: str) -> dict[str, list[str]]:
+    return {name: about for name, of in rows.items() if (about := [row for row in of if user_id in row])}
+
+
+async def test_one_person_comes_back_out_of_a_backup_of_everybody_and_nothing_else_does(
+    origin: str, database: str, file: Path
+) -> None:
+    await back_up(origin, file)
+    empty = all_rows(database)
+    await restore(database, file, ANNE.id)
+    restored, everything = all_rows(database), all_rows(origin)
+    for name, rows in restored.items():
+        theirs = {row for row in rows if row not in empty[name]}
+        assert theirs <= {*everything[name]}
+        assert all(ANNE.id in row for row in theirs) or name == "memory.cognitive_metrics", name
+    missing = {
+        name: [row for row in about if row not in restored[name]]
+        for name, about in rows_about(everything, ANNE.id).items()
+    }
+    # What they share with others comes back with everybody: an edge between memories of agents that are not here.
+    assert {name for name, rows in missing.items() if rows} <= {"memory.memory_relationships"}
+    async with MemoryManager.from_conn_string(database) as store:
+        assert await store.verify_audit() == []
+
+
+async def test_a_backup_of_one_person_has_nothing_of_others_and_brings_them_back(copy: str, file: Path) -> None:
+    backup = await back_up(copy, file, ANNE.id)
+    content = unpacked(file)
+    assert backup.user_id == ANNE.id
+    assert ANNE.marker in content
+    assert not [victim.name for victim in VICTIMS if victim is not ANNE and victim.marker in content]
+    before = all_rows(copy)
+    with psycopg.connect(copy) as conn:
+        conn.execute("DELETE FROM memory.memories WHERE user_id = %s", [ANNE.id])
+        conn.execute("DELETE FROM memory.sessions WHERE user_id = %s", [ANNE.id])
+    await restore(copy, file)
+    after = all_rows(copy)
+    records = {"memory.audit_logs", "memory.memory_history"}
+    assert {name: rows for name, rows in after.items() if name not in records} == {
+        name: rows for name, rows in before.items() if name not in records
+    }
+    assert all({*after[name]} > {*before[name]} for name in records)  # that they were deleted stays on record
+
+
+async def test_who_was_erased_after_a_backup_stays_erased_when_it_is_restored(copy: str, file: Path) -> None:
+    await back_up(copy, file)
+    await erase(copy, ANNE.id)
+    erased = all_rows(copy)
+    restored = await restore(copy, file)
+    assert restored.erased_since == 1
+    assert all_rows(copy) == erased
+    assert rows_about(erased, ANNE.id) == {}
+    assert sum((await restore(copy, file, ANNE.id)).added.values()) == 0
+    async with MemoryManager.from_conn_string(copy) as store:
+        assert await store.verify_audit() == []
+
+
+async def test_who_was_erased_and_came_back_before_a_backup_is_restored(
+    copy: str, file: Path, index: IndexConfig
+) -> None:
+    await erase(copy, ANNE.id)
+    async with MemoryManager.from_conn_string(copy, index=index) as store:
+        await store.aput(ANNE.namespace, "again", {"text": "here again"})
+        await back_up(copy, file)
+        with psycopg.connect(copy) as conn:
+            conn.execute("DELETE FROM memory.memories WHERE user_id = %s", [ANNE.id])
+        await restore(copy, file)
+        assert await store.aget(ANNE.namespace, "again") is not None
+
+
+async def test_it_works_behind_a_transaction_pooler(postgres: str, origin: str, database: str, file: Path) -> None:
+    with Pooler(postgres) as pooler:
+        await back_up(pooler.url_for(origin), file)
+        await restore(pooler.url_for(database), file)
+    assert all_rows(database) == all_rows(origin)

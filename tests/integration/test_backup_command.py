@@ -1,0 +1,97 @@
+"""`graph-memory backup` and `graph-memory restore`, run as an operator runs them."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+from typer.testing import CliRunner, Result
+
+from graphs.cli.main import app
+from graphs.memory_manager import MemoryManager
+from graphs.settings import load_settings
+from tests.conftest import as_url
+from tests.support.rows import all_rows
+
+USER = str(uuid4())
+PASSPHRASE = "correct horse battery staple"
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def command(postgres: str, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
+    """Runs a command on a database with a memory, in a folder of its own."""
+
+    async def remember() -> None:
+        async with MemoryManager.from_conn_string(database) as store:
+            await store.aput(("users", USER, "notes"), "tea", {"text": "Likes tea."})
+
+    asyncio.run(remember())
+    monkeypatch.setenv("DATABASE_URL", as_url(postgres, str(conninfo_to_dict(database)["dbname"])))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str, passphrase: str | None = None) -> Result:
+        load_settings.cache_clear()
+        return CliRunner().invoke(app, arguments, env={"MEMORY_BACKUP_PASSPHRASE": passphrase})
+
+    yield run
+    load_settings.cache_clear()
+
+
+def forget(database: str) -> None:
+    with psycopg.connect(database) as conn:
+        conn.execute("DELETE FROM memory.memories")
+
+
+def test_an_operator_backs_up_looks_and_restores(command: Command, database: str) -> None:
+    written = command("backup", "--output", "all", passphrase=PASSPHRASE)
+    assert written.exit_code == 0, written.stderr
+    assert "encrypted." in written.stdout
+    before = all_rows(database)["memory.memories"]
+    verified = command("backup", "verify", "all", "--json", passphrase=PASSPHRASE)
+    assert json.loads(verified.stdout)["rows"]["memory.memories"] == 1
+    forget(database)
+    planned = command("restore", "all", "--dry-run", "--json", passphrase=PASSPHRASE)
+    assert json.loads(planned.stdout)["added"]["memory.memories"] == 1
+    assert all_rows(database)["memory.memories"] == []
+    restored = command("restore", "all", passphrase=PASSPHRASE)
+    assert restored.exit_code == 0, restored.stderr
+    assert "memory.memories" in restored.stdout
+    assert all_rows(database)["memory.memories"] == before
+
+
+def test_a_key_lies_in_a_file_and_one_person_is_named(command: Command, database: str) -> None:
+    Path("key").write_text("a key of thirty-two characters..\n")
+    Path("short").write_text("1234\n")
+    assert command("backup", "--output", "one", "--user-id", USER, "--key-file", "key").exit_code == 0
+    forget(database)
+    assert command("restore", "one", "--user-id", USER, "--key-file", "key").exit_code == 0
+    assert len(all_rows(database)["memory.memories"]) == 1
+    for key, problem in (("short", "no key of 16 bytes"), ("none", "cannot be read")):
+        refused = command("restore", "one", "--key-file", key)
+        assert refused.exit_code == 1
+        assert problem in refused.stderr
+
+
+def test_what_cannot_be_done_is_told_in_a_sentence_and_by_the_exit_code(command: Command) -> None:
+    Path("other").write_text("no backup")
+    assert "not encrypted" in command("backup", "--output", "plain").stderr
+    for arguments, code, problem in (
+        (("backup",), 2, "--output FILE"),
+        (("backup", "--output", "nowhere/file"), 1, "cannot be written"),
+        (("backup", "verify", "other"), 1, "no backup"),
+        (("restore", "other"), 1, "Nothing was changed"),
+        (("restore", "missing"), 1, "cannot be read"),
+    ):
+        refused = command(*arguments)
+        assert refused.exit_code == code, refused.stderr
+        assert refused.stderr.strip().startswith("graph-memory: ")
+        assert problem in refused.stderr
+        assert refused.stdout == ""
+    command("backup", "--output", "sealed", passphrase=PASSPHRASE)
+    assert "MEMORY_BACKUP_PASSPHRASE" in command("restore", "sealed").stderr
+    assert "not the one" in command("restore", "sealed", passphrase="another one of somebody").stderr

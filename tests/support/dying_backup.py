@@ -1,0 +1,37 @@
+"""A backup, or a restore, that is killed: `python -m tests.support.dying_backup create|restore DATABASE FILE ROWS`.
+
+It dies as soon as so many rows are done; with -1 when all is done but the last step: the file's name, the commit.
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+from graphs.memory.operations.backup_file import NewFile
+from graphs.memory.operations.backup_restore import Restoring
+from graphs.memory_manager import MemoryManager
+from tests.support.dying_worker import die
+
+
+async def main(what: str, database: str, file: str, rows: int) -> None:
+    def progress(done: int, of: int | None) -> None:
+        if 0 <= rows <= done:
+            die()
+
+    def keep(self: NewFile) -> None:
+        die()
+
+    async def continue_numbers(self: Restoring) -> None:
+        die()
+
+    if rows < 0:
+        NewFile.keep = keep  # type: ignore[method-assign]
+        Restoring.continue_numbers = continue_numbers  # type: ignore[method-assign]
+    async with MemoryManager.from_conn_string(database) as store:
+        work: Any = getattr(store.backups, what)
+        await work(Path(file), progress=progress)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])))
