@@ -45,10 +45,12 @@ _PORTION = 500
 
 app = typer.Typer()
 
+PANEL = "Every day"
+
 Days = Annotated[float, typer.Option("--days", help="For how many days nobody touched them.")]
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def recall(
     query: Annotated[str, typer.Argument(help="What to look for, in plain words; empty for the latest.")],
     user_id: UserId = None,
@@ -78,7 +80,7 @@ def recall(
         note("Nothing is remembered about that.")
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def remember(
     content: Annotated[str, typer.Argument(help="What to remember.")],
     user_id: UserId = None,
@@ -103,7 +105,7 @@ def remember(
         show(f"Remembered: id {to_id(namespace, key)}")
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def history(
     memory: Which,
     key: Key = None,
@@ -132,7 +134,7 @@ def history(
         show_history(now, versions)
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def forget(
     memory: Which,
     key: Key = None,
@@ -165,7 +167,7 @@ def forget(
         show("It would be forgotten." if dry_run else "It is forgotten.")
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def explain(memory: Which, key: Key = None, user_id: UserId = None, as_json_: AsJson = False) -> None:
     """Tell why a memory was recalled, who wrote it from where, and what was said in the turns it was taken from."""
     address = address_of(memory, key)
@@ -204,7 +206,7 @@ def _recall_of(receipt: RecallReceipt, address: Address) -> Recall | None:
     return None
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def export_user(
     output: Annotated[Path, typer.Option("--output", dir_okay=False, help="The file to write: JSON lines.")],
     user_id: UserId = None,
@@ -243,7 +245,7 @@ async def _portions(store: MemoryManager, user_id: str) -> AsyncIterator[list[st
         yield lines
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def erase_user(user_id: UserId = None, yes: Yes = False, dry_run: DryRun = False, as_json_: AsJson = False) -> None:
     """Remove all that is kept about a person, and print the certificate that stays. End their runs first.
 
@@ -276,7 +278,7 @@ def erase_user(user_id: UserId = None, yes: Yes = False, dry_run: DryRun = False
         show(*(f"{name:<9}  {value}" for name, value in told.items()))
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def sweep(as_json_: AsJson = False) -> None:
     """Delete everybody's memories that have expired. Nothing reads them; background jobs do it every few minutes."""
 
@@ -291,7 +293,7 @@ def sweep(as_json_: AsJson = False) -> None:
         show(f"{swept:,} expired memories were deleted.")
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def decay(
     days: Days, user_id: UserId = None, yes: Yes = False, dry_run: DryRun = False, as_json_: AsJson = False
 ) -> None:

@@ -33,7 +33,7 @@ class Clients(_Model):
 class Slow(_Model):
     """A statement that has been running for a while."""
 
-    pid: int = Field(description="SELECT pg_cancel_backend(pid) cancels it.")
+    pid: int = Field(description="What `pg_cancel_backend` takes, to cancel it.")
     seconds: float
     waits_for: str = Field(description="What it waits for, such as a lock; empty while it works.")
     statement: str = Field(description="Its beginning.")
