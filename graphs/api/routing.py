@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 
 from graphs.api.limits import MeasuredRequest, limits_of
@@ -17,6 +18,15 @@ from graphs.memory.ids import UnknownId
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 _ANSWERED = (GraphMemoryError, HTTPException, NotSignedIn, ProblemError, RequestValidationError, UnknownId)
+
+
+class _Any(StringConvertor):
+    """A parameter of a path that may be any text: with slashes, and with line ends, which `path` does not take."""
+
+    regex = r"[\s\S]+"
+
+
+register_url_convertor("any", _Any())
 
 
 class OpenRoute(APIRoute):

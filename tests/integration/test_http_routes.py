@@ -133,7 +133,7 @@ async def test_a_memory_is_put_right_only_as_the_version_that_was_read(ann: http
 
 
 async def test_a_session_is_reached_whatever_it_is_called(ann: httpx.AsyncClient) -> None:
-    for name in ("whatsapp/+49 30", "a/turns/b", "50%2F", "?", "#", "a.b", "日本"):
+    for name in ("whatsapp/+49 30", "a/turns/b", "50%2F", "?", "#", "a.b", "two\nlines", "日本"):
         turn = {"id": "e1", "user": "Hello?", "assistant": "Hello."}
         await ann.post("/memory/memories", json=fact("", type="turn", session_id=name) | {"content": turn})
         path = f"/memory/sessions/{quote(name, safe='')}"

@@ -71,7 +71,7 @@ async def forget_brain_memory(mine: MineDep, slug: Slug) -> None:
     _forgotten(await mine.memory.brain.forget_user_memory(mine.user_id, slug), slug)
 
 
-@router.get("/companies/{company_id:path}/brain", responses=_PAGE)
+@router.get("/companies/{company_id:any}/brain", responses=_PAGE)
 async def list_company_brain(
     mine: MineDep, company_id: CompanyId, cursor: Cursor = None, limit: Limit = 50
 ) -> Page[BrainView]:
@@ -81,28 +81,28 @@ async def list_company_brain(
     return Page(items=[BrainView.of_company(kept, memory) for memory in page.items], next=page.next)
 
 
-@router.post("/companies/{company_id:path}/brain", responses=_REPORT)
+@router.post("/companies/{company_id:any}/brain", responses=_REPORT)
 async def save_company_brain(mine: MineDep, company_id: CompanyId, memories: Many) -> BrainReport:
     """Save many memories of a company's brain, as its member."""
     given = [memory.named(slug) for slug, memory in memories.items()]
     return await mine.memory.brain.save_company_memories(company_id, given)
 
 
-@router.get("/companies/{company_id:path}/brain/{slug}", responses=_ONE)
+@router.get("/companies/{company_id:any}/brain/{slug}", responses=_ONE)
 async def get_company_memory(mine: MineDep, company_id: CompanyId, slug: Slug) -> BrainView:
     """Return the memory of a company's brain that a slug names, to its members."""
     found = _there(await mine.memory.brain.get_company_memory(company_id, slug), slug)
     return BrainView.of_company(mine.memory.brain.company_id(company_id), found)
 
 
-@router.put("/companies/{company_id:path}/brain/{slug}", responses=_SAVED)
+@router.put("/companies/{company_id:any}/brain/{slug}", responses=_SAVED)
 async def save_company_memory(mine: MineDep, company_id: CompanyId, slug: Slug, new: NewBrainMemory) -> BrainView:
     """Save a memory of a company's brain, as its member."""
     _saved(await mine.memory.brain.save_company_memories(company_id, [new.named(slug)]))
     return await get_company_memory(mine, company_id, slug)
 
 
-@router.delete("/companies/{company_id:path}/brain/{slug}", status_code=204, responses=_GONE)
+@router.delete("/companies/{company_id:any}/brain/{slug}", status_code=204, responses=_GONE)
 async def forget_company_memory(mine: MineDep, company_id: CompanyId, slug: Slug) -> None:
     """Forget a memory of a company's brain, as its administrator."""
     _forgotten(await mine.memory.brain.forget_company_memory(company_id, slug), slug)

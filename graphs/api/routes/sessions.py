@@ -23,7 +23,7 @@ async def list_sessions(mine: MineDep, cursor: Cursor = None, limit: Limit = 50)
 
 
 @router.get(
-    "/{session_id:path}/turns", responses=answered(200, answer(examples.page(examples.TURN), "A page of turns."))
+    "/{session_id:any}/turns", responses=answered(200, answer(examples.page(examples.TURN), "A page of turns."))
 )
 async def list_turns(mine: MineDep, session_id: SessionId, cursor: Cursor = None, limit: Limit = 50) -> Page[TurnView]:
     """List what was said in a session, the last of it first; nothing if there is no such session."""
@@ -31,7 +31,7 @@ async def list_turns(mine: MineDep, session_id: SessionId, cursor: Cursor = None
     return Page(items=[TurnView.of(turn) for turn in page.items], next=page.next)
 
 
-@router.get("/{session_id:path}", responses=answered(200, answer(examples.SESSION_VIEW, "The session."), 404))
+@router.get("/{session_id:any}", responses=answered(200, answer(examples.SESSION_VIEW, "The session."), 404))
 async def get_session(mine: MineDep, session_id: SessionId) -> Session:
     """Return a session."""
     return await mine.memory.sessions.get(mine.user_id, session_id)
