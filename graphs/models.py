@@ -7,7 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import wordllama
 from langchain.chat_models import init_chat_model
 from langchain.embeddings import init_embeddings
 from langchain_core.embeddings import Embeddings
@@ -39,6 +38,7 @@ class OfflineEmbeddings(Embeddings):
     """
 
     def __init__(self, dimensions: int = 256) -> None:
+        wordllama = _wordllama()
         folder = Path(wordllama.__file__).parent
         self.dimensions = dimensions
         self._model = wordllama.WordLlama.load(cache_dir=folder, disable_download=True, trunc_dim=dimensions)
@@ -65,6 +65,17 @@ def _alike_in_length(texts: list[str]) -> Iterator[dict[int, str]]:
         batch[n] = texts[n]
     if batch:
         yield batch
+
+
+def _wordllama() -> Any:
+    """The package; what it does to the root logger when it is imported is undone, since that is the application's."""
+    root = logging.getLogger()
+    level, handlers = root.level, [*root.handlers]
+    import wordllama
+
+    root.setLevel(level)
+    root.handlers[:] = handlers
+    return wordllama
 
 
 def index_config(settings: Settings) -> IndexConfig:

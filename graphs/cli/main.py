@@ -5,6 +5,7 @@ database or a service cannot be reached, 130 interrupted.
 """
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -80,6 +81,7 @@ def worker(
 
     The server does it itself unless MEMORY_WORKER=false.
     """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     run(_work(concurrency))
 
 

@@ -61,15 +61,16 @@ def test_importing_everything_connects_to_nothing_and_writes_only_below_the_data
 
 
 def test_what_mem0_is_told_before_it_is_imported(tmp_path: Path) -> None:
-    """Its telemetry is off, and other libraries' loggers keep their level."""
+    """Its telemetry is off, and other libraries' loggers keep their level; the application's is left alone, too."""
     script = (
         "import logging, os; from pathlib import Path; logging.getLogger('urllib3').setLevel(logging.INFO)\n"
         "from graphs.mem0.extractor import _engine; _engine(Path('data').absolute())\n"
         "from mem0.memory import telemetry\n"
-        "print(telemetry.MEM0_TELEMETRY, logging.getLogger('urllib3').level == logging.INFO)"
+        "from graphs.models import OfflineEmbeddings; OfflineEmbeddings()\n"
+        "print(telemetry.MEM0_TELEMETRY, logging.getLogger('urllib3').level == logging.INFO, logging.root.handlers)"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MEM0")}
     ran = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
     )
-    assert ran.stdout.split() == ["False", "True"], ran.stdout + ran.stderr
+    assert ran.stdout.split() == ["False", "True", "[]"], ran.stdout + ran.stderr
