@@ -5,7 +5,7 @@ import itertools
 import json
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
@@ -161,14 +161,14 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         """Store a checkpoint and return the config that names it."""
         if self._is_deleted(config, metadata):
             return {"configurable": {**config["configurable"], "checkpoint_id": checkpoint["id"]}}
-        return await to_the_end(self._noted(super().aput(config, checkpoint, metadata, new_versions)))
+        return await self._store(super().aput(config, checkpoint, metadata, new_versions))
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """Store what a task wrote before its superstep is over."""
         if not self._is_deleted(config):
-            await to_the_end(self._noted(super().aput_writes(config, writes, task_id, task_path)))
+            await self._store(super().aput_writes(config, writes, task_id, task_path))
 
     def _is_deleted(self, config: RunnableConfig, metadata: Mapping[str, Any] | None = None) -> bool:
         """Whether the run that writes was deleted: LangGraph goes on to write one that it has cancelled."""
@@ -178,12 +178,12 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         run = str(told.get("run_id"))
         return (None, run) in self._deleted or (str(told["thread_id"]), run) in self._deleted
 
-    async def _noted(self, writing: Awaitable[T]) -> T:
-        """Carry out a write, in its own task. It goes on where its run is cancelled; what deletes waits for it."""
-        if task := asyncio.current_task():
-            self._writing.add(task)
-            task.add_done_callback(self._writing.discard)
-        return await writing
+    async def _store(self, writing: Coroutine[Any, Any, T]) -> T:
+        """Carry out a write. It goes on where its run is cancelled; what deletes waits for it, begun or not."""
+        task = asyncio.create_task(writing)
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+        return await to_the_end(task)
 
     async def _written(self) -> None:
         """Return when what is being written by now has been."""
@@ -233,7 +233,11 @@ class PostgresCheckpointer(AsyncPostgresSaver):
     # What the parent lacks
 
     async def adelete_for_runs(self, run_ids: Iterable[str]) -> None:
-        """Delete what some runs left in their threads, as `multitask_strategy="rollback"` asks."""
+        """Delete what some runs left in their threads, as `multitask_strategy="rollback"` asks.
+
+        What a task wrote to a checkpoint that was never stored, since its run was cancelled between the two, has no
+        mark of its run: it stays, read by nobody, until the thread is deleted.
+        """
         runs = [str(run_id) for run_id in run_ids]
         self._deleted.extend((_only_thread.get(), run) for run in runs)
         await self._written()

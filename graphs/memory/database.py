@@ -82,7 +82,7 @@ async def _throw_away_dead(pool: Pool, error: BaseException | None) -> None:
 _unfinished: set[asyncio.Task[Any]] = set()
 
 
-async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+async def to_the_end(work: Coroutine[Any, Any, T] | asyncio.Task[T]) -> T:
     """Run work that must not be cut off in the middle, in a task of its own.
 
     A caller that is cancelled leaves at once; the work goes on to its end, and is stored whole. Cancelled half-way it
