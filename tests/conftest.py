@@ -77,7 +77,7 @@ def postgres() -> Iterator[str]:
     """
     with TemporaryDirectory() as folder, embedded_postgres(Path(folder) / "postgres") as url:
         with psycopg.connect(url, autocommit=True) as conn:
-            # What it holds is gone with the run. Forced to the disk, dropping a database took half a second, not 0.02 s.
+            # What it holds is gone with the run. Forced to the disk, a dropped database took half a second, not 0.02 s.
             for setting in ("fsync", "full_page_writes", "synchronous_commit"):
                 conn.execute(f"ALTER SYSTEM SET {setting} = off")
             conn.execute("SELECT pg_reload_conf()")
