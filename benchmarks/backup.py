@@ -60,14 +60,14 @@ async def measure(url: str, folder: Path, memories: int, dimensions: int) -> lis
         file = folder / kind
         async with MemoryManager.from_conn_string(urls["filled"]) as store:
             started = time.perf_counter()
-            rows = sum((await store.backups.create(file, secret=secret)).rows.values())
+            rows = sum((await store.operations.backups.create(file, secret=secret)).rows.values())
             lines.append(_line(f"backup, {kind}", started, rows, file))
             started = time.perf_counter()
-            await store.backups.verify(file, secret=secret)
+            await store.operations.backups.verify(file, secret=secret)
             lines.append(_line(f"verify, {kind}", started, rows, file))
         async with MemoryManager.from_conn_string(urls[empty]) as store:
             started = time.perf_counter()
-            restored = await store.backups.restore(file, secret=secret)
+            restored = await store.operations.backups.restore(file, secret=secret)
             lines.append(_line(f"restore, {kind}", started, rows, file))
         assert restored.added["memory.memory_embeddings"] == memories
     return lines

@@ -51,9 +51,7 @@ from graphs.memory.loading import LoadingBrain
 from graphs.memory.loops import on_home_loop
 from graphs.memory.memories import Memories
 from graphs.memory.namespaces import to_text
-from graphs.memory.operations.backup import Backups
-from graphs.memory.operations.checks import Checks
-from graphs.memory.operations.oversight import Oversight
+from graphs.memory.operations.operations import Operations, OperatorMeans
 from graphs.memory.outbox.adapter import Outbound
 from graphs.memory.outbox.deliveries import Deliveries
 from graphs.memory.outbox.delivering import Courier
@@ -133,7 +131,6 @@ class MemoryManager(PostgresStore):
             self._extraction = Extraction(self._database, self._searching, self._prepare, extractor, judge)
         self.files = Files(self._ask_as, supabase, files_bucket)
         acting = functools.partial(current_principal, principal)
-        self.backups = Backups(self._database, acting)
         self.brain = LoadingBrain(
             Means(
                 self._principal_for, acting, self._prepare, self._run, self._searching, self._reads, self._wake_indexer
@@ -153,10 +150,10 @@ class MemoryManager(PostgresStore):
         self.health = Health(self._database, self._index, (timing or Timing()).stalled)
         self.health.add("storage", self._storage)
         self.health.add("adapters", self._adapters)
-        self.checks = Checks(self._database, self._index, self.health, principal)
         self.jobs = Jobs(pool, self._tasks(keeping), self._ask_about_jobs, timing)
         self._recalls = Recalls(self._database, self._searching, self._reads)
-        self.oversight = Oversight(self._database, self._principal_for, self._ask_as, self._ask_about_jobs)
+        asking = (self._principal_for, self._ask_as, self._ask_about_jobs)
+        self.operations = Operations(OperatorMeans(self._database, self._index, self.health, acting, *asking))
 
     @classmethod
     @asynccontextmanager

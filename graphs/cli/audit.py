@@ -41,7 +41,7 @@ def report(
 
     async def work() -> SecurityReport:
         async with as_service(prepare=False) as store:
-            found = await store.oversight.security_report(days=days, head=head)
+            found = await store.operations.oversight.security_report(days=days, head=head)
         if output:
             async with whole_file(output) as write:
                 await write([*markdown(found)])

@@ -9,8 +9,8 @@ import typer
 from graphs.cli.ending import Exit, as_service, fail, run
 from graphs.cli.output import AsJson, DryRun, note, print_json, print_table, progress
 from graphs.memory.errors import ConfigurationError
-from graphs.memory.operations.backup import Backup
-from graphs.memory.operations.backup_restore import Restored
+from graphs.memory.operations.backup.backups import Backup
+from graphs.memory.operations.backup.restore import Restored
 from graphs.settings import load_settings
 
 app = typer.Typer(invoke_without_command=True)
@@ -49,7 +49,7 @@ async def _backup(output: Path, user_id: str | None, key_file: Path | None, as_j
     secret = await _secret(key_file)
     async with as_service() as store:
         with progress("rows") as advance:
-            written = await store.backups.create(output, user_id=user_id, secret=secret, progress=advance)
+            written = await store.operations.backups.create(output, user_id=user_id, secret=secret, progress=advance)
     _show(written, as_json)
     if secret is None:
         note("It is not encrypted: keep it as you keep the database, or set MEMORY_BACKUP_PASSPHRASE.")
@@ -65,7 +65,7 @@ async def _verify(file: Path, key_file: Path | None, as_json: bool) -> None:
     secret = await _secret(key_file)
     async with as_service() as store:
         with progress("rows") as advance:
-            verified = await store.backups.verify(file, secret=secret, progress=advance)
+            verified = await store.operations.backups.verify(file, secret=secret, progress=advance)
     _show(verified, as_json)
 
 
@@ -85,7 +85,7 @@ async def _restore(file: Path, user_id: str | None, key_file: Path | None, dry_r
     secret = await _secret(key_file)
     async with as_service() as store:
         with progress("rows") as advance:
-            restored = await store.backups.restore(
+            restored = await store.operations.backups.restore(
                 file, user_id=user_id, secret=secret, dry_run=dry_run, progress=advance
             )
         if not dry_run:

@@ -25,7 +25,7 @@ def verify(as_json: AsJson = False) -> None:
 async def _verify(as_json: bool) -> None:
     try:
         async with as_service_unprepared() as store:
-            checks = await store.checks.verify()
+            checks = await store.operations.checks.verify()
     except ConfigurationError as error:  # a setting, or the database that it points at
         checks = [Check(name="connection", status="wrong", detail="none", advice=str(error))]
     show_checks(checks, as_json)
@@ -42,9 +42,9 @@ def validate(as_json: AsJson = False) -> None:
 
 async def _validate(as_json: bool) -> None:
     async with as_service_unprepared() as store:
-        checks = await store.checks.verify()
+        checks = await store.operations.checks.verify()
         if worst(checks) != "wrong":
-            checks += [_borders(await store.checks.try_borders(str(uuid4()))), *await try_out(store)]
+            checks += [_borders(await store.operations.checks.try_borders(str(uuid4()))), *await try_out(store)]
     show_checks(checks, as_json)
 
 

@@ -49,8 +49,8 @@ async def _doctor(as_json: bool) -> None:
     }
     try:
         async with as_service_unprepared() as store:
-            told["checks"] = {c.name: _told(c) for c in await store.checks.verify()}
-            told["tables"] = {s.name: _size(s) for s in await store.checks.sizes()}
+            told["checks"] = {c.name: _told(c) for c in await store.operations.checks.verify()}
+            told["tables"] = {s.name: _size(s) for s in await store.operations.checks.sizes()}
     except ConfigurationError as error:
         told["checks"] = {"connection": "wrong: none"}
         note(f"The database cannot be used, and what it said may hold its address: {error}")

@@ -254,7 +254,7 @@ def erase_user(user_id: UserId = None, yes: Yes = False, dry_run: DryRun = False
 
     async def count() -> dict[str, int]:
         async with as_service() as store:
-            return await store.oversight.would_erase(user)
+            return await store.operations.oversight.would_erase(user)
 
     async def work() -> ErasureCertificate:
         async with as_service() as store:
@@ -304,7 +304,7 @@ def decay(
 
     async def look() -> list[Fading]:
         async with as_service() as store:
-            return await store.oversight.would_decay(user, days)
+            return await store.operations.oversight.would_decay(user, days)
 
     async def work() -> DecayReport:
         async with as_service() as store:

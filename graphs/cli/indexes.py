@@ -17,7 +17,7 @@ def status(as_json: AsJson = False) -> None:
 
 async def _status(as_json: bool) -> None:
     async with as_service_unprepared() as store:
-        told = await store.checks.index_status()
+        told = await store.operations.indexes.status()
     if as_json:
         print_json(told)
         return
@@ -52,10 +52,10 @@ def create(dry_run: DryRun = False, as_json: AsJson = False) -> None:
 async def _create(dry_run: bool, as_json: bool) -> None:
     async with as_service_unprepared() as store:
         if dry_run:
-            names = [*await store.checks.lacking_indexes()]
+            names = [*await store.operations.indexes.lacking()]
         else:
             with progress("indexes") as advance:
-                names = await store.checks.create_indexes(advance)
+                names = await store.operations.indexes.create(advance)
     if as_json:
         print_json({"indexes": names})
         return

@@ -108,7 +108,7 @@ def purge(
 
     async def work(*, only_count: bool) -> dict[str, int]:
         async with as_service() as store:
-            return await store.oversight.purge_jobs(hours, failed=failed, dry_run=only_count)
+            return await store.operations.oversight.purge_jobs(hours, failed=failed, dry_run=only_count)
 
     if failed and not (dry_run or yes):
         note(f"Of these jobs {run(work(only_count=True)).get('failed', 0):,} failed.")

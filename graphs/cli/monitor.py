@@ -35,7 +35,7 @@ def monitor(
             if as_json:
                 await _print_looks(store, slow, interval, once)
             elif once:
-                Console().print(view(await store.oversight.look(slow_seconds=slow)))
+                Console().print(view(await store.operations.oversight.look(slow_seconds=slow)))
             else:
                 await _watch(store, slow, interval)
 
@@ -43,11 +43,11 @@ def monitor(
 
 
 async def _print_looks(store: MemoryManager, slow: float, interval: float, once: bool) -> None:
-    print_json(await store.oversight.look(slow_seconds=slow))
+    print_json(await store.operations.oversight.look(slow_seconds=slow))
     while not once:
         sys.stdout.flush()
         await asyncio.sleep(interval)
-        print_json(await store.oversight.look(slow_seconds=slow))
+        print_json(await store.operations.oversight.look(slow_seconds=slow))
 
 
 async def _watch(store: MemoryManager, slow: float, interval: float) -> None:
@@ -55,7 +55,7 @@ async def _watch(store: MemoryManager, slow: float, interval: float) -> None:
     with Live(screen=True, auto_refresh=False) as live:
         while True:
             try:
-                shown = view(await store.oversight.look(slow_seconds=slow))
+                shown = view(await store.operations.oversight.look(slow_seconds=slow))
             except StoreUnavailable as error:
                 shown = Group(inert(str(error)), Text("It is tried again. Ctrl-C ends this."))
             live.update(shown, refresh=True)

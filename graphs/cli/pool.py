@@ -25,7 +25,7 @@ def check(as_json: AsJson = False) -> None:
 async def _check(as_json: bool) -> None:
     size = (await asyncio.to_thread(load_settings)).database_pool_size
     async with as_service_unprepared() as store:
-        access, server = await store.checks.access(), await store.checks.server()
+        access, server = await store.operations.checks.access(), await store.operations.checks.server()
     checks = [check_access(access), _prepared(access), check_connections(server)]
     most = f"{size} for each event loop of a process (DATABASE_POOL_SIZE), of the server's {server.max_connections}"
     show_checks([*checks, Check(name="pool", status="ok", detail=most)], as_json)
@@ -47,7 +47,7 @@ def config(
 async def _config(processes: int) -> None:
     size = (await asyncio.to_thread(load_settings)).database_pool_size
     async with as_service_unprepared() as store:
-        access, server = await store.checks.access(), await store.checks.server()
+        access, server = await store.operations.checks.access(), await store.operations.checks.server()
     if access.route != "direct":
         note("DATABASE_URL goes through a pooler already: put the server's own host and port in [databases].")
     typer.echo(configuration(access, server, processes, size), nl=False)

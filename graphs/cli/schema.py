@@ -27,7 +27,7 @@ def diff(as_json: AsJson = False) -> None:
 
 async def _diff(as_json: bool) -> None:
     async with as_service_unprepared() as store:
-        found = await store.checks.differences()
+        found = await store.operations.checks.differences()
     _show(found, as_json)
     if found:
         raise typer.Exit(Exit.FAILED)
@@ -45,10 +45,10 @@ def apply(dry_run: DryRun = False, as_json: AsJson = False) -> None:
 
 async def _apply(dry_run: bool, as_json: bool) -> None:
     async with as_service_unprepared() as store:
-        before = await store.checks.differences()
+        before = await store.operations.checks.differences()
         if not dry_run:
-            await store.checks.apply_schema()
-        left = before if dry_run else await store.checks.differences()
+            await store.operations.checks.apply_schema()
+        left = before if dry_run else await store.operations.checks.differences()
     if dry_run:
         note("What is missing or different now; nothing was changed.")
     else:

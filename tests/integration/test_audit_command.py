@@ -121,6 +121,9 @@ def test_names_in_the_report_neither_break_its_tables_nor_are_taken_for_html(ope
 
 async def test_what_is_about_everybody_is_for_the_service_alone(store: MemoryManager) -> None:
     with acting_as(Principal.user(str(uuid4()))):
-        for call in (store.oversight.security_report(), store.oversight.purge_jobs(0, failed=True)):
+        for call in (
+            store.operations.oversight.security_report(),
+            store.operations.oversight.purge_jobs(0, failed=True),
+        ):
             with pytest.raises(AccessDenied, match="Only the service"):
                 await call

@@ -12,8 +12,8 @@ from langgraph.store.base import IndexConfig
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from graphs.memory.errors import AccessDenied, InvalidInput, RestoreConflict
-from graphs.memory.operations.backup import Backup
-from graphs.memory.operations.backup_restore import Restored
+from graphs.memory.operations.backup.backups import Backup
+from graphs.memory.operations.backup.restore import Restored
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from tests.attacks.people import USERS, VICTIMS
@@ -79,12 +79,12 @@ def file(tmp_path: Path) -> Path:
 
 async def back_up(url: str, file: Path, user_id: str | None = None, secret: bytes | None = None) -> Backup:
     async with MemoryManager.from_conn_string(url) as store:
-        return await store.backups.create(file, user_id=user_id, secret=secret)
+        return await store.operations.backups.create(file, user_id=user_id, secret=secret)
 
 
 async def restore(url: str, file: Path, user_id: str | None = None, **more: object) -> Restored:
     async with MemoryManager.from_conn_string(url) as store:
-        return await store.backups.restore(file, user_id=user_id, **more)  # type: ignore[arg-type]
+        return await store.operations.backups.restore(file, user_id=user_id, **more)  # type: ignore[arg-type]
 
 
 async def test_what_is_restored_into_an_empty_database_is_every_row_as_it_was(
@@ -195,7 +195,7 @@ async def test_triggers_are_on_again_and_others_could_not_write_meanwhile(
                 writing.append(asyncio.create_task(other.aput(("users", ANNE.id, "late"), "k", {"text": "late"})))
             assert not writing[0].done()
 
-        await store.backups.restore(file, progress=write)
+        await store.operations.backups.restore(file, progress=write)
         await writing[0]
     with psycopg.connect(database) as conn:
         late = conn.execute("SELECT count(*) FROM memory.audit_logs WHERE namespace LIKE '%late.'").fetchone()
@@ -208,7 +208,11 @@ async def test_triggers_are_on_again_and_others_could_not_write_meanwhile(
 async def test_only_the_service_may(origin: str, file: Path) -> None:
     async with MemoryManager.from_conn_string(origin) as store:
         with acting_as(Principal.user(ANNE.id)):
-            for call in (store.backups.create(file), store.backups.verify(file), store.backups.restore(file)):
+            for call in (
+                store.operations.backups.create(file),
+                store.operations.backups.verify(file),
+                store.operations.backups.restore(file),
+            ):
                 with pytest.raises(AccessDenied, match="only the service"):
                     await call
 

@@ -15,8 +15,8 @@ from langgraph.store.base import IndexConfig
 from psycopg.conninfo import make_conninfo
 
 from graphs.memory.errors import InvalidBackup
-from graphs.memory.operations import backup_seal
-from graphs.memory.operations.backup import Backup
+from graphs.memory.operations.backup import seal
+from graphs.memory.operations.backup.backups import Backup
 from graphs.memory_manager import MemoryManager
 from tests.conftest import create_database, drop_database
 from tests.support.rows import all_rows
@@ -29,7 +29,7 @@ USER = "11111111-1111-4111-8111-111111111111"
 def quick_keys() -> Iterator[None]:
     """Keys are made of secrets a hundred times as fast; the command's tests make real ones."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(backup_seal._COST, "n", 2**10)
+        patch.setitem(seal._COST, "n", 2**10)
         yield
 
 
@@ -60,7 +60,7 @@ def sealed(origin: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 async def back_up(url: str, file: Path, secret: bytes | None = None) -> Path:
     async with MemoryManager.from_conn_string(url) as store:
-        await store.backups.create(file, secret=secret)
+        await store.operations.backups.create(file, secret=secret)
     return file
 
 
@@ -81,16 +81,16 @@ def packed(body: bytes, rows: dict[str, int]) -> bytes:
 
 async def verify(url: str, file: Path, secret: bytes | None = None) -> Backup:
     async with MemoryManager.from_conn_string(url) as store:
-        return await store.backups.verify(file, secret=secret)
+        return await store.operations.backups.verify(file, secret=secret)
 
 
 async def assert_refused(url: str, file: Path, reason: str, secret: bytes | None = None) -> None:
     before = all_rows(url)
     async with MemoryManager.from_conn_string(url) as store:
         with pytest.raises(InvalidBackup, match=reason):
-            await store.backups.verify(file, secret=secret)
+            await store.operations.backups.verify(file, secret=secret)
         with pytest.raises(InvalidBackup, match="Nothing was changed"):
-            await store.backups.restore(file, secret=secret)
+            await store.operations.backups.restore(file, secret=secret)
     assert all_rows(url) == before
 
 
@@ -109,7 +109,7 @@ async def test_an_encrypted_backup_shows_nothing_and_comes_back(origin: str, sea
     assert b"\x1f\x8b" not in content[:80]
     assert USER.encode() not in content
     async with MemoryManager.from_conn_string(database) as store:
-        await store.backups.restore(sealed, secret=SECRET)
+        await store.operations.backups.restore(sealed, secret=SECRET)
     assert all_rows(database) == all_rows(origin)
 
 
@@ -202,11 +202,11 @@ async def test_tables_and_columns_that_are_not_here_are_refused_unless_they_are_
         before = all_rows(database)
         async with MemoryManager.from_conn_string(database) as store:
             with pytest.raises(InvalidBackup, match=r"unheard_of.*setup"):
-                await store.backups.restore(file)
+                await store.operations.backups.restore(file)
         assert all_rows(database) == before
     file.write_bytes(rewritten("public.leads", "public.unheard_of"))
     async with MemoryManager.from_conn_string(database) as store:
-        assert (await store.backups.restore(file)).added["memory.memories"] == 300
+        assert (await store.operations.backups.restore(file)).added["memory.memories"] == 300
 
 
 async def killed(*arguments: object) -> None:
@@ -235,7 +235,7 @@ async def test_a_restore_that_is_killed_changed_nothing_and_the_next_one_brings_
     for url in urls:
         assert all_rows(url) == before
         async with MemoryManager.from_conn_string(url) as store:
-            await store.backups.restore(plain)
+            await store.operations.backups.restore(plain)
         assert all_rows(url) == all_rows(origin)
     for name in names:
         drop_database(postgres, name)

@@ -30,11 +30,11 @@ async def test_missing_and_invalid_indexes_are_made_behind_a_pooler_too(postgres
     told: list[tuple[int, int | None]] = []
     with Pooler(postgres) as pooler:
         async with MemoryManager.from_conn_string(pooler.url_for(database)) as store:
-            assert sorted(await store.checks.lacking_indexes()) == LACKING
-            made = await store.checks.create_indexes(lambda done, of: told.append((done, of)))
+            assert sorted(await store.operations.indexes.lacking()) == LACKING
+            made = await store.operations.indexes.create(lambda done, of: told.append((done, of)))
             assert sorted(made) == LACKING
-            assert await store.checks.differences() == []
-            assert await store.checks.create_indexes(untold) == []
+            assert await store.operations.checks.differences() == []
+            assert await store.operations.indexes.create(untold) == []
     assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
@@ -47,13 +47,13 @@ async def test_writes_go_on_while_an_index_is_made_and_what_is_made_elsewhere_is
         async with pool.connection() as conn:
             async with conn.transaction():
                 await conn.execute("INSERT INTO memory.memories (namespace, key, value) VALUES ('a.', 'b', '{}')")
-                making = asyncio.create_task(store.checks.create_indexes(untold))
-                while not any(each.building for each in (await store.checks.index_status()).indexes):  # noqa: ASYNC110
+                making = asyncio.create_task(store.operations.indexes.create(untold))
+                while not any(each.building for each in (await store.operations.indexes.status()).indexes):  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
                 await store.aput(("users", "u1"), "k", {"text": "robot"})
-                assert await store.checks.lacking_indexes() == {}
+                assert await store.operations.indexes.lacking() == {}
             assert await making == ["memory.memories_expiry"]
-        assert await store.checks.differences() == []
+        assert await store.operations.checks.differences() == []
 
 
 def test_the_commands_show_and_make_them(database: str) -> None:

@@ -28,7 +28,7 @@ def command(database: str) -> Iterator[Command]:
 def differences(database: str) -> list[tuple[str, str, str]]:
     async def look() -> list[tuple[str, str, str]]:
         async with MemoryManager.from_conn_string(database) as store:
-            return [(each.kind, each.name, each.problem) for each in await store.checks.differences()]
+            return [(each.kind, each.name, each.problem) for each in await store.operations.checks.differences()]
 
     return asyncio.run(look())
 

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from graphs.memory.operations.backup_file import NewFile
-from graphs.memory.operations.backup_restore import Restoring
+from graphs.memory.operations.backup.file import NewFile
+from graphs.memory.operations.backup.restore import Restoring
 from graphs.memory_manager import MemoryManager
 from tests.support.dying_worker import die
 
@@ -29,7 +29,7 @@ async def main(what: str, database: str, file: str, rows: int) -> None:
         NewFile.keep = keep  # type: ignore[method-assign]
         Restoring.continue_numbers = continue_numbers  # type: ignore[method-assign]
     async with MemoryManager.from_conn_string(database) as store:
-        work: Any = getattr(store.backups, what)
+        work: Any = getattr(store.operations.backups, what)
         await work(Path(file), progress=progress)
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphs.memory.errors import InvalidBackup
-from graphs.memory.operations import backup_seal
-from graphs.memory.operations.backup_seal import MAGIC, Sealing, Unsealing
+from graphs.memory.operations.backup import seal as module
+from graphs.memory.operations.backup.seal import MAGIC, Sealing, Unsealing
 
 CHUNK = 64 * 1024
 SEALED_CHUNK = CHUNK + 16
@@ -20,7 +20,7 @@ BEGIN = len(MAGIC) + 16
 @pytest.fixture(scope="module", autouse=True)
 def quick_keys() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(backup_seal._COST, "n", 2)
+        patch.setitem(module._COST, "n", 2)
         yield
 
 

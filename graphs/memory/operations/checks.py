@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, Literal, cast
 
@@ -14,13 +14,13 @@ from graphs.memory.embeddings import Index
 from graphs.memory.errors import AccessDenied, GraphMemoryError, driver_errors
 from graphs.memory.health import Health, Part
 from graphs.memory.namespaces import Namespace
-from graphs.memory.operations import borders, catalogue, connection, indexes, policies
+from graphs.memory.operations import borders, catalogue, connection, policies
 from graphs.memory.operations.borders import Attempt
 from graphs.memory.operations.catalogue import Difference, Kind
 from graphs.memory.operations.connection import Access, Server
-from graphs.memory.operations.indexes import IndexReport
 from graphs.memory.operations.policies import Explanation
-from graphs.memory.principal import Principal, current_principal
+from graphs.memory.operations.service import only_service
+from graphs.memory.principal import Principal
 from graphs.memory.transaction import Query
 
 _SQL = sql.load("checks")
@@ -79,23 +79,16 @@ class Checks:
         database: where the memory is; it may lack the schema.
         index: how the store embeds, None if it does not.
         health: tells how the parts are that work.
-        default: who acts where nobody says so.
+        principal: tells who is acting.
     """
 
-    def __init__(self, database: Database, index: Index | None, health: Health, default: Principal | None) -> None:
+    def __init__(
+        self, database: Database, index: Index | None, health: Health, principal: Callable[[], Principal]
+    ) -> None:
         self._database = database
         self._index = index
         self._health = health
-        self._default = default
-
-    def only_service(self) -> None:
-        """Refuse whoever is not the service.
-
-        Raises:
-            AccessDenied: a person is acting.
-        """
-        if current_principal(self._default).user_id:
-            raise AccessDenied("Only the service may operate the deployment.")
+        self._principal = principal
 
     async def verify(self) -> list[Check]:
         """Look at connection, server, extension, roles, every object of the schema, embeddings, jobs and clock.
@@ -107,7 +100,7 @@ class Checks:
             AccessDenied: the principal is not the service.
             StoreUnavailable: the database does not answer.
         """
-        self.only_service()
+        only_service(self._principal())
         access, server = await self.access(), await self.server()
         found = [check_access(access), check_server(server), check_connections(server), check_vector(server)]
         found.append(check_roles(server))
@@ -118,23 +111,23 @@ class Checks:
 
     async def access(self) -> Access:
         """Return how this process reaches the database."""
-        self.only_service()
+        only_service(self._principal())
         return await connection.look_at_access(self._database.pool)
 
     async def server(self) -> Server:
         """Return what the server says of itself."""
-        self.only_service()
+        only_service(self._principal())
         return await connection.look_at_server(self._database)
 
     async def sizes(self) -> list[Size]:
         """Return how large the tables of the memory are, the largest first; none where there is no schema."""
-        self.only_service()
+        only_service(self._principal())
         query: Query[Any] = Query(_SQL["sizes"], {}, lambda rows: [Size(**row._asdict()) for row in rows])
         return cast("list[Size]", (await to_the_end(self._database.run(Principal.owner(), [query])))[0])
 
     async def differences(self) -> list[Difference]:
         """Return what the database has otherwise than the schema; see `catalogue.differences`."""
-        self.only_service()
+        only_service(self._principal())
         scripts = await asyncio.to_thread(schema.read_scripts)
         async with self._database.pool.connection() as conn:
             return await catalogue.differences(conn, scripts)
@@ -145,7 +138,7 @@ class Checks:
         Raises:
             ConfigurationError: the role may not; the message says what to do.
         """
-        self.only_service()
+        only_service(self._principal())
         scripts = await asyncio.to_thread(schema.read_scripts)
         async with self._database.pool.connection() as conn:
             await schema.apply(conn, scripts, again=True)
@@ -154,28 +147,13 @@ class Checks:
         self, user_id: str, namespace: Namespace, key: str, *, agent: str | None = None
     ) -> Explanation:
         """Tell why a person, or an agent that acts for them, sees an item or does not."""
-        self.only_service()
+        only_service(self._principal())
         return await policies.explain(self._database, user_id, namespace, key, agent)
 
     async def try_borders(self, user_id: str) -> list[Attempt]:
         """Try what a person may do and what not, in a transaction that is rolled back; see `borders.try_borders`."""
-        self.only_service()
+        only_service(self._principal())
         return await borders.try_borders(self._database.pool, user_id)
-
-    async def index_status(self) -> IndexReport:
-        """Return how the indexes of the memory are, and how many vectors wait for theirs."""
-        self.only_service()
-        return await indexes.status(self._database)
-
-    async def lacking_indexes(self) -> dict[str, str]:
-        """Return the indexes that are missing or invalid, each with the statement that makes it."""
-        self.only_service()
-        return await indexes.lacking(self._database.pool)
-
-    async def create_indexes(self, told: indexes.Told) -> list[str]:
-        """Make the indexes that are missing or invalid, and return their names; see `indexes.create`."""
-        self.only_service()
-        return await indexes.create(self._database.pool, told)
 
     async def _check_version(self) -> Check:
         scripts = await asyncio.to_thread(schema.read_scripts)

@@ -8,10 +8,11 @@ from psycopg.sql import SQL, Identifier
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory import schema, sql
-from graphs.memory.database import Database, Pool, to_the_end
+from graphs.memory.database import Database, to_the_end
 from graphs.memory.errors import driver_errors
 from graphs.memory.operations import catalogue
 from graphs.memory.operations.catalogue import Objects
+from graphs.memory.operations.service import only_service
 from graphs.memory.principal import Principal
 from graphs.memory.transaction import Connection, Query
 
@@ -58,29 +59,60 @@ class IndexReport(BaseModel):
     vectors: list[Vectors]
 
 
-async def status(database: Database) -> IndexReport:
-    """Return how the indexes of the memory are.
+class Indexes:
+    """How the indexes are, and those made that are missing. For the service only.
 
-    Raises:
-        SetupRequired: there is no schema.
+    Args:
+        database: where the memory is.
+        principal: tells who is acting.
     """
-    looked: Query[Any] = Query(_SQL["status"], {}, lambda rows: [IndexStatus(**row._asdict()) for row in rows])
-    waiting: Query[Any] = Query(_SQL["vectors"], {}, lambda rows: [Vectors(**row._asdict()) for row in rows])
-    indexes, vectors = await to_the_end(database.run(Principal.owner(), [looked, waiting]))
-    return IndexReport(indexes=indexes, vectors=vectors)
 
+    def __init__(self, database: Database, principal: Callable[[], Principal]) -> None:
+        self._database = database
+        self._principal = principal
 
-async def lacking(pool: Pool) -> dict[str, str]:
-    """Return the indexes that are missing or invalid, each with the statement that makes it.
+    async def status(self) -> IndexReport:
+        """Return how the indexes of the memory are, and how many vectors wait for theirs.
 
-    Those of keys and other constraints come with the schema, and what is being made now is left alone.
-    """
-    scripts = await asyncio.to_thread(schema.read_scripts)
-    async with pool.connection() as conn:
-        # Looked at twice: what is finished in between seems to be invalid and made by nobody.
-        before = await _being_made(conn)
-        there, wanted = await catalogue.both(conn, scripts)
-        return _lacking(there, wanted, before | await _being_made(conn))
+        Raises:
+            SetupRequired: there is no schema.
+        """
+        only_service(self._principal())
+        looked: Query[Any] = Query(_SQL["status"], {}, lambda rows: [IndexStatus(**row._asdict()) for row in rows])
+        waiting: Query[Any] = Query(_SQL["vectors"], {}, lambda rows: [Vectors(**row._asdict()) for row in rows])
+        indexes, vectors = await to_the_end(self._database.run(Principal.owner(), [looked, waiting]))
+        return IndexReport(indexes=indexes, vectors=vectors)
+
+    async def lacking(self) -> dict[str, str]:
+        """Return the indexes that are missing or invalid, each with the statement that makes it.
+
+        Those of keys and other constraints come with the schema, and what is being made now is left alone.
+        """
+        only_service(self._principal())
+        scripts = await asyncio.to_thread(schema.read_scripts)
+        async with self._database.pool.connection() as conn:
+            # Looked at twice: what is finished in between seems to be invalid and made by nobody.
+            before = await _being_made(conn)
+            there, wanted = await catalogue.both(conn, scripts)
+            return _lacking(there, wanted, before | await _being_made(conn))
+
+    async def create(self, told: Told) -> list[str]:
+        """Make the indexes that are missing, one after another, while everybody reads and writes; return their names.
+
+        Interrupted, it leaves an invalid index at most, which the next call drops and makes anew.
+
+        Raises:
+            SetupRequired: a table is missing, too.
+            StatementTimeout: one took longer than the role's `statement_timeout`; what is made stays.
+        """
+        todo = await self.lacking()
+        for done, (name, definition) in enumerate(todo.items()):
+            told(done, len(todo))
+            async with self._database.pool.connection() as conn:
+                with driver_errors():
+                    await _make(conn, name, definition)
+        told(len(todo), len(todo))
+        return [*todo]
 
 
 async def _being_made(conn: Connection) -> set[str]:
@@ -98,25 +130,6 @@ def _lacking(there: Objects, wanted: Objects, being_made: set[str]) -> dict[str,
         and name not in of_constraints | being_made
         and not ((found := there.get((kind, name))) and found.valid)
     }
-
-
-async def create(pool: Pool, told: Told) -> list[str]:
-    """Make the indexes that are missing, one after another, while everybody reads and writes; return their names.
-
-    Interrupted, it leaves an invalid index at most, which the next call drops and makes anew.
-
-    Raises:
-        SetupRequired: a table is missing, too.
-        StatementTimeout: one took longer than the role's `statement_timeout`; what is made stays.
-    """
-    todo = await lacking(pool)
-    for done, (name, definition) in enumerate(todo.items()):
-        told(done, len(todo))
-        async with pool.connection() as conn:
-            with driver_errors():
-                await _make(conn, name, definition)
-    told(len(todo), len(todo))
-    return [*todo]
 
 
 async def _make(conn: Connection, name: str, definition: str) -> None:

@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.database import Database
 from graphs.memory.errors import AccessDenied, InvalidInput, driver_errors
-from graphs.memory.operations import backup_tables
-from graphs.memory.operations.backup_file import NewFile, Reader, Section
-from graphs.memory.operations.backup_restore import Restored, Restoring
-from graphs.memory.operations.backup_tables import STATEMENTS, Table
+from graphs.memory.operations.backup import tables
+from graphs.memory.operations.backup.file import NewFile, Reader, Section
+from graphs.memory.operations.backup.restore import Restored, Restoring
+from graphs.memory.operations.backup.tables import STATEMENTS, Table
 from graphs.memory.principal import Principal
 from graphs.memory.transaction import Connection
 
@@ -141,7 +141,7 @@ class Backups:
             with driver_errors():
                 async with self._database.pool.connection() as conn, conn.transaction(force_rollback=dry_run):
                     await conn.execute(STATEMENTS["prepare"], prepare=False)
-                    restoring = Restoring(conn, await backup_tables.data_tables(conn), backup.user_id, user_id)
+                    restoring = Restoring(conn, await tables.data_tables(conn), backup.user_id, user_id)
                     restoring.check(backup.rows)
                     async with restoring.alone():
                         async for section in _sections(reader):
@@ -175,7 +175,7 @@ async def _moment(conn: Connection) -> datetime:
 
 
 async def _write_tables(conn: Connection, new: NewFile, user_id: str | None, progress: Progress | None) -> None:
-    for table in await backup_tables.data_tables(conn):
+    for table in await tables.data_tables(conn):
         new.writer.section(table.title, table.columns, table.last_numbers)
         async for rows in _rows(conn, table, user_id):
             await asyncio.to_thread(new.writer.add, rows)
@@ -186,7 +186,7 @@ async def _write_tables(conn: Connection, new: NewFile, user_id: str | None, pro
 async def _rows(conn: Connection, table: Table, user_id: str | None) -> AsyncIterator[list[Any]]:
     """Rows of a table as texts, some at a time."""
     rows: list[Any] = []
-    async with conn.cursor() as cursor, cursor.copy(backup_tables.read(table, user_id)) as copy:
+    async with conn.cursor() as cursor, cursor.copy(tables.read(table, user_id)) as copy:
         async for row in copy.rows():
             rows.append(row)
             if len(rows) == _TOGETHER:

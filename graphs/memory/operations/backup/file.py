@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, cast
 import orjson
 
 from graphs.memory.errors import InvalidBackup, InvalidInput
-from graphs.memory.operations.backup_seal import MAGIC, Sealing, Unsealing
+from graphs.memory.operations.backup.seal import MAGIC, Sealing, Unsealing
 
 FORMAT = "graph-native-memory/backup"
 VERSION = 1

@@ -12,9 +12,9 @@ from psycopg.sql import SQL, Composed, Identifier, Literal
 from pydantic import BaseModel, Field
 
 from graphs.memory.errors import InvalidBackup, RestoreConflict
-from graphs.memory.operations import backup_tables
-from graphs.memory.operations.backup_file import Section
-from graphs.memory.operations.backup_tables import ERASURES, MEMORIES, MODELS, STATEMENTS, Table, names
+from graphs.memory.operations.backup import tables
+from graphs.memory.operations.backup.file import Section
+from graphs.memory.operations.backup.tables import ERASURES, MEMORIES, MODELS, STATEMENTS, Table, names
 from graphs.memory.transaction import Connection
 
 _KNOWN_BY: dict[str, tuple[str, ...]] = {
@@ -128,7 +128,7 @@ class Restoring:
             await self._do(SQL(STATEMENTS["note_models"]))
         elif table.personal or not self._only:
             await self._refuse_others(table)
-            self.restored.added[table.title] = await self._do(backup_tables.add(table, section.columns, self._subject))
+            self.restored.added[table.title] = await self._do(tables.add(table, section.columns, self._subject))
         if table.title == MEMORIES:
             await self._do(SQL(STATEMENTS["note_current"]))
             await self._do(SQL(STATEMENTS["index_current"]))

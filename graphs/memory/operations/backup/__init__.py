@@ -1,0 +1,1 @@
+"""Backups: everything of one moment in a file, and back again."""

@@ -1,0 +1,44 @@
+"""Everything that an operator does with a deployment: what `store.operations` is."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from graphs.memory.database import Database
+from graphs.memory.embeddings import Index
+from graphs.memory.health import Health
+from graphs.memory.knowledge.common import Run
+from graphs.memory.operations.backup.backups import Backups
+from graphs.memory.operations.checks import Checks
+from graphs.memory.operations.indexes import Indexes
+from graphs.memory.operations.oversight import AskAsOwner, Oversight
+from graphs.memory.principal import Principal
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorMeans:
+    """What operations work with. They open nothing themselves."""
+
+    database: Database
+    """Where the memory is; it may lack the schema."""
+    index: Index | None
+    """How the store embeds, None if it does not."""
+    health: Health
+    """How the parts are that work."""
+    principal: Callable[[], Principal]
+    """Who is acting."""
+    principal_for: Callable[[str], Awaitable[Principal]]
+    """Who is acting, who must be the user that is named, or the service."""
+    ask_as: Run
+    """Answers a query about a user as whoever is acting."""
+    ask_as_owner: AskAsOwner
+    """Answers a query about everybody, for the service."""
+
+
+class Operations:
+    """Checks, indexes, backups and oversight of a deployment. For the service; what a person may do says so."""
+
+    def __init__(self, means: OperatorMeans) -> None:
+        self.checks = Checks(means.database, means.index, means.health, means.principal)
+        self.indexes = Indexes(means.database, means.principal)
+        self.backups = Backups(means.database, means.principal)
+        self.oversight = Oversight(means.database, means.principal_for, means.ask_as, means.ask_as_owner)
