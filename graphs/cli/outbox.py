@@ -101,16 +101,7 @@ def health(as_json: AsJson = False) -> None:
         rows = [(a.adapter, a.mode, _state(a), a.pending, a.failed, _milliseconds(a.median_seconds)) for a in adapters]
         print_table(("adapter", "mode", "service", "pending", "failed", "median ms"), rows)
     if compared:
-        day = [
-            (
-                c.candidate,
-                c.comparisons,
-                c.different,
-                c.failures,
-                c.overlap if c.overlap is None else round(c.overlap, 2),
-            )
-            for c in compared
-        ]
+        day = [(c.candidate, c.comparisons, c.different, c.failures, _rounded(c.overlap)) for c in compared]
         print_table(("in the shadow", "recalls of a day", "different", "failed", "overlap"), day)
 
 
@@ -120,3 +111,7 @@ def _state(adapter: AdapterHealth) -> str:
 
 def _milliseconds(seconds: float | None) -> int | None:
     return None if seconds is None else round(1000 * seconds)
+
+
+def _rounded(share: float | None) -> float | None:
+    return None if share is None else round(share, 2)
