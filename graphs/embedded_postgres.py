@@ -47,6 +47,11 @@ class EmbeddedServer(PostgresServer):
         super().__init__(pgdata, cleanup_mode=None)
         self._lock = InterProcessLock(pgdata.parent / "postgres.start.lock")
 
+    def stop(self) -> None:
+        """Stop the server, and leave the wrapper nothing to do at the end of the process: it made the lock's file again."""
+        super().stop()
+        atexit.unregister(self._cleanup)
+
 
 @contextmanager
 def embedded_postgres(data_dir: Path) -> Iterator[str]:
