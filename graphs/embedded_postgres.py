@@ -48,7 +48,7 @@ class EmbeddedServer(PostgresServer):
         self._lock = InterProcessLock(pgdata.parent / "postgres.start.lock")
 
     def stop(self) -> None:
-        """Stop the server, and leave the wrapper nothing to do at the end of the process: it made the lock's file again."""
+        """Stop the server. The wrapper has nothing left to do at the process's end, where it made its lock's file anew."""
         super().stop()
         atexit.unregister(self._cleanup)
 
