@@ -17,6 +17,7 @@ import typer
 
 from graphs.checkpointer import open_checkpointer
 from graphs.cli import audit, backup, everyday, indexes, jobs, outbox, pool, rls, schema
+from graphs.cli.benchmark import benchmark
 from graphs.cli.checks import validate, verify
 from graphs.cli.demo import demo
 from graphs.cli.doctor import doctor
@@ -119,6 +120,7 @@ app.add_typer(everyday.app)
 for _name, _group in (("jobs", jobs), ("outbox", outbox), ("audit", audit)):
     app.add_typer(_group.app, name=_name, rich_help_panel=WATCH)
 app.command(rich_help_panel=WATCH)(monitor)
+app.command(rich_help_panel=WATCH)(benchmark)
 app.add_typer(backup.app, name="backup", rich_help_panel=KEEP)
 app.command(rich_help_panel=KEEP)(backup.restore)
 
