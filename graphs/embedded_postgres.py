@@ -48,7 +48,7 @@ class EmbeddedServer(PostgresServer):
         self._lock = InterProcessLock(pgdata.parent / "postgres.start.lock")
 
     def stop(self) -> None:
-        """Stop the server. The wrapper has nothing left to do at the process's end, where it made its lock's file anew."""
+        """Stop the server, and keep the wrapper from making its lock's file anew when the process ends."""
         super().stop()
         atexit.unregister(self._cleanup)
 
