@@ -71,7 +71,7 @@ def test_every_command_works_behind_a_pooler(
     with Pooler(postgres, mode) as pooler:
         parts = conninfo_to_dict(pooler.url_for(database))
         url = f"postgresql://{parts['user']}@{parts['host']}:{parts['port']}/{parts['dbname']}"
-        with environment({"DATABASE_URL": url, "DATA_DIR": str(tmp_path), **REDIS}):
+        with environment({"DATABASE_URL": url, "DATABASE_POOL_SIZE": "3", "DATA_DIR": str(tmp_path), **REDIS}):
             memory = json.loads(done(["remember", "Tea", "--user-id", USER, "--json"]))
             [job, *_] = asyncio.run(rows(database, "SELECT id FROM procrastinate.procrastinate_jobs ORDER BY id"))
             namespace = ".".join(memory.pop("namespace"))
