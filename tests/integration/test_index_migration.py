@@ -12,13 +12,14 @@ from typing import IO
 import numpy as np
 import psycopg
 import pytest
+from langgraph.store.base import PutOp
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from graphs.memory.errors import GraphMemoryError, InvalidInput
+from graphs.memory.errors import GraphMemoryError, InvalidInput, StatementTimeout
 from graphs.memory.operations.sizing import IndexChoice
 from graphs.memory_manager import MemoryManager
 from tests.conftest import create_database, drop_database
-from tests.integration.test_indexing import INDEX, NS, true_best
+from tests.integration.test_indexing import INDEX, NS, OTHER, true_best
 from tests.support.command import command_on
 from tests.support.pooler import Pooler
 from tests.support.sql import rows
@@ -260,6 +261,16 @@ async def test_killed_anywhere_it_goes_on_and_searches_have_an_index_all_the_tim
             assert (await indexes.plan_migration(IVFFLAT)).steps == []
 
 
+async def test_the_servers_patience_is_told_of_and_leaves_the_index_that_there_is(database: str) -> None:
+    name = conninfo_to_dict(database)["dbname"]
+    await rows(database, f"ALTER DATABASE {name} SET statement_timeout = '300ms'")
+    async with MemoryManager.from_conn_string(database, index=INDEX) as store:
+        with reading(database), pytest.raises(StatementTimeout, match="ALTER ROLE"):
+            await store.operations.indexes.migrate(IVFFLAT, untold)
+        assert await serving(database) == "embeddings_vectors_1"
+        assert (await store.operations.indexes.plan_migration(IVFFLAT)).steps[0] == "drop what was left"
+
+
 async def test_two_at_once_come_to_the_same_end(database: str) -> None:
     async with MemoryManager.from_conn_string(database, index=INDEX) as store:
         indexes = store.operations.indexes
@@ -326,3 +337,25 @@ async def test_what_pgvector_would_refuse_is_refused_before_anything_is_done(dat
             with pytest.raises(InvalidInput):
                 await store.operations.indexes.migrate(wrong, untold)
     assert len(await rows(database, INDEXES)) == 1
+
+
+# Another embedding model ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wish", [IndexChoice(method="ivfflat", lists=4), HNSW], ids=["ivfflat", "hnsw"])
+async def test_the_choice_outlives_another_embedding_model(empty_database: str, wish: IndexChoice) -> None:
+    async with (
+        MemoryManager.from_conn_string(empty_database, index=INDEX) as old,
+        MemoryManager.from_conn_string(empty_database, index=OTHER) as new,
+    ):
+        await old.setup()
+        await old.abatch([PutOp(NS, f"k{n}", {"text": f"{n}"}) for n in range(150)])
+        await old.operations.indexes.migrate(wish, untold)
+        assert await new.reembed() == 150
+        chosen = {"m": wish.m, "ef_construction": wish.ef_construction, "lists": wish.lists}
+        assert await rows(empty_database, CHOICES) == [chosen, chosen]
+        indexes = await rows(empty_database, INDEXES)
+        assert [(each["method"], each["valid"]) for each in indexes] == [(wish.method, True)] * 2
+        assert await as_the_schema_says(new)
+        assert int((await new.asearch(NS, query="3", limit=1))[0].key[1:]) % 7 == 3
+        assert await new.reembed() == 0

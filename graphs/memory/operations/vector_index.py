@@ -6,17 +6,17 @@ in one transaction, and the old one is dropped last.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, LiteralString, cast
+from typing import Any, Literal, cast
 
-from psycopg.sql import SQL, Composed, Identifier
-from psycopg.sql import Literal as SqlLiteral
+from psycopg.sql import Composed, Identifier
 from pydantic import BaseModel, ConfigDict, Field
 
-from graphs.memory import sql
+from graphs.memory import building, sql
 from graphs.memory.database import Database, to_the_end
-from graphs.memory.errors import GraphMemoryError, SetupRequired, StoreUnavailable, driver_errors
+from graphs.memory.errors import GraphMemoryError, SetupRequired, StatementTimeout, StoreUnavailable, driver_errors
 from graphs.memory.operations.sizing import IndexChoice
 from graphs.memory.principal import Principal
 from graphs.memory.transaction import Connection, Query
@@ -180,14 +180,14 @@ class VectorIndex:
             case "build":
                 await self._carry_out(_statement(work, name), name, work, told)
             case "drop what was left" | "drop the old one":
-                await self._carry_out(_filled("drop", name=Identifier(name)), name, work, told)
+                await self._carry_out(building.drop(name), name, work, told)
             case "swap" | "keep the choice":
                 await self._swap(work)
 
     async def _carry_out(self, statement: Composed, name: str, work: _Work, told: Told) -> None:
         """Carry out what no transaction may contain. A caller who leaves ends it."""
         async with self._database.pool.connection() as conn:
-            with driver_errors():
+            with _saying_what_to_do(), driver_errors():
                 working = asyncio.ensure_future(conn.execute(statement, prepare=False))
                 try:
                     while not (await asyncio.wait({working}, timeout=_LOOK_SECONDS))[0]:
@@ -241,6 +241,18 @@ class VectorIndex:
                     await conn.execute(_SQL["keep_choice"].source, {**values, "model": work.model.id}, prepare=False)
 
 
+@contextmanager
+def _saying_what_to_do() -> Iterator[None]:
+    try:
+        yield
+    except StatementTimeout as error:
+        raise StatementTimeout(
+            "The database cancelled it, most likely at the role's statement_timeout; searches go on with the index "
+            "they have. Connect directly (no transaction pooler), ALTER ROLE … SET statement_timeout = 0, and run it "
+            "again."
+        ) from error
+
+
 async def _unchanged(conn: Connection, work: _Work) -> bool:
     """Whether nobody else has come to the swap first."""
     names = [work.name, f"{work.name}_next", f"{work.name}_old"]
@@ -252,12 +264,8 @@ async def _swap_names(conn: Connection, work: _Work) -> None:
     if work.now and work.now.choice == work.wanted and work.now.valid:
         return
     if work.now:
-        await conn.execute(
-            _filled("rename", name=Identifier(work.name), other=Identifier(f"{work.name}_old")), prepare=False
-        )
-    await conn.execute(
-        _filled("rename", name=Identifier(f"{work.name}_next"), other=Identifier(work.name)), prepare=False
-    )
+        await conn.execute(_rename(work.name, f"{work.name}_old"), prepare=False)
+    await conn.execute(_rename(f"{work.name}_next", work.name), prepare=False)
 
 
 def _told(work: _Work) -> Migration:
@@ -286,19 +294,9 @@ def _choice(model: Any) -> IndexChoice:
 
 
 def _statement(work: _Work, name: str) -> Composed:
-    wanted, extension = work.wanted, work.model.extension
-    values: Mapping[str, Any] = {
-        "name": Identifier(name),
-        "vector": Identifier(extension, "halfvec"),
-        "operators": Identifier(extension, "halfvec_cosine_ops"),
-        "dimensions": SqlLiteral(work.model.dimensions),
-        "model": SqlLiteral(work.model.id),
-        "m": SqlLiteral(wanted.m),
-        "ef_construction": SqlLiteral(wanted.ef_construction),
-        "lists": SqlLiteral(wanted.lists),
-    }
-    return _filled(f"build_{wanted.method}", **values)
+    parameters = work.wanted.model_dump(exclude={"method"})
+    return building.build(name, work.model.id, work.model.dimensions, work.model.extension, **parameters)
 
 
-def _filled(statement: str, /, **values: Any) -> Composed:
-    return SQL(cast("LiteralString", _SQL[statement].source)).format(**values)  # type: ignore[redundant-cast]
+def _rename(name: str, other: str) -> Composed:
+    return building.filled(_SQL["rename"].source, name=Identifier(name), other=Identifier(other))

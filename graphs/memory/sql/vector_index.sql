@@ -25,23 +25,10 @@ SELECT p.phase, p.tuples_done, p.tuples_total, p.blocks_done, p.blocks_total, p.
 FROM pg_stat_progress_create_index AS p JOIN pg_class AS c ON c.oid = p.index_relid
 WHERE c.relnamespace = 'memory'::regnamespace AND c.relname = %(name)s::text
 
--- name: build_hnsw
-CREATE INDEX CONCURRENTLY {name} ON memory.memory_embeddings
-USING hnsw ((embedding::{vector}({dimensions})) {operators}) WITH (m = {m}, ef_construction = {ef_construction})
-WHERE model = {model} AND indexed
-
--- name: build_ivfflat
-CREATE INDEX CONCURRENTLY {name} ON memory.memory_embeddings
-USING ivfflat ((embedding::{vector}({dimensions})) {operators}) WITH (lists = {lists})
-WHERE model = {model} AND indexed
-
--- name: drop
-DROP INDEX CONCURRENTLY IF EXISTS memory.{name}
-
 -- name: rename
 -- Nobody waits for it, and it waits for nobody who reads or writes.
 ALTER INDEX memory.{name} RENAME TO {other}
 
 -- name: keep_choice
--- What `create_vector_index` goes by from now on, and how many lists a search looks through.
+-- What `create_vector_index` goes by from now on.
 UPDATE memory.embedding_models SET m = %(m)s, ef_construction = %(ef_construction)s, lists = %(lists)s WHERE id = %(model)s
