@@ -124,3 +124,12 @@ def test_walks_through_the_graph_of_memories_are_measured(run: Run) -> None:
     lines = list(columns(run("graph", "--memories", "300", "--edges", "1500", "--rounds", "2")))
     assert {(line[0], line[1]) for line in lines[1:]} == {(s, h) for s in ("any memory", "the hub") for h in "123"}
     assert {line[3] for line in lines[1:] if line[0] == "the hub"} == {"10", "50", "200"}, "as many paths as asked for"
+
+
+def test_indexes_are_held_against_exact_search(tmp_path: Path) -> None:
+    chart = tmp_path / "sizing.svg"
+    printed = run("sizing", "--sizes", "300", "--indexes", "hnsw", "ivfflat/2", "--chart", str(chart), *TINY)
+    lines = list(columns(printed))[1:]
+    assert [line[1] for line in lines] == ["exact", "HNSW with m 10 and ef_construction 112", "IVFFlat with 2 lists"]
+    assert (lines[0][6], lines[1][6]) == ("1.000", "1.000")
+    assert ElementTree.parse(chart).getroot().tag.endswith("svg")  # noqa: S314  it is ours
