@@ -26,6 +26,8 @@ T = TypeVar("T")
 TRANSACTION_POOLER_PORT = 6543
 """Supavisor's and PgBouncer's usual port in transaction mode, where prepared statements do not survive."""
 
+_OTHERWISE = ", or remove the setting to use the embedded Postgres"
+
 
 class _ConnectionPool(AsyncConnectionPool[Connection]):
     """A pool that says in our words when it has nothing to lend; that is no reason to try the same again.
@@ -54,7 +56,7 @@ class _ConnectionPool(AsyncConnectionPool[Connection]):
         return await super()._get_ready_connection(timeout)
 
 
-def _parameters(conn_string: str) -> dict[str, Any]:
+def _parameters(conn_string: str, setting: str) -> dict[str, Any]:
     """A connection string taken apart. What is wrong with it is not quoted: it may be a piece of the password."""
     try:
         parameters = conninfo_to_dict(conn_string)
@@ -63,20 +65,22 @@ def _parameters(conn_string: str) -> dict[str, Any]:
     host, port = str(parameters.get("host") or ""), str(parameters.get("port") or "0")
     if not parameters or "@" in host or not port.replace(",", "").isdigit():
         raise ConfigurationError(
-            "DATABASE_URL is not a connection string: write postgresql://user:password@host:port/database, with "
+            f"{setting} is not a connection string: write postgresql://user:password@host:port/database, with "
             "special characters of the password percent-encoded (@ is %40, : is %3A, / is %2F, # is %23)."
         ) from None
     return parameters
 
 
 @asynccontextmanager
-async def open_pool(conn_string: str, *, min_size: int = 1, max_size: int = 10) -> AsyncIterator[Pool]:
-    """Open a pool of connections as `MemoryManager` wants them.
+async def open_pool(
+    conn_string: str, *, min_size: int = 1, max_size: int = 10, setting: str = "DATABASE_URL"
+) -> AsyncIterator[Pool]:
+    """Open a pool of connections as `MemoryManager` wants them; `setting` is what errors call the connection string.
 
     Raises:
         ConfigurationError: the database cannot be reached; the message says what the server or the network said.
     """
-    parameters = _parameters(conn_string)
+    parameters = _parameters(conn_string, setting)
     try:
         port = str(parameters.get("port") or "")
         kwargs: dict[str, Any] = {
@@ -89,8 +93,8 @@ async def open_pool(conn_string: str, *, min_size: int = 1, max_size: int = 10) 
         await (await AsyncConnection.connect(conn_string, **kwargs)).close()
     except psycopg.Error as error:
         raise ConfigurationError(
-            f"The database of DATABASE_URL cannot be used ({error_sentence(error)}): check its host, port, user and "
-            "password, or remove the setting to use the embedded Postgres."
+            f"The database of {setting} cannot be used ({error_sentence(error)}): check its host, port, user and "
+            f"password{_OTHERWISE if setting == 'DATABASE_URL' else ''}."
         ) from error
     pool = _ConnectionPool(
         conn_string,

@@ -1,0 +1,122 @@
+"""`graph-memory migrate`: memories from elsewhere, brought here with their ids and times, and taken back."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from graphs.cli.asking import Yes, confirm
+from graphs.cli.ending import as_service, run
+from graphs.cli.migrating import How, carry_out
+from graphs.cli.output import AsJson, DryRun, note, print_json, print_table
+from graphs.memory.operations.migration.jsonl import open_jsonl
+from graphs.memory.operations.migration.ledger import Migration
+from graphs.memory.operations.migration.rollback import RolledBack
+from graphs.memory.operations.migration.source import Source
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Bring memories from elsewhere, with their ids and times; go on after an interruption; take them back.",
+)
+
+RejectedFile = Annotated[
+    Path | None,
+    typer.Option("--rejected", dir_okay=False, help="A file to add what cannot be a memory to, as JSON lines."),
+]
+Queries = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True, dir_okay=False, help='Questions for both sides, as JSON lines: {"user_id": …, "query": …}.'
+    ),
+]
+KeepVectors = Annotated[
+    bool, typer.Option("--keep-vectors", help="Its vectors are of the embedding model that is configured: keep them.")
+]
+Id = Annotated[str, typer.Argument(metavar="MIGRATION", help="A migration's id, as `migrate list` shows it.")]
+
+_KEPT_SHOWN = 20
+
+
+@app.command()
+def jsonl(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="JSON lines, in UTF-8.")],
+    keep_vectors: KeepVectors = False,
+    rejected: RejectedFile = None,
+    queries: Queries = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring memories from a file: {"user_id": …, "content": …} on each line, or what `export-user` wrote.
+
+    Interrupted or killed, it goes on where it was when it is run again. What is there stays as it is.
+    """
+    run(carry_out(_jsonl(file, keep_vectors), How(rejected, queries, dry_run, as_json)))
+
+
+@asynccontextmanager
+async def _jsonl(file: Path, keep_vectors: bool) -> AsyncIterator[Source]:
+    yield await open_jsonl(file, keep_vectors=keep_vectors)
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """List migrations, the latest first."""
+
+    async def work() -> list[Migration]:
+        async with as_service() as store:
+            return await store.operations.migrations.list()
+
+    found = run(work())
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (str(m.id), m.source, m.status, m.total, m.brought, m.rejected, f"{m.started_at:%Y-%m-%d %H:%M}") for m in found
+    ]
+    print_table(("id", "source", "status", "records", "brought", "rejected", "begun"), rows)
+
+
+@app.command()
+def show(migration: Id, as_json: AsJson = False) -> None:
+    """Show where a migration reads from, how far it is, and what became of the records."""
+
+    async def work() -> Migration:
+        async with as_service() as store:
+            return await store.operations.migrations.get(migration)
+
+    found = run(work())
+    if as_json:
+        print_json(found)
+    else:
+        print_table(("", ""), [(name, _told(value)) for name, value in found.model_dump(exclude={"cursor"}).items()])
+
+
+def _told(value: object) -> object:
+    return value if isinstance(value, int) or value is None else str(value)
+
+
+@app.command()
+def rollback(migration: Id, yes: Yes = False, dry_run: DryRun = False, as_json: AsJson = False) -> None:
+    """Remove what a migration brought. What somebody changed since, or refers to, stays and is listed.
+
+    All of it happens in one transaction. The migration cannot go on afterwards; the same command begins a new one.
+    """
+
+    async def work(only_tell: bool) -> RolledBack:
+        async with as_service() as store:
+            return await store.operations.migrations.roll_back(migration, dry_run=only_tell)
+
+    if not dry_run:
+        confirm("Remove what this migration brought?", yes)
+    done = run(work(dry_run))
+    if as_json:
+        print_json({"dry_run": dry_run, **done.model_dump()})
+        return
+    typer.echo(f"{done.removed:,} memories {'would be' if dry_run else 'were'} removed.")
+    if done.kept:
+        print_table(
+            ("namespace", "key"), [(".".join(at), key) for at, key in done.kept[:_KEPT_SHOWN]], title="These stay"
+        )
+        note(f"{len(done.kept):,} stay: they were changed or deleted since, or something refers to them.")
