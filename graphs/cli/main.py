@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from graphs.checkpointer import open_checkpointer
-from graphs.cli import audit, backup, everyday, indexes, jobs, migrate, outbox, pool, rls, schema
+from graphs.cli import audit, backup, everyday, indexes, jobs, migrate, moving, outbox, pool, rls, schema
 from graphs.cli.checks import validate, verify
 from graphs.cli.demo import demo
 from graphs.cli.doctor import doctor
@@ -41,6 +41,8 @@ for _name, _group in (("jobs", jobs), ("outbox", outbox), ("audit", audit)):
 app.command(rich_help_panel=WATCH)(monitor)
 app.add_typer(backup.app, name="backup", rich_help_panel=KEEP)
 app.command(rich_help_panel=KEEP)(backup.restore)
+migrate.app.command()(moving.langgraph_store)
+migrate.app.command()(moving.switch)
 app.add_typer(migrate.app, name="migrate", rich_help_panel="Migrate")
 
 Port = Annotated[int, typer.Option(min=1, max=65535, envvar="PORT", help="Port to serve on.")]
