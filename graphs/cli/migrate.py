@@ -1,5 +1,6 @@
 """`graph-memory migrate`: memories from elsewhere, brought here with their ids and times, and taken back."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -7,15 +8,18 @@ from typing import Annotated
 
 import typer
 
+from graphs.adapters import mem0_source
 from graphs.cli.asking import Yes, confirm
 from graphs.cli.ending import as_service, run
 from graphs.cli.migrate_from import roll_back
-from graphs.cli.migrating import How, carry_out
+from graphs.cli.migrating import How, carry_out, export
 from graphs.cli.output import AsJson, DryRun, note, print_json, print_table
+from graphs.memory.errors import ConfigurationError
 from graphs.memory.operations.migration.jsonl import open_jsonl
 from graphs.memory.operations.migration.ledger import Migration
 from graphs.memory.operations.migration.rollback import RolledBack
 from graphs.memory.operations.migration.source import Source
+from graphs.settings import load_settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -59,6 +63,39 @@ def jsonl(
 @asynccontextmanager
 async def _jsonl(file: Path, keep_vectors: bool) -> AsyncIterator[Source]:
     yield await open_jsonl(file, keep_vectors=keep_vectors)
+
+
+@app.command()
+def mem0_platform(
+    history: Annotated[
+        bool, typer.Option("--history/--no-history", help="What each memory was before: one request for each.")
+    ] = True,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", dir_okay=False, help="Write it to this file instead, for `migrate jsonl`."),
+    ] = None,
+    rejected: RejectedFile = None,
+    queries: Queries = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring the memories of a Mem0 Platform account: MEM0_API_KEY names it. Nothing is changed there.
+
+    Ids, categories, metadata, agents, runs and times are kept; vectors are made. It waits where the service asks it to,
+    and goes on where it was when it is run again. MEM0_HOST is the service's address, if it is another one.
+    """
+    how = How(rejected, queries, dry_run, as_json)
+    run(export(_mem0_platform(history), to, how) if to else carry_out(_mem0_platform(history), how))
+
+
+@asynccontextmanager
+async def _mem0_platform(history: bool) -> AsyncIterator[Source]:
+    settings = await asyncio.to_thread(load_settings)
+    if settings.mem0_api_key is None:
+        raise ConfigurationError("MEM0_API_KEY is missing: write the key of the account to read into the environment.")
+    key = settings.mem0_api_key.get_secret_value()
+    async with mem0_source.mem0_platform(key, settings.mem0_host, settings.data_dir, history=history) as source:
+        yield source
 
 
 @app.command("list")

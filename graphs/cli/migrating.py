@@ -14,8 +14,10 @@ from pydantic_core import to_jsonable_python
 
 from graphs.cli.ending import Exit, as_service, fail
 from graphs.cli.output import note, print_json, print_table, progress
+from graphs.cli.whole_file import whole_file
 from graphs.memory.errors import ConfigurationError
 from graphs.memory.operations.migration.comparing import Parity, Question, read_questions
+from graphs.memory.operations.migration.jsonl import line_of
 from graphs.memory.operations.migration.ledger import Migration
 from graphs.memory.operations.migration.migrations import Preview, Reject, Verified
 from graphs.memory.operations.migration.source import Rejected, Source
@@ -60,6 +62,25 @@ async def carry_out(opening: AbstractAsyncContextManager[Source], how: How) -> N
         fail("The counts differ: what was written to the source meanwhile comes with another run of this command.")
     if migration.rejected:
         fail(f"{migration.rejected:,} records were rejected; --rejected FILE has them told.")
+
+
+async def export(opening: AbstractAsyncContextManager[Source], path: Path, how: How) -> None:
+    """Write what a source has to a file that `migrate jsonl` reads, whole or not at all."""
+    done = refused = 0
+    async with opening as source, whole_file(path) as write, _rejects(how.rejected) as reject:
+        total = await source.count()
+        with progress("memories") as advance:
+            async for batch in source.batches(None):
+                await write([line_of(record) for record in batch.records])
+                await reject(batch.rejected)
+                done, refused = done + len(batch.records), refused + len(batch.rejected)
+                advance(done + refused, total)
+    if how.as_json:
+        print_json({"output": str(path), "total": total, "written": done, "rejected": refused})
+    else:
+        typer.echo(f"{path} has {done:,} memories.")
+    if refused:
+        fail(f"{refused:,} records were rejected; --rejected FILE has them told.")
 
 
 async def _bring(store: MemoryManager, source: Source, how: How) -> Migration:

@@ -57,12 +57,26 @@ class MemoryLine(_Line):
     history: list[_Change] = []
 
 
+class _Version(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    value: dict[str, Any]
+    valid_from: AwareDatetime
+    valid_to: AwareDatetime
+    operation: Literal["update", "delete"] = "update"
+
+
 class ItemLine(_Line):
-    """An item of a store, as it is."""
+    """An item of a store, as it is; `index` says what of it is embedded, as in `aput`."""
 
     namespace: tuple[str, ...]
     key: str
     value: dict[str, Any]
+    index: list[str] | Literal[False] | None = None
+    ttl_minutes: float | None = None
+    session_id: str | None = None
+    run_id: str | None = None
+    history: list[_Version] = []
 
 
 class JsonLines:
@@ -146,9 +160,7 @@ class JsonLines:
 
     def _record(self, told: dict[str, Any]) -> Record:
         if "namespace" in told:
-            item = ItemLine.model_validate(told)
-            times = item.model_dump(include={"created_at", "updated_at", "expires_at"})
-            return Record("/".join((*item.namespace, item.key)), item.namespace, item.key, item.value, **times)
+            return _item(ItemLine.model_validate(told))
         line = MemoryLine.model_validate(told)
         key = line.id or (key_of(line.content) if isinstance(line.content, str) else "")
         made = line.created_at or line.updated_at or datetime.fromtimestamp(self._path.stat().st_mtime).astimezone()
@@ -191,6 +203,44 @@ class JsonLines:
 
 _TABLE_OF_MEMORIES = f'{{"table": "{_MEMORIES}", '.encode()
 _TABLE_OF_HISTORY = f'{{"table": "{_HISTORY}", '.encode()
+
+
+def _item(line: ItemLine) -> Record:
+    return Record(
+        "/".join((*line.namespace, line.key)),
+        line.namespace,
+        line.key,
+        line.value,
+        line.index,
+        line.created_at,
+        line.updated_at,
+        line.expires_at,
+        line.ttl_minutes,
+        line.session_id,
+        line.run_id,
+        [Version(each.value, each.valid_from, each.valid_to, each.operation) for each in line.history],
+    )
+
+
+def line_of(record: Record) -> str:
+    """Return a record as a line that this source reads again, without its vectors."""
+    line = ItemLine(
+        namespace=record.namespace,
+        key=record.key,
+        value=dict(record.value),
+        index=list(record.fields) if record.fields else None if record.fields is None else False,
+        created_at=record.created_at,
+        updated_at=record.updated_at,
+        expires_at=record.expires_at,
+        ttl_minutes=record.ttl_minutes,
+        session_id=record.session_id,
+        run_id=record.run_id,
+        history=[
+            _Version(value=dict(v.value), valid_from=v.valid_from, valid_to=v.valid_to, operation=v.operation)
+            for v in record.history
+        ],
+    )
+    return line.model_dump_json(exclude_defaults=True)
 
 
 async def open_jsonl(path: Path, *, keep_vectors: bool = False) -> JsonLines:
