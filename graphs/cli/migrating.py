@@ -67,7 +67,7 @@ async def carry_out(opening: AbstractAsyncContextManager[Source], how: How) -> N
 async def export(opening: AbstractAsyncContextManager[Source], path: Path, how: How) -> None:
     """Write what a source has to a file that `migrate jsonl` reads, whole or not at all."""
     done = refused = 0
-    async with opening as source, whole_file(path) as write, _rejects(how.rejected) as reject:
+    async with opening as source, whole_file(path) as write, rejects(how.rejected) as reject:
         total = await source.count()
         with progress("memories") as advance:
             async for batch in source.batches(None):

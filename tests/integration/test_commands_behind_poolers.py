@@ -18,8 +18,8 @@ from tests.support.sql import rows
 
 USER = "00000000-0000-4000-8000-000000000077"
 
-ELSEWHERE = {"dev", "schema generate", "worker"}
-"""One serves, one needs no database, and one works until it is stopped: tests of their own see them do it."""
+ELSEWHERE = {"dev", "schema generate", "worker", "migrate langgraph-store", "migrate switch"}
+"""One serves, one needs no database, one works until it is stopped, two move a store: they have tests of their own."""
 
 COMMANDS = """
 setup | verify | doctor | validate | schema diff | schema apply | reembed | demo

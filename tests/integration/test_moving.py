@@ -17,7 +17,7 @@ from graphs.memory.operations.migration.langgraph_store import LangGraphStore
 from graphs.memory.operations.migration.switching import Moving
 from graphs.memory_manager import MemoryManager
 from graphs.pools import open_pool
-from tests.conftest import as_url, create_database, drop_database
+from tests.conftest import create_database, drop_database
 from tests.support.application import Application, both_sides, old_store
 from tests.support.dying_move import killed_at
 from tests.support.operator import Operator
@@ -232,6 +232,47 @@ async def test_a_switch_is_refused_with_the_reason_and_the_store_goes_on(
     await old.aput(ADA, "k", {"text": "still open"})
 
 
+@pytest.mark.parametrize(
+    ("where", "tampering", "told"),
+    [
+        ("memory.memories", "DELETE FROM memory.memories WHERE key = 'k'", "is not here"),
+        ("public.store", "DELETE FROM public.store WHERE key = 'k'", "is here, and there no more"),
+        ("public.store", "UPDATE public.store SET value = '{}' WHERE key = 'k'", "has another value here"),
+        ("public.store", "UPDATE public.store SET updated_at = now() WHERE key = 'k'", "has other times here"),
+        (
+            "public.store",
+            "UPDATE public.store SET expires_at = '2100-01-01' WHERE key = 'k'",
+            "expires at another time",
+        ),
+    ],
+)
+async def test_what_no_trigger_saw_keeps_a_store_from_being_switched(
+    where: str, tampering: str, told: str, store: MemoryManager, old: AsyncPostgresStore, database: str
+) -> None:
+    await old.abatch([PutOp(ADA, key, {"text": "tea"}) for key in ("j", "k", "l")])
+    moving = store.operations.moving
+    source = await moving.open(follow=True)
+    await moving.copy(source)
+    for statement in (
+        f"ALTER TABLE {where} DISABLE TRIGGER USER",
+        tampering,
+        f"ALTER TABLE {where} ENABLE TRIGGER USER",
+    ):
+        await rows(database, statement)
+    with pytest.raises(SwitchRefused, match=f'1 of . items.*"users.ada.facts", "k".* {told}'):
+        await moving.switch(source)
+    await old.aput(ADA, "l", {"text": "open"})
+
+
+async def test_who_follows_ends_when_it_is_rolled_back(store: MemoryManager, old: AsyncPostgresStore) -> None:
+    moving = store.operations.moving
+    source = await moving.open(follow=True)
+    migration = await moving.copy(source)
+    following = asyncio.create_task(moving.follow(source))
+    await moving.roll_back(source, str(migration.id))
+    assert (await following).status == "rolled_back"
+
+
 async def test_what_was_changed_here_is_not_overwritten(store: MemoryManager, old: AsyncPostgresStore) -> None:
     await old.aput(ADA, "k", {"text": "tea"})
     await old.aput(ADA, "l", {"text": "tea"})
@@ -348,11 +389,17 @@ async def fill(database: str, index: IndexConfig) -> None:
         await old.aput(("notes",), "n", {"text": "nobody's"})
 
 
-def test_the_command_copies_follows_and_switches(
+def test_the_commands_copy_follow_and_switch_behind_a_transaction_pooler(
     operate: Operator, elsewhere: str, index: IndexConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asyncio.run(fill(elsewhere, index))
-    operate.set(MIGRATE_FROM_URL=as_url(elsewhere, name_of(elsewhere)))
+    with Pooler(elsewhere) as pooler:
+        url = f"postgresql://postgres@127.0.0.1:{pooler.port}/"
+        operate.set(MIGRATE_FROM_URL=url + name_of(elsewhere), DATABASE_URL=url + name_of(operate.database))
+        carry_out_commands(operate, elsewhere, monkeypatch)
+
+
+def carry_out_commands(operate: Operator, elsewhere: str, monkeypatch: pytest.MonkeyPatch) -> None:
     preview = operate.json("migrate", "langgraph-store", "--follow", "--dry-run")
     assert (preview["total"], preview["new"], len(preview["rejected"])) == (2, 1, 1)
     follow = Moving.follow

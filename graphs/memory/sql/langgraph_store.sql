@@ -2,10 +2,10 @@
 -- graph_memory_migration, and goes with it.
 
 -- name: look_there
--- Where the tables are, and that row-level security fails instead of hiding rows. A lock that somebody holds for long is
--- not waited for: everybody who came after us would wait with us.
+-- Where the tables are, and that row-level security fails instead of hiding rows. Long reads are meant. A lock that somebody
+-- holds for long is not waited for: everybody who came after us would wait with us.
 SELECT set_config('search_path', quote_ident(%(schema)s) || ', extensions, public', true), set_config('row_security', 'off', true),
-  set_config('lock_timeout', '1s', true)
+  set_config('lock_timeout', '1s', true), set_config('statement_timeout', '0', true)
 
 -- name: describe
 -- Whether the tables are there, as which version, and what this role may do. A vector's type modifier is its dimensions.

@@ -1,5 +1,6 @@
 """Whether both sides hold the same: every key, value and time."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -72,8 +73,7 @@ class Comparing:
         counts: Query[tuple[int, int]] = Query(
             _SQL["digest"], {"id": self._id, "at": at}, lambda rows: (int(rows[0].items), int(rows[0].digest))
         )
-        here = (await self._ask([Query(_SQL["without_limit"]), counts]))[1]
-        there = await self._digest(at)
+        (_, here), there = await asyncio.gather(self._ask([Query(_SQL["without_limit"]), counts]), self._digest(at))
         if there == here:
             return Agreement(there=there[0], here=here[0], differing=0, differences=[])
         found = [difference async for difference in self._differences()]

@@ -10,7 +10,7 @@ from psycopg.errors import LockNotAvailable
 
 from graphs.memory import sql
 from graphs.memory.database import Database, to_the_end
-from graphs.memory.errors import ConfigurationError, SourceUnavailable, StoreUnavailable
+from graphs.memory.errors import ConfigurationError, SetupRequired, SourceFailed, SourceUnavailable, StoreUnavailable
 from graphs.memory.principal import Principal
 from graphs.memory.transaction import Query, Rows
 
@@ -227,6 +227,11 @@ class LangGraphTables:
         there = [_query("look_there", schema=self.schema), *queries]
         try:
             return (await to_the_end(self._database.run(Principal.owner(), there)))[1:]
+        except SetupRequired as error:
+            raise SourceFailed(
+                f"The store's tables, or what notes their changes, are gone ({error.__cause__}): roll the migration "
+                "back, and begin anew."
+            ) from error
         except StoreUnavailable as error:
             if isinstance(error.__cause__, LockNotAvailable):
                 raise SourceUnavailable(

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from graphs.memory import sql
 from graphs.memory.database import Database, Pool, to_the_end
 from graphs.memory.embeddings import Index
-from graphs.memory.errors import ConfigurationError, MigrationConflict, SwitchRefused
+from graphs.memory.errors import ConfigurationError, MigrationConflict, SourceFailed, SwitchRefused
 from graphs.memory.operations.migration import ledger
 from graphs.memory.operations.migration.agreement import Agreement, Comparing
 from graphs.memory.operations.migration.comparing import Parity, Question
@@ -180,12 +180,16 @@ class Moving:
         migration = await self._copied(source)
         all_done = 0
         while _goes_on(migration) and not stopping():
-            done = await self._round(source, migration, reject)
-            all_done += done
-            if progress:
-                progress(all_done, all_done + (await source.tables.lag()).changes)
-            if not done:
-                await asyncio.sleep(_PAUSE)
+            try:
+                done = await self._round(source, migration, reject)
+                all_done += done
+                if progress:
+                    progress(all_done, all_done + (await source.tables.lag()).changes)
+                if not done:
+                    await asyncio.sleep(_PAUSE)
+            except SourceFailed:
+                if _goes_on(await self._migrations.get(str(migration.id))):
+                    raise
             migration = await self._migrations.get(str(migration.id))
         return migration
 
@@ -214,6 +218,7 @@ class Moving:
         parity = await self._migrations.compare(str(migration.id), source, questions)
         if migration.status == "finished":
             return await self._switched_before(source, migration, parity)
+        _refuse(await Comparing(self._database, source, migration).obstacles())
         all_done = 0
         while done := await self._round(source, migration):
             all_done += done
@@ -222,7 +227,6 @@ class Moving:
                 progress(all_done, all_done + waiting)
             if waiting < _SMALL:
                 break
-        _refuse(await Comparing(self._database, source, migration).obstacles())
         return await to_the_end(self._stop(source, migration, parity))
 
     async def _stop(self, source: LangGraphStore, migration: Migration, parity: Parity | None) -> Switched:
