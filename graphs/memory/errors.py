@@ -26,6 +26,7 @@ GraphMemoryError
 ├── DeliveryNotFound            there is no such delivery, or none that can be tried again
 ├── MigrationNotFound           there is no such migration
 ├── MigrationConflict           somebody else carries a migration out, or it has ended
+├── SwitchRefused               a store cannot be switched from: both sides are not the same
 ├── SourceFailed                what is migrated from gave something that cannot be read
 │   └── SourceUnavailable       it cannot be reached, or gave up; worth trying again later
 ├── MemoryNotFound              there is no memory at an address, or not for whoever asks
@@ -239,6 +240,10 @@ class MigrationConflict(GraphMemoryError):
             f"Migration {migration_id} is {status.replace('_', ' ')}, and not where this process left it: somebody "
             "else works on it. Nothing of this batch was stored; `graph-memory migrate show` tells how far it is."
         )
+
+
+class SwitchRefused(GraphMemoryError):
+    """A store that is moved cannot be switched from, or back to, yet. It goes on as before."""
 
 
 class SourceFailed(GraphMemoryError):
