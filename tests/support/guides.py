@@ -35,7 +35,7 @@ SHOWN_ONLY = {"ini", "json", "mermaid", "yaml"}
 
 _EXIT = re.compile(r"\s# exit (\d+)\b")
 _COMMENT = re.compile(r"(?:^|\s)#(?= ).*$")
-_VARIABLE = re.compile(r"\$\{?([A-Z][A-Z0-9_]*)\}?")
+_VARIABLE = re.compile(r"\$\{?([A-Z][A-Z0-9_]*)\b(?!:-)\}?")
 _ASSIGNED = re.compile(r"^((?:[A-Z][A-Z0-9_]*=\S*\s+)+)graph-memory\b")
 _FRAME = re.compile(r"[\u2500-\u257f\s]+")
 _OUTSIDE_SETTINGS = {"MEM0_TELEMETRY"}
