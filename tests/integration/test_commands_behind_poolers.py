@@ -11,6 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 from typer.testing import CliRunner
 
 from graphs.cli.main import app
+from graphs.memory.operations import benchmarking
 from tests.support.command import environment
 from tests.support.pooler import Pooler
 from tests.support.sql import rows
@@ -28,7 +29,7 @@ remember Coffee --user-id {user} | recall tea --user-id {user} --explain
 history {id} --user-id {user} | explain {id} --user-id {user}
 jobs list | jobs show {job} | jobs retry --all | jobs purge
 outbox list | outbox health | outbox tell redis | outbox replay --adapter redis
-audit report --output {folder}/audit.md | monitor --once
+audit report --output {folder}/audit.md | monitor --once | benchmark --memories 105
 export-user --user-id {user} --output {folder}/user.jsonl
 backup --output {folder}/backup.gz | backup verify {folder}/backup.gz | restore {folder}/backup.gz
 sweep | decay --days 90 --user-id {user} --yes
@@ -61,11 +62,16 @@ def test_no_command_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("mode", ["transaction", "session"])
-def test_every_command_works_behind_a_pooler(postgres: str, database: str, tmp_path: Path, mode: str) -> None:
+def test_every_command_works_behind_a_pooler(
+    postgres: str, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setattr(benchmarking, "CALLS", 8)
+    monkeypatch.setattr(benchmarking, "CONVERSATIONS", 4)
+    monkeypatch.setattr(benchmarking, "TARGETS", dict.fromkeys(benchmarking.TARGETS, 60_000.0))
     with Pooler(postgres, mode) as pooler:
         parts = conninfo_to_dict(pooler.url_for(database))
         url = f"postgresql://{parts['user']}@{parts['host']}:{parts['port']}/{parts['dbname']}"
-        with environment({"DATABASE_URL": url, "DATA_DIR": str(tmp_path), **REDIS}):
+        with environment({"DATABASE_URL": url, "DATABASE_POOL_SIZE": "3", "DATA_DIR": str(tmp_path), **REDIS}):
             memory = json.loads(done(["remember", "Tea", "--user-id", USER, "--json"]))
             [job, *_] = asyncio.run(rows(database, "SELECT id FROM procrastinate.procrastinate_jobs ORDER BY id"))
             namespace = ".".join(memory.pop("namespace"))
