@@ -17,7 +17,7 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRe
 
 from graphs.memory import telemetry
 from graphs.memory.database import Pool
-from graphs.memory.errors import ConfigurationError, StoreUnavailable, error_sentence
+from graphs.memory.errors import ConfigurationError, DatabaseUnreachable, StoreUnavailable, error_sentence
 from graphs.memory.transaction import Connection
 from graphs.settings import Settings
 
@@ -25,6 +25,9 @@ T = TypeVar("T")
 
 TRANSACTION_POOLER_PORT = 6543
 """Supavisor's and PgBouncer's usual port in transaction mode, where prepared statements do not survive."""
+
+_NOT_NOW = ("starting up", "shutting down", "in recovery", "too many", "remaining connection slots")
+"""What a server says that may be asked again later."""
 
 
 class _ConnectionPool(AsyncConnectionPool[Connection]):
@@ -69,12 +72,18 @@ def _parameters(conn_string: str) -> dict[str, Any]:
     return parameters
 
 
+def _is_refusal(error: psycopg.Error) -> bool:
+    """Whether a server answered with a no that will be the same tomorrow. Of this libpq tells in words only."""
+    return "FATAL" in str(error) and not any(words in str(error) for words in _NOT_NOW)
+
+
 @asynccontextmanager
 async def open_pool(conn_string: str, *, min_size: int = 1, max_size: int = 10) -> AsyncIterator[Pool]:
     """Open a pool of connections as `MemoryManager` wants them.
 
     Raises:
-        ConfigurationError: the database cannot be reached; the message says what the server or the network said.
+        DatabaseUnreachable: nobody answers; the message says what the network said.
+        ConfigurationError: the server refuses; the message says what it said.
     """
     parameters = _parameters(conn_string)
     try:
@@ -88,7 +97,8 @@ async def open_pool(conn_string: str, *, min_size: int = 1, max_size: int = 10) 
         # One connection by hand first: the pool would keep trying and only report that time is up.
         await (await AsyncConnection.connect(conn_string, **kwargs)).close()
     except psycopg.Error as error:
-        raise ConfigurationError(
+        kind = ConfigurationError if _is_refusal(error) else DatabaseUnreachable
+        raise kind(
             f"The database of DATABASE_URL cannot be used ({error_sentence(error)}): check its host, port, user and "
             "password, or remove the setting to use the embedded Postgres."
         ) from error

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
+from shutil import disk_usage
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -69,17 +70,27 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         report(overall, terminalreporter.write_line)
 
 
+def quick_folder() -> str | None:
+    """Where files are in memory, if there is room: to clone a database, of 300 files, takes a tenth of the time there.
+
+    None stands for the usual temporary folder.
+    """
+    memory = Path("/dev/shm")  # noqa: S108  in it, each gets a folder of its own
+    return str(memory) if memory.is_dir() and disk_usage(memory).free > 4 * 2**30 else None
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """Connection string of a running Postgres, as its superuser.
 
     Its folder is none of pytest's: another run that starts meanwhile would take the rights to that away.
     """
-    with TemporaryDirectory() as folder, embedded_postgres(Path(folder) / "postgres") as url:
+    with TemporaryDirectory(dir=quick_folder()) as folder, embedded_postgres(Path(folder) / "postgres") as url:
         with psycopg.connect(url, autocommit=True) as conn:
             # What it holds is gone with the run. Forced to the disk, a dropped database took half a second, not 0.02 s.
             for setting in ("fsync", "full_page_writes", "synchronous_commit"):
                 conn.execute(f"ALTER SYSTEM SET {setting} = off")
+            conn.execute("ALTER SYSTEM SET max_wal_size = '128MB'")  # it may lie in memory
             conn.execute("SELECT pg_reload_conf()")
         yield url
 
@@ -114,7 +125,7 @@ def template(postgres: str, index: IndexConfig) -> str:
 def create_database(postgres: str, template: str) -> str:
     name = f"test_{next(_numbers)}"
     with psycopg.connect(postgres, autocommit=True) as conn:
-        conn.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        conn.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
     return name
 
 

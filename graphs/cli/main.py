@@ -17,6 +17,7 @@ import typer
 
 from graphs.checkpointer import open_checkpointer
 from graphs.cli import audit, backup, everyday, indexes, jobs, outbox, pool, rls, schema
+from graphs.cli.benchmark import benchmark
 from graphs.cli.checks import validate, verify
 from graphs.cli.demo import demo
 from graphs.cli.doctor import doctor
@@ -27,20 +28,9 @@ from graphs.memory_manager import deployment_store, unprepared_store
 from graphs.models import chat_model
 from graphs.settings import load_settings
 
-app = typer.Typer(no_args_is_help=True, add_completion=True, help=__doc__)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help=__doc__)
 
 SERVE, CHECK, WATCH, KEEP = "Serve", "Set up and check", "Watch", "Back up and restore"
-
-for _command in (verify, doctor, validate):
-    app.command(rich_help_panel=CHECK)(_command)
-for _name, _group in (("schema", schema), ("indexes", indexes), ("rls", rls), ("pool", pool)):
-    app.add_typer(_group.app, name=_name, rich_help_panel=CHECK)
-app.add_typer(everyday.app)
-for _name, _group in (("jobs", jobs), ("outbox", outbox), ("audit", audit)):
-    app.add_typer(_group.app, name=_name, rich_help_panel=WATCH)
-app.command(rich_help_panel=WATCH)(monitor)
-app.add_typer(backup.app, name="backup", rich_help_panel=KEEP)
-app.command(rich_help_panel=KEEP)(backup.restore)
 
 Port = Annotated[int, typer.Option(min=1, max=65535, envvar="PORT", help="Port to serve on.")]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
@@ -122,6 +112,17 @@ def _check_port(host: str, port: int) -> None:
 
 
 app.command(rich_help_panel=SERVE)(demo)
+for _command in (verify, doctor, validate):
+    app.command(rich_help_panel=CHECK)(_command)
+for _name, _group in (("schema", schema), ("indexes", indexes), ("rls", rls), ("pool", pool)):
+    app.add_typer(_group.app, name=_name, rich_help_panel=CHECK)
+app.add_typer(everyday.app)
+for _name, _group in (("jobs", jobs), ("outbox", outbox), ("audit", audit)):
+    app.add_typer(_group.app, name=_name, rich_help_panel=WATCH)
+app.command(rich_help_panel=WATCH)(monitor)
+app.command(rich_help_panel=WATCH)(benchmark)
+app.add_typer(backup.app, name="backup", rich_help_panel=KEEP)
+app.command(rich_help_panel=KEEP)(backup.restore)
 
 
 if __name__ == "__main__":

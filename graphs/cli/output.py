@@ -58,6 +58,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str |
     for n, column in enumerate(shown.columns):
         if rows and all(isinstance(row[n], (int, float)) for row in rows):
             column.justify = "right"
+        column.no_wrap = columns[n] == "id"  # it is copied to the next command
     for row in rows:
         shown.add_row(*(_cell(value) for value in row))
     return shown

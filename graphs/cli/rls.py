@@ -19,7 +19,7 @@ _SAYS = {True: "yes", False: "no", None: None}
 
 @app.command()
 def debug(
-    namespace: Annotated[str, typer.Argument(help="As the column has it: users.<id>.facts")],
+    namespace: Annotated[str, typer.Argument(help="As the column has it: users.ID.facts")],
     key: Annotated[str, typer.Argument(help="The item's key in the namespace.")],
     user_id: Person,
     as_: Annotated[str | None, typer.Option("--as", help="The agent that acts for the person.")] = None,

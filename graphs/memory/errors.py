@@ -2,7 +2,8 @@
 
 GraphMemoryError
 ├── ConfigurationError          a setting is wrong; the message says which and what to write
-│   └── EmbeddingModelMismatch  the database holds vectors of another model
+│   ├── EmbeddingModelMismatch  the database holds vectors of another model
+│   └── DatabaseUnreachable     nobody answers at the database's address; a StoreUnavailable, too
 ├── SetupRequired               the schema is missing or older than the code
 ├── InvalidInput (ValueError)   bad input, refused before anything is written
 │   ├── ContractError           a payload breaks the JSON contract; `fields` names where
@@ -248,6 +249,10 @@ class StoreUnavailable(GraphMemoryError):
     Nothing of the call was stored, unless the connection broke while the database was confirming it; every call is
     safe to repeat.
     """
+
+
+class DatabaseUnreachable(ConfigurationError, StoreUnavailable):
+    """Nobody answers at the database's address, or not yet: the address is wrong, or it is worth trying again later."""
 
 
 VERSION_CONFLICT = "GM409"

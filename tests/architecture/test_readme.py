@@ -17,13 +17,14 @@ from langgraph.store.memory import InMemoryStore
 
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from tests.support import markdown
 from tests.support.server import Server
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    return [block.text for block in markdown.blocks(README) if block.language == language]
 
 
 def example(of: str) -> str:

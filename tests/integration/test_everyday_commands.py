@@ -235,5 +235,13 @@ def test_what_cannot_be_meant_is_refused_in_one_sentence(operate: Operator) -> N
         assert (refused.exit_code, refused.stdout) == (code, ""), refused.output
         assert refused.stderr.startswith("graph-memory: ")
         assert refused.stderr.count("\n") == 1
-    operate.set(DATABASE_URL="postgresql://postgres@127.0.0.1:1/none")
-    assert operate("sweep").exit_code in (1, 3)
+
+
+def test_a_database_that_does_not_answer_is_another_exit_code_than_one_that_refuses(operate: Operator) -> None:
+    refused = operate.url.replace("@/", "@/no_")
+    for url, code in (("postgresql://postgres@127.0.0.1:1/none", 3), (refused, 1)):
+        operate.set(DATABASE_URL=url)
+        for arguments in (["sweep"], ["setup"], ["recall", "x", "--user-id", "a"], ["verify"]):
+            ended = operate(*arguments)
+            assert ended.exit_code == code, (arguments, ended.output)
+            assert "check its host, port, user" in " ".join(ended.output.split())

@@ -208,7 +208,7 @@ def test_a_database_that_cannot_be_reached_is_a_line_too() -> None:
     with environment({"DATABASE_URL": "postgresql://somebody@127.0.0.1:1/nothing"}):
         ended = CliRunner().invoke(app, ["verify", "--json"])
     told = json.loads(ended.stdout)
-    assert ended.exit_code == 1
+    assert ended.exit_code == 3
     assert [check["status"] for check in told["checks"]] == ["wrong"]
     assert "127.0.0.1" in told["checks"][0]["advice"]
 

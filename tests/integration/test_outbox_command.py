@@ -1,59 +1,49 @@
 """`graph-memory outbox`, run as an operator runs it."""
 
 import asyncio
-import os
-import subprocess
-import sys
-from pathlib import Path
 from uuid import uuid4
 
-import pytest
 from langgraph.store.base import IndexConfig
-from psycopg.conninfo import conninfo_to_dict
 
 from graphs.memory_manager import MemoryManager
-from tests.conftest import as_url
 from tests.integration.test_deliveries import fact
 from tests.support.adapters import Notebook, outbound_to
+from tests.support.operator import Operator
 
 
-@pytest.fixture
-def outbox(postgres: str, database: str, tmp_path: Path) -> list[str]:
-    """A database in which a delivery waits for an adapter that is not switched on."""
-    return [as_url(postgres, str(conninfo_to_dict(database)["dbname"])), str(tmp_path)]
-
-
-def command(outbox: list[str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "DATABASE_URL": outbox[0], "DATA_DIR": outbox[1]}
-    run = [sys.executable, "-m", "graphs.cli.main", "outbox", *arguments]
-    return subprocess.run(run, env=environment, capture_output=True, text=True, timeout=60)
-
-
-async def test_an_operator_looks_at_dead_letters_and_replays_them(
-    outbox: list[str], database: str, index: IndexConfig
-) -> None:
+async def skip_a_delivery(database: str, index: IndexConfig) -> None:
+    """Leave a delivery for an adapter that is switched off since."""
     async with MemoryManager.from_conn_string(database, index=index, outbound=outbound_to(Notebook())) as store:
         await store.write_memory(user := str(uuid4()), "s1", fact(user, "Likes tea."))
     async with MemoryManager.from_conn_string(database, index=index) as store:
         await store.jobs.run_pending()
-        [skipped] = await store.deliveries.list()
-
-        listed = await asyncio.to_thread(command, outbox, "list", "--status", "skipped")
-        assert str(skipped.id) in listed.stdout, listed.stderr
-        assert "notebook  memory_written" in listed.stdout
-        assert (await asyncio.to_thread(command, outbox, "list")).stdout == ""
-        replayed = await asyncio.to_thread(command, outbox, "replay", str(skipped.id))
-        assert replayed.stdout == "1 queued again.\n"
-        health = await asyncio.to_thread(command, outbox, "health")
-        assert "notebook (off): is switched off; 1 pending, 0 failed" in health.stdout
-        assert [d.status for d in await store.deliveries.list()] == ["pending"]
 
 
-def test_what_cannot_be_meant_is_refused_in_one_sentence(outbox: list[str]) -> None:
-    for arguments in (["replay"], ["replay", str(uuid4()), "--adapter", "mem0"], ["list", "--status", "dead"]):
-        refused = command(outbox, *arguments)
-        assert refused.returncode == 1
+def test_an_operator_looks_at_dead_letters_and_replays_them(operate: Operator, index: IndexConfig) -> None:
+    asyncio.run(skip_a_delivery(operate.database, index))
+    assert operate.json("outbox", "list") == []
+    assert "No delivery is failed." in operate.done("outbox", "list")
+    [skipped] = operate.json("outbox", "list", "--status", "skipped")
+    assert (skipped["adapter"], skipped["intent"]["kind"]) == ("notebook", "memory_written")
+    assert skipped["id"] in operate.done("outbox", "list", "--status", "skipped")
+
+    assert operate.json("outbox", "replay", skipped["id"]) == {"queued": 1}
+    [health] = operate.json("outbox", "health")["adapters"]
+    assert (health["adapter"], health["mode"], health["pending"], health["failed"]) == ("notebook", "off", 1, 0)
+    assert "switched off" in operate.done("outbox", "health")
+    assert [d["status"] for d in operate.json("outbox", "list", "--status", "pending")] == ["pending"]
+
+
+def test_what_cannot_be_meant_is_refused_in_one_sentence(operate: Operator) -> None:
+    for arguments, code, told in (
+        (["replay"], 2, "the id of a delivery, or --adapter"),
+        (["replay", str(uuid4()), "--adapter", "mem0"], 2, "the id of a delivery, or --adapter"),
+        (["list", "--status", "dead"], 2, "pending, delivered, skipped, failed"),
+        (["tell", "mem0"], 1, "switched on"),
+        (["replay", str(uuid4())], 1, "There is no delivery"),
+        (["replay", "42"], 1, "There is no delivery"),
+    ):
+        refused = operate("outbox", *arguments)
+        assert (refused.exit_code, refused.stdout) == (code, ""), refused.output
         assert refused.stderr.startswith("graph-memory: ")
-    assert "switched on" in command(outbox, "tell", "mem0").stderr
-    for unknown in (str(uuid4()), "42"):
-        assert "There is no delivery" in command(outbox, "replay", unknown).stderr
+        assert told in refused.stderr

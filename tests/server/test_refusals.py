@@ -1,13 +1,19 @@
 """A setting that is wrong stops the start with one sentence that says what to do."""
 
+import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from tests.support.chat import talk
-from tests.support.server import Server
+from graphs.cli.main import app
+from graphs.settings import load_settings
+from tests.support.operator import Operator
+from tests.support.server import Server, free_port
+
+Refused = Callable[..., str]
 
 
 @pytest.fixture
@@ -18,14 +24,32 @@ def taken_port() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def refusal(server: Server) -> str:
-    """What a server says that does not start: one line on stderr, and exit code 1."""
-    ended = server.fail_to_start()
-    assert ended.returncode == 1, ended.stdout + ended.stderr
-    assert "Traceback" not in ended.stdout + ended.stderr
-    spoken = [line for line in ended.stderr.splitlines() if line.startswith("graph-memory: ")]
-    assert len(spoken) == 1, ended.stderr
-    return spoken[0]
+@pytest.fixture
+def refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Refused]:
+    """Tells what `graph-memory dev` says in the project, given settings, with which it must not start."""
+
+    def serve(*_: object) -> None:
+        raise AssertionError("it would serve")
+
+    def refused(code: int = 1, **settings: str) -> str:
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
+        load_settings.cache_clear()
+        ended = CliRunner().invoke(app, ["dev", "--port", str(free_port())])
+        assert ended.exit_code == code, (ended.output, ended.exception)
+        return the_sentence(ended.stderr)
+
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(os, "execv", serve)
+    yield refused
+    load_settings.cache_clear()
+
+
+def the_sentence(errors: str) -> str:
+    """The one line that says why it does not start."""
+    assert "Traceback" not in errors
+    [spoken] = [line for line in errors.splitlines() if line.startswith("graph-memory: ")]
+    return spoken
 
 
 @pytest.mark.parametrize(
@@ -43,28 +67,29 @@ def refusal(server: Server) -> str:
         ({"LOCAL_USER_ID": "me"}, "LOCAL_USER_ID"),
     ],
 )
-def test_a_wrong_setting_is_named(project: Path, environment: dict[str, str], said: str) -> None:
-    message = refusal(Server(project, environment))
+def test_a_wrong_setting_is_named(refused: Refused, environment: dict[str, str], said: str) -> None:
+    nobody_there = "127.0.0.1:9/none" in environment.get("DATABASE_URL", "")
+    message = refused(3 if nobody_there else 1, **environment)
     assert said in message
     assert "hunter2" not in message, "a password is never shown"
 
 
-def test_a_malformed_env_file_is_refused_with_its_line(project: Path) -> None:
+def test_a_malformed_env_file_is_refused_with_its_line(refused: Refused, project: Path) -> None:
     (project / ".env").write_text("PORT=2024\nOPENAI_API_KEY='sk-secret\n")
-    message = refusal(Server(project))
+    message = refused()
     assert ".env, line 2" in message
     assert "sk-secret" not in message
 
 
 def test_a_port_in_use_is_refused(project: Path, taken_port: int) -> None:
-    assert f"Port {taken_port}" in refusal(Server(project, port=taken_port))
+    """In a process of its own, as are all starts: its exit code says that it failed."""
+    ended = Server(project, port=taken_port).fail_to_start()
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert f"Port {taken_port}" in the_sentence(ended.stderr)
 
 
-async def test_another_embedding_model_than_the_databases_is_refused(project: Path) -> None:
-    server = Server(project).start()
-    await talk(server.client(), "My budget is 80k.")
-    server.stop()
-
-    message = refusal(Server(project, {"VECTOR_EMBEDDING_DIMENSIONS": "64"}))
+def test_another_embedding_model_than_the_databases_is_refused(operate: Operator, refused: Refused) -> None:
+    operate.done("remember", "My budget is 80k.", "--user-id", "a0000000-0000-4000-8000-000000000001")
+    message = refused(VECTOR_EMBEDDING_DIMENSIONS="64")
     assert "offline:wordllama (256 dimensions)" in message
     assert "VECTOR_EMBEDDING_MODEL" in message

@@ -1,0 +1,162 @@
+"""`graph-memory benchmark`: is this deployment as fast as it should be?"""
+
+import asyncio
+import importlib
+import json
+import math
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from langgraph.pregel import Pregel
+
+from graphs.checkpointer import open_checkpointer
+from graphs.cli.ending import Exit, fail, run
+from graphs.cli.output import AsJson, note, print_json, print_table, progress
+from graphs.cli.svg import COLOURS, WIDTH, box, decades, line, page, text
+from graphs.cli.whole_file import whole_file
+from graphs.memory.operations.benchmarking import FEWEST, Answer, Measured, somebody_made_up
+from graphs.memory_manager import MemoryManager
+from graphs.models import index_config
+from graphs.pools import shared_pool
+from graphs.settings import load_settings
+
+_BAR = 30
+_LEFT, _TOP, _ROW = 250, 64, 26
+
+
+def benchmark(
+    memories: Annotated[int, typer.Option(min=FEWEST, max=100_000, help="How many memories the person has.")] = 1000,
+    agent: Annotated[
+        str | None, typer.Option(help="Also have this graph of langgraph.json answer, with its configured model.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", dir_okay=False, help="Write a chart to this file, .svg or .html.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure this deployment against the targets of its memory, each by the 95th of 100 calls.
+
+    A person is made up, gets memories, relationships and a session, and is erased again, also when this is interrupted;
+    the certificate of the erasure stays. Nothing is told to services outside, and no facts are extracted. The embedding
+    model embeds each memory and question, and with --agent the chat model answers 210 times: both may cost money.
+
+    Exit code 1 if a target is missed.
+    """
+    if output and output.suffix not in (".svg", ".html"):
+        fail(f"A chart is an .svg or an .html: {output} is neither.", Exit.USAGE)
+    graph = _graph(agent) if agent else None
+    found = run(_benchmark(memories, graph, output))
+    met = all(each.met for each in found)
+    if as_json:
+        print_json({"met": met, "memories": memories, "works": found})
+    else:
+        _show(found, memories)
+        if agent is None:
+            note("How fast an agent answers was not measured: name one, as in --agent assistant.")
+    if not met:
+        raise typer.Exit(Exit.FAILED)
+
+
+async def _benchmark(memories: int, graph: Pregel[Any] | None, output: Path | None) -> list[Measured]:
+    async with _bare_store() as store, _answering(graph, store) as answer, somebody_made_up(store) as trial:
+        with progress("memories") as advance:
+            await trial.fill(memories, advance)
+        with progress("calls") as advance:
+            found = [each async for each in trial.measure(advance, answer)]
+    if output:
+        drawing = chart(found, f"Milliseconds, with {memories:,} memories")
+        async with whole_file(output) as write:
+            await write([drawing if output.suffix == ".svg" else f"<!doctype html><title>Benchmark</title>{drawing}"])
+    return found
+
+
+@asynccontextmanager
+async def _bare_store() -> AsyncIterator[MemoryManager]:
+    """Lend the deployment's database and embedding model, without facts extracted and without services outside."""
+    settings = await asyncio.to_thread(load_settings)
+    index = await asyncio.to_thread(index_config, settings)
+    async with shared_pool(settings) as pool, MemoryManager(pool, index=index) as store:
+        await store.setup()
+        yield store
+
+
+def _graph(name: str) -> Pregel[Any]:
+    """Return a graph that the deployment serves; it ends the command where there is none of this name."""
+    try:
+        given = json.loads(Path("langgraph.json").read_text())["graphs"]
+    except FileNotFoundError:
+        fail("There is no langgraph.json here: change to the project's folder.", Exit.USAGE)
+    if name not in given:
+        fail(f"langgraph.json has no graph {name!r}: it is one of {', '.join(given)}.", Exit.USAGE)
+    path = given[name] if isinstance(given[name], str) else given[name]["path"]
+    module, _, attribute = path.partition(":")
+    try:
+        graph = getattr(importlib.import_module(module), attribute, None)
+    except ImportError as error:
+        fail(
+            f"{path} cannot be imported here ({error}): name a graph by module path, and install what it needs.",
+            Exit.USAGE,
+        )
+    if not isinstance(graph, Pregel):
+        fail(f"{path} is not a compiled graph, which is all that can be measured here.", Exit.USAGE)
+    return graph
+
+
+@asynccontextmanager
+async def _answering(graph: Pregel[Any] | None, store: MemoryManager) -> AsyncIterator[Answer | None]:
+    """Lend what has a graph answer, with the store and the deployment's checkpointer."""
+    if graph is None:
+        yield None
+        return
+    async with open_checkpointer() as checkpointer:
+        served = graph.copy({"store": store, "checkpointer": checkpointer})
+
+        async def answer(session_id: str, said: str) -> object:
+            asked = {"messages": [{"role": "user", "content": said}]}
+            return await served.ainvoke(asked, {"configurable": {"thread_id": session_id}})
+
+        yield answer
+
+
+def _show(found: Sequence[Measured], memories: int) -> None:
+    rows = [
+        (_name(each), each.p50, each.p95, each.p99, each.target, "yes" if each.met else "NO", _share(each))
+        for each in found
+    ]
+    columns = ("work", "p50 ms", "p95 ms", "p99 ms", "target", "met", "p95, as a share of the target")
+    print_table(columns, rows, title=f"With {memories:,} memories")
+
+
+def _name(each: Measured) -> str:
+    return each.work + (f", {each.at_once} at once" if each.at_once > 1 else "")
+
+
+def _share(each: Measured) -> str:
+    share = each.p95 / each.target
+    return f"{'█' * max(1, min(_BAR, round(_BAR * share)))} {share:.0%}"
+
+
+def chart(found: Sequence[Measured], title: str) -> str:
+    """Return a drawing of what was measured: a bar to the 95th percentile, ticks at p50 and p99, and the target."""
+    low, high = decades([value for each in found for value in (max(each.p50, 0.01), each.p99, each.target)])
+
+    def place(milliseconds: float) -> float:
+        """Where a time is on the axis, which is logarithmic."""
+        return _LEFT + (math.log10(max(milliseconds, 10.0**low)) - low) / (high - low) * (WIDTH - _LEFT - 40)
+
+    base = _TOP + _ROW * len(found)
+    parts = [text(16, 24, title, "start", 16), text(16, 44, "Bar: p95. Ticks: p50, p99. Red line: target.", "start")]
+    for power in range(low, high + 1):
+        x = place(10.0**power)
+        parts += [line(x, _TOP, x, base), text(x, base + 18, f"{10.0**power:,g}")]
+    for n, each in enumerate(found):
+        y = _TOP + n * _ROW + 5
+        parts.append(text(_LEFT - 8, y + 12, _name(each), "end"))
+        parts.append(box(_LEFT, y, max(1, place(each.p95) - _LEFT), 16, COLOURS[0 if each.met else 3]))
+        parts += [box(place(tick) - 0.5, y, 1, 16, "#9ca3af") for tick in (each.p50, each.p99)]
+        parts.append(box(place(each.target) - 1, y - 3, 2, 22, COLOURS[3]))
+        parts.append(text(place(each.target) + 6, y + 12, f"{each.p95:.3g} of {each.target:g}", "start", 10))
+    return page(parts, base + 40)

@@ -1,0 +1,66 @@
+"""What $NAME in a guide stands for, where that has to be made first: a database, a pooler, a service. Made if named."""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from psycopg.conninfo import make_conninfo
+
+from graphs.memory.ids import to_id
+from tests.conftest import as_url, create_database, drop_database
+from tests.support.pooler import Pooler
+
+USER_ID = "a0000000-0000-4000-8000-000000000001"
+OTHER_ID = "b0000000-0000-4000-8000-000000000002"
+MEMORIES = {
+    "tea": "Likes green tea in the morning.",
+    "budget": "The budget for a welding robot is 80,000 dollars.",
+    "lyon": "Lives in Lyon.",
+}
+"""What $USER_ID has among their facts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Where a guide is followed.
+
+    Args:
+        postgres: the server, as its superuser.
+        name: the deployment's database.
+        folder: the folder to work in.
+        stack: ends what is made for the guide.
+    """
+
+    postgres: str
+    name: str
+    folder: Path
+    stack: ExitStack
+
+    @property
+    def database(self) -> str:
+        """Connection string of the deployment's database."""
+        return make_conninfo(self.postgres, dbname=self.name)
+
+
+def empty_database(scene: Scene) -> str:
+    """A database without any schema."""
+    name = create_database(scene.postgres, "template0")
+    scene.stack.callback(drop_database, scene.postgres, name)
+    return as_url(scene.postgres, name)
+
+
+def pooler(scene: Scene) -> str:
+    """The deployment's database through PgBouncer in transaction mode, on a port that does not say so."""
+    port = scene.stack.enter_context(Pooler(scene.postgres)).port
+    return f"postgresql://postgres@127.0.0.1:{port}/{scene.name}"
+
+
+VARIABLES: Mapping[str, Callable[[Scene], str]] = {
+    "DATABASE_URL": lambda scene: as_url(scene.postgres, scene.name),
+    "USER_ID": lambda _: USER_ID,
+    "OTHER_ID": lambda _: OTHER_ID,
+    "MEMORY_ID": lambda _: to_id(("users", USER_ID, "facts"), "tea"),
+    "EMPTY_URL": empty_database,
+    "POOLER_URL": pooler,
+}

@@ -1,0 +1,25 @@
+"""The fenced blocks of a page."""
+
+import re
+from dataclasses import dataclass
+
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block, and the line of the page that its text begins on."""
+
+    language: str
+    text: str
+    line: int
+
+
+def blocks(page: str) -> list[Block]:
+    """Return the blocks of a page, in their order."""
+    return [Block(found[1], found[2], page.count("\n", 0, found.start(2)) + 1) for found in _FENCE.finditer(page)]
+
+
+def prose(page: str) -> str:
+    """Return a page without its blocks."""
+    return _FENCE.sub("", page)
