@@ -7,10 +7,11 @@ in one transaction, and the old one is dropped last.
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+from psycopg import errors as pg
 from psycopg.sql import Composed, Identifier
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,6 +30,9 @@ _LOOK_SECONDS = 0.25
 _PORTION = 32
 _ROUNDS = 20
 """A migration takes at most seven steps, what others leave behind included; who needs more is being worked against."""
+
+_MET = (pg.DuplicateTable, pg.DeadlockDetected)
+"""Two have come to the same at once: one of them gives way, and looks at what there is then."""
 
 Told = Callable[[str, int, int | None], None]
 """Gets what is being done, how much of it is, and of how much."""
@@ -187,7 +191,7 @@ class VectorIndex:
     async def _carry_out(self, statement: Composed, name: str, work: _Work, told: Told) -> None:
         """Carry out what no transaction may contain. A caller who leaves ends it."""
         async with self._database.pool.connection() as conn:
-            with _saying_what_to_do(), driver_errors():
+            with _saying_what_to_do(), driver_errors(), suppress(*_MET):
                 working = asyncio.ensure_future(conn.execute(statement, prepare=False))
                 try:
                     while not (await asyncio.wait({working}, timeout=_LOOK_SECONDS))[0]:
