@@ -12,6 +12,7 @@ from langgraph.store.base import ensure_embeddings
 from graphs.adapters import mem0_source
 from graphs.cli.asking import Yes, confirm
 from graphs.cli.ending import as_service, run
+from graphs.cli.migrate_from import roll_back
 from graphs.cli.migrating import How, carry_out, export
 from graphs.cli.output import AsJson, DryRun, note, print_json, print_table
 from graphs.memory.errors import ConfigurationError
@@ -177,7 +178,7 @@ def rollback(migration: Id, yes: Yes = False, dry_run: DryRun = False, as_json: 
 
     async def work(only_tell: bool) -> RolledBack:
         async with as_service() as store:
-            return await store.operations.migrations.roll_back(migration, dry_run=only_tell)
+            return await roll_back(store, migration, dry_run=only_tell)
 
     if not dry_run:
         confirm("Remove what this migration brought?", yes)

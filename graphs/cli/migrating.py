@@ -46,7 +46,7 @@ class How:
 
 async def carry_out(opening: AbstractAsyncContextManager[Source], how: How) -> None:
     """Bring what a source has, or tell what a run would begin with, and end the command with the code that says it."""
-    questions = await asyncio.to_thread(_questions, how.queries) if how.queries else None
+    questions = await questions_in(how.queries)
     async with as_service() as store, opening as source:
         if how.dry_run:
             _show_preview(await store.operations.migrations.preview(source), how.as_json)
@@ -68,7 +68,7 @@ async def carry_out(opening: AbstractAsyncContextManager[Source], how: How) -> N
 async def export(opening: AbstractAsyncContextManager[Source], path: Path, how: How) -> None:
     """Write what a source has to a file that `migrate jsonl` reads, whole or not at all."""
     done = refused = 0
-    async with opening as source, whole_file(path) as write, _rejects(how.rejected) as reject:
+    async with opening as source, whole_file(path) as write, rejects(how.rejected) as reject:
         total = await source.count()
         with progress("memories") as advance:
             async for batch in source.batches(None):
@@ -85,14 +85,14 @@ async def export(opening: AbstractAsyncContextManager[Source], path: Path, how: 
 
 
 async def _bring(store: MemoryManager, source: Source, how: How) -> Migration:
-    with progress("memories") as advance, _until_interrupted() as stopping:
-        async with _rejects(how.rejected) as reject:
+    with progress("memories") as advance, until_interrupted() as stopping:
+        async with rejects(how.rejected) as reject:
             run = store.operations.migrations.run
             return await run(source, reject=reject, progress=advance, stopping=stopping)
 
 
 @contextmanager
-def _until_interrupted() -> Iterator[Callable[[], bool]]:
+def until_interrupted() -> Iterator[Callable[[], bool]]:
     """Have Ctrl-C end the work between two batches; a second one ends it at once."""
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -110,7 +110,7 @@ def _until_interrupted() -> Iterator[Callable[[], bool]]:
 
 
 @asynccontextmanager
-async def _rejects(path: Path | None) -> AsyncIterator[Reject]:
+async def rejects(path: Path | None) -> AsyncIterator[Reject]:
     """Write what is rejected to a file that only its owner may read, or tell the first reasons."""
     told: list[Rejected] = []
 
@@ -145,6 +145,11 @@ def _as_line(rejected: Rejected) -> dict[str, object]:
 
 def _without_record(rejected: Rejected) -> dict[str, object]:
     return {name: told for name, told in _as_line(rejected).items() if name != "record"}
+
+
+async def questions_in(path: Path | None) -> list[Question] | None:
+    """Return the questions of a file, None without one."""
+    return await asyncio.to_thread(_questions, path) if path else None
 
 
 def _questions(path: Path) -> list[Question]:

@@ -18,9 +18,12 @@ from tests.support.sql import rows
 
 USER = "00000000-0000-4000-8000-000000000077"
 
-ELSEWHERE = {"dev", "schema generate", "worker", "migrate mem0-oss", "migrate mem0-platform"}
-"""One serves, one needs no database, one works until it is stopped, and some read from elsewhere what `migrate jsonl`
-reads from a file: tests of their own see them do it."""
+ELSEWHERE = {
+    "dev", "schema generate", "worker",
+    "migrate langgraph-store", "migrate mem0-oss", "migrate mem0-platform", "migrate switch",
+}  # fmt: skip
+"""One serves, one needs no database, one works until it is stopped, and what reads from elsewhere needs an elsewhere:
+tests of their own see them do it."""
 
 COMMANDS = """
 setup | verify | doctor | validate | schema diff | schema apply | reembed | demo

@@ -12,6 +12,7 @@ from graphs.memory.operations.checks import Checks
 from graphs.memory.operations.indexes import Indexes
 from graphs.memory.operations.migration.comparing import Search
 from graphs.memory.operations.migration.migrations import Migrations
+from graphs.memory.operations.migration.switching import Moving
 from graphs.memory.operations.oversight import AskAsOwner, Oversight
 from graphs.memory.principal import Principal
 
@@ -46,4 +47,5 @@ class Operations:
         self.indexes = Indexes(means.database, means.principal)
         self.backups = Backups(means.database, means.principal)
         self.migrations = Migrations(means.database, means.index, means.principal, means.search)
+        self.moving = Moving(means.database, means.index, self.migrations)
         self.oversight = Oversight(means.database, means.principal_for, means.ask_as, means.ask_as_owner)

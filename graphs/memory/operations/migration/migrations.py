@@ -81,13 +81,13 @@ class Migrations:
             SourceFailed: the source cannot be read.
             AccessDenied: the principal is not the service.
         """
-        earlier = await self._ask(ledger.unfinished(source.name, source.origin))
+        earlier = await self.ask(ledger.unfinished(source.name, source.origin))
         total = await source.count()
         batch = await _first(source.batches(earlier.cursor if earlier else None))
         checked, rejected = check(batch.records, self._index)
         prepared = first_ones(one for one, _ in checked)
         living = [one for one in prepared if not has_expired(one.record)]
-        taken = await self._ask(present(living))
+        taken = await self.ask(present(living))
         rejected = [*batch.rejected, *rejected]
         return Preview(
             total=total,
@@ -125,7 +125,7 @@ class Migrations:
             MigrationConflict: somebody else carries out the same migration.
             AccessDenied: the principal is not the service, or the connection does not own the tables.
         """
-        writing = await self._writing()
+        writing = await self.writing()
         total = await source.count()
         migration = await self._begun(source, total)
         try:
@@ -142,10 +142,10 @@ class Migrations:
         return await self._then(migration, ledger.finish(migration, total))
 
     async def _begun(self, source: Source, total: int | None) -> Migration:
-        earlier = await self._ask(ledger.unfinished(source.name, source.origin))
+        earlier = await self.ask(ledger.unfinished(source.name, source.origin))
         if earlier:
             return await self._then(earlier, ledger.goes_on(earlier, total))
-        return await self._ask(ledger.start(source.name, source.origin, source.options, total))
+        return await self.ask(ledger.start(source.name, source.origin, source.options, total))
 
     async def _carry_out(
         self, writing: Writing, migration: Migration, batch: Batch, reject: Reject | None
@@ -165,7 +165,7 @@ class Migrations:
         Raises:
             AccessDenied: the principal is not the service.
         """
-        return await self._ask(ledger.every())
+        return await self.ask(ledger.every())
 
     async def get(self, migration_id: str) -> Migration:
         """Return a migration as it stands.
@@ -174,7 +174,7 @@ class Migrations:
             MigrationNotFound: there is none of this id.
             AccessDenied: the principal is not the service.
         """
-        return await self._ask(ledger.one(migration_id))
+        return await self.ask(ledger.one(migration_id))
 
     async def verify(self, migration_id: str, source: Source) -> Verified:
         """Return whether everything arrived, by the counts of both sides.
@@ -186,7 +186,7 @@ class Migrations:
         migration = await self.get(migration_id)
         total = await source.count()
         counting: Query[Any] = Query(STATEMENTS["still_there"], {"id": migration_id}, lambda rows: rows[0])
-        counted = await self._ask(counting)
+        counted = await self.ask(counting)
         return Verified(
             source=total,
             seen=migration.seen,
@@ -223,7 +223,7 @@ class Migrations:
             return None
         if questions is None:
             sample: Query[list[Any]] = Query(STATEMENTS["sample"], {"id": migration_id, "limit": samples}, list)
-            rows = await self._ask(sample)
+            rows = await self.ask(sample)
             made = [question_about(from_text(row.namespace), row.value) for row in rows]
             questions = [question for question in made if question]
         return await compare(source, self._search, questions, limit)
@@ -243,17 +243,23 @@ class Migrations:
         migration = await self.get(migration_id)
         return await to_the_end(roll_back(self._database, migration, dry_run=dry_run))
 
-    async def _writing(self) -> Writing:
+    async def writing(self) -> Writing:
+        """Return what stores records, with the embedding model in use."""
         model: Model | None = None
         if self._index:
-            model = embeddings.checked(await self._ask(embeddings.active_model()), self._index)
+            model = embeddings.checked(await self.ask(embeddings.active_model()), self._index)
         return Writing(self._database, self._index, model)
 
     async def _then(self, migration: Migration, query: Query[None]) -> Migration:
-        await self._ask(query)
+        await self.ask(query)
         return await self.get(str(migration.id))
 
-    async def _ask(self, query: Query[T]) -> T:
+    async def ask(self, query: Query[T]) -> T:
+        """Return what a query reads, as the tables' owner, if the service is acting.
+
+        Raises:
+            AccessDenied: the principal is not the service.
+        """
         only_service(self._acting())
         [answer] = await to_the_end(self._database.run(Principal.owner(), [query]))
         return cast("T", answer)

@@ -164,7 +164,7 @@ class Writing:
             holding = ledger.hold(migration.id, migration.cursor, batch.cursor)
             if not (await transaction.run([holding]))[0]:
                 return []
-            of_erased = await self._of_erased(transaction, prepared)
+            of_erased = await self.of_erased(transaction, prepared)
             wanted = first_ones(one for n, one in enumerate(prepared) if n not in of_erased)
             living = [one for one in wanted if not has_expired(one.record)]
             brought = await self.bring(transaction, migration, living)
@@ -202,21 +202,7 @@ class Writing:
 
     def _bring(self, prepared: Sequence[Prepared]) -> Query[list[Brought]]:
         by_address = {(one.namespace, one.record.key): one for one in prepared}
-        records = [one.record for one in prepared]
-        given = {
-            "namespaces": [one.namespace for one in prepared],
-            "keys": [record.key for record in records],
-            "values": [one.value for one in prepared],
-            "labels": [one.document and one.document[0] for one in prepared],
-            "texts": [one.document and one.document[1] for one in prepared],
-            "sessions": [record.session_id for record in records],
-            "runs": [record.run_id for record in records],
-            "created": [_text(record.created_at) for record in records],
-            "updated": [_text(record.updated_at) for record in records],
-            "expires": [_text(record.expires_at) for record in records],
-            "ttls": [record.ttl_minutes for record in records],
-            "configuration": self._index.configuration if self._index else "simple",
-        }
+        given = in_columns(prepared, self._index)
         return Query(
             STATEMENTS["bring"],
             given,
@@ -238,7 +224,7 @@ class Writing:
         }
         return [Query(STATEMENTS["bring_vectors"], given)]
 
-    async def _of_erased(self, transaction: Transaction, prepared: Sequence[Prepared]) -> dict[int, Rejected]:
+    async def of_erased(self, transaction: Transaction, prepared: Sequence[Prepared]) -> dict[int, Rejected]:
         """Which of some records are from before their person was erased here: they stay erased."""
         users = sorted({one.user_id for one in prepared if one.user_id})
         query: Query[dict[str, datetime]] = Query(
@@ -251,6 +237,25 @@ class Writing:
             for n, one in enumerate(prepared)
             if one.user_id in erased and (_written(one.record) or erased[one.user_id]) <= erased[one.user_id]
         }
+
+
+def in_columns(prepared: Sequence[Prepared], index: Index | None) -> dict[str, Any]:
+    """Return records as statements take them: a list for each column."""
+    records = [one.record for one in prepared]
+    return {
+        "namespaces": [one.namespace for one in prepared],
+        "keys": [record.key for record in records],
+        "values": [one.value for one in prepared],
+        "labels": [one.document and one.document[0] for one in prepared],
+        "texts": [one.document and one.document[1] for one in prepared],
+        "sessions": [record.session_id for record in records],
+        "runs": [record.run_id for record in records],
+        "created": [_text(record.created_at) for record in records],
+        "updated": [_text(record.updated_at) for record in records],
+        "expires": [_text(record.expires_at) for record in records],
+        "ttls": [record.ttl_minutes for record in records],
+        "configuration": index.configuration if index else "simple",
+    }
 
 
 def first_ones(prepared: Iterable[Prepared]) -> list[Prepared]:
