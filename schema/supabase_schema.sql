@@ -3,7 +3,7 @@
 -- Applies to hosted Supabase (as the role `postgres`, which is not a superuser) and to any Postgres 15 or newer
 -- that `local_supabase.sql` has prepared. Running it again changes nothing that is already there.
 -- Order: extensions, schemas, functions that columns need, tables, indexes, functions, triggers, row-level
--- security, grants.
+-- security, grants. What stands between `-- part: …` and `-- end of part` is left out of a database that is made without.
 --
 -- A namespace is stored as its labels, each followed by a dot: ("users", "u1", "facts") is 'users.u1.facts.'.
 -- With COLLATE "C" a scope is then one range of the primary key, 'users.u1.' up to 'users.u1/', and a sibling
@@ -39,6 +39,8 @@ CREATE TABLE IF NOT EXISTS memory.schema_versions (
   digest     text NOT NULL,
   applied_at timestamptz NOT NULL DEFAULT now()
 );
+-- Which parts of this file the database is without.
+ALTER TABLE memory.schema_versions ADD COLUMN IF NOT EXISTS left_out text[] NOT NULL DEFAULT '{}';
 
 -- Which of procrastinate's migrations its schema has, so that an upgrade of the package applies the others.
 CREATE TABLE IF NOT EXISTS memory.job_migrations (
@@ -147,6 +149,7 @@ CREATE TABLE IF NOT EXISTS memory.memory_embeddings (
 -- In the row, not in TOAST: no second fetch for each distance. A new table is compact anyway.
 ALTER TABLE memory.memory_embeddings ALTER COLUMN embedding SET STORAGE PLAIN;
 
+-- part: history
 -- Old versions only, each with the time span in which it held; what holds now is in `memories`.
 CREATE TABLE IF NOT EXISTS memory.memory_history (
   id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -163,7 +166,9 @@ CREATE TABLE IF NOT EXISTS memory.memory_history (
   valid_from timestamptz NOT NULL,
   valid_to   timestamptz NOT NULL DEFAULT now()
 );
+-- end of part
 
+-- part: graph
 CREATE TABLE IF NOT EXISTS memory.memory_relationships (
   id         uuid PRIMARY KEY DEFAULT gen_random_uuid(),
   user_id    text COLLATE "C",
@@ -177,6 +182,7 @@ CREATE TABLE IF NOT EXISTS memory.memory_relationships (
   CHECK (user_id IS NULL OR org_id IS NULL),             -- with two owners, one could plant rows with the other
   UNIQUE NULLS NOT DISTINCT (user_id, org_id, source_id, target_id, type)  -- by owner: a refusal tells nothing of others
 );
+-- end of part
 
 -- Conversations ------------------------------------------------------------------------------------------------
 
@@ -513,14 +519,18 @@ CREATE INDEX IF NOT EXISTS memories_position   ON memory.memories (namespace COL
 -- New words wait in a list that a background job empties; only a list of 16 MB is emptied by the put that fills it.
 CREATE INDEX IF NOT EXISTS memories_document   ON memory.memories USING gin (document) WITH (gin_pending_list_limit = 16384);
 CREATE INDEX IF NOT EXISTS embeddings_pending  ON memory.memory_embeddings (model, namespace) WHERE NOT indexed;
+-- part: history
 CREATE INDEX IF NOT EXISTS history_memory      ON memory.memory_history (namespace, key, valid_to);
 CREATE INDEX IF NOT EXISTS history_user        ON memory.memory_history (user_id) WHERE user_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS history_org         ON memory.memory_history (org_id) WHERE org_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS history_run         ON memory.memory_history (ended_by) WHERE ended_by IS NOT NULL;
+-- end of part
+-- part: graph
 -- A person's edges from a memory, and to it, the strongest first: the order in which a traversal follows them.
 CREATE INDEX IF NOT EXISTS relationships_out   ON memory.memory_relationships (source_id, user_id, strength DESC, target_id, type);
 CREATE INDEX IF NOT EXISTS relationships_in    ON memory.memory_relationships (target_id, user_id, strength DESC, source_id, type);
 CREATE INDEX IF NOT EXISTS relationships_org   ON memory.memory_relationships (org_id);
+-- end of part
 CREATE INDEX IF NOT EXISTS members_user        ON memory.organisation_members (user_id);
 CREATE INDEX IF NOT EXISTS sessions_activity   ON memory.sessions (user_id, last_activity_at DESC);
 CREATE INDEX IF NOT EXISTS turns_recent        ON memory.turns (user_id, session_id, id DESC);
@@ -887,12 +897,14 @@ AS $$
   SELECT sha256(convert_to(jsonb_build_array(a.id, a.at, a.actor, a.action, a.user_id, a.org_id, a.namespace, a.key, a.data,
     a.event_id, a.thread_id, a.run_id, a.checkpoint_id, a.task_id)::text, 'UTF8'))
 $$;
+-- part: history
 CREATE OR REPLACE FUNCTION memory.record_digest(h memory.memory_history) RETURNS bytea
   LANGUAGE sql STABLE SET search_path = '' SET timezone = 'UTC'
 AS $$
   SELECT sha256(convert_to(jsonb_build_array(h.id, h.memory_id, h.namespace, h.key, h.operation, h.value, h.user_id, h.org_id,
     h.agent_id, h.run_id, h.ended_by, h.valid_from, h.valid_to)::text, 'UTF8'))
 $$;
+-- end of part
 
 -- The records with some ids, erased ones included: how many there are, and the digest of all of them.
 CREATE OR REPLACE FUNCTION memory.digest_of(source text, ids int8multirange, OUT records bigint, OUT digest bytea)
@@ -901,9 +913,11 @@ AS $$
   WITH present AS (
     SELECT a.id, memory.record_digest(a) AS digest FROM memory.audit_logs AS a
     WHERE digest_of.source = 'audit_logs' AND a.id >= lower(ids) AND a.id < upper(ids) AND a.id <@ ids
+    -- part: history
     UNION ALL
     SELECT h.id, memory.record_digest(h) FROM memory.memory_history AS h
     WHERE digest_of.source = 'memory_history' AND h.id >= lower(ids) AND h.id < upper(ids) AND h.id <@ ids
+    -- end of part
     UNION ALL
     SELECT e.id, e.digest FROM memory.erased_records AS e
     WHERE e.source = digest_of.source AND e.id >= lower(ids) AND e.id < upper(ids) AND e.id <@ ids
@@ -1328,10 +1342,12 @@ BEGIN
     EXECUTE format('DELETE FROM %s AS t WHERE %s', personal.name, (
       SELECT string_agg(format('t.%I = $1', c), ' OR ') FROM unnest(personal.columns) AS c)) USING subject;
   END LOOP;
+  -- part: history
   WITH gone AS (
     DELETE FROM memory.memory_history AS h WHERE h.user_id = subject RETURNING h.id, memory.record_digest(h) AS digest
   )
   INSERT INTO memory.erased_records SELECT 'memory_history', g.id, g.digest, certificate.id FROM gone AS g;
+  -- end of part
   WITH gone AS (
     DELETE FROM memory.audit_logs AS a WHERE a.user_id = subject OR a.actor = subject OR a.data ->> 'about' = subject
     RETURNING a.id, memory.record_digest(a) AS digest
@@ -1385,12 +1401,14 @@ BEGIN
   IF current_setting('memory.importing', true) <> '' AND memory.is_importing() THEN
     RETURN NULL;
   END IF;
+  -- part: history
   IF TG_OP = 'DELETE' OR TG_OP = 'UPDATE' AND OLD.value IS DISTINCT FROM NEW.value THEN
     INSERT INTO memory.memory_history
       (memory_id, namespace, key, operation, value, user_id, org_id, agent_id, run_id, valid_from, valid_to)
     VALUES (OLD.id, OLD.namespace, OLD.key, lower(TG_OP), OLD.value, OLD.user_id, OLD.org_id, OLD.agent_id,
       OLD.run_id, OLD.updated_at, greatest(now(), coalesce(NEW.updated_at, OLD.updated_at)));
   END IF;
+  -- end of part
   INSERT INTO memory.audit_logs
     (actor, action, user_id, org_id, namespace, key, thread_id, run_id, checkpoint_id, task_id)
   SELECT coalesce(claims ->> 'sub', claims ->> 'role', current_user), 'memory.' || lower(TG_OP),
@@ -1472,8 +1490,10 @@ BEGIN
   RETURN NULL;
 END $$;
 
+-- part: graph
 CREATE OR REPLACE TRIGGER relationships_recorded AFTER INSERT OR UPDATE OR DELETE ON memory.memory_relationships
   FOR EACH ROW EXECUTE FUNCTION memory.record_knowledge_change('relationship');
+-- end of part
 CREATE OR REPLACE TRIGGER beliefs_recorded AFTER INSERT OR UPDATE OR DELETE ON memory.belief_graphs
   FOR EACH ROW EXECUTE FUNCTION memory.record_knowledge_change('belief');
 CREATE OR REPLACE TRIGGER goals_recorded AFTER INSERT OR UPDATE OR DELETE ON memory.goal_assessments
@@ -1495,8 +1515,10 @@ END $$;
 
 CREATE OR REPLACE TRIGGER audit_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON memory.audit_logs
   FOR EACH STATEMENT EXECUTE FUNCTION memory.keep_records();
+-- part: history
 CREATE OR REPLACE TRIGGER history_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON memory.memory_history
   FOR EACH STATEMENT EXECUTE FUNCTION memory.keep_records();
+-- end of part
 CREATE OR REPLACE TRIGGER seals_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON memory.audit_seals
   FOR EACH STATEMENT EXECUTE FUNCTION memory.keep_records();
 CREATE OR REPLACE TRIGGER erasures_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON memory.erasures
@@ -1517,8 +1539,12 @@ ALTER TABLE memory.organisation_members ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.memories             ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.embedding_models     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.memory_embeddings    ENABLE ROW LEVEL SECURITY;
+-- part: history
 ALTER TABLE memory.memory_history       ENABLE ROW LEVEL SECURITY;
+-- end of part
+-- part: graph
 ALTER TABLE memory.memory_relationships ENABLE ROW LEVEL SECURITY;
+-- end of part
 ALTER TABLE memory.sessions             ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.turns                ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.agent_executions     ENABLE ROW LEVEL SECURITY;
@@ -1610,24 +1636,30 @@ CREATE POLICY own_agent ON memory.memory_embeddings AS RESTRICTIVE TO authentica
   coalesce(split_part(namespace, '.', 3) = (SELECT memory.agent_label()), true)
   OR NOT starts_with(split_part(namespace, '.', 3), 'agent:'));
 
+-- part: history
 DROP POLICY IF EXISTS own_agent ON memory.memory_history;
 CREATE POLICY own_agent ON memory.memory_history AS RESTRICTIVE TO authenticated USING (
   coalesce(split_part(namespace, '.', 3) = (SELECT memory.agent_label()), true)
   OR NOT starts_with(split_part(namespace, '.', 3), 'agent:'));
+-- end of part
 
 DROP POLICY IF EXISTS readable ON memory.embedding_models;
 CREATE POLICY readable ON memory.embedding_models FOR SELECT TO authenticated USING (true);
 
+-- part: history
 DROP POLICY IF EXISTS readable ON memory.memory_history;
 CREATE POLICY readable ON memory.memory_history FOR SELECT TO authenticated
   USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()));
+-- end of part
 
+-- part: graph
 DROP POLICY IF EXISTS own ON memory.memory_relationships;
 CREATE POLICY own ON memory.memory_relationships TO authenticated
   USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()))
   WITH CHECK ((user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()))
     AND EXISTS (SELECT FROM memory.memories AS m WHERE m.id = source_id)
     AND EXISTS (SELECT FROM memory.memories AS m WHERE m.id = target_id));
+-- end of part
 
 DROP POLICY IF EXISTS own ON memory.sessions;
 CREATE POLICY own ON memory.sessions TO authenticated
@@ -1719,7 +1751,7 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA memory FROM PUBLIC, anon, authenticated, s
 GRANT USAGE ON SCHEMA memory TO authenticated, service_role;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON
-  memory.users, memory.organisation_members, memory.memory_embeddings, memory.memory_relationships, memory.sessions,
+  memory.users, memory.organisation_members, memory.memory_embeddings, memory.sessions,
   memory.turns, memory.agent_executions, memory.goal_assessments, memory.belief_graphs, memory.cognitive_metrics,
   memory.user_brain, memory.company_brain, memory.files
   TO authenticated, service_role;
@@ -1727,10 +1759,16 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON
 GRANT SELECT, DELETE, INSERT (namespace, key, value, document, position, ttl_minutes, expires_at),
   UPDATE (value, document, ttl_minutes, expires_at) ON memory.memories TO authenticated, service_role;
 GRANT SELECT, INSERT ON memory.memory_logs TO authenticated, service_role;
-GRANT SELECT ON memory.organisations, memory.embedding_models, memory.memory_history, memory.audit_logs,
+GRANT SELECT ON memory.organisations, memory.embedding_models, memory.audit_logs,
   memory.recall_receipts, memory.deliveries, memory.external_copies, memory.shadow_comparisons, memory.brain_loads,
   memory.brain_load_errors
   TO authenticated, service_role;
+-- part: graph
+GRANT SELECT, INSERT, UPDATE, DELETE ON memory.memory_relationships TO authenticated, service_role;
+-- end of part
+-- part: history
+GRANT SELECT ON memory.memory_history TO authenticated, service_role;
+-- end of part
 GRANT UPDATE ON memory.deliveries TO service_role;
 GRANT INSERT, UPDATE, DELETE ON memory.external_copies TO service_role;
 GRANT INSERT ON memory.shadow_comparisons TO service_role;

@@ -6,7 +6,7 @@ Each answers with data, as its schema says, and with the same in words.
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, ParamSpec
 
@@ -16,8 +16,9 @@ from mcp.types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import BaseModel, Field
 
 from graphs.memory.contract import MemoryType, RecalledMemory
-from graphs.memory.errors import GraphMemoryError
+from graphs.memory.errors import GraphMemoryError, SchemaPartMissing
 from graphs.memory.ids import Address, UnknownId, from_id, to_id
+from graphs.memory.memories import Version
 from graphs.memory.namespaces import user_scope
 from graphs.memory_manager import MemoryManager
 from graphs.nodes.runtime import current_user
@@ -192,7 +193,7 @@ class _Tools:
         memory, origins, history = await asyncio.gather(
             self._memory.memories.get(user_id, address),
             self._memory.origins.of(user_id, [address]),
-            self._memory.memories.history(user_id, address),
+            self._history(user_id, address),
         )
         origin = origins[address]
         turns = await self._memory.sessions.exchanges(user_id, origin.sources) if origin.sources else []
@@ -211,10 +212,17 @@ class _Tools:
             ],
             history=[
                 EarlierVersion(content=version.content, valid_from=version.valid_from, valid_to=version.valid_to)
-                for version in history.items
+                for version in history
             ],
         )
         return _answer(explained, *_explanation(explained))
+
+    async def _history(self, user_id: str, address: Address) -> Sequence[Version]:
+        """What a memory held before; nothing where the database keeps no history."""
+        try:
+            return (await self._memory.memories.history(user_id, address)).items
+        except SchemaPartMissing:
+            return ()
 
     async def _recall(self, user_id: str, address: Address | None, query: str | None) -> tuple[Address, Recall | None]:
         """The memory that is meant, and why a search chose it: one that is made now for the query, or the last one."""

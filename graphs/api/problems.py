@@ -22,6 +22,7 @@ from graphs.memory.errors import (
     InvalidValue,
     JobNotFound,
     MemoryNotFound,
+    SchemaPartMissing,
     SessionNotFound,
     SetupRequired,
     StorageFailed,
@@ -39,6 +40,7 @@ STATUS: dict[type[Exception], int] = {
     SessionNotFound: 404,
     JobNotFound: 404,
     VersionConflict: 412,
+    SchemaPartMissing: 501,
     SetupRequired: 503,
     StoreUnavailable: 503,
     EmbeddingFailed: 503,
@@ -121,6 +123,8 @@ def problem_of(error: Exception) -> ProblemError | None:
             )
         case HTTPException():
             return _of_http(error)
+        case SchemaPartMissing():
+            return ProblemError(501, "not-set-up", str(error))
         case GraphMemoryError():
             return _of_status(error)
     return None
@@ -201,6 +205,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         "`MEMORY_HTTP_BURST` at once (200 unless set).",
         Retry_After="Seconds after which the next one is taken.",
     ),
+    501: _documented("The database was made without the graph, or without history; `detail` says what adds it."),
     503: _documented("The memory cannot be used at the moment.", Retry_After="Seconds after which to try again."),
 }
 """How each problem is documented, by status."""

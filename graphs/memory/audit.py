@@ -24,6 +24,7 @@ from graphs.memory.errors import (
     InvalidValue,
 )
 from graphs.memory.namespaces import Namespace, to_text
+from graphs.memory.parts import SchemaPart
 from graphs.memory.principal import Principal, current_provenance
 from graphs.memory.text import cleaned, problem_with, to_json
 from graphs.memory.transaction import Query, Rows
@@ -75,7 +76,9 @@ PORTION = 10_000
 
 def seal(source: str) -> Query[int]:
     """Ask for a portion of what was recorded since the last time to be sealed; how many records that were."""
-    return Query(_SQL["seal"], {"source": source, "most": PORTION}, lambda rows: int(rows[0].sealed))
+    given = {"source": source, "most": PORTION}
+    part = SchemaPart.HISTORY if source == "memory_history" else None
+    return Query(_SQL["seal"], given, lambda rows: int(rows[0].sealed), part)
 
 
 async def seal_all(database: Database) -> str | None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -16,6 +17,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 from graphs.memory import sql, telemetry
 from graphs.memory.errors import TRANSIENT, driver_errors, error_sentence
+from graphs.memory.parts import SchemaPart, part_named_in
 from graphs.memory.principal import Principal
 from graphs.memory.transaction import Connection, Query, Transaction
 
@@ -79,6 +81,9 @@ async def _throw_away_dead(pool: Pool, error: BaseException | None) -> None:
         await pool.check()
 
 
+_LOOK_AGAIN_SECONDS = 60.0
+"""After which a database that lacked a part of the schema is looked at again: somebody may have added it."""
+
 _unfinished: set[asyncio.Task[Any]] = set()
 
 
@@ -128,6 +133,8 @@ class Database:
         """The adapters that are told what transactions change, as `memory.fan_out` reads them; none by default."""
         self._generation = 0
         self._prepares = True
+        self._lacking: frozenset[SchemaPart] = frozenset()
+        self._looked = 0.0
 
     async def run(
         self, principal: Principal, queries: Sequence[Query[Any]], provenance: Mapping[str, Any] | None = None
@@ -196,12 +203,25 @@ class Database:
     def _on(self, conn: Connection, plans: str) -> Transaction:
         may_prepare = self._prepares and conn.prepare_threshold is not None
         prepared = _prepared.setdefault(conn, set()) if may_prepare else None
-        return Transaction(conn, prepared, plans)
+        return Transaction(conn, prepared, plans, self._lacking)
+
+    async def _look_for_parts(self) -> None:
+        """Find out which parts of the schema the database is without."""
+        async with self.pool.connection() as conn:
+            row = await (await conn.execute(_SQL["lacking"].source, prepare=False)).fetchone()
+        self._lacking, self._looked = frozenset(map(SchemaPart, row["parts"] if row else ())), time.monotonic()
 
     async def _retrying(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Try once as directly as possible, for that is what nearly always happens, and then as `retrying` says."""
         try:
+            if self._lacking and time.monotonic() - self._looked > _LOOK_AGAIN_SECONDS:
+                await self._look_for_parts()
             return await attempt()
+        except pg.UndefinedTable as error:
+            part = part_named_in(error.diag.message_primary)
+            if part is None or part in self._lacking:
+                raise
+            await self._look_for_parts()
         except psycopg.Error as error:
             if not is_transient(error):
                 raise

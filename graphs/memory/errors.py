@@ -5,6 +5,7 @@ GraphMemoryError
 │   ├── EmbeddingModelMismatch  the database holds vectors of another model
 │   └── DatabaseUnreachable     nobody answers at the database's address; a StoreUnavailable, too
 ├── SetupRequired               the schema is missing or older than the code
+│   └── SchemaPartMissing       the database was made without this part of the schema; `part` names it
 ├── InvalidInput (ValueError)   bad input, refused before anything is written
 │   ├── ContractError           a payload breaks the JSON contract; `fields` names where
 │   ├── InvalidValue            an item's value cannot be stored; `path` names where
@@ -12,7 +13,8 @@ GraphMemoryError
 │   │   └── IdempotencyConflict an earlier write had the same idempotency key and said something else
 │   ├── InvalidFilter           a filter cannot be understood; `operator` names what
 │   ├── InvalidBackup           a file is no backup, is damaged, or has another key; `reason` says which
-│   └── CannotFollow            what changed since a backup cannot be told; a full one is needed
+│   ├── CannotFollow            what changed since a backup cannot be told; a full one is needed
+│   └── SchemaPartPresent       a part of the schema is to be left out that the database has; `part` names it
 ├── RestoreConflict             the database holds other rows under the numbers of a backup's
 ├── VersionConflict             an item is not at the version that a write expected
 ├── AccessDenied                the principal may not do this
@@ -42,6 +44,8 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import errors as pg
 
+from graphs.memory.parts import SchemaPart, part_named_in
+
 
 class GraphMemoryError(Exception):
     """Base of every error this project raises on purpose."""
@@ -67,6 +71,17 @@ class EmbeddingModelMismatch(ConfigurationError):
 
 class SetupRequired(GraphMemoryError):
     """The schema is missing or older than this code: `await store.setup()` once, or `graph-memory setup`."""
+
+
+class SchemaPartMissing(SetupRequired):
+    """The database was made without this part of the schema. What does not need it goes on."""
+
+    def __init__(self, part: SchemaPart) -> None:
+        self.part = part
+        super().__init__(
+            f"This database has no {part}: it was made without. `graph-memory schema apply --with {part}` adds it, "
+            "empty, for what is written from then on."
+        )
 
 
 class InvalidInput(GraphMemoryError, ValueError):
@@ -115,6 +130,17 @@ class CannotFollow(InvalidInput):
     def __init__(self, earlier: str, reason: str) -> None:
         self.reason = reason
         super().__init__(f"What changed since {earlier} cannot be told: {reason}. Make a full backup, without --since.")
+
+
+class SchemaPartPresent(InvalidInput):
+    """A part of the schema is to be left out that the database has: nothing is ever dropped."""
+
+    def __init__(self, part: SchemaPart) -> None:
+        self.part = part
+        super().__init__(
+            f"This database has the {part}, and nothing is ever dropped: only an empty database can be made without. "
+            "Nothing was changed."
+        )
 
 
 class RestoreConflict(GraphMemoryError):
@@ -316,10 +342,7 @@ def driver_errors() -> Iterator[None]:
     except pg.InsufficientPrivilege as error:
         raise AccessDenied(f"Access denied by the database: {error.diag.message_primary}") from error
     except (pg.UndefinedTable, pg.UndefinedFunction, pg.UndefinedColumn, pg.InvalidSchemaName) as error:
-        raise SetupRequired(
-            f"The database lacks this version's schema ({error.diag.message_primary}): "
-            "call `await store.setup()` once, or run `graph-memory setup`."
-        ) from error
+        raise _missing(error) from error
     except pg.UntranslatableCharacter as error:
         raise InvalidValue(
             "value", f"contains text that Postgres cannot store: {error.diag.message_primary}"
@@ -336,6 +359,16 @@ def driver_errors() -> Iterator[None]:
         if error.sqlstate == VERSION_CONFLICT:
             raise VersionConflict(*json.loads(error.diag.message_detail or '["", ""]')) from error
         raise GraphMemoryError(f"The database refused: {error_sentence(error)}") from error
+
+
+def _missing(error: psycopg.Error) -> SetupRequired:
+    """What the schema lacks: a part that may be left out, or all of this version."""
+    if part := part_named_in(error.diag.message_primary):
+        return SchemaPartMissing(part)
+    return SetupRequired(
+        f"The database lacks this version's schema ({error.diag.message_primary}): "
+        "call `await store.setup()` once, or run `graph-memory setup`."
+    )
 
 
 def error_sentence(error: BaseException) -> str:

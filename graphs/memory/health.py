@@ -12,6 +12,7 @@ from graphs.memory import schema, sql, telemetry
 from graphs.memory.database import Database, to_the_end
 from graphs.memory.embeddings import Index
 from graphs.memory.errors import GraphMemoryError, SetupRequired
+from graphs.memory.parts import SchemaPart
 from graphs.memory.principal import Principal
 from graphs.memory.transaction import Query
 
@@ -145,7 +146,11 @@ class Health:
     async def _vitals(self) -> Any:
         given = {"alive_seconds": self._alive_seconds}
         query: Query[Any] = Query(_SQL["vitals"], given, lambda rows: rows[0])
-        return (await to_the_end(self._database.run(Principal.owner(), [query])))[0]
+        unsealed: Query[float] = Query(
+            _SQL["unsealed_history"], {}, lambda rows: float(rows[0].age) if rows else 0.0, part=SchemaPart.HISTORY
+        )
+        found, age = await to_the_end(self._database.run(Principal.owner(), [query, unsealed]))
+        return found._replace(unsealed_age=max(found.unsealed_age or 0.0, age or 0.0))
 
     async def _own_digest(self) -> str:
         if self._digest is None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import LiteralString, cast
@@ -13,7 +13,8 @@ from psycopg import errors as pg
 from psycopg.rows import DictRow
 
 from graphs.memory import sql
-from graphs.memory.errors import ConfigurationError, driver_errors
+from graphs.memory.errors import ConfigurationError, SchemaPartPresent, driver_errors
+from graphs.memory.parts import SchemaPart, leave_out
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,23 @@ class Scripts:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which parts of the schema a database is to have; of those that are not named, what it has, and an empty one all.
+
+    Args:
+        without: parts that it is to be made without.
+        adding: parts that it is to get, though it was made without them.
+    """
+
+    without: Collection[SchemaPart] = ()
+    adding: Collection[SchemaPart] = ()
+
+
+AS_IT_IS = Choice()
+"""The parts that the database has."""
+
+
 def schema_folder() -> Path:
     """Return where the schema's files are: inside an installed package, at the top of a checkout."""
     installed = _PACKAGE / "_schema"
@@ -62,7 +80,9 @@ def _read_all(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.sql"))}
 
 
-async def apply(conn: AsyncConnection[DictRow], scripts: Scripts, *, again: bool = False) -> bool:
+async def apply(
+    conn: AsyncConnection[DictRow], scripts: Scripts, *, again: bool = False, choice: Choice = AS_IT_IS
+) -> bool:
     """Bring a database to this version of the schema, in one transaction, as the role that connected.
 
     A database that has it already is left alone; processes that come at the same time wait for one another.
@@ -71,35 +91,37 @@ async def apply(conn: AsyncConnection[DictRow], scripts: Scripts, *, again: bool
         conn: a connection that is in no transaction.
         scripts: the schema.
         again: apply it also where it was applied before, since something of it was lost.
+        choice: which parts the database is to have.
 
     Returns:
         Whether something was applied.
 
     Raises:
         ConfigurationError: this is no Supabase project, and the role may not prepare the database like one.
+        SchemaPartPresent: the database has a part that it is to be made without.
     """
     with driver_errors():
         async with conn.transaction():
             await conn.execute(_SQL["lock"])
             if await _has_auth(conn) and not again and await applied_digest(conn) == scripts.digest:
                 return False
-            await carry_out(conn, scripts)
+            await carry_out(conn, scripts, await parts_left_out(conn, choice))
     log.info("The schema was applied")
     return True
 
 
-async def carry_out(conn: AsyncConnection[DictRow], scripts: Scripts) -> None:
-    """Apply all of the schema in the transaction that is open, which holds the lock.
+async def carry_out(conn: AsyncConnection[DictRow], scripts: Scripts, left_out: Collection[SchemaPart]) -> None:
+    """Apply the schema but for some parts in the transaction that is open, which holds the lock.
 
     Raises:
         ConfigurationError: as `apply`.
     """
     if not await _has_auth(conn):
         await _imitate_supabase(conn, scripts.local_supabase)
-    for script in (scripts.supabase_schema, *scripts.business_tables.values()):
+    for script in (leave_out(scripts.supabase_schema, left_out), *scripts.business_tables.values()):
         await _apply_schema(conn, script)
     await _apply_job_schema(conn, scripts)
-    await conn.execute(_SQL["record_version"], {"digest": scripts.digest})
+    await conn.execute(_SQL["record_version"], {"digest": scripts.digest, "left_out": [*left_out]})
 
 
 async def _has_auth(conn: AsyncConnection[DictRow]) -> bool:
@@ -109,11 +131,29 @@ async def _has_auth(conn: AsyncConnection[DictRow]) -> bool:
 
 async def applied_digest(conn: AsyncConnection[DictRow]) -> str | None:
     """Return the digest of the schema that a database has; None where it has none."""
+    latest = await _latest_version(conn)
+    return str(latest["digest"]) if latest else None
+
+
+async def parts_left_out(conn: AsyncConnection[DictRow], choice: Choice = AS_IT_IS) -> list[SchemaPart]:
+    """Return the parts of the schema that a database is without, once it is as chosen.
+
+    Raises:
+        SchemaPartPresent: it has a part that it is to be made without.
+    """
+    latest = await _latest_version(conn)
+    absent = [part for part in SchemaPart if part in (latest["left_out"] if latest else choice.without)]
+    for part in choice.without:
+        if part not in absent:
+            raise SchemaPartPresent(part)
+    return [part for part in absent if part not in choice.adding]
+
+
+async def _latest_version(conn: AsyncConnection[DictRow]) -> DictRow | None:
     has_versions = await (await conn.execute(_SQL["has_versions"])).fetchone()
     if not (has_versions and has_versions["has_versions"]):
         return None
-    latest = await (await conn.execute(_SQL["latest_version"])).fetchone()
-    return str(latest["digest"]) if latest else None
+    return await (await conn.execute(_SQL["latest_version"])).fetchone()
 
 
 async def _imitate_supabase(conn: AsyncConnection[DictRow], script: str) -> None:

@@ -21,6 +21,7 @@ from psycopg.pq.abc import PGresult
 from psycopg.rows import DictRow
 
 from graphs.memory.errors import InvalidInput
+from graphs.memory.parts import SchemaPart
 from graphs.memory.sql import Statement
 from graphs.memory.text import problem_with
 
@@ -44,11 +45,14 @@ class Query(Generic[T]):
     """A statement, its parameters, and how to read the rows that come back.
 
     Parameters are texts, numbers, booleans, None, lists of these, or bytes that are in Postgres' binary format already.
+    One that only records something in a part of the schema names that part: where the database is without, it is left
+    out, and its answer is None.
     """
 
     statement: Statement
     parameters: Mapping[str, Any] = field(default_factory=dict)
     read: Callable[[Rows], T] = no_answer
+    part: SchemaPart | None = None
 
 
 _NULL = struct.pack(">i", -1)
@@ -140,13 +144,17 @@ class Transaction:
         prepared: names of the statements that this connection has prepared; None where none may be, as behind a
             transaction pooler, which may give every transaction another server.
         plans: whose plans these are: a plan under row-level security belongs to a role, and to one state of the schema.
+        lacking: the parts of the schema that the database is without.
     """
 
-    def __init__(self, conn: Connection, prepared: set[bytes] | None, plans: str) -> None:
+    def __init__(
+        self, conn: Connection, prepared: set[bytes] | None, plans: str, lacking: frozenset[SchemaPart] = frozenset()
+    ) -> None:
         self._conn = conn
         self._pgconn = conn.pgconn
         self._prepared = prepared
         self._plans = plans
+        self._lacking = lacking
         self._preparing: set[bytes] = set()
         self._expected: deque[_Reply] = deque()
         self._ahead: list[Query[Any]] = []
@@ -188,6 +196,8 @@ class Transaction:
         Raises:
             psycopg.Error: of the first query that failed; those after it were not carried out.
         """
+        if self._lacking and any(query.part in self._lacking for query in queries):
+            return await self._run_possible(queries, plans)
         ahead = len(self._ahead)
         queries = [*self._ahead, *queries]
         encoded = [_parameters(query) for query in queries]  # what cannot be sent is refused before anything is
@@ -203,6 +213,13 @@ class Transaction:
             error, self._error = self._error, None
             raise error
         return [query.read(reply.rows) for query, reply in zip(queries, replies, strict=True)][ahead:]
+
+    async def _run_possible(self, queries: Sequence[Query[Any]], plans: Sequence[str] | None) -> list[Any]:
+        """Run those that record nothing in a part that the database is without; None answers the others."""
+        kept = [n for n, query in enumerate(queries) if query.part not in self._lacking]
+        answers = await self.run([queries[n] for n in kept], plans and [plans[n] for n in kept])
+        answered = dict(zip(kept, answers, strict=True))
+        return [answered.get(n) for n in range(len(queries))]
 
     def _send(self, query: Query[Any], plans: str, encoded: tuple[list[bytes | None], list[Format]]) -> _Reply:
         statement, (values, formats) = query.statement, encoded

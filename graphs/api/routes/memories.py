@@ -112,7 +112,7 @@ async def forget_memory(mine: MineDep, id_: PathId, if_match: IfMatch = None) ->
 
 
 @router.get(
-    "/{id}/history", responses=answered(200, answer(examples.page(examples.VERSION), "A page of versions."), 404)
+    "/{id}/history", responses=answered(200, answer(examples.page(examples.VERSION), "A page of versions."), 404, 501)
 )
 async def memory_history(mine: MineDep, id_: PathId, cursor: Cursor = None, limit: Limit = 50) -> Page[Version]:
     """List what a memory was before, the last version first; also of one that was forgotten."""

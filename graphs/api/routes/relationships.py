@@ -23,7 +23,8 @@ Way = Annotated[Direction, Query(description="Along the edges, against them, or 
 
 
 @router.put(
-    "/relationships", responses=answered(200, answer(examples.RELATIONSHIP, "The edge as it is now."), 404, 413, 415)
+    "/relationships",
+    responses=answered(200, answer(examples.RELATIONSHIP, "The edge as it is now."), 404, 413, 415, 501),
 )
 async def relate_memories(mine: MineDep, new: NewRelationship) -> RelationshipView:
     """Draw an edge from one memory to another; drawn again, it gets its new strength and metadata."""
@@ -32,7 +33,9 @@ async def relate_memories(mine: MineDep, new: NewRelationship) -> RelationshipVi
     return RelationshipView.of(edge)
 
 
-@router.delete("/relationships", status_code=204, responses=answered(204, {"description": "The edge is gone."}, 404))
+@router.delete(
+    "/relationships", status_code=204, responses=answered(204, {"description": "The edge is gone."}, 404, 501)
+)
 async def unrelate_memories(
     mine: MineDep, source: QueryId, target: QueryId, type_: Annotated[TypeName, Query(alias="type")]
 ) -> None:
@@ -43,7 +46,7 @@ async def unrelate_memories(
 
 @router.get(
     "/memories/{id}/relationships",
-    responses=answered(200, answer({"items": [examples.RELATIONSHIP]}, "Its edges, the strongest first."), 404),
+    responses=answered(200, answer({"items": [examples.RELATIONSHIP]}, "Its edges, the strongest first."), 404, 501),
 )
 async def list_relationships(
     mine: MineDep, id_: PathId, types: Types = None, direction: Way = "both", limit: Limit = 100
@@ -56,7 +59,7 @@ async def list_relationships(
 
 
 @router.get(
-    "/memories/{id}/graph", responses=answered(200, answer(examples.NEIGHBOURHOOD, "The graph around it."), 404)
+    "/memories/{id}/graph", responses=answered(200, answer(examples.NEIGHBOURHOOD, "The graph around it."), 404, 501)
 )
 async def memory_graph(
     mine: MineDep,

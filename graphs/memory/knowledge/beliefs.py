@@ -20,8 +20,9 @@ from graphs.memory.knowledge.common import (
     located,
     payload_of,
 )
-from graphs.memory.knowledge.relationships import ABOUT, SUPERSEDES, relate
+from graphs.memory.knowledge.relationships import ABOUT, SUPERSEDES, noted, relate
 from graphs.memory.namespaces import Namespace, to_text, user_scope
+from graphs.memory.parts import SchemaPart
 from graphs.memory.transaction import Query, Rows
 
 _SQL = sql.load("beliefs")
@@ -38,7 +39,8 @@ class Beliefs:
     """The beliefs of people's agents. Every method acts as whoever is acting now, and refuses another person's.
 
     The same words are the same belief. One that is revised stays, superseded, and the new one leads to it by a
-    relationship of type `supersedes`. What `write_memory` stored as a belief is held with confidence 1.
+    relationship of type `supersedes`. What `write_memory` stored as a belief is held with confidence 1. In a database
+    that was made without the graph beliefs are held and superseded alike, and their relationships left out.
 
     Args:
         run: answers queries.
@@ -117,7 +119,8 @@ class Beliefs:
         old, new = _address(user_id, key), address_of(payload)
         if old == new:
             raise InvalidValue("content", "says what the belief says already; `set_confidence` changes the rest.")
-        return await self._hold(payload, confidence, about, [_superseded(old), relate(user_id, new, old, SUPERSEDES)])
+        edge = noted(relate(user_id, new, old, SUPERSEDES))
+        return await self._hold(payload, confidence, about, [_superseded(old), edge])
 
     async def _hold(
         self, payload: MemoryPayload, confidence: float, about: Sequence[Address], also: Sequence[Query[Any]] = ()
@@ -125,7 +128,7 @@ class Beliefs:
         """Store a payload and what belongs to it, and return the belief that it became."""
         check_share("confidence", confidence)
         user_id, address = payload.identity, address_of(payload)
-        edges = [relate(user_id, address, memory, ABOUT) for memory in about]
+        edges = [noted(relate(user_id, address, memory, ABOUT)) for memory in about]
         held = [_held(user_id, address, confidence), _reinstated(user_id, address)]
         await self._write(user_id, payload.session_id, payload, [*held, *also, *edges])
         return await self.get(user_id, address[1])
@@ -225,7 +228,9 @@ def _held(user_id: str, address: Address, confidence: float) -> Query[None]:
 
 def _reinstated(user_id: str, address: Address) -> Query[None]:
     """Ask for a belief not to be superseded by any other."""
-    return Query(_SQL["reinstated"], {"user_id": user_id, "type": SUPERSEDES, **located(address)})
+    return Query(
+        _SQL["reinstated"], {"user_id": user_id, "type": SUPERSEDES, **located(address)}, part=SchemaPart.GRAPH
+    )
 
 
 def _superseded(address: Address) -> Query[None]:

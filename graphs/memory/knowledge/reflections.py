@@ -17,7 +17,7 @@ from graphs.memory.knowledge.common import (
     located,
     payload_of,
 )
-from graphs.memory.knowledge.relationships import REFLECTS_ON, relate
+from graphs.memory.knowledge.relationships import REFLECTS_ON, noted, relate
 from graphs.memory.namespaces import to_text, user_scope
 from graphs.memory.transaction import Query, Rows
 
@@ -73,7 +73,7 @@ class Reflections:
         payload = payload_of(user_id, "reflection", content, metadata=metadata, **common)
         address = address_of(payload)
         await self._write(
-            user_id, session_id, payload, [relate(user_id, address, memory, REFLECTS_ON) for memory in on]
+            user_id, session_id, payload, [noted(relate(user_id, address, memory, REFLECTS_ON)) for memory in on]
         )
         query = Query(_SQL["get"], located(address), _reflections)
         found: list[Reflection] = await self._run(user_id, query, address[0])
@@ -101,13 +101,16 @@ class Reflections:
 
         Raises:
             InvalidInput: tags or limit are out of range.
+            SchemaPartMissing: `on` is given, and the database was made without the graph.
             AccessDenied: the principal is not this user and not the service.
         """
         check_limit(limit)
         scope = user_scope(user_id, COLLECTIONS["reflection"])
-        given = {"user_id": user_id, "scope": to_text(scope), "contains": containing(tags, agent), "limit": limit}
-        given |= {"type": REFLECTS_ON, "namespace": None, "key": None, **(located(on) if on else {})}
-        found: list[Reflection] = await self._run(user_id, Query(_SQL["list"], given, _reflections), scope)
+        given = {"scope": to_text(scope), "contains": containing(tags, agent), "limit": limit}
+        if on:
+            given |= {"user_id": user_id, "type": REFLECTS_ON, **located(on)}
+        query = Query(_SQL["list_on" if on else "list"], given, _reflections)
+        found: list[Reflection] = await self._run(user_id, query, scope)
         return found
 
 

@@ -1,6 +1,7 @@
 """Relationships: typed edges from one memory to another, with a strength; the graph of a person's memory."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 from typing import Any, Literal, get_args
@@ -14,6 +15,7 @@ from graphs.memory.errors import InvalidInput, InvalidValue, MemoryNotFound
 from graphs.memory.found import Found, search_item
 from graphs.memory.knowledge.common import Address, Run, check_limit, check_share, located
 from graphs.memory.namespaces import check_address, from_text, user_scope
+from graphs.memory.parts import SchemaPart
 from graphs.memory.text import problem_with, to_json
 from graphs.memory.transaction import Query, Rows
 
@@ -226,6 +228,11 @@ def relate(
         return Relationship(source=source, target=target, type=type_, **edge)
 
     return Query(_SQL["relate"], given | located(source, "source_") | located(target, "target_"), read)
+
+
+def noted(edge: Query[Relationship]) -> Query[Relationship]:
+    """Return an edge that is drawn beside what is stored, and left out where the database has no graph."""
+    return replace(edge, part=SchemaPart.GRAPH)
 
 
 def _followed(types: Sequence[str] | None, direction: Direction) -> dict[str, Any]:

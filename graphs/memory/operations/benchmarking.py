@@ -14,7 +14,7 @@ from uuid import uuid4
 from langgraph.store.base import Item, PutOp
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
-from graphs.memory.errors import StoreUnavailable
+from graphs.memory.errors import SchemaPartMissing, StoreUnavailable
 from graphs.memory.namespaces import Namespace, user_scope
 from graphs.memory.principal import Principal, acting_as
 
@@ -26,6 +26,8 @@ CALLS = 100
 CONVERSATIONS = 100
 """How many people talk at once."""
 
+_TRAVERSAL = "traverse 2 hops"
+
 TARGETS = {
     "add a memory": 50.0,
     "insert an item": 50.0,
@@ -33,7 +35,7 @@ TARGETS = {
     "search, 5 results": 100.0,
     "search, top 10": 100.0,
     "retrieve a chat session": 30.0,
-    "traverse 2 hops": 150.0,
+    _TRAVERSAL: 150.0,
     "memory of a turn": 3000.0,
     "agent's answer": 3000.0,
 }
@@ -159,6 +161,7 @@ class Trial:
         self._user_id = user_id
         self._facts = user_scope(user_id, "facts")
         self._memories = 0
+        self._has_graph = True
 
     async def fill(self, memories: int, told: Told) -> None:
         """Give them so many memories, a graph of the first thousand, and a session, and wait for the vector index."""
@@ -167,21 +170,23 @@ class Trial:
             await _whole(self._store.abatch([PutOp(self._facts, f"m{n}", _value(n)) for n in numbers]))
             self._memories = numbers.stop
             told(numbers.stop, memories)
-        related = min(memories, _RELATED)
-        for first in range(0, related, CONVERSATIONS):
-            await _together(self._relate(n, related) for n in range(first, min(first + CONVERSATIONS, related)))
+        try:
+            await self._relate_all(min(memories, _RELATED))
+        except SchemaPartMissing:
+            self._has_graph = False
         for n in range(_TURNS):
             await _whole(self._say(_SESSION, f"{n}"))
         await self._store.wait_until_indexed()
 
     async def measure(self, told: Told, answer: Answer | None = None) -> AsyncIterator[Measured]:
-        """Do each kind of work, and yield how long it takes.
+        """Do each kind of work, and yield how long it takes; without a graph nothing is traversed.
 
         Args:
             told: gets how many calls are done.
             answer: has the deployment's agent answer; without one only the memory is measured.
         """
-        works = [*self._works(), *(self._answers(answer) if answer else ())]
+        works = [work for work in self._works() if self._has_graph or work.name != _TRAVERSAL]
+        works += self._answers(answer) if answer else ()
         for done, work in enumerate(works):
             yield await _measured(work, lambda n, done=done: told(done * CALLS + n, len(works) * CALLS))  # type: ignore[misc]
 
@@ -194,7 +199,7 @@ class Trial:
             _Work("search, 5 results", lambda n: store.recall_memory(user_id, _question(n), limit=5)),
             _Work("search, top 10", lambda n: store.recall_memory(user_id, _question(n), limit=10)),
             _Work("retrieve a chat session", self._retrieve),
-            _Work("traverse 2 hops", lambda n: store.relationships.traverse(user_id, (facts, f"m{n}"))),
+            _Work(_TRAVERSAL, lambda n: store.relationships.traverse(user_id, (facts, f"m{n}"))),
             _Work("memory of a turn", self._converse, CONVERSATIONS),
         )
 
@@ -224,6 +229,10 @@ class Trial:
         payload = {"identity": self._user_id, "agent": "benchmark", "session_id": session_id, "type": type_}
         payload |= {"timestamp": datetime.now(UTC).isoformat(), "content": content}  # type: ignore[dict-item]
         await self._store.write_memory(self._user_id, session_id, payload)
+
+    async def _relate_all(self, memories: int) -> None:
+        for first in range(0, memories, CONVERSATIONS):
+            await _together(self._relate(n, memories) for n in range(first, min(first + CONVERSATIONS, memories)))
 
     async def _relate(self, n: int, of: int) -> None:
         """Draw edges to two others, so that every walk finds something."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory import schema, sql
 from graphs.memory.errors import driver_errors
-from graphs.memory.schema import Scripts
+from graphs.memory.schema import AS_IT_IS, Choice, Scripts
 
 _SQL = sql.load_sources("catalogue")
 _LOCK = sql.load_sources("setup")["lock"]
@@ -44,31 +44,33 @@ class Difference(BaseModel):
     found: str | None = Field(description="Its definition in the database.")
 
 
-async def differences(conn: AsyncConnection[DictRow], scripts: Scripts) -> list[Difference]:
+async def differences(conn: AsyncConnection[DictRow], scripts: Scripts, choice: Choice = AS_IT_IS) -> list[Difference]:
     """Compare a database with the schema, which is made anew beside it in a transaction that is rolled back.
 
     The tables of memory stay as they are meanwhile, for everybody; business tables cannot be set aside, so that they
-    are locked for the moment that it takes, and of them a column that differs is not seen.
+    are locked for the moment that it takes, and of them a column that differs is not seen. Parts that the database was
+    made without, or is to be, are left out.
 
     Raises:
         AccessDenied: the role does not own the schema, or may make none.
         StoreUnavailable: somebody used a business table for longer than two seconds.
-        ConfigurationError: as `schema.apply`.
+        ConfigurationError, SchemaPartPresent: as `schema.apply`.
     """
-    there, wanted = await both(conn, scripts)
+    there, wanted = await both(conn, scripts, choice)
     return compare(there, wanted)
 
 
-async def both(conn: AsyncConnection[DictRow], scripts: Scripts) -> tuple[Objects, Objects]:
+async def both(conn: AsyncConnection[DictRow], scripts: Scripts, choice: Choice = AS_IT_IS) -> tuple[Objects, Objects]:
     """Return the objects that a database has, and those that the schema would make; see `differences`."""
     with driver_errors():
         async with conn.transaction(force_rollback=True):
             await conn.execute(_SQL["lock_briefly"])
             await conn.execute(_LOCK)
+            left_out = await schema.parts_left_out(conn, choice)
             there = await _objects(conn)
             models = await _models(conn)
             await conn.execute(_SQL["set_aside"], prepare=False)
-            await schema.carry_out(conn, scripts)
+            await schema.carry_out(conn, scripts, left_out)
             await conn.execute(_SQL["add_models"], {"models": models})
             await conn.execute(_SQL["create_vector_indexes"])
             return there, await _objects(conn)

@@ -20,7 +20,9 @@ from graphs.memory.operations.catalogue import Difference, Kind
 from graphs.memory.operations.connection import Access, Server
 from graphs.memory.operations.policies import Explanation
 from graphs.memory.operations.service import only_service
+from graphs.memory.parts import SchemaPart
 from graphs.memory.principal import Principal
+from graphs.memory.schema import AS_IT_IS, Choice
 from graphs.memory.transaction import Query
 
 _SQL = sql.load("checks")
@@ -125,23 +127,29 @@ class Checks:
         query: Query[Any] = Query(_SQL["sizes"], {}, lambda rows: [Size(**row._asdict()) for row in rows])
         return cast("list[Size]", (await to_the_end(self._database.run(Principal.owner(), [query])))[0])
 
-    async def differences(self) -> list[Difference]:
-        """Return what the database has otherwise than the schema; see `catalogue.differences`."""
-        only_service(self._principal())
-        scripts = await asyncio.to_thread(schema.read_scripts)
-        async with self._database.pool.connection() as conn:
-            return await catalogue.differences(conn, scripts)
-
-    async def apply_schema(self) -> None:
-        """Apply the schema, also where it was applied before and something of it was lost since.
+    async def differences(self, choice: Choice = AS_IT_IS) -> list[Difference]:
+        """Return what the database has otherwise than the schema, or the parts of it that it is to have.
 
         Raises:
-            ConfigurationError: the role may not; the message says what to do.
+            SchemaPartPresent: the database has a part that it is to be made without.
+            AccessDenied, ConfigurationError, StoreUnavailable: as `catalogue.differences`.
         """
         only_service(self._principal())
         scripts = await asyncio.to_thread(schema.read_scripts)
         async with self._database.pool.connection() as conn:
-            await schema.apply(conn, scripts, again=True)
+            return await catalogue.differences(conn, scripts, choice)
+
+    async def apply_schema(self, choice: Choice = AS_IT_IS) -> None:
+        """Apply the schema, also where it was applied before and something of it was lost since.
+
+        Raises:
+            ConfigurationError: the role may not; the message says what to do.
+            SchemaPartPresent: the database has a part that it is to be made without.
+        """
+        only_service(self._principal())
+        scripts = await asyncio.to_thread(schema.read_scripts)
+        async with self._database.pool.connection() as conn:
+            await schema.apply(conn, scripts, again=True, choice=choice)
 
     async def explain_access(
         self, user_id: str, namespace: Namespace, key: str, *, agent: str | None = None
@@ -160,7 +168,8 @@ class Checks:
         try:
             with driver_errors():
                 async with self._database.pool.connection() as conn:
-                    return check_version(await schema.applied_digest(conn), scripts.digest)
+                    found, left_out = await schema.applied_digest(conn), await schema.parts_left_out(conn)
+                    return check_version(found, scripts.digest, left_out)
         except AccessDenied as error:
             return Check(name="schema", status="wrong", detail=str(error), advice=NOT_OURS)
 
@@ -258,10 +267,11 @@ def check_roles(server: Server) -> Check:
     return Check(name="roles", status="wrong", detail="; ".join(problems), advice=advice)
 
 
-def check_version(found: str | None, own: str) -> Check:
-    """Tell whether the database has this version of the schema."""
+def check_version(found: str | None, own: str, left_out: Sequence[SchemaPart] = ()) -> Check:
+    """Tell whether the database has this version of the schema, and without which parts."""
     if found == own:
-        return Check(name="schema", status="ok", detail=f"version {own[:12]}")
+        without = f", without {' and '.join(left_out)}" if left_out else ""
+        return Check(name="schema", status="ok", detail=f"version {own[:12]}{without}")
     if found is None:
         return Check(name="schema", status="wrong", detail=MISSING, advice="Run `graph-memory schema apply`.")
     return Check(

@@ -1,10 +1,11 @@
 """The schema as one SQL script, for those who apply migrations with a tool of their own."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from psycopg.sql import Literal
 
 from graphs.memory import sql
+from graphs.memory.parts import SchemaPart, leave_out
 from graphs.memory.schema import Scripts
 
 _SQL = {**sql.load_sources("setup"), **sql.load_sources("catalogue")}
@@ -16,7 +17,14 @@ BEGIN;
 """
 
 
-def generate(scripts: Scripts, *, plain: bool = False, model: str | None = None, dimensions: int = 0) -> str:
+def generate(
+    scripts: Scripts,
+    *,
+    plain: bool = False,
+    model: str | None = None,
+    dimensions: int = 0,
+    without: Collection[SchemaPart] = (),
+) -> str:
     """Return SQL that makes of an empty database what `setup()` does.
 
     Args:
@@ -24,15 +32,19 @@ def generate(scripts: Scripts, *, plain: bool = False, model: str | None = None,
         plain: begin with what makes a plain Postgres look like Supabase; needs the right to create roles.
         model: name of an embedding model to register with its vector index; without, the first start does so.
         dimensions: those of its vectors, 1 to 4000.
+        without: parts to leave out; the SQL notes it in the database, so that no start adds them.
     """
-    return "\n".join(_parts(scripts, plain, model, dimensions))
+    left_out = [part for part in SchemaPart if part in without]
+    return "\n".join(_parts(scripts, plain, model, dimensions, left_out))
 
 
-def _parts(scripts: Scripts, plain: bool, model: str | None, dimensions: int) -> Iterator[str]:
+def _parts(
+    scripts: Scripts, plain: bool, model: str | None, dimensions: int, left_out: list[SchemaPart]
+) -> Iterator[str]:
     yield _HEADER.format(version=scripts.digest[:12])
     if plain:
         yield scripts.local_supabase
-    yield scripts.supabase_schema
+    yield leave_out(scripts.supabase_schema, left_out)
     yield from scripts.business_tables.values()
     yield "-- The queue of background jobs, which is procrastinate's ------------------------------------------------\n"
     yield f"{_SQL['in_job_schema']};\n"
@@ -40,7 +52,7 @@ def _parts(scripts: Scripts, plain: bool, model: str | None, dimensions: int) ->
     yield _filled("record_job_migrations", names=list(scripts.job_migrations))
     yield _filled("protect_jobs")
     yield _filled("index_failed_jobs")
-    yield _filled("record_version", digest=scripts.digest)
+    yield _filled("record_version", digest=scripts.digest, left_out=[*map(str, left_out)])
     if model:
         yield _filled("activate_model", name=model, dimensions=dimensions)
         yield _filled("create_vector_index", model=1, dimensions=dimensions)  # the first one of the table

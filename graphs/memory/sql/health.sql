@@ -13,13 +13,9 @@ WITH todo AS (
 ), active AS (
   SELECT id, name, dimensions FROM memory.embedding_models WHERE active
 ), unsealed AS (
-  (SELECT at FROM memory.audit_logs
-   WHERE id >= coalesce((SELECT upper(ids) FROM memory.audit_seals WHERE source = 'audit_logs' ORDER BY upper(ids) DESC LIMIT 1), 0)
-   ORDER BY id LIMIT 1)
-  UNION ALL
-  (SELECT valid_to FROM memory.memory_history
-   WHERE id >= coalesce((SELECT upper(ids) FROM memory.audit_seals WHERE source = 'memory_history' ORDER BY upper(ids) DESC LIMIT 1), 0)
-   ORDER BY id LIMIT 1)
+  SELECT at FROM memory.audit_logs
+  WHERE id >= coalesce((SELECT upper(ids) FROM memory.audit_seals WHERE source = 'audit_logs' ORDER BY upper(ids) DESC LIMIT 1), 0)
+  ORDER BY id LIMIT 1
 )
 SELECT
   (SELECT digest FROM memory.schema_versions ORDER BY id DESC LIMIT 1) AS schema_digest,
@@ -33,4 +29,9 @@ SELECT
     WHERE last_heartbeat > now() - %(alive_seconds)s::float8 * interval '1 second') AS workers,
   (SELECT count(*) FROM (
     SELECT FROM memory.memory_embeddings WHERE NOT indexed AND model = (SELECT id FROM active) LIMIT 100000) AS p) AS pending,
-  (SELECT extract(epoch FROM now() - min(at))::float8 FROM unsealed) AS unsealed_age
+  (SELECT extract(epoch FROM now() - at)::float8 FROM unsealed) AS unsealed_age
+
+-- name: unsealed_history
+SELECT extract(epoch FROM now() - valid_to)::float8 AS age FROM memory.memory_history
+WHERE id >= coalesce((SELECT upper(ids) FROM memory.audit_seals WHERE source = 'memory_history' ORDER BY upper(ids) DESC LIMIT 1), 0)
+ORDER BY id LIMIT 1

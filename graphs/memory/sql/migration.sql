@@ -121,11 +121,9 @@ SELECT b.namespace, m.value FROM (
 JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[b.namespace]) AND m.key = ANY (ARRAY[b.key])
 
 -- name: judge
--- What a rollback would do: what is as it was brought, and nothing points at, goes; the rest stays.
+-- What a rollback would do: what is as it was brought, and nothing points at, goes; the rest stays, and what is `related`.
 SELECT b.memory_id, b.namespace, b.key, coalesce(m.updated_at = b.version, false)
   AND NOT EXISTS (SELECT FROM memory.turns AS r WHERE r.namespace = ANY (ARRAY[b.namespace]) AND r.key = ANY (ARRAY[b.key]))
-  AND NOT EXISTS (SELECT FROM memory.memory_relationships AS r WHERE r.source_id = ANY (ARRAY[b.memory_id]))
-  AND NOT EXISTS (SELECT FROM memory.memory_relationships AS r WHERE r.target_id = ANY (ARRAY[b.memory_id]))
   AND NOT EXISTS (SELECT FROM memory.goal_assessments AS r WHERE r.memory_id = ANY (ARRAY[b.memory_id]))
   AND NOT EXISTS (SELECT FROM memory.belief_graphs AS r WHERE r.memory_id = ANY (ARRAY[b.memory_id]))
   AND NOT EXISTS (SELECT FROM memory.user_brain AS r WHERE r.memory_id = ANY (ARRAY[b.memory_id]))
@@ -138,6 +136,13 @@ LEFT JOIN LATERAL (
 ) AS m ON true
 WHERE b.migration_id = %(id)s::uuid
 ORDER BY b.namespace, b.key
+
+-- name: related
+-- Which of the memories that a migration brought have edges.
+SELECT b.memory_id FROM memory.migrated_memories AS b
+WHERE b.migration_id = %(id)s::uuid AND (
+  EXISTS (SELECT FROM memory.memory_relationships AS r WHERE r.source_id = ANY (ARRAY[b.memory_id]))
+  OR EXISTS (SELECT FROM memory.memory_relationships AS r WHERE r.target_id = ANY (ARRAY[b.memory_id])))
 
 -- name: remove
 WITH given AS MATERIALIZED (

@@ -9,10 +9,11 @@ SELECT to_regprocedure('auth.uid()') IS NOT NULL AS has_auth
 SELECT to_regclass('memory.schema_versions') IS NOT NULL AS has_versions
 
 -- name: latest_version
-SELECT digest FROM memory.schema_versions ORDER BY id DESC LIMIT 1
+-- One that an older version recorded has no column `left_out`.
+SELECT digest, coalesce(to_jsonb(v) -> 'left_out', '[]') AS left_out FROM memory.schema_versions AS v ORDER BY id DESC LIMIT 1
 
 -- name: record_version
-INSERT INTO memory.schema_versions (digest) VALUES (%(digest)s)
+INSERT INTO memory.schema_versions (digest, left_out) VALUES (%(digest)s, %(left_out)s::text[])
 
 -- name: has_jobs
 SELECT to_regclass('procrastinate.procrastinate_jobs') IS NOT NULL AS has_jobs

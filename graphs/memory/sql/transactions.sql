@@ -9,6 +9,12 @@ SELECT set_config('role', %(role)s, true), set_config('request.jwt.claims', %(cl
   set_config('jit', 'off', true), set_config('hnsw.iterative_scan', 'relaxed_order', true),
   set_config('hnsw.ef_search', '200', true)
 
+-- name: lacking
+-- The parts of the schema that this database was made without; none where it has no schema at all.
+SELECT array_remove(ARRAY[
+  CASE WHEN to_regclass('memory.memory_relationships') IS NULL THEN 'graph' END,
+  CASE WHEN to_regclass('memory.memory_history') IS NULL THEN 'history' END], NULL) AS parts
+
 -- name: open
 -- For transactions whose statements depend on one another's answers; all others are one by being sent together.
 BEGIN

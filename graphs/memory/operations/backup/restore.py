@@ -18,6 +18,7 @@ from graphs.memory.operations.backup.file import Section
 from graphs.memory.operations.backup.selection import KNOWLEDGE
 from graphs.memory.operations.backup.staging import Stage
 from graphs.memory.operations.backup.tables import ERASURES, EVENTS, HISTORY, MEMORIES, MODELS, STATEMENTS, Table
+from graphs.memory.parts import part_named_in
 from graphs.memory.transaction import Connection
 
 
@@ -50,13 +51,18 @@ class Restoring:
         self.restored = Restored()
 
     def check(self, rows: Mapping[str, int]) -> None:
-        """Refuse what this database has no table for.
+        """Refuse what this database has no table for: seals tell of the history, and nobody asked to lose the graph.
 
         Raises:
             InvalidBackup: it lacks a table of which the backup has rows.
         """
         for title, count in rows.items():
             if count and title not in self._tables:
+                if part := part_named_in(f'"{title}"'):
+                    raise InvalidBackup(
+                        f"it has {count:,} rows of {title}, and this database was made without the {part}; "
+                        f"`graph-memory schema apply --with {part}` adds it"
+                    )
                 raise InvalidBackup(
                     f"it has {count:,} rows of {title}, which this database does not have; run `graph-memory setup` of "
                     "the version that it was made with, or a later one"
@@ -83,9 +89,9 @@ class Restoring:
 
     async def learn(self, section: Section) -> None:
         """Take from another backup who was erased, with what tells of it: all this before anything is restored."""
-        if section.table not in KNOWLEDGE or section.keys:
+        table = self._tables.get(section.table)
+        if table is None or section.table not in KNOWLEDGE or section.keys:
             return
-        table = self._tables[section.table]
         await self._stage.begin(table, section)
         await self._stage.fill(_telling_of_erasures(section))
         await self._stage.refuse_others()
@@ -100,6 +106,7 @@ class Restoring:
             generation: 0 for those of the last backup of several, and so on.
         """
         if section.table not in self._tables:
+            self._refuse_erased_history(section)
             return
         if self._stage.table is None or self._stage.table.title != section.table:
             await self._finish()
@@ -110,6 +117,14 @@ class Restoring:
             await self._stage.fill(section.rows, generation)
         elif generation == 0:
             await self._stage.fill_keys(section)
+
+    def _refuse_erased_history(self, section: Section) -> None:
+        """Refuse seals over history whose numbers could be given again: they would not fit any more."""
+        if section.table == HISTORY and not self._only and any(section.last_numbers.values()):
+            raise InvalidBackup(
+                "it has seals over history that was erased, and this database was made without the history; "
+                "`graph-memory schema apply --with history` adds it"
+            )
 
     async def _finish(self) -> None:
         """Add what is staged."""

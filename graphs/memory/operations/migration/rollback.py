@@ -10,6 +10,7 @@ from graphs.memory.errors import MigrationConflict
 from graphs.memory.namespaces import Namespace, from_text
 from graphs.memory.operations.migration import ledger
 from graphs.memory.operations.migration.ledger import STATEMENTS, Migration
+from graphs.memory.parts import SchemaPart
 from graphs.memory.principal import Principal
 from graphs.memory.transaction import Query, Transaction
 
@@ -36,13 +37,17 @@ async def roll_back(database: Database, migration: Migration, *, dry_run: bool) 
         given = {"id": str(migration.id)}
         judging: Query[list[Any]] = Query(STATEMENTS["judge"], given, list)
         holding: Query[list[Any]] = Query(STATEMENTS["hold"], given, list)
-        [held], judged = await transaction.run([holding, judging])
+        relating: Query[set[int]] = Query(
+            STATEMENTS["related"], given, lambda rows: {row.memory_id for row in rows}, SchemaPart.GRAPH
+        )
+        [held], judged, related = await transaction.run([holding, judging, relating])
         if held.cursor != migration.cursor:
             raise MigrationConflict(str(migration.id), held.status)
-        going = [row for row in judged if row.untouched]
+        going = [row for row in judged if row.untouched and row.memory_id not in (related or ())]
         if not dry_run:
             await _remove(transaction, migration, going)
-        kept = [(from_text(row.namespace), row.key) for row in judged if not row.untouched]
+        gone = {row.memory_id for row in going}
+        kept = [(from_text(row.namespace), row.key) for row in judged if row.memory_id not in gone]
         return RolledBack(removed=len(going), kept=kept)
 
     return await database.transaction(Principal.owner(), work)
@@ -57,7 +62,9 @@ async def _remove(transaction: Transaction, migration: Migration, going: list[An
         "keys": [row.key for row in going],
         "memories": [row.memory_id for row in going],
     }
-    history: Query[int] = Query(STATEMENTS["removed_history"], given, lambda rows: int(rows[0].gone))
+    history: Query[int] = Query(
+        STATEMENTS["removed_history"], given, lambda rows: int(rows[0].gone), part=SchemaPart.HISTORY
+    )
     removing: list[Query[Any]] = [
         ledger.silence(migration.id),
         Query(STATEMENTS["remove"], given),

@@ -16,6 +16,7 @@ from graphs.memory.namespaces import MAX_KEY_BYTES, decode_label, to_text
 from graphs.memory.operations.migration import ledger
 from graphs.memory.operations.migration.ledger import STATEMENTS, Migration
 from graphs.memory.operations.migration.source import Batch, Record, Rejected
+from graphs.memory.parts import SchemaPart
 from graphs.memory.principal import Principal
 from graphs.memory.text import problem_with, to_json
 from graphs.memory.transaction import Query, Transaction
@@ -302,7 +303,7 @@ def _history(brought: Sequence[Brought]) -> list[Query[None]]:
         "froms": [_text(version.valid_from) for _, version, _ in found],
         "tos": [_text(version.valid_to) for _, version, _ in found],
     }
-    return [Query(STATEMENTS["bring_history"], given)]
+    return [Query(STATEMENTS["bring_history"], given, part=SchemaPart.HISTORY)]
 
 
 def present(prepared: Sequence[Prepared]) -> Query[set[int]]:
