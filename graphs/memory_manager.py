@@ -153,7 +153,7 @@ class MemoryManager(PostgresStore):
         self.health.add("adapters", self._adapters)
         self.jobs = Jobs(pool, self._tasks(keeping), self._ask_about_jobs, timing)
         self._recalls = Recalls(self._database, self._searching, self._reads)
-        asking = (self._principal_for, self._ask_as, self._ask_about_jobs)
+        asking = (self._principal_for, self._ask_as, self._ask_about_jobs, self.abatch)
         self.operations = Operations(OperatorMeans(self._database, self._index, self.health, acting, *asking))
 
     @classmethod
@@ -476,7 +476,7 @@ class MemoryManager(PostgresStore):
             "seal_audit": Task(self.seal_audit, "*/5 * * * *"),
             "deliver": Task(self._courier.deliver),
             "rescue_deliveries": Task(self.deliveries.rescue, "*/5 * * * *"),
-            "refresh_embeddings": Task(self.reembed, "17 * * * *"),
+            "refresh_embeddings": Task(self.refresh_embeddings, "17 * * * *"),
         }
         if keeping.retention_days:
             tasks["expire_turns"] = Task(functools.partial(self.expire_turns, keeping.retention_days), "27 3 * * *")

@@ -83,13 +83,14 @@ class Settings(BaseSettings):
     memory_backup_to: str | None = Field(None, description="Folder, or s3://bucket/prefix, of scheduled backups.")
     memory_backup_hour: int = Field(2, ge=0, le=23, description="When the worker makes one each day, in UTC.")
     memory_backup_keep_days: int = Field(30, ge=1, le=3650, description="How long a week of them is kept.")
+    migrate_from_url: SecretStr | None = Field(None, description="Postgres that memories are migrated from.")
     local_user_id: str = Field(
         "00000000-0000-4000-8000-000000000001",
         validation_alias=AliasChoices("local_user_id", "LOCAL_USER_ID"),
         description="The one user of a local server without Supabase.",
     )
 
-    @field_validator("database_url")
+    @field_validator("database_url", "migrate_from_url")
     @classmethod
     def _is_postgres(cls, url: SecretStr | None) -> SecretStr | None:
         if url and not url.get_secret_value().startswith(("postgresql://", "postgres://")):

@@ -194,6 +194,7 @@ CALLS: dict[str, str] = {
     "my_organisations": "array(SELECT memory.my_organisations(false)), array(SELECT memory.my_organisations(true))",
     "may_read_all": "memory.may_read_all(%(low)s, %(high)s), memory.may_read_all('', chr(1114111))",
     "is_wide": "memory.is_wide(%(low)s, %(high)s, 1::smallint, 1)",
+    "probe": "memory.probe(1::smallint, true)",
     "find_words": "(SELECT array_agg(f) FROM memory.find_words(ARRAY[to_tsquery('english', 'swordfish'), 'password'],"
     " %(low)s, %(high)s, 100) AS f)",
     "expect_versions": "memory.expect_versions(ARRAY[%(namespace)s], ARRAY['secret'], ARRAY[NULL]::timestamptz[])",
@@ -212,6 +213,7 @@ CALLS: dict[str, str] = {
     "record_memory_change": "memory.record_memory_change()",
     "record_knowledge_change": "memory.record_knowledge_change()",
     "stamp_memory": "memory.stamp_memory()",
+    "is_importing": "memory.is_importing()",
     "keep_records": "memory.keep_records()",
     "agent_label": "memory.agent_label()",
     "log_reads": "memory.log_reads(jsonb_build_array(jsonb_build_object('actor', %(id)s, 'namespace', %(namespace)s)))",

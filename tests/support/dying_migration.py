@@ -1,0 +1,48 @@
+"""A migration from Mem0 that is killed: `python -m tests.support.dying_migration DATABASE URL STEPS FOLDER`.
+
+It dies before the so-many-th time that it says something to the database, or hears from it: in a transaction, at its
+commit, or between two of them.
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+from graphs.adapters import mem0_source
+from graphs.memory.transaction import Transaction
+from graphs.memory_manager import MemoryManager
+from graphs.models import OfflineEmbeddings
+from tests.support.dying_worker import die
+from tests.support.outside import TOKEN
+
+PAGE = 20
+"""Small, so that there are many."""
+
+
+async def main(database: str, url: str, steps: int, folder: str) -> None:
+    mem0_source.PAGE = PAGE
+    left = steps
+    plain = Transaction.run
+
+    def step() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            die()
+
+    async def run(self: Transaction, *arguments: Any) -> Any:
+        step()
+        answer = await plain(self, *arguments)
+        step()
+        return answer
+
+    index: Any = {"dims": 256, "embed": OfflineEmbeddings(), "fields": ["$"], "model": "offline:wordllama"}
+    async with MemoryManager.from_conn_string(database, index=index) as store:
+        Transaction.run = run  # type: ignore[method-assign,assignment]
+        async with mem0_source.mem0_platform(TOKEN, url, Path(folder)) as source:
+            await store.operations.migrations.run(source)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]))
