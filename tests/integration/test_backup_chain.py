@@ -231,3 +231,5 @@ async def test_what_does_not_go_together_is_refused(origin: str, files: list[Pat
     for options in wrong:
         with pytest.raises(InvalidInput, match="one of these"):
             await back_up(origin, files[0], **options)
+    with pytest.raises(InvalidInput, match="no time zone"):
+        await back_up(origin, files[0], begin=now.replace(tzinfo=None))

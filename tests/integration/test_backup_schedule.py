@@ -67,6 +67,13 @@ async def test_a_last_backup_that_is_damaged_or_of_another_database_is_followed_
     last.write_bytes(last.read_bytes()[:-1])
     await run(origin, tmp_path)
     assert kinds(tmp_path) == ["full", "full", "full"]
+    age(tmp_path, 1)
+    await run(origin, tmp_path)
+    for name in names(tmp_path):
+        if "full" in name:
+            (tmp_path / name).unlink()
+    await run(origin, tmp_path)
+    assert kinds(tmp_path) == ["changes", "full"]
 
 
 async def test_what_is_old_goes_by_whole_chains_and_never_before_the_latest_was_read(

@@ -75,6 +75,9 @@ class Backups:
             AccessDenied: the principal is not the service, or the connection does not own the tables.
         """
         self._check()
+        for moment in (since, begin, end):
+            if isinstance(moment, datetime) and moment.tzinfo is None:
+                raise InvalidInput(f"The time {moment} says no time zone.")
         span = Span(begin, end) if begin or end else None
         if [since is not None, span is not None, erasures_only].count(True) > 1 or (erasures_only and user_id):
             raise InvalidInput(

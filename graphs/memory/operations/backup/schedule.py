@@ -128,12 +128,16 @@ class Schedule:
 
 
 def chains(names: Sequence[str]) -> list[list[str]]:
-    """Return the names of scheduled backups, those of a chain together, the oldest first; others are left out."""
+    """Return the names of scheduled backups, those of a chain together, the oldest first.
+
+    Others are left out, and so is what followed a full one that is gone.
+    """
     found: list[list[str]] = []
     for name in sorted(names):
-        if match := _NAME.fullmatch(name):
-            if match[2] == "full" or not found:
-                found.append([])
+        match = _NAME.fullmatch(name)
+        if match and match[2] == "full":
+            found.append([name])
+        elif match and found:
             found[-1].append(name)
     return found
 
