@@ -47,6 +47,11 @@ class EmbeddedServer(PostgresServer):
         super().__init__(pgdata, cleanup_mode=None)
         self._lock = InterProcessLock(pgdata.parent / "postgres.start.lock")
 
+    def stop(self) -> None:
+        """Stop the server, and keep the wrapper from making its lock's file anew when the process ends."""
+        super().stop()
+        atexit.unregister(self._cleanup)
+
 
 @contextmanager
 def embedded_postgres(data_dir: Path) -> Iterator[str]:

@@ -475,7 +475,7 @@ class MemoryManager(PostgresStore):
             "seal_audit": Task(self.seal_audit, "*/5 * * * *"),
             "deliver": Task(self._courier.deliver),
             "rescue_deliveries": Task(self.deliveries.rescue, "*/5 * * * *"),
-            "refresh_embeddings": Task(self.reembed, "17 * * * *"),
+            "refresh_embeddings": Task(self.refresh_embeddings, "17 * * * *"),
         }
         if keeping.retention_days:
             tasks["expire_turns"] = Task(functools.partial(self.expire_turns, keeping.retention_days), "27 3 * * *")

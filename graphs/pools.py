@@ -119,6 +119,23 @@ async def open_pool(
             yield cast("Pool", pool)
 
 
+@asynccontextmanager
+async def source_pool(settings: Settings) -> AsyncIterator[Pool]:
+    """Open a pool of connections to the database that memories are migrated from.
+
+    Raises:
+        ConfigurationError: MIGRATE_FROM_URL is missing, or its server refuses.
+        DatabaseUnreachable: nobody answers.
+    """
+    if settings.migrate_from_url is None:
+        raise ConfigurationError(
+            "MIGRATE_FROM_URL is missing: write the connection string of the database to read into the environment."
+        )
+    url = settings.migrate_from_url.get_secret_value()
+    async with open_pool(url, max_size=2, setting="MIGRATE_FROM_URL") as pool:
+        yield pool
+
+
 class _SharedPool:
     """One pool for all that run on one event loop, and the embedded Postgres behind it; closed by the last user."""
 

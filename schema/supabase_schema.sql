@@ -119,6 +119,11 @@ CREATE TABLE IF NOT EXISTS memory.embedding_models (
   UNIQUE (name, dimensions)
 );
 CREATE UNIQUE INDEX IF NOT EXISTS embedding_models_active ON memory.embedding_models (active) WHERE active;
+-- How a model's vector index is made: IVFFlat of so many lists, else HNSW; what is null is as `create_vector_index` has it.
+ALTER TABLE memory.embedding_models
+  ADD COLUMN IF NOT EXISTS m               int CHECK (m BETWEEN 2 AND 100),
+  ADD COLUMN IF NOT EXISTS ef_construction int CHECK (ef_construction BETWEEN 4 AND 1000),
+  ADD COLUMN IF NOT EXISTS lists           int CHECK (lists BETWEEN 1 AND 32768);
 
 -- One row for each item and embedded field. A put does not wait for the graph of the vector index: rows enter it when
 -- a background job marks them as indexed, and until then a wide search reads them one by one.
@@ -701,6 +706,30 @@ BEGIN
       SELECT c.reltuples FROM pg_catalog.pg_class AS c WHERE c.oid = 'memory.memory_embeddings'::regclass), 1000))) / 1.4);
 END $$;
 
+-- Hands on whether the vector index is searched. If it is, and is an IVFFlat one, says how much of it: of n lists the √n
+-- nearest, and while too few fit a condition as many again, up to four times; after that the scope is read whole sooner.
+-- What counts is the index that there is, or the two while one takes the other's place: any of them may be searched.
+-- It must be asked before the scan begins, as a condition of it; what it sets ends with the transaction.
+CREATE OR REPLACE FUNCTION memory.probe(model smallint, wide boolean) RETURNS boolean
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+DECLARE
+  name   text := 'embeddings_vectors_' || model;
+  probes int;
+BEGIN
+  IF wide THEN
+    SELECT ceil(sqrt(max(o.option_value::int))) INTO probes
+    FROM pg_class AS c CROSS JOIN pg_options_to_table(c.reloptions) AS o
+    WHERE c.relnamespace = 'memory'::regnamespace AND o.option_name = 'lists'
+      AND c.relname = ANY (ARRAY[name, name || '_next', name || '_old']);
+    IF probes IS NOT NULL THEN
+      PERFORM set_config('ivfflat.probes', probes::text, true), set_config('ivfflat.max_probes', (4 * probes)::text, true),
+        set_config('ivfflat.iterative_scan', 'relaxed_order', true);
+    END IF;
+  END IF;
+  RETURN wide;
+END $$;
+
 -- The items of a scope that have some words (each a single lexeme), found by the full-text index: for each word which they
 -- are, and how many; no ids and -1 where there are more than `most`. The rarest words come first until `most` ids are
 -- together. It runs as the owner, since the index serves nobody whose policy is checked first: hence it repeats the policy
@@ -791,14 +820,21 @@ END $$;
 -- The vector index of a model, over the rows that are marked as indexed. Its dimensions and its predicate are constants:
 -- a statement that carries the same ones is served by it. A vector that comes in keeps fewer neighbours than by default (16),
 -- chosen from more candidates (64): as dear to fill, cheaper to search, and where vectors lie in groups fewer are missed.
+-- Another choice is made by `graph-memory indexes migrate`, and is kept with the model.
 CREATE OR REPLACE FUNCTION memory.create_vector_index(model smallint, dimensions int) RETURNS void
   LANGUAGE plpgsql SET search_path = memory, extensions, public
 AS $$
+DECLARE
+  chosen memory.embedding_models;
 BEGIN
   PERFORM pg_advisory_xact_lock(hashtextextended('graph-native-memory setup', 0));
+  SELECT * INTO chosen FROM memory.embedding_models AS m WHERE m.id = create_vector_index.model;
   EXECUTE format('CREATE INDEX IF NOT EXISTS embeddings_vectors_%s ON memory.memory_embeddings
-    USING hnsw ((embedding::halfvec(%s)) halfvec_cosine_ops) WITH (m = 10, ef_construction = 112)
-    WHERE model = %s AND indexed', model, dimensions, model);
+    USING %s ((embedding::halfvec(%s)) halfvec_cosine_ops) WITH (%s) WHERE model = %s AND indexed', model,
+    CASE WHEN chosen.lists IS NULL THEN 'hnsw' ELSE 'ivfflat' END, dimensions,
+    CASE WHEN chosen.lists IS NULL
+      THEN format('m = %s, ef_construction = %s', coalesce(chosen.m, 10), coalesce(chosen.ef_construction, 112))
+      ELSE format('lists = %s', chosen.lists) END, model);
 END $$;
 
 -- All at once, for after a bulk load: five times as fast as row by row, but nobody reads or writes vectors meanwhile.
@@ -1706,7 +1742,7 @@ GRANT INSERT, UPDATE ON memory.embedding_models TO service_role;
 
 GRANT EXECUTE ON FUNCTION
   memory.provenance(text), memory.may_read_all(text, text), memory.actor(), memory.agent_label(), memory.my_organisations(boolean),
-  memory.is_wide(text, text, smallint, int), memory.find_words(tsquery[], text, text, int), memory.expect_versions(text[], text[], timestamptz[]), memory.expect_created(text[], text[]),
+  memory.is_wide(text, text, smallint, int), memory.probe(smallint, boolean), memory.find_words(tsquery[], text, text, int), memory.expect_versions(text[], text[], timestamptz[]), memory.expect_created(text[], text[]),
   memory.satisfies(jsonb, jsonb), memory.compare(jsonb, jsonb), memory.matches(jsonb, jsonb),
   memory.path_matches(text[], text[], text), memory.log_event(text, text, jsonb, uuid), memory.queue_facts(text, text, float8), memory.emit(text, jsonb),
   memory.queue_load(text, text), memory.load_status(uuid), memory.mark_read(text, text, text[], text[], timestamptz[]),

@@ -27,6 +27,7 @@ from tests.attacks.tally import OVERALL, Tally, report
 
 if TYPE_CHECKING:
     from tests.support.operator import Operator
+    from tests.support.server import Server
 
 _numbers = count(1)
 
@@ -49,6 +50,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if output is not None:
         tally = session.config.stash[OVERALL]
         output["attacks"] = (dict(tally.attempts), tally.leaks)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give a file to one process, and files that share a server to the same."""
+    from tests.support.scheduling import SharingServers
+
+    return SharingServers(config, log)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -148,6 +157,17 @@ def server_database(postgres: str, template: str) -> Iterator[str]:
     name = create_database(postgres, template)
     yield as_url(postgres, name)
     drop_database(postgres, name)
+
+
+@pytest.fixture(scope="session")
+def server(server_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator["Server"]:
+    """A running server with sign-in, which tests share: each is somebody whom no other test knows."""
+    from tests.support.server import JWT_SECRET, Server
+
+    folder = make_project(tmp_path_factory.mktemp("server") / "project")
+    running = Server(folder, {"DATABASE_URL": server_database, "SUPABASE_JWT_SECRET": JWT_SECRET}).start()
+    yield running
+    running.stop()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from graphs.adapters.mem0_platform import HOST, TIMEOUT_SECONDS
 from graphs.mem0.importing import import_mem0
 from graphs.memory.errors import ContractError, SourceFailed, SourceUnavailable
 from graphs.memory.namespaces import Namespace, decode_label
-from graphs.memory.operations.migration.records import Change, memory, rejected
+from graphs.memory.operations.migration.records import Change, expiry, memory, moment, rejected
 from graphs.memory.operations.migration.source import Address, Batch, Record, Rejected
 
 PAGE = 100
@@ -169,22 +168,16 @@ def _record(source_id: str, told: Mapping[str, Any], changes: list[Change]) -> R
         run_id=told.get("run_id"),
         tags=told.get("categories") or (),
         metadata=metadata,
-        created_at=_moment(told["created_at"]),
-        updated_at=_moment(told.get("updated_at") or told["created_at"]),
-        expires_at=_moment(told["expiration_date"]) if told.get("expiration_date") else None,
+        created_at=moment(told["created_at"]),
+        updated_at=moment(told.get("updated_at") or told["created_at"]),
+        expires_at=expiry(told["expiration_date"]) if told.get("expiration_date") else None,
         changes=changes,
     )
 
 
 def _change(told: Mapping[str, Any]) -> Change:
     at = told.get("updated_at") or told["created_at"]
-    return Change(told["event"], _moment(at), told.get("old_memory"))
-
-
-def _moment(text: str) -> datetime:
-    """Return a time; one without a zone, such as a date, is in UTC."""
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return Change(told["event"], moment(at), told.get("old_memory"))
 
 
 @asynccontextmanager

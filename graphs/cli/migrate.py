@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from langgraph.store.base import ensure_embeddings
 
 from graphs.adapters import mem0_source
 from graphs.cli.asking import Yes, confirm
@@ -17,8 +18,11 @@ from graphs.cli.output import AsJson, DryRun, note, print_json, print_table
 from graphs.memory.errors import ConfigurationError
 from graphs.memory.operations.migration.jsonl import open_jsonl
 from graphs.memory.operations.migration.ledger import Migration
+from graphs.memory.operations.migration.mem0_oss import open_collection
 from graphs.memory.operations.migration.rollback import RolledBack
 from graphs.memory.operations.migration.source import Source
+from graphs.models import index_config
+from graphs.pools import source_pool
 from graphs.settings import load_settings
 
 app = typer.Typer(
@@ -96,6 +100,36 @@ async def _mem0_platform(history: bool) -> AsyncIterator[Source]:
     key = settings.mem0_api_key.get_secret_value()
     async with mem0_source.mem0_platform(key, settings.mem0_host, settings.data_dir, history=history) as source:
         yield source
+
+
+@app.command()
+def mem0_oss(
+    collection: Annotated[str, typer.Option(help="The table of the collection.")] = "mem0",
+    history_db: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="mem0's SQLite file: ~/.mem0/history.db.")
+    ] = None,
+    keep_vectors: KeepVectors = False,
+    rejected: RejectedFile = None,
+    queries: Queries = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring the memories of mem0's open-source library on pgvector. MIGRATE_FROM_URL is its database; it is only read.
+
+    Ids, metadata, agents, runs and times are kept. Vectors are made, unless --keep-vectors says that they are of the
+    model that is configured here; then the same questions can be asked on both sides, too.
+    """
+    how = How(rejected, queries, dry_run, as_json)
+    run(carry_out(_mem0_oss(collection, history_db, keep_vectors), how))
+
+
+@asynccontextmanager
+async def _mem0_oss(collection: str, history: Path | None, keep_vectors: bool) -> AsyncIterator[Source]:
+    settings = await asyncio.to_thread(load_settings)
+    index = await asyncio.to_thread(index_config, settings)
+    embed = ensure_embeddings(index["embed"]).aembed_query if keep_vectors else None
+    async with source_pool(settings) as pool:
+        yield await open_collection(pool, collection, embed=embed, dimensions=index["dims"], history=history)
 
 
 @app.command("list")

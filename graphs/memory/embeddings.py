@@ -242,7 +242,7 @@ def checked(model: Model | None, index: Index) -> Model:
     """
     if model is None:
         raise SetupRequired("This database has no embedding model yet: call `await store.setup()` once.")
-    if not _same(model, index):
+    if not is_of(model, index):
         raise EmbeddingModelMismatch(model.name, model.dimensions, index.name, index.dimensions)
     return model
 
@@ -262,7 +262,7 @@ async def activate_model(transaction: Transaction, index: Index) -> Model:
         )
     has_vectors: Query[bool] = Query(_SQL["has_vectors"], {}, _is_true)
     active, held = await transaction.run([active_model(), has_vectors])
-    if active and (held or _same(active, index)):
+    if active and (held or is_of(active, index)):
         return checked(active, index)
     activate: Query[None] = Query(_SQL["activate_model"], {"name": index.name, "dimensions": index.dimensions})
     retire: Query[None] = Query(_SQL["retire_model"])
@@ -284,5 +284,6 @@ def _is_true(rows: Rows) -> bool:
     return bool(rows[0][0])
 
 
-def _same(model: Model, index: Index) -> bool:
+def is_of(model: Model, index: Index) -> bool:
+    """Return whether a model of the database is the one that an index embeds with."""
     return model.name == index.name and model.dimensions == index.dimensions

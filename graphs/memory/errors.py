@@ -11,7 +11,8 @@ GraphMemoryError
 │   │   ├── InvalidEntityId     an entity's id is not one of its kind; `path` names the field
 │   │   └── IdempotencyConflict an earlier write had the same idempotency key and said something else
 │   ├── InvalidFilter           a filter cannot be understood; `operator` names what
-│   └── InvalidBackup           a file is no backup, is damaged, or has another key; `reason` says which
+│   ├── InvalidBackup           a file is no backup, is damaged, or has another key; `reason` says which
+│   └── CannotFollow            what changed since a backup cannot be told; a full one is needed
 ├── RestoreConflict             the database holds other rows under the numbers of a backup's
 ├── VersionConflict             an item is not at the version that a write expected
 ├── AccessDenied                the principal may not do this
@@ -106,6 +107,14 @@ class InvalidBackup(InvalidInput):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(f"This file cannot be restored: {reason}. Nothing was changed.")
+
+
+class CannotFollow(InvalidInput):
+    """What changed since a backup was made cannot be told from that backup and this database. `reason` says why."""
+
+    def __init__(self, earlier: str, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"What changed since {earlier} cannot be told: {reason}. Make a full backup, without --since.")
 
 
 class RestoreConflict(GraphMemoryError):

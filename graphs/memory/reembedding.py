@@ -5,18 +5,23 @@ from typing import Any, cast
 
 from langgraph.store.base import get_text_at_path, tokenize_path
 
-from graphs.memory import sql
+from graphs.memory import building, sql
 from graphs.memory.database import Database
 from graphs.memory.embeddings import Index, create_vector_index
+from graphs.memory.errors import driver_errors
 from graphs.memory.principal import Principal
 from graphs.memory.transaction import Query, Rows, Transaction
 from graphs.memory.vectors import Model
 
 _SQL = sql.load("reembedding")
 _RETIRE_MODEL = sql.load("setup")["retire_model"]
+_INDEX_VECTORS = sql.load("indexing")["index_vectors"]
 
 _PORTION = 100
 """Items that are embedded together."""
+
+_MARKED = 1000
+"""Vectors that are marked together for an index that is not there yet."""
 
 Progress = Callable[[int, int], None]
 """Gets how many vectors are done, and how many there are to do."""
@@ -30,12 +35,14 @@ async def reembed(database: Database, index: Index, progress: Progress | None = 
     """
     service = Principal.service()
     model = await _registered(database, index)
-    await database.run(Principal.owner(), [create_vector_index(model)])
+    await _index_first(database, model)
     done = 0
     while True:
         [missing] = await database.run(service, [_count(model)])
-        if missing == 0 and await database.transaction(service, lambda transaction: _switch(transaction, model)):
-            return done
+        if missing == 0:
+            await _index_last(database, model)
+            if await database.transaction(service, lambda transaction: _switch(transaction, model)):
+                return done
         done += await _fill_in(database, index, model, progress or _untold, done, done + missing)
 
 
@@ -45,6 +52,35 @@ async def _registered(database: Database, index: Index) -> Model:
     registered: Query[Model] = Query(_SQL["registered_model"], named, lambda rows: Model(*rows[0]))
     _, model = await database.run(Principal.service(), [Query(_SQL["register_model"], named), registered])
     return cast("Model", model)
+
+
+async def _index_first(database: Database, model: Model) -> None:
+    """Have an empty index filled as vectors come, if it is one that may be empty."""
+    if (await _index_of(database, model)).lists is None:
+        await database.run(Principal.owner(), [create_vector_index(model)])
+
+
+async def _index_last(database: Database, model: Model) -> None:
+    """Make the index that lays its lists where vectors are: of all of them, while nobody searches them yet."""
+    how = await _index_of(database, model)
+    if how.lists is None or how.whole:
+        return
+    portion: Query[int] = Query(
+        _INDEX_VECTORS, {"model": model.id, "limit": _MARKED}, lambda rows: int(rows[0].indexed)
+    )
+    while (await database.run(Principal.service(), [portion]))[0]:
+        pass
+    name = f"embeddings_vectors_{model.id}"
+    async with database.pool.connection() as conn:
+        with driver_errors():
+            await conn.execute(building.drop(name), prepare=False)  # one whose making was cut off
+            statement = building.build(name, model.id, model.dimensions, how.extension, lists=how.lists)
+            await conn.execute(statement, prepare=False)
+
+
+async def _index_of(database: Database, model: Model) -> Any:
+    asked: Query[Any] = Query(_SQL["index_of"], {"model": model.id}, lambda rows: rows[0])
+    return (await database.run(Principal.owner(), [asked]))[0]
 
 
 def _count(model: Model) -> Query[int]:

@@ -266,6 +266,17 @@ class PostgresStore(BaseStore):
         self._searching.model = embeddings.checked(model, self._index)  # at once: what is being written needs one
         return made
 
+    @on_home_loop
+    async def refresh_embeddings(self) -> int:
+        """Embed what has no vector of the model in use; return how much it was. A background job does so each hour.
+
+        A process that still has another model configured does nothing: it must not switch everybody back to that.
+        """
+        [model] = await self._run(Principal.service(), [embeddings.active_model()])
+        if not (self._index and model and embeddings.is_of(model, self._index)):
+            return 0
+        return await self.reembed()
+
     # TTL ------------------------------------------------------------------------------------------------------------
 
     @on_home_loop

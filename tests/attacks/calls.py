@@ -148,8 +148,8 @@ def memories(victim: Victim) -> Iterator[StoreCall]:
     yield StoreCall("write memory", "write_memory", (victim.id, "s", payload), {}, True)
     yield StoreCall("log an event", "log_event", (victim.id, "noted", {}), {}, True)
     yield StoreCall("decay", "decay_memory", (victim.id, 0.000001), {}, True)
-    yield StoreCall("ask what would decay", "oversight.would_decay", (victim.id, 0.000001))
-    yield StoreCall("ask what an erasure would remove", "oversight.would_erase", (victim.id,))
+    yield StoreCall("ask what would decay", "operations.oversight.would_decay", (victim.id, 0.000001))
+    yield StoreCall("ask what an erasure would remove", "operations.oversight.would_erase", (victim.id,))
 
 
 def brain(victim: Victim) -> Iterator[StoreCall]:

@@ -194,6 +194,7 @@ CALLS: dict[str, str] = {
     "my_organisations": "array(SELECT memory.my_organisations(false)), array(SELECT memory.my_organisations(true))",
     "may_read_all": "memory.may_read_all(%(low)s, %(high)s), memory.may_read_all('', chr(1114111))",
     "is_wide": "memory.is_wide(%(low)s, %(high)s, 1::smallint, 1)",
+    "probe": "memory.probe(1::smallint, true)",
     "find_words": "(SELECT array_agg(f) FROM memory.find_words(ARRAY[to_tsquery('english', 'swordfish'), 'password'],"
     " %(low)s, %(high)s, 100) AS f)",
     "expect_versions": "memory.expect_versions(ARRAY[%(namespace)s], ARRAY['secret'], ARRAY[NULL]::timestamptz[])",

@@ -1,4 +1,4 @@
-"""One server and one browser for all tests of the inspector; each test is somebody whom no other test knows."""
+"""The shared server and one browser for all tests of the inspector; each test is somebody whom no other test knows."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.browser.people import Person, Story
-from tests.conftest import make_project
-from tests.support.server import JWT_SECRET, Server
+from tests.support.server import Server
 
 if TYPE_CHECKING:  # the tests are skipped where it is missing
     from playwright.sync_api import Browser, Dialog, Page
@@ -18,14 +17,6 @@ if TYPE_CHECKING:  # the tests are skipped where it is missing
 DESKTOP, PHONE = {"width": 1360, "height": 900}, {"width": 390, "height": 844}
 
 Open = Callable[..., "Page"]
-
-
-@pytest.fixture(scope="module")
-def server(server_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = make_project(tmp_path_factory.mktemp("inspected") / "project")
-    running = Server(folder, {"DATABASE_URL": server_database, "SUPABASE_JWT_SECRET": JWT_SECRET}).start()
-    yield running
-    running.stop()
 
 
 @pytest.fixture(scope="module")

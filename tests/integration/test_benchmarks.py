@@ -1,19 +1,41 @@
 """The benchmarks run: each from end to end, at a size that says nothing."""
 
+import importlib
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import patch
 from xml.etree import ElementTree
 
 import pytest
+
+from tests.conftest import quick_folder
 
 ROOT = Path(__file__).parents[2]
 TINY = ("--rounds", "1", "--calls", "2", "--budget", "1", "--shared-buffers", "")
 
 
-def run(script: str, *options: str) -> str:
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Gives what a benchmark prints, run in this process."""
+    monkeypatch.setattr(tempfile, "tempdir", quick_folder())
+
+    def run(script: str, *options: str) -> str:
+        with patch.dict(os.environ):
+            importlib.import_module(f"benchmarks.{script}").main(options)
+        return capsys.readouterr().out
+
+    return run
+
+
+def run_alone(script: str, *options: str) -> str:
     """What a benchmark prints, run as its docstring says."""
     command = [sys.executable, "-m", f"benchmarks.{script}", *options]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
@@ -28,7 +50,7 @@ def columns(printed: str) -> Iterator[list[str]]:
             yield [cell.strip() for cell in line.strip("| ").split(" | ")]
 
 
-def test_the_store_is_measured_against_its_peers(tmp_path: Path) -> None:
+def test_the_store_is_measured_against_its_peers(run: Run, tmp_path: Path) -> None:
     printed = run("store", "--items", "300", *TINY, "--json", str(tmp_path / "store.json"))
     report = json.loads((tmp_path / "store.json").read_text())
     measured = {(row["work"], row["at_once"], row["system"]): row for row in report["rows"]}
@@ -41,7 +63,7 @@ def test_the_store_is_measured_against_its_peers(tmp_path: Path) -> None:
 
 
 def test_telling_a_service_that_fails_loses_and_doubles_nothing() -> None:
-    printed = run("intents", "--intents", "120", "--users", "4", "--backoff", "0", "--poll", "0.05")
+    printed = run_alone("intents", "--intents", "120", "--users", "4", "--backoff", "0", "--poll", "0.05")
     assert len(list(columns(printed))) == 4
     assert "failure rate 0.0000%" in printed
     assert "lost 0, doubled 0, not redacted 0" in printed
@@ -72,7 +94,7 @@ def conversation(tmp_path: Path) -> Path:
     return folder
 
 
-def test_recall_is_measured_on_conversations(conversation: Path, tmp_path: Path) -> None:
+def test_recall_is_measured_on_conversations(run: Run, conversation: Path, tmp_path: Path) -> None:
     chart = tmp_path / "recall.svg"
     printed = run("recall", "--data", str(conversation), "--per-conversation", "--chart", str(chart))
     assert "1 conversations, 3 turns, 2 questions." in printed
@@ -83,7 +105,7 @@ def test_recall_is_measured_on_conversations(conversation: Path, tmp_path: Path)
     assert ElementTree.parse(chart).getroot().tag.endswith("svg")  # noqa: S314  it is ours
 
 
-def test_growth_is_measured(tmp_path: Path) -> None:
+def test_growth_is_measured(run: Run, tmp_path: Path) -> None:
     chart = tmp_path / "scale.svg"
     printed = run("scale", "--sizes", "1000", "--chart", str(chart), *TINY)
     works = {(cells[0], cells[1]) for cells in columns(printed)}
@@ -91,14 +113,23 @@ def test_growth_is_measured(tmp_path: Path) -> None:
     assert ElementTree.parse(chart).getroot().tag.endswith("svg")  # noqa: S314  it is ours
 
 
-def test_what_row_level_security_costs_is_measured() -> None:
+def test_what_row_level_security_costs_is_measured(run: Run) -> None:
     lines = list(columns(run("rls", "--items", "300", "--rounds", "1", "--calls", "2", "--budget", "1")))
     assert lines[0][-1] == "ratio"
     assert {line[0] for line in lines[1:]} >= {"get", "put", "search, one user"}
     assert all(float(line[-1]) > 0 for line in lines[1:])
 
 
-def test_walks_through_the_graph_of_memories_are_measured() -> None:
+def test_walks_through_the_graph_of_memories_are_measured(run: Run) -> None:
     lines = list(columns(run("graph", "--memories", "300", "--edges", "1500", "--rounds", "2")))
     assert {(line[0], line[1]) for line in lines[1:]} == {(s, h) for s in ("any memory", "the hub") for h in "123"}
     assert {line[3] for line in lines[1:] if line[0] == "the hub"} == {"10", "50", "200"}, "as many paths as asked for"
+
+
+def test_indexes_are_held_against_exact_search(tmp_path: Path) -> None:
+    chart = tmp_path / "sizing.svg"
+    printed = run("sizing", "--sizes", "300", "--indexes", "hnsw", "ivfflat/2", "--chart", str(chart), *TINY)
+    lines = list(columns(printed))[1:]
+    assert [line[1] for line in lines] == ["exact", "HNSW with m 10 and ef_construction 112", "IVFFlat with 2 lists"]
+    assert (lines[0][6], lines[1][6]) == ("1.000", "1.000")
+    assert ElementTree.parse(chart).getroot().tag.endswith("svg")  # noqa: S314  it is ours

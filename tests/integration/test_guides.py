@@ -66,6 +66,11 @@ def test_every_command_that_is_named_in_passing_is_one(path: Path) -> None:
     assert unknown_commands(path.read_text()) == []
 
 
+def test_the_index_names_every_guide() -> None:
+    index = (ROOT / "docs" / "guides" / "README.md").read_text()
+    assert {path.name for path in GUIDES if f"({path.name})" not in index} == {"README.md", "operations.md"}
+
+
 def test_what_a_guide_does_holds_for_the_rest_of_it(follow: Follow) -> None:
     claims = "SELECT set_config('request.jwt.claims', '{\"sub\": \"$USER_ID\"}', true);"
     follow(
@@ -75,7 +80,8 @@ def test_what_a_guide_does_holds_for_the_rest_of_it(follow: Follow) -> None:
         "```text\nHidden. No policy …: it belongs to the user $USER_ID\n…permissive … no\n```\n"
         "```sh\nset -C; cat found.json\nnone  # Not tested: there is no such command\n```\n```text\n[{\n```\n"
         f"```sql\nBEGIN; SET LOCAL ROLE authenticated;\n{claims}\n"
-        "SELECT key FROM memory.memories ORDER BY key;\n```\n```text\nbudget\ntea\n```\n"
+        "SELECT key FROM memory.memories ORDER BY key;\nDELETE FROM memory.memories;\n```\n```text\nbudget\ntea\n```\n"
+        "```sql\nSELECT count(*) FROM memory.memories;\n```\n```text\n3\n```\n"
         "```sql\nSELECT 1/0;\n```\n```text\nERROR:  division by zero\n```\n"
         "```python\nprint('done')\n```\n```text\ndone\n```\n"
         "```sh\n# Not tested: needs a server\ncurl -s $NOWHERE\n```\n```text\nnothing\n```\n"
@@ -90,6 +96,7 @@ def test_what_a_guide_does_holds_for_the_rest_of_it(follow: Follow) -> None:
         "```sh\ngraph-memory schema diff\n```\n```text\nThe database is otherwise.\n```",
         "```sh\ngraph-memory history $NOBODYS\n```",
         "```sh\nfalse | true\n```",
+        "```sh\ntrue; graph-memory verify\n```",
         "```bash\ntrue\n```",
         "```\ntrue\n```",
         "```text\nwhat nothing printed\n```",

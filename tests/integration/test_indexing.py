@@ -123,7 +123,9 @@ async def test_another_model_is_filled_in_beside_and_switched_to(empty_database:
 
         await old.aput(NS, "late", {"text": "5"})  # a process that still has the old model
         assert [item.key for item in await new.asearch(NS, query="5", limit=1)] != ["late"]
-        assert await new.reembed() == 1
+        assert await old.refresh_embeddings() == 0, "its hourly job does not switch back"
+        assert await new.refresh_embeddings() == 1
+        assert await new.refresh_embeddings() == 0
         assert "late" in {item.key for item in await new.asearch(NS, query="5", limit=50)}
 
 

@@ -1,18 +1,12 @@
-"""What a running server tells of itself: its metrics and health, and spans where a collector is named."""
+"""What a running server tells of itself: its metrics and health."""
 
 import asyncio
 import re
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import httpx
-import pytest
 
-from tests.conftest import as_url, create_database, make_project
 from tests.support.chat import talk
-from tests.support.server import JWT_SECRET, Server, sign_in
+from tests.support.server import Server, sign_in
 
 SECRET = "xylophone"
 
@@ -54,65 +48,3 @@ async def test_health_tells_everybody_whether_and_the_signed_in_which_part(serve
     assert told["status"] == "ok"
     assert told["parts"]["database"] == {"status": "ok"}
     assert {"schema", "embeddings", "jobs", "index", "audit", "storage"} < set(told["parts"])
-
-
-class Collector:
-    """Takes what exporters send over HTTP, and keeps it as it comes: protobuf, with texts as they are."""
-
-    def __init__(self) -> None:
-        self.received: dict[str, bytes] = {}
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def _handler(collector) -> type[BaseHTTPRequestHandler]:  # noqa: N805  `self` is the handler's, below
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                collector.received[self.path] = collector.received.get(self.path, b"") + body
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the parent's
-                pass
-
-        return Handler
-
-    def __enter__(self) -> "Collector":
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-@pytest.fixture
-def collector() -> Iterator[Collector]:
-    with Collector() as running:
-        yield running
-
-
-async def test_spans_go_to_the_collector_that_is_named_and_hold_nothing_that_was_said(
-    collector: Collector, postgres: str, template: str, tmp_path: Path
-) -> None:
-    environment = {  # with a database of its own: the jobs are nobody else's
-        "DATABASE_URL": as_url(postgres, create_database(postgres, template)),
-        "SUPABASE_JWT_SECRET": JWT_SECRET,
-        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
-        "OTEL_BSP_SCHEDULE_DELAY": "200",
-    }
-    server = Server(make_project(tmp_path / "traced"), environment).start()
-    try:
-        await talk(server.client(sign_in()), f"I own a {SECRET}.")
-        await text_of(server.url, "/metrics", until='memory_operation="extract_facts"')
-    finally:
-        server.stop()  # the last spans and metrics are sent at the end
-
-    spans, metrics = collector.received["/v1/traces"], collector.received["/v1/metrics"]
-    for name in (b"memory.load_context", b"memory.write_memory", b"job extract_facts", b"embeddings wordllama"):
-        assert name in spans
-    assert b"memory.operation.duration" in metrics
-    for sent in (spans, metrics, server.log.read_bytes()):
-        assert SECRET.encode() not in sent
-    assert "Traceback" not in server.log.read_text()
-    assert "BlockingError" not in server.log.read_text()

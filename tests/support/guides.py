@@ -2,7 +2,7 @@
 
 - ```sh: each line is a command, and ends well, or as `# exit 1` behind it says. `graph-memory` runs in this process,
   all else in bash, each line by itself. `export NAME=value` holds for the rest of the page.
-- ```sql: one script, as the role of DATABASE_URL; what its last statement gives is what it prints.
+- ```sql: one script, as the role of DATABASE_URL; the rows that were given last are what it prints.
 - ```python: a program. ```dotenv: settings, in force from here on; of a value with … in it only the name is looked at.
 - ```text after one of these: what its last command prints, these lines among others, in this order; … is anything. A
   script in sql may fail only where it begins with ERROR:.
@@ -35,8 +35,9 @@ SHOWN_ONLY = {"ini", "json", "mermaid", "yaml"}
 
 _EXIT = re.compile(r"\s# exit (\d+)\b")
 _COMMENT = re.compile(r"(?:^|\s)#(?= ).*$")
-_VARIABLE = re.compile(r"\$\{?([A-Z][A-Z0-9_]*)\}?")
-_ASSIGNED = re.compile(r"^((?:[A-Z][A-Z0-9_]*=\S*\s+)+)graph-memory\b")
+_VARIABLE = re.compile(r"\$\{?([A-Z][A-Z0-9_]*)\b(?!:-)\}?")
+_OURS = re.compile(r"((?:[A-Z][A-Z0-9_]*=\S*\s+)*)(graph-memory\b.*)")
+_HIDDEN = re.compile(r"[;&|(`]\s*graph-memory\b")
 _FRAME = re.compile(r"[\u2500-\u257f\s]+")
 _OUTSIDE_SETTINGS = {"MEM0_TELEMETRY"}
 
@@ -99,15 +100,14 @@ class Guide:
         if exported := re.match(r"export ([A-Z][A-Z0-9_]*)=(.*)", command):
             self._keep(exported[1], self._bash(f"printf %s {exported[2]}", 0))
             return ""
-        if re.match(r"(?:[A-Z][A-Z0-9_]*=\S*\s+)*graph-memory\b", command):
-            return self._graph_memory(command, expected)
+        assert not _HIDDEN.search(command), "graph-memory has to begin its line: nothing runs it here."
+        if ours := _OURS.fullmatch(command):
+            return self._graph_memory(ours[1], *_cut(ours[2]), expected)
         self._expanded(command)
         return self._bash(command, expected)
 
-    def _graph_memory(self, command: str, expected: int) -> str:
+    def _graph_memory(self, given: str, words: str, led: str, expected: int) -> str:
         """Run the command here, and what its output is led to in bash. Bash also takes the line apart."""
-        given, rest = re.fullmatch(r"((?:[A-Z][A-Z0-9_]*=\S*\s+)*)(graph-memory\b.*)", command, re.DOTALL).groups()  # type: ignore[union-attr]
-        words, led = _cut(rest)
         self._expanded(words)
         arguments = self._bash(f"printf '%s\\0' {words.removeprefix('graph-memory')}", 0).split("\0")[:-1]
         before = {name: os.environ.get(name) for name in re.findall(r"([A-Z][A-Z0-9_]*)=", given)}
@@ -115,9 +115,8 @@ class Guide:
             self._operate.set(**{name: self._bash(f"{given} printenv {name}", 0).strip()})
         result = self._operate(*(arguments if words != "graph-memory" else []))
         self._operate.set(**{name: value or "" for name, value in before.items()})
-        assert result.exit_code == expected, f"{command}\nended with {result.exit_code}:\n{result.output}"
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise AssertionError(f"{command} raised {result.exception!r}")
+        assert result.exit_code == expected, f"{words}\nended with {result.exit_code}:\n{result.output}"
+        assert isinstance(result.exception, SystemExit | None), f"{words}\nraised {result.exception!r}"
         return self._bash(f"cat {led}", 0, result.stdout) if led else str(result.output)
 
     def _bash(self, command: str, expected: int, given: str | None = None) -> str:
@@ -130,11 +129,11 @@ class Guide:
 
     def _query(self, script: str) -> str:
         try:
-            with psycopg.connect(self._variables["DATABASE_URL"], autocommit=True) as conn:
+            with contextlib.closing(psycopg.connect(self._variables["DATABASE_URL"], autocommit=True)) as conn:
                 cursor = conn.execute(script.encode())
-                while cursor.nextset():
-                    pass
                 rows = cursor.fetchall() if cursor.description else []
+                while cursor.nextset():
+                    rows = cursor.fetchall() if cursor.description else rows
         except psycopg.Error as error:
             return f"ERROR:  {error.diag.message_primary or error}"
         return "\n".join(" | ".join("" if cell is None else str(cell) for cell in row) for row in rows)

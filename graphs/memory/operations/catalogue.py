@@ -1,6 +1,6 @@
 """What a database has of the schema, object by object, compared with what the schema makes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,8 +69,8 @@ async def both(conn: AsyncConnection[DictRow], scripts: Scripts) -> tuple[Object
             models = await _models(conn)
             await conn.execute(_SQL["set_aside"], prepare=False)
             await schema.carry_out(conn, scripts)
-            for model in models:
-                await conn.execute(_SQL["create_vector_index"], model)
+            await conn.execute(_SQL["add_models"], {"models": models})
+            await conn.execute(_SQL["create_vector_indexes"])
             return there, await _objects(conn)
 
 
@@ -84,11 +84,13 @@ async def _objects(conn: AsyncConnection[DictRow]) -> Objects:
     }
 
 
-async def _models(conn: AsyncConnection[DictRow]) -> Sequence[DictRow]:
+async def _models(conn: AsyncConnection[DictRow]) -> str | None:
+    """The embedding models that a database has, as JSON."""
     has_models = await (await conn.execute(_SQL["has_models"])).fetchone()
     if not (has_models and has_models["has_models"]):
-        return []
-    return await (await conn.execute(_SQL["models"])).fetchall()
+        return None
+    models = await (await conn.execute(_SQL["models"])).fetchone()
+    return models["models"] if models else None
 
 
 def compare(there: Objects, wanted: Objects) -> list[Difference]:

@@ -43,7 +43,7 @@ def _parts(scripts: Scripts, plain: bool, model: str | None, dimensions: int) ->
     yield _filled("record_version", digest=scripts.digest)
     if model:
         yield _filled("activate_model", name=model, dimensions=dimensions)
-        yield _filled("create_vector_index", id=1, dimensions=dimensions)  # the first one of the table
+        yield _filled("create_vector_index", model=1, dimensions=dimensions)  # the first one of the table
     yield "COMMIT;"
 
 

@@ -10,9 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from graphs.memory import schema, sql
 from graphs.memory.database import Database, to_the_end
 from graphs.memory.errors import driver_errors
-from graphs.memory.operations import catalogue
+from graphs.memory.operations import catalogue, sizing, vector_index
 from graphs.memory.operations.catalogue import Objects
 from graphs.memory.operations.service import only_service
+from graphs.memory.operations.sizing import IndexChoice
+from graphs.memory.operations.vector_index import Migration, VectorIndex
 from graphs.memory.principal import Principal
 from graphs.memory.transaction import Connection, Query
 
@@ -36,6 +38,7 @@ class IndexStatus(BaseModel):
     scans: int = Field(description="How often it was used since the statistics were last reset.")
     m: int | None = Field(description="Neighbours that an HNSW index keeps for each vector.")
     ef_construction: int | None = Field(description="Candidates from which an HNSW index chooses them.")
+    lists: int | None = Field(description="Parts that an IVFFlat index divides the vectors into.")
 
 
 class Vectors(BaseModel):
@@ -47,7 +50,9 @@ class Vectors(BaseModel):
     dimensions: int
     active: bool = Field(description="Whether searches use this model.")
     index: str = Field(description="The name of its vector index.")
+    vectors: int = Field(description="How many there are.")
     pending: int = Field(description="Vectors that each search of a wide scope reads one by one until they are in it.")
+    advice: str | None = Field(default=None, description="What so many vectors want; None where they are not searched.")
 
 
 class IndexReport(BaseModel):
@@ -81,7 +86,28 @@ class Indexes:
         looked: Query[Any] = Query(_SQL["status"], {}, lambda rows: [IndexStatus(**row._asdict()) for row in rows])
         waiting: Query[Any] = Query(_SQL["vectors"], {}, lambda rows: [Vectors(**row._asdict()) for row in rows])
         indexes, vectors = await to_the_end(self._database.run(Principal.owner(), [looked, waiting]))
-        return IndexReport(indexes=indexes, vectors=vectors)
+        there = {index.name: index for index in indexes}
+        told = [each.model_copy(update={"advice": _advice(each, there) if each.active else None}) for each in vectors]
+        return IndexReport(indexes=indexes, vectors=told)
+
+    async def plan_migration(self, wish: IndexChoice) -> Migration:
+        """Return what `migrate` would do, as `VectorIndex.plan` says."""
+        only_service(self._principal())
+        return await VectorIndex(self._database).plan(wish)
+
+    async def migrate(self, wish: IndexChoice, told: vector_index.Told) -> Migration:
+        """Make the vector index of the model in use what is wished for, beside the old one, while everybody goes on.
+
+        It may be cut off anywhere: searches have a whole index all the time, and the next call goes on.
+
+        Raises:
+            InvalidInput: `wish` names what its method does not have; nothing was begun.
+            SetupRequired: there is no schema, or no embedding model yet.
+            StatementTimeout: it took longer than the role's `statement_timeout`; the index in use stays.
+            GraphMemoryError: somebody is building another index in its place.
+        """
+        only_service(self._principal())
+        return await VectorIndex(self._database).migrate(wish, told)
 
     async def lacking(self) -> dict[str, str]:
         """Return the indexes that are missing or invalid, each with the statement that makes it.
@@ -113,6 +139,19 @@ class Indexes:
                     await _make(conn, name, definition)
         told(len(todo), len(todo))
         return [*todo]
+
+
+def _advice(vectors: Vectors, there: dict[str, IndexStatus]) -> str:
+    """What to do about a vector index, in one line."""
+    index = there.get(vectors.index)
+    if index is None or not (index.valid or index.building):
+        return f"{vectors.index} is {'cut off' if index else 'missing'}: `graph-memory indexes create`."
+    if left := [name for name in (f"{vectors.index}_next", f"{vectors.index}_old") if name in there]:
+        if any(there[name].building for name in left):
+            return f"{left[0]} is being built in its place."
+        return f"{left[0]} was left by a migration that was cut off: run it again."
+    built = IndexChoice.model_validate(index.model_dump(include={"method", "m", "ef_construction", "lists"}))
+    return sizing.advice(built, vectors.vectors)
 
 
 async def _being_made(conn: Connection) -> set[str]:

@@ -19,10 +19,17 @@ END $$
 SELECT to_regclass('memory.embedding_models') IS NOT NULL AS has_models
 
 -- name: models
-SELECT id, dimensions FROM memory.embedding_models
+SELECT jsonb_agg(to_jsonb(e))::text AS models FROM memory.embedding_models AS e
 
--- name: create_vector_index
-SELECT memory.create_vector_index(%(id)s::smallint, %(dimensions)s)
+-- name: add_models
+-- With what was chosen for the vector index of each.
+INSERT INTO memory.embedding_models OVERRIDING SYSTEM VALUE
+SELECT m.* FROM jsonb_populate_recordset(NULL::memory.embedding_models, %(models)s::jsonb) AS m
+
+-- name: create_vector_indexes
+-- Another model than the one in use needs none, and may have one.
+SELECT memory.create_vector_index(id, dimensions) FROM memory.embedding_models
+WHERE active OR to_regclass('memory_set_aside.embeddings_vectors_' || id) IS NOT NULL
 
 -- name: qualify_names
 -- What tells of expressions leaves out the schemas of the path; it is to tell the same every time.

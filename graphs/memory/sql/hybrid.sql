@@ -96,7 +96,8 @@ WITH words AS MATERIALIZED (
     ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || ''':A')::tsquery AS label
   FROM unnest(to_tsvector(%(configuration)s::regconfig, %(query)s)) ORDER BY lexeme LIMIT 63
 ), scope AS MATERIALIZED (
-  SELECT coalesce(%(wide)s::boolean, memory.is_wide(%(low)s, %(high)s, {model}::smallint, %(most)s::int)) AS wide
+  SELECT memory.probe({model}::smallint,
+    coalesce(%(wide)s::boolean, memory.is_wide(%(low)s, %(high)s, {model}::smallint, %(most)s::int))) AS wide
 ), near AS MATERIALIZED (
   SELECT memory_id AS id, distance FROM (
     (SELECT e.memory_id, e.embedding <=> %(vector)s::halfvec AS distance FROM memory.memory_embeddings AS e

@@ -1,11 +1,21 @@
 -- name: register_model
--- A model beside the one in use.
-INSERT INTO memory.embedding_models (name, dimensions) VALUES (%(name)s, %(dimensions)s)
+-- A model beside the one in use, to have such an index as that one.
+INSERT INTO memory.embedding_models (name, dimensions, m, ef_construction, lists)
+SELECT %(name)s, %(dimensions)s, used.m, used.ef_construction, used.lists
+FROM (SELECT) AS one LEFT JOIN memory.embedding_models AS used ON used.active
 ON CONFLICT (name, dimensions) DO NOTHING
 
 -- name: registered_model
 SELECT id, name, dimensions, 'halfvec'::regtype::oid::bigint AS vector_type
 FROM memory.embedding_models WHERE name = %(name)s AND dimensions = %(dimensions)s
+
+-- name: index_of
+-- What is to be known of a model's vector index to make it: whether it is there, how it is to be, where pgvector is.
+SELECT e.lists, n.nspname AS extension, coalesce(i.indisvalid, false) AS whole
+FROM memory.embedding_models AS e
+JOIN pg_extension AS x ON x.extname = 'vector' JOIN pg_namespace AS n ON n.oid = x.extnamespace
+LEFT JOIN pg_index AS i ON i.indexrelid = to_regclass('memory.embeddings_vectors_' || e.id)
+WHERE e.id = %(model)s
 
 -- name: count_missing
 -- How many vectors of other models have no counterpart in one.

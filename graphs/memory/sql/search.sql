@@ -16,7 +16,8 @@ LIMIT %(limit)s OFFSET %(offset)s
 -- yet. The scope's condition is written so that no other index serves that scan. A zero vector has no direction and scores 0, where the operator alone gives
 -- NaN, which sorts before every number. Where nothing is found, one row of nulls still tells whether the scope is wide.
 WITH scope AS MATERIALIZED (
-  SELECT coalesce(%(wide)s::boolean, memory.is_wide(%(low)s, %(high)s, {model}::smallint, %(looked_at)s::int)) AS wide
+  SELECT memory.probe({model}::smallint,
+    coalesce(%(wide)s::boolean, memory.is_wide(%(low)s, %(high)s, {model}::smallint, %(looked_at)s::int))) AS wide
 ), gone AS MATERIALIZED (
   SELECT namespace, key FROM memory.memories WHERE expires_at <= now()
 ), best AS MATERIALIZED (
@@ -54,7 +55,8 @@ ORDER BY best.n
 -- name: nearest_filtered
 -- The same for the items of a scope that fit a filter. A candidate's item is looked up by its id, the shortest way.
 WITH scope AS MATERIALIZED (
-  SELECT coalesce(%(wide)s::boolean, memory.is_wide(%(low)s, %(high)s, {model}::smallint, %(looked_at)s::int)) AS wide
+  SELECT memory.probe({model}::smallint,
+    coalesce(%(wide)s::boolean, memory.is_wide(%(low)s, %(high)s, {model}::smallint, %(looked_at)s::int))) AS wide
 ), best AS MATERIALIZED (
   SELECT namespace, key, max(score) AS score, row_number() OVER (ORDER BY max(score) DESC, namespace, key) AS n FROM (
     (SELECT m.namespace, m.key, (

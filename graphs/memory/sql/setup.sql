@@ -72,10 +72,10 @@ INSERT INTO memory.embedding_models (name, dimensions, active) VALUES (%(name)s,
 ON CONFLICT (name, dimensions) DO UPDATE SET active = true
 
 -- name: create_vector_index
-SELECT memory.create_vector_index(%(model)s, %(dimensions)s)
+SELECT memory.create_vector_index(%(model)s::smallint, %(dimensions)s)
 
 -- name: rebuild_vector_index
-SELECT memory.rebuild_vector_index(%(model)s, %(dimensions)s)
+SELECT memory.rebuild_vector_index(%(model)s::smallint, %(dimensions)s)
 
 -- name: has_configuration
 SELECT EXISTS (SELECT FROM pg_ts_config WHERE cfgname = %(configuration)s) AS exists

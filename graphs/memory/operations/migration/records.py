@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from graphs.memory.contract import COLLECTIONS, check_payload
@@ -101,6 +101,17 @@ def versions(value: Mapping[str, Any], since: datetime, changes: Iterable[Change
             found.append(Version({**value, "content": change.old}, min(since, change.at), change.at))
         since = change.at
     return found
+
+
+def moment(text: str) -> datetime:
+    """Return a time of mem0's; one without a zone is in UTC."""
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def expiry(text: str) -> datetime:
+    """Return when a memory of mem0's expires: a date is the last day on which it counts."""
+    return moment(text) + timedelta(days=len(text) == len("2026-01-31"))
 
 
 def rejected(source_id: str, error: ContractError | InvalidValue, raw: Any) -> Rejected:

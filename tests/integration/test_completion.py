@@ -1,0 +1,40 @@
+"""Completion of `graph-memory` in a shell: what is asked of it on Tab, and what a shell is given to ask with."""
+
+import subprocess
+
+import pytest
+from typer.testing import CliRunner
+
+from graphs.cli.main import app
+
+
+def asked(instruction: str, line: str = "") -> str:
+    """What the command answers a shell, which asks by variables of the environment."""
+    words = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" ")), "_TYPER_COMPLETE_ARGS": line}
+    return CliRunner().invoke(app, env=words | {"_GRAPH_MEMORY_COMPLETE": instruction}, prog_name="graph-memory").stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize(
+    ("typed", "offered", "not_offered"),
+    [
+        ("po", "pool", "verify"),
+        ("pool ", "config", "create"),
+        ("rls debug --", "--user-id", "--days"),
+    ],
+)
+def test_what_fits_is_offered(shell: str, typed: str, offered: str, not_offered: str) -> None:
+    if shell == "fish":
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
+            told = asked("complete_fish", f"graph-memory {typed}")
+    else:
+        told = asked(f"complete_{shell}", f"graph-memory {typed}")
+    assert (offered in told, not_offered in told) == (True, False), told
+
+
+def test_a_shell_takes_what_it_is_given_to_complete_with() -> None:
+    script = asked("source_bash")
+    shell = ["bash", "-c", f"{script}\ncomplete -p graph-memory"]
+    taken = subprocess.run(shell, capture_output=True, text=True, check=True)
+    assert taken.stdout.split()[-1] == "graph-memory"

@@ -1,0 +1,361 @@
+"""The vector index becomes another one: whoever searches and writes meanwhile, and wherever it is cut off."""
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import IO
+
+import numpy as np
+import psycopg
+import pytest
+from langgraph.store.base import PutOp
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from graphs.memory.errors import GraphMemoryError, InvalidInput, StatementTimeout
+from graphs.memory.operations.sizing import IndexChoice
+from graphs.memory_manager import MemoryManager
+from tests.conftest import create_database, drop_database
+from tests.integration.test_indexing import INDEX, NS, OTHER, true_best
+from tests.support.command import command_on
+from tests.support.pooler import Pooler
+from tests.support.sql import rows
+
+COUNT = 3000
+IVFFLAT, HNSW = IndexChoice(method="ivfflat", lists=64), IndexChoice(method="hnsw", m=8, ef_construction=64)
+
+FILL = """
+    WITH given AS (SELECT * FROM unnest(%s::int[], %s::text[]) AS g (n, vector)), items AS (
+      INSERT INTO memory.memories (namespace, key, value)
+      SELECT 'users.u' || n %% 40 || '.', 'k' || n, jsonb_build_object('text', n::text) FROM given
+      RETURNING id, namespace, key
+    )
+    INSERT INTO memory.memory_embeddings (namespace, key, field, model, memory_id, embedding, indexed)
+    SELECT i.namespace, i.key, 'text', 1, i.id, extensions.l2_normalize(g.vector::extensions.halfvec), true
+    FROM items AS i JOIN given AS g ON i.key = 'k' || n"""
+
+INDEXES = """
+    SELECT c.relname AS name, a.amname AS method, i.indisvalid AS valid
+    FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_am AS a ON a.oid = c.relam
+    WHERE c.relname LIKE 'embeddings_vectors%' ORDER BY 1"""
+
+CHOICES = "SELECT m, ef_construction, lists FROM memory.embedding_models ORDER BY id"
+
+NEAREST = """
+    EXPLAIN SELECT FROM memory.memory_embeddings WHERE model = 1 AND indexed
+    ORDER BY embedding::extensions.halfvec(8) OPERATOR(extensions.<=>) '[1,0,0,0,0,0,0,0]'::extensions.halfvec(8)
+    LIMIT 1"""
+
+
+@pytest.fixture(scope="module")
+def filled(postgres: str) -> Iterator[str]:
+    """Name of a database with so many vectors that searches of all of them use the index."""
+    name = create_database(postgres, "template0")
+    database = make_conninfo(postgres, dbname=name)
+
+    async def fill() -> None:
+        async with MemoryManager.from_conn_string(database, index=INDEX) as store:
+            await store.setup()
+        vectors = [np.random.default_rng(n).normal(size=8).tolist() for n in range(COUNT)]
+        await rows(database, FILL, list(range(COUNT)), [json.dumps(vector) for vector in vectors])
+        await rows(database, "ANALYZE memory.memories, memory.memory_embeddings")
+
+    asyncio.run(fill())
+    yield name
+    drop_database(postgres, name)
+
+
+@pytest.fixture
+def database(postgres: str, filled: str) -> Iterator[str]:
+    name = create_database(postgres, filled)
+    yield make_conninfo(postgres, dbname=name)
+    drop_database(postgres, name)
+
+
+def untold(_phase: str, _done: int, _of: int | None) -> None:
+    """Nobody wants to know."""
+
+
+async def recall(store: MemoryManager, queries: range) -> float:
+    """The share of the true best that searches of everything find, of what was there from the beginning."""
+    hits = looked_for = 0
+    for query in queries:
+        found = await store.asearch((), query=str(query), limit=10)
+        keys = {item.key for item in found if item.key.startswith("k")}
+        assert len(found) == 10
+        hits += len(keys & set(true_best(str(query), COUNT, len(keys))))
+        looked_for += len(keys)
+    return hits / looked_for
+
+
+async def as_the_schema_says(store: MemoryManager) -> bool:
+    return await store.operations.checks.differences() == []
+
+
+@asynccontextmanager
+async def busy(store: MemoryManager) -> AsyncIterator[list[float]]:
+    """Others write and search all the time; what they wrote is there in the end, and what they found was right."""
+    done, written, found = asyncio.Event(), 0, [1.0]
+
+    async def write() -> None:
+        nonlocal written
+        while not done.is_set():
+            await store.aput(NS, f"w{written}", {"text": f"{100_000 + written}"})
+            written += 1
+
+    async def search() -> None:
+        query = 7000
+        while not done.is_set():
+            found.append(await recall(store, range(query, query + 1)))
+            query += 1
+
+    tasks = [asyncio.create_task(write()), asyncio.create_task(search())]
+    yield found
+    done.set()
+    await asyncio.gather(*tasks)
+    assert written > 0
+    keys = {item.key for item in await store.asearch(NS, limit=written + 10)}
+    assert keys >= {f"w{n}" for n in range(written)}
+    await store.wait_until_indexed()
+    assert [item.key for item in await store.asearch((), query=f"{100_000 + written - 1}", limit=1)] == [
+        f"w{written - 1}"
+    ]
+
+
+async def test_it_becomes_another_and_back_while_others_write_and_search(postgres: str, database: str) -> None:
+    """The second time behind a transaction pooler; searches look through as many lists as there should be."""
+    async with MemoryManager.from_conn_string(database, index=INDEX) as store:
+        async with busy(store) as found:
+            moved = await store.operations.indexes.migrate(IVFFLAT, untold)
+        assert moved.steps == ["build", "swap", "drop the old one"]
+        assert (moved.before, moved.after) == (IndexChoice(method="hnsw", m=10, ef_construction=112), IVFFLAT)
+        assert sum(found) / len(found) >= 0.85
+        assert await recall(store, range(7000, 7020)) >= 0.85, "of 64 lists 8 are looked through; 1 would find half"
+        assert await rows(database, INDEXES) == [{"name": "embeddings_vectors_1", "method": "ivfflat", "valid": True}]
+        assert await as_the_schema_says(store)
+
+        with Pooler(postgres) as pooler:
+            async with MemoryManager.from_conn_string(pooler.url_for(database), index=INDEX) as pooled:
+                async with busy(pooled) as found:
+                    await pooled.operations.indexes.migrate(HNSW, untold)
+                assert sum(found) / len(found) >= 0.85
+                assert await recall(pooled, range(7000, 7020)) >= 0.95
+        assert await rows(database, INDEXES) == [{"name": "embeddings_vectors_1", "method": "hnsw", "valid": True}]
+        assert await as_the_schema_says(store)
+
+
+async def test_a_rare_filter_finds_all_that_fit_whatever_the_index(database: str) -> None:
+    async with MemoryManager.from_conn_string(database, index=INDEX) as store:
+        await store.operations.indexes.migrate(IVFFLAT, untold)
+        for n in (5, 77):
+            [item] = await store.asearch((), query="42", filter={"text": f"{n}"}, limit=10)
+            assert item.key == f"k{n}"
+
+
+async def test_the_choice_outlives_starts_rebuilds_and_the_schema(database: str) -> None:
+    async with MemoryManager.from_conn_string(database, index=INDEX) as store:
+        await store.operations.indexes.migrate(IVFFLAT, untold)
+        chosen = await rows(database, CHOICES)
+        assert chosen == [{"m": None, "ef_construction": None, "lists": 64}]
+        await store.operations.checks.apply_schema()
+        await store.setup()
+        await store.rebuild_index()
+        await rows(database, "DROP INDEX memory.embeddings_vectors_1")
+        assert await store.operations.indexes.create(lambda _done, _of: None) == ["memory.embeddings_vectors_1"]
+        assert await rows(database, CHOICES) == chosen
+        assert await rows(database, INDEXES) == [{"name": "embeddings_vectors_1", "method": "ivfflat", "valid": True}]
+        assert await as_the_schema_says(store)
+
+
+# Cut off ------------------------------------------------------------------------------------------------------------
+
+
+class Dying:
+    """Migrations in processes of their own, each of which kills itself when it comes to a phase."""
+
+    def __init__(self, stdin: IO[str], stdout: IO[str]) -> None:
+        self._stdin, self._stdout = stdin, stdout
+
+    async def __call__(self, wish: IndexChoice, phase: str) -> int:
+        self._stdin.write(f"{wish.method} {wish.lists or 0} {phase}\n")
+        self._stdin.flush()
+        return int(await asyncio.to_thread(self._stdout.readline))
+
+
+@contextmanager
+def dying(database: str) -> Iterator[Dying]:
+    program = [sys.executable, "-m", "tests.support.dying_reindexing", database]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        yield Dying(process.stdin, process.stdout)
+
+
+@contextmanager
+def reading(database: str) -> Iterator[None]:
+    """Somebody has an old look at the tables: an index cannot be finished as long as they have."""
+    with psycopg.connect(database) as conn:
+        conn.execute("SELECT count(*) FROM memory.memory_embeddings")
+        conn.execute("LOCK TABLE memory.memory_embeddings IN ROW EXCLUSIVE MODE")
+        yield
+
+
+async def builders(database: str) -> list[int]:
+    found = await rows(database, "SELECT pid FROM pg_stat_progress_create_index WHERE datname = current_database()")
+    return [row["pid"] for row in found]
+
+
+async def serving(database: str) -> str:
+    """The index that a search uses."""
+    told = " ".join(row["QUERY PLAN"] for row in await rows(database, NEAREST))
+    used = re.search(r"Index Scan using (embeddings_vectors_1\w*)", told)
+    return used[1] if used else told
+
+
+async def test_killed_anywhere_it_goes_on_and_searches_have_an_index_all_the_time(database: str) -> None:
+    """At each step, in the middle of building, while another builds, and with the server's process killed, too."""
+    killed = -9
+    with dying(database) as migrate_and_die:
+        async with MemoryManager.from_conn_string(database, index=INDEX) as store:
+            indexes = store.operations.indexes
+
+            async def still_serves() -> None:
+                assert (await serving(database)).startswith("embeddings_vectors_1")
+                assert await recall(store, range(7000, 7004)) >= 0.8, "whichever of two it is"
+
+            assert await migrate_and_die(IVFFLAT, "build") == killed
+            await still_serves()
+            with reading(database):
+                assert await migrate_and_die(IVFFLAT, "waiting") == killed
+                await still_serves()
+                [builder] = await builders(database)  # the server goes on with it
+                assert (await indexes.plan_migration(IVFFLAT)).steps[0] == "wait for another"
+                with pytest.raises(GraphMemoryError, match=f"pg_cancel_backend\\({builder}\\)"):
+                    await indexes.migrate(HNSW, untold)
+                assert await migrate_and_die(IVFFLAT, "wait for another") == killed
+                await rows(database, f"SELECT pg_terminate_backend({builder})")
+                while await builders(database):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            left = {row["name"]: row["valid"] for row in await rows(database, INDEXES)}
+            assert left == {"embeddings_vectors_1": True, "embeddings_vectors_1_next": False}
+            [told] = (await indexes.status()).vectors
+            assert "cut off: run it again" in (told.advice or "")
+
+            assert await migrate_and_die(IVFFLAT, "swap") == killed
+            await still_serves()
+            assert await migrate_and_die(IVFFLAT, "drop the old one") == killed
+            await still_serves()
+            names = [row["name"] for row in await rows(database, INDEXES)]
+            assert names == ["embeddings_vectors_1", "embeddings_vectors_1_old"]
+            with reading(database):
+                assert await migrate_and_die(IVFFLAT, "drop the old one") == killed
+
+            assert (await indexes.migrate(IVFFLAT, untold)).after == IVFFLAT
+            assert await rows(database, INDEXES) == [
+                {"name": "embeddings_vectors_1", "method": "ivfflat", "valid": True}
+            ]
+            assert await as_the_schema_says(store)
+            assert (await indexes.plan_migration(IVFFLAT)).steps == []
+
+
+async def test_the_servers_patience_is_told_of_and_leaves_the_index_that_there_is(database: str) -> None:
+    name = conninfo_to_dict(database)["dbname"]
+    await rows(database, f"ALTER DATABASE {name} SET statement_timeout = '300ms'")
+    async with MemoryManager.from_conn_string(database, index=INDEX) as store:
+        with reading(database), pytest.raises(StatementTimeout, match="ALTER ROLE"):
+            await store.operations.indexes.migrate(IVFFLAT, untold)
+        assert await serving(database) == "embeddings_vectors_1"
+        assert (await store.operations.indexes.plan_migration(IVFFLAT)).steps[0] == "drop what was left"
+
+
+async def test_two_at_once_come_to_the_same_end(database: str) -> None:
+    async with MemoryManager.from_conn_string(database, index=INDEX) as store:
+        indexes = store.operations.indexes
+        both = await asyncio.gather(
+            indexes.migrate(IVFFLAT, untold), indexes.migrate(IVFFLAT, untold), return_exceptions=True
+        )
+        assert any(not isinstance(each, BaseException) for each in both)
+        await indexes.migrate(IVFFLAT, untold)
+        assert await rows(database, INDEXES) == [{"name": "embeddings_vectors_1", "method": "ivfflat", "valid": True}]
+        assert await as_the_schema_says(store)
+
+
+async def test_what_waits_is_indexed_before_lists_are_laid(database: str) -> None:
+    """Lists of an index that was empty would lie anywhere."""
+    await rows(database, "UPDATE memory.memory_embeddings SET indexed = false WHERE key > 'k7'")
+    async with MemoryManager.from_conn_string(database, index=INDEX) as store:
+        moved = await store.operations.indexes.migrate(IVFFLAT, untold)
+        assert moved.steps[0] == "index what waits"
+        waiting = await rows(database, "SELECT count(*) AS n FROM memory.memory_embeddings WHERE NOT indexed")
+        assert waiting == [{"n": 0}]
+
+
+# The command --------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_says_what_it_would_do_and_does_it(database: str) -> None:
+    def state() -> object:
+        with psycopg.connect(database) as conn:
+            return conn.execute(INDEXES).fetchall(), conn.execute(CHOICES).fetchall()
+
+    before = state()
+    with command_on(database, **_settings(database)) as command:
+        told = json.loads(command("indexes", "migrate", "--to", "ivfflat", "--dry-run", "--json").stdout)
+        assert (told["after"]["lists"], told["steps"]) == (3, ["build", "swap", "drop the old one"])
+        assert state() == before, "a dry run changes nothing"
+        for wrong in (("hnsw", "--lists", "4"), ("ivfflat", "--m", "16"), ("hnsw", "--m", "101"), ("flat",)):
+            assert command("indexes", "migrate", "--to", *wrong).exit_code == 2
+        assert state() == before
+
+        done = command("indexes", "migrate", "--to", "ivfflat", "--lists", "64")
+        assert (done.exit_code, "became IVFFlat with 64 lists" in done.stdout) == (0, True)
+        again = command("indexes", "migrate", "--to", "ivfflat", "--lists", "64")
+        assert "as it should be" in again.stdout
+        shown = " ".join(command("indexes", "status").stdout.split())
+        assert "want IVFFlat with 3 lists" in shown
+        assert "`graph-memory indexes migrate --to ivfflat`" in shown
+        assert command("indexes", "migrate", "--to", "ivfflat").exit_code == 0
+        assert "IVFFlat with 3 lists for 3,000 vectors: as it should be." in command("indexes", "status").stdout
+
+
+def _settings(database: str) -> dict[str, str]:
+    return {"DATA_DIR": str(conninfo_to_dict(database)["host"])}
+
+
+async def test_what_pgvector_would_refuse_is_refused_before_anything_is_done(database: str) -> None:
+    async with MemoryManager.from_conn_string(database, index=INDEX) as store:
+        for wrong in (
+            IndexChoice(method="hnsw", ef_construction=12),
+            IndexChoice(method="hnsw", m=16, ef_construction=31),
+            IndexChoice(method="hnsw", lists=1),
+            IndexChoice(method="ivfflat", m=16),
+            IndexChoice(method="ivfflat", lists=40_000),
+        ):
+            with pytest.raises(InvalidInput):
+                await store.operations.indexes.migrate(wrong, untold)
+    assert len(await rows(database, INDEXES)) == 1
+
+
+# Another embedding model ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wish", [IndexChoice(method="ivfflat", lists=4), HNSW], ids=["ivfflat", "hnsw"])
+async def test_the_choice_outlives_another_embedding_model(empty_database: str, wish: IndexChoice) -> None:
+    async with (
+        MemoryManager.from_conn_string(empty_database, index=INDEX) as old,
+        MemoryManager.from_conn_string(empty_database, index=OTHER) as new,
+    ):
+        await old.setup()
+        await old.abatch([PutOp(NS, f"k{n}", {"text": f"{n}"}) for n in range(150)])
+        await old.operations.indexes.migrate(wish, untold)
+        assert await new.reembed() == 150
+        chosen = {"m": wish.m, "ef_construction": wish.ef_construction, "lists": wish.lists}
+        assert await rows(empty_database, CHOICES) == [chosen, chosen]
+        indexes = await rows(empty_database, INDEXES)
+        assert [(each["method"], each["valid"]) for each in indexes] == [(wish.method, True)] * 2
+        assert await as_the_schema_says(new)
+        assert int((await new.asearch(NS, query="3", limit=1))[0].key[1:]) % 7 == 3
+        assert await new.reembed() == 0

@@ -1,0 +1,19 @@
+"""Which tests go to the same process, where several share them."""
+
+from xdist.scheduler import LoadFileScheduling
+
+_SHARED_SERVERS = (
+    ("tests/server/", "tests/browser/"),
+    ("tests/attacks/test_server.py", "tests/attacks/test_tokens.py"),
+)
+"""A server takes seconds of CPU to start, and each process would start its own."""
+
+
+class SharingServers(LoadFileScheduling):  # type: ignore[misc]  # it has no types
+    """Gives a file to one process, and files that share a server to the same."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        for paths in _SHARED_SERVERS:
+            if nodeid.startswith(paths):
+                return " ".join(paths)
+        return str(super()._split_scope(nodeid))
