@@ -164,6 +164,7 @@ class Moving:
         reject: Reject | None = None,
         progress: Progress | None = None,
         stopping: Callable[[], bool] = lambda: False,
+        once: bool = False,
     ) -> Migration:
         """Carry out what changes in a store that was copied, until it was switched or rolled back.
 
@@ -172,6 +173,7 @@ class Moving:
             reject: is given what cannot be a memory here.
             progress: is told how many changes were carried out, and how many there were.
             stopping: whether to end, asked between two rounds.
+            once: whether to end when nothing is left to carry out.
 
         Raises:
             SwitchRefused: it was not copied yet.
@@ -185,6 +187,8 @@ class Moving:
                 all_done += done
                 if progress:
                     progress(all_done, all_done + (await source.tables.lag()).changes)
+                if not done and once:
+                    break
                 if not done:
                     await asyncio.sleep(_PAUSE)
             except SourceFailed:
