@@ -170,7 +170,7 @@ def _record(source_id: str, told: Mapping[str, Any], changes: list[Change]) -> R
         metadata=metadata,
         created_at=moment(told["created_at"]),
         updated_at=moment(told.get("updated_at") or told["created_at"]),
-        expires_at=expiry(told["expiration_date"]) if told.get("expiration_date") else None,
+        expires_at=expiry(told.get("expiration_date")),
         changes=changes,
     )
 

@@ -123,7 +123,11 @@ async def test_what_cannot_be_a_memory_is_told_by_its_field_and_stops_nothing(
         "type": line(5, type="turn"),
         "metadata.a": line(6, metadata={"a": "\0"}),
         "key": line(7, id="k" * 3000),
-        "line": "{no JSON",
+        "line": "[" * 100_000,
+        "run_id": line(8, run_id="\0", session_id="s"),
+        "session_id": line(10, session_id="s" * 3000),
+        "metadata.n": line(11, metadata={"n": float("nan")}),
+        "metadata": line(12, metadata=[1]),
     }
     migration, rejected = await bring(store, write(tmp_path / "m.jsonl", line(0), *wrong.values(), line(9)))
     assert (migration.brought, migration.rejected) == (2, len(wrong))

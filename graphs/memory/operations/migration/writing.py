@@ -12,12 +12,12 @@ from graphs.memory.batch import check as check_operation
 from graphs.memory.database import Database
 from graphs.memory.embeddings import Index
 from graphs.memory.errors import InvalidValue
-from graphs.memory.namespaces import decode_label, to_text
+from graphs.memory.namespaces import MAX_KEY_BYTES, decode_label, to_text
 from graphs.memory.operations.migration import ledger
 from graphs.memory.operations.migration.ledger import STATEMENTS, Migration
 from graphs.memory.operations.migration.source import Batch, Record, Rejected
 from graphs.memory.principal import Principal
-from graphs.memory.text import to_json
+from graphs.memory.text import problem_with, to_json
 from graphs.memory.transaction import Query, Transaction
 from graphs.memory.vectors import Model, Vector, to_vector
 
@@ -96,11 +96,28 @@ def _checked(record: Record, index: Index | None) -> _Checked:
     """
     op = PutOp(record.namespace, record.key, dict(record.value), _fields(record), record.ttl_minutes)
     value = check_operation(op) or ""
+    _check_origin(record)
     texts = index.texts(op) if index else {}
     given = {name: _vector(index, name, record.vectors[name]) for name in texts if index and name in record.vectors}
     document = index.document(op, texts) if index else None
     versions = tuple(to_json(version.value, "history") for version in record.history)
     return Prepared(record, value, versions, document, given), texts
+
+
+def _check_origin(record: Record) -> None:
+    """Refuse what the columns beside the value cannot hold."""
+    for name in ("source_id", "session_id", "run_id"):
+        text = getattr(record, name) or ""
+        if problem := problem_with(text):
+            raise InvalidValue(name, problem)
+        if len(text.encode()) > MAX_KEY_BYTES:
+            raise InvalidValue(name, f"is longer than {MAX_KEY_BYTES} bytes.")
+    spans = [moment for version in record.history for moment in (version.valid_from, version.valid_to)]
+    for moment in (record.created_at, record.updated_at, record.expires_at, *spans):
+        try:
+            _ = moment and moment.astimezone(UTC)
+        except OverflowError:
+            raise InvalidValue("created_at", "or another time of it lies outside of the years 1 to 9999.") from None
 
 
 def _fields(record: Record) -> Any:
