@@ -137,6 +137,9 @@ async def _switch(migration_id: str, queries: Path | None, as_json: bool) -> Non
 
 
 def _show_switched(done: Switched) -> None:
+    if done.agreement is None:
+        typer.echo("It was switched before. The application may write here.")
+        return
     rows = [("in the old store", done.agreement.there), ("here", done.agreement.here)]
     print_table(("", "items"), [*rows, ("that differ", done.agreement.differing)])
     _tell_parity(done.parity)

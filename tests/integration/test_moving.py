@@ -14,7 +14,7 @@ from langgraph.store.postgres.aio import AsyncPostgresStore
 
 from graphs.memory.errors import ConfigurationError, SwitchRefused
 from graphs.memory.operations.migration.langgraph_store import LangGraphStore
-from graphs.memory.operations.migration.switching import Moving
+from graphs.memory.operations.migration.switching import Moving, Switched
 from graphs.memory_manager import MemoryManager
 from graphs.pools import open_pool
 from tests.conftest import create_database, drop_database
@@ -64,6 +64,13 @@ async def eventually(ask: Callable[[], Awaitable[Any]]) -> Any:
     return None
 
 
+def shared(done: Switched) -> int:
+    """How many items are the same on both sides, as all must be."""
+    assert done.agreement is not None
+    assert (done.agreement.differing, done.agreement.there) == (0, done.agreement.here)
+    return done.agreement.here
+
+
 @pytest.mark.parametrize("where", ["in one database", "in two", "in two, behind a transaction pooler"])
 async def test_a_store_moves_while_an_application_writes_to_it(
     where: str, database: str, elsewhere: str, index: IndexConfig
@@ -89,8 +96,7 @@ async def test_a_store_moves_while_an_application_writes_to_it(
         done = await moving.switch(source)
         await asyncio.gather(writing, following)
         assert application.writes < 2000  # it went on to the end
-        assert done.agreement.differing == 0
-        assert done.agreement.there == done.agreement.here == len(application.known)
+        assert shared(done) == len(application.known)
         left, right = await both_sides(there, database)
         assert left == right
         kept = {(tuple(row["namespace"].split(".")), row["key"]): row["value"] for row in right}
@@ -140,7 +146,7 @@ async def test_a_change_that_commits_after_later_ones_were_seen_is_not_lost(
         await moving.follow(source, stopping=iter([False, True]).__next__)
     monkeypatch.undo()
     assert await store.aget(ADA, "quick") is not None
-    assert (await moving.switch(source)).agreement.here == 2
+    assert shared(await moving.switch(source)) == 2
 
 
 async def test_a_switch_waits_for_whoever_is_writing(
@@ -159,7 +165,7 @@ async def test_a_switch_waits_for_whoever_is_writing(
             switching = group.create_task(moving.switch(source))
             await asyncio.sleep(0.2)
             await conn.commit()
-            assert (await switching).agreement.here == 2
+            assert shared(await switching) == 2
             await following
     assert await store.aget(ADA, "slow") is not None
 
@@ -173,7 +179,7 @@ async def test_deletions_and_a_truncated_table_are_followed(store: MemoryManager
         await cursor.execute("TRUNCATE store CASCADE")
     await old.aput(ADA, "k4", {"text": "again"})
     done = await moving.switch(source)
-    assert (done.agreement.there, done.agreement.here) == (1, 1)
+    assert shared(done) == 1
     assert [item.key for item in await store.asearch(("users",))] == ["k4"]
 
 
@@ -217,7 +223,7 @@ async def test_reads_there_prolong_a_life_here_and_embed_nothing(
     monkeypatch.setattr(store.index_config["embed"], "aembed_documents", None)  # type: ignore[index]
     await old.aget(ADA, "k")
     done = await moving.switch(source)
-    assert done.agreement.differing == 0
+    assert shared(done) == 1
     left, right = await both_sides(database, database)
     assert left == right
 
@@ -249,6 +255,10 @@ async def test_a_switch_is_refused_with_the_reason_and_the_store_goes_on(
     with pytest.raises(SwitchRefused, match=r"would be nobody's.*--map"):
         await moving.switch(source)
     await old.adelete(("notes",), "n")
+    await old.aput(ADA, "k" * 2000, {"text": "no place for its key"})
+    with pytest.raises(SwitchRefused, match="at most 2000 can be indexed"):
+        await moving.switch(source)
+    await old.adelete(ADA, "k" * 2000)
     await store.aput(ADA, "k", {"text": "changed here"})
     with pytest.raises(SwitchRefused, match="was written here by somebody else"):
         await moving.switch(source)
@@ -364,6 +374,39 @@ async def test_a_switch_can_be_undone_and_done_again(store: MemoryManager, old: 
     item = await store.aget(ADA, "k")
     assert item is not None
     assert item.value == {"text": "coffee"}
+
+
+@pytest.mark.parametrize("after", ["stop_writes", "moved"])
+async def test_a_switch_that_was_killed_is_done_by_the_next_one(
+    after: str, store: MemoryManager, old: AsyncPostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await old.aput(ADA, "k", {"text": "tea"})
+    moving = store.operations.moving
+    source = await moving.open(follow=True)
+    await moving.copy(source)
+    if after == "stop_writes":
+        await source.tables.stop_writes()
+        with pytest.raises(psycopg.errors.CannotConnectNow, match="no writes for a moment"):
+            await old.aput(ADA, "k", {"text": "coffee"})
+    else:
+        monkeypatch.setattr(source.tables, "moved", None)
+        with pytest.raises(TypeError):
+            await moving.switch(source)
+        monkeypatch.undo()
+    assert (await moving.switch(source)).migration.status == "finished"
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        await old.aput(ADA, "k", {"text": "coffee"})
+
+
+async def test_of_two_stores_in_a_database_one_is_followed_at_a_time(
+    store: MemoryManager, old: AsyncPostgresStore, database: str
+) -> None:
+    await rows(database, "CREATE SCHEMA other")
+    await rows(database, "CREATE TABLE other.store (LIKE public.store INCLUDING ALL)")
+    moving = store.operations.moving
+    await moving.copy(await moving.open(follow=True))
+    with pytest.raises(ConfigurationError, match="follows other tables than these"):
+        await moving.copy(await moving.open(schema="other", follow=True))
 
 
 async def test_a_switch_that_fails_opens_the_store_again(

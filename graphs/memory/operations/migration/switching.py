@@ -39,7 +39,7 @@ class Switched(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     migration: Migration
-    agreement: Agreement
+    agreement: Agreement | None = Field(description="What comparing both sides found; null if it was switched before.")
     parity: Parity | None = Field(description="How alike both sides answer; null where the source cannot be asked.")
     refused_seconds: float = Field(description="How long the source took no writes before it said where to write.")
 
@@ -259,9 +259,7 @@ class Moving:
                 f"Migration {migration.id} has ended without being followed: roll it back, and begin with --follow."
             )
         await source.tables.moved()
-        there = await source.tables.count()
-        agreement = Agreement(there=there, here=migration.brought, differing=0, differences=[])
-        return Switched(migration=migration, agreement=agreement, parity=parity, refused_seconds=0)
+        return Switched(migration=migration, agreement=None, parity=parity, refused_seconds=0)
 
     async def rehearse(self, source: LangGraphStore, questions: Sequence[Question] | None = None) -> Rehearsal:
         """Return what a switch would find, while everybody goes on; it changes nothing.
