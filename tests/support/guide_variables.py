@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+from langgraph.store.postgres import PostgresStore
 from psycopg.conninfo import make_conninfo
 
 from graphs.memory.ids import to_id
@@ -80,6 +81,17 @@ def mem0_collection(scene: Scene) -> str:
     return as_url(scene.postgres, name)
 
 
+def langgraph_store(scene: Scene) -> str:
+    """A database with a store of LangGraph's, and two items in that."""
+    name = create_database(scene.postgres, "template0")
+    scene.stack.callback(drop_database, scene.postgres, name)
+    with PostgresStore.from_conn_string(make_conninfo(scene.postgres, dbname=name)) as store:
+        store.setup()
+        store.put(("users", OTHER_ID, "facts"), "k1", {"text": "Collects stamps."})
+        store.put(("memories", OTHER_ID), "k2", {"text": "Speaks Danish."})
+    return as_url(scene.postgres, name)
+
+
 VARIABLES: Mapping[str, Callable[[Scene], str]] = {
     "DATABASE_URL": lambda scene: as_url(scene.postgres, scene.name),
     "USER_ID": lambda _: USER_ID,
@@ -90,4 +102,5 @@ VARIABLES: Mapping[str, Callable[[Scene], str]] = {
     "MEM0_ADDRESS": mem0_account,
     "MEM0_KEY": lambda _: TOKEN,
     "MEM0_URL": mem0_collection,
+    "STORE_URL": langgraph_store,
 }
