@@ -9,6 +9,7 @@ from psycopg.conninfo import make_conninfo
 
 from graphs.memory.ids import to_id
 from tests.conftest import as_url, create_database, drop_database
+from tests.support.outside import TOKEN, Mem0Stub
 from tests.support.pooler import Pooler
 
 USER_ID = "a0000000-0000-4000-8000-000000000001"
@@ -56,6 +57,11 @@ def pooler(scene: Scene) -> str:
     return f"postgresql://postgres@127.0.0.1:{port}/{scene.name}"
 
 
+def mem0(scene: Scene) -> str:
+    """What stands in for hosted Mem0."""
+    return str(scene.stack.enter_context(Mem0Stub().running()).url)
+
+
 VARIABLES: Mapping[str, Callable[[Scene], str]] = {
     "DATABASE_URL": lambda scene: as_url(scene.postgres, scene.name),
     "USER_ID": lambda _: USER_ID,
@@ -63,4 +69,6 @@ VARIABLES: Mapping[str, Callable[[Scene], str]] = {
     "MEMORY_ID": lambda _: to_id(("users", USER_ID, "facts"), "tea"),
     "EMPTY_URL": empty_database,
     "POOLER_URL": pooler,
+    "MEM0_URL": mem0,
+    "MEM0_KEY": lambda _: TOKEN,
 }
