@@ -152,7 +152,7 @@ class MemoryManager(PostgresStore):
         self.health.add("adapters", self._adapters)
         self.jobs = Jobs(pool, self._tasks(keeping), self._ask_about_jobs, timing)
         self._recalls = Recalls(self._database, self._searching, self._reads)
-        asking = (self._principal_for, self._ask_as, self._ask_about_jobs)
+        asking = (self._principal_for, self._ask_as, self._ask_about_jobs, self.abatch)
         self.operations = Operations(OperatorMeans(self._database, self._index, self.health, acting, *asking))
 
     @classmethod

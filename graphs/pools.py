@@ -26,6 +26,8 @@ T = TypeVar("T")
 TRANSACTION_POOLER_PORT = 6543
 """Supavisor's and PgBouncer's usual port in transaction mode, where prepared statements do not survive."""
 
+_OTHERWISE = ", or remove the setting to use the embedded Postgres"
+
 _NOT_NOW = ("starting up", "shutting down", "in recovery", "too many", "remaining connection slots")
 """What a server says that may be asked again later."""
 
@@ -57,7 +59,7 @@ class _ConnectionPool(AsyncConnectionPool[Connection]):
         return await super()._get_ready_connection(timeout)
 
 
-def _parameters(conn_string: str) -> dict[str, Any]:
+def _parameters(conn_string: str, setting: str) -> dict[str, Any]:
     """A connection string taken apart. What is wrong with it is not quoted: it may be a piece of the password."""
     try:
         parameters = conninfo_to_dict(conn_string)
@@ -66,7 +68,7 @@ def _parameters(conn_string: str) -> dict[str, Any]:
     host, port = str(parameters.get("host") or ""), str(parameters.get("port") or "0")
     if not parameters or "@" in host or not port.replace(",", "").isdigit():
         raise ConfigurationError(
-            "DATABASE_URL is not a connection string: write postgresql://user:password@host:port/database, with "
+            f"{setting} is not a connection string: write postgresql://user:password@host:port/database, with "
             "special characters of the password percent-encoded (@ is %40, : is %3A, / is %2F, # is %23)."
         ) from None
     return parameters
@@ -78,14 +80,16 @@ def _is_refusal(error: psycopg.Error) -> bool:
 
 
 @asynccontextmanager
-async def open_pool(conn_string: str, *, min_size: int = 1, max_size: int = 10) -> AsyncIterator[Pool]:
-    """Open a pool of connections as `MemoryManager` wants them.
+async def open_pool(
+    conn_string: str, *, min_size: int = 1, max_size: int = 10, setting: str = "DATABASE_URL"
+) -> AsyncIterator[Pool]:
+    """Open a pool of connections as `MemoryManager` wants them; `setting` is what errors call the connection string.
 
     Raises:
         DatabaseUnreachable: nobody answers; the message says what the network said.
         ConfigurationError: the server refuses; the message says what it said.
     """
-    parameters = _parameters(conn_string)
+    parameters = _parameters(conn_string, setting)
     try:
         port = str(parameters.get("port") or "")
         kwargs: dict[str, Any] = {
@@ -99,8 +103,8 @@ async def open_pool(conn_string: str, *, min_size: int = 1, max_size: int = 10) 
     except psycopg.Error as error:
         kind = ConfigurationError if _is_refusal(error) else DatabaseUnreachable
         raise kind(
-            f"The database of DATABASE_URL cannot be used ({error_sentence(error)}): check its host, port, user and "
-            "password, or remove the setting to use the embedded Postgres."
+            f"The database of {setting} cannot be used ({error_sentence(error)}): check its host, port, user and "
+            f"password{_OTHERWISE if setting == 'DATABASE_URL' else ''}."
         ) from error
     pool = _ConnectionPool(
         conn_string,
@@ -113,6 +117,23 @@ async def open_pool(conn_string: str, *, min_size: int = 1, max_size: int = 10) 
     async with pool:
         with telemetry.watching(pool):
             yield cast("Pool", pool)
+
+
+@asynccontextmanager
+async def source_pool(settings: Settings) -> AsyncIterator[Pool]:
+    """Open a pool of connections to the database that memories are migrated from.
+
+    Raises:
+        ConfigurationError: MIGRATE_FROM_URL is missing, or its server refuses.
+        DatabaseUnreachable: nobody answers.
+    """
+    if settings.migrate_from_url is None:
+        raise ConfigurationError(
+            "MIGRATE_FROM_URL is missing: write the connection string of the database to read into the environment."
+        )
+    url = settings.migrate_from_url.get_secret_value()
+    async with open_pool(url, max_size=2, setting="MIGRATE_FROM_URL") as pool:
+        yield pool
 
 
 class _SharedPool:

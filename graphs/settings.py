@@ -80,13 +80,14 @@ class Settings(BaseSettings):
     memory_http_body_bytes: int = Field(1024 * 1024, ge=1024, description="Longest body of a request to /memory.")
     memory_hash_key: SecretStr | None = Field(None, min_length=16, description="Makes pseudonyms and digests.")
     memory_backup_passphrase: SecretStr | None = Field(None, min_length=12, description="Encrypts backups.")
+    migrate_from_url: SecretStr | None = Field(None, description="Postgres that memories are migrated from.")
     local_user_id: str = Field(
         "00000000-0000-4000-8000-000000000001",
         validation_alias=AliasChoices("local_user_id", "LOCAL_USER_ID"),
         description="The one user of a local server without Supabase.",
     )
 
-    @field_validator("database_url")
+    @field_validator("database_url", "migrate_from_url")
     @classmethod
     def _is_postgres(cls, url: SecretStr | None) -> SecretStr | None:
         if url and not url.get_secret_value().startswith(("postgresql://", "postgres://")):

@@ -460,6 +460,37 @@ CREATE TABLE IF NOT EXISTS memory.shadow_comparisons (
   error        text                                      -- why there is nothing to compare with
 );
 
+-- Migrations from elsewhere: how far each is. Its cursor says where the source goes on, and names nobody.
+CREATE TABLE IF NOT EXISTS memory.migrations (
+  id          uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+  source      text NOT NULL,                             -- which kind of source
+  origin      text NOT NULL,                             -- which one of its kind
+  options     jsonb NOT NULL DEFAULT '{}',
+  status      text NOT NULL DEFAULT 'running' CHECK (status IN ('running', 'paused', 'finished', 'rolled_back')),
+  cursor      text,                                      -- of the last batch that was stored; NULL before the first
+  total       bigint,                                    -- how many records the source says that it has
+  brought     bigint NOT NULL DEFAULT 0,
+  present     bigint NOT NULL DEFAULT 0,                 -- left alone, since their address was taken
+  expired     bigint NOT NULL DEFAULT 0,                 -- left out, since they had expired
+  rejected    bigint NOT NULL DEFAULT 0,                 -- left out, since they cannot be memories
+  started_at  timestamptz NOT NULL DEFAULT now(),
+  updated_at  timestamptz NOT NULL DEFAULT now(),
+  finished_at timestamptz
+);
+
+-- What a migration brought. What is still at that version nobody has changed since, and a rollback may remove it.
+CREATE TABLE IF NOT EXISTS memory.migrated_memories (
+  migration_id uuid NOT NULL REFERENCES memory.migrations (id) ON DELETE CASCADE,
+  memory_id    bigint NOT NULL,
+  namespace    text COLLATE "C" NOT NULL,
+  key          text COLLATE "C" NOT NULL,
+  user_id      text COLLATE "C",
+  org_id       text COLLATE "C",
+  source_id    text NOT NULL,                            -- what the source calls it
+  version      timestamptz NOT NULL,                     -- its updated_at when it was brought
+  PRIMARY KEY (migration_id, namespace, key)
+);
+
 -- Which tables outside this schema hold rows of people, and take part in export and erasure: `memory.keep_as_personal`.
 CREATE TABLE IF NOT EXISTS memory.personal_business_tables (
   table_schema text NOT NULL,
@@ -528,6 +559,9 @@ CREATE INDEX IF NOT EXISTS copies_user         ON memory.external_copies (user_i
 CREATE INDEX IF NOT EXISTS copies_external     ON memory.external_copies (adapter, external_id);
 CREATE INDEX IF NOT EXISTS comparisons_user    ON memory.shadow_comparisons (user_id);
 CREATE INDEX IF NOT EXISTS comparisons_recent  ON memory.shadow_comparisons (at);
+CREATE INDEX IF NOT EXISTS migrations_origin   ON memory.migrations (source, origin);
+CREATE INDEX IF NOT EXISTS migrated_user       ON memory.migrated_memories (user_id) WHERE user_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS migrated_org        ON memory.migrated_memories (org_id) WHERE org_id IS NOT NULL;
 
 -- Functions --------------------------------------------------------------------------------------------------------
 
@@ -1334,10 +1368,23 @@ END $$;
 
 -- Triggers: history and audit, so that no path can skip them ----------------------------------------------------------
 
+-- Does a migration write? Its memories have the times and the history that they had where they come from, and one audit record
+-- tells of all that it stores together. Only who owns the tables, acting as nobody else, can say so.
+CREATE OR REPLACE FUNCTION memory.is_importing() RETURNS boolean
+  LANGUAGE sql STABLE SET search_path = ''
+AS $$
+  SELECT coalesce(current_setting('memory.importing', true), '') <> '' AND current_setting('role') = 'none'
+    AND (SELECT pg_has_role(session_user, c.relowner, 'MEMBER') FROM pg_catalog.pg_class AS c
+      WHERE c.oid = 'memory.memories'::regclass)
+$$;
+
 CREATE OR REPLACE FUNCTION memory.record_memory_change() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
 AS $$
 BEGIN
+  IF current_setting('memory.importing', true) <> '' AND memory.is_importing() THEN
+    RETURN NULL;
+  END IF;
   IF TG_OP = 'DELETE' OR TG_OP = 'UPDATE' AND OLD.value IS DISTINCT FROM NEW.value THEN
     INSERT INTO memory.memory_history
       (memory_id, namespace, key, operation, value, user_id, org_id, agent_id, run_id, valid_from, valid_to)
@@ -1363,6 +1410,9 @@ AS $$
 DECLARE
   source jsonb := coalesce(nullif(current_setting('memory.provenance', true), ''), '{}');
 BEGIN
+  IF current_setting('memory.importing', true) <> '' AND memory.is_importing() THEN
+    RETURN NEW;
+  END IF;
   NEW.created_at    := CASE WHEN OLD.expires_at <= now() THEN now() ELSE OLD.created_at END;
   NEW.updated_at    := greatest(now(), OLD.updated_at + interval '1 microsecond');  -- a version that only grows
   NEW.session_id    := source ->> 'session_id';
@@ -1389,6 +1439,9 @@ AS $$
 DECLARE
   changed memory.memories;
 BEGIN
+  IF current_setting('memory.importing', true) <> '' AND memory.is_importing() THEN
+    RETURN NULL;
+  END IF;
   changed := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
   IF changed.user_id IS NOT NULL AND changed.value ? 'type' AND coalesce(current_setting('memory.erasing', true), '') = ''
     AND (TG_OP = 'DELETE' OR changed.value ->> 'type' <> 'turn')
@@ -1486,6 +1539,8 @@ ALTER TABLE memory.files                ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.deliveries           ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.external_copies      ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.shadow_comparisons   ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.migrations           ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.migrated_memories    ENABLE ROW LEVEL SECURITY;
 ALTER TABLE memory.personal_business_tables ENABLE ROW LEVEL SECURITY;
 
 -- A policy has no IF NOT EXISTS: each is dropped and made again, inside the transaction that applies this file. Where a
@@ -1691,7 +1746,7 @@ GRANT EXECUTE ON FUNCTION
   memory.satisfies(jsonb, jsonb), memory.compare(jsonb, jsonb), memory.matches(jsonb, jsonb),
   memory.path_matches(text[], text[], text), memory.log_event(text, text, jsonb, uuid), memory.queue_facts(text, text, float8), memory.emit(text, jsonb),
   memory.queue_load(text, text), memory.load_status(uuid), memory.mark_read(text, text, text[], text[], timestamptz[]),
-  memory.check_subject(text), memory.personal_tables(), memory.export_rows(text, text, bigint, int), memory.erase_user(text)
+  memory.is_importing(), memory.check_subject(text), memory.personal_tables(), memory.export_rows(text, text, bigint, int), memory.erase_user(text)
   TO authenticated, service_role;
 GRANT EXECUTE ON FUNCTION memory.log_reads(jsonb), memory.seal_records(text, int), memory.verify_records(bytea),
   memory.tell_memories(text, text, bigint, int), memory.replay_deliveries(uuid[], text), memory.rescue_deliveries(int, float8) TO service_role;

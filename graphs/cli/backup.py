@@ -1,15 +1,17 @@
-"""`graph-memory backup` and `graph-memory restore`: everything, or everything of one person, in a file and back."""
+"""`graph-memory backup` and `graph-memory restore`: everything, or a part of it, in a file and back."""
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from graphs.cli.ending import Exit, as_service, fail, run
 from graphs.cli.output import AsJson, DryRun, note, print_json, print_table, progress
 from graphs.memory.errors import ConfigurationError
-from graphs.memory.operations.backup.backups import Backup
+from graphs.memory.operations.backup.chain import Backup
+from graphs.memory.operations.backup.places import LocalFile, Place
 from graphs.memory.operations.backup.restore import Restored
 from graphs.settings import load_settings
 
@@ -20,14 +22,30 @@ KeyFile = Annotated[
     Path | None,
     typer.Option(help="A file with the key, instead of the passphrase in MEMORY_BACKUP_PASSPHRASE.", dir_okay=False),
 ]
-File = Annotated[Path, typer.Argument(help="A backup.", dir_okay=False)]
+File = Annotated[str, typer.Argument(help="A backup.", metavar="FILE")]
+
+
+_MOMENT = "%Y-%m-%d %H:%M:%S UTC"
 
 
 @app.callback()
 def backup(
     context: typer.Context,
-    output: Annotated[Path | None, typer.Option(help="The file to write; one that is there is replaced.")] = None,
+    output: Annotated[
+        str | None, typer.Option(help="The file to write; one that is there is replaced.", metavar="FILE")
+    ] = None,
     user_id: User = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="Only what changed since: an earlier backup, or a time.", metavar="FILE|TIME"),
+    ] = None,
+    begin: Annotated[
+        str | None, typer.Option("--from", help="Only memories made from this time on.", metavar="TIME")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Only memories made before this time.", metavar="TIME")] = None,
+    only_erasures: Annotated[
+        bool, typer.Option("--only-erasures", help="Only who was erased, for `restore --erasures`.")
+    ] = False,
     key_file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -36,20 +54,34 @@ def backup(
     Others go on reading and writing. The file is compressed JSON lines with a checksum (`zcat FILE` shows them), and
     encrypted if MEMORY_BACKUP_PASSPHRASE or --key-file gives a secret. It is complete, or it is not there.
 
+    With --since FILE it has what was added, changed or deleted since that backup of the same database: the next one may
+    follow it in turn, and `restore FULL FIRST SECOND …` takes all of them. With --since TIME it follows any backup
+    that was made after that time; it reaches back one day further, for transactions that were open then.
+
+    With --from and --until it has the memories that were made in that time, with their vectors, turns, sessions and
+    relationships: an archive. A TIME is such as 2026-11-22 or 2026-11-22T18:00+01:00; without an offset it is UTC.
+
     Not in it: the queue of jobs, threads (the schema langgraph), contents of files in Storage. For the database as a
     whole use `pg_dump --format=custom --file FILE "$DATABASE_URL"` and `pg_restore`.
     """
     if context.invoked_subcommand is None:
         if output is None:
             fail("Say where to: --output FILE.", Exit.USAGE)
-        run(_backup(output, user_id, key_file, as_json))
+        wanted: dict[str, Any] = {
+            "user_id": user_id,
+            "since": _earlier(since) if since else None,
+            "begin": _time(begin, "--from") if begin else None,
+            "end": _time(until, "--until") if until else None,
+            "erasures_only": only_erasures,
+        }
+        run(_backup(output, wanted, key_file, as_json))
 
 
-async def _backup(output: Path, user_id: str | None, key_file: Path | None, as_json: bool) -> None:
+async def _backup(output: str, wanted: dict[str, Any], key_file: Path | None, as_json: bool) -> None:
     secret = await _secret(key_file)
     async with as_service() as store:
         with progress("rows") as advance:
-            written = await store.operations.backups.create(output, user_id=user_id, secret=secret, progress=advance)
+            written = await store.operations.backups.create(_place(output), **wanted, secret=secret, progress=advance)
     _show(written, as_json)
     if secret is None:
         note("It is not encrypted: keep it as you keep the database, or set MEMORY_BACKUP_PASSPHRASE.")
@@ -61,32 +93,51 @@ def verify(file: File, key_file: KeyFile = None, as_json: AsJson = False) -> Non
     run(_verify(file, key_file, as_json))
 
 
-async def _verify(file: Path, key_file: Path | None, as_json: bool) -> None:
+async def _verify(file: str, key_file: Path | None, as_json: bool) -> None:
     secret = await _secret(key_file)
     async with as_service() as store:
         with progress("rows") as advance:
-            verified = await store.operations.backups.verify(file, secret=secret, progress=advance)
+            verified = await store.operations.backups.verify(_place(file), secret=secret, progress=advance)
     _show(verified, as_json)
 
 
 def restore(
-    file: File, user_id: User = None, key_file: KeyFile = None, dry_run: DryRun = False, as_json: AsJson = False
+    files: Annotated[
+        list[str], typer.Argument(help="A full backup; then those made with --since, in their order.", metavar="FILE…")
+    ],
+    user_id: User = None,
+    erasures: Annotated[
+        list[str] | None,
+        typer.Option(help="A later backup of any kind, to erase again who was erased since.", metavar="FILE"),
+    ] = None,
+    key_file: KeyFile = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Bring back what a backup has and the database has not. What is there stays as it is; it may be repeated.
 
-    The file is verified first; then all comes back in one transaction, or nothing does. Others go on reading, and who
-    writes waits meanwhile. People who were erased after the backup stay erased. To go back to an earlier state, restore
-    into an empty database: `DATABASE_URL=… graph-memory restore FILE`.
+    A full backup and those that followed it are one: a full backup of the last one's moment. All files are verified
+    first; then all comes back in one transaction, or nothing does. Others go on reading, and who writes waits. People
+    who were erased after the backup stay erased, if the database knows of it or --erasures tells.
+
+    To go back to an earlier state, restore into an empty database: `DATABASE_URL=… graph-memory restore FILE`.
     """
-    run(_restore(file, user_id, key_file, dry_run, as_json))
+    run(_restore(files, user_id, erasures or [], key_file, dry_run, as_json))
 
 
-async def _restore(file: Path, user_id: str | None, key_file: Path | None, dry_run: bool, as_json: bool) -> None:
+async def _restore(
+    files: list[str], user_id: str | None, erasures: list[str], key_file: Path | None, dry_run: bool, as_json: bool
+) -> None:
     secret = await _secret(key_file)
     async with as_service() as store:
         with progress("rows") as advance:
             restored = await store.operations.backups.restore(
-                file, user_id=user_id, secret=secret, dry_run=dry_run, progress=advance
+                *map(_place, files),
+                user_id=user_id,
+                erasures=[*map(_place, erasures)],
+                secret=secret,
+                dry_run=dry_run,
+                progress=advance,
             )
         if not dry_run:
             await store.wait_until_indexed()
@@ -96,19 +147,49 @@ async def _restore(file: Path, user_id: str | None, key_file: Path | None, dry_r
         _tell(restored, "to be added" if dry_run else "added")
 
 
+def _place(text: str) -> Place:
+    return LocalFile(Path(text))
+
+
+def _earlier(text: str) -> Place | datetime:
+    """An earlier backup, or a time: a file that is there is one, whatever it is called."""
+    if not Path(text).exists():
+        try:
+            return _moment(text)
+        except ValueError:
+            pass
+    return _place(text)
+
+
+def _time(text: str, option: str) -> datetime:
+    try:
+        return _moment(text)
+    except ValueError:
+        fail(f"{option} {text!r} is no time: write it as 2026-11-22, or 2026-11-22T18:00+01:00.", Exit.USAGE)
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 def _show(told: Backup, as_json: bool) -> None:
     if as_json:
         print_json(told)
         return
     print_table(("table", "rows"), sorted(told.rows.items()))
-    whose = f"about {told.user_id} " if told.user_id else ""
+    what = f"about {told.user_id} " if told.user_id else ""
+    what += f"that changed since {told.since:{_MOMENT}} " if told.since else ""
+    what += f"of memories made from {told.begin:{_MOMENT}} on " if told.begin else ""
+    what += f"of memories made before {told.end:{_MOMENT}} " if told.end else ""
+    what += "that tell who was erased " if told.erasures_only else ""
     sealed = "encrypted" if told.encrypted else "not encrypted"
-    typer.echo(f"{sum(told.rows.values()):,} rows {whose}as of {told.taken_at:%Y-%m-%d %H:%M:%S} UTC, {sealed}.")
+    typer.echo(f"{sum(told.rows.values()):,} rows {what}as of {told.taken_at:{_MOMENT}}, {sealed}.")
 
 
 def _tell(restored: Restored, heading: str) -> None:
     rows = [(table, count, restored.added.get(table, 0)) for table, count in sorted(restored.rows.items())]
-    print_table(("table", "in the backup", heading), rows)
+    print_table(("table", "read", heading), rows)
     if restored.erased_since:
         typer.echo(f"{restored.erased_since:,} people were erased after this backup, and stay erased.")
 

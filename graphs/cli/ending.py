@@ -18,7 +18,7 @@ from typing import Any, NoReturn, TypeVar
 import typer
 
 from graphs.cli.output import inert
-from graphs.memory.errors import GraphMemoryError, StoreUnavailable
+from graphs.memory.errors import GraphMemoryError, SourceUnavailable, StoreUnavailable
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager, deployment_store, unprepared_store
 
@@ -38,7 +38,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     """Do what a command does, and return its result; what goes wrong in a way we know ends it with one sentence."""
     try:
         return asyncio.run(work)
-    except StoreUnavailable as error:
+    except (StoreUnavailable, SourceUnavailable) as error:
         fail(str(error), Exit.UNAVAILABLE)
     except GraphMemoryError as error:
         fail(str(error))

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from graphs.checkpointer import open_checkpointer
-from graphs.cli import audit, backup, everyday, indexes, jobs, outbox, pool, rls, schema
+from graphs.cli import audit, backup, everyday, indexes, jobs, migrate, moving, outbox, pool, rls, schema
 from graphs.cli.benchmark import benchmark
 from graphs.cli.checks import validate, verify
 from graphs.cli.demo import demo
@@ -123,6 +123,9 @@ app.command(rich_help_panel=WATCH)(monitor)
 app.command(rich_help_panel=WATCH)(benchmark)
 app.add_typer(backup.app, name="backup", rich_help_panel=KEEP)
 app.command(rich_help_panel=KEEP)(backup.restore)
+migrate.app.command()(moving.langgraph_store)
+migrate.app.command()(moving.switch)
+app.add_typer(migrate.app, name="migrate", rich_help_panel="Migrate")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ GraphMemoryError
 │   │   ├── InvalidEntityId     an entity's id is not one of its kind; `path` names the field
 │   │   └── IdempotencyConflict an earlier write had the same idempotency key and said something else
 │   ├── InvalidFilter           a filter cannot be understood; `operator` names what
-│   └── InvalidBackup           a file is no backup, is damaged, or has another key; `reason` says which
+│   ├── InvalidBackup           a file is no backup, is damaged, or has another key; `reason` says which
+│   └── CannotFollow            what changed since a backup cannot be told; a full one is needed
 ├── RestoreConflict             the database holds other rows under the numbers of a backup's
 ├── VersionConflict             an item is not at the version that a write expected
 ├── AccessDenied                the principal may not do this
@@ -24,6 +25,11 @@ GraphMemoryError
 ├── JobNotFound                 there is no such job, or none that can be tried again
 ├── DeliveryFailed              a service outside did not take what was for it
 ├── DeliveryNotFound            there is no such delivery, or none that can be tried again
+├── MigrationNotFound           there is no such migration
+├── MigrationConflict           somebody else carries a migration out, or it has ended
+├── SwitchRefused               a store cannot be switched from: both sides are not the same
+├── SourceFailed                what is migrated from gave something that cannot be read
+│   └── SourceUnavailable       it cannot be reached, or gave up; worth trying again later
 ├── MemoryNotFound              there is no memory at an address, or not for whoever asks
 └── StoreUnavailable            the database cannot be reached, or gave up; worth trying again later
     └── StatementTimeout        it took longer than the database allows, perhaps waiting for somebody else
@@ -101,6 +107,14 @@ class InvalidBackup(InvalidInput):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(f"This file cannot be restored: {reason}. Nothing was changed.")
+
+
+class CannotFollow(InvalidInput):
+    """What changed since a backup was made cannot be told from that backup and this database. `reason` says why."""
+
+    def __init__(self, earlier: str, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"What changed since {earlier} cannot be told: {reason}. Make a full backup, without --since.")
 
 
 class RestoreConflict(GraphMemoryError):
@@ -216,6 +230,37 @@ class DeliveryFailed(GraphMemoryError):
 
 class DeliveryNotFound(GraphMemoryError):
     """There is no such delivery, or it neither failed nor was skipped."""
+
+
+class MigrationNotFound(GraphMemoryError):
+    """There is no such migration."""
+
+    def __init__(self, migration_id: str) -> None:
+        self.migration_id = migration_id
+        super().__init__(f"There is no migration {migration_id!r}; `graph-memory migrate list` shows which there are.")
+
+
+class MigrationConflict(GraphMemoryError):
+    """Somebody else carries a migration out at the same time, or it has ended. Nothing of the batch was stored."""
+
+    def __init__(self, migration_id: str, status: str) -> None:
+        self.migration_id, self.status = migration_id, status
+        super().__init__(
+            f"Migration {migration_id} is {status.replace('_', ' ')}, and not where this process left it: somebody "
+            "else works on it. Nothing of this batch was stored; `graph-memory migrate show` tells how far it is."
+        )
+
+
+class SwitchRefused(GraphMemoryError):
+    """A store that is moved cannot be switched from, or back to, yet. It goes on as before."""
+
+
+class SourceFailed(GraphMemoryError):
+    """What memories are migrated from refused, or gave something that cannot be read. What was stored before stays."""
+
+
+class SourceUnavailable(SourceFailed):
+    """What memories are migrated from cannot be reached, or gave up. Run the same command later: it goes on."""
 
 
 class MemoryNotFound(GraphMemoryError):

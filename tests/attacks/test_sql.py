@@ -213,6 +213,7 @@ CALLS: dict[str, str] = {
     "record_memory_change": "memory.record_memory_change()",
     "record_knowledge_change": "memory.record_knowledge_change()",
     "stamp_memory": "memory.stamp_memory()",
+    "is_importing": "memory.is_importing()",
     "keep_records": "memory.keep_records()",
     "agent_label": "memory.agent_label()",
     "log_reads": "memory.log_reads(jsonb_build_array(jsonb_build_object('actor', %(id)s, 'namespace', %(namespace)s)))",

@@ -97,6 +97,9 @@ INSERT INTO memory.brain_loads (id, job_id, kind, user_id)
   SELECT md5(%(id)s)::uuid, max(id), 'user', %(id)s FROM procrastinate.procrastinate_jobs;
 INSERT INTO memory.brain_load_errors (load_id, user_id, slug, error)
   VALUES (md5(%(id)s)::uuid, %(id)s, %(marker)s, 'InvalidValue');
+INSERT INTO memory.migrations (id, source, origin) VALUES (md5(%(id)s)::uuid, 'jsonl', 'a file');
+INSERT INTO memory.migrated_memories (migration_id, memory_id, namespace, key, user_id, source_id, version)
+  SELECT md5(%(id)s)::uuid, id, namespace, key, user_id, %(marker)s, now() FROM memory.memories WHERE id = %(memory)s;
 INSERT INTO public.applications (id, user_id, amount, term_months, business_name, score_reasons)
   VALUES (md5(%(id)s)::uuid, %(id)s, 1, 1, %(marker)s, jsonb_build_array(%(marker)s));
 INSERT INTO public.application_scores (application_id, user_id, score, decision, reasons, inputs, rule)
@@ -127,7 +130,7 @@ INSERT INTO memory.audit_logs (actor, action, org_id, data)
 UNOWNED = {
     "memory.schema_versions", "memory.embedding_models", "public.dealers", "public.robot_catalog", "storage.buckets",
     "langgraph.checkpoint_migrations", "memory.job_migrations",
-    "memory.personal_business_tables", "memory.audit_seals", "memory.erasures",
+    "memory.personal_business_tables", "memory.audit_seals", "memory.erasures", "memory.migrations",
     "memory.erased_records", "procrastinate.procrastinate_workers", "procrastinate.procrastinate_events",
     "procrastinate.procrastinate_periodic_defers",
 }  # fmt: skip

@@ -2,89 +2,28 @@
 
 import asyncio
 import gzip
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import psycopg
 import pytest
 from langgraph.store.base import IndexConfig
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
 from graphs.memory.errors import AccessDenied, InvalidInput, RestoreConflict
-from graphs.memory.operations.backup.backups import Backup
-from graphs.memory.operations.backup.restore import Restored
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from tests.attacks.people import USERS, VICTIMS
-from tests.attacks.world import make_world
-from tests.conftest import create_database, drop_database
+from tests.support.backups import back_up, erase, restore
 from tests.support.pooler import Pooler
 from tests.support.rows import all_rows
 
-ANNE, *_, ERASED = USERS
-HOSTILE = 'quo"te \\ back\\n \t tab \u2028 \U0001f600'
-
-
-async def erase(url: str, user_id: str) -> None:
-    async with MemoryManager.from_conn_string(url) as store:
-        with psycopg.connect(url) as conn:
-            conn.execute("DELETE FROM memory.files WHERE user_id = %s", [user_id])  # there is no Storage here
-        await store.erase_user(user_id)
-
-
-@pytest.fixture(scope="module")
-def origin(postgres: str, template: str, index: IndexConfig) -> Iterator[str]:
-    """A database with something in every table, with seals, an erasure, and values that are easily lost."""
-    name = create_database(postgres, template)
-    url = make_conninfo(postgres, dbname=name)
-    make_world(url, index)
-
-    async def age() -> None:
-        async with MemoryManager.from_conn_string(url, index=index) as store:
-            await store.log_event(ANNE.id, "noted", {"text": HOSTILE, "n": 1e-7})
-            await store.aput(("users", ANNE.id, "odd %"), HOSTILE, {"text": HOSTILE, "big": 10**20, "none": None})
-            await store.seal_audit()
-            await erase(url, ERASED.id)
-            await store.seal_audit()
-
-    asyncio.run(age())
-    with psycopg.connect(url) as conn:
-        conn.execute(
-            "INSERT INTO memory.cognitive_metrics (user_id, name, value, metadata) VALUES (%s, 'm', 'NaN', 'null')",
-            [ANNE.id],
-        )
-        conn.execute("INSERT INTO memory.audit_logs (actor, action, data) VALUES ('x', 'noted', 'null')")
-        conn.execute(
-            "INSERT INTO public.dealers (name, zip_code, city, state, latitude, longitude, specialties)"
-            " VALUES ('d', '00501', 'c', 's', 0.1, 1e-300, ARRAY['a,b', NULL, '\"'])"
-        )
-        conn.execute("INSERT INTO public.robot_catalog (model, maker, category, price) VALUES ('r', 'm', 'c', 12.50)")
-    yield url
-    drop_database(postgres, name)
-
-
-@pytest.fixture
-def copy(postgres: str, origin: str) -> Iterator[str]:
-    """The same database once more."""
-    name = create_database(postgres, str(conninfo_to_dict(origin)["dbname"]))
-    yield make_conninfo(postgres, dbname=name)
-    drop_database(postgres, name)
+ANNE = USERS[0]
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "memory.backup"
-
-
-async def back_up(url: str, file: Path, user_id: str | None = None, secret: bytes | None = None) -> Backup:
-    async with MemoryManager.from_conn_string(url) as store:
-        return await store.operations.backups.create(file, user_id=user_id, secret=secret)
-
-
-async def restore(url: str, file: Path, user_id: str | None = None, **more: object) -> Restored:
-    async with MemoryManager.from_conn_string(url) as store:
-        return await store.operations.backups.restore(file, user_id=user_id, **more)  # type: ignore[arg-type]
 
 
 async def test_what_is_restored_into_an_empty_database_is_every_row_as_it_was(
@@ -256,7 +195,7 @@ async def test_one_person_comes_back_out_of_a_backup_of_everybody_and_nothing_el
 ) -> None:
     await back_up(origin, file)
     empty = all_rows(database)
-    await restore(database, file, ANNE.id)
+    await restore(database, file, user_id=ANNE.id)
     restored, everything = all_rows(database), all_rows(origin)
     for name, rows in restored.items():
         theirs = {row for row in rows if row not in empty[name]}
@@ -266,8 +205,10 @@ async def test_one_person_comes_back_out_of_a_backup_of_everybody_and_nothing_el
         name: [row for row in about if row not in restored[name]]
         for name, about in rows_about(everything, ANNE.id).items()
     }
-    # What they share with others comes back with everybody: an edge between memories of agents that are not here.
-    assert {name for name, rows in missing.items() if rows} <= {"memory.memory_relationships"}
+    # What they share with others comes back with everybody: an edge between memories of agents that are not here,
+    # and that a migration which is not here brought one.
+    shared = {"memory.memory_relationships", "memory.migrated_memories"}
+    assert {name for name, rows in missing.items() if rows} <= shared
     async with MemoryManager.from_conn_string(database) as store:
         assert await store.verify_audit() == []
 
@@ -299,7 +240,7 @@ async def test_who_was_erased_after_a_backup_stays_erased_when_it_is_restored(co
     assert restored.erased_since == 1
     assert all_rows(copy) == erased
     assert rows_about(erased, ANNE.id) == {}
-    assert sum((await restore(copy, file, ANNE.id)).added.values()) == 0
+    assert sum((await restore(copy, file, user_id=ANNE.id)).added.values()) == 0
     async with MemoryManager.from_conn_string(copy) as store:
         assert await store.verify_audit() == []
 

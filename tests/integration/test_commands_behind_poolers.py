@@ -18,8 +18,12 @@ from tests.support.sql import rows
 
 USER = "00000000-0000-4000-8000-000000000077"
 
-ELSEWHERE = {"dev", "schema generate", "worker"}
-"""One serves, one needs no database, and one works until it is stopped: tests of their own see them do it."""
+ELSEWHERE = {
+    "dev", "schema generate", "worker",
+    "migrate langgraph-store", "migrate mem0-oss", "migrate mem0-platform", "migrate switch",
+}  # fmt: skip
+"""One serves, one needs no database, one works until it is stopped, and what reads from elsewhere needs an elsewhere:
+tests of their own see them do it."""
 
 COMMANDS = """
 setup | verify | doctor | validate | schema diff | schema apply | reembed | demo
@@ -32,6 +36,7 @@ outbox list | outbox health | outbox tell redis | outbox replay --adapter redis
 audit report --output {folder}/audit.md | monitor --once | benchmark --memories 105
 export-user --user-id {user} --output {folder}/user.jsonl
 backup --output {folder}/backup.gz | backup verify {folder}/backup.gz | restore {folder}/backup.gz
+migrate jsonl {folder}/user.jsonl | migrate list | migrate show {migration} | migrate rollback {migration} --yes
 sweep | decay --days 90 --user-id {user} --yes
 forget {id} --user-id {user} --yes | erase-user --user-id {user} --yes
 """
@@ -74,8 +79,11 @@ def test_every_command_works_behind_a_pooler(
         with environment({"DATABASE_URL": url, "DATABASE_POOL_SIZE": "3", "DATA_DIR": str(tmp_path), **REDIS}):
             memory = json.loads(done(["remember", "Tea", "--user-id", USER, "--json"]))
             [job, *_] = asyncio.run(rows(database, "SELECT id FROM procrastinate.procrastinate_jobs ORDER BY id"))
+            begun = "INSERT INTO memory.migrations (source, origin) VALUES ('jsonl', 'a file') RETURNING id"
+            [migration] = asyncio.run(rows(database, begun))
             namespace = ".".join(memory.pop("namespace"))
-            given = {"user": USER, "folder": tmp_path, "job": job["id"], "namespace": namespace, **memory}
+            given = {"user": USER, "folder": tmp_path, "job": job["id"], "migration": migration["id"], **memory}
+            given["namespace"] = namespace
             for call in calls():
                 done([part.format(**given) for part in call])
 

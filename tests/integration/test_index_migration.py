@@ -187,7 +187,7 @@ class Dying:
 
 @contextmanager
 def dying(database: str) -> Iterator[Dying]:
-    program = [sys.executable, "-m", "tests.support.dying_migration", database]
+    program = [sys.executable, "-m", "tests.support.dying_reindexing", database]
     with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
         assert process.stdout

@@ -40,6 +40,9 @@ INSERT INTO memory.job_failures (job_id, user_id, error) VALUES (hashtext('{user
 INSERT INTO memory.brain_loads (id, job_id, kind, user_id) VALUES (md5('{user}')::uuid, 0, 'user', '{user}');
 INSERT INTO memory.brain_load_errors (load_id, user_id, slug, error)
   VALUES (md5('{user}')::uuid, '{user}', 'secret_{name}', 'InvalidValue');
+INSERT INTO memory.migrations (id, source, origin) VALUES (md5('{user}')::uuid, 'jsonl', 'a file');
+INSERT INTO memory.migrated_memories (migration_id, memory_id, namespace, key, user_id, source_id, version)
+  VALUES (md5('{user}')::uuid, 0, 'users.{user}.facts.', 'secret_{name}', '{user}', 'secret_{name}', now());
 INSERT INTO public.applications (id, user_id, amount, term_months) VALUES (md5('{user}')::uuid, '{user}', 1000, 12);
 INSERT INTO public.application_scores (application_id, user_id, score, decision, reasons, inputs, rule)
   VALUES (md5('{user}')::uuid, '{user}', 1, 'declined', '["secret_{name}"]', '{{}}', '1');

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from graphs.memory.operations.backup.file import NewFile
+from graphs.memory.operations.backup.file import NewBackup
 from graphs.memory.operations.backup.restore import Restoring
 from graphs.memory_manager import MemoryManager
 from tests.support.dying_worker import die
@@ -19,14 +19,14 @@ async def main(what: str, database: str, file: str, rows: int) -> None:
         if 0 <= rows <= done:
             die()
 
-    def keep(self: NewFile) -> None:
+    def keep(self: NewBackup) -> None:
         die()
 
     async def continue_numbers(self: Restoring) -> None:
         die()
 
     if rows < 0:
-        NewFile.keep = keep  # type: ignore[method-assign]
+        NewBackup.keep = keep  # type: ignore[method-assign]
         Restoring.continue_numbers = continue_numbers  # type: ignore[method-assign]
     async with MemoryManager.from_conn_string(database) as store:
         work: Any = getattr(store.operations.backups, what)

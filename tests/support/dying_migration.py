@@ -1,39 +1,48 @@
-"""Migrations of the vector index that are killed: `python -m tests.support.dying_migration DATABASE`.
+"""A migration from Mem0 that is killed: `python -m tests.support.dying_migration DATABASE URL STEPS FOLDER`.
 
-Each line on standard input is `METHOD LISTS PHASE`: a process of its own begins that migration and kills itself as soon
-as it is told of the phase. The answer is a line that says how it ended: the signal, or 0 where the phase never came.
+It dies before the so-many-th time that it says something to the database, or hears from it: in a transaction, at its
+commit, or between two of them.
 """
 
 import asyncio
-import os
 import sys
+from pathlib import Path
+from typing import Any
 
-from graphs.memory.operations.sizing import IndexChoice
-from graphs.memory.principal import Principal, acting_as
+from graphs.adapters import mem0_source
+from graphs.memory.transaction import Transaction
 from graphs.memory_manager import MemoryManager
+from graphs.models import OfflineEmbeddings
 from tests.support.dying_worker import die
+from tests.support.outside import TOKEN
+
+PAGE = 20
+"""Small, so that there are many."""
 
 
-async def migrate(database: str, wish: IndexChoice, last: str) -> None:
-    def told(phase: str, _done: int, _of: int | None) -> None:
-        if phase.startswith(last):
+async def main(database: str, url: str, steps: int, folder: str) -> None:
+    mem0_source.PAGE = PAGE
+    left = steps
+    plain = Transaction.run
+
+    def step() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
             die()
 
-    async with MemoryManager.from_conn_string(database) as store:
-        with acting_as(Principal.service()):
-            await store.operations.indexes.migrate(wish, told)
+    async def run(self: Transaction, *arguments: Any) -> Any:
+        step()
+        answer = await plain(self, *arguments)
+        step()
+        return answer
 
-
-def main(database: str) -> None:
-    for line in sys.stdin:
-        method, lists, phase = line.rstrip("\n").split(" ", 2)
-        wish = IndexChoice.model_validate({"method": method, "lists": int(lists) or None})
-        child = os.fork()
-        if not child:
-            asyncio.run(migrate(database, wish, phase))
-            os._exit(0)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    index: Any = {"dims": 256, "embed": OfflineEmbeddings(), "fields": ["$"], "model": "offline:wordllama"}
+    async with MemoryManager.from_conn_string(database, index=index) as store:
+        Transaction.run = run  # type: ignore[method-assign,assignment]
+        async with mem0_source.mem0_platform(TOKEN, url, Path(folder)) as source:
+            await store.operations.migrations.run(source)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]))

@@ -10,6 +10,9 @@ from graphs.memory.knowledge.common import Run
 from graphs.memory.operations.backup.backups import Backups
 from graphs.memory.operations.checks import Checks
 from graphs.memory.operations.indexes import Indexes
+from graphs.memory.operations.migration.comparing import Search
+from graphs.memory.operations.migration.migrations import Migrations
+from graphs.memory.operations.migration.switching import Moving
 from graphs.memory.operations.oversight import AskAsOwner, Oversight
 from graphs.memory.principal import Principal
 
@@ -32,13 +35,17 @@ class OperatorMeans:
     """Answers a query about a user as whoever is acting."""
     ask_as_owner: AskAsOwner
     """Answers a query about everybody, for the service."""
+    search: Search
+    """Searches the store."""
 
 
 class Operations:
-    """Checks, indexes, backups and oversight of a deployment. For the service; what a person may do says so."""
+    """Checks, indexes, backups, migrations and oversight. For the service; what a person may do says so."""
 
     def __init__(self, means: OperatorMeans) -> None:
         self.checks = Checks(means.database, means.index, means.health, means.principal)
         self.indexes = Indexes(means.database, means.principal)
         self.backups = Backups(means.database, means.principal)
+        self.migrations = Migrations(means.database, means.index, means.principal, means.search)
+        self.moving = Moving(means.database, means.index, self.migrations)
         self.oversight = Oversight(means.database, means.principal_for, means.ask_as, means.ask_as_owner)

@@ -11,7 +11,20 @@ SELECT set_config('role', 'none', true), set_config('search_path', 'pg_catalog, 
   set_config('idle_in_transaction_session_timeout', '0', true)
 
 -- name: moment
-SELECT now() AS now
+-- When it is, as the clock has it and as transactions have it: what this transaction does not see, or will be written, has
+-- `horizon` or a later number, subtransactions included. Only in one and the same database can these be compared: the
+-- server's identity, its timeline, and the database in it.
+SELECT now() AS now, pg_snapshot_xmin(s)::text::bigint AS horizon, pg_snapshot_xmax(s)::text::bigint AS next,
+  format('%s/%s/%s', (SELECT system_identifier FROM pg_control_system()), left(pg_walfile_name(pg_current_wal_insert_lsn()), 8),
+    (SELECT oid FROM pg_database WHERE datname = current_database())) AS database
+FROM pg_current_snapshot() AS s
+
+-- name: horizon_at
+-- Before which number no transaction ended after some time, provided that none lasts a day: what a seal of a day before had
+-- seen begin. Seals that a restore brought tell of another server, and do not count for more than the restore.
+SELECT coalesce(max(least(s.horizon::text::bigint, {next} - (({next} - s.xmin::text::bigint) & 4294967295))), 0) AS horizon
+FROM memory.audit_seals AS s
+WHERE s.sealed_at = (SELECT max(e.sealed_at) FROM memory.audit_seals AS e WHERE e.sealed_at <= {moment}::timestamptz - interval '1 day')
 
 -- name: tables
 -- What is data: the tables of the schema, without what describes this database or belongs to its queue, personal business
@@ -31,6 +44,15 @@ SELECT n.nspname AS schema, c.relname AS name,
   array_agg(a.attname::text ORDER BY a.attnum) AS columns,
   coalesce(array_agg(a.attname::text) FILTER (WHERE a.attgenerated <> ''), '{}') AS generated,
   coalesce(min(p.columns), '{}') AS personal,
+  (SELECT jsonb_build_object('columns', coalesce(array_agg(k.attname ORDER BY w.n), '{}'), 'numbered', min(k.atttypid) = 'bigint'::regtype AND count(*) = 1)
+    FROM (
+      SELECT i.indkey FROM pg_index AS i JOIN pg_attribute AS f ON f.attrelid = c.oid AND f.attnum = i.indkey[0]
+      WHERE i.indrelid = c.oid AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+        AND i.indnatts = i.indnkeyatts AND NOT EXISTS (
+          SELECT FROM pg_attribute AS n WHERE n.attrelid = c.oid AND n.attnum = ANY (i.indkey) AND NOT n.attnotnull)
+      ORDER BY i.indnatts = 1 AND f.atttypid = 'bigint'::regtype DESC, i.indisprimary DESC, i.indexrelid LIMIT 1) AS best
+    CROSS JOIN unnest(best.indkey) WITH ORDINALITY AS w (attnum, n)
+    JOIN pg_attribute AS k ON k.attrelid = c.oid AND k.attnum = w.attnum) AS key,
   coalesce(jsonb_object_agg(a.attname, pg_sequence_last_value(pg_get_serial_sequence(c.oid::regclass::text, a.attname)::regclass))
     FILTER (WHERE pg_get_serial_sequence(c.oid::regclass::text, a.attname) IS NOT NULL), '{}') AS last_numbers,
   coalesce((
@@ -51,6 +73,18 @@ ORDER BY 1, 2
 -- name: read
 COPY (SELECT {columns} FROM {table} AS t WHERE {condition}) TO STDOUT
 
+-- name: read_ranges
+-- Numbers without a gap between them have one difference from their rank.
+COPY (
+  SELECT min(t.key), max(t.key) FROM (
+    SELECT t.{key} AS key, t.{key} - row_number() OVER (ORDER BY t.{key}) AS island FROM {table} AS t WHERE {condition}) AS t
+  GROUP BY t.island ORDER BY 1
+) TO STDOUT
+
+-- name: is_changed
+-- A row has the last 32 bits of the number of the transaction that wrote it: the latest number that fits counts.
+{next} - (({next} - t.xmin::text::bigint) & 4294967295) >= {horizon}
+
 -- name: lock
 -- Others go on reading, and write when the restore is done: nobody writes while the triggers are off.
 LOCK TABLE {tables} IN SHARE ROW EXCLUSIVE MODE
@@ -68,13 +102,44 @@ ALTER TABLE {table} DISABLE TRIGGER {trigger}
 ALTER TABLE {table} ENABLE TRIGGER {trigger}
 
 -- name: stage
-CREATE TEMP TABLE backup_staged ON COMMIT DROP AS SELECT {columns} FROM {table} WITH NO DATA
+-- Of several backups that are read as one, the last one's rows are of generation 0.
+CREATE TEMP TABLE backup_staged ON COMMIT DROP AS SELECT {columns}, 0::smallint AS backup_generation FROM {table} WITH NO DATA
 
 -- name: fill
-COPY pg_temp.backup_staged ({columns}) FROM STDIN
+COPY pg_temp.backup_staged ({columns}, backup_generation) FROM STDIN
 
 -- name: unstage
 DROP TABLE pg_temp.backup_staged
+
+-- name: stage_keys
+CREATE TEMP TABLE backup_keys ON COMMIT DROP AS SELECT {columns} FROM {table} WITH NO DATA
+
+-- name: stage_ranges
+CREATE TEMP TABLE backup_keys (first bigint NOT NULL, last bigint NOT NULL) ON COMMIT DROP
+
+-- name: fill_keys
+COPY pg_temp.backup_keys FROM STDIN
+
+-- name: unstage_keys
+DROP TABLE pg_temp.backup_keys
+
+-- name: leave_latest
+-- Of each row the latest version counts, …
+DELETE FROM pg_temp.backup_staged AS s USING pg_temp.backup_staged AS later
+WHERE ({keys}) = ({later}) AND later.backup_generation < s.backup_generation
+
+-- name: leave_present
+-- … if it was still there at the last moment.
+DELETE FROM pg_temp.backup_staged AS s WHERE s.backup_generation > 0
+  AND NOT EXISTS (SELECT FROM pg_temp.backup_keys AS k WHERE ({present}) = ({keys}))
+
+-- name: leave_in_ranges
+DELETE FROM pg_temp.backup_staged AS s WHERE s.backup_generation > 0
+  AND ({keys} <@ (SELECT range_agg(int8range(k.first, k.last, '[]')) FROM pg_temp.backup_keys AS k)) IS NOT TRUE
+
+-- name: leave_last
+-- Where nothing tells rows apart, the last backup has all of them.
+DELETE FROM pg_temp.backup_staged WHERE backup_generation > 0
 
 -- name: note_erased
 -- Who was erased after the backup: by their certificates, which it does not have.
@@ -86,12 +151,18 @@ CREATE TEMP TABLE backup_erased ON COMMIT DROP AS
 -- name: count_erased
 SELECT count(*) AS erased FROM pg_temp.backup_erased
 
+-- name: reserve_models
+SELECT setval(pg_get_serial_sequence('memory.embedding_models', 'id'), greatest(max(s.id),
+  pg_sequence_last_value(pg_get_serial_sequence('memory.embedding_models', 'id')::regclass), 1)) FROM pg_temp.backup_staged AS s
+
 -- name: add_models
--- Which model is in use, a database that has one decides.
-INSERT INTO memory.embedding_models (name, dimensions, active, created_at)
-SELECT s.name, s.dimensions, s.active AND NOT EXISTS (SELECT FROM memory.embedding_models AS m WHERE m.active), s.created_at
-FROM pg_temp.backup_staged AS s ORDER BY s.id
-ON CONFLICT (name, dimensions) DO NOTHING
+-- Which model is in use, a database that has one decides. A number that is taken here gives way to the next one.
+INSERT INTO memory.embedding_models (id, name, dimensions, active, created_at) OVERRIDING SYSTEM VALUE
+SELECT CASE WHEN EXISTS (SELECT FROM memory.embedding_models AS m WHERE m.id = s.id)
+    THEN nextval(pg_get_serial_sequence('memory.embedding_models', 'id')) ELSE s.id END,
+  s.name, s.dimensions, s.active AND NOT EXISTS (SELECT FROM memory.embedding_models AS m WHERE m.active), s.created_at
+FROM pg_temp.backup_staged AS s
+WHERE NOT EXISTS (SELECT FROM memory.embedding_models AS m WHERE (m.name, m.dimensions) = (s.name, s.dimensions))
 
 -- name: note_models
 -- The numbers that the backup's models have here.
@@ -137,6 +208,21 @@ t.subject = sha256(convert_to({subject}, 'UTF8'))
 
 -- name: is_about
 t.data ->> 'about' = {subject}
+
+-- name: is_of_time
+t.created_at >= {begin}::timestamptz AND t.created_at < {end}::timestamptz
+
+-- name: is_of_memory_of_time
+EXISTS (SELECT FROM memory.memories AS m WHERE ({parents}) = ({columns})
+  AND m.created_at >= {begin}::timestamptz AND m.created_at < {end}::timestamptz)
+
+-- name: is_session_of_time
+EXISTS (SELECT FROM memory.turns AS u JOIN memory.memories AS m ON (m.namespace, m.key) = (u.namespace, u.key)
+  WHERE (u.user_id, u.session_id) = (t.user_id, t.id)
+  AND m.created_at >= {begin}::timestamptz AND m.created_at < {end}::timestamptz)
+
+-- name: tells_of_erasure
+t.action = 'memory.erased'
 
 -- name: not_erased
 NOT EXISTS (SELECT FROM pg_temp.backup_erased AS e WHERE e.subject = sha256(convert_to({person}, 'UTF8')))

@@ -1,19 +1,22 @@
 """Backups: everything that a database holds, or everything of one person, in a file; and back again."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from psycopg.sql import SQL, Composed, Literal
 
 from graphs.memory.database import Database
-from graphs.memory.errors import AccessDenied, InvalidInput, driver_errors
-from graphs.memory.operations.backup import tables
-from graphs.memory.operations.backup.file import NewFile, Reader, Section
+from graphs.memory.errors import AccessDenied, CannotFollow, InvalidInput, driver_errors
+from graphs.memory.operations.backup import chain, tables
+from graphs.memory.operations.backup.chain import Backup, Chain, Verified
+from graphs.memory.operations.backup.file import NewBackup
+from graphs.memory.operations.backup.places import Place, as_place
 from graphs.memory.operations.backup.restore import Restored, Restoring
+from graphs.memory.operations.backup.selection import Changes, Selection, Span
 from graphs.memory.operations.backup.tables import STATEMENTS, Table
 from graphs.memory.principal import Principal
 from graphs.memory.transaction import Connection
@@ -23,18 +26,6 @@ Progress = Callable[[int, int | None], None]
 
 _TOGETHER = 500
 """Rows that are written together."""
-
-
-class Backup(BaseModel):
-    """What a backup holds."""
-
-    model_config = ConfigDict(frozen=True)
-
-    taken_at: datetime = Field(description="The moment that it shows.")
-    user_id: str | None = Field(description="The one person whose rows it has; null for everybody's.")
-    encrypted: bool
-    rows: dict[str, int] = Field(description="How many rows it has of each table.")
-    sha256: str = Field(description="The digest of its lines.")
 
 
 class Backups:
@@ -51,112 +42,158 @@ class Backups:
 
     async def create(
         self,
-        path: Path,
+        to: Place | Path,
         *,
         user_id: str | None = None,
+        since: Place | Path | datetime | None = None,
+        begin: datetime | None = None,
+        end: datetime | None = None,
+        erasures_only: bool = False,
         secret: bytes | None = None,
         progress: Progress | None = None,
     ) -> Backup:
-        """Write a backup of one moment to a file, while others go on reading and writing.
+        """Write a backup of one moment, while others go on reading and writing.
 
-        The queue of jobs is not in it, nor are threads and the contents of files. The file is there, complete and on
-        the disk, or there is none; it can be read by its owner only.
+        The queue of jobs is not in it, nor are threads and the contents of files. It is there, complete and on the
+        disk, or there is none; a file can be read by its owner only.
 
         Args:
-            path: the file; one that is there is replaced.
+            to: the file; one that is there is replaced.
             user_id: only what is about this person.
-            secret: a passphrase or key to encrypt it with.
+            since: only what changed since an earlier backup of this database, with which it is restored; or since a
+                time, provided that no transaction lasts a day.
+            begin: only memories made from then on, with their vectors, turns, sessions, relationships and beliefs.
+            end: only memories made before.
+            erasures_only: only who was erased, for restores of earlier backups into databases that do not know.
+            secret: a passphrase or key to encrypt it with, and which opens the earlier one.
             progress: is told how many rows are written.
 
         Raises:
-            InvalidInput: the file cannot be written.
+            InvalidInput: it cannot be written, or these do not go together.
+            InvalidBackup: the earlier one cannot be restored.
+            CannotFollow: what changed since the earlier one cannot be told.
             AccessDenied: the principal is not the service, or the connection does not own the tables.
         """
         self._check()
-        new = await asyncio.to_thread(NewFile, path, secret)
+        span = Span(begin, end) if begin or end else None
+        if [since is not None, span is not None, erasures_only].count(True) > 1 or (erasures_only and user_id):
+            raise InvalidInput(
+                "A backup is of what changed since, or of a time, or of erasures only: give one of these."
+            )
+        earlier = await self._earlier(since, user_id, secret)
+        new = await asyncio.to_thread(NewBackup, as_place(to), secret)
         try:
             async with self._reading() as conn:
-                taken_at = await _moment(conn)
-                new.writer.begin(taken_at=taken_at, user_id=user_id)
-                await _write_tables(conn, new, user_id, progress)
+                now = await _one(conn, SQL(STATEMENTS["moment"]))
+                found = await tables.data_tables(conn)
+                selection = Selection(user_id, await _changes(conn, since, earlier, now, found), span, erasures_only)
+                about = {
+                    "taken_at": now["now"],
+                    "user_id": user_id,
+                    "since": earlier.backup.taken_at if earlier else since,
+                    "follows": earlier.backup.sha256 if earlier else None,
+                    "begin": begin,
+                    "end": end,
+                    "erasures_only": erasures_only,
+                    "database": now["database"],
+                    "horizon": now["horizon"],
+                }
+                await asyncio.to_thread(new.writer.begin, **about)
+                await _write_tables(conn, new, selection, found, progress)
             digest = await asyncio.to_thread(new.writer.end)
             await asyncio.to_thread(new.keep)
-        except OSError as error:
-            raise InvalidInput(f"{path} cannot be written: {error.strerror}.") from error
         finally:
             await asyncio.to_thread(new.discard)
-        rows = new.writer.rows
-        return Backup(taken_at=taken_at, user_id=user_id, encrypted=secret is not None, rows=rows, sha256=digest)
+        told = {"encrypted": secret is not None, "rows": new.writer.rows, "sha256": digest}
+        return Backup.model_validate({**about, **told})
 
-    async def verify(self, path: Path, *, secret: bytes | None = None, progress: Progress | None = None) -> Backup:
+    async def verify(
+        self, place: Place | Path, *, secret: bytes | None = None, progress: Progress | None = None
+    ) -> Backup:
         """Read a whole backup, and return what it holds if it is as it was written.
 
         Raises:
             InvalidBackup: it is no backup, damaged, cut short, of an unknown version, or has another key.
-            InvalidInput: the file cannot be read.
+            InvalidInput: it cannot be read.
             AccessDenied: the principal is not the service.
         """
         self._check()
-        reader = await asyncio.to_thread(Reader, path, secret)
-        try:
-            async for _ in _sections(reader):
-                if progress:
-                    progress(sum(reader.rows.values()), None)
-        finally:
-            reader.close()
-        return _backup(reader)
+        return (await chain.verify(as_place(place), secret, lambda rows: progress and progress(rows, None))).backup
 
     async def restore(
         self,
-        path: Path,
-        *,
+        *places: Place | Path,
         user_id: str | None = None,
+        erasures: Sequence[Place | Path] = (),
         secret: bytes | None = None,
         dry_run: bool = False,
         progress: Progress | None = None,
     ) -> Restored:
-        """Bring back what a backup has and the database has not, in one transaction, after the file was verified.
+        """Bring back what a backup has and the database has not, in one transaction, after it was verified.
 
-        What is there stays as it is, so that doing it twice does nothing twice; people who were erased after the
-        backup stay erased. Ids, times, history, audit records and seals come back as they were, and no trigger
-        records anything anew. Others go on reading; who writes waits until it is done. Vectors are searched one by one
-        until they are in the vector index: `wait_until_indexed` puts them there, as does the next write.
+        A full backup and those that tell what changed since the one before each are one: a full backup of the last
+        one's moment. What is there stays as it is, so that doing it twice does nothing twice; people who were erased
+        after the backup stay erased. Ids, times, history, audit records and seals come back as they were, and no
+        trigger records anything anew. Others go on reading; who writes waits until it is done. Vectors are searched
+        one by one until they are in the vector index: `wait_until_indexed` puts them there, as does the next write.
 
         Args:
-            path: the file.
+            places: the backup; or a full one, and then those that followed, in their order.
             user_id: only what is about this person.
-            secret: what the backup was encrypted with.
+            erasures: later backups of whatever kind, which know of people who were erased since; the database
+                remembers these as well.
+            secret: what all of them were encrypted with.
             dry_run: only tell what would be added.
             progress: is told how many of the rows are read.
 
         Raises:
-            InvalidBackup: the file is refused, or this database's schema has no place for what is in it.
+            InvalidBackup: one is refused, does not follow the one before, or this database's schema has no place for
+                what is in it.
             RestoreConflict: the database holds other rows under the numbers of the backup's.
             AccessDenied: the principal is not the service, or the connection does not own the tables.
             StoreUnavailable: somebody has been writing for more than a minute in one transaction.
         """
-        backup = await self.verify(path, secret=secret)
-        reader = await asyncio.to_thread(Reader, path, secret)
-        try:
-            with driver_errors():
-                async with self._database.pool.connection() as conn, conn.transaction(force_rollback=dry_run):
-                    await conn.execute(STATEMENTS["prepare"], prepare=False)
-                    restoring = Restoring(conn, await tables.data_tables(conn), backup.user_id, user_id)
-                    restoring.check(backup.rows)
-                    async with restoring.alone():
-                        async for section in _sections(reader):
-                            await restoring.take(section)
+        self._check()
+        verified = await Chain.verified([as_place(place) for place in places], secret, lambda _: None)
+        known = [await chain.verify(as_place(place), secret, lambda _: None) for place in erasures]
+        total, done = sum(verified.rows.values()), 0
+        with driver_errors():
+            async with self._database.pool.connection() as conn, conn.transaction(force_rollback=dry_run):
+                await conn.execute(STATEMENTS["prepare"], prepare=False)
+                restoring = Restoring(conn, await tables.data_tables(conn), verified.backup, user_id)
+                restoring.check(verified.rows)
+                async with restoring.alone():
+                    for one in known:
+                        async with Chain((one,)).reading(secret) as sections:
+                            async for _, section in sections:
+                                await restoring.learn(section)
+                    async with verified.reading(secret) as sections:
+                        async for generation, section in sections:
+                            await restoring.take(section, generation)
+                            done += 0 if section.keys else len(section.rows)
                             if progress:
-                                progress(sum(reader.rows.values()), sum(backup.rows.values()))
-                    if not dry_run:
-                        await restoring.continue_numbers()
-        finally:
-            reader.close()
+                                progress(done, total)
+                if not dry_run:
+                    await restoring.continue_numbers()
         return restoring.restored
 
     def _check(self) -> None:
         if self._acting().user_id:
             raise AccessDenied("A backup has everything of everybody: only the service may make or restore one.")
+
+    async def _earlier(
+        self, since: Place | Path | datetime | None, user_id: str | None, secret: bytes | None
+    ) -> Verified | None:
+        """The backup that another one is to follow, if that is possible."""
+        if since is None or isinstance(since, datetime):
+            return None
+        earlier = await chain.verify(as_place(since), secret, lambda _: None)
+        backup = earlier.backup
+        if backup.is_of_a_time or backup.erasures_only or backup.user_id != user_id:
+            raise CannotFollow(str(since), "it has other people, or only a part of what is there")
+        if backup.horizon is None:
+            raise CannotFollow(str(since), "it was made by an earlier version, which did not note its transactions")
+        return earlier
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[Connection]:
@@ -168,45 +205,55 @@ class Backups:
                 yield conn
 
 
-async def _moment(conn: Connection) -> datetime:
-    [row] = await (await conn.execute(STATEMENTS["moment"], prepare=False)).fetchall()
-    moment: datetime = row["now"]
-    return moment
+async def _one(conn: Connection, statement: SQL | Composed) -> dict[str, Any]:
+    [row] = await (await conn.execute(statement, prepare=False)).fetchall()
+    return row
 
 
-async def _write_tables(conn: Connection, new: NewFile, user_id: str | None, progress: Progress | None) -> None:
-    for table in await tables.data_tables(conn):
-        new.writer.section(table.title, table.columns, table.last_numbers)
-        async for rows in _rows(conn, table, user_id):
+async def _changes(
+    conn: Connection,
+    since: Place | Path | datetime | None,
+    earlier: Verified | None,
+    now: dict[str, Any],
+    found: Sequence[Table],
+) -> Changes | None:
+    """What counts as changed; None where everything is to be backed up."""
+    if isinstance(since, datetime):
+        given = {"next": Literal(now["next"]), "moment": Literal(since)}
+        return Changes((await _one(conn, SQL(STATEMENTS["horizon_at"]).format(**given)))["horizon"], now["next"])
+    if earlier is None:
+        return None
+    if earlier.backup.database != now["database"]:
+        raise CannotFollow(str(since), "it is of another database, or of this one before it was restored or moved")
+    if earlier.columns != {table.title: table.columns for table in found} or [*earlier.columns] != [
+        table.title for table in found
+    ]:
+        raise CannotFollow(str(since), "the database has other tables, or other columns, than then")
+    return Changes(earlier.backup.horizon or 0, now["next"])
+
+
+async def _write_tables(
+    conn: Connection, new: NewBackup, selection: Selection, found: Sequence[Table], progress: Progress | None
+) -> None:
+    for table in selection.of(found):
+        await asyncio.to_thread(new.writer.section, table.title, table.columns, table.last_numbers)
+        async for rows in _rows(conn, selection.rows(table)):
             await asyncio.to_thread(new.writer.add, rows)
             if progress:
                 progress(sum(new.writer.rows.values()), None)
+        if selection.changes:
+            await asyncio.to_thread(new.writer.keys, table.title, table.key, ranges=table.numbered)
+            async for keys in _rows(conn, selection.keys(table)):
+                await asyncio.to_thread(new.writer.add, keys)
 
 
-async def _rows(conn: Connection, table: Table, user_id: str | None) -> AsyncIterator[list[Any]]:
-    """Rows of a table as texts, some at a time."""
+async def _rows(conn: Connection, statement: Composed) -> AsyncIterator[list[Any]]:
+    """What a statement reads, as texts, some rows at a time."""
     rows: list[Any] = []
-    async with conn.cursor() as cursor, cursor.copy(tables.read(table, user_id)) as copy:
+    async with conn.cursor() as cursor, cursor.copy(statement) as copy:
         async for row in copy.rows():
             rows.append(row)
             if len(rows) == _TOGETHER:
                 yield rows
                 rows = []
     yield rows
-
-
-async def _sections(reader: Reader) -> AsyncIterator[Section]:
-    sections = reader.sections()
-    while (section := await asyncio.to_thread(next, sections, None)) is not None:
-        yield section
-
-
-def _backup(reader: Reader) -> Backup:
-    about = reader.about
-    return Backup(
-        taken_at=about["taken_at"],
-        user_id=about["user_id"],
-        encrypted=reader.is_sealed,
-        rows=reader.rows,
-        sha256=reader.sha256,
-    )

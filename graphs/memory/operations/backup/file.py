@@ -3,24 +3,26 @@
 The first line says what it is. Then, for each table, one line with its name, its columns and the last numbers it gave,
 and one line for each of its rows: a list of its values in that order, as Postgres writes them as text, or null. The
 last line has how many rows there are of each table, and the SHA-256 of all lines before it, line ends included.
+
+A backup of what changed since an earlier one has, behind a table's rows, a line with its name and the columns by which
+its rows are told apart, and then one line for each row that there was at its moment, changed or not: its values in
+these columns. Where that is a number, a line has the first and the last one of a range without gaps.
 Everything here blocks: call it from a thread.
 """
 
 import gzip
 import hashlib
 import io
-import os
-import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from pathlib import Path
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, cast
 
 import orjson
 
-from graphs.memory.errors import InvalidBackup, InvalidInput
+from graphs.memory.errors import InvalidBackup
+from graphs.memory.operations.backup.places import Place
 from graphs.memory.operations.backup.seal import MAGIC, Sealing, Unsealing
 
 FORMAT = "graph-native-memory/backup"
@@ -34,12 +36,20 @@ _PORTION = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A table in a backup, and what of its rows was read together."""
+    """A table in a backup, and what of its rows, or of the keys that there were, was read together."""
 
     table: str
     columns: tuple[str, ...]
-    last_numbers: dict[str, int | None]
+    last_numbers: dict[str, int | None] = field(default_factory=dict)
+    keys: bool = False
+    """Whether these are keys, and no rows."""
+    ranges: bool = False
+    """Whether each key is the first and the last one of a range."""
     rows: list[list[str | None]] = field(default_factory=list)
+
+    def more(self) -> "Section":
+        """Return it without rows, for those that come next."""
+        return replace(self, rows=[])
 
 
 class Writer:
@@ -48,7 +58,7 @@ class Writer:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._digest = hashlib.sha256()
-        self._table = ""
+        self._table: str | None = None
         self.rows: dict[str, int] = {}
 
     def begin(self, **about: Any) -> None:
@@ -61,9 +71,15 @@ class Writer:
         self.rows[table] = 0
         self._write(orjson.dumps({"table": table, "columns": columns, "last_numbers": last_numbers}) + b"\n")
 
+    def keys(self, table: str, columns: Sequence[str], *, ranges: bool) -> None:
+        """Begin the keys of a table."""
+        self._table = None
+        self._write(orjson.dumps({"table": table, "keys": columns, "ranges": ranges}) + b"\n")
+
     def add(self, rows: Sequence[Sequence[str | None]]) -> None:
-        """Write rows of the table that was begun last."""
-        self.rows[self._table] += len(rows)
+        """Write rows, or keys, of the table that was begun last."""
+        if self._table is not None:
+            self.rows[self._table] += len(rows)
         self._write(b"".join(orjson.dumps(row) + b"\n" for row in rows))
 
     def end(self) -> str:
@@ -77,27 +93,22 @@ class Writer:
         self._file.write(lines)
 
 
-class NewFile:
-    """A file that gets its name when it is complete and on the disk: cut off anywhere, there is none of that name.
+class NewBackup:
+    """A backup that is being written, gzipped and, where there is a secret, sealed: complete, or not there.
 
     Args:
-        path: where it will be. What is there is replaced.
+        place: where it will be. What is there is replaced.
         secret: what to seal it with; None leaves it open.
 
     Raises:
         InvalidInput: nothing can be written there.
     """
 
-    def __init__(self, path: Path, secret: bytes | None) -> None:
-        self._path = path
-        try:
-            number, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-        except OSError as error:
-            raise InvalidInput(f"{path} cannot be written: {error.strerror}.") from error
-        self._temporary = Path(name)
-        self._file = os.fdopen(number, "wb")
-        self._sealing = Sealing(self._file, secret) if secret else None
-        inside: Any = self._sealing or self._file
+    def __init__(self, place: Place, secret: bytes | None) -> None:
+        self._made = place.make()
+        outside = cast("BinaryIO", self._made)
+        self._sealing = Sealing(outside, secret) if secret else None
+        inside: Any = self._sealing or outside
         self._gzip = gzip.GzipFile(fileobj=inside, mode="wb", compresslevel=_LEVEL, mtime=0, filename="")
         self.writer = Writer(cast("BinaryIO", self._gzip))
 
@@ -106,40 +117,27 @@ class NewFile:
         self._gzip.close()
         if self._sealing:
             self._sealing.finish()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self._temporary.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        self._made.keep()
 
     def discard(self) -> None:
         """Take away what was written, unless it was kept."""
-        self._file.close()
-        with suppress(FileNotFoundError):
-            self._temporary.unlink()
+        self._made.discard()
 
 
 class Reader:
     """A backup that is being read. `sections` gives what it holds, a portion at a time, and checks it on the way.
 
     Args:
-        path: the file.
+        place: where it is.
         secret: what it was sealed with.
 
     Raises:
         InvalidBackup: it is no backup, of a version that is not known, or sealed and there is no secret or another one.
-        InvalidInput: there is no such file, or it may not be read.
+        InvalidInput: there is none, or it may not be read.
     """
 
-    def __init__(self, path: Path, secret: bytes | None) -> None:
-        try:
-            self._file = path.open("rb")
-        except OSError as error:
-            raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
+    def __init__(self, place: Place, secret: bytes | None) -> None:
+        self._file = place.open()
         try:
             with _damage():
                 self._lines = self._open(secret)
@@ -149,6 +147,7 @@ class Reader:
             self.close()
             raise
         self.rows: dict[str, int] = {}
+        self.columns: dict[str, tuple[str, ...]] = {}
         self.sha256 = ""
         if not isinstance(self.about, dict) or self.about.get("format") != FORMAT:
             self.close()
@@ -161,8 +160,7 @@ class Reader:
             )
 
     def _open(self, secret: bytes | None) -> io.BufferedReader:
-        beginning = self._file.read(len(MAGIC))
-        self._file.seek(0)
+        beginning = cast("io.BufferedReader", self._file).peek(len(MAGIC))[: len(MAGIC)]
         self.is_sealed = beginning == MAGIC
         if self.is_sealed and not secret:
             raise InvalidBackup("it is encrypted; set MEMORY_BACKUP_PASSPHRASE, or name its --key-file")
@@ -174,7 +172,7 @@ class Reader:
         return io.BufferedReader(cast("io.RawIOBase", gzip.GzipFile(fileobj=inside, mode="rb")), _PORTION)
 
     def sections(self) -> Iterator[Section]:
-        """Yield tables with rows, a table several times if it is large, and at least once.
+        """Yield tables with rows, and with keys, a table several times if it is large, and at least once.
 
         Raises:
             InvalidBackup: it is damaged, or was cut short.
@@ -188,20 +186,28 @@ class Reader:
                     size += len(line)
                 if section and (size >= _PORTION or not line.startswith(b"[")):
                     yield section
-                    section, size = Section(section.table, section.columns, section.last_numbers), 0
+                    section, size = section.more(), 0
                 if not line.startswith(b"["):
-                    section = _section(_parsed(line))
-                    self.rows[section.table] = 0
+                    section = self._begin(_parsed(line))
             if section:
                 yield section
             self._check(_parsed(line))
 
+    def _begin(self, line: Any) -> Section:
+        if "keys" in line:
+            return Section(line["table"], tuple(line["keys"]), keys=True, ranges=line["ranges"])
+        section = Section(line["table"], tuple(line["columns"]), line["last_numbers"])
+        self.rows[section.table] = 0
+        self.columns[section.table] = section.columns
+        return section
+
     def _take(self, section: Section | None, line: bytes) -> None:
         row = _parsed(line)
-        if section is None or len(row) != len(section.columns):
+        if section is None or len(row) != (2 if section.ranges else len(section.columns)):
             raise InvalidBackup("it is damaged: a row belongs to no table")
         section.rows.append(row)
-        self.rows[section.table] += 1
+        if not section.keys:
+            self.rows[section.table] += 1
 
     def _check(self, end: Any) -> None:
         """Compare what was read with what the last line says, after which there is nothing."""
@@ -224,10 +230,6 @@ def _parsed(line: bytes) -> Any:
     if not line.endswith(b"\n"):
         raise InvalidBackup("it is damaged, or was cut short")
     return orjson.loads(line)
-
-
-def _section(line: Any) -> Section:
-    return Section(line["table"], tuple(line["columns"]), line["last_numbers"])
 
 
 @contextmanager

@@ -8,28 +8,23 @@ without them, and a transaction that is cut off has never switched anything off.
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from psycopg.sql import SQL, Composed, Identifier, Literal
+from psycopg.sql import SQL, Identifier, Literal
 from pydantic import BaseModel, Field
 
-from graphs.memory.errors import InvalidBackup, RestoreConflict
+from graphs.memory.errors import InvalidBackup
 from graphs.memory.operations.backup import tables
+from graphs.memory.operations.backup.chain import Backup
 from graphs.memory.operations.backup.file import Section
-from graphs.memory.operations.backup.tables import ERASURES, MEMORIES, MODELS, STATEMENTS, Table, names
+from graphs.memory.operations.backup.selection import KNOWLEDGE
+from graphs.memory.operations.backup.staging import Stage
+from graphs.memory.operations.backup.tables import ERASURES, EVENTS, HISTORY, MEMORIES, MODELS, STATEMENTS, Table
 from graphs.memory.transaction import Connection
-
-_KNOWN_BY: dict[str, tuple[str, ...]] = {
-    MEMORIES: ("namespace", "key"),
-    "memory.audit_logs": ("at", "actor", "action"),
-    "memory.memory_history": ("memory_id", "namespace", "key", "valid_to"),
-    "memory.audit_seals": ("digest",),
-}
-"""What a numbered row is known by: with another one of these it is another database's."""
 
 
 class Restored(BaseModel):
     """What a restore did, or would do."""
 
-    rows: dict[str, int] = Field(default={}, description="How many rows the backup has of each table.")
+    rows: dict[str, int] = Field(default={}, description="How many rows the backups have of each table.")
     added: dict[str, int] = Field(default={}, description="How many of them were missing, and are back.")
     erased_since: int = Field(default=0, description="How many people were erased after the backup, and stay so.")
 
@@ -40,18 +35,18 @@ class Restoring:
     Args:
         conn: the transaction's, as the owner of the tables.
         tables: the database's.
-        backed_up: the one person whose backup it is; None where it is everybody's.
+        backup: which one it is; of several that are read as one, the last.
         subject: the one person to restore; None for all that it has. What belongs to nobody, or to everybody, such as
             seals, comes back with a restore of everything only.
     """
 
-    def __init__(self, conn: Connection, tables: Sequence[Table], backed_up: str | None, subject: str | None) -> None:
+    def __init__(self, conn: Connection, tables: Sequence[Table], backup: Backup, subject: str | None) -> None:
         self._conn = conn
         self._tables = {table.title: table for table in tables}
         self._subject = subject
-        self._only = subject or backed_up
-        self._last_numbers: dict[tuple[str, str], int] = {}
-        self._staged: Section | None = None
+        self._only = subject or backup.user_id
+        self._is_of_a_time = backup.is_of_a_time
+        self._stage = Stage(conn)
         self.restored = Restored()
 
     def check(self, rows: Mapping[str, int]) -> None:
@@ -71,86 +66,88 @@ class Restoring:
     async def alone(self) -> AsyncIterator[None]:
         """Keep other writers out, and triggers off, for what is done in the block."""
         first = sorted(self._tables.values(), key=lambda table: table.title != MEMORIES)
-        await self._do(SQL(STATEMENTS["lock"]).format(tables=SQL(", ").join(table.identifier for table in first)))
+        await self._stage.do(SQL(STATEMENTS["lock"]).format(tables=SQL(", ").join(table.identifier for table in first)))
         cursor = await self._conn.execute(STATEMENTS["triggers"], prepare=False)
         found = [row for row in await cursor.fetchall() if f"{row['schema']}.{row['name']}" in self._tables]
         triggers = [
             {"table": Identifier(row["schema"], row["name"]), "trigger": Identifier(row["trigger"])} for row in found
         ]
         for trigger in triggers:
-            await self._do(SQL(STATEMENTS["disable_trigger"]).format(**trigger))
+            await self._stage.do(SQL(STATEMENTS["disable_trigger"]).format(**trigger))
         yield
         await self._finish()
-        await self._do(SQL(STATEMENTS["check_constraints"]))
+        await self._stage.do(SQL(STATEMENTS["check_constraints"]))
         for trigger in triggers:
-            await self._do(SQL(STATEMENTS["enable_trigger"]).format(**trigger))
-        await self._do(SQL(STATEMENTS["index_vectors"]))
+            await self._stage.do(SQL(STATEMENTS["enable_trigger"]).format(**trigger))
+        await self._stage.do(SQL(STATEMENTS["index_vectors"]))
 
-    async def take(self, section: Section) -> None:
-        """Stage rows; those of a table are added when the next one begins."""
+    async def learn(self, section: Section) -> None:
+        """Take from another backup who was erased, with what tells of it: all this before anything is restored."""
+        if section.table not in KNOWLEDGE or section.keys:
+            return
+        table = self._tables[section.table]
+        await self._stage.begin(table, section)
+        await self._stage.fill(_telling_of_erasures(section))
+        await self._stage.refuse_others()
+        await self._stage.do(tables.add_all(table, section.columns))
+        await self._stage.end()
+
+    async def take(self, section: Section, generation: int) -> None:
+        """Stage rows; those of a table are added when the next one begins.
+
+        Args:
+            section: rows, or keys.
+            generation: 0 for those of the last backup of several, and so on.
+        """
         if section.table not in self._tables:
             return
-        if self._staged is None or self._staged.table != section.table:
+        if self._stage.table is None or self._stage.table.title != section.table:
             await self._finish()
-            await self._begin(section)
-        self.restored.rows[section.table] += len(section.rows)
-        fill = SQL(STATEMENTS["fill"]).format(columns=names(section.columns))
-        async with self._conn.cursor() as cursor, cursor.copy(fill) as copy:
-            for row in section.rows:
-                await copy.write_row(row)
-
-    async def _begin(self, section: Section) -> None:
-        table = self._tables[section.table]
-        if unknown := sorted({*section.columns} - {*table.columns}):
-            raise InvalidBackup(
-                f"{section.table} has no column {unknown[0]!r} in this database; run `graph-memory setup` of the "
-                "version that it was made with, or a later one"
-            )
-        self._staged = section
-        self.restored.rows[section.table] = 0
-        await self._do(SQL(STATEMENTS["stage"]).format(columns=names(section.columns), table=table.identifier))
-        for column, last in section.last_numbers.items():
-            if last is not None:
-                self._last_numbers[table.identifier.as_string(), column] = last
+            await self._stage.begin(self._tables[section.table], section)
+            self.restored.rows[section.table] = 0
+        if not section.keys:
+            self.restored.rows[section.table] += len(section.rows)
+            await self._stage.fill(section.rows, generation)
+        elif generation == 0:
+            await self._stage.fill_keys(section)
 
     async def _finish(self) -> None:
         """Add what is staged."""
-        if self._staged is None:
+        stage, table = self._stage, self._stage.table
+        if table is None:
             return
-        section, self._staged = self._staged, None
-        table = self._tables[section.table]
+        await stage.settle()
         if table.title == ERASURES:
-            await self._do(SQL(STATEMENTS["note_erased"]).format(subject=Literal(self._only)))
+            await stage.do(SQL(STATEMENTS["note_erased"]).format(subject=Literal(self._only)))
             row = await (await self._conn.execute(STATEMENTS["count_erased"], prepare=False)).fetchone()
             self.restored.erased_since = row["erased"] if row else 0
         if table.title == MODELS:
-            self.restored.added[table.title] = await self._do(SQL(STATEMENTS["add_models"]))
-            await self._do(SQL(STATEMENTS["note_models"]))
-        elif table.personal or not self._only:
-            await self._refuse_others(table)
-            self.restored.added[table.title] = await self._do(tables.add(table, section.columns, self._subject))
+            await stage.do(SQL(STATEMENTS["reserve_models"]))
+            self.restored.added[table.title] = await stage.do(SQL(STATEMENTS["add_models"]))
+            await stage.do(SQL(STATEMENTS["note_models"]))
+        elif self._belongs(table):
+            await stage.refuse_others()
+            self.restored.added[table.title] = await stage.do(tables.add(table, stage.columns, self._subject))
         if table.title == MEMORIES:
-            await self._do(SQL(STATEMENTS["note_current"]))
-            await self._do(SQL(STATEMENTS["index_current"]))
-        await self._do(SQL(STATEMENTS["unstage"]))
+            await stage.do(SQL(STATEMENTS["note_current"]))
+            await stage.do(SQL(STATEMENTS["index_current"]))
+        await stage.end()
 
-    async def _refuse_others(self, table: Table) -> None:
-        known_by = _KNOWN_BY.get(table.title)
-        if not known_by:
-            return
-        others = SQL(STATEMENTS["others"]).format(
-            table=table.identifier, staged=names(known_by, "s"), present=names(known_by, "t")
-        )
-        row = await (await self._conn.execute(others, prepare=False)).fetchone()
-        if row and row["others"]:
-            raise RestoreConflict(table.title, row["others"])
+    def _belongs(self, table: Table) -> bool:
+        """Whether its rows are restored: a part of a backup brings no certificates, whose records it does not have."""
+        return bool(table.personal) or not (self._only or (self._is_of_a_time and table.title == ERASURES))
 
     async def continue_numbers(self) -> None:
         """Have numbering go on behind the backup's last numbers: those of removed rows are not given again, either."""
-        for (table, column), last in self._last_numbers.items():
+        for (table, column), last in self._stage.last_numbers.items():
             given = {"table": table, "column": column, "last": last}
             await self._conn.execute(STATEMENTS["raise_number"], given, prepare=False)
 
-    async def _do(self, statement: SQL | Composed) -> int:
-        cursor = await self._conn.execute(statement, prepare=False)
-        return int(cursor.rowcount)
+
+def _telling_of_erasures(section: Section) -> list[list[str | None]]:
+    if section.table == HISTORY:
+        return []
+    if section.table == EVENTS:
+        action = section.columns.index("action")
+        return [row for row in section.rows if row[action] == "memory.erased"]
+    return section.rows

@@ -1,4 +1,4 @@
-"""What of a database is data, and the statements that read and write it: composed of names of the catalogue only."""
+"""What of a database is data, and the statement that adds to it: composed of names of the catalogue only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +12,9 @@ from graphs.memory.transaction import Connection
 
 STATEMENTS = sql.load_sources("backup")
 
-ERASURES, MODELS = "memory.erasures", "memory.embedding_models"
-MEMORIES, EMBEDDINGS, EVENTS = "memory.memories", "memory.memory_embeddings", "memory.audit_logs"
+ERASURES, ERASED, MODELS = "memory.erasures", "memory.erased_records", "memory.embedding_models"
+MEMORIES, EMBEDDINGS = "memory.memories", "memory.memory_embeddings"
+EVENTS, HISTORY = "memory.audit_logs", "memory.memory_history"
 
 _FIRST = {ERASURES, MODELS}
 """What a restore must have read before it can judge any other row."""
@@ -45,6 +46,10 @@ class Table:
     last_numbers: dict[str, int | None]
     """For each numbered column the last number that was given."""
     references: tuple[Reference, ...]
+    key: tuple[str, ...]
+    """The columns by which its rows are told apart; none where nothing tells them apart."""
+    numbered: bool
+    """Whether that is a number."""
 
     @property
     def title(self) -> str:
@@ -76,37 +81,22 @@ def _table(row: dict[str, Any]) -> Table:
     )
     columns = tuple(column for column in row["columns"] if (title, column) not in _OF_THIS_DATABASE)
     generated = frozenset(row["generated"])
-    return Table(row["schema"], row["name"], columns, generated, (*row["personal"],), row["last_numbers"], references)
+    return Table(
+        row["schema"],
+        row["name"],
+        columns,
+        generated,
+        (*row["personal"],),
+        row["last_numbers"],
+        references,
+        (*row["key"]["columns"],),
+        row["key"]["numbered"],
+    )
 
 
 def names(columns: Sequence[str], of: str | None = None) -> Composed:
     """Return columns, quoted, with a comma between; `of` is what the table goes by."""
     return SQL(", ").join(Identifier(of, column) if of else Identifier(column) for column in columns)
-
-
-def read(table: Table, subject: str | None) -> Composed:
-    """Return the statement that reads a table's rows: all, or those of one person."""
-    statement = SQL(STATEMENTS["read"])
-    return statement.format(
-        columns=names(table.columns, "t"),
-        table=table.identifier,
-        condition=_of(table, subject) if subject else SQL("true"),
-    )
-
-
-def _of(table: Table, subject: str) -> Composable:
-    """Which rows of a table a backup of one person has. Models have no owner, and vectors are nothing without them."""
-    person = Literal(subject)
-    if table.title == MODELS:
-        return SQL("true")
-    conditions: list[Composable] = [
-        SQL(STATEMENTS["is"]).format(column=Identifier(column), subject=person) for column in table.personal
-    ]
-    if table.title == ERASURES:
-        conditions.append(SQL(STATEMENTS["is_erasure"]).format(subject=person))
-    if table.title == EVENTS:
-        conditions.append(SQL(STATEMENTS["is_about"]).format(subject=person))
-    return SQL(" OR ").join(conditions) if conditions else SQL("false")
 
 
 def add(table: Table, columns: Sequence[str], subject: str | None) -> Composed:
@@ -138,6 +128,14 @@ def add(table: Table, columns: Sequence[str], subject: str | None) -> Composed:
         columns=names(written),
         values=SQL(", ").join(values),
         condition=SQL(" AND ").join(conditions) if conditions else SQL("true"),
+    )
+
+
+def add_all(table: Table, columns: Sequence[str]) -> Composed:
+    """Return the statement that adds the staged rows which are missing, whosever they are."""
+    written = [column for column in columns if column not in table.generated]
+    return SQL(STATEMENTS["add"]).format(
+        table=table.identifier, columns=names(written), values=names(written, "s"), condition=SQL("true")
     )
 
 

@@ -1,0 +1,426 @@
+"""Moving a store of LangGraph's while it is written to: copy, follow, switch, and back."""
+
+import asyncio
+import random
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, cast
+
+import psycopg
+import pytest
+from langgraph.store.base import IndexConfig, PutOp
+from langgraph.store.postgres.aio import AsyncPostgresStore
+
+from graphs.memory.errors import ConfigurationError, SwitchRefused
+from graphs.memory.operations.migration.langgraph_store import LangGraphStore
+from graphs.memory.operations.migration.switching import Moving
+from graphs.memory_manager import MemoryManager
+from graphs.pools import open_pool
+from tests.conftest import create_database, drop_database
+from tests.support.application import Application, both_sides, old_store
+from tests.support.dying_move import killed_at
+from tests.support.operator import Operator
+from tests.support.pooler import Pooler
+from tests.support.sql import rows
+
+ADA, BOB = ("users", "ada", "facts"), ("users", "bob", "facts")
+OURS_THERE = """SELECT (SELECT count(*) FROM pg_namespace WHERE nspname = 'graph_memory_migration')
+  + (SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'graph_memory%' AND NOT tgisinternal) AS ours"""
+
+
+@pytest.fixture
+def elsewhere(postgres: str) -> Iterator[str]:
+    """Connection string of another database, for a store of LangGraph's."""
+    name = create_database(postgres, "template0")
+    yield psycopg.conninfo.make_conninfo(postgres, dbname=name)
+    drop_database(postgres, name)
+
+
+@pytest.fixture
+async def old(database: str, index: IndexConfig) -> AsyncIterator[AsyncPostgresStore]:
+    """A store of LangGraph's in the database that is ours, too."""
+    async with old_store(database, index) as store:
+        yield store
+
+
+@asynccontextmanager
+async def moved(store: MemoryManager, **how: Any) -> AsyncIterator[LangGraphStore]:
+    """A store that was copied and is being followed."""
+    source = await store.operations.moving.open(follow=True, **how)
+    await store.operations.moving.copy(source)
+    async with asyncio.TaskGroup() as group:
+        following = group.create_task(store.operations.moving.follow(source))
+        yield source
+        following.cancel()
+
+
+async def eventually(ask: Callable[[], Awaitable[Any]]) -> Any:
+    """What is answered at last, if it is within ten seconds."""
+    for _ in range(1000):
+        if found := await ask():
+            return found
+        await asyncio.sleep(0.01)
+    return None
+
+
+@pytest.mark.parametrize("where", ["in one database", "in two", "in two, behind a transaction pooler"])
+async def test_a_store_moves_while_an_application_writes_to_it(
+    where: str, database: str, elsewhere: str, index: IndexConfig
+) -> None:
+    there = database if where == "in one database" else elsewhere
+    async with AsyncExitStack() as stack:
+        old = await stack.enter_async_context(old_store(there, index))
+        ours, theirs = database, there
+        if "pooler" in where:
+            pooler = stack.enter_context(Pooler(database))
+            ours, theirs = pooler.url_for(database), pooler.url_for(there)
+        store = await stack.enter_async_context(MemoryManager.from_conn_string(ours, index=index))
+        pool = await stack.enter_async_context(open_pool(theirs)) if there != database else None
+        application = Application(old, seed=len(where))
+        await application.write(80)
+        writing = asyncio.create_task(application.write(2000))
+        moving = store.operations.moving
+        source = await moving.open(pool, follow=True)
+        await moving.copy(source)
+        following = asyncio.create_task(moving.follow(source))
+        before = application.writes
+        assert await eventually(lambda: application.has_written(before + 60))
+        done = await moving.switch(source)
+        await asyncio.gather(writing, following)
+        assert application.writes < 2000  # it went on to the end
+        assert done.agreement.differing == 0
+        assert done.agreement.there == done.agreement.here == len(application.known)
+        left, right = await both_sides(there, database)
+        assert left == right
+        kept = {(tuple(row["namespace"].split(".")), row["key"]): row["value"] for row in right}
+        assert kept == application.known
+        place = next(iter(kept))
+        [found] = await store.asearch(place[0], query=kept[place]["text"], limit=1)
+        assert found.score is not None
+        [vectors] = await rows(database, "SELECT count(*) FROM memory.memory_embeddings")
+        assert vectors["count"] == len(kept)
+
+
+async def test_killed_at_any_moment_it_goes_on(database: str, elsewhere: str, index: IndexConfig) -> None:
+    async with old_store(elsewhere, index) as old:
+        application = Application(old, seed=7)
+        await old.abatch([PutOp(BOB, f"many{n}", {"text": f"Fact {n}"}) for n in range(450)])
+        writing = asyncio.create_task(application.write(3000, pause=0.002))
+        for most in (12, 24, 48, 96):
+            call = random.randint(2, most)  # noqa: S311
+            assert await killed_at(call, database, elsewhere) == -signal.SIGKILL, f"call {call}"
+        async with MemoryManager.from_conn_string(database, index=index) as store, open_pool(elsewhere) as pool:
+            source = await store.operations.moving.open(pool, follow=True)
+            await store.operations.moving.copy(source)
+            await store.operations.moving.switch(source)
+        await writing
+    left, right = await both_sides(elsewhere, database)
+    assert left == right
+    assert len(right) == 450 + len(application.known)
+
+
+async def test_a_change_that_commits_after_later_ones_is_not_lost(
+    store: MemoryManager, old: AsyncPostgresStore, database: str
+) -> None:
+    moving = store.operations.moving
+    source = await moving.open(follow=True)
+    await moving.copy(source)
+    async with await psycopg.AsyncConnection.connect(database) as conn:
+        await conn.execute("INSERT INTO public.store (prefix, key, value) VALUES ('users.ada.facts', 'slow', '{}')")
+        await old.aput(ADA, "quick", {"text": "tea"})
+        async with asyncio.TaskGroup() as group:
+            following = group.create_task(moving.follow(source))
+            assert await eventually(lambda: store.aget(ADA, "quick"))
+            assert await store.aget(ADA, "slow") is None
+            switching = group.create_task(moving.switch(source))  # it waits for whoever writes
+            await asyncio.sleep(0.2)
+            await conn.commit()
+            assert (await switching).agreement.here == 2
+            await following
+    assert await store.aget(ADA, "slow") is not None
+
+
+async def test_deletions_and_a_truncated_table_are_followed(store: MemoryManager, old: AsyncPostgresStore) -> None:
+    await old.abatch([PutOp(ADA, f"k{n}", {"text": f"tea {n}"}) for n in range(5)])
+    moving = store.operations.moving
+    source = await moving.open(follow=True)
+    await moving.copy(source)
+    async with old._cursor() as cursor:
+        await cursor.execute("TRUNCATE store CASCADE")
+    await old.aput(ADA, "k4", {"text": "again"})
+    done = await moving.switch(source)
+    assert (done.agreement.there, done.agreement.here) == (1, 1)
+    assert [item.key for item in await store.asearch(("users",))] == ["k4"]
+
+
+async def test_what_was_not_embedded_there_is_not_embedded_here(store: MemoryManager, old: AsyncPostgresStore) -> None:
+    await old.aput(ADA, "seen", {"text": "tea"})
+    await old.aput(ADA, "hidden", {"text": "tea"}, index=False)
+    async with moved(store):
+        assert [item.key for item in await store.asearch(ADA, query="tea")] == ["seen"]
+
+
+async def test_vectors_are_kept_where_the_model_is_the_same(
+    store: MemoryManager, old: AsyncPostgresStore, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await old.aput(ADA, "kept", {"text": "tea"})
+    await old.aput(ADA, "stale", {"text": "tea"})
+    await old.aput(ADA, "stale", {"text": "coffee"}, index=False)  # leaves the vector of the tea behind
+    embedded: list[str] = []
+    embed = store.index_config["embed"].aembed_documents  # type: ignore[index,union-attr]
+
+    async def counted(texts: list[str]) -> Any:
+        embedded.extend(texts)
+        return await embed(texts)
+
+    monkeypatch.setattr(store.index_config["embed"], "aembed_documents", counted)  # type: ignore[index]
+    async with moved(store, keep_vectors=True) as source:
+        assert embedded == ['{"text": "coffee"}']
+        [found] = await store.asearch(ADA, query='{"text": "tea"}', limit=1)
+        assert (found.key, round(found.score or 0, 2)) == ("kept", 1.0)
+        parity = (await store.operations.moving.rehearse(source)).parity
+        assert parity is not None
+        assert parity.overlap == 1.0
+
+
+async def test_reads_there_prolong_a_life_here_and_embed_nothing(
+    store: MemoryManager, old: AsyncPostgresStore, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await old.aput(ADA, "k", {"text": "tea"}, ttl=60)
+    moving = store.operations.moving
+    source = await moving.open(follow=True)
+    await moving.copy(source)
+    monkeypatch.setattr(store.index_config["embed"], "aembed_documents", None)  # type: ignore[index]
+    await old.aget(ADA, "k")
+    done = await moving.switch(source)
+    assert done.agreement.differing == 0
+    left, right = await both_sides(database, database)
+    assert left == right
+
+
+async def test_reads_and_sweeps_go_on_where_writes_are_refused(store: MemoryManager, old: AsyncPostgresStore) -> None:
+    await old.aput(ADA, "k", {"text": "tea"}, ttl=60)
+    moving = store.operations.moving
+    source = await moving.open(follow=True)
+    await moving.copy(source)
+    await moving.switch(source)
+    assert (await old.aget(ADA, "k")) is not None
+    assert await old.asearch(ADA, query="tea")
+    assert await old.sweep_ttl() == 0
+    for write in (old.aput(ADA, "new", {"a": 1}), old.aput(ADA, "k", {"a": 1}), old.adelete(ADA, "k")):
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction, match="have moved to Graph-Native Memory"):
+            await write
+
+
+async def test_a_switch_is_refused_with_the_reason_and_the_store_goes_on(
+    store: MemoryManager, old: AsyncPostgresStore
+) -> None:
+    moving = store.operations.moving
+    with pytest.raises(SwitchRefused, match="has not been copied yet"):
+        await moving.switch(await moving.open())
+    await old.aput(ADA, "k", {"text": "tea"})
+    await old.aput(("notes",), "n", {"text": "nobody's"})
+    source = await moving.open(follow=True)
+    assert (await moving.copy(source)).rejected == 1
+    with pytest.raises(SwitchRefused, match=r"would be nobody's.*--map"):
+        await moving.switch(source)
+    await old.adelete(("notes",), "n")
+    await store.aput(ADA, "k", {"text": "changed here"})
+    with pytest.raises(SwitchRefused, match="was written here by somebody else"):
+        await moving.switch(source)
+    await old.aput(ADA, "k", {"text": "still open"})
+
+
+@pytest.mark.parametrize(
+    ("where", "tampering", "told"),
+    [
+        ("memory.memories", "DELETE FROM memory.memories WHERE key = 'k'", "is not here"),
+        ("public.store", "DELETE FROM public.store WHERE key = 'k'", "is here, and there no more"),
+        ("public.store", "UPDATE public.store SET value = '{}' WHERE key = 'k'", "has another value here"),
+        ("public.store", "UPDATE public.store SET updated_at = now() WHERE key = 'k'", "has other times here"),
+        (
+            "public.store",
+            "UPDATE public.store SET expires_at = '2100-01-01' WHERE key = 'k'",
+            "expires at another time",
+        ),
+    ],
+)
+async def test_what_no_trigger_saw_keeps_a_store_from_being_switched(
+    where: str, tampering: str, told: str, store: MemoryManager, old: AsyncPostgresStore, database: str
+) -> None:
+    await old.abatch([PutOp(ADA, key, {"text": "tea"}) for key in ("j", "k", "l")])
+    moving = store.operations.moving
+    source = await moving.open(follow=True)
+    await moving.copy(source)
+    for statement in (
+        f"ALTER TABLE {where} DISABLE TRIGGER USER",
+        tampering,
+        f"ALTER TABLE {where} ENABLE TRIGGER USER",
+    ):
+        await rows(database, statement)
+    with pytest.raises(SwitchRefused, match=f'1 of . items.*"users.ada.facts", "k".* {told}'):
+        await moving.switch(source)
+    await old.aput(ADA, "l", {"text": "open"})
+
+
+async def test_who_follows_ends_when_it_is_rolled_back(store: MemoryManager, old: AsyncPostgresStore) -> None:
+    moving = store.operations.moving
+    source = await moving.open(follow=True)
+    migration = await moving.copy(source)
+    following = asyncio.create_task(moving.follow(source))
+    await moving.roll_back(source, str(migration.id))
+    assert (await following).status == "rolled_back"
+
+
+async def test_what_was_changed_here_is_not_overwritten(store: MemoryManager, old: AsyncPostgresStore) -> None:
+    await old.aput(ADA, "k", {"text": "tea"})
+    await old.aput(ADA, "l", {"text": "tea"})
+    moving = store.operations.moving
+    source = await moving.open(follow=True)
+    await moving.copy(source)
+    await store.aput(ADA, "k", {"text": "ours"})
+    await store.aput(ADA, "l", {"text": "ours"})
+    await old.aput(ADA, "k", {"text": "theirs"})
+    await old.adelete(ADA, "l")
+    with pytest.raises(SwitchRefused):
+        await moving.switch(source)
+    for key in ("k", "l"):
+        item = await store.aget(ADA, key)
+        assert item is not None
+        assert item.value == {"text": "ours"}
+
+
+async def test_namespaces_are_renamed(store: MemoryManager, old: AsyncPostgresStore) -> None:
+    await old.aput(("memories", "ada"), "k", {"text": "tea"})
+    await old.aput(("memories", "ada", "deep"), "k", {"text": "tea"})
+    await old.aput(("app",), "k", {"text": "tea"})
+    rules = ["memories.{user}=users.{user}.memories", "{any}={any}"]
+    async with moved(store, rules=rules, keep_vectors=True) as source:
+        await old.aput(("memories", "bob"), "k", {"text": "coffee"})
+        await old.adelete(("memories", "ada"), "k")
+        done = await store.operations.moving.switch(source)
+    assert done.parity is not None
+    assert done.parity.overlap == 1.0
+    namespaces = [("app",), ("users", "ada", "memories", "deep"), ("users", "bob", "memories")]
+    assert await store.alist_namespaces() == namespaces
+
+
+@pytest.mark.parametrize("switched", [False, True])
+async def test_a_rollback_leaves_both_sides_as_they_were(
+    switched: bool, store: MemoryManager, old: AsyncPostgresStore, database: str
+) -> None:
+    await store.aput(("users", "eve", "facts"), "k", {"text": "was here"})
+    here = await rows(database, "SELECT * FROM memory.memories")
+    await Application(old, seed=1).write(50)
+    moving = store.operations.moving
+    source = await moving.open(follow=True)
+    migration = await moving.copy(source)
+    application = Application(old, seed=2)
+    await application.write(50)
+    there = (await both_sides(database, database))[0]
+    if switched:
+        await moving.switch(source)
+    await moving.roll_back(source, str(migration.id))
+    assert await rows(database, "SELECT * FROM memory.memories") == here
+    assert await rows(database, "SELECT * FROM memory.migrated_memories") == []
+    assert (await both_sides(database, database))[0] == there
+    assert await rows(database, OURS_THERE) == [{"ours": 0}]
+    await old.aput(ADA, "k", {"text": "open"})
+
+
+async def test_a_switch_can_be_undone_and_done_again(store: MemoryManager, old: AsyncPostgresStore) -> None:
+    await old.aput(ADA, "k", {"text": "tea"})
+    moving = store.operations.moving
+    source = await moving.open(follow=True)
+    await moving.copy(source)
+    await moving.switch(source)
+    assert (await moving.switch(source)).migration.status == "finished"
+    assert (await moving.undo(source)).status == "running"
+    await old.aput(ADA, "k", {"text": "coffee"})
+    await moving.switch(source)
+    item = await store.aget(ADA, "k")
+    assert item is not None
+    assert item.value == {"text": "coffee"}
+
+
+async def test_a_switch_that_fails_opens_the_store_again(
+    store: MemoryManager, old: AsyncPostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await old.aput(ADA, "k", {"text": "tea"})
+    moving = store.operations.moving
+    source = await moving.open(follow=True)
+    await moving.copy(source)
+    monkeypatch.setattr(source.tables, "digest", None)
+    with pytest.raises(TypeError):
+        await moving.switch(source)
+    await old.aput(ADA, "k", {"text": "open"})
+
+
+async def test_who_may_not_follow_is_told_what_to_grant(
+    store: MemoryManager, old: AsyncPostgresStore, database: str
+) -> None:
+    await rows(database, "CREATE ROLE reader LOGIN")
+    try:
+        async with open_pool(psycopg.conninfo.make_conninfo(database, user="reader")) as pool:
+            with pytest.raises(ConfigurationError, match='GRANT SELECT ON ALL TABLES IN SCHEMA "public" TO "reader"'):
+                await store.operations.moving.open(pool)
+            await rows(database, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
+            await store.operations.moving.open(pool)
+            with pytest.raises(ConfigurationError, match=r'GRANT TRIGGER ON "public".store TO "reader"; GRANT CREATE'):
+                await store.operations.moving.open(pool, follow=True)
+    finally:
+        await rows(database, "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM reader")
+        await rows(database, "DROP ROLE reader")
+    with pytest.raises(ConfigurationError, match=r'no table "elsewhere"\.store'):
+        await store.operations.moving.open(schema="elsewhere")
+
+
+async def test_options_stay_those_that_it_was_begun_with(store: MemoryManager, old: AsyncPostgresStore) -> None:
+    moving = store.operations.moving
+    await moving.copy(await moving.open(follow=True))
+    with pytest.raises(ConfigurationError, match="begun with other options"):
+        await moving.copy(await moving.open(follow=True, rules=["a=users.a"]))
+
+
+async def fill(database: str, index: IndexConfig) -> None:
+    async with old_store(database, index) as old:
+        await old.aput(ADA, "k", {"text": "tea"})
+        await old.aput(("notes",), "n", {"text": "nobody's"})
+
+
+def test_the_commands_copy_follow_and_switch_behind_a_transaction_pooler(
+    operate: Operator, elsewhere: str, index: IndexConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asyncio.run(fill(elsewhere, index))
+    with Pooler(elsewhere) as pooler:
+        url = f"postgresql://postgres@127.0.0.1:{pooler.port}/"
+        operate.set(MIGRATE_FROM_URL=url + name_of(elsewhere), DATABASE_URL=url + name_of(operate.database))
+        carry_out_commands(operate, elsewhere, monkeypatch)
+
+
+def carry_out_commands(operate: Operator, elsewhere: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    preview = operate.json("migrate", "langgraph-store", "--follow", "--dry-run")
+    assert (preview["total"], preview["new"], len(preview["rejected"])) == (2, 1, 1)
+    follow = Moving.follow
+
+    async def switched_meanwhile(self: Moving, source: LangGraphStore, **how: Any) -> Any:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.switch(source))
+            return await follow(self, source, **how)
+
+    monkeypatch.setattr(Moving, "follow", switched_meanwhile)
+    command = ("migrate", "langgraph-store", "--follow", "--map", "notes=orgs.all.notes")
+    done = operate.json(*command)["migration"]
+    assert (done["status"], done["brought"]) == ("finished", 2)
+    again = operate.json("migrate", "switch", done["id"], "--yes")
+    assert again["migration"]["status"] == "finished"
+    assert "takes writes again" in operate.done("migrate", "switch", done["id"], "--undo", "--yes")
+    assert operate.json("migrate", "switch", done["id"], "--dry-run")["obstacles"]["differing"] == 0
+    assert "The application may write here now." in operate.done("migrate", "switch", done["id"], "--yes")
+    assert operate.json("migrate", "rollback", done["id"], "--yes")["removed"] == 2
+    assert asyncio.run(rows(elsewhere, OURS_THERE)) == [{"ours": 0}]
+
+
+def name_of(database: str) -> str:
+    return str(cast("dict[str, Any]", psycopg.conninfo.conninfo_to_dict(database))["dbname"])

@@ -1,0 +1,95 @@
+"""An application that writes to a store of LangGraph's, and does not stop while that is moved."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from langgraph.store.base import IndexConfig, PutOp
+from langgraph.store.postgres.aio import AsyncPostgresStore
+from psycopg.conninfo import make_conninfo
+
+from tests.support.sql import rows
+
+Place = tuple[tuple[str, ...], str]
+
+
+@asynccontextmanager
+async def old_store(database: str, index: IndexConfig | None) -> AsyncIterator[AsyncPostgresStore]:
+    """A store of LangGraph's in a database, which may be ours: there pgvector lies in a schema of its own."""
+    theirs: Any = dict(index) if index else None
+    url = make_conninfo(database, options="-c search_path=public,extensions")
+    ttl: Any = {"refresh_on_read": True}
+    async with AsyncPostgresStore.from_conn_string(url, index=theirs, ttl=ttl, pool_config={"max_size": 4}) as store:
+        await store.setup()
+        yield store
+
+
+class Application:
+    """Puts, updates, deletes, batches and reads, until the store says that it has moved.
+
+    Args:
+        store: where it writes.
+        seed: makes what it does another one.
+    """
+
+    def __init__(self, store: AsyncPostgresStore, seed: int) -> None:
+        self._store = store
+        self._random = random.Random(seed)  # noqa: S311
+        self.known: dict[Place, dict[str, Any]] = {}
+        """What it believes to have stored."""
+        self.writes = self.refused = 0
+
+    async def has_written(self, times: int) -> bool:
+        """Return whether it has written so many times."""
+        return self.writes >= times
+
+    async def write(self, most: int, pause: float = 0.0) -> None:
+        """Write so many times at most, or until the store has moved."""
+        for _ in range(most):
+            try:
+                await self._write_until_taken(self._operations())
+            except psycopg.errors.ReadOnlySqlTransaction:
+                return
+            await asyncio.sleep(pause)
+
+    async def _write_until_taken(self, operations: list[PutOp]) -> None:
+        for _ in range(1000):
+            try:
+                await self._store.abatch(operations)
+                break
+            except psycopg.errors.CannotConnectNow:
+                self.refused += 1
+                await asyncio.sleep(0.005)
+        self.writes += 1
+        for op in operations:
+            if op.value is None:
+                self.known.pop((op.namespace, op.key), None)
+            else:
+                self.known[op.namespace, op.key] = dict(op.value)
+
+    def _operations(self) -> list[PutOp]:
+        several = self._random.choice([1, 1, 1, 5])
+        places = {self._place() for _ in range(several)}
+        return [PutOp(*place, self._value(), ttl=self._random.choice([None, None, 60])) for place in sorted(places)]
+
+    def _place(self) -> Place:
+        return ("users", self._random.choice(["ada", "bob"]), "facts"), f"k{self._random.randrange(60)}"
+
+    def _value(self) -> Any:
+        gone = self._random.random() < 0.2
+        return None if gone else {"text": f"Fact {self._random.random()}", "n": self._random.choice([1, 1.5, None])}
+
+
+THERE = """SELECT prefix AS namespace, key, value, created_at, updated_at, expires_at, ttl_minutes::float8
+FROM public.store ORDER BY prefix COLLATE "C", key COLLATE "C" """
+
+HERE = """SELECT left(namespace, -1) AS namespace, key, value, created_at, updated_at, expires_at, ttl_minutes
+FROM memory.memories ORDER BY left(namespace, -1) COLLATE "C", key"""
+
+
+async def both_sides(there: str, here: str) -> tuple[Any, Any]:
+    """All items of a store of LangGraph's, and all of ours."""
+    return await rows(there, THERE), await rows(here, HERE)

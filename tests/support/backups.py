@@ -1,0 +1,32 @@
+"""Backups and restores as the tests of these make them."""
+
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from graphs.memory.operations.backup.chain import Backup
+from graphs.memory.operations.backup.restore import Restored
+from graphs.memory_manager import MemoryManager
+
+HOSTILE = 'quo"te \\ back\\n \t tab \u2028 \U0001f600'
+
+
+async def erase(url: str, user_id: str) -> None:
+    """Erase a person, where there is no Storage."""
+    async with MemoryManager.from_conn_string(url) as store:
+        with psycopg.connect(url) as conn:
+            conn.execute("DELETE FROM memory.files WHERE user_id = %s", [user_id])
+        await store.erase_user(user_id)
+
+
+async def back_up(url: str, file: Path, user_id: str | None = None, **more: Any) -> Backup:
+    """Write a backup."""
+    async with MemoryManager.from_conn_string(url) as store:
+        return await store.operations.backups.create(file, user_id=user_id, **more)
+
+
+async def restore(url: str, *files: Path, user_id: str | None = None, **more: Any) -> Restored:
+    """Restore one, or several that are read as one."""
+    async with MemoryManager.from_conn_string(url) as store:
+        return await store.operations.backups.restore(*files, user_id=user_id, **more)
