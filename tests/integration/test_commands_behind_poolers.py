@@ -28,7 +28,7 @@ tests of their own see them do it."""
 COMMANDS = """
 setup | verify | doctor | validate | schema diff | schema apply | reembed | demo
 rls test --user-id {user} | rls debug --user-id {user} {namespace} {key}
-indexes status | indexes create | pool check | pool config
+indexes status | indexes create | indexes migrate --to hnsw | pool check | pool config
 remember Coffee --user-id {user} | recall tea --user-id {user} --explain
 history {id} --user-id {user} | explain {id} --user-id {user}
 jobs list | jobs show {job} | jobs retry --all | jobs purge

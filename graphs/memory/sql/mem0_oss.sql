@@ -22,3 +22,8 @@ WHERE id > %(after)s::uuid ORDER BY id LIMIT %(limit)s
 -- What mem0 finds for an owner: nothing but the distance of vectors.
 SELECT id::text AS id FROM {collection}
 WHERE payload ->> %(kind)s = %(owner)s ORDER BY vector <=> %(query)s::vector LIMIT %(limit)s
+
+-- name: history
+-- What happened to some memories: of the file of SQLite that mem0 keeps beside the collection.
+SELECT memory_id, event, old_memory, coalesce(updated_at, created_at) AS at FROM history
+WHERE memory_id IN (SELECT value FROM json_each(:memories))

@@ -133,12 +133,9 @@ def _record(
 def _changes(history: Path, memories: Sequence[str]) -> Changes:
     """What happened to some memories, by their ids."""
     found: dict[str, list[Change]] = {}
-    marks = ", ".join("?" * len(memories))
-    columns = "memory_id, event, old_memory, coalesce(updated_at, created_at)"
-    statement = f"SELECT {columns} FROM history WHERE memory_id IN ({marks})"  # noqa: S608  question marks only
     try:
         with closing(sqlite3.connect(f"{history.absolute().as_uri()}?mode=ro", uri=True)) as file:
-            for memory_id, event, old, at in file.execute(statement, memories):
+            for memory_id, event, old, at in file.execute(_SQL["history"], {"memories": json.dumps(memories)}):
                 found.setdefault(memory_id, []).append(Change(event, moment(at), old))
     except (sqlite3.Error, ValueError, TypeError) as error:
         raise SourceFailed(f"{history} is not mem0's history: {error}.") from error
