@@ -21,6 +21,7 @@ from graphs.memory.operations.migration.jsonl import line_of
 from graphs.memory.operations.migration.ledger import Migration
 from graphs.memory.operations.migration.migrations import Preview, Reject, Verified
 from graphs.memory.operations.migration.source import Rejected, Source
+from graphs.memory.text import cleaned
 from graphs.memory_manager import MemoryManager
 
 _REASONS_SHOWN = 10
@@ -116,9 +117,7 @@ async def rejects(path: Path | None) -> AsyncIterator[Reject]:
     async def reject(rejected: Sequence[Rejected]) -> None:
         told.extend(rejected[: max(_REASONS_SHOWN - len(told), 0)])
         if path:
-            await asyncio.to_thread(
-                _append, path, [json.dumps(_as_line(each), ensure_ascii=False) for each in rejected]
-            )
+            await asyncio.to_thread(_append, path, [json.dumps(_as_line(each)) for each in rejected])
 
     try:
         yield reject
@@ -140,7 +139,12 @@ def _append(path: Path, lines: Sequence[str]) -> None:
 
 def _as_line(rejected: Rejected) -> dict[str, object]:
     told = {"source_id": rejected.source_id, "field": rejected.field, "problem": rejected.problem}
+    told = {name: cleaned(text) for name, text in told.items()}
     return {**told, "record": to_jsonable_python(rejected.raw, fallback=str)}
+
+
+def _without_record(rejected: Rejected) -> dict[str, object]:
+    return {name: told for name, told in _as_line(rejected).items() if name != "record"}
 
 
 async def questions_in(path: Path | None) -> list[Question] | None:
@@ -156,7 +160,7 @@ def _questions(path: Path) -> list[Question]:
 def _show_preview(preview: Preview, as_json: bool) -> None:
     if as_json:
         told = preview.model_dump(exclude={"rejected"})
-        print_json({"dry_run": True, **told, "rejected": [_as_line(each) for each in preview.rejected]})
+        print_json({"dry_run": True, **told, "rejected": [_without_record(each) for each in preview.rejected]})
         return
     total = "an unknown number of" if preview.total is None else f"{preview.total:,}"
     typer.echo(f"The source has {total} records. Of the first {preview.read:,}:")
@@ -175,7 +179,8 @@ def _show(migration: Migration, verified: Verified | None, parity: Parity | None
         return
     rows = [("brought", migration.brought), ("were there, and stay as they are", migration.present)]
     rows += [("had expired", migration.expired), ("rejected", migration.rejected)]
-    print_table(("", "records"), rows, title=f"Migration {migration.id}, {migration.status}")
+    typer.echo(f"Migration {migration.id} is {migration.status}.")
+    print_table(("", "records"), rows)
     if verified:
         has = "does not tell how many it has" if verified.source is None else f"has {verified.source:,}"
         typer.echo(

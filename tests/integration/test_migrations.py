@@ -14,6 +14,7 @@ from graphs.memory.operations.migration.ledger import Migration
 from graphs.memory.operations.migration.source import Batch, Rejected
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.models import OfflineEmbeddings
 from tests.support.operator import Operator
 from tests.support.rows import all_rows
 from tests.support.sql import rows
@@ -94,13 +95,14 @@ async def test_who_does_not_own_the_tables_cannot_write_past_the_triggers(store:
 
 
 async def test_what_is_there_stays_and_a_second_run_adds_nothing(
-    store: MemoryManager, database: str, tmp_path: Path
+    store: MemoryManager, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.aput(("users", ANN, "facts"), "m-1", {"content": "Ours."})
     path = write(tmp_path / "m.jsonl", *[line(n) for n in range(5)], line(3))
     first, _ = await bring(store, path)
     assert (first.brought, first.present) == (4, 2)
     before = all_rows(database)
+    monkeypatch.setattr(OfflineEmbeddings, "aembed_documents", None)  # nothing is embedded again, either
     second, _ = await bring(store, path)
     assert (second.brought, second.present, second.id != first.id) == (0, 6, True)
     after = all_rows(database)
@@ -123,7 +125,11 @@ async def test_what_cannot_be_a_memory_is_told_by_its_field_and_stops_nothing(
         "type": line(5, type="turn"),
         "metadata.a": line(6, metadata={"a": "\0"}),
         "key": line(7, id="k" * 3000),
-        "line": "{no JSON",
+        "line": "[" * 100_000,
+        "run_id": line(8, run_id="\0", session_id="s"),
+        "session_id": line(10, session_id="s" * 3000),
+        "metadata.n": line(11, metadata={"n": float("nan")}),
+        "metadata": line(12, metadata=[1]),
     }
     migration, rejected = await bring(store, write(tmp_path / "m.jsonl", line(0), *wrong.values(), line(9)))
     assert (migration.brought, migration.rejected) == (2, len(wrong))

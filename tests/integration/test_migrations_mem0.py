@@ -4,10 +4,12 @@ import asyncio
 import json
 import os
 import random
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,7 +108,7 @@ async def test_the_service_is_asked_again_when_it_says_so_and_no_sooner(
 
 
 async def test_a_service_that_is_away_pauses_the_migration_and_one_that_refuses_is_told(
-    store: MemoryManager, account: Mem0Account, source: Mem0Platform, monkeypatch: pytest.MonkeyPatch
+    store: MemoryManager, account: Mem0Account, source: Mem0Platform, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(mem0_source, "_ATTEMPTS", 2)
     account.memories = [memory(n) for n in range(150)]
@@ -118,6 +120,9 @@ async def test_a_service_that_is_away_pauses_the_migration_and_one_that_refuses_
     account.faults = [Fault(r"POST /v3/memories/\?", status=401)]
     with pytest.raises(SourceFailed, match="MEM0_API_KEY"):
         await store.operations.migrations.run(source)
+    account.project = "p2"
+    async with mem0_platform(TOKEN, account.url, tmp_path) as another:
+        assert (await store.operations.migrations.preview(another)).goes_on_with is None
     done = await store.operations.migrations.run(source)
     assert (done.id, done.brought, done.present) == (paused.id, 150, 0)
 
@@ -159,7 +164,7 @@ async def test_killed_at_random_it_goes_on_and_nothing_is_lost_or_doubled(
     for told in account.memories:
         times = {"created_at": told["created_at"], "updated_at": told["updated_at"]}
         account.histories[told["id"]] = [{"event": "UPDATE", "old_memory": "Before.", **times}]
-    steps = [random.randint(5, 30) for _ in range(3)]  # noqa: S311  no secret
+    steps = [random.randint(5, 45) for _ in range(2)]  # noqa: S311  no secret
     for each in steps:
         assert await die(database, account.url, each, tmp_path) == -9, steps
     done = await store.operations.migrations.run(source)
@@ -177,6 +182,25 @@ async def test_killed_at_random_it_goes_on_and_nothing_is_lost_or_doubled(
     assert {row["key"] for row in await rows(database, "SELECT key FROM memory.memories")} == {
         told["id"] for told in account.memories
     }
+
+
+def test_ctrl_c_pauses_when_a_page_is_stored(operate: Operator, account: Mem0Account) -> None:
+    operate.set(MEM0_API_KEY=TOKEN, MEM0_HOST=account.url)
+    account.memories = [memory(n) for n in range(250)]
+    answering = account.answer
+
+    def interrupted(method: str, path: str, query: dict[str, str], headers: Any, body: Any) -> tuple[int, Any]:
+        if query.get("page") == "2":
+            os.kill(os.getpid(), signal.SIGINT)
+        return answering(method, path, query, headers, body)
+
+    account.answer = interrupted  # type: ignore[method-assign]
+    result = operate("migrate", "mem0-platform", "--no-history", "--json")
+    told = json.loads(result.stdout)["migration"]
+    assert (result.exit_code, told["status"], told["brought"]) == (130, "paused", 200)
+    account.answer = answering  # type: ignore[method-assign]
+    done = operate.json("migrate", "mem0-platform", "--no-history")["migration"]
+    assert (done["id"], done["brought"], done["present"]) == (told["id"], 250, 0)
 
 
 def test_the_command_reads_writes_a_file_and_brings(operate: Operator, account: Mem0Account, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 from graphs.adapters import mem0_source
 from graphs.memory.transaction import Transaction
 from graphs.memory_manager import MemoryManager
-from graphs.models import OfflineEmbeddings
 from tests.support.dying_worker import die
 from tests.support.outside import TOKEN
 
@@ -37,7 +36,10 @@ async def main(database: str, url: str, steps: int, folder: str) -> None:
         step()
         return answer
 
-    index: Any = {"dims": 256, "embed": OfflineEmbeddings(), "fields": ["$"], "model": "offline:wordllama"}
+    async def embed(texts: list[str]) -> list[list[float]]:
+        return [[1.0] + [0.0] * 255] * len(texts)
+
+    index: Any = {"dims": 256, "embed": embed, "fields": ["$"], "model": "offline:wordllama"}
     async with MemoryManager.from_conn_string(database, index=index) as store:
         Transaction.run = run  # type: ignore[method-assign,assignment]
         async with mem0_source.mem0_platform(TOKEN, url, Path(folder)) as source:

@@ -5,10 +5,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
+from langgraph.store.postgres import PostgresStore
 from psycopg.conninfo import make_conninfo
 
 from graphs.memory.ids import to_id
 from tests.conftest import as_url, create_database, drop_database
+from tests.support.mem0_platform_stub import Mem0Account
+from tests.support.outside import TOKEN, Mem0Stub
 from tests.support.pooler import Pooler
 
 USER_ID = "a0000000-0000-4000-8000-000000000001"
@@ -56,6 +60,43 @@ def pooler(scene: Scene) -> str:
     return f"postgresql://postgres@127.0.0.1:{port}/{scene.name}"
 
 
+def mem0_account(scene: Scene) -> str:
+    """An account of the Mem0 Platform with three memories of two people."""
+    return str(scene.stack.enter_context(Mem0Account(3).running()).url)
+
+
+def mem0_collection(scene: Scene) -> str:
+    """A database with a collection as mem0's library makes it, and two memories in that."""
+    name = create_database(scene.postgres, "template0")
+    scene.stack.callback(drop_database, scene.postgres, name)
+    with psycopg.connect(make_conninfo(scene.postgres, dbname=name)) as conn:
+        conn.execute("CREATE EXTENSION vector")
+        conn.execute("CREATE TABLE mem0 (id uuid PRIMARY KEY, vector vector(256), payload jsonb)")
+        for text in ("Sails on weekends.", "Owns a red boat."):
+            conn.execute(
+                """INSERT INTO mem0 VALUES (gen_random_uuid(), NULL, jsonb_build_object('data', %s::text,
+                'user_id', %s::text, 'created_at', '2025-01-01T00:00:00+00:00'))""",
+                (text, OTHER_ID),
+            )
+    return as_url(scene.postgres, name)
+
+
+def langgraph_store(scene: Scene) -> str:
+    """A database with a store of LangGraph's, and two items in that."""
+    name = create_database(scene.postgres, "template0")
+    scene.stack.callback(drop_database, scene.postgres, name)
+    with PostgresStore.from_conn_string(make_conninfo(scene.postgres, dbname=name)) as store:
+        store.setup()
+        store.put(("users", OTHER_ID, "facts"), "k1", {"text": "Collects stamps."})
+        store.put(("memories", OTHER_ID), "k2", {"text": "Speaks Danish."})
+    return as_url(scene.postgres, name)
+
+
+def hosted_mem0(scene: Scene) -> str:
+    """What stands in for hosted Mem0."""
+    return str(scene.stack.enter_context(Mem0Stub().running()).url)
+
+
 VARIABLES: Mapping[str, Callable[[Scene], str]] = {
     "DATABASE_URL": lambda scene: as_url(scene.postgres, scene.name),
     "USER_ID": lambda _: USER_ID,
@@ -63,4 +104,9 @@ VARIABLES: Mapping[str, Callable[[Scene], str]] = {
     "MEMORY_ID": lambda _: to_id(("users", USER_ID, "facts"), "tea"),
     "EMPTY_URL": empty_database,
     "POOLER_URL": pooler,
+    "MEM0_ADDRESS": mem0_account,
+    "MEM0_KEY": lambda _: TOKEN,
+    "MEM0_URL": mem0_collection,
+    "STORE_URL": langgraph_store,
+    "MEM0_SERVER": hosted_mem0,
 }

@@ -14,6 +14,7 @@ from graphs.memory.namespaces import to_text
 from graphs.memory.operations.migration.langgraph_store import LangGraphStore, place_of, source_id
 from graphs.memory.operations.migration.langgraph_tables import Item
 from graphs.memory.operations.migration.ledger import Migration
+from graphs.memory.operations.migration.writing import check
 from graphs.memory.principal import Principal
 from graphs.memory.transaction import Query
 
@@ -111,10 +112,11 @@ class Comparing:
             place = places[-1]
             items = await self._source.items(places)
             batch = self._source.batch(items, "")
-            for rejected in batch.rejected:
+            unfit = [*batch.rejected, *check(batch.records, None)[1]]
+            for rejected in unfit:
                 yield Difference(item=rejected.source_id, problem=f"{rejected.field} {rejected.problem}")
-            taken = {rejected.source_id for rejected in batch.rejected}
-            known = [item for item in items if source_id(item.place) not in taken]
+            left_out = {rejected.source_id for rejected in unfit}
+            known = [item for item in items if source_id(item.place) not in left_out]
             here = await self._here(known)
             for n, item in enumerate(known):
                 problem = _obstacle(here.get(n)) if only_obstacles else _problem(item, here.get(n))

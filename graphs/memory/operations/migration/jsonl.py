@@ -154,7 +154,7 @@ class JsonLines:
             refused.append(rejected(source_id, error, told))
         except (KeyError, TypeError) as error:
             refused.append(Rejected(source_id, str(error.args[0]), "is missing, or of another kind", told))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raw = line.decode("utf-8", "replace").rstrip("\n")
             refused.append(Rejected(source_id, "line", f"is no JSON: {error}", raw))
 

@@ -109,8 +109,10 @@ def moment(text: str) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def expiry(text: str) -> datetime:
-    """Return when a memory of mem0's expires: a date is the last day on which it counts."""
+def expiry(text: str | None) -> datetime | None:
+    """Return when a memory of mem0's expires, if it does: a date is the last day on which it counts."""
+    if not text or text.startswith("9999-12-31"):  # the last day that there is: never
+        return None
     return moment(text) + timedelta(days=len(text) == len("2026-01-31"))
 
 

@@ -39,7 +39,7 @@ class Switched(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     migration: Migration
-    agreement: Agreement
+    agreement: Agreement | None = Field(description="What comparing both sides found; null if it was switched before.")
     parity: Parity | None = Field(description="How alike both sides answer; null where the source cannot be asked.")
     refused_seconds: float = Field(description="How long the source took no writes before it said where to write.")
 
@@ -164,6 +164,7 @@ class Moving:
         reject: Reject | None = None,
         progress: Progress | None = None,
         stopping: Callable[[], bool] = lambda: False,
+        once: bool = False,
     ) -> Migration:
         """Carry out what changes in a store that was copied, until it was switched or rolled back.
 
@@ -172,6 +173,7 @@ class Moving:
             reject: is given what cannot be a memory here.
             progress: is told how many changes were carried out, and how many there were.
             stopping: whether to end, asked between two rounds.
+            once: whether to end when nothing is left to carry out.
 
         Raises:
             SwitchRefused: it was not copied yet.
@@ -185,6 +187,8 @@ class Moving:
                 all_done += done
                 if progress:
                     progress(all_done, all_done + (await source.tables.lag()).changes)
+                if not done and once:
+                    break
                 if not done:
                     await asyncio.sleep(_PAUSE)
             except SourceFailed:
@@ -255,9 +259,7 @@ class Moving:
                 f"Migration {migration.id} has ended without being followed: roll it back, and begin with --follow."
             )
         await source.tables.moved()
-        there = await source.tables.count()
-        agreement = Agreement(there=there, here=migration.brought, differing=0, differences=[])
-        return Switched(migration=migration, agreement=agreement, parity=parity, refused_seconds=0)
+        return Switched(migration=migration, agreement=None, parity=parity, refused_seconds=0)
 
     async def rehearse(self, source: LangGraphStore, questions: Sequence[Question] | None = None) -> Rehearsal:
         """Return what a switch would find, while everybody goes on; it changes nothing.

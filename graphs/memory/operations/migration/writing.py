@@ -12,12 +12,12 @@ from graphs.memory.batch import check as check_operation
 from graphs.memory.database import Database
 from graphs.memory.embeddings import Index
 from graphs.memory.errors import InvalidValue
-from graphs.memory.namespaces import decode_label, to_text
+from graphs.memory.namespaces import MAX_KEY_BYTES, decode_label, to_text
 from graphs.memory.operations.migration import ledger
 from graphs.memory.operations.migration.ledger import STATEMENTS, Migration
 from graphs.memory.operations.migration.source import Batch, Record, Rejected
 from graphs.memory.principal import Principal
-from graphs.memory.text import to_json
+from graphs.memory.text import problem_with, to_json
 from graphs.memory.transaction import Query, Transaction
 from graphs.memory.vectors import Model, Vector, to_vector
 
@@ -47,7 +47,7 @@ class Prepared:
         return decode_label(labels[1]) if labels[0] == "users" and len(labels) > 1 else None
 
 
-_Checked = tuple[Prepared, dict[str, str]]
+Checked = tuple[Prepared, dict[str, str]]
 """A record that can be stored, and its texts by field."""
 
 
@@ -65,14 +65,23 @@ async def prepare(records: Sequence[Record], index: Index | None) -> tuple[list[
         EmbeddingFailed: the embedding model did not answer.
     """
     checked, rejected = check(records, index)
+    return await embed(checked, index), rejected
+
+
+async def embed(checked: Sequence[Checked], index: Index | None) -> list[Prepared]:
+    """Return records with the vectors that they lack.
+
+    Raises:
+        EmbeddingFailed: the embedding model did not answer.
+    """
     missing = [text for one, texts in checked for name, text in texts.items() if name not in one.vectors]
     made = await index.embed(missing) if index and missing else {}
-    return [_embedded(one, texts, made) for one, texts in checked], rejected
+    return [_embedded(one, texts, made) for one, texts in checked]
 
 
-def check(records: Sequence[Record], index: Index | None) -> tuple[list[_Checked], list[Rejected]]:
+def check(records: Sequence[Record], index: Index | None) -> tuple[list[Checked], list[Rejected]]:
     """Return the records that can be stored, each with its texts by field, and why the others cannot."""
-    checked: list[_Checked] = []
+    checked: list[Checked] = []
     rejected: list[Rejected] = []
     for record in records:
         try:
@@ -88,7 +97,7 @@ def _embedded(one: Prepared, texts: dict[str, str], made: dict[str, Vector]) -> 
     return replace(one, vectors={name: one.vectors.get(name) or made[text] for name, text in texts.items()})
 
 
-def _checked(record: Record, index: Index | None) -> _Checked:
+def _checked(record: Record, index: Index | None) -> Checked:
     """A record with the vectors that it came with.
 
     Raises:
@@ -96,11 +105,28 @@ def _checked(record: Record, index: Index | None) -> _Checked:
     """
     op = PutOp(record.namespace, record.key, dict(record.value), _fields(record), record.ttl_minutes)
     value = check_operation(op) or ""
+    _check_origin(record)
     texts = index.texts(op) if index else {}
     given = {name: _vector(index, name, record.vectors[name]) for name in texts if index and name in record.vectors}
     document = index.document(op, texts) if index else None
     versions = tuple(to_json(version.value, "history") for version in record.history)
     return Prepared(record, value, versions, document, given), texts
+
+
+def _check_origin(record: Record) -> None:
+    """Refuse what the columns beside the value cannot hold."""
+    for name in ("source_id", "session_id", "run_id"):
+        text = getattr(record, name) or ""
+        if problem := problem_with(text):
+            raise InvalidValue(name, problem)
+        if len(text.encode()) > MAX_KEY_BYTES:
+            raise InvalidValue(name, f"is longer than {MAX_KEY_BYTES} bytes.")
+    spans = [moment for version in record.history for moment in (version.valid_from, version.valid_to)]
+    for moment in (record.created_at, record.updated_at, record.expires_at, *spans):
+        try:
+            _ = moment and moment.astimezone(UTC)
+        except OverflowError:
+            raise InvalidValue("created_at", "or another time of it lies outside of the years 1 to 9999.") from None
 
 
 def _fields(record: Record) -> Any:
@@ -132,9 +158,21 @@ class Writing:
         self._model = model
 
     async def store(
-        self, migration: Migration, batch: Batch, prepared: Sequence[Prepared], rejected: Sequence[Rejected]
+        self,
+        migration: Migration,
+        batch: Batch,
+        prepared: Sequence[Prepared],
+        rejected: Sequence[Rejected],
+        taken: int = 0,
     ) -> list[Rejected]:
         """Store a batch, and how far the migration is with it; nothing that is there changes.
+
+        Args:
+            migration: as it stood before.
+            batch: what the source gave.
+            prepared: what of it is to be stored.
+            rejected: what of it cannot be.
+            taken: how many of it have an address that is known to be taken.
 
         Returns:
             What else was rejected: memories of people who were erased here.
@@ -156,7 +194,7 @@ class Writing:
                 "expired": len(wanted) - len(living),
                 "rejected": len(rejected) + len(of_erased),
             }
-            counts["present"] = len(prepared) + len(rejected) - sum(counts.values())
+            counts["present"] = taken + len(prepared) + len(rejected) - sum(counts.values())
             queries = [ledger.advance(migration.id, batch.cursor, counts)]
             if brought:
                 queries.append(ledger.record(migration, "memory.imported", len(brought)))
