@@ -298,6 +298,7 @@ def test_the_commands_copy_follow_and_switch_behind_a_transaction_pooler(
 def carry_out_commands(operate: Operator, elsewhere: str, monkeypatch: pytest.MonkeyPatch) -> None:
     preview = operate.json("migrate", "langgraph-store", "--follow", "--dry-run")
     assert (preview["total"], preview["new"], len(preview["rejected"])) == (2, 1, 1)
+    assert asyncio.run(rows(elsewhere, OURS_THERE)) == [{"ours": 0}]
     follow = Moving.follow
 
     async def switched_meanwhile(self: Moving, source: LangGraphStore, **how: Any) -> Any:
