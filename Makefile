@@ -7,6 +7,9 @@ READY  := .venv/.ready
 # Half of what tests do is to wait, for servers and for Postgres: hence more processes than processors.
 PYTEST := $(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
+# Each process of the tests, and each server they start, would compile everything again: 35 s of CPU for a whole run.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: dev setup test check bench picture format lock clean
 
 dev: $(READY)          ## serve on http://127.0.0.1:$(PORT)

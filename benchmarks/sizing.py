@@ -64,6 +64,7 @@ class Measured:
     """How an index did at a size."""
 
     vectors: int
+    asked: str
     index: str
     build_seconds: float
     megabytes: float
@@ -114,26 +115,26 @@ def parsed(written: str) -> IndexChoice:
 
 @asynccontextmanager
 async def systems(
-    url: str, corpus: Corpus, choices: Sequence[IndexChoice]
-) -> AsyncIterator[tuple[list[Peer], dict[str, tuple[float, float]]]]:
-    """Yield exact search and the indexes, and for each of them the seconds of its building and its megabytes."""
+    url: str, corpus: Corpus, indexes: Sequence[str]
+) -> AsyncIterator[tuple[list[Peer], dict[str, tuple[str, float, float]]]]:
+    """Yield exact search and the indexes, and what each is, the seconds of its building and its megabytes."""
     filled = f"filled_{len(corpus.items)}"
     async with memory_store(make_database(url, filled), corpus.embeddings):
         pass
     await asyncio.to_thread(fill, make_conninfo(url, dbname=filled), corpus)
     peers: list[Peer] = []
-    cost: dict[str, tuple[float, float]] = {}
+    cost: dict[str, tuple[str, float, float]] = {}
     async with AsyncExitStack() as stack:
-        for n, choice in enumerate([None, *choices]):
+        for n, asked in enumerate([EXACT, *indexes]):
             copy = f"{filled}_{n}"
             await asyncio.to_thread(_copy, url, filled, copy)
             stack.callback(_drop, url, copy)
             database = make_conninfo(url, dbname=copy)
             store = await stack.enter_async_context(MemoryManager.from_conn_string(database))
             name, seconds = EXACT, 0.0
-            if choice:
+            if asked != EXACT:
                 began = time.perf_counter()
-                made = await store.operations.indexes.migrate(choice, lambda _phase, _done, _of: None)
+                made = await store.operations.indexes.migrate(parsed(asked), lambda _phase, _done, _of: None)
                 name, seconds = str(made.after), time.perf_counter() - began
                 say(f"{name}: built in {seconds:.1f} s")
             await asyncio.to_thread(loading.tidy, database)
@@ -141,8 +142,8 @@ async def systems(
             reading = Database(pool)
             [model] = await reading.run(Principal.service(), [embeddings.active_model()])
             sizes = {index.name: index.bytes for index in (await store.operations.indexes.status()).indexes}
-            cost[name] = seconds, sizes.get("embeddings_vectors_1", 0) / 1e6
-            peers.append(Indexed(name, store, reading, model, corpus))
+            cost[asked] = name, seconds, sizes.get("embeddings_vectors_1", 0) / 1e6
+            peers.append(Indexed(asked, store, reading, model, corpus))
         yield peers, cost
     await asyncio.to_thread(_drop, url, filled)
 
@@ -178,7 +179,7 @@ async def measure(url: str, options: argparse.Namespace) -> list[Measured]:
     measured = []
     for size in options.sizes:
         corpus = Corpus([PER_USER] * max(1, size // PER_USER), 0)
-        async with systems(url, corpus, [parsed(each) for each in options.indexes]) as (peers, cost):
+        async with systems(url, corpus, options.indexes) as (peers, cost):
             result = await compare(peers, work(corpus, options.calls), options.rounds, options.budget)
         for name, turns in result.turns.items():
             times = turns.percentile(50), turns.percentile(95)
@@ -212,9 +213,8 @@ def draw(measured: Sequence[Measured]) -> str:
     ):
         series = panels.setdefault(title, {})
         for each in measured:
-            name = "IVFFlat" if each.index.startswith("IVFFlat") else each.index
             if (number := getattr(each, value)) > 0:
-                series.setdefault(name, []).append((each.vectors, number))
+                series.setdefault(each.asked, []).append((each.vectors, number))
     return lines({title: series for title, series in panels.items() if series}, "vectors", "")
 
 

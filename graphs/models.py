@@ -38,10 +38,8 @@ class OfflineEmbeddings(Embeddings):
     """
 
     def __init__(self, dimensions: int = 256) -> None:
-        wordllama = _wordllama()
-        folder = Path(wordllama.__file__).parent
         self.dimensions = dimensions
-        self._model = wordllama.WordLlama.load(cache_dir=folder, disable_download=True, trunc_dim=dimensions)
+        self._model = _word_vectors(dimensions)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Return one vector for each text; a text without a known word gives the zero vector."""
@@ -65,6 +63,14 @@ def _alike_in_length(texts: list[str]) -> Iterator[dict[int, str]]:
         batch[n] = texts[n]
     if batch:
         yield batch
+
+
+@lru_cache(maxsize=3)
+def _word_vectors(dimensions: int) -> Any:
+    """The weights, once for all stores of a process: a server has several, and to load them takes 0.3 s."""
+    wordllama = _wordllama()
+    folder = Path(wordllama.__file__).parent
+    return wordllama.WordLlama.load(cache_dir=folder, disable_download=True, trunc_dim=dimensions)
 
 
 def _wordllama() -> Any:

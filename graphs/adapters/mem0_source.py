@@ -60,6 +60,16 @@ class Mem0Platform:
         self.origin = host
         self.options = {"history": history}
 
+    async def identify(self) -> None:
+        """Ask the service which account it is, so that one that was begun is not gone on with in another one.
+
+        Raises:
+            SourceFailed: the service does not know the key, or does not answer.
+        """
+        told = await self._asked(self._client.ping)
+        if told.get("project_id"):
+            self.origin = f"{self.origin} {told.get('org_id')}/{told['project_id']}"
+
     async def count(self) -> int | None:
         """Return how many memories the account has."""
         return int((await self._page(1, 1))["count"])
@@ -192,13 +202,18 @@ async def mem0_platform(
         folder: where mem0 may make the folder that it makes when it is imported.
         history: whether to bring the history of each memory.
         first_wait: seconds before something is asked again.
+
+    Raises:
+        SourceFailed: the service does not know the key, or does not answer.
     """
     where = host or HOST
     options: dict[str, Any] = {"base_url": where, "headers": {"Authorization": f"Token {key}"}}
     http = await asyncio.to_thread(httpx.AsyncClient, timeout=TIMEOUT_SECONDS, **options)
     async with http:
         client, errors = await asyncio.to_thread(_client, folder, http)
-        yield Mem0Platform(client, errors, where, history=history, first_wait=first_wait)
+        source = Mem0Platform(client, errors, where, history=history, first_wait=first_wait)
+        await source.identify()
+        yield source
 
 
 def _client(folder: Path, http: httpx.AsyncClient) -> tuple[Any, type[Exception]]:

@@ -143,13 +143,13 @@ def _as_line(rejected: Rejected) -> dict[str, object]:
     return {**told, "record": to_jsonable_python(rejected.raw, fallback=str)}
 
 
+def _without_record(rejected: Rejected) -> dict[str, object]:
+    return {name: told for name, told in _as_line(rejected).items() if name != "record"}
+
+
 async def questions_in(path: Path | None) -> list[Question] | None:
     """Return the questions of a file, None without one."""
     return await asyncio.to_thread(_questions, path) if path else None
-
-
-def _without_record(rejected: Rejected) -> dict[str, object]:
-    return {name: told for name, told in _as_line(rejected).items() if name != "record"}
 
 
 def _questions(path: Path) -> list[Question]:

@@ -31,9 +31,12 @@ class HostedClient(AsyncMemoryClient):  # type: ignore[misc]  # mem0 has no type
         return answer
 
     @api_error_handler  # type: ignore[untyped-decorator]
-    async def ping(self) -> None:
-        """Return if the service answers, and knows the key."""
-        (await self.async_client.get("/v1/ping/")).raise_for_status()
+    async def ping(self) -> dict[str, Any]:
+        """Return whose the key is, if the service answers and knows it: `org_id`, `project_id`."""
+        response = await self.async_client.get("/v1/ping/")
+        response.raise_for_status()
+        answer: dict[str, Any] = response.json()
+        return answer
 
     async def delete_all(self, options: None = None, **of: str) -> Any:
         """Delete the memories of one user; of nobody in particular, the parent would delete everybody's."""

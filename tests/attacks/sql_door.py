@@ -15,7 +15,7 @@ from psycopg.pq import TransactionStatus
 
 from tests.attacks.people import VICTIMS, Actor, Verb, Victim, may, standing
 from tests.attacks.tally import Attempt, Tally
-from tests.attacks.world import REFERENCES, Row, Snapshot, Table, World
+from tests.attacks.world import CATALOGUE, REFERENCES, Row, Snapshot, Table, World
 
 BECOME = "SELECT set_config('role', %s, true), set_config('request.jwt.claims', %s, true)"
 UNBECOME = "SELECT set_config('role', 'none', true), set_config('request.jwt.claims', '', true)"
@@ -48,12 +48,12 @@ class SqlDoor:
 
     def __init__(self, world: World, conn: psycopg.Connection[Any], name: str, actors: Sequence[Actor]) -> None:
         self.world, self.conn, self.name, self.actors = world, conn, name, actors
-        self.before = world.snapshot(conn)
+        self.before, self._fingerprints = world.snapshot(conn), world.fingerprints(conn)
         self._notices: list[str] = []
         conn.add_notice_handler(lambda notice: self._notices.append(str(notice.message_primary)))
 
-    def attack(self, actor: Actor, statement: str, *given: Any) -> Outcome:
-        """Run a statement as an actor, see what it changed, and undo it."""
+    def attack(self, actor: Actor, statement: str, *given: Any, look: bool = True) -> Outcome:
+        """Run a statement as an actor, see what it changed (unless nobody wants to `look`), and undo it."""
         inside = self.conn.info.transaction_status == TransactionStatus.INTRANS
         self.conn.execute(f"{'SAVEPOINT attack' if inside else 'BEGIN'}; {BECOME}".encode(), actor.settings)
         self._notices.clear()
@@ -67,7 +67,7 @@ class SqlDoor:
                 cursor.execute(statement.encode(), given or None)
                 outcome.changed = cursor.rowcount
                 outcome.seen = _all_rows(cursor)
-            outcome.after = self._look()
+            outcome.after = self._look() if look else self.before
         except psycopg.Error as error:
             said = error.diag
             outcome.sqlstate = error.sqlstate
@@ -80,7 +80,9 @@ class SqlDoor:
         """Everything as it is now, for somebody who may see it; what has no transaction id has written nothing."""
         cursor = self.conn.execute(f"{UNBECOME}; SELECT pg_current_xact_id_if_assigned()".encode())
         cursor.nextset()
-        return self.world.snapshot(self.conn) if cursor.fetchall() != [(None,)] else self.before
+        if cursor.fetchall() == [(None,)]:
+            return self.before
+        return self.world.snapshot_since(self.before, self._fingerprints, self.conn)
 
     def read(self, tally: Tally, actor: Actor, table: Table, verb: str, statement: str) -> None:
         """Look for what any victim alone knows, in what comes back or in what an error says."""
@@ -126,7 +128,7 @@ def differences(before: Snapshot, after: Snapshot, actor: Actor, victim: Victim,
     """The tables in which a victim's rows are not what they were; of one's own, the attacked table alone."""
     names = {*before[victim.id], *after[victim.id]}
     if standing(actor, victim) in ("self", "member", "administrator"):
-        names = {table.name, "the catalogue"}
+        names = {table.name, CATALOGUE}
     return sorted({name for name in names if before[victim.id].get(name) != after[victim.id].get(name)})
 
 

@@ -29,6 +29,7 @@ class Rest:
     def __init__(self, url: str, world: World, conn: psycopg.Connection[Any]) -> None:
         self.url, self.world, self.conn = url, world, conn
         self.before: Snapshot = world.snapshot(conn)
+        self._fingerprints = world.fingerprints(conn)
         self.tables = [t for t in world.tables if t.name.startswith(("memory.", "public."))]
 
     def send(
@@ -38,7 +39,8 @@ class Rest:
         return self.client.request(method, path, json=body, headers=headers(actor) | profile | more)
 
     def changed(self, actor: Actor, victim: Victim, table: Table) -> list[str]:
-        return differences(self.before, self.world.snapshot(self.conn), actor, victim, table)
+        now = self.world.snapshot_since(self.before, self._fingerprints, self.conn)
+        return differences(self.before, now, actor, victim, table)
 
     def __enter__(self) -> "Rest":
         self.client = httpx.Client(base_url=self.url, timeout=20)

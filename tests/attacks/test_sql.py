@@ -164,10 +164,8 @@ def test_no_refusal_tells_whether_a_row_exists(door: SqlDoor, tally: Tally) -> N
                     }
                 for then in ("", "ON CONFLICT DO NOTHING"):
                     taken, free = (
-                        door.attack(
-                            actor, insert(table, columns, then), json.dumps(fresh(row, victim, words=words) | claimed)
-                        )
-                        for words in (False, True)
+                        door.attack(actor, insert(table, columns, then), json.dumps(probe | claimed), look=False)
+                        for probe in (fresh(row, victim, words=words) for words in (False, True))
                     )
                     attempt = tally.count(Attempt(actor.name, victim.name, door.name, f"probe {table.name} {then}"))
                     if (taken.sqlstate, taken.changed) != (free.sqlstate, free.changed):

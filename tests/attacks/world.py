@@ -1,6 +1,7 @@
 """A database in which every table holds something of every victim's, and a way to see what of it is still as it was."""
 
 import asyncio
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -46,7 +47,8 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname IN
 GROUP BY 1 ORDER BY 1
 """
 
-_RULES = """
+CATALOGUE = "the catalogue"
+_CATALOGUE = """
 SELECT (SELECT md5(string_agg(concat(oid, relname, relacl, relrowsecurity, relowner), ',' ORDER BY oid)) FROM pg_class
     WHERE relnamespace IN (SELECT oid FROM pg_namespace
       WHERE nspname IN ('memory', 'public', 'langgraph', 'procrastinate'))),
@@ -169,31 +171,46 @@ class World:
                 if victim.kind != "agents"
             }
 
-    @cached_property
-    def _everything(self) -> str:
-        return " UNION ALL ".join(
-            f"SELECT '{t.name}' AS name, t.ctid::text || t.xmin AS version, to_jsonb(t) - 'embedding' AS row"
-            f" FROM {t.name} AS t WHERE '{t.name}' = ANY (%(tables)s)"
-            for t in self.tables
+    def _read(self, conn: psycopg.Connection[Any], tables: Iterable[Table]) -> Iterator[tuple[str, str, Row]]:
+        """Name of the table, version and content of every row of some tables."""
+        each = (
+            f"SELECT '{t.name}', t.ctid::text || t.xmin, to_jsonb(t) - 'embedding' FROM {t.name} AS t" for t in tables
         )
+        yield from conn.execute(" UNION ALL ".join(each).encode())
 
     def rows(self, conn: psycopg.Connection[Any]) -> dict[str, list[Row]]:
         """All rows of all tables."""
         found: dict[str, list[Row]] = {table.name: [] for table in self.tables}
-        for name, _, row in conn.execute(self._everything, {"tables": [t.name for t in self.tables]}):
+        for name, _, row in self._read(conn, self.tables):
             found[name].append(row)
         return found
 
+    def fingerprints(self, conn: psycopg.Connection[Any]) -> dict[str, str]:
+        """For each table, and for the rules, what is another one as soon as any row has another version."""
+        each = (f"(SELECT md5(string_agg(ctid::text || xmin, ',')) FROM {table.name})" for table in self.tables)
+        [versions] = conn.execute(f"SELECT {', '.join(each)}".encode()).fetchall()
+        names = (table.name for table in self.tables)
+        return dict(zip(names, versions, strict=True)) | {CATALOGUE: str(conn.execute(_CATALOGUE).fetchall())}
+
     def snapshot(self, conn: psycopg.Connection[Any]) -> Snapshot:
         """What belongs to whom at this moment, on a connection that sees everything."""
-        found: Snapshot = {victim.id: {} for victim in VICTIMS}
-        for name, version, row in conn.execute(self._everything, {"tables": [t.name for t in self.tables]}):
+        nothing: Snapshot = {victim.id: {} for victim in VICTIMS}
+        return self.snapshot_since(nothing, {}, conn)
+
+    def snapshot_since(self, before: Snapshot, prints: dict[str, str], conn: psycopg.Connection[Any]) -> Snapshot:
+        """The same, where only tables are read that have changed since a snapshot, which had these fingerprints."""
+        now = self.fingerprints(conn)
+        if now == prints:
+            return before
+        changed = [table for table in self.tables if now[table.name] != prints.get(table.name, "")]
+        again = {table.name for table in changed}
+        found = {victim: {name: kept for name, kept in t.items() if name not in again} for victim, t in before.items()}
+        for name, version, row in self._read(conn, changed) if changed else ():
             for victim in VICTIMS:
                 if self.belongs(row, victim):
                     found[victim.id].setdefault(name, set()).add(version)
-        rules = str(conn.execute(_RULES).fetchall())
         for tables in found.values():
-            tables["the catalogue"] = {rules}
+            tables[CATALOGUE] = {now[CATALOGUE]}
         return found
 
     def belongs(self, row: Row, victim: Victim) -> bool:

@@ -13,7 +13,7 @@ from tests.attacks.people import USERS
 from tests.support.backups import back_up, erase, restore
 from tests.support.rows import all_rows
 
-ANNE, BERT, *_ = USERS
+ANNE, BOB, *_ = USERS
 OLD = (datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC))
 
 
@@ -102,7 +102,7 @@ async def test_who_was_erased_after_a_backup_is_erased_again_in_an_empty_databas
         with pytest.raises(InvalidBackup, match="--erasures"):
             await restore(database, later)
     async with MemoryManager.from_conn_string(database) as store:
-        await store.aput(BERT.namespace, "new", {"text": "new numbers are behind those that were given"})
+        await store.aput(BOB.namespace, "new", {"text": "new numbers are behind those that were given"})
         await store.seal_audit()
         assert await store.verify_audit() == []
     assert sum((await restore(database, full)).added.values()) == 0

@@ -126,7 +126,7 @@ def test_walks_through_the_graph_of_memories_are_measured(run: Run) -> None:
     assert {line[3] for line in lines[1:] if line[0] == "the hub"} == {"10", "50", "200"}, "as many paths as asked for"
 
 
-def test_indexes_are_held_against_exact_search(tmp_path: Path) -> None:
+def test_indexes_are_held_against_exact_search(run: Run, tmp_path: Path) -> None:
     chart = tmp_path / "sizing.svg"
     printed = run("sizing", "--sizes", "300", "--indexes", "hnsw", "ivfflat/2", "--chart", str(chart), *TINY)
     lines = list(columns(printed))[1:]

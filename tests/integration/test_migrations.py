@@ -14,6 +14,7 @@ from graphs.memory.operations.migration.ledger import Migration
 from graphs.memory.operations.migration.source import Batch, Rejected
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.models import OfflineEmbeddings
 from tests.support.operator import Operator
 from tests.support.rows import all_rows
 from tests.support.sql import rows
@@ -94,13 +95,14 @@ async def test_who_does_not_own_the_tables_cannot_write_past_the_triggers(store:
 
 
 async def test_what_is_there_stays_and_a_second_run_adds_nothing(
-    store: MemoryManager, database: str, tmp_path: Path
+    store: MemoryManager, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.aput(("users", ANN, "facts"), "m-1", {"content": "Ours."})
     path = write(tmp_path / "m.jsonl", *[line(n) for n in range(5)], line(3))
     first, _ = await bring(store, path)
     assert (first.brought, first.present) == (4, 2)
     before = all_rows(database)
+    monkeypatch.setattr(OfflineEmbeddings, "aembed_documents", None)  # nothing is embedded again, either
     second, _ = await bring(store, path)
     assert (second.brought, second.present, second.id != first.id) == (0, 6, True)
     after = all_rows(database)

@@ -108,7 +108,7 @@ async def test_the_service_is_asked_again_when_it_says_so_and_no_sooner(
 
 
 async def test_a_service_that_is_away_pauses_the_migration_and_one_that_refuses_is_told(
-    store: MemoryManager, account: Mem0Account, source: Mem0Platform, monkeypatch: pytest.MonkeyPatch
+    store: MemoryManager, account: Mem0Account, source: Mem0Platform, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(mem0_source, "_ATTEMPTS", 2)
     account.memories = [memory(n) for n in range(150)]
@@ -120,6 +120,9 @@ async def test_a_service_that_is_away_pauses_the_migration_and_one_that_refuses_
     account.faults = [Fault(r"POST /v3/memories/\?", status=401)]
     with pytest.raises(SourceFailed, match="MEM0_API_KEY"):
         await store.operations.migrations.run(source)
+    account.project = "p2"
+    async with mem0_platform(TOKEN, account.url, tmp_path) as another:
+        assert (await store.operations.migrations.preview(another)).goes_on_with is None
     done = await store.operations.migrations.run(source)
     assert (done.id, done.brought, done.present) == (paused.id, 150, 0)
 

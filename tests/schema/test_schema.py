@@ -1,7 +1,9 @@
 """The schema: complete, closed by default, and applied by a role like Supabase's `postgres`."""
 
+import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -12,6 +14,7 @@ from psycopg.conninfo import make_conninfo
 
 from graphs.checkpointer import PostgresCheckpointer
 from graphs.memory.errors import ConfigurationError
+from graphs.memory.operations.migration.jsonl import open_jsonl
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory.schema import read_scripts
 from graphs.memory.sql import Statement, load_sources
@@ -164,6 +167,9 @@ async def test_the_threads_that_a_business_table_names_are_nobodys_to_erase(data
 # A role like Supabase's `postgres`: no superuser, no right to make roles --------------------------------------------
 
 
+AT = "2024-05-01T00:00:00Z"
+
+
 @pytest.fixture
 def plain_owner(postgres: str) -> Iterator[str]:
     """Connection string of an ordinary role that owns an empty database."""
@@ -177,7 +183,7 @@ def plain_owner(postgres: str) -> Iterator[str]:
 
 
 async def test_a_role_that_is_no_superuser_applies_it_as_on_hosted_supabase(
-    postgres: str, plain_owner: str, index: IndexConfig
+    postgres: str, plain_owner: str, index: IndexConfig, tmp_path: Path
 ) -> None:
     superuser = make_conninfo(postgres, dbname="project")
     await rows(superuser, read_scripts().local_supabase)
@@ -201,6 +207,15 @@ async def test_a_role_that_is_no_superuser_applies_it_as_on_hosted_supabase(
         await store.seal_audit()
         with acting_as(Principal.user(user_id)):
             assert (await store.erase_user(user_id)).erased["memory.memories"] == 1
+        old = {
+            "user_id": str(uuid4()),
+            "content": "Likes tea.",
+            "history": [{"event": "UPDATE", "at": AT, "old": "No."}],
+        }
+        (tmp_path / "old.jsonl").write_text(json.dumps(old))
+        done = await store.operations.migrations.run(await open_jsonl(tmp_path / "old.jsonl"))
+        await store.seal_audit()
+        assert (await store.operations.migrations.roll_back(str(done.id))).removed == done.brought == 1
         assert await store.verify_audit() == []
 
 

@@ -12,7 +12,7 @@ from psycopg.conninfo import make_conninfo
 from graphs.memory.ids import to_id
 from tests.conftest import as_url, create_database, drop_database
 from tests.support.mem0_platform_stub import Mem0Account
-from tests.support.outside import TOKEN
+from tests.support.outside import TOKEN, Mem0Stub
 from tests.support.pooler import Pooler
 
 USER_ID = "a0000000-0000-4000-8000-000000000001"
@@ -92,6 +92,11 @@ def langgraph_store(scene: Scene) -> str:
     return as_url(scene.postgres, name)
 
 
+def hosted_mem0(scene: Scene) -> str:
+    """What stands in for hosted Mem0."""
+    return str(scene.stack.enter_context(Mem0Stub().running()).url)
+
+
 VARIABLES: Mapping[str, Callable[[Scene], str]] = {
     "DATABASE_URL": lambda scene: as_url(scene.postgres, scene.name),
     "USER_ID": lambda _: USER_ID,
@@ -103,4 +108,5 @@ VARIABLES: Mapping[str, Callable[[Scene], str]] = {
     "MEM0_KEY": lambda _: TOKEN,
     "MEM0_URL": mem0_collection,
     "STORE_URL": langgraph_store,
+    "MEM0_SERVER": hosted_mem0,
 }

@@ -7,17 +7,19 @@ in one transaction, and the old one is dropped last.
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from types import SimpleNamespace
+from typing import Any, Literal
 
+from psycopg import errors as pg
 from psycopg.sql import Composed, Identifier
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory import building, sql
 from graphs.memory.database import Database, to_the_end
 from graphs.memory.errors import GraphMemoryError, SetupRequired, StatementTimeout, StoreUnavailable, driver_errors
-from graphs.memory.operations.sizing import IndexChoice
+from graphs.memory.operations.sizing import IndexChoice, wanted_by
 from graphs.memory.principal import Principal
 from graphs.memory.transaction import Connection, Query
 
@@ -29,6 +31,9 @@ _LOOK_SECONDS = 0.25
 _PORTION = 32
 _ROUNDS = 20
 """A migration takes at most seven steps, what others leave behind included; who needs more is being worked against."""
+
+_MET = (pg.DuplicateTable, pg.DeadlockDetected)
+"""Two have come to the same at once: one of them gives way, and looks at what there is then."""
 
 Told = Callable[[str, int, int | None], None]
 """Gets what is being done, how much of it is, and of how much."""
@@ -90,7 +95,8 @@ class _Work:
         return todo + self._steps_to_another()
 
     def _steps_to_another(self) -> list[tuple[Step, str]]:
-        name, todo = f"{self.name}_next", cast("list[tuple[Step, str]]", [])
+        name = f"{self.name}_next"
+        todo: list[tuple[Step, str]] = []
         there = self.next if self.next and self.next.choice == self.wanted else None
         if there and there.builder:
             todo.append(("wait for another", name))
@@ -187,7 +193,7 @@ class VectorIndex:
     async def _carry_out(self, statement: Composed, name: str, work: _Work, told: Told) -> None:
         """Carry out what no transaction may contain. A caller who leaves ends it."""
         async with self._database.pool.connection() as conn:
-            with _saying_what_to_do(), driver_errors():
+            with _saying_what_to_do(), driver_errors(), suppress(*_MET):
                 working = asyncio.ensure_future(conn.execute(statement, prepare=False))
                 try:
                     while not (await asyncio.wait({working}, timeout=_LOOK_SECONDS))[0]:
@@ -257,7 +263,7 @@ async def _unchanged(conn: Connection, work: _Work) -> bool:
     """Whether nobody else has come to the swap first."""
     names = [work.name, f"{work.name}_next", f"{work.name}_old"]
     found = await (await conn.execute(_SQL["built"].source, {"names": names}, prepare=False)).fetchall()
-    return {row["name"] for row in found} == {each.name for each in (work.now, work.next, work.old) if each}
+    return {_built(SimpleNamespace(**row)) for row in found} == {work.now, work.next, work.old} - {None}
 
 
 async def _swap_names(conn: Connection, work: _Work) -> None:
@@ -290,7 +296,10 @@ def _choice(model: Any) -> IndexChoice:
     """What a model is said to have; nothing said is what the schema makes."""
     if model.lists is not None:
         return IndexChoice(method="ivfflat", lists=model.lists)
-    return IndexChoice(method="hnsw", m=model.m or 10, ef_construction=model.ef_construction or 112)
+    default = wanted_by(0, "hnsw")
+    return IndexChoice(
+        method="hnsw", m=model.m or default.m, ef_construction=model.ef_construction or default.ef_construction
+    )
 
 
 def _statement(work: _Work, name: str) -> Composed:

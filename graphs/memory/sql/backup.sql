@@ -26,6 +26,9 @@ SELECT coalesce(max(least(s.horizon::text::bigint, {next} - (({next} - s.xmin::t
 FROM memory.audit_seals AS s
 WHERE s.sealed_at = (SELECT max(e.sealed_at) FROM memory.audit_seals AS e WHERE e.sealed_at <= {moment}::timestamptz - interval '1 day')
 
+-- name: erasures
+SELECT count(*) AS count, md5(coalesce(string_agg(e.id::text, '' ORDER BY e.id), '')) AS digest FROM memory.erasures AS e
+
 -- name: tables
 -- What is data: the tables of the schema, without what describes this database or belongs to its queue, personal business
 -- tables, and what these point at.

@@ -124,7 +124,7 @@ def _record(
         metadata={name: value for name, value in payload.items() if name not in {*_NOT_METADATA, "categories"}},
         created_at=made,
         updated_at=moment(payload["updated_at"]) if payload.get("updated_at") else made,
-        expires_at=expiry(payload.get("expiration_date")),
+        expires_at=expiry(payload["expiration_date"]) if payload.get("expiration_date") else None,
         changes=changes,
         vector=vector,
     )

@@ -15,7 +15,7 @@ from graphs.memory.operations.migration.comparing import Parity, Question, Searc
 from graphs.memory.operations.migration.ledger import STATEMENTS, Migration
 from graphs.memory.operations.migration.rollback import RolledBack, roll_back
 from graphs.memory.operations.migration.source import Batch, Rejected, Source
-from graphs.memory.operations.migration.writing import Writing, check, first_ones, has_expired, prepare, present
+from graphs.memory.operations.migration.writing import Writing, check, embed, first_ones, has_expired, present
 from graphs.memory.operations.service import only_service
 from graphs.memory.principal import Principal
 from graphs.memory.transaction import Query
@@ -150,11 +150,13 @@ class Migrations:
     async def _carry_out(
         self, writing: Writing, migration: Migration, batch: Batch, reject: Reject | None
     ) -> Migration:
-        prepared, rejected = await prepare(batch.records, self._index)
+        checked, rejected = check(batch.records, self._index)
         rejected = [*batch.rejected, *rejected]
         if reject and rejected:
             await reject(rejected)
-        erased = await writing.store(migration, batch, prepared, rejected)
+        taken = await self.ask(present([one for one, _ in checked]))
+        free = [one for n, one in enumerate(checked) if n not in taken]  # a model is not paid for what is here
+        erased = await writing.store(migration, batch, await embed(free, self._index), rejected, len(taken))
         if reject and erased:
             await reject(erased)
         return await self.get(str(migration.id))

@@ -47,7 +47,7 @@ class Prepared:
         return decode_label(labels[1]) if labels[0] == "users" and len(labels) > 1 else None
 
 
-_Checked = tuple[Prepared, dict[str, str]]
+Checked = tuple[Prepared, dict[str, str]]
 """A record that can be stored, and its texts by field."""
 
 
@@ -65,14 +65,23 @@ async def prepare(records: Sequence[Record], index: Index | None) -> tuple[list[
         EmbeddingFailed: the embedding model did not answer.
     """
     checked, rejected = check(records, index)
+    return await embed(checked, index), rejected
+
+
+async def embed(checked: Sequence[Checked], index: Index | None) -> list[Prepared]:
+    """Return records with the vectors that they lack.
+
+    Raises:
+        EmbeddingFailed: the embedding model did not answer.
+    """
     missing = [text for one, texts in checked for name, text in texts.items() if name not in one.vectors]
     made = await index.embed(missing) if index and missing else {}
-    return [_embedded(one, texts, made) for one, texts in checked], rejected
+    return [_embedded(one, texts, made) for one, texts in checked]
 
 
-def check(records: Sequence[Record], index: Index | None) -> tuple[list[_Checked], list[Rejected]]:
+def check(records: Sequence[Record], index: Index | None) -> tuple[list[Checked], list[Rejected]]:
     """Return the records that can be stored, each with its texts by field, and why the others cannot."""
-    checked: list[_Checked] = []
+    checked: list[Checked] = []
     rejected: list[Rejected] = []
     for record in records:
         try:
@@ -88,7 +97,7 @@ def _embedded(one: Prepared, texts: dict[str, str], made: dict[str, Vector]) -> 
     return replace(one, vectors={name: one.vectors.get(name) or made[text] for name, text in texts.items()})
 
 
-def _checked(record: Record, index: Index | None) -> _Checked:
+def _checked(record: Record, index: Index | None) -> Checked:
     """A record with the vectors that it came with.
 
     Raises:
@@ -149,9 +158,21 @@ class Writing:
         self._model = model
 
     async def store(
-        self, migration: Migration, batch: Batch, prepared: Sequence[Prepared], rejected: Sequence[Rejected]
+        self,
+        migration: Migration,
+        batch: Batch,
+        prepared: Sequence[Prepared],
+        rejected: Sequence[Rejected],
+        taken: int = 0,
     ) -> list[Rejected]:
         """Store a batch, and how far the migration is with it; nothing that is there changes.
+
+        Args:
+            migration: as it stood before.
+            batch: what the source gave.
+            prepared: what of it is to be stored.
+            rejected: what of it cannot be.
+            taken: how many of it have an address that is known to be taken.
 
         Returns:
             What else was rejected: memories of people who were erased here.
@@ -173,7 +194,7 @@ class Writing:
                 "expired": len(wanted) - len(living),
                 "rejected": len(rejected) + len(of_erased),
             }
-            counts["present"] = len(prepared) + len(rejected) - sum(counts.values())
+            counts["present"] = taken + len(prepared) + len(rejected) - sum(counts.values())
             queries = [ledger.advance(migration.id, batch.cursor, counts)]
             if brought:
                 queries.append(ledger.record(migration, "memory.imported", len(brought)))
