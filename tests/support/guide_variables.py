@@ -108,5 +108,5 @@ VARIABLES: Mapping[str, Callable[[Scene], str]] = {
     "MEM0_KEY": lambda _: TOKEN,
     "MEM0_URL": mem0_collection,
     "STORE_URL": langgraph_store,
-    "MEM0_HOST": hosted_mem0,
+    "MEM0_SERVER": hosted_mem0,
 }
