@@ -6,15 +6,17 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
+from uuid import uuid4
 
 import psycopg
 import pytest
 from langgraph.store.base import IndexConfig, PutOp
 from langgraph.store.postgres.aio import AsyncPostgresStore
 
-from graphs.memory.errors import ConfigurationError
+from graphs.memory.errors import AccessDenied, ConfigurationError
 from graphs.memory.operations.migration.langgraph_store import LangGraphStore
 from graphs.memory.operations.migration.switching import Moving
+from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from graphs.pools import open_pool
 from tests.support.application import ADA, BOB, OURS_THERE, Application, both_sides, old_store, shared
@@ -86,7 +88,7 @@ async def test_killed_at_any_moment_it_goes_on(database: str, elsewhere: str, in
         application = Application(old, seed=7)
         await old.abatch([PutOp(BOB, f"many{n}", {"text": f"Fact {n}"}) for n in range(450)])
         writing = asyncio.create_task(application.write(3000, pause=0.002))
-        for most in (12, 24, 48, 96):
+        for most in (12, 40, 90):
             call = random.randint(2, most)  # noqa: S311
             assert await killed_at(call, database, elsewhere) == -signal.SIGKILL, f"call {call}"
         async with MemoryManager.from_conn_string(database, index=index) as store, open_pool(elsewhere) as pool:
@@ -272,6 +274,11 @@ async def test_who_may_not_follow_is_told_what_to_grant(
         await store.operations.moving.open(schema="elsewhere")
 
 
+async def test_only_the_service_moves_a_store(store: MemoryManager, old: AsyncPostgresStore) -> None:
+    with acting_as(Principal.user(str(uuid4()))), pytest.raises(AccessDenied, match="Only the service"):
+        await store.operations.moving.open()
+
+
 async def test_options_stay_those_that_it_was_begun_with(store: MemoryManager, old: AsyncPostgresStore) -> None:
     moving = store.operations.moving
     await moving.copy(await moving.open(follow=True))
@@ -298,6 +305,7 @@ def test_the_commands_copy_follow_and_switch_behind_a_transaction_pooler(
 def carry_out_commands(operate: Operator, elsewhere: str, monkeypatch: pytest.MonkeyPatch) -> None:
     preview = operate.json("migrate", "langgraph-store", "--follow", "--dry-run")
     assert (preview["total"], preview["new"], len(preview["rejected"])) == (2, 1, 1)
+    assert asyncio.run(rows(elsewhere, OURS_THERE)) == [{"ours": 0}]
     follow = Moving.follow
 
     async def switched_meanwhile(self: Moving, source: LangGraphStore, **how: Any) -> Any:

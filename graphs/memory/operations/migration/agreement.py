@@ -110,7 +110,7 @@ class Comparing:
         place = ("", "")
         while places := await self._source.tables.places(place, _TOGETHER):
             place = places[-1]
-            items = await self._source.items(places)
+            items = await self._source.tables.items(places, indexed=False)
             batch = self._source.batch(items, "")
             unfit = [*batch.rejected, *check(batch.records, None)[1]]
             for rejected in unfit:
@@ -145,7 +145,7 @@ class Comparing:
                 return
             namespace, key = rows[-1].namespace, rows[-1].key
             places = [place_of(row.source_id) for row in rows]
-            there = {item.place for item in await self._source.items(places)}
+            there = {item.place for item in await self._source.tables.items(places, indexed=False)}
             for place in places:
                 if place not in there:
                     yield Difference(item=source_id(place), problem="is here, and there no more")

@@ -19,6 +19,8 @@ from graphs.memory.operations.migration.langgraph_tables import LangGraphTables
 from graphs.memory.operations.migration.ledger import Migration
 from graphs.memory.operations.migration.migrations import Migrations, Progress, Reject
 from graphs.memory.operations.migration.rollback import RolledBack
+from graphs.memory.operations.service import only_service
+from graphs.memory.principal import Principal
 from graphs.memory.transaction import Query
 
 _SQL = sql.load("following")
@@ -64,12 +66,16 @@ class Moving:
         database: where to.
         index: how the store embeds, None if it does not.
         migrations: does the copying.
+        acting: tells who is acting.
     """
 
-    def __init__(self, database: Database, index: Index | None, migrations: Migrations) -> None:
+    def __init__(
+        self, database: Database, index: Index | None, migrations: Migrations, acting: Callable[[], Principal]
+    ) -> None:
         self._database = database
         self._index = index
         self._migrations = migrations
+        self._acting = acting
 
     async def open(
         self,
@@ -92,7 +98,9 @@ class Moving:
         Raises:
             ConfigurationError: it cannot be read or followed; the message says what to do.
             InvalidValue: a rule is none.
+            AccessDenied: the principal is not the service.
         """
+        only_service(self._acting())
         tables = LangGraphTables(Database(pool) if pool else self._database, schema)
         return await LangGraphStore.open(tables, self._index, rules=rules, keep_vectors=keep_vectors, follow=follow)
 
