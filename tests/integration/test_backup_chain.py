@@ -45,7 +45,9 @@ CHANGES = (
     "SELECT memory.seal_records('audit_logs', 1000)",
     "SELECT memory.seal_records('memory_history', 1000)",
     "DELETE FROM memory.files WHERE user_id = (SELECT min(id) FROM memory.users);"
-    "SELECT set_config('role', 'service_role', true), memory.erase_user((SELECT min(id) FROM memory.users))",
+    "SELECT set_config('role', 'service_role', true), memory.erase_user(id)"
+    " FROM (SELECT id FROM memory.users ORDER BY id LIMIT 1) AS somebody",
+    "INSERT INTO memory.users (id) VALUES (gen_random_uuid())",
     "UPDATE public.applications SET robot_id = (SELECT id FROM public.robot_catalog LIMIT 1)",
     "DELETE FROM public.robot_catalog",
     "INSERT INTO public.robot_catalog (model, maker, category, price) VALUES (gen_random_uuid(), 'm', 'c', 1)",

@@ -71,7 +71,7 @@ async def test_nobody_is_left_where_it_is_interrupted(database: str, index: Inde
         async def work(moment: str = moment, begun: asyncio.Event = begun) -> None:
             opened = MemoryManager.from_conn_string(database, index=index)
             async with opened as store, somebody_made_up(store) as trial:
-                await trial.fill(2000, lambda *_: begun.set() if moment == "fill" else None)
+                await trial.fill(1000, lambda *_: begun.set() if moment == "fill" else None)
                 async for _ in trial.measure(lambda *_: begun.set()):
                     pass
 
