@@ -144,6 +144,12 @@ DELETE FROM pg_temp.backup_staged AS s WHERE s.backup_generation > 0
 -- Where nothing tells rows apart, the last backup has all of them.
 DELETE FROM pg_temp.backup_staged WHERE backup_generation > 0
 
+-- name: erased_present
+-- Is anybody here who was erased elsewhere, and not here?
+SELECT EXISTS (
+  SELECT FROM {table} AS t JOIN pg_temp.backup_staged AS s ON s.subject = sha256(convert_to(t.{column}, 'UTF8'))
+  WHERE NOT EXISTS (SELECT FROM memory.erasures AS e WHERE e.id = s.id)) AS present
+
 -- name: note_erased
 -- Who was erased after the backup: by their certificates, which it does not have.
 CREATE TEMP TABLE backup_erased ON COMMIT DROP AS
