@@ -13,7 +13,7 @@ import pytest
 from langgraph.store.base import IndexConfig, PutOp
 from langgraph.store.postgres.aio import AsyncPostgresStore
 
-from graphs.memory.errors import AccessDenied, ConfigurationError
+from graphs.memory.errors import AccessDenied, ConfigurationError, SwitchRefused
 from graphs.memory.operations.migration.langgraph_store import LangGraphStore
 from graphs.memory.operations.migration.switching import Moving
 from graphs.memory.principal import Principal, acting_as
@@ -272,6 +272,25 @@ async def test_who_may_not_follow_is_told_what_to_grant(
         await rows(database, "DROP ROLE reader")
     with pytest.raises(ConfigurationError, match=r'no table "elsewhere"\.store'):
         await store.operations.moving.open(schema="elsewhere")
+
+
+async def test_of_two_items_that_become_one_neither_is_lost_unnoticed(
+    store: MemoryManager, old: AsyncPostgresStore
+) -> None:
+    for namespace in (("a", "ada"), ("b", "ada")):
+        await old.aput(namespace, "k", {"text": namespace[0]})
+    moving = store.operations.moving
+    source = await moving.open(follow=True, rules=["a.{u}=users.{u}.x", "b.{u}=users.{u}.x"])
+    await moving.copy(source)
+    await old.aput(("b", "ada"), "k", {"text": "changed"})
+    await moving.follow(source, once=True)
+    with pytest.raises(SwitchRefused, match=r'"b.ada", "k".* its address was taken'):
+        await moving.switch(source)
+    await old.adelete(("b", "ada"), "k")
+    assert shared(await moving.switch(source)) == 1
+    item = await store.aget(("users", "ada", "x"), "k")
+    assert item is not None
+    assert item.value == {"text": "a"}
 
 
 async def test_only_the_service_moves_a_store(store: MemoryManager, old: AsyncPostgresStore) -> None:

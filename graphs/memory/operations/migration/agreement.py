@@ -128,6 +128,7 @@ class Comparing:
             "id": self._id,
             "namespaces": [to_text(self._source.namespace(item.place[0])) for item in items],
             "keys": [item.place[1] for item in items],
+            "sources": [source_id(item.place) for item in items],
         }
         found: Query[dict[int, Any]] = Query(_SQL["here"], given, lambda rows: {row.n - 1: row for row in rows})
         [rows] = await self._ask([found])
