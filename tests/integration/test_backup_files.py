@@ -141,7 +141,7 @@ async def test_an_encrypted_backup_that_was_changed_or_cut_is_refused(
         content + b"x",
         swapped + content[begin + 2 * chunk :],
         bytes(changed),
-        content[:40] + b"x" + content[41:],  # the salt
+        content[:40] + bytes([content[40] ^ 1]) + content[41:],  # the salt
         content[:begin],
     ):
         file.write_bytes(damaged)
