@@ -20,7 +20,7 @@ setup: $(READY)        ## make the environment only
 test: $(READY)         ## run everything; store and schema on both PostgreSQL versions that the wheel carries
 	$(PYTEST)
 	PGSERVER_POSTGRES_VERSION=16 $(PYTEST) --quiet tests/contract tests/schema $(addprefix tests/integration/test_, \
-	  hybrid.py relationships.py rights.py store.py) \
+	  audit.py brain.py deliveries.py facts.py hybrid.py indexing.py jobs.py memory.py relationships.py rights.py store.py) \
 	  -k "not InMemoryStore and not AsyncPostgresStore and not killed"
 
 check: $(READY)        ## linters, types, import rules

@@ -1,17 +1,21 @@
-"""How long a backup, its verification and its restore take: a database of its own, filled in bulk, and an empty one.
+"""How long backups, their verification and restores take, and what is about one person among many.
 
-    .venv/bin/python -m benchmarks.backup [--memories 100000] [--dimensions 256]
+    .venv/bin/python -m benchmarks.backup [--memories 100000] [--users 10000] [--dimensions 256]
 
-Vectors are random, hence hardly compressed. Peak memory is that of this process, in which Postgres does not run.
+A database of its own is filled in bulk, and restored into empty ones; for the increment one memory in a hundred is
+changed, and one in a thousand deleted. Vectors are random, hence hardly compressed. Peak memory is this process's, in
+which Postgres does not run.
 """
 
 import argparse
 import asyncio
+import hashlib
 import resource
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from uuid import UUID
 
 import psycopg
 from langgraph.store.base import IndexConfig
@@ -28,7 +32,7 @@ SECRET = b"a passphrase of the benchmark"
 FILL = (
     """
 INSERT INTO memory.memories (namespace, key, value)
-SELECT format('users.%%s.facts.', md5((n %% 100)::text)::uuid), n::text,
+SELECT format('users.%%s.facts.', md5((n %% %(users)s)::text)::uuid), n::text,
   jsonb_build_object('type', 'fact', 'content', format('Fact %%s, which begins with %%s.', n, md5(n::text)))
 FROM generate_series(1, %(memories)s) AS n
 """,
@@ -42,20 +46,28 @@ FROM memory.memories AS m
 )
 
 
-async def measure(url: str, folder: Path, memories: int, dimensions: int) -> list[list[str]]:
-    """Fill a database, back it up both ways, restore it into another one, and return the lines of the table."""
+CHANGE = (
+    "UPDATE memory.memories SET value = value || '{\"importance\": 1}' WHERE id % 100 = 0",
+    "DELETE FROM memory.memories WHERE id % 1000 = 1",
+)
+
+
+async def measure(url: str, folder: Path, memories: int, users: int, dimensions: int) -> list[list[str]]:
+    """Fill a database, back it up, restore it into others, and return the lines of the table."""
     index: IndexConfig = {"dims": dimensions, "embed": OfflineEmbeddings(dimensions), "fields": ["$"]}
     lines = []
-    urls = {name: make_conninfo(url, dbname=name) for name in ("filled", "empty", "empty_too")}
+    urls = {name: make_conninfo(url, dbname=name) for name in ("filled", "empty", "empty_too", "empty_three")}
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute("CREATE DATABASE filled")
         async with MemoryManager.from_conn_string(urls["filled"], index=index) as store:
             await store.setup()
-        for name in ("empty", "empty_too"):
+        for name in ("empty", "empty_too", "empty_three"):
             conn.execute(f"CREATE DATABASE {name} TEMPLATE filled")
     with psycopg.connect(urls["filled"]) as conn:
         for statement in FILL:
-            conn.execute(statement, {"memories": memories, "dimensions": dimensions})
+            conn.execute(statement, {"memories": memories, "users": users, "dimensions": dimensions})
+    with psycopg.connect(urls["filled"], autocommit=True) as conn:
+        conn.execute("VACUUM ANALYZE")
     for kind, secret, empty in (("open", None, "empty"), ("encrypted", SECRET, "empty_too")):
         file = folder / kind
         async with MemoryManager.from_conn_string(urls["filled"]) as store:
@@ -70,6 +82,37 @@ async def measure(url: str, folder: Path, memories: int, dimensions: int) -> lis
             restored = await store.operations.backups.restore(file, secret=secret)
             lines.append(_line(f"restore, {kind}", started, rows, file))
         assert restored.added["memory.memory_embeddings"] == memories
+    return lines + await _one_of_many(urls["filled"], folder) + await _changes(urls, folder)
+
+
+async def _one_of_many(url: str, folder: Path) -> list[list[str]]:
+    lines, whose = [], str(UUID(hashlib.md5(b"7").hexdigest()))  # noqa: S324  as the database names them
+    async with MemoryManager.from_conn_string(url) as store:
+        for n in ("first", "second"):
+            file = folder / "exported"
+            started = time.perf_counter()
+            exported = [line async for line in store.export_user(whose)]
+            file.write_text("\n".join(exported))
+            lines.append(_line(f"export of one user, {n} time", started, len(exported), file))
+        started = time.perf_counter()
+        rows = sum((await store.operations.backups.create(folder / "one", user_id=whose)).rows.values())
+        lines.append(_line("backup of one user", started, rows, folder / "one"))
+    return lines
+
+
+async def _changes(urls: dict[str, str], folder: Path) -> list[list[str]]:
+    full, file = folder / "open", folder / "changes"
+    with psycopg.connect(urls["filled"]) as conn:
+        for statement in CHANGE:
+            conn.execute(statement)
+    async with MemoryManager.from_conn_string(urls["filled"]) as store:
+        started = time.perf_counter()
+        rows = sum((await store.operations.backups.create(file, since=full)).rows.values())
+        lines = [_line("backup of changes", started, rows, file)]
+    async with MemoryManager.from_conn_string(urls["empty_three"]) as store:
+        started = time.perf_counter()
+        restored = await store.operations.backups.restore(full, file)
+        lines.append(_line("restore, with changes", started, sum(restored.rows.values()), full))
     return lines
 
 
@@ -84,10 +127,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--memories", type=int, default=100_000, help="memories, each with a vector and a record")
+    parser.add_argument("--users", type=int, default=10_000, help="whose memories they are")
     parser.add_argument("--dimensions", type=int, default=256, choices=(64, 128, 256), help="of the vectors")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder, loading.server(Path(folder), "") as url:
-        print(table(HEAD, asyncio.run(measure(url, Path(folder), options.memories, options.dimensions))))
+        print(table(HEAD, asyncio.run(measure(url, Path(folder), options.memories, options.users, options.dimensions))))
 
 
 if __name__ == "__main__":

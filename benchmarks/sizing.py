@@ -1,6 +1,6 @@
 """Which index for how many vectors: exact search, HNSW and IVFFlat, held against each other in one run.
 
-    .venv/bin/python -m benchmarks.sizing [--sizes 1000 10000 100000] [--chart docs/guides/sizing.svg]
+    .venv/bin/python -m benchmarks.sizing [--sizes 1000 10000 100000] [--chart sizing.svg]
 
 At each size a database is filled once, with texts of the offline model's 256 dimensions, and copied for each index,
 which `store.operations.indexes.migrate` builds in its copy. Then all of them are asked the same questions in turns, one

@@ -15,6 +15,7 @@ from langgraph.store.base import IndexConfig, SearchOp, TTLConfig
 from langgraph.store.postgres.base import PoolConfig
 
 from graphs.adapters.configured import configured_adapters
+from graphs.buckets import backup_tasks
 from graphs.memory import audit, context, lifecycle, payloads, receipts, rights, search, telemetry
 from graphs.memory.batch import Reads
 from graphs.memory.brain import Entity, Means
@@ -544,6 +545,7 @@ async def unprepared_store() -> AsyncIterator[MemoryManager]:
             entities={"company": NORMALISERS[settings.memory_company_ids]},
         ) as store,
     ):
+        store.jobs.add(backup_tasks(settings, store.operations.backups))
         yield store
 
 

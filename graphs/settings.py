@@ -80,6 +80,9 @@ class Settings(BaseSettings):
     memory_http_body_bytes: int = Field(1024 * 1024, ge=1024, description="Longest body of a request to /memory.")
     memory_hash_key: SecretStr | None = Field(None, min_length=16, description="Makes pseudonyms and digests.")
     memory_backup_passphrase: SecretStr | None = Field(None, min_length=12, description="Encrypts backups.")
+    memory_backup_to: str | None = Field(None, description="Folder, or s3://bucket/prefix, of scheduled backups.")
+    memory_backup_hour: int = Field(2, ge=0, le=23, description="When the worker makes one each day, in UTC.")
+    memory_backup_keep_days: int = Field(30, ge=1, le=3650, description="How long a week of them is kept.")
     migrate_from_url: SecretStr | None = Field(None, description="Postgres that memories are migrated from.")
     local_user_id: str = Field(
         "00000000-0000-4000-8000-000000000001",

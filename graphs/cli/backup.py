@@ -7,12 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from graphs.buckets import folder, folder_of, place
 from graphs.cli.ending import Exit, as_service, fail, run
 from graphs.cli.output import AsJson, DryRun, note, print_json, print_table, progress
 from graphs.memory.errors import ConfigurationError
 from graphs.memory.operations.backup.chain import Backup
-from graphs.memory.operations.backup.places import LocalFile, Place
+from graphs.memory.operations.backup.places import Place
 from graphs.memory.operations.backup.restore import Restored
+from graphs.memory.operations.backup.schedule import known_erasures, latest
 from graphs.settings import load_settings
 
 app = typer.Typer(invoke_without_command=True)
@@ -81,7 +83,7 @@ async def _backup(output: str, wanted: dict[str, Any], key_file: Path | None, as
     secret = await _secret(key_file)
     async with as_service() as store:
         with progress("rows") as advance:
-            written = await store.operations.backups.create(_place(output), **wanted, secret=secret, progress=advance)
+            written = await store.operations.backups.create(place(output), **wanted, secret=secret, progress=advance)
     _show(written, as_json)
     if secret is None:
         note("It is not encrypted: keep it as you keep the database, or set MEMORY_BACKUP_PASSPHRASE.")
@@ -97,7 +99,7 @@ async def _verify(file: str, key_file: Path | None, as_json: bool) -> None:
     secret = await _secret(key_file)
     async with as_service() as store:
         with progress("rows") as advance:
-            verified = await store.operations.backups.verify(_place(file), secret=secret, progress=advance)
+            verified = await store.operations.backups.verify(place(file), secret=secret, progress=advance)
     _show(verified, as_json)
 
 
@@ -129,12 +131,13 @@ async def _restore(
     files: list[str], user_id: str | None, erasures: list[str], key_file: Path | None, dry_run: bool, as_json: bool
 ) -> None:
     secret = await _secret(key_file)
+    chain, known = await asyncio.to_thread(_found, files, erasures)
     async with as_service() as store:
         with progress("rows") as advance:
             restored = await store.operations.backups.restore(
-                *map(_place, files),
+                *chain,
                 user_id=user_id,
-                erasures=[*map(_place, erasures)],
+                erasures=known,
                 secret=secret,
                 dry_run=dry_run,
                 progress=advance,
@@ -147,8 +150,12 @@ async def _restore(
         _tell(restored, "to be added" if dry_run else "added")
 
 
-def _place(text: str) -> Place:
-    return LocalFile(Path(text))
+def _found(files: list[str], erasures: list[str]) -> tuple[list[Place], list[Place]]:
+    """What is to be restored, and what tells who was erased since: beside it, unless that is named."""
+    if len(files) == 1 and (files[0].endswith("/") or Path(files[0]).is_dir()):
+        whole = folder(files[0])
+        return latest(whole), [*map(place, erasures)] or known_erasures(whole)
+    return [*map(place, files)], [*map(place, erasures)] or known_erasures(folder_of(files[0]))
 
 
 def _earlier(text: str) -> Place | datetime:
@@ -158,7 +165,7 @@ def _earlier(text: str) -> Place | datetime:
             return _moment(text)
         except ValueError:
             pass
-    return _place(text)
+    return place(text)
 
 
 def _time(text: str, option: str) -> datetime:

@@ -1,5 +1,6 @@
 """`graph-memory migrate langgraph-store` and `migrate switch`: LangGraph's own store, while it is written to."""
 
+import functools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -34,6 +35,7 @@ def langgraph_store(
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on with what changes there, until it is switched.")
     ] = False,
+    once: Annotated[bool, typer.Option("--once", help="With --follow: end when nothing is left to carry out.")] = False,
     source_schema: Schema = "public",
     map_: Map = None,
     keep_vectors: KeepVectors = False,
@@ -51,8 +53,10 @@ def langgraph_store(
     Interrupted or killed, it goes on where it was when it is run again.
     """
     rules = map_ or []
+    if once and not follow:
+        fail("--once says how to --follow: give both.", Exit.USAGE)
     if follow and not dry_run:
-        run(_follow(source_schema, rules, keep_vectors, rejected, as_json))
+        run(_follow(source_schema, rules, keep_vectors, rejected, once, as_json))
         return
     opening = _opened(source_schema, rules, keep_vectors, follow)
     run(carry_out(opening, How(rejected, queries, dry_run, as_json)))
@@ -66,23 +70,24 @@ async def _opened(schema: str, rules: list[str], keep_vectors: bool, follow: boo
         )
 
 
-async def _follow(schema: str, rules: list[str], keep_vectors: bool, rejected: Path | None, as_json: bool) -> None:
+async def _follow(
+    schema: str, rules: list[str], keep_vectors: bool, rejected: Path | None, once: bool, as_json: bool
+) -> None:
     async with as_service() as store, source_pool() as pool, rejects(rejected) as reject:
         moving = store.operations.moving
         source = await moving.open(pool, schema=schema, rules=rules, keep_vectors=keep_vectors, follow=True)
         with until_interrupted() as stopping:
             with progress("memories") as advance:
                 migration = await moving.copy(source, reject=reject, progress=advance, stopping=stopping)
-            if not stopping() and migration.status != "finished":
-                note(
-                    f"{migration.brought:,} memories were brought. Changes follow until "
-                    f"`graph-memory migrate switch {migration.id}`; Ctrl-C pauses."
-                )
+            if not stopping():
+                brought = f"{migration.brought:,} memories were brought."
+                note(f"{brought} What changes follows until `graph-memory migrate switch {migration.id}`.")
                 with progress("changes") as advance:
-                    migration = await moving.follow(source, reject=reject, progress=advance, stopping=stopping)
+                    follow = functools.partial(moving.follow, reject=reject, progress=advance)
+                    migration = await follow(source, stopping=stopping, once=once)
         await store.wait_until_indexed()
     _show_followed(migration, as_json)
-    if migration.status not in ("finished", "rolled_back"):
+    if stopping():
         fail("Paused. The same command goes on; what changes meanwhile is noted.", Exit.INTERRUPTED)
 
 
@@ -132,6 +137,9 @@ async def _switch(migration_id: str, queries: Path | None, as_json: bool) -> Non
 
 
 def _show_switched(done: Switched) -> None:
+    if done.agreement is None:
+        typer.echo("It was switched before. The application may write here.")
+        return
     rows = [("in the old store", done.agreement.there), ("here", done.agreement.here)]
     print_table(("", "items"), [*rows, ("that differ", done.agreement.differing)])
     _tell_parity(done.parity)

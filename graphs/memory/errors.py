@@ -16,6 +16,7 @@ GraphMemoryError
 │   ├── CannotFollow            what changed since a backup cannot be told; a full one is needed
 │   └── SchemaPartPresent       a part of the schema is to be left out that the database has; `part` names it
 ├── RestoreConflict             the database holds other rows under the numbers of a backup's
+├── ErasedPresent               the database holds people of whom a backup knows that they were erased
 ├── VersionConflict             an item is not at the version that a write expected
 ├── AccessDenied                the principal may not do this
 │   └── PrincipalRequired       nobody is acting, and somebody must
@@ -151,6 +152,17 @@ class RestoreConflict(GraphMemoryError):
         super().__init__(
             f"{table} has {rows:,} other rows under the numbers of the backup's: restore it into the database that it "
             "was made of, or into an empty one (`graph-memory setup` prepares it). Nothing was changed."
+        )
+
+
+class ErasedPresent(GraphMemoryError):
+    """The database holds people who were erased after it was what it is. Nothing was changed."""
+
+    def __init__(self, table: str) -> None:
+        self.table = table
+        super().__init__(
+            f"{table} has rows of people who, by what lies beside the backup or --erasures tells, were erased since: "
+            "restore into an empty database (`graph-memory setup` prepares it). Nothing was changed."
         )
 
 

@@ -105,6 +105,12 @@ class Jobs:
         for name, task in self._tasks.items():
             self._register(name, task)
 
+    def add(self, tasks: Mapping[str, Task]) -> None:
+        """Have other tasks done, too; before `working` begins."""
+        self._tasks |= tasks
+        for name, task in tasks.items():
+            self._register(name, task)
+
     def _register(self, name: str, task: Task) -> None:
         async def run(context: procrastinate.JobContext, /, timestamp: int | None = None, **arguments: Any) -> None:  # noqa: ARG001  the deferrer's
             try:

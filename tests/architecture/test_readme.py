@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,11 @@ from langgraph.store.memory import InMemoryStore
 
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.settings import load_settings
 from tests.support import markdown
 from tests.support.server import Server
+
+Running = Callable[..., str]
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
@@ -31,6 +34,20 @@ def example(of: str) -> str:
     """The one Python example that has these words."""
     [found] = [block for block in blocks("python") if of in block]
     return found
+
+
+@pytest.fixture
+def running(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Running:
+    """Runs an example as a script, in this process, and gives what it prints."""
+
+    def run(script: str, database: str) -> str:
+        monkeypatch.setenv("DATABASE_URL", database)
+        load_settings.cache_clear()
+        exec(script, {"__name__": "__main__"})
+        load_settings.cache_clear()
+        return capsys.readouterr().out
+
+    return run
 
 
 def run(command: list[str], **environment: str) -> str:
@@ -61,19 +78,19 @@ async def test_the_tour_prints_what_the_readme_says(project: Path) -> None:
     assert routed == handed_on
 
 
-def test_the_store_example_finds_the_welding_robot(empty_database: str) -> None:
-    printed = run([sys.executable, "-c", example("A welding robot with six axes")], DATABASE_URL=empty_database)
+def test_the_store_example_finds_the_welding_robot(running: Running, empty_database: str) -> None:
+    printed = running(example("A welding robot with six axes"), empty_database)
     assert [line.split()[0] for line in printed.splitlines()] == ["r1"]
 
 
-def test_the_example_of_beliefs_recalls_what_is_believed_now(empty_database: str) -> None:
-    believed, *paths = run([sys.executable, "-c", example("MemoryRetriever")], DATABASE_URL=empty_database).splitlines()
+def test_the_example_of_beliefs_recalls_what_is_believed_now(running: Running, empty_database: str) -> None:
+    believed, *paths = running(example("MemoryRetriever"), empty_database).splitlines()
     assert f"It prints `{believed}`" in README
     assert {path[2:] for path in paths} == {"A used robot is affordable", "A new robot is too dear"}
 
 
-def test_the_example_of_a_persons_rights_prints_what_the_readme_says(empty_database: str) -> None:
-    printed = run([sys.executable, "-c", example("erase_user")], DATABASE_URL=empty_database)
+def test_the_example_of_a_persons_rights_prints_what_the_readme_says(running: Running, empty_database: str) -> None:
+    printed = running(example("erase_user"), empty_database)
     assert f"It prints `{printed.strip()}`" in README
 
 
@@ -89,8 +106,8 @@ async def test_the_example_agent_runs_with_memory(store: MemoryManager) -> None:
     assert result["messages"][-1].content == "I remember 1 things that matter here."
 
 
-def test_the_example_of_the_brain_prints_what_the_readme_says(empty_database: str) -> None:
-    printed = run([sys.executable, "-c", example("memory_tools")], DATABASE_URL=empty_database)
+def test_the_example_of_the_brain_prints_what_the_readme_says(running: Running, empty_database: str) -> None:
+    printed = running(example("memory_tools"), empty_database)
     assert printed == blocks("text")[2]
 
 

@@ -1,17 +1,19 @@
 """What several files of tests share."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import psycopg
 import pytest
 from langgraph.store.base import IndexConfig
+from langgraph.store.postgres.aio import AsyncPostgresStore
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from graphs.memory_manager import MemoryManager
 from tests.attacks.people import USERS
 from tests.attacks.world import make_world
 from tests.conftest import create_database, drop_database
+from tests.support.application import old_store
 from tests.support.backups import HOSTILE, erase
 
 ANNE, *_, ERASED = USERS
@@ -54,3 +56,18 @@ def copy(postgres: str, origin: str) -> Iterator[str]:
     name = create_database(postgres, str(conninfo_to_dict(origin)["dbname"]))
     yield make_conninfo(postgres, dbname=name)
     drop_database(postgres, name)
+
+
+@pytest.fixture
+def elsewhere(postgres: str) -> Iterator[str]:
+    """Connection string of another database, for a store of LangGraph's."""
+    name = create_database(postgres, "template0")
+    yield make_conninfo(postgres, dbname=name)
+    drop_database(postgres, name)
+
+
+@pytest.fixture
+async def old(database: str, index: IndexConfig) -> AsyncIterator[AsyncPostgresStore]:
+    """A store of LangGraph's in the database that is ours, too."""
+    async with old_store(database, index) as store:
+        yield store

@@ -18,7 +18,7 @@ from tests.conftest import create_database, drop_database
 from tests.support.backups import back_up, restore
 from tests.support.rows import all_rows
 
-ANNE, BERT, *_ = USERS
+ANNE, BOB, *_ = USERS
 
 CHANGES = (
     "UPDATE memory.memories SET value = value || '{\"n\": 2}' WHERE id % 3 = 0",
@@ -45,7 +45,9 @@ CHANGES = (
     "SELECT memory.seal_records('audit_logs', 1000)",
     "SELECT memory.seal_records('memory_history', 1000)",
     "DELETE FROM memory.files WHERE user_id = (SELECT min(id) FROM memory.users);"
-    "SELECT set_config('role', 'service_role', true), memory.erase_user((SELECT min(id) FROM memory.users))",
+    "SELECT set_config('role', 'service_role', true), memory.erase_user(id)"
+    " FROM (SELECT id FROM memory.users ORDER BY id LIMIT 1) AS somebody",
+    "INSERT INTO memory.users (id) VALUES (gen_random_uuid())",
     "UPDATE public.applications SET robot_id = (SELECT id FROM public.robot_catalog LIMIT 1)",
     "DELETE FROM public.robot_catalog",
     "INSERT INTO public.robot_catalog (model, maker, category, price) VALUES (gen_random_uuid(), 'm', 'c', 1)",
@@ -109,10 +111,10 @@ async def test_what_was_being_written_when_the_earlier_backup_was_made_is_in_the
 ) -> None:
     """Also what a subtransaction writes, and what began before other transactions that ended before the backup."""
     with psycopg.connect(copy) as slow, psycopg.connect(copy) as nested, psycopg.connect(copy) as quick:
-        slow.execute("UPDATE memory.users SET display_name = 'slow' WHERE id = %s", [ANNE.id])
+        assert slow.execute("UPDATE memory.users SET display_name = 'slow'").rowcount == 1
         nested.execute("INSERT INTO memory.audit_logs (actor, action) VALUES ('x', 'outer')")
         with nested.transaction():
-            nested.execute("UPDATE memory.users SET display_name = 'nested' WHERE id = %s", [BERT.id])
+            assert nested.execute("UPDATE memory.sessions SET title = 'nested'").rowcount == 1
         quick.execute("UPDATE memory.organisations SET name = 'quick'")
         quick.commit()
         await back_up(copy, files[0])
@@ -148,7 +150,7 @@ async def test_one_person_has_increments_of_their_own(copy: str, files: list[Pat
     await back_up(copy, files[0], ANNE.id)
     async with MemoryManager.from_conn_string(copy, index=index) as store:
         await store.aput(ANNE.namespace, "later", {"text": "later"})
-        await store.aput(BERT.namespace, "later", {"text": "of another"})
+        await store.aput(BOB.namespace, "later", {"text": "of another"})
         await store.adelete(ANNE.namespace, "another")
     increment = await back_up(copy, files[1], ANNE.id, since=files[0])
     assert (increment.rows["memory.memories"], increment.rows["memory.memory_embeddings"]) == (1, 1)
@@ -231,3 +233,5 @@ async def test_what_does_not_go_together_is_refused(origin: str, files: list[Pat
     for options in wrong:
         with pytest.raises(InvalidInput, match="one of these"):
             await back_up(origin, files[0], **options)
+    with pytest.raises(InvalidInput, match="no time zone"):
+        await back_up(origin, files[0], begin=now.replace(tzinfo=None))

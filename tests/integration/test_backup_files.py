@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -140,7 +141,7 @@ async def test_an_encrypted_backup_that_was_changed_or_cut_is_refused(
         content + b"x",
         swapped + content[begin + 2 * chunk :],
         bytes(changed),
-        content[:40] + b"x" + content[41:],  # the salt
+        content[:40] + bytes([content[40] ^ 1]) + content[41:],  # the salt
         content[:begin],
     ):
         file.write_bytes(damaged)
@@ -216,26 +217,33 @@ async def killed(*arguments: object) -> None:
     assert process.returncode == -9, stderr.decode()
 
 
-async def test_a_backup_that_is_killed_leaves_the_one_before_it(origin: str, tmp_path: Path) -> None:
+async def test_a_backup_that_is_killed_leaves_the_one_before_it(origin: str, plain: Path, tmp_path: Path) -> None:
+    """A full one while it is written, and one of what changed when only its name is missing."""
     file, before = tmp_path / "file", tmp_path / "before"
     before.write_bytes(b"the backup of yesterday")
-    await asyncio.gather(killed("create", origin, file, 400), killed("create", origin, before, -1))
+    await asyncio.gather(killed("create", origin, 400, file), killed("create", origin, -1, before, plain))
     assert not file.exists()
     assert before.read_bytes() == b"the backup of yesterday"
     assert (await verify(origin, await back_up(origin, before))).rows["memory.memories"] == 300
 
 
 async def test_a_restore_that_is_killed_changed_nothing_and_the_next_one_brings_back_everything(
-    postgres: str, template: str, origin: str, plain: Path
+    postgres: str, template: str, origin: str, plain: Path, tmp_path: Path
 ) -> None:
+    """In the midst of a full backup, and with all of a full one and what changed done but not committed."""
     names = [create_database(postgres, template) for _ in range(2)]
     urls = [make_conninfo(postgres, dbname=name) for name in names]
     before = all_rows(urls[0])
-    await asyncio.gather(*(killed("restore", url, plain, rows) for url, rows in zip(urls, (400, -1), strict=True)))
+    changes = tmp_path / "changes"
+    with psycopg.connect(origin) as conn:
+        conn.execute("DELETE FROM memory.memories WHERE key = '7'")
+    async with MemoryManager.from_conn_string(origin) as store:
+        await store.operations.backups.create(changes, since=plain)
+    await asyncio.gather(killed("restore", urls[0], 400, plain), killed("restore", urls[1], -1, plain, changes))
     for url in urls:
         assert all_rows(url) == before
         async with MemoryManager.from_conn_string(url) as store:
-            await store.operations.backups.restore(plain)
+            await store.operations.backups.restore(plain, changes)
         assert all_rows(url) == all_rows(origin)
     for name in names:
         drop_database(postgres, name)

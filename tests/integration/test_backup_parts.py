@@ -7,13 +7,13 @@ import psycopg
 import pytest
 from langgraph.store.base import IndexConfig
 
-from graphs.memory.errors import InvalidBackup
+from graphs.memory.errors import ErasedPresent, InvalidBackup
 from graphs.memory_manager import MemoryManager
 from tests.attacks.people import USERS
 from tests.support.backups import back_up, erase, restore
 from tests.support.rows import all_rows
 
-ANNE, BERT, *_ = USERS
+ANNE, BOB, *_ = USERS
 OLD = (datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC))
 
 
@@ -102,10 +102,24 @@ async def test_who_was_erased_after_a_backup_is_erased_again_in_an_empty_databas
         with pytest.raises(InvalidBackup, match="--erasures"):
             await restore(database, later)
     async with MemoryManager.from_conn_string(database) as store:
-        await store.aput(BERT.namespace, "new", {"text": "new numbers are behind those that were given"})
+        await store.aput(BOB.namespace, "new", {"text": "new numbers are behind those that were given"})
         await store.seal_audit()
         assert await store.verify_audit() == []
     assert sum((await restore(database, full)).added.values()) == 0
+
+
+async def test_who_is_here_and_was_erased_elsewhere_is_not_said_to_be_erased(
+    copy: str, origin: str, tmp_path: Path
+) -> None:
+    """Such as in a database that was brought back by other means: what is there would stay."""
+    await back_up(origin, tmp_path / "full")
+    await erase(copy, ANNE.id)
+    await back_up(copy, tmp_path / "later", erasures_only=True)
+    before = all_rows(origin)
+    with pytest.raises(ErasedPresent, match="empty database"):
+        await restore(origin, tmp_path / "full", erasures=[tmp_path / "later"])
+    assert all_rows(origin) == before
+    assert sum((await restore(copy, tmp_path / "full", erasures=[tmp_path / "later"])).added.values()) == 0
 
 
 async def test_who_was_erased_between_the_links_of_a_chain_does_not_come_back(

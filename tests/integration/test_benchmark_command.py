@@ -10,12 +10,14 @@ import psycopg
 import pytest
 from langgraph.store.base import IndexConfig
 
+from graphs.memory.errors import StoreUnavailable
 from graphs.memory.operations import benchmarking
 from graphs.memory.operations.benchmarking import TARGETS, Measured, somebody_made_up
 from graphs.memory_manager import MemoryManager
 from tests.support.operator import Operator
 
 AT_ONCE = 4
+UUID4 = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +71,7 @@ async def test_nobody_is_left_where_it_is_interrupted(database: str, index: Inde
         async def work(moment: str = moment, begun: asyncio.Event = begun) -> None:
             opened = MemoryManager.from_conn_string(database, index=index)
             async with opened as store, somebody_made_up(store) as trial:
-                await trial.fill(2000, lambda *_: begun.set() if moment == "fill" else None)
+                await trial.fill(1000, lambda *_: begun.set() if moment == "fill" else None)
                 async for _ in trial.measure(lambda *_: begun.set()):
                     pass
 
@@ -79,6 +81,16 @@ async def test_nobody_is_left_where_it_is_interrupted(database: str, index: Inde
         with pytest.raises(asyncio.CancelledError):
             await working
         assert nobody_is_left(database)
+
+
+async def test_who_could_not_be_erased_is_named(store: MemoryManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def gone(user_id: str) -> None:
+        raise StoreUnavailable("The database is not available.")
+
+    monkeypatch.setattr(store, "erase_user", gone)
+    with pytest.raises(StoreUnavailable, match=f"erase-user --user-id {UUID4}"):
+        async with somebody_made_up(store):
+            pass
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The benchmarks run: each from end to end, at a size that says nothing."""
 
+import asyncio
 import importlib
 import json
 import os
@@ -13,6 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks import moving
 from tests.conftest import quick_folder
 
 ROOT = Path(__file__).parents[2]
@@ -133,3 +135,8 @@ def test_indexes_are_held_against_exact_search(run: Run, tmp_path: Path) -> None
     assert [line[1] for line in lines] == ["exact", "HNSW with m 10 and ef_construction 112", "IVFFlat with 2 lists"]
     assert (lines[0][6], lines[1][6]) == ("1.000", "1.000")
     assert ElementTree.parse(chart).getroot().tag.endswith("svg")  # noqa: S314  it is ours
+
+
+def test_a_move_is_measured(postgres: str) -> None:
+    lines = asyncio.run(moving.measure(postgres, items=30, users=3, changes=5))
+    assert [line[0] for line in lines] == ["copy", "follow", "switch", "of that, writes refused"]

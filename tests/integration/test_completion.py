@@ -1,6 +1,7 @@
-"""Completion of `graph-memory` in a shell: what is asked of it on Tab, and what a shell is given to ask with."""
+"""Completion of `graph-memory` in a shell: what it offers on Tab, and how a shell learns to ask."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -33,8 +34,13 @@ def test_what_fits_is_offered(shell: str, typed: str, offered: str, not_offered:
     assert (offered in told, not_offered in told) == (True, False), told
 
 
-def test_a_shell_takes_what_it_is_given_to_complete_with() -> None:
-    script = asked("source_bash")
-    shell = ["bash", "-c", f"{script}\ncomplete -p graph-memory"]
+def test_a_shell_that_starts_anew_completes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")  # whichever shell runs the tests
+    installed = CliRunner().invoke(app, ["--install-completion", "bash"], prog_name="graph-memory")
+    assert installed.exit_code == 0, installed.output
+    shell = ["bash", "-c", "source ~/.bashrc && complete -p graph-memory"]
     taken = subprocess.run(shell, capture_output=True, text=True, check=True)
     assert taken.stdout.split()[-1] == "graph-memory"
+    shown = CliRunner().invoke(app, ["--show-completion", "zsh"], prog_name="graph-memory")
+    assert "#compdef graph-memory" in shown.stdout

@@ -14,6 +14,7 @@ from graphs.settings import load_settings
 from tests.conftest import create_database, drop_database
 from tests.support.guide_variables import MEMORIES, USER_ID, VARIABLES, Scene
 from tests.support.guides import Guide, unknown_commands
+from tests.support.markdown import headings, links
 from tests.support.operator import Operator
 
 ROOT = Path(__file__).parents[2]
@@ -66,9 +67,21 @@ def test_every_command_that_is_named_in_passing_is_one(path: Path) -> None:
     assert unknown_commands(path.read_text()) == []
 
 
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_every_link_leads_to_a_page_and_a_heading_of_it(path: Path) -> None:
+    lost = [link for link in links(path.read_text()) if not leads_somewhere(path, link)]
+    assert lost == []
+
+
+def leads_somewhere(path: Path, link: str) -> bool:
+    name, _, heading = link.partition("#")
+    target = path.parent / name if name else path
+    return target.exists() and (not heading or heading in headings(target.read_text()))
+
+
 def test_the_index_names_every_guide() -> None:
-    index = (ROOT / "docs" / "guides" / "README.md").read_text()
-    assert {path.name for path in GUIDES if f"({path.name})" not in index} == {"README.md", "operations.md"}
+    index = ROOT / "docs" / "guides" / "README.md"
+    assert {path.name for path in GUIDES} <= {index.name, "operations.md", *links(index.read_text())}
 
 
 def test_what_a_guide_does_holds_for_the_rest_of_it(follow: Follow) -> None:

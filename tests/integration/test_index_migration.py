@@ -341,6 +341,8 @@ def test_the_command_says_what_it_would_do_and_does_it(database: str) -> None:
 
         done = command("indexes", "migrate", "--to", "ivfflat", "--lists", "64")
         assert (done.exit_code, "became IVFFlat with 64 lists" in done.stdout) == (0, True)
+        checks = {each["name"]: each["status"] for each in json.loads(command("verify", "--json").stdout)["checks"]}
+        assert (checks["indexes"], checks["columns"], checks["functions"]) == ("ok", "ok", "ok")
         again = command("indexes", "migrate", "--to", "ivfflat", "--lists", "64")
         assert "as it should be" in again.stdout
         shown = " ".join(command("indexes", "status").stdout.split())

@@ -15,16 +15,20 @@ from graphs.cli.main import app
 from graphs.settings import Settings
 from tests.support.command import command_on, environment
 
-PLANTED = {
-    "LOCAL_USER_ID": "7d3c1f0a-9f4e-4a51-8a0c-5c2d1b6e9f10",
-    "SUPABASE_URL": "https://planted-project.supabase.co",
-    "MEM0_HOST": "https://planted-host.example",
-    "MEMORY_FILES_BUCKET": "planted-bucket",
-} | {
-    name.upper(): f"planted-{name.replace('_', '-')}-Zq8"
-    for name, field in Settings.model_fields.items()
-    if name != "database_url" and SecretStr in getattr(field.annotation, "__args__", ())
-}
+PLANTED = (
+    {
+        "LOCAL_USER_ID": "7d3c1f0a-9f4e-4a51-8a0c-5c2d1b6e9f10",
+        "SUPABASE_URL": "https://planted-project.supabase.co",
+        "MEM0_HOST": "https://planted-host.example",
+        "MEMORY_FILES_BUCKET": "planted-bucket",
+    }
+    | {
+        name.upper(): f"planted-{name.replace('_', '-')}-Zq8"
+        for name, field in Settings.model_fields.items()
+        if name != "database_url" and SecretStr in getattr(field.annotation, "__args__", ())
+    }
+    | {"MIGRATE_FROM_URL": "postgresql://planted:planted-migrate-from-url-Zq8@planted-host.example/base"}
+)
 
 
 def test_nothing_secret_and_nobody_is_in_it(database: str) -> None:

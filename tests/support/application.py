@@ -11,7 +11,13 @@ from langgraph.store.base import IndexConfig, PutOp
 from langgraph.store.postgres.aio import AsyncPostgresStore
 from psycopg.conninfo import make_conninfo
 
+from graphs.memory.operations.migration.switching import Switched
 from tests.support.sql import rows
+
+ADA, BOB = ("users", "ada", "facts"), ("users", "bob", "facts")
+
+OURS_THERE = """SELECT (SELECT count(*) FROM pg_namespace WHERE nspname = 'graph_memory_migration')
+  + (SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'graph_memory%' AND NOT tgisinternal) AS ours"""
 
 Place = tuple[tuple[str, ...], str]
 
@@ -93,3 +99,10 @@ FROM memory.memories ORDER BY left(namespace, -1) COLLATE "C", key"""
 async def both_sides(there: str, here: str) -> tuple[Any, Any]:
     """All items of a store of LangGraph's, and all of ours."""
     return await rows(there, THERE), await rows(here, HERE)
+
+
+def shared(done: Switched) -> int:
+    """How many items are the same on both sides, as all must be."""
+    assert done.agreement is not None
+    assert (done.agreement.differing, done.agreement.there) == (0, done.agreement.here)
+    return done.agreement.here

@@ -1,12 +1,12 @@
-"""A backup, or a restore, that is killed: `python -m tests.support.dying_backup create|restore DATABASE FILE ROWS`.
+"""A backup, or a restore, that is killed: `python -m tests.support.dying_backup create|restore DATABASE ROWS FILE…`.
 
-It dies as soon as so many rows are done; with -1 when all is done but the last step: the file's name, the commit.
+It dies as soon as so many rows are done; with -1 when all is done but the last step: the file's name, the commit. A
+second file to `create` is the backup that it follows; one to `restore` is what followed the first.
 """
 
 import asyncio
 import sys
 from pathlib import Path
-from typing import Any
 
 from graphs.memory.operations.backup.file import NewBackup
 from graphs.memory.operations.backup.restore import Restoring
@@ -14,7 +14,7 @@ from graphs.memory_manager import MemoryManager
 from tests.support.dying_worker import die
 
 
-async def main(what: str, database: str, file: str, rows: int) -> None:
+async def main(what: str, database: str, rows: int, *files: Path) -> None:
     def progress(done: int, of: int | None) -> None:
         if 0 <= rows <= done:
             die()
@@ -29,9 +29,12 @@ async def main(what: str, database: str, file: str, rows: int) -> None:
         NewBackup.keep = keep  # type: ignore[method-assign]
         Restoring.continue_numbers = continue_numbers  # type: ignore[method-assign]
     async with MemoryManager.from_conn_string(database) as store:
-        work: Any = getattr(store.operations.backups, what)
-        await work(Path(file), progress=progress)
+        if what == "restore":
+            await store.operations.backups.restore(*files, progress=progress)
+        else:
+            since = files[1] if files[1:] else None
+            await store.operations.backups.create(files[0], since=since, progress=progress)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])))
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), *map(Path, sys.argv[4:])))

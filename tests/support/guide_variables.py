@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+from langgraph.store.postgres import PostgresStore
 from psycopg.conninfo import make_conninfo
 
 from graphs.memory.ids import to_id
 from tests.conftest import as_url, create_database, drop_database
 from tests.support.mem0_platform_stub import Mem0Account
-from tests.support.outside import TOKEN
+from tests.support.outside import TOKEN, Mem0Stub
 from tests.support.pooler import Pooler
 
 USER_ID = "a0000000-0000-4000-8000-000000000001"
@@ -80,6 +81,22 @@ def mem0_collection(scene: Scene) -> str:
     return as_url(scene.postgres, name)
 
 
+def langgraph_store(scene: Scene) -> str:
+    """A database with a store of LangGraph's, and two items in that."""
+    name = create_database(scene.postgres, "template0")
+    scene.stack.callback(drop_database, scene.postgres, name)
+    with PostgresStore.from_conn_string(make_conninfo(scene.postgres, dbname=name)) as store:
+        store.setup()
+        store.put(("users", OTHER_ID, "facts"), "k1", {"text": "Collects stamps."})
+        store.put(("memories", OTHER_ID), "k2", {"text": "Speaks Danish."})
+    return as_url(scene.postgres, name)
+
+
+def hosted_mem0(scene: Scene) -> str:
+    """What stands in for hosted Mem0."""
+    return str(scene.stack.enter_context(Mem0Stub().running()).url)
+
+
 VARIABLES: Mapping[str, Callable[[Scene], str]] = {
     "DATABASE_URL": lambda scene: as_url(scene.postgres, scene.name),
     "USER_ID": lambda _: USER_ID,
@@ -90,4 +107,6 @@ VARIABLES: Mapping[str, Callable[[Scene], str]] = {
     "MEM0_ADDRESS": mem0_account,
     "MEM0_KEY": lambda _: TOKEN,
     "MEM0_URL": mem0_collection,
+    "STORE_URL": langgraph_store,
+    "MEM0_SERVER": hosted_mem0,
 }

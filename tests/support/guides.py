@@ -16,6 +16,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterable, Iterator
+from functools import cache
 from itertools import product, zip_longest
 from pathlib import Path
 from typing import Any
@@ -201,8 +202,13 @@ def unknown_commands(page: str) -> list[str]:
     return [each for each in said if not all(map(_known, product(*(word.split("|") for word in each.split()[1:]))))]
 
 
+@cache
+def _app() -> Any:
+    return get_command(app)
+
+
 def _known(words: Iterable[str]) -> bool:
-    command: Any = get_command(app)
+    command = _app()
     for word in words:
         if word.startswith("--"):
             if word.split("=")[0] not in {"--help", *(name for each in command.params for name in each.opts)}:

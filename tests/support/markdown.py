@@ -1,4 +1,4 @@
-"""The fenced blocks of a page."""
+"""What a page is made of: fenced blocks, headings, links."""
 
 import re
 from dataclasses import dataclass
@@ -23,3 +23,14 @@ def blocks(page: str) -> list[Block]:
 def prose(page: str) -> str:
     """Return a page without its blocks."""
     return _FENCE.sub("", page)
+
+
+def links(page: str) -> list[str]:
+    """Return where the links of a page lead to in this repository."""
+    return [found for found in re.findall(r"\]\(([^)\s]+)\)", prose(page)) if "://" not in found]
+
+
+def headings(page: str) -> set[str]:
+    """Return the headings of a page as links name them."""
+    found = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in found}

@@ -16,7 +16,7 @@ from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 
 JWT_SECRET = "a secret that only the tests of this project know and use"
-START_SECONDS = 60
+START_SECONDS = 120
 
 
 def free_port() -> int:

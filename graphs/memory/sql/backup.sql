@@ -26,6 +26,9 @@ SELECT coalesce(max(least(s.horizon::text::bigint, {next} - (({next} - s.xmin::t
 FROM memory.audit_seals AS s
 WHERE s.sealed_at = (SELECT max(e.sealed_at) FROM memory.audit_seals AS e WHERE e.sealed_at <= {moment}::timestamptz - interval '1 day')
 
+-- name: erasures
+SELECT count(*) AS count, md5(coalesce(string_agg(e.id::text, '' ORDER BY e.id), '')) AS digest FROM memory.erasures AS e
+
 -- name: tables
 -- What is data: the tables of the schema, without what describes this database or belongs to its queue, personal business
 -- tables, and what these point at.
@@ -140,6 +143,12 @@ DELETE FROM pg_temp.backup_staged AS s WHERE s.backup_generation > 0
 -- name: leave_last
 -- Where nothing tells rows apart, the last backup has all of them.
 DELETE FROM pg_temp.backup_staged WHERE backup_generation > 0
+
+-- name: erased_present
+-- Is anybody here who was erased elsewhere, and not here?
+SELECT EXISTS (
+  SELECT FROM {table} AS t JOIN pg_temp.backup_staged AS s ON s.subject = sha256(convert_to(t.{column}, 'UTF8'))
+  WHERE NOT EXISTS (SELECT FROM memory.erasures AS e WHERE e.id = s.id)) AS present
 
 -- name: note_erased
 -- Who was erased after the backup: by their certificates, which it does not have.

@@ -19,12 +19,12 @@ WHERE m.namespace = ANY (ARRAY[g.namespace]) AND m.key = ANY (ARRAY[g.key]) AND 
 -- name: renew
 -- Memories that are here, as they are there now.
 WITH given AS MATERIALIZED (
-  SELECT * FROM unnest(%(namespaces)s::text[], %(keys)s::text[], %(values)s::text[], %(labels)s::text[], %(texts)s::text[],
-    %(created)s::text[], %(updated)s::text[], %(expires)s::text[], %(ttls)s::float8[])
-    AS g (namespace, key, value, label, text, created_at, updated_at, expires_at, ttl_minutes)
+  SELECT * FROM unnest(%(namespaces)s::text[], %(keys)s::text[], %(sources)s::text[], %(values)s::text[], %(labels)s::text[],
+    %(texts)s::text[], %(created)s::text[], %(updated)s::text[], %(expires)s::text[], %(ttls)s::float8[])
+    AS g (namespace, key, source_id, value, label, text, created_at, updated_at, expires_at, ttl_minutes)
 ), noted AS (
   SELECT g.*, b.memory_id, b.version FROM given AS g JOIN memory.migrated_memories AS b ON b.migration_id = %(id)s::uuid
-    AND b.namespace = ANY (ARRAY[g.namespace]) AND b.key = ANY (ARRAY[g.key])
+    AND b.namespace = ANY (ARRAY[g.namespace]) AND b.key = ANY (ARRAY[g.key]) AND b.source_id = g.source_id
 ), renewed AS (
   UPDATE memory.memories AS m SET value = g.value::jsonb,
     document = array_to_tsvector(ARRAY['@' || split_part(g.namespace, '.', 1) || '.' || split_part(g.namespace, '.', 2)]) ||
@@ -55,8 +55,10 @@ WHERE b.migration_id = %(id)s::uuid AND b.namespace = ANY (ARRAY[g.namespace]) A
 -- What was deleted there.
 WITH gone AS (
   DELETE FROM memory.memories AS m
-  USING unnest(%(namespaces)s::text[], %(keys)s::text[]) AS g (namespace, key), memory.migrated_memories AS b
+  USING unnest(%(namespaces)s::text[], %(keys)s::text[], %(sources)s::text[]) AS g (namespace, key, source_id),
+    memory.migrated_memories AS b
   WHERE b.migration_id = %(id)s::uuid AND b.namespace = ANY (ARRAY[g.namespace]) AND b.key = ANY (ARRAY[g.key])
+    AND b.source_id = g.source_id
     AND m.namespace = ANY (ARRAY[g.namespace]) AND m.key = ANY (ARRAY[g.key]) AND m.id = b.memory_id AND m.updated_at = b.version
   RETURNING m.namespace, m.key
 ), unnoted AS (
@@ -83,10 +85,10 @@ JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[b.namespace]) AND m.key = 
 WHERE b.migration_id = %(id)s::uuid AND (m.expires_at IS NULL OR m.expires_at > %(at)s::timestamptz)
 
 -- name: here
--- What lies at some addresses, and whether the migration brought it as it is.
+-- What lies at some addresses, and whether the migration brought it, as it is, from where it is looked for.
 SELECT w.n, m.value, m.created_at, m.updated_at, m.expires_at, m.ttl_minutes,
-  coalesce(b.memory_id = m.id AND b.version = m.updated_at, false) AS untouched
-FROM unnest(%(namespaces)s::text[], %(keys)s::text[]) WITH ORDINALITY AS w (namespace, key, n)
+  coalesce(b.memory_id = m.id AND b.version = m.updated_at AND b.source_id = w.source_id, false) AS untouched
+FROM unnest(%(namespaces)s::text[], %(keys)s::text[], %(sources)s::text[]) WITH ORDINALITY AS w (namespace, key, source_id, n)
 JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[w.namespace]) AND m.key = ANY (ARRAY[w.key])
 LEFT JOIN memory.migrated_memories AS b ON b.migration_id = %(id)s::uuid
   AND b.namespace = ANY (ARRAY[m.namespace]) AND b.key = ANY (ARRAY[m.key])

@@ -75,6 +75,9 @@ class Backups:
             AccessDenied: the principal is not the service, or the connection does not own the tables.
         """
         self._check()
+        for moment in (since, begin, end):
+            if isinstance(moment, datetime) and moment.tzinfo is None:
+                raise InvalidInput(f"The time {moment} says no time zone.")
         span = Span(begin, end) if begin or end else None
         if [since is not None, span is not None, erasures_only].count(True) > 1 or (erasures_only and user_id):
             raise InvalidInput(
@@ -119,6 +122,28 @@ class Backups:
         """
         self._check()
         return (await chain.verify(as_place(place), secret, lambda rows: progress and progress(rows, None))).backup
+
+    async def verify_chain(self, places: Sequence[Place | Path], *, secret: bytes | None = None) -> Backup:
+        """Read a full backup and those that followed it, and return the last one if they can be restored together.
+
+        Raises:
+            InvalidBackup: one is refused, or does not follow the one before.
+            InvalidInput: one cannot be read.
+            AccessDenied: the principal is not the service.
+        """
+        self._check()
+        return (await Chain.verified([as_place(place) for place in places], secret, lambda _: None)).backup
+
+    async def erasures(self) -> tuple[int, str]:
+        """Return how many certificates of erasures there are, and a digest of which.
+
+        Raises:
+            AccessDenied: the principal is not the service.
+        """
+        self._check()
+        async with self._reading() as conn:
+            found = await _one(conn, SQL(STATEMENTS["erasures"]))
+        return found["count"], found["digest"]
 
     async def restore(
         self,

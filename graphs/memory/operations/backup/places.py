@@ -11,6 +11,9 @@ from typing import BinaryIO, Protocol
 
 from graphs.memory.errors import InvalidInput
 
+_PARTIAL = ".partial"
+"""How files are called that are not complete."""
+
 
 class Making(Protocol):
     """Something that is being written, and has its name when it is complete."""
@@ -67,6 +70,10 @@ class Folder(Protocol):
         """Remove what has a name; it may be gone already."""
         ...
 
+    def tidy(self, beginning: str) -> None:
+        """Remove what was begun, under a name with this beginning, by a process that died."""
+        ...
+
 
 class LocalFile:
     """A file of this machine. Only its owner may read what is written."""
@@ -114,6 +121,12 @@ class LocalFolder:
         with suppress(FileNotFoundError):
             (self._path / name).unlink()
 
+    def tidy(self, beginning: str) -> None:
+        """Remove files that never got their name."""
+        for name in self.names():
+            if name.startswith(f".{beginning}") and name.endswith(_PARTIAL):
+                self.remove(name)
+
 
 class _NewFile:
     """A file that gets its name when it is complete and on the disk: cut off anywhere, there is none of that name."""
@@ -121,7 +134,7 @@ class _NewFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            number, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+            number, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_PARTIAL, dir=path.parent)
         except OSError as error:
             raise InvalidInput(f"{path} cannot be written: {error.strerror}.") from error
         self._temporary = Path(name)

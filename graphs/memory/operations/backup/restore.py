@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from psycopg.sql import SQL, Identifier, Literal
 from pydantic import BaseModel, Field
 
-from graphs.memory.errors import InvalidBackup
+from graphs.memory.errors import ErasedPresent, InvalidBackup
 from graphs.memory.operations.backup import tables
 from graphs.memory.operations.backup.chain import Backup
 from graphs.memory.operations.backup.file import Section
@@ -95,8 +95,20 @@ class Restoring:
         await self._stage.begin(table, section)
         await self._stage.fill(_telling_of_erasures(section))
         await self._stage.refuse_others()
+        if table.title == ERASURES:
+            await self._refuse_erased()
         await self._stage.do(tables.add_all(table, section.columns))
         await self._stage.end()
+
+    async def _refuse_erased(self) -> None:
+        """Refuse certificates of people who are here: the database would say that they were erased, and have them."""
+        for table in self._tables.values():
+            for column in table.personal:
+                given = {"table": table.identifier, "column": Identifier(column)}
+                found = SQL(STATEMENTS["erased_present"]).format(**given)
+                row = await (await self._conn.execute(found, prepare=False)).fetchone()
+                if row and row["present"]:
+                    raise ErasedPresent(table.title)
 
     async def take(self, section: Section, generation: int) -> None:
         """Stage rows; those of a table are added when the next one begins.

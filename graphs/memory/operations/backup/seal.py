@@ -8,6 +8,7 @@ the secret and a salt of the file's own by scrypt (RFC 7914), so that no two fil
 import hashlib
 import io
 import os
+from functools import lru_cache
 from typing import BinaryIO
 
 from cryptography.exceptions import InvalidTag
@@ -25,11 +26,17 @@ _COST = {"n": 2**17, "r": 8, "p": 1, "maxmem": 256 * 1024 * 1024}
 """128 MiB and about half a second for each guess of a passphrase."""
 
 
+@lru_cache(maxsize=64)
+def _key(secret: bytes, salt: bytes) -> bytes:
+    """The key of a file, which is opened twice: to be verified, and to be restored."""
+    return hashlib.scrypt(secret, salt=salt, dklen=32, **_COST)
+
+
 class _Cipher:
     """Numbers chunks. What a file begins with is authenticated by each of them."""
 
     def __init__(self, secret: bytes, salt: bytes) -> None:
-        self._aead = ChaCha20Poly1305(hashlib.scrypt(secret, salt=salt, dklen=32, **_COST))
+        self._aead = ChaCha20Poly1305(_key(secret, salt))
         self._beginning = MAGIC + salt
         self._number = 0
 

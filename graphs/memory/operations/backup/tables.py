@@ -16,8 +16,8 @@ ERASURES, ERASED, MODELS = "memory.erasures", "memory.erased_records", "memory.e
 MEMORIES, EMBEDDINGS = "memory.memories", "memory.memory_embeddings"
 EVENTS, HISTORY = "memory.audit_logs", "memory.memory_history"
 
-_FIRST = {ERASURES, MODELS}
-"""What a restore must have read before it can judge any other row."""
+_FIRST = (ERASURES, MODELS)
+"""What a restore must have read before it can judge any other row. The links of a chain have one order of tables."""
 
 _OF_THIS_DATABASE = {(EMBEDDINGS, "indexed")}
 """Columns that tell how a database lies on its disk, and say nothing about what it holds."""

@@ -14,6 +14,7 @@ from graphs.memory.namespaces import to_text
 from graphs.memory.operations.migration.langgraph_store import LangGraphStore, place_of, source_id
 from graphs.memory.operations.migration.langgraph_tables import Item
 from graphs.memory.operations.migration.ledger import Migration
+from graphs.memory.operations.migration.writing import check
 from graphs.memory.principal import Principal
 from graphs.memory.transaction import Query
 
@@ -109,12 +110,13 @@ class Comparing:
         place = ("", "")
         while places := await self._source.tables.places(place, _TOGETHER):
             place = places[-1]
-            items = await self._source.items(places)
+            items = await self._source.tables.items(places, indexed=False)
             batch = self._source.batch(items, "")
-            for rejected in batch.rejected:
+            unfit = [*batch.rejected, *check(batch.records, None)[1]]
+            for rejected in unfit:
                 yield Difference(item=rejected.source_id, problem=f"{rejected.field} {rejected.problem}")
-            taken = {rejected.source_id for rejected in batch.rejected}
-            known = [item for item in items if source_id(item.place) not in taken]
+            left_out = {rejected.source_id for rejected in unfit}
+            known = [item for item in items if source_id(item.place) not in left_out]
             here = await self._here(known)
             for n, item in enumerate(known):
                 problem = _obstacle(here.get(n)) if only_obstacles else _problem(item, here.get(n))
@@ -126,6 +128,7 @@ class Comparing:
             "id": self._id,
             "namespaces": [to_text(self._source.namespace(item.place[0])) for item in items],
             "keys": [item.place[1] for item in items],
+            "sources": [source_id(item.place) for item in items],
         }
         found: Query[dict[int, Any]] = Query(_SQL["here"], given, lambda rows: {row.n - 1: row for row in rows})
         [rows] = await self._ask([found])
@@ -143,7 +146,7 @@ class Comparing:
                 return
             namespace, key = rows[-1].namespace, rows[-1].key
             places = [place_of(row.source_id) for row in rows]
-            there = {item.place for item in await self._source.items(places)}
+            there = {item.place for item in await self._source.tables.items(places, indexed=False)}
             for place in places:
                 if place not in there:
                     yield Difference(item=source_id(place), problem="is here, and there no more")

@@ -10,7 +10,7 @@ from graphs.memory.embeddings import Index
 from graphs.memory.errors import InvalidValue
 from graphs.memory.namespaces import to_text
 from graphs.memory.operations.migration import ledger
-from graphs.memory.operations.migration.langgraph_store import LangGraphStore
+from graphs.memory.operations.migration.langgraph_store import LangGraphStore, source_id
 from graphs.memory.operations.migration.langgraph_tables import Place
 from graphs.memory.operations.migration.ledger import Migration
 from graphs.memory.operations.migration.source import Batch, Rejected
@@ -80,11 +80,12 @@ class Following:
         await self._source.tables.forget(changes)
         return len(changes.ids), [*batch.rejected, *rejected]
 
-    def _addresses(self, places: set[Place]) -> list[tuple[str, str]]:
+    def _addresses(self, places: set[Place]) -> list[tuple[str, str, str]]:
+        """Namespace, key and name there of what is gone."""
         found = []
         for prefix, key in sorted(places):
             try:
-                found.append((to_text(self._source.namespace(prefix)), key))
+                found.append((to_text(self._source.namespace(prefix)), key, source_id((prefix, key))))
             except InvalidValue:  # what has no place here was never brought
                 continue
         return found
@@ -103,7 +104,7 @@ class Following:
         batch: Batch,
         prepared: Sequence[Prepared],
         unchanged: Sequence[Prepared],
-        gone: Sequence[tuple[str, str]],
+        gone: Sequence[tuple[str, str, str]],
     ) -> None:
         async def work(transaction: Transaction) -> None:
             holding = ledger.hold(migration.id, migration.cursor, batch.cursor)
@@ -145,6 +146,7 @@ class Following:
         return Query(_SQL["prolong"], in_columns(prepared, self._index))
 
     @staticmethod
-    def _withdraw(migration: Migration, gone: Sequence[tuple[str, str]]) -> Query[int]:
-        given = {"id": str(migration.id), "namespaces": [n for n, _ in gone], "keys": [key for _, key in gone]}
+    def _withdraw(migration: Migration, gone: Sequence[tuple[str, str, str]]) -> Query[int]:
+        namespaces, keys, sources = ([each[n] for each in gone] for n in range(3))
+        given = {"id": str(migration.id), "namespaces": namespaces, "keys": keys, "sources": sources}
         return Query(_SQL["withdraw"], given, lambda rows: int(rows[0].gone))

@@ -177,8 +177,18 @@ class LangGraphTables:
     # Following ------------------------------------------------------------------------------------------------------
 
     async def follow(self) -> None:
-        """Have every change of an item noted from now on; again, it changes nothing."""
+        """Have every change of an item noted from now on; again, it changes nothing.
+
+        Raises:
+            ConfigurationError: another store in this database is followed, or these tables took the place of others.
+        """
         await self._run([_query("follow")])
+        is_followed, _ = await self.state()
+        if not is_followed:
+            raise ConfigurationError(
+                "The schema graph_memory_migration of this database follows other tables than these: roll back "
+                "the migration of those first. If there is none, DROP SCHEMA graph_memory_migration CASCADE."
+            )
 
     async def changes(self, limit: int) -> Changes:
         """Return what changed and was not carried out yet, the oldest first; at most `limit` changes."""

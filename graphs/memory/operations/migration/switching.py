@@ -19,6 +19,8 @@ from graphs.memory.operations.migration.langgraph_tables import LangGraphTables
 from graphs.memory.operations.migration.ledger import Migration
 from graphs.memory.operations.migration.migrations import Migrations, Progress, Reject
 from graphs.memory.operations.migration.rollback import RolledBack
+from graphs.memory.operations.service import only_service
+from graphs.memory.principal import Principal
 from graphs.memory.transaction import Query
 
 _SQL = sql.load("following")
@@ -39,7 +41,7 @@ class Switched(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     migration: Migration
-    agreement: Agreement
+    agreement: Agreement | None = Field(description="What comparing both sides found; null if it was switched before.")
     parity: Parity | None = Field(description="How alike both sides answer; null where the source cannot be asked.")
     refused_seconds: float = Field(description="How long the source took no writes before it said where to write.")
 
@@ -64,12 +66,16 @@ class Moving:
         database: where to.
         index: how the store embeds, None if it does not.
         migrations: does the copying.
+        acting: tells who is acting.
     """
 
-    def __init__(self, database: Database, index: Index | None, migrations: Migrations) -> None:
+    def __init__(
+        self, database: Database, index: Index | None, migrations: Migrations, acting: Callable[[], Principal]
+    ) -> None:
         self._database = database
         self._index = index
         self._migrations = migrations
+        self._acting = acting
 
     async def open(
         self,
@@ -92,7 +98,9 @@ class Moving:
         Raises:
             ConfigurationError: it cannot be read or followed; the message says what to do.
             InvalidValue: a rule is none.
+            AccessDenied: the principal is not the service.
         """
+        only_service(self._acting())
         tables = LangGraphTables(Database(pool) if pool else self._database, schema)
         return await LangGraphStore.open(tables, self._index, rules=rules, keep_vectors=keep_vectors, follow=follow)
 
@@ -164,6 +172,7 @@ class Moving:
         reject: Reject | None = None,
         progress: Progress | None = None,
         stopping: Callable[[], bool] = lambda: False,
+        once: bool = False,
     ) -> Migration:
         """Carry out what changes in a store that was copied, until it was switched or rolled back.
 
@@ -172,6 +181,7 @@ class Moving:
             reject: is given what cannot be a memory here.
             progress: is told how many changes were carried out, and how many there were.
             stopping: whether to end, asked between two rounds.
+            once: whether to end when nothing is left to carry out.
 
         Raises:
             SwitchRefused: it was not copied yet.
@@ -185,6 +195,8 @@ class Moving:
                 all_done += done
                 if progress:
                     progress(all_done, all_done + (await source.tables.lag()).changes)
+                if not done and once:
+                    break
                 if not done:
                     await asyncio.sleep(_PAUSE)
             except SourceFailed:
@@ -255,9 +267,7 @@ class Moving:
                 f"Migration {migration.id} has ended without being followed: roll it back, and begin with --follow."
             )
         await source.tables.moved()
-        there = await source.tables.count()
-        agreement = Agreement(there=there, here=migration.brought, differing=0, differences=[])
-        return Switched(migration=migration, agreement=agreement, parity=parity, refused_seconds=0)
+        return Switched(migration=migration, agreement=None, parity=parity, refused_seconds=0)
 
     async def rehearse(self, source: LangGraphStore, questions: Sequence[Question] | None = None) -> Rehearsal:
         """Return what a switch would find, while everybody goes on; it changes nothing.

@@ -267,6 +267,7 @@ def in_columns(prepared: Sequence[Prepared], index: Index | None) -> dict[str, A
     return {
         "namespaces": [one.namespace for one in prepared],
         "keys": [record.key for record in records],
+        "sources": [record.source_id for record in records],
         "values": [one.value for one in prepared],
         "labels": [one.document and one.document[0] for one in prepared],
         "texts": [one.document and one.document[1] for one in prepared],
