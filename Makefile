@@ -17,10 +17,12 @@ dev: $(READY)          ## serve on http://127.0.0.1:$(PORT)
 
 setup: $(READY)        ## make the environment only
 
-test: $(READY)         ## run everything; store and schema on both PostgreSQL versions that the wheel carries
+test: $(READY)         ## run everything; store, schema and operations on both PostgreSQL versions that the wheel carries
 	$(PYTEST)
 	PGSERVER_POSTGRES_VERSION=16 $(PYTEST) --quiet tests/contract tests/schema $(addprefix tests/integration/test_, \
-	  audit.py brain.py deliveries.py facts.py hybrid.py indexing.py jobs.py memory.py relationships.py rights.py store.py) \
+	  audit.py backup.py backup_chain.py backup_parts.py brain.py deliveries.py facts.py hybrid.py index_migration.py \
+	  indexing.py jobs.py memory.py migrations.py moving.py operations.py operations_schema.py relationships.py \
+	  rights.py schema_parts.py store.py switching.py) \
 	  -k "not InMemoryStore and not AsyncPostgresStore and not killed"
 
 check: $(READY)        ## linters, types, import rules
