@@ -565,6 +565,8 @@ CREATE INDEX IF NOT EXISTS metrics_user        ON memory.cognitive_metrics (user
 CREATE INDEX IF NOT EXISTS deliveries_user     ON memory.deliveries (user_id, created_at DESC) WHERE user_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS deliveries_open     ON memory.deliveries (status, adapter, created_at) WHERE status <> 'delivered';
 CREATE INDEX IF NOT EXISTS deliveries_recent   ON memory.deliveries (created_at);
+CREATE INDEX IF NOT EXISTS deliveries_erasures ON memory.deliveries (adapter, pseudonym)
+  WHERE intent ->> 'kind' = 'user_erased' AND status IN ('pending', 'failed');
 CREATE INDEX IF NOT EXISTS copies_user         ON memory.external_copies (user_id);
 CREATE INDEX IF NOT EXISTS copies_external     ON memory.external_copies (adapter, external_id);
 CREATE INDEX IF NOT EXISTS comparisons_user    ON memory.shadow_comparisons (user_id);
@@ -1230,9 +1232,12 @@ DECLARE
   replayed record;
 BEGIN
   FOR replayed IN
-    UPDATE memory.deliveries AS d SET status = 'pending', attempts = 0
-    WHERE d.status IN ('failed', 'skipped') AND (d.id = ANY (ids) OR d.adapter = of_adapter)
-    RETURNING d.id, d.adapter, coalesce(d.user_id, d.pseudonym) AS whose, d.created_at
+    WITH again AS (
+      UPDATE memory.deliveries AS d SET status = 'pending', attempts = 0
+      WHERE d.status IN ('failed', 'skipped') AND (d.id = ANY (ids) OR d.adapter = of_adapter)
+      RETURNING d.id, d.adapter, coalesce(d.user_id, d.pseudonym) AS whose, d.created_at
+    )
+    SELECT * FROM again ORDER BY created_at
   LOOP
     PERFORM memory.queue_delivery(replayed.id, replayed.adapter, replayed.whose);
     RETURN NEXT replayed.id;

@@ -445,6 +445,36 @@ async def test_a_delivery_in_the_air_while_its_person_is_erased_leaves_nothing(
     assert await rows(database, "SELECT * FROM memory.external_copies") == []
 
 
+async def test_what_is_written_of_an_erased_person_anew_leaves_only_after_the_erasure(
+    told: MemoryManager, notebook: Notebook, user_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An erasure that is made late, as one that is replayed, would take along what was told since."""
+    await told.write_memory(user_id, "s1", fact(user_id, "Likes tea."))
+    await told.jobs.run_pending()
+    real = notebook.deliver
+
+    async def refuses_to_erase(outgoing: Outgoing) -> Copies:
+        if outgoing.kind == "user_erased":
+            raise DeliveryFailed("never", hopeless=True)
+        return await real(outgoing)
+
+    monkeypatch.setattr(notebook, "deliver", refuses_to_erase)
+    for _ in range(2):
+        await told.erase_user(user_id)
+        await told.write_memory(user_id, "s1", fact(user_id, "Likes cake."))
+        await told.jobs.run_pending()
+        assert notebook.texts == {"Likes tea."}
+        [waiting] = await told.deliveries.list(user_id=user_id)
+        assert "erased" in str(waiting.error)
+
+    monkeypatch.setattr(notebook, "deliver", real)
+    await told.deliveries.replay_all(notebook.name)
+    for _ in range(10):
+        await told.jobs.run_pending()
+    assert notebook.texts == {"Likes cake."}
+    assert await told.deliveries.list(status="failed") == []
+
+
 async def test_an_erasure_for_a_switched_off_adapter_is_not_skipped_but_kept(
     told: MemoryManager, store: MemoryManager, notebook: Notebook, user_id: str
 ) -> None:

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 _SQL = sql.load("deliveries")
 
+_ERASURE_FIRST = "this person was erased, and the service has yet to be told: that goes first, and may be replayed"
+
 Status = Literal["pending", "delivered", "skipped", "failed"]
 
 
@@ -43,10 +45,12 @@ class _Attempt:
         number: the how-many-th attempt it is.
         outgoing: what the adapter gets.
         addresses: whose references those in it are.
+        waits_for_erasure: whether the service has yet to forget the same person, of whom this tells anew.
     """
 
     number: int
     outgoing: Outgoing
+    waits_for_erasure: bool
     addresses: dict[str, Address] = field(default_factory=dict)
 
     @property
@@ -99,8 +103,7 @@ class Courier:
         if attempt is None:
             return
         try:
-            with telemetry.adapter_call(due.adapter, attempt.outgoing.kind):
-                copies = await outbound.adapters[due.adapter].adapter.deliver(attempt.outgoing)
+            copies = await _tell(due.adapter, outbound, attempt)
         except DeliveryFailed as error:
             status: Status = "failed" if error.hopeless or attempt.number >= self._attempts else "pending"
             await self._not_delivered(due, status, str(error), error.receipt, attempt.redactions)
@@ -134,7 +137,7 @@ class Courier:
         if begun is None:
             return None
         rows = rest[0][0] if rest else ()
-        return await asyncio.to_thread(_attempt, begun.attempts, due, intent, user, rows, outbound)
+        return await asyncio.to_thread(_attempt, begun, due, intent, user, rows, outbound)
 
     async def _delivered(self, due: Any, attempt: _Attempt, copies: Copies) -> None:
         known = [(*attempt.addresses[reference], external_id) for reference, external_id in copies.items()]
@@ -189,6 +192,13 @@ class Courier:
         return cast("list[Address | None]", await self._run(Query(_SQL["known_as"], given, read)))
 
 
+async def _tell(adapter: str, outbound: Outbound, attempt: _Attempt) -> Copies:
+    if attempt.waits_for_erasure:
+        raise DeliveryFailed(_ERASURE_FIRST)
+    with telemetry.adapter_call(adapter, attempt.outgoing.kind):
+        return await outbound.adapters[adapter].adapter.deliver(attempt.outgoing)
+
+
 def _first(rows: Rows) -> Any:
     return rows[0] if rows else None
 
@@ -211,7 +221,7 @@ def _all(rows: Rows) -> Rows:
 
 
 def _attempt(
-    number: int, due: Any, intent: Emitted | UserErased, user: Pseudonym, rows: Rows, outbound: Outbound
+    begun: Any, due: Any, intent: Emitted | UserErased, user: Pseudonym, rows: Rows, outbound: Outbound
 ) -> _Attempt:
     """Make what is to leave. It redacts, which takes a while with long texts: call it from a thread."""
     pseudonyms = outbound.pseudonyms
@@ -238,4 +248,4 @@ def _attempt(
         again=due.pseudonym is not None,
         receipt=due.receipt,
     )
-    return _Attempt(number, outgoing, addresses)
+    return _Attempt(begun.attempts, outgoing, begun.waits_for_erasure, addresses)

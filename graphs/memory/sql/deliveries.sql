@@ -5,9 +5,11 @@ WHERE id = %(id)s::uuid AND status = 'pending'
 
 -- name: begin
 -- Note, before anything leaves, that it may have, and under which pseudonym. No row comes back where it is not to leave.
-UPDATE memory.deliveries SET attempts = attempts + 1, pseudonym = %(pseudonym)s
+-- What was told before an erasure was made would go with it, were it made later: so that goes first.
+UPDATE memory.deliveries AS d SET attempts = attempts + 1, pseudonym = %(pseudonym)s
 WHERE id = %(id)s::uuid AND status = 'pending'
-RETURNING attempts
+RETURNING attempts, d.intent ->> 'kind' <> 'user_erased' AND EXISTS (SELECT FROM memory.deliveries AS e WHERE e.status IN ('pending', 'failed') AND e.adapter = d.adapter
+  AND e.pseudonym = %(pseudonym)s AND e.intent ->> 'kind' = 'user_erased') AS waits_for_erasure
 
 -- name: memory
 -- A memory of a person as it is now, and what a service calls its copy. Where it is gone, only the latter.
