@@ -279,18 +279,18 @@ def erase_user(user_id: UserId = None, yes: Yes = False, dry_run: DryRun = False
 
 
 @app.command(rich_help_panel=PANEL)
-def sweep(as_json_: AsJson = False) -> None:
+def sweep(dry_run: DryRun = False, as_json_: AsJson = False) -> None:
     """Delete everybody's memories that have expired. Nothing reads them; background jobs do it every few minutes."""
 
     async def work() -> int:
         async with as_service() as store:
-            return await store.sweep_ttl()
+            return await (store.operations.oversight.would_sweep() if dry_run else store.sweep_ttl())
 
     swept = run(work())
     if as_json_:
-        print_json({"swept": swept})
+        print_json({"dry_run": dry_run, "swept": swept})
     else:
-        show(f"{swept:,} expired memories were deleted.")
+        show(f"{swept:,} expired memories {'would be' if dry_run else 'were'} deleted.")
 
 
 @app.command(rich_help_panel=PANEL)

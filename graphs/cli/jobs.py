@@ -72,6 +72,7 @@ def retry(
     job_ids: Annotated[list[int] | None, typer.Argument(help="Ids of jobs that failed.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="All that failed, or those of --task.")] = False,
     task: TaskName = None,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Have jobs that failed tried again, as soon as a worker is free."""
@@ -83,15 +84,17 @@ def retry(
             ids = list(job_ids or [])
             if all_:
                 ids = [job.id for job in await store.jobs.list(status="failed", task=task, limit=_MOST)]
+            if dry_run:
+                return [job_id for job_id in ids if (await store.jobs.get(job_id)).status == "failed"]
             for job_id in ids:
                 await store.jobs.retry(job_id)
             return ids
 
     queued = run(work())
     if as_json:
-        print_json({"queued": queued})
+        print_json({"dry_run": dry_run, "queued": queued})
     else:
-        show(f"{len(queued):,} queued again.")
+        show(f"{len(queued):,} {'would be queued' if dry_run else 'queued'} again.")
 
 
 @app.command()

@@ -21,10 +21,10 @@ from graphs.cli.benchmark import benchmark
 from graphs.cli.checks import validate, verify
 from graphs.cli.demo import demo
 from graphs.cli.doctor import doctor
-from graphs.cli.ending import fail, run
+from graphs.cli.ending import as_service_unprepared, fail, run
 from graphs.cli.monitor import monitor
-from graphs.cli.output import progress
-from graphs.memory_manager import deployment_store, unprepared_store
+from graphs.cli.output import AsJson, DryRun, print_json, progress
+from graphs.memory_manager import deployment_store
 from graphs.models import chat_model
 from graphs.settings import load_settings
 
@@ -58,9 +58,15 @@ def setup() -> None:
 
 
 @app.command(rich_help_panel=CHECK)
-def reembed() -> None:
+def reembed(dry_run: DryRun = False, as_json: AsJson = False) -> None:
     """Embed all memories with the configured model, beside the one in use, and switch to it. May be interrupted."""
-    run(_reembed())
+    made = run(_reembed(dry_run))
+    if as_json:
+        print_json({"dry_run": dry_run, "vectors": made})
+    elif dry_run:
+        typer.echo(f"{made:,} vectors would be made, and the configured embedding model used.")
+    else:
+        typer.echo(f"The configured embedding model is in use; {made:,} vectors were made.")
 
 
 @app.command(rich_help_panel=SERVE)
@@ -84,11 +90,12 @@ async def _work(concurrency: int) -> None:
         await stopped.wait()
 
 
-async def _reembed() -> None:
-    async with unprepared_store() as store:
+async def _reembed(dry_run: bool) -> int:
+    async with as_service_unprepared() as store:
+        if dry_run:
+            return await store.operations.oversight.would_reembed()
         with progress("vectors") as advance:
-            made = await store.reembed(advance)
-    typer.echo(f"The configured embedding model is in use; {made:,} vectors were made.")
+            return await store.reembed(advance)
 
 
 async def _prepare() -> None:

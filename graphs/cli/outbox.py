@@ -7,11 +7,13 @@ import typer
 
 from graphs.cli.ending import Exit, as_service, fail, run
 from graphs.cli.memory_views import show
-from graphs.cli.output import AsJson, print_json, print_table
+from graphs.cli.output import AsJson, DryRun, print_json, print_table
 from graphs.memory.outbox.deliveries import AdapterHealth, Delivery, Status
 from graphs.memory.outbox.shadow import ShadowSummary
 
 STATUSES = ("pending", "delivered", "skipped", "failed")
+
+_MOST = 100_000
 
 app = typer.Typer(no_args_is_help=True, help="What leaves for services outside: hosted Mem0, QStash, Redis.")
 
@@ -48,6 +50,7 @@ def list_(
 def replay(
     delivery: Annotated[str | None, typer.Argument(help="Id of one that failed or was skipped.")] = None,
     adapter: Annotated[str | None, typer.Option(help="All of this adapter.")] = None,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Have a delivery that failed or was skipped, or all of an adapter, tried again by the next worker that is free."""
@@ -56,6 +59,10 @@ def replay(
 
     async def work() -> int:
         async with as_service() as store:
+            if dry_run:
+                found = [*await store.deliveries.list(status="failed", adapter=adapter, limit=_MOST)]
+                found += await store.deliveries.list(status="skipped", adapter=adapter, limit=_MOST)
+                return len([each for each in found if delivery in (None, str(each.id))])
             if adapter is not None:
                 return await store.deliveries.replay_all(adapter)
             await store.deliveries.replay(str(delivery))
@@ -63,9 +70,9 @@ def replay(
 
     queued = run(work())
     if as_json:
-        print_json({"queued": queued})
+        print_json({"dry_run": dry_run, "queued": queued})
     else:
-        show(f"{queued:,} queued again.")
+        show(f"{queued:,} {'would be queued' if dry_run else 'queued'} again.")
 
 
 @app.command()

@@ -211,7 +211,8 @@ def test_what_cannot_be_undone_is_asked_for(operate: Operator, monkeypatch: pyte
 def test_expired_memories_of_everybody_are_swept(operate: Operator) -> None:
     asyncio.run(put(operate, "a", "b", user_id=str(uuid4())))
     operate.sql("UPDATE memory.memories SET expires_at = now() - interval '1 hour' WHERE key = 'a'")
-    assert operate.json("sweep") == {"swept": 1}
+    assert operate.json("sweep", "--dry-run") == {"dry_run": True, "swept": 1}
+    assert operate.json("sweep") == {"dry_run": False, "swept": 1}
     assert operate.done("sweep") == "0 expired memories were deleted.\n"
 
 

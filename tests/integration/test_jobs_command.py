@@ -45,8 +45,10 @@ def test_a_job_that_failed_is_tried_again(operate: Operator, jobs: dict[str, int
     assert operate("jobs", "retry", str(jobs["succeeded"])).exit_code == 1
     for arguments in ([], ["--task", "x"], ["1", "--all"]):
         assert operate("jobs", "retry", *arguments).exit_code == 2
-    assert operate.json("jobs", "retry", "--all", "--task", "sweep_ttl") == {"queued": []}
-    assert operate.json("jobs", "retry", "--all") == {"queued": [jobs["failed"]]}
+    assert operate.json("jobs", "retry", "--all", "--task", "sweep_ttl") == {"dry_run": False, "queued": []}
+    told = {"dry_run": True, "queued": [jobs["failed"]]}
+    assert operate.json("jobs", "retry", "--all", "--dry-run") == told
+    assert operate.json("jobs", "retry", "--all") == told | {"dry_run": False}
     assert operate.json("jobs", "show", str(jobs["failed"]))["status"] == "todo"
 
 

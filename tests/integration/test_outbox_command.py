@@ -27,7 +27,9 @@ def test_an_operator_looks_at_dead_letters_and_replays_them(operate: Operator, i
     assert (skipped["adapter"], skipped["intent"]["kind"]) == ("notebook", "memory_written")
     assert skipped["id"] in operate.done("outbox", "list", "--status", "skipped")
 
-    assert operate.json("outbox", "replay", skipped["id"]) == {"queued": 1}
+    for which in ([skipped["id"]], ["--adapter", "notebook"]):
+        assert operate.json("outbox", "replay", *which, "--dry-run") == {"dry_run": True, "queued": 1}
+    assert operate.json("outbox", "replay", skipped["id"]) == {"dry_run": False, "queued": 1}
     [health] = operate.json("outbox", "health")["adapters"]
     assert (health["adapter"], health["mode"], health["pending"], health["failed"]) == ("notebook", "off", 1, 0)
     assert "switched off" in operate.done("outbox", "health")

@@ -48,4 +48,4 @@ class Operations:
         self.backups = Backups(means.database, means.principal)
         self.migrations = Migrations(means.database, means.index, means.principal, means.search)
         self.moving = Moving(means.database, means.index, self.migrations, means.principal)
-        self.oversight = Oversight(means.database, means.principal_for, means.ask_as, means.ask_as_owner)
+        self.oversight = Oversight(means.database, means.index, means.principal_for, means.ask_as, means.ask_as_owner)

@@ -11,6 +11,7 @@ from graphs.memory import lifecycle, rights, sql
 from graphs.memory.context import content_of
 from graphs.memory.contract import ErasureCertificate
 from graphs.memory.database import Database
+from graphs.memory.embeddings import Index
 from graphs.memory.errors import InvalidInput
 from graphs.memory.knowledge.common import Run
 from graphs.memory.loops import on_home_loop
@@ -48,6 +49,7 @@ class Oversight:
 
     Args:
         database: where the memory is.
+        index: how the store embeds, None if it does not.
         principal_for: tells who is acting, and refuses who may not act for a user.
         ask_as: answers a query about a user as whoever is acting.
         ask_as_owner: answers a query about everybody, for the service.
@@ -56,11 +58,13 @@ class Oversight:
     def __init__(
         self,
         database: Database,
+        index: Index | None,
         principal_for: Callable[[str], Awaitable[Principal]],
         ask_as: Run,
         ask_as_owner: AskAsOwner,
     ) -> None:
         self._database = database
+        self._index = index
         self._principal_for = principal_for
         self._ask_as = ask_as
         self._ask_as_owner = ask_as_owner
@@ -94,6 +98,27 @@ class Oversight:
         query = Query(_SQL["would_decay"], given, _fading)
         found: list[Fading] = await self._ask_as(user_id, query, user_scope(user_id))
         return found
+
+    async def would_sweep(self) -> int:
+        """Return how many memories have expired, which `sweep_ttl` would delete.
+
+        Raises:
+            AccessDenied: the principal is not the service.
+        """
+        counted: int = await self._ask_as_owner(None, Query(_SQL["would_sweep"], {}, lambda rows: rows[0].expired))
+        return counted
+
+    async def would_reembed(self) -> int:
+        """Return how many vectors `reembed` would make, with the model that is configured.
+
+        Raises:
+            AccessDenied: the principal is not the service.
+        """
+        if self._index is None:
+            return 0
+        given = {"name": self._index.name, "dimensions": self._index.dimensions}
+        counted: int = await self._ask_as_owner(None, Query(_SQL["would_reembed"], given, lambda rows: rows[0].missing))
+        return counted
 
     async def purge_jobs(self, hours: float, *, failed: bool = False, dry_run: bool = False) -> dict[str, int]:
         """Delete the background jobs that ended that many hours ago or earlier; return how many there were, by status.

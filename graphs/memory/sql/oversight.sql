@@ -25,3 +25,14 @@ WITH old AS (
   DELETE FROM memory.job_failures AS f USING old WHERE f.job_id = old.id AND NOT %(dry_run)s::boolean
 )
 SELECT status::text AS status, count(*) AS jobs FROM old GROUP BY 1 ORDER BY 1
+
+-- name: would_sweep
+SELECT count(*) AS expired FROM memory.memories WHERE expires_at <= now()
+
+-- name: would_reembed
+-- How many vectors have no counterpart in a model, which need not be registered yet.
+SELECT count(DISTINCT (old.namespace, old.key, old.field)) AS missing FROM memory.memory_embeddings AS old
+WHERE NOT EXISTS (
+  SELECT FROM memory.memory_embeddings AS new JOIN memory.embedding_models AS e ON e.id = new.model
+  WHERE new.namespace = ANY (ARRAY[old.namespace]) AND new.key = ANY (ARRAY[old.key]) AND new.field = ANY (ARRAY[old.field])
+    AND e.name = %(name)s AND e.dimensions = %(dimensions)s)
