@@ -110,7 +110,7 @@ async def after_crashes_the_next_start_works_and_ends_cleanly(running: Server, s
     assert not postgres_processes(after_both.folder)
 
 
-async def test_a_worker_of_its_own_does_the_jobs_and_a_database_that_goes_away_for_ten_seconds_is_survived(
+async def test_a_worker_of_its_own_does_the_jobs_of_a_server_that_leaves_them(
     start: Callable[..., Server], tmp_path: Path
 ) -> None:
     with OwnPostgres(tmp_path / "elsewhere") as postgres:
@@ -125,32 +125,39 @@ async def test_a_worker_of_its_own_does_the_jobs_and_a_database_that_goes_away_f
             cwd=server.folder, env=server.env(), stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         assert await facts(client) == ["My first car is red."]
-        await a_database_that_goes_away_for_ten_seconds_is_survived(server, postgres)
         worker.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(worker.wait(), 15) == 0
         server.stop()
 
 
-async def a_database_that_goes_away_for_ten_seconds_is_survived(server: Server, postgres: OwnPostgres) -> None:
-    """By the run that needs it, and by the worker."""
-    client = server.client()
-    thread_id = (await client.threads.create())["thread_id"]
-    run: Any = await client.runs.create(thread_id, "slow", input=says("My second car is blue."))
-    await asyncio.sleep(1)
+async def test_a_database_that_goes_away_for_ten_seconds_is_survived(
+    start: Callable[..., Server], tmp_path: Path
+) -> None:
+    """By the run that needs it, and by the server's own worker."""
+    with OwnPostgres(tmp_path / "elsewhere") as postgres:
+        server = start(DATABASE_URL=postgres.url)
+        client = server.client()
+        await talk(client, "My first car is red.")
+        thread_id = (await client.threads.create())["thread_id"]
+        run: Any = await client.runs.create(thread_id, "slow", input=says("My second car is blue."))
+        await asyncio.sleep(1)
 
-    async with httpx.AsyncClient(base_url=server.url) as http:
-        assert (await http.get("/memory/health")).status_code == httpx.codes.OK
-        postgres.stop()
-        await asyncio.sleep(1.1)  # so long its health holds
-        assert (await http.get("/memory/health")).status_code == httpx.codes.SERVICE_UNAVAILABLE
-    await asyncio.sleep(8)
-    postgres.start()
+        async with httpx.AsyncClient(base_url=server.url) as http:
+            assert (await http.get("/memory/health")).status_code == httpx.codes.OK
+            postgres.stop()
+            await asyncio.sleep(1.1)  # so long its health holds
+            assert (await http.get("/memory/health")).status_code == httpx.codes.SERVICE_UNAVAILABLE
+        await asyncio.sleep(8)
+        postgres.start()
 
-    await client.runs.join(thread_id, run["run_id"])
-    assert (await client.runs.get(thread_id, run["run_id"]))["status"] == "success", "the run waited for the database"
-    await facts(client, 2)
-    assert "red" in await talk(client, "what colour is my first car?")
-    assert "blue" in await talk(client, "what colour is my second car?")
-    await talk(client, "My third car is green.")
-    await facts(client, 3)
-    assert "green" in await talk(client, "what colour is my third car?")
+        await client.runs.join(thread_id, run["run_id"])
+        assert (await client.runs.get(thread_id, run["run_id"]))["status"] == "success", (
+            "the run waited for the database"
+        )
+        await facts(client, 2)
+        assert "red" in await talk(client, "what colour is my first car?")
+        assert "blue" in await talk(client, "what colour is my second car?")
+        await talk(client, "My third car is green.")
+        await facts(client, 3)
+        assert "green" in await talk(client, "what colour is my third car?")
+        server.stop()
