@@ -84,9 +84,9 @@ def retry(
             ids = list(job_ids or [])
             if all_:
                 ids = [job.id for job in await store.jobs.list(status="failed", task=task, limit=_MOST)]
-            if dry_run:
-                return [job_id for job_id in ids if (await store.jobs.get(job_id)).status == "failed"]
-            for job_id in ids:
+            for job_id in ids:  # one that cannot be is told before any is queued
+                await store.jobs.retry(job_id, dry_run=True)
+            for job_id in [] if dry_run else ids:
                 await store.jobs.retry(job_id)
             return ids
 

@@ -13,8 +13,6 @@ from graphs.memory.outbox.shadow import ShadowSummary
 
 STATUSES = ("pending", "delivered", "skipped", "failed")
 
-_MOST = 100_000
-
 app = typer.Typer(no_args_is_help=True, help="What leaves for services outside: hosted Mem0, QStash, Redis.")
 
 
@@ -59,13 +57,9 @@ def replay(
 
     async def work() -> int:
         async with as_service() as store:
-            if dry_run:
-                found = [*await store.deliveries.list(status="failed", adapter=adapter, limit=_MOST)]
-                found += await store.deliveries.list(status="skipped", adapter=adapter, limit=_MOST)
-                return len([each for each in found if delivery in (None, str(each.id))])
             if adapter is not None:
-                return await store.deliveries.replay_all(adapter)
-            await store.deliveries.replay(str(delivery))
+                return await store.deliveries.replay_all(adapter, dry_run=dry_run)
+            await store.deliveries.replay(str(delivery), dry_run=dry_run)
             return 1
 
     queued = run(work())

@@ -277,8 +277,8 @@ class Jobs:
         await self._ask(None, Query(_SQL["allowed"]))
         return await self._app.configure_task(task).defer_async(**arguments)
 
-    async def retry(self, job_id: int) -> None:
-        """Have a job that failed tried again, as soon as a worker is free.
+    async def retry(self, job_id: int, *, dry_run: bool = False) -> None:
+        """Have a job that failed tried again, as soon as a worker is free; a dry run only looks whether it may be.
 
         Raises:
             JobNotFound: there is no such job, or it did not fail.
@@ -287,7 +287,8 @@ class Jobs:
         failed = Query(_SQL["is_failed"], {"job_id": job_id}, bool)
         if not await self._ask(None, failed):
             raise JobNotFound(f"There is no failed job {job_id}: `jobs.list(status='failed')` has them.")
-        await self._app.job_manager.retry_job_by_id_async(job_id, retry_at=datetime.now(UTC))
+        if not dry_run:
+            await self._app.job_manager.retry_job_by_id_async(job_id, retry_at=datetime.now(UTC))
 
 
 async def _then_the_next(job: Callable[[], Awaitable[Any]], _: procrastinate.JobContext, worker: Worker) -> Any:

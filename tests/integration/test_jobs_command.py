@@ -42,7 +42,9 @@ def test_jobs_are_listed_with_their_counts_and_shown_one_by_one(operate: Operato
 
 
 def test_a_job_that_failed_is_tried_again(operate: Operator, jobs: dict[str, int]) -> None:
-    assert operate("jobs", "retry", str(jobs["succeeded"])).exit_code == 1
+    for dry_run in ([], ["--dry-run"]):  # all of them, or none
+        assert operate("jobs", "retry", str(jobs["failed"]), str(jobs["succeeded"]), *dry_run).exit_code == 1
+    assert operate.json("jobs", "show", str(jobs["failed"]))["status"] == "failed"
     for arguments in ([], ["--task", "x"], ["1", "--all"]):
         assert operate("jobs", "retry", *arguments).exit_code == 2
     assert operate.json("jobs", "retry", "--all", "--task", "sweep_ttl") == {"dry_run": False, "queued": []}

@@ -44,6 +44,7 @@ def test_what_cannot_be_meant_is_refused_in_one_sentence(operate: Operator) -> N
         (["tell", "mem0"], 1, "switched on"),
         (["replay", str(uuid4())], 1, "There is no delivery"),
         (["replay", "42"], 1, "There is no delivery"),
+        (["replay", str(uuid4()), "--dry-run"], 1, "There is no delivery"),
     ):
         refused = operate("outbox", *arguments)
         assert (refused.exit_code, refused.stdout) == (code, ""), refused.output

@@ -111,30 +111,33 @@ class Deliveries:
         found: list[Delivery] = await self._ask(user_id, query)
         return found
 
-    async def replay(self, delivery_id: UUID | str) -> None:
-        """Have a delivery that failed, or was skipped, tried again.
+    async def replay(self, delivery_id: UUID | str, *, dry_run: bool = False) -> None:
+        """Have a delivery that failed, or was skipped, tried again; a dry run only looks whether it may be.
 
         Raises:
             DeliveryNotFound: there is no such delivery, or it neither failed nor was skipped.
             AccessDenied: the principal is not the service.
         """
         is_id = re.fullmatch("[0-9a-f-]{36}", str(delivery_id))
-        if not is_id or not await self._replay([str(delivery_id)], None):
+        if not is_id or not await self._replay([str(delivery_id)], None, dry_run):
             raise DeliveryNotFound(
                 f"There is no delivery {delivery_id} that failed or was skipped: `deliveries.list(status='failed')` "
                 "has those that failed."
             )
 
-    async def replay_all(self, adapter: str) -> int:
+    async def replay_all(self, adapter: str, *, dry_run: bool = False) -> int:
         """Have all deliveries of an adapter that failed, or were skipped, tried again; return how many those are.
+
+        A dry run only counts them.
 
         Raises:
             AccessDenied: the principal is not the service.
         """
-        return len(await self._replay([], adapter))
+        return len(await self._replay([], adapter, dry_run))
 
-    async def _replay(self, ids: Sequence[str], adapter: str | None) -> Any:
-        return await self._ask(None, Query(_SQL["replay"], {"ids": ids, "adapter": adapter}, _all))
+    async def _replay(self, ids: Sequence[str], adapter: str | None, dry_run: bool) -> Any:
+        statement = _SQL["would_replay" if dry_run else "replay"]
+        return await self._ask(None, Query(statement, {"ids": ids, "adapter": adapter}, _all))
 
     async def tell_all(self, adapter: str) -> None:
         """Tell an adapter of all memories that there are, so that one that is switched on late has those from before.

@@ -65,6 +65,11 @@ ORDER BY created_at DESC, id LIMIT %(limit)s
 -- name: replay
 SELECT memory.replay_deliveries(%(ids)s::text[]::uuid[], %(adapter)s) AS id
 
+-- name: would_replay
+-- Those that it would be.
+SELECT id FROM memory.deliveries
+WHERE status IN ('failed', 'skipped') AND (id = ANY (%(ids)s::text[]::uuid[]) OR adapter = %(adapter)s)
+
 -- name: tell
 SELECT memory.tell_memories(%(adapter)s, %(mode)s, %(after)s::bigint, %(most)s::int) AS last
 
