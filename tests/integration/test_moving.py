@@ -339,7 +339,9 @@ def carry_out_commands(operate: Operator, elsewhere: str, monkeypatch: pytest.Mo
     again = operate.json("migrate", "switch", done["id"], "--yes")
     assert again["migration"]["status"] == "finished"
     assert "takes writes again" in operate.done("migrate", "switch", done["id"], "--undo", "--yes")
+    before = operate.sql("UPDATE memory.migrations SET status = 'paused' RETURNING *")
     assert operate.json("migrate", "switch", done["id"], "--dry-run")["obstacles"]["differing"] == 0
+    assert operate.sql("SELECT * FROM memory.migrations") == before
     assert "The application may write here now." in operate.done("migrate", "switch", done["id"], "--yes")
     assert operate.json("migrate", "rollback", done["id"], "--yes")["removed"] == 2
     assert asyncio.run(rows(elsewhere, OURS_THERE)) == [{"ours": 0}]

@@ -163,7 +163,7 @@ class Moving:
         copied = await self._migrations.run(
             source, reject=reject, progress=progress, stopping=lambda: source.is_copied or stopping()
         )
-        return await self._copied(source) if is_copied(copied.cursor) else copied
+        return await self._going_on(source) if is_copied(copied.cursor) else copied
 
     async def follow(
         self,
@@ -187,7 +187,7 @@ class Moving:
             SwitchRefused: it was not copied yet.
             SourceFailed: the store cannot be read; a later call goes on.
         """
-        migration = await self._copied(source)
+        migration = await self._going_on(source)
         all_done = 0
         while _goes_on(migration) and not stopping():
             try:
@@ -226,7 +226,7 @@ class Moving:
             SwitchRefused: both sides are not the same, or cannot become so; the message says where. The store is open.
             SourceFailed: the store cannot be read or stopped; it is open, unless it cannot be reached at all.
         """
-        migration = await self._copied(source)
+        migration = await self._going_on(source)
         parity = await self._migrations.compare(str(migration.id), source, questions)
         if migration.status == "finished":
             return await self._switched_before(source, migration, parity)
@@ -288,7 +288,7 @@ class Moving:
         Raises:
             SwitchRefused: it was not copied at all.
         """
-        migration = await self._copied(source)
+        migration = await self._going_on(source)
         await self._migrations.ask(Query(_SQL["reopen"], {"id": str(migration.id)}))
         await source.tables.open_writes()
         return await self._migrations.get(str(migration.id))
@@ -317,6 +317,11 @@ class Moving:
             raise SwitchRefused(
                 "This store has not been copied yet: run `graph-memory migrate langgraph-store --follow` until it has."
             )
+        return migration
+
+    async def _going_on(self, source: LangGraphStore) -> Migration:
+        """The migration that copied a store, no longer paused."""
+        migration = await self._copied(source)
         await self._migrations.ask(ledger.goes_on(migration, None))
         return await self._migrations.get(str(migration.id))
 
