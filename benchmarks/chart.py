@@ -3,7 +3,15 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from graphs.cli.svg import COLOURS, WIDTH, box, decades, line, page, text
+from graphs.cli.svg import (
+    COLOURS,
+    WIDTH,
+    box,
+    decades,
+    line,
+    page,
+    text,
+)
 
 _LEFT, _RIGHT, _TOP, _BOTTOM, _PLOT = 64, 40, 48, 44, 300
 

@@ -25,11 +25,16 @@ from benchmarks import loading
 from benchmarks.measure import table
 from benchmarks.peers import make_database
 from graphs.adapters.mem0_platform import Mem0Adapter
-from graphs.memory.jobs import Timing
-from graphs.memory.outbox.adapter import Copies, Outbound, Outgoing, Switched
+from graphs.deployment.pools import open_pool
+from graphs.memory.jobs.queue import Timing
+from graphs.memory.outbox.adapter import (
+    Copies,
+    Outbound,
+    Outgoing,
+    Switched,
+)
 from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager
-from graphs.pools import open_pool
 
 HEAD = ("time", "median ms", "p99 ms")
 KEY = b"a key of the benchmark"

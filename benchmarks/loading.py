@@ -25,7 +25,7 @@ from psycopg import sql
 
 from benchmarks.corpus import Item, user_id
 from benchmarks.progress import Progress
-from graphs.embedded_postgres import embedded_postgres
+from graphs.deployment.embedded_postgres import embedded_postgres
 
 _SETTINGS = (
     "server_version",

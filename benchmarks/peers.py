@@ -27,7 +27,7 @@ from benchmarks.corpus import DIMENSIONS, Item, Precomputed, namespace, user_id
 from benchmarks.progress import Progress
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
-from graphs.offline_chat import OfflineChatModel
+from graphs.offline.chat import OfflineChatModel
 
 POOL = 10
 UPSTREAM, USER, SERVICE, HYBRID, MEM0 = (

@@ -25,12 +25,12 @@ from benchmarks.measure import table
 from benchmarks.peers import make_database
 from graphs.agents.assistant import graph
 from graphs.checkpointer import PostgresCheckpointer
+from graphs.deployment.models import index_config
+from graphs.deployment.pools import open_pool
+from graphs.deployment.settings import Settings
 from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
-from graphs.models import index_config
-from graphs.pools import open_pool
-from graphs.settings import Settings
 
 WITH, WITHOUT = "with facts", "without"
 SAID = (

@@ -36,13 +36,13 @@ from benchmarks.corpus import Corpus, namespace
 from benchmarks.measure import Work, compare, table
 from benchmarks.peers import Peer, StorePeer, make_database, memory_store
 from benchmarks.progress import Progress, say
-from graphs.memory import embeddings, search
-from graphs.memory.database import Database
-from graphs.memory.operations.sizing import IndexChoice
+from graphs.deployment.pools import open_pool
+from graphs.memory.database.database import Database
+from graphs.memory.database.vectors import Model, to_vector
 from graphs.memory.principal import Principal
-from graphs.memory.vectors import Model, to_vector
+from graphs.memory.search import embeddings, search
 from graphs.memory_manager import MemoryManager
-from graphs.pools import open_pool
+from graphs.operations.sizing import IndexChoice
 
 EXACT = "exact"
 PER_USER, PORTION, JUDGED = 100, 5000, 100

@@ -25,17 +25,22 @@ from psycopg import IsolationLevel
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from graphs.memory import schema, sql
-from graphs.memory.coalescing import Coalescer
-from graphs.memory.database import Database, Pool, retrying, to_the_end
+from graphs.deployment.pools import shared_pool
+from graphs.deployment.settings import load_settings
+from graphs.memory.database import schema, statements
+from graphs.memory.database.coalescing import Coalescer
+from graphs.memory.database.database import (
+    Database,
+    Pool,
+    retrying,
+    to_the_end,
+)
+from graphs.memory.database.statements import Statement
+from graphs.memory.database.transaction import Connection, Query
 from graphs.memory.errors import StoreUnavailable, driver_errors
 from graphs.memory.principal import Principal
-from graphs.memory.sql import Statement
-from graphs.memory.transaction import Connection, Query
-from graphs.pools import shared_pool
-from graphs.settings import load_settings
 
-_SQL = sql.load_sources("checkpoints")
+_SQL = statements.load_sources("checkpointer", __package__)
 _SCHEMA = "SELECT set_config('search_path', 'langgraph', true)"
 
 _PATH = Statement("checkpoint", _SCHEMA)

@@ -15,10 +15,23 @@ from langgraph.store.base import IndexConfig, SearchOp, TTLConfig
 from langgraph.store.postgres.base import PoolConfig
 
 from graphs.adapters.configured import configured_adapters
-from graphs.buckets import backup_tasks
-from graphs.memory import audit, context, lifecycle, payloads, receipts, rights, search, telemetry
-from graphs.memory.batch import Reads
-from graphs.memory.brain import Entity, Means
+from graphs.deployment.clients.supabase import supabase_client
+from graphs.deployment.models import (
+    fact_extractor,
+    fact_judge,
+    index_config,
+    shadow_weights,
+)
+from graphs.deployment.observability import export_measurements
+from graphs.deployment.pools import open_pool, shared_pool
+from graphs.deployment.settings import load_settings
+from graphs.memory import telemetry
+from graphs.memory.audit import events
+from graphs.memory.audit.records import Records
+from graphs.memory.brain.brain import Entity, Means
+from graphs.memory.brain.entities import NORMALISERS, EntityNormaliser
+from graphs.memory.brain.loading import LoadingBrain
+from graphs.memory.brain.profiles import BrainSource
 from graphs.memory.contract import (
     AuditProblem,
     DecayReport,
@@ -31,47 +44,54 @@ from graphs.memory.contract import (
     WriteReceipt,
     check_payload,
 )
-from graphs.memory.database import Pool
-from graphs.memory.entities import NORMALISERS, EntityNormaliser
+from graphs.memory.conversations import context, receipts
+from graphs.memory.conversations.recalling import Recalls
+from graphs.memory.conversations.sessions import Sessions
+from graphs.memory.conversations.writing import write_payload
+from graphs.memory.database.database import Pool
+from graphs.memory.database.loops import on_home_loop
+from graphs.memory.database.transaction import Query
 from graphs.memory.errors import AccessDenied, ConfigurationError
 from graphs.memory.facts.conversation import Extractor
 from graphs.memory.facts.extraction import Extraction
 from graphs.memory.facts.judging import Judge
-from graphs.memory.files import Files, SupabaseClient
-from graphs.memory.found import Found
-from graphs.memory.health import OFF, OK, Health, Part
-from graphs.memory.jobs import Jobs, Task, Timing
+from graphs.memory.health import (
+    OFF,
+    OK,
+    Health,
+    Part,
+)
+from graphs.memory.jobs.queue import Jobs, Task, Timing
 from graphs.memory.knowledge.beliefs import Beliefs
 from graphs.memory.knowledge.goals import Goals
+from graphs.memory.knowledge.memories import Memories
 from graphs.memory.knowledge.metrics import Metrics
 from graphs.memory.knowledge.origins import Origins
 from graphs.memory.knowledge.reflections import Reflections
 from graphs.memory.knowledge.relationships import Relationships
-from graphs.memory.lifecycle import Keeping
-from graphs.memory.loading import LoadingBrain
-from graphs.memory.loops import on_home_loop
-from graphs.memory.memories import Memories
-from graphs.memory.namespaces import to_text
-from graphs.memory.operations.operations import Operations, OperatorMeans
 from graphs.memory.outbox.adapter import Outbound
 from graphs.memory.outbox.deliveries import Deliveries
 from graphs.memory.outbox.delivering import Courier
 from graphs.memory.outbox.intents import Intents
 from graphs.memory.outbox.shadow import Shadow
-from graphs.memory.principal import Principal, acting_as, current_principal, current_provenance
-from graphs.memory.profiles import BrainSource
-from graphs.memory.ranking import Weights
-from graphs.memory.recalling import Recalls
-from graphs.memory.records import Records
-from graphs.memory.sessions import Sessions
-from graphs.memory.store import PostgresStore
-from graphs.memory.transaction import Query
-from graphs.memory.writing import write_payload
-from graphs.models import fact_extractor, fact_judge, index_config, shadow_weights
-from graphs.observability import export_measurements
-from graphs.pools import open_pool, shared_pool
-from graphs.settings import load_settings
-from graphs.supabase_client import supabase_client
+from graphs.memory.principal import (
+    Principal,
+    acting_as,
+    current_principal,
+    current_provenance,
+)
+from graphs.memory.rights import export, retention
+from graphs.memory.rights.files import Files, SupabaseClient
+from graphs.memory.rights.retention import Keeping
+from graphs.memory.search import search
+from graphs.memory.search.ranking import Weights
+from graphs.memory.search.recalled import Found
+from graphs.memory.store import payloads
+from graphs.memory.store.batch import Reads
+from graphs.memory.store.store import PostgresStore
+from graphs.memory.values.namespaces import to_text
+from graphs.operations.backup.buckets import backup_tasks
+from graphs.operations.operations import Operations, OperatorMeans
 
 
 class MemoryManager(PostgresStore):
@@ -372,7 +392,7 @@ class MemoryManager(PostgresStore):
             AccessDenied: the principal is another user.
         """
         principal = current_principal(self._default_principal)
-        await self._run(principal, [audit.event(user_id, event_type, data)], current_provenance())
+        await self._run(principal, [events.event(user_id, event_type, data)], current_provenance())
 
     # Audit, and a person's rights ------------------------------------------------------------------------------------
 
@@ -385,7 +405,7 @@ class MemoryManager(PostgresStore):
             The digest of the last seal, which holds all before it; None if there is none. Kept somewhere else, it lets
             `verify_audit` tell if seals were made anew.
         """
-        return await audit.seal_all(self._database)
+        return await events.seal_all(self._database)
 
     @on_home_loop
     @telemetry.operation
@@ -399,17 +419,17 @@ class MemoryManager(PostgresStore):
             AccessDenied: the principal is not the service.
         """
         principal = current_principal(self._default_principal)
-        [problems] = await self._run(principal, [audit.verify(head)])
+        [problems] = await self._run(principal, [events.verify(head)])
         return cast("list[AuditProblem]", problems)
 
     async def export_user(self, user_id: str) -> AsyncIterator[str]:
-        """Yield everything that is kept about a user as lines of JSON, which `rights.export` describes.
+        """Yield everything that is kept about a user as lines of JSON, which `export.export` describes.
 
         Raises:
             AccessDenied: the principal is not this user and not the service.
         """
-        await self._ask_as(user_id, audit.event(user_id, "user.export", {}))
-        async for line in rights.export(user_id, functools.partial(self._ask_as, user_id)):
+        await self._ask_as(user_id, events.event(user_id, "user.export", {}))
+        async for line in export.export(user_id, functools.partial(self._ask_as, user_id)):
             yield line
 
     @on_home_loop
@@ -427,7 +447,7 @@ class MemoryManager(PostgresStore):
         principal = await self._principal_for(user_id)
         await self._recalls.finish()
         await self.files.remove_contents(user_id)
-        [certificate] = await self._run(principal, [rights.erase(user_id)])
+        [certificate] = await self._run(principal, [export.erase(user_id)])
         return cast("ErasureCertificate", certificate)
 
     @on_home_loop
@@ -440,8 +460,8 @@ class MemoryManager(PostgresStore):
             AccessDenied: the principal is not this user and not the service.
         """
         principal = await self._principal_for(user_id)
-        lifecycle.check_threshold(threshold_days)
-        [report] = await self._run(principal, [lifecycle.decay(user_id, threshold_days)])
+        retention.check_threshold(threshold_days)
+        [report] = await self._run(principal, [retention.decay(user_id, threshold_days)])
         return cast("DecayReport", report)
 
     @on_home_loop
@@ -449,7 +469,7 @@ class MemoryManager(PostgresStore):
     async def expire_turns(self, days: float) -> int:
         """Delete the turns that were stored `days` ago or earlier, and return how many there were.
 
-        Important ones (`lifecycle.IMPORTANT`) are kept as episodes of their user.
+        Important ones (`retention.IMPORTANT`) are kept as episodes of their user.
 
         Raises:
             InvalidInput: not a positive number of days.
@@ -458,10 +478,10 @@ class MemoryManager(PostgresStore):
         principal = current_principal(self._default_principal)
         if principal.user_id:
             raise AccessDenied("Turns of everybody expire: only the service may have them go.")
-        lifecycle.check_threshold(days)
+        retention.check_threshold(days)
         expired = 0
-        while turns := (await self._run(principal, [lifecycle.old_turns(days)]))[0]:
-            await self.abatch(lifecycle.expire(turns))
+        while turns := (await self._run(principal, [retention.old_turns(days)]))[0]:
+            await self.abatch(retention.expire(turns))
             expired += len(turns)
         return expired
 
@@ -485,7 +505,7 @@ class MemoryManager(PostgresStore):
         return tasks
 
     async def _decay_everybody(self, days: float) -> None:
-        [users] = await self._run(Principal.service(), [lifecycle.decaying(days)])
+        [users] = await self._run(Principal.service(), [retention.decaying(days)])
         for user_id in users:
             await self.decay_memory(user_id, days)
 

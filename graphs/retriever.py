@@ -10,11 +10,11 @@ from langchain_core.retrievers import BaseRetriever
 from pydantic import ConfigDict, Field
 
 from graphs.memory.contract import COLLECTIONS, RecalledMemory
+from graphs.memory.database.loops import from_another_thread
 from graphs.memory.errors import PrincipalRequired
 from graphs.memory.knowledge.origins import Origin
-from graphs.memory.loops import from_another_thread
-from graphs.memory.namespaces import to_text, user_scope
 from graphs.memory.principal import acting_user
+from graphs.memory.values.namespaces import to_text, user_scope
 from graphs.memory_manager import MemoryManager
 
 

@@ -12,9 +12,9 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from langgraph.runtime import Runtime, get_runtime
 from pydantic import Field
 
-from graphs.memory.brain import company_scope
-from graphs.memory.context import recalled
+from graphs.memory.brain.brain import company_scope
 from graphs.memory.contract import BrainReport, RecalledMemory
+from graphs.memory.conversations.context import recalled
 from graphs.memory.errors import (
     AccessDenied,
     EmbeddingFailed,
@@ -26,7 +26,7 @@ from graphs.memory.errors import (
     StoreUnavailable,
     VersionConflict,
 )
-from graphs.memory.found import Found
+from graphs.memory.search.recalled import Found
 from graphs.memory_manager import MemoryManager
 from graphs.nodes.runtime import current_user, memory_of
 

@@ -17,12 +17,12 @@ from langgraph.store.base import IndexConfig
 from psycopg.conninfo import make_conninfo
 
 from graphs.checkpointer import PostgresCheckpointer
-from graphs.embedded_postgres import embedded_postgres
+from graphs.deployment.embedded_postgres import embedded_postgres
+from graphs.deployment.models import OfflineEmbeddings
+from graphs.deployment.pools import open_pool
+from graphs.deployment.settings import Settings, load_settings
 from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory_manager import MemoryManager
-from graphs.models import OfflineEmbeddings
-from graphs.pools import open_pool
-from graphs.settings import Settings, load_settings
 from tests.attacks.tally import OVERALL, Tally, report
 
 if TYPE_CHECKING:

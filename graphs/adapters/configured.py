@@ -6,9 +6,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from graphs.adapters.mem0_platform import mem0_adapter
 from graphs.adapters.upstash import qstash_adapter, redis_adapter
+from graphs.deployment.settings import Settings
 from graphs.memory.errors import ConfigurationError
 from graphs.memory.outbox.adapter import Outbound, Switched
-from graphs.settings import Settings
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,12 @@ import httpx
 
 from graphs.mem0.importing import import_mem0
 from graphs.memory.errors import DeliveryFailed
-from graphs.memory.outbox.adapter import Copies, Copy, Outgoing, Pseudonym
+from graphs.memory.outbox.adapter import (
+    Copies,
+    Copy,
+    Outgoing,
+    Pseudonym,
+)
 from graphs.memory.outbox.intents import Kind
 from graphs.memory.redaction.redactor import RedactedText
 
@@ -39,7 +44,7 @@ class Mem0Adapter:
     """Tells hosted Mem0. Turns are not for it: it gets the facts that were made of them.
 
     Args:
-        client: `graphs.mem0.hosted.HostedClient`, or what does as that.
+        client: `graphs.deployment.clients.hosted_mem0.HostedClient`, or what does as that.
         errors: what it raises.
     """
 
@@ -212,6 +217,6 @@ async def mem0_adapter(key: str, host: str | None, folder: Path) -> AsyncIterato
 def _made(folder: Path, http: httpx.AsyncClient) -> Mem0Adapter:
     """Make the client. Its import reads files, and takes a second: call it from a thread."""
     import_mem0(folder)
-    from graphs.mem0.hosted import HostedClient, Mem0Error
+    from graphs.deployment.clients.hosted_mem0 import HostedClient, Mem0Error
 
     return Mem0Adapter(HostedClient(http), Mem0Error)

@@ -1,8 +1,8 @@
 """Dealer matching: finds dealers by distance, specialty and rating, and remembers which ones it has shown."""
 
 from graphs.agents.robotics import dealers
-from graphs.nodes.agent import agent_with_memory
-from graphs.nodes.routing import Skill
+from graphs.shapes.agent import agent_with_memory
+from graphs.shapes.routing import Skill
 
 skill = Skill(
     name=dealers.AGENT,

@@ -1,8 +1,8 @@
 """Financing: applies for credit on a robot, and explains how an application is scored."""
 
 from graphs.agents.robotics import applications
-from graphs.nodes.agent import agent_with_memory
-from graphs.nodes.routing import Skill
+from graphs.shapes.agent import agent_with_memory
+from graphs.shapes.routing import Skill
 
 skill = Skill(
     name="financing",

@@ -1,8 +1,8 @@
 """Knowledge: answers questions about robots from the catalogue, and recommends what fits."""
 
 from graphs.agents.robotics import robots
-from graphs.nodes.agent import agent_with_memory
-from graphs.nodes.routing import Skill
+from graphs.shapes.agent import agent_with_memory
+from graphs.shapes.routing import Skill
 
 skill = Skill(
     name="knowledge",

@@ -1,8 +1,8 @@
 """Sales: notes what people think of buying, and knows what was talked about."""
 
 from graphs.agents.robotics import leads
-from graphs.nodes.agent import agent_with_memory
-from graphs.nodes.routing import Skill
+from graphs.shapes.agent import agent_with_memory
+from graphs.shapes.routing import Skill
 
 skill = Skill(
     name="sales",

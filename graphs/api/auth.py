@@ -15,9 +15,9 @@ from starlette.requests import Request
 from graphs.api.principals import NotSignedIn
 from graphs.api.tokens import InvalidToken, TokenVerifier
 from graphs.checkpointer import delete_runs_only_in
+from graphs.deployment.settings import load_settings
 from graphs.memory.errors import ConfigurationError
 from graphs.memory.principal import SYSTEM, Principal, act_for_this_task
-from graphs.settings import load_settings
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from graphs.memory.ids import to_id
+from graphs.memory.values.ids import to_id
 
 USER = "3f0c8f5e-52a7-4c1c-9a53-0f6e0f5d7a10"
 NAMESPACE, KEY = ("users", USER, "facts"), "9b1f6f2c4a7d4e58b0c3d2e1f0a99887"

@@ -17,12 +17,24 @@ from pydantic import BaseModel, Field
 
 from graphs.memory.contract import MemoryType, RecalledMemory
 from graphs.memory.errors import GraphMemoryError, SchemaPartMissing
-from graphs.memory.ids import Address, UnknownId, from_id, to_id
-from graphs.memory.memories import Version
-from graphs.memory.namespaces import user_scope
+from graphs.memory.knowledge.memories import Version
+from graphs.memory.values.ids import (
+    Address,
+    UnknownId,
+    from_id,
+    to_id,
+)
+from graphs.memory.values.namespaces import user_scope
 from graphs.memory_manager import MemoryManager
 from graphs.nodes.runtime import current_user
-from graphs.tools import Content, Limit, Query, Slug, in_words, said
+from graphs.tools import (
+    Content,
+    Limit,
+    Query,
+    Slug,
+    in_words,
+    said,
+)
 
 P = ParamSpec("P")
 

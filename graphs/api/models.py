@@ -8,7 +8,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Discr
 
 from graphs.api import examples
 from graphs.api.ids import PATTERN
-from graphs.memory.brain import company_scope
+from graphs.memory.brain.brain import company_scope
 from graphs.memory.contract import (
     BrainMemory,
     Exchange,
@@ -18,12 +18,12 @@ from graphs.memory.contract import (
     StoredBrainMemory,
     WriteReceipt,
 )
-from graphs.memory.ids import to_id
+from graphs.memory.conversations.sessions import StoredTurn
+from graphs.memory.knowledge.memories import Memory, Revision
 from graphs.memory.knowledge.relationships import MAX_TYPE_BYTES, Relationship
-from graphs.memory.memories import Memory, Revision
-from graphs.memory.namespaces import Namespace, user_scope
-from graphs.memory.sessions import StoredTurn
-from graphs.memory.text import problem_with
+from graphs.memory.values.ids import to_id
+from graphs.memory.values.namespaces import Namespace, user_scope
+from graphs.memory.values.text import problem_with
 
 T = TypeVar("T")
 

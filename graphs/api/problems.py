@@ -29,7 +29,7 @@ from graphs.memory.errors import (
     StoreUnavailable,
     VersionConflict,
 )
-from graphs.memory.ids import UnknownId
+from graphs.memory.values.ids import UnknownId
 
 MEDIA_TYPE = "application/problem+json"
 

@@ -13,7 +13,7 @@ from graphs.api.limits import MeasuredRequest, limits_of
 from graphs.api.principals import NotSignedIn, identify
 from graphs.api.problems import ProblemError, problem_of
 from graphs.memory.errors import GraphMemoryError
-from graphs.memory.ids import UnknownId
+from graphs.memory.values.ids import UnknownId
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 

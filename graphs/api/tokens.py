@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import jwt
 
+from graphs.deployment.settings import Settings
 from graphs.memory.principal import SYSTEM
-from graphs.settings import Settings
 
 LEEWAY_SECONDS = 30
 _KEYS_FRESH_SECONDS = 600

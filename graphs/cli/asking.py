@@ -8,8 +8,8 @@ import typer
 
 from graphs.cli.ending import Exit, fail
 from graphs.cli.output import inert
-from graphs.memory.ids import Address, UnknownId, from_id
-from graphs.settings import load_settings
+from graphs.deployment.settings import load_settings
+from graphs.memory.values.ids import Address, UnknownId, from_id
 
 UserId = Annotated[
     str | None, typer.Option("--user-id", help="Whose memory; where nobody signs in, the local user's unless given.")

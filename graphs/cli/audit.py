@@ -9,9 +9,15 @@ import typer
 
 from graphs.cli.ending import Exit, as_service, run
 from graphs.cli.memory_views import show
-from graphs.cli.output import AsJson, inert, note, print_json, print_table
+from graphs.cli.output import (
+    AsJson,
+    inert,
+    note,
+    print_json,
+    print_table,
+)
 from graphs.cli.whole_file import whole_file
-from graphs.memory.operations.audit_report import Grant, SecurityReport
+from graphs.operations.audit_report import Grant, SecurityReport
 
 app = typer.Typer(no_args_is_help=True, help="Security: who could reach what, and who did.")
 

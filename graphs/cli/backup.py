@@ -7,15 +7,27 @@ from typing import Annotated, Any
 
 import typer
 
-from graphs.buckets import folder, folder_of, place
-from graphs.cli.ending import Exit, as_service, fail, run
-from graphs.cli.output import AsJson, DryRun, note, print_json, print_table, progress
+from graphs.cli.ending import (
+    Exit,
+    as_service,
+    fail,
+    run,
+)
+from graphs.cli.output import (
+    AsJson,
+    DryRun,
+    note,
+    print_json,
+    print_table,
+    progress,
+)
+from graphs.deployment.settings import load_settings
 from graphs.memory.errors import ConfigurationError
-from graphs.memory.operations.backup.chain import Backup
-from graphs.memory.operations.backup.places import Place
-from graphs.memory.operations.backup.restore import Restored
-from graphs.memory.operations.backup.schedule import known_erasures, latest
-from graphs.settings import load_settings
+from graphs.operations.backup.buckets import folder, folder_of, place
+from graphs.operations.backup.chain import Backup
+from graphs.operations.backup.places import Place
+from graphs.operations.backup.restore import Restored
+from graphs.operations.backup.schedule import known_erasures, latest
 
 app = typer.Typer(invoke_without_command=True)
 

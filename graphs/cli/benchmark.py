@@ -14,14 +14,33 @@ from langgraph.pregel import Pregel
 
 from graphs.checkpointer import open_checkpointer
 from graphs.cli.ending import Exit, fail, run
-from graphs.cli.output import AsJson, note, print_json, print_table, progress
-from graphs.cli.svg import COLOURS, WIDTH, box, decades, line, page, text
+from graphs.cli.output import (
+    AsJson,
+    note,
+    print_json,
+    print_table,
+    progress,
+)
+from graphs.cli.svg import (
+    COLOURS,
+    WIDTH,
+    box,
+    decades,
+    line,
+    page,
+    text,
+)
 from graphs.cli.whole_file import whole_file
-from graphs.memory.operations.benchmarking import FEWEST, Answer, Measured, somebody_made_up
+from graphs.deployment.models import index_config
+from graphs.deployment.pools import shared_pool
+from graphs.deployment.settings import load_settings
 from graphs.memory_manager import MemoryManager
-from graphs.models import index_config
-from graphs.pools import shared_pool
-from graphs.settings import load_settings
+from graphs.operations.benchmarking import (
+    FEWEST,
+    Answer,
+    Measured,
+    somebody_made_up,
+)
 
 _BAR = 30
 _LEFT, _TOP, _ROW = 250, 64, 26

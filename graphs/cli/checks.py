@@ -8,9 +8,9 @@ import typer
 from graphs.cli.ending import Exit, as_service_unprepared, run
 from graphs.cli.output import AsJson, print_json, print_table
 from graphs.memory.errors import ConfigurationError, StoreUnavailable
-from graphs.memory.operations.borders import Attempt
-from graphs.memory.operations.checks import Check, worst
-from graphs.memory.operations.trial import try_out
+from graphs.operations.borders import Attempt
+from graphs.operations.checks import Check, worst
+from graphs.operations.trial import try_out
 
 
 def verify(as_json: AsJson = False) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from graphs.cli.ending import as_service, fail, run
 from graphs.cli.output import AsJson, print_json, print_table
-from graphs.settings import load_settings
+from graphs.deployment.settings import load_settings
 
 _EXAMPLE = "graphs.agents.robotics.demo"
 

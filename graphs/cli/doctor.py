@@ -13,9 +13,9 @@ from pydantic import SecretStr
 
 from graphs.cli.ending import as_service_unprepared, run
 from graphs.cli.output import AsJson, note, print_json
+from graphs.deployment.settings import Settings, load_settings
 from graphs.memory.errors import ConfigurationError
-from graphs.memory.operations.checks import Check, Size
-from graphs.settings import Settings, load_settings
+from graphs.operations.checks import Check, Size
 
 PACKAGES = (
     "graph-native-memory", "langgraph", "langgraph-api", "langgraph-checkpoint", "langgraph-checkpoint-postgres",

@@ -12,7 +12,15 @@ from typing import Annotated, Any
 
 import typer
 
-from graphs.cli.asking import Key, UserId, Which, Yes, address_of, confirm, whose
+from graphs.cli.asking import (
+    Key,
+    UserId,
+    Which,
+    Yes,
+    address_of,
+    confirm,
+    whose,
+)
 from graphs.cli.ending import as_service, run
 from graphs.cli.memory_views import (
     Recall,
@@ -23,17 +31,30 @@ from graphs.cli.memory_views import (
     show_recall,
     show_recalled,
 )
-from graphs.cli.output import AsJson, DryRun, note, print_json, print_table, progress
+from graphs.cli.output import (
+    AsJson,
+    DryRun,
+    note,
+    print_json,
+    print_table,
+    progress,
+)
 from graphs.cli.whole_file import whole_file
-from graphs.memory.contract import DecayReport, ErasureCertificate, RecalledMemory, RecallReceipt, WriteReceipt
+from graphs.memory.contract import (
+    DecayReport,
+    ErasureCertificate,
+    RecalledMemory,
+    RecallReceipt,
+    WriteReceipt,
+)
+from graphs.memory.conversations.sessions import StoredTurn
 from graphs.memory.errors import MemoryNotFound
-from graphs.memory.ids import Address, to_id
+from graphs.memory.knowledge.memories import Memory, Version
 from graphs.memory.knowledge.origins import Origin
-from graphs.memory.memories import Memory, Version
-from graphs.memory.operations.oversight import Fading
-from graphs.memory.paging import MOST
-from graphs.memory.sessions import StoredTurn
+from graphs.memory.values.ids import Address, to_id
+from graphs.memory.values.paging import MOST
 from graphs.memory_manager import MemoryManager
+from graphs.operations.oversight import Fading
 
 OPERATOR = "graph-memory"
 """The agent, and the session, of what an operator has remembered."""

@@ -6,12 +6,25 @@ from typing import Annotated
 
 import typer
 
-from graphs.cli.ending import Exit, as_service_unprepared, fail, run
-from graphs.cli.output import Advance, AsJson, DryRun, note, print_json, print_table, progress
+from graphs.cli.ending import (
+    Exit,
+    as_service_unprepared,
+    fail,
+    run,
+)
+from graphs.cli.output import (
+    Advance,
+    AsJson,
+    DryRun,
+    note,
+    print_json,
+    print_table,
+    progress,
+)
 from graphs.memory.errors import InvalidInput
-from graphs.memory.operations.indexes import IndexStatus, Vectors
-from graphs.memory.operations.sizing import MOST_LISTS, IndexChoice, Method
-from graphs.memory.operations.vector_index import Told
+from graphs.operations.indexes import IndexStatus, Vectors
+from graphs.operations.sizing import MOST_LISTS, IndexChoice, Method
+from graphs.operations.vector_index import Told
 
 app = typer.Typer(no_args_is_help=True, help="The memory's indexes, the vector index among them.")
 

@@ -6,11 +6,22 @@ from typing import Annotated, Any
 import typer
 
 from graphs.cli.asking import Yes, confirm
-from graphs.cli.ending import Exit, as_service, fail, run
+from graphs.cli.ending import (
+    Exit,
+    as_service,
+    fail,
+    run,
+)
 from graphs.cli.memory_views import show
-from graphs.cli.output import AsJson, DryRun, note, print_json, print_table
+from graphs.cli.output import (
+    AsJson,
+    DryRun,
+    note,
+    print_json,
+    print_table,
+)
 from graphs.memory.contract import Job
-from graphs.memory.jobs import KEPT_HOURS
+from graphs.memory.jobs.queue import KEPT_HOURS
 
 STATUSES = ("todo", "doing", "succeeded", "failed", "cancelled", "aborting", "aborted")
 

@@ -16,17 +16,34 @@ from typing import Annotated
 import typer
 
 from graphs.checkpointer import open_checkpointer
-from graphs.cli import audit, backup, everyday, indexes, jobs, migrate, moving, outbox, pool, rls, schema
+from graphs.cli import (
+    audit,
+    backup,
+    everyday,
+    indexes,
+    jobs,
+    migrate,
+    moving,
+    outbox,
+    pool,
+    rls,
+    schema,
+)
 from graphs.cli.benchmark import benchmark
 from graphs.cli.checks import validate, verify
 from graphs.cli.demo import demo
 from graphs.cli.doctor import doctor
 from graphs.cli.ending import as_service_unprepared, fail, run
 from graphs.cli.monitor import monitor
-from graphs.cli.output import AsJson, DryRun, print_json, progress
+from graphs.cli.output import (
+    AsJson,
+    DryRun,
+    print_json,
+    progress,
+)
+from graphs.deployment.models import chat_model
+from graphs.deployment.settings import load_settings
 from graphs.memory_manager import deployment_store
-from graphs.models import chat_model
-from graphs.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help=__doc__)
 

@@ -10,8 +10,8 @@ from rich.text import Text
 
 from graphs.cli.output import inert
 from graphs.memory.contract import RecalledMemory
-from graphs.memory.ids import to_id
-from graphs.memory.memories import Memory, Version
+from graphs.memory.knowledge.memories import Memory, Version
+from graphs.memory.values.ids import to_id
 
 _BAR = 32
 """How wide a bar is that stands for a whole score of 1."""

@@ -9,21 +9,27 @@ from typing import Annotated
 import typer
 from langgraph.store.base import ensure_embeddings
 
-from graphs.adapters import mem0_source
 from graphs.cli.asking import Yes, confirm
 from graphs.cli.ending import as_service, run
 from graphs.cli.migrate_from import roll_back
 from graphs.cli.migrating import How, carry_out, export
-from graphs.cli.output import AsJson, DryRun, note, print_json, print_table
+from graphs.cli.output import (
+    AsJson,
+    DryRun,
+    note,
+    print_json,
+    print_table,
+)
+from graphs.deployment.models import index_config
+from graphs.deployment.pools import source_pool
+from graphs.deployment.settings import load_settings
 from graphs.memory.errors import ConfigurationError
-from graphs.memory.operations.migration.jsonl import open_jsonl
-from graphs.memory.operations.migration.ledger import Migration
-from graphs.memory.operations.migration.mem0_oss import open_collection
-from graphs.memory.operations.migration.rollback import RolledBack
-from graphs.memory.operations.migration.source import Source
-from graphs.models import index_config
-from graphs.pools import source_pool
-from graphs.settings import load_settings
+from graphs.operations.migration import mem0_cloud
+from graphs.operations.migration.jsonl import open_jsonl
+from graphs.operations.migration.ledger import Migration
+from graphs.operations.migration.mem0_oss import open_collection
+from graphs.operations.migration.rollback import RolledBack
+from graphs.operations.migration.source import Source
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -98,7 +104,7 @@ async def _mem0_platform(history: bool) -> AsyncIterator[Source]:
     if settings.mem0_api_key is None:
         raise ConfigurationError("MEM0_API_KEY is missing: write the key of the account to read into the environment.")
     key = settings.mem0_api_key.get_secret_value()
-    async with mem0_source.mem0_platform(key, settings.mem0_host, settings.data_dir, history=history) as source:
+    async with mem0_cloud.mem0_platform(key, settings.mem0_host, settings.data_dir, history=history) as source:
         yield source
 
 

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from graphs.memory.database import Pool
-from graphs.memory.operations.migration.langgraph_store import LangGraphStore
-from graphs.memory.operations.migration.rollback import RolledBack
+from graphs.deployment.pools import open_pool
+from graphs.deployment.settings import load_settings
+from graphs.memory.database.database import Pool
 from graphs.memory_manager import MemoryManager
-from graphs.pools import open_pool
-from graphs.settings import load_settings
+from graphs.operations.migration.langgraph_store import LangGraphStore
+from graphs.operations.migration.rollback import RolledBack
 
 
 @asynccontextmanager

@@ -13,16 +13,21 @@ import typer
 from pydantic_core import to_jsonable_python
 
 from graphs.cli.ending import Exit, as_service, fail
-from graphs.cli.output import note, print_json, print_table, progress
+from graphs.cli.output import (
+    note,
+    print_json,
+    print_table,
+    progress,
+)
 from graphs.cli.whole_file import whole_file
 from graphs.memory.errors import ConfigurationError
-from graphs.memory.operations.migration.comparing import Parity, Question, read_questions
-from graphs.memory.operations.migration.jsonl import line_of
-from graphs.memory.operations.migration.ledger import Migration
-from graphs.memory.operations.migration.migrations import Preview, Reject, Verified
-from graphs.memory.operations.migration.source import Rejected, Source
-from graphs.memory.text import cleaned
+from graphs.memory.values.text import cleaned
 from graphs.memory_manager import MemoryManager
+from graphs.operations.migration.comparing import Parity, Question, read_questions
+from graphs.operations.migration.jsonl import line_of
+from graphs.operations.migration.ledger import Migration
+from graphs.operations.migration.migrations import Preview, Reject, Verified
+from graphs.operations.migration.source import Rejected, Source
 
 _REASONS_SHOWN = 10
 

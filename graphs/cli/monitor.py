@@ -10,11 +10,21 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from graphs.cli.ending import Exit, as_service, fail, run
-from graphs.cli.output import AsJson, inert, print_json, table
+from graphs.cli.ending import (
+    Exit,
+    as_service,
+    fail,
+    run,
+)
+from graphs.cli.output import (
+    AsJson,
+    inert,
+    print_json,
+    table,
+)
 from graphs.memory.errors import StoreUnavailable
-from graphs.memory.operations.monitoring import Look
 from graphs.memory_manager import MemoryManager
+from graphs.operations.monitoring import Look
 
 
 def monitor(

@@ -9,15 +9,38 @@ from typing import Annotated
 import typer
 
 from graphs.cli.asking import Yes, confirm
-from graphs.cli.ending import Exit, as_service, fail, run
-from graphs.cli.migrate import Id, KeepVectors, Queries, RejectedFile
+from graphs.cli.ending import (
+    Exit,
+    as_service,
+    fail,
+    run,
+)
+from graphs.cli.migrate import (
+    Id,
+    KeepVectors,
+    Queries,
+    RejectedFile,
+)
 from graphs.cli.migrate_from import followed_store, source_pool
-from graphs.cli.migrating import How, carry_out, questions_in, rejects, until_interrupted
-from graphs.cli.output import AsJson, DryRun, note, print_json, print_table, progress
-from graphs.memory.operations.migration.comparing import Parity
-from graphs.memory.operations.migration.ledger import Migration
-from graphs.memory.operations.migration.source import Source
-from graphs.memory.operations.migration.switching import Switched
+from graphs.cli.migrating import (
+    How,
+    carry_out,
+    questions_in,
+    rejects,
+    until_interrupted,
+)
+from graphs.cli.output import (
+    AsJson,
+    DryRun,
+    note,
+    print_json,
+    print_table,
+    progress,
+)
+from graphs.operations.migration.comparing import Parity
+from graphs.operations.migration.ledger import Migration
+from graphs.operations.migration.source import Source
+from graphs.operations.migration.switching import Switched
 
 Schema = Annotated[str, typer.Option("--source-schema", help="The schema that its tables lie in.")]
 Map = Annotated[

@@ -5,9 +5,19 @@ from typing import Annotated, cast
 
 import typer
 
-from graphs.cli.ending import Exit, as_service, fail, run
+from graphs.cli.ending import (
+    Exit,
+    as_service,
+    fail,
+    run,
+)
 from graphs.cli.memory_views import show
-from graphs.cli.output import AsJson, DryRun, print_json, print_table
+from graphs.cli.output import (
+    AsJson,
+    DryRun,
+    print_json,
+    print_table,
+)
 from graphs.memory.outbox.deliveries import AdapterHealth, Delivery, Status
 from graphs.memory.outbox.shadow import ShadowSummary
 

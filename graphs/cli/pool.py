@@ -8,10 +8,10 @@ import typer
 from graphs.cli.checks import show_checks
 from graphs.cli.ending import as_service_unprepared, run
 from graphs.cli.output import AsJson, note
-from graphs.memory.operations.checks import Check, check_access, check_connections
-from graphs.memory.operations.connection import Access
-from graphs.memory.operations.pooling import configuration
-from graphs.settings import load_settings
+from graphs.deployment.settings import load_settings
+from graphs.operations.checks import Check, check_access, check_connections
+from graphs.operations.connection import Access
+from graphs.operations.pooling import configuration
 
 app = typer.Typer(no_args_is_help=True, help="Connections: direct, or through a pooler.")
 

@@ -7,7 +7,7 @@ import typer
 
 from graphs.cli.ending import Exit, as_service, run
 from graphs.cli.output import AsJson, print_json, print_table
-from graphs.memory.namespaces import from_text
+from graphs.memory.values.namespaces import from_text
 
 app = typer.Typer(no_args_is_help=True, help="Row-level security: why a row is hidden, and whether the borders hold.")
 

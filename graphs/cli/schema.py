@@ -7,12 +7,23 @@ from typing import Annotated
 
 import typer
 
-from graphs.cli.ending import Exit, as_service_unprepared, fail, run
-from graphs.cli.output import AsJson, DryRun, note, print_json, print_table
-from graphs.memory.operations.catalogue import Difference
-from graphs.memory.operations.generating import generate as generate_sql
-from graphs.memory.parts import SchemaPart
-from graphs.memory.schema import Choice, read_scripts
+from graphs.cli.ending import (
+    Exit,
+    as_service_unprepared,
+    fail,
+    run,
+)
+from graphs.cli.output import (
+    AsJson,
+    DryRun,
+    note,
+    print_json,
+    print_table,
+)
+from graphs.memory.database.parts import SchemaPart
+from graphs.memory.database.schema import Choice, read_scripts
+from graphs.operations.catalogue import Difference
+from graphs.operations.generating import generate as generate_sql
 
 app = typer.Typer(no_args_is_help=True, help="The database's schema: tables, policies, functions, grants.")
 

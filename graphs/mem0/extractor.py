@@ -17,7 +17,7 @@ from graphs.mem0.importing import import_mem0
 from graphs.memory.errors import ExtractionFailed
 from graphs.memory.facts.conversation import Conversation, Statement, with_sources
 from graphs.memory.facts.statements import worth_remembering
-from graphs.memory.text import cleaned
+from graphs.memory.values.text import cleaned
 
 T = TypeVar("T")
 

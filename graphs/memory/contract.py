@@ -12,7 +12,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from graphs.memory.errors import ContractError, InvalidInput, InvalidValue
-from graphs.memory.text import to_json
+from graphs.memory.values.text import to_json
 
 MemoryType = Literal["turn", "fact", "preference", "episode", "goal", "belief", "reflection", "procedure"]
 """What a memory is. A `turn` is what was said, word for word; the others are what was learned."""

@@ -45,7 +45,7 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import errors as pg
 
-from graphs.memory.parts import SchemaPart, part_named_in
+from graphs.memory.database.parts import SchemaPart, part_named_in
 
 
 class GraphMemoryError(Exception):

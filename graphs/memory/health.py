@@ -8,15 +8,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from graphs.memory import schema, sql, telemetry
-from graphs.memory.database import Database, to_the_end
-from graphs.memory.embeddings import Index
+from graphs.memory import telemetry
+from graphs.memory.database import schema, statements
+from graphs.memory.database.database import Database, to_the_end
+from graphs.memory.database.parts import SchemaPart
+from graphs.memory.database.transaction import Query
 from graphs.memory.errors import GraphMemoryError, SetupRequired
-from graphs.memory.parts import SchemaPart
 from graphs.memory.principal import Principal
-from graphs.memory.transaction import Query
+from graphs.memory.search.embeddings import Index
 
-_SQL = sql.load("health")
+_SQL = statements.load("health", __package__)
 
 FRESH_SECONDS = 1.0
 """How long a report is given to everybody who asks."""

@@ -5,7 +5,7 @@ import hashlib
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
 from graphs.memory.contract import Exchange
-from graphs.memory.text import problem_with
+from graphs.memory.values.text import problem_with
 from graphs.nodes.runtime import text_of
 
 _LONGEST_ID = 128

@@ -5,7 +5,13 @@ from typing import Any
 from langgraph.runtime import Runtime
 
 from graphs.nodes.exchanges import exchanges_of
-from graphs.nodes.runtime import current_user, last_human, memory_of, session_of, text_of
+from graphs.nodes.runtime import (
+    current_user,
+    last_human,
+    memory_of,
+    session_of,
+    text_of,
+)
 from graphs.nodes.state import Options, State
 
 

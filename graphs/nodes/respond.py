@@ -8,10 +8,10 @@ from langchain_core.messages import SystemMessage
 from langgraph.runtime import Runtime
 from pydantic import ValidationError
 
+from graphs.deployment.models import chat_model
+from graphs.deployment.settings import load_settings
 from graphs.memory.contract import MemoryContext
-from graphs.models import chat_model
 from graphs.nodes.state import Context, Options, State
-from graphs.settings import load_settings
 
 
 async def respond(state: State, runtime: Runtime[Context]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from langgraph.runtime import Runtime
 
 from graphs.memory.errors import ConfigurationError, PrincipalRequired
 from graphs.memory.principal import acting_agent, acting_user
-from graphs.memory.text import cleaned
+from graphs.memory.values.text import cleaned
 from graphs.memory_manager import MemoryManager
 
 

@@ -7,7 +7,12 @@ from langgraph.runtime import Runtime
 
 from graphs.memory.contract import Exchange, MemoryPayload
 from graphs.nodes.exchanges import exchanges_of
-from graphs.nodes.runtime import agent_of, current_user, memory_of, session_of
+from graphs.nodes.runtime import (
+    agent_of,
+    current_user,
+    memory_of,
+    session_of,
+)
 from graphs.nodes.state import State
 
 

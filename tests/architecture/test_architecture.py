@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from graphs.settings import Settings
+from graphs.deployment.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "graphs").rglob("*.py"))

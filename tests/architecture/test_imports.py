@@ -66,7 +66,7 @@ def test_what_mem0_is_told_before_it_is_imported(tmp_path: Path) -> None:
         "import logging, os; from pathlib import Path; logging.getLogger('urllib3').setLevel(logging.INFO)\n"
         "from graphs.mem0.extractor import _engine; _engine(Path('data').absolute())\n"
         "from mem0.memory import telemetry\n"
-        "from graphs.models import OfflineEmbeddings; OfflineEmbeddings()\n"
+        "from graphs.deployment.models import OfflineEmbeddings; OfflineEmbeddings()\n"
         "print(telemetry.MEM0_TELEMETRY, logging.getLogger('urllib3').level == logging.INFO, logging.root.handlers)"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MEM0")}

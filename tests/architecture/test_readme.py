@@ -15,9 +15,9 @@ import pytest
 from langgraph.store.base import IndexConfig, TTLConfig
 from langgraph.store.memory import InMemoryStore
 
+from graphs.deployment.settings import load_settings
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
-from graphs.settings import load_settings
 from tests.support import markdown
 from tests.support.server import Server
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from graphs.api.app import app
-from graphs.memory.ids import to_id
+from graphs.memory.values.ids import to_id
 from tests.attacks.people import ALICE, BOB, PEOPLE, USERS, Actor, Victim
 from tests.attacks.routes import GROUPS, LAST, OPEN, Route
 from tests.attacks.served import Deployment, Possessions, inventory, settle

@@ -13,11 +13,11 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.store.base import IndexConfig, Op
 
-from graphs.memory.database import Pool
+from graphs.deployment.pools import open_pool
+from graphs.memory.database.database import Pool
 from graphs.memory.errors import GraphMemoryError, PrincipalRequired
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
-from graphs.pools import open_pool
 from tests.attacks.calls import (
     StoreCall,
     brain,

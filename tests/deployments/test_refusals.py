@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from graphs.cli.main import app
-from graphs.settings import load_settings
+from graphs.deployment.settings import load_settings
 from tests.support.operator import Operator
 from tests.support.server import Server, free_port
 

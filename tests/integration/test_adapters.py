@@ -18,15 +18,15 @@ from pydantic import SecretStr
 
 from graphs.adapters import mem0_platform, upstash
 from graphs.adapters.configured import configured_adapters
+from graphs.deployment.pools import open_pool
+from graphs.deployment.settings import Settings
 from graphs.mem0.importing import import_mem0
 from graphs.memory.errors import ConfigurationError
-from graphs.memory.jobs import Timing
+from graphs.memory.jobs.queue import Timing
 from graphs.memory.outbox.adapter import Pseudonyms
 from graphs.memory.outbox.intents import SessionEnded
 from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager
-from graphs.pools import open_pool
-from graphs.settings import Settings
 from tests.integration.test_deliveries import fact
 from tests.integration.test_memory import turn
 from tests.support.outside import TOKEN, Fault, Mem0Stub, UpstashStub
@@ -281,8 +281,8 @@ import asyncio, sys
 from graphs.adapters.configured import configured_adapters
 from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager
-from graphs.pools import open_pool
-from graphs.settings import Settings
+from graphs.deployment.pools import open_pool
+from graphs.deployment.settings import Settings
 async def main():
     async with open_pool(sys.argv[1]) as pool, configured_adapters(Settings()) as outbound:
         async with MemoryManager(pool, principal=Principal.service(), outbound=outbound) as store:
@@ -473,7 +473,7 @@ def test_clients_are_imported_only_where_they_are_switched_on() -> None:
     script = """
 import asyncio, sys
 from graphs.adapters.configured import configured_adapters
-from graphs.settings import Settings
+from graphs.deployment.settings import Settings
 import graphs.memory_manager
 async def main():
     async with configured_adapters(Settings(_env_file=None)) as outbound:

@@ -10,7 +10,7 @@ import pytest
 from langgraph.store.base import IndexConfig
 from pydantic import SecretStr
 
-from graphs.settings import Settings
+from graphs.deployment.settings import Settings
 from tests.integration.test_adapters import KEY, opened
 from tests.integration.test_deliveries import fact
 

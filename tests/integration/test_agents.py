@@ -21,16 +21,22 @@ from psycopg import errors as pg
 from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
-from graphs.agents import dealer_matching, financing, knowledge, sales, supervisor
+from graphs.agents import (
+    dealer_matching,
+    financing,
+    knowledge,
+    sales,
+    supervisor,
+)
 from graphs.agents.robotics import demo, scoring
 from graphs.agents.robotics.applications import latest, record_score
 from graphs.agents.robotics.dealers import matches_of, nearest
 from graphs.agents.robotics.geography import Place, place_of
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
-from graphs.nodes.agent import MOST_ROUNDS
-from graphs.nodes.supervisor import decisions_of
-from graphs.offline_chat import OfflineChatModel
+from graphs.offline.chat import OfflineChatModel
+from graphs.shapes.agent import MOST_ROUNDS
+from graphs.shapes.supervisor import decisions_of
 from tests.conftest import create_database, drop_database
 from tests.support.openai_stub import OpenAIStub
 from tests.support.sql import rows

@@ -8,8 +8,8 @@ import pytest
 from langgraph.store.base import IndexConfig
 
 from graphs.memory.errors import AccessDenied
-from graphs.memory.namespaces import agent_label
 from graphs.memory.principal import Principal, acting_as
+from graphs.memory.values.namespaces import agent_label
 from graphs.memory_manager import MemoryManager
 
 ANN = str(uuid4())

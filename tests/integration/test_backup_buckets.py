@@ -12,11 +12,11 @@ import psycopg
 import pytest
 from moto.server import ThreadedMotoServer
 
-from graphs import buckets
-from graphs.buckets import folder, place
 from graphs.memory.errors import ConfigurationError, InvalidInput, StoreUnavailable
-from graphs.memory.operations.backup.schedule import Plan, Schedule
 from graphs.memory_manager import MemoryManager
+from graphs.operations.backup import buckets
+from graphs.operations.backup.buckets import folder, place
+from graphs.operations.backup.schedule import Plan, Schedule
 from tests.support.operator import Operator
 from tests.support.rows import all_rows
 

@@ -12,8 +12,8 @@ from psycopg.conninfo import conninfo_to_dict
 from typer.testing import CliRunner, Result
 
 from graphs.cli.main import app
+from graphs.deployment.settings import load_settings
 from graphs.memory_manager import MemoryManager
-from graphs.settings import load_settings
 from tests.conftest import as_url
 from tests.support.rows import all_rows
 

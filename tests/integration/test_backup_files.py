@@ -16,9 +16,9 @@ from langgraph.store.base import IndexConfig
 from psycopg.conninfo import make_conninfo
 
 from graphs.memory.errors import InvalidBackup
-from graphs.memory.operations.backup import seal
-from graphs.memory.operations.backup.chain import Backup
 from graphs.memory_manager import MemoryManager
+from graphs.operations.backup import seal
+from graphs.operations.backup.chain import Backup
 from tests.conftest import create_database, drop_database
 from tests.support.rows import all_rows
 

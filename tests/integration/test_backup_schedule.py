@@ -8,10 +8,10 @@ import psycopg
 import pytest
 
 from graphs.memory.errors import InvalidBackup
-from graphs.memory.operations.backup.places import LocalFolder
-from graphs.memory.operations.backup.schedule import Plan, Schedule, latest
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager, unprepared_store
+from graphs.operations.backup.places import LocalFolder
+from graphs.operations.backup.schedule import Plan, Schedule, latest
 from tests.attacks.people import ORGANISATIONS, USERS
 from tests.support.backups import erase
 from tests.support.operator import Operator

@@ -10,10 +10,16 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.store.base import IndexConfig
 
-from graphs.memory.errors import AccessDenied, ContractError, InvalidInput, InvalidValue, MemoryNotFound
+from graphs.deployment.pools import open_pool
+from graphs.memory.errors import (
+    AccessDenied,
+    ContractError,
+    InvalidInput,
+    InvalidValue,
+    MemoryNotFound,
+)
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
-from graphs.pools import open_pool
 from tests.support.sql import rows
 
 ANN, BOB = "a0000000-0000-4000-8000-00000000000a", "b0000000-0000-4000-8000-00000000000b"

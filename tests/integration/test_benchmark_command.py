@@ -11,9 +11,9 @@ import pytest
 from langgraph.store.base import IndexConfig
 
 from graphs.memory.errors import StoreUnavailable
-from graphs.memory.operations import benchmarking
-from graphs.memory.operations.benchmarking import TARGETS, Measured, somebody_made_up
 from graphs.memory_manager import MemoryManager
+from graphs.operations import benchmarking
+from graphs.operations.benchmarking import TARGETS, Measured, somebody_made_up
 from tests.support.operator import Operator
 
 AT_ONCE = 4

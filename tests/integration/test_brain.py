@@ -10,18 +10,23 @@ import pytest
 from langgraph.store.base import IndexConfig
 from psycopg.conninfo import conninfo_to_dict
 
-from graphs.memory.brain import Brain
+from graphs.deployment.models import OfflineEmbeddings
+from graphs.deployment.pools import open_pool
+from graphs.deployment.settings import load_settings
+from graphs.memory.brain.brain import Brain
+from graphs.memory.brain.entities import cl_rut
 from graphs.memory.contract import BrainMemory, BrainReport
-from graphs.memory.database import Pool
-from graphs.memory.entities import cl_rut
-from graphs.memory.errors import AccessDenied, InvalidEntityId, InvalidValue, PrincipalRequired
-from graphs.memory.memories import Revision
-from graphs.memory.namespaces import user_scope
+from graphs.memory.database.database import Pool
+from graphs.memory.errors import (
+    AccessDenied,
+    InvalidEntityId,
+    InvalidValue,
+    PrincipalRequired,
+)
+from graphs.memory.knowledge.memories import Revision
 from graphs.memory.principal import Principal, acting_as
+from graphs.memory.values.namespaces import user_scope
 from graphs.memory_manager import MemoryManager, deployment_store
-from graphs.models import OfflineEmbeddings
-from graphs.pools import open_pool
-from graphs.settings import load_settings
 from tests.conftest import as_url
 from tests.support.sql import rows
 

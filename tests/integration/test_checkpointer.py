@@ -12,8 +12,8 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import END, START, MessagesState, StateGraph
 
 from graphs.checkpointer import PostgresCheckpointer, delete_runs_only_in
+from graphs.deployment.pools import open_pool
 from graphs.memory.errors import InvalidInput
-from graphs.pools import open_pool
 from tests.support.pools import SlowToTakeBack
 from tests.support.sql import cut_connections, rows
 

@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 from typer.testing import CliRunner
 
 from graphs.cli.main import app
-from graphs.memory.operations import benchmarking
+from graphs.operations import benchmarking
 from tests.support.command import environment
 from tests.support.pooler import Pooler
 from tests.support.sql import rows

@@ -9,16 +9,34 @@ from uuid import uuid4
 import pytest
 from langgraph.store.base import IndexConfig, PutOp
 
+from graphs.deployment.pools import open_pool
 from graphs.mem0.extractor import Mem0Extractor
-from graphs.memory.errors import AccessDenied, ConfigurationError, DeliveryFailed, DeliveryNotFound, InvalidInput
-from graphs.memory.jobs import Timing
+from graphs.memory.errors import (
+    AccessDenied,
+    ConfigurationError,
+    DeliveryFailed,
+    DeliveryNotFound,
+    InvalidInput,
+)
+from graphs.memory.jobs.queue import Timing
 from graphs.memory.outbox import deliveries
-from graphs.memory.outbox.adapter import Copies, Outbound, Outgoing, Pseudonym, Pseudonyms, Switched
-from graphs.memory.outbox.intents import MemoryWritten, SessionEnded, TurnCommitted, UserErased
+from graphs.memory.outbox.adapter import (
+    Copies,
+    Outbound,
+    Outgoing,
+    Pseudonym,
+    Pseudonyms,
+    Switched,
+)
+from graphs.memory.outbox.intents import (
+    MemoryWritten,
+    SessionEnded,
+    TurnCommitted,
+    UserErased,
+)
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory.redaction.redactor import Redactor
 from graphs.memory_manager import MemoryManager
-from graphs.pools import open_pool
 from tests.integration.test_memory import turn
 from tests.support.adapters import KEY, Notebook, outbound_to
 from tests.support.sql import rows

@@ -11,9 +11,9 @@ import pytest
 from langgraph.store.base import IndexConfig
 
 from graphs.cli import asking
+from graphs.deployment.settings import load_settings
 from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory_manager import MemoryManager
-from graphs.settings import load_settings
 from tests.support.operator import Operator
 from tests.support.sql import rows
 

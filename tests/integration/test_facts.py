@@ -10,12 +10,12 @@ from uuid import uuid4
 import pytest
 from langgraph.store.base import IndexConfig
 
+from graphs.deployment.pools import open_pool
 from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory.errors import JudgementFailed, VersionConflict
 from graphs.memory.facts.consolidation import Fact
 from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager
-from graphs.pools import open_pool
 from tests.integration.test_memory import turn
 from tests.support.sql import rows
 

@@ -7,12 +7,18 @@ from uuid import uuid4
 import pytest
 from pydantic import SecretStr
 
-from graphs.memory.errors import AccessDenied, ConfigurationError, FileNotFound, InvalidValue, StorageFailed
+from graphs.deployment.clients.supabase import supabase_client
+from graphs.deployment.pools import open_pool
+from graphs.deployment.settings import Settings
+from graphs.memory.errors import (
+    AccessDenied,
+    ConfigurationError,
+    FileNotFound,
+    InvalidValue,
+    StorageFailed,
+)
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
-from graphs.pools import open_pool
-from graphs.settings import Settings
-from graphs.supabase_client import supabase_client
 from tests.support.sql import rows
 from tests.support.storage_stub import SERVICE_KEY, StorageStub, storage_stub
 

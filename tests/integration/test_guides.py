@@ -9,8 +9,8 @@ import pytest
 from langgraph.store.base import IndexConfig
 from psycopg.conninfo import make_conninfo
 
+from graphs.deployment.settings import load_settings
 from graphs.memory_manager import MemoryManager
-from graphs.settings import load_settings
 from tests.conftest import create_database, drop_database
 from tests.support.guide_variables import MEMORIES, USER_ID, VARIABLES, Scene
 from tests.support.guides import Guide, unknown_commands

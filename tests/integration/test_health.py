@@ -10,14 +10,14 @@ from uuid import uuid4
 import pytest
 from langgraph.store.base import IndexConfig
 
+from graphs.deployment.pools import open_pool
 from graphs.memory import health
 from graphs.memory.errors import StorageFailed
 from graphs.memory.facts.conversation import Conversation, Statement
 from graphs.memory.health import Part, Report
-from graphs.memory.jobs import Timing
+from graphs.memory.jobs.queue import Timing
 from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager
-from graphs.pools import open_pool
 from tests.integration.test_memory import turn
 from tests.support.postgres import OwnPostgres
 from tests.support.sql import rows

@@ -18,8 +18,8 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 
 from graphs.api import examples
+from graphs.deployment.pools import open_pool
 from graphs.memory_manager import MemoryManager
-from graphs.pools import open_pool
 from tests.support.http import app_of, client
 from tests.support.server import free_port
 

@@ -7,9 +7,9 @@ from uuid import uuid4
 import pytest
 from langgraph.store.base import IndexConfig, PutOp
 
-from graphs.memory import hybrid
 from graphs.memory.errors import ConfigurationError
 from graphs.memory.principal import Principal, acting_as
+from graphs.memory.search import hybrid
 from graphs.memory_manager import MemoryManager
 from tests.support.sql import rows
 

@@ -17,8 +17,8 @@ from langgraph.store.base import PutOp
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from graphs.memory.errors import GraphMemoryError, InvalidInput, StatementTimeout
-from graphs.memory.operations.sizing import IndexChoice
 from graphs.memory_manager import MemoryManager
+from graphs.operations.sizing import IndexChoice
 from tests.conftest import create_database, drop_database
 from tests.integration.test_indexing import DIMENSIONS, INDEX, NS, OTHER
 from tests.support.command import command_on

@@ -78,8 +78,8 @@ async def test_waiting_vectors_are_indexed_when_asked(empty_database: str) -> No
 async def test_many_waiting_vectors_are_indexed_by_themselves(
     empty_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("graphs.memory.indexing._QUIET_SECONDS", 0.01)
-    monkeypatch.setattr("graphs.memory.indexing.WORTH_INDEXING", 50)
+    monkeypatch.setattr("graphs.memory.search.indexing._QUIET_SECONDS", 0.01)
+    monkeypatch.setattr("graphs.memory.search.indexing.WORTH_INDEXING", 50)
     async with MemoryManager.from_conn_string(empty_database, index=INDEX) as store:
         await store.setup()
         await store.abatch([PutOp(NS, f"k{n}", {"text": f"{n}"}) for n in range(100)])

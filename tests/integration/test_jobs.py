@@ -16,15 +16,15 @@ from langchain_core.language_models import FakeListChatModel
 from langgraph.store.base import IndexConfig
 from pydantic import Field
 
+from graphs.deployment.pools import open_pool
 from graphs.mem0 import extractor as extractor_module
 from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory.errors import AccessDenied, JobNotFound
 from graphs.memory.facts.conversation import Conversation, Extractor, Statement
-from graphs.memory.jobs import Timing
-from graphs.memory.lifecycle import Keeping
+from graphs.memory.jobs.queue import Timing
 from graphs.memory.principal import Principal, acting_as
+from graphs.memory.rights.retention import Keeping
 from graphs.memory_manager import MemoryManager
-from graphs.pools import open_pool
 from tests.integration.test_memory import payload, turn
 from tests.support import dying_worker
 from tests.support.pooler import Pooler

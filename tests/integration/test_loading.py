@@ -10,16 +10,16 @@ from uuid import UUID, uuid4
 import pytest
 from langgraph.store.base import IndexConfig
 
-from graphs.memory.brain import Entity
+from graphs.deployment.pools import open_pool
+from graphs.memory.brain.brain import Entity
+from graphs.memory.brain.entities import cl_rut
+from graphs.memory.brain.loading import LoadingBrain
+from graphs.memory.brain.profiles import Profile
 from graphs.memory.contract import BrainLoad
-from graphs.memory.entities import cl_rut
 from graphs.memory.errors import AccessDenied, InvalidInput, StoreUnavailable
-from graphs.memory.jobs import Timing
-from graphs.memory.loading import LoadingBrain
+from graphs.memory.jobs.queue import Timing
 from graphs.memory.principal import Principal, acting_as
-from graphs.memory.profiles import Profile
 from graphs.memory_manager import MemoryManager
-from graphs.pools import open_pool
 from tests.support import dying_loader
 from tests.support.sql import rows
 

@@ -14,11 +14,11 @@ from langgraph.store.base import IndexConfig
 from graphs.api import mcp
 from graphs.api.limits import Limits
 from graphs.api.principals import NotSignedIn
+from graphs.deployment.pools import open_pool
 from graphs.mem0.extractor import Mem0Extractor
-from graphs.memory.ids import to_id
 from graphs.memory.principal import Principal, acting_as
+from graphs.memory.values.ids import to_id
 from graphs.memory_manager import MemoryManager
-from graphs.pools import open_pool
 from tests.support.mcp_client import mcp_client, text
 
 URL = "http://127.0.0.1:8000"

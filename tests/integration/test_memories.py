@@ -21,9 +21,9 @@ from graphs.memory.errors import (
     SessionNotFound,
     VersionConflict,
 )
-from graphs.memory.memories import Memory, Revision
-from graphs.memory.paging import named, numbered
+from graphs.memory.knowledge.memories import Memory, Revision
 from graphs.memory.principal import Principal, acting_as
+from graphs.memory.values.paging import named, numbered
 from graphs.memory_manager import MemoryManager
 from graphs.nodes.load_context import load_context
 from graphs.nodes.state import Context, Input, State

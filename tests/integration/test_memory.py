@@ -7,11 +7,16 @@ from uuid import uuid4
 
 import pytest
 
+from graphs.deployment.pools import open_pool
 from graphs.memory.contract import MemoryPayload, estimated_tokens
-from graphs.memory.errors import AccessDenied, ContractError, InvalidInput, PrincipalRequired
+from graphs.memory.errors import (
+    AccessDenied,
+    ContractError,
+    InvalidInput,
+    PrincipalRequired,
+)
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
-from graphs.pools import open_pool
 from tests.support.sql import rows
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from graphs.deployment.models import OfflineEmbeddings
 from graphs.memory.errors import AccessDenied, MigrationConflict, MigrationNotFound
-from graphs.memory.operations.migration.jsonl import open_jsonl
-from graphs.memory.operations.migration.ledger import Migration
-from graphs.memory.operations.migration.source import Batch, Rejected
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
-from graphs.models import OfflineEmbeddings
+from graphs.operations.migration.jsonl import open_jsonl
+from graphs.operations.migration.ledger import Migration
+from graphs.operations.migration.source import Batch, Rejected
 from tests.support.operator import Operator
 from tests.support.rows import all_rows
 from tests.support.sql import rows

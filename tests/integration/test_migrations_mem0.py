@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from graphs.adapters import mem0_source
-from graphs.adapters.mem0_source import Mem0Platform, mem0_platform
 from graphs.memory.errors import SourceFailed, SourceUnavailable
-from graphs.memory.operations.migration.comparing import Question
 from graphs.memory_manager import MemoryManager
+from graphs.operations.migration import mem0_cloud
+from graphs.operations.migration.comparing import Question
+from graphs.operations.migration.mem0_cloud import Mem0Platform, mem0_platform
 from tests.support import dying_migration
 from tests.support.mem0_platform_stub import ANN, BOB, Mem0Account, memory
 from tests.support.operator import Operator
@@ -110,7 +110,7 @@ async def test_the_service_is_asked_again_when_it_says_so_and_no_sooner(
 async def test_a_service_that_is_away_pauses_the_migration_and_one_that_refuses_is_told(
     store: MemoryManager, account: Mem0Account, source: Mem0Platform, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(mem0_source, "_ATTEMPTS", 2)
+    monkeypatch.setattr(mem0_cloud, "_ATTEMPTS", 2)
     account.memories = [memory(n) for n in range(150)]
     account.faults = [Fault(r"POST /v3/memories/\?page=2", status=500) for _ in range(2)]
     with pytest.raises(SourceUnavailable):
@@ -159,7 +159,7 @@ async def test_killed_at_random_it_goes_on_and_nothing_is_lost_or_doubled(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(mem0_source, "PAGE", dying_migration.PAGE)
+    monkeypatch.setattr(mem0_cloud, "PAGE", dying_migration.PAGE)
     account.memories = [memory(n) for n in range(130)]
     for told in account.memories:
         times = {"created_at": told["created_at"], "updated_at": told["updated_at"]}

@@ -13,12 +13,12 @@ import pytest
 from langgraph.store.base import IndexConfig, PutOp
 from langgraph.store.postgres.aio import AsyncPostgresStore
 
+from graphs.deployment.pools import open_pool
 from graphs.memory.errors import AccessDenied, ConfigurationError, SwitchRefused
-from graphs.memory.operations.migration.langgraph_store import LangGraphStore
-from graphs.memory.operations.migration.switching import Moving
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
-from graphs.pools import open_pool
+from graphs.operations.migration.langgraph_store import LangGraphStore
+from graphs.operations.migration.switching import Moving
 from tests.support.application import ADA, BOB, OURS_THERE, Application, both_sides, old_store, shared
 from tests.support.dying_move import killed_at
 from tests.support.operator import Operator

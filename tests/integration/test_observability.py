@@ -10,13 +10,18 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.trace import StatusCode
 
+from graphs.deployment.pools import open_pool
 from graphs.memory import telemetry
-from graphs.memory.errors import AccessDenied, EmbeddingFailed, GraphMemoryError, InvalidInput
+from graphs.memory.errors import (
+    AccessDenied,
+    EmbeddingFailed,
+    GraphMemoryError,
+    InvalidInput,
+)
 from graphs.memory.facts.conversation import Conversation, Statement
-from graphs.memory.jobs import Timing
+from graphs.memory.jobs.queue import Timing
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
-from graphs.pools import open_pool
 from tests.integration.test_memory import payload, turn
 from tests.support.sql import rows
 from tests.support.telemetry import Exported

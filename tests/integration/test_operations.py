@@ -11,12 +11,12 @@ from psycopg.conninfo import make_conninfo
 from typer.testing import CliRunner
 
 from graphs.cli.main import app
+from graphs.deployment.pools import open_pool
 from graphs.memory.errors import AccessDenied
-from graphs.memory.operations.checks import Check, check_clock, worst
-from graphs.memory.operations.connection import look_at_access
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
-from graphs.pools import open_pool
+from graphs.operations.checks import Check, check_clock, worst
+from graphs.operations.connection import look_at_access
 from tests.conftest import create_database, drop_database
 from tests.support.command import Command, command_on, environment
 from tests.support.pooler import Pooler

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from graphs.cli.doctor import describe, scrub, secrets_of
 from graphs.cli.main import app
-from graphs.settings import Settings
+from graphs.deployment.settings import Settings
 from tests.support.command import command_on, environment
 
 PLANTED = (

@@ -6,8 +6,8 @@ import json
 import psycopg
 from langgraph.store.base import IndexConfig
 
+from graphs.deployment.pools import open_pool
 from graphs.memory_manager import MemoryManager
-from graphs.pools import open_pool
 from tests.support.command import command_on
 from tests.support.pooler import Pooler
 from tests.support.sql import rows

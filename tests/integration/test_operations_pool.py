@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
-from graphs.memory.operations.checks import check_access, check_connections
-from graphs.memory.operations.connection import Access, Server
-from graphs.memory.operations.pooling import recommend_sizes
+from graphs.operations.checks import check_access, check_connections
+from graphs.operations.connection import Access, Server
+from graphs.operations.pooling import recommend_sizes
 from tests.support.command import command_on
 from tests.support.pooler import Pooler
 

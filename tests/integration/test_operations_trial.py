@@ -8,8 +8,8 @@ import psycopg
 import pytest
 from langgraph.store.base import IndexConfig
 
-from graphs.memory.operations.trial import try_out
 from graphs.memory_manager import MemoryManager
+from graphs.operations.trial import try_out
 from tests.support.command import Command, command_on
 from tests.support.sql import rows
 

@@ -6,11 +6,16 @@ from typing import Any
 
 import pytest
 
-from graphs.memory.errors import AccessDenied, InvalidInput, MemoryNotFound, PrincipalRequired
+from graphs.deployment.pools import open_pool
+from graphs.memory.errors import (
+    AccessDenied,
+    InvalidInput,
+    MemoryNotFound,
+    PrincipalRequired,
+)
 from graphs.memory.knowledge.relationships import Path
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
-from graphs.pools import open_pool
 from tests.support.sql import rows
 
 ANN, BOB = "a0000000-0000-4000-8000-00000000000a", "b0000000-0000-4000-8000-00000000000b"

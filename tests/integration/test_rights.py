@@ -15,13 +15,13 @@ from pydantic import SecretStr
 
 from graphs.agents.assistant import graph as assistant
 from graphs.checkpointer import PostgresCheckpointer
+from graphs.deployment.clients.supabase import supabase_client
+from graphs.deployment.pools import open_pool
+from graphs.deployment.settings import Settings
 from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory.errors import AccessDenied
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
-from graphs.pools import open_pool
-from graphs.settings import Settings
-from graphs.supabase_client import supabase_client
 from tests.support.adapters import Notebook, outbound_to
 from tests.support.sql import rows
 from tests.support.storage_stub import SERVICE_KEY, storage_stub

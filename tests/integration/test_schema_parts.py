@@ -14,14 +14,14 @@ from psycopg.conninfo import make_conninfo
 from typer.testing import CliRunner
 
 from graphs.cli.main import app
+from graphs.deployment.pools import open_pool
 from graphs.mem0.extractor import Mem0Extractor
+from graphs.memory.database.parts import SchemaPart, leave_out
+from graphs.memory.database.schema import Choice, read_scripts
 from graphs.memory.errors import InvalidBackup, SchemaPartMissing, SchemaPartPresent
-from graphs.memory.ids import to_id
-from graphs.memory.operations import benchmarking
-from graphs.memory.parts import SchemaPart, leave_out
-from graphs.memory.schema import Choice, read_scripts
+from graphs.memory.values.ids import to_id
 from graphs.memory_manager import MemoryManager
-from graphs.pools import open_pool
+from graphs.operations import benchmarking
 from tests.conftest import create_database, drop_database
 from tests.integration.test_mcp import URL, serving
 from tests.integration.test_memory import payload, turn
@@ -223,7 +223,7 @@ async def test_nothing_that_is_there_is_left_out(lean: str, database: str) -> No
 async def test_a_part_that_is_added_is_used_by_a_server_that_runs(
     lean_copy: str, index: IndexConfig, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("graphs.memory.database._LOOK_AGAIN_SECONDS", 0)
+    monkeypatch.setattr("graphs.memory.database.database._LOOK_AGAIN_SECONDS", 0)
     scope = ("users", user_id, "facts")
     said: Any = {"session_id": "s1", "agent": "assistant"}
     async with MemoryManager.from_conn_string(lean_copy, index=index) as store:

@@ -7,15 +7,15 @@ from uuid import uuid4
 import pytest
 from langgraph.store.base import IndexConfig
 
+from graphs.deployment.pools import open_pool
 from graphs.memory.errors import DeliveryFailed
-from graphs.memory.jobs import Timing
+from graphs.memory.jobs.queue import Timing
 from graphs.memory.outbox.adapter import Outbound, Pseudonym, Switched
 from graphs.memory.outbox.shadow import MOST_WAITING, overlap, rank_correlation
 from graphs.memory.principal import Principal, acting_as
-from graphs.memory.ranking import Weights
 from graphs.memory.redaction.redactor import RedactedText
+from graphs.memory.search.ranking import Weights
 from graphs.memory_manager import MemoryManager
-from graphs.pools import open_pool
 from tests.integration.test_deliveries import fact
 from tests.support.adapters import KEY, Notebook
 from tests.support.sql import rows

@@ -9,6 +9,9 @@ import pytest
 from langgraph.store.base import GetOp, IndexConfig, InvalidNamespaceError, PutOp, SearchOp
 from psycopg.pq import PipelineStatus
 
+from graphs.deployment.pools import open_pool
+from graphs.memory.database.statements import Statement
+from graphs.memory.database.transaction import Query
 from graphs.memory.errors import (
     AccessDenied,
     EmbeddingModelMismatch,
@@ -19,10 +22,7 @@ from graphs.memory.errors import (
     StoreUnavailable,
 )
 from graphs.memory.principal import Principal, acting_as
-from graphs.memory.sql import Statement
-from graphs.memory.transaction import Query
 from graphs.memory_manager import MemoryManager
-from graphs.pools import open_pool
 from tests.support.pools import SlowToTakeBack
 from tests.support.sql import cut_connections, rows
 

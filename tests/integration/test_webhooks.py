@@ -13,10 +13,10 @@ from fastapi import FastAPI
 from langgraph.store.base import IndexConfig
 
 from graphs.api.webhooks import MOST_BYTES, router
-from graphs.memory.jobs import Timing
+from graphs.deployment.pools import open_pool
+from graphs.memory.jobs.queue import Timing
 from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager
-from graphs.pools import open_pool
 from tests.integration.test_deliveries import fact
 from tests.support.adapters import Notebook, outbound_to
 from tests.support.sql import rows

@@ -8,7 +8,7 @@ import pytest
 from langgraph.store.base import PutOp, SearchOp
 
 from graphs.memory.errors import EmbeddingFailed, InvalidInput, VersionConflict
-from graphs.memory.items import ExpectingPutOp
+from graphs.memory.store.items import ExpectingPutOp
 from graphs.memory_manager import MemoryManager
 from tests.support.sql import rows
 

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphs.memory.entities import NORMALISERS, EntityNormaliser, check_digit, cl_rut, normalise
+from graphs.memory.brain.entities import (
+    NORMALISERS,
+    EntityNormaliser,
+    check_digit,
+    cl_rut,
+    normalise,
+)
 from graphs.memory.errors import InvalidEntityId
 
 numbers = st.integers(1, 99_999_999)

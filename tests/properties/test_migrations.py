@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from graphs.memory.operations.migration.jsonl import MemoryLine, line_of, open_jsonl
-from graphs.memory.operations.migration.source import Batch, Record, Version
-from graphs.memory.operations.migration.writing import check
+from graphs.operations.migration.jsonl import MemoryLine, line_of, open_jsonl
+from graphs.operations.migration.source import Batch, Record, Version
+from graphs.operations.migration.writing import check
 from tests.properties.test_round_trips import namespaces, text, values
 
 moments = st.datetimes(min_value=datetime(1, 1, 2), timezones=st.just(UTC))  # noqa: DTZ001  hypothesis adds the zone

@@ -7,12 +7,12 @@ from uuid import uuid4
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from graphs.deployment.pools import open_pool
 from graphs.memory.errors import DeliveryFailed
-from graphs.memory.jobs import Timing
+from graphs.memory.jobs.queue import Timing
 from graphs.memory.outbox.adapter import Copies, Outgoing, Pseudonyms
 from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager
-from graphs.pools import open_pool
 from tests.support.adapters import KEY, Notebook, outbound_to
 
 

@@ -8,8 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphs.memory.brain import Entity
-from graphs.memory.profiles import MARK, Profile, memories_of, slug_of
+from graphs.memory.brain.brain import Entity
+from graphs.memory.brain.profiles import (
+    MARK,
+    Profile,
+    memories_of,
+    slug_of,
+)
 
 SLUG = re.compile(r"[a-z][a-z0-9_]{0,127}")
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphs.memory.errors import InvalidValue
-from graphs.memory.operations.migration.renaming import Renaming, Rule
+from graphs.operations.migration.renaming import Renaming, Rule
 
 LABELS = st.sampled_from(["users", "memories", "ada", "a+b", "(x|y)", "%"])
 NAMESPACES = st.lists(LABELS, min_size=1, max_size=4).map(tuple)

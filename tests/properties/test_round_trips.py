@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from langgraph.store.base import Item, Op, PutOp
 from langgraph.store.memory import InMemoryStore
 
-from graphs.memory.namespaces import bounds, decode_label, encode_label, from_text, to_text
+from graphs.memory.values.namespaces import (
+    bounds,
+    decode_label,
+    encode_label,
+    from_text,
+    to_text,
+)
 from graphs.memory_manager import MemoryManager
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)

@@ -13,13 +13,13 @@ from langgraph.store.base import IndexConfig
 from psycopg.conninfo import make_conninfo
 
 from graphs.checkpointer import PostgresCheckpointer
+from graphs.deployment.pools import open_pool
+from graphs.memory.database.schema import read_scripts
+from graphs.memory.database.statements import Statement, load_sources
 from graphs.memory.errors import ConfigurationError
-from graphs.memory.operations.migration.jsonl import open_jsonl
 from graphs.memory.principal import Principal, acting_as
-from graphs.memory.schema import read_scripts
-from graphs.memory.sql import Statement, load_sources
 from graphs.memory_manager import MemoryManager
-from graphs.pools import open_pool
+from graphs.operations.migration.jsonl import open_jsonl
 from tests.support.sql import rows
 
 MEMORY_TABLES = {
@@ -238,7 +238,7 @@ async def plan(
     principal = principal or Principal.service()
     async with await psycopg.AsyncConnection.connect(database) as conn:
         settings = {"role": principal.role, "claims": principal.claims, "provenance": "{}"}
-        await conn.execute(load_sources("transactions")["begin"], settings)
+        await conn.execute(load_sources("database", "graphs.memory.database")["begin"], settings)
         if first:
             await conn.execute(first.source)
         cursor = await conn.execute(f"EXPLAIN {statement.source}", parameters)
@@ -249,13 +249,15 @@ async def test_hot_statements_read_a_scope_by_its_index(database: str, index: In
     """At this size a sequential scan of the tables would read a hundred times what is wanted."""
     from langgraph.store.base import PutOp
 
-    from graphs.memory import sql
+    from graphs.memory.database import statements
 
     scope: dict[str, Any] = {"low": "users.u1.", "high": "users.u1/", "contains": "{}", "lacks": [], "filter": None}
     scope |= {"limit": 10, "offset": 0, "wide": None, "looked_at": 30}
     vector = "[" + ",".join(["0.1"] * 256) + "]"
-    nearest = sql.load("search")["nearest"].with_constants(model=1, dimensions=256)
-    filtered = sql.load("search")["nearest_filtered"].with_constants(model=1, dimensions=256)
+    nearest = statements.load("search", "graphs.memory.search")["nearest"].with_constants(model=1, dimensions=256)
+    filtered = statements.load("search", "graphs.memory.search")["nearest_filtered"].with_constants(
+        model=1, dimensions=256
+    )
 
     async with MemoryManager.from_conn_string(database, index=index) as store:
         await store.setup()
@@ -264,9 +266,11 @@ async def test_hot_statements_read_a_scope_by_its_index(database: str, index: In
     await rows(database, "ANALYZE memory.memories, memory.memory_embeddings")
 
     assert "memories_pkey" in await plan(
-        database, sql.load("items")["get"], {"namespaces": ["users.u1."], "keys": ["k1"]}
+        database, statements.load("items", "graphs.memory.store")["get"], {"namespaces": ["users.u1."], "keys": ["k1"]}
     )
-    assert "Seq Scan on memories" not in await plan(database, sql.load("search")["browse"], scope)
+    assert "Seq Scan on memories" not in await plan(
+        database, statements.load("search", "graphs.memory.search")["browse"], scope
+    )
     assert "memory_embeddings_pkey" in await plan(database, nearest, scope | {"query": vector})
     assert "embeddings_vectors_1" in await plan(database, nearest, scope | {"query": vector})
     assert "embeddings_vectors_1" in await plan(database, filtered, scope | {"query": vector})
@@ -278,12 +282,15 @@ async def test_a_hybrid_search_never_compares_every_pair(database: str, index: I
     """Candidates are looked up one by one, whether the plan is made for an empty table or for scopes of a few items."""
     from langgraph.store.base import PutOp
 
-    from graphs.memory import sql
+    from graphs.memory.database import statements
 
     given: dict[str, Any] = {"low": "users.u1.", "high": "users.u1/", "contains": "{}", "lacks": [], "filter": None}
     given |= {"query": "robot", "configuration": "simple", "vector": "[" + ",".join(["0.1"] * 256) + "]"}
     given |= {"whole": 1500, "known": False, "most": 200, "rare": 500, "wide": None, "filtered": False}
-    hybrid = {name: it.with_constants(model=1, dimensions=256) for name, it in sql.load("hybrid").items()}
+    hybrid = {
+        name: it.with_constants(model=1, dimensions=256)
+        for name, it in statements.load("hybrid", "graphs.memory.search").items()
+    }
 
     for users in (0, 1000):
         async with MemoryManager.from_conn_string(database, index=index) as store:
@@ -303,9 +310,9 @@ USER = "a0000000-0000-4000-8000-00000000000a"
 @pytest.mark.parametrize("principal", [Principal.service(), Principal.user(USER)], ids=["service", "person"])
 async def test_a_traversal_follows_edges_by_their_index_in_order(database: str, principal: Principal) -> None:
     """Whether the plan is made for empty tables or for full ones: a hub's edges are never all read, nor sorted."""
-    from graphs.memory import sql
+    from graphs.memory.database import statements
 
-    relationships = sql.load("relationships")
+    relationships = statements.load("relationships", "graphs.memory.knowledge")
     given: dict[str, Any] = {"user_id": USER, "namespace": f"users.{USER}.", "key": "k1", "hops": 3, "types": None}
     given |= {"outgoing": True, "incoming": True, "least": 0.0, "limit": 50}
     for memories in (0, 3000):

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from graphs.agents.robotics import demo
 from graphs.cli.main import app
-from graphs.settings import load_settings
+from graphs.deployment.settings import load_settings
 from tests.support.chat import says, talk
 from tests.support.server import Server, sign_in
 

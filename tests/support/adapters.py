@@ -3,7 +3,13 @@
 from collections.abc import Iterable, Sequence
 
 from graphs.memory.errors import DeliveryFailed
-from graphs.memory.outbox.adapter import Copies, Outbound, Outgoing, Pseudonym, Switched
+from graphs.memory.outbox.adapter import (
+    Copies,
+    Outbound,
+    Outgoing,
+    Pseudonym,
+    Switched,
+)
 from graphs.memory.outbox.intents import Kind
 from graphs.memory.redaction.redactor import RedactedText
 

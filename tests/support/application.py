@@ -11,7 +11,7 @@ from langgraph.store.base import IndexConfig, PutOp
 from langgraph.store.postgres.aio import AsyncPostgresStore
 from psycopg.conninfo import make_conninfo
 
-from graphs.memory.operations.migration.switching import Switched
+from graphs.operations.migration.switching import Switched
 from tests.support.sql import rows
 
 ADA, BOB = ("users", "ada", "facts"), ("users", "bob", "facts")

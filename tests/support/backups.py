@@ -5,9 +5,9 @@ from typing import Any
 
 import psycopg
 
-from graphs.memory.operations.backup.chain import Backup
-from graphs.memory.operations.backup.restore import Restored
 from graphs.memory_manager import MemoryManager
+from graphs.operations.backup.chain import Backup
+from graphs.operations.backup.restore import Restored
 
 HOSTILE = 'quo"te \\ back\\n \t tab \u2028 \U0001f600'
 

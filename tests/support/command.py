@@ -8,7 +8,7 @@ from psycopg.conninfo import conninfo_to_dict
 from typer.testing import CliRunner, Result
 
 from graphs.cli.main import app
-from graphs.settings import load_settings
+from graphs.deployment.settings import load_settings
 
 Command = Callable[..., Result]
 

@@ -8,9 +8,9 @@ import asyncio
 import sys
 from pathlib import Path
 
-from graphs.memory.operations.backup.file import NewBackup
-from graphs.memory.operations.backup.restore import Restoring
 from graphs.memory_manager import MemoryManager
+from graphs.operations.backup.file import NewBackup
+from graphs.operations.backup.restore import Restoring
 from tests.support.dying_worker import die
 
 

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from graphs.adapters import mem0_source
-from graphs.memory.transaction import Transaction
+from graphs.memory.database.transaction import Transaction
 from graphs.memory_manager import MemoryManager
+from graphs.operations.migration import mem0_cloud
 from tests.support.dying_worker import die
 from tests.support.outside import TOKEN
 
@@ -20,7 +20,7 @@ PAGE = 20
 
 
 async def main(database: str, url: str, steps: int, folder: str) -> None:
-    mem0_source.PAGE = PAGE
+    mem0_cloud.PAGE = PAGE
     left = steps
     plain = Transaction.run
 
@@ -42,7 +42,7 @@ async def main(database: str, url: str, steps: int, folder: str) -> None:
     index: Any = {"dims": 256, "embed": embed, "fields": ["$"], "model": "offline:wordllama"}
     async with MemoryManager.from_conn_string(database, index=index) as store:
         Transaction.run = run  # type: ignore[method-assign,assignment]
-        async with mem0_source.mem0_platform(TOKEN, url, Path(folder)) as source:
+        async with mem0_cloud.mem0_platform(TOKEN, url, Path(folder)) as source:
             await store.operations.migrations.run(source)
 
 

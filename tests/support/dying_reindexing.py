@@ -8,9 +8,9 @@ import asyncio
 import os
 import sys
 
-from graphs.memory.operations.sizing import IndexChoice
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.operations.sizing import IndexChoice
 from tests.support.dying_worker import die
 
 

@@ -27,7 +27,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from graphs.cli.main import app
-from graphs.settings import Settings
+from graphs.deployment.settings import Settings
 from tests.support.markdown import Block, blocks, prose
 from tests.support.operator import Operator
 

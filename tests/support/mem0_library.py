@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from graphs.models import OfflineEmbeddings
-from graphs.offline_chat import OfflineChatModel
+from graphs.deployment.models import OfflineEmbeddings
+from graphs.offline.chat import OfflineChatModel
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from psycopg.conninfo import conninfo_to_dict
 from typer.testing import CliRunner, Result
 
 from graphs.cli.main import app
-from graphs.settings import load_settings
+from graphs.deployment.settings import load_settings
 from tests.conftest import as_url
 from tests.support.sql import rows
 

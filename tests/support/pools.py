@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from graphs.memory.transaction import Connection
+from graphs.memory.database.transaction import Connection
 
 
 class SlowToTakeBack:

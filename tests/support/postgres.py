@@ -3,7 +3,7 @@
 from pathlib import Path
 from types import TracebackType
 
-from graphs.embedded_postgres import EmbeddedServer
+from graphs.deployment.embedded_postgres import EmbeddedServer
 
 
 class OwnPostgres:

@@ -5,8 +5,8 @@ from typing import Any
 
 from langchain_core.messages import AIMessage
 
-from graphs.nodes.graph import with_memory
 from graphs.nodes.state import State
+from graphs.shapes.graph import with_memory
 
 
 async def respond(state: State) -> dict[str, Any]:

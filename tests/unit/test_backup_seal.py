@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphs.memory.errors import InvalidBackup
-from graphs.memory.operations.backup import seal as module
-from graphs.memory.operations.backup.seal import MAGIC, Sealing, Unsealing
+from graphs.operations.backup import seal as module
+from graphs.operations.backup.seal import MAGIC, Sealing, Unsealing
 
 CHUNK = 64 * 1024
 SEALED_CHUNK = CHUNK + 16

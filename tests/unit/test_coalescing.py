@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from graphs.memory.coalescing import Coalescer, TryAlone
+from graphs.memory.database.coalescing import Coalescer, TryAlone
 
 
 class Recorder:

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphs.memory.facts.consolidation import Decision, Fact, Known, Ruling, decide, settled
+from graphs.memory.facts.consolidation import (
+    Decision,
+    Fact,
+    Known,
+    Ruling,
+    decide,
+    settled,
+)
 from tests.support.confusion import Confusion
 from tests.unit.consolidation_cases import HELD_OUT, NOW, SOON, THEN, TUNED, Case
 

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from psycopg import errors as pg
 
-from graphs.memory.database import to_the_end
+from graphs.memory.database.database import to_the_end
 from graphs.memory.errors import GraphMemoryError, StoreUnavailable, driver_errors
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from graphs.api.limits import Buckets
 from graphs.api.routes.common import etag, version
-from graphs.memory.ids import UnknownId, from_id, to_id
+from graphs.memory.values.ids import UnknownId, from_id, to_id
 
 LABELS = st.text(st.characters(exclude_characters=".\0", exclude_categories=["Cs"]), min_size=1, max_size=20)
 

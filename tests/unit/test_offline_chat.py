@@ -7,7 +7,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from langchain_core.tools import tool
 from pydantic import Field
 
-from graphs.offline_chat import SIGNATURE, OfflineChatModel
+from graphs.offline.chat import SIGNATURE, OfflineChatModel
 
 MEMORIES = SystemMessage("Be kind.\n\nWhat you know:\n- My budget is 80k.\n- My dog is called Rex.\n- I live in Porto.")
 

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphs.memory.errors import ConfigurationError
-from graphs.memory.ranking import Ranking, Signals, Weights, composed, order_gate, rank
+from graphs.memory.search.ranking import (
+    Ranking,
+    Signals,
+    Weights,
+    composed,
+    order_gate,
+    rank,
+)
 
 
 def signals(n: int, **given: Any) -> Signals:

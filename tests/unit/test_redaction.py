@@ -17,7 +17,12 @@ from graphs.memory.errors import ConfigurationError, InvalidValue
 from graphs.memory.redaction import credentials, findings, identifiers
 from graphs.memory.redaction import redactor as redaction
 from graphs.memory.redaction.findings import KINDS
-from graphs.memory.redaction.redactor import RedactedJson, RedactedText, Redaction, Redactor
+from graphs.memory.redaction.redactor import (
+    RedactedJson,
+    RedactedText,
+    Redaction,
+    Redactor,
+)
 from tests.unit.redaction_scores import cases, measured, report
 
 KEY = b"a key of the tests, 32 bytes long"

@@ -10,8 +10,13 @@ from langchain_openai import ChatOpenAI
 from langgraph.store.base import IndexConfig
 from pydantic import SecretStr
 
-from graphs.agents import dealer_matching, financing, knowledge, sales
-from graphs.nodes.routing import Route, Router
+from graphs.agents import (
+    dealer_matching,
+    financing,
+    knowledge,
+    sales,
+)
+from graphs.shapes.routing import Route, Router
 from tests.support.openai_stub import OpenAIStub
 
 FOLDER = Path(__file__).parent

@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphs.agents.robotics.scoring import APPROVED_FROM, DECLINED_BELOW, Inputs, score
+from graphs.agents.robotics.scoring import (
+    APPROVED_FROM,
+    DECLINED_BELOW,
+    Inputs,
+    score,
+)
 
 SOUND = Inputs(60_000, 48, 12_000, annual_revenue=1_200_000, years_in_business=6, list_price=60_000)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from graphs.memory.entities import NORMALISERS
+from graphs.deployment.settings import Settings, load_settings
+from graphs.memory.brain.entities import NORMALISERS
 from graphs.memory.errors import ConfigurationError
-from graphs.settings import Settings, load_settings
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphs.memory.operations.sizing import IndexChoice, Method, advice, fits, wanted_by
+from graphs.operations.sizing import (
+    IndexChoice,
+    Method,
+    advice,
+    fits,
+    wanted_by,
+)
 
 METHODS: st.SearchStrategy[Method] = st.sampled_from(("hnsw", "ivfflat"))
 VECTORS = st.integers(min_value=0, max_value=10**10)

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from graphs.memory import sql
-from graphs.memory.sql import Statement
+import graphs
+from graphs.memory.database import statements
+from graphs.memory.database.statements import Statement
 
 
 def test_a_parameter_keeps_its_number_wherever_it_stands() -> None:
@@ -26,8 +27,10 @@ def test_other_constants_are_another_statement() -> None:
     assert statement.with_constants(model=1).digest != statement.with_constants(model=2).digest
 
 
-def test_every_file_holds_named_statements() -> None:
-    concerns = [path.stem for path in Path(sql.__file__).parent.glob("*.sql")]
-    assert len(concerns) > 10
-    for concern in concerns:
-        assert all(statement.text for statement in sql.load(concern).values())
+def test_every_file_beside_its_module_holds_named_statements() -> None:
+    package = Path(graphs.__file__).parent
+    files = [path.relative_to(package.parent) for path in package.rglob("*.sql")]
+    assert len(files) > 10
+    for file in files:
+        named = statements.load(file.stem, ".".join(file.parent.parts))
+        assert all(statement.text for statement in named.values()), file

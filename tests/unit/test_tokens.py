@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from graphs.api.tokens import InvalidToken, TokenVerifier
+from graphs.deployment.settings import Settings
 from graphs.memory.principal import SYSTEM
-from graphs.settings import Settings
 from tests.support.keys import USER, KeyServer, claims, hmac_token
 
 SECRET = "an old project's secret, long enough for HS256"

@@ -8,16 +8,21 @@ from langchain_core.tools import BaseTool, ToolException
 from pydantic import Field
 
 from graphs.agents.robotics.robots import facts_of
-from graphs.agents.robotics.scoring import RULE, Inputs, Score, score
+from graphs.agents.robotics.scoring import (
+    RULE,
+    Inputs,
+    Score,
+    score,
+)
 from graphs.agents.robotics.terms import dollars
-from graphs.memory import sql
+from graphs.memory.database import statements
+from graphs.memory.database.transaction import Query, Rows
 from graphs.memory.principal import Principal, acting_as
-from graphs.memory.transaction import Query, Rows
 from graphs.memory_manager import MemoryManager
 from graphs.nodes.runtime import current_user
 from graphs.tools import as_tool, memory_of_run
 
-_SQL = sql.load("applications", __package__)
+_SQL = statements.load("applications", __package__)
 
 Amount = Annotated[float, Field(gt=0, lt=1e9, description="Purchase amount or price to finance, in US dollars.")]
 Term = Annotated[int, Field(ge=1, le=120, description="Term over which it is paid back, in months.")]

@@ -8,13 +8,13 @@ from pydantic import Field
 
 from graphs.agents.robotics.geography import Place, place_of
 from graphs.agents.robotics.terms import Category
-from graphs.memory import sql
-from graphs.memory.namespaces import Namespace, agent_label, user_scope
-from graphs.memory.transaction import Query, Rows
+from graphs.memory.database import statements
+from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.values.namespaces import Namespace, agent_label, user_scope
 from graphs.nodes.runtime import current_user
 from graphs.tools import as_tool, memory_of_run
 
-_SQL = sql.load("dealers", __package__)
+_SQL = statements.load("dealers", __package__)
 
 AGENT = "dealer_matching"
 

@@ -18,11 +18,11 @@ from graphs.agents.robotics.applications import inputs_of, latest, record_score
 from graphs.agents.robotics.geography import place_of
 from graphs.agents.robotics.robots import DESCRIPTIONS
 from graphs.agents.robotics.scoring import score
-from graphs.memory import sql
-from graphs.memory.transaction import Query
+from graphs.memory.database import statements
+from graphs.memory.database.transaction import Query
 from graphs.memory_manager import MemoryManager
 
-_SQL = sql.load("demo", __package__)
+_SQL = statements.load("demo", __package__)
 _IDS = UUID("5f0c2f7e-6a52-4a5e-9d0b-1f6f3c0a9b11")
 
 QUESTIONS = {

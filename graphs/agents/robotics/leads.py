@@ -8,14 +8,14 @@ from langgraph.runtime import get_runtime
 from pydantic import Field
 
 from graphs.agents.robotics.terms import dollars
-from graphs.memory import sql
 from graphs.memory.contract import COLLECTIONS
-from graphs.memory.namespaces import user_scope
-from graphs.memory.transaction import Query
+from graphs.memory.database import statements
+from graphs.memory.database.transaction import Query
+from graphs.memory.values.namespaces import user_scope
 from graphs.nodes.runtime import current_user, session_of
 from graphs.tools import as_tool, memory_of_run
 
-_SQL = sql.load("leads", __package__)
+_SQL = statements.load("leads", __package__)
 
 _LONGEST = 240
 """How many characters of a turn are quoted."""

@@ -6,12 +6,12 @@ from langchain_core.tools import BaseTool, ToolException
 from pydantic import Field
 
 from graphs.agents.robotics.terms import Category, dollars
-from graphs.memory import sql
-from graphs.memory.namespaces import Namespace
-from graphs.memory.transaction import Query, Rows
+from graphs.memory.database import statements
+from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.values.namespaces import Namespace
 from graphs.tools import as_tool, memory_of_run
 
-_SQL = sql.load("robots", __package__)
+_SQL = statements.load("robots", __package__)
 
 DESCRIPTIONS: Namespace = ("agents", "knowledge", "robots")
 """Where the descriptions are; the key is the model. Everybody who is signed in reads them, the service writes them."""

@@ -7,7 +7,15 @@ from fastapi import APIRouter, FastAPI
 
 from graphs.api.limits import Limits
 from graphs.api.principals import PrincipalOf
-from graphs.api.routes import brain, health, memories, recall, relationships, rights, sessions
+from graphs.api.routes import (
+    brain,
+    health,
+    memories,
+    recall,
+    relationships,
+    rights,
+    sessions,
+)
 from graphs.memory_manager import MemoryManager
 
 router = APIRouter(prefix="/memory")

@@ -6,12 +6,23 @@ from fastapi import Body, Path
 
 from graphs.api import examples
 from graphs.api.examples import answer
-from graphs.api.models import BrainView, Name, NewBrainMemory, OneOfMany
+from graphs.api.models import (
+    BrainView,
+    Name,
+    NewBrainMemory,
+    OneOfMany,
+)
 from graphs.api.problems import ProblemError
-from graphs.api.routes.common import Cursor, Limit, MineDep, answered, routes
+from graphs.api.routes.common import (
+    Cursor,
+    Limit,
+    MineDep,
+    answered,
+    routes,
+)
 from graphs.memory.contract import BrainReport, StoredBrainMemory
 from graphs.memory.errors import EmbeddingFailed, InvalidValue
-from graphs.memory.paging import Page
+from graphs.memory.values.paging import Page
 
 router = routes("brain")
 

@@ -14,10 +14,10 @@ from graphs.api.models import Name, Text
 from graphs.api.principals import acting
 from graphs.api.problems import ProblemError, problems
 from graphs.api.routing import MemoryRoute
-from graphs.memory import paging
 from graphs.memory.errors import AccessDenied
-from graphs.memory.ids import Address
 from graphs.memory.principal import Principal
+from graphs.memory.values import paging
+from graphs.memory.values.ids import Address
 from graphs.memory_manager import MemoryManager
 
 _BEARER = HTTPBearer(auto_error=False, description="An access token, as the LangGraph server takes it.")

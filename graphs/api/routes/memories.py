@@ -8,14 +8,32 @@ from fastapi import Header, Query, Response
 from graphs.api import examples
 from graphs.api.examples import answer
 from graphs.api.ids import PathId
-from graphs.api.models import Change, MemoryView, Name, NewMemory, OriginView, TurnView, Written
+from graphs.api.models import (
+    Change,
+    MemoryView,
+    Name,
+    NewMemory,
+    OriginView,
+    TurnView,
+    Written,
+)
 from graphs.api.problems import ProblemError
-from graphs.api.routes.common import Cursor, IfMatch, Limit, MineDep, NameQuery, answered, etag, routes, version
+from graphs.api.routes.common import (
+    Cursor,
+    IfMatch,
+    Limit,
+    MineDep,
+    NameQuery,
+    answered,
+    etag,
+    routes,
+    version,
+)
 from graphs.memory.contract import MemoryType
 from graphs.memory.errors import MemoryNotFound
-from graphs.memory.ids import from_id
-from graphs.memory.memories import Version
-from graphs.memory.paging import Page
+from graphs.memory.knowledge.memories import Version
+from graphs.memory.values.ids import from_id
+from graphs.memory.values.paging import Page
 
 router = routes("memories", "/memories")
 

@@ -20,9 +20,16 @@ from graphs.api.models import (
     Text,
     listed,
 )
-from graphs.api.routes.common import Limit, Mine, MineDep, NameQuery, answered, routes
-from graphs.memory.context import content_of
+from graphs.api.routes.common import (
+    Limit,
+    Mine,
+    MineDep,
+    NameQuery,
+    answered,
+    routes,
+)
 from graphs.memory.contract import MemoryType, RecallReceipt
+from graphs.memory.conversations.context import content_of
 
 router = routes("recall")
 

@@ -9,12 +9,26 @@ from fastapi import Query
 from graphs.api import examples
 from graphs.api.examples import answer
 from graphs.api.ids import PathId, QueryId
-from graphs.api.models import Edge, Listed, Neighbourhood, NewRelationship, Node, RelationshipView, TypeName, listed
+from graphs.api.models import (
+    Edge,
+    Listed,
+    Neighbourhood,
+    NewRelationship,
+    Node,
+    RelationshipView,
+    TypeName,
+    listed,
+)
 from graphs.api.problems import ProblemError
-from graphs.api.routes.common import Limit, MineDep, answered, routes
-from graphs.memory.context import content_of
-from graphs.memory.ids import Address, from_id, to_id
+from graphs.api.routes.common import (
+    Limit,
+    MineDep,
+    answered,
+    routes,
+)
+from graphs.memory.conversations.context import content_of
 from graphs.memory.knowledge.relationships import MAX_HOPS, Direction, Path
+from graphs.memory.values.ids import Address, from_id, to_id
 
 router = routes("relationships")
 

@@ -9,11 +9,17 @@ from fastapi.responses import StreamingResponse
 from graphs.api import examples
 from graphs.api.examples import answer, described
 from graphs.api.models import Erasure, Listed
-from graphs.api.routes.common import Cursor, Limit, MineDep, answered, routes
+from graphs.api.routes.common import (
+    Cursor,
+    Limit,
+    MineDep,
+    answered,
+    routes,
+)
+from graphs.memory.audit.records import Record
 from graphs.memory.contract import ErasureCertificate, Job
 from graphs.memory.errors import InvalidValue
-from graphs.memory.paging import Page
-from graphs.memory.records import Record
+from graphs.memory.values.paging import Page
 
 router = routes("rights")
 jobs = routes("jobs", "/jobs")

@@ -7,9 +7,15 @@ from fastapi import Path
 from graphs.api import examples
 from graphs.api.examples import answer
 from graphs.api.models import Name, TurnView
-from graphs.api.routes.common import Cursor, Limit, MineDep, answered, routes
+from graphs.api.routes.common import (
+    Cursor,
+    Limit,
+    MineDep,
+    answered,
+    routes,
+)
 from graphs.memory.contract import Session
-from graphs.memory.paging import Page
+from graphs.memory.values.paging import Page
 
 router = routes("sessions", "/sessions")
 

@@ -10,9 +10,9 @@ from langgraph.store.base import Item, PutOp
 from graphs.memory.contract import COLLECTIONS
 from graphs.memory.facts.consolidation import Decision, Fact, Known
 from graphs.memory.facts.conversation import Said, Statement
-from graphs.memory.items import ExpectingPutOp
-from graphs.memory.namespaces import user_scope
-from graphs.memory.payloads import key_of
+from graphs.memory.store.items import ExpectingPutOp
+from graphs.memory.store.payloads import key_of
+from graphs.memory.values.namespaces import user_scope
 
 MOST_SOURCES = 20
 """How many exchanges are kept as sources of one fact; the latest."""

@@ -9,7 +9,12 @@ from datetime import datetime
 from typing import Literal
 
 from graphs.memory.facts.spans import Span, over, undated
-from graphs.memory.facts.values import AMOUNT, MARITAL, Kind, fits
+from graphs.memory.facts.values import (
+    AMOUNT,
+    MARITAL,
+    Kind,
+    fits,
+)
 from graphs.memory.facts.wording import canonical, folded
 
 Single = Literal["always", "if changed", "never"]

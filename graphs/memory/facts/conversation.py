@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
-from graphs.memory import sql
-from graphs.memory.transaction import Query, Rows
+from graphs.memory.database import statements
+from graphs.memory.database.transaction import Query, Rows
 
-_SQL = sql.load("facts")
+_SQL = statements.load("conversation", __package__)
 
 _WORD = re.compile(r"\w+")
 

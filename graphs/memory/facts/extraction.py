@@ -8,20 +8,32 @@ from typing import Any
 
 from langgraph.store.base import GetOp, Item, SearchOp
 
-from graphs.memory import audit, items, search
-from graphs.memory.batch import Call, Searching
+from graphs.memory.audit import events
 from graphs.memory.contract import COLLECTIONS, ExtractionReport
-from graphs.memory.database import Database, Part, to_the_end
+from graphs.memory.database.database import Database, Part, to_the_end
+from graphs.memory.database.transaction import Query
 from graphs.memory.errors import ExtractionFailed, JudgementFailed
 from graphs.memory.facts import conversation as facts
 from graphs.memory.facts.changes import FactChanges, in_rounds
-from graphs.memory.facts.consolidation import Decision, Fact, decide, settled
-from graphs.memory.facts.conversation import Conversation, Extractor, Said, Statement
+from graphs.memory.facts.consolidation import (
+    Decision,
+    Fact,
+    decide,
+    settled,
+)
+from graphs.memory.facts.conversation import (
+    Conversation,
+    Extractor,
+    Said,
+    Statement,
+)
 from graphs.memory.facts.judging import Judge
-from graphs.memory.namespaces import user_scope
-from graphs.memory.payloads import key_of
 from graphs.memory.principal import Principal
-from graphs.memory.transaction import Query
+from graphs.memory.search import search
+from graphs.memory.store import items
+from graphs.memory.store.batch import Call, Searching
+from graphs.memory.store.payloads import key_of
+from graphs.memory.values.namespaces import user_scope
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +191,7 @@ class Extraction:
             queries = items.put([next(writes) for _ in together], self._how.model, self._how.configuration)
             parts.append(Part(principal, queries, _provenance(session_id, together[0][1].provenance)))
         told = {"turns": len(said), **changes.report}
-        parts.append(Part(principal, [audit.event(user_id, "facts.extracted", told)], _provenance(session_id, {})))
+        parts.append(Part(principal, [events.event(user_id, "facts.extracted", told)], _provenance(session_id, {})))
         await to_the_end(self._database.run_parts(parts))
 
 

@@ -5,8 +5,10 @@ from typing import Any
 
 from pydantic import Field
 
-from graphs.memory import sql
 from graphs.memory.contract import COLLECTIONS, MemoryPayload
+from graphs.memory.database import statements
+from graphs.memory.database.parts import SchemaPart
+from graphs.memory.database.transaction import Query, Rows
 from graphs.memory.errors import InvalidValue, MemoryNotFound
 from graphs.memory.knowledge.common import (
     Address,
@@ -20,12 +22,15 @@ from graphs.memory.knowledge.common import (
     located,
     payload_of,
 )
-from graphs.memory.knowledge.relationships import ABOUT, SUPERSEDES, noted, relate
-from graphs.memory.namespaces import Namespace, to_text, user_scope
-from graphs.memory.parts import SchemaPart
-from graphs.memory.transaction import Query, Rows
+from graphs.memory.knowledge.relationships import (
+    ABOUT,
+    SUPERSEDES,
+    noted,
+    relate,
+)
+from graphs.memory.values.namespaces import Namespace, to_text, user_scope
 
-_SQL = sql.load("beliefs")
+_SQL = statements.load("beliefs", __package__)
 
 
 class Belief(Knowledge):

@@ -6,12 +6,17 @@ from typing import Any, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from graphs.memory.contract import MemoryPayload, MemoryType, WriteReceipt, check_payload
+from graphs.memory.contract import (
+    MemoryPayload,
+    MemoryType,
+    WriteReceipt,
+    check_payload,
+)
+from graphs.memory.database.transaction import Query
 from graphs.memory.errors import InvalidInput, InvalidValue
-from graphs.memory.namespaces import Namespace, from_text, to_text
-from graphs.memory.payloads import items_of
-from graphs.memory.text import to_json
-from graphs.memory.transaction import Query
+from graphs.memory.store.payloads import items_of
+from graphs.memory.values.namespaces import Namespace, from_text, to_text
+from graphs.memory.values.text import to_json
 
 Address = tuple[Namespace, str]
 """Where a memory lies: its namespace and its key."""

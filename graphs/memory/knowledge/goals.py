@@ -5,8 +5,9 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field
 
-from graphs.memory import sql
 from graphs.memory.contract import COLLECTIONS
+from graphs.memory.database import statements
+from graphs.memory.database.transaction import Query, Rows
 from graphs.memory.errors import InvalidValue, MemoryNotFound
 from graphs.memory.knowledge.common import (
     Address,
@@ -20,11 +21,10 @@ from graphs.memory.knowledge.common import (
     located,
     payload_of,
 )
-from graphs.memory.namespaces import Namespace, to_text, user_scope
-from graphs.memory.text import to_json
-from graphs.memory.transaction import Query, Rows
+from graphs.memory.values.namespaces import Namespace, to_text, user_scope
+from graphs.memory.values.text import to_json
 
-_SQL = sql.load("goals")
+_SQL = statements.load("goals", __package__)
 
 Status = Literal["open", "achieved", "abandoned"]
 """What has become of a goal."""

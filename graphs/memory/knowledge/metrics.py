@@ -8,13 +8,13 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from graphs.memory import sql
+from graphs.memory.database import statements
+from graphs.memory.database.transaction import Query, Rows
 from graphs.memory.errors import InvalidValue
 from graphs.memory.knowledge.common import Run, check_limit
-from graphs.memory.text import problem_with, to_json
-from graphs.memory.transaction import Query, Rows
+from graphs.memory.values.text import problem_with, to_json
 
-_SQL = sql.load("metrics")
+_SQL = statements.load("metrics", __package__)
 
 MAX_NAME_BYTES = 200
 

@@ -5,12 +5,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from graphs.memory import sql
+from graphs.memory.database import statements
+from graphs.memory.database.transaction import Query, Rows
 from graphs.memory.knowledge.common import Address, Run
-from graphs.memory.namespaces import from_text, to_text
-from graphs.memory.transaction import Query, Rows
+from graphs.memory.values.namespaces import from_text, to_text
 
-_SQL = sql.load("origins")
+_SQL = statements.load("origins", __package__)
 
 
 class Origin(BaseModel):

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from graphs.memory import sql
 from graphs.memory.contract import COLLECTIONS
+from graphs.memory.database import statements
+from graphs.memory.database.transaction import Query, Rows
 from graphs.memory.errors import MemoryNotFound
 from graphs.memory.knowledge.common import (
     Address,
@@ -18,10 +19,9 @@ from graphs.memory.knowledge.common import (
     payload_of,
 )
 from graphs.memory.knowledge.relationships import REFLECTS_ON, noted, relate
-from graphs.memory.namespaces import to_text, user_scope
-from graphs.memory.transaction import Query, Rows
+from graphs.memory.values.namespaces import to_text, user_scope
 
-_SQL = sql.load("reflections")
+_SQL = statements.load("reflections", __package__)
 
 
 class Reflection(Knowledge):

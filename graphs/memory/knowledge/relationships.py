@@ -8,18 +8,24 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from graphs.memory import sql
-from graphs.memory.context import recalled
 from graphs.memory.contract import RecalledMemory
+from graphs.memory.conversations.context import recalled
+from graphs.memory.database import statements
+from graphs.memory.database.parts import SchemaPart
+from graphs.memory.database.transaction import Query, Rows
 from graphs.memory.errors import InvalidInput, InvalidValue, MemoryNotFound
-from graphs.memory.found import Found, search_item
-from graphs.memory.knowledge.common import Address, Run, check_limit, check_share, located
-from graphs.memory.namespaces import check_address, from_text, user_scope
-from graphs.memory.parts import SchemaPart
-from graphs.memory.text import problem_with, to_json
-from graphs.memory.transaction import Query, Rows
+from graphs.memory.knowledge.common import (
+    Address,
+    Run,
+    check_limit,
+    check_share,
+    located,
+)
+from graphs.memory.search.recalled import Found, search_item
+from graphs.memory.values.namespaces import check_address, from_text, user_scope
+from graphs.memory.values.text import problem_with, to_json
 
-_SQL = sql.load("relationships")
+_SQL = statements.load("relationships", __package__)
 
 _IN_ORDER: Query[None] = Query(_SQL["in_order"])
 

@@ -9,15 +9,15 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from graphs.memory import sql
+from graphs.memory.database import statements
+from graphs.memory.database.transaction import Query, Rows
 from graphs.memory.errors import DeliveryFailed, DeliveryNotFound, InvalidInput
-from graphs.memory.namespaces import from_text
 from graphs.memory.outbox.adapter import Mode, Outbound, Switched
 from graphs.memory.outbox.intents import MemoryWritten, emit
 from graphs.memory.principal import Principal, acting_as
-from graphs.memory.transaction import Query, Rows
+from graphs.memory.values.namespaces import from_text
 
-_SQL = sql.load("deliveries")
+_SQL = statements.load("deliveries", __package__)
 
 STUCK_SECONDS = 60.0
 """How old a delivery is at least that is taken for stuck where no job is there for it."""

@@ -15,22 +15,37 @@ from typing import Any, Literal, cast, get_args
 from langgraph.store.base import SearchOp
 from pydantic import ValidationError
 
-from graphs.memory import sql, telemetry
+from graphs.memory import telemetry
 from graphs.memory.contract import MemoryType
-from graphs.memory.database import Database, Part, to_the_end
+from graphs.memory.database import statements
+from graphs.memory.database.database import Database, Part, to_the_end
+from graphs.memory.database.transaction import Query, Rows
 from graphs.memory.errors import DeliveryFailed, InvalidInput
-from graphs.memory.items import Address
-from graphs.memory.namespaces import to_text
-from graphs.memory.outbox.adapter import Copies, Copy, Outbound, Outgoing, Pseudonym, Searchable
-from graphs.memory.outbox.intents import Emitted, MemoryForgotten, MemoryWritten, TurnCommitted, UserErased, parse
+from graphs.memory.outbox.adapter import (
+    Copies,
+    Copy,
+    Outbound,
+    Outgoing,
+    Pseudonym,
+    Searchable,
+)
+from graphs.memory.outbox.intents import (
+    Emitted,
+    MemoryForgotten,
+    MemoryWritten,
+    TurnCommitted,
+    UserErased,
+    parse,
+)
 from graphs.memory.outbox.shadow import Candidate
 from graphs.memory.principal import Principal
-from graphs.memory.text import cleaned
-from graphs.memory.transaction import Query, Rows
+from graphs.memory.store.items import Address
+from graphs.memory.values.namespaces import to_text
+from graphs.memory.values.text import cleaned
 
 log = logging.getLogger(__name__)
 
-_SQL = sql.load("deliveries")
+_SQL = statements.load("deliveries", __package__)
 
 _ERASURE_FIRST = "this person was erased, and the service has yet to be told: that goes first, and may be replayed"
 

@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from graphs.memory import sql
+from graphs.memory.database import statements
+from graphs.memory.database.transaction import Query
 from graphs.memory.errors import InvalidInput
-from graphs.memory.transaction import Query
 
-_SQL = sql.load("intents")
+_SQL = statements.load("intents", __package__)
 
 Kind = Literal["turn_committed", "memory_written", "memory_forgotten", "session_ended", "user_erased"]
 

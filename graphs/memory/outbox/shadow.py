@@ -13,16 +13,16 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from graphs.memory import sql
+from graphs.memory.database import statements
+from graphs.memory.database.transaction import Query, Rows
 from graphs.memory.errors import GraphMemoryError
-from graphs.memory.items import Address
 from graphs.memory.principal import Principal, acting_as
-from graphs.memory.text import cleaned
-from graphs.memory.transaction import Query, Rows
+from graphs.memory.store.items import Address
+from graphs.memory.values.text import cleaned
 
 log = logging.getLogger(__name__)
 
-_SQL = sql.load("shadow")
+_SQL = statements.load("shadow", __package__)
 
 AT_ONCE = 2
 """How many comparisons are made at once, so that they take little from those who wait for answers."""

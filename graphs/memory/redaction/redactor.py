@@ -26,8 +26,21 @@ import orjson
 import phonenumbers
 
 from graphs.memory.errors import ConfigurationError
-from graphs.memory.redaction.credentials import can_be_secret, find_credentials, names_a_secret, spoken
-from graphs.memory.redaction.findings import KINDS, Finding, Folded, Kind, folded, merged, without
+from graphs.memory.redaction.credentials import (
+    can_be_secret,
+    find_credentials,
+    names_a_secret,
+    spoken,
+)
+from graphs.memory.redaction.findings import (
+    KINDS,
+    Finding,
+    Folded,
+    Kind,
+    folded,
+    merged,
+    without,
+)
 from graphs.memory.redaction.identifiers import (
     find_cards,
     find_emails,
@@ -37,7 +50,7 @@ from graphs.memory.redaction.identifiers import (
     find_phones,
     phone_number,
 )
-from graphs.memory.text import to_json
+from graphs.memory.values.text import to_json
 
 _Leaf = str | int | float
 _MADE_HERE = object()

@@ -10,7 +10,13 @@ from unittest import SkipTest
 from langgraph.store.base import BaseStore, GetOp, PutOp
 
 from graphs.testing.registry import OpenStore, promise
-from graphs.testing.support import LETTERS, found, in_thread, keys, refusal
+from graphs.testing.support import (
+    LETTERS,
+    found,
+    in_thread,
+    keys,
+    refusal,
+)
 
 NS = ("users", "u1", "notes")
 

@@ -6,7 +6,12 @@ from typing import Any
 from langgraph.store.base import BaseStore, PutOp
 
 from graphs.testing.registry import promise
-from graphs.testing.support import LETTERS, POINTS, keys, refusal
+from graphs.testing.support import (
+    LETTERS,
+    POINTS,
+    keys,
+    refusal,
+)
 
 NS = ("users", "u1", "notes")
 QUERY = "1 0"

@@ -1,0 +1,1 @@
+"""All that connects a deployment: settings, pools, clients, models, measurements."""

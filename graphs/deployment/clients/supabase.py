@@ -1,0 +1,30 @@
+"""The Supabase client of a deployment: the one place where the project makes one."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from graphs.deployment.settings import Settings
+
+
+@asynccontextmanager
+async def supabase_client(settings: Settings) -> AsyncIterator[Any]:
+    """Lend a client with the service key; None where the project's URL or that key is not configured."""
+    if not (settings.supabase_url and settings.supabase_service_role_key):
+        yield None
+        return
+    http = await asyncio.to_thread(httpx.AsyncClient, timeout=60)
+    async with http:
+        yield await asyncio.to_thread(
+            _make_client, settings.supabase_url, settings.supabase_service_role_key.get_secret_value(), http
+        )
+
+
+def _make_client(url: str, key: str, http: httpx.AsyncClient) -> Any:
+    """Make the client. It reads files, and its import takes half a second: call it from a thread."""
+    from supabase import AsyncClient, AsyncClientOptions
+
+    return AsyncClient(url, key, AsyncClientOptions(httpx_client=http, auto_refresh_token=False, persist_session=False))

@@ -1,0 +1,1 @@
+"""The audit log: events, reads, and the seals over both."""

@@ -1,0 +1,1 @@
+"""Conversations: sessions, turns, the context of a run, recalls and their receipts."""

@@ -1,0 +1,1 @@
+"""Statements, transactions and the schema: all that speaks to Postgres."""

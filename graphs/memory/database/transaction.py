@@ -1,0 +1,300 @@
+"""A transaction over libpq's pipeline mode: what can be sent together is sent together.
+
+psycopg connects, keeps the connections and converts what comes back. Its cursors stay outside: they would cost several
+times what Postgres needs to answer. What is asked is a `Query`; the helpers of this package only make queries.
+"""
+
+import asyncio
+import struct
+from collections import deque, namedtuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Generic, TypeVar, cast
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.adapt import Transformer
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus, Format, PipelineStatus, TransactionStatus
+from psycopg.pq.abc import PGresult
+from psycopg.rows import DictRow
+
+from graphs.memory.database.parts import SchemaPart
+from graphs.memory.database.statements import Statement
+from graphs.memory.errors import InvalidInput
+from graphs.memory.values.text import problem_with
+
+T = TypeVar("T")
+Connection = AsyncConnection[DictRow]
+Rows = Sequence[Any]
+"""Rows of a result: named tuples, with a field for each column."""
+
+_POLLS = 8
+"""How often to look for an answer before sleeping until the socket wakes us; other tasks go first each time.
+
+Most answers come within 50 µs, and to be woken from sleep takes longer than that."""
+
+
+def no_answer(_: Rows) -> Any:
+    """Read nothing: for statements that are only carried out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query(Generic[T]):
+    """A statement, its parameters, and how to read the rows that come back.
+
+    Parameters are texts, numbers, booleans, None, lists of these, or bytes that are in Postgres' binary format already.
+    One that only records something in a part of the schema names that part: where the database is without, it is left
+    out, and its answer is None.
+    """
+
+    statement: Statement
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    read: Callable[[Rows], T] = no_answer
+    part: SchemaPart | None = None
+
+
+_NULL = struct.pack(">i", -1)
+
+
+def _text(text: str) -> bytes:
+    """Return a text as the server takes it. A NUL would end it there, and a lone surrogate is no text.
+
+    Raises:
+        InvalidInput: it has one.
+    """
+    if problem := problem_with(text):
+        raise InvalidInput(f"{text[:100]!r} {problem}")
+    return text.encode()
+
+
+_ELEMENTS: dict[str, tuple[int, Callable[[Any], bytes]]] = {
+    "text[]": (25, _text),
+    "float8[]": (701, struct.Struct(">d").pack),
+    "bigint[]": (20, struct.Struct(">q").pack),
+    "boolean[]": (16, struct.Struct(">?").pack),
+}
+"""For each type of list the OID of its elements, the same in every Postgres, and their binary format."""
+
+
+def encode_array(oid: int, elements: Sequence[bytes | None]) -> bytes:
+    """Return a list that is not empty in Postgres' binary format, from its elements in theirs; `oid` is their type."""
+    parts = [struct.pack(">iiIii", 1, 1, oid, len(elements), 1)]
+    parts += [_NULL if element is None else struct.pack(">i", len(element)) + element for element in elements]
+    return b"".join(parts)
+
+
+def _encode(value: Any, type_: str) -> tuple[bytes | None, Format]:
+    """Return a parameter as the server takes it. Lists go in binary: as text they would be quoted and parsed."""
+    match value:
+        case None:
+            return None, Format.TEXT
+        case bytes() | bytearray():
+            return bytes(value), Format.BINARY
+        case bool():
+            return (b"true" if value else b"false"), Format.TEXT
+        case [] | ():
+            return b"{}", Format.TEXT
+        case list() | tuple():
+            oid, pack = _ELEMENTS[type_]
+            return encode_array(oid, [None if part is None else pack(part) for part in value]), Format.BINARY
+        case _:
+            return _text(str(value)), Format.TEXT
+
+
+def _parameters(query: Query[Any]) -> tuple[list[bytes | None], list[Format]]:
+    encoded = [_encode(query.parameters[name], type_) for name, type_ in query.statement.parameters]
+    return [value for value, _ in encoded], [format_ for _, format_ in encoded]
+
+
+@lru_cache(512)
+def _row_maker(*columns: bytes) -> Callable[[Sequence[Any]], Any]:
+    row_type: Any = namedtuple("Row", [column.decode() for column in columns], rename=True)  # type: ignore[misc]
+    return cast("Callable[[Sequence[Any]], Any]", row_type._make)
+
+
+@lru_cache(2048)
+def _name(statement: Statement, plans: str) -> bytes:
+    """The name under which a server prepares a statement."""
+    return f"{statement.name}_{statement.digest}_{plans}".encode()
+
+
+class _Reply:
+    """What a command of the pipeline is answered with.
+
+    Args:
+        is_read: whether anybody looks at its rows.
+        prepares: the name of the statement, if that is what the command prepares.
+    """
+
+    __slots__ = ("is_read", "prepares", "rows")
+
+    def __init__(self, *, is_read: bool = False, prepares: bytes | None = None) -> None:
+        self.is_read = is_read
+        self.prepares = prepares
+        self.rows: Rows = ()
+
+
+class Transaction:
+    """Statements on a connection that is ours alone while they last. Made by `Database`.
+
+    Args:
+        conn: an idle connection in autocommit mode.
+        prepared: names of the statements that this connection has prepared; None where none may be, as behind a
+            transaction pooler, which may give every transaction another server.
+        plans: whose plans these are: a plan under row-level security belongs to a role, and to one state of the schema.
+        lacking: the parts of the schema that the database is without.
+    """
+
+    def __init__(
+        self, conn: Connection, prepared: set[bytes] | None, plans: str, lacking: frozenset[SchemaPart] = frozenset()
+    ) -> None:
+        self._conn = conn
+        self._pgconn = conn.pgconn
+        self._prepared = prepared
+        self._plans = plans
+        self._lacking = lacking
+        self._preparing: set[bytes] = set()
+        self._expected: deque[_Reply] = deque()
+        self._ahead: list[Query[Any]] = []
+        self._error: psycopg.Error | None = None
+
+    async def __aenter__(self) -> "Transaction":
+        """Take the connection into pipeline mode.
+
+        Raises:
+            psycopg.InterfaceError: it was left in the middle of something.
+        """
+        pgconn = self._pgconn
+        if pgconn.pipeline_status != PipelineStatus.OFF or pgconn.transaction_status != TransactionStatus.IDLE:
+            await self._conn.close()
+            raise psycopg.InterfaceError("the connection was left in the middle of something")
+        pgconn.enter_pipeline_mode()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Take it out again, or close it if anything is still on its way: it would be the next one's answer."""
+        if self._expected or self._pgconn.transaction_status != TransactionStatus.IDLE:
+            await self._conn.close()
+        else:
+            self._pgconn.exit_pipeline_mode()
+
+    def begin_with(self, queries: Sequence[Query[Any]]) -> None:
+        """Have queries, whose answers nobody reads, sent ahead of those that are run next."""
+        self._ahead = [*queries]
+
+    async def run(self, queries: Sequence[Query[Any]], plans: Sequence[str] | None = None) -> list[Any]:
+        """Send queries together and return what each reads from its answer.
+
+        They are one transaction, unless one was opened before.
+
+        Args:
+            queries: what to ask, in this order.
+            plans: for each query whose plans it uses, where that changes on the way.
+
+        Raises:
+            psycopg.Error: of the first query that failed; those after it were not carried out.
+        """
+        if self._lacking and any(query.part in self._lacking for query in queries):
+            return await self._run_possible(queries, plans)
+        ahead = len(self._ahead)
+        queries = [*self._ahead, *queries]
+        encoded = [_parameters(query) for query in queries]  # what cannot be sent is refused before anything is
+        self._ahead = []
+        plans = plans or [self._plans] * len(queries)
+        replies = [self._send(*sent) for sent in zip(queries, plans, encoded, strict=True)]
+        self._pgconn.pipeline_sync()
+        self._expected.append(_Reply())
+        await self._flush()
+        while self._expected:
+            await self._receive()
+        if self._error:
+            error, self._error = self._error, None
+            raise error
+        return [query.read(reply.rows) for query, reply in zip(queries, replies, strict=True)][ahead:]
+
+    async def _run_possible(self, queries: Sequence[Query[Any]], plans: Sequence[str] | None) -> list[Any]:
+        """Run those that record nothing in a part that the database is without; None answers the others."""
+        kept = [n for n, query in enumerate(queries) if query.part not in self._lacking]
+        answers = await self.run([queries[n] for n in kept], plans and [plans[n] for n in kept])
+        answered = dict(zip(kept, answers, strict=True))
+        return [answered.get(n) for n in range(len(queries))]
+
+    def _send(self, query: Query[Any], plans: str, encoded: tuple[list[bytes | None], list[Format]]) -> _Reply:
+        statement, (values, formats) = query.statement, encoded
+        if self._prepared is None:
+            self._pgconn.send_query_params(statement.text, values, None, formats, Format.BINARY)
+        else:
+            prepares = _name(statement, plans)
+            if prepares not in self._prepared and prepares not in self._preparing:
+                self._preparing.add(prepares)
+                self._pgconn.send_prepare(prepares, statement.text)
+                self._expected.append(_Reply(prepares=prepares))
+            self._pgconn.send_query_prepared(prepares, values, formats, Format.BINARY)
+        reply = _Reply(is_read=query.read is not no_answer)
+        self._expected.append(reply)
+        return reply
+
+    async def _receive(self) -> None:
+        """Take one result, and with it the answer of the command it belongs to."""
+        while self._pgconn.is_busy():
+            await self._input()
+        result = self._pgconn.get_result()
+        if result is None:  # the end of a command's results
+            self._expected.popleft()
+            return
+        reply = self._expected[0]
+        match result.status:
+            case ExecStatus.TUPLES_OK if reply.is_read:
+                reply.rows = self._rows(result)
+            case ExecStatus.COMMAND_OK:
+                if reply.prepares and self._prepared is not None:
+                    self._prepared.add(reply.prepares)
+            case ExecStatus.PIPELINE_SYNC:  # which has nothing after it
+                self._expected.popleft()
+            case ExecStatus.FATAL_ERROR:
+                self._error = self._error or error_from_result(result)
+
+    def _rows(self, result: PGresult) -> Rows:
+        if not result.ntuples:
+            return ()
+        loader = Transformer(self._conn)
+        loader.set_pgresult(result)
+        columns = [result.fname(n) or b"" for n in range(result.nfields)]
+        return cast("Rows", loader.load_rows(0, result.ntuples, _row_maker(*columns)))
+
+    async def _flush(self) -> None:
+        """Hand everything to the network, reading meanwhile: a server whose answers nobody takes stops listening."""
+        while self._pgconn.flush():
+            await _ready(self._pgconn.socket, write=True)
+            self._pgconn.consume_input()
+
+    async def _input(self) -> None:
+        for _ in range(_POLLS):
+            await asyncio.sleep(0)
+            self._pgconn.consume_input()
+            if not self._pgconn.is_busy():
+                return
+        await _ready(self._pgconn.socket)
+        self._pgconn.consume_input()
+
+
+async def _ready(socket: int, *, write: bool = False) -> None:
+    """Return when a socket has something to read, or (`write`) takes something."""
+    loop = asyncio.get_running_loop()
+    woken = loop.create_future()
+
+    def wake() -> None:
+        if not woken.done():
+            woken.set_result(None)
+
+    loop.add_reader(socket, wake)
+    if write:
+        loop.add_writer(socket, wake)
+    try:
+        await woken
+    finally:
+        loop.remove_reader(socket)
+        if write:
+            loop.remove_writer(socket)

@@ -1,0 +1,395 @@
+"""Background jobs: procrastinate on the same Postgres. A job is queued in the transaction that makes it necessary.
+
+Workers poll, so that they work behind a transaction pooler too, and any number of them share the queue. A job that
+fails is tried again, ever later; one that goes on failing stays as `failed`, with what went wrong, until somebody has
+it tried again. Arguments name what a job is about and never hold content.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, LiteralString
+
+import procrastinate
+from procrastinate import connector, exceptions, retry
+from procrastinate.jobs import Job as QueuedJob
+from procrastinate.jobs import Status
+from procrastinate.sync_psycopg_connector import wrap_exceptions
+from procrastinate.worker import Worker
+from psycopg.errors import RaiseException
+from psycopg.types.json import Jsonb
+
+from graphs.memory import telemetry
+from graphs.memory.contract import Job
+from graphs.memory.database import statements
+from graphs.memory.database.database import Pool, to_the_end
+from graphs.memory.database.transaction import Query
+from graphs.memory.errors import (
+    GraphMemoryError,
+    InvalidInput,
+    JobNotFound,
+    error_sentence,
+)
+from graphs.memory.principal import Principal, acting_as
+
+log = logging.getLogger(__name__)
+
+_SQL = statements.load("jobs", __package__)
+_IN_SCHEMA = statements.load_sources("setup", "graphs.memory.database")["in_job_schema"]
+
+_LOOK_SECONDS = 0.1
+"""How long a look for the next job may take, usually."""
+
+_CLOSE_SECONDS = 8
+
+KEPT_HOURS = 24
+"""How long a job that is done can still be looked at."""
+
+
+def queue_facts(user_id: str, session_id: str, seconds: float) -> Query[None]:
+    """Ask for facts to be taken, in some seconds, from what is said in a session."""
+    return Query(_SQL["queue_facts"], {"user_id": user_id, "session_id": session_id, "seconds": seconds})
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What jobs of one name do.
+
+    Args:
+        run: does it, with the job's arguments. It may be run again after it was cut off anywhere.
+        every: when, as cron writes it, if it is done periodically.
+    """
+
+    run: Callable[..., Awaitable[object]]
+    every: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How fast jobs go.
+
+    Args:
+        poll: seconds between two looks for new jobs, while there are none.
+        heartbeat: seconds between two signs of life of a worker.
+        stalled: seconds without one after which a worker is taken for dead, and its jobs are queued again.
+        backoff: seconds before the first retry, and by what factor each next one is later.
+        attempts: how often a job is tried before it stays as failed.
+    """
+
+    poll: float = 1.0
+    heartbeat: float = 5.0
+    stalled: float = 20.0
+    backoff: int = 4
+    attempts: int = 6
+
+
+class Jobs:
+    """The queue of jobs, and the workers of this process.
+
+    Args:
+        pool: where the queue is.
+        tasks: what jobs do, by name.
+        ask: answers a query on behalf of whoever may see the jobs of a user (or, for None, all jobs).
+        timing: how fast jobs go.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        tasks: Mapping[str, Task],
+        ask: Callable[[str | None, Query[Any]], Awaitable[Any]],
+        timing: Timing | None = None,
+    ) -> None:
+        self._ask = ask
+        self._timing = timing or Timing()
+        _keep_quiet()
+        self._app = procrastinate.App(connector=_Connector(pool))
+        self._tasks = {**tasks, "clean_jobs": Task(self._clean, "7 * * * *")}
+        for name, task in self._tasks.items():
+            self._register(name, task)
+
+    def add(self, tasks: Mapping[str, Task]) -> None:
+        """Have other tasks done, too; before `working` begins."""
+        self._tasks |= tasks
+        for name, task in tasks.items():
+            self._register(name, task)
+
+    def _register(self, name: str, task: Task) -> None:
+        async def run(context: procrastinate.JobContext, /, timestamp: int | None = None, **arguments: Any) -> None:  # noqa: ARG001  the deferrer's
+            try:
+                with telemetry.job(name), acting_as(Principal.service()):
+                    await task.run(**arguments)
+            except Exception as error:
+                await self._report(context.job, error)
+                raise
+
+        alone = name if task.every else None
+        self._app.task(name=name, pass_context=True, retry=_Backoff(self._timing), lock=alone, queueing_lock=alone)(run)
+
+    async def _report(self, job: QueuedJob, error: Exception) -> None:
+        """Note why a job failed, beside the job and in the log."""
+        told = error_sentence(error) if isinstance(error, GraphMemoryError) else type(error).__name__
+        log.warning("Job %s (%s) failed, attempt %d: %s", job.id, job.task_name, job.attempts + 1, told)
+        given = {"job_id": job.id, "user_id": job.task_kwargs.get("user_id"), "error": told}
+        try:
+            with acting_as(Principal.service()):
+                await self._ask(None, Query(_SQL["report_failure"], given))
+        except GraphMemoryError as unwritten:
+            log.warning("Why job %s failed could not be noted: %s", job.id, unwritten)
+
+    # Working ----------------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def working(self, *, concurrency: int = 4) -> AsyncIterator[None]:
+        """Work in the background while the block lasts; what runs at its end is finished, or queued again after 5 s.
+
+        Args:
+            concurrency: how many jobs at once.
+        """
+        for name, task in self._tasks.items():
+            if task.every and not any(known == name for known, _ in self._app.periodic_registry.periodic_tasks):
+                self._app.periodic(cron=task.every)(self._app.tasks[name])
+        worker = asyncio.create_task(self._work(concurrency), name="worker of background jobs")
+        try:
+            yield
+        finally:
+            worker.cancel()
+            _, still_ending = await asyncio.wait([worker], timeout=_CLOSE_SECONDS)
+            if still_ending:
+                log.warning("The worker of background jobs ends without a word to the database, which does not answer")
+                worker.cancel()
+                await asyncio.wait([worker])
+
+    async def _work(self, concurrency: int) -> None:
+        """Run a worker, and another one should it end: it does where the database is away for long."""
+        rescuer = asyncio.create_task(self._rescue_often(), name="rescuer of background jobs")
+        try:
+            while True:
+                try:
+                    await self._worker(concurrency=concurrency, wait=True)
+                except (exceptions.ConnectorException, GraphMemoryError) as error:
+                    log.warning("The worker of background jobs ended, and starts again: %s", error_sentence(error))
+                await asyncio.sleep(self._timing.poll)
+        finally:
+            rescuer.cancel()
+
+    async def _rescue_often(self) -> None:
+        """Look for workers that died, as often as this one says that it lives."""
+        while True:
+            with suppress(
+                exceptions.ConnectorException, GraphMemoryError
+            ):  # the worker tells of a database that is away
+                await self.rescue()
+            await asyncio.sleep(self._timing.heartbeat)
+
+    async def run_pending(self) -> None:
+        """Do what is due, and return when nothing is; for scripts and tests. What fails is left for a later try."""
+        await self._worker(wait=False)
+
+    async def _worker(self, **options: Any) -> None:
+        timing = self._timing
+        await self._app.run_worker_async(
+            listen_notify=False,
+            install_signal_handlers=False,
+            fetch_job_polling_interval=timing.poll,
+            update_heartbeat_interval=timing.heartbeat,
+            stalled_worker_timeout=timing.stalled,
+            shutdown_graceful_timeout=5,
+            worker_middleware=[_then_the_next],
+            **options,
+        )
+
+    async def rescue(self) -> None:
+        """Queue the jobs of workers that died again; those that died with several workers stay as failed."""
+        manager = self._app.job_manager
+        for job in await manager.get_stalled_jobs(seconds_since_heartbeat=self._timing.stalled):
+            log.warning("Job %s (%s) was cut off, and is queued again", job.id, job.task_name)
+            if job.attempts + 1 >= self._timing.attempts:
+                await self._report(job, InvalidInput("the worker died while it ran, again and again"))
+                await manager.finish_job(job, status=Status.FAILED, delete_job=False)
+            else:
+                await manager.retry_job(job)
+
+    async def _clean(self) -> None:
+        await self._app.job_manager.delete_old_jobs(KEPT_HOURS, include_cancelled=True, include_aborted=True)
+        await self._ask(None, Query(_SQL["forget_failures"]))
+
+    # Looking ----------------------------------------------------------------------------------------------------------
+
+    async def list(
+        self, *, user_id: str | None = None, status: str | None = None, task: str | None = None, limit: int = 100
+    ) -> list[Job]:
+        """Return jobs, the latest first. `status="failed"` are those that need somebody to look at them.
+
+        Args:
+            user_id: only jobs about this user; the user themselves may ask for these.
+            status: `todo`, `doing`, `succeeded`, `failed`, `cancelled` or `aborted`.
+            task: only jobs of this name.
+            limit: how many at most.
+
+        Raises:
+            AccessDenied: these are not jobs about the principal, who is not the service.
+        """
+        given = {"user_id": user_id, "status": status, "task": task, "limit": limit}
+        query = Query(_SQL["jobs"], given, lambda rows: [Job.model_validate(row._asdict()) for row in rows])
+        found: list[Job] = await self._ask(user_id, query)
+        return found
+
+    async def get(self, job_id: int, *, user_id: str | None = None) -> Job:
+        """Return a job.
+
+        Args:
+            job_id: as it was queued.
+            user_id: if it is about this user; the user themselves may ask so.
+
+        Raises:
+            JobNotFound: there is no such job, or none about this user.
+            AccessDenied: this is not the principal, who is not the service.
+        """
+        given = {"user_id": user_id, "job_id": job_id}
+        query = Query(_SQL["job"], given, lambda rows: [Job.model_validate(row._asdict()) for row in rows])
+        if not (found := await self._ask(user_id, query)):
+            raise JobNotFound(f"There is no job {job_id}; jobs are kept for {KEPT_HOURS} hours after they ended.")
+        [job] = found
+        return job  # type: ignore[no-any-return]
+
+    async def counts(self) -> dict[str, dict[str, int]]:
+        """Return how many jobs there are of each task, by status.
+
+        Raises:
+            AccessDenied: the principal is not the service.
+        """
+        found: dict[str, dict[str, int]] = {}
+        for row in await self._ask(None, Query(_SQL["counts"], {}, lambda rows: rows)):
+            found.setdefault(row.task, {})[row.status] = row.jobs
+        return found
+
+    async def queue(self, task: str, **arguments: Any) -> int:
+        """Queue a job by hand, to be done as soon as a worker is free, and return its id.
+
+        Args:
+            task: what to do.
+            arguments: what it is about; JSON.
+
+        Raises:
+            InvalidInput: there is no such task.
+            AccessDenied: the principal is not the service.
+        """
+        if task not in self._tasks:
+            raise InvalidInput(f"There is no task {task!r}; there are {', '.join(sorted(self._tasks))}.")
+        await self._ask(None, Query(_SQL["allowed"]))
+        return await self._app.configure_task(task).defer_async(**arguments)
+
+    async def retry(self, job_id: int, *, dry_run: bool = False) -> None:
+        """Have a job that failed tried again, as soon as a worker is free; a dry run only looks whether it may be.
+
+        Raises:
+            JobNotFound: there is no such job, or it did not fail.
+            AccessDenied: the principal is not the service.
+        """
+        failed = Query(_SQL["is_failed"], {"job_id": job_id}, bool)
+        if not await self._ask(None, failed):
+            raise JobNotFound(f"There is no failed job {job_id}: `jobs.list(status='failed')` has them.")
+        if not dry_run:
+            await self._app.job_manager.retry_job_by_id_async(job_id, retry_at=datetime.now(UTC))
+
+
+async def _then_the_next(job: Callable[[], Awaitable[Any]], _: procrastinate.JobContext, worker: Worker) -> Any:
+    """Do a job, and then look for what waited for its lock; procrastinate's worker would look at its next poll only.
+
+    If the queue cannot be told how it went, end the worker: while it lives, its jobs are not missed.
+    """
+
+    def ended(task: asyncio.Task[Any]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error and not isinstance(error.__cause__, RaiseException):  # which says that it is this worker's job no more
+            log.warning("How a job ended could not be noted: %s", error_sentence(error))
+            worker.stop()  # type: ignore[no-untyped-call]
+        worker._new_job_event.set()
+        # A look that began before the lock was free finds nothing, and forgets that it was woken meanwhile.
+        asyncio.get_running_loop().call_later(_LOOK_SECONDS, worker._new_job_event.set)
+
+    if task := asyncio.current_task():
+        task.add_done_callback(ended)
+    return await job()
+
+
+class _Backoff(retry.BaseRetryStrategy):
+    """Try again what may succeed later, ever later; at once it would only meet the same trouble."""
+
+    def __init__(self, timing: Timing) -> None:
+        self._timing = timing
+
+    def get_retry_decision(self, *, exception: BaseException, job: QueuedJob) -> procrastinate.RetryDecision | None:
+        if isinstance(exception, InvalidInput) or job.attempts + 1 >= self._timing.attempts:
+            return None
+        told = getattr(exception, "retry_after", None)
+        seconds = self._timing.backoff ** (job.attempts + 1) if told is None else told
+        # Of jobs with one lock the earlier one goes first, waiting or not: behind those of its person it holds up none.
+        behind = 0 if getattr(exception, "keeps_its_turn", False) else 1
+        return procrastinate.RetryDecision(retry_in={"seconds": min(seconds, 3600)}, priority=job.priority - behind)
+
+
+class _Connector(connector.BaseAsyncConnector):
+    """procrastinate's statements on our pool, each in a transaction that finds procrastinate's tables."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def open_async(self, pool: connector.Pool | None = None) -> None:
+        """Do nothing: the pool is open."""
+
+    async def close_async(self) -> None:
+        """Do nothing: whoever opened the pool closes it."""
+
+    async def execute_query_async(self, query: LiteralString, **arguments: Any) -> None:
+        """Carry out a statement."""
+        await to_the_end(self._run(query, arguments))
+
+    async def execute_query_one_async(self, query: LiteralString, **arguments: Any) -> dict[str, Any]:
+        """Return the only row of a query."""
+        rows: list[dict[str, Any]] = await to_the_end(self._run(query, arguments))
+        if not rows:
+            raise exceptions.NoResult
+        return rows[0]
+
+    async def execute_query_all_async(self, query: LiteralString, **arguments: Any) -> list[dict[str, Any]]:
+        """Return the rows of a query."""
+        return await to_the_end(self._run(query, arguments))
+
+    async def _run(self, query: LiteralString, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+        given = {name: _adapted(value) for name, value in arguments.items()}
+        with wrap_exceptions():
+            return await self._in_transaction(query, given)
+
+    async def _in_transaction(self, query: LiteralString, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+        async with self._pool.connection() as conn, conn.transaction():
+            await conn.execute(_IN_SCHEMA, prepare=False)
+            cursor = await conn.execute(query, given, prepare=False)
+            return await cursor.fetchall() if cursor.description else []
+
+
+def _adapted(value: Any) -> Any:
+    """A parameter as psycopg takes it: objects, wherever they are in it, are JSON."""
+    if isinstance(value, dict):
+        return Jsonb(value)
+    if isinstance(value, list):
+        return [_adapted(part) for part in value]
+    return tuple(_adapted(part) for part in value) if isinstance(value, tuple) else value
+
+
+def _keep_quiet() -> None:
+    """Leave what goes well out of the log, and tracebacks: they may quote what was remembered."""
+    logger = logging.getLogger("procrastinate")
+    logger.setLevel(max(logger.level, logging.WARNING))
+    worker = logging.getLogger("procrastinate.worker")
+    if _without_traceback not in worker.filters:
+        worker.addFilter(_without_traceback)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    record.exc_info = record.exc_text = None
+    return getattr(record, "action", "") != "job_error"  # `Jobs` tells of it

@@ -1,0 +1,288 @@
+"""Memories one by one: what there is, what it was before, and how a person puts it right."""
+
+import functools
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, Literal
+
+from langgraph.store.base import Op, PutOp, Result
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
+
+from graphs.memory.contract import check_types
+from graphs.memory.conversations.context import content_of, recalled
+from graphs.memory.database import statements
+from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.errors import AccessDenied, MemoryNotFound, VersionConflict
+from graphs.memory.knowledge.common import (
+    Address,
+    Run,
+    check_limit,
+    containing,
+    located,
+)
+from graphs.memory.search.recalled import Found, search_item
+from graphs.memory.store.items import ExpectingPutOp
+from graphs.memory.values.namespaces import check_address, user_scope
+from graphs.memory.values.paging import Page, numbered, page_of
+
+_SQL = statements.load("memories", __package__)
+
+_TRIES = 20
+"""How often others may be faster with a change to the same memory."""
+
+Batch = Callable[[Sequence[Op | ExpectingPutOp]], Awaitable[list[Result]]]
+"""Carries out operations of the store: `abatch`."""
+
+
+class Memory(BaseModel):
+    """A memory as it stands."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    namespace: tuple[str, ...]
+    key: str
+    content: str = Field(description="Its text; the JSON of an item that has none.")
+    type: str | None = None
+    tags: list[str] = Field(default_factory=list)
+    agent: str | None = Field(default=None, description="The agent that wrote it.")
+    session_id: str | None = Field(default=None, description="The session it was learned in.")
+    importance: float | None = None
+    pinned: bool = Field(default=False, description="Every run knows it; it neither decays nor expires.")
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    created_at: datetime
+    updated_at: datetime
+    expires_at: datetime | None = None
+
+    @property
+    def address(self) -> Address:
+        """Namespace and key."""
+        return self.namespace, self.key
+
+
+class Version(BaseModel):
+    """What a memory was before, and for how long."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    content: str
+    value: dict[str, Any]
+    operation: Literal["update", "delete"] = Field(description="What ended it.")
+    valid_from: datetime
+    valid_to: datetime
+    run_id: str | None = Field(default=None, description="The run that wrote it.")
+    ended_by: str | None = Field(default=None, description="The run that replaced or deleted it.")
+
+
+class Revision(BaseModel):
+    """What is to be changed in a memory. What is not set stays as it is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    content: str | None = Field(default=None, min_length=1, description="What it should say.")
+    tags: list[str] | None = None
+    importance: float | None = Field(default=None, ge=0, le=1)
+    pinned: bool | None = Field(
+        default=None, description="True has every run know it, and keeps it from decaying and expiring."
+    )
+
+    @field_validator("content")
+    @classmethod
+    def _not_blank(cls, content: str | None) -> str | None:
+        if content is not None and not content.strip():
+            raise ValueError("must not be blank")
+        return content
+
+
+class Memories:
+    """People's memories, one by one. Every method acts as whoever is acting now, and refuses another person's.
+
+    Args:
+        run: answers queries.
+        batch: carries out operations of the store.
+    """
+
+    def __init__(self, run: Run, batch: Batch) -> None:
+        self._run = run
+        self._batch = batch
+
+    async def get(self, user_id: str, memory: Address) -> Memory:
+        """Return a memory: the user's own, or one that they share.
+
+        Raises:
+            MemoryNotFound: there is none for the user.
+            AccessDenied: the principal is not this user and not the service.
+        """
+        return _memory(await self._row(user_id, memory))
+
+    async def latest(
+        self,
+        user_id: str,
+        *,
+        types: Sequence[str] | None = None,
+        tags: Sequence[str] = (),
+        agent: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[Memory]:
+        """Return a user's memories, a page at a time: what changed last comes first.
+
+        Args:
+            user_id: whose memories.
+            types: only of these types; without them all but turns, which `store.sessions` has.
+            tags: only those that carry all of them.
+            agent: only what this agent wrote.
+            cursor: `next` of the page before.
+            limit: how many at most.
+
+        Raises:
+            InvalidInput: a type, a cursor or a limit that there is not.
+            AccessDenied: the principal is not this user and not the service.
+        """
+        wanted = None if types is None else check_types(types)
+        given = {"user_id": user_id, "types": wanted, "containing": containing(tags, agent), **numbered(cursor, limit)}
+        rows = await self._run(user_id, Query(_SQL["latest"], given, list), user_scope(user_id))
+        page = page_of(rows, limit, lambda row: (row.updated_at, row.id))
+        return Page(items=[_memory(row) for row in page.items], next=page.next)
+
+    async def revise(
+        self, user_id: str, memory: Address, revision: Revision, *, expected: datetime | None = None
+    ) -> Memory:
+        """Change what a memory says, or how it is kept, and return it; what it was before goes to its history.
+
+        Every run knows a pinned memory, which neither decays nor expires. One that is pinned no longer does not get its
+        old time back.
+
+        Args:
+            user_id: whose memory.
+            memory: namespace and key.
+            revision: what changes.
+            expected: `updated_at` of what was read, to change only that; otherwise whatever is there is changed.
+
+        Raises:
+            MemoryNotFound: there is none for the user.
+            VersionConflict: it is not at the version that was expected.
+            InvalidValue: it cannot be stored.
+            AccessDenied: the principal may not change it.
+        """
+        async for attempt in _attempts(expected):
+            with attempt:
+                row = await self._row(user_id, memory)
+                value = _revised(row.value, revision)
+                if value != row.value or expected not in (None, row.updated_at):
+                    fields: list[str] = [
+                        field for field in ("slug", "content") if field in value
+                    ]  # as they were embedded
+                    put = PutOp(*_address(memory), value, fields or None, _ttl(row, value))
+                    await self._batch([ExpectingPutOp(put, expected or row.updated_at)])
+        return await self.get(user_id, memory)
+
+    async def forget(self, user_id: str, memory: Address, *, expected: datetime | None = None) -> None:
+        """Delete a memory. What it was stays in its history, and nothing recalls it any more.
+
+        Args:
+            user_id: whose memory.
+            memory: namespace and key.
+            expected: `updated_at` of what was read, to delete only that; otherwise whatever is there is deleted.
+
+        Raises:
+            MemoryNotFound: there is none for the user.
+            VersionConflict: it is not at the version that was expected.
+            AccessDenied: the principal may not delete it.
+        """
+        async for attempt in _attempts(expected):
+            with attempt:
+                row = await self._row(user_id, memory)
+                await self._batch([ExpectingPutOp(PutOp(*_address(memory), None), expected or row.updated_at)])
+        with suppress(MemoryNotFound):
+            if (await self._row(user_id, memory)).id == row.id:  # a policy that hides a row from DELETE says nothing
+                raise AccessDenied("This memory may be read and changed, and not deleted.")
+
+    async def history(
+        self, user_id: str, memory: Address, *, cursor: str | None = None, limit: int = 50
+    ) -> Page[Version]:
+        """Return what a memory was before, a page at a time, the last version first; also of one that was deleted.
+
+        Raises:
+            InvalidInput: a cursor or a limit that there is not.
+            AccessDenied: the principal is not this user and not the service.
+        """
+        check_address(*_address(memory))
+        given = {"user_id": user_id, **located(memory), **numbered(cursor, limit)}
+        rows = await self._run(user_id, Query(_SQL["history"], given, list), user_scope(user_id))
+        page = page_of(rows, limit, lambda row: (row.valid_to, row.id))
+        return Page(items=[_version(row) for row in page.items], next=page.next)
+
+    async def written_by(self, user_id: str, run_id: str, *, limit: int = 100) -> list[Memory]:
+        """Return the memories that a run wrote and that stand so: turns, and the facts that were taken from them.
+
+        Raises:
+            InvalidInput: a limit that there is not.
+            AccessDenied: the principal is not this user and not the service.
+        """
+        check_limit(limit)
+        query = Query(_SQL["written_by"], {"user_id": user_id, "run_id": run_id, "limit": limit}, _memories)
+        found: list[Memory] = await self._run(user_id, query, user_scope(user_id))
+        return found
+
+    async def _row(self, user_id: str, memory: Address) -> Any:
+        namespace, key = _address(memory)
+        check_address(namespace, key)
+        read = functools.partial(_only, namespace, key)
+        query = Query(_SQL["get"], {"user_id": user_id, **located(memory)}, read)
+        [row] = await self._run(user_id, query, namespace)
+        return row
+
+
+def _attempts(expected: datetime | None) -> AsyncRetrying:
+    """Tries of a change to what was read: another where somebody was faster, unless one version was meant."""
+    tries = stop_after_attempt(1 if expected else _TRIES)
+    return AsyncRetrying(retry=retry_if_exception_type(VersionConflict), stop=tries, reraise=True)
+
+
+def _revised(value: dict[str, Any], revision: Revision) -> dict[str, Any]:
+    revised = {**value, **revision.model_dump(exclude_none=True)}
+    if revision.pinned is False:
+        del revised["pinned"]
+    return revised
+
+
+def _address(memory: Address) -> Address:
+    return tuple(memory[0]), memory[1]
+
+
+def _only(namespace: tuple[str, ...], key: str, rows: Rows) -> Rows:
+    if not rows:
+        raise MemoryNotFound(namespace, key)
+    return rows
+
+
+def _ttl(row: Any, value: dict[str, Any]) -> float | None:
+    return None if value.get("pinned") is True else row.ttl_minutes
+
+
+def _memories(rows: Rows) -> list[Memory]:
+    return [_memory(row) for row in rows]
+
+
+def _memory(row: Any) -> Memory:
+    """A row as a memory, whatever somebody may have put into its value."""
+    [shown] = recalled(Found([search_item(row, None)]))
+    value, metadata, importance = row.value, row.value.get("metadata"), row.value.get("importance")
+    known = isinstance(importance, (int, float)) and not isinstance(importance, bool)
+    return Memory(
+        **shown.model_dump(exclude={"score", "explanation"}),
+        agent=value.get("agent") if isinstance(value.get("agent"), str) else None,
+        importance=min(max(float(importance), 0.0), 1.0) if known else None,
+        metadata=metadata if isinstance(metadata, dict) else {},
+        expires_at=row.expires_at,
+    )
+
+
+def _version(row: Any) -> Version:
+    return Version(
+        content=content_of(row.value),
+        value=row.value,
+        **{name: getattr(row, name) for name in ("operation", "valid_from", "valid_to", "run_id", "ended_by")},
+    )

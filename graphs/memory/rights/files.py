@@ -1,0 +1,263 @@
+"""Files of people: PDFs, recordings, uploads. They lie in Supabase Storage; whose they are is a row under RLS."""
+
+import asyncio
+import hashlib
+import logging
+import mimetypes
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import PurePosixPath
+from typing import Any, Protocol, TypeVar
+from uuid import UUID, uuid4
+
+import httpx
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+
+from graphs.memory.contract import StoredFile
+from graphs.memory.database import statements
+from graphs.memory.database.transaction import Query
+from graphs.memory.errors import (
+    ConfigurationError,
+    FileNotFound,
+    GraphMemoryError,
+    InvalidValue,
+    StorageFailed,
+)
+from graphs.memory.values.namespaces import encode_label
+from graphs.memory.values.text import problem_with, to_json
+
+log = logging.getLogger(__name__)
+
+_SQL = statements.load("files", __package__)
+
+T = TypeVar("T")
+
+MAX_BYTES = 50 * 1024 * 1024
+"""Largest file that is taken, 50 MiB: what a Supabase project takes unless it is told otherwise."""
+
+_AT_ONCE = 100
+"""How many files are removed with one request."""
+
+
+class Bucket(Protocol):
+    """What is used of a storage bucket; the proxy that `supabase.AsyncClient.storage.from_` returns is one."""
+
+    async def upload(self, path: str, file: bytes, file_options: Any = None) -> Any:
+        """Store a new file."""
+
+    async def download(self, path: str) -> bytes:
+        """Return a file's content."""
+
+    async def remove(self, paths: list[str]) -> Any:
+        """Remove files; those that are not there are no error."""
+
+
+class Storage(Protocol):
+    """Supabase Storage, as far as it is used."""
+
+    def from_(self, id: str) -> Bucket:  # noqa: A002  the client's signature
+        """Return a bucket."""
+
+
+class SupabaseClient(Protocol):
+    """What is used of `supabase.AsyncClient`."""
+
+    @property
+    def storage(self) -> Any:
+        """Storage with the rights of the client's key."""
+
+
+Run = Callable[[str, Query[Any]], Awaitable[Any]]
+"""Answers a query on behalf of whoever is acting, who must be the user that is named, or the service."""
+
+
+class Files:
+    """The files of people. Every method acts as whoever is acting now, and refuses another person's files.
+
+    Args:
+        run: answers queries.
+        supabase: a client with the service key; None where there is no Supabase Storage.
+        bucket: a private bucket.
+    """
+
+    def __init__(self, run: Run, supabase: SupabaseClient | None, bucket: str) -> None:
+        self._run = run
+        self._supabase = supabase
+        self._bucket = bucket
+
+    async def save(
+        self,
+        user_id: str,
+        name: str,
+        content: bytes,
+        *,
+        media_type: str | None = None,
+        session_id: str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> StoredFile:
+        """Store a file: its content, then the row. Where the row is refused, the content goes again.
+
+        Args:
+            user_id: whose file.
+            name: what it is called; folders are left out.
+            content: what is in it, at most 50 MiB.
+            media_type: such as `application/pdf`; guessed from the name unless given.
+            session_id: the session that it belongs to.
+            metadata: a JSON object that is kept with it.
+
+        Raises:
+            InvalidValue: the name, the metadata or the size cannot be stored.
+            ConfigurationError: there is no Storage.
+            StorageFailed: Storage did not take it.
+            AccessDenied: the principal is not this user and not the service.
+        """
+        base = _checked_name(name)
+        if len(content) > MAX_BYTES:
+            raise InvalidValue("content", f"has {len(content):,} bytes; at most {MAX_BYTES:,} are taken.")
+        about = to_json(metadata or {}, "metadata")
+        bucket = self._of_bucket()
+        await self._run(user_id, _list(user_id, session_id))  # refuses who may not, before anything is stored
+        file_id = uuid4()
+        path = f"{encode_label(user_id)}/{file_id}/{base}"
+        guessed, digest = await asyncio.to_thread(_look_at, base, content)
+        media_type = media_type or guessed
+        options = {"content-type": media_type, "upsert": "true"}  # so that asking again does no harm
+        row = {"id": file_id, "user_id": user_id, "session_id": session_id, "bucket": self._bucket, "path": path}
+        row |= {"media_type": media_type, "bytes": len(content), "sha256": digest, "metadata": about}
+        try:
+            await _asked(lambda: bucket.upload(path, content, options))
+            return StoredFile.of(await self._run(user_id, Query(_SQL["put"], row, lambda rows: rows[0])))
+        except BaseException:
+            await asyncio.shield(_discard(bucket, path))
+            raise
+
+    async def list(self, user_id: str, session_id: str | None = None) -> list[StoredFile]:
+        """Return a user's files, the latest first.
+
+        Raises:
+            AccessDenied: the principal is not this user and not the service.
+        """
+        return [StoredFile.of(row) for row in await self._run(user_id, _list(user_id, session_id))]
+
+    async def read(self, user_id: str, file_id: UUID | str) -> bytes:
+        """Return a file's content.
+
+        Raises:
+            FileNotFound: the user has no such file.
+            StorageFailed: Storage did not give it, or something else than was stored.
+            AccessDenied: the principal is not this user and not the service.
+        """
+        file = await self._get(user_id, file_id)
+        bucket = self._of_bucket()
+        if file.bucket != self._bucket:
+            raise StorageFailed(f"The file {file.id} lies in the bucket {file.bucket!r}, not in {self._bucket!r}.")
+        content = await _asked(lambda: bucket.download(file.path))
+        _, digest = await asyncio.to_thread(_look_at, file.name, content)
+        if digest != file.sha256:
+            raise StorageFailed(f"The file {file.id} is not what was stored: its SHA-256 is {digest}.")
+        return content
+
+    async def delete(self, user_id: str, file_id: UUID | str) -> None:
+        """Remove a file.
+
+        Raises:
+            FileNotFound: the user has no such file.
+            StorageFailed: Storage did not remove it; it is still listed.
+            AccessDenied: the principal is not this user and not the service.
+        """
+        file = await self._get(user_id, file_id)
+        await self._remove([file.path])
+        await self._run(user_id, Query(_SQL["delete"], {"user_id": user_id, "id": file.id}))
+
+    async def remove_contents(self, user_id: str) -> None:
+        """Remove the content of all files of a user; their rows go when the user is erased.
+
+        Raises:
+            ConfigurationError: there are files, and there is no Storage to remove them from.
+            StorageFailed: Storage did not remove all of them; to remove them again is no error.
+            AccessDenied: the principal is not this user and not the service.
+        """
+        paths = [file.path for file in await self.list(user_id)]
+        for n in range(0, len(paths), _AT_ONCE):
+            await self._remove(paths[n : n + _AT_ONCE])
+
+    async def _remove(self, paths: Sequence[str]) -> None:
+        bucket = self._of_bucket()
+        await _asked(lambda: bucket.remove([*paths]))
+
+    async def _get(self, user_id: str, file_id: UUID | str) -> StoredFile:
+        try:
+            known = UUID(str(file_id))
+        except ValueError:
+            raise FileNotFound(str(file_id)) from None
+        found = await self._run(user_id, Query(_SQL["get"], {"user_id": user_id, "id": known}, lambda rows: rows))
+        if not found:
+            raise FileNotFound(str(file_id))
+        return StoredFile.of(found[0])
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether there is a Storage to keep files in."""
+        return self._supabase is not None
+
+    def _of_bucket(self) -> Bucket:
+        if self._supabase is None:
+            raise ConfigurationError(
+                "Files need Supabase Storage: set SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY, and make the private "
+                f"bucket {self._bucket!r} in the project; or give MemoryManager a `supabase` client."
+            )
+        bucket: Bucket = self._supabase.storage.from_(self._bucket)
+        return bucket
+
+
+def _list(user_id: str, session_id: str | None) -> Query[Any]:
+    return Query(_SQL["list"], {"user_id": user_id, "session_id": session_id}, lambda rows: rows)
+
+
+def _checked_name(name: str) -> str:
+    """A file's name without folders, as Storage takes it."""
+    base = PurePosixPath(name.replace("\\", "/")).name
+    if problem := problem_with(name):
+        raise InvalidValue("name", problem)
+    if base in ("", ".", "..") or len(base.encode()) > 200:
+        raise InvalidValue("name", f"must be a file's name of at most 200 bytes; got {name[:100]!r}.")
+    return "".join(c if c.isascii() and (c.isalnum() or c in "._- ") else "_" for c in base)
+
+
+async def _discard(bucket: Bucket, path: str) -> None:
+    """Remove content that no row will name."""
+    try:
+        await _asked(lambda: bucket.remove([path]))
+    except StorageFailed as error:
+        log.warning("The content at %s may be left in Storage, and no row names it: %s", path, error)
+
+
+def _look_at(name: str, content: bytes) -> tuple[str, str]:
+    """The media type that a name stands for, and the content's SHA-256. It reads files: call it from a thread."""
+    return mimetypes.guess_type(name)[0] or "application/octet-stream", hashlib.sha256(content).hexdigest()
+
+
+async def _asked(ask: Callable[[], Awaitable[T]]) -> T:
+    """What Storage answers; where it is briefly unwell it is asked again.
+
+    Raises:
+        StorageFailed: it refused, or did not answer.
+    """
+    try:
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception(_is_passing),
+            stop=stop_after_attempt(4),
+            wait=wait_exponential_jitter(multiplier=0.2, max=5, jitter=0.2),
+            reraise=True,
+        ):
+            with attempt:
+                return await ask()
+    except GraphMemoryError:
+        raise
+    except Exception as error:
+        raise StorageFailed(f"Supabase Storage failed: {getattr(error, 'message', None) or error!r}") from error
+    raise AssertionError  # the last attempt raises
+
+
+def _is_passing(error: BaseException) -> bool:
+    status = str(getattr(error, "status", ""))
+    return isinstance(error, httpx.TransportError) or status == "429" or status.startswith("5")

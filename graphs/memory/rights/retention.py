@@ -1,0 +1,126 @@
+"""What becomes of memories with time."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from langgraph.store.base import PutOp
+
+from graphs.memory.contract import COLLECTIONS, DecayReport
+from graphs.memory.database import statements
+from graphs.memory.database.transaction import Query
+from graphs.memory.errors import GraphMemoryError, InvalidInput
+from graphs.memory.values.namespaces import from_text, user_scope
+
+log = logging.getLogger(__name__)
+
+_SQL = statements.load("retention", __package__)
+
+IMPORTANT = 0.7
+"""From this importance on a memory fades before it is trimmed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """For how long things are kept, where background jobs run. 0 stands for ever.
+
+    Args:
+        retention_days: how long turns are kept; important ones become episodes then.
+        decay_days: after how long memories that nobody touched decay.
+    """
+
+    retention_days: float = 0
+    decay_days: float = 0
+
+
+def check_threshold(days: float) -> None:
+    """Refuse a threshold that would delete everything.
+
+    Raises:
+        InvalidInput: it is not a positive number of days.
+    """
+    if not 0 < days < 36525:
+        raise InvalidInput(f"threshold_days must be a positive number of days (at most a century); got {days!r}.")
+
+
+def decay(user_id: str, threshold_days: float) -> Query[DecayReport]:
+    """Ask for a user's memories that nobody touched for `threshold_days` to be trimmed, the important ones to fade.
+
+    Only memories written under the contract are concerned: what an application stored for itself is left alone.
+    """
+    rule = {"user_id": user_id, "days": threshold_days, "important": IMPORTANT}
+    return Query(_SQL["decay"], rule, lambda rows: DecayReport(faded=rows[0].faded, trimmed=rows[0].trimmed))
+
+
+def decaying(threshold_days: float) -> Query[list[str]]:
+    """Ask for the users who have memories that nobody touched for `threshold_days`."""
+    return Query(_SQL["decaying"], {"days": threshold_days}, lambda rows: [row.user_id for row in rows])
+
+
+class OldTurn(NamedTuple):
+    """A turn that has been kept long enough."""
+
+    namespace: str
+    key: str
+    user_id: str
+    value: dict[str, Any]
+    important: bool
+
+
+def old_turns(days: float, limit: int = 200) -> Query[list[OldTurn]]:
+    """Ask for turns that were stored `days` ago or earlier, the oldest first."""
+    given = {"days": days, "important": IMPORTANT, "limit": limit}
+    return Query(_SQL["old_turns"], given, lambda rows: [OldTurn(*row) for row in rows])
+
+
+def expire(turns: Iterable[OldTurn]) -> list[PutOp]:
+    """Return the operations that remove turns, and keep the important ones as episodes of the user."""
+    ops: list[PutOp] = []
+    for turn in turns:
+        namespace = from_text(turn.namespace)
+        ops.append(PutOp(namespace, turn.key, None))
+        if turn.important:
+            episode = {**turn.value, "type": "episode"}
+            scope = user_scope(turn.user_id, COLLECTIONS["episode"])
+            ops.append(PutOp(scope, f"{namespace[-1]}:{turn.key}", episode, index=["content"]))
+    return ops
+
+
+class Periodic:
+    """Does some work at an interval, in a task of its own. What fails is logged and tried again later.
+
+    Args:
+        name: what the work is called in the log.
+        work: does it.
+    """
+
+    def __init__(self, name: str, work: Callable[[], Awaitable[object]]) -> None:
+        self._name = name
+        self._work = work
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, seconds: float) -> asyncio.Task[None]:
+        """Start, or return the task that already runs."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._every(seconds), name=self._name)
+        return self._task
+
+    async def stop(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  upstream's signature
+        """Stop and return whether it has stopped within `timeout` seconds."""
+        if self._task is None:
+            return True
+        self._task.cancel()
+        stopped, _ = await asyncio.wait([self._task], timeout=timeout)
+        if stopped:
+            self._task = None
+        return bool(stopped)
+
+    async def _every(self, seconds: float) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await self._work()
+            except GraphMemoryError as error:
+                log.warning("%s failed, next try in %.0f s: %s", self._name, seconds, error)

@@ -1,0 +1,190 @@
+"""Search in a scope: by vector, by filter, or both."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from langgraph.store.base import SearchOp
+
+from graphs.memory.contract import check_types
+from graphs.memory.database import statements
+from graphs.memory.database.statements import Statement
+from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.vectors import Model, Vector
+from graphs.memory.errors import InvalidFilter, InvalidInput, InvalidValue
+from graphs.memory.search.recalled import Found, search_item
+from graphs.memory.values.namespaces import bounds, check_address, user_scope
+from graphs.memory.values.text import problem_with, to_json
+
+_SQL = statements.load("search", __package__)
+
+_FIELD_OPERATORS = frozenset(
+    {"$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists", "$contains", "$not"}
+)
+_LIST_OPERANDS = frozenset({"$in", "$nin"})
+
+
+def check_search(op: SearchOp) -> None:
+    """Refuse an op that cannot be answered.
+
+    Raises:
+        InvalidInput: a negative limit or offset.
+        InvalidFilter: an unknown operator or a malformed operand; `operator` names it.
+    """
+    for name, number in (("limit", op.limit), ("offset", op.offset)):
+        if not isinstance(number, int) or number < 0:
+            raise InvalidInput(f"{name} must be a number, and not negative; got {number!r}.")
+    check_address(op.namespace_prefix, "")
+    if op.query and (problem := problem_with(op.query)):
+        raise InvalidInput(f"query {problem}")
+    if op.filter:
+        _check_storable(op.filter)
+        _check_filter(op.filter)
+
+
+def _check_storable(condition: Mapping[str, Any]) -> None:
+    """What no stored value can equal is refused, and so is what is nested too deep to be walked."""
+    try:
+        to_json(condition, "filter")
+    except InvalidValue as error:
+        raise InvalidFilter(error.path, error.problem) from error
+
+
+def _check_filter(condition: Any) -> None:
+    if not isinstance(condition, Mapping):
+        raise InvalidFilter("filter", f"must be a mapping of fields to conditions; got {type(condition).__name__}.")
+    for name, operand in condition.items():
+        if name in ("$and", "$or"):
+            _check_list(name, operand)
+            for part in operand:
+                _check_filter(part)
+        elif name == "$not":
+            _check_filter(operand)
+        elif not isinstance(name, str) or name.startswith("$"):
+            raise InvalidFilter(str(name), "is not an operator; at this place use a field's name, $and, $or or $not.")
+        else:
+            _check_condition(operand)
+
+
+def _check_condition(condition: Any) -> None:
+    if isinstance(condition, (list, tuple)):
+        for part in condition:
+            _check_condition(part)
+    elif isinstance(condition, Mapping):
+        if not any(str(name).startswith("$") for name in condition):
+            _check_filter(condition)
+            return
+        for name, operand in condition.items():
+            if name not in _FIELD_OPERATORS:
+                raise InvalidFilter(str(name), f"is not supported; use one of {', '.join(sorted(_FIELD_OPERATORS))}.")
+            if name in _LIST_OPERANDS:
+                _check_list(name, operand)
+                _check_condition(operand)
+            elif name == "$exists" and not isinstance(operand, bool):
+                raise InvalidFilter(name, f"needs true or false; got {operand!r}.")
+            else:
+                _check_condition(operand)
+
+
+def _check_list(name: str, operand: Any) -> None:
+    if not isinstance(operand, (list, tuple)):
+        raise InvalidFilter(name, f"needs a list; got {type(operand).__name__}.")
+
+
+def split_filter(condition: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Split a filter into what jsonb containment says exactly, and fast, and the rest.
+
+    Returns:
+        Parameters: `contains`, JSON that a value must contain; `lacks`, JSON texts of which it must contain none;
+        `filter`, JSON of what else it must match, or None.
+    """
+    contains: dict[str, Any] = {}
+    lacks: list[str] = []
+    rest: list[Mapping[str, Any]] = []
+    for name, expected in _conditions(condition or {}):
+        match expected:
+            case str() | int() | float() if not name.startswith("$") and name not in contains:
+                contains[name] = expected
+            case {"$ne": str() | int() | float() as other, **more} if not name.startswith("$") and not more:
+                lacks.append(to_json({name: other}, "filter"))
+            case _:
+                rest.append({name: expected})
+    found = {"contains": to_json(contains, "filter"), "lacks": lacks}
+    return found | {"filter": to_json({"$and": rest}, "filter") if rest else None}
+
+
+def _conditions(condition: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The conditions that a filter demands together, one by one."""
+    for name, expected in condition.items():
+        if name == "$and":
+            for part in expected:
+                yield from _conditions(part)
+        else:
+            yield name, expected
+
+
+def looked_at(op: SearchOp) -> int:
+    """Return how many vectors that fit the index is asked for.
+
+    Twice the items that are wanted, since an item may have several vectors; and a few more than a small limit needs,
+    since a scan that goes on comes upon nearer ones late. Each costs as many steps as it takes to meet one that fits.
+    """
+    return min(max(30, 2 * (op.limit + op.offset)), 2**30)
+
+
+def search(op: SearchOp, query_vector: Vector | None, model: Model | None, *, wide: bool | None = None) -> Query[Found]:
+    """Ask for the items of a scope that fit an op, best first; without a vector, the latest change first.
+
+    Args:
+        op: what to search for; checked by `check_search`.
+        query_vector: the embedded query, None if the op has no query or the store no index.
+        model: the embedding model that made the vector.
+        wide: whether to answer from the vector index, or (False) by reading every vector of the scope; None lets the
+            database find out what is quicker.
+    """
+    low, high = bounds(op.namespace_prefix)
+    scope = {"low": low, "high": high, "limit": op.limit, "offset": op.offset, **split_filter(op.filter)}
+
+    def read(rows: Rows) -> Found:
+        found = [row for row in rows if row.key is not None]
+        stale = [(row.namespace, row.key) for row in found if row.stale] if op.refresh_ttl else []
+        is_wide = rows[0].wide if query_vector is not None else None
+        return Found([search_item(row, row.score) for row in found], stale, is_wide)
+
+    if query_vector is None or model is None:
+        return Query(_SQL["browse"], scope, read)
+    statement = _for_model("nearest_filtered" if op.filter else "nearest", model)
+    return Query(statement, scope | {"query": query_vector, "wide": wide, "looked_at": looked_at(op)}, read)
+
+
+@lru_cache(64)
+def _for_model(name: str, model: Model) -> Statement:
+    return _SQL[name].with_constants(model=model.id, dimensions=model.dimensions)
+
+
+def recall_op(
+    user_id: str,
+    query: str | None,
+    tags: Sequence[str],
+    agent: str | None,
+    limit: int,
+    types: Sequence[str] | None = None,
+) -> SearchOp:
+    """Return the search of everything a user has but turns, narrowed to what carries all `tags` and is of `agent`.
+
+    Beliefs that others have taken the place of are left out. With `types`, only memories of these.
+
+    Raises:
+        InvalidInput: a negative limit, a tag that no memory can carry, or a type that there is not.
+    """
+    conditions: list[dict[str, Any]] = [{"superseded": {"$ne": True}}, *({"tags": {"$contains": tag}} for tag in tags)]
+    if types is None:
+        conditions.append({"type": {"$ne": "turn"}})
+    else:
+        wanted = check_types(types)
+        conditions.append({"type": {"$in": wanted} if len(wanted) != 1 else wanted[0]})
+    if agent:
+        conditions.append({"agent": agent})
+    op = SearchOp(user_scope(user_id), filter={"$and": conditions}, limit=limit, query=query)
+    check_search(op)
+    return op

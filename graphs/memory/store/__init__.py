@@ -1,0 +1,1 @@
+"""LangGraph's `BaseStore`: calls, batches and items."""

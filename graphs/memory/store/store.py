@@ -1,0 +1,340 @@
+"""LangGraph's `BaseStore` on Postgres and pgvector: items, search, TTL, and the vector index behind them."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, TypeVar, cast
+
+from langgraph.store.base import (
+    NOT_PROVIDED,
+    BaseStore,
+    IndexConfig,
+    NotProvided,
+    Op,
+    PutOp,
+    Result,
+    SearchOp,
+    TTLConfig,
+    _ensure_ttl,  # upstream's own rule for defaults; its stores use it, too
+)
+
+from graphs.memory import telemetry
+from graphs.memory.audit import events
+from graphs.memory.database import schema
+from graphs.memory.database.coalescing import Coalescer
+from graphs.memory.database.database import Database, Pool, to_the_end
+from graphs.memory.database.loops import from_another_thread, on_home_loop
+from graphs.memory.database.transaction import Query
+from graphs.memory.database.vectors import Model
+from graphs.memory.errors import AccessDenied, EmbeddingFailed, StoreUnavailable
+from graphs.memory.principal import Principal, current_principal, current_provenance
+from graphs.memory.rights import retention
+from graphs.memory.search import embeddings, indexing, reembedding
+from graphs.memory.search.embeddings import Index
+from graphs.memory.store import items
+from graphs.memory.store.batch import (
+    Call,
+    Caller,
+    Searching,
+    carry_out,
+    embeds,
+    name_of,
+    prepare,
+    reads_of,
+)
+from graphs.memory.store.items import ExpectingPutOp
+from graphs.memory.values.namespaces import Namespace
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_WRITES = frozenset[type]({PutOp})
+"""The kind of calls that write, whatever they read beside it."""
+
+
+class PostgresStore(BaseStore):
+    """The store that `MemoryManager` is, without what it knows of people and conversations.
+
+    Args:
+        pool: an open pool of autocommit connections with `dict_row`; it stays its owner's to close.
+        index: `{"dims", "embed", "fields"}` for vector search, and `"model"` to name the embedding model.
+        ttl: LangGraph's TTL configuration; expired items are never read, whether swept or not.
+        principal: who acts where neither `acting_as` nor a run says so; None makes that an error.
+    """
+
+    supports_ttl = True
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        index: IndexConfig | None = None,
+        ttl: TTLConfig | None = None,
+        principal: Principal | None = None,
+    ) -> None:
+        self._database = Database(pool)
+        self._reporter = events.Reporter(self._database)
+        self._reads = events.ReadLog(self._database)
+        self._index = Index(index) if index else None
+        self._searching = Searching()
+        if self._index:
+            self._searching = Searching(None, self._index.configuration, self._index.weights)
+        self._default_principal = principal
+        self.home_loop = asyncio.get_running_loop()
+        self._calls = Coalescer(
+            self._carry_out,
+            at_once=8,
+            together=lambda caller: caller.kinds,
+            most=lambda caller: 32 if SearchOp in caller.kinds else 512,
+            alike=Call.deletes,
+            in_turn=lambda caller: caller.kinds == _WRITES,
+            hopeless=lambda error: type(error) is StoreUnavailable,
+        )
+        self._sweeper = retention.Periodic("The TTL sweep", self.sweep_ttl)
+        self._indexer = indexing.Indexer(self._database, lambda: self._searching.model)
+        self.index_config = index
+        self.ttl_config = ttl
+
+    async def close(self) -> None:
+        """Stop what runs beside the calls. The pool stays open."""
+        await self.stop_ttl_sweeper()
+        await self._indexer.stop()
+
+    # Setting up ---------------------------------------------------------------------------------------------------
+
+    @on_home_loop
+    async def setup(self) -> None:
+        """Apply the schema and register the embedding model. Idempotent; several processes may call it at once.
+
+        Raises:
+            ConfigurationError: the database is no Supabase and this role may not make it look like one.
+            EmbeddingModelMismatch: the database holds vectors of another model.
+        """
+        scripts = await asyncio.to_thread(schema.read_scripts)
+        async with self._database.pool.connection() as conn:
+            await schema.apply(conn, scripts)
+        if index := self._index:
+            self._searching.model = await self._database.transaction(
+                Principal.service(), lambda transaction: embeddings.activate_model(transaction, index)
+            )
+            await self._run(Principal.owner(), [embeddings.create_vector_index(self._searching.model)])
+
+    async def _searched_model(self) -> Model | None:
+        """The index's model, looked up once; None for a store without an index."""
+        if self._index and self._searching.model is None:
+            [model] = await self._run(Principal.service(), [embeddings.active_model()])
+            self._searching.model = embeddings.checked(model, self._index)
+        return self._searching.model
+
+    @on_home_loop
+    async def _ask_as(
+        self, user_id: str, query: Query[Any], shows: Namespace | None = None, *, first: Query[None] | None = None
+    ) -> Any:
+        """What a query about a user reads, if whoever is acting is that user or the service.
+
+        `shows` is the scope whose items it shows, if it shows any: that is recorded. `first` comes before the query.
+        """
+        principal, provenance = await self._principal_for(user_id), current_provenance()
+        *_, answer = await self._run(principal, [first, query] if first else [query], provenance)
+        if shows:
+            self._reads.note(principal, tuple(provenance.items()), shows, "searches", len(answer))
+        return answer
+
+    async def _run(
+        self, principal: Principal, queries: Sequence[Query[Any]], provenance: dict[str, Any] | None = None
+    ) -> list[Any]:
+        """What each query reads, in one transaction that a cancelled caller does not cut off."""
+        async with self._reporter.denials(principal):
+            return await to_the_end(self._database.run(principal, queries, provenance))
+
+    @on_home_loop
+    @telemetry.operation
+    async def ask(self, query: Query[T]) -> T:
+        """Carry out a statement of your own, on tables of your own, and return what `query.read` makes of its rows.
+
+        It runs as whoever is acting, so that the policies of your tables hold, and with the provenance of the run that
+        asks. Statements are named ones of your own `.sql` files: `sql.load(…)`.
+
+        Raises:
+            AccessDenied: a policy or a missing grant refuses it; nothing was written.
+            StoreUnavailable: the database could not do it; nothing was written.
+        """
+        principal = current_principal(self._default_principal)
+        [answer] = await self._run(principal, [query], current_provenance())
+        return cast("T", answer)
+
+    # BaseStore ------------------------------------------------------------------------------------------------------
+
+    def batch(self, ops: Iterable[Op]) -> list[Result]:
+        """Run operations from another thread than the store's loop; every synchronous method ends here.
+
+        Raises:
+            asyncio.InvalidStateError: called on the loop's own thread, where waiting would block it for ever.
+        """
+        return from_another_thread(self.home_loop, lambda: self.abatch(list(ops)))
+
+    @on_home_loop
+    async def abatch(self, ops: Iterable[Op | ExpectingPutOp]) -> list[Result]:
+        """Run operations. Reads see the state before the writes, which are stored in one transaction or not at all.
+
+        Calls of one moment go to the database together, and fail alone. Beside LangGraph's operations there is
+        `ExpectingPutOp`.
+
+        Raises:
+            InvalidInput: an operation that cannot be carried out; nothing was written.
+            VersionConflict: an item is not at the version that an op expected; nothing was written.
+            AccessDenied: the principal may not do one of them; nothing was written.
+            StoreUnavailable: the database could not do it; nothing was written.
+        """
+        principal = current_principal(self._default_principal)
+        operations = list(ops)
+        if not operations:
+            return []
+        kinds = frozenset(map(type, operations))  # what is quick does not wait for what is slow
+        kinds = _WRITES if kinds & {PutOp, ExpectingPutOp} else kinds
+        with telemetry.call(name_of(operations)):
+            call = await self._prepare(operations, principal)
+            async with self._reporter.denials(principal):
+                return await self._calls.submit(Caller(principal, tuple(current_provenance().items()), kinds), call)
+
+    async def aput(
+        self,
+        namespace: tuple[str, ...],
+        key: str,
+        value: Mapping[str, Any],
+        index: Literal[False] | list[str] | None = None,
+        *,
+        ttl: float | NotProvided | None = NOT_PROVIDED,
+        expected: datetime | NotProvided | None = NOT_PROVIDED,
+    ) -> None:
+        """Store an item, as LangGraph's stores do, or only if it is still what was read.
+
+        Args:
+            namespace: where it belongs.
+            key: its name there.
+            value: a JSON object.
+            index: fields to embed; False for none, None for the store's own choice.
+            ttl: minutes until it expires; the store's default unless given, None for never.
+            expected: `updated_at` of the item that this replaces, None if there must be none yet. Of two runs that read
+                the same version only one gets through.
+
+        Raises:
+            VersionConflict: the item was written or deleted by somebody else; read it again.
+        """
+        if isinstance(expected, NotProvided):
+            await super().aput(namespace, key, value, index, ttl=ttl)
+        else:
+            put = PutOp(namespace, str(key), value, index, _ensure_ttl(self.ttl_config, ttl))
+            await self.abatch([ExpectingPutOp(put, expected)])
+
+    async def _prepare(self, operations: Sequence[Op | ExpectingPutOp], principal: Principal) -> Call:
+        """Check and embed before any transaction: no connection is held while a model works."""
+        if any(embeds(op) for op in operations):
+            await self._searched_model()
+        try:
+            return await prepare(operations, self._index, principal)
+        except EmbeddingFailed as error:
+            await self._reporter.embedding_failed(principal, self._index.name if self._index else "", error)
+            raise
+
+    async def _carry_out(self, calls: Sequence[tuple[Caller, Call]]) -> list[list[Result]]:
+        results = await carry_out(self._database, calls, self._searching)
+        self._wake_indexer(call.writes for _, call in calls)
+        for (caller, call), answers in zip(calls, results, strict=True):
+            for scope, kind, found in reads_of(call, answers):
+                self._reads.note(caller.principal, caller.provenance, scope, kind, found)
+        return results
+
+    # The vector index -----------------------------------------------------------------------------------------------
+
+    def _wake_indexer(self, writes: Iterable[Iterable[items.Write]]) -> None:
+        if any(write.vectors for written in writes for write in written):
+            self._indexer.wake()
+
+    @on_home_loop
+    async def wait_until_indexed(self) -> None:
+        """Return when every vector is in the vector index. Searches do not need it: what waits is read one by one."""
+        if await self._searched_model():
+            await self._indexer.finish()
+
+    @on_home_loop
+    async def rebuild_index(self) -> None:
+        """Put all vectors into the index at once, after a bulk load: faster, but nobody reads or writes meanwhile."""
+        if model := await self._searched_model():
+            await self._run(Principal.owner(), [embeddings.rebuild_vector_index(model)])
+
+    @on_home_loop
+    async def reembed(self, progress: reembedding.Progress | None = None) -> int:
+        """Embed all that is stored with this store's model, beside the one in use, then use it; return how much it was.
+
+        For a new embedding model: open a store with it, do not call `setup()`, and call this. It may be interrupted,
+        and goes on when called again; call it once more when the last process with the old model has ended. `progress`
+        is told how many vectors are made, and how many there are to make.
+        """
+        if not self._index:
+            return 0
+        made = await reembedding.reembed(self._database, self._index, progress)
+        [model] = await self._run(Principal.service(), [embeddings.active_model()])
+        self._searching.model = embeddings.checked(model, self._index)  # at once: what is being written needs one
+        return made
+
+    @on_home_loop
+    async def refresh_embeddings(self) -> int:
+        """Embed what has no vector of the model in use; return how much it was. A background job does so each hour.
+
+        A process that still has another model configured does nothing: it must not switch everybody back to that.
+        """
+        [model] = await self._run(Principal.service(), [embeddings.active_model()])
+        if not (self._index and model and embeddings.is_of(model, self._index)):
+            return 0
+        return await self.reembed()
+
+    # TTL ------------------------------------------------------------------------------------------------------------
+
+    @on_home_loop
+    @telemetry.operation
+    async def sweep_ttl(self) -> int:
+        """Delete every expired item, in portions that lock little, and return how many there were."""
+        swept = 0
+        while portion := (await self._run(Principal.service(), [items.sweep()]))[0]:
+            swept += int(portion)
+        if swept:
+            log.info("Swept %d expired memories", swept)
+        return swept
+
+    @on_home_loop
+    async def start_ttl_sweeper(self, sweep_interval_minutes: float | None = None) -> asyncio.Task[None]:
+        """Sweep at an interval (5 minutes unless configured) until `stop_ttl_sweeper` or the store's end.
+
+        Returns:
+            The running task; without a TTL configuration, one that is over at once.
+        """
+        if self.ttl_config is None:
+            return asyncio.create_task(asyncio.sleep(0))
+        minutes = sweep_interval_minutes or self.ttl_config.get("sweep_interval_minutes") or 5
+        return self._sweeper.start(minutes * 60)
+
+    @on_home_loop
+    async def stop_ttl_sweeper(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  upstream's signature
+        """Stop the sweeper and return whether it has stopped within `timeout` seconds."""
+        return await self._sweeper.stop(timeout)
+
+    @on_home_loop
+    async def ping(self) -> None:
+        """Return if the database answers.
+
+        Raises:
+            StoreUnavailable: it does not.
+        """
+        await self._run(Principal.service(), [items.ping()])
+
+    async def _principal_for(self, user_id: str) -> Principal:
+        """Who is acting; another person than the one whose memory it is would find nothing, and is told so instead."""
+        principal = current_principal(self._default_principal)
+        if principal.user_id not in (None, user_id):
+            denied = AccessDenied(f"User {principal.user_id} may not use the memory of user {user_id}.", user_id)
+            await self._reporter.denied(principal, denied)
+            raise denied
+        return principal

@@ -1,0 +1,1 @@
+"""The values that all of the memory speaks of: text, namespaces, ids, pages."""

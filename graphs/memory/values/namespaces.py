@@ -1,0 +1,78 @@
+"""Namespace tuples and the text that stands for them in the database.
+
+`("users", "u1", "facts")` is stored as `users.u1.facts.`: every label followed by a dot. The scope of a prefix is
+then one range of a C-collated index, and siblings can never match. LangGraph forbids dots in labels, so that an id
+with a dot (an e-mail address) is written `%2E`, and a percent sign `%25`.
+"""
+
+from langgraph.store.base import InvalidNamespaceError
+
+from graphs.memory.errors import InvalidValue
+from graphs.memory.values.text import problem_with
+
+Namespace = tuple[str, ...]
+
+MAX_KEY_BYTES = 2000
+"""Longest namespace and key together. Postgres indexes at most about 2,700 bytes of a row."""
+
+
+def encode_label(identifier: str) -> str:
+    """Return an id as a namespace label; `decode_label` undoes it."""
+    return identifier.replace("%", "%25").replace(".", "%2E")
+
+
+def decode_label(label: str) -> str:
+    """Return the id that a label stands for."""
+    return label.replace("%2E", ".").replace("%25", "%")
+
+
+def user_scope(user_id: str, *labels: str) -> Namespace:
+    """Return the namespace of a user, or one below it: `("users", user_id, *labels)`."""
+    if not user_id:
+        raise InvalidNamespaceError("A user's namespace needs a user_id, and it is empty.")
+    return ("users", encode_label(user_id), *labels)
+
+
+def agent_label(agent: str) -> str:
+    """Return the label below which an agent keeps what is its own: `("users", user_id, agent_label(agent))`."""
+    return encode_label(f"agent:{agent}")
+
+
+def to_text(namespace: Namespace) -> str:
+    """Return how a namespace is stored. The root is the empty text."""
+    return ".".join((*namespace, ""))
+
+
+def from_text(text: str) -> Namespace:
+    """Return the namespace that `to_text` stored."""
+    return tuple(text.split(".")[:-1])
+
+
+_ABOVE_ALL = "\U0010ffff" * (MAX_KEY_BYTES // 4 + 1)
+"""Greater than every namespace that can be stored. A range without a bound would be no range to a prepared plan."""
+
+
+def bounds(prefix: Namespace) -> tuple[str, str]:
+    """Return the half-open range of stored namespaces that a prefix covers.
+
+    `/` follows `.` in ASCII, so `users.u1.` ≤ n < `users.u1/` is the scope itself and all below it.
+    """
+    low = to_text(prefix)
+    return (low, low[:-1] + "/") if low else ("", _ABOVE_ALL)
+
+
+def check_address(namespace: Namespace, key: str) -> None:
+    """Refuse an address that Postgres cannot hold.
+
+    Raises:
+        InvalidValue: a NUL or a lone surrogate in it, or too long for an index.
+    """
+    if not isinstance(key, str):
+        raise InvalidValue("key", f"must be a text; got {key!r}.")
+    path = to_text(namespace)
+    for name, text in (("namespace", path), ("key", key)):
+        if problem := problem_with(text):
+            raise InvalidValue(name, problem)
+    size = len(path.encode()) + len(key.encode())
+    if size > MAX_KEY_BYTES:
+        raise InvalidValue("key", f"and namespace take {size} bytes together; at most {MAX_KEY_BYTES} can be indexed.")

@@ -1,0 +1,1 @@
+"""What stands in for a model where there is no key."""

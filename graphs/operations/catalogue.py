@@ -1,0 +1,122 @@
+"""What a database has of the schema, object by object, compared with what the schema makes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow
+from pydantic import BaseModel, ConfigDict, Field
+
+from graphs.memory.database import schema, statements
+from graphs.memory.database.schema import AS_IT_IS, Choice, Scripts
+from graphs.memory.errors import driver_errors
+
+_SQL = statements.load_sources("catalogue", __package__)
+_LOCK = statements.load_sources("setup", "graphs.memory.database")["lock"]
+
+Kind = Literal["table", "column", "constraint", "index", "function", "trigger", "row-level security", "policy", "grant"]
+Name = tuple[Kind, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """An object of a database, as its catalogue describes it. An index that is not valid is never used."""
+
+    definition: str
+    valid: bool
+
+
+Objects = Mapping[Name, Object]
+
+
+class Difference(BaseModel):
+    """What a database has otherwise than the schema."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Kind
+    name: str = Field(description="With its schema, and where it is part of a table with the table's name.")
+    problem: Literal["missing", "different", "invalid", "extra"] = Field(
+        description="`invalid` is an index whose making was cut off, `extra` what the schema does not make."
+    )
+    wanted: str | None = Field(description="Its definition in the schema; None where there it has none.")
+    found: str | None = Field(description="Its definition in the database.")
+
+
+async def differences(conn: AsyncConnection[DictRow], scripts: Scripts, choice: Choice = AS_IT_IS) -> list[Difference]:
+    """Compare a database with the schema, which is made anew beside it in a transaction that is rolled back.
+
+    The tables of memory stay as they are meanwhile, for everybody; business tables cannot be set aside, so that they
+    are locked for the moment that it takes, and of them a column that differs is not seen. Parts that the database was
+    made without, or is to be, are left out.
+
+    Raises:
+        AccessDenied: the role does not own the schema, or may make none.
+        StoreUnavailable: somebody used a business table for longer than two seconds.
+        ConfigurationError, SchemaPartPresent: as `schema.apply`.
+    """
+    there, wanted = await both(conn, scripts, choice)
+    return compare(there, wanted)
+
+
+async def both(conn: AsyncConnection[DictRow], scripts: Scripts, choice: Choice = AS_IT_IS) -> tuple[Objects, Objects]:
+    """Return the objects that a database has, and those that the schema would make; see `differences`."""
+    with driver_errors():
+        async with conn.transaction(force_rollback=True):
+            await conn.execute(_SQL["lock_briefly"])
+            await conn.execute(_LOCK)
+            left_out = await schema.parts_left_out(conn, choice)
+            there = await _objects(conn)
+            models = await _models(conn)
+            await conn.execute(_SQL["set_aside"], prepare=False)
+            await schema.carry_out(conn, scripts, left_out)
+            await conn.execute(_SQL["add_models"], {"models": models})
+            await conn.execute(_SQL["create_vector_indexes"])
+            return there, await _objects(conn)
+
+
+async def _objects(conn: AsyncConnection[DictRow]) -> Objects:
+    await conn.execute(_SQL["qualify_names"])
+    rows = await (await conn.execute(_SQL["objects"], prepare=False)).fetchall()
+    # A business table that stayed where it was points at what was set aside.
+    return {
+        (row["kind"], row["name"]): Object(row["definition"].replace("memory_set_aside.", "memory."), row["valid"])
+        for row in rows
+    }
+
+
+async def _models(conn: AsyncConnection[DictRow]) -> str | None:
+    """The embedding models that a database has, as JSON."""
+    has_models = await (await conn.execute(_SQL["has_models"])).fetchone()
+    if not (has_models and has_models["has_models"]):
+        return None
+    models = await (await conn.execute(_SQL["models"])).fetchone()
+    return models["models"] if models else None
+
+
+def compare(there: Objects, wanted: Objects) -> list[Difference]:
+    """Return what differs, in the order of kinds and names. What belongs to a missing table is not told beside it."""
+    found = []
+    for kind, name in sorted({*there, *wanted}):
+        ours, theirs = wanted.get((kind, name)), there.get((kind, name))
+        problem = _problem(ours, theirs)
+        if problem and not (problem == "missing" and _of_missing_table(kind, name, there, wanted)):
+            texts = {"wanted": ours.definition if ours else None, "found": theirs.definition if theirs else None}
+            found.append(Difference(kind=kind, name=name, problem=problem, **texts))
+    return found
+
+
+def _problem(ours: Object | None, theirs: Object | None) -> Literal["missing", "different", "invalid", "extra"] | None:
+    if theirs is None:
+        return "missing"
+    if ours is None:
+        return "extra"
+    if ours.definition != theirs.definition:
+        return "different"
+    return None if theirs.valid else "invalid"
+
+
+def _of_missing_table(kind: Kind, name: str, there: Objects, wanted: Objects) -> bool:
+    table = ".".join(name.split(" ")[0].split(".")[:2])
+    return kind not in ("table", "index", "function") and ("table", table) in wanted and ("table", table) not in there

@@ -1,0 +1,343 @@
+"""Whether a deployment is set up as it should be: one line for each part, and what to do where it is wrong."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from typing import Any, Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from graphs.memory.database import schema, statements
+from graphs.memory.database.database import Database, to_the_end
+from graphs.memory.database.parts import SchemaPart
+from graphs.memory.database.schema import AS_IT_IS, Choice
+from graphs.memory.database.transaction import Query
+from graphs.memory.errors import AccessDenied, GraphMemoryError, driver_errors
+from graphs.memory.health import Health, Part
+from graphs.memory.principal import Principal
+from graphs.memory.search.embeddings import Index
+from graphs.memory.values.namespaces import Namespace
+from graphs.operations import (
+    borders,
+    catalogue,
+    connection,
+    policies,
+)
+from graphs.operations.borders import Attempt
+from graphs.operations.catalogue import Difference, Kind
+from graphs.operations.connection import Access, Server
+from graphs.operations.policies import Explanation
+from graphs.operations.service import only_service
+
+_SQL = statements.load("checks", __package__)
+
+OLDEST_SERVER = 150000
+"""PostgreSQL 15, the oldest that Supabase still runs."""
+
+OLDEST_VECTOR = (0, 8)
+"""The first pgvector that goes on in its index where a condition has left too few."""
+
+FULL = 0.8
+"""From this share of its connections on a server has few left for a burst, or for who wants to look at it."""
+
+SKEW_WARN = timedelta(seconds=2)
+SKEW_WRONG = timedelta(seconds=30)
+"""From here on tokens are refused that are valid."""
+
+MISSING = "missing"
+NOT_OURS = "Connect as the role that owns the schema `memory`; on Supabase that is `postgres`."
+
+_ROLES = ("anon", "authenticated", "service_role")
+_KINDS: tuple[Kind, ...] = (
+    "table", "column", "constraint", "index", "function", "trigger", "row-level security", "policy", "grant",
+)  # fmt: skip
+_PLURALS = {"index": "indexes", "policy": "policies"}
+_TOLD = 3
+
+Status = Literal["ok", "warn", "wrong"]
+
+
+class Check(BaseModel):
+    """How one part is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    status: Status
+    detail: str = Field(description="What was found. It names objects of the schema, and nobody.")
+    advice: str | None = Field(default=None, description="What to do, unless it is ok.")
+
+
+class Size(BaseModel):
+    """How large a table is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    rows: int = Field(description="As the planner estimates; -1 where it was never analysed.")
+    bytes: int = Field(description="With its indexes and what is stored beside it.")
+
+
+class Checks:
+    """Looks whether the deployment is set up as it should be. For the service only.
+
+    Args:
+        database: where the memory is; it may lack the schema.
+        index: how the store embeds, None if it does not.
+        health: tells how the parts are that work.
+        principal: tells who is acting.
+    """
+
+    def __init__(
+        self, database: Database, index: Index | None, health: Health, principal: Callable[[], Principal]
+    ) -> None:
+        self._database = database
+        self._index = index
+        self._health = health
+        self._principal = principal
+
+    async def verify(self) -> list[Check]:
+        """Look at connection, server, extension, roles, every object of the schema, embeddings, jobs and clock.
+
+        It changes nothing, and needs no schema. What it takes: the schema is made once beside the one that is there, in
+        a transaction that is rolled back, in about half a second.
+
+        Raises:
+            AccessDenied: the principal is not the service.
+            StoreUnavailable: the database does not answer.
+        """
+        only_service(self._principal())
+        access, server = await self.access(), await self.server()
+        found = [check_access(access), check_server(server), check_connections(server), check_vector(server)]
+        found.append(check_roles(server))
+        found += [check_clock(server), version := await self._check_version()]
+        if version.detail != MISSING and version.advice != NOT_OURS:
+            found += [*await self._check_objects(), *await self._check_work()]
+        return found
+
+    async def access(self) -> Access:
+        """Return how this process reaches the database."""
+        only_service(self._principal())
+        return await connection.look_at_access(self._database.pool)
+
+    async def server(self) -> Server:
+        """Return what the server says of itself."""
+        only_service(self._principal())
+        return await connection.look_at_server(self._database)
+
+    async def sizes(self) -> list[Size]:
+        """Return how large the tables of the memory are, the largest first; none where there is no schema."""
+        only_service(self._principal())
+        query: Query[Any] = Query(_SQL["sizes"], {}, lambda rows: [Size(**row._asdict()) for row in rows])
+        return cast("list[Size]", (await to_the_end(self._database.run(Principal.owner(), [query])))[0])
+
+    async def differences(self, choice: Choice = AS_IT_IS) -> list[Difference]:
+        """Return what the database has otherwise than the schema, or the parts of it that it is to have.
+
+        Raises:
+            SchemaPartPresent: the database has a part that it is to be made without.
+            AccessDenied, ConfigurationError, StoreUnavailable: as `catalogue.differences`.
+        """
+        only_service(self._principal())
+        scripts = await asyncio.to_thread(schema.read_scripts)
+        async with self._database.pool.connection() as conn:
+            return await catalogue.differences(conn, scripts, choice)
+
+    async def apply_schema(self, choice: Choice = AS_IT_IS) -> None:
+        """Apply the schema, also where it was applied before and something of it was lost since.
+
+        Raises:
+            ConfigurationError: the role may not; the message says what to do.
+            SchemaPartPresent: the database has a part that it is to be made without.
+        """
+        only_service(self._principal())
+        scripts = await asyncio.to_thread(schema.read_scripts)
+        async with self._database.pool.connection() as conn:
+            await schema.apply(conn, scripts, again=True, choice=choice)
+
+    async def explain_access(
+        self, user_id: str, namespace: Namespace, key: str, *, agent: str | None = None
+    ) -> Explanation:
+        """Tell why a person, or an agent that acts for them, sees an item or does not."""
+        only_service(self._principal())
+        return await policies.explain(self._database, user_id, namespace, key, agent)
+
+    async def try_borders(self, user_id: str) -> list[Attempt]:
+        """Try what a person may do and what not, in a transaction that is rolled back; see `borders.try_borders`."""
+        only_service(self._principal())
+        return await borders.try_borders(self._database.pool, user_id)
+
+    async def _check_version(self) -> Check:
+        scripts = await asyncio.to_thread(schema.read_scripts)
+        try:
+            with driver_errors():
+                async with self._database.pool.connection() as conn:
+                    found, left_out = await schema.applied_digest(conn), await schema.parts_left_out(conn)
+                    return check_version(found, scripts.digest, left_out)
+        except AccessDenied as error:
+            return Check(name="schema", status="wrong", detail=str(error), advice=NOT_OURS)
+
+    async def _check_objects(self) -> list[Check]:
+        try:
+            found = await self.differences()
+        except GraphMemoryError as error:
+            advice = "Run it as the owner of the schema, and when no migration runs."
+            return [Check(name="objects", status="warn", detail=f"could not be compared: {error}", advice=advice)]
+        return check_objects(found)
+
+    async def _check_work(self) -> list[Check]:
+        parts = (await self._health.check()).parts
+        told = {
+            "jobs": "a worker is alive, and nothing waits too long",
+            "index": "no more vectors wait for it than it takes",
+            "audit": "all but the latest records are sealed",
+        }
+        if self._index:
+            told["embeddings"] = f"{self._index.name}, {self._index.dimensions} dimensions"
+        return [
+            check_part(name, part, told.get(name, "as it should be"))
+            for name, part in parts.items()
+            if name not in ("database", "schema") and part.status != "off"
+        ]
+
+
+def check_access(access: Access) -> Check:
+    """Tell what the connection goes through."""
+    ways = [access.route, "TLS" if access.tls else "no TLS"]
+    if access.route == "transaction pooler" and access.prepared_statements:
+        advice = (
+            "Use the pooler's port 6543, or PgBouncer 1.21 or newer with max_prepared_statements: until then the first "
+            "statements of each process fail and are tried again without being prepared."
+        )
+        return Check(name="connection", status="warn", detail=", ".join([*ways, "prepares statements"]), advice=advice)
+    if not (access.tls or access.local):
+        advice = "Add ?sslmode=require to DATABASE_URL: what is said goes over the network as plain text."
+        return Check(name="connection", status="warn", detail=", ".join(ways), advice=advice)
+    return Check(name="connection", status="ok", detail=access.route + (", TLS" if access.tls else ""))
+
+
+def check_server(server: Server) -> Check:
+    """Tell whether the server is new enough."""
+    if server.number >= OLDEST_SERVER:
+        return Check(name="server", status="ok", detail=f"PostgreSQL {server.version}")
+    return Check(
+        name="server",
+        status="wrong",
+        detail=f"PostgreSQL {server.version}",
+        advice="Upgrade to PostgreSQL 15 or newer.",
+    )
+
+
+def check_connections(server: Server) -> Check:
+    """Tell how many of the server's connections are open."""
+    open_, usable = sum(server.connections.values()), server.max_connections - server.reserved_connections
+    states = ", ".join(f"{count} {state}" for state, count in sorted(server.connections.items()))
+    detail = f"{open_} of {usable} open" + (f" ({states})" if states else "")
+    if open_ <= FULL * usable:
+        return Check(name="connections", status="ok", detail=detail)
+    advice = "Lower DATABASE_POOL_SIZE or go through a transaction pooler: `graph-memory pool config` prints one's."
+    return Check(name="connections", status="warn", detail=detail, advice=advice)
+
+
+def check_vector(server: Server) -> Check:
+    """Tell whether pgvector is there, and new enough."""
+    if server.vector is None:
+        advice = "Run `graph-memory schema apply`, which makes the extension."
+        if server.available_vector is None:
+            advice = "Install pgvector on the server, or use an image that has it, such as pgvector/pgvector:pg17."
+        return Check(name="extension", status="wrong", detail="vector is not installed", advice=advice)
+    if tuple(int(part) for part in server.vector.split(".")[:2]) < OLDEST_VECTOR:
+        advice = "Run ALTER EXTENSION vector UPDATE; it needs pgvector 0.8 or newer on the server."
+        return Check(name="extension", status="wrong", detail=f"vector {server.vector}", advice=advice)
+    return Check(name="extension", status="ok", detail=f"vector {server.vector}")
+
+
+def check_roles(server: Server) -> Check:
+    """Tell whether the roles are there that requests act as, and are what they should be."""
+    problems = [f"{name} is missing" for name in _ROLES if name not in server.roles]
+    problems += [f"we may not act as {name}" for name, role in server.roles.items() if not role["mine"]]
+    problems += [
+        f"row-level security {'binds' if name == 'service_role' else 'does not bind'} {name}"
+        for name, role in server.roles.items()
+        if role["unbound"] != (name == "service_role")
+    ]
+    if not problems:
+        return Check(name="roles", status="ok", detail=", ".join(_ROLES))
+    advice = (
+        "Run `graph-memory schema apply`, which makes what is missing where it may. Where it may not, connect as "
+        "`postgres` on Supabase; elsewhere run schema/local_supabase.sql as a superuser, and GRANT anon, "
+        "authenticated, service_role TO the role of DATABASE_URL; only service_role has BYPASSRLS."
+    )
+    return Check(name="roles", status="wrong", detail="; ".join(problems), advice=advice)
+
+
+def check_version(found: str | None, own: str, left_out: Sequence[SchemaPart] = ()) -> Check:
+    """Tell whether the database has this version of the schema, and without which parts."""
+    if found == own:
+        without = f", without {' and '.join(left_out)}" if left_out else ""
+        return Check(name="schema", status="ok", detail=f"version {own[:12]}{without}")
+    if found is None:
+        return Check(name="schema", status="wrong", detail=MISSING, advice="Run `graph-memory schema apply`.")
+    return Check(
+        name="schema",
+        status="wrong",
+        detail=f"version {found[:12]}, and this code's is {own[:12]}",
+        advice="Run `graph-memory schema apply` of the newer one, and start all servers with it.",
+    )
+
+
+def check_objects(found: Sequence[Difference]) -> list[Check]:
+    """Tell for each kind of object what the database has otherwise than the schema."""
+    return [_check_kind(kind, [each for each in found if each.kind == kind]) for kind in _KINDS]
+
+
+def _check_kind(kind: Kind, found: Sequence[Difference]) -> Check:
+    name = kind if kind == "row-level security" else _PLURALS.get(kind, f"{kind}s")
+    if not found:
+        return Check(name=name, status="ok", detail="as in the schema")
+    # What more there is than the schema makes is the operator's, unless it lets somebody in.
+    harmless = all(each.problem == "extra" for each in found) and kind not in ("policy", "grant", "trigger")
+    advice = " ".join(dict.fromkeys(_advice(each) for each in found))
+    return Check(name=name, status="warn" if harmless else "wrong", detail=_summary(found), advice=advice)
+
+
+def _summary(found: Sequence[Difference]) -> str:
+    told = "; ".join(f"{each.name} is {each.problem}" for each in found[:_TOLD])
+    return told + (f"; and {len(found) - _TOLD} more" if len(found) > _TOLD else "")
+
+
+def _advice(difference: Difference) -> str:
+    if difference.problem == "extra":
+        return "The schema does not make what is extra: drop it, unless you made it on purpose."
+    if difference.kind == "index" and difference.problem in ("missing", "invalid"):
+        return "Run `graph-memory indexes create`."
+    if difference.problem == "different" and difference.kind in ("column", "constraint", "index"):
+        return "Run `graph-memory schema diff`, and change it by hand: applying the schema does not."
+    return "Run `graph-memory schema apply`."
+
+
+def check_part(name: str, part: Part, told: str) -> Check:
+    """Tell what health says of a part; vectors of another model are wrong, all else is a matter of work to be done."""
+    if part.status == "ok":
+        return Check(name=name, status="ok", detail=told)
+    wrong = name == "embeddings" or part.status == "unavailable"
+    return Check(name=name, status="wrong" if wrong else "warn", detail=part.status, advice=part.advice)
+
+
+def check_clock(server: Server) -> Check:
+    """Tell whether this machine and the server agree on what time it is."""
+    off = max(abs(server.ahead) - server.uncertainty, timedelta())
+    detail = (
+        f"{abs(server.ahead).total_seconds():.2f} s {'behind' if server.ahead > timedelta() else 'ahead of'} the server"
+    )
+    if off <= SKEW_WARN:
+        return Check(name="clock", status="ok", detail="as the server's")
+    status: Status = "wrong" if off > SKEW_WRONG else "warn"
+    return Check(name="clock", status=status, detail=detail, advice="Set the clocks by NTP: tokens and expiry need it.")
+
+
+def worst(checks: Iterable[Check]) -> Status:
+    """Return how the whole is: as its worst part."""
+    counted = Counter(check.status for check in checks)
+    return "wrong" if counted["wrong"] else "warn" if counted["warn"] else "ok"

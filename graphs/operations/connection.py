@@ -1,0 +1,110 @@
+"""What a connection to the database goes through, and what the server is."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from graphs.memory.database import statements
+from graphs.memory.database.database import Database, Pool, to_the_end
+from graphs.memory.database.transaction import Connection, Query
+from graphs.memory.errors import driver_errors
+from graphs.memory.principal import Principal
+
+_SQL = statements.load("checks", __package__)
+_ROUNDS = 3
+
+Route = Literal["direct", "session pooler", "transaction pooler", "pooler"]
+"""`pooler` alone where the mode cannot be told, since the pool lends one connection only."""
+
+
+class Access(BaseModel):
+    """How this process reaches the database."""
+
+    model_config = ConfigDict(frozen=True)
+
+    route: Route
+    prepared_statements: bool = Field(description="Whether connections of this process prepare statements.")
+    tls: bool
+    local: bool = Field(description="Whether it goes over a socket of this machine, or its own address.")
+    host: str
+    port: int
+    database: str
+
+
+class Server(BaseModel):
+    """What the server says of itself."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str
+    number: int
+    vector: str | None = Field(description="Version of pgvector in this database; None where it is not installed.")
+    available_vector: str | None = Field(description="The version that could be installed.")
+    roles: dict[str, dict[str, bool]] = Field(
+        description="By name: may we act as the role (`mine`), and do policies not bind it (`unbound`)?"
+    )
+    max_connections: int
+    reserved_connections: int = Field(description="Those of them that are kept for superusers.")
+    connections: dict[str, int] = Field(description="How many others are open, by state.")
+    ahead: timedelta = Field(description="How far its clock is ahead of this machine's.")
+    uncertainty: timedelta = Field(description="By how much that may be wrong: half of the round trip.")
+
+
+async def look_at_server(database: Database) -> Server:
+    """Return what the server says of itself; it needs no schema.
+
+    Raises:
+        StoreUnavailable: it does not answer.
+    """
+    before = datetime.now(UTC)
+    query: Query[Any] = Query(_SQL["facts"], {}, lambda rows: rows[0]._asdict())
+    [told] = await to_the_end(database.run(Principal.owner(), [query]))
+    half = (datetime.now(UTC) - before) / 2
+    return Server(**told, ahead=told["now"] - (before + half), uncertainty=half)
+
+
+async def look_at_access(pool: Pool, patience: float = 5.0) -> Access:
+    """Tell a direct connection from one through a pooler, and a session pooler from a transaction pooler.
+
+    A pooler does not know the server's process when somebody connects, and tells another number. In transaction mode it
+    gives a server process to whoever asks next: two connections then meet the same one, or one meets several.
+
+    Args:
+        pool: whose connections to look at.
+        patience: how many seconds a second connection is waited for.
+
+    Raises:
+        StoreUnavailable: the database does not answer.
+    """
+    with driver_errors():
+        async with pool.connection() as first:
+            access = Access(
+                route="direct" if first.info.backend_pid == await _process(first) else "pooler",
+                prepared_statements=first.prepare_threshold is not None,
+                tls=bool(first.pgconn.ssl_in_use),
+                host=first.info.host,
+                port=first.info.port,
+                database=first.info.dbname,
+                local=first.info.host.startswith("/") or first.info.hostaddr in ("127.0.0.1", "::1"),
+            )
+            if access.route == "direct":
+                return access
+            return access.model_copy(update={"route": await _mode(pool, first, patience)})
+
+
+async def _mode(pool: Pool, first: Connection, patience: float) -> Route:
+    try:
+        async with asyncio.timeout(patience), pool.connection() as second:
+            met = [(await _process(first), await _process(second)) for _ in range(_ROUNDS)]
+    except TimeoutError:
+        return "pooler"
+    ours, theirs = {pid for pid, _ in met}, {pid for _, pid in met}
+    return "transaction pooler" if ours & theirs or len(ours) > 1 or len(theirs) > 1 else "session pooler"
+
+
+async def _process(conn: Connection) -> int:
+    """The server's process that answers, asked in a transaction of its own."""
+    row = await (await conn.execute(_SQL["server_process"].source, prepare=False)).fetchone()
+    return int(row["pid"]) if row else 0

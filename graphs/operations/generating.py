@@ -1,0 +1,70 @@
+"""The schema as one SQL script, for those who apply migrations with a tool of their own."""
+
+from collections.abc import Collection, Iterator
+
+from psycopg.sql import Literal
+
+from graphs.memory.database import statements
+from graphs.memory.database.parts import SchemaPart, leave_out
+from graphs.memory.database.schema import Scripts
+
+_SQL = {
+    **statements.load_sources("setup", "graphs.memory.database"),
+    **statements.load_sources("catalogue", __package__),
+}
+
+_HEADER = """\
+-- Graph-Native Memory, schema version {version}, for a database that does not have it yet; one that has an older one is
+-- brought to this by `graph-memory schema apply`. One transaction: all of it is applied, or nothing.
+BEGIN;
+"""
+
+
+def generate(
+    scripts: Scripts,
+    *,
+    plain: bool = False,
+    model: str | None = None,
+    dimensions: int = 0,
+    without: Collection[SchemaPart] = (),
+) -> str:
+    """Return SQL that makes of an empty database what `setup()` does.
+
+    Args:
+        scripts: the schema.
+        plain: begin with what makes a plain Postgres look like Supabase; needs the right to create roles.
+        model: name of an embedding model to register with its vector index; without, the first start does so.
+        dimensions: those of its vectors, 1 to 4000.
+        without: parts to leave out; the SQL notes it in the database, so that no start adds them.
+    """
+    left_out = [part for part in SchemaPart if part in without]
+    return "\n".join(_parts(scripts, plain, model, dimensions, left_out))
+
+
+def _parts(
+    scripts: Scripts, plain: bool, model: str | None, dimensions: int, left_out: list[SchemaPart]
+) -> Iterator[str]:
+    yield _HEADER.format(version=scripts.digest[:12])
+    if plain:
+        yield scripts.local_supabase
+    yield leave_out(scripts.supabase_schema, left_out)
+    yield from scripts.business_tables.values()
+    yield "-- The queue of background jobs, which is procrastinate's ------------------------------------------------\n"
+    yield f"{_SQL['in_job_schema']};\n"
+    yield scripts.jobs
+    yield _filled("record_job_migrations", names=list(scripts.job_migrations))
+    yield _filled("protect_jobs")
+    yield _filled("index_failed_jobs")
+    yield _filled("record_version", digest=scripts.digest, left_out=[*map(str, left_out)])
+    if model:
+        yield _filled("activate_model", name=model, dimensions=dimensions)
+        yield _filled("create_vector_index", model=1, dimensions=dimensions)  # the first one of the table
+    yield "COMMIT;"
+
+
+def _filled(statement: str, /, **values: object) -> str:
+    """A statement, its comment left out, its parameters written in as literals."""
+    text = "\n".join(line for line in _SQL[statement].splitlines() if not line.startswith("--"))
+    for parameter, value in values.items():
+        text = text.replace(f"%({parameter})s", Literal(value).as_string())
+    return f"{text};\n"

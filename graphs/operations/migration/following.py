@@ -1,0 +1,152 @@
+"""A store that is written to while it is copied: what changes there is carried out here, again and again."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+from graphs.memory.database import statements
+from graphs.memory.database.database import Database
+from graphs.memory.database.transaction import Query, Transaction
+from graphs.memory.errors import InvalidValue
+from graphs.memory.principal import Principal
+from graphs.memory.search.embeddings import Index
+from graphs.memory.values.namespaces import to_text
+from graphs.operations.migration import ledger
+from graphs.operations.migration.langgraph_store import LangGraphStore, source_id
+from graphs.operations.migration.langgraph_tables import Place
+from graphs.operations.migration.ledger import Migration
+from graphs.operations.migration.source import Batch, Rejected
+from graphs.operations.migration.writing import (
+    Brought,
+    Prepared,
+    Writing,
+    check,
+    has_expired,
+    in_columns,
+    prepare,
+)
+
+_SQL = statements.load("following", __package__)
+
+_TOGETHER = 500
+"""Changes that are carried out together."""
+
+
+class Following:
+    """Carries out here what changed there.
+
+    A round reads changes, then the items they are about as they are by then, and stores these; only then are the
+    changes taken away. It is stored only if no other was since it began (the migration's cursor is another one after
+    each), so that nothing older ever comes after something newer, however many follow, and whatever was killed.
+
+    Args:
+        database: where to.
+        index: how the store embeds, None if it does not.
+        writing: stores what is new.
+        source: what is followed.
+    """
+
+    def __init__(self, database: Database, index: Index | None, writing: Writing, source: LangGraphStore) -> None:
+        self._database = database
+        self._index = index
+        self._writing = writing
+        self._source = source
+
+    async def round(self, migration: Migration) -> tuple[int, Sequence[Rejected]]:
+        """Carry out the oldest changes.
+
+        Args:
+            migration: as it stands.
+
+        Returns:
+            How many changes that were, 0 if none waits; and what cannot be a memory here.
+
+        Raises:
+            MigrationConflict: another round was stored meanwhile, or the migration has ended. Nothing was done.
+            SourceFailed: the source cannot be read.
+            EmbeddingFailed: the embedding model did not answer.
+        """
+        changes = await self._source.tables.changes(_TOGETHER)
+        if not changes.ids:
+            return 0, ()
+        items = await self._source.items(changes.places)
+        batch = self._source.batch(items, f"followed {uuid4().hex}")
+        gone = self._addresses({*changes.places} - {item.place for item in items})
+        checked, rejected = check(batch.records, self._index)
+        unchanged = await self._unchanged([one for one, _ in checked])
+        changed = [one.record for n, (one, _) in enumerate(checked) if n not in unchanged]
+        prepared, _ = await prepare(changed, self._index)
+        await self._store(migration, batch, prepared, [checked[n][0] for n in sorted(unchanged)], gone)
+        await self._source.tables.forget(changes)
+        return len(changes.ids), [*batch.rejected, *rejected]
+
+    def _addresses(self, places: set[Place]) -> list[tuple[str, str, str]]:
+        """Namespace, key and name there of what is gone."""
+        found = []
+        for prefix, key in sorted(places):
+            try:
+                found.append((to_text(self._source.namespace(prefix)), key, source_id((prefix, key))))
+            except InvalidValue:  # what has no place here was never brought
+                continue
+        return found
+
+    async def _unchanged(self, prepared: Sequence[Prepared]) -> set[int]:
+        """Which are here as they are: a read there only prolonged their life, or the change was carried out before."""
+        columns = in_columns(prepared, self._index)
+        same: Query[set[int]] = Query(_SQL["same"], columns, lambda rows: {row.n - 1 for row in rows})
+        [found] = await self._database.run(Principal.owner(), [same])
+        unchanged: set[int] = found
+        return unchanged
+
+    async def _store(
+        self,
+        migration: Migration,
+        batch: Batch,
+        prepared: Sequence[Prepared],
+        unchanged: Sequence[Prepared],
+        gone: Sequence[tuple[str, str, str]],
+    ) -> None:
+        async def work(transaction: Transaction) -> None:
+            holding = ledger.hold(migration.id, migration.cursor, batch.cursor)
+            if not (await transaction.run([holding]))[0]:
+                return
+            erased = await self._writing.of_erased(transaction, prepared)
+            living = [one for n, one in enumerate(prepared) if n not in erased and not has_expired(one.record)]
+            queries: list[Query[Any]] = [ledger.silence(migration.id), self._withdraw(migration, gone)]
+            withdrawn: int = (await transaction.run([*queries, self._prolong(unchanged)]))[1]
+            brought = await self._put(transaction, migration, living)
+            counts = {"brought": len(brought) - withdrawn, "expired": 0, "rejected": 0, "present": 0}
+            audited = ledger.record(migration, "memory.imported", len(prepared) + len(gone))
+            await transaction.run([ledger.advance(migration.id, batch.cursor, counts), audited])
+
+        await self._database.transaction(Principal.owner(), work)
+
+    async def _put(
+        self, transaction: Transaction, migration: Migration, prepared: Sequence[Prepared]
+    ) -> Sequence[Brought]:
+        """Renew what is here, bring what is not; returns the latter."""
+        if not prepared:
+            return ()
+        by_address = {(one.namespace, one.record.key): one for one in prepared}
+        columns = in_columns(prepared, self._index) | {"id": str(migration.id)}
+        renewing: Query[list[Brought]] = Query(
+            _SQL["renew"], columns, lambda rows: [Brought(row.id, by_address[row.namespace, row.key]) for row in rows]
+        )
+        forgetting: Query[None] = Query(_SQL["unnote"], columns)
+        renewed: list[Brought]
+        renewed, _ = await transaction.run([renewing, forgetting])
+        if renewed:
+            there = in_columns([one.prepared for one in renewed], self._index)
+            await transaction.run([Query(_SQL["forget_vectors"], there), *self._writing.vectors(renewed)])
+        known = {(one.prepared.namespace, one.prepared.record.key) for one in renewed}
+        new = [one for address, one in by_address.items() if address not in known]
+        return await self._writing.bring(transaction, migration, new)
+
+    def _prolong(self, prepared: Sequence[Prepared]) -> Query[None]:
+        return Query(_SQL["prolong"], in_columns(prepared, self._index))
+
+    @staticmethod
+    def _withdraw(migration: Migration, gone: Sequence[tuple[str, str, str]]) -> Query[int]:
+        namespaces, keys, sources = ([each[n] for each in gone] for n in range(3))
+        given = {"id": str(migration.id), "namespaces": namespaces, "keys": keys, "sources": sources}
+        return Query(_SQL["withdraw"], given, lambda rows: int(rows[0].gone))

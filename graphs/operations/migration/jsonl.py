@@ -1,0 +1,296 @@
+"""JSON lines: a memory on each line, an item of a store on each line, or what `export-user` wrote."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from graphs.memory.errors import ContractError, InvalidInput
+from graphs.memory.rights.export import FORMAT
+from graphs.memory.store.payloads import key_of
+from graphs.memory.values.namespaces import from_text
+from graphs.operations.migration.records import Change, memory, rejected
+from graphs.operations.migration.source import (
+    Batch,
+    Record,
+    Rejected,
+    Version,
+)
+
+_TOGETHER = 200
+"""Lines that are stored together."""
+
+_MEMORIES, _HISTORY = "memory.memories", "memory.memory_history"
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    created_at: AwareDatetime | None = None
+    updated_at: AwareDatetime | None = None
+    expires_at: AwareDatetime | None = None
+
+
+class _Change(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    event: Literal["ADD", "UPDATE", "DELETE"]
+    at: AwareDatetime
+    old: str | None = None
+    new: str | None = None
+
+
+class MemoryLine(_Line):
+    """A memory of a person (`user_id`), or of what an agent knows (`agent` alone)."""
+
+    content: Any
+    user_id: Any = None
+    id: str | None = Field(None, min_length=1)
+    type: Any = "fact"
+    agent: Any = None
+    session_id: str | None = None
+    run_id: str | None = None
+    tags: Any = ()
+    importance: Any = 0.5
+    metadata: Any = None
+    embedding: list[float] | None = None
+    history: list[_Change] = []
+
+
+class _Version(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    value: dict[str, Any]
+    valid_from: AwareDatetime
+    valid_to: AwareDatetime
+    operation: Literal["update", "delete"] = "update"
+
+
+class ItemLine(_Line):
+    """An item of a store, as it is; `index` says what of it is embedded, as in `aput`."""
+
+    namespace: tuple[str, ...]
+    key: str
+    value: dict[str, Any]
+    index: list[str] | Literal[False] | None = None
+    ttl_minutes: float | None = None
+    session_id: str | None = None
+    run_id: str | None = None
+    history: list[_Version] = []
+
+
+class JsonLines:
+    """A file of JSON lines.
+
+    Args:
+        path: the file, in UTF-8.
+        digest: of its content.
+        lines: how many there are, those that are empty not counted.
+        history: for each memory of an export, what it was before.
+        is_export: whether it is what `export-user` wrote.
+        keep_vectors: whether `embedding` is of the deployment's own model.
+    """
+
+    name = "jsonl"
+
+    def __init__(
+        self,
+        path: Path,
+        digest: str,
+        lines: int,
+        history: Mapping[int, list[Version]],
+        *,
+        is_export: bool,
+        keep_vectors: bool,
+    ) -> None:
+        self._path = path
+        self._lines = lines
+        self._history = history
+        self._is_export = is_export
+        self._keep_vectors = keep_vectors
+        self.origin = f"{path.name} sha256:{digest}"
+        self.options = {"keep_vectors": keep_vectors, "export": is_export}
+
+    async def count(self) -> int | None:
+        """Return how many memories it has."""
+        return self._lines
+
+    async def batches(self, after: str | None) -> AsyncIterator[Batch]:
+        """Yield its lines; the cursor is the place in the file behind the last one, and its number."""
+        offset, number = map(int, after.split(":")) if after else (0, 0)
+        while True:
+            batch = await asyncio.to_thread(self._read, offset, number)
+            if batch is None:
+                return
+            yield batch
+            offset, number = map(int, batch.cursor.split(":"))
+
+    async def ask(self, *_: object) -> None:
+        """Return None: a file cannot search."""
+
+    def _read(self, offset: int, number: int) -> Batch | None:
+        records: list[Record] = []
+        refused: list[Rejected] = []
+        with self._path.open("rb") as file:
+            file.seek(offset)
+            for line in iter(file.readline, b""):
+                number += 1
+                if line.strip() and not (self._is_export and _TABLE_OF_MEMORIES not in line):
+                    self._take(line, number, records, refused)
+                if len(records) + len(refused) == _TOGETHER:
+                    break
+            return Batch(records, f"{file.tell()}:{number}", refused) if records or refused else None
+
+    def _take(self, line: bytes, number: int, records: list[Record], refused: list[Rejected]) -> None:
+        source_id, told = f"line {number}", None
+        try:
+            told = _object(line)
+            records.append(self._exported(told["row"]) if self._is_export else self._record(told))
+        except ValidationError as error:
+            first = error.errors()[0]
+            problem = ContractError({".".join(map(str, first["loc"])) or "line": first["msg"]})
+            refused.append(rejected(source_id, problem, told))
+        except ContractError as error:
+            refused.append(rejected(source_id, error, told))
+        except (KeyError, TypeError) as error:
+            refused.append(Rejected(source_id, str(error.args[0]), "is missing, or of another kind", told))
+        except (ValueError, RecursionError) as error:
+            raw = line.decode("utf-8", "replace").rstrip("\n")
+            refused.append(Rejected(source_id, "line", f"is no JSON: {error}", raw))
+
+    def _record(self, told: dict[str, Any]) -> Record:
+        if "namespace" in told:
+            return _item(ItemLine.model_validate(told))
+        line = MemoryLine.model_validate(told)
+        key = line.id or (key_of(line.content) if isinstance(line.content, str) else "")
+        made = line.created_at or line.updated_at or datetime.fromtimestamp(self._path.stat().st_mtime).astimezone()
+        return memory(
+            key,
+            line.content,
+            key=key,
+            user_id=line.user_id,
+            agent=line.agent,
+            session_id=line.session_id,
+            run_id=line.run_id,
+            type_=line.type,
+            tags=line.tags,
+            importance=line.importance,
+            metadata=line.metadata,
+            created_at=made,
+            updated_at=line.updated_at,
+            expires_at=line.expires_at,
+            changes=[Change(change.event, change.at, change.old) for change in line.history],
+            vector=line.embedding if self._keep_vectors else None,
+        )
+
+    def _exported(self, row: dict[str, Any]) -> Record:
+        is_memory = "content" in row["value"]
+        return Record(
+            str(row["id"]),
+            from_text(row["namespace"]),
+            row["key"],
+            row["value"],
+            fields=["content"] if is_memory and "type" in row["value"] else None,
+            ttl_minutes=row["ttl_minutes"],
+            session_id=row["session_id"],
+            run_id=row["run_id"],
+            history=self._history.get(row["id"], ()),
+            created_at=_moment(row["created_at"]),
+            updated_at=_moment(row["updated_at"]),
+            expires_at=_moment(row["expires_at"]),
+        )
+
+
+_TABLE_OF_MEMORIES = f'{{"table": "{_MEMORIES}", '.encode()
+_TABLE_OF_HISTORY = f'{{"table": "{_HISTORY}", '.encode()
+
+
+def _item(line: ItemLine) -> Record:
+    return Record(
+        "/".join((*line.namespace, line.key)),
+        line.namespace,
+        line.key,
+        line.value,
+        line.index,
+        line.created_at,
+        line.updated_at,
+        line.expires_at,
+        line.ttl_minutes,
+        line.session_id,
+        line.run_id,
+        [Version(each.value, each.valid_from, each.valid_to, each.operation) for each in line.history],
+    )
+
+
+def line_of(record: Record) -> str:
+    """Return a record as a line that this source reads again, without its vectors."""
+    line = ItemLine(
+        namespace=record.namespace,
+        key=record.key,
+        value=dict(record.value),
+        index=list(record.fields) if record.fields else None if record.fields is None else False,
+        created_at=record.created_at,
+        updated_at=record.updated_at,
+        expires_at=record.expires_at,
+        ttl_minutes=record.ttl_minutes,
+        session_id=record.session_id,
+        run_id=record.run_id,
+        history=[
+            _Version(value=dict(v.value), valid_from=v.valid_from, valid_to=v.valid_to, operation=v.operation)
+            for v in record.history
+        ],
+    )
+    return line.model_dump_json(exclude_defaults=True)
+
+
+async def open_jsonl(path: Path, *, keep_vectors: bool = False) -> JsonLines:
+    """Open a file of JSON lines: it is read once, to count its lines and to tell it from others.
+
+    Args:
+        path: the file.
+        keep_vectors: whether `embedding` of its lines is of the deployment's own model; otherwise vectors are made.
+
+    Raises:
+        InvalidInput: it cannot be read.
+    """
+    try:
+        return await asyncio.to_thread(_opened, path, keep_vectors)
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _opened(path: Path, keep_vectors: bool) -> JsonLines:
+    digest, lines = hashlib.sha256(), 0
+    history: dict[int, list[Version]] = {}
+    with path.open("rb") as file:
+        is_export = FORMAT.encode() in file.readline(1000)
+        file.seek(0)
+        for line in file:
+            digest.update(line)
+            lines += line.startswith(_TABLE_OF_MEMORIES) if is_export else bool(line.strip())
+            if is_export and line.startswith(_TABLE_OF_HISTORY):
+                _keep(json.loads(line)["row"], history)
+    return JsonLines(path, digest.hexdigest(), lines, history, is_export=is_export, keep_vectors=keep_vectors)
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    told = json.loads(line)
+    if not isinstance(told, dict):
+        raise ContractError({"line": "is no JSON object"})
+    return told
+
+
+def _keep(row: dict[str, Any], history: dict[int, list[Version]]) -> None:
+    """Keep an earlier version for when its memory comes."""
+    since, until = _moment(row["valid_from"]), _moment(row["valid_to"])
+    if since and until:
+        history.setdefault(row["memory_id"], []).append(Version(row["value"], since, until, row["operation"]))
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

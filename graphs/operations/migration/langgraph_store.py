@@ -1,0 +1,202 @@
+"""LangGraph's AsyncPostgresStore as a source: its items, under the namespaces that they have here."""
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphs.memory.errors import ConfigurationError, InvalidValue
+from graphs.memory.search.embeddings import Index
+from graphs.memory.values.namespaces import Namespace
+from graphs.operations.migration.langgraph_tables import (
+    Item,
+    LangGraphTables,
+    Place,
+    Tables,
+)
+from graphs.operations.migration.renaming import Renaming, Rule
+from graphs.operations.migration.source import (
+    Address,
+    Batch,
+    Record,
+    Rejected,
+)
+
+COPIED = "copied"
+"""The cursor of the last batch."""
+
+_TOGETHER = 200
+"""Items that are read together."""
+
+
+class LangGraphStore:
+    """A store of LangGraph's, to be copied while an application goes on writing to it. Make it with `open`.
+
+    Args:
+        tables: its tables.
+        there: what there is of them.
+        rules: how namespaces are renamed: `memories.{user}=users.{user}.memories`; the first that fits counts.
+        index: how the deployment embeds, None if it does not.
+        keep_vectors: whether the store's vectors are of the deployment's embedding model.
+        follow: whether what changes in it is followed.
+    """
+
+    name = "langgraph-store"
+
+    def __init__(
+        self,
+        tables: LangGraphTables,
+        there: Tables,
+        rules: Sequence[str],
+        index: Index | None,
+        *,
+        keep_vectors: bool,
+        follow: bool,
+    ) -> None:
+        self.tables = tables
+        self.there = there
+        self._rules = tuple(rules)
+        self._renaming = Renaming(tuple(map(Rule.parse, rules)))
+        self._index = index
+        self._keep_vectors = keep_vectors
+        self._follow = follow
+        self.is_copied = False
+        """Whether the last batch has been read."""
+
+    @classmethod
+    async def open(
+        cls,
+        tables: LangGraphTables,
+        index: Index | None = None,
+        *,
+        rules: Sequence[str] = (),
+        keep_vectors: bool = False,
+        follow: bool = False,
+    ) -> "LangGraphStore":
+        """Return a store that can be read and (`follow`) followed.
+
+        Raises:
+            ConfigurationError: it cannot, or its vectors cannot be those of the deployment's model.
+            InvalidValue: a rule is none.
+        """
+        there = await tables.check(follow=follow)
+        if keep_vectors and (index is None or there.dimensions != index.dimensions):
+            ours = f"{index.name} has {index.dimensions}" if index else "this deployment embeds nothing"
+            theirs = f"{there.dimensions} dimensions" if there.dimensions else "no vectors"
+            raise ConfigurationError(
+                f"The store has {theirs}, and {ours}: that is not the same model. Leave out --keep-vectors: "
+                "vectors are made anew."
+            )
+        return cls(tables, there, rules, index, keep_vectors=keep_vectors, follow=follow)
+
+    @property
+    def origin(self) -> str:
+        """Which tables they are."""
+        return f"{self.there.database}.{self.tables.schema} {self.there.identity}"
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """How it is read."""
+        how = {"keep_vectors": self._keep_vectors, "follow": self._follow}
+        return {"schema": self.tables.schema, "map": list(self._rules), **how}
+
+    async def count(self) -> int | None:
+        """Return how many items there are that have not expired."""
+        return await self.tables.count()
+
+    async def batches(self, after: str | None) -> AsyncIterator[Batch]:
+        """Yield the items in the order of the primary key; the last batch, which may be empty, has the cursor `COPIED`.
+
+        If the last item of a batch is gone when the copying goes on, it begins anew: what is there stays.
+        """
+        if after is not None and is_copied(after):
+            return
+        place = (await self.tables.place_of(after) if after else None) or ("", "")
+        while True:
+            places = await self.tables.places(place, _TOGETHER)
+            is_last = len(places) < _TOGETHER
+            self.is_copied = is_last
+            yield self.batch(await self.items(places), COPIED if is_last else _digest(places[-1]))
+            if is_last:
+                return
+            place = places[-1]
+
+    async def ask(self, scope: Namespace, query: str, limit: int) -> list[Address] | None:
+        """Return the items nearest to a query; None unless the vectors are of the deployment's model."""
+        if not (self._keep_vectors and self._index):
+            return None
+        vector = (await self._index.embed_queries([query]))[query]
+        numbers: list[float] = np.frombuffer(vector[4:], ">f2").tolist()  # behind a header, as `to_vector` writes it
+        places = await self.tables.search(self._renaming.pattern(scope), numbers, limit)
+        return [(self.namespace(prefix), key) for prefix, key in places]
+
+    async def items(self, places: Sequence[Place]) -> list[Item]:
+        """Return what lies at some places now and has not expired."""
+        indexed = self.there.dimensions is not None
+        return await self.tables.items(places, indexed=indexed, vectors=self._keep_vectors) if places else []
+
+    def namespace(self, prefix: str) -> Namespace:
+        """Return the namespace here of a prefix there.
+
+        Raises:
+            InvalidValue: it has none.
+        """
+        return self._renaming.apply(tuple(prefix.split(".")))
+
+    def batch(self, items: Sequence[Item], cursor: str) -> Batch:
+        """Return items as records; those without a place here are rejected."""
+        records, rejected = [], []
+        for item in items:
+            try:
+                records.append(self._record(item))
+            except InvalidValue as error:
+                rejected.append(Rejected(source_id(item.place), error.path, error.problem, item.value))
+        return Batch(records, cursor, rejected)
+
+    def _record(self, item: Item) -> Record:
+        if not isinstance(item.value, Mapping):
+            kind = type(item.value).__name__
+            raise InvalidValue("value", f"is no JSON object but a {kind}: change or delete it there")
+        prefix, key = item.place
+        # What the store was told not to embed has no vectors there, and gets none here.
+        embeds = self.there.dimensions is None or item.fields is not None
+        return Record(
+            source_id(item.place),
+            self.namespace(prefix),
+            key,
+            item.value,
+            fields=None if embeds else False,
+            created_at=item.created_at,
+            updated_at=item.updated_at,
+            expires_at=item.expires_at,
+            ttl_minutes=item.ttl_minutes,
+            vectors=item.vectors,
+        )
+
+
+def source_id(place: Place) -> str:
+    """Return what an item is called in reports and in the ledger; `place_of` undoes it."""
+    return json.dumps(place, ensure_ascii=False)
+
+
+def place_of(source_id: str) -> Place:
+    """Return the place that a name stands for."""
+    prefix, key = json.loads(source_id)
+    return prefix, key
+
+
+def is_copied(cursor: str | None) -> bool:
+    """Return whether all that was there in the beginning has been copied."""
+    return cursor is not None and not _is_digest(cursor)
+
+
+def _is_digest(cursor: str) -> bool:
+    return len(cursor) == hashlib.sha256().digest_size * 2
+
+
+def _digest(place: Place) -> str:
+    """What names a place without telling it; the statement `place` makes the same."""
+    prefix, key = place
+    return hashlib.sha256(f"{len(prefix)}:{prefix}{key}".encode()).hexdigest()

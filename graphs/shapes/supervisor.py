@@ -1,0 +1,106 @@
+"""The shape of a supervisor: route → the agent that it hands on to, a subgraph that answers and remembers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, trim_messages
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import Runtime
+
+from graphs.memory.principal import acting_as, current_principal
+from graphs.memory.values.namespaces import Namespace, agent_label, user_scope
+from graphs.nodes.respond import configured_model
+from graphs.nodes.runtime import (
+    current_user,
+    last_human,
+    memory_of,
+    session_of,
+    text_of,
+)
+from graphs.nodes.state import AgentContext, Input, State
+from graphs.offline.chat import OfflineChatModel
+from graphs.shapes.routing import Route, Router, Skill
+
+_LATEST_MESSAGES = 6
+"""How much of the conversation a chat model is shown to decide on."""
+
+
+class Routed(State, total=False):
+    """The conversation, and who answers."""
+
+    route: dict[str, str]
+    """The agent that was chosen last, by what, and why, as JSON."""
+
+
+def supervisor_of(
+    agents: Mapping[Skill, CompiledStateGraph[Any, Any, Any, Any]], *, name: str
+) -> CompiledStateGraph[Routed, AgentContext, Input, Routed]:
+    """Return the graph of a supervisor: it decides who answers, remembers that, and hands the conversation on.
+
+    The agent acts as itself, for the same person: it sees what is its own and not what the others keep to themselves,
+    and the exchange is stored once, as answered by it. What was decided is an item of the supervisor's own.
+
+    Args:
+        agents: the graph of each, with what it is there for; the first is for what is like nothing that any is asked.
+        name: of the supervisor, as `langgraph.json` names it.
+    """
+    router = Router([*agents])
+
+    async def route(state: Routed, runtime: Runtime[AgentContext]) -> dict[str, Any]:
+        question = last_human(state["messages"])
+        asked = text_of(question) if question else ""
+        last = _answered_last(state["messages"], agents)
+        chosen = await _choose(router, asked, state["messages"], runtime, last)
+        scope, session = decisions_of(current_user(), name), session_of(runtime)
+        told = f"“{asked}” went to {chosen.agent}, since {chosen.because}."
+        decision = {"content": told, "question": asked, "session_id": session, **asdict(chosen)}
+        await memory_of(runtime).aput(scope, session, decision, index=False)
+        return {"route": asdict(chosen)}
+
+    graph = StateGraph(Routed, input_schema=Input, context_schema=AgentContext).add_node("route", route)
+    for skill, agent in agents.items():
+        _add_agent(graph, skill.name, agent)
+    return (
+        graph.add_edge(START, "route")
+        .add_conditional_edges("route", lambda state: state["route"]["agent"], [skill.name for skill in agents])
+        .compile(name=name)
+    )
+
+
+def decisions_of(user_id: str, supervisor: str) -> Namespace:
+    """Return where a supervisor keeps which agent answered: one item for each session, its history the ones before."""
+    return user_scope(user_id, agent_label(supervisor), "routing")
+
+
+def _answered_last(messages: Sequence[AnyMessage], agents: Mapping[Skill, Any]) -> str | None:
+    """The agent that answered last. Messages tell so, since a forked thread has those of its branch alone."""
+    names = {skill.name for skill in agents}
+    return next((m.name for m in reversed(messages) if isinstance(m, AIMessage) and m.name in names), None)
+
+
+async def _choose(
+    router: Router, question: str, messages: Sequence[AnyMessage], runtime: Runtime[AgentContext], last: str | None
+) -> Route:
+    model = await configured_model(runtime.context or AgentContext())
+    if not isinstance(model, OfflineChatModel):
+        said = [m for m in messages if isinstance(m, HumanMessage) or (isinstance(m, AIMessage) and not m.tool_calls)]
+        # Some models refuse a conversation that the user did not begin.
+        shown = trim_messages(said, max_tokens=_LATEST_MESSAGES, token_counter=len, start_on="human")
+        if chosen := await router.by_model(model, shown, last):
+            return chosen
+    return await router.by_likeness(question, memory_of(runtime).index_config, last)
+
+
+def _add_agent(
+    graph: StateGraph[Routed, AgentContext, Input, Routed], name: str, agent: CompiledStateGraph[Any, Any, Any, Any]
+) -> None:
+    """Add an agent's graph as a subgraph that is carried out as the agent."""
+
+    async def handed_on(state: Routed) -> dict[str, Any]:
+        with acting_as(current_principal(None).through(name)):
+            answered: dict[str, Any] = await agent.ainvoke({"messages": state["messages"]})
+            return answered
+
+    graph.add_node(name, handed_on).add_edge(name, END)
