@@ -23,8 +23,8 @@ from psycopg.conninfo import make_conninfo
 
 from benchmarks import loading
 from benchmarks.measure import table
-from graphs.deployment.models import OfflineEmbeddings
 from graphs.memory_manager import MemoryManager
+from graphs.offline.embeddings import OfflineEmbeddings
 
 HEAD = ("work", "seconds", "rows a second", "file MB", "peak MB")
 SECRET = b"a passphrase of the benchmark"

@@ -20,7 +20,7 @@ from langchain_core.embeddings import Embeddings
 from numpy.typing import NDArray
 
 from benchmarks.progress import Progress
-from graphs.deployment.models import OfflineEmbeddings
+from graphs.offline.embeddings import OfflineEmbeddings
 
 DIMENSIONS = 256
 CATEGORIES = ("order", "travel", "health", "family", "finance", "training", "garden", "machine")

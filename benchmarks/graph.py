@@ -22,9 +22,9 @@ from benchmarks import loading
 from benchmarks.measure import table
 from benchmarks.peers import make_database, memory_store
 from benchmarks.progress import say
-from graphs.deployment.models import OfflineEmbeddings
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.offline.embeddings import OfflineEmbeddings
 
 OTHERS = 10
 HEAD = ("start", "hops", "limit", "paths", "p50 ms", "p95 ms")

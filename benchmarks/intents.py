@@ -26,7 +26,7 @@ from benchmarks.measure import table
 from benchmarks.peers import make_database
 from graphs.adapters.mem0_platform import Mem0Adapter
 from graphs.deployment.pools import open_pool
-from graphs.memory.jobs.queue import Timing
+from graphs.memory.jobs.tasks import Timing
 from graphs.memory.outbox.adapter import (
     Copies,
     Outbound,

@@ -20,9 +20,9 @@ from psycopg.conninfo import make_conninfo
 
 from benchmarks import loading
 from benchmarks.measure import table
-from graphs.deployment.models import OfflineEmbeddings
 from graphs.deployment.pools import open_pool
 from graphs.memory_manager import MemoryManager
+from graphs.offline.embeddings import OfflineEmbeddings
 
 HEAD = ("work", "seconds", "items a second")
 

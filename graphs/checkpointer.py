@@ -35,9 +35,11 @@ from graphs.memory.database.database import (
     retrying,
     to_the_end,
 )
+from graphs.memory.database.driver_errors import driver_errors
+from graphs.memory.database.query import Query
 from graphs.memory.database.statements import Statement
-from graphs.memory.database.transaction import Connection, Query
-from graphs.memory.errors import StoreUnavailable, driver_errors
+from graphs.memory.database.transaction import Connection
+from graphs.memory.errors import StoreUnavailable
 from graphs.memory.principal import Principal
 
 _SQL = statements.load_sources("checkpointer", __package__)

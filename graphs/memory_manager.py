@@ -4,32 +4,22 @@ It is LangGraph's `BaseStore` on Postgres, with the five methods beside it that 
 the helpers of `graphs.memory`; the SQL, the rules and the models live there.
 """
 
-import asyncio
 import functools
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
+from importlib import import_module
 from typing import Any, cast
 
 from langgraph.store.base import IndexConfig, SearchOp, TTLConfig
 from langgraph.store.postgres.base import PoolConfig
 
-from graphs.adapters.configured import configured_adapters
-from graphs.deployment.clients.supabase import supabase_client
-from graphs.deployment.models import (
-    fact_extractor,
-    fact_judge,
-    index_config,
-    shadow_weights,
-)
-from graphs.deployment.observability import export_measurements
-from graphs.deployment.pools import open_pool, shared_pool
-from graphs.deployment.settings import load_settings
+from graphs.deployment.pools import open_pool
 from graphs.memory import telemetry
-from graphs.memory.audit import events
+from graphs.memory.audit import events, seals
 from graphs.memory.audit.records import Records
 from graphs.memory.brain.brain import Entity, Means
-from graphs.memory.brain.entities import NORMALISERS, EntityNormaliser
+from graphs.memory.brain.entities import EntityNormaliser
 from graphs.memory.brain.loading import LoadingBrain
 from graphs.memory.brain.profiles import BrainSource
 from graphs.memory.contract import (
@@ -50,7 +40,7 @@ from graphs.memory.conversations.sessions import Sessions
 from graphs.memory.conversations.writing import write_payload
 from graphs.memory.database.database import Pool
 from graphs.memory.database.loops import on_home_loop
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory.errors import AccessDenied, ConfigurationError
 from graphs.memory.facts.conversation import Extractor
 from graphs.memory.facts.extraction import Extraction
@@ -61,7 +51,8 @@ from graphs.memory.health import (
     Health,
     Part,
 )
-from graphs.memory.jobs.queue import Jobs, Task, Timing
+from graphs.memory.jobs.queue import Jobs
+from graphs.memory.jobs.tasks import Task, Timing
 from graphs.memory.knowledge.beliefs import Beliefs
 from graphs.memory.knowledge.goals import Goals
 from graphs.memory.knowledge.memories import Memories
@@ -80,17 +71,16 @@ from graphs.memory.principal import (
     current_principal,
     current_provenance,
 )
-from graphs.memory.rights import export, retention
+from graphs.memory.rights import erasure, export, retention
 from graphs.memory.rights.files import Files, SupabaseClient
 from graphs.memory.rights.retention import Keeping
-from graphs.memory.search import search
+from graphs.memory.search import recalled, search
 from graphs.memory.search.ranking import Weights
 from graphs.memory.search.recalled import Found
 from graphs.memory.store import payloads
 from graphs.memory.store.batch import Reads
 from graphs.memory.store.store import PostgresStore
 from graphs.memory.values.namespaces import to_text
-from graphs.operations.backup.buckets import backup_tasks
 from graphs.operations.operations import Operations, OperatorMeans
 
 
@@ -252,7 +242,7 @@ class MemoryManager(PostgresStore):
         reads.ask(context.pinned(user_id, agent, limit), functools.partial(answers.__setitem__, "pinned"))
         op = search.recall_op(user_id, query, (), agent, limit)
         found = await self._recall(principal, user_id, op, reads, {"session_id": session_id})
-        memories = context.with_pinned(answers.pop("pinned"), context.recalled(found), limit)
+        memories = context.with_pinned(answers.pop("pinned"), recalled.recalled(found), limit)
         return MemoryContext(user_id=user_id, memories=memories, **answers)
 
     async def _recall(
@@ -362,7 +352,7 @@ class MemoryManager(PostgresStore):
         """
         principal = await self._principal_for(user_id)
         op = search.recall_op(user_id, query, tags or (), agent, limit, types)
-        return context.recalled(await self._recall(principal, user_id, op, Reads()), explain=explain)
+        return recalled.recalled(await self._recall(principal, user_id, op, Reads()), explain=explain)
 
     @on_home_loop
     @telemetry.operation
@@ -405,7 +395,7 @@ class MemoryManager(PostgresStore):
             The digest of the last seal, which holds all before it; None if there is none. Kept somewhere else, it lets
             `verify_audit` tell if seals were made anew.
         """
-        return await events.seal_all(self._database)
+        return await seals.seal_all(self._database)
 
     @on_home_loop
     @telemetry.operation
@@ -419,7 +409,7 @@ class MemoryManager(PostgresStore):
             AccessDenied: the principal is not the service.
         """
         principal = current_principal(self._default_principal)
-        [problems] = await self._run(principal, [events.verify(head)])
+        [problems] = await self._run(principal, [seals.verify(head)])
         return cast("list[AuditProblem]", problems)
 
     async def export_user(self, user_id: str) -> AsyncIterator[str]:
@@ -447,7 +437,7 @@ class MemoryManager(PostgresStore):
         principal = await self._principal_for(user_id)
         await self._recalls.finish()
         await self.files.remove_contents(user_id)
-        [certificate] = await self._run(principal, [export.erase(user_id)])
+        [certificate] = await self._run(principal, [erasure.erase(user_id)])
         return cast("ErasureCertificate", certificate)
 
     @on_home_loop
@@ -534,78 +524,8 @@ class MemoryManager(PostgresStore):
         return (await self._run(Principal.owner(), [query]))[0]
 
 
-@asynccontextmanager
-async def unprepared_store() -> AsyncIterator[MemoryManager]:
-    """Lend the deployment's memory without applying the schema or checking the embedding model; for operators.
-
-    Raises:
-        ConfigurationError: a setting is wrong, or what it points at.
-    """
-    settings = await asyncio.to_thread(load_settings)
-    index = await asyncio.to_thread(index_config, settings)
-    ttl: TTLConfig = {"refresh_on_read": True, "sweep_interval_minutes": settings.memory_sweep_minutes}
-    extractor = await asyncio.to_thread(fact_extractor, settings)
-    judge = await asyncio.to_thread(fact_judge, settings)
-    async with (
-        shared_pool(settings) as pool,
-        supabase_client(settings) as supabase,
-        configured_adapters(settings) as outbound,
-        MemoryManager(
-            pool,
-            index=index,
-            ttl=ttl,
-            supabase=supabase,
-            files_bucket=settings.memory_files_bucket,
-            extractor=extractor,
-            judge=judge,
-            extract_after=settings.memory_extract_after,
-            keeping=Keeping(settings.memory_retention_days, settings.memory_decay_days),
-            outbound=outbound,
-            shadow_weights=shadow_weights(settings),
-            entities={"company": NORMALISERS[settings.memory_company_ids]},
-        ) as store,
-    ):
-        store.jobs.add(backup_tasks(settings, store.operations.backups))
-        yield store
-
-
-@asynccontextmanager
-async def deployment_store() -> AsyncIterator[MemoryManager]:
-    """Lend the deployment's memory, from its settings, on the pool that all of this event loop share.
-
-    It acts for the authenticated user of a run or request, never on its own.
-
-    Raises:
-        ConfigurationError: a setting is wrong, or what it points at.
-    """
-    async with unprepared_store() as store:
-        await store.setup()
-        yield store
-
-
-@asynccontextmanager
-async def open_store() -> AsyncIterator[MemoryManager]:
-    """Open the deployment's store; what `langgraph.json` names. Each event loop that runs graphs has one.
-
-    Raises:
-        ConfigurationError: a setting is wrong, or what it points at.
-    """
-    await asyncio.to_thread(export_measurements)
-    async with deployment_store() as store:
-        yield store
-
-
-@asynccontextmanager
-async def working_store() -> AsyncIterator[MemoryManager]:
-    """Lend the deployment's memory, and do its background jobs meanwhile, unless MEMORY_WORKER is false.
-
-    For an event loop that runs as long as the server does; those of runs stand still between two runs.
-
-    Raises:
-        ConfigurationError: a setting is wrong, or what it points at.
-    """
-    settings = await asyncio.to_thread(load_settings)
-    async with open_store() as store, store.health.watching(), AsyncExitStack() as stack:
-        if settings.memory_worker:
-            await stack.enter_async_context(store.jobs.working())
-        yield store
+def __getattr__(name: str) -> Any:
+    """Return `open_store`, which many a `langgraph.json` names here; it lies in `graphs.composition`, above this."""
+    if name == "open_store":
+        return import_module("graphs.composition").open_store
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

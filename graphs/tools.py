@@ -14,7 +14,6 @@ from pydantic import Field
 
 from graphs.memory.brain.brain import company_scope
 from graphs.memory.contract import BrainReport, RecalledMemory
-from graphs.memory.conversations.context import recalled
 from graphs.memory.errors import (
     AccessDenied,
     EmbeddingFailed,
@@ -26,7 +25,7 @@ from graphs.memory.errors import (
     StoreUnavailable,
     VersionConflict,
 )
-from graphs.memory.search.recalled import Found
+from graphs.memory.search.recalled import Found, recalled
 from graphs.memory_manager import MemoryManager
 from graphs.nodes.runtime import current_user, memory_of
 

@@ -18,11 +18,11 @@ from psycopg.conninfo import make_conninfo
 
 from graphs.checkpointer import PostgresCheckpointer
 from graphs.deployment.embedded_postgres import embedded_postgres
-from graphs.deployment.models import OfflineEmbeddings
 from graphs.deployment.pools import open_pool
 from graphs.deployment.settings import Settings, load_settings
 from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory_manager import MemoryManager
+from graphs.offline.embeddings import OfflineEmbeddings
 from tests.attacks.tally import OVERALL, Tally, report
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from graphs.api.limits import Limits
 from graphs.api.problems import STATUS
 from graphs.api.routes import router, serve
 from graphs.api.webhooks import router as webhooks
+from graphs.composition import working_store
 from graphs.deployment.settings import load_settings
-from graphs.memory_manager import working_store
 
 
 @asynccontextmanager

@@ -41,9 +41,9 @@ from graphs.cli.output import (
     print_json,
     progress,
 )
+from graphs.composition import deployment_store
 from graphs.deployment.models import chat_model
 from graphs.deployment.settings import load_settings
-from graphs.memory_manager import deployment_store
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help=__doc__)
 

@@ -19,12 +19,7 @@ from graphs.deployment.settings import Settings
 from graphs.memory import telemetry
 from graphs.memory.database.database import Pool
 from graphs.memory.database.transaction import Connection
-from graphs.memory.errors import (
-    ConfigurationError,
-    DatabaseUnreachable,
-    StoreUnavailable,
-    error_sentence,
-)
+from graphs.memory.errors import ConfigurationError, DatabaseUnreachable, StoreUnavailable, error_sentence
 
 T = TypeVar("T")
 

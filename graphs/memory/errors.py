@@ -1,4 +1,4 @@
-"""The error tree, and the one place where the driver's errors become ours.
+"""The error tree. `database.driver_errors` is the one place where the driver's errors become ours.
 
 GraphMemoryError
 ├── ConfigurationError          a setting is wrong; the message says which and what to write
@@ -38,15 +38,6 @@ GraphMemoryError
     └── StatementTimeout        it took longer than the database allows, perhaps waiting for somebody else
 """
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import psycopg
-from psycopg import errors as pg
-
-from graphs.memory.database.parts import SchemaPart, part_named_in
-
 
 class GraphMemoryError(Exception):
     """Base of every error this project raises on purpose."""
@@ -77,7 +68,7 @@ class SetupRequired(GraphMemoryError):
 class SchemaPartMissing(SetupRequired):
     """The database was made without this part of the schema. What does not need it goes on."""
 
-    def __init__(self, part: SchemaPart) -> None:
+    def __init__(self, part: str) -> None:
         self.part = part
         super().__init__(
             f"This database has no {part}: it was made without. `graph-memory schema apply --with {part}` adds it, "
@@ -136,7 +127,7 @@ class CannotFollow(InvalidInput):
 class SchemaPartPresent(InvalidInput):
     """A part of the schema is to be left out that the database has: nothing is ever dropped."""
 
-    def __init__(self, part: SchemaPart) -> None:
+    def __init__(self, part: str) -> None:
         self.part = part
         super().__init__(
             f"This database has the {part}, and nothing is ever dropped: only an empty database can be made without. "
@@ -329,58 +320,8 @@ class DatabaseUnreachable(ConfigurationError, StoreUnavailable):
     """Nobody answers at the database's address, or not yet: the address is wrong, or it is worth trying again later."""
 
 
-VERSION_CONFLICT = "GM409"
-"""The SQLSTATE with which the schema's `expect_versions` refuses."""
-
-
 class StatementTimeout(StoreUnavailable):
     """The database cancelled the statement at its `statement_timeout`; perhaps it waited for somebody else's lock."""
-
-
-TRANSIENT = (
-    psycopg.OperationalError,  # connection lost, server shutting down, too many connections, deadlock (a subclass)
-    psycopg.InterfaceError,  # "the connection is closed": it died while it lay in the pool
-    pg.SerializationFailure,
-    pg.DeadlockDetected,
-)
-"""Driver errors after which the same transaction may well succeed."""
-
-
-@contextmanager
-def driver_errors() -> Iterator[None]:
-    """Turn what the driver raises into the tree above, keeping the driver's error as the cause."""
-    try:
-        yield
-    except pg.InsufficientPrivilege as error:
-        raise AccessDenied(f"Access denied by the database: {error.diag.message_primary}") from error
-    except (pg.UndefinedTable, pg.UndefinedFunction, pg.UndefinedColumn, pg.InvalidSchemaName) as error:
-        raise _missing(error) from error
-    except pg.UntranslatableCharacter as error:
-        raise InvalidValue(
-            "value", f"contains text that Postgres cannot store: {error.diag.message_primary}"
-        ) from error
-    except (pg.DataError, pg.CheckViolation) as error:
-        raise InvalidInput(f"Postgres cannot store this: {error_sentence(error)}") from error
-    except pg.ProgramLimitExceeded as error:
-        raise InvalidInput(f"Too large for Postgres: {error.diag.message_primary}") from error
-    except pg.QueryCanceled as error:
-        raise StatementTimeout("The database cancelled the statement, most likely at its statement_timeout.") from error
-    except TRANSIENT as error:
-        raise StoreUnavailable(f"The database is not available: {error_sentence(error)}") from error
-    except psycopg.Error as error:
-        if error.sqlstate == VERSION_CONFLICT:
-            raise VersionConflict(*json.loads(error.diag.message_detail or '["", ""]')) from error
-        raise GraphMemoryError(f"The database refused: {error_sentence(error)}") from error
-
-
-def _missing(error: psycopg.Error) -> SetupRequired:
-    """What the schema lacks: a part that may be left out, or all of this version."""
-    if part := part_named_in(error.diag.message_primary):
-        return SchemaPartMissing(part)
-    return SetupRequired(
-        f"The database lacks this version's schema ({error.diag.message_primary}): "
-        "call `await store.setup()` once, or run `graph-memory setup`."
-    )
 
 
 def error_sentence(error: BaseException) -> str:

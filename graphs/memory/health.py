@@ -12,7 +12,7 @@ from graphs.memory import telemetry
 from graphs.memory.database import schema, statements
 from graphs.memory.database.database import Database, to_the_end
 from graphs.memory.database.parts import SchemaPart
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory.errors import GraphMemoryError, SetupRequired
 from graphs.memory.principal import Principal
 from graphs.memory.search.embeddings import Index

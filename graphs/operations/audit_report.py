@@ -7,10 +7,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from graphs.memory.audit import events
+from graphs.memory.audit.seals import verify
 from graphs.memory.contract import AuditProblem
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory.errors import InvalidInput
 
 _SQL = statements.load("audit_report", __package__)
@@ -160,7 +160,7 @@ async def security_report(ask: Ask, days: float, head: str | None) -> SecurityRe
     """
     if not 0 < days < 36525:
         raise InvalidInput(f"days must be a positive number (at most a century); got {days!r}.")
-    verification = events.verify(head)
+    verification = verify(head)
 
     async def listed(name: str, model: type[M], **given: Any) -> list[M]:
         query = Query(_SQL[name], given, lambda rows: [model.model_validate(row._asdict()) for row in rows])

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict
 
 from graphs.memory.database import statements
 from graphs.memory.database.database import Pool
+from graphs.memory.database.driver_errors import driver_errors
 from graphs.memory.database.transaction import Connection
-from graphs.memory.errors import driver_errors
 from graphs.memory.principal import Principal
 from graphs.memory.values.namespaces import (
     agent_label,

@@ -9,8 +9,8 @@ from psycopg.rows import DictRow
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.database import schema, statements
+from graphs.memory.database.driver_errors import driver_errors
 from graphs.memory.database.schema import AS_IT_IS, Choice, Scripts
-from graphs.memory.errors import driver_errors
 
 _SQL = statements.load_sources("catalogue", __package__)
 _LOCK = statements.load_sources("setup", "graphs.memory.database")["lock"]

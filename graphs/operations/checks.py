@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.database import schema, statements
 from graphs.memory.database.database import Database, to_the_end
+from graphs.memory.database.driver_errors import driver_errors
 from graphs.memory.database.parts import SchemaPart
+from graphs.memory.database.query import Query
 from graphs.memory.database.schema import AS_IT_IS, Choice
-from graphs.memory.database.transaction import Query
-from graphs.memory.errors import AccessDenied, GraphMemoryError, driver_errors
+from graphs.memory.errors import AccessDenied, GraphMemoryError
 from graphs.memory.health import Health, Part
 from graphs.memory.principal import Principal
 from graphs.memory.search.embeddings import Index

@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.database import statements
 from graphs.memory.database.database import Database, Pool, to_the_end
-from graphs.memory.database.transaction import Connection, Query
-from graphs.memory.errors import driver_errors
+from graphs.memory.database.driver_errors import driver_errors
+from graphs.memory.database.query import Query
+from graphs.memory.database.transaction import Connection
 from graphs.memory.principal import Principal
 
 _SQL = statements.load("checks", __package__)

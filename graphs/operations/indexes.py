@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.database import schema, statements
 from graphs.memory.database.database import Database, to_the_end
-from graphs.memory.database.transaction import Connection, Query
-from graphs.memory.errors import driver_errors
+from graphs.memory.database.driver_errors import driver_errors
+from graphs.memory.database.query import Query
+from graphs.memory.database.transaction import Connection
 from graphs.memory.principal import Principal
 from graphs.operations import catalogue, sizing, vector_index
 from graphs.operations.catalogue import Objects

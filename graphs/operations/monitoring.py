@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory.errors import InvalidInput
-from graphs.memory.jobs.queue import Timing
+from graphs.memory.jobs.tasks import Timing
 
 _SQL = statements.load("monitoring", __package__)
 _VITALS = statements.load("health", "graphs.memory")["vitals"]

@@ -8,16 +8,17 @@ from typing import Any, NoReturn, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.contract import ErasureCertificate
-from graphs.memory.conversations.context import content_of
 from graphs.memory.database import statements
 from graphs.memory.database.database import Database
 from graphs.memory.database.loops import on_home_loop
-from graphs.memory.database.transaction import Query, Rows, Transaction
+from graphs.memory.database.query import Query, Rows
+from graphs.memory.database.transaction import Transaction
 from graphs.memory.errors import InvalidInput
 from graphs.memory.knowledge.common import Run
 from graphs.memory.principal import Principal
-from graphs.memory.rights import export, retention
+from graphs.memory.rights import erasure, retention
 from graphs.memory.search.embeddings import Index
+from graphs.memory.search.recalled import content_of
 from graphs.memory.values.namespaces import from_text, user_scope
 from graphs.operations import audit_report, monitoring
 from graphs.operations.audit_report import SecurityReport
@@ -177,7 +178,7 @@ class _Undone(Exception):
 
 
 async def _erase_and_undo(transaction: Transaction, user_id: str) -> NoReturn:
-    [certificate] = await transaction.run([export.erase(user_id)])
+    [certificate] = await transaction.run([erasure.erase(user_id)])
     raise _Undone(certificate)
 
 

@@ -18,13 +18,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.database import building, statements
 from graphs.memory.database.database import Database, to_the_end
-from graphs.memory.database.transaction import Connection, Query
+from graphs.memory.database.driver_errors import driver_errors
+from graphs.memory.database.query import Query
+from graphs.memory.database.transaction import Connection
 from graphs.memory.errors import (
     GraphMemoryError,
     SetupRequired,
     StatementTimeout,
     StoreUnavailable,
-    driver_errors,
 )
 from graphs.memory.principal import Principal
 from graphs.operations.sizing import IndexChoice, wanted_by

@@ -82,6 +82,15 @@ def test_langgraph_json_names_things_that_exist() -> None:
     assert config["auth"] == {"path": "graphs.api.auth:auth", "disable_studio_auth": True}
 
 
+def test_the_store_goes_on_being_found_where_it_was() -> None:
+    """A langgraph.json that names `graphs.memory_manager.open_store` works as before."""
+    from graphs import composition, memory_manager
+
+    assert memory_manager.open_store is composition.open_store
+    with pytest.raises(AttributeError, match="nothing_of_the_kind"):
+        _ = memory_manager.nothing_of_the_kind
+
+
 def test_langgraph_validate_and_dockerfile_accept_the_configuration(tmp_path: Path) -> None:
     langgraph = [sys.executable, "-m", "langgraph_cli"]
     validated = subprocess.run([*langgraph, "validate"], cwd=ROOT, capture_output=True, text=True, timeout=60)
@@ -91,7 +100,7 @@ def test_langgraph_validate_and_dockerfile_accept_the_configuration(tmp_path: Pa
     )
     assert made.returncode == 0, made.stdout + made.stderr
     dockerfile = (tmp_path / "Dockerfile").read_text()
-    for path in ("graphs.memory_manager.open_store", "graphs.checkpointer.open_checkpointer", "graphs.api.auth:auth"):
+    for path in ("graphs.composition.open_store", "graphs.checkpointer.open_checkpointer", "graphs.api.auth:auth"):
         assert path in dockerfile
 
 

@@ -17,12 +17,12 @@ from langgraph.store.base import IndexConfig
 from pydantic import SecretStr
 
 from graphs.adapters import mem0_platform, upstash
-from graphs.adapters.configured import configured_adapters
+from graphs.composition import configured_adapters
 from graphs.deployment.pools import open_pool
 from graphs.deployment.settings import Settings
 from graphs.mem0.importing import import_mem0
 from graphs.memory.errors import ConfigurationError
-from graphs.memory.jobs.queue import Timing
+from graphs.memory.jobs.tasks import Timing
 from graphs.memory.outbox.adapter import Pseudonyms
 from graphs.memory.outbox.intents import SessionEnded
 from graphs.memory.principal import Principal
@@ -278,7 +278,7 @@ async def test_an_answer_that_takes_too_long_is_a_failure_that_is_tried_again(
 
 WORKER = """
 import asyncio, sys
-from graphs.adapters.configured import configured_adapters
+from graphs.composition import configured_adapters
 from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager
 from graphs.deployment.pools import open_pool
@@ -472,7 +472,7 @@ async def test_what_an_adapter_lacks_is_said_by_name(setting: str, settings: dic
 def test_clients_are_imported_only_where_they_are_switched_on() -> None:
     script = """
 import asyncio, sys
-from graphs.adapters.configured import configured_adapters
+from graphs.composition import configured_adapters
 from graphs.deployment.settings import Settings
 import graphs.memory_manager
 async def main():

@@ -7,9 +7,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from graphs.composition import unprepared_store
 from graphs.memory.errors import InvalidBackup
 from graphs.memory.principal import Principal, acting_as
-from graphs.memory_manager import MemoryManager, unprepared_store
+from graphs.memory_manager import MemoryManager
 from graphs.operations.backup.places import LocalFolder
 from graphs.operations.backup.schedule import Plan, Schedule, latest
 from tests.attacks.people import ORGANISATIONS, USERS

@@ -10,7 +10,7 @@ import pytest
 from langgraph.store.base import IndexConfig
 from psycopg.conninfo import conninfo_to_dict
 
-from graphs.deployment.models import OfflineEmbeddings
+from graphs.composition import deployment_store
 from graphs.deployment.pools import open_pool
 from graphs.deployment.settings import load_settings
 from graphs.memory.brain.brain import Brain
@@ -26,7 +26,8 @@ from graphs.memory.errors import (
 from graphs.memory.knowledge.memories import Revision
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory.values.namespaces import user_scope
-from graphs.memory_manager import MemoryManager, deployment_store
+from graphs.memory_manager import MemoryManager
+from graphs.offline.embeddings import OfflineEmbeddings
 from tests.conftest import as_url
 from tests.support.sql import rows
 

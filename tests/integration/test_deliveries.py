@@ -18,7 +18,7 @@ from graphs.memory.errors import (
     DeliveryNotFound,
     InvalidInput,
 )
-from graphs.memory.jobs.queue import Timing
+from graphs.memory.jobs.tasks import Timing
 from graphs.memory.outbox import deliveries
 from graphs.memory.outbox.adapter import (
     Copies,

@@ -15,7 +15,7 @@ from graphs.memory import health
 from graphs.memory.errors import StorageFailed
 from graphs.memory.facts.conversation import Conversation, Statement
 from graphs.memory.health import Part, Report
-from graphs.memory.jobs.queue import Timing
+from graphs.memory.jobs.tasks import Timing
 from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager
 from tests.integration.test_memory import turn

@@ -17,11 +17,11 @@ from langgraph.store.base import IndexConfig
 from psycopg.conninfo import conninfo_to_dict
 
 from graphs.api.limits import Limits
-from graphs.deployment.models import OfflineEmbeddings
 from graphs.deployment.pools import open_pool
 from graphs.deployment.settings import load_settings
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.offline.embeddings import OfflineEmbeddings
 from tests.conftest import as_url
 from tests.support.http import app_of, client
 from tests.support.sql import rows

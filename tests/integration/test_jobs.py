@@ -21,7 +21,7 @@ from graphs.mem0 import extractor as extractor_module
 from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory.errors import AccessDenied, JobNotFound
 from graphs.memory.facts.conversation import Conversation, Extractor, Statement
-from graphs.memory.jobs.queue import Timing
+from graphs.memory.jobs.tasks import Timing
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory.rights.retention import Keeping
 from graphs.memory_manager import MemoryManager

@@ -17,7 +17,7 @@ from langgraph.store.base import IndexConfig
 from graphs.deployment.pools import open_pool
 from graphs.mem0.extractor import MOST_FACTS, Mem0Extractor
 from graphs.memory.facts.conversation import Conversation, Extractor, Statement
-from graphs.memory.jobs.queue import Timing
+from graphs.memory.jobs.tasks import Timing
 from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager
 from tests.integration.test_jobs import FAST, facts_of, opened, until_done

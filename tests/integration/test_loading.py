@@ -17,7 +17,7 @@ from graphs.memory.brain.loading import LoadingBrain
 from graphs.memory.brain.profiles import Profile
 from graphs.memory.contract import BrainLoad
 from graphs.memory.errors import AccessDenied, InvalidInput, StoreUnavailable
-from graphs.memory.jobs.queue import Timing
+from graphs.memory.jobs.tasks import Timing
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from tests.support import dying_loader

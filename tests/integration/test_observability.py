@@ -19,7 +19,7 @@ from graphs.memory.errors import (
     InvalidInput,
 )
 from graphs.memory.facts.conversation import Conversation, Statement
-from graphs.memory.jobs.queue import Timing
+from graphs.memory.jobs.tasks import Timing
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from tests.integration.test_memory import payload, turn

@@ -9,7 +9,7 @@ from langgraph.store.base import IndexConfig
 
 from graphs.deployment.pools import open_pool
 from graphs.memory.errors import DeliveryFailed
-from graphs.memory.jobs.queue import Timing
+from graphs.memory.jobs.tasks import Timing
 from graphs.memory.outbox.adapter import Outbound, Pseudonym, Switched
 from graphs.memory.outbox.shadow import MOST_WAITING, overlap, rank_correlation
 from graphs.memory.principal import Principal, acting_as

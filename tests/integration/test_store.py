@@ -10,8 +10,8 @@ from langgraph.store.base import GetOp, IndexConfig, InvalidNamespaceError, PutO
 from psycopg.pq import PipelineStatus
 
 from graphs.deployment.pools import open_pool
+from graphs.memory.database.query import Query
 from graphs.memory.database.statements import Statement
-from graphs.memory.database.transaction import Query
 from graphs.memory.errors import (
     AccessDenied,
     EmbeddingModelMismatch,

@@ -17,12 +17,12 @@ from langgraph.store.base import IndexConfig
 from langgraph.store.memory import InMemoryStore
 from pydantic import Field
 
-from graphs.deployment.models import OfflineEmbeddings
 from graphs.deployment.pools import open_pool
 from graphs.memory.brain.entities import cl_rut
 from graphs.memory.errors import ConfigurationError, PrincipalRequired, StoreUnavailable
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.offline.embeddings import OfflineEmbeddings
 from graphs.tools import memory_tools
 from tests.support.sql import rows
 

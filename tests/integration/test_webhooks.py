@@ -14,7 +14,7 @@ from langgraph.store.base import IndexConfig
 
 from graphs.api.webhooks import MOST_BYTES, router
 from graphs.deployment.pools import open_pool
-from graphs.memory.jobs.queue import Timing
+from graphs.memory.jobs.tasks import Timing
 from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager
 from tests.integration.test_deliveries import fact

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from graphs.deployment.pools import open_pool
 from graphs.memory.errors import DeliveryFailed
-from graphs.memory.jobs.queue import Timing
+from graphs.memory.jobs.tasks import Timing
 from graphs.memory.outbox.adapter import Copies, Outgoing, Pseudonyms
 from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager

@@ -4,11 +4,11 @@ import asyncio
 import sys
 from typing import Any
 
-from graphs.deployment.models import OfflineEmbeddings
 from graphs.deployment.pools import open_pool
 from graphs.memory.brain.loading import LoadingBrain
-from graphs.memory.jobs.queue import Timing
+from graphs.memory.jobs.tasks import Timing
 from graphs.memory_manager import MemoryManager
+from graphs.offline.embeddings import OfflineEmbeddings
 from tests.support.dying_worker import die
 
 POINTS = ("before the first batch", "amid a batch", "before a batch is noted", "after a batch is noted")

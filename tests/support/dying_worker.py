@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from graphs.deployment.models import OfflineEmbeddings
 from graphs.deployment.pools import open_pool
 from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory.facts.conversation import Conversation, Statement
-from graphs.memory.jobs.queue import Timing
+from graphs.memory.jobs.tasks import Timing
 from graphs.memory_manager import MemoryManager
+from graphs.offline.embeddings import OfflineEmbeddings
 
 POINTS = ("before the model", "after the model", "before the commit", "after the commit")
 

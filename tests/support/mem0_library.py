@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from graphs.deployment.models import OfflineEmbeddings
 from graphs.offline.chat import OfflineChatModel
+from graphs.offline.embeddings import OfflineEmbeddings
 
 
 @asynccontextmanager

@@ -8,7 +8,8 @@ import pytest
 from psycopg import errors as pg
 
 from graphs.memory.database.database import to_the_end
-from graphs.memory.errors import GraphMemoryError, StoreUnavailable, driver_errors
+from graphs.memory.database.driver_errors import driver_errors
+from graphs.memory.errors import GraphMemoryError, StoreUnavailable
 
 
 def test_a_refused_row_is_not_quoted() -> None:

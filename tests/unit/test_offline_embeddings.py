@@ -2,7 +2,7 @@
 
 import resource
 
-from graphs.deployment.models import OfflineEmbeddings
+from graphs.offline.embeddings import OfflineEmbeddings
 
 
 def test_each_text_has_the_vector_it_has_alone_whatever_stands_beside_it(embeddings: OfflineEmbeddings) -> None:

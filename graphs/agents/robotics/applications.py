@@ -16,7 +16,7 @@ from graphs.agents.robotics.scoring import (
 )
 from graphs.agents.robotics.terms import dollars
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from graphs.nodes.runtime import current_user

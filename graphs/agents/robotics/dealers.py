@@ -9,7 +9,7 @@ from pydantic import Field
 from graphs.agents.robotics.geography import Place, place_of
 from graphs.agents.robotics.terms import Category
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.values.namespaces import Namespace, agent_label, user_scope
 from graphs.nodes.runtime import current_user
 from graphs.tools import as_tool, memory_of_run

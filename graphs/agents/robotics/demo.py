@@ -19,7 +19,7 @@ from graphs.agents.robotics.geography import place_of
 from graphs.agents.robotics.robots import DESCRIPTIONS
 from graphs.agents.robotics.scoring import score
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory_manager import MemoryManager
 
 _SQL = statements.load("demo", __package__)

@@ -10,7 +10,7 @@ from pydantic import Field
 from graphs.agents.robotics.terms import dollars
 from graphs.memory.contract import COLLECTIONS
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory.values.namespaces import user_scope
 from graphs.nodes.runtime import current_user, session_of
 from graphs.tools import as_tool, memory_of_run

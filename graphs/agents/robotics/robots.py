@@ -7,7 +7,7 @@ from pydantic import Field
 
 from graphs.agents.robotics.terms import Category, dollars
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.values.namespaces import Namespace
 from graphs.tools import as_tool, memory_of_run
 

@@ -29,7 +29,7 @@ from graphs.api.routes.common import (
     routes,
 )
 from graphs.memory.contract import MemoryType, RecallReceipt
-from graphs.memory.conversations.context import content_of
+from graphs.memory.search.recalled import content_of
 
 router = routes("recall")
 

@@ -26,8 +26,8 @@ from graphs.api.routes.common import (
     answered,
     routes,
 )
-from graphs.memory.conversations.context import content_of
 from graphs.memory.knowledge.relationships import MAX_HOPS, Direction, Path
+from graphs.memory.search.recalled import content_of
 from graphs.memory.values.ids import Address, from_id, to_id
 
 router = routes("relationships")

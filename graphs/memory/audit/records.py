@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.knowledge.common import Run
 from graphs.memory.values.namespaces import Namespace, from_text
 from graphs.memory.values.paging import Page, numbered, page_of

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from langgraph.store.base import PutOp
 
 from graphs.memory import telemetry
-from graphs.memory.audit.events import ReadLog
+from graphs.memory.audit.reads import ReadLog
 from graphs.memory.brain.entities import EntityNormaliser, normalise, plain
 from graphs.memory.contract import (
     BrainMemory,
@@ -25,7 +25,7 @@ from graphs.memory.contract import (
 )
 from graphs.memory.database import statements
 from graphs.memory.database.loops import on_home_loop
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory.errors import (
     AccessDenied,
     ConfigurationError,

@@ -25,7 +25,7 @@ from graphs.memory.brain.profiles import (
 from graphs.memory.contract import BrainLoad, BrainReport
 from graphs.memory.database import statements
 from graphs.memory.database.loops import on_home_loop
-from graphs.memory.database.transaction import Query, no_answer
+from graphs.memory.database.query import Query, no_answer
 from graphs.memory.errors import (
     ConfigurationError,
     GraphMemoryError,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from graphs.memory.brain.brain import Entity
 from graphs.memory.contract import BrainMemory
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory.principal import Principal
 from graphs.memory.values.text import cleaned, problem_with
 

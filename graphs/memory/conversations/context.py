@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langgraph.store.base import PutOp, SearchItem
+from langgraph.store.base import PutOp
 
 from graphs.memory.contract import (
     MemoryPayload,
@@ -12,8 +12,8 @@ from graphs.memory.contract import (
     Turn,
 )
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
-from graphs.memory.search.recalled import Found, search_item
+from graphs.memory.database.query import Query, Rows
+from graphs.memory.search.recalled import as_memory, search_item
 from graphs.memory.values.namespaces import Namespace, from_text, to_text
 
 _SQL = statements.load("sessions", __package__)
@@ -71,7 +71,7 @@ def pinned(user_id: str, agent: str | None, limit: int) -> Query[list[RecalledMe
     """Ask for the memories that a user pinned, or those that an agent wrote of them, what changed last first."""
 
     def read(rows: Rows) -> list[RecalledMemory]:
-        return [_recalled(search_item(row, None), None) for row in rows]
+        return [as_memory(search_item(row, None), None) for row in rows]
 
     return Query(_SQL["pinned"], {"user_id": user_id, "agent": agent, "limit": limit}, read)
 
@@ -95,35 +95,3 @@ def with_pinned(kept: Sequence[RecalledMemory], found: Sequence[RecalledMemory],
     at = {(memory.namespace, memory.key): memory for memory in found}
     memories = {(memory.namespace, memory.key): at.get((memory.namespace, memory.key), memory) for memory in kept}
     return list((memories | at).values())[:limit]
-
-
-def recalled(found: Found, *, explain: bool = False) -> list[RecalledMemory]:
-    """Return the items that were found as memories, with their scores taken apart where that is asked for."""
-    parts: Sequence[Mapping[str, float] | None] = found.parts or [
-        None if item.score is None else {"similarity": item.score} for item in found.items
-    ]
-    return [_recalled(item, parts[n] if explain else None) for n, item in enumerate(found.items)]
-
-
-def content_of(value: Mapping[str, Any]) -> str:
-    """Return an item's text; of an item of any other shape than a memory's, its value."""
-    found = (value[name] for name in ("content", "text", "memory") if isinstance(value.get(name), str))
-    return next(found, str(value))
-
-
-def _recalled(item: SearchItem, explanation: Mapping[str, float] | None) -> RecalledMemory:
-    """An item as a memory; one of any other shape shows as its JSON."""
-    value, tags = item.value, item.value.get("tags")
-    return RecalledMemory(
-        namespace=item.namespace,
-        key=item.key,
-        content=content_of(value),
-        type=value.get("type") if isinstance(value.get("type"), str) else None,
-        tags=[tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else [],
-        score=item.score,
-        pinned=value.get("pinned") is True,
-        session_id=value.get("session_id") if isinstance(value.get("session_id"), str) else None,
-        created_at=item.created_at,
-        updated_at=item.updated_at,
-        explanation=dict(explanation) if explanation is not None else None,
-    )

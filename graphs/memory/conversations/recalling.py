@@ -7,7 +7,7 @@ from dataclasses import replace
 from langgraph.store.base import SearchOp
 
 from graphs.memory import telemetry
-from graphs.memory.audit.events import Provenance, ReadLog
+from graphs.memory.audit.reads import Provenance, ReadLog
 from graphs.memory.conversations import receipts
 from graphs.memory.database.database import Database, to_the_end
 from graphs.memory.database.vectors import Vector

@@ -13,7 +13,7 @@ from graphs.memory.contract import RecallReceipt
 from graphs.memory.database import statements
 from graphs.memory.database.coalescing import Coalescer
 from graphs.memory.database.database import Database, Part
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import GraphMemoryError, StoreUnavailable
 from graphs.memory.principal import Principal
 from graphs.memory.search.recalled import Found

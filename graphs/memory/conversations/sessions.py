@@ -7,7 +7,7 @@ from pydantic import Field
 
 from graphs.memory.contract import Session, Turn
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import SessionNotFound
 from graphs.memory.knowledge.common import Run
 from graphs.memory.values.namespaces import Namespace, from_text, user_scope

@@ -6,11 +6,12 @@ from typing import Any
 
 from langgraph.store.base import PutOp
 
-from graphs.memory.audit import events
+from graphs.memory.audit import claims
 from graphs.memory.contract import Exchange, MemoryPayload, WriteReceipt
 from graphs.memory.conversations import context
 from graphs.memory.database.database import Database
-from graphs.memory.database.transaction import Query, Transaction
+from graphs.memory.database.query import Query
+from graphs.memory.database.transaction import Transaction
 from graphs.memory.jobs import queue
 from graphs.memory.outbox import intents
 from graphs.memory.principal import Principal
@@ -44,7 +45,7 @@ async def write_payload(
         also: what else is carried out in the transaction, after the items are stored.
     """
     addresses = [(op.namespace, op.key) for op in puts]
-    claim = events.claim_of(payload, provenance.get("task_id"), [query.parameters for query in also])
+    claim = claims.claim_of(payload, provenance.get("task_id"), [query.parameters for query in also])
     stored: list[Query[Any]] = []
     if isinstance(payload.content, Exchange):
         stored.append(context.put_turns(payload, payload.content.id, payloads.turns_of(payload, puts)))
@@ -58,10 +59,10 @@ async def write_payload(
     stored += also
 
     async def work(transaction: Transaction) -> WriteReceipt:
-        claiming = events.claim_write(payload, addresses, claim)
+        claiming = claims.claim_write(payload, addresses, claim)
         is_ours, pinned = await transaction.run([claiming, context.pinned_among(addresses)])
         if not is_ours:
-            [earlier] = await transaction.run([events.claimed_write(payload.identity, claim)])
+            [earlier] = await transaction.run([claims.claimed_write(payload.identity, claim)])
             return WriteReceipt(memories=earlier, replayed=True)
         session = context.touch_session(payload.identity, payload.session_id, payload.agent)
         kept = [_pinned(write) if (write.namespace, write.key) in pinned else write for write in writes]

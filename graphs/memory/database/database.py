@@ -17,9 +17,11 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 from graphs.memory import telemetry
 from graphs.memory.database import statements
+from graphs.memory.database.driver_errors import TRANSIENT, driver_errors
 from graphs.memory.database.parts import SchemaPart, part_named_in
-from graphs.memory.database.transaction import Connection, Query, Transaction
-from graphs.memory.errors import TRANSIENT, driver_errors, error_sentence
+from graphs.memory.database.query import Query
+from graphs.memory.database.transaction import Connection, Transaction
+from graphs.memory.errors import error_sentence
 from graphs.memory.principal import Principal
 
 log = logging.getLogger(__name__)

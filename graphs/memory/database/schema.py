@@ -13,8 +13,9 @@ from psycopg import errors as pg
 from psycopg.rows import DictRow
 
 from graphs.memory.database import statements
+from graphs.memory.database.driver_errors import driver_errors
 from graphs.memory.database.parts import SchemaPart, leave_out
-from graphs.memory.errors import ConfigurationError, SchemaPartPresent, driver_errors
+from graphs.memory.errors import ConfigurationError, SchemaPartPresent
 
 log = logging.getLogger(__name__)
 

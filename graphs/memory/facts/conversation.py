@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 
 _SQL = statements.load("conversation", __package__)
 

@@ -11,7 +11,7 @@ from langgraph.store.base import GetOp, Item, SearchOp
 from graphs.memory.audit import events
 from graphs.memory.contract import COLLECTIONS, ExtractionReport
 from graphs.memory.database.database import Database, Part, to_the_end
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory.errors import ExtractionFailed, JudgementFailed
 from graphs.memory.facts import conversation as facts
 from graphs.memory.facts.changes import FactChanges, in_rounds

@@ -9,36 +9,29 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, LiteralString
+from typing import Any
 
 import procrastinate
-from procrastinate import connector, exceptions, retry
+from procrastinate import exceptions
 from procrastinate.jobs import Job as QueuedJob
 from procrastinate.jobs import Status
-from procrastinate.sync_psycopg_connector import wrap_exceptions
 from procrastinate.worker import Worker
 from psycopg.errors import RaiseException
-from psycopg.types.json import Jsonb
 
 from graphs.memory import telemetry
 from graphs.memory.contract import Job
 from graphs.memory.database import statements
-from graphs.memory.database.database import Pool, to_the_end
-from graphs.memory.database.transaction import Query
-from graphs.memory.errors import (
-    GraphMemoryError,
-    InvalidInput,
-    JobNotFound,
-    error_sentence,
-)
+from graphs.memory.database.database import Pool
+from graphs.memory.database.query import Query
+from graphs.memory.errors import GraphMemoryError, InvalidInput, JobNotFound, error_sentence
+from graphs.memory.jobs.connector import Connector
+from graphs.memory.jobs.tasks import Backoff, Task, Timing
 from graphs.memory.principal import Principal, acting_as
 
 log = logging.getLogger(__name__)
 
-_SQL = statements.load("jobs", __package__)
-_IN_SCHEMA = statements.load_sources("setup", "graphs.memory.database")["in_job_schema"]
+_SQL = statements.load("queue", __package__)
 
 _LOOK_SECONDS = 0.1
 """How long a look for the next job may take, usually."""
@@ -52,38 +45,6 @@ KEPT_HOURS = 24
 def queue_facts(user_id: str, session_id: str, seconds: float) -> Query[None]:
     """Ask for facts to be taken, in some seconds, from what is said in a session."""
     return Query(_SQL["queue_facts"], {"user_id": user_id, "session_id": session_id, "seconds": seconds})
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What jobs of one name do.
-
-    Args:
-        run: does it, with the job's arguments. It may be run again after it was cut off anywhere.
-        every: when, as cron writes it, if it is done periodically.
-    """
-
-    run: Callable[..., Awaitable[object]]
-    every: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """How fast jobs go.
-
-    Args:
-        poll: seconds between two looks for new jobs, while there are none.
-        heartbeat: seconds between two signs of life of a worker.
-        stalled: seconds without one after which a worker is taken for dead, and its jobs are queued again.
-        backoff: seconds before the first retry, and by what factor each next one is later.
-        attempts: how often a job is tried before it stays as failed.
-    """
-
-    poll: float = 1.0
-    heartbeat: float = 5.0
-    stalled: float = 20.0
-    backoff: int = 4
-    attempts: int = 6
 
 
 class Jobs:
@@ -106,7 +67,7 @@ class Jobs:
         self._ask = ask
         self._timing = timing or Timing()
         _keep_quiet()
-        self._app = procrastinate.App(connector=_Connector(pool))
+        self._app = procrastinate.App(connector=Connector(pool))
         self._tasks = {**tasks, "clean_jobs": Task(self._clean, "7 * * * *")}
         for name, task in self._tasks.items():
             self._register(name, task)
@@ -127,7 +88,7 @@ class Jobs:
                 raise
 
         alone = name if task.every else None
-        self._app.task(name=name, pass_context=True, retry=_Backoff(self._timing), lock=alone, queueing_lock=alone)(run)
+        self._app.task(name=name, pass_context=True, retry=Backoff(self._timing), lock=alone, queueing_lock=alone)(run)
 
     async def _report(self, job: QueuedJob, error: Exception) -> None:
         """Note why a job failed, beside the job and in the log."""
@@ -315,70 +276,6 @@ async def _then_the_next(job: Callable[[], Awaitable[Any]], _: procrastinate.Job
     if task := asyncio.current_task():
         task.add_done_callback(ended)
     return await job()
-
-
-class _Backoff(retry.BaseRetryStrategy):
-    """Try again what may succeed later, ever later; at once it would only meet the same trouble."""
-
-    def __init__(self, timing: Timing) -> None:
-        self._timing = timing
-
-    def get_retry_decision(self, *, exception: BaseException, job: QueuedJob) -> procrastinate.RetryDecision | None:
-        if isinstance(exception, InvalidInput) or job.attempts + 1 >= self._timing.attempts:
-            return None
-        told = getattr(exception, "retry_after", None)
-        seconds = self._timing.backoff ** (job.attempts + 1) if told is None else told
-        # Of jobs with one lock the earlier one goes first, waiting or not: behind those of its person it holds up none.
-        behind = 0 if getattr(exception, "keeps_its_turn", False) else 1
-        return procrastinate.RetryDecision(retry_in={"seconds": min(seconds, 3600)}, priority=job.priority - behind)
-
-
-class _Connector(connector.BaseAsyncConnector):
-    """procrastinate's statements on our pool, each in a transaction that finds procrastinate's tables."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
-    async def open_async(self, pool: connector.Pool | None = None) -> None:
-        """Do nothing: the pool is open."""
-
-    async def close_async(self) -> None:
-        """Do nothing: whoever opened the pool closes it."""
-
-    async def execute_query_async(self, query: LiteralString, **arguments: Any) -> None:
-        """Carry out a statement."""
-        await to_the_end(self._run(query, arguments))
-
-    async def execute_query_one_async(self, query: LiteralString, **arguments: Any) -> dict[str, Any]:
-        """Return the only row of a query."""
-        rows: list[dict[str, Any]] = await to_the_end(self._run(query, arguments))
-        if not rows:
-            raise exceptions.NoResult
-        return rows[0]
-
-    async def execute_query_all_async(self, query: LiteralString, **arguments: Any) -> list[dict[str, Any]]:
-        """Return the rows of a query."""
-        return await to_the_end(self._run(query, arguments))
-
-    async def _run(self, query: LiteralString, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-        given = {name: _adapted(value) for name, value in arguments.items()}
-        with wrap_exceptions():
-            return await self._in_transaction(query, given)
-
-    async def _in_transaction(self, query: LiteralString, given: Mapping[str, Any]) -> list[dict[str, Any]]:
-        async with self._pool.connection() as conn, conn.transaction():
-            await conn.execute(_IN_SCHEMA, prepare=False)
-            cursor = await conn.execute(query, given, prepare=False)
-            return await cursor.fetchall() if cursor.description else []
-
-
-def _adapted(value: Any) -> Any:
-    """A parameter as psycopg takes it: objects, wherever they are in it, are JSON."""
-    if isinstance(value, dict):
-        return Jsonb(value)
-    if isinstance(value, list):
-        return [_adapted(part) for part in value]
-    return tuple(_adapted(part) for part in value) if isinstance(value, tuple) else value
 
 
 def _keep_quiet() -> None:

@@ -12,7 +12,7 @@ from graphs.memory.contract import (
     WriteReceipt,
     check_payload,
 )
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory.errors import InvalidInput, InvalidValue
 from graphs.memory.store.payloads import items_of
 from graphs.memory.values.namespaces import Namespace, from_text, to_text

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from graphs.memory.contract import COLLECTIONS
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import InvalidValue, MemoryNotFound
 from graphs.memory.knowledge.common import (
     Address,

@@ -11,9 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
 
 from graphs.memory.contract import check_types
-from graphs.memory.conversations.context import content_of, recalled
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import AccessDenied, MemoryNotFound, VersionConflict
 from graphs.memory.knowledge.common import (
     Address,
@@ -22,7 +21,7 @@ from graphs.memory.knowledge.common import (
     containing,
     located,
 )
-from graphs.memory.search.recalled import Found, search_item
+from graphs.memory.search.recalled import Found, content_of, recalled, search_item
 from graphs.memory.store.items import ExpectingPutOp
 from graphs.memory.values.namespaces import check_address, user_scope
 from graphs.memory.values.paging import Page, numbered, page_of

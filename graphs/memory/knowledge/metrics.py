@@ -9,7 +9,7 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import InvalidValue
 from graphs.memory.knowledge.common import Run, check_limit
 from graphs.memory.values.text import problem_with, to_json

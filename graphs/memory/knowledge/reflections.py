@@ -5,7 +5,7 @@ from typing import Any
 
 from graphs.memory.contract import COLLECTIONS
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import MemoryNotFound
 from graphs.memory.knowledge.common import (
     Address,

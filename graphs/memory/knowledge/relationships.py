@@ -9,10 +9,9 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.contract import RecalledMemory
-from graphs.memory.conversations.context import recalled
 from graphs.memory.database import statements
 from graphs.memory.database.parts import SchemaPart
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import InvalidInput, InvalidValue, MemoryNotFound
 from graphs.memory.knowledge.common import (
     Address,
@@ -21,7 +20,7 @@ from graphs.memory.knowledge.common import (
     check_share,
     located,
 )
-from graphs.memory.search.recalled import Found, search_item
+from graphs.memory.search.recalled import Found, recalled, search_item
 from graphs.memory.values.namespaces import check_address, from_text, user_scope
 from graphs.memory.values.text import problem_with, to_json
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import DeliveryFailed, DeliveryNotFound, InvalidInput
 from graphs.memory.outbox.adapter import Mode, Outbound, Switched
 from graphs.memory.outbox.intents import MemoryWritten, emit

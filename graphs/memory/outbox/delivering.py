@@ -19,7 +19,7 @@ from graphs.memory import telemetry
 from graphs.memory.contract import MemoryType
 from graphs.memory.database import statements
 from graphs.memory.database.database import Database, Part, to_the_end
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import DeliveryFailed, InvalidInput
 from graphs.memory.outbox.adapter import (
     Copies,

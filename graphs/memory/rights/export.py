@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from graphs.memory.contract import ErasureCertificate
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query
 
-_SQL = statements.load("rights", __package__)
+_SQL = statements.load("export", __package__)
 
 FORMAT = "graph-native-memory/user"
 """What an export says it is, in its first line, beside its version."""
@@ -18,15 +17,6 @@ FORMAT = "graph-native-memory/user"
 VERSION = 1
 
 _PAGE = 500
-
-
-def erase(user_id: str) -> Query[ErasureCertificate]:
-    """Ask for all that is kept about a person to be removed, in one transaction."""
-
-    def read(rows: Rows) -> ErasureCertificate:
-        return ErasureCertificate.model_validate(rows[0]._asdict())
-
-    return Query(_SQL["erase"], {"user_id": user_id}, read)
 
 
 async def export(

@@ -15,7 +15,8 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 from graphs.memory import telemetry
 from graphs.memory.database import statements
 from graphs.memory.database.coalescing import Coalescer
-from graphs.memory.database.transaction import Query, Rows, Transaction
+from graphs.memory.database.query import Query, Rows
+from graphs.memory.database.transaction import Transaction
 from graphs.memory.database.vectors import Model, Vector, to_vector
 from graphs.memory.errors import (
     ConfigurationError,

@@ -9,8 +9,8 @@ import numpy as np
 from langgraph.store.base import SearchOp
 
 from graphs.memory.database import statements
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.database.statements import Statement
-from graphs.memory.database.transaction import Query, Rows
 from graphs.memory.database.vectors import Model, Vector
 from graphs.memory.search.ranking import (
     Array,

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from graphs.memory.database import statements
 from graphs.memory.database.database import Database, to_the_end
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory.database.vectors import Model
 from graphs.memory.errors import AccessDenied, GraphMemoryError
 from graphs.memory.principal import Principal

@@ -7,9 +7,10 @@ from langgraph.store.base import get_text_at_path, tokenize_path
 
 from graphs.memory.database import building, statements
 from graphs.memory.database.database import Database
-from graphs.memory.database.transaction import Query, Rows, Transaction
+from graphs.memory.database.driver_errors import driver_errors
+from graphs.memory.database.query import Query, Rows
+from graphs.memory.database.transaction import Transaction
 from graphs.memory.database.vectors import Model
-from graphs.memory.errors import driver_errors
 from graphs.memory.principal import Principal
 from graphs.memory.search.embeddings import Index, create_vector_index
 

@@ -8,8 +8,8 @@ from langgraph.store.base import SearchOp
 
 from graphs.memory.contract import check_types
 from graphs.memory.database import statements
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.database.statements import Statement
-from graphs.memory.database.transaction import Query, Rows
 from graphs.memory.database.vectors import Model, Vector
 from graphs.memory.errors import InvalidFilter, InvalidInput, InvalidValue
 from graphs.memory.search.recalled import Found, search_item

@@ -11,7 +11,7 @@ from langgraph.store.base import GetOp, ListNamespacesOp, Op, PutOp, Result, Sea
 
 from graphs.memory.database.coalescing import TryAlone
 from graphs.memory.database.database import Database, Part
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory.database.vectors import Model, Vector
 from graphs.memory.errors import GraphMemoryError, InvalidInput
 from graphs.memory.principal import Principal

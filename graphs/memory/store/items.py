@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from langgraph.store.base import GetOp, InvalidNamespaceError, Item, ListNamespacesOp, PutOp
 
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.database.vectors import Model, Vector
 from graphs.memory.errors import InvalidInput, InvalidValue
 from graphs.memory.values.namespaces import (

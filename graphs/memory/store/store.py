@@ -20,19 +20,18 @@ from langgraph.store.base import (
 )
 
 from graphs.memory import telemetry
-from graphs.memory.audit import events
+from graphs.memory.audit import events, reads
 from graphs.memory.database import schema
 from graphs.memory.database.coalescing import Coalescer
 from graphs.memory.database.database import Database, Pool, to_the_end
 from graphs.memory.database.loops import from_another_thread, on_home_loop
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory.database.vectors import Model
 from graphs.memory.errors import AccessDenied, EmbeddingFailed, StoreUnavailable
 from graphs.memory.principal import Principal, current_principal, current_provenance
-from graphs.memory.rights import retention
 from graphs.memory.search import embeddings, indexing, reembedding
 from graphs.memory.search.embeddings import Index
-from graphs.memory.store import items
+from graphs.memory.store import items, periodic
 from graphs.memory.store.batch import (
     Call,
     Caller,
@@ -76,7 +75,7 @@ class PostgresStore(BaseStore):
     ) -> None:
         self._database = Database(pool)
         self._reporter = events.Reporter(self._database)
-        self._reads = events.ReadLog(self._database)
+        self._reads = reads.ReadLog(self._database)
         self._index = Index(index) if index else None
         self._searching = Searching()
         if self._index:
@@ -92,7 +91,7 @@ class PostgresStore(BaseStore):
             in_turn=lambda caller: caller.kinds == _WRITES,
             hopeless=lambda error: type(error) is StoreUnavailable,
         )
-        self._sweeper = retention.Periodic("The TTL sweep", self.sweep_ttl)
+        self._sweeper = periodic.Periodic("The TTL sweep", self.sweep_ttl)
         self._indexer = indexing.Indexer(self._database, lambda: self._searching.model)
         self.index_config = index
         self.ttl_config = ttl

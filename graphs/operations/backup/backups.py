@@ -10,13 +10,9 @@ from typing import Any
 from psycopg.sql import SQL, Composed, Literal
 
 from graphs.memory.database.database import Database
+from graphs.memory.database.driver_errors import driver_errors
 from graphs.memory.database.transaction import Connection
-from graphs.memory.errors import (
-    AccessDenied,
-    CannotFollow,
-    InvalidInput,
-    driver_errors,
-)
+from graphs.memory.errors import AccessDenied, CannotFollow, InvalidInput
 from graphs.memory.principal import Principal
 from graphs.operations.backup import chain, tables
 from graphs.operations.backup.chain import Backup, Chain, Verified

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from graphs.memory.errors import InvalidInput
-from graphs.memory.jobs.queue import Task
+from graphs.memory.jobs.tasks import Task
 from graphs.operations.backup.backups import Backups
 from graphs.operations.backup.chain import Backup
 from graphs.operations.backup.places import Folder, Place

@@ -6,7 +6,8 @@ from uuid import uuid4
 
 from graphs.memory.database import statements
 from graphs.memory.database.database import Database
-from graphs.memory.database.transaction import Query, Transaction
+from graphs.memory.database.query import Query
+from graphs.memory.database.transaction import Transaction
 from graphs.memory.errors import InvalidValue
 from graphs.memory.principal import Principal
 from graphs.memory.search.embeddings import Index

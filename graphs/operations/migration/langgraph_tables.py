@@ -10,7 +10,7 @@ from psycopg.errors import LockNotAvailable
 
 from graphs.memory.database import statements
 from graphs.memory.database.database import Database, to_the_end
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import (
     ConfigurationError,
     SetupRequired,

@@ -13,8 +13,8 @@ from psycopg.sql import SQL, Identifier
 
 from graphs.memory.database import statements
 from graphs.memory.database.database import Pool
+from graphs.memory.database.driver_errors import TRANSIENT
 from graphs.memory.errors import (
-    TRANSIENT,
     ConfigurationError,
     ContractError,
     SourceFailed,

@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.database.database import Database
 from graphs.memory.database.parts import SchemaPart
-from graphs.memory.database.transaction import Query, Transaction
+from graphs.memory.database.query import Query
+from graphs.memory.database.transaction import Transaction
 from graphs.memory.errors import MigrationConflict
 from graphs.memory.principal import Principal
 from graphs.memory.values.namespaces import Namespace, from_text

@@ -10,7 +10,8 @@ from langgraph.store.base import InvalidNamespaceError, PutOp
 
 from graphs.memory.database.database import Database
 from graphs.memory.database.parts import SchemaPart
-from graphs.memory.database.transaction import Query, Transaction
+from graphs.memory.database.query import Query
+from graphs.memory.database.transaction import Transaction
 from graphs.memory.database.vectors import Model, Vector, to_vector
 from graphs.memory.errors import InvalidValue
 from graphs.memory.principal import Principal
