@@ -21,7 +21,7 @@ from graphs.memory.errors import ConfigurationError
 from graphs.memory.facts.conversation import Extractor
 from graphs.memory.facts.judging import Judge, LLMJudge
 from graphs.memory.jobs.tasks import Task
-from graphs.memory.outbox.adapter import Outbound, Switched
+from graphs.memory.outbox.adapter import Outbound, SwitchedAdapter
 from graphs.memory.rights.retention import Keeping
 from graphs.memory.search.ranking import Weights
 from graphs.memory_manager import MemoryManager
@@ -41,7 +41,10 @@ async def unprepared_store() -> AsyncIterator[MemoryManager]:
     """
     settings = await asyncio.to_thread(load_settings)
     index = await asyncio.to_thread(index_config, settings)
-    ttl: TTLConfig = {"refresh_on_read": True, "sweep_interval_minutes": settings.memory_sweep_minutes}
+    ttl: TTLConfig = {
+        "refresh_on_read": True,
+        "sweep_interval_minutes": settings.memory_sweep_minutes,
+    }
     extractor = await asyncio.to_thread(fact_extractor, settings)
     judge = await asyncio.to_thread(fact_judge, settings)
     async with (
@@ -121,7 +124,9 @@ def shadow_weights(settings: Settings) -> Weights | None:
         return Weights(**settings.memory_shadow_weights)
     except TypeError:
         names = ", ".join(field.name for field in fields(Weights))
-        raise ConfigurationError(f"MEMORY_SHADOW_WEIGHTS: may name {names}, and nothing else.") from None
+        raise ConfigurationError(
+            f"MEMORY_SHADOW_WEIGHTS: may name {names}, and nothing else."
+        ) from None
 
 
 def fact_extractor(settings: Settings) -> Extractor | None:
@@ -156,19 +161,25 @@ async def configured_adapters(settings: Settings) -> AsyncIterator[Outbound | No
     async with AsyncExitStack() as stack:
         switched = []
         if settings.mem0_backend == "platform" and settings.mem0_api_key is None:
-            log.warning("MEM0_BACKEND=platform without MEM0_API_KEY: nothing is told to hosted Mem0")
+            log.warning(
+                "MEM0_BACKEND=platform without MEM0_API_KEY: nothing is told to hosted Mem0"
+            )
         elif settings.mem0_backend == "platform" and settings.mem0_api_key:
             key = settings.mem0_api_key.get_secret_value()
-            adapter = await stack.enter_async_context(mem0_adapter(key, settings.mem0_host, settings.data_dir))
-            switched.append(Switched(adapter, settings.mem0_mode))
+            adapter = await stack.enter_async_context(
+                mem0_adapter(key, settings.mem0_host, settings.data_dir)
+            )
+            switched.append(SwitchedAdapter(adapter, settings.mem0_mode))
         if settings.upstash_qstash_mode == "on":
             token, destination = settings.upstash_qstash_token, settings.upstash_qstash_destination
             if not (token and destination):
                 raise ConfigurationError(
                     "UPSTASH_QSTASH_MODE=on needs UPSTASH_QSTASH_TOKEN and UPSTASH_QSTASH_DESTINATION, the URL to tell."
                 )
-            qstash = qstash_adapter(token.get_secret_value(), settings.upstash_qstash_url, destination)
-            switched.append(Switched(await stack.enter_async_context(qstash)))
+            qstash = qstash_adapter(
+                token.get_secret_value(), settings.upstash_qstash_url, destination
+            )
+            switched.append(SwitchedAdapter(await stack.enter_async_context(qstash)))
         if settings.upstash_redis_mode == "on":
             url, rest_token = settings.upstash_redis_rest_url, settings.upstash_redis_rest_token
             if not (url and rest_token):
@@ -176,11 +187,11 @@ async def configured_adapters(settings: Settings) -> AsyncIterator[Outbound | No
                     "UPSTASH_REDIS_MODE=on needs UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN."
                 )
             redis = redis_adapter(url, rest_token.get_secret_value())
-            switched.append(Switched(await stack.enter_async_context(redis)))
+            switched.append(SwitchedAdapter(await stack.enter_async_context(redis)))
         yield _outbound(settings, switched)
 
 
-def _outbound(settings: Settings, switched: list[Switched]) -> Outbound | None:
+def _outbound(settings: Settings, switched: list[SwitchedAdapter]) -> Outbound | None:
     if not switched:
         return None
     if settings.memory_hash_key is None:

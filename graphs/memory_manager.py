@@ -48,8 +48,8 @@ from graphs.memory.facts.judging import Judge
 from graphs.memory.health import (
     OFF,
     OK,
-    Health,
-    Part,
+    HealthMonitor,
+    PartHealth,
 )
 from graphs.memory.jobs.queue import Jobs
 from graphs.memory.jobs.tasks import Task, Timing
@@ -139,12 +139,20 @@ class MemoryManager(PostgresStore):
         self._extract_after = extract_after if extractor else None
         self._extraction: Extraction | None = None
         if extractor:
-            self._extraction = Extraction(self._database, self._searching, self._prepare, extractor, judge)
+            self._extraction = Extraction(
+                self._database, self._searching, self._prepare, extractor, judge
+            )
         self.files = Files(self._ask_as, supabase, files_bucket)
         acting = functools.partial(current_principal, principal)
         self.brain = LoadingBrain(
             Means(
-                self._principal_for, acting, self._prepare, self._run, self._searching, self._reads, self._wake_indexer
+                self._principal_for,
+                acting,
+                self._prepare,
+                self._run,
+                self._searching,
+                self._reads,
+                self._wake_indexer,
             ),
             entities,
             profiles,
@@ -158,13 +166,15 @@ class MemoryManager(PostgresStore):
         self.relationships = Relationships(self._ask_as)
         self.metrics = Metrics(self._ask_as)
         self.origins = Origins(self._ask_as)
-        self.health = Health(self._database, self._index, (timing or Timing()).stalled)
+        self.health = HealthMonitor(self._database, self._index, (timing or Timing()).stalled)
         self.health.add("storage", self._storage)
         self.health.add("adapters", self._adapters)
         self.jobs = Jobs(pool, self._tasks(keeping), self._ask_about_jobs, timing)
         self._recalls = Recalls(self._database, self._searching, self._reads)
         asking = (self._principal_for, self._ask_as, self._ask_about_jobs, self.abatch)
-        self.operations = Operations(OperatorMeans(self._database, self._index, self.health, acting, *asking))
+        self.operations = Operations(
+            OperatorMeans(self._database, self._index, self.health, acting, *asking)
+        )
 
     @classmethod
     @asynccontextmanager
@@ -194,7 +204,11 @@ class MemoryManager(PostgresStore):
             conn_string, min_size=sizes.get("min_size", 1), max_size=sizes.get("max_size") or 10
         ) as pool:
             who = principal or Principal.service()
-            options: Any = {"extractor": extractor, "extract_after": extract_after, "outbound": outbound}
+            options: Any = {
+                "extractor": extractor,
+                "extract_after": extract_after,
+                "outbound": outbound,
+            }
             async with cls(pool, index=index, ttl=ttl, principal=who, **options) as store:
                 yield store
 
@@ -206,12 +220,12 @@ class MemoryManager(PostgresStore):
         await self.close()
         await self._recalls.close()
 
-    async def _adapters(self) -> Part:
+    async def _adapters(self) -> PartHealth:
         if advice := await self.deliveries.trouble():
-            return Part(status="degraded", advice=advice)
+            return PartHealth(status="degraded", advice=advice)
         return OK if self._outbound else OFF
 
-    async def _storage(self) -> Part:
+    async def _storage(self) -> PartHealth:
         return OK if self.files.is_configured else OFF
 
     # Memory ---------------------------------------------------------------------------------------------------------
@@ -219,7 +233,13 @@ class MemoryManager(PostgresStore):
     @on_home_loop
     @telemetry.operation
     async def load_context(
-        self, user_id: str, session_id: str, *, query: str | None = None, agent: str | None = None, limit: int = 8
+        self,
+        user_id: str,
+        session_id: str,
+        *,
+        query: str | None = None,
+        agent: str | None = None,
+        limit: int = 8,
     ) -> MemoryContext:
         """Return the snapshot a run starts with: session, recent turns, pinned and relevant memories, profile.
 
@@ -236,17 +256,29 @@ class MemoryManager(PostgresStore):
         principal = await self._principal_for(user_id)
         reads = Reads()
         answers: dict[str, Any] = {}
-        reads.ask(context.session(user_id, session_id), functools.partial(answers.__setitem__, "session"))
-        reads.ask(context.recent_turns(user_id, session_id, limit), functools.partial(answers.__setitem__, "turns"))
+        reads.ask(
+            context.session(user_id, session_id), functools.partial(answers.__setitem__, "session")
+        )
+        reads.ask(
+            context.recent_turns(user_id, session_id, limit),
+            functools.partial(answers.__setitem__, "turns"),
+        )
         reads.ask(context.profile(user_id), functools.partial(answers.__setitem__, "profile"))
-        reads.ask(context.pinned(user_id, agent, limit), functools.partial(answers.__setitem__, "pinned"))
+        reads.ask(
+            context.pinned(user_id, agent, limit), functools.partial(answers.__setitem__, "pinned")
+        )
         op = search.recall_op(user_id, query, (), agent, limit)
         found = await self._recall(principal, user_id, op, reads, {"session_id": session_id})
         memories = context.with_pinned(answers.pop("pinned"), recalled.recalled(found), limit)
         return MemoryContext(user_id=user_id, memories=memories, **answers)
 
     async def _recall(
-        self, principal: Principal, user_id: str, op: SearchOp, reads: Reads, provenance: dict[str, str] | None = None
+        self,
+        principal: Principal,
+        user_id: str,
+        op: SearchOp,
+        reads: Reads,
+        provenance: dict[str, str] | None = None,
     ) -> Found:
         """What a search of a user's memory found, together with other reads, and leave a receipt of it."""
         vector = (await self._prepare([op], principal)).vectors.get(op.query or "")
@@ -256,7 +288,9 @@ class MemoryManager(PostgresStore):
             found = await self._recalls.recall(principal, user_id, op, vector, reads, source)
         others = self._courier.in_shadow(user_id, op)
         if vector is not None and self._shadow_weights:
-            others["ranking"] = functools.partial(self._recalls.would_find, principal, op, vector, self._shadow_weights)
+            others["ranking"] = functools.partial(
+                self._recalls.would_find, principal, op, vector, self._shadow_weights
+            )
         if vector is not None and others:
             ours = [(to_text(item.namespace), item.key) for item in found.items]
             self.shadow.compare(user_id, op.limit, ours, time.perf_counter() - started, others)
@@ -317,7 +351,9 @@ class MemoryManager(PostgresStore):
         """
         principal = await self._principal_for(user_id)
         if self._extraction is None:
-            raise ConfigurationError("This store takes no facts from what is said: give it an `extractor`.")
+            raise ConfigurationError(
+                "This store takes no facts from what is said: give it an `extractor`."
+            )
         return await self._extraction.extract(principal, user_id, session_id)
 
     @on_home_loop
@@ -352,11 +388,15 @@ class MemoryManager(PostgresStore):
         """
         principal = await self._principal_for(user_id)
         op = search.recall_op(user_id, query, tags or (), agent, limit, types)
-        return recalled.recalled(await self._recall(principal, user_id, op, Reads()), explain=explain)
+        return recalled.recalled(
+            await self._recall(principal, user_id, op, Reads()), explain=explain
+        )
 
     @on_home_loop
     @telemetry.operation
-    async def recall_receipts(self, user_id: str, *, run_id: str | None = None, limit: int = 20) -> list[RecallReceipt]:
+    async def recall_receipts(
+        self, user_id: str, *, run_id: str | None = None, limit: int = 20
+    ) -> list[RecallReceipt]:
         """Return what was recalled from a user's memory, what nearly, and why; the latest first.
 
         Args:
@@ -489,9 +529,13 @@ class MemoryManager(PostgresStore):
             "refresh_embeddings": Task(self.refresh_embeddings, "17 * * * *"),
         }
         if keeping.retention_days:
-            tasks["expire_turns"] = Task(functools.partial(self.expire_turns, keeping.retention_days), "27 3 * * *")
+            tasks["expire_turns"] = Task(
+                functools.partial(self.expire_turns, keeping.retention_days), "27 3 * * *"
+            )
         if keeping.decay_days:
-            tasks["decay_memory"] = Task(functools.partial(self._decay_everybody, keeping.decay_days), "37 3 * * *")
+            tasks["decay_memory"] = Task(
+                functools.partial(self._decay_everybody, keeping.decay_days), "37 3 * * *"
+            )
         return tasks
 
     async def _decay_everybody(self, days: float) -> None:

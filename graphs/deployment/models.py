@@ -31,13 +31,19 @@ def index_config(settings: Settings) -> IndexConfig:
     dimensions = settings.vector_embedding_dimensions or 1536
     options: dict[str, Any] = {}
     if name.startswith("openai:"):
-        options = _openai_options(settings, "VECTOR_EMBEDDING_MODEL", name) | {"dimensions": dimensions}
+        options = _openai_options(settings, "VECTOR_EMBEDDING_MODEL", name) | {
+            "dimensions": dimensions
+        }
         if settings.openai_base_url:
-            options["check_embedding_ctx_length"] = False  # compatible servers take text, not OpenAI's token ids
+            options["check_embedding_ctx_length"] = (
+                False  # compatible servers take text, not OpenAI's token ids
+            )
     try:
         embed = init_embeddings(name, **options)
     except (ValueError, ImportError) as error:
-        raise ConfigurationError(f"VECTOR_EMBEDDING_MODEL={name} cannot be used: {error}") from error
+        raise ConfigurationError(
+            f"VECTOR_EMBEDDING_MODEL={name} cannot be used: {error}"
+        ) from error
     log.info("Embeddings: %s (%d dimensions)", name, dimensions)
     return _index(settings, name, dimensions, embed)
 
@@ -72,12 +78,16 @@ def chat_model(settings: Settings, name: str | None = None) -> BaseChatModel:
     """
     if name == OFFLINE or (name is None and settings.offline_chat):
         return OfflineChatModel()
-    return _hosted_chat_model(settings, name or settings.chat_model or _default_chat_model(settings))
+    return _hosted_chat_model(
+        settings, name or settings.chat_model or _default_chat_model(settings)
+    )
 
 
 def _default_chat_model(settings: Settings) -> str:
     return (
-        "openai:gpt-4.1-mini" if settings.openai_api_key or settings.openai_base_url else "anthropic:claude-sonnet-4-5"
+        "openai:gpt-4.1-mini"
+        if settings.openai_api_key or settings.openai_base_url
+        else "anthropic:claude-sonnet-4-5"
     )
 
 
@@ -102,7 +112,9 @@ def _with_provider(name: str) -> str:
 
 def _openai_options(settings: Settings, setting: str, name: str) -> dict[str, Any]:
     if not settings.openai_api_key and not settings.openai_base_url:
-        raise ConfigurationError(f"{setting}={name} needs OPENAI_API_KEY, or OPENAI_BASE_URL of a compatible server.")
+        raise ConfigurationError(
+            f"{setting}={name} needs OPENAI_API_KEY, or OPENAI_BASE_URL of a compatible server."
+        )
     options: dict[str, Any] = {"api_key": settings.openai_api_key or "not-needed"}
     if settings.openai_base_url:
         options["base_url"] = settings.openai_base_url

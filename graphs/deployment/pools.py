@@ -19,7 +19,12 @@ from graphs.deployment.settings import Settings
 from graphs.memory import telemetry
 from graphs.memory.database.database import Pool
 from graphs.memory.database.transaction import Connection
-from graphs.memory.errors import ConfigurationError, DatabaseUnreachable, StoreUnavailable, error_sentence
+from graphs.memory.errors import (
+    ConfigurationError,
+    DatabaseUnreachable,
+    StoreUnavailable,
+    error_sentence,
+)
 
 T = TypeVar("T")
 
@@ -146,7 +151,9 @@ class _SharedPool:
         self.users = 0
 
 
-_shared_pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _SharedPool] = weakref.WeakKeyDictionary()
+_shared_pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _SharedPool] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 @asynccontextmanager

@@ -50,7 +50,9 @@ class ConfigurationError(GraphMemoryError):
 class EmbeddingModelMismatch(ConfigurationError):
     """The database holds vectors of another embedding model than the one configured."""
 
-    def __init__(self, stored: str, stored_dimensions: int, configured: str, configured_dimensions: int) -> None:
+    def __init__(
+        self, stored: str, stored_dimensions: int, configured: str, configured_dimensions: int
+    ) -> None:
         self.stored, self.stored_dimensions = stored, stored_dimensions
         self.configured, self.configured_dimensions = configured, configured_dimensions
         super().__init__(
@@ -121,7 +123,9 @@ class CannotFollow(InvalidInput):
 
     def __init__(self, earlier: str, reason: str) -> None:
         self.reason = reason
-        super().__init__(f"What changed since {earlier} cannot be told: {reason}. Make a full backup, without --since.")
+        super().__init__(
+            f"What changed since {earlier} cannot be told: {reason}. Make a full backup, without --since."
+        )
 
 
 class SchemaPartPresent(InvalidInput):
@@ -206,7 +210,9 @@ class JudgementFailed(GraphMemoryError):
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
-        super().__init__(f"The model gave no judgement that could be used ({reason}); no known fact was changed.")
+        super().__init__(
+            f"The model gave no judgement that could be used ({reason}); no known fact was changed."
+        )
 
 
 class StorageFailed(GraphMemoryError):
@@ -251,7 +257,12 @@ class DeliveryFailed(GraphMemoryError):
     keeps_its_turn = True
 
     def __init__(
-        self, message: str, *, retry_after: float | None = None, hopeless: bool = False, receipt: str | None = None
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        hopeless: bool = False,
+        receipt: str | None = None,
     ) -> None:
         self.retry_after, self.hopeless, self.receipt = retry_after, hopeless, receipt
         super().__init__(message)
@@ -266,7 +277,9 @@ class MigrationNotFound(GraphMemoryError):
 
     def __init__(self, migration_id: str) -> None:
         self.migration_id = migration_id
-        super().__init__(f"There is no migration {migration_id!r}; `graph-memory migrate list` shows which there are.")
+        super().__init__(
+            f"There is no migration {migration_id!r}; `graph-memory migrate list` shows which there are."
+        )
 
 
 class MigrationConflict(GraphMemoryError):
@@ -305,7 +318,9 @@ class SessionNotFound(GraphMemoryError):
 
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
-        super().__init__(f"There is no session {session_id!r}; the first turn that is written to it makes it.")
+        super().__init__(
+            f"There is no session {session_id!r}; the first turn that is written to it makes it."
+        )
 
 
 class StoreUnavailable(GraphMemoryError):
@@ -326,4 +341,6 @@ class StatementTimeout(StoreUnavailable):
 
 def error_sentence(error: BaseException) -> str:
     """Return what an error says in its first line. The lines after it may show rows, which are nobody's business."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return next(
+        (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
+    )

@@ -29,7 +29,9 @@ class OfflineEmbeddings(Embeddings):
         """Return one vector for each text; a text without a known word gives the zero vector."""
         vectors: dict[int, list[float]] = {}
         for batch in _alike_in_length([text[:MAX_CHARACTERS] for text in texts]):
-            vectors.update(zip(batch, self._model.embed([batch[n] for n in batch]).tolist(), strict=True))
+            vectors.update(
+                zip(batch, self._model.embed([batch[n] for n in batch]).tolist(), strict=True)
+            )
         return [vectors[n] for n in range(len(texts))]
 
     def embed_query(self, text: str) -> list[float]:

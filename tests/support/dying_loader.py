@@ -11,7 +11,12 @@ from graphs.memory_manager import MemoryManager
 from graphs.offline.embeddings import OfflineEmbeddings
 from tests.support.dying_worker import die
 
-POINTS = ("before the first batch", "amid a batch", "before a batch is noted", "after a batch is noted")
+POINTS = (
+    "before the first batch",
+    "amid a batch",
+    "before a batch is noted",
+    "after a batch is noted",
+)
 
 
 class Brain(LoadingBrain):
@@ -52,7 +57,12 @@ class Store(MemoryManager):
 
 
 async def main(database: str, point: str) -> None:
-    index: Any = {"dims": 256, "embed": OfflineEmbeddings(), "fields": ["$"], "model": "offline:wordllama"}
+    index: Any = {
+        "dims": 256,
+        "embed": OfflineEmbeddings(),
+        "fields": ["$"],
+        "model": "offline:wordllama",
+    }
     Brain.point = point
     async with open_pool(database) as pool:
         store = Store(pool, index=index, timing=Timing(poll=0.05, heartbeat=0.1))

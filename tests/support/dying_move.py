@@ -41,8 +41,16 @@ async def _copy_and_follow(call: int, database: str, source: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
-    index: Any = {"dims": 256, "embed": OfflineEmbeddings(), "fields": ["$"], "model": "offline:wordllama"}
-    async with open_pool(source) as pool, MemoryManager.from_conn_string(database, index=index) as store:
+    index: Any = {
+        "dims": 256,
+        "embed": OfflineEmbeddings(),
+        "fields": ["$"],
+        "model": "offline:wordllama",
+    }
+    async with (
+        open_pool(source) as pool,
+        MemoryManager.from_conn_string(database, index=index) as store,
+    ):
         moving = store.operations.moving
         there = await moving.open(pool, follow=True)
         Database._retrying = dies  # type: ignore[method-assign,assignment]

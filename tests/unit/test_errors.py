@@ -20,14 +20,17 @@ def test_a_refused_row_is_not_quoted() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [psycopg.OperationalError("gone\nIs the server running?"), pg.DeadlockDetected("deadlock")]
+    "error",
+    [psycopg.OperationalError("gone\nIs the server running?"), pg.DeadlockDetected("deadlock")],
 )
 def test_what_may_pass_is_unavailable(error: psycopg.Error) -> None:
     with pytest.raises(StoreUnavailable), driver_errors():
         raise error
 
 
-async def test_work_that_fails_after_its_caller_left_is_told_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
+async def test_work_that_fails_after_its_caller_left_is_told_to_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     begun = asyncio.Event()
 
     async def work() -> None:

@@ -14,7 +14,7 @@ from graphs.memory.errors import (
 SCHEME = "s3://"
 
 
-class Bucket:
+class S3Bucket:
     """A bucket, with the client that is made when it is first needed."""
 
     def __init__(self, name: str) -> None:
@@ -45,13 +45,13 @@ class Bucket:
         """Do something with an object."""
         client = self.client
         with self.told(key):
-            return getattr(client, operation)(Bucket=self.name, Key=key, **given)
+            return getattr(client, operation)(S3Bucket=self.name, Key=key, **given)
 
     def pages(self, operation: str, **given: Any) -> list[dict[str, Any]]:
         """Return all pages of a list."""
         client = self.client
         with self.told(given["Prefix"]):
-            return [*client.get_paginator(operation).paginate(Bucket=self.name, **given)]
+            return [*client.get_paginator(operation).paginate(S3Bucket=self.name, **given)]
 
     @contextmanager
     def told(self, key: str) -> Iterator[None]:
@@ -61,7 +61,11 @@ class Bucket:
         what = f"{SCHEME}{self.name}/{key}"
         try:
             yield
-        except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.NoRegionError) as error:
+        except (
+            exceptions.NoCredentialsError,
+            exceptions.PartialCredentialsError,
+            exceptions.NoRegionError,
+        ) as error:
             raise ConfigurationError(
                 f"{what} cannot be used: {error}. Set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_DEFAULT_REGION, "
                 "and AWS_ENDPOINT_URL where it is not Amazon's."
@@ -71,6 +75,8 @@ class Bucket:
             if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
                 raise StoreUnavailable(f"{what} is not available: {answer.get('Code')}.") from error
             reason = answer.get("Message") or answer.get("Code")
-            raise InvalidInput(f"{what} cannot be used: {reason} ({answer.get('Code')}).") from error
+            raise InvalidInput(
+                f"{what} cannot be used: {reason} ({answer.get('Code')})."
+            ) from error
         except exceptions.BotoCoreError as error:
             raise StoreUnavailable(f"{what} cannot be reached: {error}") from error

@@ -19,14 +19,16 @@ _SQL = statements.load("claims", __package__)
 Addresses = list[tuple[Namespace, str]]
 
 
-class Claim(NamedTuple):
+class IdempotencyClaim(NamedTuple):
     """What makes a write the same as another: its key, and a digest of what it says."""
 
     key: str | None
     digest: str
 
 
-def claim_of(payload: MemoryPayload, task_id: str | None, beside: Sequence[Mapping[str, Any]] = ()) -> Claim:
+def claim_of(
+    payload: MemoryPayload, task_id: str | None, beside: Sequence[Mapping[str, Any]] = ()
+) -> IdempotencyClaim:
     """Return what identifies a write: the key that its writer gave it, or the task of the graph and what it says.
 
     Without either it is a write of its own. The timestamp is left out: a retried node says the same thing a little
@@ -36,15 +38,17 @@ def claim_of(payload: MemoryPayload, task_id: str | None, beside: Sequence[Mappi
     said += "".join(json.dumps(dict(part)) for part in beside)
     digest = _sha256(said)
     if payload.idempotency_key is not None:
-        return Claim(_sha256(f"key:{payload.idempotency_key}"), digest)
-    return Claim(_sha256(f"{task_id}:{said}") if task_id else None, digest)
+        return IdempotencyClaim(_sha256(f"key:{payload.idempotency_key}"), digest)
+    return IdempotencyClaim(_sha256(f"{task_id}:{said}") if task_id else None, digest)
 
 
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def claim_write(payload: MemoryPayload, addresses: Addresses, claim: Claim) -> Query[bool]:
+def claim_write(
+    payload: MemoryPayload, addresses: Addresses, claim: IdempotencyClaim
+) -> Query[bool]:
     """Ask for a payload to be logged as accepted; True if it was, False if the same write was stored before."""
     given = {
         "user_id": payload.identity,
@@ -59,7 +63,7 @@ def claim_write(payload: MemoryPayload, addresses: Addresses, claim: Claim) -> Q
     return Query(_SQL["claim_write"], given, bool)
 
 
-def claimed_write(user_id: str, claim: Claim) -> Query[Addresses]:
+def claimed_write(user_id: str, claim: IdempotencyClaim) -> Query[Addresses]:
     """Ask what an earlier write under the same key became.
 
     Raises:

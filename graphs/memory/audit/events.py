@@ -34,7 +34,9 @@ def event(user_id: str | None, event_type: str, data: dict[str, Any]) -> Query[N
         ContractError: the type is empty, or the data is not JSON.
     """
     if not event_type or problem_with(event_type) or event_type.startswith(RESERVED):
-        raise ContractError({"event_type": f"must be a non-empty text that does not begin with {RESERVED!r}"})
+        raise ContractError(
+            {"event_type": f"must be a non-empty text that does not begin with {RESERVED!r}"}
+        )
     try:
         text = to_json(data, "data")
     except InvalidValue as error:
@@ -63,15 +65,25 @@ class Reporter:
         told = {"about": error.about} if error.about else {"message": str(error)}
         await self._report(principal, "access.denied", error, **told)
 
-    async def embedding_failed(self, principal: Principal, model: str, error: EmbeddingFailed) -> None:
+    async def embedding_failed(
+        self, principal: Principal, model: str, error: EmbeddingFailed
+    ) -> None:
         """Report that an embedding model did not answer."""
-        cause = type(error.__cause__).__name__  # and not its words: they may quote what was to be embedded
+        cause = type(
+            error.__cause__
+        ).__name__  # and not its words: they may quote what was to be embedded
         await self._report(principal, "embedding.failed", error, model=model, cause=cause)
 
-    async def _report(self, principal: Principal, event_type: str, error: GraphMemoryError, **details: str) -> None:
-        told = {"error": type(error).__name__} | {name: cleaned(text) for name, text in details.items()}
+    async def _report(
+        self, principal: Principal, event_type: str, error: GraphMemoryError, **details: str
+    ) -> None:
+        told = {"error": type(error).__name__} | {
+            name: cleaned(text) for name, text in details.items()
+        }
         query = event(principal.user_id, event_type, told)
         try:
             await to_the_end(self._database.run(Principal.service(), [query], current_provenance()))
         except GraphMemoryError as unwritten:
-            log.warning("A failure could not be put in the audit log: %s (%s)", told["error"], unwritten)
+            log.warning(
+                "A failure could not be put in the audit log: %s (%s)", told["error"], unwritten
+            )

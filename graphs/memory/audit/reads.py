@@ -12,14 +12,11 @@ from graphs.memory.database.query import Query
 from graphs.memory.errors import (
     GraphMemoryError,
 )
-from graphs.memory.principal import Principal
+from graphs.memory.principal import Principal, Provenance
 from graphs.memory.values.namespaces import Namespace, to_text
 
 log = logging.getLogger(__name__)
 _SQL = statements.load("reads", __package__)
-
-
-Provenance = tuple[tuple[str, str], ...]
 
 
 _NOTED_SECONDS = 1.0
@@ -49,7 +46,9 @@ class ReadLog:
         self._task: asyncio.Task[None] | None = None
         self._writing = asyncio.Lock()
 
-    def note(self, principal: Principal, provenance: Provenance, scope: Namespace, kind: str, found: int) -> None:
+    def note(
+        self, principal: Principal, provenance: Provenance, scope: Namespace, kind: str, found: int
+    ) -> None:
         """Have a read recorded soon.
 
         Args:
@@ -82,7 +81,9 @@ class ReadLog:
         noted, self._noted = self._noted, {}
         if not noted:
             return
-        query: Query[None] = Query(_SQL["log_reads"], {"reads": json.dumps([_record(*read) for read in noted.items()])})
+        query: Query[None] = Query(
+            _SQL["log_reads"], {"reads": json.dumps([_record(*read) for read in noted.items()])}
+        )
         try:
             await to_the_end(self._database.run(Principal.service(), [query]))
         except GraphMemoryError as error:

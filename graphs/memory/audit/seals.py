@@ -56,7 +56,11 @@ def verify(noted: str | None) -> Query[list[AuditProblem]]:
         InvalidInput: what was noted is no digest.
     """
     if noted is not None and not re.fullmatch("[0-9a-f]{64}", noted):
-        raise InvalidInput(f"head must be the digest of a seal, 64 hexadecimal digits; got {noted!r}.")
+        raise InvalidInput(
+            f"head must be the digest of a seal, 64 hexadecimal digits; got {noted!r}."
+        )
     return Query(
-        _SQL["verify"], {"head": noted}, lambda rows: [AuditProblem.model_validate(row._asdict()) for row in rows]
+        _SQL["verify"],
+        {"head": noted},
+        lambda rows: [AuditProblem.model_validate(row._asdict()) for row in rows],
     )

@@ -21,7 +21,9 @@ _SQL = statements.load("sessions", __package__)
 
 def touch_session(user_id: str, session_id: str, agent: str) -> Query[None]:
     """Ask for the session to be created, or for a note that something happened in it."""
-    return Query(_SQL["touch_session"], {"user_id": user_id, "session_id": session_id, "agent": agent})
+    return Query(
+        _SQL["touch_session"], {"user_id": user_id, "session_id": session_id, "agent": agent}
+    )
 
 
 def put_turns(payload: MemoryPayload, exchange: str, turns: Mapping[str, PutOp]) -> Query[None]:
@@ -62,9 +64,14 @@ def recent_turns(user_id: str, session_id: str, limit: int) -> Query[list[Turn]]
     """Ask for the last turns of a session, oldest first."""
 
     def read(rows: Rows) -> list[Turn]:
-        return [Turn.model_validate({name: getattr(row, name) for name in Turn.model_fields}) for row in rows]
+        return [
+            Turn.model_validate({name: getattr(row, name) for name in Turn.model_fields})
+            for row in rows
+        ]
 
-    return Query(_SQL["recent_turns"], {"user_id": user_id, "session_id": session_id, "limit": limit}, read)
+    return Query(
+        _SQL["recent_turns"], {"user_id": user_id, "session_id": session_id, "limit": limit}, read
+    )
 
 
 def pinned(user_id: str, agent: str | None, limit: int) -> Query[list[RecalledMemory]]:
@@ -78,20 +85,34 @@ def pinned(user_id: str, agent: str | None, limit: int) -> Query[list[RecalledMe
 
 def pinned_among(addresses: Sequence[tuple[Namespace, str]]) -> Query[set[tuple[Namespace, str]]]:
     """Ask at which of some addresses there is a memory that is pinned."""
-    given = {"namespaces": [to_text(namespace) for namespace, _ in addresses], "keys": [key for _, key in addresses]}
-    return Query(_SQL["pinned_among"], given, lambda rows: {(from_text(row.namespace), row.key) for row in rows})
+    given = {
+        "namespaces": [to_text(namespace) for namespace, _ in addresses],
+        "keys": [key for _, key in addresses],
+    }
+    return Query(
+        _SQL["pinned_among"],
+        given,
+        lambda rows: {(from_text(row.namespace), row.key) for row in rows},
+    )
 
 
 def profile(user_id: str) -> Query[dict[str, Any]]:
     """Ask for what is known about a user as such."""
-    return Query(_SQL["profile"], {"user_id": user_id}, lambda rows: rows[0].profile if rows else {})
+    return Query(
+        _SQL["profile"], {"user_id": user_id}, lambda rows: rows[0].profile if rows else {}
+    )
 
 
-def with_pinned(kept: Sequence[RecalledMemory], found: Sequence[RecalledMemory], limit: int) -> list[RecalledMemory]:
+def with_pinned(
+    kept: Sequence[RecalledMemory], found: Sequence[RecalledMemory], limit: int
+) -> list[RecalledMemory]:
     """Return what was found, behind what is pinned: each memory once, and no more than `limit`.
 
     Pinned memories that were found keep the score that they were found with.
     """
     at = {(memory.namespace, memory.key): memory for memory in found}
-    memories = {(memory.namespace, memory.key): at.get((memory.namespace, memory.key), memory) for memory in kept}
+    memories = {
+        (memory.namespace, memory.key): at.get((memory.namespace, memory.key), memory)
+        for memory in kept
+    }
     return list((memories | at).values())[:limit]

@@ -40,8 +40,15 @@ def driver_errors() -> Iterator[None]:
     try:
         yield
     except pg.InsufficientPrivilege as error:
-        raise AccessDenied(f"Access denied by the database: {error.diag.message_primary}") from error
-    except (pg.UndefinedTable, pg.UndefinedFunction, pg.UndefinedColumn, pg.InvalidSchemaName) as error:
+        raise AccessDenied(
+            f"Access denied by the database: {error.diag.message_primary}"
+        ) from error
+    except (
+        pg.UndefinedTable,
+        pg.UndefinedFunction,
+        pg.UndefinedColumn,
+        pg.InvalidSchemaName,
+    ) as error:
         raise _missing(error) from error
     except pg.UntranslatableCharacter as error:
         raise InvalidValue(
@@ -52,7 +59,9 @@ def driver_errors() -> Iterator[None]:
     except pg.ProgramLimitExceeded as error:
         raise InvalidInput(f"Too large for Postgres: {error.diag.message_primary}") from error
     except pg.QueryCanceled as error:
-        raise StatementTimeout("The database cancelled the statement, most likely at its statement_timeout.") from error
+        raise StatementTimeout(
+            "The database cancelled the statement, most likely at its statement_timeout."
+        ) from error
     except TRANSIENT as error:
         raise StoreUnavailable(f"The database is not available: {error_sentence(error)}") from error
     except psycopg.Error as error:

@@ -64,7 +64,10 @@ _ELEMENTS: dict[str, tuple[int, Callable[[Any], bytes]]] = {
 def encode_array(oid: int, elements: Sequence[bytes | None]) -> bytes:
     """Return a list that is not empty in Postgres' binary format, from its elements in theirs; `oid` is their type."""
     parts = [struct.pack(">iiIii", 1, 1, oid, len(elements), 1)]
-    parts += [_NULL if element is None else struct.pack(">i", len(element)) + element for element in elements]
+    parts += [
+        _NULL if element is None else struct.pack(">i", len(element)) + element
+        for element in elements
+    ]
     return b"".join(parts)
 
 
@@ -81,7 +84,9 @@ def _encode(value: Any, type_: str) -> tuple[bytes | None, Format]:
             return b"{}", Format.TEXT
         case list() | tuple():
             oid, pack = _ELEMENTS[type_]
-            return encode_array(oid, [None if part is None else pack(part) for part in value]), Format.BINARY
+            return encode_array(
+                oid, [None if part is None else pack(part) for part in value]
+            ), Format.BINARY
         case _:
             return _text(str(value)), Format.TEXT
 

@@ -71,7 +71,11 @@ class Transaction:
     """
 
     def __init__(
-        self, conn: Connection, prepared: set[bytes] | None, plans: str, lacking: frozenset[SchemaPart] = frozenset()
+        self,
+        conn: Connection,
+        prepared: set[bytes] | None,
+        plans: str,
+        lacking: frozenset[SchemaPart] = frozenset(),
     ) -> None:
         self._conn = conn
         self._pgconn = conn.pgconn
@@ -90,7 +94,10 @@ class Transaction:
             psycopg.InterfaceError: it was left in the middle of something.
         """
         pgconn = self._pgconn
-        if pgconn.pipeline_status != PipelineStatus.OFF or pgconn.transaction_status != TransactionStatus.IDLE:
+        if (
+            pgconn.pipeline_status != PipelineStatus.OFF
+            or pgconn.transaction_status != TransactionStatus.IDLE
+        ):
             await self._conn.close()
             raise psycopg.InterfaceError("the connection was left in the middle of something")
         pgconn.enter_pipeline_mode()
@@ -107,7 +114,9 @@ class Transaction:
         """Have queries, whose answers nobody reads, sent ahead of those that are run next."""
         self._ahead = [*queries]
 
-    async def run(self, queries: Sequence[Query[Any]], plans: Sequence[str] | None = None) -> list[Any]:
+    async def run(
+        self, queries: Sequence[Query[Any]], plans: Sequence[str] | None = None
+    ) -> list[Any]:
         """Send queries together and return what each reads from its answer.
 
         They are one transaction, unless one was opened before.
@@ -123,7 +132,9 @@ class Transaction:
             return await self._run_possible(queries, plans)
         ahead = len(self._ahead)
         queries = [*self._ahead, *queries]
-        encoded = [encode_parameters(query) for query in queries]  # what cannot be sent is refused before anything is
+        encoded = [
+            encode_parameters(query) for query in queries
+        ]  # what cannot be sent is refused before anything is
         self._ahead = []
         plans = plans or [self._plans] * len(queries)
         replies = [self._send(*sent) for sent in zip(queries, plans, encoded, strict=True)]
@@ -135,16 +146,22 @@ class Transaction:
         if self._error:
             error, self._error = self._error, None
             raise error
-        return [query.read(reply.rows) for query, reply in zip(queries, replies, strict=True)][ahead:]
+        return [query.read(reply.rows) for query, reply in zip(queries, replies, strict=True)][
+            ahead:
+        ]
 
-    async def _run_possible(self, queries: Sequence[Query[Any]], plans: Sequence[str] | None) -> list[Any]:
+    async def _run_possible(
+        self, queries: Sequence[Query[Any]], plans: Sequence[str] | None
+    ) -> list[Any]:
         """Run those that record nothing in a part that the database is without; None answers the others."""
         kept = [n for n, query in enumerate(queries) if query.part not in self._lacking]
         answers = await self.run([queries[n] for n in kept], plans and [plans[n] for n in kept])
         answered = dict(zip(kept, answers, strict=True))
         return [answered.get(n) for n in range(len(queries))]
 
-    def _send(self, query: Query[Any], plans: str, encoded: tuple[list[bytes | None], list[Format]]) -> _Reply:
+    def _send(
+        self, query: Query[Any], plans: str, encoded: tuple[list[bytes | None], list[Format]]
+    ) -> _Reply:
         statement, (values, formats) = query.statement, encoded
         if self._prepared is None:
             self._pgconn.send_query_params(statement.text, values, None, formats, Format.BINARY)

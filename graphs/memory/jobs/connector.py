@@ -29,23 +29,31 @@ class Connector(connector.BaseAsyncConnector):
         """Carry out a statement."""
         await to_the_end(self._run(query, arguments))
 
-    async def execute_query_one_async(self, query: LiteralString, **arguments: Any) -> dict[str, Any]:
+    async def execute_query_one_async(
+        self, query: LiteralString, **arguments: Any
+    ) -> dict[str, Any]:
         """Return the only row of a query."""
         rows: list[dict[str, Any]] = await to_the_end(self._run(query, arguments))
         if not rows:
             raise exceptions.NoResult
         return rows[0]
 
-    async def execute_query_all_async(self, query: LiteralString, **arguments: Any) -> list[dict[str, Any]]:
+    async def execute_query_all_async(
+        self, query: LiteralString, **arguments: Any
+    ) -> list[dict[str, Any]]:
         """Return the rows of a query."""
         return await to_the_end(self._run(query, arguments))
 
-    async def _run(self, query: LiteralString, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+    async def _run(
+        self, query: LiteralString, arguments: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
         given = {name: _adapted(value) for name, value in arguments.items()}
         with wrap_exceptions():
             return await self._in_transaction(query, given)
 
-    async def _in_transaction(self, query: LiteralString, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    async def _in_transaction(
+        self, query: LiteralString, given: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
         async with self._pool.connection() as conn, conn.transaction():
             await conn.execute(_IN_SCHEMA, prepare=False)
             cursor = await conn.execute(query, given, prepare=False)

@@ -44,7 +44,9 @@ KEPT_HOURS = 24
 
 def queue_facts(user_id: str, session_id: str, seconds: float) -> Query[None]:
     """Ask for facts to be taken, in some seconds, from what is said in a session."""
-    return Query(_SQL["queue_facts"], {"user_id": user_id, "session_id": session_id, "seconds": seconds})
+    return Query(
+        _SQL["queue_facts"], {"user_id": user_id, "session_id": session_id, "seconds": seconds}
+    )
 
 
 class Jobs:
@@ -79,7 +81,12 @@ class Jobs:
             self._register(name, task)
 
     def _register(self, name: str, task: Task) -> None:
-        async def run(context: procrastinate.JobContext, /, timestamp: int | None = None, **arguments: Any) -> None:  # noqa: ARG001  the deferrer's
+        async def run(
+            context: procrastinate.JobContext,
+            /,
+            timestamp: int | None = None,  # noqa: ARG001  procrastinate gives it to periodic jobs
+            **arguments: Any,
+        ) -> None:
             try:
                 with telemetry.job(name), acting_as(Principal.service()):
                     await task.run(**arguments)
@@ -88,12 +95,22 @@ class Jobs:
                 raise
 
         alone = name if task.every else None
-        self._app.task(name=name, pass_context=True, retry=Backoff(self._timing), lock=alone, queueing_lock=alone)(run)
+        self._app.task(
+            name=name,
+            pass_context=True,
+            retry=Backoff(self._timing),
+            lock=alone,
+            queueing_lock=alone,
+        )(run)
 
     async def _report(self, job: QueuedJob, error: Exception) -> None:
         """Note why a job failed, beside the job and in the log."""
-        told = error_sentence(error) if isinstance(error, GraphMemoryError) else type(error).__name__
-        log.warning("Job %s (%s) failed, attempt %d: %s", job.id, job.task_name, job.attempts + 1, told)
+        told = (
+            error_sentence(error) if isinstance(error, GraphMemoryError) else type(error).__name__
+        )
+        log.warning(
+            "Job %s (%s) failed, attempt %d: %s", job.id, job.task_name, job.attempts + 1, told
+        )
         given = {"job_id": job.id, "user_id": job.task_kwargs.get("user_id"), "error": told}
         try:
             with acting_as(Principal.service()):
@@ -111,7 +128,9 @@ class Jobs:
             concurrency: how many jobs at once.
         """
         for name, task in self._tasks.items():
-            if task.every and not any(known == name for known, _ in self._app.periodic_registry.periodic_tasks):
+            if task.every and not any(
+                known == name for known, _ in self._app.periodic_registry.periodic_tasks
+            ):
                 self._app.periodic(cron=task.every)(self._app.tasks[name])
         worker = asyncio.create_task(self._work(concurrency), name="worker of background jobs")
         try:
@@ -120,7 +139,9 @@ class Jobs:
             worker.cancel()
             _, still_ending = await asyncio.wait([worker], timeout=_CLOSE_SECONDS)
             if still_ending:
-                log.warning("The worker of background jobs ends without a word to the database, which does not answer")
+                log.warning(
+                    "The worker of background jobs ends without a word to the database, which does not answer"
+                )
                 worker.cancel()
                 await asyncio.wait([worker])
 
@@ -132,7 +153,10 @@ class Jobs:
                 try:
                     await self._worker(concurrency=concurrency, wait=True)
                 except (exceptions.ConnectorException, GraphMemoryError) as error:
-                    log.warning("The worker of background jobs ended, and starts again: %s", error_sentence(error))
+                    log.warning(
+                        "The worker of background jobs ended, and starts again: %s",
+                        error_sentence(error),
+                    )
                 await asyncio.sleep(self._timing.poll)
         finally:
             rescuer.cancel()
@@ -169,19 +193,28 @@ class Jobs:
         for job in await manager.get_stalled_jobs(seconds_since_heartbeat=self._timing.stalled):
             log.warning("Job %s (%s) was cut off, and is queued again", job.id, job.task_name)
             if job.attempts + 1 >= self._timing.attempts:
-                await self._report(job, InvalidInput("the worker died while it ran, again and again"))
+                await self._report(
+                    job, InvalidInput("the worker died while it ran, again and again")
+                )
                 await manager.finish_job(job, status=Status.FAILED, delete_job=False)
             else:
                 await manager.retry_job(job)
 
     async def _clean(self) -> None:
-        await self._app.job_manager.delete_old_jobs(KEPT_HOURS, include_cancelled=True, include_aborted=True)
+        await self._app.job_manager.delete_old_jobs(
+            KEPT_HOURS, include_cancelled=True, include_aborted=True
+        )
         await self._ask(None, Query(_SQL["forget_failures"]))
 
     # Looking ----------------------------------------------------------------------------------------------------------
 
     async def list(
-        self, *, user_id: str | None = None, status: str | None = None, task: str | None = None, limit: int = 100
+        self,
+        *,
+        user_id: str | None = None,
+        status: str | None = None,
+        task: str | None = None,
+        limit: int = 100,
     ) -> list[Job]:
         """Return jobs, the latest first. `status="failed"` are those that need somebody to look at them.
 
@@ -195,7 +228,9 @@ class Jobs:
             AccessDenied: these are not jobs about the principal, who is not the service.
         """
         given = {"user_id": user_id, "status": status, "task": task, "limit": limit}
-        query = Query(_SQL["jobs"], given, lambda rows: [Job.model_validate(row._asdict()) for row in rows])
+        query = Query(
+            _SQL["jobs"], given, lambda rows: [Job.model_validate(row._asdict()) for row in rows]
+        )
         found: list[Job] = await self._ask(user_id, query)
         return found
 
@@ -211,9 +246,13 @@ class Jobs:
             AccessDenied: this is not the principal, who is not the service.
         """
         given = {"user_id": user_id, "job_id": job_id}
-        query = Query(_SQL["job"], given, lambda rows: [Job.model_validate(row._asdict()) for row in rows])
+        query = Query(
+            _SQL["job"], given, lambda rows: [Job.model_validate(row._asdict()) for row in rows]
+        )
         if not (found := await self._ask(user_id, query)):
-            raise JobNotFound(f"There is no job {job_id}; jobs are kept for {KEPT_HOURS} hours after they ended.")
+            raise JobNotFound(
+                f"There is no job {job_id}; jobs are kept for {KEPT_HOURS} hours after they ended."
+            )
         [job] = found
         return job  # type: ignore[no-any-return]
 
@@ -240,7 +279,9 @@ class Jobs:
             AccessDenied: the principal is not the service.
         """
         if task not in self._tasks:
-            raise InvalidInput(f"There is no task {task!r}; there are {', '.join(sorted(self._tasks))}.")
+            raise InvalidInput(
+                f"There is no task {task!r}; there are {', '.join(sorted(self._tasks))}."
+            )
         await self._ask(None, Query(_SQL["allowed"]))
         return await self._app.configure_task(task).defer_async(**arguments)
 
@@ -253,12 +294,16 @@ class Jobs:
         """
         failed = Query(_SQL["is_failed"], {"job_id": job_id}, bool)
         if not await self._ask(None, failed):
-            raise JobNotFound(f"There is no failed job {job_id}: `jobs.list(status='failed')` has them.")
+            raise JobNotFound(
+                f"There is no failed job {job_id}: `jobs.list(status='failed')` has them."
+            )
         if not dry_run:
             await self._app.job_manager.retry_job_by_id_async(job_id, retry_at=datetime.now(UTC))
 
 
-async def _then_the_next(job: Callable[[], Awaitable[Any]], _: procrastinate.JobContext, worker: Worker) -> Any:
+async def _then_the_next(
+    job: Callable[[], Awaitable[Any]], _: procrastinate.JobContext, worker: Worker
+) -> Any:
     """Do a job, and then look for what waited for its lock; procrastinate's worker would look at its next poll only.
 
     If the queue cannot be told how it went, end the worker: while it lives, its jobs are not missed.
@@ -266,7 +311,9 @@ async def _then_the_next(job: Callable[[], Awaitable[Any]], _: procrastinate.Job
 
     def ended(task: asyncio.Task[Any]) -> None:
         error = None if task.cancelled() else task.exception()
-        if error and not isinstance(error.__cause__, RaiseException):  # which says that it is this worker's job no more
+        if error and not isinstance(
+            error.__cause__, RaiseException
+        ):  # which says that it is this worker's job no more
             log.warning("How a job ended could not be noted: %s", error_sentence(error))
             worker.stop()  # type: ignore[no-untyped-call]
         worker._new_job_event.set()

@@ -48,7 +48,9 @@ class Backoff(retry.BaseRetryStrategy):
     def __init__(self, timing: Timing) -> None:
         self._timing = timing
 
-    def get_retry_decision(self, *, exception: BaseException, job: QueuedJob) -> procrastinate.RetryDecision | None:
+    def get_retry_decision(
+        self, *, exception: BaseException, job: QueuedJob
+    ) -> procrastinate.RetryDecision | None:
         """Return when a job that failed is tried again; None if it is not."""
         if isinstance(exception, InvalidInput) or job.attempts + 1 >= self._timing.attempts:
             return None
@@ -56,4 +58,6 @@ class Backoff(retry.BaseRetryStrategy):
         seconds = self._timing.backoff ** (job.attempts + 1) if told is None else told
         # Of jobs with one lock the earlier one goes first, waiting or not: behind those of its person it holds up none.
         behind = 0 if getattr(exception, "keeps_its_turn", False) else 1
-        return procrastinate.RetryDecision(retry_in={"seconds": min(seconds, 3600)}, priority=job.priority - behind)
+        return procrastinate.RetryDecision(
+            retry_in={"seconds": min(seconds, 3600)}, priority=job.priority - behind
+        )

@@ -39,8 +39,12 @@ async def export(
         return content
 
     at = (exported_at or datetime.now(UTC)).isoformat()
-    yield line(json.dumps({"format": FORMAT, "version": VERSION, "user_id": user_id, "exported_at": at}))
-    for table in await ask(Query(_SQL["personal_tables"], {}, lambda found: [row.name for row in found])):
+    yield line(
+        json.dumps({"format": FORMAT, "version": VERSION, "user_id": user_id, "exported_at": at})
+    )
+    for table in await ask(
+        Query(_SQL["personal_tables"], {}, lambda found: [row.name for row in found])
+    ):
         after: int | None = None
         while page := await ask(_page(user_id, table, after)):
             rows[table] = rows.get(table, 0) + len(page)

@@ -41,7 +41,9 @@ def check_threshold(days: float) -> None:
         InvalidInput: it is not a positive number of days.
     """
     if not 0 < days < 36525:
-        raise InvalidInput(f"threshold_days must be a positive number of days (at most a century); got {days!r}.")
+        raise InvalidInput(
+            f"threshold_days must be a positive number of days (at most a century); got {days!r}."
+        )
 
 
 def decay(user_id: str, threshold_days: float) -> Query[DecayReport]:
@@ -50,12 +52,16 @@ def decay(user_id: str, threshold_days: float) -> Query[DecayReport]:
     Only memories written under the contract are concerned: what an application stored for itself is left alone.
     """
     rule = {"user_id": user_id, "days": threshold_days, "important": IMPORTANT}
-    return Query(_SQL["decay"], rule, lambda rows: DecayReport(faded=rows[0].faded, trimmed=rows[0].trimmed))
+    return Query(
+        _SQL["decay"], rule, lambda rows: DecayReport(faded=rows[0].faded, trimmed=rows[0].trimmed)
+    )
 
 
 def decaying(threshold_days: float) -> Query[list[str]]:
     """Ask for the users who have memories that nobody touched for `threshold_days`."""
-    return Query(_SQL["decaying"], {"days": threshold_days}, lambda rows: [row.user_id for row in rows])
+    return Query(
+        _SQL["decaying"], {"days": threshold_days}, lambda rows: [row.user_id for row in rows]
+    )
 
 
 class OldTurn(NamedTuple):

@@ -23,7 +23,9 @@ class Found:
     """Whether they come from the vector index, which may give out early; False if the scope was read."""
     parts: list[Mapping[str, float]] = field(default_factory=list)
     """What each item's score is made of, where the ranking is hybrid."""
-    nearly: list[tuple[Namespace, str, float | None, Mapping[str, float]]] = field(default_factory=list)
+    nearly: list[tuple[Namespace, str, float | None, Mapping[str, float]]] = field(
+        default_factory=list
+    )
     """What would have come next: namespace, key, score and what that is made of."""
 
 
@@ -49,7 +51,9 @@ def recalled(found: Found, *, explain: bool = False) -> list[RecalledMemory]:
 
 def content_of(value: Mapping[str, Any]) -> str:
     """Return an item's text; of an item of any other shape than a memory's, its value."""
-    found = (value[name] for name in ("content", "text", "memory") if isinstance(value.get(name), str))
+    found = (
+        value[name] for name in ("content", "text", "memory") if isinstance(value.get(name), str)
+    )
     return next(found, str(value))
 
 

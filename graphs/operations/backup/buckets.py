@@ -12,25 +12,25 @@ from typing import Any, BinaryIO
 
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from graphs.deployment.clients.buckets import SCHEME, Bucket
+from graphs.deployment.clients.buckets import SCHEME, S3Bucket
 from graphs.memory.errors import (
     GraphMemoryError,
     InvalidInput,
     StoreUnavailable,
 )
 from graphs.operations.backup.places import (
+    BackupPlace,
     Folder,
     LocalFile,
     LocalFolder,
     Making,
-    Place,
 )
 
 _PART = 16 * 1024 * 1024
 """Bytes that are sent, or fetched, together. A bucket takes 10,000 parts: 160 GB."""
 
 
-def place(name: str) -> Place:
+def place(name: str) -> BackupPlace:
     """Return what `s3://bucket/key`, or a path, stands for.
 
     Raises:
@@ -41,7 +41,7 @@ def place(name: str) -> Place:
     bucket, _, key = name.removeprefix(SCHEME).partition("/")
     if not bucket or not key or key.endswith("/"):
         raise InvalidInput(f"{name} names no object: write s3://BUCKET/KEY.")
-    return _Object(Bucket(bucket), key)
+    return _Object(S3Bucket(bucket), key)
 
 
 def folder(name: str) -> Folder:
@@ -49,7 +49,7 @@ def folder(name: str) -> Folder:
     if not name.startswith(SCHEME):
         return LocalFolder(Path(name))
     bucket, _, prefix = name.removeprefix(SCHEME).partition("/")
-    return _Prefix(Bucket(bucket), prefix and f"{prefix.rstrip('/')}/")
+    return _Prefix(S3Bucket(bucket), prefix and f"{prefix.rstrip('/')}/")
 
 
 def folder_of(name: str) -> Folder:
@@ -62,7 +62,7 @@ def folder_of(name: str) -> Folder:
 class _Object:
     """An object of a bucket."""
 
-    def __init__(self, bucket: Bucket, key: str) -> None:
+    def __init__(self, bucket: S3Bucket, key: str) -> None:
         self._bucket, self._key = bucket, key
 
     def __str__(self) -> str:
@@ -81,20 +81,24 @@ class _Object:
 class _Prefix:
     """The objects of a bucket whose keys begin alike."""
 
-    def __init__(self, bucket: Bucket, prefix: str) -> None:
+    def __init__(self, bucket: S3Bucket, prefix: str) -> None:
         self._bucket, self._prefix = bucket, prefix
 
     def __str__(self) -> str:
         return f"{SCHEME}{self._bucket.name}/{self._prefix}"
 
-    def place(self, name: str) -> Place:
+    def place(self, name: str) -> BackupPlace:
         """Return one of them."""
         return _Object(self._bucket, self._prefix + name)
 
     def names(self) -> list[str]:
         """Return their names behind the prefix."""
         pages = self._bucket.pages("list_objects_v2", Prefix=self._prefix, Delimiter="/")
-        return sorted(entry["Key"].removeprefix(self._prefix) for page in pages for entry in page.get("Contents", ()))
+        return sorted(
+            entry["Key"].removeprefix(self._prefix)
+            for page in pages
+            for entry in page.get("Contents", ())
+        )
 
     def remove(self, name: str) -> None:
         """Remove one."""
@@ -110,7 +114,7 @@ class _Prefix:
 class _Upload:
     """An object that is sent in parts, and is there when all of them are."""
 
-    def __init__(self, bucket: Bucket, key: str) -> None:
+    def __init__(self, bucket: S3Bucket, key: str) -> None:
         self._bucket, self._key = bucket, key
         self._waiting = bytearray()
         self._parts: list[dict[str, Any]] = []
@@ -126,14 +130,19 @@ class _Upload:
 
     def _send(self, part: bytes) -> None:
         number = len(self._parts) + 1
-        sent = self._bucket.call("upload_part", self._key, UploadId=self._upload, PartNumber=number, Body=part)
+        sent = self._bucket.call(
+            "upload_part", self._key, UploadId=self._upload, PartNumber=number, Body=part
+        )
         self._parts.append({"ETag": sent["ETag"], "PartNumber": number})
 
     def keep(self) -> None:
         """Send the last part, and have the object made of all of them."""
         self._send(bytes(self._waiting))
         self._bucket.call(
-            "complete_multipart_upload", self._key, UploadId=self._upload, MultipartUpload={"Parts": self._parts}
+            "complete_multipart_upload",
+            self._key,
+            UploadId=self._upload,
+            MultipartUpload={"Parts": self._parts},
         )
         self._upload = None
 
@@ -148,7 +157,7 @@ class _Upload:
 class _Download(io.RawIOBase):
     """An object, from its beginning to its end. What took its place meanwhile is refused, not mixed with it."""
 
-    def __init__(self, bucket: Bucket, key: str) -> None:
+    def __init__(self, bucket: S3Bucket, key: str) -> None:
         self._bucket, self._key = bucket, key
         found = bucket.call("head_object", key)
         self._size, self._version = found["ContentLength"], found["ETag"]
