@@ -8,13 +8,15 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import InitVar, dataclass
-from typing import Any, Literal, Protocol, final, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, final, runtime_checkable
 from uuid import UUID
 
 from graphs.memory.contract import MemoryType
 from graphs.memory.errors import ConfigurationError
 from graphs.memory.outbox.intents import IntentKind
-from graphs.memory.redaction.redactor import RedactedText, Redactor
+
+if TYPE_CHECKING:
+    from graphs.memory.redaction.redactor import RedactedText
 
 Mode = Literal["off", "shadow", "on"]
 """Whether an adapter gets anything (`shadow`, `on`), and whether what it finds is compared with ours (`shadow`)."""
@@ -74,7 +76,7 @@ class Copy:
 
     reference: Pseudonym
     """Stands for its namespace and key."""
-    text: RedactedText | None
+    text: "RedactedText | None"
     """None where it is gone, and the copy is to go, too."""
     type: MemoryType | None = None
     role: Literal["user", "assistant"] | None = None
@@ -135,7 +137,7 @@ class Adapter(Protocol):
 class Searchable(Protocol):
     """An adapter whose service can be searched, and so be compared with ours."""
 
-    async def search(self, user: Pseudonym, query: RedactedText, limit: int) -> Sequence[str]:
+    async def search(self, user: Pseudonym, query: "RedactedText", limit: int) -> Sequence[str]:
         """Return what the service calls the memories of a person that it finds, best first.
 
         Raises:
@@ -170,6 +172,9 @@ class Outbound:
         key: bytes,
         regions: Sequence[str] = ("CL", "ES", "US"),
     ) -> None:
+        # Late: only who tells services outside needs the tables of phone numbers and national ids.
+        from graphs.memory.redaction.redactor import Redactor
+
         self.adapters = {each.adapter.name: each for each in switched}
         self.redactor = Redactor(key, regions)
         self.pseudonyms = Pseudonyms(key)

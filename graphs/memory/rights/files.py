@@ -9,7 +9,6 @@ from pathlib import PurePosixPath
 from typing import Any, Protocol, TypeVar
 from uuid import UUID, uuid4
 
-import httpx
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from graphs.memory.contract import StoredFile
@@ -293,5 +292,8 @@ async def _asked(ask: Callable[[], Awaitable[T]]) -> T:
 
 
 def _is_passing(error: BaseException) -> bool:
+    # Late: a store without Storage needs no HTTP client.
+    from httpx import TransportError
+
     status = str(getattr(error, "status", ""))
-    return isinstance(error, httpx.TransportError) or status == "429" or status.startswith("5")
+    return isinstance(error, TransportError) or status == "429" or status.startswith("5")

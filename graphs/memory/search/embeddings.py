@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Se
 from dataclasses import fields
 from typing import Any, TypeVar
 
-import httpx
 import numpy as np
 from langchain_core.embeddings import Embeddings
 from langgraph.store.base import (
@@ -241,7 +240,10 @@ def is_passing(error: BaseException) -> bool:
     status = getattr(error, "status_code", None)
     if isinstance(status, int):
         return status in (408, 409, 425, 429) or status >= 500
-    if isinstance(error, (ConnectionError, TimeoutError, httpx.TransportError)):
+    # Late, as where a lost connection is rare, and a model may speak no HTTP at all.
+    from httpx import TransportError
+
+    if isinstance(error, (ConnectionError, TimeoutError, TransportError)):
         return True
     return error.__cause__ is not None and is_passing(error.__cause__)
 
