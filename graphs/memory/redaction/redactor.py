@@ -23,7 +23,6 @@ from ipaddress import ip_address
 from typing import Any, NoReturn, final
 
 import orjson
-import phonenumbers
 
 from graphs.memory.errors import ConfigurationError
 from graphs.memory.redaction.credentials import (
@@ -42,6 +41,7 @@ from graphs.memory.redaction.findings import (
     without,
 )
 from graphs.memory.redaction.identifiers import (
+    REGIONS,
     find_cards,
     find_emails,
     find_ibans,
@@ -141,7 +141,7 @@ class Redactor:
             raise ConfigurationError(
                 "The key for digests of redacted values must have at least 16 bytes."
             )
-        if unknown := set(regions) - phonenumbers.SUPPORTED_REGIONS:
+        if unknown := set(regions) - REGIONS:
             raise ConfigurationError(
                 f"No phone numbers are known of the regions {sorted(unknown)}: use codes as 'CL'."
             )

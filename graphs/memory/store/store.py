@@ -30,7 +30,7 @@ from graphs.memory.database.vectors import Model
 from graphs.memory.errors import AccessDenied, EmbeddingFailed, StoreUnavailable
 from graphs.memory.principal import Principal, current_principal, current_provenance
 from graphs.memory.search import embeddings, indexing, reembedding
-from graphs.memory.search.embeddings import Index
+from graphs.memory.search.embeddings import Index, MemoryIndexConfig
 from graphs.memory.store import items, periodic
 from graphs.memory.store.batch import (
     Call,
@@ -70,7 +70,7 @@ class PostgresStore(BaseStore):
         self,
         pool: Pool,
         *,
-        index: IndexConfig | None = None,
+        index: IndexConfig | MemoryIndexConfig | None = None,
         ttl: TTLConfig | None = None,
         principal: Principal | None = None,
     ) -> None:
