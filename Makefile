@@ -68,7 +68,7 @@ $(READY): requirements.lock pyproject.toml
 	  { echo "Python 3.11 or newer is needed; name one with: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	@echo "Making .venv (half a minute at most, once)"
 	@if command -v uv > /dev/null; then $(PYTHON) -m venv --without-pip .venv; else \
-	  $(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --disable-pip-version-check uv || true; fi
+	  $(PYTHON) -m venv .venv && { $(BIN)/pip install --quiet --disable-pip-version-check uv || true; }; fi
 	$(call install,-r requirements.lock)
 	$(call install,--editable .)
 	@touch $(READY)
