@@ -5,4 +5,3 @@ from graphs.memory.extras import extra
 with extra("server"):
     import fastapi  # noqa: F401
     import jwt  # noqa: F401
-    import mcp  # noqa: F401

@@ -53,8 +53,9 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     uv = shutil.which("uv", path=os.pathsep.join([os.environ["PATH"], str(BIN)]))
     run(sys.executable, "-m", "venv", *(["--without-pip"] if uv else []), folder)
     python = folder / "bin" / "python"
-    pip = [uv, "pip", "install", "--python", python] if uv else [python, "-m", "pip", "install"]
-    run(*pip, "--quiet", "--constraint", ROOT / "requirements.lock", wheel)
+    pip = [uv, "pip"] if uv else [str(python), "-m", "pip"]
+    target = ["--python", str(python)] if uv else []
+    run(*pip, "install", *target, "--quiet", "--constraint", ROOT / "requirements.lock", wheel)
     return python.parent
 
 
