@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 define install
 	@if uv=$$(command -v uv || command -v $(BIN)/uv) && \
 	    $$uv pip install --quiet --python $(BIN)/python --no-deps $(1); then :; \
-	else $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(1); fi
+	else $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps $(1); fi
 endef
 
 .PHONY: dev setup test check bench picture format lock clean
