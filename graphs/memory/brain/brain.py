@@ -8,14 +8,14 @@ import asyncio
 import functools
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from langgraph.store.base import PutOp
 
 from graphs.memory import telemetry
-from graphs.memory.audit.reads import ReadLog
+from graphs.memory.access import Access
 from graphs.memory.brain.entities import EntityNormaliser, normalise, plain
 from graphs.memory.contract import (
     BrainMemory,
@@ -39,7 +39,7 @@ from graphs.memory.errors import (
 from graphs.memory.principal import Principal, current_provenance
 from graphs.memory.search.embeddings import is_passing
 from graphs.memory.store import items
-from graphs.memory.store.batch import Call, Searching
+from graphs.memory.store.embedder import Embedder
 from graphs.memory.store.items import ItemWrite
 from graphs.memory.values.namespaces import (
     Namespace,
@@ -68,26 +68,6 @@ BrainEntries = Mapping[str, str] | Sequence[BrainMemory]
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
-    """What the brain works with. It opens nothing itself."""
-
-    principal_for: Callable[[str], Awaitable[Principal]]
-    """Who is acting, who must be the user that is named, or the service."""
-    principal: Callable[[], Principal]
-    """Who is acting."""
-    prepare: Callable[[Sequence[PutOp], Principal], Awaitable[Call]]
-    """Checks and embeds."""
-    run: Callable[[Principal, Sequence[Query[Any]], dict[str, Any]], Awaitable[list[Any]]]
-    """Answers queries in one transaction."""
-    how: Searching
-    """The embedding model and the text search."""
-    reads: ReadLog
-    """The record of reads."""
-    wrote: Callable[[Iterable[Sequence[ItemWrite]]], None]
-    """Hears of what was written, for the vector index."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Owner:
     """Whose memories they are, and who acts on them."""
 
@@ -113,15 +93,20 @@ class Brain:
     Every method acts as whoever is acting now.
 
     Args:
-        means: what it works with.
+        access: the way to the database.
+        embedder: the store's model and text search.
         normalisers: how ids become the ones that are kept, by kind of entity: `{"company": entities.cl_rut}`. An
             organisation's id in `memory.organisations` must be the normalised one.
     """
 
     def __init__(
-        self, means: Means, normalisers: Mapping[Entity, EntityNormaliser] | None = None
+        self,
+        access: Access,
+        embedder: Embedder,
+        normalisers: Mapping[Entity, EntityNormaliser] | None = None,
     ) -> None:
-        self._means = means
+        self._access = access
+        self._embedder = embedder
         self._normalisers: dict[Entity, EntityNormaliser] = {
             "user": plain,
             "company": plain,
@@ -249,7 +234,7 @@ class Brain:
         query: Query[list[str]] = Query(
             _SQL["companies"], {"user_id": user.id}, lambda rows: [row[0] for row in rows]
         )
-        [companies] = await self._means.run(user.principal, [query], current_provenance())
+        [companies] = await self._access.run(user.principal, [query], current_provenance())
         return list(companies)
 
     def company_id(self, company_id: str) -> str:
@@ -262,13 +247,13 @@ class Brain:
 
     async def _user(self, user_id: str) -> _Owner:
         kept = normalise(user_id, self._normalisers["user"], "user_id")
-        return _Owner("user", kept, await self._means.principal_for(kept))
+        return _Owner("user", kept, await self._access.only(kept))
 
     def _company(self, company_id: str) -> _Owner:
-        return _Owner("company", self.company_id(company_id), self._means.principal())
+        return _Owner("company", self.company_id(company_id), self._access.principal())
 
     async def _run(self, owner: _Owner, queries: Sequence[Query[Any]]) -> list[Any]:
-        return await self._means.run(owner.principal, queries, current_provenance())
+        return await self._access.run(owner.principal, queries, current_provenance())
 
     # Reading ----------------------------------------------------------------------------------------------------------
 
@@ -289,7 +274,7 @@ class Brain:
 
     def _note(self, owner: _Owner, kind: str, found: int) -> None:
         source = tuple(current_provenance().items())
-        self._means.reads.note(owner.principal, source, owner.namespace, kind, found)
+        self._access.reads.note(owner.principal, source, owner.namespace, kind, found)
 
     async def _forget(self, owner: _Owner, slug: str) -> bool:
         _check_slug(slug)
@@ -299,7 +284,7 @@ class Brain:
             [
                 look,
                 *items.put(
-                    [ItemWrite(owner.namespace, slug, None)], None, self._means.how.configuration
+                    [ItemWrite(owner.namespace, slug, None)], None, self._embedder.how.configuration
                 ),
                 look,
             ],
@@ -354,7 +339,7 @@ class Brain:
         if not puts:
             return [], {}
         try:
-            return [*(await self._means.prepare(puts, owner.principal)).writes], {}
+            return [*(await self._embedder.prepare(puts, owner.principal)).writes], {}
         except EmbeddingFailed as error:
             if len(puts) == 1 or is_passing(error):
                 return [], {put.key: _failed(put.key, error) for put in puts}
@@ -366,7 +351,7 @@ class Brain:
         """Store memories together. Where the database refuses, each half is tried, so that a bad one fails alone."""
         if not writes:
             return {}
-        how, slugs = self._means.how, [write.key for write in writes]
+        how, slugs = self._embedder.how, [write.key for write in writes]
         link = owner.ask("link", lambda rows: rows, slugs=slugs, namespace=to_text(owner.namespace))
         try:
             *_, linked = await self._run(
@@ -379,7 +364,7 @@ class Brain:
                 return {slugs[0]: _failed(slugs[0], error)}
             half = len(writes) // 2
             return await self._store(owner, writes[:half]) | await self._store(owner, writes[half:])
-        self._means.wrote([writes])
+        self._embedder.wrote([writes])
         return {
             row.slug: BrainOutcome(slug=row.slug, outcome="created" if row.created else "updated")
             for row in linked

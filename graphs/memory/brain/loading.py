@@ -14,7 +14,8 @@ from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
-from graphs.memory.brain.brain import Brain, Entity, Means
+from graphs.memory.access import Access
+from graphs.memory.brain.brain import Brain, Entity
 from graphs.memory.brain.entities import EntityNormaliser
 from graphs.memory.brain.profiles import (
     BrainSource,
@@ -34,6 +35,7 @@ from graphs.memory.errors import (
     StoreUnavailable,
 )
 from graphs.memory.principal import Principal, acting_as, current_provenance
+from graphs.memory.store.embedder import Embedder
 
 _SQL = statements.load("loading", __package__)
 
@@ -128,21 +130,21 @@ class LoadingBrain(Brain):
     history keeps it. A memory that was made so is forgotten when its entry is gone; others are left alone.
 
     Args:
-        means: what it works with.
+        access: the way to the database.
+        embedder: the store's model and text search.
         normalisers: how ids become the ones that are kept, by kind of entity.
         source: where profiles are read; the database, unless given.
     """
 
     def __init__(
         self,
-        means: Means,
+        access: Access,
+        embedder: Embedder,
         normalisers: Mapping[Entity, EntityNormaliser] | None = None,
         source: BrainSource | None = None,
     ) -> None:
-        super().__init__(means, normalisers)
-        self._source = source or StoredProfiles(
-            lambda principal, queries: means.run(principal, queries, {})
-        )
+        super().__init__(access, embedder, normalisers)
+        self._source = source or StoredProfiles(access)
 
     # Asking for loads -------------------------------------------------------------------------------------------------
 
@@ -175,7 +177,7 @@ class LoadingBrain(Brain):
         Raises:
             AccessDenied: the principal is not the service.
         """
-        return await self._queue(self._means.principal(), "users", None)
+        return await self._queue(self._access.principal(), "users", None)
 
     @on_home_loop
     async def load_all_companies(self) -> UUID:
@@ -184,14 +186,14 @@ class LoadingBrain(Brain):
         Raises:
             AccessDenied: the principal is not the service.
         """
-        return await self._queue(self._means.principal(), "companies", None)
+        return await self._queue(self._access.principal(), "companies", None)
 
     async def _queue(self, principal: Principal, kind: str, owner: str | None) -> UUID:
         query: Query[UUID] = Query(
             _SQL["queue"], {"kind": kind, "owner": owner}, lambda rows: rows[0].id
         )
         load_id: UUID
-        [load_id] = await self._means.run(principal, [query], current_provenance())
+        [load_id] = await self._access.run(principal, [query], current_provenance())
         return load_id
 
     # Looking, and stopping --------------------------------------------------------------------------------------------
@@ -235,7 +237,7 @@ class LoadingBrain(Brain):
             lambda rows: [BrainLoad.model_validate(row._asdict()) for row in rows],
         )
         found: list[BrainLoad]
-        [found] = await self._means.run(self._means.principal(), [query], current_provenance())
+        [found] = await self._access.run(self._access.principal(), [query], current_provenance())
         return found
 
     # The job ----------------------------------------------------------------------------------------------------------
@@ -326,7 +328,7 @@ class LoadingBrain(Brain):
 
     async def _ask(self, statement: str, read: Callable[[Any], Any], **given: Any) -> Any:
         return (
-            await self._means.run(Principal.service(), [Query(_SQL[statement], given, read)], {})
+            await self._access.run(Principal.service(), [Query(_SQL[statement], given, read)], {})
         )[0]
 
 

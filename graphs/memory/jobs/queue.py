@@ -10,7 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import procrastinate
 from procrastinate import exceptions
@@ -20,6 +20,7 @@ from procrastinate.worker import Worker
 from psycopg.errors import RaiseException
 
 from graphs.memory import telemetry
+from graphs.memory.access import Access
 from graphs.memory.contract import Job
 from graphs.memory.database import statements
 from graphs.memory.database.database import Pool
@@ -30,6 +31,8 @@ from graphs.memory.jobs.tasks import Backoff, Task, Timing
 from graphs.memory.principal import Principal, acting_as
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _SQL = statements.load("queue", __package__)
 
@@ -55,7 +58,7 @@ class Jobs:
     Args:
         pool: where the queue is.
         tasks: what jobs do, by name.
-        ask: answers a query on behalf of whoever may see the jobs of a user (or, for None, all jobs).
+        access: the way to the database; it lets people see the jobs about them.
         timing: how fast jobs go.
     """
 
@@ -63,16 +66,19 @@ class Jobs:
         self,
         pool: Pool,
         tasks: Mapping[str, Task],
-        ask: Callable[[str | None, Query[Any]], Awaitable[Any]],
+        access: Access,
         timing: Timing | None = None,
     ) -> None:
-        self._ask = ask
+        self._access = access
         self._timing = timing or Timing()
         _keep_quiet()
         self._app = procrastinate.App(connector=Connector(pool))
         self._tasks = {**tasks, "clean_jobs": Task(self._clean, "7 * * * *")}
         for name, task in self._tasks.items():
             self._register(name, task)
+
+    async def _ask(self, user_id: str | None, query: Query[T]) -> T:
+        return await self._access.ask_as_owner(user_id, query, "see the jobs of everybody")
 
     def add(self, tasks: Mapping[str, Task]) -> None:
         """Have other tasks done, too; before `working` begins."""
@@ -254,7 +260,7 @@ class Jobs:
                 f"There is no job {job_id}; jobs are kept for {KEPT_HOURS} hours after they ended."
             )
         [job] = found
-        return job  # type: ignore[no-any-return]
+        return job
 
     async def counts(self) -> dict[str, dict[str, int]]:
         """Return how many jobs there are of each task, by status.
