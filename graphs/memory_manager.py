@@ -16,7 +16,6 @@ from langgraph.store.postgres.base import PoolConfig
 from graphs.deployment.pools import open_pool
 from graphs.memory import telemetry
 from graphs.memory.audit import events, seals
-from graphs.memory.audit.records import Records
 from graphs.memory.brain.brain import Entity
 from graphs.memory.brain.entities import EntityNormaliser
 from graphs.memory.brain.loading import LoadingBrain
@@ -43,12 +42,6 @@ from graphs.memory.errors import ConfigurationError
 from graphs.memory.facts.conversation import Extractor
 from graphs.memory.facts.extraction import Extraction
 from graphs.memory.facts.judging import Judge
-from graphs.memory.health import (
-    OFF,
-    OK,
-    HealthMonitor,
-    PartHealth,
-)
 from graphs.memory.jobs.queue import Jobs
 from graphs.memory.jobs.tasks import Task, Timing
 from graphs.memory.knowledge.beliefs import Beliefs
@@ -70,10 +63,17 @@ from graphs.memory.principal import (
 )
 from graphs.memory.rights import erasure, export, retention
 from graphs.memory.rights.files import Files, SupabaseClient
+from graphs.memory.rights.records import Records
 from graphs.memory.rights.retention import Keeping
 from graphs.memory.search import search
 from graphs.memory.search.ranking import Weights
 from graphs.memory.search.recalled import recalled
+from graphs.memory.store.health import (
+    OFF,
+    OK,
+    HealthMonitor,
+    PartHealth,
+)
 from graphs.memory.store.store import PostgresStore
 from graphs.operations.operations import Operations, OperatorMeans
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphs.memory.database.database import Database
-from graphs.memory.health import HealthMonitor
 from graphs.memory.principal import Principal
 from graphs.memory.search.embeddings import Index
+from graphs.memory.store.health import HealthMonitor
 from graphs.operations.backup.backups import Backups
 from graphs.operations.checks import Checks
 from graphs.operations.indexes import Indexes
