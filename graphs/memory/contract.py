@@ -6,7 +6,7 @@ whole, with each offending field named.
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 from uuid import UUID
 
 from pydantic import (
@@ -26,16 +26,7 @@ MemoryType = Literal[
 ]
 """What a memory is. A `turn` is what was said, word for word; the others are what was learned."""
 
-COLLECTIONS: dict[str, str] = {
-    "turn": "turns",
-    "fact": "facts",
-    "preference": "preferences",
-    "episode": "episodes",
-    "goal": "goals",
-    "belief": "beliefs",
-    "reflection": "reflections",
-    "procedure": "procedures",
-}
+COLLECTIONS: dict[str, str] = {type_: f"{type_}s" for type_ in get_args(MemoryType)}
 """The label, below a user's namespace, under which memories of each type lie."""
 
 

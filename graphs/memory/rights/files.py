@@ -10,7 +10,6 @@ from typing import Any, Protocol, TypeVar
 from uuid import UUID, uuid4
 
 import httpx
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from graphs.memory.access import Access
 from graphs.memory.contract import StoredFile
@@ -23,6 +22,7 @@ from graphs.memory.errors import (
     InvalidValue,
     StorageFailed,
 )
+from graphs.memory.retry import retrying
 from graphs.memory.values.namespaces import encode_label
 from graphs.memory.values.text import problem_with, to_json
 
@@ -275,21 +275,13 @@ async def _asked(ask: Callable[[], Awaitable[T]]) -> T:
         StorageFailed: it refused, or did not answer.
     """
     try:
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception(_is_passing),
-            stop=stop_after_attempt(4),
-            wait=wait_exponential_jitter(multiplier=0.2, max=5, jitter=0.2),
-            reraise=True,
-        ):
-            with attempt:
-                return await ask()
+        return await retrying(_is_passing, attempts=4)(ask)
     except GraphMemoryError:
         raise
     except Exception as error:
         raise StorageFailed(
             f"Supabase Storage failed: {getattr(error, 'message', None) or error!r}"
         ) from error
-    raise AssertionError  # the last attempt raises
 
 
 def _is_passing(error: BaseException) -> bool:
