@@ -1,6 +1,6 @@
 -- name: lay_out
--- What a person is tried with: something of somebody else's, what an agent knows, an organisation that they are in and one
--- that they are not in.
+-- Test rows: a memory of another user, agent knowledge, an organisation with the user as a member
+-- and one without.
 WITH organisations AS (
   INSERT INTO memory.organisations (id, name) VALUES (%(member)s, 'scratch'), (%(closed)s, 'scratch')
 ), members AS (

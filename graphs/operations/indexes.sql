@@ -1,5 +1,5 @@
 -- name: status
--- The indexes of the memory, the largest first. One that is being made concurrently is not valid yet.
+-- The indexes of the memory, largest first. An index that is being built is not valid yet.
 SELECT c.relname AS name, t.relname AS on_table, a.amname AS method, pg_relation_size(c.oid) AS bytes,
   i.indisvalid AND i.indisready AS valid,
   EXISTS (SELECT FROM pg_stat_progress_create_index AS p WHERE p.index_relid = c.oid) AS building,
@@ -12,7 +12,7 @@ JOIN pg_am AS a ON a.oid = c.relam LEFT JOIN pg_stat_all_indexes AS s ON s.index
 WHERE c.relnamespace = 'memory'::regnamespace ORDER BY 4 DESC, 1
 
 -- name: vectors
--- For each embedding model how many vectors there are, and how many of them wait for the vector index.
+-- The number of vectors of each embedding model, and how many are not yet in the vector index.
 SELECT m.name AS model, m.dimensions, m.active, 'embeddings_vectors_' || m.id AS index,
   (SELECT count(*) FROM memory.memory_embeddings AS e WHERE e.model = m.id) AS vectors,
   (SELECT count(*) FROM memory.memory_embeddings AS e WHERE e.model = m.id AND NOT e.indexed) AS pending

@@ -1,6 +1,7 @@
 -- name: look
--- How the server and the memory are at this moment, without reading what could be much: what could be many is counted no
--- further than to a limit. Of other roles' statements Postgres tells the text only to whoever may see it.
+-- The state of the server and of the memory at this moment. Counts of large tables stop at a limit,
+-- so that the answer takes the same time at any size. Postgres shows the text of other roles'
+-- statements only to roles that may see it.
 WITH clients AS (
   SELECT pid, coalesce(state, 'unknown') AS state, application_name, wait_event_type, wait_event, query,
     extract(epoch FROM clock_timestamp() - query_start)::float8 AS seconds

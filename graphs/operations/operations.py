@@ -1,4 +1,4 @@
-"""Everything that an operator does with a deployment: what `store.operations` is."""
+"""The operators' interface to a deployment, reached as `store.operations`."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -19,28 +19,31 @@ from graphs.operations.oversight import AskAsOwner, Oversight
 
 @dataclass(frozen=True, slots=True)
 class OperatorMeans:
-    """What operations work with. They open nothing themselves."""
+    """The objects that operations work with. Operations open no connections of their own."""
 
     database: Database
-    """Where the memory is; it may lack the schema."""
+    """The store's database. It may lack the schema."""
     index: Index | None
-    """How the store embeds, None if it does not."""
+    """The store's embedding configuration; None for a store without vector search."""
     health: HealthMonitor
-    """How the parts are that work."""
+    """Reports the health of the deployment's parts."""
     principal: Callable[[], Principal]
-    """Who is acting."""
+    """Returns the acting principal."""
     principal_for: Callable[[str], Awaitable[Principal]]
-    """Who is acting, who must be the user that is named, or the service."""
+    """Returns the acting principal; raises unless it is the named user or the service."""
     ask_as: Callable[..., Awaitable[Any]]
-    """Answers a query about a user as whoever is acting."""
+    """Runs a query about a user as the acting principal."""
     ask_as_owner: AskAsOwner
-    """Answers a query about everybody, for the service."""
+    """Runs a query about all users, for the service."""
     search: Search
     """Searches the store."""
 
 
 class Operations:
-    """Checks, indexes, backups, migrations and oversight. For the service; what a person may do says so."""
+    """Checks, indexes, backups, migrations and oversight.
+
+    For the service only, except where a method says that users may call it.
+    """
 
     def __init__(self, means: OperatorMeans) -> None:
         self.checks = Checks(means.database, means.index, means.health, means.principal)

@@ -1,4 +1,4 @@
-"""What an operator looks at before doing something that cannot be undone, and afterwards."""
+"""Previews of irreversible operations, and reports on a deployment's state."""
 
 import asyncio
 import functools
@@ -27,10 +27,13 @@ _SQL = statements.load("oversight", __package__)
 
 
 class AskAsOwner(Protocol):
-    """Answers a query as the owner of the tables, for the service alone where it concerns everybody."""
+    """A callable that runs a query as the owner of the tables.
+
+    A query about all users (`user_id` None) is answered for the service only.
+    """
 
     def __call__(self, user_id: str | None, query: Query[Any]) -> Awaitable[Any]:
-        """Return what the query reads."""
+        """Run the query and return its result."""
 
 
 class Fading(BaseModel):
@@ -43,19 +46,19 @@ class Fading(BaseModel):
     content: str
     importance: float
     trimmed: bool = Field(
-        description="Whether it would go; otherwise it would lose half of its importance."
+        description="Whether it would be deleted; otherwise its importance would be halved."
     )
 
 
 class Oversight:
-    """What would become of things, and how the whole is.
+    """Dry runs of erasure, decay, sweep and re-embedding; job clean-up, security report and look.
 
     Args:
-        database: where the memory is.
-        index: how the store embeds, None if it does not.
-        principal_for: tells who is acting, and refuses who may not act for a user.
-        ask_as: answers a query about a user as whoever is acting.
-        ask_as_owner: answers a query about everybody, for the service.
+        database: the store's database.
+        index: the store's embedding configuration; None for a store without vector search.
+        principal_for: returns the acting principal; raises if it may not act for the user.
+        ask_as: runs a query about a user as the acting principal.
+        ask_as_owner: runs a query about all users, for the service.
     """
 
     def __init__(
@@ -75,13 +78,13 @@ class Oversight:
 
     @on_home_loop
     async def would_erase(self, user_id: str) -> dict[str, int]:
-        """Return how many rows of which tables `erase_user` would remove now.
+        """Return the number of rows by table that `erase_user` would delete now.
 
-        The erasure is made and rolled back, so that nothing is left out: while it lasts, writes of this user wait.
-        Files are counted; their contents in Supabase Storage are not touched.
+        The erasure runs in full and is rolled back, so that the counts miss nothing. Writes of this
+        user wait until then. Files are counted; their contents in Supabase Storage are not touched.
 
         Raises:
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         principal = await self._principal_for(user_id)
         try:
@@ -92,11 +95,11 @@ class Oversight:
             return undone.certificate.erased
 
     async def would_decay(self, user_id: str, threshold_days: float) -> list[Fading]:
-        """Return the memories that `decay_memory` would trim or let fade now, the least important first.
+        """Return the memories that `decay_memory` would delete or weaken, least important first.
 
         Raises:
             InvalidInput: the threshold is not a positive number of days.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         retention.check_threshold(threshold_days)
         given = {"user_id": user_id, "days": threshold_days, "important": retention.IMPORTANT}
@@ -105,7 +108,7 @@ class Oversight:
         return found
 
     async def would_sweep(self) -> int:
-        """Return how many memories have expired, which `sweep_ttl` would delete.
+        """Return the number of expired memories, which `sweep_ttl` would delete.
 
         Raises:
             AccessDenied: the principal is not the service.
@@ -116,7 +119,7 @@ class Oversight:
         return counted
 
     async def would_reembed(self) -> int:
-        """Return how many vectors `reembed` would make, with the model that is configured.
+        """Return the number of vectors that `reembed` would create with the configured model.
 
         Raises:
             AccessDenied: the principal is not the service.
@@ -132,19 +135,19 @@ class Oversight:
     async def purge_jobs(
         self, hours: float, *, failed: bool = False, dry_run: bool = False
     ) -> dict[str, int]:
-        """Delete the background jobs that ended that many hours ago or earlier; return how many there were, by status.
+        """Delete old background jobs that have ended; return their number by status.
 
         Args:
-            hours: for how long they are kept.
-            failed: those that failed, too; nobody can have them tried again then.
-            dry_run: only count them.
+            hours: age of a job, counted from its end, from which on it is deleted.
+            failed: delete failed jobs, too. They can no longer be retried then.
+            dry_run: count the jobs without deleting them.
 
         Raises:
-            InvalidInput: the hours are negative.
+            InvalidInput: `hours` is negative.
             AccessDenied: the principal is not the service.
         """
         if not hours >= 0:
-            raise InvalidInput(f"hours must be a number from 0; got {hours!r}.")
+            raise InvalidInput(f"hours must be 0 or greater; got {hours!r}.")
         statuses = ["succeeded", "cancelled", "aborted", *(["failed"] if failed else [])]
         given = {"hours": hours, "statuses": statuses, "dry_run": dry_run}
         counts: dict[str, int] = await self._ask_as_owner(
@@ -154,14 +157,14 @@ class Oversight:
         return counts
 
     async def security_report(self, *, days: float = 7, head: str | None = None) -> SecurityReport:
-        """Report who could reach what, who did in the last days, and whether the records fit their seals.
+        """Return who can access which data, recent access events, and the state of the audit seals.
 
         Args:
-            days: how far back to look for who did what.
+            days: how many days of access events to include.
             head: a digest that `seal_audit` returned earlier and that was kept elsewhere.
 
         Raises:
-            InvalidInput: the days are not positive, or the head is no digest.
+            InvalidInput: `days` is not positive, or `head` is not a digest.
             AccessDenied: the principal is not the service.
         """
         return await audit_report.security_report(
@@ -169,20 +172,20 @@ class Oversight:
         )
 
     async def look(self, *, slow_seconds: float = 1) -> Look:
-        """Return how the deployment is at this moment; a few milliseconds, however much there is.
+        """Return the current state of the deployment, in a few milliseconds at any size.
 
         Args:
-            slow_seconds: from when on a running statement is told.
+            slow_seconds: running statements are listed from this duration on.
 
         Raises:
-            InvalidInput: the seconds are negative.
+            InvalidInput: `slow_seconds` is negative.
             AccessDenied: the principal is not the service.
         """
         return await monitoring.look(functools.partial(self._ask_as_owner, None), slow_seconds)
 
 
 class _Undone(Exception):
-    """Has a transaction rolled back, and tells what it did."""
+    """Rolls the transaction back and carries the certificate out of it."""
 
     def __init__(self, certificate: ErasureCertificate) -> None:
         self.certificate = certificate

@@ -1,5 +1,5 @@
 -- name: would_decay
--- What `decay` would change, by the same rule.
+-- The memories that `decay` would change, by the same rule.
 SELECT namespace, key, value, importance::float8 AS importance, importance >= %(important)s AS important
 FROM (
   SELECT namespace, key, value, CASE WHEN jsonb_typeof(value -> 'importance') = 'number'
@@ -12,7 +12,7 @@ WHERE importance BETWEEN 0 AND 1
 ORDER BY importance, namespace, key
 
 -- name: purge_jobs
--- Jobs that ended a while ago, counted by status, and deleted unless this is only to count them.
+-- Jobs that ended before a limit, counted by status. They are deleted unless this is a dry run.
 WITH old AS (
   SELECT j.id, j.status FROM procrastinate.procrastinate_jobs AS j
   WHERE j.status::text = ANY (%(statuses)s::text[])
@@ -30,7 +30,7 @@ SELECT status::text AS status, count(*) AS jobs FROM old GROUP BY 1 ORDER BY 1
 SELECT count(*) AS expired FROM memory.memories WHERE expires_at <= now()
 
 -- name: would_reembed
--- How many vectors have no counterpart in a model, which need not be registered yet.
+-- The number of vectors that a model lacks. The model need not be registered yet.
 SELECT count(DISTINCT (old.namespace, old.key, old.field)) AS missing FROM memory.memory_embeddings AS old
 WHERE NOT EXISTS (
   SELECT FROM memory.memory_embeddings AS new JOIN memory.embedding_models AS e ON e.id = new.model

@@ -2,8 +2,9 @@
 SELECT set_config('memory.asked', jsonb_build_array(%(namespace)s::text, %(key)s::text)::text, true)
 
 -- name: evaluate
--- What each policy that reading goes by says of the item that was asked about, to the person whose claims these are. As the
--- owner, so that the item is found whatever they say. A condition stands in the catalogue, hence is carried out from there.
+-- The result of each read policy for one item and the user of these claims. Runs as the owner, so
+-- that the item is found whatever the policies say. EXECUTE, because the condition of a policy is
+-- text in the catalogue.
 DO $$
 DECLARE
   asked  jsonb := current_setting('memory.asked')::jsonb;
