@@ -1,7 +1,7 @@
 -- name: tables
--- Tables and views that hold the memory, or that the API roles could reach: are they under row-level security, by which
--- policies, and do the columns that name an owner have an index where a policy reads them? A column that is made from the
--- namespace has one where the namespace has.
+-- Tables and views that hold memory or that API roles could reach: row-level security, policies,
+-- and the indexes on owner columns that a policy reads. A column generated from the namespace
+-- counts as indexed if the namespace is.
 WITH relations AS (
   SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name, c.relkind, c.relrowsecurity AS protected, c.reloptions
   FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
@@ -43,8 +43,8 @@ SELECT r.schema, r.name,
 FROM relations AS r ORDER BY r.schema, r.name
 
 -- name: grants
--- What the API roles, and everybody (PUBLIC), may do with these tables and functions, columns included; and whether they
--- get there at all, which takes the schema.
+-- The privileges of the API roles and of PUBLIC on these tables and functions, columns included.
+-- A grant is reachable only with USAGE on the schema.
 WITH given AS (
   SELECT 'table' AS kind, c.relnamespace AS schema, c.relname::text AS name, e.grantee, e.privilege_type AS privilege, c.oid,
     'pg_catalog.pg_class'::regclass AS catalogue
@@ -77,7 +77,7 @@ WHERE g.role IN ('anon', 'authenticated', 'service_role', 'PUBLIC') AND NOT EXIS
 GROUP BY 1, 2, 3, 4 ORDER BY 3, 4, 1
 
 -- name: definers
--- Functions that run as their owner, past row-level security, and the search path that they have whoever calls them.
+-- SECURITY DEFINER functions, which bypass row-level security, and their own search path.
 SELECT n.nspname::text AS schema, p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')' AS name,
   (SELECT substr(setting, length('search_path=') + 1) FROM unnest(p.proconfig) AS setting
    WHERE starts_with(setting, 'search_path=')) AS search_path
@@ -88,12 +88,12 @@ WHERE p.prosecdef AND n.nspname IN ('memory', 'langgraph', 'procrastinate', 'pub
 ORDER BY 1, 2
 
 -- name: privileged_roles
--- Roles of the API that row-level security does not bind, other than the service's.
+-- API roles that bypass row-level security, other than service_role.
 SELECT rolname::text AS role FROM pg_catalog.pg_roles
 WHERE rolname IN ('anon', 'authenticated') AND (rolsuper OR rolbypassrls) ORDER BY 1
 
 -- name: denials
--- Who was refused, how often and when last. The service notes it, about who was.
+-- Refused accesses by actor. The service writes the record; its user_id is the refused user.
 SELECT coalesce(user_id, actor) AS actor, count(*) AS times, max(at) AS last_at FROM memory.audit_logs
 WHERE action = 'access.denied' AND at > now() - %(days)s::float8 * interval '1 day'
 GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 100
@@ -103,13 +103,13 @@ SELECT actor, user_id, at FROM memory.audit_logs
 WHERE action = 'user.export' AND at > now() - %(days)s::float8 * interval '1 day' ORDER BY at DESC LIMIT 100
 
 -- name: erasures
--- Erasures, and who made them; of the person only the digest is left.
+-- Erasures and their actors. Of the user only the digest is left.
 SELECT e.id::text AS id, encode(e.subject, 'hex') AS subject, a.actor, e.erased_at AS at
 FROM memory.erasures AS e LEFT JOIN memory.audit_logs AS a ON a.event_id = e.id
 WHERE e.erased_at > now() - %(days)s::float8 * interval '1 day' ORDER BY e.erased_at DESC LIMIT 100
 
 -- name: readers
--- Who read the memory of how many others, and how often everybody's at once.
+-- Actors who read the memory of others: how many others, and how often all users at once.
 SELECT actor, count(DISTINCT user_id) AS people, count(*) FILTER (WHERE namespace IN ('', 'users.')) AS everybody,
   count(*) AS times, max(at) AS last_at
 FROM memory.audit_logs

@@ -146,12 +146,13 @@ class _Workload:
 
 @asynccontextmanager
 async def somebody_made_up(store: MeasuredStore) -> AsyncIterator["Trial"]:
-    """Yield a trial with a temporary user, who is erased at the end, also after an interruption.
+    """Yield a trial with a temporary user, who is erased at the end in any case.
 
     As after every erasure, a certificate and its audit record stay, which name nobody.
 
     Raises:
-        StoreUnavailable: the database is away, so the user was not erased. The message has their id.
+        StoreUnavailable: the database is away, so the user was not erased. The message has their
+            id.
     """
     user_id = str(uuid4())
     try:
@@ -210,7 +211,7 @@ class Trial:
     async def measure(
         self, told: Progress, answer: AskAgent | None = None
     ) -> AsyncIterator[Measurement]:
-        """Run each workload and yield its latency. Without the graph part, skip the traversal.
+        """Run each workload and yield its latency. Skip the traversal without the graph part.
 
         Args:
             told: receives the number of finished calls and the total.
@@ -339,7 +340,10 @@ async def _together(calls: Iterable[Awaitable[object]]) -> None:
 
 
 async def _whole(call: Awaitable[T]) -> T:
-    """Run a call to its end even if the caller is cancelled, so that no write follows the erasure."""
+    """Run a call to its end, even if the caller is cancelled.
+
+    Otherwise the call could write after the erasure.
+    """
     task = asyncio.ensure_future(call)
     try:
         return await asyncio.shield(task)

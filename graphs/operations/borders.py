@@ -1,4 +1,4 @@
-"""A test of the isolation between users: fixed reads and writes, tried as one user and rolled back."""
+"""A test of the isolation between users: fixed reads and writes, all rolled back."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,5 +1,5 @@
 -- name: facts
--- What can be told of any database, whether it has the schema or not. The last count leaves out who asks.
+-- Facts that need no schema. The last count leaves out this connection.
 SELECT current_setting('server_version') AS version, current_setting('server_version_num')::int AS number,
   clock_timestamp() AS now,
   (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS vector,
@@ -17,6 +17,6 @@ SELECT current_setting('server_version') AS version, current_setting('server_ver
 SELECT pg_backend_pid() AS pid
 
 -- name: sizes
--- How much there is: the planner's estimate, -1 where a table was never analysed, and all that belongs to the table.
+-- Estimated rows (-1 if the table was never analysed) and total size of each table.
 SELECT c.relname AS name, c.reltuples::bigint AS rows, pg_total_relation_size(c.oid) AS bytes
 FROM pg_class AS c WHERE c.relnamespace = to_regnamespace('memory') AND c.relkind = 'r' ORDER BY 3 DESC, 1

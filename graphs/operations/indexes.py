@@ -114,8 +114,8 @@ class Indexes:
     async def migrate(self, wish: IndexChoice, told: vector_index.StepProgress) -> IndexMigration:
         """Rebuild the vector index of the active model with other parameters, without blocking.
 
-        The new index is built beside the old one, so searches always have a complete index. After an
-        interruption anywhere, the next call continues.
+        The new index is built beside the old one, so searches always have a complete index. After
+        an interruption anywhere, the next call continues.
 
         Args:
             wish: the method and parameters.
@@ -124,7 +124,8 @@ class Indexes:
         Raises:
             InvalidInput: `wish` has parameters that its method lacks; nothing was changed.
             SetupRequired: there is no schema, or no embedding model yet.
-            StatementTimeout: the build exceeded the role's `statement_timeout`; the old index stays.
+            StatementTimeout: the build exceeded the role's `statement_timeout`; the old index
+                stays.
             GraphMemoryError: another session is building a different index in its place.
         """
         only_service(self._principal())
@@ -147,14 +148,16 @@ class Indexes:
     async def create(self, told: Progress) -> list[str]:
         """Create the missing indexes one by one, without blocking; return their names.
 
-        After an interruption, at most one invalid index is left. The next call drops and rebuilds it.
+        After an interruption, at most one invalid index is left. The next call drops and rebuilds
+        it.
 
         Args:
             told: receives the number of created indexes and the total.
 
         Raises:
             SetupRequired: a table is missing, too.
-            StatementTimeout: a build exceeded the role's `statement_timeout`; finished indexes stay.
+            StatementTimeout: a build exceeded the role's `statement_timeout`; finished indexes
+                stay.
         """
         todo = await self.lacking()
         for done, (name, definition) in enumerate(todo.items()):
