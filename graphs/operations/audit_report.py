@@ -55,7 +55,7 @@ class ProtectedRelation(FrozenModel):
 
     @property
     def full_name(self) -> str:
-        """Schema and name."""
+        """Return schema and name."""
         return f"{self.schema_}.{self.name}"
 
 
@@ -73,7 +73,7 @@ class Grant(FrozenModel):
 
     @property
     def full_name(self) -> str:
-        """Schema and name."""
+        """Return schema and name."""
         return f"{self.schema_}.{self.name}"
 
 
@@ -88,7 +88,7 @@ class Definer(FrozenModel):
 
     @property
     def full_name(self) -> str:
-        """Schema and name."""
+        """Return schema and name."""
         return f"{self.schema_}.{self.name}"
 
 
@@ -143,9 +143,7 @@ class SecurityReport(FrozenModel):
 
     at: datetime
     days: float
-    findings: list[AuditFinding] = Field(
-        description="Security problems; empty if there are none."
-    )
+    findings: list[AuditFinding] = Field(description="Security problems; empty if there are none.")
     relations: list[ProtectedRelation]
     grants: list[Grant]
     definers: list[Definer]
@@ -230,9 +228,7 @@ def _of_relations(
         name, exposed = each.full_name, each.full_name in reached
         if each.kind == "table" and not each.protected and (exposed or each.schema_ in OURS):
             advice = f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY, and create policies for it."
-            yield AuditFinding(
-                subject=name, problem="Row-level security is off.", advice=advice
-            )
+            yield AuditFinding(subject=name, problem="Row-level security is off.", advice=advice)
         if each.kind != "table" and not each.protected and exposed:
             roles = ", ".join(_PEOPLE)
             advice = f"ALTER VIEW {name} SET (security_invoker = true), or revoke it from {roles}."
@@ -309,6 +305,6 @@ def _of_seals(seals: list[AuditProblem]) -> Iterator[AuditFinding]:
     for each in seals:
         yield AuditFinding(
             subject=f"{each.source} {each.ids}".strip(),
-                problem=f"The audit records do not match their seals: {each.problem}.",
+            problem=f"The audit records do not match their seals: {each.problem}.",
             advice="Do not change the database, and compare it with a backup.",
         )

@@ -312,9 +312,9 @@ def check_roles(server: Server) -> CheckResult:
         return CheckResult(name="roles", status="ok", detail=", ".join(_ROLES))
     advice = (
         "Run `graph-memory schema apply`, which creates what is missing if its role may. Otherwise "
-        "connect as `postgres` on Supabase; elsewhere run schema/local_supabase.sql as a superuser, "
-        "and GRANT anon, authenticated, service_role TO the role of DATABASE_URL; only service_role "
-        "has BYPASSRLS."
+        "connect as `postgres` on Supabase; elsewhere run schema/local_supabase.sql as a "
+        "superuser, and GRANT anon, authenticated, service_role TO the role of DATABASE_URL; only "
+        "service_role has BYPASSRLS."
     )
     return CheckResult(name="roles", status="wrong", detail="; ".join(problems), advice=advice)
 
@@ -332,7 +332,8 @@ def check_version(found: str | None, own: str, left_out: Sequence[SchemaPart] = 
         name="schema",
         status="wrong",
         detail=f"version {found[:12]}, and this code's is {own[:12]}",
-        advice="Run `graph-memory schema apply` of the newer version, and restart all servers with it.",
+        advice="Run `graph-memory schema apply` of the newer version, and restart every server "
+        "with it.",
     )
 
 
@@ -368,14 +369,15 @@ def _advice(difference: SchemaDifference) -> str:
     if difference.kind == "index" and difference.problem in ("missing", "invalid"):
         return "Run `graph-memory indexes create`."
     if difference.problem == "different" and difference.kind in ("column", "constraint", "index"):
-        return (
-            "Run `graph-memory schema diff`, and change it by hand: `schema apply` does not."
-        )
+        return "Run `graph-memory schema diff`, and change it by hand: `schema apply` does not."
     return "Run `graph-memory schema apply`."
 
 
 def check_part(name: str, part: PartHealth, told: str) -> CheckResult:
-    """Check a part by its health. Only vectors of another model and an unavailable part are wrong."""
+    """Check a part by its health.
+
+    Vectors of another model and unavailable parts are wrong; other problems are warnings.
+    """
     if part.status == "ok":
         return CheckResult(name=name, status="ok", detail=told)
     wrong = name == "embeddings" or part.status == "unavailable"

@@ -60,9 +60,7 @@ class Server(BaseModel):
     reserved_connections: int = Field(description="Connections that are reserved for superusers.")
     connections: dict[str, int] = Field(description="Number of other open connections, by state.")
     ahead: timedelta = Field(description="How far its clock is ahead of this machine's.")
-    uncertainty: timedelta = Field(
-        description="Possible error of `ahead`: half of the round trip."
-    )
+    uncertainty: timedelta = Field(description="Possible error of `ahead`: half of the round trip.")
 
 
 async def look_at_server(database: Database) -> Server:

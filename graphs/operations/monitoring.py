@@ -25,9 +25,7 @@ class Clients(FrozenModel):
     A pooler appears with the server connections that it holds.
     """
 
-    state: str = Field(
-        description="As in pg_stat_activity: active, idle, idle in transaction, …"
-    )
+    state: str = Field(description="As in pg_stat_activity: active, idle, idle in transaction, …")
     application: str
     connections: int
 

@@ -127,7 +127,7 @@ class _BuildPlan:
             todo.append(("wait for another", name))
         elif not (there and there.valid):
             todo += [("drop what was left", name)] if self.next else []
-            # IVFFlat places its lists by the vectors present at build time: index waiting ones first.
+            # IVFFlat places its lists by the vectors present at build time: index them first.
             waits = self.wanted.method == "ivfflat" and 10 * self.model.waiting > self.model.vectors
             todo += [("index what waits", name)] if waits else []
             todo.append(("build", name))
