@@ -51,7 +51,8 @@ NOT_OURS = "Connect as the role that owns the schema `memory`; on Supabase that 
 
 _ROLES = ("anon", "authenticated", "service_role")
 _KINDS: tuple[ObjectKind, ...] = (
-    "table", "column", "constraint", "index", "function", "trigger", "row-level security", "policy", "grant",
+    "table", "column", "constraint", "index", "function", "trigger", "row-level security",
+    "policy", "grant",
 )  # fmt: skip
 _PLURALS = {"index": "indexes", "policy": "policies"}
 _TOLD = 3
@@ -270,10 +271,10 @@ def check_connections(server: Server) -> CheckResult:
     detail = f"{open_} of {usable} open" + (f" ({states})" if states else "")
     if open_ <= FULL * usable:
         return CheckResult(name="connections", status="ok", detail=detail)
-        advice = (
-            "Lower DATABASE_POOL_SIZE, or use a transaction pooler: "
-            "`graph-memory pool config` prints a configuration for one."
-        )
+    advice = (
+        "Lower DATABASE_POOL_SIZE, or use a transaction pooler: "
+        "`graph-memory pool config` prints a configuration for one."
+    )
     return CheckResult(name="connections", status="warn", detail=detail, advice=advice)
 
 

@@ -3,19 +3,22 @@
 -- name: describe
 -- The dimensions of a collection's vectors; no row if the table is missing or not mem0's.
 SELECT v.atttypmod AS dimensions FROM pg_catalog.pg_attribute AS v
-JOIN pg_catalog.pg_attribute AS p ON p.attrelid = v.attrelid AND p.attname = 'payload' AND p.atttypid = 'jsonb'::regtype
+JOIN pg_catalog.pg_attribute AS p ON p.attrelid = v.attrelid AND p.attname = 'payload'
+  AND p.atttypid = 'jsonb'::regtype
 WHERE v.attrelid = to_regclass(%(collection)s) AND v.attname = 'vector' AND NOT v.attisdropped
 
 -- name: whose
 -- An identifier of the database, without secrets.
-SELECT current_database() AS database, (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())::text AS number
+SELECT current_database() AS database, (SELECT oid FROM pg_catalog.pg_database
+  WHERE datname = current_database())::text AS number
 
 -- name: count
 SELECT count(*) AS memories FROM {collection}
 
 -- name: page
 -- The page of memories after an id.
-SELECT id::text AS id, payload, CASE WHEN %(vectors)s THEN vector::text END AS vector FROM {collection}
+SELECT id::text AS id, payload, CASE WHEN %(vectors)s THEN vector::text END AS vector
+FROM {collection}
 WHERE id > %(after)s::uuid ORDER BY id LIMIT %(limit)s
 
 -- name: nearest
