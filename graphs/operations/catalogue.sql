@@ -1,10 +1,10 @@
 -- name: lock_briefly
--- Whoever reads a business table is waited for so long, and no longer: others would queue up behind us.
+-- Waits only briefly for readers of a business table: later ones would queue behind this lock.
 SELECT set_config('lock_timeout', '2s', true)
 
 -- name: set_aside
--- Out of the way of the schema that is made to compare with. It locks no table: others go on reading and writing where they
--- did, and the names come back with the end of the transaction.
+-- Renames the schema, to make room for the one to compare with. It locks no table: other sessions
+-- read and write as before, and the old name is back at the end of the transaction.
 DO $$
 BEGIN
   IF to_regnamespace('memory') IS NOT NULL THEN
@@ -22,22 +22,22 @@ SELECT to_regclass('memory.embedding_models') IS NOT NULL AS has_models
 SELECT jsonb_agg(to_jsonb(e))::text AS models FROM memory.embedding_models AS e
 
 -- name: add_models
--- With what was chosen for the vector index of each.
+-- With the choice of each model's vector index.
 INSERT INTO memory.embedding_models OVERRIDING SYSTEM VALUE
 SELECT m.* FROM jsonb_populate_recordset(NULL::memory.embedding_models, %(models)s::jsonb) AS m
 
 -- name: create_vector_indexes
--- Another model than the one in use needs none, and may have one.
+-- A model that is not active needs no vector index, but may have one.
 SELECT memory.create_vector_index(id, dimensions) FROM memory.embedding_models
 WHERE active OR to_regclass('memory_set_aside.embeddings_vectors_' || id) IS NOT NULL
 
 -- name: qualify_names
--- What tells of expressions leaves out the schemas of the path; it is to tell the same every time.
+-- pg_get_expr and its like omit schemas on the search path: an empty one makes texts comparable.
 SELECT set_config('search_path', '', true)
 
 -- name: objects
--- Everything that the schema makes, one row for each object, with a definition that tells it from another of its name. The
--- queue is procrastinate's, and an old one that was migrated has its columns in another order: of it only what protects it.
+-- All objects of the schema, with definitions that detect differences. Of procrastinate's queue, only
+-- its protection is compared, because a migrated queue has its columns in another order.
 WITH spaces AS (
   SELECT oid, nspname AS name FROM pg_namespace WHERE nspname IN ('memory', 'public', 'procrastinate')
 ), tables AS (

@@ -138,7 +138,7 @@ def test_what_is_wrong_with_a_bucket_is_told(
             ("backup", "--output", "s3://nowhere/key"),
             "s3://nowhere/key cannot be used: The specified bucket",
         ),
-        (("backup", "--output", "s3://backups/"), "names no object"),
+        (("backup", "--output", "s3://backups/"), "does not name an object"),
         (("backup", "verify", "s3://backups/none"), "s3://backups/none cannot be used: Not Found"),
     ):
         refused = operate(*arguments)

@@ -172,7 +172,7 @@ async def test_one_person_has_increments_of_their_own(
     assert {row for row in before if f"users.{ANNE.id}." in row} == {
         row for row in back if "users." in row
     }
-    with pytest.raises(CannotFollow, match="other people"):
+    with pytest.raises(CannotFollow, match="another user"):
         await back_up(copy, files[2], since=files[0])
 
 
@@ -185,7 +185,7 @@ async def test_files_that_do_not_follow_one_another_are_refused(
     await back_up(copy, second, since=first)
     before = all_rows(database)
     for chain, reason in (
-        ([first], "only what changed since"),
+        ([first], "only changes since"),
         ([full, second], "does not follow"),
         ([full, second, first], "does not follow"),
         ([full, full], "does not follow"),
@@ -193,13 +193,13 @@ async def test_files_that_do_not_follow_one_another_are_refused(
         with pytest.raises(InvalidBackup, match=reason):
             await restore(database, *chain)
     second.write_bytes(second.read_bytes()[:-9])
-    with pytest.raises(InvalidBackup, match=f"cut short.*{second.name}"):
+    with pytest.raises(InvalidBackup, match=f"truncated.*{second.name}"):
         await restore(database, full, first, second)
     assert all_rows(database) == before
     with pytest.raises(CannotFollow, match="another database"):
         await back_up(origin, other, since=full)
     change(copy, "ALTER TABLE public.leads ADD COLUMN note text")
-    with pytest.raises(CannotFollow, match="other columns"):
+    with pytest.raises(CannotFollow, match="different tables or columns"):
         await back_up(copy, late, since=first)
     assert not other.exists()
     assert not late.exists()

@@ -57,7 +57,7 @@ def test_an_operator_backs_up_looks_and_restores(command: Command, database: str
     verified = command("backup", "verify", "all", "--json", passphrase=PASSPHRASE)
     assert json.loads(verified.stdout)["rows"]["memory.memories"] == 1
     forget(database)
-    assert "not the one" in command("restore", "all", passphrase="another one of somebody").stderr
+    assert "key is wrong" in command("restore", "all", passphrase="another one of somebody").stderr
     planned = command("restore", "all", "--dry-run", "--json", passphrase=PASSPHRASE)
     assert json.loads(planned.stdout)["added"]["memory.memories"] == 1
     assert all_rows(database)["memory.memories"] == []
@@ -125,7 +125,7 @@ def test_what_cannot_be_done_is_told_in_a_sentence_and_by_the_exit_code(command:
             1,
             "give one of these",
         ),
-        (("backup", "verify", "other"), 1, "no backup"),
+        (("backup", "verify", "other"), 1, "not a backup"),
         (("restore", "other"), 1, "Nothing was changed"),
         (("restore", "missing"), 1, "cannot be read"),
     ):

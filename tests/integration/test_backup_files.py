@@ -132,7 +132,7 @@ async def test_two_backups_of_one_moment_under_one_passphrase_have_nothing_in_co
 
 async def test_another_key_or_none_is_refused(database: str, sealed: Path) -> None:
     await assert_refused(
-        database, sealed, "passphrase or key is not the one", b"another secret of somebody"
+        database, sealed, "passphrase or key is wrong", b"another secret of somebody"
     )
     await assert_refused(database, sealed, "MEMORY_BACKUP_PASSPHRASE")
 
@@ -159,7 +159,7 @@ async def test_an_encrypted_backup_that_was_changed_or_cut_is_refused(
         content[:begin],
     ):
         file.write_bytes(damaged)
-        with pytest.raises(InvalidBackup, match=r"damaged|cut short|no backup"):
+        with pytest.raises(InvalidBackup, match=r"damaged|truncated|not a backup"):
             await verify(origin, file, SECRET)
 
 
@@ -190,14 +190,14 @@ async def test_what_is_no_backup_or_of_a_later_version_is_refused(
     file = tmp_path / "file"
     lines = unpacked(plain)
     for content, reason in (
-        (b"", "no backup"),
-        (b"SELECT 1;", "no backup"),
-        (gzip.compress(b'{"format": "graph-native-memory/user", "version": 1}\n'), "no backup"),
-        (gzip.compress(b"[1]\n"), "no backup"),
+        (b"", "not a backup"),
+        (b"SELECT 1;", "not a backup"),
+        (gzip.compress(b'{"format": "graph-native-memory/user", "version": 1}\n'), "not a backup"),
+        (gzip.compress(b"[1]\n"), "not a backup"),
         (gzip.compress(lines.replace(b'"version":1', b'"version":2', 1)), "version 2"),
         (gzip.compress(lines.replace(b"Note 17,", b"Note 18,", 1)), "checksum"),
         (gzip.compress(lines + b"[]\n"), "checksum"),
-        (gzip.compress(b"".join(lines.splitlines(keepends=True)[:-1])), "cut short"),
+        (gzip.compress(b"".join(lines.splitlines(keepends=True)[:-1])), "truncated"),
     ):
         file.write_bytes(content)
         await assert_refused(database, file, reason)

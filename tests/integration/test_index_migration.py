@@ -287,7 +287,7 @@ async def test_killed_anywhere_it_goes_on_and_searches_have_an_index_all_the_tim
             left = {row["name"]: row["valid"] for row in await rows(database, INDEXES)}
             assert left == {"embeddings_vectors_1": True, "embeddings_vectors_1_next": False}
             [told] = (await indexes.status()).vectors
-            assert "cut off: run it again" in (told.advice or "")
+            assert "interrupted migration: run it again" in (told.advice or "")
 
             assert await migrate_and_die(IVFFLAT, "swap") == killed
             await still_serves()
@@ -395,7 +395,7 @@ def test_the_command_says_what_it_would_do_and_does_it(database: str) -> None:
         again = command("indexes", "migrate", "--to", "ivfflat", "--lists", "64")
         assert "as it should be" in again.stdout
         shown = " ".join(command("indexes", "status").stdout.split())
-        assert "want IVFFlat with 3 lists" in shown
+        assert "need IVFFlat with 3 lists" in shown
         assert "`graph-memory indexes migrate --to ivfflat`" in shown
         assert command("indexes", "migrate", "--to", "ivfflat").exit_code == 0
         assert (

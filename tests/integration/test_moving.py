@@ -280,7 +280,7 @@ async def test_of_two_stores_in_a_database_one_is_followed_at_a_time(
     await rows(database, "CREATE TABLE other.store (LIKE public.store INCLUDING ALL)")
     moving = store.operations.moving
     await moving.copy(await moving.open(follow=True))
-    with pytest.raises(ConfigurationError, match="follows other tables than these"):
+    with pytest.raises(ConfigurationError, match="belongs to other tables"):
         await moving.copy(await moving.open(schema="other", follow=True))
 
 
@@ -343,7 +343,7 @@ async def test_options_stay_those_that_it_was_begun_with(
 ) -> None:
     moving = store.operations.moving
     await moving.copy(await moving.open(follow=True))
-    with pytest.raises(ConfigurationError, match="begun with other options"):
+    with pytest.raises(ConfigurationError, match="started with other options"):
         await moving.copy(await moving.open(follow=True, rules=["a=users.a"]))
 
 

@@ -40,17 +40,17 @@ async def test_each_reason_for_which_a_row_is_hidden_is_told(database: str) -> N
             (BOB, hers, None, False, f"belongs to the user {ADA}, and the claim `sub` is {BOB}"),
             (ADA, kept, None, True, "policy readable"),
             (ADA, kept, "sales", True, "policy readable"),
-            (ADA, kept, "financing", False, "policy own_agent closes it"),
+            (ADA, kept, "financing", False, "policy own_agent denies access"),
             (ADA, ("orgs", "acme"), None, True, "policy readable"),
             (
                 ADA,
                 ("orgs", "other"),
                 None,
                 False,
-                "belongs to the organisation other, and theirs are acme",
+                "belongs to the organisation other, and the user's are acme",
             ),
             (BOB, ("agents", "sales"), None, True, "policy readable"),
-            (ADA, ("system", "all"), None, False, "service's alone"),
+            (ADA, ("system", "all"), None, False, "only the service reads it"),
             (ADA, (*hers, "gone"), None, False, "There is no such item"),
         ]
         for user, at, agent, visible, because in cases:
@@ -107,8 +107,8 @@ async def test_a_border_that_is_open_is_found(database: str) -> None:
             a.what: a.found for a in await store.operations.checks.try_borders(ADA) if not a.holds
         }
     assert broken == {
-        "read somebody else's memory": "done",
-        "read what another of their agents keeps, through an agent": "done",
+        "read another user's memory": "done",
+        "read another agent's memory of them, through an agent": "done",
         "read a memory of another organisation": "done",
         "forge an audit record": "done",
     }

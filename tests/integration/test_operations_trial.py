@@ -80,6 +80,6 @@ async def test_a_store_that_loses_what_it_was_given_is_found_out(
 
     monkeypatch.setattr(store, "asearch", finds_nothing)
     checks = {check.name: check for check in await try_out(store)}
-    assert checks["search"].detail == "what was written was not found"
+    assert checks["search"].detail == "the search did not find the item that was written"
     assert checks["erase"].status == "ok"
     assert "change" not in checks
