@@ -20,7 +20,7 @@ OURS = ("memory", "langgraph", "procrastinate")
 """The schemas that only this project uses."""
 
 CLOSED = ("langgraph", "procrastinate")
-"""Those of them that no API role may use."""
+"""The schemas that no API role may use."""
 
 _EVERYBODY = ("anon", "PUBLIC")
 _PEOPLE = (*_EVERYBODY, "authenticated")
@@ -139,7 +139,7 @@ class RecordedReader(FrozenModel):
 
 
 class SecurityReport(FrozenModel):
-    """Who can access which data, recent access events, and the state of the audit seals."""
+    """A security report: access rights, recent access events, audit seals and findings."""
 
     at: datetime
     days: float

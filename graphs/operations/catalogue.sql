@@ -36,8 +36,8 @@ WHERE active OR to_regclass('memory_set_aside.embeddings_vectors_' || id) IS NOT
 SELECT set_config('search_path', '', true)
 
 -- name: objects
--- All objects of the schema, with definitions that detect differences. Of procrastinate's queue, only
--- its protection is compared, because a migrated queue has its columns in another order.
+-- All objects of the schema, with definitions that detect differences. Of procrastinate's queue,
+-- only its protection is compared, because a migrated queue has its columns in another order.
 WITH spaces AS (
   SELECT oid, nspname AS name FROM pg_namespace WHERE nspname IN ('memory', 'public', 'procrastinate')
 ), tables AS (

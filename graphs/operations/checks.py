@@ -19,12 +19,7 @@ from graphs.memory.principal import Principal
 from graphs.memory.search.embeddings import Index
 from graphs.memory.store.health import HealthMonitor, PartHealth
 from graphs.memory.values.namespaces import Namespace
-from graphs.operations import (
-    borders,
-    catalogue,
-    connection,
-    policies,
-)
+from graphs.operations import borders, catalogue, connection, policies
 from graphs.operations.borders import Attempt
 from graphs.operations.catalogue import ObjectKind, SchemaDifference
 from graphs.operations.connection import Access, Server
@@ -271,10 +266,7 @@ def check_connections(server: Server) -> CheckResult:
     detail = f"{open_} of {usable} open" + (f" ({states})" if states else "")
     if open_ <= FULL * usable:
         return CheckResult(name="connections", status="ok", detail=detail)
-    advice = (
-        "Lower DATABASE_POOL_SIZE, or use a transaction pooler: "
-        "`graph-memory pool config` prints a configuration for one."
-    )
+    advice = "Lower DATABASE_POOL_SIZE, or use a pooler: see `graph-memory pool config`."
     return CheckResult(name="connections", status="warn", detail=detail, advice=advice)
 
 
@@ -284,8 +276,7 @@ def check_vector(server: Server) -> CheckResult:
         advice = "Run `graph-memory schema apply`, which creates the extension."
         if server.available_vector is None:
             advice = (
-                "Install pgvector on the server, or use an image that contains it, "
-                "such as pgvector/pgvector:pg17."
+                "Install pgvector on the server, or use an image such as pgvector/pgvector:pg17."
             )
         return CheckResult(
             name="extension", status="wrong", detail="vector is not installed", advice=advice
@@ -333,8 +324,7 @@ def check_version(found: str | None, own: str, left_out: Sequence[SchemaPart] = 
         name="schema",
         status="wrong",
         detail=f"version {found[:12]}, and this code's is {own[:12]}",
-        advice="Run `graph-memory schema apply` of the newer version, and restart every server "
-        "with it.",
+        advice="Run `graph-memory schema apply` of the newer one, and restart all servers with it.",
     )
 
 
@@ -375,10 +365,7 @@ def _advice(difference: SchemaDifference) -> str:
 
 
 def check_part(name: str, part: PartHealth, told: str) -> CheckResult:
-    """Check a part by its health.
-
-    Vectors of another model and unavailable parts are wrong; other problems are warnings.
-    """
+    """Check a part by its health: wrong if it is unavailable, or its vectors have another model."""
     if part.status == "ok":
         return CheckResult(name=name, status="ok", detail=told)
     wrong = name == "embeddings" or part.status == "unavailable"

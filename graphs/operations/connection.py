@@ -1,4 +1,4 @@
-"""How this process reaches the database, and facts about the server."""
+"""The route to the database, and facts about the server."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,7 @@ ConnectionRoute = Literal["direct", "session pooler", "transaction pooler", "poo
 
 
 class Access(BaseModel):
-    """How this process reaches the database."""
+    """The route from this process to the database."""
 
     model_config = ConfigDict(frozen=True)
 

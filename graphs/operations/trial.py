@@ -111,7 +111,7 @@ class _Trial:
             if await self._store.aget(self._scope, "trial") or await self._store.asearch(
                 self._scope
             ):
-                raise _Unexpected("another person could read it: run `graph-memory rls test`")
+                raise _Unexpected("another user could read it: run `graph-memory rls test`")
 
     async def delete(self) -> None:
         await self._store.adelete(self._scope, "trial")

@@ -60,7 +60,7 @@ async def test_each_step_that_fails_is_told_and_the_rest_is_erased(
         ),
         "stay hidden": (
             "ALTER TABLE memory.memories DISABLE ROW LEVEL SECURITY",
-            "another person could read it",
+            "another user could read it",
         ),
     }
     async with MemoryManager.from_conn_string(database, index=index) as store:

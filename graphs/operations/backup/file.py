@@ -45,9 +45,9 @@ class Section:
     columns: tuple[str, ...]
     last_numbers: dict[str, int | None] = field(default_factory=dict)
     keys: bool = False
-    """Whether these are keys instead of rows."""
+    """True for a portion of keys, False for rows."""
     ranges: bool = False
-    """Whether each key is the first and the last number of a range."""
+    """True if each key is the first and the last number of a range."""
     rows: list[list[str | None]] = field(default_factory=list)
 
     def more(self) -> "Section":

@@ -31,7 +31,7 @@ _TIME = "%Y%m%dT%H%M%SZ"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Where and when backups are made.
+    """The place, time and retention of scheduled backups.
 
     Args:
         folder: where they lie. Other files there are left alone.

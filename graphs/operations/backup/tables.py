@@ -55,7 +55,7 @@ class Table:
     key: tuple[str, ...]
     """The primary key or another unique key; empty if there is none."""
     numbered: bool
-    """Whether the key is one number."""
+    """True if the key is a single number."""
 
     @property
     def title(self) -> str:

@@ -59,7 +59,7 @@ class LangGraphStore:
         self._keep_vectors = keep_vectors
         self._follow = follow
         self.is_copied = False
-        """Whether the last batch has been read."""
+        """True once the last batch has been read."""
 
     @classmethod
     async def open(

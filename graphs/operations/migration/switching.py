@@ -180,8 +180,7 @@ class Moving:
         if begun and begun.options != source.options:
             raise ConfigurationError(
                 f"Migration {begun.id} was started with other options ({begun.options}): use the "
-                "same, or roll it back first with "
-                f"`graph-memory migrate rollback {begun.id}`."
+                f"same, or roll it back with `graph-memory migrate rollback {begun.id}`."
             )
         if begun and (is_copied(begun.cursor) or begun.status == "finished"):
             return begun
@@ -326,9 +325,7 @@ class Moving:
         )
 
     async def undo(self, source: LangGraphStore) -> Migration:
-        """Let a store accept writes again after a switch, and follow it again.
-
-        Memories that were written here since the switch stay here.
+        """Reopen a store after a switch, and follow it again. Later memories here stay here.
 
         Raises:
             SwitchRefused: the store was never copied.
