@@ -16,7 +16,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from graphs.mem0.importing import import_mem0
 from graphs.memory.errors import ExtractionFailed
 from graphs.memory.facts.conversation import Conversation, ExtractedFact, with_sources
-from graphs.memory.facts.statements import worth_remembering
+from graphs.memory.facts.note_taker import worth_remembering
 from graphs.memory.values.text import cleaned
 
 T = TypeVar("T")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from graphs.memory.facts.statements import worth_remembering
+from graphs.memory.facts.note_taker import worth_remembering
 
 
 @pytest.mark.parametrize(
