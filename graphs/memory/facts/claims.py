@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
+from graphs.memory.facts.marks import asserted, unmarked
 from graphs.memory.facts.spans import Span, over, undated
 from graphs.memory.facts.values import (
     AMOUNT,
@@ -82,7 +83,7 @@ class ParsedSentence:
 def read(text: str, said_at: datetime) -> ParsedSentence:
     """Return what a sentence claims, as of when it was said."""
     spoken = canonical(text)
-    clause, marks = _unmarked(spoken)
+    clause, marks = unmarked(spoken)
     words = folded(clause)
     clause, time = undated(clause, said_at) if len(clause) <= LONGEST else (clause, None)
     claim = _timely(_claim(clause), time) if len(clause) <= LONGEST else None
@@ -95,7 +96,7 @@ def read(text: str, said_at: datetime) -> ParsedSentence:
     return ParsedSentence(
         words=words,
         claim=claim,
-        asserted=_asserted(text, spoken) and not (since and since > said_at),
+        asserted=asserted(text, spoken) and not (since and since > said_at),
         changed="changed" in marks or _changes(claim, clause),
         also="also" in marks,
         past=past,
@@ -137,53 +138,6 @@ def _changes(claim: Claim | None, clause: str) -> bool:
     if claim and (claim.tense == "change" or claim.replaces):
         return True
     return (claim is None or claim.attribute not in ATTRIBUTES) and bool(_TURNS.search(clause))
-
-
-# Whether it is said to be so
-
-_HEDGES = re.compile(
-    r"\b(if|unless|might|may|could|would|should|will|shall|must|perhaps|maybe|probably|possibly|likely|almost|wish(es)?"
-    r"|hopes?|hoping|wants?|wanted|plans?|planning|thinks?|guess|believes?|supposes?|supposed|imagine|pretend"
-    r"|assum(e|es|ing)|considers?|considering|going to|about to|says?|said|told|tells?|claims?|heard"
-    r"|according to|dreams? of|next (week|month|year)|tomorrow|soon)\b"
-)
-_OPENINGS = re.compile(
-    r"(if|unless|perhaps|maybe|suppose|supposing|imagine|assum(e|ing)|let|what|who|whose|where|when|why|how|which|be|do"
-    r"|was|were|did|have|can|could|would|should|will|according|say|pretend)\b",
-    re.IGNORECASE,
-)
-
-
-def _asserted(text: str, spoken: str) -> bool:
-    quoted = re.search(r"[\"\u201c-\u201e«»?¿]", text)
-    return not (quoted or _OPENINGS.match(spoken) or _HEDGES.search(spoken))
-
-
-# What only says that it holds now, or also, or again
-
-_MARKS = {
-    "changed": "now|actually|correction|update|these days|nowadays|from now on|as of now|as of today|instead|again",
-    "also": "also|too|as well|in addition|besides",
-    "filler": "well|so|and|but|oh|okay|ok|sorry|just|still|currently|at the moment|by the way|previously|before that",
-}
-_ANY_MARK = "|".join(f"(?P<{name}>{words})" for name, words in _MARKS.items())
-_FIRST = re.compile(rf"(?:{_ANY_MARK})\b[,:]? ", re.IGNORECASE)
-_LAST = re.compile(rf",? (?:{_ANY_MARK})$")
-_WITHIN = re.compile(
-    r"(?<!not) (?:(?P<changed>now)|(?P<also>also)|(?P<filler>still|really|currently|just|recently))(?= )"
-)
-
-
-def _unmarked(clause: str) -> tuple[str, set[str]]:
-    """The sentence without its marks, and which kinds it had. Where something is negated, fillers may matter."""
-    marks: set[str] = set()
-    for pattern in (_FIRST, _LAST, _WITHIN):
-        while (
-            match := pattern.search(clause) if pattern is not _FIRST else pattern.match(clause)
-        ) and (match.lastgroup != "filler" or pattern is _FIRST or " not " not in clause):
-            marks.add(str(match.lastgroup))
-            clause = clause[: match.start()] + clause[match.end() :]
-    return clause, marks
 
 
 # Who, what, which

@@ -14,8 +14,9 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from graphs.memory.facts.claims import Claim, ParsedSentence, read
-from graphs.memory.facts.values import ValueRelation, compared, fits
-from graphs.memory.facts.wording import folded, with_amount_of
+from graphs.memory.facts.relations import content_words, is_one, of_claims, opposed
+from graphs.memory.facts.values import ValueRelation
+from graphs.memory.facts.wording import with_amount_of
 
 Verdict = Literal["new", "duplicate", "supersedes", "past"]
 
@@ -193,146 +194,28 @@ def _relation(new: ParsedSentence, fact: Fact, other: Known) -> ValueRelation:
         return _by_looks(new, old, other.similarity, LOOKS_ALIKE)
     if a.subject != b.subject:
         return "apart"
-    if a.attribute != b.attribute and not _opposed(a, b):
+    if a.attribute != b.attribute and not opposed(a, b):
         if a.kind != "any" and b.kind != "any":
             return "apart"
         return _by_looks(
             new, old, other.similarity, LOOKS_ALIKE if new.changed else NEARLY_THE_SAME
         )
-    relation = _of_claims(new, a, old, b)
-    doubtful = not _is_one(a.subject, new.changed) or (
+    relation = of_claims(new, a, old, b)
+    doubtful = not is_one(a.subject, new.changed) or (
         a.tense == "change" and _began(new, fact) < other.fact.said_at
     )
     return "unsure" if doubtful and relation in ("same", "replaced") else relation
-
-
-def _of_claims(new: ParsedSentence, a: Claim, old: ParsedSentence, b: Claim) -> ValueRelation:
-    """The relation of two claims of one attribute of one subject."""
-    if _opposed(a, b):
-        return "apart" if new.past or old.past else "replaced"
-    if not _of_one_scope(a, b):
-        return "apart" if (a.qualifier and b.qualifier) or new.past or old.past else "unsure"
-    values = _values(a, b, new.changed)
-    if values == "same" and a.negated == b.negated:
-        return "apart" if a.qualifier > b.qualifier else _said_again(new, old)
-    if new.past or old.past:
-        return "unsure" if values == "same" and not old.past else "apart"
-    if a.negated != b.negated:
-        return "replaced" if values == "same" else _beside_denial(a, b, values)
-    if new.also or (a.negated and fits(a.kind, a.attribute, a.value)):
-        return "apart"
-    return _of_other_value(new, a, b) if values == "replaced" and not a.negated else values
-
-
-def _said_again(new: ParsedSentence, old: ParsedSentence) -> ValueRelation:
-    """The same value: of the same time, or does one of the two hold no longer?"""
-    if new.past != old.past:
-        return "unsure" if new.past else "apart"
-    ours, theirs = (new.held_from, new.held_until), (old.held_from, old.held_until)
-    if ours == theirs:
-        return "same"
-    # Who lives there since 2020 lives there; but who was there in 2020 may have been there again.
-    says_less = ours == (None, None) and old.claim is not None and old.claim.single != "never"
-    return "same" if says_less else "apart"
-
-
-def _beside_denial(a: Claim, b: Claim, values: ValueRelation) -> ValueRelation:
-    """One has what the other has not: no red meat goes with meat, but hardly red meat with no meat."""
-    if a.kind != "any":
-        return "unsure" if values == "unsure" else "apart"
-    denied, claimed = (a, b) if a.negated else (b, a)
-    return "unsure" if _content(denied.value) <= _content(claimed.value) else "apart"
-
-
-def _of_other_value(new: ParsedSentence, a: Claim, b: Claim) -> ValueRelation:
-    """Another value: does it take the place of the one that is known?"""
-    single = "always" if "always" in (a.single, b.single) else a.single
-    if single == "never":
-        counted = re.sub(r"\d+", "#", folded(a.value)) == re.sub(r"\d+", "#", folded(b.value))
-        return "unsure" if new.changed or counted else "apart"
-    if single == "if changed" and not new.changed:
-        return "unsure"
-    if (
-        a.replaces
-        and a.kind != "amount"
-        and _values(replace(a, value=a.replaces, replaces=None), b) != "same"
-    ):
-        return "unsure"
-    return "replaced"
-
-
-def _values(a: Claim, b: Claim, changed: bool = False) -> ValueRelation:
-    """What the value of a claim is to that of another one. Who moves from one place to another tells them apart."""
-    if (
-        a.kind == "place"
-        and a.replaces
-        and _values(replace(a, value=a.replaces, replaces=None), b) == "same"
-    ):
-        return "replaced"
-    if a.kind != b.kind and not changed and folded(a.value) != folded(b.value):
-        return "unsure"
-    return compared(a.kind, a.attribute, a.value, b.value, changed)
-
-
-_LIKES = frozenset({"lik", "lov", "enjoi", "ador"})
-_NOT_LIKES = frozenset({("hat", False), ("dislik", False), ("detest", False), ("lik", True)})
-
-
-def _opposed(a: Claim, b: Claim) -> bool:
-    """Whether one says to like what the other one says not to."""
-    if folded(a.value) != folded(b.value):
-        return False
-    stances = {(a.attribute, a.negated), (b.attribute, b.negated)}
-    return bool(stances & {(verb, False) for verb in _LIKES}) and bool(stances & _NOT_LIKES)
-
-
-def _of_one_scope(a: Claim, b: Claim) -> bool:
-    """Whether both are about the same budget of somebody who may have several."""
-    if a.attribute == "prefer":  # tea, and coffee rather than tea
-        short, full = (a, b) if not a.qualifier else (b, a)
-        return a.qualifier == b.qualifier or (
-            not short.qualifier and folded(short.value) in full.qualifier
-        )
-    return a.qualifier == b.qualifier
-
-
-_UNIQUE = frozenset(
-    "mother father mom mum dad wife husband spouse boss manager company employer".split()
-)
-_FEW = frozenset(
-    "brother sister son daughter child partner girlfriend boyfriend dog cat team".split()
-)
-_NOBODY = frozenset(
-    "she he they it this that these those you one someone somebody everyone who there".split()
-)
-
-
-def _is_one(subject: str, changed: bool) -> bool:
-    """Whether two sentences of this subject are about the same one: of two brothers each may live somewhere else."""
-    owner, *relatives = subject.split(" 's ")
-    if owner in _NOBODY:
-        return False
-    return all(name in _UNIQUE or (name in _FEW and changed) for name in relatives)
 
 
 def _began(new: ParsedSentence, fact: Fact) -> datetime:
     return new.held_from or fact.said_at
 
 
-_EMPTY = frozenset(
-    "user we a an the 's be have do not of in on at to for from by with and or it now".split()
-)
-
-
-def _content(words: str) -> set[str]:
-    return set(re.findall(r"[\w@.]*\w", folded(words))) - _EMPTY
-
-
 def _by_looks(
     new: ParsedSentence, old: ParsedSentence, similarity: float | None, threshold: float
 ) -> ValueRelation:
     """Whether a judge should look at two sentences of which the rules do not understand one."""
-    ours, theirs = _content(new.words), _content(old.words)
+    ours, theirs = content_words(new.words), content_words(old.words)
     shared = len(ours & theirs) / max(min(len(ours), len(theirs)), 1)
     alike = (similarity or 0) >= threshold or (threshold == LOOKS_ALIKE and shared >= SHARED)
     return "unsure" if alike else "apart"
