@@ -1,4 +1,4 @@
-"""What of a message is worth remembering."""
+"""Sentences of a message that the note-taker keeps as facts."""
 
 import pytest
 

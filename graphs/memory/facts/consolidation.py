@@ -1,10 +1,12 @@
-"""Keep facts true: what a new fact means for those that are known. Pure, deterministic, no I/O.
+"""Consolidation: decide on new facts by comparing them with known ones. Deterministic, no I/O.
 
-A fact is a short sentence about somebody, as the extraction makes them. Rules decide where they understand both
-sentences whole (`claims.py`); what they cannot settle is named as `unsure`, for a judge (`judging.py`), and stays
-untouched until one has spoken. To retire what is still true is much worse than to keep what is not: in doubt, keep.
+A fact is a short sentence about somebody, as extraction returns it. The rules decide only if they
+understand both sentences completely (`claims.py`). A known fact that they cannot settle is
+`unsure`: a judge (`judging.py`) may rule on it, and until then it stays. To retire a true fact is
+much worse than to keep an outdated one: in doubt, facts are kept.
 
-The rules are English. A sentence in another language is a duplicate of the same words, and else new or unsure.
+The rules are English. In another language, a sentence is a duplicate of one with the same words.
+Otherwise it is new or unsure.
 """
 
 import re
@@ -21,19 +23,23 @@ from graphs.memory.facts.wording import with_amount_of
 Verdict = Literal["new", "duplicate", "supersedes", "past"]
 
 Ruling = Literal["duplicate", "supersedes", "compatible", "unrelated"]
-"""What a judge says of a known fact: the new one says the same, takes its place, holds beside it, has other matter."""
+"""A judge's ruling on a known fact.
+
+`duplicate`: the new fact says the same. `supersedes`: the new fact takes its place.
+`compatible`: both hold. `unrelated`: they are about different things.
+"""
 
 LOOKS_ALIKE = 0.75
-"""From which cosine similarity on two facts may concern one another though no rule sees how."""
+"""Cosine similarity from which two facts may concern each other although no rule sees how."""
 
 NEARLY_THE_SAME = 0.9
-"""The same for two facts that rules understand, and find nothing in common in."""
+"""The same threshold for two facts that the rules understand and find unrelated."""
 
 SHARED = 0.5
-"""The same as a share of the words of the shorter one."""
+"""The same threshold as a share of the words of the shorter fact."""
 
 RECENT = timedelta(hours=1)
-"""How long after a fact "now 120k" may still mean it."""
+"""Age up to which a fact may be the one that `now 120k` refers to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,47 +53,65 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A fact that is kept, and how near the new one is to it (cosine; None if it was not measured)."""
+    """A stored fact and its cosine similarity to the new one (None if it was not measured)."""
 
     fact: Fact
     similarity: float | None = None
     past: bool = False
-    """It holds no longer: it was superseded, or kept as past. Then it only tells what would be kept twice."""
+    """The fact no longer holds: it was superseded, or stored as past.
+
+    It then only serves to recognise a fact that comes in twice.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What becomes of a new fact and of known ones. No known fact changes that is not in `retires`."""
+    """The decision on a new fact. Of the known facts, only those in `retires` change."""
 
     verdict: Verdict
-    """`new`: keep it beside the others. `duplicate`: store nothing; the first of `about` says it already, and stays.
-    `supersedes`: keep it. `past`: keep it as one that no longer holds."""
+    """The action for the new fact.
+
+    `new`: keep it beside the others.
+    `duplicate`: store nothing; the first fact of `about` says it already, and stays.
+    `supersedes`: keep it. `past`: keep it as a fact that no longer holds.
+    """
     reason: str
-    """Why, in a few words, for the audit record."""
+    """The reason in a few words, for the audit record."""
     about: tuple[str, ...] = ()
-    """Keys of the known facts that decided it, oldest first."""
+    """Keys of the known facts that led to the verdict, oldest first."""
     retires: tuple[str, ...] = ()
-    """Keys of the known facts that go to history: they held until `held_from`, if that is known and after they were
-    said, else until the new fact was said."""
+    """Keys of the known facts that move to history.
+
+    They held until `held_from`, if that is known and later than they were said.
+    Otherwise they held until the new fact was said.
+    """
     unsure: tuple[str, ...] = ()
-    """Keys of known facts that a judge should compare with the new one, oldest first."""
+    """Keys of the known facts that a judge should compare with the new one, oldest first."""
     held_from: datetime | None = None
-    """Since when the new fact holds, if the sentence says so."""
+    """Time since which the new fact holds, if the sentence names it."""
     held_until: datetime | None = None
-    """Until when it held: as the sentence says, or when the fact that took its place was said."""
+    """Time until which the new fact held.
+
+    It is the one that the sentence names, or when the fact that superseded it was said.
+    """
     content: str | None = None
-    """What to keep instead of a sentence that does not say what it is about: of "now 120k", "My budget is 120k"."""
+    """The text to store if the sentence names no attribute.
+
+    For `now 120k` it is `My budget is 120k`.
+    """
 
 
 def decide(new: Fact, known: Sequence[Known]) -> Decision:
-    """Return what a new fact means for the known facts of the same person.
+    """Return the decision on a new fact, given known facts of the same user.
 
     Args:
-        new: the fact; its key is not looked at.
-        known: in any order, those nearest to it or with words in common. With those that hold no longer (`past`) a fact
-            that comes in twice is known again though it was superseded meanwhile; without them it is kept twice.
+        new: the fact; its key is not used.
+        known: candidates in any order: the nearest facts, and those with words in common. With
+            facts that no longer hold (`past`), a fact that comes in twice is recognised although it
+            was superseded meanwhile; without them it is stored twice.
     """
     statement = read(new.content, new.said_at)
+    # Oldest first; the key breaks ties, so that equal input gives equal decisions.
     ordered = sorted(known, key=lambda other: (other.fact.said_at, other.fact.key))
     return (
         _of_amount(statement, new, ordered)
@@ -97,10 +121,12 @@ def decide(new: Fact, known: Sequence[Known]) -> Decision:
 
 
 def settled(decision: Decision, rulings: Mapping[str, Ruling]) -> Decision:
-    """Return a decision with what a judge ruled on the facts it was unsure of. On others a judge has no say.
+    """Return a decision completed with a judge's rulings on its unsure facts.
+
+    Rulings on other facts are ignored.
 
     Args:
-        decision: from `decide`.
+        decision: a decision made by `decide`.
         rulings: by key, from a `Judge`.
     """
     ruled = {key: rulings[key] for key in decision.unsure if key in rulings}
@@ -111,7 +137,7 @@ def settled(decision: Decision, rulings: Mapping[str, Ruling]) -> Decision:
     if verdict == "new" and same:
         verdict, reason, about = "duplicate", "judged to say the same", same
     elif verdict == "new" and retired:
-        verdict, reason = "supersedes", "judged to take the place of what is known"
+        verdict, reason = "supersedes", "judged to supersede a known fact"
     if verdict == "supersedes":
         about = (*about, *retired)
     retires = (*decision.retires, *retired)
@@ -127,7 +153,7 @@ def _decided(statement: ParsedSentence, new: Fact, ordered: Sequence[Known]) -> 
             _in_the_past(statement, new, other) if other.past else _relation(statement, new, other)
         )
         at_once = other.fact.said_at == new.said_at and not statement.changed
-        # Of what was said in one breath nobody knows the order, unless it speaks of a change itself.
+        # Facts said at the same time have no order, unless the new one says that something changed.
         found["unsure" if relation == "replaced" and at_once else relation].append(other.fact)
     return _decision(statement, new, found)
 
@@ -135,7 +161,7 @@ def _decided(statement: ParsedSentence, new: Fact, ordered: Sequence[Known]) -> 
 def _decision(
     statement: ParsedSentence, new: Fact, found: dict[ValueRelation, list[Fact]]
 ) -> Decision:
-    """Put together what the known facts are to the new one."""
+    """Return the decision that follows from the relation of each known fact to the new one."""
     held_from, held_until = statement.held_from, statement.held_until
     newer = [fact for fact in found["replaced"] if fact.said_at > new.said_at]
     retired = _keys([fact for fact in found["replaced"] if fact.said_at <= new.said_at])
@@ -145,20 +171,19 @@ def _decision(
         return Decision(
             "duplicate", "says the same", _keys(found["same"]), retired if said_anew else ()
         )
-    if (
-        statement.past and statement.claim and not statement.claim.negated
-    ):  # that it never was holds to this day
+    # A past denial is no past fact: that something never was so still holds.
+    if statement.past and statement.claim and not statement.claim.negated:
         return Decision(
             "past", "says that it held in the past", (), (), unsure, held_from, held_until
         )
     if newer:
         until = held_until or newer[0].said_at
-        return Decision("past", "something newer is known", _keys(newer), (), (), held_from, until)
+        return Decision("past", "a newer fact is known", _keys(newer), (), (), held_from, until)
     if retired:
         return Decision(
             "supersedes", _why(statement.claim), retired, retired, unsure, held_from, held_until
         )
-    reason = "may concern what is known" if unsure else "nothing known says the same or otherwise"
+    reason = "may concern a known fact" if unsure else "no known fact repeats or contradicts it"
     return Decision("new", reason, (), (), unsure, held_from, held_until)
 
 
@@ -172,11 +197,14 @@ def _why(claim: Claim | None) -> str:
     return f"another value of {claim.attribute}"
 
 
-# One new fact, one known
+# The relation of a new fact to one known fact
 
 
 def _in_the_past(new: ParsedSentence, fact: Fact, other: Known) -> ValueRelation:
-    """Whether a fact comes in again that is past. Who says the same later says that it holds again."""
+    """Return `same` if a fact that no longer holds comes in again, else `apart`.
+
+    The same words said later mean that the fact holds again.
+    """
     again = new.words == _read(other.fact).words and (
         new.past or fact.said_at == other.fact.said_at
     )
@@ -188,7 +216,8 @@ def _relation(new: ParsedSentence, fact: Fact, other: Known) -> ValueRelation:
     if new.words == old.words:
         return "same"
     if not new.asserted and old.asserted:
-        return "apart"  # what is only thought of changes nothing that is so; another thought may be another's end
+        # A plan or a question changes no fact; it may only end another plan.
+        return "apart"
     a, b = new.claim, old.claim
     if not new.asserted or not old.asserted or a is None or b is None:
         return _by_looks(new, old, other.similarity, LOOKS_ALIKE)
@@ -214,18 +243,24 @@ def _began(new: ParsedSentence, fact: Fact) -> datetime:
 def _by_looks(
     new: ParsedSentence, old: ParsedSentence, similarity: float | None, threshold: float
 ) -> ValueRelation:
-    """Whether a judge should look at two sentences of which the rules do not understand one."""
+    """Return `unsure` if two sentences are similar enough to ask a judge, else `apart`.
+
+    For pairs in which the rules find no common claim.
+    """
     ours, theirs = content_words(new.words), content_words(old.words)
     shared = len(ours & theirs) / max(min(len(ours), len(theirs)), 1)
     alike = (similarity or 0) >= threshold or (threshold == LOOKS_ALIKE and shared >= SHARED)
     return "unsure" if alike else "apart"
 
 
-# A sentence that says how much, but not of what
+# Amounts without an attribute
 
 
 def _of_amount(statement: ParsedSentence, new: Fact, ordered: Sequence[Known]) -> Decision:
-    """Now 120k: it means the one amount that was spoken of just before, if there was only one."""
+    """Return the decision on an amount without an attribute, such as `now 120k`.
+
+    It refers to the amount that was mentioned just before, if there was exactly one.
+    """
     before = [
         (other.fact, old)
         for other in ordered
@@ -246,11 +281,14 @@ def _of_amount(statement: ParsedSentence, new: Fact, ordered: Sequence[Known]) -
         if decision.verdict != "new":
             return replace(decision, content=content)
     unsure = _keys([fact for fact, _ in recent or before])
-    return Decision("new", "says how much, but not of what", (), (), unsure)
+    return Decision("new", "names an amount without its attribute", (), (), unsure)
 
 
 def _restated(new: Fact, fact: Fact, old: ParsedSentence) -> str | None:
-    """What the new fact says, in the words of the one it speaks of, if that has an amount that can change."""
+    """Return the new amount in the words of the fact that it refers to.
+
+    None if that fact has no amount that can change.
+    """
     claim = old.claim
     if (
         not claim

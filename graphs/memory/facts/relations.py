@@ -9,7 +9,7 @@ from graphs.memory.facts.wording import folded
 
 
 def of_claims(new: ParsedSentence, a: Claim, old: ParsedSentence, b: Claim) -> ValueRelation:
-    """The relation of two claims of one attribute of one subject."""
+    """Return the relation of two claims about one attribute of one subject."""
     if opposed(a, b):
         return "apart" if new.past or old.past else "replaced"
     if not _of_one_scope(a, b):
@@ -27,19 +27,22 @@ def of_claims(new: ParsedSentence, a: Claim, old: ParsedSentence, b: Claim) -> V
 
 
 def _said_again(new: ParsedSentence, old: ParsedSentence) -> ValueRelation:
-    """The same value: of the same time, or does one of the two hold no longer?"""
+    """Return the relation of two claims with the same value, by the times at which they hold."""
     if new.past != old.past:
         return "unsure" if new.past else "apart"
     ours, theirs = (new.held_from, new.held_until), (old.held_from, old.held_until)
     if ours == theirs:
         return "same"
-    # Who lives there since 2020 lives there; but who was there in 2020 may have been there again.
+    # `I live there` repeats `I live there since 2020`; `I visited it` may be another visit.
     says_less = ours == (None, None) and old.claim is not None and old.claim.single != "never"
     return "same" if says_less else "apart"
 
 
 def _beside_denial(a: Claim, b: Claim, values: ValueRelation) -> ValueRelation:
-    """One has what the other has not: no red meat goes with meat, but hardly red meat with no meat."""
+    """Return the relation of a denial and an assertion of different values.
+
+    `No red meat` and `meat` can both hold. `No meat` and `red meat` hardly can.
+    """
     if a.kind != "any":
         return "unsure" if values == "unsure" else "apart"
     denied, claimed = (a, b) if a.negated else (b, a)
@@ -47,7 +50,7 @@ def _beside_denial(a: Claim, b: Claim, values: ValueRelation) -> ValueRelation:
 
 
 def _of_other_value(new: ParsedSentence, a: Claim, b: Claim) -> ValueRelation:
-    """Another value: does it take the place of the one that is known?"""
+    """Return the relation of two claims with different values, by their attribute."""
     single = "always" if "always" in (a.single, b.single) else a.single
     if single == "never":
         counted = re.sub(r"\d+", "#", folded(a.value)) == re.sub(r"\d+", "#", folded(b.value))
@@ -64,7 +67,10 @@ def _of_other_value(new: ParsedSentence, a: Claim, b: Claim) -> ValueRelation:
 
 
 def _values(a: Claim, b: Claim, changed: bool = False) -> ValueRelation:
-    """What the value of a claim is to that of another one. Who moves from one place to another tells them apart."""
+    """Return the relation of the values of two claims.
+
+    A move from one place to another proves that the two places differ.
+    """
     if (
         a.kind == "place"
         and a.replaces
@@ -81,7 +87,7 @@ _NOT_LIKES = frozenset({("hat", False), ("dislik", False), ("detest", False), ("
 
 
 def opposed(a: Claim, b: Claim) -> bool:
-    """Whether one says to like what the other one says not to."""
+    """Return whether one claim is a liking and the other a dislike of the same thing."""
     if folded(a.value) != folded(b.value):
         return False
     stances = {(a.attribute, a.negated), (b.attribute, b.negated)}
@@ -89,8 +95,8 @@ def opposed(a: Claim, b: Claim) -> bool:
 
 
 def _of_one_scope(a: Claim, b: Claim) -> bool:
-    """Whether both are about the same budget of somebody who may have several."""
-    if a.attribute == "prefer":  # tea, and coffee rather than tea
+    """Return whether two claims are about the same one of several, such as one of two budgets."""
+    if a.attribute == "prefer":  # `tea` repeats `tea over coffee`
         short, full = (a, b) if not a.qualifier else (b, a)
         return a.qualifier == b.qualifier or (
             not short.qualifier and folded(short.value) in full.qualifier
@@ -110,7 +116,10 @@ _NOBODY = frozenset(
 
 
 def is_one(subject: str, changed: bool) -> bool:
-    """Whether two sentences of this subject are about the same one: of two brothers each may live somewhere else."""
+    """Return whether two sentences of this subject are about the same one.
+
+    Of two brothers, each may live somewhere else.
+    """
     owner, *relatives = subject.split(" 's ")
     if owner in _NOBODY:
         return False
