@@ -19,13 +19,14 @@ from graphs.checkpointer import open_checkpointer
 from graphs.cli import (
     audit,
     backup,
-    everyday,
     indexes,
     jobs,
+    memories,
     migrate,
     moving,
     outbox,
     pool,
+    rights,
     rls,
     schema,
 )
@@ -47,7 +48,8 @@ from graphs.deployment.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help=__doc__)
 
-SERVE, CHECK, WATCH, KEEP = "Serve", "Set up and check", "Watch", "Back up and restore"
+SERVE, CHECK, WATCH = "Serve", "Set up and check", "Watch"
+KEEP, EVERY_DAY = "Back up and restore", "Every day"
 
 Port = Annotated[int, typer.Option(min=1, max=65535, envvar="PORT", help="Port to serve on.")]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
@@ -151,13 +153,24 @@ for _command in (verify, doctor, validate):
     app.command(rich_help_panel=CHECK)(_command)
 for _name, _group in (("schema", schema), ("indexes", indexes), ("rls", rls), ("pool", pool)):
     app.add_typer(_group.app, name=_name, rich_help_panel=CHECK)
-app.add_typer(everyday.app)
 for _name, _group in (("jobs", jobs), ("outbox", outbox), ("audit", audit)):
     app.add_typer(_group.app, name=_name, rich_help_panel=WATCH)
 app.command(rich_help_panel=WATCH)(monitor)
 app.command(rich_help_panel=WATCH)(benchmark)
 app.add_typer(backup.app, name="backup", rich_help_panel=KEEP)
 app.command(rich_help_panel=KEEP)(backup.restore)
+for _command in (
+    memories.recall,
+    memories.remember,
+    memories.history,
+    memories.forget,
+    memories.explain,
+    rights.export_user,
+    rights.erase_user,
+    rights.sweep,
+    rights.decay,
+):
+    app.command(rich_help_panel=EVERY_DAY)(_command)
 migrate.app.command()(moving.langgraph_store)
 migrate.app.command()(moving.switch)
 app.add_typer(migrate.app, name="migrate", rich_help_panel="Migrate")
