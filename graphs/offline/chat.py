@@ -1,10 +1,10 @@
-"""The chat model of a deployment without keys: deterministic, honest about what it is, and useful all the same.
+"""The chat model of a deployment without keys: deterministic, and says that it is offline.
 
-It does not understand language. It answers a question with the sentence it knows (from the recalled memories in the
-system prompt, from the conversation, from a tool's result) that shares most words with the question. It calls the
-bound tool whose name and description share most words with it, with the arguments that it finds: a number goes to the
-parameter whose description has the words beside it, a choice and a form such as a zip code's are recognised, and what
-is required and was not said is asked for. That is enough to see memory work.
+It does not understand language. It answers a question with the known sentence that shares most
+words with it: a recalled memory in the system prompt, an earlier message, a tool's result.
+It calls the bound tool whose name and description share most words with the question; see
+`tool_calls`. It asks for required arguments that the user did not give. That is enough to see
+memory work.
 """
 
 import json
@@ -41,7 +41,7 @@ _GREETS = re.compile(
 
 
 class OfflineChatModel(BaseChatModel):
-    """Answers from what it is shown. Streams word by word; supports `bind_tools`."""
+    """A chat model that answers from its messages. Streams word by word; supports `bind_tools`."""
 
     tools: list[dict[str, Any]] = Field(default_factory=list)
     """Tools the model may call, as OpenAI function specifications; set by `bind_tools`."""
@@ -93,7 +93,7 @@ class OfflineChatModel(BaseChatModel):
 
 
 def _chunks(message: AIMessage) -> Iterator[ChatGenerationChunk]:
-    """An answer, word by word, the way a hosted model streams it."""
+    """Yield an answer word by word, as a hosted model streams it."""
     if message.tool_calls:
         calls = [
             tool_call_chunk(name=c["name"], args=json.dumps(c["args"]), id=c["id"], index=n)
@@ -106,7 +106,12 @@ def _chunks(message: AIMessage) -> Iterator[ChatGenerationChunk]:
 
 
 def answer(messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]] = ()) -> AIMessage:
-    """Return the reply to a conversation: a tool call, or what is known that fits the last thing the user said."""
+    """Return the reply to a conversation: a tool call, a question for missing arguments, or a text.
+
+    Args:
+        messages: the conversation; its last human message is answered.
+        tools: OpenAI function specifications of the tools that may be called.
+    """
     results = _trailing_tool_results(messages)
     humans = [
         text for m in messages if isinstance(m, HumanMessage) and (text := str(m.text).strip())
@@ -140,7 +145,7 @@ def _trailing_tool_results(messages: Sequence[BaseMessage]) -> list[str]:
 
 
 def _known(messages: Sequence[BaseMessage]) -> list[str]:
-    """The recalled memories: the list items of the system prompt."""
+    """Return the recalled memories: the list items of the system prompt."""
     prompt = "\n".join(str(m.text) for m in messages if isinstance(m, SystemMessage))
     return [line[2:].strip() for line in prompt.splitlines() if line.startswith("- ")]
 
@@ -164,5 +169,5 @@ def _reply(question: str, known: list[str], earlier: list[str]) -> str:
 
 
 def _overlap(asked: set[str], text: str) -> float:
-    """Share of the question's words that a text has. Of texts with the same share the first one wins."""
+    """Return the share of the question's words that a text has, from 0 to 1."""
     return len(asked & stems(text)) / max(len(asked), 1)

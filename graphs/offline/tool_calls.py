@@ -1,4 +1,8 @@
-"""The tool that the offline chat model calls, and the arguments that it finds in what was said."""
+"""The tool that the offline chat model calls, and the arguments that it finds in the question.
+
+A number goes to the parameter whose description has the words next to the number. Choices
+(`enum`), patterns such as a zip code's, and codes are recognised by their form.
+"""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +11,7 @@ from typing import Any
 from graphs.offline.words import Number, find_numbers, is_question, stems
 
 _CHANGES = frozenset("save add create apply update set delete remove send book order".split())
-"""Verbs of tools that change something: a question is rather for one that looks something up."""
+"""First words of tools that change something. Questions prefer tools that look something up."""
 _MONEY = frozenset("amount budget cost deposit dollar payment price revenu usd".split())
 _CODE = re.compile(r"\b(?=[\w-]*\d)[A-Z][A-Za-z]*-?[\w-]*\b")
 _CODES = frozenset("code model serial sku".split())
@@ -15,7 +19,11 @@ _FOLLOWS = re.compile(r"\s*(and|also|but|or|what about|how about)\b", re.IGNOREC
 
 
 def best_tool(question: str, tools: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The tool that fits best: by words, by the numbers and forms it needs; none if it shares nothing."""
+    """Return the tool that fits a question best, or None if none shares anything with it.
+
+    Shared words, and numbers and patterns that the tool has parameters for, make it fit; missing
+    required arguments count against it.
+    """
     asked = stems(question)
 
     def fit(tool: dict[str, Any]) -> float:
@@ -44,12 +52,13 @@ def best_tool(question: str, tools: Sequence[dict[str, Any]]) -> dict[str, Any] 
 def find_arguments(
     tool: dict[str, Any], question: str, elsewhere: Sequence[str] = ()
 ) -> tuple[dict[str, Any], list[str]]:
-    """The arguments that were said, and in words what is required beside them.
+    """Return the arguments that a question gives, and descriptions of the required ones it lacks.
 
     Args:
         tool: its name, description and parameters.
-        question: what the user says now; wanted as it is where a text is required.
-        elsewhere: what else is known, the most recent first: where a required form is looked for, too.
+        question: the user's latest message; it becomes the value of a required text parameter.
+        elsewhere: earlier messages and recalled memories, the most recent first. Required
+            parameters with a pattern are looked for in these, too.
     """
     schema = tool.get("parameters") or {}
     parameters = {
@@ -76,7 +85,7 @@ def find_arguments(
 
 
 def _unwrapped(parameter: dict[str, Any]) -> dict[str, Any]:
-    """A parameter's schema without the alternative that it may be null."""
+    """Return a parameter's schema without the alternative `null`."""
     kinds = [kind for kind in parameter.get("anyOf", []) if kind.get("type") != "null"]
     return {**parameter, **kinds[0]} if len(kinds) == 1 else parameter
 
@@ -86,14 +95,14 @@ def _is_number(parameter: dict[str, Any]) -> bool:
 
 
 def _form(parameter: dict[str, Any]) -> str | None:
-    """The form that a text must have, such as a zip code's."""
+    """Return the pattern that a text parameter must match, such as a zip code's."""
     return parameter.get("pattern") if parameter.get("type") == "string" else None
 
 
 def _told(
     name: str, parameter: dict[str, Any], said: str, texts: Sequence[str], is_required: bool
 ) -> Any:
-    """The choice, the form or the code that was said for a parameter; None if none was."""
+    """Return the choice, the pattern's match or the code for a parameter; None without one."""
     if choices := parameter.get("enum"):
         asked = stems(said)
         named = [
@@ -124,7 +133,10 @@ def _texts(found: dict[str, Any]) -> list[str]:
 def _matched(
     question: str, parameters: dict[str, dict[str, Any]], required: Sequence[str]
 ) -> dict[str, Any]:
-    """The numbers of a question, each at the parameter whose words are beside it; others where one is required."""
+    """Assign the numbers of a question to the parameters whose words are next to them.
+
+    Required parameters that are left get the numbers that are left.
+    """
     numbers = find_numbers(question)
     fits = sorted(
         (
@@ -150,7 +162,7 @@ def _words_of(name: str, parameter: dict[str, Any]) -> set[str]:
 
 
 def _fit(number: Number, name: str, parameter: dict[str, Any]) -> float:
-    """How well a number fits a parameter: by its unit, by the words beside it, by being money."""
+    """Return how well a number fits a parameter: by unit, by words next to it, by being money."""
     words = _words_of(name, parameter)
     in_months = _in_months(number, words)
     money, is_money = bool(_MONEY & words), number.is_money or bool(_MONEY & number.unit)
@@ -160,7 +172,7 @@ def _fit(number: Number, name: str, parameter: dict[str, Any]) -> float:
 
 
 def _in_months(number: Number, words: set[str]) -> bool:
-    """Whether years were said where months are wanted."""
+    """Return True if years were given to a parameter that takes months."""
     return "year" in number.unit and "month" in words and "year" not in words
 
 
@@ -170,7 +182,7 @@ def _as_wanted(number: Number, name: str, parameter: dict[str, Any]) -> float | 
 
 
 def _plain(parameter: dict[str, Any], question: str) -> Any:
-    """What a required parameter gets that nothing in particular was said for."""
+    """Return a default for a required parameter that the question has no value for."""
     match parameter.get("type"):
         case "boolean":
             return True
@@ -181,7 +193,7 @@ def _plain(parameter: dict[str, Any], question: str) -> Any:
 
 
 def _wanted(name: str, parameter: dict[str, Any]) -> str:
-    """What is asked for, in words."""
+    """Return a parameter in words, to ask the user for it."""
     described = str(parameter.get("description", "")).rstrip(".")
     return f"the {name.replace('_', ' ')}" + (
         f" ({described[:1].lower()}{described[1:]})" if described else ""

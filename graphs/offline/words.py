@@ -1,4 +1,4 @@
-"""What the offline chat model sees in a text: stems of its words, questions, and numbers."""
+"""Words of a text as the offline chat model reads them: stems, questions, numbers."""
 
 import re
 from collections.abc import Sequence
@@ -29,6 +29,7 @@ _NUMBER = re.compile(
     re.IGNORECASE,
 )
 _PART = re.compile(r"[,;.](?!\d)|\band\b")
+"""End of the part of a sentence that a number belongs to."""
 
 
 def is_question(text: str) -> bool:
@@ -37,7 +38,7 @@ def is_question(text: str) -> bool:
 
 
 def stems(text: str) -> set[str]:
-    """Return the words of a text that mean something, without their commonest English endings."""
+    """Return a text's words without stop words and without their commonest English endings."""
     words = (word for word in _WORD.findall(text.casefold()) if word not in _STOP_WORDS)
     return {re.sub(r"(ing|ed|es|s|e)$", "", word) if len(word) > 3 else word for word in words}
 
@@ -48,7 +49,7 @@ def _as_stems(words: Sequence[str]) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number that was said, and the words beside it."""
+    """A number in a text, its unit, and the words next to it; all words as stems."""
 
     value: float
     is_money: bool
@@ -57,7 +58,7 @@ class Number:
 
 
 def find_numbers(text: str) -> list[Number]:
-    """Return the numbers of a text, in its order."""
+    """Return the numbers of a text in their order."""
     found: list[Number] = []
     for match in _NUMBER.finditer(text):
         digits, scale = match["digits"].casefold(), (match["scale"] or "").casefold()
