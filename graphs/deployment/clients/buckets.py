@@ -55,13 +55,13 @@ class S3Bucket:
         """
         client = self.client
         with self.told(key):
-            return getattr(client, operation)(S3Bucket=self.name, Key=key, **given)
+            return getattr(client, operation)(Bucket=self.name, Key=key, **given)
 
     def pages(self, operation: str, **given: Any) -> list[dict[str, Any]]:
         """Return all pages of a listing."""
         client = self.client
         with self.told(given["Prefix"]):
-            return [*client.get_paginator(operation).paginate(S3Bucket=self.name, **given)]
+            return [*client.get_paginator(operation).paginate(Bucket=self.name, **given)]
 
     @contextmanager
     def told(self, key: str) -> Iterator[None]:
