@@ -1,4 +1,4 @@
-"""Commands on one user's memories: search, store, look at, explain, forget.
+"""Commands on the memories of one user: search, store, explain, forget.
 
 They act as the service, on behalf of `--user-id`.
 """
@@ -48,30 +48,30 @@ from graphs.memory.values.namespaces import Address
 from graphs.memory.values.paging import MOST
 
 OPERATOR = "graph-memory"
-"""The agent, and the session, of what an operator has remembered."""
+"""Agent and session of memories that an operator stores."""
 
 _RECEIPTS = 200
-"""How many of the latest recalls are looked through for one that chose a memory."""
+"""Number of the latest recalls that `explain` searches for a memory."""
 
 
 def recall(
     query: Annotated[
-        str, typer.Argument(help="What to look for, in plain words; empty for the latest.")
+        str, typer.Argument(help="Words to search for; empty for the latest memories.")
     ],
     user_id: UserId = None,
-    tag: Annotated[
-        list[str], typer.Option(help="Only memories with this tag; may be given again.")
-    ] = [],  # noqa: B006  typer copies it
+    tag: Annotated[list[str], typer.Option(help="Only memories with this tag; repeatable.")] = [],  # noqa: B006  typer copies it
     type_: Annotated[
         list[str] | None,
-        typer.Option("--type", help="Only of this type, such as fact; may be given again."),
+        typer.Option("--type", help="Only memories of this type, such as fact; repeatable."),
     ] = None,
-    agent: Annotated[str | None, typer.Option(help="Only what this agent wrote.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 5,
-    explain: Annotated[bool, typer.Option("--explain", help="Take each score apart.")] = False,
+    agent: Annotated[str | None, typer.Option(help="Only memories that this agent wrote.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most results.")] = 5,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show the parts of each score.")
+    ] = False,
     as_json_: AsJson = False,
 ) -> None:
-    """Search a person's memory, as a run would; the recall leaves a receipt."""
+    """Search a user's memory, as a run would. The recall leaves a receipt."""
 
     async def work() -> list[RecalledMemory]:
         user = await whose(user_id)
@@ -87,22 +87,23 @@ def recall(
     for memory in found:
         show_recalled(memory)
     if not found:
-        note("Nothing is remembered about that.")
+        note("No memory was found.")
 
 
 def remember(
-    content: Annotated[str, typer.Argument(help="What to remember.")],
+    content: Annotated[str, typer.Argument(help="The text of the memory.")],
     user_id: UserId = None,
     type_: Annotated[
         str, typer.Option("--type", help="fact, preference, episode, goal, belief, …")
     ] = "fact",
-    tag: Annotated[list[str], typer.Option(help="A tag; may be given again.")] = [],  # noqa: B006  typer copies it
+    tag: Annotated[list[str], typer.Option(help="A tag; repeatable.")] = [],  # noqa: B006  typer copies it
     importance: Annotated[
-        float, typer.Option(min=0, max=1, help="From 0.7 on it fades before it is trimmed.")
+        float,
+        typer.Option(min=0, max=1, help="From 0.7 on, decay lowers it before it trims the memory."),
     ] = 0.5,
     as_json_: AsJson = False,
 ) -> None:
-    """Store a memory of a person. The same words again are the same memory."""
+    """Store a memory of a user. The same text again is the same memory."""
 
     async def work() -> WriteReceipt:
         user = await whose(user_id)
@@ -127,12 +128,10 @@ def history(
     memory: Which,
     key: KeyArgument = None,
     user_id: UserId = None,
-    limit: Annotated[
-        int, typer.Option(min=1, max=MOST, help="How many earlier versions at most.")
-    ] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="Most earlier versions.")] = 50,
     as_json_: AsJson = False,
 ) -> None:
-    """Show what a memory was before, the last version first; also of one that was forgotten."""
+    """Show the earlier versions of a memory, the latest first; also of a deleted memory."""
     address = address_of(memory, key)
 
     async def work() -> tuple[Memory | None, list[Version]]:
@@ -161,7 +160,7 @@ def forget(
     dry_run: DryRun = False,
     as_json_: AsJson = False,
 ) -> None:
-    """Delete a memory, and show it before. What it was stays in its history, and nothing recalls it any more."""
+    """Show a memory and delete it. Its history stays, and no recall returns it any more."""
     address = address_of(memory, key)
 
     async def look() -> tuple[str, Memory]:
@@ -188,7 +187,7 @@ def forget(
 def explain(
     memory: Which, key: KeyArgument = None, user_id: UserId = None, as_json_: AsJson = False
 ) -> None:
-    """Tell why a memory was recalled, who wrote it from where, and what was said in the turns it was taken from."""
+    """Show why a memory was recalled, who wrote it, and the turns that it was extracted from."""
     address = address_of(memory, key)
 
     async def work() -> tuple[Memory, Origin, list[StoredTurn], list[RecallReceipt]]:
@@ -212,7 +211,7 @@ def explain(
     )
     if turns:
         show(
-            "Taken from",
+            "Extracted from",
             *(
                 f"      {turn.created_at:%Y-%m-%d %H:%M}  {turn.role}: {turn.content}"
                 for turn in turns
@@ -221,14 +220,14 @@ def explain(
     show(
         "Recalled"
         if recalls
-        else f"None of the last {len(receipts)} recalls chose it, not even nearly."
+        else f"None of the last {len(receipts)} recalls chose it, or nearly chose it."
     )
     for each in recalls[:5]:
         show_recall(each)
 
 
 def _recall_of(receipt: RecallReceipt, address: Address) -> RecallMention | None:
-    """What a receipt tells of a memory, if it is about it."""
+    """Return a receipt's mention of a memory; None if the recall did not find it."""
     told = {"at": receipt.at, "actor": receipt.actor, "query": receipt.query}
     listed = chain(enumerate(receipt.chosen, 1), enumerate(receipt.nearly, 1))
     for n, (rank, each) in enumerate(listed):

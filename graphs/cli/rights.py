@@ -1,6 +1,6 @@
-"""Commands for what a user may ask for, and what the deployment deletes: export, erasure, expiry, decay.
+"""Commands on all data of one user, and on expiry: export, erase, sweep, decay.
 
-They act as the service.
+They act as the service; all but `sweep` on behalf of `--user-id`.
 """
 
 import json
@@ -37,18 +37,19 @@ from graphs.memory_manager import MemoryManager
 from graphs.operations.oversight import Fading
 
 _PORTION = 500
+"""Lines that an export writes at once."""
 
-Days = Annotated[float, typer.Option("--days", help="For how many days nobody touched them.")]
+Days = Annotated[float, typer.Option("--days", help="Days since the memories were last touched.")]
 
 
 def export_user(
     output: Annotated[
-        Path, typer.Option("--output", dir_okay=False, help="The file to write: JSON lines.")
+        Path, typer.Option("--output", dir_okay=False, help="The file to write, as JSON lines.")
     ],
     user_id: UserId = None,
     as_json_: AsJson = False,
 ) -> None:
-    """Write all that is kept about a person to a file, which is there whole or not at all. It is recorded."""
+    """Write all data about a user to a file, completely or not at all. The audit log records it."""
 
     async def work() -> tuple[str, dict[str, Any]]:
         user = await whose(user_id)
@@ -67,7 +68,7 @@ def export_user(
         print_json({"user_id": user, "output": str(output), **end})
     else:
         print_table(("table", "rows"), [*end["rows"].items()])
-        show(f"{output} has all about {user}; SHA-256 of its lines {end['sha256']}")
+        show(f"{output} has all data about {user}. SHA-256 of its lines: {end['sha256']}")
 
 
 async def _portions(store: MemoryManager, user_id: str) -> AsyncIterator[list[str]]:
@@ -84,9 +85,9 @@ async def _portions(store: MemoryManager, user_id: str) -> AsyncIterator[list[st
 def erase_user(
     user_id: UserId = None, yes: Yes = False, dry_run: DryRun = False, as_json_: AsJson = False
 ) -> None:
-    """Remove all that is kept about a person, and print the certificate that stays. End their runs first.
+    """Delete all data about a user and print the certificate, which is kept. End their runs first.
 
-    --dry-run makes the erasure and rolls it back, and prints how many rows it removed.
+    --dry-run erases in a transaction that is rolled back, and prints the number of deleted rows.
     """
 
     async def count() -> dict[str, int]:
@@ -103,9 +104,9 @@ def erase_user(
         if as_json_:
             print_json({"dry_run": True, "user_id": user, "erased": rows})
         else:
-            print_table(("table", "rows that would go"), [*rows.items()])
+            print_table(("table", "rows to erase"), [*rows.items()])
         return
-    confirm(f"Erase all that is kept about {user}? It cannot be undone.", yes)
+    confirm(f"Erase all data about {user}? It cannot be undone.", yes)
     certificate = run(work())
     if as_json_:
         print_json(certificate)
@@ -118,7 +119,10 @@ def erase_user(
 
 
 def sweep(dry_run: DryRun = False, as_json_: AsJson = False) -> None:
-    """Delete everybody's memories that have expired. Nothing reads them; background jobs do it every few minutes."""
+    """Delete the expired memories of all users. Background jobs do so every few minutes, too.
+
+    Expired memories are never read, deleted or not.
+    """
 
     async def work() -> int:
         async with as_service() as store:
@@ -140,9 +144,10 @@ def decay(
     dry_run: DryRun = False,
     as_json_: AsJson = False,
 ) -> None:
-    """Trim a person's memories that nobody touched for some days; important ones lose half their importance.
+    """Trim a user's memories that were not touched for some days; important ones fade instead.
 
-    What was trimmed stays in the history. Pinned memories, and what applications keep for themselves, are left alone.
+    A faded memory loses half its importance. Trimmed memories stay in the history. Pinned memories
+    and the applications' own items are left alone.
     """
 
     async def look() -> list[Fading]:
@@ -157,7 +162,7 @@ def decay(
     if dry_run:
         _show_fading(user, run(look()), as_json_)
         return
-    confirm(f"Trim the memories of {user} that nobody touched for {days:g} days?", yes)
+    confirm(f"Trim the memories of {user} that were not touched for {days:g} days?", yes)
     report = run(work())
     if as_json_:
         print_json({"dry_run": False, "user_id": user, **report.model_dump()})
@@ -172,8 +177,11 @@ def _show_fading(user: str, found: list[Fading], as_json_: bool) -> None:
         counts = {"faded": len(found) - trimmed, "trimmed": trimmed}
         print_json({"dry_run": True, "user_id": user, **counts, "memories": memories})
         return
-    rows = [("goes" if each.trimmed else "fades", each.importance, each.content) for each in found]
+    rows = [
+        ("trimmed" if each.trimmed else "faded", each.importance, each.content) for each in found
+    ]
     print_table(("", "importance", "memory"), rows)
     show(
-        f"{trimmed:,} memories would be trimmed, {len(found) - trimmed:,} important ones would fade."
+        f"{trimmed:,} memories would be trimmed, "
+        f"{len(found) - trimmed:,} important ones would fade."
     )
