@@ -41,7 +41,7 @@ from graphs.memory.database.coalescing import Coalescer
 from graphs.memory.database.database import (
     Database,
     Pool,
-    retrying,
+    retrying_on,
     to_the_end,
 )
 from graphs.memory.database.driver_errors import driver_errors
@@ -253,14 +253,8 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         await self._retry(lambda: parent(thread_id))
 
     async def _retry(self, work: Callable[[], Awaitable[T]]) -> T:
-        async def attempts() -> T:
-            async for attempt in retrying(self.pool):
-                with attempt:
-                    result = await work()
-            return result
-
         with driver_errors():
-            return await to_the_end(attempts())
+            return await to_the_end(retrying_on(self.pool, work))
 
     # Methods that the parent lacks
 

@@ -15,9 +15,9 @@ from graphs.memory.database.parts import SchemaPart
 from graphs.memory.database.query import Query
 from graphs.memory.database.schema import AS_IT_IS, Choice
 from graphs.memory.errors import AccessDenied, GraphMemoryError
-from graphs.memory.health import HealthMonitor, PartHealth
 from graphs.memory.principal import Principal
 from graphs.memory.search.embeddings import Index
+from graphs.memory.store.health import HealthMonitor, PartHealth
 from graphs.memory.values.namespaces import Namespace
 from graphs.operations import (
     borders,

@@ -14,7 +14,7 @@ from graphs.memory.jobs.tasks import Timing
 from graphs.memory.values.models import FrozenModel
 
 _SQL = statements.load("monitoring", __package__)
-_VITALS = statements.load("health", "graphs.memory")["vitals"]
+_VITALS = statements.load("health", "graphs.memory.store")["vitals"]
 
 Ask = Callable[[Query[Any]], Awaitable[Any]]
 

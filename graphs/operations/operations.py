@@ -2,12 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from graphs.memory.database.database import Database
-from graphs.memory.health import HealthMonitor
-from graphs.memory.knowledge.common import Run
 from graphs.memory.principal import Principal
 from graphs.memory.search.embeddings import Index
+from graphs.memory.store.health import HealthMonitor
 from graphs.operations.backup.backups import Backups
 from graphs.operations.checks import Checks
 from graphs.operations.indexes import Indexes
@@ -31,7 +31,7 @@ class OperatorMeans:
     """Who is acting."""
     principal_for: Callable[[str], Awaitable[Principal]]
     """Who is acting, who must be the user that is named, or the service."""
-    ask_as: Run
+    ask_as: Callable[..., Awaitable[Any]]
     """Answers a query about a user as whoever is acting."""
     ask_as_owner: AskAsOwner
     """Answers a query about everybody, for the service."""

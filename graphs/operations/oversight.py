@@ -14,7 +14,6 @@ from graphs.memory.database.loops import on_home_loop
 from graphs.memory.database.query import Query, Rows
 from graphs.memory.database.transaction import Transaction
 from graphs.memory.errors import InvalidInput
-from graphs.memory.knowledge.common import Run
 from graphs.memory.principal import Principal
 from graphs.memory.rights import erasure, retention
 from graphs.memory.search.embeddings import Index
@@ -64,7 +63,7 @@ class Oversight:
         database: Database,
         index: Index | None,
         principal_for: Callable[[str], Awaitable[Principal]],
-        ask_as: Run,
+        ask_as: Callable[..., Awaitable[Any]],
         ask_as_owner: AskAsOwner,
     ) -> None:
         self._database = database

@@ -75,7 +75,7 @@ def test_who_was_refused_who_read_others_and_who_was_handed_out_is_told(operate:
             await store.erase_user(gone := str(uuid4()))
             await store.aput(("users", gone), "k", {"content": "a"})
             await store.asearch(("users", gone))
-            await store._reads.finish()
+            await store.access.reads.finish()
 
     asyncio.run(live())
     report = operate.json("audit", "report")

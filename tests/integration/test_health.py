@@ -11,12 +11,12 @@ import pytest
 from langgraph.store.base import IndexConfig
 
 from graphs.deployment.pools import open_pool
-from graphs.memory import health
 from graphs.memory.errors import StorageFailed
 from graphs.memory.facts.conversation import Conversation, ExtractedFact
-from graphs.memory.health import HealthReport, PartHealth
 from graphs.memory.jobs.tasks import Timing
 from graphs.memory.principal import Principal
+from graphs.memory.store import health
+from graphs.memory.store.health import HealthReport, PartHealth
 from graphs.memory_manager import MemoryManager
 from tests.integration.test_memory import turn
 from tests.support.postgres import OwnPostgres

@@ -101,7 +101,7 @@ async def test_many_waiting_vectors_are_indexed_by_themselves(
     async with MemoryManager.from_conn_string(empty_database, index=INDEX) as store:
         await store.setup()
         await store.abatch([PutOp(NS, f"k{n}", {"text": f"{n}"}) for n in range(100)])
-        task = store._indexer._task
+        task = store.embedder.indexer._task
         assert task is not None
         await task
         assert (await rows(empty_database, PENDING))[0]["n"] == 0

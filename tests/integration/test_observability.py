@@ -120,7 +120,7 @@ async def test_spans_belong_to_the_span_of_whoever_calls(
 async def test_a_caller_that_leaves_has_not_failed(
     store: MemoryManager, exported: Exported
 ) -> None:
-    async with store._database.pool.connection():
+    async with store.access.database.pool.connection():
         calling = asyncio.create_task(store.load_context("u1", "s1"))
         await asyncio.sleep(0)
         calling.cancel()

@@ -11,8 +11,8 @@ from graphs.api.principals import acting, is_signed_in
 from graphs.api.problems import Problem, problems
 from graphs.api.routes.common import memory, routes
 from graphs.api.routing import OpenRoute
-from graphs.memory.health import PartHealth
 from graphs.memory.principal import Principal
+from graphs.memory.store.health import PartHealth
 from graphs.memory_manager import MemoryManager
 
 router = APIRouter(

@@ -16,9 +16,9 @@ from graphs.api.routes.common import (
     answered,
     routes,
 )
-from graphs.memory.audit.records import Record
 from graphs.memory.contract import ErasureCertificate, Job
 from graphs.memory.errors import InvalidValue
+from graphs.memory.rights.records import Record
 from graphs.memory.values.paging import Page
 
 router = routes("rights")

@@ -3,14 +3,15 @@
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langgraph.store.base import GetOp, Item, SearchOp
 
+from graphs.memory.access import Access
 from graphs.memory.audit import events
 from graphs.memory.contract import COLLECTIONS, ExtractionReport
-from graphs.memory.database.database import Database, PrincipalQueries, to_the_end
+from graphs.memory.database.database import PrincipalQueries, to_the_end
 from graphs.memory.database.query import Query
 from graphs.memory.errors import ExtractionFailed, JudgementFailed
 from graphs.memory.facts import conversation as facts
@@ -31,7 +32,7 @@ from graphs.memory.facts.judging import Judge
 from graphs.memory.principal import Principal
 from graphs.memory.search import search
 from graphs.memory.store import items
-from graphs.memory.store.batch import Call, Searching
+from graphs.memory.store.embedder import Embedder
 from graphs.memory.store.payloads import key_of
 from graphs.memory.values.namespaces import user_scope
 
@@ -52,31 +53,26 @@ NEAR_FACTS = 20
 LATEST_FACTS = 10
 """How many of the latest facts a new one is compared with: "now 120k" is near to nothing."""
 
-Prepare = Callable[[Sequence[Any], Principal], Awaitable[Call]]
-
 
 class Extraction:
     """Makes facts of sessions, each turn once.
 
     Args:
-        database: where the turns are, and the facts go.
-        how: the store's model and text search.
-        prepare: checks and embeds what is to be stored.
+        access: the way to the database.
+        embedder: the store's model and text search.
         extractor: makes facts of talk.
         judge: rules on what rules leave open; None leaves it open.
     """
 
     def __init__(
         self,
-        database: Database,
-        how: Searching,
-        prepare: Prepare,
+        access: Access,
+        embedder: Embedder,
         extractor: Extractor,
         judge: Judge | None = None,
     ) -> None:
-        self._database = database
-        self._how = how
-        self._prepare = prepare
+        self._access = access
+        self._embedder = embedder
         self._extractor = extractor
         self._judge = judge
 
@@ -125,16 +121,16 @@ class Extraction:
         return changes
 
     async def _ask(self, principal: Principal, query: Any) -> Any:
-        return (await to_the_end(self._database.run(principal, [query])))[0]
+        return (await to_the_end(self._access.database.run(principal, [query])))[0]
 
     async def _known_texts(
         self, principal: Principal, user_id: str, text: str, limit: int
     ) -> list[str]:
         """What is known of the user that is near to a text."""
         op = SearchOp(user_scope(user_id, COLLECTIONS["fact"]), limit=limit, query=text)
-        vectors = (await self._prepare([op], principal)).vectors
+        vectors = (await self._embedder.prepare([op], principal)).vectors
         found = await self._ask(
-            principal, search.search(op, vectors.get(text), self._how.model, wide=False)
+            principal, search.search(op, vectors.get(text), self._embedder.how.model, wide=False)
         )
         return [str(item.value.get("content", "")) for item in found.items]
 
@@ -195,15 +191,15 @@ class Extraction:
         ops = [SearchOp(scope, limit=NEAR_FACTS, query=text) for text in texts]
         if not ops:
             return {}, []
-        vectors = (await self._prepare(ops, principal)).vectors
+        vectors = (await self._embedder.prepare(ops, principal)).vectors
         latest = search.search(SearchOp(scope, limit=LATEST_FACTS), None, None)
         same = items.get([GetOp(scope, key_of(text), refresh_ttl=False) for text in texts])
         queries: list[Query[Any]] = [latest, same]
         queries += [
-            search.search(op, vectors.get(op.query or ""), self._how.model, wide=False)
+            search.search(op, vectors.get(op.query or ""), self._embedder.how.model, wide=False)
             for op in ops
         ]
-        recent, (exact, _), *near = await to_the_end(self._database.run(principal, queries))
+        recent, (exact, _), *near = await to_the_end(self._access.database.run(principal, queries))
         stored: dict[str, Item | None] = dict(zip(map(key_of, texts), exact, strict=True))
         stored |= {item.key: item for answer in (recent, *near) for item in answer.items}
         always: dict[str, float | None] = {item.key: None for item in recent.items}
@@ -226,12 +222,16 @@ class Extraction:
         changes: FactChanges,
     ) -> None:
         """Store what the turns came to, with the note that they were read; each fact with the run it comes from."""
-        writes = iter((await self._prepare([put for put, _ in changes.puts], principal)).writes)
+        writes = iter(
+            (await self._embedder.prepare([put for put, _ in changes.puts], principal)).writes
+        )
         read: Query[Any] = facts.mark_read(user_id, session_id, said)
         parts = [PrincipalQueries(principal, [read], _provenance(session_id, said[-1].provenance))]
         for together in in_rounds(changes.puts):
             queries = items.put(
-                [next(writes) for _ in together], self._how.model, self._how.configuration
+                [next(writes) for _ in together],
+                self._embedder.how.model,
+                self._embedder.how.configuration,
             )
             parts.append(
                 PrincipalQueries(
@@ -246,7 +246,7 @@ class Extraction:
                 _provenance(session_id, {}),
             )
         )
-        await to_the_end(self._database.run_parts(parts))
+        await to_the_end(self._access.database.run_parts(parts))
 
 
 def _provenance(session_id: str, of_turn: Mapping[str, str]) -> dict[str, str]:

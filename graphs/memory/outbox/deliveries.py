@@ -2,13 +2,14 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal, cast
 from uuid import UUID
 
 from pydantic import Field
 
+from graphs.memory.access import Access
 from graphs.memory.database import statements
 from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import DeliveryFailed, DeliveryNotFound, InvalidInput
@@ -78,18 +79,18 @@ class Deliveries:
     """The outbox, to look at: `store.deliveries`.
 
     Args:
-        ask: answers a query of whoever may see what is about a user (or, for None, about everybody).
+        access: the way to the database.
         outbound: the adapters that are switched on; None for none.
         attempts: how often a delivery is tried before it stays as failed.
     """
 
     def __init__(
         self,
-        ask: Callable[[str | None, Query[Any]], Awaitable[Any]],
+        access: Access,
         outbound: Outbound | None,
         attempts: int,
     ) -> None:
-        self._ask = ask
+        self._access = access
         self._adapters = outbound.adapters if outbound else {}
         self._attempts = attempts
 
@@ -118,7 +119,7 @@ class Deliveries:
             given,
             lambda rows: [Delivery.model_validate(row._asdict()) for row in rows],
         )
-        found: list[Delivery] = await self._ask(user_id, query)
+        found: list[Delivery] = await self._access.ask(user_id, query)
         return found
 
     async def replay(self, delivery_id: UUID | str, *, dry_run: bool = False) -> None:
@@ -147,7 +148,9 @@ class Deliveries:
 
     async def _replay(self, ids: Sequence[str], adapter: str | None, dry_run: bool) -> Any:
         statement = _SQL["would_replay" if dry_run else "replay"]
-        return await self._ask(None, Query(statement, {"ids": ids, "adapter": adapter}, _all))
+        return await self._access.ask(
+            None, Query(statement, {"ids": ids, "adapter": adapter}, _all)
+        )
 
     async def tell_all(self, adapter: str) -> None:
         """Tell an adapter of all memories that there are, so that one that is switched on late has those from before.
@@ -164,7 +167,9 @@ class Deliveries:
         last: int | None = 0
         while last is not None:
             given = {"adapter": adapter, "mode": switched.mode, "after": last, "most": PORTION}
-            last = await self._ask(None, Query(_SQL["tell"], given, lambda rows: rows[0].last))
+            last = await self._access.ask(
+                None, Query(_SQL["tell"], given, lambda rows: rows[0].last)
+            )
 
     async def rescue(self, older_than: float = STUCK_SECONDS) -> int:
         """Queue deliveries again that nobody works on, and return how many those are; done every few minutes.
@@ -177,7 +182,10 @@ class Deliveries:
         """
         given = {"most": self._attempts, "older_than": older_than}
         return cast(
-            "int", await self._ask(None, Query(_SQL["rescue"], given, lambda rows: rows[0].rescued))
+            "int",
+            await self._access.ask(
+                None, Query(_SQL["rescue"], given, lambda rows: rows[0].rescued)
+            ),
         )
 
     async def heard(self, adapter: str, external_id: str, event: str, event_id: UUID) -> bool:
@@ -200,12 +208,12 @@ class Deliveries:
             "event": event,
             "event_id": event_id,
         }
-        [copy] = await self._ask(None, Query(_SQL["heard"], given, _all)) or [None]
+        [copy] = await self._access.ask(None, Query(_SQL["heard"], given, _all)) or [None]
         if copy and event == "DELETE":
             told = MemoryWritten(
                 user_id=copy.user_id, namespace=from_text(copy.namespace), key=copy.key
             )
-            await self._ask(None, emit(told))
+            await self._access.ask(None, emit(told))
         return copy is not None
 
     async def health(self) -> Sequence[AdapterHealth]:
@@ -214,7 +222,7 @@ class Deliveries:
         Raises:
             AccessDenied: the principal is not the service.
         """
-        rows = await self._ask(None, Query(_SQL["sync"], {}, _all))
+        rows = await self._access.ask(None, Query(_SQL["sync"], {}, _all))
         numbers = {row.adapter: row._asdict() for row in rows}
         names = sorted({*numbers, *self._adapters})
         told = {name: {"adapter": name, "mode": "off", **numbers.get(name, {})} for name in names}
@@ -226,7 +234,7 @@ class Deliveries:
     async def trouble(self) -> str | None:
         """Return what is to be done about deliveries that fail or wait, in a sentence; None if there are none."""
         with acting_as(Principal.service()):
-            found = await self._ask(None, Query(_SQL["open"], {}, lambda rows: rows[0]))
+            found = await self._access.ask(None, Query(_SQL["open"], {}, lambda rows: rows[0]))
         if found.failed:
             return f"Deliveries that failed: {found.failed}. `graph-memory outbox list` says why, `replay` tries again."
         if (found.behind_seconds or 0) > LATE_SECONDS:

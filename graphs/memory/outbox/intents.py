@@ -5,11 +5,11 @@ Memories that are written or forgotten are told by a trigger, whatever path they
 `await store.intents.emit(SessionEnded(user_id=…, session_id=…))`.
 """
 
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from graphs.memory.access import Access
 from graphs.memory.database import statements
 from graphs.memory.database.query import Query
 from graphs.memory.errors import InvalidInput
@@ -96,11 +96,11 @@ class Intents:
     """Where agents and routes emit intents: `store.intents`.
 
     Args:
-        ask: answers a query about a user, if whoever is acting is that user or the service.
+        access: the way to the database.
     """
 
-    def __init__(self, ask: Callable[[str, Query[Any]], Awaitable[Any]]) -> None:
-        self._ask = ask
+    def __init__(self, access: Access) -> None:
+        self._access = access
 
     async def emit(self, intent: Emitted) -> None:
         """Have it noted that something happened, and told to the adapters that are switched on; with none, only that.
@@ -113,4 +113,4 @@ class Intents:
             raise InvalidInput(
                 f"{type(intent).__name__} cannot be emitted: `erase_user` tells that by itself."
             )
-        await self._ask(intent.user_id, emit(intent))
+        await self._access.ask(intent.user_id, emit(intent))

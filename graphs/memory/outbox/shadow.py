@@ -9,10 +9,10 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from graphs.memory.access import Access
 from graphs.memory.database import statements
 from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import GraphMemoryError
@@ -75,11 +75,11 @@ class Shadow:
     """The comparisons: `store.shadow`.
 
     Args:
-        ask: answers a query of whoever may see what is about everybody.
+        access: the way to the database.
     """
 
-    def __init__(self, ask: Callable[[str | None, Query[Any]], Awaitable[Any]]) -> None:
-        self._ask = ask
+    def __init__(self, access: Access) -> None:
+        self._access = access
         self._running: set[asyncio.Task[None]] = set()
         self._turns = asyncio.Semaphore(AT_ONCE)
 
@@ -130,7 +130,7 @@ class Shadow:
         def read(rows: Rows) -> list[ShadowSummary]:
             return [ShadowSummary.model_validate(row._asdict()) for row in rows]
 
-        found: list[ShadowSummary] = await self._ask(
+        found: list[ShadowSummary] = await self._access.ask(
             None, Query(_SQL["summary"], {"hours": hours}, read)
         )
         return found
@@ -166,6 +166,6 @@ class Shadow:
             }
             try:
                 with acting_as(Principal.service()):
-                    await self._ask(None, Query(_SQL["put"], told))
+                    await self._access.ask(None, Query(_SQL["put"], told))
             except GraphMemoryError as unwritten:
                 log.warning("A comparison with %s could not be recorded: %s", name, unwritten)

@@ -5,9 +5,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from graphs.memory.access import Access
 from graphs.memory.database import statements
 from graphs.memory.database.query import Query, Rows
-from graphs.memory.knowledge.common import Run
 from graphs.memory.values.namespaces import Namespace, from_text
 from graphs.memory.values.paging import Page, numbered, page_of
 
@@ -36,11 +36,11 @@ class Records:
     """The audit log, as far as it is about a person. It acts as whoever is acting now, and refuses another person's.
 
     Args:
-        run: answers queries.
+        access: the way to the database.
     """
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, access: Access) -> None:
+        self._access = access
 
     async def latest(
         self, user_id: str, *, cursor: str | None = None, limit: int = 50
@@ -53,7 +53,7 @@ class Records:
             InvalidInput: a cursor or a limit that there is not.
             AccessDenied: the principal is not this user and not the service.
         """
-        found = await self._run(
+        found = await self._access.ask(
             user_id,
             Query(_SQL["latest"], {"user_id": user_id, **numbered(cursor, limit)}, _records),
         )
