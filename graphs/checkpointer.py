@@ -101,9 +101,10 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         self._writes: Coalescer[str, Writes, None] = Coalescer(
             self._write,
             at_once=4,
-            together=lambda _: None,
+            together=lambda _: None,  # writes of different threads may share a transaction
             most=lambda _: 32,
-            in_turn=lambda _: True,
+            in_turn=lambda _: True,  # a later write of a thread must not overtake an earlier one
+            # In an outage each call alone would fail, too.
             hopeless=lambda error: type(error) is StoreUnavailable,
         )
 
@@ -166,6 +167,7 @@ class PostgresCheckpointer(AsyncPostgresSaver):
             await conn.execute(migration.replace(" CONCURRENTLY", ""))  # the library's own text
             await conn.execute(_SQL["record_version"], {"version": version})
         if done + 1 < len(self.MIGRATIONS):
+            # Several statements in one text cannot be prepared.
             await conn.execute(_SQL["protect"], prepare=False)
 
     # Methods that runs call are retried: all of them are idempotent.
@@ -265,6 +267,7 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         not name their run. They stay, unread, until the thread is deleted.
         """
         runs = [str(run_id) for run_id in run_ids]
+        # From here on these runs write nothing new; then wait for the writes in progress.
         self._deleted.extend((_only_thread.get(), run) for run in runs)
         await self._written()
         await self._execute("delete_for_runs", {"run_ids": runs, "thread_id": _only_thread.get()})

@@ -118,6 +118,7 @@ def _parts(url: str) -> Iterator[str]:
 
 def scrub(text: str, secrets: Iterable[str]) -> str:
     """Return a text without the secrets and without ids of users."""
+    # Longest first: a secret may contain a shorter one.
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, REDACTED)
     return _ID.sub("[id]", text)

@@ -142,6 +142,7 @@ async def rejects(path: Path | None) -> AsyncIterator[Reject]:
 
 def _append(path: Path, lines: Sequence[str]) -> None:
     try:
+        # Rejected records hold users' data: only the owner may read them.
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         with os.fdopen(descriptor, "a", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in lines)

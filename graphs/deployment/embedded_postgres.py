@@ -73,6 +73,7 @@ def embedded_postgres(data_dir: Path) -> Iterator[str]:
         ) from error
     with ExitStack() as unless_started:
         unless_started.callback(os.close, handle)
+        # Take the lock before the start: a process that leaves now must not stop the server.
         fcntl.flock(handle, fcntl.LOCK_SH)
         server = _start(data_dir / "postgres")
         unless_started.pop_all()  # from here on `_leave` closes the handle

@@ -119,6 +119,7 @@ async def open_pool(
         kwargs: dict[str, Any] = {
             "autocommit": True,
             "row_factory": dict_row,
+            # A transaction pooler may run each transaction on another server connection.
             "prepare_threshold": None if port == str(TRANSACTION_POOLER_PORT) else 5,
             "connect_timeout": parameters.get("connect_timeout") or 10,
         }
