@@ -163,7 +163,7 @@ app.command(rich_help_panel=WATCH)(monitor)
 app.command(rich_help_panel=WATCH)(benchmark)
 app.add_typer(backup.app, name="backup", rich_help_panel=KEEP)
 app.command(rich_help_panel=KEEP)(backup.restore)
-for _command in (
+for _everyday in (
     memories.recall,
     memories.remember,
     memories.history,
@@ -174,7 +174,7 @@ for _command in (
     rights.sweep,
     rights.decay,
 ):
-    app.command(rich_help_panel=EVERY_DAY)(_command)
+    app.command(rich_help_panel=EVERY_DAY)(_everyday)
 migrate.app.command()(moving.langgraph_store)
 migrate.app.command()(moving.switch)
 app.add_typer(migrate.app, name="migrate", rich_help_panel="Migrate")
