@@ -36,7 +36,7 @@ def _example() -> ModuleType:
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("graphs.agents"):
             raise
-        fail(f"There is no data to load: the example agents, with {_EXAMPLE}, were removed.")
+        fail(f"There is no data to load: the example agents were removed ({_EXAMPLE} is missing).")
 
 
 async def _demo(example: ModuleType, remove: bool, as_json: bool, user_id: str | None) -> None:

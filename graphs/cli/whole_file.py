@@ -37,7 +37,7 @@ async def whole_file(path: Path) -> AsyncIterator[WriteLines]:
         await asyncio.to_thread(file.writelines, [f"{line}\n" for line in lines])
 
     def finish() -> None:
-        # The content must be on the disk before the name is: a crash leaves the old file or the new.
+        # Sync the content before the rename, so that a crash leaves the old file or the new one.
         file.flush()
         os.fsync(file.fileno())
         Path(file.name).replace(path)
