@@ -9,15 +9,7 @@ from typing import Annotated
 
 import typer
 
-from graphs.cli.asking import (
-    KeyArgument,
-    UserId,
-    Which,
-    Yes,
-    address_of,
-    confirm,
-    whose,
-)
+from graphs.cli.asking import KeyArgument, UserId, Which, Yes, address_of, confirm, whose
 from graphs.cli.ending import as_service, run
 from graphs.cli.memory_views import (
     RecallMention,
@@ -28,17 +20,8 @@ from graphs.cli.memory_views import (
     show_recall,
     show_recalled,
 )
-from graphs.cli.output import (
-    AsJson,
-    DryRun,
-    note,
-    print_json,
-)
-from graphs.memory.contract import (
-    RecalledMemory,
-    RecallReceipt,
-    WriteReceipt,
-)
+from graphs.cli.output import AsJson, DryRun, note, print_json
+from graphs.memory.contract import RecalledMemory, RecallReceipt, WriteReceipt
 from graphs.memory.conversations.sessions import StoredTurn
 from graphs.memory.errors import MemoryNotFound
 from graphs.memory.knowledge.memories import Memory, Version

@@ -10,28 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from graphs.cli.asking import (
-    UserId,
-    Yes,
-    confirm,
-    whose,
-)
+from graphs.cli.asking import UserId, Yes, confirm, whose
 from graphs.cli.ending import as_service, run
-from graphs.cli.memory_views import (
-    show,
-)
-from graphs.cli.output import (
-    AsJson,
-    DryRun,
-    print_json,
-    print_table,
-    progress,
-)
+from graphs.cli.memory_views import show
+from graphs.cli.output import AsJson, DryRun, print_json, print_table, progress
 from graphs.cli.whole_file import whole_file
-from graphs.memory.contract import (
-    DecayReport,
-    ErasureCertificate,
-)
+from graphs.memory.contract import DecayReport, ErasureCertificate
 from graphs.memory.values.ids import to_id
 from graphs.memory_manager import MemoryManager
 from graphs.operations.oversight import Fading
