@@ -33,10 +33,10 @@ LOOKS_ALIKE = 0.75
 """Cosine similarity from which two facts may concern each other although no rule sees how."""
 
 NEARLY_THE_SAME = 0.9
-"""The same threshold for two facts that the rules understand and find unrelated."""
+"""Cosine similarity to ask a judge about two facts that the rules understand but cannot relate."""
 
 SHARED = 0.5
-"""The same threshold as a share of the words of the shorter fact."""
+"""Share of the shorter fact's words from which two facts may concern each other."""
 
 RECENT = timedelta(hours=1)
 """Age up to which a fact may be the one that `now 120k` refers to."""
