@@ -195,8 +195,8 @@ class VectorIndex:
         if next_ and next_.builder and next_.choice != wanted:
             raise GraphMemoryError(
                 f"The server process {next_.builder} is building {next_.choice} in its place: wait "
-                f"until it has ended (`graph-memory indexes status`), or cancel it with "
-                f"SELECT pg_cancel_backend({next_.builder})."
+                f"until it has ended (`graph-memory indexes status`), or cancel it "
+                f"with SELECT pg_cancel_backend({next_.builder})."
             )
         return _BuildPlan(model, _choice(model), wanted, now, next_, found.get(f"{name}_old"))
 
