@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from graphs.api import mcp
-from graphs.api.inspector import router as inspector
+from graphs.api.inspector.routes import router as inspector
 from graphs.api.limits import Limits
 from graphs.api.problems import STATUS
 from graphs.api.routes import router, serve

@@ -386,8 +386,8 @@ def test_the_page_is_small_kept_and_strict(server: Server) -> None:
         assert client.get("inspector/", follow_redirects=True).text == page.text
         for elsewhere in (
             "none.js",
-            "..%2Finspector.py",
-            "%2e%2e%2finspector.py",
-            "..\\inspector.py",
+            "..%2Froutes.py",
+            "%2e%2e%2froutes.py",
+            "..\\routes.py",
         ):
             assert client.get(f"inspector/{elsewhere}").status_code in (401, 404)

@@ -16,7 +16,7 @@ from fastapi.responses import RedirectResponse
 
 router = APIRouter(prefix="/memory/inspector", include_in_schema=False)
 
-_FOLDER = Path(__file__).parent / "inspector"
+_FOLDER = Path(__file__).parent / "static"
 _PAGE = "index.html"
 _MEDIA_TYPES = {
     ".css": "text/css",
