@@ -4,13 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI
 
-from graphs.api import mcp
+from graphs.api import mcp, problems
 from graphs.api.inspector.routes import router as inspector
 from graphs.api.limits import Limits
-from graphs.api.problems import STATUS
 from graphs.api.routes import router, serve
 from graphs.api.webhooks import router as webhooks
 from graphs.composition import working_store
@@ -43,13 +41,4 @@ app.include_router(router)
 app.include_router(webhooks)
 app.include_router(inspector)
 app.router.routes.append(mcp.route)
-
-
-async def explain_error(_: Request, error: Exception) -> JSONResponse:
-    """Answer with what the error says; the LangGraph API's own routes get the same answers."""
-    status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
-    return JSONResponse({"detail": str(error)}, status_code=status)
-
-
-for _kind in STATUS:
-    app.add_exception_handler(_kind, explain_error)
+problems.answer_plainly(app)

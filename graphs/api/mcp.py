@@ -17,8 +17,8 @@ from starlette.types import Receive, Scope, Send
 
 from graphs.api.limits import Limits, limits_of
 from graphs.api.mcp_tools import add_tools
-from graphs.api.principals import NotSignedIn, identify
-from graphs.api.problems import ProblemError, problem_of
+from graphs.api.principals import identify
+from graphs.api.problems import ANSWERED, ProblemError, response_to
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 
@@ -70,11 +70,8 @@ class _Endpoint:
         request = Request(scope)
         try:
             principal = await _admitted(request)
-        except (NotSignedIn, ProblemError) as error:
-            problem = problem_of(error)
-            if problem is None:
-                raise
-            await problem.answer()(scope, receive, send)
+        except ANSWERED as error:
+            await response_to(error)(scope, receive, send)
         else:
             with acting_as(principal):
                 await request.app.state.mcp.handle_request(scope, receive, send)

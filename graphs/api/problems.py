@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
@@ -47,7 +48,16 @@ STATUS: dict[type[Exception], int] = {
     StorageFailed: 503,
     ConfigurationError: 503,
 }
-"""What each of our errors is in HTTP; any other is a fault of ours."""
+"""HTTP status of each error; any other `GraphMemoryError` is a fault of the server, a 500."""
+
+ANSWERED = (
+    GraphMemoryError,
+    HTTPException,
+    NotSignedIn,
+    RequestValidationError,
+    UnknownId,
+)
+"""Errors to catch around a handler and to give to `response_to`."""
 
 RETRY_SECONDS = 5
 """After which it is worth trying again where something is away."""
@@ -104,6 +114,30 @@ class ProblemError(HTTPException):
         """Return the response that says so."""
         content = self.problem.model_dump(exclude_none=True)
         return JSONResponse(content, self.problem.status, self.headers, media_type=MEDIA_TYPE)
+
+
+def response_to(error: Exception) -> JSONResponse:
+    """Return the problem+json response to one of the `ANSWERED` errors.
+
+    Raises:
+        Exception: the error itself, where it is a fault of the server.
+    """
+    if problem := problem_of(error):
+        return problem.answer()
+    raise error
+
+
+def answer_plainly(app: FastAPI) -> None:
+    """Have an app answer our errors as `{"detail": …}` where its routes do not do so themselves.
+
+    The LangGraph API's own routes reach our store, too, and its clients read `detail`.
+    """
+    for kind in STATUS:
+        app.add_exception_handler(kind, _plain)
+
+
+async def _plain(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": str(error)}, _status(error) or 500)
 
 
 def problem_of(error: Exception) -> ProblemError | None:
@@ -188,9 +222,12 @@ def _of_http(error: HTTPException) -> ProblemError:
     return ProblemError(error.status_code, kind, str(error.detail), headers=error.headers)
 
 
+def _status(error: Exception) -> int | None:
+    return next((status for kind, status in STATUS.items() if isinstance(error, kind)), None)
+
+
 def _of_status(error: GraphMemoryError) -> ProblemError | None:
-    status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), None)
-    match status:
+    match status := _status(error):
         case None:
             return None
         case 503:

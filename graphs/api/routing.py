@@ -4,27 +4,14 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.convertors import StringConvertor, register_url_convertor
-from starlette.exceptions import HTTPException
 
 from graphs.api.limits import MeasuredRequest, limits_of
-from graphs.api.principals import NotSignedIn, identify
-from graphs.api.problems import ProblemError, problem_of
-from graphs.memory.errors import GraphMemoryError
-from graphs.memory.values.ids import UnknownId
+from graphs.api.principals import identify
+from graphs.api.problems import ANSWERED, ProblemError, response_to
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
-
-_ANSWERED = (
-    GraphMemoryError,
-    HTTPException,
-    NotSignedIn,
-    ProblemError,
-    RequestValidationError,
-    UnknownId,
-)
 
 
 class _Any(StringConvertor):
@@ -48,10 +35,8 @@ class OpenRoute(APIRoute):
                 await self.admit(request)
                 self._check_media_type(request)
                 return await handle(MeasuredRequest(request.scope, request.receive))
-            except _ANSWERED as error:
-                if problem := problem_of(error):
-                    return problem.answer()
-                raise
+            except ANSWERED as error:
+                return response_to(error)
 
         return answer
 
