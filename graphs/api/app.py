@@ -17,10 +17,9 @@ from graphs.deployment.settings import load_settings
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Keep the deployment's memory at hand for the routes, and do its background jobs while the server runs."""
-    from graphs.api.auth import (
-        principal_of,  # the server has it already; elsewhere it refuses to be imported
-    )
+    """Open the deployment's store for the routes, and run background jobs while the server runs."""
+    # Imported late: outside a LangGraph server the module refuses to be imported.
+    from graphs.api.auth import principal_of
 
     settings = await asyncio.to_thread(load_settings)
     secret = settings.mem0_webhook_secret

@@ -1,4 +1,4 @@
-"""How the memory's routes take a request, whichever app they are in: limits, sign-in, and errors as problems."""
+"""Route classes: limits, sign-in and errors, in whichever app the memory's routes are."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -15,7 +15,7 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class _Any(StringConvertor):
-    """A parameter of a path that may be any text: with slashes, and with line ends, which `path` does not take."""
+    """A path parameter of any text, including slashes and the line ends that `path` rejects."""
 
     regex = r"[\s\S]+"
 
@@ -24,10 +24,10 @@ register_url_convertor("any", _Any())
 
 
 class OpenRoute(APIRoute):
-    """A route that strangers may use. What it refuses is a problem, and the app around it need not know how."""
+    """A route that needs no sign-in. It answers errors itself, without handlers of the app."""
 
     def get_route_handler(self) -> Handler:
-        """Return what answers a request."""
+        """Return the handler of a request."""
         handle = super().get_route_handler()
 
         async def answer(request: Request) -> Response:
@@ -41,7 +41,7 @@ class OpenRoute(APIRoute):
         return answer
 
     async def admit(self, request: Request) -> None:
-        """Look at a request before its body is read."""
+        """Check a request before its body is read."""
 
     def _check_media_type(self, request: Request) -> None:
         given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -53,18 +53,18 @@ class OpenRoute(APIRoute):
             raise ProblemError(
                 415,
                 "unsupported-media-type",
-                f"Send JSON, as application/json; not {given[:100]!r}.",
+                f"Send JSON with Content-Type application/json, not {given[:100]!r}.",
             )
 
 
 class MemoryRoute(OpenRoute):
-    """A route for those who are signed in, each of whom may ask only so often."""
+    """A route for signed-in users, which limits how often each of them may ask."""
 
     async def admit(self, request: Request) -> None:
-        """Refuse strangers, and who asks too often.
+        """Refuse requests without a sign-in, and users who exceed their rate.
 
         Raises:
-            NotSignedIn: nobody knows who it is.
+            NotSignedIn: the request does not say who sends it.
             ProblemError: 429.
         """
         principal = await identify(request)

@@ -1,1 +1,1 @@
-"""The inspector: a web page on which people see and correct their own memory."""
+"""The inspector: a web page where users see and correct their own memory."""
