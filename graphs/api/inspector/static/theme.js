@@ -1,2 +1,2 @@
-// The theme that was chosen, before anything is painted. Without a choice it is the system's.
+// Sets the chosen theme before the first paint. Without a choice, the system's theme is used.
 document.documentElement.dataset.theme = localStorage.getItem("memory-theme") ?? "auto";
