@@ -302,7 +302,7 @@ async def test_what_a_table_does_not_take_the_model_is_told_and_the_run_goes_on(
                 "graphs.nodes.respond.chat_model", lambda *_: Insisting(disable_streaming=True)
             )
             answer = said(await ask(store, graph, "Hello"))
-        assert "That cannot be done: Postgres cannot store this: new row for relation" in answer
+        assert "That is not possible: Postgres cannot store this: new row for relation" in answer
 
 
 # Sales ------------------------------------------------------------------------------------------------------------
