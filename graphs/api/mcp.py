@@ -84,7 +84,7 @@ async def _admitted(request: Request) -> Principal:
     principal = await identify(request)
     if principal.user_id is None:
         raise ProblemError(
-            403, "access-denied", "The service has no memory of its own: sign in as a person."
+            403, "access-denied", "The service has no memory of its own: sign in as a user."
         )
     limits_of(request).count(principal.user_id)
     return principal

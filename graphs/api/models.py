@@ -244,7 +244,7 @@ class ReceiptView(BaseModel):
 
 
 class RunView(BaseModel):
-    """What a run wrote to the memory, and what it recalled."""
+    """The memories that a run wrote, and its recalls."""
 
     model_config = shown(examples.RUN)
 

@@ -67,7 +67,7 @@ RETRY_SECONDS = 5
 
 
 class Problem(BaseModel):
-    """What went wrong, and what to do about it (RFC 9457)."""
+    """A problem with a request, and what to do about it (RFC 9457)."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -212,13 +212,12 @@ def _printable(text: str) -> str:
 
 
 def _of_http(error: HTTPException) -> ProblemError:
-    if (
-        error.status_code == 400
-    ):  # FastAPI's, for a body that Python's JSON does not read: too deep, digits without end
+    # FastAPI raises 400 if Python's JSON parser rejects a body, for example as nested too deeply.
+    if error.status_code == 400:
         return ProblemError(
             422,
             "invalid-request",
-            "The body is not valid JSON.",
+            "The body cannot be read as JSON.",
             {"body": "cannot be read"},
         )
     kind = HTTPStatus(error.status_code).name.lower().replace("_", "-")

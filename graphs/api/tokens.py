@@ -19,6 +19,7 @@ from graphs.memory.principal import SYSTEM
 
 LEEWAY_SECONDS = 30
 _KEYS_FRESH_SECONDS = 600
+# Tokens with unknown key ids must not make this server flood the key server.
 _REFETCH_SECONDS = 30
 _ASYMMETRIC = ("ES256", "RS256")
 

@@ -30,7 +30,7 @@ _NAMESPACE = uuid.UUID("6f0d9f2c-6a0e-4f0b-9a3e-3b1f5f0a7d21")
 
 
 class EventDetails(BaseModel):
-    """What happened to a memory at the service. Its text is ignored: our text is authoritative."""
+    """An event of a memory at the service. Its text is ignored: our text is authoritative."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -47,7 +47,7 @@ class Mem0Event(BaseModel):
 
 
 class Heard(BaseModel):
-    """What became of an event."""
+    """The outcome of an event."""
 
     status: Literal["noted", "unknown"] = Field(
         description="`unknown` if it is no copy of a memory of ours."

@@ -142,12 +142,10 @@ class Router:
         scores = await self.likeness(question, config)
         best = max(scores, key=lambda name: scores[name])
         if last in scores and (goes_on(question) or scores[best] < UNSURE):
-            return Route(last, "context", f"it goes on with what {last} answered")
+            return Route(last, "context", f"it continues the answer of {last}")
         if scores[best] < UNSURE:
-            return Route(
-                self.skills[0].name, "likeness", "it is like nothing that any agent is asked"
-            )
-        return Route(best, "likeness", f"it is like what {best} is asked ({scores[best]:.2f})")
+            return Route(self.skills[0].name, "likeness", "it is unlike all example questions")
+        return Route(best, "likeness", f"it is like the questions of {best} ({scores[best]:.2f})")
 
     async def by_model(
         self, model: BaseChatModel, messages: Sequence[BaseMessage], last: str | None
@@ -186,6 +184,7 @@ def goes_on(question: str) -> bool:
 
 def _numbers(vector: bytes) -> "np.ndarray[Any, Any]":
     """Return a vector of the store as numbers."""
+    # The first four bytes are the header of a halfvec: its dimensions, and unused.
     return np.frombuffer(vector, dtype=">f2", offset=4).astype(np.float32)
 
 

@@ -56,7 +56,7 @@ def supervisor_of(
         last = _answered_last(state["messages"], agents)
         chosen = await _choose(router, asked, state["messages"], runtime, last)
         scope, session = decisions_of(current_user(), name), session_of(runtime)
-        told = f"“{asked}” went to {chosen.agent}, since {chosen.because}."
+        told = f"“{asked}” went to {chosen.agent}, because {chosen.because}."
         decision = {"content": told, "question": asked, "session_id": session, **asdict(chosen)}
         await memory_of(runtime).aput(scope, session, decision, index=False)
         return {"route": asdict(chosen)}

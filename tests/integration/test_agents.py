@@ -407,7 +407,7 @@ async def test_the_supervisor_hands_on_remembers_and_goes_on_with_the_same_agent
     assert state["route"] == {
         "agent": "dealer_matching",
         "by": "context",
-        "because": "it goes on with what dealer_matching answered",
+        "because": "it continues the answer of dealer_matching",
     }
     assert "Windy City Robotics" in said(state)
     assert state["messages"][-1].name == "dealer_matching"

@@ -1,4 +1,4 @@
 """The example's business, robot financing: rules, queries, tools and demo data.
 
-Whoever deletes the example agents deletes this package too.
+It is deleted together with the example agents.
 """

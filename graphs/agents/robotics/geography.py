@@ -24,7 +24,7 @@ class ZipPlace:
 
     @property
     def name(self) -> str:
-        """The place as people write it: `Detroit, MI 48201`."""
+        """Return the place as people write it: `Detroit, MI 48201`."""
         return f"{self.city}, {self.state} {self.zip_code}"
 
 

@@ -45,12 +45,12 @@ class Inputs:
 
     @property
     def financed(self) -> float:
-        """The amount that is paid in months."""
+        """Return the amount that is paid in monthly rates."""
         return max(self.amount - self.down_payment, 0)
 
     @property
     def monthly_payment(self) -> float:
-        """The payment each month, without interest."""
+        """Return the payment each month, without interest."""
         return self.financed / self.term_months
 
 
@@ -76,7 +76,7 @@ class Score:
 
     @property
     def reasons(self) -> list[dict[str, Any]]:
-        """The components as JSON."""
+        """Return the components as JSON."""
         return [asdict(component) for component in self.components]
 
 

@@ -1,4 +1,4 @@
-"""What the routes share: the user they serve, pages, versions, and their documentation."""
+"""Dependencies and documentation that the routes share: user, pages and versions."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -111,7 +111,7 @@ def version(if_match: str) -> datetime | None:
         return None
     try:
         expected = _EPOCH + int(if_match.strip().strip('"')) * _MICROSECOND
-        is_one = etag(expected) == if_match.strip()
+        is_one = etag(expected) == if_match.strip()  # no other spelling of the number counts
     except (ValueError, OverflowError):
         is_one = False
     if not is_one:

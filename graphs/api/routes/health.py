@@ -22,7 +22,7 @@ signed_in = routes("health")
 
 
 class Health(BaseModel):
-    """Whether the memory can be used, and which part of it fails."""
+    """The state of the memory and of its parts."""
 
     model_config = shown(examples.HEALTH)
 

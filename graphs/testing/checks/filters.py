@@ -16,7 +16,7 @@ async def _matches(store: BaseStore, condition: dict[str, Any]) -> set[str]:
 
 @promise(index=None)
 async def equality_and_comparisons(store: BaseStore) -> None:
-    """Equality, `$eq`, `$ne`, `$gt`, `$gte`, `$lt` and `$lte` work, and all of several must hold."""
+    """Equality, `$eq`, `$ne`, `$gt`, `$gte`, `$lt` and `$lte` work, and can be combined."""
     await store.aput(NS, "one", {"colour": "red", "size": 1})
     await store.aput(NS, "two", {"colour": "blue", "size": 2})
     await store.aput(NS, "three", {"colour": "red", "size": 3})
