@@ -172,7 +172,7 @@ def in_words(error: GraphMemoryError) -> str | None:
         case AccessDenied():
             return "The user may not use this memory. Continue without it."
         case MemoryNotFound():
-            return "This memory no longer exists."
+            return "There is no such memory, or it was forgotten."
         case VersionConflict():
             return "The memory was changed at the same time. Search for it again."
         case EmbeddingFailed() | StoreUnavailable():
