@@ -80,7 +80,7 @@ def test_a_search_shows_scores_whose_parts_add_up(open_as: Open, story: Story) -
     ]
     assert sum(parts) == pytest.approx(found[0]["score"], abs=1e-4)
     expect(why.locator(".total .number")).to_have_text(f"{found[0]['score']:.2f}")
-    why.get_by_text("What the parts mean").click()
+    why.get_by_text("Meaning of the parts").click()
     expect(why.locator(".legend dd").first).to_be_visible()
 
 
@@ -91,7 +91,7 @@ def test_a_correction_is_stored_and_the_history_shows_what_was_said_before(
     page = open_as(person, f"#/memories/{id_}")
     expect(title(page)).to_be_visible()
     page.keyboard.press("e")
-    page.get_by_label("What is true").fill("Lives in Valparaíso de Chile.")
+    page.get_by_label("Correct text").fill("Lives in Valparaíso de Chile.")
     page.get_by_role("textbox", name="Tags").fill("home, city")
     page.get_by_role("button", name="Save").click()
 
@@ -114,7 +114,7 @@ def test_a_correction_of_the_text_leaves_the_importance_as_it_is(
     page = open_as(person, f"#/memories/{id_}")
     expect(title(page)).to_be_visible()
     page.keyboard.press("e")
-    page.get_by_label("What is true").fill("Lives in Valparaíso.")
+    page.get_by_label("Correct text").fill("Lives in Valparaíso.")
     page.get_by_role("button", name="Save").click()
     expect(title(page)).to_have_text("Lives in Valparaíso.")
     assert person.memory(id_)["importance"] == 0.33
@@ -159,7 +159,7 @@ def test_what_changed_meanwhile_is_not_overwritten(
     id_ = person.remember("The budget is 80k.")
     page = open_as(person, f"#/memories/{id_}")
     page.get_by_role("button", name="Correct").click()
-    page.get_by_label("What is true").fill("The budget is 100k.")
+    page.get_by_label("Correct text").fill("The budget is 100k.")
     person.revise(id_, content="The budget is 120k.")
     page.get_by_role("button", name="Save").click()
 
@@ -167,7 +167,7 @@ def test_what_changed_meanwhile_is_not_overwritten(
     expect(notice).to_contain_text("nothing was overwritten")
     expect(notice.locator("del")).to_have_text("120k.")
     assert person.memory(id_)["content"] == "The budget is 120k."
-    page.get_by_role("button", name="Save mine over it").click()
+    page.get_by_role("button", name="Overwrite with mine").click()
     expect(title(page)).to_have_text("The budget is 100k.")
     expect(page.locator(".timeline li")).to_have_count(3)
 
@@ -386,8 +386,8 @@ def test_the_page_is_small_kept_and_strict(server: Server) -> None:
         assert client.get("inspector/", follow_redirects=True).text == page.text
         for elsewhere in (
             "none.js",
-            "..%2Finspector.py",
-            "%2e%2e%2finspector.py",
-            "..\\inspector.py",
+            "..%2Froutes.py",
+            "%2e%2e%2froutes.py",
+            "..\\routes.py",
         ):
             assert client.get(f"inspector/{elsewhere}").status_code in (401, 404)

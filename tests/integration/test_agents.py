@@ -302,7 +302,7 @@ async def test_what_a_table_does_not_take_the_model_is_told_and_the_run_goes_on(
                 "graphs.nodes.respond.chat_model", lambda *_: Insisting(disable_streaming=True)
             )
             answer = said(await ask(store, graph, "Hello"))
-        assert "That cannot be done: Postgres cannot store this: new row for relation" in answer
+        assert "That is not possible: Postgres cannot store this: new row for relation" in answer
 
 
 # Sales ------------------------------------------------------------------------------------------------------------
@@ -407,7 +407,7 @@ async def test_the_supervisor_hands_on_remembers_and_goes_on_with_the_same_agent
     assert state["route"] == {
         "agent": "dealer_matching",
         "by": "context",
-        "because": "it goes on with what dealer_matching answered",
+        "because": "it continues the answer of dealer_matching",
     }
     assert "Windy City Robotics" in said(state)
     assert state["messages"][-1].name == "dealer_matching"

@@ -129,7 +129,7 @@ async def test_what_is_saved_is_found_explained_and_forgotten(
         found, said = await call("search_memory", query="Valparaíso", types=["fact"])
         assert fact["id"] not in said
         gone = await client.call_tool("forget_memory", {"id": fact["id"]})
-        assert (gone.is_error, text(gone)) == (True, "There is no such memory any more.")
+        assert (gone.is_error, text(gone)) == (True, "There is no such memory, or it was forgotten.")
 
 
 async def test_a_fact_names_the_turns_it_was_taken_from(
@@ -154,7 +154,7 @@ async def test_a_fact_names_the_turns_it_was_taken_from(
         result: Any = await client.call_tool("explain_memory", {"query": "what is the budget?"})
     told = [(turn["role"], turn["content"]) for turn in result.structured_content["turns"]]
     assert told == [("user", "My budget is 80k for a robot."), ("assistant", "Noted.")]
-    assert "Taken from what the user said" in text(result)
+    assert "Extracted from what the user said" in text(result)
 
 
 async def test_what_a_model_can_put_right_it_is_told_in_words(store: MemoryManager) -> None:
@@ -164,7 +164,7 @@ async def test_what_a_model_can_put_right_it_is_told_in_words(store: MemoryManag
             ("save_memory", {"content": "x", "slug": "Not a slug"}, "small letters"),
             ("save_memory", {"content": " "}, "must not be blank"),
             ("search_memory", {"query": "x", "limit": 1000}, "less than or equal to 20"),
-            ("forget_memory", {"id": "nonsense"}, "no memory's id"),
+            ("forget_memory", {"id": "nonsense"}, "not a memory's id"),
             ("forget_memory", {"id": to_id(("users", bob, "facts"), "x")}, "no such memory"),
             ("explain_memory", {}, "Give the id of a memory, or a query."),
             ("explain_memory", {"query": "anything"}, "Nothing is remembered about that."),

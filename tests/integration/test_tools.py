@@ -127,7 +127,7 @@ async def test_what_one_run_saves_another_finds_and_changes(store: MemoryManager
     assert texts(saved) == [
         "Saved as favourite_drink.",
         "Saved as home_town.",
-        "home_town said so already.",
+        "home_town already says so.",
     ]
     found = await run(
         store,
@@ -265,7 +265,7 @@ async def test_what_is_away_is_said_without_saying_how_it_is_built(
     for answer in (unembedded, unreachable):
         assert (answer.status, answer.text) == (
             "error",
-            "The memory cannot be reached at the moment. Go on without it.",
+            "The memory is temporarily unavailable. Continue without it.",
         )
 
 
@@ -350,7 +350,7 @@ async def test_an_agent_can_say_which_company_a_run_is_about_among_those_of_the_
         answers[company] = texts([m for m in result["messages"] if isinstance(m, ToolMessage)])
     assert answers["76.192.083-9"] == ["Saved as tax_regime.", "- tax_regime: Pro PyME."]
     assert answers["12.345.678-5"] == [
-        "The user may not use this memory. Go on without it.",
+        "The user may not use this memory. Continue without it.",
         "Nothing is remembered about that.",
     ], "Ann is no member of Globex, wherever the run says it is about"
     assert all("check digit" in text for text in answers["1-0"])

@@ -1,12 +1,12 @@
-// A memory's life: its versions, newest first, with what changed from each to the next.
+// The history of a memory: its versions, newest first, with the differences between them.
 
 import { dotted, exactly, h, linkTo, when } from "./dom.js";
 
-const MOST = 250_000; // cells of the comparison; beyond, all of a text counts as changed
+const MOST = 250_000; // cells of the table; a larger text counts as changed as a whole
 
 const alike = (one, other) => one.trim() === other.trim();
 
-/** Words of two texts as `[sign, text]`: "=" in both, "-" in the first only, "+" in the second only. */
+/** Compare two texts by words: `[sign, text]` with "=" in both, "-" in the first, "+" in the second. */
 function difference(before, after) {
   const a = before.match(/\s*\S+/g) ?? [],
     b = after.match(/\s*\S+/g) ?? [];
@@ -40,7 +40,7 @@ function difference(before, after) {
   return same * 5 < Math.min(a.length, b.length) ? whole : found;
 }
 
-/** A text with what was added and removed since another marked. */
+/** A text with marked additions and removals since another. */
 export function marked(before, after) {
   const pieces = difference(before, after).filter(([, text]) => text);
   return h(
@@ -54,7 +54,7 @@ export function marked(before, after) {
   );
 }
 
-/** What else changed from one version to the next, in words. */
+/** Describe the other changes between two versions. */
 function otherwise(before, after) {
   const said = [];
   if (before.importance !== after.importance && after.importance !== null && after.importance !== undefined)
@@ -72,7 +72,8 @@ export const percent = (share) => (share === null || share === undefined ? "none
 /**
  * The versions as a timeline.
  *
- * `current` is the memory as it is, or null where it was forgotten; `versions` are what it was, newest first.
+ * `current` is the current version, or null if the memory was forgotten. `versions` are the earlier
+ * ones, newest first.
  */
 export function timeline(current, versions, more) {
   const past = versions.map((version) => ({
@@ -91,7 +92,7 @@ export function timeline(current, versions, more) {
   const entries = all.map((version, n) =>
     entry(version, all[n + 1], n === 0 && current !== null, !all[n + 1] && !more),
   );
-  return h("ol", { class: "timeline" }, entries, more && h("li", { class: "meta" }, "Earlier versions are kept, too."));
+  return h("ol", { class: "timeline" }, entries, more && h("li", { class: "meta" }, "There are earlier versions."));
 }
 
 function entry(version, before, now, first) {

@@ -1,7 +1,8 @@
-"""The inspector: a page that shows people what is remembered of them, and why it was recalled.
+"""Routes of the inspector: a page that shows users their memory, and why it was recalled.
 
-The page itself holds nothing and is for everybody; what it shows comes from the other routes, with the credentials of
-whoever looks. It is a handful of files as a browser takes them: nothing is built, and nothing comes from elsewhere.
+The page is public, since it contains no data. What it shows comes from the other routes, with
+the credentials of the user. Its files are served as they are, without a build step, and load
+nothing from other servers.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from fastapi.responses import RedirectResponse
 
 router = APIRouter(prefix="/memory/inspector", include_in_schema=False)
 
-_FOLDER = Path(__file__).parent / "inspector"
+_FOLDER = Path(__file__).parent / "static"
 _PAGE = "index.html"
 _MEDIA_TYPES = {
     ".css": "text/css",
@@ -26,10 +27,10 @@ _MEDIA_TYPES = {
 }
 
 _HEADERS = {
-    "Cache-Control": "no-cache",  # kept, but asked about: a deployment that is updated shows its new page at once
+    "Cache-Control": "no-cache",  # cached, but revalidated: an updated server shows its new page
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -57,7 +58,7 @@ async def page(request: Request) -> Response:
 
 @router.get("/")
 async def page_as_folder() -> Response:
-    """Lead to the page, whose files are named relative to where it lies."""
+    """Redirect to the page, whose links to its files are relative."""
     return RedirectResponse("../inspector", headers=_HEADERS)
 
 
@@ -68,13 +69,13 @@ async def file(name: str, request: Request) -> Response:
 
 
 async def _answer(name: str, request: Request) -> Response:
-    """A file, or that it is still the one that the browser has."""
+    """Return a file, or 304 if the browser has its current version."""
     found = (await asyncio.to_thread(_files)).get(name)
     if found is None:
         raise HTTPException(404, "The inspector has no such file.")
     headers = {**_HEADERS, "ETag": found.tag}
     if found.media_type.startswith("image/"):
-        headers["Cache-Control"] = "max-age=86400"  # browsers look at the icon again with each view
+        headers["Cache-Control"] = "max-age=86400"  # browsers request the icon with each view
     if found.tag in request.headers.get("If-None-Match", ""):
         return Response(status_code=304, headers=headers)
     if "gzip" in request.headers.get("Accept-Encoding", ""):
@@ -88,7 +89,7 @@ async def _answer(name: str, request: Request) -> Response:
 
 @cache
 def _files() -> dict[str, _File]:
-    """The files by their names, read once: no path that somebody sends is ever opened."""
+    """Read all files, by name, once: no path from a request is ever opened."""
     found = {}
     for path in _FOLDER.iterdir():
         content = path.read_bytes()

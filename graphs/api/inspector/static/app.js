@@ -1,4 +1,4 @@
-// The page: which view the address asks for, the search box, and the keyboard.
+// The page: routing by the address, the search box, and the keyboard.
 
 import { correct, forget, pin } from "./actions.js";
 import { api, token } from "./api.js";
@@ -17,7 +17,7 @@ const query = document.getElementById("query");
 let controller = new AbortController();
 let last = { section: null, id: null };
 
-/** What the address asks for: `#/section/id?query`. */
+/** Parse the address: `#/section/id?query`. */
 function route() {
   const [path, text = ""] = location.hash.replace(/^#\/?/, "").split(/\?(.*)/s);
   const [section, id] = path.split("/");
@@ -26,7 +26,7 @@ function route() {
   return { section: known ? section : "memories", id: decoded(id), query: asked, text: text && `?${text}` };
 }
 
-/** A part of the address as it was before it was put there; none where it never was one. */
+/** Decode a part of the address; null if it is not valid. */
 function decoded(part) {
   try {
     return part ? decodeURIComponent(part) : null;
@@ -35,7 +35,7 @@ function decoded(part) {
   }
 }
 
-/** Show what the address asks for. What was asked before and has not come yet is not waited for. */
+/** Show the view of the address. Earlier requests that are still open are aborted. */
 async function render({ fresh = false, focus = null } = {}) {
   controller.abort();
   const { signal } = (controller = new AbortController());
@@ -62,7 +62,7 @@ async function render({ fresh = false, focus = null } = {}) {
   }
 }
 
-/** What stands beside the list. Both are asked for at once, unless the one needs the other. */
+/** Return the right pane's content. It is loaded together with the list, unless it needs the list. */
 async function contentOf(section, now, signal, fresh) {
   const list = showList(section, now, signal, { fresh });
   if (!now.id) return section.placeholder(now, await list);
@@ -71,7 +71,7 @@ async function contentOf(section, now, signal, fresh) {
   return content;
 }
 
-/** Mark the section in the header, and which of the two columns a phone shows. */
+/** Mark the section in the header, and choose the column that a narrow window shows. */
 function showWhere(now) {
   document.body.dataset.pane = now.id ? "detail" : "list";
   for (const link of document.querySelectorAll("#sections a")) {
@@ -108,7 +108,7 @@ function put(content, section, now, focus) {
 async function askToSignIn(error) {
   const reason = token.get()
     ? error.message
-    : "This memory is a person's own. Sign in with an access token to see yours.";
+    : "Each user sees only their own memory. Sign in with an access token to see yours.";
   token.set(null);
   showAccount();
   if (await signIn(reason)) {
@@ -121,7 +121,7 @@ function showAccount() {
   document.getElementById("account").hidden = !token.get();
 }
 
-// --- what was changed here ---
+// --- changes made on this page ---
 
 window.addEventListener("memory-changed", ({ detail: { gone, focus } }) => {
   const now = route();
@@ -133,13 +133,13 @@ window.addEventListener("memory-changed", ({ detail: { gone, focus } }) => {
 window.addEventListener("hashchange", () => render());
 
 document.getElementById("sections").addEventListener("click", ({ target }) => {
-  if (target.closest("a")?.hash === location.hash) render({ fresh: true }); // asked for once more: what is new?
+  if (target.closest("a")?.hash === location.hash) render({ fresh: true }); // a click on the current section refreshes it
 });
 
 // --- the search box ---
 
 let waiting;
-let rendered = null; // the search that is under way, or was
+let rendered = null; // the latest search, done or not
 
 function searchNow() {
   clearTimeout(waiting);
@@ -150,7 +150,7 @@ function searchNow() {
   rendered = render();
 }
 
-/** Go on from the box to what was found. */
+/** Move the focus from the search box to the results. */
 async function toResults() {
   searchNow();
   await rendered;
@@ -180,7 +180,7 @@ const COMMANDS = {
   e: correct,
   p: pin,
   Delete: forget,
-  Backspace: forget, // what Apple's keyboards have for it
+  Backspace: forget, // Apple's keyboards have no Delete key
   "?": help,
 };
 const MOVES = ["ArrowDown", "ArrowUp"];
@@ -198,7 +198,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") return escape();
   if (event.target === query && event.key === "ArrowDown") return void toResults();
   if (typing) return;
-  if (MOVES.includes(event.key) && detail.contains(event.target)) return; // there they scroll
+  if (MOVES.includes(event.key) && detail.contains(event.target)) return; // arrow keys scroll there
   const command = COMMANDS[event.key];
   if (!command) return;
   event.preventDefault();
@@ -213,7 +213,7 @@ document.getElementById("theme").addEventListener("click", () => {
   const theme = THEMES[document.documentElement.dataset.theme];
   document.documentElement.dataset.theme = theme;
   localStorage.setItem("memory-theme", theme);
-  toast(theme === "auto" ? "Theme: as the system's" : `Theme: ${theme}`);
+  toast(theme === "auto" ? "Theme: same as the system" : `Theme: ${theme}`);
 });
 document.getElementById("help").addEventListener("click", help);
 document.getElementById("skip").addEventListener("click", () => detail.focus());

@@ -1,12 +1,12 @@
-// Runs: what each recalled, with receipts, and what it wrote.
+// Runs: the recalls of each, with their receipts, and the memories that it wrote.
 
 import { api } from "./api.js";
 import { count, dotted, h, kind, linkTo, nothing, part, when } from "./dom.js";
 import { reasons, stacked } from "./score.js";
 
-const OUTSIDE = "outside"; // stands for recalls that no run made, such as those of this page
+const OUTSIDE = "outside"; // recalls that no run made, such as those of this page
 
-/** Receipts, newest first, as runs: each with its recalls. */
+/** Group receipts by run, newest first. */
 function grouped(receipts) {
   const runs = new Map();
   for (const receipt of receipts) {
@@ -37,14 +37,14 @@ export const runs = {
   },
   empty: () => [
     "No run has recalled anything yet",
-    h("p", null, "Every run of an agent begins with a recall, and leaves a receipt of it."),
+    h("p", null, "Every run of an agent begins with a recall, which leaves a receipt."),
   ],
   detail: showRun,
-  needsList: true, // for what no run recalled
+  needsList: true, // for recalls outside of runs
   placeholder: () =>
     nothing(
-      "What each run knew, and what it learned",
-      h("p", null, "Choose a run to see what it recalled, what it nearly recalled, and what it wrote."),
+      "The recalls and writes of each run",
+      h("p", null, "Choose a run to see the memories that it recalled, nearly recalled and wrote."),
     ),
 };
 
@@ -62,7 +62,7 @@ async function showRun(route, items, signal) {
       null,
       h("h2", { tabindex: "-1" }, outside ? "Recalls outside of runs" : "Run"),
       outside
-        ? dotted("Asked through the HTTP API, by a tool, or by this page")
+        ? dotted("Recalled through the HTTP API, by a tool, or by this page")
         : dotted(
             h("code", null, route.id),
             source.session_id && h("a", { href: linkTo("sessions", source.session_id) }, "session"),
@@ -73,7 +73,7 @@ async function showRun(route, items, signal) {
       "Recalled",
       run.recalled.length
         ? run.recalled.map(receipt)
-        : h("p", { class: "quiet-text" }, "Nothing, or its receipt is not kept any more."),
+        : h("p", { class: "quiet-text" }, "Nothing, or its receipt is no longer stored."),
     ),
     !outside &&
       part(
@@ -84,7 +84,7 @@ async function showRun(route, items, signal) {
               { class: "rows cards" },
               run.written.map((memory) => h("li", null, memoryLink(memory))),
             )
-          : h("p", { class: "quiet-text" }, "Nothing that still stands as this run wrote it."),
+          : h("p", { class: "quiet-text" }, "Nothing that is still as this run wrote it."),
       ),
   );
 }
@@ -113,7 +113,7 @@ function receipt(recall) {
       h(
         "details",
         { class: "raw" },
-        h("summary", null, "Nearly recalled: what would have come next"),
+        h("summary", null, "Nearly recalled: the memories that would have come next"),
         chosen("Nearly", recall.nearly),
       ),
   );

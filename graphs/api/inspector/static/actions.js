@@ -1,16 +1,16 @@
-// Correct, forget, pin. Each is about the version that is on the screen: if the memory changed meanwhile, nothing is
-// written, and the person sees what it says now.
+// Correct, forget and pin. Each names the version on the screen: if the memory was changed since,
+// nothing is written, and the user sees the current version.
 
 import { api } from "./api.js";
 import { confirmed } from "./dialogs.js";
 import { h, icon, shortened, toast } from "./dom.js";
 import { marked } from "./history.js";
 
-const known = new WeakMap(); // what each article on the screen is about: {article, memory, etag}
+const known = new WeakMap(); // by article on the screen: {article, memory, etag}
 
-const CHANGED = "It changed meanwhile, and nothing was overwritten.";
+const CHANGED = "The memory was changed by someone else, so nothing was overwritten.";
 
-/** Have the actions know what an article is about. */
+/** Register the memory of an article for the actions. */
 export const attach = (article, memory, etag) => known.set(article, { article, memory, etag });
 
 const onScreen = () => known.get(document.querySelector("#detail article"));
@@ -30,21 +30,21 @@ export function actions(memory) {
 
 const reload = (detail) => window.dispatchEvent(new CustomEvent("memory-changed", { detail }));
 
-/** Pin what is shown, or take the pin out. */
+/** Pin or unpin the memory on the screen. */
 export async function pin() {
   const shown = onScreen();
   if (!shown) return;
   const pinned = !shown.memory.pinned;
   try {
     await api.revise(shown.memory.id, shown.etag, { pinned });
-    toast(pinned ? "Pinned: it neither fades nor expires." : "No longer pinned.");
+    toast(pinned ? "Pinned: it neither decays nor expires." : "No longer pinned.");
   } catch (error) {
-    toast(error.status === 412 ? `${CHANGED} This is how it is now.` : error.message);
+    toast(error.status === 412 ? `${CHANGED} This is the current version.` : error.message);
   }
   reload({ focus: '[aria-keyshortcuts="p"]' });
 }
 
-/** Forget what is shown, if the person means it. */
+/** Forget the memory on the screen, after a confirmation. */
 export async function forget() {
   const shown = onScreen();
   if (!shown) return;
@@ -63,12 +63,12 @@ export async function forget() {
     toast("Forgotten.");
     reload({ gone: true });
   } catch (error) {
-    toast(error.status === 412 ? `${CHANGED} This is how it is now.` : error.message);
+    toast(error.status === 412 ? `${CHANGED} This is the current version.` : error.message);
     reload({});
   }
 }
 
-/** Correct what is shown, in its place. */
+/** Edit the memory on the screen, in place. */
 export function correct() {
   const shown = onScreen();
   if (!shown || shown.memory.type === "turn" || shown.article.querySelector("form.edit")) return;
@@ -86,7 +86,7 @@ export function correct() {
     value: memory.importance ?? 0.5,
   });
   const share = h("output", { for: "edit-importance" });
-  const asShown = importance.value; // in steps, between which the memory's own may be
+  const asShown = importance.value; // rounded to steps, so it may differ from the memory's own
   const tell = () => (share.textContent = `${Math.round(importance.value * 100)} %`);
   importance.addEventListener("input", tell);
   tell();
@@ -96,11 +96,11 @@ export function correct() {
   const form = h(
     "form",
     { class: "edit", "aria-label": "Correct this memory" },
-    field(text, "What is true"),
+    field(text, "Correct text"),
     h(
       "div",
       { class: "fields" },
-      field(tags, "Tags, with commas between them"),
+      field(tags, "Tags, separated by commas"),
       field(importance, "Importance ", share),
     ),
     notice,
@@ -139,22 +139,22 @@ export function correct() {
     save.disabled = true;
     try {
       await api.revise(memory.id, etag, change);
-      toast("Corrected. What it said before stays in its history.");
+      toast("Corrected. The earlier version stays in the history.");
       reload({ focus: "h2" });
     } catch (error) {
       save.disabled = false;
       if (error.status !== 412) return say(h("p", null, error.message));
       const now = await api.memory(memory.id).catch(() => null);
-      if (!now) return say(h("p", null, "It was forgotten meanwhile."));
+      if (!now) return say(h("p", null, "The memory was forgotten in the meantime."));
       etag = now.etag;
-      save.textContent = "Save mine over it";
+      save.textContent = "Overwrite with mine";
       say(
-        h("p", null, CHANGED, " What it says now, and what yours would make of it:"),
+        h("p", null, CHANGED, " These are the differences between the current version and yours:"),
         marked(now.body.content, text.value),
         h(
           "button",
           { type: "button", class: "button", onclick: () => reload({ focus: "h2" }) },
-          "Keep what it says now",
+          "Keep the current version",
         ),
       );
     }

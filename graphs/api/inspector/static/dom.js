@@ -1,13 +1,13 @@
-// Making elements. Text is only ever put in as text: what is remembered may be anything that anybody wrote.
+// Elements of the page. Text is inserted only as text, never as markup: a memory may contain anything.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** An element. Properties are attributes; `on…` are listeners; false, null and undefined leave them out. */
+/** Create an element. Properties are attributes, `on…` are listeners; false, null and undefined are skipped. */
 export function h(tag, properties, ...children) {
   return filled(document.createElement(tag), properties, children);
 }
 
-/** The same, of SVG. */
+/** Create an SVG element. */
 export function s(tag, properties, ...children) {
   return filled(document.createElementNS(SVG, tag), properties, children);
 }
@@ -24,7 +24,7 @@ function filled(element, properties, children) {
 
 export const icon = (name) => s("svg", { class: "icon", "aria-hidden": "true" }, s("use", { href: `#i-${name}` }));
 
-/** Set a custom property: how CSS is told of a number, since a `style` attribute is against the page's policy. */
+/** Set a custom property for CSS. The page's policy forbids `style` attributes. */
 export function styled(element, name, value) {
   element.style.setProperty(name, value);
   return element;
@@ -41,7 +41,7 @@ const UNITS = [
   ["minute", 60],
 ];
 
-/** When something was: how long ago, with the date and time as a title. */
+/** A time as its age, with date and time as the title. */
 export function when(moment) {
   if (!moment) return "";
   const date = new Date(moment);
@@ -61,13 +61,13 @@ export const count = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${
 
 export const shortened = (text, length) => (text.length > length ? `${text.slice(0, length - 1).trimEnd()}…` : text);
 
-/** The address of what a section shows. */
+/** The address of an item in a section. */
 export const linkTo = (section, id, query = "") => `#/${section}/${encodeURIComponent(id)}${query}`;
 
-/** The kind of a memory, with its colour. */
+/** The type of a memory, with its colour. */
 export const kind = (type) => h("span", { class: "kind", "data-type": type ?? "other" }, type ?? "memory");
 
-/** Words between dots, without those that are empty. */
+/** Parts separated by dots; empty ones are skipped. */
 export const dotted = (...parts) =>
   h(
     "p",
@@ -75,14 +75,14 @@ export const dotted = (...parts) =>
     parts.filter(Boolean).map((part) => h("span", null, part)),
   );
 
-/** A part of what is shown, under a heading. */
+/** A part of the view, under a heading. */
 export const part = (title, ...children) => h("section", { class: "part" }, h("h3", null, title), ...children);
 
-/** What stands where there is nothing. */
+/** A placeholder for an empty view. */
 export const nothing = (title, ...children) =>
   h("div", { class: "nothing" }, h("p", { class: "nothing-title" }, title), ...children);
 
-/** What went wrong, and a way to try again. */
+/** An error, with a button to try again. */
 export const problem = (error, again) =>
   h(
     "div",
@@ -92,19 +92,19 @@ export const problem = (error, again) =>
     again && h("button", { type: "button", class: "button", onclick: again }, "Try again"),
   );
 
-/** JSON, folded away. */
+/** Collapsed JSON. */
 export const raw = (title, value) => h("details", { class: "raw" }, h("summary", null, title), json(value));
 
 export const json = (value) => h("pre", { tabindex: "0" }, JSON.stringify(value, null, 2));
 
-/** Say something to those who cannot see the page change. */
+/** Announce a text to screen readers. */
 export function announce(text) {
   document.getElementById("status").textContent = text;
 }
 
 let toastTimer;
 
-/** Show that something was done, for a moment, and say it. */
+/** Show a message for four seconds, and announce it. */
 export function toast(text) {
   const element = document.getElementById("toast");
   element.textContent = text;

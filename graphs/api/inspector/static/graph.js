@@ -1,4 +1,4 @@
-// The graph of relationships around a memory. It is laid out once and then stands still, the same every time.
+// The graph of relationships around a memory. The layout is computed once and is deterministic.
 
 import { api } from "./api.js";
 import { count, h, kind, linkTo, problem, s, shortened } from "./dom.js";
@@ -6,14 +6,14 @@ import { count, h, kind, linkTo, problem, s, shortened } from "./dom.js";
 const ROUNDS = 200;
 const HOPS = [1, 2, 3];
 
-/** The graph of a memory, with a choice of how far it reaches, and the same as a table. */
+/** The graph of a memory, with a choice of its depth, and the same edges as a table. */
 export function graph(id, found, hops = 2) {
   const holder = h("div", { class: "graph" });
   const show = (related) => holder.replaceChildren(...drawn(id, related, choice));
   const choice = h(
     "fieldset",
     { class: "hops" },
-    h("legend", { class: "hidden" }, "How far"),
+    h("legend", { class: "hidden" }, "Depth"),
     HOPS.map((n) =>
       h(
         "label",
@@ -41,7 +41,7 @@ export function graph(id, found, hops = 2) {
 }
 
 function drawn(id, { nodes, edges }, choice) {
-  if (!edges.length) return [h("p", { class: "quiet-text" }, "It is related to no other memory.")];
+  if (!edges.length) return [h("p", { class: "quiet-text" }, "It has no relationships.")];
   const by = new Map(nodes.map((node) => [node.id, node]));
   const known = edges.filter((edge) => by.has(edge.source) && by.has(edge.target));
   const figure = h("div", { class: "drawing" });
@@ -51,7 +51,7 @@ function drawn(id, { nodes, edges }, choice) {
   return [choice, figure, asTable(by, known)];
 }
 
-/** Where each memory stands: first on rings by distance, then as if edges were springs and memories kept apart. */
+/** Lay out the memories: on rings by distance first, then by forces (edges attract, nodes repel). */
 function placed(id, by, edges) {
   const at = new Map([[id, { id, depth: 0, x: 0, y: 0 }]]);
   for (let depth = 1, ring = [id]; ring.length; depth++) {
@@ -76,7 +76,7 @@ function placed(id, by, edges) {
   return at;
 }
 
-/** One step of Fruchterman and Reingold's method: whoever is near pushes, edges pull, nothing moves further than `most`. */
+/** One step of Fruchterman and Reingold's method: nodes repel, edges attract, no node moves more than `most`. */
 function settle(nodes, springs, most) {
   for (const node of nodes) node.fx = node.fy = 0;
   const push = (a, b, force) => {
@@ -99,7 +99,7 @@ function settle(nodes, springs, most) {
   }
 }
 
-/** Stretch what was placed, in units, to a width, and return the height that it takes. */
+/** Scale the layout to a width in pixels, and return the height that it needs. */
 function fitted(nodes, width) {
   const narrow = width < 500;
   const side = narrow ? 62 : 96,
@@ -135,7 +135,7 @@ function picture(id, by, edges, width) {
     ),
   );
   const half = width < 500 ? 52 : 84;
-  const taken = [...at.values()].map(({ x, y }) => ({ x, y: y + 20, half, tall: 30 })); // by what nodes are called
+  const taken = [...at.values()].map(({ x, y }) => ({ x, y: y + 20, half, tall: 30 })); // by the labels of nodes
   for (const edge of edges) drawing.append(line(at.get(edge.source), at.get(edge.target), edge, taken));
   for (const node of [...at.values()].sort((a, b) => a.depth - b.depth))
     drawing.append(dot(node, by.get(node.id), width));
@@ -164,7 +164,7 @@ function line(a, b, { type, strength }, taken) {
   );
 }
 
-/** Where on an edge there is room for its name: as near to the middle as can be. */
+/** Find a free place for an edge's label, as near to its middle as possible. */
 function roomFor(half, a, b, taken) {
   const places = [0.5, 0.42, 0.58, 0.34, 0.66, 0.26, 0.74].map((t) => ({
     x: a.x + (b.x - a.x) * t,
@@ -206,7 +206,7 @@ function dot({ id, x, y, depth }, memory, width) {
   );
 }
 
-/** A text in two lines of at most so many letters. */
+/** Split a text into two lines of at most `most` characters. */
 function inTwo(text, most) {
   const words = text.replace(/\s+/g, " ").trim().split(" ");
   let first = words.shift();

@@ -1,4 +1,5 @@
-// The memory's HTTP API. A token, where one is needed, lives as long as the tab does, and is sent to this origin only.
+// A client of the memory's HTTP API. The token is kept until the tab closes, and is sent only to
+// this origin.
 
 const MEMORY = new URL("..", import.meta.url); // …/memory/, wherever the server is mounted
 const SERVER = new URL("..", MEMORY);
@@ -9,7 +10,7 @@ export const token = {
   set: (value) => (value ? sessionStorage.setItem(TOKEN, value) : sessionStorage.removeItem(TOKEN)),
 };
 
-/** What went wrong, in the words of the server; `status` is 0 where it did not answer. */
+/** An error with the server's message; `status` is 0 if the server did not answer. */
 class ApiError extends Error {
   constructor(status, message) {
     super(message);
@@ -17,7 +18,7 @@ class ApiError extends Error {
   }
 }
 
-/** Answer a request: `{body, etag}`. What is aborted rejects with an AbortError. */
+/** Send a request and return `{body, etag}`. An aborted request rejects with an AbortError. */
 async function ask(base, path, { method = "GET", query = {}, body, etag, signal } = {}) {
   const url = new URL(path, base);
   for (const [name, value] of Object.entries(query))
@@ -31,11 +32,11 @@ async function ask(base, path, { method = "GET", query = {}, body, etag, signal 
   try {
     response = await fetch(url, { method, headers, body: body && JSON.stringify(body), signal, cache: "no-store" });
   } catch (error) {
-    throw error.name === "AbortError" ? error : new ApiError(0, "The server does not answer.");
+    throw error.name === "AbortError" ? error : new ApiError(0, "The server does not answer. Check that it runs, then try again.");
   }
   const text = await response.text();
   const found = /json/.test(response.headers.get("Content-Type") ?? "") && text ? JSON.parse(text) : null;
-  if (!response.ok) throw new ApiError(response.status, sentence(found) ?? `The server answers ${response.status}.`);
+  if (!response.ok) throw new ApiError(response.status, sentence(found) ?? `The server answered with status ${response.status}.`);
   return { body: found, etag: response.headers.get("ETag") };
 }
 

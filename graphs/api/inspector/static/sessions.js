@@ -1,4 +1,4 @@
-// Sessions: conversations as the memory knows them, and the turns of each. Threads, as LangGraph's own API tells of them.
+// Sessions and their turns, from the memory. Threads, from the LangGraph API.
 
 import { api } from "./api.js";
 import { count, dotted, exactly, h, json, linkTo, nothing, part, toast, when } from "./dom.js";
@@ -16,7 +16,7 @@ export const sessions = {
   empty: () => ["No session yet", h("p", null, "A conversation with an agent of this deployment is a session.")],
   detail: showSession,
   placeholder: () =>
-    nothing("Conversations", h("p", null, "Choose one to read what was said, and which run wrote it down.")),
+    nothing("Conversations", h("p", null, "Choose one to read its turns, and to see the run that stored each.")),
 };
 
 async function showSession(route, _, signal) {
@@ -54,7 +54,7 @@ async function showSession(route, _, signal) {
       dotted(h("code", null, session.id), thread && h("a", { href: linkTo("threads", thread) }, "thread")),
     ),
     earlier,
-    page.items.length ? turns : h("p", { class: "quiet-text" }, "Nothing that was said in it is kept."),
+    page.items.length ? turns : h("p", { class: "quiet-text" }, "It has no stored turns."),
   );
 }
 
@@ -93,7 +93,7 @@ export const threads = {
           h("a", { href: linkTo("sessions", thread.thread_id) }, "its session"),
         ),
       ),
-      part("As LangGraph tells of it", json(thread)),
+      part("From the LangGraph API", json(thread)),
     );
   },
 };

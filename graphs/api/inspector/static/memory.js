@@ -1,4 +1,4 @@
-// One memory: what it says, why it was recalled, its life, where it comes from, and what it is related to.
+// One memory: its text, why it was recalled, its history, its origin, and its relationships.
 
 import { actions, attach } from "./actions.js";
 import { api } from "./api.js";
@@ -7,14 +7,14 @@ import { graph } from "./graph.js";
 import { percent, timeline } from "./history.js";
 import { because, legend, table } from "./score.js";
 
-/** What each answer would be if it could not be had: a memory is shown all the same. */
+/** Replace a failed request by a default, so that the memory is shown all the same. */
 const quietly = (promise, otherwise) =>
   promise.catch((error) => {
     if (error.name === "AbortError" || error.status === 401) throw error;
     return otherwise;
   });
 
-/** Show the memory that a route names; everything is asked for at once, so that nothing moves when it comes. */
+/** Show a route's memory. All parts are loaded together, so that the layout does not move. */
 export async function showMemory(route, items, signal) {
   const [found, history, origin, related] = await Promise.all([
     api.memory(route.id, { signal }).catch((error) => {
@@ -36,7 +36,7 @@ export async function showMemory(route, items, signal) {
       h("h2", { class: "content", tabindex: "-1" }, memory.content),
       dotted(
         kind(memory.type),
-        memory.agent && `learned by ${memory.agent}`,
+        memory.agent && `written by ${memory.agent}`,
         h("span", null, "changed ", when(memory.updated_at)),
         memory.pinned && h("span", { class: "pinned" }, icon("pin"), "pinned"),
         memory.expires_at && !memory.pinned && h("span", null, "expires ", when(memory.expires_at)),
@@ -77,7 +77,7 @@ export async function showMemory(route, items, signal) {
 
 function forgotten(history) {
   if (!history.items.length)
-    return nothing("There is no such memory", h("p", null, "It may have been forgotten, or belong to somebody else."));
+    return nothing("There is no such memory", h("p", null, "It may have been forgotten, or it belongs to another user."));
   return h(
     "article",
     { class: "memory" },
@@ -85,7 +85,7 @@ function forgotten(history) {
       "header",
       null,
       h("h2", { class: "content gone", tabindex: "-1" }, "This memory was forgotten"),
-      dotted("No agent recalls it; what it was stays in the history."),
+      dotted("No agent recalls it. Its earlier versions stay in the history."),
     ),
     part("Life", timeline(null, history.items, history.next)),
   );
@@ -108,7 +108,7 @@ function why(route, items) {
 function details(memory) {
   const rows = [
     ["First stored", exactly(memory.created_at)],
-    ["Fades", memory.pinned ? "no: it is pinned" : memory.expires_at ? exactly(memory.expires_at) : null],
+    ["Expires", memory.pinned ? "no: it is pinned" : memory.expires_at ? exactly(memory.expires_at) : null],
     ["Namespace", h("code", null, memory.namespace.join(" / "))],
     ["Key", h("code", null, memory.key)],
   ];
@@ -136,7 +136,7 @@ function source(memory, origin) {
   return [
     rows.some(([, value]) => value)
       ? pairs(rows)
-      : h("p", { class: "quiet-text" }, "It is not known where it comes from."),
+      : h("p", { class: "quiet-text" }, "Its origin is not known."),
     turns.length > 0 &&
       h(
         "div",
@@ -150,7 +150,7 @@ function source(memory, origin) {
               "footer",
               { class: "meta" },
               h("span", null, turn.role),
-              turn.id && turn.id !== memory.id && h("a", { href: linkTo("memories", turn.id) }, "what was said"),
+              turn.id && turn.id !== memory.id && h("a", { href: linkTo("memories", turn.id) }, "turn"),
             ),
           ),
         ),

@@ -1,43 +1,43 @@
-// A score taken apart: bars, numbers, and a sentence that says why a memory was recalled.
+// The parts of a score: bars, numbers, and a sentence that says why a memory was recalled.
 
 import { h, styled } from "./dom.js";
 
-/** The parts of a score in the order of the bars: name, the group it belongs to, what it means, and how a sentence says it. */
+/** The parts of a score in the order of the bars: name, group, meaning, and the words of a sentence. */
 const PARTS = {
   similarity: [
     "Meaning",
     "relevance",
-    "How close the meaning is to the query, by the vectors of both.",
+    "Similarity of the vectors of the memory and the query.",
     "its meaning is close to the query",
   ],
   keywords: [
     "Text",
     "relevance",
-    "Words of the query that it has; rare words count more.",
-    "it has words of the query",
+    "Words that it shares with the query; rare words count more.",
+    "it contains words of the query",
   ],
   context: [
     "Context",
     "relevance",
-    "What was said just before and after fits the query.",
-    "what was said around it fits the query",
+    "The turns just before and after it fit the query.",
+    "the turns around it fit the query",
   ],
-  length: ["Substance", "relevance", "It says more than a few words.", "it says a good deal"],
-  label: ["Label", "relevance", "Its label, such as who speaks, is asked for.", "its label is asked for"],
-  recency: ["Recency", "recency", "How recently it changed; the value halves with every half-life.", "it is recent"],
-  importance: ["Importance", "importance", "How important it was said to be.", "it is important"],
+  length: ["Substance", "relevance", "It says more than a few words.", "it has substance"],
+  label: ["Label", "relevance", "The query names its label, such as the speaker.", "the query names its label"],
+  recency: ["Recency", "recency", "The time since its last change; the value halves with every half-life.", "it is recent"],
+  importance: ["Importance", "importance", "The importance that it was stored with.", "it is important"],
 };
 
 const number = (value) => (value > 0 && value < 0.005 ? "<0.01" : value.toFixed(2).replace("-", "−"));
 
-/** The parts that there are: `[name, value]`, in the order of the bars. */
+/** Return the parts that are not zero: `[name, value]`, in the order of the bars. */
 function partsOf(explanation) {
   return Object.keys(PARTS)
-    .filter((name) => Math.abs(explanation?.[name] ?? 0) > 1e-6) // what is unlike the query counts against it
+    .filter((name) => Math.abs(explanation?.[name] ?? 0) > 1e-6) // a dissimilar text has a negative part
     .map((name) => [name, explanation[name]]);
 }
 
-/** One bar: its length is the score, of 1, and its pieces are the parts. */
+/** One bar: its length is the score, up to 1, and its pieces are the parts. */
 export function stacked(explanation) {
   const parts = partsOf(explanation);
   const spoken = parts.map(([name, value]) => `${PARTS[name][0]} ${number(value)}`).join(", ");
@@ -52,13 +52,13 @@ export function stacked(explanation) {
   );
 }
 
-/** Why, in words: the parts that made most of the score. */
+/** The reason in words: the largest parts of the score. */
 export const because = (explanation) => {
   const said = reasons(explanation);
-  return said ? `Recalled because ${said}.` : "Nothing of it fits the query: it fills the rest of the list.";
+  return said ? `Recalled because ${said}.` : "It does not fit the query and only fills the rest of the list.";
 };
 
-/** The same without saying that it was recalled; empty where nothing speaks for it. */
+/** The largest parts in words; empty if no part is positive. */
 export function reasons(explanation) {
   const parts = partsOf(explanation)
     .filter(([, value]) => value > 0)
@@ -104,12 +104,12 @@ export function table(explanation, score) {
   );
 }
 
-/** What the parts mean. */
+/** A legend of the parts. */
 export function legend(open = false) {
   return h(
     "details",
     { class: "legend", open },
-    h("summary", null, "What the parts mean"),
+    h("summary", null, "Meaning of the parts"),
     h(
       "dl",
       null,

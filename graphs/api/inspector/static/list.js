@@ -1,15 +1,15 @@
-// The left column: a page of something, more of it on demand, and moving in it with the keyboard.
+// The left column: a list that is loaded page by page, and keyboard navigation in it.
 
 import { announce, count, h, nothing, problem, toast } from "./dom.js";
 
 const pane = document.getElementById("list");
 let shown = { key: null, items: [] };
 
-/** Show what a section lists, unless it is there already; resolves with the items. */
+/** Show a section's list, unless it is shown already. Resolves with the items. */
 export async function showList(section, route, signal, { fresh = false } = {}) {
   const key = `${route.section}?${section.key?.(route) ?? ""}`;
   if (key === shown.key && !fresh) {
-    pane.removeAttribute("aria-busy"); // of a list that nobody waits for any more
+    pane.removeAttribute("aria-busy"); // left over from a load that was aborted
     return shown.items;
   }
   const scroll = key === shown.key ? pane.scrollTop : 0;
@@ -70,7 +70,7 @@ function draw(section, route, page) {
   );
 }
 
-/** Mark what is selected. */
+/** Mark the selected row. */
 export function mark(id) {
   for (const row of rows()) {
     if (row.dataset.id === id) row.setAttribute("aria-current", "true");
@@ -78,7 +78,7 @@ export function mark(id) {
   }
 }
 
-/** Move to the next row or the one before; from elsewhere, to the one that is selected or to the first. */
+/** Focus the next or previous row. From elsewhere, start at the selected row, or at the first. */
 export function move(step) {
   const all = rows();
   const focused = all.indexOf(document.activeElement);
@@ -89,7 +89,7 @@ export function move(step) {
   all[next]?.scrollIntoView({ block: "nearest" });
 }
 
-/** Put the focus back on the row that is selected. */
+/** Focus the selected row again. */
 export function back() {
   (rows().find((row) => row.hasAttribute("aria-current")) ?? rows()[0])?.focus();
 }

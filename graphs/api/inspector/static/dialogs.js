@@ -1,9 +1,9 @@
-// Dialogs: is this meant, who is this, and which keys there are.
+// Dialogs: confirmation, sign-in and keyboard shortcuts.
 
 import { token } from "./api.js";
 import { h } from "./dom.js";
 
-/** Show a dialog, and resolve with what it was closed with: "" if it was dismissed. */
+/** Show a dialog and resolve with the value of the button that closed it; "" if it was dismissed. */
 function shown(title, content, buttons, onsubmit) {
   return new Promise((resolve) => {
     const before = document.activeElement;
@@ -28,10 +28,10 @@ function shown(title, content, buttons, onsubmit) {
 const button = (text, value, properties) =>
   h("button", { type: "submit", class: "button", value, ...properties }, text);
 
-/** Whether a dialog is open: keys are its own then. */
+/** Return true while a dialog is open. It then handles the keys. */
 export const isOpen = () => Boolean(document.querySelector("dialog[open]"));
 
-/** Ask whether something is meant. */
+/** Ask the user to confirm an action. */
 export async function confirmed(title, content, yes) {
   const answer = await shown(title, content, [
     button("Cancel", "", { autofocus: true }),
@@ -40,7 +40,7 @@ export async function confirmed(title, content, yes) {
   return answer === "yes";
 }
 
-/** Ask for an access token; resolves when there is one, or with false if the person would rather not. */
+/** Ask for an access token. Resolves with true when it is entered, with false if the user cancels. */
 export async function signIn(reason) {
   if (isOpen()) return false;
   const field = h("input", {
@@ -56,7 +56,7 @@ export async function signIn(reason) {
     [
       h("p", null, reason),
       h("div", { class: "field" }, h("label", { for: "token" }, "Access token"), field),
-      h("p", { class: "quiet-text" }, "It stays in this tab and is forgotten with it, and goes to this server only."),
+      h("p", { class: "quiet-text" }, "It is kept until this tab closes, and is sent only to this server."),
     ],
     [button("Sign in", "yes", { class: "button primary" })],
     () => (field.value.trim() ? "yes" : ""),
@@ -69,16 +69,16 @@ export async function signIn(reason) {
 const KEYS = [
   ["/", "search"],
   ["j", "next in the list"],
-  ["k", "the one before"],
+  ["k", "previous in the list"],
   ["Enter", "open"],
   ["e", "correct"],
-  ["p", "pin, or take the pin out"],
+  ["p", "pin or unpin"],
   ["Delete", "forget"],
   ["Esc", "close, or back to the list"],
-  ["?", "this"],
+  ["?", "this help"],
 ];
 
-/** Show which keys there are. */
+/** Show the keyboard shortcuts. */
 export function help() {
   return shown(
     "Keyboard",

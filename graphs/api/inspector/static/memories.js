@@ -1,4 +1,4 @@
-// Lists of memories: the latest, those that a search recalls, and those that a slug names.
+// Lists of memories: the latest, the results of a search, and the brain.
 
 import { api } from "./api.js";
 import { count, dotted, h, icon, kind, linkTo, nothing, when } from "./dom.js";
@@ -47,14 +47,14 @@ export const memories = {
     route.query.get("type")
       ? ["None of this type", h("p", null, "Other types may have some.")]
       : [
-          "Nothing is remembered yet",
-          h("p", null, "Talk to an agent of this deployment; what it learns appears here."),
+          "No memories yet",
+          h("p", null, "Talk to an agent of this deployment. The memories it writes appear here."),
         ],
   detail: showMemory,
   placeholder: () =>
     nothing(
-      "What is known, newest first",
-      h("p", null, "Choose a memory to see where it comes from, what it was before, and what it is related to."),
+      "Memories, newest first",
+      h("p", null, "Choose a memory to see its origin, its earlier versions and its relationships."),
       h(
         "p",
         null,
@@ -65,7 +65,7 @@ export const memories = {
         h("kbd", null, "k"),
         " move, ",
         h("kbd", null, "?"),
-        " shows the rest.",
+        " shows all keys.",
       ),
     ),
 };
@@ -86,15 +86,15 @@ export const search = {
         h("span", { class: "number" }, (memory.score ?? 0).toFixed(2)),
       ),
     ),
-  empty: () => ["Nothing is recalled", h("p", null, "An agent that asked this would start with an empty memory.")],
+  empty: () => ["Nothing is recalled", h("p", null, "An agent would find no memory for this query.")],
   announced: (route, items) =>
     `${count(items.length, "memory", "memories")} recalled for ${route.query.get("q")}.${items.length ? ` First: ${items[0].content}. ${because(items[0].explanation)}` : ""}`,
   detail: showMemory,
   needsList: true, // for the score
   placeholder: (route, items) =>
     nothing(
-      `What an agent recalls for “${route.query.get("q")}”`,
-      h("p", null, "The best come first. The length of a bar is the score; its pieces are what the score is made of."),
+      `Memories that an agent recalls for “${route.query.get("q")}”`,
+      h("p", null, "The best come first. The length of a bar is the score, and its pieces are the parts of the score."),
       items.length > 0 && h("p", null, `First: ${because(items[0].explanation)}`),
       legend(true),
     ),
@@ -113,12 +113,12 @@ export const brain = {
     ),
   empty: () => [
     "The brain is empty",
-    h("p", null, "Memories that have a name of their own, such as user_full_name, appear here."),
+    h("p", null, "Memories with a name, such as user_full_name, appear here."),
   ],
   detail: showMemory,
   placeholder: () =>
     nothing(
-      "Memories that have a name",
-      h("p", null, "Saving one again under its name changes it in place; what it was before stays in its history."),
+      "Memories with a name",
+      h("p", null, "Saving under the same name replaces the memory. Earlier versions stay in its history."),
     ),
 };
