@@ -25,6 +25,7 @@ from benchmarks import loading
 from benchmarks.measure import table
 from graphs.memory_manager import MemoryManager
 from graphs.offline.embeddings import OfflineEmbeddings
+from graphs.operations.operations import Operations
 
 HEAD = ("work", "seconds", "rows a second", "file MB", "peak MB")
 SECRET = b"a passphrase of the benchmark"
@@ -83,14 +84,14 @@ async def measure(
         file = folder / kind
         async with MemoryManager.from_conn_string(urls["filled"]) as store:
             started = time.perf_counter()
-            rows = sum((await store.operations.backups.create(file, secret=secret)).rows.values())
+            rows = sum((await Operations(store).backups.create(file, secret=secret)).rows.values())
             lines.append(_line(f"backup, {kind}", started, rows, file))
             started = time.perf_counter()
-            await store.operations.backups.verify(file, secret=secret)
+            await Operations(store).backups.verify(file, secret=secret)
             lines.append(_line(f"verify, {kind}", started, rows, file))
         async with MemoryManager.from_conn_string(urls[empty]) as store:
             started = time.perf_counter()
-            restored = await store.operations.backups.restore(file, secret=secret)
+            restored = await Operations(store).backups.restore(file, secret=secret)
             lines.append(_line(f"restore, {kind}", started, rows, file))
         assert restored.added["memory.memory_embeddings"] == memories
     return lines + await _one_of_many(urls["filled"], folder) + await _changes(urls, folder)
@@ -107,7 +108,7 @@ async def _one_of_many(url: str, folder: Path) -> list[list[str]]:
             lines.append(_line(f"export of one user, {n} time", started, len(exported), file))
         started = time.perf_counter()
         rows = sum(
-            (await store.operations.backups.create(folder / "one", user_id=whose)).rows.values()
+            (await Operations(store).backups.create(folder / "one", user_id=whose)).rows.values()
         )
         lines.append(_line("backup of one user", started, rows, folder / "one"))
     return lines
@@ -120,11 +121,11 @@ async def _changes(urls: dict[str, str], folder: Path) -> list[list[str]]:
             conn.execute(statement)
     async with MemoryManager.from_conn_string(urls["filled"]) as store:
         started = time.perf_counter()
-        rows = sum((await store.operations.backups.create(file, since=full)).rows.values())
+        rows = sum((await Operations(store).backups.create(file, since=full)).rows.values())
         lines = [_line("backup of changes", started, rows, file)]
     async with MemoryManager.from_conn_string(urls["empty_three"]) as store:
         started = time.perf_counter()
-        restored = await store.operations.backups.restore(full, file)
+        restored = await Operations(store).backups.restore(full, file)
         lines.append(_line("restore, with changes", started, sum(restored.rows.values()), full))
     return lines
 

@@ -23,6 +23,7 @@ from benchmarks.measure import table
 from graphs.deployment.pools import open_pool
 from graphs.memory_manager import MemoryManager
 from graphs.offline.embeddings import OfflineEmbeddings
+from graphs.operations.operations import Operations
 
 HEAD = ("work", "seconds", "items a second")
 
@@ -53,17 +54,17 @@ async def measure(url: str, items: int, users: int, changes: int) -> list[list[s
                 open_pool(there) as pool,
             ):
                 await store.setup()
-                source = await store.operations.moving.open(pool, follow=True)
+                source = await Operations(store).moving.open(pool, follow=True)
                 started = time.perf_counter()
-                await store.operations.moving.copy(source)
+                await Operations(store).moving.copy(source)
                 lines = [_line("copy", time.perf_counter() - started, items)]
                 with psycopg.connect(there) as old_tables:
                     old_tables.execute(CHANGE, {"changes": changes})
                 started = time.perf_counter()
-                await store.operations.moving.follow(source, once=True)
+                await Operations(store).moving.follow(source, once=True)
                 lines.append(_line("follow", time.perf_counter() - started, changes))
                 started = time.perf_counter()
-                switched = await store.operations.moving.switch(source)
+                switched = await Operations(store).moving.switch(source)
                 lines.append(_line("switch", time.perf_counter() - started, items))
                 lines.append(_line("of that, writes refused", switched.refused_seconds, items))
             return lines

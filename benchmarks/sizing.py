@@ -3,7 +3,7 @@
     .venv/bin/python -m benchmarks.sizing [--sizes 1000 10000 100000] [--chart sizing.svg]
 
 At each size a database is filled once, with texts of the offline model's 256 dimensions, and copied for each index,
-which `store.operations.indexes.migrate` builds in its copy. Then all of them are asked the same questions in turns, one
+which `Operations(store).indexes.migrate` builds in its copy. Then all of them are asked the same questions in turns, one
 at a time: the ten nearest of everybody's, as the service, by the store's own statement, which is told to read every
 vector or to use the index. (The store itself would find out: of few vectors it reads every one.)
 
@@ -42,6 +42,7 @@ from graphs.memory.database.vectors import Model, to_vector
 from graphs.memory.principal import Principal
 from graphs.memory.search import embeddings, search
 from graphs.memory_manager import MemoryManager
+from graphs.operations.operations import Operations
 from graphs.operations.sizing import IndexChoice
 
 EXACT = "exact"
@@ -150,7 +151,7 @@ async def systems(
             name, seconds = EXACT, 0.0
             if asked != EXACT:
                 began = time.perf_counter()
-                made = await store.operations.indexes.migrate(
+                made = await Operations(store).indexes.migrate(
                     parsed(asked), lambda _phase, _done, _of: None
                 )
                 name, seconds = str(made.after), time.perf_counter() - began
@@ -161,7 +162,7 @@ async def systems(
             [model] = await reading.run(Principal.service(), [embeddings.active_model()])
             sizes = {
                 index.name: index.bytes
-                for index in (await store.operations.indexes.status()).indexes
+                for index in (await Operations(store).indexes.status()).indexes
             }
             cost[asked] = name, seconds, sizes.get("embeddings_vectors_1", 0) / 1e6
             peers.append(Indexed(asked, store, reading, model, corpus))

@@ -28,6 +28,7 @@ from graphs.memory_manager import MemoryManager
 from graphs.operations.backup.backups import Backups
 from graphs.operations.backup.buckets import folder
 from graphs.operations.backup.schedule import Plan, Schedule
+from graphs.operations.operations import Operations
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ async def unprepared_store() -> AsyncIterator[MemoryManager]:
             entities={"company": NORMALISERS[settings.memory_company_ids]},
         ) as store,
     ):
-        store.jobs.add(backup_tasks(settings, store.operations.backups))
+        store.jobs.add(backup_tasks(settings, Operations(store).backups))
         yield store
 
 

@@ -75,7 +75,6 @@ from graphs.memory.store.health import (
     PartHealth,
 )
 from graphs.memory.store.store import PostgresStore
-from graphs.operations.operations import Operations, OperatorMeans
 
 
 class MemoryManager(PostgresStore):
@@ -148,18 +147,6 @@ class MemoryManager(PostgresStore):
         self.health.add("storage", self._storage)
         self.health.add("adapters", self._adapters)
         self.jobs = Jobs(pool, self._tasks(keeping), access, timing)
-        self.operations = Operations(
-            OperatorMeans(
-                access.database,
-                embedder.index,
-                self.health,
-                access.principal,
-                access.only,
-                access.ask,
-                access.ask_as_owner,
-                self.abatch,
-            )
-        )
 
     @classmethod
     @asynccontextmanager

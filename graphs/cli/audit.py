@@ -18,6 +18,7 @@ from graphs.cli.output import (
 )
 from graphs.cli.whole_file import whole_file
 from graphs.operations.audit_report import Grant, SecurityReport
+from graphs.operations.operations import Operations
 
 app = typer.Typer(no_args_is_help=True, help="Security: access rights, and who used them.")
 
@@ -54,7 +55,7 @@ def report(
 
     async def work() -> SecurityReport:
         async with as_service(prepare=False) as store:
-            found = await store.operations.oversight.security_report(days=days, head=head)
+            found = await Operations(store).oversight.security_report(days=days, head=head)
         if output:
             async with whole_file(output) as write:
                 await write([*markdown(found)])

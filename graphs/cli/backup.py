@@ -28,6 +28,7 @@ from graphs.operations.backup.chain import Backup
 from graphs.operations.backup.places import BackupPlace
 from graphs.operations.backup.restore import Restored
 from graphs.operations.backup.schedule import known_erasures, latest
+from graphs.operations.operations import Operations
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -110,7 +111,7 @@ async def _backup(
     secret = await _secret(key_file)
     async with as_service() as store:
         with progress("rows") as advance:
-            written = await store.operations.backups.create(
+            written = await Operations(store).backups.create(
                 place(output), **wanted, secret=secret, progress=advance
             )
     _show(written, as_json)
@@ -131,7 +132,7 @@ async def _verify(file: str, key_file: Path | None, as_json: bool) -> None:
     secret = await _secret(key_file)
     async with as_service() as store:
         with progress("rows") as advance:
-            verified = await store.operations.backups.verify(
+            verified = await Operations(store).backups.verify(
                 place(file), secret=secret, progress=advance
             )
     _show(verified, as_json)
@@ -180,7 +181,7 @@ async def _restore(
     chain, known = await asyncio.to_thread(_found, files, erasures)
     async with as_service() as store:
         with progress("rows") as advance:
-            restored = await store.operations.backups.restore(
+            restored = await Operations(store).backups.restore(
                 *chain,
                 user_id=user_id,
                 erasures=known,

@@ -10,6 +10,7 @@ from graphs.cli.output import AsJson, print_json, print_table
 from graphs.memory.errors import ConfigurationError, StoreUnavailable
 from graphs.operations.borders import Attempt
 from graphs.operations.checks import CheckResult, worst
+from graphs.operations.operations import Operations
 from graphs.operations.trial import try_out
 
 
@@ -26,7 +27,7 @@ def verify(as_json: AsJson = False) -> None:
 async def _verify(as_json: bool) -> None:
     try:
         async with as_service_unprepared() as store:
-            checks = await store.operations.checks.verify()
+            checks = await Operations(store).checks.verify()
     except ConfigurationError as error:  # a setting is wrong, or its database
         checks = [CheckResult(name="connection", status="wrong", detail="none", advice=str(error))]
         show_checks(
@@ -49,10 +50,10 @@ def validate(as_json: AsJson = False) -> None:
 
 async def _validate(as_json: bool) -> None:
     async with as_service_unprepared() as store:
-        checks = await store.operations.checks.verify()
+        checks = await Operations(store).checks.verify()
         if worst(checks) != "wrong":
             checks += [
-                _borders(await store.operations.checks.try_borders(str(uuid4()))),
+                _borders(await Operations(store).checks.try_borders(str(uuid4()))),
                 *await try_out(store),
             ]
     show_checks(checks, as_json)

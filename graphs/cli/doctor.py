@@ -16,6 +16,7 @@ from graphs.cli.output import AsJson, note, print_json
 from graphs.deployment.settings import Settings, load_settings
 from graphs.memory.errors import ConfigurationError
 from graphs.operations.checks import CheckResult, Size
+from graphs.operations.operations import Operations
 
 PACKAGES = (
     "graph-native-memory", "langgraph", "langgraph-api", "langgraph-checkpoint",
@@ -50,8 +51,8 @@ async def _doctor(as_json: bool) -> None:
     }
     try:
         async with as_service_unprepared() as store:
-            told["checks"] = {c.name: _told(c) for c in await store.operations.checks.verify()}
-            told["tables"] = {s.name: _size(s) for s in await store.operations.checks.sizes()}
+            told["checks"] = {c.name: _told(c) for c in await Operations(store).checks.verify()}
+            told["tables"] = {s.name: _size(s) for s in await Operations(store).checks.sizes()}
     except ConfigurationError as error:
         told["checks"] = {"connection": "wrong: none"}
         note(f"The database cannot be used. Do not publish this, it may hold an address: {error}")

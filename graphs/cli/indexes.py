@@ -23,6 +23,7 @@ from graphs.cli.output import (
 )
 from graphs.memory.errors import InvalidInput
 from graphs.operations.indexes import IndexStatus, Vectors
+from graphs.operations.operations import Operations
 from graphs.operations.sizing import MOST_LISTS, IndexChoice, Method
 from graphs.operations.vector_index import StepProgress
 
@@ -37,7 +38,7 @@ def status(as_json: AsJson = False) -> None:
 
 async def _status(as_json: bool) -> None:
     async with as_service_unprepared() as store:
-        told = await store.operations.indexes.status()
+        told = await Operations(store).indexes.status()
     if as_json:
         print_json(told)
         return
@@ -100,10 +101,10 @@ def create(dry_run: DryRun = False, as_json: AsJson = False) -> None:
 async def _create(dry_run: bool, as_json: bool) -> None:
     async with as_service_unprepared() as store:
         if dry_run:
-            names = [*await store.operations.indexes.lacking()]
+            names = [*await Operations(store).indexes.lacking()]
         else:
             with progress("indexes") as advance:
-                names = await store.operations.indexes.create(advance)
+                names = await Operations(store).indexes.create(advance)
     if as_json:
         print_json({"indexes": names})
         return
@@ -157,10 +158,10 @@ def migrate(
 async def _migrate(wish: IndexChoice, dry_run: bool, as_json: bool) -> None:
     async with as_service_unprepared() as store:
         if dry_run:
-            told = await store.operations.indexes.plan_migration(wish)
+            told = await Operations(store).indexes.plan_migration(wish)
         else:
             with _phases() as phases:
-                told = await store.operations.indexes.migrate(wish, phases)
+                told = await Operations(store).indexes.migrate(wish, phases)
     if as_json:
         print_json(told)
         return

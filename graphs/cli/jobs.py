@@ -22,6 +22,7 @@ from graphs.cli.output import (
 )
 from graphs.memory.contract import Job
 from graphs.memory.jobs.worker import KEPT_HOURS
+from graphs.operations.operations import Operations
 
 STATUSES = ("todo", "doing", "succeeded", "failed", "cancelled", "aborting", "aborted")
 
@@ -150,7 +151,7 @@ def purge(
 
     async def work(*, only_count: bool) -> dict[str, int]:
         async with as_service() as store:
-            return await store.operations.oversight.purge_jobs(
+            return await Operations(store).oversight.purge_jobs(
                 hours, failed=failed, dry_run=only_count
             )
 

@@ -45,6 +45,7 @@ from graphs.cli.output import (
 from graphs.composition import deployment_store
 from graphs.deployment.models import chat_model
 from graphs.deployment.settings import load_settings
+from graphs.operations.operations import Operations
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help=__doc__)
 
@@ -126,7 +127,7 @@ async def _work(concurrency: int) -> None:
 async def _reembed(dry_run: bool) -> int:
     async with as_service_unprepared() as store:
         if dry_run:
-            return await store.operations.oversight.would_reembed()
+            return await Operations(store).oversight.would_reembed()
         with progress("vectors") as advance:
             return await store.reembed(advance)
 

@@ -30,6 +30,7 @@ from graphs.operations.migration.ledger import Migration
 from graphs.operations.migration.mem0_oss import open_collection
 from graphs.operations.migration.rollback import RolledBack
 from graphs.operations.migration.source import Source
+from graphs.operations.operations import Operations
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -174,7 +175,7 @@ def list_(as_json: AsJson = False) -> None:
 
     async def work() -> list[Migration]:
         async with as_service() as store:
-            return await store.operations.migrations.list()
+            return await Operations(store).migrations.list()
 
     found = run(work())
     if as_json:
@@ -201,7 +202,7 @@ def show(migration: MigrationId, as_json: AsJson = False) -> None:
 
     async def work() -> Migration:
         async with as_service() as store:
-            return await store.operations.migrations.get(migration)
+            return await Operations(store).migrations.get(migration)
 
     found = run(work())
     if as_json:

@@ -10,6 +10,7 @@ from graphs.memory.database.database import Pool
 from graphs.memory_manager import MemoryManager
 from graphs.operations.migration.langgraph_store import LangGraphStore
 from graphs.operations.migration.rollback import RolledBack
+from graphs.operations.operations import Operations
 
 
 @asynccontextmanager
@@ -30,13 +31,13 @@ async def source_pool() -> AsyncIterator[Pool | None]:
 async def followed_store(store: MemoryManager, migration_id: str) -> AsyncIterator[LangGraphStore]:
     """Lend the LangGraph store that a migration follows."""
     async with source_pool() as pool:
-        yield await store.operations.moving.open_again(migration_id, pool)
+        yield await Operations(store).moving.open_again(migration_id, pool)
 
 
 async def roll_back(store: MemoryManager, migration_id: str, *, dry_run: bool) -> RolledBack:
     """Roll a migration back, and remove its trigger and tables from a source that it follows."""
-    migration = await store.operations.migrations.get(migration_id)
+    migration = await Operations(store).migrations.get(migration_id)
     if not migration.options.get("follow"):
-        return await store.operations.migrations.roll_back(migration_id, dry_run=dry_run)
+        return await Operations(store).migrations.roll_back(migration_id, dry_run=dry_run)
     async with followed_store(store, migration_id) as source:
-        return await store.operations.moving.roll_back(source, migration_id, dry_run=dry_run)
+        return await Operations(store).moving.roll_back(source, migration_id, dry_run=dry_run)

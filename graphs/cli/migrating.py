@@ -28,6 +28,7 @@ from graphs.operations.migration.jsonl import line_of
 from graphs.operations.migration.ledger import Migration
 from graphs.operations.migration.migrations import MigrationVerification, Preview, Reject
 from graphs.operations.migration.source import Rejected, Source
+from graphs.operations.operations import Operations
 
 _REASONS_SHOWN = 10
 """Most rejected records that are printed."""
@@ -55,15 +56,15 @@ async def carry_out(opening: AbstractAsyncContextManager[Source], how: How) -> N
     questions = await questions_in(how.queries)
     async with as_service() as store, opening as source:
         if how.dry_run:
-            _show_preview(await store.operations.migrations.preview(source), how.as_json)
+            _show_preview(await Operations(store).migrations.preview(source), how.as_json)
             return
         migration = await _bring(store, source, how)
         await store.wait_until_indexed()
         if migration.status == "paused":
             _show(migration, None, None, how.as_json)
             fail("Paused. Run the same command again to continue.", Exit.INTERRUPTED)
-        verified = await store.operations.migrations.verify(str(migration.id), source)
-        parity = await store.operations.migrations.compare(str(migration.id), source, questions)
+        verified = await Operations(store).migrations.verify(str(migration.id), source)
+        parity = await Operations(store).migrations.compare(str(migration.id), source, questions)
     _show(migration, verified, parity, how.as_json)
     if not verified.matches:
         fail(
@@ -96,7 +97,7 @@ async def export(opening: AbstractAsyncContextManager[Source], path: Path, how: 
 async def _bring(store: MemoryManager, source: Source, how: How) -> Migration:
     with progress("memories") as advance, until_interrupted() as stopping:
         async with rejects(how.rejected) as reject:
-            run = store.operations.migrations.run
+            run = Operations(store).migrations.run
             return await run(source, reject=reject, progress=advance, stopping=stopping)
 
 

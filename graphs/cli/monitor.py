@@ -25,6 +25,7 @@ from graphs.cli.output import (
 from graphs.memory.errors import StoreUnavailable
 from graphs.memory_manager import MemoryManager
 from graphs.operations.monitoring import Look
+from graphs.operations.operations import Operations
 
 
 def monitor(
@@ -48,7 +49,7 @@ def monitor(
             if as_json:
                 await _print_looks(store, slow, interval, once)
             elif once:
-                Console().print(view(await store.operations.oversight.look(slow_seconds=slow)))
+                Console().print(view(await Operations(store).oversight.look(slow_seconds=slow)))
             else:
                 await _watch(store, slow, interval)
 
@@ -56,11 +57,11 @@ def monitor(
 
 
 async def _print_looks(store: MemoryManager, slow: float, interval: float, once: bool) -> None:
-    print_json(await store.operations.oversight.look(slow_seconds=slow))
+    print_json(await Operations(store).oversight.look(slow_seconds=slow))
     while not once:
         sys.stdout.flush()
         await asyncio.sleep(interval)
-        print_json(await store.operations.oversight.look(slow_seconds=slow))
+        print_json(await Operations(store).oversight.look(slow_seconds=slow))
 
 
 async def _watch(store: MemoryManager, slow: float, interval: float) -> None:
@@ -68,7 +69,7 @@ async def _watch(store: MemoryManager, slow: float, interval: float) -> None:
     with Live(screen=True, auto_refresh=False) as live:
         while True:
             try:
-                shown = view(await store.operations.oversight.look(slow_seconds=slow))
+                shown = view(await Operations(store).oversight.look(slow_seconds=slow))
             except StoreUnavailable as error:
                 shown = Group(inert(str(error)), Text("Trying again. Ctrl-C ends this."))
             live.update(shown, refresh=True)

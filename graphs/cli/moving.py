@@ -41,6 +41,7 @@ from graphs.operations.migration.comparing import Parity
 from graphs.operations.migration.ledger import Migration
 from graphs.operations.migration.source import Source
 from graphs.operations.migration.switching import SwitchResult
+from graphs.operations.operations import Operations
 
 Schema = Annotated[str, typer.Option("--source-schema", help="The schema of its tables.")]
 Map = Annotated[
@@ -94,7 +95,7 @@ async def _opened(
     schema: str, rules: list[str], keep_vectors: bool, follow: bool
 ) -> AsyncIterator[Source]:
     async with as_service() as store, source_pool() as pool:
-        yield await store.operations.moving.open(
+        yield await Operations(store).moving.open(
             pool, schema=schema, rules=rules, keep_vectors=keep_vectors, follow=follow
         )
 
@@ -108,7 +109,7 @@ async def _follow(
     as_json: bool,
 ) -> None:
     async with as_service() as store, source_pool() as pool, rejects(rejected) as reject:
-        moving = store.operations.moving
+        moving = Operations(store).moving
         source = await moving.open(
             pool, schema=schema, rules=rules, keep_vectors=keep_vectors, follow=True
         )
@@ -178,7 +179,7 @@ async def _switch(migration_id: str, queries: Path | None, as_json: bool) -> Non
     questions = await questions_in(queries)
     async with as_service() as store, followed_store(store, migration_id) as source:
         with progress("changes") as advance:
-            done = await store.operations.moving.switch(
+            done = await Operations(store).moving.switch(
                 source, questions=questions, progress=advance
             )
         await store.wait_until_indexed()
@@ -211,7 +212,7 @@ def _tell_parity(parity: Parity | None) -> None:
 async def _rehearse(migration_id: str, queries: Path | None, as_json: bool) -> None:
     questions = await questions_in(queries)
     async with as_service() as store, followed_store(store, migration_id) as source:
-        found = await store.operations.moving.rehearse(source, questions)
+        found = await Operations(store).moving.rehearse(source, questions)
     if as_json:
         print_json({"dry_run": True, **found.model_dump()})
     else:
@@ -227,7 +228,7 @@ async def _rehearse(migration_id: str, queries: Path | None, as_json: bool) -> N
 
 async def _undo(migration_id: str, as_json: bool) -> None:
     async with as_service() as store, followed_store(store, migration_id) as source:
-        migration = await store.operations.moving.undo(source)
+        migration = await Operations(store).moving.undo(source)
     if as_json:
         print_json({"migration": migration})
     else:

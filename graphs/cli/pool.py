@@ -10,7 +10,8 @@ from graphs.cli.ending import as_service_unprepared, run
 from graphs.cli.output import AsJson, note
 from graphs.deployment.settings import load_settings
 from graphs.operations.checks import CheckResult, check_access, check_connections
-from graphs.operations.connection import Access
+from graphs.operations.connection import ConnectionInfo
+from graphs.operations.operations import Operations
 from graphs.operations.pooling import configuration
 
 app = typer.Typer(no_args_is_help=True, help="Connections: direct, or through a pooler.")
@@ -26,8 +27,8 @@ async def _check(as_json: bool) -> None:
     size = (await asyncio.to_thread(load_settings)).database_pool_size
     async with as_service_unprepared() as store:
         access, server = (
-            await store.operations.checks.access(),
-            await store.operations.checks.server(),
+            await Operations(store).checks.access(),
+            await Operations(store).checks.server(),
         )
     checks = [check_access(access), _prepared(access), check_connections(server)]
     most = (
@@ -37,7 +38,7 @@ async def _check(as_json: bool) -> None:
     show_checks([*checks, CheckResult(name="pool", status="ok", detail=most)], as_json)
 
 
-def _prepared(access: Access) -> CheckResult:
+def _prepared(access: ConnectionInfo) -> CheckResult:
     told = (
         "prepared by each connection"
         if access.prepared_statements
@@ -60,8 +61,8 @@ async def _config(processes: int) -> None:
     size = (await asyncio.to_thread(load_settings)).database_pool_size
     async with as_service_unprepared() as store:
         access, server = (
-            await store.operations.checks.access(),
-            await store.operations.checks.server(),
+            await Operations(store).checks.access(),
+            await Operations(store).checks.server(),
         )
     if access.route != "direct":
         note(

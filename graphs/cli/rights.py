@@ -18,6 +18,7 @@ from graphs.cli.whole_file import whole_file
 from graphs.memory.contract import DecayReport, ErasureCertificate
 from graphs.memory.values.ids import to_id
 from graphs.memory_manager import MemoryManager
+from graphs.operations.operations import Operations
 from graphs.operations.oversight import Fading
 
 _PORTION = 500
@@ -76,7 +77,7 @@ def erase_user(
 
     async def count() -> dict[str, int]:
         async with as_service() as store:
-            return await store.operations.oversight.would_erase(user)
+            return await Operations(store).oversight.would_erase(user)
 
     async def work() -> ErasureCertificate:
         async with as_service() as store:
@@ -111,7 +112,7 @@ def sweep(dry_run: DryRun = False, as_json_: AsJson = False) -> None:
     async def work() -> int:
         async with as_service() as store:
             return await (
-                store.operations.oversight.would_sweep() if dry_run else store.sweep_ttl()
+                Operations(store).oversight.would_sweep() if dry_run else store.sweep_ttl()
             )
 
     swept = run(work())
@@ -136,7 +137,7 @@ def decay(
 
     async def look() -> list[Fading]:
         async with as_service() as store:
-            return await store.operations.oversight.would_decay(user, days)
+            return await Operations(store).oversight.would_decay(user, days)
 
     async def work() -> DecayReport:
         async with as_service() as store:

@@ -8,6 +8,7 @@ import typer
 from graphs.cli.ending import Exit, as_service, run
 from graphs.cli.output import AsJson, print_json, print_table
 from graphs.memory.values.namespaces import from_text
+from graphs.operations.operations import Operations
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -42,7 +43,7 @@ def debug(
 async def _debug(namespace: str, key: str, user_id: str, agent: str | None, as_json: bool) -> None:
     labels = from_text(namespace.removesuffix(".") + ".")
     async with as_service() as store:
-        told = await store.operations.checks.explain_access(user_id, labels, key, agent=agent)
+        told = await Operations(store).checks.explain_access(user_id, labels, key, agent=agent)
     if as_json:
         print_json(told)
     else:
@@ -72,7 +73,7 @@ def try_out(user_id: Person, as_json: AsJson = False) -> None:
 
 async def _test(user_id: str, as_json: bool) -> None:
     async with as_service() as store:
-        attempts = await store.operations.checks.try_borders(user_id)
+        attempts = await Operations(store).checks.try_borders(user_id)
     holds = all(attempt.holds for attempt in attempts)
     if as_json:
         print_json({"holds": holds, "attempts": attempts})

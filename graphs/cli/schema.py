@@ -24,6 +24,7 @@ from graphs.memory.database.parts import SchemaPart
 from graphs.memory.database.schema import Choice, read_scripts
 from graphs.operations.catalogue import SchemaDifference
 from graphs.operations.generating import generate as generate_sql
+from graphs.operations.operations import Operations
 
 app = typer.Typer(
     no_args_is_help=True, help="The database's schema: tables, policies, functions, grants."
@@ -52,7 +53,7 @@ def diff(as_json: AsJson = False) -> None:
 
 async def _diff(as_json: bool) -> None:
     async with as_service_unprepared() as store:
-        found = await store.operations.checks.differences()
+        found = await Operations(store).checks.differences()
     _show(found, as_json)
     if found:
         raise typer.Exit(Exit.FAILED)
@@ -77,10 +78,10 @@ def apply(
 
 async def _apply(dry_run: bool, as_json: bool, choice: Choice) -> None:
     async with as_service_unprepared() as store:
-        before = await store.operations.checks.differences(choice)
+        before = await Operations(store).checks.differences(choice)
         if not dry_run:
-            await store.operations.checks.apply_schema(choice)
-        left = before if dry_run else await store.operations.checks.differences()
+            await Operations(store).checks.apply_schema(choice)
+        left = before if dry_run else await Operations(store).checks.differences()
     if dry_run:
         note("Nothing was changed. These objects are missing or differ:")
     else:

@@ -1,6 +1,6 @@
 """A security report: who can access which data, who did, and whether the audit seals are intact."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -13,6 +13,7 @@ from graphs.memory.database import statements
 from graphs.memory.database.query import Query
 from graphs.memory.errors import InvalidInput
 from graphs.memory.values.models import FrozenModel
+from graphs.operations.service import Ask
 
 _SQL = statements.load("audit_report", __package__)
 
@@ -25,7 +26,6 @@ CLOSED = ("langgraph", "procrastinate")
 _EVERYBODY = ("anon", "PUBLIC")
 _PEOPLE = (*_EVERYBODY, "authenticated")
 
-Ask = Callable[[Query[Any]], Awaitable[Any]]
 M = TypeVar("M", bound=BaseModel)
 
 

@@ -3,21 +3,22 @@
 import asyncio
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
-from langgraph.store.base import Item, PutOp
+from langgraph.store.base import PutOp
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from graphs.memory.errors import SchemaPartMissing, StoreUnavailable
 from graphs.memory.principal import Principal, acting_as
-from graphs.memory.values.namespaces import Namespace, user_scope
+from graphs.memory.values.namespaces import user_scope
 from graphs.memory.values.progress import Progress
+from graphs.memory_manager import MemoryManager
 
 T = TypeVar("T")
 
@@ -106,37 +107,6 @@ class Measurement(BaseModel):
         return self.p95 <= self.target
 
 
-class MeasuredStore(Protocol):
-    """The store to measure; `MemoryManager` is one."""
-
-    relationships: Any
-    sessions: Any
-
-    async def abatch(self, ops: Sequence[PutOp]) -> Any:
-        """Store items."""
-
-    async def aput(self, namespace: Namespace, key: str, value: Mapping[str, Any]) -> None:
-        """Store an item."""
-
-    async def aget(self, namespace: Namespace, key: str) -> Item | None:
-        """Return an item."""
-
-    async def write_memory(self, user_id: str, session_id: str, payload: dict[str, Any]) -> Any:
-        """Store a payload."""
-
-    async def load_context(self, user_id: str, session_id: str, *, query: str) -> Any:
-        """Return the context of a run."""
-
-    async def recall_memory(self, user_id: str, query: str, *, limit: int) -> Any:
-        """Search a user's memory."""
-
-    async def wait_until_indexed(self) -> Any:
-        """Wait until every vector is in the vector index."""
-
-    async def erase_user(self, user_id: str) -> Any:
-        """Erase everything that is stored about a user."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Workload:
     name: str
@@ -145,7 +115,7 @@ class _Workload:
 
 
 @asynccontextmanager
-async def somebody_made_up(store: MeasuredStore) -> AsyncIterator["Trial"]:
+async def somebody_made_up(store: MemoryManager) -> AsyncIterator["Trial"]:
     """Yield a trial with a temporary user, who is erased at the end in any case.
 
     As after every erasure, a certificate and its audit record stay, which name nobody.
@@ -177,7 +147,7 @@ class Trial:
         user_id: the temporary user.
     """
 
-    def __init__(self, store: MeasuredStore, user_id: str) -> None:
+    def __init__(self, store: MemoryManager, user_id: str) -> None:
         self._store = store
         self._user_id = user_id
         self._facts = user_scope(user_id, "facts")

@@ -2,14 +2,15 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from graphs.memory.access import Access
 from graphs.memory.database import schema, statements
-from graphs.memory.database.database import Database, to_the_end
+from graphs.memory.database.database import to_the_end
 from graphs.memory.database.driver_errors import driver_errors
 from graphs.memory.database.parts import SchemaPart
 from graphs.memory.database.query import Query
@@ -22,7 +23,7 @@ from graphs.memory.values.namespaces import Namespace
 from graphs.operations import borders, catalogue, connection, policies
 from graphs.operations.borders import Attempt
 from graphs.operations.catalogue import ObjectKind, SchemaDifference
-from graphs.operations.connection import Access, Server
+from graphs.operations.connection import ConnectionInfo, Server
 from graphs.operations.policies import Explanation
 from graphs.operations.service import only_service
 
@@ -80,23 +81,21 @@ class Checks:
     """Checks of a deployment's set-up. For the service only.
 
     Args:
-        database: the store's database; it may lack the schema.
+        access: the store's access; its database may lack the schema.
         index: the store's embedding configuration; None for a store without vector search.
         health: reports the health of the deployment's parts.
-        principal: returns the acting principal.
     """
 
     def __init__(
         self,
-        database: Database,
+        access: Access,
         index: Index | None,
         health: HealthMonitor,
-        principal: Callable[[], Principal],
     ) -> None:
-        self._database = database
+        self._access = access
+        self._database = access.database
         self._index = index
         self._health = health
-        self._principal = principal
 
     async def verify(self) -> list[CheckResult]:
         """Check connection, server, extension, roles, schema objects, embeddings, jobs and clock.
@@ -108,7 +107,7 @@ class Checks:
             AccessDenied: the principal is not the service.
             StoreUnavailable: the database does not answer.
         """
-        only_service(self._principal())
+        only_service(self._access)
         access, server = await self.access(), await self.server()
         found = [
             check_access(access),
@@ -122,19 +121,19 @@ class Checks:
             found += [*await self._check_objects(), *await self._check_work()]
         return found
 
-    async def access(self) -> Access:
+    async def access(self) -> ConnectionInfo:
         """Return how this process reaches the database."""
-        only_service(self._principal())
+        only_service(self._access)
         return await connection.look_at_access(self._database.pool)
 
     async def server(self) -> Server:
         """Return facts that the server reports about itself."""
-        only_service(self._principal())
+        only_service(self._access)
         return await connection.look_at_server(self._database)
 
     async def sizes(self) -> list[Size]:
         """Return the sizes of the memory's tables, largest first; empty if there is no schema."""
-        only_service(self._principal())
+        only_service(self._access)
         query: Query[Any] = Query(
             _SQL["sizes"], {}, lambda rows: [Size(**row._asdict()) for row in rows]
         )
@@ -149,7 +148,7 @@ class Checks:
             SchemaPartPresent: the database has a part that `choice` leaves out.
             AccessDenied, ConfigurationError, StoreUnavailable: as `catalogue.differences`.
         """
-        only_service(self._principal())
+        only_service(self._access)
         scripts = await asyncio.to_thread(schema.read_scripts)
         async with self._database.pool.connection() as conn:
             return await catalogue.differences(conn, scripts, choice)
@@ -161,7 +160,7 @@ class Checks:
             ConfigurationError: the role lacks a right; the message says what to do.
             SchemaPartPresent: the database has a part that `choice` leaves out.
         """
-        only_service(self._principal())
+        only_service(self._access)
         scripts = await asyncio.to_thread(schema.read_scripts)
         async with self._database.pool.connection() as conn:
             await schema.apply(conn, scripts, again=True, choice=choice)
@@ -170,12 +169,12 @@ class Checks:
         self, user_id: str, namespace: Namespace, key: str, *, agent: str | None = None
     ) -> Explanation:
         """Return why a user, or an agent that acts for them, can or cannot read an item."""
-        only_service(self._principal())
+        only_service(self._access)
         return await policies.explain(self._database, user_id, namespace, key, agent)
 
     async def try_borders(self, user_id: str) -> list[Attempt]:
         """Try permitted and forbidden operations as a user; see `borders.try_borders`."""
-        only_service(self._principal())
+        only_service(self._access)
         return await borders.try_borders(self._database.pool, user_id)
 
     async def _check_version(self) -> CheckResult:
@@ -222,7 +221,7 @@ class Checks:
         ]
 
 
-def check_access(access: Access) -> CheckResult:
+def check_access(access: ConnectionInfo) -> CheckResult:
     """Check the route to the database."""
     ways = [access.route, "TLS" if access.tls else "no TLS"]
     if access.route == "transaction pooler" and access.prepared_statements:

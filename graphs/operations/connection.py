@@ -23,7 +23,7 @@ ConnectionRoute = Literal["direct", "session pooler", "transaction pooler", "poo
 """
 
 
-class Access(BaseModel):
+class ConnectionInfo(BaseModel):
     """The route from this process to the database."""
 
     model_config = ConfigDict(frozen=True)
@@ -77,7 +77,7 @@ async def look_at_server(database: Database) -> Server:
     return Server(**told, ahead=told["now"] - (before + half), uncertainty=half)
 
 
-async def look_at_access(pool: Pool, patience: float = 5.0) -> Access:
+async def look_at_access(pool: Pool, patience: float = 5.0) -> ConnectionInfo:
     """Detect a direct connection, a session pooler or a transaction pooler.
 
     A pooler reports another process id at connection time than the server does later. In
@@ -93,7 +93,7 @@ async def look_at_access(pool: Pool, patience: float = 5.0) -> Access:
     """
     with driver_errors():
         async with pool.connection() as first:
-            access = Access(
+            access = ConnectionInfo(
                 route="direct" if first.info.backend_pid == await _process(first) else "pooler",
                 prepared_statements=first.prepare_threshold is not None,
                 tls=bool(first.pgconn.ssl_in_use),

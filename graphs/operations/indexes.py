@@ -1,14 +1,14 @@
 """The state of the indexes, and the creation of missing ones without blocking reads or writes."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, LiteralString, cast
 
 from psycopg.sql import SQL, Identifier
 from pydantic import BaseModel, ConfigDict, Field
 
+from graphs.memory.access import Access
 from graphs.memory.database import schema, statements
-from graphs.memory.database.database import Database, to_the_end
+from graphs.memory.database.database import to_the_end
 from graphs.memory.database.driver_errors import driver_errors
 from graphs.memory.database.query import Query
 from graphs.memory.database.transaction import Connection
@@ -75,13 +75,12 @@ class Indexes:
     For the service only.
 
     Args:
-        database: the store's database.
-        principal: returns the acting principal.
+        access: the store's access.
     """
 
-    def __init__(self, database: Database, principal: Callable[[], Principal]) -> None:
-        self._database = database
-        self._principal = principal
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._database = access.database
 
     async def status(self) -> IndexReport:
         """Return the state of the indexes, and the number of vectors that are not yet in theirs.
@@ -89,7 +88,7 @@ class Indexes:
         Raises:
             SetupRequired: there is no schema.
         """
-        only_service(self._principal())
+        only_service(self._access)
         looked: Query[Any] = Query(
             _SQL["status"], {}, lambda rows: [IndexStatus(**row._asdict()) for row in rows]
         )
@@ -108,7 +107,7 @@ class Indexes:
 
     async def plan_migration(self, wish: IndexChoice) -> IndexMigration:
         """Return the plan of `migrate` without running it. Raises as `VectorIndex.plan`."""
-        only_service(self._principal())
+        only_service(self._access)
         return await VectorIndex(self._database).plan(wish)
 
     async def migrate(self, wish: IndexChoice, told: vector_index.StepProgress) -> IndexMigration:
@@ -128,7 +127,7 @@ class Indexes:
                 stays.
             GraphMemoryError: another session is building a different index in its place.
         """
-        only_service(self._principal())
+        only_service(self._access)
         return await VectorIndex(self._database).migrate(wish, told)
 
     async def lacking(self) -> dict[str, str]:
@@ -137,7 +136,7 @@ class Indexes:
         Indexes of constraints are left out, since the schema creates them. So are indexes that are
         being built at the moment.
         """
-        only_service(self._principal())
+        only_service(self._access)
         scripts = await asyncio.to_thread(schema.read_scripts)
         async with self._database.pool.connection() as conn:
             # Twice: an index whose build ends in between would look invalid and abandoned.

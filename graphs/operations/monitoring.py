@@ -1,9 +1,7 @@
 """A snapshot of a running deployment: connections, slow statements, queues and dead letters."""
 
 import time
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any
 
 from pydantic import Field
 
@@ -12,11 +10,10 @@ from graphs.memory.database.query import Query
 from graphs.memory.errors import InvalidInput
 from graphs.memory.jobs.tasks import Timing
 from graphs.memory.values.models import FrozenModel
+from graphs.operations.service import Ask
 
 _SQL = statements.load("monitoring", __package__)
 _VITALS = statements.load("health", "graphs.memory.store")["vitals"]
-
-Ask = Callable[[Query[Any]], Awaitable[Any]]
 
 
 class Clients(FrozenModel):

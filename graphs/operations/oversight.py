@@ -1,20 +1,17 @@
 """Previews of irreversible operations, and reports on a deployment's state."""
 
-import asyncio
 import functools
-from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn, Protocol
+from typing import NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from graphs.memory.access import Access
 from graphs.memory.contract import ErasureCertificate
 from graphs.memory.database import statements
-from graphs.memory.database.database import Database
 from graphs.memory.database.loops import on_home_loop
 from graphs.memory.database.query import Query, Rows
 from graphs.memory.database.transaction import Transaction
 from graphs.memory.errors import InvalidInput
-from graphs.memory.principal import Principal
 from graphs.memory.rights import erasure, retention
 from graphs.memory.search.embeddings import Index
 from graphs.memory.search.recalled import content_of
@@ -24,16 +21,6 @@ from graphs.operations.audit_report import SecurityReport
 from graphs.operations.monitoring import Look
 
 _SQL = statements.load("oversight", __package__)
-
-
-class AskAsOwner(Protocol):
-    """A callable that runs a query as the owner of the tables.
-
-    A query about all users (`user_id` None) is answered for the service only.
-    """
-
-    def __call__(self, user_id: str | None, query: Query[Any]) -> Awaitable[Any]:
-        """Run the query and return its result."""
 
 
 class Fading(BaseModel):
@@ -54,27 +41,14 @@ class Oversight:
     """Dry runs of erasure, decay, sweep and re-embedding; job clean-up, security report and look.
 
     Args:
-        database: the store's database.
+        access: the store's access.
         index: the store's embedding configuration; None for a store without vector search.
-        principal_for: returns the acting principal; raises if it may not act for the user.
-        ask_as: runs a query about a user as the acting principal.
-        ask_as_owner: runs a query about all users, for the service.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        index: Index | None,
-        principal_for: Callable[[str], Awaitable[Principal]],
-        ask_as: Callable[..., Awaitable[Any]],
-        ask_as_owner: AskAsOwner,
-    ) -> None:
-        self._database = database
+    def __init__(self, access: Access, index: Index | None) -> None:
+        self._access = access
         self._index = index
-        self._principal_for = principal_for
-        self._ask_as = ask_as
-        self._ask_as_owner = ask_as_owner
-        self.home_loop = asyncio.get_running_loop()
+        self.home_loop = access.home_loop
 
     @on_home_loop
     async def would_erase(self, user_id: str) -> dict[str, int]:
@@ -86,9 +60,9 @@ class Oversight:
         Raises:
             AccessDenied: the principal is neither this user nor the service.
         """
-        principal = await self._principal_for(user_id)
+        principal = await self._access.only(user_id)
         try:
-            await self._database.transaction(
+            await self._access.database.transaction(
                 principal, lambda transaction: _erase_and_undo(transaction, user_id)
             )
         except _Undone as undone:
@@ -104,7 +78,7 @@ class Oversight:
         retention.check_threshold(threshold_days)
         given = {"user_id": user_id, "days": threshold_days, "important": retention.IMPORTANT}
         query = Query(_SQL["would_decay"], given, _fading)
-        found: list[Fading] = await self._ask_as(user_id, query, user_scope(user_id))
+        found: list[Fading] = await self._access.ask(user_id, query, user_scope(user_id))
         return found
 
     async def would_sweep(self) -> int:
@@ -113,7 +87,7 @@ class Oversight:
         Raises:
             AccessDenied: the principal is not the service.
         """
-        counted: int = await self._ask_as_owner(
+        counted: int = await self._access.ask_as_owner(
             None, Query(_SQL["would_sweep"], {}, lambda rows: rows[0].expired)
         )
         return counted
@@ -127,7 +101,7 @@ class Oversight:
         if self._index is None:
             return 0
         given = {"name": self._index.name, "dimensions": self._index.dimensions}
-        counted: int = await self._ask_as_owner(
+        counted: int = await self._access.ask_as_owner(
             None, Query(_SQL["would_reembed"], given, lambda rows: rows[0].missing)
         )
         return counted
@@ -150,7 +124,7 @@ class Oversight:
             raise InvalidInput(f"hours must be 0 or greater; got {hours!r}.")
         statuses = ["succeeded", "cancelled", "aborted", *(["failed"] if failed else [])]
         given = {"hours": hours, "statuses": statuses, "dry_run": dry_run}
-        counts: dict[str, int] = await self._ask_as_owner(
+        counts: dict[str, int] = await self._access.ask_as_owner(
             None,
             Query(_SQL["purge_jobs"], given, lambda rows: {row.status: row.jobs for row in rows}),
         )
@@ -168,7 +142,7 @@ class Oversight:
             AccessDenied: the principal is not the service.
         """
         return await audit_report.security_report(
-            functools.partial(self._ask_as_owner, None), days, head
+            functools.partial(self._access.ask_as_owner, None), days, head
         )
 
     async def look(self, *, slow_seconds: float = 1) -> Look:
@@ -181,7 +155,9 @@ class Oversight:
             InvalidInput: `slow_seconds` is negative.
             AccessDenied: the principal is not the service.
         """
-        return await monitoring.look(functools.partial(self._ask_as_owner, None), slow_seconds)
+        return await monitoring.look(
+            functools.partial(self._access.ask_as_owner, None), slow_seconds
+        )
 
 
 class _Undone(Exception):

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from graphs.operations.connection import Access, Server
+from graphs.operations.connection import ConnectionInfo, Server
 
 _CONFIGURATION = """\
 ; PgBouncer in transaction mode, for a server with max_connections = {max_connections} and
@@ -66,7 +66,7 @@ def recommend_sizes(server: Server, processes: int, pool_size: int) -> PoolSizes
     )
 
 
-def configuration(access: Access, server: Server, processes: int, pool_size: int) -> str:
+def configuration(access: ConnectionInfo, server: Server, processes: int, pool_size: int) -> str:
     """Return a `pgbouncer.ini` for this database. It contains no user and no password."""
     return _CONFIGURATION.format(
         max_connections=server.max_connections,

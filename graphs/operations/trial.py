@@ -1,15 +1,13 @@
 """A trial of the store with a temporary user: write, read, search, change, delete, erase."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
 from uuid import uuid4
-
-from langgraph.store.base import Item, SearchItem
 
 from graphs.memory.errors import GraphMemoryError
 from graphs.memory.principal import Principal, acting_as
-from graphs.memory.values.namespaces import Namespace, user_scope
+from graphs.memory.values.namespaces import user_scope
+from graphs.memory_manager import MemoryManager
 from graphs.operations.checks import CheckResult
 
 _TEXT = "The robot arm in hall seven is serviced by Ada every March."
@@ -17,35 +15,11 @@ _CHANGED = "The robot arm in hall nine is serviced by Ada every April."
 _QUESTION = "Who services the robot arm?"
 
 
-class TriedStore(Protocol):
-    """The store under trial; `MemoryManager` is one."""
-
-    index_config: Any
-    """The embedding configuration; None for a store without vector search."""
-
-    async def aput(self, namespace: Namespace, key: str, value: Mapping[str, Any]) -> None:
-        """Store an item."""
-
-    async def aget(self, namespace: Namespace, key: str) -> Item | None:
-        """Return an item."""
-
-    async def adelete(self, namespace: Namespace, key: str) -> None:
-        """Delete an item."""
-
-    async def asearch(
-        self, namespace_prefix: Namespace, /, *, query: str | None = None
-    ) -> list[SearchItem]:
-        """Search a scope."""
-
-    async def erase_user(self, user_id: str) -> Any:
-        """Erase everything that is stored about a user."""
-
-
 class _Unexpected(Exception):
     """A step succeeded with a wrong result."""
 
 
-async def try_out(store: TriedStore) -> list[CheckResult]:
+async def try_out(store: MemoryManager) -> list[CheckResult]:
     """Run the store's main operations as a temporary user, check isolation, and erase the user.
 
     As after every erasure, a certificate and its audit record stay, which name nobody. The trial
@@ -87,7 +61,7 @@ async def _measured(step: Callable[[], Awaitable[None]]) -> CheckResult:
 class _Trial:
     """The steps of the trial. Their names appear in the report."""
 
-    def __init__(self, store: TriedStore, user_id: str) -> None:
+    def __init__(self, store: MemoryManager, user_id: str) -> None:
         self._store = store
         self._user_id = user_id
         self._scope = user_scope(user_id, "scratch")

@@ -10,6 +10,7 @@ import pytest
 from graphs.memory.errors import AccessDenied
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.operations.operations import Operations
 from tests.support.operator import Operator
 
 OPENED = {
@@ -128,8 +129,8 @@ def test_names_in_the_report_neither_break_its_tables_nor_are_taken_for_html(
 async def test_what_is_about_everybody_is_for_the_service_alone(store: MemoryManager) -> None:
     with acting_as(Principal.user(str(uuid4()))):
         for call in (
-            store.operations.oversight.security_report(),
-            store.operations.oversight.purge_jobs(0, failed=True),
+            Operations(store).oversight.security_report(),
+            Operations(store).oversight.purge_jobs(0, failed=True),
         ):
             with pytest.raises(AccessDenied, match="Only the service"):
                 await call

@@ -13,6 +13,7 @@ from psycopg.conninfo import make_conninfo
 from graphs.memory.errors import AccessDenied, InvalidInput, RestoreConflict
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.operations.operations import Operations
 from tests.attacks.people import USERS, VICTIMS
 from tests.support.backups import back_up, erase, restore
 from tests.support.pooler import Pooler
@@ -146,7 +147,7 @@ async def test_triggers_are_on_again_and_others_could_not_write_meanwhile(
                 )
             assert not writing[0].done()
 
-        await store.operations.backups.restore(file, progress=write)
+        await Operations(store).backups.restore(file, progress=write)
         await writing[0]
     with psycopg.connect(database) as conn:
         late = conn.execute(
@@ -162,9 +163,9 @@ async def test_only_the_service_may(origin: str, file: Path) -> None:
     async with MemoryManager.from_conn_string(origin) as store:
         with acting_as(Principal.user(ANNE.id)):
             for call in (
-                store.operations.backups.create(file),
-                store.operations.backups.verify(file),
-                store.operations.backups.restore(file),
+                Operations(store).backups.create(file),
+                Operations(store).backups.verify(file),
+                Operations(store).backups.restore(file),
             ):
                 with pytest.raises(AccessDenied, match="only the service"):
                     await call

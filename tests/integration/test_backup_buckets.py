@@ -17,6 +17,7 @@ from graphs.memory_manager import MemoryManager
 from graphs.operations.backup import buckets
 from graphs.operations.backup.buckets import folder, place
 from graphs.operations.backup.schedule import Plan, Schedule
+from graphs.operations.operations import Operations
 from tests.support.operator import Operator
 from tests.support.rows import all_rows
 
@@ -90,7 +91,7 @@ async def test_a_worker_keeps_them_there_and_clears_up_after_one_that_died(
     assert upload["UploadId"]
     async with MemoryManager.from_conn_string(database) as store:
         schedule = Schedule(
-            store.operations.backups, Plan(folder("s3://backups/daily/"), 2, 30, b"a secret")
+            Operations(store).backups, Plan(folder("s3://backups/daily/"), 2, 30, b"a secret")
         )
         await schedule.back_up()
     [name] = left(bucket)
@@ -109,7 +110,7 @@ async def test_an_upload_that_breaks_off_leaves_the_object_that_was_there(
 
     async with MemoryManager.from_conn_string(database) as store:
         with pytest.raises(KeyboardInterrupt):
-            await store.operations.backups.create(place("s3://backups/full"), progress=breaks)
+            await Operations(store).backups.create(place("s3://backups/full"), progress=breaks)
     assert left(bucket) == ["full"]
     assert place("s3://backups/full").open().read() == b"that of yesterday"
 

@@ -13,6 +13,7 @@ from psycopg.conninfo import make_conninfo
 
 from graphs.memory.errors import CannotFollow, InvalidBackup, InvalidInput
 from graphs.memory_manager import MemoryManager
+from graphs.operations.operations import Operations
 from tests.attacks.people import USERS
 from tests.conftest import create_database, drop_database
 from tests.support.backups import back_up, restore
@@ -77,10 +78,10 @@ def test_a_chain_restored_into_an_empty_database_is_the_database_at_the_last_mom
 
     async def back_up_and_restore() -> None:
         async with MemoryManager.from_conn_string(copy) as store:
-            await store.operations.backups.create(files[0])
+            await Operations(store).backups.create(files[0])
             for n, step in enumerate(steps, 1):
                 change(copy, *step)
-                await store.operations.backups.create(files[n], since=files[n - 1])
+                await Operations(store).backups.create(files[n], since=files[n - 1])
         await restore(empty, *files[: len(steps) + 1])
 
     asyncio.run(back_up_and_restore())

@@ -19,6 +19,7 @@ from graphs.memory.errors import InvalidBackup
 from graphs.memory_manager import MemoryManager
 from graphs.operations.backup import seal
 from graphs.operations.backup.chain import Backup
+from graphs.operations.operations import Operations
 from tests.conftest import create_database, drop_database
 from tests.support.rows import all_rows
 
@@ -65,7 +66,7 @@ def sealed(origin: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 async def back_up(url: str, file: Path, secret: bytes | None = None) -> Path:
     async with MemoryManager.from_conn_string(url) as store:
-        await store.operations.backups.create(file, secret=secret)
+        await Operations(store).backups.create(file, secret=secret)
     return file
 
 
@@ -86,16 +87,16 @@ def packed(body: bytes, rows: dict[str, int]) -> bytes:
 
 async def verify(url: str, file: Path, secret: bytes | None = None) -> Backup:
     async with MemoryManager.from_conn_string(url) as store:
-        return await store.operations.backups.verify(file, secret=secret)
+        return await Operations(store).backups.verify(file, secret=secret)
 
 
 async def assert_refused(url: str, file: Path, reason: str, secret: bytes | None = None) -> None:
     before = all_rows(url)
     async with MemoryManager.from_conn_string(url) as store:
         with pytest.raises(InvalidBackup, match=reason):
-            await store.operations.backups.verify(file, secret=secret)
+            await Operations(store).backups.verify(file, secret=secret)
         with pytest.raises(InvalidBackup, match="Nothing was changed"):
-            await store.operations.backups.restore(file, secret=secret)
+            await Operations(store).backups.restore(file, secret=secret)
     assert all_rows(url) == before
 
 
@@ -118,7 +119,7 @@ async def test_an_encrypted_backup_shows_nothing_and_comes_back(
     assert b"\x1f\x8b" not in content[:80]
     assert USER.encode() not in content
     async with MemoryManager.from_conn_string(database) as store:
-        await store.operations.backups.restore(sealed, secret=SECRET)
+        await Operations(store).backups.restore(sealed, secret=SECRET)
     assert all_rows(database) == all_rows(origin)
 
 
@@ -221,11 +222,11 @@ async def test_tables_and_columns_that_are_not_here_are_refused_unless_they_are_
         before = all_rows(database)
         async with MemoryManager.from_conn_string(database) as store:
             with pytest.raises(InvalidBackup, match=r"unheard_of.*setup"):
-                await store.operations.backups.restore(file)
+                await Operations(store).backups.restore(file)
         assert all_rows(database) == before
     file.write_bytes(rewritten("public.leads", "public.unheard_of"))
     async with MemoryManager.from_conn_string(database) as store:
-        assert (await store.operations.backups.restore(file)).added["memory.memories"] == 300
+        assert (await Operations(store).backups.restore(file)).added["memory.memories"] == 300
 
 
 async def killed(*arguments: object) -> None:
@@ -260,14 +261,14 @@ async def test_a_restore_that_is_killed_changed_nothing_and_the_next_one_brings_
     with psycopg.connect(origin) as conn:
         conn.execute("DELETE FROM memory.memories WHERE key = '7'")
     async with MemoryManager.from_conn_string(origin) as store:
-        await store.operations.backups.create(changes, since=plain)
+        await Operations(store).backups.create(changes, since=plain)
     await asyncio.gather(
         killed("restore", urls[0], 400, plain), killed("restore", urls[1], -1, plain, changes)
     )
     for url in urls:
         assert all_rows(url) == before
         async with MemoryManager.from_conn_string(url) as store:
-            await store.operations.backups.restore(plain, changes)
+            await Operations(store).backups.restore(plain, changes)
         assert all_rows(url) == all_rows(origin)
     for name in names:
         drop_database(postgres, name)

@@ -18,6 +18,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from graphs.memory.errors import GraphMemoryError, InvalidInput, StatementTimeout
 from graphs.memory_manager import MemoryManager
+from graphs.operations.operations import Operations
 from graphs.operations.sizing import IndexChoice
 from tests.conftest import create_database, drop_database
 from tests.integration.test_indexing import DIMENSIONS, INDEX, NS, OTHER
@@ -112,7 +113,7 @@ async def recall(store: MemoryManager, queries: range) -> float:
 
 
 async def as_the_schema_says(store: MemoryManager) -> bool:
-    return await store.operations.checks.differences() == []
+    return await Operations(store).checks.differences() == []
 
 
 @asynccontextmanager
@@ -151,7 +152,7 @@ async def test_it_becomes_another_and_back_while_others_write_and_search(
     """The second time behind a transaction pooler; searches look through as many lists as there should be."""
     async with MemoryManager.from_conn_string(database, index=INDEX) as store:
         async with busy(store) as found:
-            moved = await store.operations.indexes.migrate(IVFFLAT, untold)
+            moved = await Operations(store).indexes.migrate(IVFFLAT, untold)
         assert moved.steps == ["build", "swap", "drop the old one"]
         assert (moved.before, moved.after) == (
             IndexChoice(method="hnsw", m=10, ef_construction=112),
@@ -171,7 +172,7 @@ async def test_it_becomes_another_and_back_while_others_write_and_search(
                 pooler.url_for(database), index=INDEX
             ) as pooled:
                 async with busy(pooled) as found:
-                    await pooled.operations.indexes.migrate(HNSW, untold)
+                    await Operations(pooled).indexes.migrate(HNSW, untold)
                 assert sum(found) / len(found) >= 0.85
                 assert await recall(pooled, range(7000, 7020)) >= 0.95
         assert await rows(database, INDEXES) == [
@@ -182,7 +183,7 @@ async def test_it_becomes_another_and_back_while_others_write_and_search(
 
 async def test_a_rare_filter_finds_all_that_fit_whatever_the_index(database: str) -> None:
     async with MemoryManager.from_conn_string(database, index=INDEX) as store:
-        await store.operations.indexes.migrate(IVFFLAT, untold)
+        await Operations(store).indexes.migrate(IVFFLAT, untold)
         for n in (5, 77):
             [item] = await store.asearch((), query="42", filter={"text": f"{n}"}, limit=10)
             assert item.key == f"k{n}"
@@ -190,14 +191,14 @@ async def test_a_rare_filter_finds_all_that_fit_whatever_the_index(database: str
 
 async def test_the_choice_outlives_starts_rebuilds_and_the_schema(database: str) -> None:
     async with MemoryManager.from_conn_string(database, index=INDEX) as store:
-        await store.operations.indexes.migrate(IVFFLAT, untold)
+        await Operations(store).indexes.migrate(IVFFLAT, untold)
         chosen = await rows(database, CHOICES)
         assert chosen == [{"m": None, "ef_construction": None, "lists": 64}]
-        await store.operations.checks.apply_schema()
+        await Operations(store).checks.apply_schema()
         await store.setup()
         await store.rebuild_index()
         await rows(database, "DROP INDEX memory.embeddings_vectors_1")
-        assert await store.operations.indexes.create(lambda _done, _of: None) == [
+        assert await Operations(store).indexes.create(lambda _done, _of: None) == [
             "memory.embeddings_vectors_1"
         ]
         assert await rows(database, CHOICES) == chosen
@@ -263,7 +264,7 @@ async def test_killed_anywhere_it_goes_on_and_searches_have_an_index_all_the_tim
     killed = -9
     with dying(database) as migrate_and_die:
         async with MemoryManager.from_conn_string(database, index=INDEX) as store:
-            indexes = store.operations.indexes
+            indexes = Operations(store).indexes
 
             async def still_serves() -> None:
                 assert (await serving(database)).startswith("embeddings_vectors_1")
@@ -315,9 +316,9 @@ async def test_the_servers_patience_is_told_of_and_leaves_the_index_that_there_i
     await rows(database, f"ALTER DATABASE {name} SET statement_timeout = '300ms'")
     async with MemoryManager.from_conn_string(database, index=INDEX) as store:
         with reading(database), pytest.raises(StatementTimeout, match="ALTER ROLE"):
-            await store.operations.indexes.migrate(IVFFLAT, untold)
+            await Operations(store).indexes.migrate(IVFFLAT, untold)
         assert await serving(database) == "embeddings_vectors_1"
-        assert (await store.operations.indexes.plan_migration(IVFFLAT)).steps[
+        assert (await Operations(store).indexes.plan_migration(IVFFLAT)).steps[
             0
         ] == "drop what was left"
 
@@ -325,7 +326,7 @@ async def test_the_servers_patience_is_told_of_and_leaves_the_index_that_there_i
 async def test_whoever_interrupts_it_ends_the_servers_work_too(database: str) -> None:
     async with MemoryManager.from_conn_string(database, index=INDEX) as store:
         with reading(database):
-            migrating = asyncio.create_task(store.operations.indexes.migrate(IVFFLAT, untold))
+            migrating = asyncio.create_task(Operations(store).indexes.migrate(IVFFLAT, untold))
             while not await builders(database):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             migrating.cancel()
@@ -334,13 +335,13 @@ async def test_whoever_interrupts_it_ends_the_servers_work_too(database: str) ->
             while await builders(database):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert await serving(database) == "embeddings_vectors_1"
-        await store.operations.indexes.migrate(IVFFLAT, untold)
+        await Operations(store).indexes.migrate(IVFFLAT, untold)
         assert await as_the_schema_says(store)
 
 
 async def test_two_at_once_come_to_the_same_end(database: str) -> None:
     async with MemoryManager.from_conn_string(database, index=INDEX) as store:
-        indexes = store.operations.indexes
+        indexes = Operations(store).indexes
         both = await asyncio.gather(*(indexes.migrate(IVFFLAT, untold) for _ in range(2)))
         assert [each.after for each in both] == [IVFFLAT, IVFFLAT]
         assert await rows(database, INDEXES) == [
@@ -353,7 +354,7 @@ async def test_what_waits_is_indexed_before_lists_are_laid(database: str) -> Non
     """Lists of an index that was empty would lie anywhere."""
     await rows(database, "UPDATE memory.memory_embeddings SET indexed = false WHERE key > 'k7'")
     async with MemoryManager.from_conn_string(database, index=INDEX) as store:
-        moved = await store.operations.indexes.migrate(IVFFLAT, untold)
+        moved = await Operations(store).indexes.migrate(IVFFLAT, untold)
         assert moved.steps[0] == "index what waits"
         waiting = await rows(
             database, "SELECT count(*) AS n FROM memory.memory_embeddings WHERE NOT indexed"
@@ -418,7 +419,7 @@ async def test_what_pgvector_would_refuse_is_refused_before_anything_is_done(dat
             IndexChoice(method="ivfflat", lists=40_000),
         ):
             with pytest.raises(InvalidInput):
-                await store.operations.indexes.migrate(wrong, untold)
+                await Operations(store).indexes.migrate(wrong, untold)
     assert len(await rows(database, INDEXES)) == 1
 
 
@@ -437,7 +438,7 @@ async def test_the_choice_outlives_another_embedding_model(
     ):
         await old.setup()
         await old.abatch([PutOp(NS, f"k{n}", {"text": f"{n}"}) for n in range(150)])
-        await old.operations.indexes.migrate(wish, untold)
+        await Operations(old).indexes.migrate(wish, untold)
         assert await new.reembed() == 150
         chosen = {"m": wish.m, "ef_construction": wish.ef_construction, "lists": wish.lists}
         assert await rows(empty_database, CHOICES) == [chosen, chosen]

@@ -129,7 +129,10 @@ async def test_what_is_saved_is_found_explained_and_forgotten(
         found, said = await call("search_memory", query="Valparaíso", types=["fact"])
         assert fact["id"] not in said
         gone = await client.call_tool("forget_memory", {"id": fact["id"]})
-        assert (gone.is_error, text(gone)) == (True, "There is no such memory, or it was forgotten.")
+        assert (gone.is_error, text(gone)) == (
+            True,
+            "There is no such memory, or it was forgotten.",
+        )
 
 
 async def test_a_fact_names_the_turns_it_was_taken_from(

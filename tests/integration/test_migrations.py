@@ -15,6 +15,7 @@ from graphs.offline.embeddings import OfflineEmbeddings
 from graphs.operations.migration.jsonl import open_jsonl
 from graphs.operations.migration.ledger import Migration
 from graphs.operations.migration.source import RecordBatch, Rejected
+from graphs.operations.operations import Operations
 from tests.support.operator import Operator
 from tests.support.rows import all_rows
 from tests.support.sql import rows
@@ -45,7 +46,7 @@ async def bring(store: MemoryManager, path: Path) -> tuple[Migration, list[Rejec
     async def reject(found: Any) -> None:
         rejected.extend(found)
 
-    return await store.operations.migrations.run(await open_jsonl(path), reject=reject), rejected
+    return await Operations(store).migrations.run(await open_jsonl(path), reject=reject), rejected
 
 
 @pytest.fixture(autouse=True)
@@ -181,9 +182,9 @@ async def test_a_rollback_leaves_what_was_there_before(
         store, write(tmp_path / "m.jsonl", *[line(n, history=history) for n in range(5)])
     )
     await store.seal_audit()
-    dry = await store.operations.migrations.roll_back(str(migration.id), dry_run=True)
+    dry = await Operations(store).migrations.roll_back(str(migration.id), dry_run=True)
     assert (dry.removed, dry.kept) == (4, [])
-    done = await store.operations.migrations.roll_back(str(migration.id))
+    done = await Operations(store).migrations.roll_back(str(migration.id))
     assert done == dry
     after = all_rows(database)
     tells = {
@@ -200,7 +201,7 @@ async def test_a_rollback_leaves_what_was_there_before(
         row for row in before["memory.audit_logs"] if row not in after["memory.audit_logs"]
     ] == []
     assert await store.verify_audit() == []
-    assert (await store.operations.migrations.get(str(migration.id))).status == "rolled_back"
+    assert (await Operations(store).migrations.get(str(migration.id))).status == "rolled_back"
 
 
 async def test_a_rollback_keeps_what_somebody_changed_or_refers_to(
@@ -211,7 +212,7 @@ async def test_a_rollback_keeps_what_somebody_changed_or_refers_to(
     await store.aput(facts, "m-0", {"content": "Changed."})
     await store.adelete(facts, "m-1")
     await store.relationships.relate(ANN, (facts, "m-2"), (facts, "m-3"), "explains")
-    done = await store.operations.migrations.roll_back(str(migration.id))
+    done = await Operations(store).migrations.roll_back(str(migration.id))
     assert done.removed == 1
     assert done.kept == [(facts, f"m-{n}") for n in range(4)]
     assert {item.key for item in await store.asearch(facts)} == {"m-0", "m-2", "m-3"}
@@ -261,7 +262,7 @@ async def test_it_pauses_where_it_is_asked_to_and_goes_on_there(
     store: MemoryManager, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "m.jsonl", *[line(n) for n in range(450)])
-    migrations = store.operations.migrations
+    migrations = Operations(store).migrations
     paused = await migrations.run(await open_jsonl(path), stopping=lambda: True)
     assert (paused.status, paused.brought) == ("paused", 200)
     assert (await migrations.preview(await open_jsonl(path))).goes_on_with == paused
@@ -281,7 +282,7 @@ async def test_who_finds_that_it_was_taken_back_meanwhile_stores_nothing(
     store: MemoryManager, tmp_path: Path
 ) -> None:
     source = await open_jsonl(write(tmp_path / "m.jsonl", *[line(n) for n in range(450)]))
-    migrations, reading = store.operations.migrations, source.batches
+    migrations, reading = Operations(store).migrations, source.batches
     begun = await migrations.run(source, stopping=lambda: True)
 
     async def interfering(after: str | None) -> AsyncIterator[RecordBatch]:
@@ -298,13 +299,13 @@ async def test_who_finds_that_it_was_taken_back_meanwhile_stores_nothing(
 async def test_only_the_service_migrates(store: MemoryManager, tmp_path: Path) -> None:
     path = write(tmp_path / "m.jsonl", line(1))
     with acting_as(Principal.user(ANN)):
-        migrations = store.operations.migrations
+        migrations = Operations(store).migrations
         for call in (migrations.run(await open_jsonl(path)), migrations.preview(await open_jsonl(path)),
                      migrations.list(), migrations.get("x"), migrations.roll_back("x")):  # fmt: skip
             with pytest.raises(AccessDenied):
                 await call
     with pytest.raises(MigrationNotFound):
-        await store.operations.migrations.roll_back("x")
+        await Operations(store).migrations.roll_back("x")
 
 
 def test_the_command_looks_brings_tells_and_takes_back(operate: Operator, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from langgraph.store.base import IndexConfig
 
 from graphs.deployment.pools import open_pool
 from graphs.memory_manager import MemoryManager
+from graphs.operations.operations import Operations
 from tests.support.command import command_on
 from tests.support.pooler import Pooler
 from tests.support.sql import rows
@@ -32,11 +33,11 @@ async def test_missing_and_invalid_indexes_are_made_behind_a_pooler_too(
     told: list[tuple[int, int | None]] = []
     with Pooler(postgres) as pooler:
         async with MemoryManager.from_conn_string(pooler.url_for(database)) as store:
-            assert sorted(await store.operations.indexes.lacking()) == LACKING
-            made = await store.operations.indexes.create(lambda done, of: told.append((done, of)))
+            assert sorted(await Operations(store).indexes.lacking()) == LACKING
+            made = await Operations(store).indexes.create(lambda done, of: told.append((done, of)))
             assert sorted(made) == LACKING
-            assert await store.operations.checks.differences() == []
-            assert await store.operations.indexes.create(untold) == []
+            assert await Operations(store).checks.differences() == []
+            assert await Operations(store).indexes.create(untold) == []
     assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
@@ -54,15 +55,15 @@ async def test_writes_go_on_while_an_index_is_made_and_what_is_made_elsewhere_is
                 await conn.execute(
                     "INSERT INTO memory.memories (namespace, key, value) VALUES ('a.', 'b', '{}')"
                 )
-                making = asyncio.create_task(store.operations.indexes.create(untold))
+                making = asyncio.create_task(Operations(store).indexes.create(untold))
                 while not any(  # noqa: ASYNC110
-                    each.building for each in (await store.operations.indexes.status()).indexes
+                    each.building for each in (await Operations(store).indexes.status()).indexes
                 ):
                     await asyncio.sleep(0.01)
                 await store.aput(("users", "u1"), "k", {"text": "robot"})
-                assert await store.operations.indexes.lacking() == {}
+                assert await Operations(store).indexes.lacking() == {}
             assert await making == ["memory.memories_expiry"]
-        assert await store.operations.checks.differences() == []
+        assert await Operations(store).checks.differences() == []
 
 
 def test_the_commands_show_and_make_them(database: str) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
 from graphs.operations.checks import check_access, check_connections
-from graphs.operations.connection import Access, Server
+from graphs.operations.connection import ConnectionInfo, Server
 from graphs.operations.pooling import recommend_sizes
 from tests.support.command import command_on
 from tests.support.pooler import Pooler
@@ -16,7 +16,7 @@ SERVER = Server(
     version="17.2", number=170002, vector="0.8.0", available_vector="0.8.0", roles={}, max_connections=100,
     reserved_connections=3, connections={}, ahead=0, uncertainty=0,
 )  # fmt: skip
-ACCESS = Access(
+ACCESS = ConnectionInfo(
     route="direct",
     prepared_statements=True,
     tls=False,

@@ -8,6 +8,7 @@ import pytest
 from graphs.memory.errors import AccessDenied
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.operations.operations import Operations
 from tests.support.command import command_on
 from tests.support.sql import rows
 
@@ -54,7 +55,7 @@ async def test_each_reason_for_which_a_row_is_hidden_is_told(database: str) -> N
             (ADA, (*hers, "gone"), None, False, "There is no such item"),
         ]
         for user, at, agent, visible, because in cases:
-            told = await store.operations.checks.explain_access(user, at, "k", agent=agent)
+            told = await Operations(store).checks.explain_access(user, at, "k", agent=agent)
             assert (told.visible, because in told.because) == (visible, True), told.because
             with acting_as(Principal.user(user).through(agent)):
                 assert (await store.aget(at, "k") is not None) == visible
@@ -67,28 +68,28 @@ async def test_each_reason_for_which_a_row_is_hidden_is_told(database: str) -> N
             f"users.{ADA}.facts.",
         )
         assert (
-            "has expired" in (await store.operations.checks.explain_access(ADA, hers, "k")).because
+            "has expired" in (await Operations(store).checks.explain_access(ADA, hers, "k")).because
         )
         await rows(database, "ALTER TABLE memory.memories DISABLE ROW LEVEL SECURITY")
         assert (
             "Row-level security is off"
-            in (await store.operations.checks.explain_access(BOB, hers, "k")).because
+            in (await Operations(store).checks.explain_access(BOB, hers, "k")).because
         )
         await rows(database, "REVOKE SELECT ON memory.memories FROM authenticated")
         assert (
             "may not read memory.memories"
-            in (await store.operations.checks.explain_access(ADA, hers, "k")).because
+            in (await Operations(store).checks.explain_access(ADA, hers, "k")).because
         )
         with acting_as(Principal.user(BOB)), pytest.raises(AccessDenied):
-            await store.operations.checks.explain_access(ADA, hers, "k")
+            await Operations(store).checks.explain_access(ADA, hers, "k")
         with acting_as(Principal.user(BOB)), pytest.raises(AccessDenied):
-            await store.operations.checks.try_borders(ADA)
+            await Operations(store).checks.try_borders(ADA)
 
 
 async def test_the_borders_hold_and_trying_them_leaves_nothing(database: str) -> None:
     everything = "SELECT (SELECT count(*) FROM memory.memories) + (SELECT count(*) FROM memory.audit_logs) AS n"
     async with MemoryManager.from_conn_string(database) as store:
-        attempts = await store.operations.checks.try_borders(ADA)
+        attempts = await Operations(store).checks.try_borders(ADA)
     assert [a for a in attempts if not a.holds] == []
     assert {a.found for a in attempts} == {"done", "nothing", "refused"}
     assert (await rows(database, everything))[0]["n"] == 0
@@ -104,7 +105,7 @@ async def test_a_border_that_is_open_is_found(database: str) -> None:
         await rows(database, damage)
     async with MemoryManager.from_conn_string(database) as store:
         broken = {
-            a.what: a.found for a in await store.operations.checks.try_borders(ADA) if not a.holds
+            a.what: a.found for a in await Operations(store).checks.try_borders(ADA) if not a.holds
         }
     assert broken == {
         "read another user's memory": "done",

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from graphs.cli.main import app
 from graphs.memory_manager import MemoryManager
+from graphs.operations.operations import Operations
 from tests.support.command import Command, command_on
 
 
@@ -30,7 +31,7 @@ def differences(database: str) -> list[tuple[str, str, str]]:
         async with MemoryManager.from_conn_string(database) as store:
             return [
                 (each.kind, each.name, each.problem)
-                for each in await store.operations.checks.differences()
+                for each in await Operations(store).checks.differences()
             ]
 
     return asyncio.run(look())

@@ -22,6 +22,7 @@ from graphs.memory.errors import InvalidBackup, SchemaPartMissing, SchemaPartPre
 from graphs.memory.values.ids import to_id
 from graphs.memory_manager import MemoryManager
 from graphs.operations import benchmarking
+from graphs.operations.operations import Operations
 from tests.conftest import create_database, drop_database
 from tests.integration.test_mcp import URL, serving
 from tests.integration.test_memory import payload, turn
@@ -110,8 +111,8 @@ def test_what_is_generated_without_parts_is_whole_and_stays_without(
         await rows(empty_database, generated.stdout)
         async with MemoryManager.from_conn_string(empty_database) as store:
             await store.setup()
-            assert await store.operations.checks.differences() == [], "as applying makes it"
-            await store.operations.checks.apply_schema()
+            assert await Operations(store).checks.differences() == [], "as applying makes it"
+            await Operations(store).checks.apply_schema()
         return await tables_of(empty_database)
 
     tables = asyncio.run(come_up())
@@ -241,7 +242,7 @@ async def test_http_and_mcp_tell_what_is_not_kept(lean: str, index: IndexConfig)
 
 async def test_nothing_that_is_there_is_left_out(lean: str, database: str) -> None:
     async with MemoryManager.from_conn_string(database) as store:
-        for act in (store.operations.checks.differences, store.operations.checks.apply_schema):
+        for act in (Operations(store).checks.differences, Operations(store).checks.apply_schema):
             with pytest.raises(SchemaPartPresent, match="nothing is ever dropped"):
                 await act(Choice(without=[SchemaPart.HISTORY]))
     await rows(
@@ -250,7 +251,7 @@ async def test_nothing_that_is_there_is_left_out(lean: str, database: str) -> No
     await rows(database, "UPDATE memory.schema_versions SET digest = 'older'")
     async with MemoryManager.from_conn_string(database) as store:
         await store.setup()
-        assert await store.operations.checks.differences() == []
+        assert await Operations(store).checks.differences() == []
     with command_on(lean) as command:
         refused = await asyncio.to_thread(
             command, "schema", "apply", "--with", "graph", "--without", "graph"
@@ -278,7 +279,7 @@ async def test_a_part_that_is_added_is_used_by_a_server_that_runs(
             )
             assert added.exit_code == 0, added.output
         await store.setup()
-        assert await store.operations.checks.differences() == []
+        assert await Operations(store).checks.differences() == []
         await store.aput(scope, "tea", {"content": "Likes black tea."})
         [version] = (await store.memories.history(user_id, (scope, "tea"))).items
         assert version.value["content"] == "Likes green tea."

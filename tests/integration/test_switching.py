@@ -7,6 +7,7 @@ from langgraph.store.postgres.aio import AsyncPostgresStore
 
 from graphs.memory.errors import SwitchRefused
 from graphs.memory_manager import MemoryManager
+from graphs.operations.operations import Operations
 from tests.support.application import ADA, OURS_THERE, Application, both_sides
 from tests.support.sql import rows
 
@@ -15,7 +16,7 @@ async def test_reads_and_sweeps_go_on_where_writes_are_refused(
     store: MemoryManager, old: AsyncPostgresStore
 ) -> None:
     await old.aput(ADA, "k", {"text": "tea"}, ttl=60)
-    moving = store.operations.moving
+    moving = Operations(store).moving
     source = await moving.open(follow=True)
     await moving.copy(source)
     await moving.switch(source)
@@ -36,7 +37,7 @@ async def test_reads_and_sweeps_go_on_where_writes_are_refused(
 async def test_a_switch_is_refused_with_the_reason_and_the_store_goes_on(
     store: MemoryManager, old: AsyncPostgresStore
 ) -> None:
-    moving = store.operations.moving
+    moving = Operations(store).moving
     with pytest.raises(SwitchRefused, match="has not been copied yet"):
         await moving.switch(await moving.open())
     await old.aput(ADA, "k", {"text": "tea"})
@@ -91,7 +92,7 @@ async def test_what_no_trigger_saw_keeps_a_store_from_being_switched(
     database: str,
 ) -> None:
     await old.abatch([PutOp(ADA, key, {"text": "tea"}) for key in ("j", "k", "l")])
-    moving = store.operations.moving
+    moving = Operations(store).moving
     source = await moving.open(follow=True)
     await moving.copy(source)
     for statement in (
@@ -112,7 +113,7 @@ async def test_a_rollback_leaves_both_sides_as_they_were(
     await store.aput(("users", "eve", "facts"), "k", {"text": "was here"})
     here = await rows(database, "SELECT * FROM memory.memories")
     await Application(old, seed=1).write(50)
-    moving = store.operations.moving
+    moving = Operations(store).moving
     source = await moving.open(follow=True)
     migration = await moving.copy(source)
     application = Application(old, seed=2)
@@ -132,7 +133,7 @@ async def test_a_switch_can_be_undone_and_done_again(
     store: MemoryManager, old: AsyncPostgresStore
 ) -> None:
     await old.aput(ADA, "k", {"text": "tea"})
-    moving = store.operations.moving
+    moving = Operations(store).moving
     source = await moving.open(follow=True)
     await moving.copy(source)
     await moving.switch(source)
@@ -150,7 +151,7 @@ async def test_a_switch_that_was_killed_is_done_by_the_next_one(
     after: str, store: MemoryManager, old: AsyncPostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await old.aput(ADA, "k", {"text": "tea"})
-    moving = store.operations.moving
+    moving = Operations(store).moving
     source = await moving.open(follow=True)
     await moving.copy(source)
     if after == "stop_writes":
@@ -171,7 +172,7 @@ async def test_a_switch_that_fails_opens_the_store_again(
     store: MemoryManager, old: AsyncPostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await old.aput(ADA, "k", {"text": "tea"})
-    moving = store.operations.moving
+    moving = Operations(store).moving
     source = await moving.open(follow=True)
     await moving.copy(source)
     monkeypatch.setattr(source.tables, "digest", None)

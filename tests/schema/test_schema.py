@@ -20,6 +20,7 @@ from graphs.memory.errors import ConfigurationError
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from graphs.operations.migration.jsonl import open_jsonl
+from graphs.operations.operations import Operations
 from tests.support.sql import rows
 
 MEMORY_TABLES = {
@@ -251,10 +252,12 @@ async def test_a_role_that_is_no_superuser_applies_it_as_on_hosted_supabase(
             "history": [{"event": "UPDATE", "at": AT, "old": "No."}],
         }
         (tmp_path / "old.jsonl").write_text(json.dumps(old))
-        done = await store.operations.migrations.run(await open_jsonl(tmp_path / "old.jsonl"))
+        done = await Operations(store).migrations.run(await open_jsonl(tmp_path / "old.jsonl"))
         await store.seal_audit()
         assert (
-            (await store.operations.migrations.roll_back(str(done.id))).removed == done.brought == 1
+            (await Operations(store).migrations.roll_back(str(done.id))).removed
+            == done.brought
+            == 1
         )
         assert await store.verify_audit() == []
 

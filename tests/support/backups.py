@@ -8,6 +8,7 @@ import psycopg
 from graphs.memory_manager import MemoryManager
 from graphs.operations.backup.chain import Backup
 from graphs.operations.backup.restore import Restored
+from graphs.operations.operations import Operations
 
 HOSTILE = 'quo"te \\ back\\n \t tab \u2028 \U0001f600'
 
@@ -23,10 +24,10 @@ async def erase(url: str, user_id: str) -> None:
 async def back_up(url: str, file: Path, user_id: str | None = None, **more: Any) -> Backup:
     """Write a backup."""
     async with MemoryManager.from_conn_string(url) as store:
-        return await store.operations.backups.create(file, user_id=user_id, **more)
+        return await Operations(store).backups.create(file, user_id=user_id, **more)
 
 
 async def restore(url: str, *files: Path, user_id: str | None = None, **more: Any) -> Restored:
     """Restore one, or several that are read as one."""
     async with MemoryManager.from_conn_string(url) as store:
-        return await store.operations.backups.restore(*files, user_id=user_id, **more)
+        return await Operations(store).backups.restore(*files, user_id=user_id, **more)

@@ -11,6 +11,7 @@ from pathlib import Path
 from graphs.memory_manager import MemoryManager
 from graphs.operations.backup.file import NewBackup
 from graphs.operations.backup.restore import Restoring
+from graphs.operations.operations import Operations
 from tests.support.dying_worker import die
 
 
@@ -30,10 +31,10 @@ async def main(what: str, database: str, rows: int, *files: Path) -> None:
         Restoring.continue_numbers = continue_numbers  # type: ignore[method-assign]
     async with MemoryManager.from_conn_string(database) as store:
         if what == "restore":
-            await store.operations.backups.restore(*files, progress=progress)
+            await Operations(store).backups.restore(*files, progress=progress)
         else:
             since = files[1] if files[1:] else None
-            await store.operations.backups.create(files[0], since=since, progress=progress)
+            await Operations(store).backups.create(files[0], since=since, progress=progress)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any
 from graphs.memory.database.transaction import Transaction
 from graphs.memory_manager import MemoryManager
 from graphs.operations.migration import mem0_cloud
+from graphs.operations.operations import Operations
 from tests.support.dying_worker import die
 from tests.support.outside import TOKEN
 
@@ -43,7 +44,7 @@ async def main(database: str, url: str, steps: int, folder: str) -> None:
     async with MemoryManager.from_conn_string(database, index=index) as store:
         Transaction.run = run  # type: ignore[method-assign,assignment]
         async with mem0_cloud.mem0_platform(TOKEN, url, Path(folder)) as source:
-            await store.operations.migrations.run(source)
+            await Operations(store).migrations.run(source)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from graphs.deployment.pools import open_pool
 from graphs.memory.database.database import Database
 from graphs.memory_manager import MemoryManager
 from graphs.offline.embeddings import OfflineEmbeddings
+from graphs.operations.operations import Operations
 
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload([__name__])
@@ -51,7 +52,7 @@ async def _copy_and_follow(call: int, database: str, source: str) -> None:
         open_pool(source) as pool,
         MemoryManager.from_conn_string(database, index=index) as store,
     ):
-        moving = store.operations.moving
+        moving = Operations(store).moving
         there = await moving.open(pool, follow=True)
         Database._retrying = dies  # type: ignore[method-assign,assignment]
         await moving.copy(there)

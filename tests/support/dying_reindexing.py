@@ -10,6 +10,7 @@ import sys
 
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.operations.operations import Operations
 from graphs.operations.sizing import IndexChoice
 from tests.support.dying_worker import die
 
@@ -21,7 +22,7 @@ async def migrate(database: str, wish: IndexChoice, last: str) -> None:
 
     async with MemoryManager.from_conn_string(database) as store:
         with acting_as(Principal.service()):
-            await store.operations.indexes.migrate(wish, told)
+            await Operations(store).indexes.migrate(wish, told)
 
 
 def main(database: str) -> None:

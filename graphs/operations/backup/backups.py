@@ -1,7 +1,7 @@
 """Backups of a whole database or of one user, and their restore."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -9,11 +9,10 @@ from typing import Any
 
 from psycopg.sql import SQL, Composed, Literal
 
-from graphs.memory.database.database import Database
+from graphs.memory.access import Access
 from graphs.memory.database.driver_errors import driver_errors
 from graphs.memory.database.transaction import Connection
-from graphs.memory.errors import AccessDenied, CannotFollow, InvalidInput
-from graphs.memory.principal import Principal
+from graphs.memory.errors import CannotFollow, InvalidInput
 from graphs.memory.values.progress import Progress
 from graphs.operations.backup import chain, tables
 from graphs.operations.backup.chain import Backup, Chain, VerifiedBackup
@@ -33,13 +32,12 @@ class Backups:
     For the service, on a connection that owns the tables.
 
     Args:
-        database: the store's database.
-        acting: returns the acting principal.
+        access: the store's access.
     """
 
-    def __init__(self, database: Database, acting: Callable[[], Principal]) -> None:
-        self._database = database
-        self._acting = acting
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._database = access.database
 
     async def create(
         self,
@@ -238,10 +236,7 @@ class Backups:
         return restoring.restored
 
     def _check(self) -> None:
-        if self._acting().user_id:
-            raise AccessDenied(
-                "A backup has the data of all users: only the service may create or restore one."
-            )
+        self._access.only_service("create or restore a backup: it has the data of all users")
 
     async def _earlier(
         self, since: BackupPlace | Path | datetime | None, user_id: str | None, secret: bytes | None

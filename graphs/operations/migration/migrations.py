@@ -5,7 +5,8 @@ from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from graphs.memory.database.database import Database, to_the_end
+from graphs.memory.access import Access
+from graphs.memory.database.database import to_the_end
 from graphs.memory.database.query import Query
 from graphs.memory.database.vectors import Model
 from graphs.memory.errors import EmbeddingFailed, SourceFailed
@@ -84,22 +85,20 @@ class Migrations:
     For the service, on a connection that owns the tables.
 
     Args:
-        database: the store's database.
+        access: the store's access.
         index: the store's embedding configuration; None for a store without vector search.
-        acting: returns the acting principal.
         search: searches the store.
     """
 
     def __init__(
         self,
-        database: Database,
+        access: Access,
         index: Index | None,
-        acting: Callable[[], Principal],
         search: Search,
     ) -> None:
-        self._database = database
+        self._access = access
+        self._database = access.database
         self._index = index
-        self._acting = acting
         self._search = search
 
     async def preview(self, source: Source) -> Preview:
@@ -301,7 +300,7 @@ class Migrations:
         Raises:
             AccessDenied: the principal is not the service.
         """
-        only_service(self._acting())
+        only_service(self._access)
         [answer] = await to_the_end(self._database.run(Principal.owner(), [query]))
         return cast("T", answer)
 

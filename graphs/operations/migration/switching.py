@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from graphs.memory.access import Access
 from graphs.memory.database import statements
 from graphs.memory.database.database import Database, Pool, to_the_end
 from graphs.memory.database.query import Query
@@ -15,7 +16,6 @@ from graphs.memory.errors import (
     SourceFailed,
     SwitchRefused,
 )
-from graphs.memory.principal import Principal
 from graphs.memory.search.embeddings import Index
 from graphs.memory.values.progress import Progress
 from graphs.operations.migration import ledger
@@ -74,23 +74,21 @@ class Moving:
     call each again to continue. Several processes may run at once.
 
     Args:
-        database: the store's database.
+        access: the store's access.
         index: the store's embedding configuration; None for a store without vector search.
         migrations: does the copying.
-        acting: returns the acting principal.
     """
 
     def __init__(
         self,
-        database: Database,
+        access: Access,
         index: Index | None,
         migrations: Migrations,
-        acting: Callable[[], Principal],
     ) -> None:
-        self._database = database
+        self._access = access
+        self._database = access.database
         self._index = index
         self._migrations = migrations
-        self._acting = acting
 
     async def open(
         self,
@@ -116,7 +114,7 @@ class Moving:
             InvalidValue: a rule is invalid.
             AccessDenied: the principal is not the service.
         """
-        only_service(self._acting())
+        only_service(self._access)
         tables = LangGraphTables(Database(pool) if pool else self._database, schema)
         return await LangGraphStore.open(
             tables, self._index, rules=rules, keep_vectors=keep_vectors, follow=follow
