@@ -29,7 +29,7 @@ check: $(READY)        ## linters, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/pytest --quiet -n 0 tests/architecture/test_house.py
 
 bench: $(READY)        ## the store against its peers: the same work, in turns, in one run (about ten minutes)
 	$(BIN)/python -m benchmarks.store

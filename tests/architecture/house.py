@@ -53,6 +53,126 @@ GRAPHS: dict[str, tuple[str, ...]] = {
 }
 """What each folder and module of `graphs` may import of the others."""
 
+INSIDE: dict[str, tuple[str, ...]] = {
+    "graphs.memory.facts": (
+        "extraction",
+        "changes judging",
+        "consolidation",
+        "relations",
+        "claims",
+        "values",
+        "conversation marks note_taker places spans wording",
+    ),
+    "graphs.memory.redaction": (
+        "redactor",
+        "credentials identifiers",
+        "findings",
+    ),
+    "graphs.memory.outbox": (
+        "deliveries delivering",
+        "adapter",
+        "intents shadow",
+    ),
+    "graphs.memory.knowledge": (
+        "beliefs reflections",
+        "goals memories metrics relationships",
+        "common origins",
+    ),
+    "graphs.memory.brain": (
+        "loading",
+        "brain",
+        "profiles saving",
+        "entities models owners",
+    ),
+    "graphs.memory.database": (
+        "rounds",
+        "database",
+        "schema transaction vectors",
+        "building driver_errors query",
+        "coalescing loops parts statements",
+    ),
+    "graphs.memory.search": (
+        "searching",
+        "hybrid reembedding",
+        "embeddings search",
+        "indexing ranking recalled",
+    ),
+    "graphs.memory.store": (
+        "store",
+        "embedder",
+        "batch",
+        "health items payloads periodic",
+    ),
+    "graphs.memory.conversations": (
+        "recalling writing",
+        "context receipts sessions",
+    ),
+    "graphs.memory.jobs": (
+        "queue",
+        "worker",
+        "connector tasks",
+    ),
+    "graphs.memory.audit": ("claims events reads seals",),
+    "graphs.memory.rights": ("erasure export files records retention",),
+    "graphs.memory.values": (
+        "ids",
+        "namespaces paging",
+        "models progress remembered text",
+    ),
+    "graphs.operations": (
+        "operations",
+        "indexes oversight trial",
+        "audit_report checks migration monitoring pooling vector_index",
+        "backup benchmarking borders catalogue connection generating policies service sizing",
+    ),
+    "graphs.operations.backup": (
+        "schedule",
+        "backups",
+        "restore",
+        "chain staging",
+        "buckets file selection",
+        "places seal tables",
+    ),
+    "graphs.operations.migration": (
+        "switching",
+        "agreement following jsonl mem0_cloud mem0_oss migrations",
+        "comparing langgraph_store records rollback writing",
+        "langgraph_tables ledger renaming source",
+    ),
+    "graphs.cli": (
+        "main",
+        "moving",
+        "migrate",
+        "audit benchmark jobs memories migrating pool rights",
+        "asking backup checks demo doctor indexes monitor outbox rls schema whole_file",
+        "ending memory_views",
+        "migrate_from output svg",
+    ),
+    "graphs.api": (
+        "app",
+        "webhooks",
+        "routes",
+        "mcp routing",
+        "limits",
+        "auth models problems",
+        "examples ids inspector mcp_tools principals tokens",
+    ),
+    "graphs.nodes": (
+        "load_context write_memory",
+        "exchanges respond",
+        "runtime state",
+    ),
+    "graphs.shapes": (
+        "supervisor",
+        "agent graph routing",
+    ),
+    "graphs.deployment": (
+        "clients models pools",
+        "embedded_postgres observability settings",
+    ),
+}
+"""The layers inside folders, top first: a module imports modules of lower layers only."""
+
 ONLY: dict[str, tuple[str, ...]] = {
     "psycopg_pool": ("graphs.deployment.pools",),
     "supabase": ("graphs.deployment.clients.supabase",),

@@ -15,13 +15,6 @@ ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "graphs").rglob("*.py"))
 
 
-def test_imports_go_down_only() -> None:
-    """The layers and the other import contracts of pyproject.toml hold."""
-    command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"]
-    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert checked.returncode == 0, checked.stdout
-
-
 def test_only_the_pools_connect_to_a_database() -> None:
     connecting = re.compile(
         r"\b(AsyncConnection|Connection|psycopg)\.connect\(|\bcreate_(async_)?client\("

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import grimp
 import pytest
 
-from tests.architecture.house import ALONE, GRAPHS, MEMORY, ONLY, WORDS
+from tests.architecture.house import ALONE, GRAPHS, INSIDE, MEMORY, ONLY, WORDS
 
 Edge = tuple[str, str]
 
@@ -47,6 +47,17 @@ def breaches_of_memory(graph: grimp.ImportGraph) -> list[Edge]:
     return breaches_between(graph, "graphs.memory", words | folders)
 
 
+def breaches_inside(graph: grimp.ImportGraph, folder: str) -> list[Edge]:
+    """Return the imports inside a folder that do not lead to a lower layer."""
+    layer = {module: n for n, names in enumerate(INSIDE[folder]) for module in names.split()}
+    found = []
+    for module, imported in edges(graph):
+        importer, of = unit(module, folder), unit(imported, folder)
+        if importer and of and importer != of and layer[of] <= layer[importer]:
+            found.append((module, imported))
+    return found
+
+
 def breaches_of_libraries(graph: grimp.ImportGraph) -> list[Edge]:
     return [
         (module, imported)
@@ -70,6 +81,24 @@ def breaches_of_solitude(graph: grimp.ImportGraph) -> list[Edge]:
 def test_folders_import_one_another_along_the_listed_edges_only(graph: grimp.ImportGraph) -> None:
     assert breaches_between(graph, "graphs", GRAPHS) == []
     assert breaches_of_memory(graph) == []
+
+
+@pytest.mark.parametrize("folder", INSIDE)
+def test_modules_of_a_folder_import_lower_layers_only(
+    folder: str, graph: grimp.ImportGraph
+) -> None:
+    listed = sorted(name for names in INSIDE[folder] for name in names.split())
+    assert listed == sorted({name for m in graph.modules if (name := unit(m, folder))})
+    assert breaches_inside(graph, folder) == []
+    for n, names in enumerate(INSIDE[folder][1:]):
+        upwards = (f"{folder}.{names.split()[0]}", f"{folder}.{INSIDE[folder][n].split()[0]}")
+        assert upwards in breaches_inside(broken(graph, upwards), folder)
+
+
+def test_every_folder_of_the_memory_has_an_order_inside(graph: grimp.ImportGraph) -> None:
+    folders = {unit(module, "graphs.memory") for module in graph.modules} - {*WORDS, None}
+    alone = {"access"}
+    assert {f"graphs.memory.{folder}" for folder in folders - alone} <= {*INSIDE}
 
 
 def test_libraries_that_connect_are_imported_by_the_listed_modules_only(

@@ -167,7 +167,7 @@ async def test_only_the_service_may(origin: str, file: Path) -> None:
                 Operations(store).backups.verify(file),
                 Operations(store).backups.restore(file),
             ):
-                with pytest.raises(AccessDenied, match="only the service"):
+                with pytest.raises(AccessDenied, match="Only the service"):
                     await call
 
 
