@@ -248,7 +248,7 @@ class PostgresCheckpointer(AsyncPostgresSaver):
 
     async def _retry(self, work: Callable[[], Awaitable[T]]) -> T:
         with driver_errors():
-            return await to_the_end(retrying_on(self.pool)(work))
+            return await to_the_end(retrying_on(self.pool, work))
 
     # What the parent lacks
 

@@ -16,9 +16,9 @@ from langgraph.store.postgres.base import PoolConfig
 from graphs.deployment.pools import open_pool
 from graphs.memory import telemetry
 from graphs.memory.audit import events, seals
-from graphs.memory.brain.brain import Entity
 from graphs.memory.brain.entities import EntityNormaliser
 from graphs.memory.brain.loading import LoadingBrain
+from graphs.memory.brain.owners import Entity
 from graphs.memory.brain.profiles import BrainSource
 from graphs.memory.contract import (
     AuditProblem,

@@ -12,8 +12,9 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from langgraph.runtime import Runtime, get_runtime
 from pydantic import Field
 
-from graphs.memory.brain.brain import company_scope
-from graphs.memory.contract import BrainReport, RecalledMemory
+from graphs.memory.brain.models import BrainReport
+from graphs.memory.brain.owners import company_scope
+from graphs.memory.contract import RecalledMemory
 from graphs.memory.errors import (
     AccessDenied,
     EmbeddingFailed,

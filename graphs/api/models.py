@@ -17,14 +17,13 @@ from pydantic import (
 
 from graphs.api import examples
 from graphs.api.ids import PATTERN
-from graphs.memory.brain.brain import company_scope
+from graphs.memory.brain.models import BrainMemory, StoredBrainMemory
+from graphs.memory.brain.owners import company_scope
 from graphs.memory.contract import (
-    BrainMemory,
     Exchange,
     MemoryContext,
     MemoryType,
     RecalledMemory,
-    StoredBrainMemory,
     WriteReceipt,
 )
 from graphs.memory.conversations.sessions import StoredTurn

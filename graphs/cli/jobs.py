@@ -21,7 +21,7 @@ from graphs.cli.output import (
     print_table,
 )
 from graphs.memory.contract import Job
-from graphs.memory.jobs.queue import KEPT_HOURS
+from graphs.memory.jobs.worker import KEPT_HOURS
 
 STATUSES = ("todo", "doing", "succeeded", "failed", "cancelled", "aborting", "aborted")
 

@@ -1,7 +1,7 @@
 """The retry policy: bounded attempts, exponential waits with jitter, and only for passing failures."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from tenacity import (
     AsyncRetrying,
@@ -11,6 +11,8 @@ from tenacity import (
     wait_exponential_jitter,
 )
 from tenacity.wait import wait_base
+
+T = TypeVar("T")
 
 
 def policy(
@@ -38,7 +40,8 @@ def policy(
     }
 
 
-def retrying(
+async def retrying(
+    call: Callable[[], Awaitable[T]],
     passing: Callable[[BaseException], bool],
     *,
     attempts: int,
@@ -46,7 +49,24 @@ def retrying(
     longest: float = 5.0,
     wait: wait_base | None = None,
     before_sleep: Callable[[RetryCallState], Awaitable[None]] | None = None,
-) -> AsyncRetrying:
-    """Return the policy as a caller: `await retrying(…)(call)`. The arguments are those of `policy`."""
+) -> T:
+    """Return what a call returns, made again by the policy while it fails; the rest as in `policy`.
+
+    Args:
+        call: makes the call anew each time.
+        passing: tells whether a failure may pass.
+        attempts: number of attempts in all.
+        first: seconds before the second attempt.
+        longest: most seconds of one wait.
+        wait: another way to wait.
+        before_sleep: runs before each wait.
+    """
+
+    async def attempt() -> (
+        T
+    ):  # tenacity awaits coroutine functions alone, and `call` may be a lambda
+        return await call()
+
     given = policy(passing, attempts=attempts, first=first, longest=longest, wait=wait)
-    return AsyncRetrying(**given, before_sleep=before_sleep)
+    result: T = await AsyncRetrying(**given, before_sleep=before_sleep)(attempt)
+    return result

@@ -15,7 +15,7 @@ from graphs.deployment.pools import open_pool
 from graphs.deployment.settings import load_settings
 from graphs.memory.brain.brain import Brain
 from graphs.memory.brain.entities import cl_rut
-from graphs.memory.contract import BrainMemory, BrainReport
+from graphs.memory.brain.models import BrainMemory, BrainReport
 from graphs.memory.database.database import Pool
 from graphs.memory.errors import (
     AccessDenied,

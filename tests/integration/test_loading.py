@@ -11,11 +11,11 @@ import pytest
 from langgraph.store.base import IndexConfig
 
 from graphs.deployment.pools import open_pool
-from graphs.memory.brain.brain import Entity
 from graphs.memory.brain.entities import cl_rut
 from graphs.memory.brain.loading import LoadingBrain
+from graphs.memory.brain.models import BrainLoad
+from graphs.memory.brain.owners import Entity
 from graphs.memory.brain.profiles import Profile
-from graphs.memory.contract import BrainLoad
 from graphs.memory.errors import AccessDenied, InvalidInput, StoreUnavailable
 from graphs.memory.jobs.tasks import Timing
 from graphs.memory.principal import Principal, acting_as

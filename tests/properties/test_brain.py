@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from graphs.memory.brain.brain import Brain
-from graphs.memory.contract import BrainMemory, BrainReport
+from graphs.memory.brain.models import BrainMemory, BrainReport
 from graphs.memory_manager import MemoryManager
 from graphs.testing.support import ALPHABET, embed_letters
 from tests.support.sql import rows

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphs.memory.brain.brain import Entity
+from graphs.memory.brain.owners import Entity
 from graphs.memory.brain.profiles import (
     MARK,
     Profile,

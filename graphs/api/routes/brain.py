@@ -20,7 +20,7 @@ from graphs.api.routes.common import (
     answered,
     routes,
 )
-from graphs.memory.contract import BrainReport, StoredBrainMemory
+from graphs.memory.brain.models import BrainReport, StoredBrainMemory
 from graphs.memory.errors import EmbeddingFailed, InvalidValue
 from graphs.memory.values.paging import Page
 

@@ -15,15 +15,16 @@ from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from graphs.memory.access import Access
-from graphs.memory.brain.brain import Brain, Entity
+from graphs.memory.brain.brain import Brain
 from graphs.memory.brain.entities import EntityNormaliser
+from graphs.memory.brain.models import BrainLoad, BrainReport
+from graphs.memory.brain.owners import Entity
 from graphs.memory.brain.profiles import (
     BrainSource,
     Profile,
     StoredProfiles,
     memories_of,
 )
-from graphs.memory.contract import BrainLoad, BrainReport
 from graphs.memory.database import statements
 from graphs.memory.database.loops import on_home_loop
 from graphs.memory.database.query import Query, no_answer
@@ -321,7 +322,7 @@ class LoadingBrain(Brain):
             owner = await self._user(profile.id) if entity == "user" else self._company(profile.id)
             if owner.id != profile.id:
                 raise InvalidEntityId("id", f"is not spelled as it is kept, which is {owner.id!r}.")
-            report = await self._save(owner, memories)
+            report = await self._saver.save(owner, memories)
             named = {*slugs, *(problem.slug for problem in problems)}
             return _Saved(owner.id, report, named, functools.partial(self._forget, owner))
         return None

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from graphs.memory.access import Access
-from graphs.memory.brain.brain import Entity
-from graphs.memory.contract import BrainMemory
+from graphs.memory.brain.models import BrainMemory
+from graphs.memory.brain.owners import Entity
 from graphs.memory.database import statements
 from graphs.memory.database.query import Query
 from graphs.memory.principal import Principal

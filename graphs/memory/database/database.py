@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import psycopg
 from psycopg import errors as pg
-from tenacity import AsyncRetrying, RetryCallState
+from tenacity import RetryCallState
 
 from graphs.memory import telemetry
 from graphs.memory.database import statements
@@ -60,8 +60,8 @@ def is_transient(error: BaseException) -> bool:
     )
 
 
-def retrying_on(pool: Pool) -> AsyncRetrying:
-    """Return the retry policy of database work: at most five attempts, exponential waits with jitter up to 2 s.
+async def retrying_on(pool: Pool, work: Callable[[], Awaitable[T]]) -> T:
+    """Return what database work returns, tried at most five times, with waits of up to 2 s.
 
     What is retried must be safe to repeat: a commit whose answer was lost is tried again.
     """
@@ -74,7 +74,9 @@ def retrying_on(pool: Pool) -> AsyncRetrying:
         )
         await _throw_away_dead(pool, error)
 
-    return retrying(is_transient, attempts=5, first=0.05, longest=2, before_sleep=before_sleep)
+    return await retrying(
+        work, is_transient, attempts=5, first=0.05, longest=2, before_sleep=before_sleep
+    )
 
 
 async def _throw_away_dead(pool: Pool, error: BaseException | None) -> None:
@@ -249,7 +251,7 @@ class Database:
             self._generation += isinstance(error, _STALE_PLAN)
             self._prepares = self._prepares and not isinstance(error, _FOREIGN_PLAN)
             await _throw_away_dead(self.pool, error)
-        return await retrying_on(self.pool)(attempt)
+        return await retrying_on(self.pool, attempt)
 
 
 def _name_of(parts: Sequence[PrincipalQueries]) -> str:

@@ -275,7 +275,7 @@ async def _asked(ask: Callable[[], Awaitable[T]]) -> T:
         StorageFailed: it refused, or did not answer.
     """
     try:
-        return await retrying(_is_passing, attempts=4)(ask)
+        return await retrying(ask, _is_passing, attempts=4)
     except GraphMemoryError:
         raise
     except Exception as error:

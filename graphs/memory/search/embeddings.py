@@ -173,7 +173,7 @@ class Index:
         except Exception as error:
             if not is_passing(error):
                 raise
-        return await retrying(is_passing, attempts=3)(ask)
+        return await retrying(ask, is_passing, attempts=3)
 
     def _vector(self, numbers: Sequence[float]) -> Vector:
         """Check a vector and return it as it is stored.
