@@ -1,4 +1,4 @@
-"""What of a message is worth remembering."""
+"""The parts of a message that are worth remembering."""
 
 import pytest
 
