@@ -108,7 +108,7 @@ async def statuses(store: MemoryManager) -> list[str]:
     return [delivery.status for delivery in await store.deliveries.list()]
 
 
-# Hosted Mem0 ---------------------------------------------------------------------------------------------------------
+# Hosted Mem0 --------------------------------------------------------------------------------------
 
 
 async def test_mem0_gets_each_memory_once_and_follows_it(
@@ -392,7 +392,7 @@ async def test_the_health_of_an_adapter_says_what_is_wrong(
     assert "MEM0_API_KEY" in (health["mem0"].problem or "")
 
 
-# Upstash -------------------------------------------------------------------------------------------------------------
+# Upstash ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -484,7 +484,7 @@ async def test_qstash_says_when_to_come_back(
     assert abs(job.scheduled_at.timestamp() - at) < 30
 
 
-# Settings ------------------------------------------------------------------------------------------------------------
+# Settings -----------------------------------------------------------------------------------------
 
 
 async def test_hosted_mem0_without_a_key_is_left_out_with_one_line(

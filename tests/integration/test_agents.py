@@ -98,7 +98,7 @@ def said(state: dict[str, Any]) -> str:
     return str(state["messages"][-1].text)
 
 
-# Dealers ----------------------------------------------------------------------------------------------------------
+# Dealers ------------------------------------------------------------------------------------------
 
 
 async def test_dealers_come_by_distance_specialty_and_rating_and_are_remembered(
@@ -162,7 +162,7 @@ async def test_distances_are_those_of_the_great_circle(
         assert row.distance == pytest.approx(expected, rel=0.002, abs=0.01)
 
 
-# Robots -----------------------------------------------------------------------------------------------------------
+# Robots -------------------------------------------------------------------------------------------
 
 
 async def test_robots_are_found_by_what_they_are_for_and_what_they_cost(
@@ -195,7 +195,7 @@ async def test_nobody_but_the_service_writes_the_catalogue(
             await as_person(database, Principal.user(ANN).through("knowledge"), statement)
 
 
-# Financing --------------------------------------------------------------------------------------------------------
+# Financing ----------------------------------------------------------------------------------------
 
 APPLY = "Can I finance $60,000 over 48 months with $12,000 down, $1.2 million revenue and 6 years in business?"
 
@@ -305,7 +305,7 @@ async def test_what_a_table_does_not_take_the_model_is_told_and_the_run_goes_on(
         assert "That cannot be done: Postgres cannot store this: new row for relation" in answer
 
 
-# Sales ------------------------------------------------------------------------------------------------------------
+# Sales --------------------------------------------------------------------------------------------
 
 
 async def test_leads_and_conversations_are_remembered(store: MemoryManager) -> None:
@@ -327,7 +327,7 @@ async def _turns(store: MemoryManager, user: str) -> AsyncIterator[str]:
         yield item.value["content"]
 
 
-# Isolation --------------------------------------------------------------------------------------------------------
+# Isolation ----------------------------------------------------------------------------------------
 
 
 async def test_nobody_sees_what_another_person_has(store: MemoryManager) -> None:
@@ -363,7 +363,7 @@ async def test_an_agent_reaches_the_tables_that_are_its_business(
     )
 
 
-# Composite scoring ------------------------------------------------------------------------------------------------
+# Composite scoring --------------------------------------------------------------------------------
 
 
 async def test_of_equally_relevant_memories_the_recent_and_the_important_come_first(
@@ -395,7 +395,7 @@ async def test_of_equally_relevant_memories_the_recent_and_the_important_come_fi
     assert relevance == pytest.approx([relevance[0]] * 3)
 
 
-# The supervisor -----------------------------------------------------------------------------------------------------
+# The supervisor -----------------------------------------------------------------------------------
 
 
 async def test_the_supervisor_hands_on_remembers_and_goes_on_with_the_same_agent(
@@ -509,7 +509,7 @@ def test_the_agents_are_drawn_as_subgraphs_of_the_supervisor() -> None:
         } <= nodes.keys()
 
 
-# An agent with tools --------------------------------------------------------------------------------------------------
+# An agent with tools ------------------------------------------------------------------------------
 
 
 class Restless(OfflineChatModel):
@@ -566,7 +566,7 @@ async def test_a_call_that_was_cut_off_before_its_result_does_not_stop_the_conve
     assert "Hello" in said(state)
 
 
-# The demo's data ------------------------------------------------------------------------------------------------------
+# The demo's data ----------------------------------------------------------------------------------
 
 
 async def test_the_demo_is_loaded_once_and_leaves_nothing_of_itself(

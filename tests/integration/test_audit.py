@@ -229,7 +229,7 @@ async def test_the_span_of_a_version_ends_where_the_next_begins(
     assert json.dumps(versions[0]["value"]) == '{"n": 0}'
 
 
-# Who read what ------------------------------------------------------------------------------------------------------
+# Who read what ------------------------------------------------------------------------------------
 
 
 async def reads(

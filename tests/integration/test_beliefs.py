@@ -36,7 +36,7 @@ async def store(database: str, index: IndexConfig) -> AsyncIterator[MemoryManage
         yield store
 
 
-# Beliefs ----------------------------------------------------------------------------------------------------------
+# Beliefs ------------------------------------------------------------------------------------------
 
 
 async def test_a_belief_is_a_memory_of_its_type_with_a_confidence(
@@ -200,7 +200,7 @@ async def test_items_of_another_shape_beside_beliefs_and_goals_are_none(
         await store.goals.assess(ANN, "k1", progress=0.5)
 
 
-# Goals --------------------------------------------------------------------------------------------------------------
+# Goals --------------------------------------------------------------------------------------------
 
 
 async def test_a_goal_keeps_its_latest_assessment_and_the_audit_log_those_before(
@@ -250,7 +250,7 @@ async def test_goals_are_listed_by_status_and_by_what_they_carry(store: MemoryMa
     assert [goal.progress for goal in await store.goals.list(ANN, status="achieved")] == [0.9]
 
 
-# Reflections and metrics ------------------------------------------------------------------------------------------
+# Reflections and metrics --------------------------------------------------------------------------
 
 
 async def test_a_reflection_leads_to_what_it_was_made_of(store: MemoryManager) -> None:
@@ -298,7 +298,7 @@ async def test_a_series_is_the_latest_values_oldest_first(store: MemoryManager) 
             await store.metrics.record(ANN, "helpful", wrong)  # type: ignore[arg-type]
 
 
-# All of them ----------------------------------------------------------------------------------------------------
+# All of them --------------------------------------------------------------------------------------
 
 
 class State(TypedDict, total=False):

@@ -74,7 +74,7 @@ def test_telling_a_service_that_fails_loses_and_doubles_nothing() -> None:
     )
     assert len(list(columns(printed))) == 4
     assert "failure rate 0.0000%" in printed
-    assert "lost 0, doubled 0, not redacted 0" in printed
+    assert "lost 0, duplicated 0, not redacted 0" in printed
 
 
 @pytest.fixture

@@ -94,7 +94,7 @@ async def versions(database: str) -> tuple[int, int, int]:
     return counted["m"], counted["h"], counted["a"]
 
 
-# Saving -----------------------------------------------------------------------------------------------------------
+# Saving -------------------------------------------------------------------------------------------
 
 
 async def test_a_slug_saved_again_changes_its_memory_in_place(
@@ -312,7 +312,7 @@ async def test_a_memory_and_its_row_are_stored_together_or_not_at_all(
     assert await versions(database) == (0, 0, 0)
 
 
-# Reading and forgetting -------------------------------------------------------------------------------------------
+# Reading and forgetting ---------------------------------------------------------------------------
 
 
 async def test_what_was_deleted_behind_our_back_is_gone_and_is_made_again(
@@ -426,7 +426,7 @@ async def test_every_read_and_change_is_recorded(store: MemoryManager, database:
     assert records[1]["data"] == {"gets": 1, "searches": 1, "found": 2}
 
 
-# Whose they are -----------------------------------------------------------------------------------------------------
+# Whose they are -----------------------------------------------------------------------------------
 
 
 async def test_nobody_reaches_anothers_brain(store: MemoryManager, database: str) -> None:

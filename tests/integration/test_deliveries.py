@@ -89,7 +89,7 @@ async def outbox(database: str) -> list[dict[str, Any]]:
     return await rows(database, "SELECT * FROM memory.deliveries ORDER BY created_at, id")
 
 
-# Off ---------------------------------------------------------------------------------------------------------------
+# Off ----------------------------------------------------------------------------------------------
 
 
 async def test_without_an_adapter_nothing_is_put_in_the_outbox(
@@ -156,7 +156,7 @@ async def test_an_adapter_that_cannot_be_searched_has_no_shadow() -> None:
         Outbound([SwitchedAdapter(Mute(), "shadow")], KEY)
 
 
-# What is told --------------------------------------------------------------------------------------------------------
+# What is told -------------------------------------------------------------------------------------
 
 
 async def test_a_memory_is_told_redacted_under_a_pseudonym_and_digests_of_what_was_taken_out_stay(
@@ -318,7 +318,7 @@ async def test_what_somebody_claims_about_anothers_memory_tells_nothing_of_it(
     }
 
 
-# Failing -------------------------------------------------------------------------------------------------------------
+# Failing ------------------------------------------------------------------------------------------
 
 
 async def test_a_delivery_that_fails_is_made_again_under_the_same_id_before_what_comes_after_it(
@@ -461,7 +461,7 @@ async def test_a_memory_that_changed_or_went_before_it_was_told_is_told_as_it_is
     assert not any("old" in repr(o) or "gone" in repr(o.memories) for o in notebook.told)
 
 
-# Erasure -------------------------------------------------------------------------------------------------------------
+# Erasure ------------------------------------------------------------------------------------------
 
 
 async def test_an_erasure_is_told_under_the_pseudonym_after_what_was_under_way(
@@ -561,7 +561,7 @@ async def test_an_erasure_for_a_switched_off_adapter_is_not_skipped_but_kept(
     assert notebook.texts == set()
 
 
-# Looking -------------------------------------------------------------------------------------------------------------
+# Looking ------------------------------------------------------------------------------------------
 
 
 async def test_a_person_sees_their_own_deliveries_and_only_the_service_all_and_their_health(

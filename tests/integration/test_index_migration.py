@@ -207,7 +207,7 @@ async def test_the_choice_outlives_starts_rebuilds_and_the_schema(database: str)
         assert await as_the_schema_says(store)
 
 
-# Cut off ------------------------------------------------------------------------------------------------------------
+# Cut off ------------------------------------------------------------------------------------------
 
 
 class Dying:
@@ -361,7 +361,7 @@ async def test_what_waits_is_indexed_before_lists_are_laid(database: str) -> Non
         assert waiting == [{"n": 0}]
 
 
-# The command --------------------------------------------------------------------------------------------------------
+# The command --------------------------------------------------------------------------------------
 
 
 def test_the_command_says_what_it_would_do_and_does_it(database: str) -> None:
@@ -422,7 +422,7 @@ async def test_what_pgvector_would_refuse_is_refused_before_anything_is_done(dat
     assert len(await rows(database, INDEXES)) == 1
 
 
-# Another embedding model ---------------------------------------------------------------------------------------------
+# Another embedding model --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ async def test_many_waiting_vectors_are_indexed_by_themselves(
         assert (await rows(empty_database, PENDING))[0]["n"] == 0
 
 
-# Another embedding model ---------------------------------------------------------------------------------------------
+# Another embedding model --------------------------------------------------------------------------
 
 
 async def other_embed(texts: list[str]) -> list[list[float]]:

@@ -129,7 +129,7 @@ async def versions(database: str) -> tuple[int, int, int]:
     return counted["m"], counted["h"], counted["a"]
 
 
-# One, all, and again ----------------------------------------------------------------------------------------------
+# One, all, and again ------------------------------------------------------------------------------
 
 
 async def test_the_profile_of_a_user_becomes_their_memories(
@@ -215,7 +215,7 @@ async def test_an_entry_that_is_gone_is_forgotten_if_a_load_made_it(
     }
 
 
-# What fails -------------------------------------------------------------------------------------------------------
+# What fails ---------------------------------------------------------------------------------------
 
 
 async def test_what_fails_is_told_and_stops_nobody_else(
@@ -368,7 +368,7 @@ async def test_two_workers_that_do_the_same_load_count_it_once(opened: Opened) -
     assert totals(load) == (130, 130, 130, 0, 0)
 
 
-# Stopping, and who may --------------------------------------------------------------------------------------------
+# Stopping, and who may ----------------------------------------------------------------------------
 
 
 async def test_a_cancelled_load_stops_after_its_batch(opened: Opened) -> None:

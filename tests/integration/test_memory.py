@@ -325,7 +325,7 @@ async def test_what_triggers_record_cannot_be_imitated(store: MemoryManager, use
         await store.log_event(user_id, "memory.delete", {})
 
 
-# Who is acting ------------------------------------------------------------------------------------------------------
+# Who is acting ------------------------------------------------------------------------------------
 
 
 async def test_one_user_never_sees_or_changes_what_is_anothers(store: MemoryManager) -> None:

@@ -34,7 +34,7 @@ async def keys(store: MemoryManager, condition: dict[str, Any]) -> set[str]:
     return {item.key for item in await store.asearch(NS, filter=condition, limit=100)}
 
 
-# Values -------------------------------------------------------------------------------------------------------------
+# Values -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ async def test_seventeen_thousand_puts_in_one_batch(store: MemoryManager) -> Non
     assert len(await store.asearch(NS, limit=20_000)) == 17_000
 
 
-# Filters ------------------------------------------------------------------------------------------------------------
+# Filters ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ async def test_a_negative_page_is_refused(store: MemoryManager) -> None:
         await store.asearch(NS, offset=-1)
 
 
-# Search -------------------------------------------------------------------------------------------------------------
+# Search -------------------------------------------------------------------------------------------
 
 
 async def test_a_small_scope_among_many_vectors_gives_its_true_best(store: MemoryManager) -> None:
@@ -256,7 +256,7 @@ async def test_an_update_forgets_every_vector_of_the_old_value(store: MemoryMana
     assert await store.asearch(NS, query="garden") == []
 
 
-# TTL ----------------------------------------------------------------------------------------------------------------
+# TTL ----------------------------------------------------------------------------------------------
 
 
 async def test_an_expired_item_is_gone_for_every_reader_before_it_is_swept(
@@ -323,7 +323,7 @@ async def test_the_sweeper_runs_with_the_store_and_stops_with_it(
     assert task.done()
 
 
-# Threads, loops and cancellation ------------------------------------------------------------------------------------
+# Threads, loops and cancellation ------------------------------------------------------------------
 
 
 async def test_a_synchronous_call_on_the_stores_own_loop_raises_instead_of_hanging(
@@ -419,7 +419,7 @@ async def test_the_store_recovers_after_its_connections_were_cut(
     assert all(items)
 
 
-# Setting up ---------------------------------------------------------------------------------------------------------
+# Setting up ---------------------------------------------------------------------------------------
 
 
 async def test_several_processes_may_set_up_at_once(

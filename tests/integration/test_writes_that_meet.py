@@ -14,7 +14,7 @@ from tests.support.sql import rows
 
 NS = ("users", "u1", "notes")
 
-# Expected versions --------------------------------------------------------------------------------------------------
+# Expected versions --------------------------------------------------------------------------------
 
 
 async def test_of_two_who_read_the_same_version_one_is_told(store: MemoryManager) -> None:
@@ -152,7 +152,7 @@ async def test_any_page_can_be_asked_for(store: MemoryManager) -> None:
     assert await store.asearch(NS, query="robot", limit=0) == []
 
 
-# Writes that wait for their vectors --------------------------------------------------------------------------------
+# Writes that wait for their vectors ---------------------------------------------------------------
 
 
 class SlowEmbedder:

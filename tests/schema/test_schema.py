@@ -197,7 +197,7 @@ async def test_the_threads_that_a_business_table_names_are_nobodys_to_erase(data
     assert len(await rows(database, "SELECT 1 FROM langgraph.checkpoints")) == 1
 
 
-# A role like Supabase's `postgres`: no superuser, no right to make roles --------------------------------------------
+# A role like Supabase's `postgres`: no superuser, no right to make roles --------------------------
 
 
 AT = "2024-05-01T00:00:00Z"
@@ -267,7 +267,7 @@ async def test_without_the_right_to_make_roles_the_error_says_what_to_run(
             await store.setup()
 
 
-# Plans --------------------------------------------------------------------------------------------------------------
+# Plans --------------------------------------------------------------------------------------------
 
 
 async def plan(
