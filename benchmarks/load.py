@@ -67,7 +67,7 @@ class Done:
     """Seconds of each run."""
     seconds: float = 0
     processor: dict[str, float] = field(default_factory=dict)
-    """Seconds of processor time, by who took it."""
+    """Seconds of processor time, by process."""
     errors: list[str] = field(default_factory=list)
 
     def percentile(self, percent: int) -> float:

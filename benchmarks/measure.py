@@ -53,9 +53,9 @@ class Turns:
     speeds: list[float] = field(default_factory=list)
     """Items per second, of each round."""
     settled_speeds: list[float] = field(default_factory=list)
-    """The same with the index work counted that was left for later."""
+    """The same, with the index work that was left for later included."""
     recall: float = math.nan
-    """What `judge` found, where the work has one."""
+    """Recall as returned by `judge`, if the work has one."""
 
     def percentile(self, percent: float) -> float:
         """Return a percentile of the latencies in milliseconds."""

@@ -51,7 +51,7 @@ STORE_ABILITIES = frozenset(
     }
 )
 OWN_ABILITIES = STORE_ABILITIES - {"wide", "filtered wide", "list prefix", "list depth"}
-"""A person sees what is theirs: a search or a list over all users is not the same work for them."""
+"""Work that a user can do: to search or list all users is not the same work for them."""
 
 
 class Peer(Protocol):

@@ -57,7 +57,7 @@ METRICS = ("R@5", "R@10", "R@20", "hit@10", "MRR")
 Turn = tuple[str, str]
 """A turn's id and its text as it is stored."""
 Search = Callable[[int, str], Awaitable[list[str]]]
-"""Returns the turns that a conversation's question finds, best first."""
+"""A function that returns the turns found for a question of a conversation, best first."""
 
 
 @dataclass(frozen=True, slots=True)

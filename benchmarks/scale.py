@@ -63,7 +63,7 @@ _NAMES = (
 )
 
 Grown = dict[tuple[str, str], dict[int, Turns]]
-"""What was measured: by work and system, for each number of items."""
+"""Measurements by work and system, for each number of items."""
 
 _SIZES = """
 SELECT c.relname, pg_table_size(c.oid) / 1e6 AS table, pg_indexes_size(c.oid) / 1e6 AS indexes

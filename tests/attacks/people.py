@@ -53,7 +53,7 @@ class Actor:
 
 
 WORD = "swordfish"
-"""What every marker begins with, so that a search for it would find all of them."""
+"""The first word of every marker; a search for it would find all of them."""
 
 
 def _victim(
@@ -129,7 +129,7 @@ IMPOSTORS = (
 )
 ACTORS = (*PEOPLE, ANONYMOUS, *IMPOSTORS)
 A_FEW = (PEOPLE[2], ANONYMOUS, IMPOSTORS[-1])
-"""One of each kind, for where it takes longer."""
+"""One actor of each kind, for slow tests."""
 
 # Rights -------------------------------------------------------------------------------------------
 

@@ -372,7 +372,7 @@ MEMORY = (
     Route("DELETE", "/memory/brain/secret?user_id={owner}"),
 )
 GROUPS = (THREADS, RUNS[::2], RUNS[1::2], (*ASSISTANTS, *CRONS, *STORE), (*MEMORY, *MCP))
-"""What can be tried at the same time; `LAST` is tried when all of it is over."""
+"""Routes that can be attacked at the same time; `LAST` is attacked after all of them."""
 OPEN = (
     "/ok",
     "/info",

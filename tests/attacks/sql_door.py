@@ -187,7 +187,7 @@ RULES: dict[str, Callable[[Table], str]] = {
     "own": lambda t: f"ALTER TABLE {t.name} OWNER TO authenticated",
     "drop": lambda t: f"DROP TABLE {t.name} CASCADE",
 }
-"""What would open a table to everybody. It depends on the role alone."""
+"""Statements that would open a table to all users. They depend on the role alone."""
 
 
 def updates(table: Table) -> Iterator[tuple[str, str]]:
@@ -203,7 +203,7 @@ def updates(table: Table) -> Iterator[tuple[str, str]]:
 # Rows that claim another owner --------------------------------------------------------------------
 
 _KEPT = ("session_id", "namespace", "key", "role", "status", "operation")
-"""Texts of a row that have to be as they are for it to be accepted at all."""
+"""Texts of a row that must keep their value, or the row is refused in any case."""
 
 
 def fresh(row: Row, victim: Victim, *, words: bool = True) -> Row:

@@ -51,7 +51,7 @@ class Tally:
 
 
 OVERALL = pytest.StashKey[Tally]()
-"""Where the sum of a run is kept."""
+"""The key of a test run's total."""
 
 
 def report(tally: Tally, write_line: Callable[[str], None]) -> None:

@@ -51,7 +51,7 @@ WRITERS = (*PEOPLE, ANONYMOUS, A_FEW[-1])
 
 
 DIRECTLY = pytest.mark.parametrize("route", ["direct"], indirect=True)
-"""For what constraints and privileges decide, whatever connection it comes through."""
+"""For tests of constraints and privileges, which are the same on every connection."""
 
 
 def owned(door: SqlDoor) -> list[Table]:
@@ -310,7 +310,7 @@ CALLS: dict[str, str] = {
     "emit_memory_change": "memory.emit_memory_change()",
     "erasure_digest": "memory.erasure_digest(NULL::memory.erasures)",
 }
-"""How each function is called against a victim."""
+"""A call of each function against a victim."""
 
 
 def call_of(call: str, victim: Victim) -> str:
@@ -401,7 +401,7 @@ PEEKS = (
     "CREATE SCHEMA mine",
     "CREATE ROLE mine SUPERUSER",
 )
-"""Ways around tables."""
+"""Statements that try to bypass the rules of tables."""
 
 # The connection of this test belongs to the superuser, who may take any role. PostgREST's
 # `authenticator` may not: test_postgrest.py tries the same statements without this exception.

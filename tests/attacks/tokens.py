@@ -173,7 +173,7 @@ WAYS: dict[str, Any] = {
         "x-tenant-id": token[:100],
     },
 }
-"""Where a token is put."""
+"""Headers in which a token may be sent."""
 
 HEADERS_ALONE: tuple[dict[str, str], ...] = (
     {"x-auth-scheme": "langsmith"},
@@ -190,4 +190,4 @@ HEADERS_ALONE: tuple[dict[str, str], ...] = (
     {"x-forwarded-for": "127.0.0.1", "x-original-url": "/ok"},
     {"x-http-method-override": "GET"},
 )
-"""What opens a door elsewhere without any token."""
+"""Headers that grant access without a token in other products."""

@@ -16,9 +16,9 @@ from tests.attacks.people import ORGANISATIONS, PEOPLE, USERS, VICTIMS, Victim
 
 Row = dict[str, Any]
 REFERENCES = ("memory_id", "source_id", "target_id")
-"""Columns in which a row points at a memory by its id."""
+"""Columns that reference a memory by its id."""
 Snapshot = dict[str, dict[str, set[str]]]
-"""For each victim and table: which rows are theirs, in which versions."""
+"""The rows of each victim in each table, with their versions."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ SELECT (SELECT md5(string_agg(
   (SELECT md5(string_agg(concat(rolname, rolsuper, rolbypassrls), ',' ORDER BY oid)) FROM pg_roles),
   (SELECT md5(string_agg(m::text, ',' ORDER BY roleid, member)) FROM pg_auth_members AS m)
 """
-"""What holds the borders up: grants, policies, triggers, functions and roles."""
+"""The objects that protect data: grants, policies, triggers, functions and roles."""
 
 # A user's rows beside their memories. %(memory)s and %(other)s are two of these.
 _A_PERSONS = """
@@ -149,7 +149,7 @@ UNOWNED = {
     "procrastinate.procrastinate_workers", "procrastinate.procrastinate_events",
     "procrastinate.procrastinate_periodic_defers",
 }  # fmt: skip
-"""Tables that hold nothing of anybody's."""
+"""Tables without data of any owner."""
 
 
 @dataclass

@@ -21,7 +21,7 @@ BY_CHANCE = {
     "recall.semantic_pages_are_complete",
     "recall.equal_scores_are_paged_completely",
 }
-"""What is not broken every time: it depends on the planner, or on who comes first."""
+"""Checks that do not fail every time: they depend on the planner, or on timing."""
 
 NOT_KEPT: dict[str, dict[str, str]] = {
     "InMemoryStore": {

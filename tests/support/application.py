@@ -48,7 +48,7 @@ class Application:
         self._store = store
         self._random = random.Random(seed)  # noqa: S311
         self.known: dict[Place, dict[str, Any]] = {}
-        """What it believes to have stored."""
+        """The items that it expects in the store."""
         self.writes = self.refused = 0
 
     async def has_written(self, times: int) -> bool:

@@ -1,6 +1,6 @@
 """A worker that dies at a point of a load.
 
-    python -m tests.support.dying_loader DATABASE POINT
+python -m tests.support.dying_loader DATABASE POINT
 """
 
 import asyncio

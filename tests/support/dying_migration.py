@@ -18,7 +18,7 @@ from tests.support.dying_worker import die
 from tests.support.outside import TOKEN
 
 PAGE = 20
-"""Small, so that there are many."""
+"""A small size, for many pages."""
 
 
 async def main(database: str, url: str, steps: int, folder: str) -> None:

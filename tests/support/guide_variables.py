@@ -22,7 +22,7 @@ MEMORIES = {
     "budget": "The budget for a welding robot is 80,000 dollars.",
     "lyon": "Lives in Lyon.",
 }
-"""What $USER_ID has among their facts."""
+"""The facts of $USER_ID."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,9 @@ class Fault(NamedTuple):
     status: int = 500
     headers: tuple[tuple[str, str], ...] = ()
     lost: bool = False
-    """Do what is asked for, and never answer."""
+    """Whether the request is carried out, but not answered."""
     seconds: float = 0
-    """Answer so much later."""
+    """Seconds until the answer."""
 
 
 class OutsideStub:

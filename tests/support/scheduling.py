@@ -6,7 +6,7 @@ _SHARED_SERVERS = (
     ("tests/server/", "tests/browser/"),
     ("tests/attacks/test_server.py", "tests/attacks/test_tokens.py"),
 )
-"""A server takes seconds of CPU to start, and each process would start its own."""
+"""Tests that share a server: it takes seconds of CPU to start, and each process would start one."""
 
 
 class SharingServers(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types

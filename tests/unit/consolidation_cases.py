@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 Expected = Literal["new", "unsure", "duplicate", "supersedes", "past"]
-"""`unsure`: new, and a judge should say what it means for the known one."""
+"""`unsure`: the fact is new, and a judge should decide about the known one."""
 
 THEN = datetime(2024, 6, 1, 10, tzinfo=UTC)
 NOW = datetime(2024, 9, 1, 10, tzinfo=UTC)
