@@ -30,7 +30,7 @@ def test_only_the_pools_connect_to_a_database() -> None:
 
 
 def test_sql_lives_in_sql_files() -> None:
-    """Allow one exception: the transaction setup of the checkpointer, whose parent runs the rest."""
+    """Except the transaction setup of the checkpointer, whose parent runs all other statements."""
     statement = re.compile(
         r'"""\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b|"(SELECT|INSERT INTO|UPDATE|DELETE FROM)\s'
     )

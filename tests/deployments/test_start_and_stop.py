@@ -50,7 +50,7 @@ def postgres_processes(folder: Path) -> list[psutil.Process]:
 async def test_a_checkout_without_any_setting_remembers_over_its_ends_and_crashes_beside_another(
     start: Callable[..., Server],
 ) -> None:
-    """Use no key, no database and no sign-in: one local user, and a Postgres of the server's own."""
+    """Use no key, database or sign-in: there is one local user, and an embedded Postgres."""
     thread_id = await the_first_start_remembers_and_ends_with_its_database(start())
 
     # The second start must find the thread, its state and the memory.

@@ -1,4 +1,4 @@
-"""MemoryManager as a store: what it promises beyond the contract that every BaseStore shares."""
+"""MemoryManager as a store: promises beyond the contract of every BaseStore."""
 
 import asyncio
 import threading
@@ -93,7 +93,7 @@ async def test_a_value_that_cannot_be_stored_is_refused_by_its_path(
     with pytest.raises(InvalidValue) as refused:
         await store.abatch([PutOp(NS, "good", {"a": 1}), PutOp(NS, "bad", value)])
     assert refused.value.path == path
-    assert await store.aget(NS, "good") is None, "a batch is stored whole or not at all"
+    assert await store.aget(NS, "good") is None, "a batch is stored completely or not at all"
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ async def test_seventeen_thousand_puts_in_one_batch(store: MemoryManager) -> Non
     ],
 )
 async def test_filters(store: MemoryManager, condition: dict[str, Any], expected: set[str]) -> None:
-    """Numbers compare as numbers, text as text, and a missing field is like null."""
+    """Compare numbers as numbers and texts as texts; a missing field is like null."""
     await store.aput(NS, "two", {"n": 2, "name": "two", "deep": {"a": {"b": 1}}}, index=False)
     await store.aput(NS, "ten", {"n": 10, "tags": ["a", "b"]}, index=False)
     await store.aput(NS, "text", {"n": "9"}, index=False)
@@ -345,7 +345,7 @@ async def test_it_can_be_awaited_on_other_event_loops(store: MemoryManager) -> N
 
 
 async def test_cancelling_a_caller_never_costs_a_connection(database: str) -> None:
-    """Cancelled while its connection is on the way back to the pool, the call still gives it back, and clean."""
+    """Cancel while the connection goes back to the pool: it must arrive there, and clean."""
     async with open_pool(database, max_size=1) as pool:
         slow = SlowToTakeBack(pool)
         store = MemoryManager(slow, principal=Principal.service())
@@ -478,7 +478,7 @@ async def test_reads_in_a_batch_see_the_state_before_its_writes(store: MemoryMan
 async def test_stores_that_share_a_pool_do_not_prepare_the_same_statement_twice(
     database: str, index: IndexConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As the deployment's store and its routes do."""
+    """Share a pool, as the deployment's store and its routes do."""
     async with open_pool(database, max_size=1) as pool:
         for n in range(2):
             async with MemoryManager(pool, index=index, principal=Principal.service()) as store:
