@@ -1,11 +1,11 @@
-"""The import rules of the house: every edge that is allowed. What is not listed here is forbidden.
+"""The import rules of the house: every allowed edge. All other edges are forbidden.
 
 A unit is a folder or module directly below `graphs` or `graphs.memory`. The lists are in the order
 of the layers, top first, and a unit may name only units below it.
 """
 
 WORDS = ("errors", "retry", "telemetry", "values", "principal", "contract")
-"""What all of `graphs.memory` speaks, lowest first; each may use those before it."""
+"""Modules that all of `graphs.memory` uses, lowest first; each may import those before it."""
 
 MEMORY: dict[str, tuple[str, ...]] = {
     "knowledge": ("conversations", "store", "search", "access", "database"),
@@ -22,7 +22,7 @@ MEMORY: dict[str, tuple[str, ...]] = {
     "redaction": (),
     "database": (),
 }
-"""What each folder of `graphs.memory` may import of the others, beside the words."""
+"""The other folders that each folder of `graphs.memory` may import, beside the words."""
 
 GRAPHS: dict[str, tuple[str, ...]] = {
     "cli": ("operations", "composition", "checkpointer", "memory_manager", "deployment", "memory"),
@@ -51,7 +51,7 @@ GRAPHS: dict[str, tuple[str, ...]] = {
     "testing": (),
     "memory": (),
 }
-"""What each folder and module of `graphs` may import of the others."""
+"""The other folders and modules that each one of `graphs` may import."""
 
 INSIDE: dict[str, tuple[str, ...]] = {
     "graphs.memory.facts": (
@@ -206,7 +206,7 @@ ONLY: dict[str, tuple[str, ...]] = {
     "phonenumbers": ("graphs.memory.redaction",),
     "cryptography": ("graphs.operations.backup",),
 }
-"""Which libraries only the modules named may import, with what lies below them."""
+"""Libraries that only the named modules, and modules below them, may import."""
 
 ALONE = {"graphs.testing": ("langgraph",)}
-"""Folders that may import these libraries, the standard library and themselves, and nothing else."""
+"""Folders that may import only these libraries, the standard library and themselves."""

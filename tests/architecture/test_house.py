@@ -1,4 +1,4 @@
-"""Imports go down only, along the edges that `house` lists; each rule is seen to catch a breach."""
+"""Imports go down only, along the edges of `house`; each rule is broken once to test it."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -141,7 +141,7 @@ def test_edges_lead_downwards(allowed: Mapping[str, Sequence[str]]) -> None:
 
 @pytest.mark.parametrize("library", ONLY)
 def test_a_library_in_the_wrong_place_is_caught(library: str, graph: grimp.ImportGraph) -> None:
-    """For each "only X may" rule: another module that imports the library breaks it."""
+    """Import the library of each "only X may" rule in another module, which breaks the rule."""
     breach = ("graphs.memory.contract", library)
     assert breach in breaches_of_libraries(broken(graph, breach))
 

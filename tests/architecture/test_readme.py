@@ -1,4 +1,4 @@
-"""The README's examples, run as they stand there."""
+"""The examples of the README run as they are."""
 
 import asyncio
 import os
@@ -31,14 +31,14 @@ def blocks(language: str) -> list[str]:
 
 
 def example(of: str) -> str:
-    """The one Python example that has these words."""
+    """Return the one Python example that contains these words."""
     [found] = [block for block in blocks("python") if of in block]
     return found
 
 
 @pytest.fixture
 def running(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Running:
-    """Runs an example as a script, in this process, and gives what it prints."""
+    """Return a function that runs an example in this process and returns its output."""
 
     def run(script: str, database: str) -> str:
         monkeypatch.setenv("DATABASE_URL", database)

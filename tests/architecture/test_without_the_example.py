@@ -1,4 +1,4 @@
-"""Whoever writes agents of their own deletes those of the example, and all the rest works."""
+"""A project that replaces the example's agents can delete them; everything else works."""
 
 import os
 import shutil

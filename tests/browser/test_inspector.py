@@ -1,4 +1,4 @@
-"""The inspector in a real browser, on a real server: what people see of their memory, and what they do with it."""
+"""The inspector in a real browser, on a real server: everything users see and do there."""
 
 import re
 from typing import Any, Literal
@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
-pytest.importorskip("axe_playwright_python", reason="The group `dev` has it, and Playwright.")
+pytest.importorskip("axe_playwright_python", reason="The group `dev` installs it and Playwright.")
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
@@ -31,7 +31,7 @@ LISTS = ["#/memories", "#/sessions", "#/runs", "#/brain"]
 
 
 def views(story: Story) -> list[str]:
-    """Every kind of view that there is beside a list, with something to see in it."""
+    """Return a URL for every kind of view besides the lists, with content in it."""
     run = story.person.ask("GET", f"memories/{story.budget}/origin")["run_id"]
     found = SEARCH.replace("search", f"search/{story.budget}")
     return [SEARCH, found, *(f"#/{name}" for name in (
@@ -40,7 +40,7 @@ def views(story: Story) -> list[str]:
 
 
 def go(page: Page, view: str) -> None:
-    """Go to another view, and wait until it is complete."""
+    """Open another view, and wait until it is complete."""
     there = "new Promise(gone => addEventListener('hashchange', gone, { once: true }))"
     page.evaluate(
         f"async view => {{ const there = {there}; location.hash = view; await there; }}", view
@@ -63,7 +63,8 @@ def test_a_search_shows_scores_whose_parts_add_up(open_as: Open, story: Story) -
         expect(row.locator(".row-text")).to_have_text(memory["content"])
         expect(row.locator(".number")).to_have_text(f"{memory['score']:.2f}")
         widths = row.locator(".stacked").evaluate(
-            "bar => [...bar.children].map(piece => piece.getBoundingClientRect().width / bar.clientWidth)"
+            "bar => [...bar.children]"
+            ".map(piece => piece.getBoundingClientRect().width / bar.clientWidth)"
         )
         assert sum(widths) == pytest.approx(memory["score"], abs=0.02)
         assert len(widths) == sum(part > 1e-6 for part in memory["explanation"].values())
@@ -109,7 +110,7 @@ def test_a_correction_is_stored_and_the_history_shows_what_was_said_before(
 def test_a_correction_of_the_text_leaves_the_importance_as_it_is(
     open_as: Open, person: Person
 ) -> None:
-    """The slider goes in steps; what has faded may lie between two of them."""
+    """Use an importance between two steps of the slider, as decayed memories have."""
     id_ = person.remember("Lives in Santiago.", importance=0.33)
     page = open_as(person, f"#/memories/{id_}")
     expect(title(page)).to_be_visible()
@@ -305,7 +306,7 @@ def test_axe_finds_nothing_serious_in_any_view(
 
 
 def serious(page: Page, scheme: str) -> list[str]:
-    """What axe finds that keeps people from using the page; in the dark, only colours can be worse."""
+    """Return axe's serious findings; in the dark scheme, only those about colours."""
     rules = {"runOnly": ["color-contrast"]} if scheme == "dark" else {}
     found = Axe().run(page, options={"resultTypes": ["violations"], **rules}).response["violations"]
     return [

@@ -1,4 +1,4 @@
-"""`graph-memory audit report`, called as an operator calls it: what was opened is found."""
+"""`graph-memory audit report`, called as by an operator: it finds every opened access."""
 
 import asyncio
 import stat
@@ -18,21 +18,25 @@ OPENED = {
     "memory.turns": "GRANT SELECT, TRUNCATE ON memory.turns TO authenticated",
     "memory.users": "CREATE POLICY everybody ON memory.users TO authenticated USING (true)",
     "memory.deliveries": "DROP INDEX memory.deliveries_user",
-    "memory.erasures": "GRANT USAGE ON SCHEMA memory TO anon; GRANT SELECT ON memory.erasures TO anon",
+    "memory.erasures": "GRANT USAGE ON SCHEMA memory TO anon; "
+    "GRANT SELECT ON memory.erasures TO anon",
     "langgraph.checkpoints": "GRANT USAGE ON SCHEMA langgraph TO authenticated;"
     "GRANT SELECT ON langgraph.checkpoints TO authenticated",
-    "memory.actor()": "ALTER FUNCTION memory.actor() SECURITY DEFINER; ALTER FUNCTION memory.actor() RESET search_path",
+    "memory.actor()": "ALTER FUNCTION memory.actor() SECURITY DEFINER; "
+    "ALTER FUNCTION memory.actor() RESET search_path",
     "public.everything": "CREATE VIEW public.everything AS SELECT * FROM memory.memories;"
     "GRANT SELECT ON public.everything TO anon",
-    "public.notes": "CREATE TABLE public.notes (n int); GRANT SELECT ON public.notes TO authenticated",
-    "public.read_all()": "CREATE FUNCTION public.read_all() RETURNS bigint LANGUAGE sql SECURITY DEFINER "
+    "public.notes": "CREATE TABLE public.notes (n int); "
+    "GRANT SELECT ON public.notes TO authenticated",
+    "public.read_all()": "CREATE FUNCTION public.read_all() RETURNS bigint "
+    "LANGUAGE sql SECURITY DEFINER "
     "SET search_path = '' AS 'SELECT count(*) FROM memory.memories'",
 }  # fmt: skip
-"""What somebody may have done to a database, and what it is about."""
+"""Unsafe changes of a database, by the object that the report must name."""
 
 
 def falsify(operate: Operator, assignment: str) -> None:
-    """Change the records, as only the owner of the table can."""
+    """Change records, as only the owner of the table can."""
     operate.sql("ALTER TABLE memory.audit_logs DISABLE TRIGGER USER")
     operate.sql(f"UPDATE memory.audit_logs SET {assignment}")
     operate.sql("ALTER TABLE memory.audit_logs ENABLE TRIGGER USER")

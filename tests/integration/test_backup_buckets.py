@@ -1,4 +1,4 @@
-"""Backups in a bucket: as in files, and what breaks off leaves nothing."""
+"""Backups in a bucket behave like files, and a failed upload leaves nothing."""
 
 import io
 import os
@@ -34,7 +34,7 @@ def endpoint() -> Iterator[str]:
 
 @pytest.fixture
 def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """A client of the machine's own bucket `backups`."""
+    """Return a client of a local bucket `backups`."""
     for name, value in {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": "key",
@@ -50,7 +50,7 @@ def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> An
 
 
 def left(bucket: Any) -> list[str]:
-    """What lies in the bucket, or waits to be completed."""
+    """Return the objects in the bucket, and the uploads that are not completed."""
     objects = bucket.list_objects_v2(Bucket="backups").get("Contents", ())
     return [
         o["Key"]
@@ -118,7 +118,7 @@ async def test_an_upload_that_breaks_off_leaves_the_object_that_was_there(
 def test_what_is_larger_than_a_part_is_sent_and_fetched_in_parts(
     bucket: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(buckets, "_PART", 5 * 1024 * 1024)  # the least that a bucket takes
+    monkeypatch.setattr(buckets, "_PART", 5 * 1024 * 1024)  # the minimum of a bucket
     content = os.urandom(11 * 1024 * 1024 + 7)
     made = place("s3://backups/large").make()
     for chunk in iter(io.BytesIO(content).readline, b""):

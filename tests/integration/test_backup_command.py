@@ -1,4 +1,4 @@
-"""`graph-memory backup` and `graph-memory restore`, run as an operator runs them."""
+"""`graph-memory backup` and `graph-memory restore`, called as by an operator."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ Command = Callable[..., Result]
 def command(
     postgres: str, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Command]:
-    """Runs a command on a database with a memory, in a folder of its own."""
+    """Yield a function that runs a command on a database with a memory, in an empty folder."""
 
     async def remember() -> None:
         async with MemoryManager.from_conn_string(database) as store:

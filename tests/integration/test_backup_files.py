@@ -1,4 +1,4 @@
-"""The file of a backup: whole, or not there; as it was written, or refused before anything is changed."""
+"""The file of a backup: complete or absent, and unchanged or refused before any write."""
 
 import asyncio
 import gzip
@@ -29,7 +29,7 @@ USER = "11111111-1111-4111-8111-111111111111"
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_keys() -> Iterator[None]:
-    """Keys are made of secrets a hundred times as fast; the command's tests make real ones."""
+    """Derive keys a hundred times as fast; the tests of the command use the real parameters."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(seal._COST, "n", 2**10)
         yield
@@ -71,7 +71,7 @@ async def back_up(url: str, file: Path, secret: bytes | None = None) -> Path:
 
 
 def content_of(file: Path) -> bytes:
-    assert file.stat().st_mode & 0o077 == 0, "others on the machine could read it"
+    assert file.stat().st_mode & 0o077 == 0, "other users of the machine can read it"
     return file.read_bytes()
 
 
@@ -80,7 +80,7 @@ def unpacked(file: Path) -> bytes:
 
 
 def packed(body: bytes, rows: dict[str, int]) -> bytes:
-    """A backup that fits its checksum."""
+    """Return a backup with a correct checksum."""
     end = json.dumps({"rows": rows, "sha256": hashlib.sha256(body).hexdigest()})
     return gzip.compress(body + end.encode() + b"\n")
 
@@ -142,7 +142,7 @@ async def test_an_encrypted_backup_that_was_changed_or_cut_is_refused(
     origin: str, sealed: Path, tmp_path: Path
 ) -> None:
     content, file, chunk, begin = content_of(sealed), tmp_path / "file", 65536 + 16, 45
-    assert len(content) > begin + 3 * chunk, "too small to swap chunks of"
+    assert len(content) > begin + 3 * chunk, "too small to swap chunks"
     swapped = (
         content[:begin]
         + content[begin + chunk : begin + 2 * chunk]
@@ -151,12 +151,12 @@ async def test_an_encrypted_backup_that_was_changed_or_cut_is_refused(
     changed = bytearray(content)
     changed[begin + 2 * chunk + 7] ^= 1
     for damaged in (
-        content[: begin + 2 * chunk],  # at the end of a chunk
+        content[: begin + 2 * chunk],  # cut at the end of a chunk
         content[:-1],
         content + b"x",
         swapped + content[begin + 2 * chunk :],
         bytes(changed),
-        content[:40] + bytes([content[40] ^ 1]) + content[41:],  # the salt
+        content[:40] + bytes([content[40] ^ 1]) + content[41:],  # a changed salt
         content[:begin],
     ):
         file.write_bytes(damaged)
@@ -239,7 +239,7 @@ async def killed(*arguments: object) -> None:
 async def test_a_backup_that_is_killed_leaves_the_one_before_it(
     origin: str, plain: Path, tmp_path: Path
 ) -> None:
-    """A full one while it is written, and one of what changed when only its name is missing."""
+    """Kill a full backup while it is written, and an increment before the rename of its file."""
     file, before = tmp_path / "file", tmp_path / "before"
     before.write_bytes(b"the backup of yesterday")
     await asyncio.gather(
@@ -253,7 +253,7 @@ async def test_a_backup_that_is_killed_leaves_the_one_before_it(
 async def test_a_restore_that_is_killed_changed_nothing_and_the_next_one_brings_back_everything(
     postgres: str, template: str, origin: str, plain: Path, tmp_path: Path
 ) -> None:
-    """In the midst of a full backup, and with all of a full one and what changed done but not committed."""
+    """Kill in the middle of a full backup, and before the commit of a chain."""
     names = [create_database(postgres, template) for _ in range(2)]
     urls = [make_conninfo(postgres, dbname=name) for name in names]
     before = all_rows(urls[0])

@@ -1,4 +1,4 @@
-"""Backups that a worker makes: what is made when, what goes, and that who was erased is known beside them."""
+"""Scheduled backups of a worker: their kinds, their retention, and the erasures beside them."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -35,7 +35,7 @@ def kinds(folder: Path) -> list[str]:
 
 
 def age(folder: Path, days: float) -> None:
-    """Have all backups there be some days older."""
+    """Make all existing backups some days older."""
     for name in names(folder):
         _, made, kind = name.split("-")
         moment = datetime.strptime(made, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) - timedelta(

@@ -1,4 +1,4 @@
-"""The vector index becomes another one: whoever searches and writes meanwhile, and wherever it is cut off."""
+"""Migrations of the vector index under searches and writes, wherever they are killed."""
 
 import asyncio
 import json
@@ -38,8 +38,10 @@ FILL = """
       SELECT 'users.u' || n %% 40 || '.', 'k' || n, jsonb_build_object('text', n::text) FROM given
       RETURNING id, namespace, key
     )
-    INSERT INTO memory.memory_embeddings (namespace, key, field, model, memory_id, embedding, indexed)
-    SELECT i.namespace, i.key, 'text', 1, i.id, extensions.l2_normalize(g.vector::extensions.halfvec), true
+    INSERT INTO memory.memory_embeddings
+      (namespace, key, field, model, memory_id, embedding, indexed)
+    SELECT i.namespace, i.key, 'text', 1, i.id,
+      extensions.l2_normalize(g.vector::extensions.halfvec), true
     FROM items AS i JOIN given AS g ON i.key = 'k' || n"""
 
 INDEXES = """
@@ -51,13 +53,14 @@ CHOICES = "SELECT m, ef_construction, lists FROM memory.embedding_models ORDER B
 
 NEAREST = """
     EXPLAIN SELECT FROM memory.memory_embeddings WHERE model = 1 AND indexed
-    ORDER BY embedding::extensions.halfvec(8) OPERATOR(extensions.<=>) '[1,0,0,0,0,0,0,0]'::extensions.halfvec(8)
+    ORDER BY embedding::extensions.halfvec(8)
+      OPERATOR(extensions.<=>) '[1,0,0,0,0,0,0,0]'::extensions.halfvec(8)
     LIMIT 1"""
 
 
 @cache
 def vectors() -> Any:
-    """Those that are there from the beginning, of unit length."""
+    """Return the vectors of the start, of unit length."""
     found = np.asarray([np.random.default_rng(n).normal(size=DIMENSIONS) for n in range(COUNT)])
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
@@ -69,7 +72,7 @@ def true_best(query: int, limit: int) -> set[str]:
 
 @pytest.fixture(scope="module")
 def filled(postgres: str) -> Iterator[str]:
-    """Name of a database with so many vectors that searches of all of them use the index."""
+    """Yield the name of a database with enough vectors for full searches to use the index."""
     name = create_database(postgres, "template0")
     database = make_conninfo(postgres, dbname=name)
 
@@ -97,11 +100,11 @@ def database(postgres: str, filled: str) -> Iterator[str]:
 
 
 def untold(_phase: str, _done: int, _of: int | None) -> None:
-    """Nobody wants to know."""
+    """Ignore the progress."""
 
 
 async def recall(store: MemoryManager, queries: range) -> float:
-    """The share of the true best that searches of everything find, of what was there from the beginning."""
+    """Return the share of the true nearest vectors of the start that full searches find."""
     hits = looked_for = 0
     for query in queries:
         found = await store.asearch((), query=str(query), limit=10)
@@ -118,7 +121,7 @@ async def as_the_schema_says(store: MemoryManager) -> bool:
 
 @asynccontextmanager
 async def busy(store: MemoryManager) -> AsyncIterator[list[float]]:
-    """Others write and search all the time; what they wrote is there in the end, and what they found was right."""
+    """Write and search all the time; check that all writes are stored, and yield each recall."""
     done, written, found = asyncio.Event(), 0, [1.0]
 
     async def write() -> None:
@@ -149,7 +152,7 @@ async def busy(store: MemoryManager) -> AsyncIterator[list[float]]:
 async def test_it_becomes_another_and_back_while_others_write_and_search(
     postgres: str, database: str
 ) -> None:
-    """The second time behind a transaction pooler; searches look through as many lists as there should be."""
+    """Migrate back behind a transaction pooler; searches must probe the right number of lists."""
     async with MemoryManager.from_conn_string(database, index=INDEX) as store:
         async with busy(store) as found:
             moved = await Operations(store).indexes.migrate(IVFFLAT, untold)
@@ -160,7 +163,7 @@ async def test_it_becomes_another_and_back_while_others_write_and_search(
         )
         assert sum(found) / len(found) >= 0.85
         assert await recall(store, range(7000, 7020)) >= 0.85, (
-            "of 64 lists 8 are looked through; 1 would find half"
+            "8 of 64 lists are probed; 1 would find half"
         )
         assert await rows(database, INDEXES) == [
             {"name": "embeddings_vectors_1", "method": "ivfflat", "valid": True}
@@ -208,11 +211,11 @@ async def test_the_choice_outlives_starts_rebuilds_and_the_schema(database: str)
         assert await as_the_schema_says(store)
 
 
-# Cut off ------------------------------------------------------------------------------------------------------------
+# Cut off ------------------------------------------------------------------------------------------
 
 
 class Dying:
-    """Migrations in processes of their own, each of which kills itself when it comes to a phase."""
+    """Migrations in processes of their own that kill themselves at a given phase."""
 
     def __init__(self, stdin: IO[str], stdout: IO[str]) -> None:
         self._stdin, self._stdout = stdin, stdout
@@ -236,7 +239,7 @@ def dying(database: str) -> Iterator[Dying]:
 
 @contextmanager
 def reading(database: str) -> Iterator[None]:
-    """Somebody has an old look at the tables: an index cannot be finished as long as they have."""
+    """Hold an old snapshot, which keeps an index build from its end."""
     with psycopg.connect(database) as conn:
         conn.execute("SELECT count(*) FROM memory.memory_embeddings")
         conn.execute("LOCK TABLE memory.memory_embeddings IN ROW EXCLUSIVE MODE")
@@ -251,7 +254,7 @@ async def builders(database: str) -> list[int]:
 
 
 async def serving(database: str) -> str:
-    """The index that a search uses."""
+    """Return the name of the index that a search uses."""
     told = " ".join(row["QUERY PLAN"] for row in await rows(database, NEAREST))
     used = re.search(r"Index Scan using (embeddings_vectors_1\w*)", told)
     return used[1] if used else told
@@ -260,7 +263,7 @@ async def serving(database: str) -> str:
 async def test_killed_anywhere_it_goes_on_and_searches_have_an_index_all_the_time(
     database: str,
 ) -> None:
-    """At each step, in the middle of building, while another builds, and with the server's process killed, too."""
+    """Kill at each step, during a build, while another build runs, and with the server process."""
     killed = -9
     with dying(database) as migrate_and_die:
         async with MemoryManager.from_conn_string(database, index=INDEX) as store:
@@ -268,14 +271,14 @@ async def test_killed_anywhere_it_goes_on_and_searches_have_an_index_all_the_tim
 
             async def still_serves() -> None:
                 assert (await serving(database)).startswith("embeddings_vectors_1")
-                assert await recall(store, range(7000, 7004)) >= 0.8, "whichever of two it is"
+                assert await recall(store, range(7000, 7004)) >= 0.8, "whichever index serves"
 
             assert await migrate_and_die(IVFFLAT, "build") == killed
             await still_serves()
             with reading(database):
                 assert await migrate_and_die(IVFFLAT, "waiting") == killed
                 await still_serves()
-                [builder] = await builders(database)  # the server goes on with it
+                [builder] = await builders(database)  # the server process still builds
                 await store.aput(NS, "meanwhile", {"text": "50000"})
                 assert (await store.asearch((), query="50000", limit=1))[0].key == "meanwhile"
                 assert (await indexes.plan_migration(IVFFLAT)).steps[0] == "wait for another"
@@ -351,7 +354,7 @@ async def test_two_at_once_come_to_the_same_end(database: str) -> None:
 
 
 async def test_what_waits_is_indexed_before_lists_are_laid(database: str) -> None:
-    """Lists of an index that was empty would lie anywhere."""
+    """Index the waiting vectors first: the lists of an empty index would be arbitrary."""
     await rows(database, "UPDATE memory.memory_embeddings SET indexed = false WHERE key > 'k7'")
     async with MemoryManager.from_conn_string(database, index=INDEX) as store:
         moved = await Operations(store).indexes.migrate(IVFFLAT, untold)
@@ -362,7 +365,7 @@ async def test_what_waits_is_indexed_before_lists_are_laid(database: str) -> Non
         assert waiting == [{"n": 0}]
 
 
-# The command --------------------------------------------------------------------------------------------------------
+# The command --------------------------------------------------------------------------------------
 
 
 def test_the_command_says_what_it_would_do_and_does_it(database: str) -> None:
@@ -423,7 +426,7 @@ async def test_what_pgvector_would_refuse_is_refused_before_anything_is_done(dat
     assert len(await rows(database, INDEXES)) == 1
 
 
-# Another embedding model ---------------------------------------------------------------------------------------------
+# Another embedding model --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

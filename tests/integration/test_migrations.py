@@ -1,4 +1,4 @@
-"""Migrations: what comes from elsewhere comes whole, once, with its ids, times and history, and can be taken back."""
+"""Migrations: complete, idempotent, with ids, times and history, and reversible."""
 
 import json
 from collections.abc import AsyncIterator
@@ -116,7 +116,8 @@ async def test_who_does_not_own_the_tables_cannot_write_past_the_triggers(
 ) -> None:
     await rows(
         database,
-        """SELECT set_config('memory.importing', 'x', true), set_config('role', 'service_role', true);
+        """SELECT set_config('memory.importing', 'x', true),
+          set_config('role', 'service_role', true);
         INSERT INTO memory.memories (namespace, key, value) VALUES ('users.x.', 'k', '{}');
         UPDATE memory.memories SET value = '{"a": 1}'""",
     )
@@ -133,9 +134,8 @@ async def test_what_is_there_stays_and_a_second_run_adds_nothing(
     first, _ = await bring(store, path)
     assert (first.brought, first.present) == (4, 2)
     before = all_rows(database)
-    monkeypatch.setattr(
-        OfflineEmbeddings, "aembed_documents", None
-    )  # nothing is embedded again, either
+    # A second migration embeds nothing, or it would fail.
+    monkeypatch.setattr(OfflineEmbeddings, "aembed_documents", None)
     second, _ = await bring(store, path)
     assert (second.brought, second.present, second.id != first.id) == (0, 6, True)
     after = all_rows(database)
@@ -242,7 +242,10 @@ async def test_an_export_of_a_person_comes_back_as_it_was(
             facts, "k", {"content": content, "type": "fact", "tags": []}, index=["content"]
         )
     await store.aput(("users", ANN, "notes"), "n", {"text": "A note."})
-    shown = "SELECT namespace, key, value, created_at, updated_at, document FROM memory.memories ORDER BY 1, 2"
+    shown = (
+        "SELECT namespace, key, value, created_at, updated_at, document "
+        "FROM memory.memories ORDER BY 1, 2"
+    )
     before = await rows(database, shown)
     said = "SELECT operation, value, valid_from, valid_to FROM memory.memory_history"
     history = await rows(database, said)
@@ -250,8 +253,11 @@ async def test_an_export_of_a_person_comes_back_as_it_was(
     path.write_text(
         "".join([f"{text}\n" async for text in store.export_user(ANN)]), encoding="utf-8"
     )
-    await rows(database, "SELECT set_config('memory.erasing', 'x', false); DELETE FROM memory.memories;"
-               "DELETE FROM memory.memory_history")  # fmt: skip
+    await rows(
+        database,
+        "SELECT set_config('memory.erasing', 'x', false); DELETE FROM memory.memories;"
+        "DELETE FROM memory.memory_history",
+    )
     migration, rejected = await bring(store, path)
     assert (migration.total, migration.brought, rejected) == (2, 2, [])
     assert await rows(database, shown) == before
@@ -300,8 +306,13 @@ async def test_only_the_service_migrates(store: MemoryManager, tmp_path: Path) -
     path = write(tmp_path / "m.jsonl", line(1))
     with acting_as(Principal.user(ANN)):
         migrations = Operations(store).migrations
-        for call in (migrations.run(await open_jsonl(path)), migrations.preview(await open_jsonl(path)),
-                     migrations.list(), migrations.get("x"), migrations.roll_back("x")):  # fmt: skip
+        for call in (
+            migrations.run(await open_jsonl(path)),
+            migrations.preview(await open_jsonl(path)),
+            migrations.list(),
+            migrations.get("x"),
+            migrations.roll_back("x"),
+        ):
             with pytest.raises(AccessDenied):
                 await call
     with pytest.raises(MigrationNotFound):

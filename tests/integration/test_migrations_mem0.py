@@ -1,4 +1,4 @@
-"""Migrations from the Mem0 Platform: an account that is paged, slow, rude, and killed in the middle."""
+"""Migrations from the Mem0 Platform: pages, rate limits, failures, and kills in the middle."""
 
 import asyncio
 import json
@@ -114,9 +114,8 @@ async def test_the_service_is_asked_again_when_it_says_so_and_no_sooner(
     begun = asyncio.get_running_loop().time()
     done = await Operations(store).migrations.run(source)
     assert done.brought == 5
-    assert (
-        asyncio.get_running_loop().time() - begun >= 1
-    )  # what was asked for, not how long it took
+    # The waiting time that the server asked for.
+    assert asyncio.get_running_loop().time() - begun >= 1
     assert account.faults == []
 
 
@@ -183,7 +182,7 @@ async def test_killed_at_random_it_goes_on_and_nothing_is_lost_or_doubled(
     for told in account.memories:
         times = {"created_at": told["created_at"], "updated_at": told["updated_at"]}
         account.histories[told["id"]] = [{"event": "UPDATE", "old_memory": "Before.", **times}]
-    steps = [random.randint(5, 45) for _ in range(2)]  # noqa: S311  no secret
+    steps = [random.randint(5, 45) for _ in range(2)]  # noqa: S311  not a secret
     for each in steps:
         assert await die(database, account.url, each, tmp_path) == -9, steps
     done = await Operations(store).migrations.run(source)
@@ -196,7 +195,8 @@ async def test_killed_at_random_it_goes_on_and_nothing_is_lost_or_doubled(
         (SELECT count(*) FROM memory.memory_history) AS history,
         (SELECT count(*) FROM memory.memory_embeddings) AS vectors,
         (SELECT count(*) FROM memory.migrated_memories) AS noted,
-        (SELECT sum((data ->> 'memories')::int) FROM memory.audit_logs WHERE action = 'memory.imported') AS recorded,
+        (SELECT sum((data ->> 'memories')::int) FROM memory.audit_logs
+         WHERE action = 'memory.imported') AS recorded,
         (SELECT count(*) FROM memory.migrations) AS migrations""",
     )
     assert counted == {

@@ -1,4 +1,4 @@
-"""Moving a store of LangGraph's while it is written to: nothing is lost, doubled or overwritten, whatever is killed."""
+"""A move of a LangGraph store under writes: no loss, no duplicates, even if it is killed."""
 
 import asyncio
 import random
@@ -37,7 +37,7 @@ from tests.support.sql import rows
 
 @asynccontextmanager
 async def moved(store: MemoryManager, **how: Any) -> AsyncIterator[LangGraphStore]:
-    """A store that was copied and is being followed."""
+    """Yield a store that has been copied and is being followed."""
     source = await Operations(store).moving.open(follow=True, **how)
     await Operations(store).moving.copy(source)
     async with asyncio.TaskGroup() as group:
@@ -47,7 +47,7 @@ async def moved(store: MemoryManager, **how: Any) -> AsyncIterator[LangGraphStor
 
 
 async def eventually(ask: Callable[[], Awaitable[Any]]) -> Any:
-    """What is answered at last, if it is within ten seconds."""
+    """Repeat a question until its answer is true, for ten seconds at most, and return it."""
     for _ in range(1000):
         if found := await ask():
             return found
@@ -81,7 +81,7 @@ async def test_a_store_moves_while_an_application_writes_to_it(
         assert await eventually(lambda: application.has_written(before + 60))
         done = await moving.switch(source)
         await asyncio.gather(writing, following)
-        assert application.writes < 2000  # it went on to the end
+        assert application.writes < 2000  # the switch stopped the writes
         assert shared(done) == len(application.known)
         left, right = await both_sides(there, database)
         assert left == right
@@ -194,9 +194,8 @@ async def test_vectors_are_kept_where_the_model_is_the_same(
 ) -> None:
     await old.aput(ADA, "kept", {"text": "tea"})
     await old.aput(ADA, "stale", {"text": "tea"})
-    await old.aput(
-        ADA, "stale", {"text": "coffee"}, index=False
-    )  # leaves the vector of the tea behind
+    # The vector of the tea stays, although the text has changed.
+    await old.aput(ADA, "stale", {"text": "coffee"}, index=False)
     embedded: list[str] = []
     embed = store.index_config["embed"].aembed_documents  # type: ignore[index,union-attr]
 

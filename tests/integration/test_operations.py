@@ -1,4 +1,4 @@
-"""`graph-memory verify`: every kind of damage is found, and the advice repairs it."""
+"""`graph-memory verify` finds every kind of damage, and its advice repairs it."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -30,7 +30,8 @@ DAMAGE = {
         "memory.sessions.title is missing",
     ),
     "constraints": (
-        "ALTER TABLE memory.memory_relationships DROP CONSTRAINT memory_relationships_strength_check",
+        "ALTER TABLE memory.memory_relationships "
+        "DROP CONSTRAINT memory_relationships_strength_check",
         "memory.memory_relationships.memory_relationships_strength_check is missing",
     ),
     "indexes": ("DROP INDEX memory.memories_document", "memory.memories_document is missing"),
@@ -69,7 +70,7 @@ async def operated(database: str, index: IndexConfig) -> AsyncIterator[MemoryMan
 
 @pytest.fixture(scope="module")
 def untouched(postgres: str, template: str) -> Iterator[str]:
-    """A database that has the schema, for tests that change nothing."""
+    """Yield a database with the schema, for tests that change nothing."""
     name = create_database(postgres, template)
     yield make_conninfo(postgres, dbname=name)
     drop_database(postgres, name)
@@ -126,7 +127,10 @@ async def test_what_lets_somebody_in_beside_the_schema_is_wrong_and_an_index_of_
 async def test_an_index_that_was_cut_off_and_a_damaged_business_table_are_told(
     database: str, operated: MemoryManager
 ) -> None:
-    invalid = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'memory.embeddings_vectors_1'::regclass"
+    invalid = (
+        "UPDATE pg_index SET indisvalid = false "
+        "WHERE indexrelid = 'memory.embeddings_vectors_1'::regclass"
+    )
     await rows(database, invalid)
     await rows(database, "DROP TRIGGER leads_recorded ON public.leads")
     checks = by_name(await Operations(operated).checks.verify())
@@ -138,8 +142,11 @@ async def test_an_index_that_was_cut_off_and_a_damaged_business_table_are_told(
 async def test_looking_changes_nothing_and_does_not_wait_for_who_uses_the_memory(
     untouched: str, intact: MemoryManager
 ) -> None:
-    """The tables are set aside by name only: no stronger lock is taken on them than a reader's."""
-    count = "SELECT count(*) AS n, max(oid::bigint) AS latest FROM pg_class WHERE relnamespace = 'memory'::regnamespace"
+    """Compare tables by their names only, with no stronger lock on them than a reader's."""
+    count = (
+        "SELECT count(*) AS n, max(oid::bigint) AS latest FROM pg_class "
+        "WHERE relnamespace = 'memory'::regnamespace"
+    )
     before = await rows(untouched, count)
     async with open_pool(untouched) as pool, pool.connection() as conn, conn.transaction():
         await conn.execute("LOCK TABLE memory.memories, memory.turns IN EXCLUSIVE MODE")

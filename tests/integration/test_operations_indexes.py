@@ -1,4 +1,4 @@
-"""`graph-memory indexes`: what is missing or was cut off is made, whatever else goes on."""
+"""`graph-memory indexes` creates missing and broken indexes while the database is in use."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ LACKING = ["memory.embeddings_vectors_1", "memory.memories_expiry", "memory.turn
 
 
 def untold(done: int, of: int | None) -> None:
-    """Nobody wants to know."""
+    """Ignore the progress."""
 
 
 async def test_missing_and_invalid_indexes_are_made_behind_a_pooler_too(
@@ -44,7 +44,7 @@ async def test_missing_and_invalid_indexes_are_made_behind_a_pooler_too(
 async def test_writes_go_on_while_an_index_is_made_and_what_is_made_elsewhere_is_left_alone(
     database: str, index: IndexConfig
 ) -> None:
-    """Making one concurrently waits for older transactions; meanwhile others write, and a second call finds nothing."""
+    """Create an index concurrently while others write; a second call must find nothing to do."""
     await rows(database, "DROP INDEX memory.memories_expiry")
     async with (
         MemoryManager.from_conn_string(database, index=index) as store,

@@ -1,4 +1,4 @@
-"""`graph-memory rls`: why a row is hidden, and whether the borders hold."""
+"""`graph-memory rls`: why a row is hidden, and whether row-level security holds."""
 
 import json
 from uuid import uuid4
@@ -87,7 +87,10 @@ async def test_each_reason_for_which_a_row_is_hidden_is_told(database: str) -> N
 
 
 async def test_the_borders_hold_and_trying_them_leaves_nothing(database: str) -> None:
-    everything = "SELECT (SELECT count(*) FROM memory.memories) + (SELECT count(*) FROM memory.audit_logs) AS n"
+    everything = (
+        "SELECT (SELECT count(*) FROM memory.memories) "
+        "+ (SELECT count(*) FROM memory.audit_logs) AS n"
+    )
     async with MemoryManager.from_conn_string(database) as store:
         attempts = await Operations(store).checks.try_borders(ADA)
     assert [a for a in attempts if not a.holds] == []

@@ -1,4 +1,4 @@
-"""`graph-memory schema`: what it tells is so, what it applies is whole, what it prints makes the same."""
+"""`graph-memory schema`: a true report, atomic changes, and a script that makes the same schema."""
 
 import asyncio
 import json
@@ -69,7 +69,7 @@ def test_applying_makes_what_is_missing_and_tells_what_is_left(
         "DROP POLICY own ON memory.sessions",
         "ALTER TABLE memory.turns ALTER COLUMN agent SET NOT NULL",
     )
-    for _ in range(2):  # the first changes nothing
+    for _ in range(2):  # the second call finds nothing to change
         dry = command("schema", "apply", "--dry-run")
         assert dry.exit_code == 0
         assert "memory.sessions.own" in dry.stdout

@@ -1,4 +1,4 @@
-"""`graph-memory validate`: it works for somebody made up, of whom nothing stays."""
+"""`graph-memory validate` works with an invented user, and leaves no data of them behind."""
 
 import json
 from collections.abc import Iterator

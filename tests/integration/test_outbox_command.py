@@ -1,4 +1,4 @@
-"""`graph-memory outbox`, run as an operator runs it."""
+"""`graph-memory outbox`, called as by an operator."""
 
 import asyncio
 from uuid import uuid4
@@ -12,7 +12,7 @@ from tests.support.operator import Operator
 
 
 async def skip_a_delivery(database: str, index: IndexConfig) -> None:
-    """Leave a delivery for an adapter that is switched off since."""
+    """Leave a delivery for an adapter that was switched off afterwards."""
     async with MemoryManager.from_conn_string(
         database, index=index, outbound=outbound_to(Notebook())
     ) as store:

@@ -1,4 +1,4 @@
-"""A database without the graph, or without history: what does not need them works, what does says what it takes."""
+"""A database without graph or history: other features work, and these name the missing part."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ WITHOUT = ["--without", "graph", "--without", "history"]
 
 @pytest.fixture(scope="module")
 def lean_template(postgres: str) -> Iterator[str]:
-    """Name of a database that was made without either part, as an operator makes one, to be cloned."""
+    """Yield the name of a database without both parts, made as by an operator, to be cloned."""
     name = create_database(postgres, "template0")
     database = make_conninfo(postgres, dbname=name)
     with command_on(database) as command:
@@ -49,7 +49,7 @@ def lean_template(postgres: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def lean(postgres: str, lean_template: str) -> Iterator[str]:
-    """A database without either part, which tests share."""
+    """Yield a database without both parts, which tests share."""
     name = create_database(postgres, lean_template)
     yield make_conninfo(postgres, dbname=name)
     drop_database(postgres, name)
@@ -57,7 +57,7 @@ def lean(postgres: str, lean_template: str) -> Iterator[str]:
 
 @pytest.fixture
 def lean_copy(postgres: str, lean_template: str) -> Iterator[str]:
-    """A fresh one."""
+    """Yield a fresh database without both parts."""
     name = create_database(postgres, lean_template)
     yield make_conninfo(postgres, dbname=name)
     drop_database(postgres, name)
@@ -111,7 +111,7 @@ def test_what_is_generated_without_parts_is_whole_and_stays_without(
         await rows(empty_database, generated.stdout)
         async with MemoryManager.from_conn_string(empty_database) as store:
             await store.setup()
-            assert await Operations(store).checks.differences() == [], "as applying makes it"
+            assert await Operations(store).checks.differences() == [], "the same as after `apply`"
             await Operations(store).checks.apply_schema()
         return await tables_of(empty_database)
 
@@ -139,7 +139,7 @@ def test_a_database_without_parts_is_verified_validated_and_has_no_differences(
         assert command("indexes", "create").exit_code == 0
         refused = command("history", to_id(("users", "ann", "facts"), "tea"), "--user-id", "ann")
     assert {name for name, check in checks.items() if check["status"] != "ok"} <= {"jobs"}, (
-        "nobody works here"
+        "only jobs are not ok, without a worker"
     )
     assert refused.exit_code == 1
     assert "graph-memory schema apply --with history" in refused.stderr
@@ -245,9 +245,8 @@ async def test_nothing_that_is_there_is_left_out(lean: str, database: str) -> No
         for act in (Operations(store).checks.differences, Operations(store).checks.apply_schema):
             with pytest.raises(SchemaPartPresent, match="nothing is ever dropped"):
                 await act(Choice(without=[SchemaPart.HISTORY]))
-    await rows(
-        database, "ALTER TABLE memory.schema_versions DROP COLUMN left_out"
-    )  # as an older version has it
+    # Older versions have no such column.
+    await rows(database, "ALTER TABLE memory.schema_versions DROP COLUMN left_out")
     await rows(database, "UPDATE memory.schema_versions SET digest = 'older'")
     async with MemoryManager.from_conn_string(database) as store:
         await store.setup()

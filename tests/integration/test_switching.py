@@ -1,4 +1,4 @@
-"""Switching from a store of LangGraph's: refused where the sides differ, done once, and taken back."""
+"""The switch from a LangGraph store: refused if the sides differ, done once, and reversible."""
 
 import psycopg
 import pytest

@@ -1,4 +1,4 @@
-"""Profiles become memories: every entry is a memory, nothing known, or a problem that is told."""
+"""Import of profiles: every entry becomes a memory, is known already, or is reported."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Supabase's own advisors find nothing to warn of."""
+"""Supabase's own advisors find no problems."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ PACKAGE = "supabase@3"
 
 @pytest.fixture(scope="module")
 def supabase_cli(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Supabase's command from npm; skips the test where there is none to be had."""
+    """Install Supabase's CLI from npm, or skip the test."""
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("npm is not installed, and the Supabase CLI comes from there")
@@ -44,7 +44,7 @@ def supabase_cli(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @asynccontextmanager
 async def over_tcp(database: str) -> AsyncIterator[str]:
-    """A database of the embedded Postgres, which listens on a socket in the file system, where the CLI finds it."""
+    """Serve the embedded Postgres, which listens on a Unix socket, over TCP for the CLI."""
     parts = conninfo_to_dict(database)
     path = Path(str(parts["host"])) / f".s.PGSQL.{parts.get('port') or 5432}"
 
@@ -62,11 +62,12 @@ async def over_tcp(database: str) -> AsyncIterator[str]:
 
     async with await asyncio.start_server(connected, "127.0.0.1") as server:
         port = server.sockets[0].getsockname()[1]
-        yield f"postgresql://{parts['user']}:unused@127.0.0.1:{port}/{parts['dbname']}?sslmode=disable"
+        address = f"127.0.0.1:{port}/{parts['dbname']}"
+        yield f"postgresql://{parts['user']}:unused@{address}?sslmode=disable"
 
 
 async def advise(cli: Path, database: str, folder: Path) -> tuple[int, str]:
-    """The exit code of the advisors, and what they say."""
+    """Return the exit code and the output of the advisors."""
     async with over_tcp(database) as url:
         command = ["db", "advisors", f"--remote={url}", "--level", "warn", "--fail-on", "warn"]
         asked = await asyncio.create_subprocess_exec(
@@ -91,5 +92,5 @@ async def test_supabases_advisors_find_nothing(
 
     await rows(empty_database, "ALTER TABLE memory.memories DISABLE ROW LEVEL SECURITY")
     code, said = await advise(supabase_cli, empty_database, tmp_path)
-    assert code != 0, "they would have found something"
+    assert code != 0, "the advisors must find a planted problem"
     assert "memories" in said

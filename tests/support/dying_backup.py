@@ -1,7 +1,10 @@
-"""A backup, or a restore, that is killed: `python -m tests.support.dying_backup create|restore DATABASE ROWS FILE…`.
+"""A backup or restore that kills itself.
 
-It dies as soon as so many rows are done; with -1 when all is done but the last step: the file's name, the commit. A
-second file to `create` is the backup that it follows; one to `restore` is what followed the first.
+    python -m tests.support.dying_backup create|restore DATABASE ROWS FILE…
+
+It dies after ROWS rows. With -1, it dies when only the last step is left: the rename of the file,
+or the commit. A second file for `create` is the previous backup of the chain; for `restore`, the
+next one.
 """
 
 import asyncio

@@ -1,7 +1,9 @@
-"""A migration from Mem0 that is killed: `python -m tests.support.dying_migration DATABASE URL STEPS FOLDER`.
+"""A migration from Mem0 that kills itself.
 
-It dies before the so-many-th time that it says something to the database, or hears from it: in a transaction, at its
-commit, or between two of them.
+    python -m tests.support.dying_migration DATABASE URL STEPS FOLDER
+
+It dies before its STEPS-th message to or from the database: inside a transaction, at a commit, or
+between two transactions.
 """
 
 import asyncio
@@ -17,7 +19,7 @@ from tests.support.dying_worker import die
 from tests.support.outside import TOKEN
 
 PAGE = 20
-"""Small, so that there are many."""
+"""A small size, for many pages."""
 
 
 async def main(database: str, url: str, steps: int, folder: str) -> None:

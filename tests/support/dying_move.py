@@ -1,4 +1,4 @@
-"""A move that is killed at one of its transactions, in a process that is forked from one which has imported it all."""
+"""A move that dies at one of its transactions, in a fork of a process with all modules loaded."""
 
 import asyncio
 import multiprocessing
@@ -17,7 +17,10 @@ _PROCESSES.set_forkserver_preload([__name__])
 
 
 async def killed_at(call: int, database: str, source: str) -> int:
-    """Copy and follow up to a transaction: an odd one is not carried out, an even one is. Return the exit code."""
+    """Copy and follow up to a transaction; return the exit code.
+
+    The process dies before an odd transaction, and after an even one.
+    """
     process = _PROCESSES.Process(target=_move, args=(call, database, source))
     process.start()
     await asyncio.to_thread(process.join, 60)

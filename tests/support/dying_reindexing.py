@@ -1,7 +1,10 @@
-"""Migrations of the vector index that are killed: `python -m tests.support.dying_reindexing DATABASE`.
+"""Migrations of the vector index that kill themselves.
 
-Each line on standard input is `METHOD LISTS PHASE`: a process of its own begins that migration and kills itself as soon
-as it is told of the phase. The answer is a line that says how it ended: the signal, or 0 where the phase never came.
+    python -m tests.support.dying_reindexing DATABASE
+
+Each line on standard input is `METHOD LISTS PHASE`. A process of its own begins that migration and
+kills itself when the phase is reported. The line of the answer is the signal that ended it, or 0 if
+the phase was never reported.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Which agent a question goes to."""
+"""The choice of an agent for a question."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which vector index a number of vectors wants."""
+"""The best vector index for a number of vectors."""
 
 import pytest
 from hypothesis import given
@@ -81,5 +81,5 @@ def test_advice_names_what_is_wanted_and_the_command() -> None:
         IndexChoice(method="hnsw", m=10, ef_construction=112), 2_000_000
     )
     assert "as it should be" in advice(IndexChoice(method="ivfflat", lists=60), 100_000), (
-        "half or twice is near enough"
+        "half or twice the best value is near enough"
     )
