@@ -1,4 +1,4 @@
-"""`graph-memory schema`: what the database has of the schema, and bringing it there."""
+"""`graph-memory schema`: compare the database with the schema, and apply the schema."""
 
 import asyncio
 from collections.abc import Sequence
@@ -31,21 +31,19 @@ app = typer.Typer(
 
 Without = Annotated[
     list[SchemaPart] | None,
-    typer.Option(
-        help="Leave this part out, in an empty database; may be given twice. Later starts leave it out, too."
-    ),
+    typer.Option(help="Leave this part out of an empty database, and of later starts; repeatable."),
 ]
 With = Annotated[
     list[SchemaPart] | None,
     typer.Option(
-        "--with", help="Add this part to a database that was made without it; may be given twice."
+        "--with", help="Add this part to a database that was made without it; repeatable."
     ),
 ]
 
 
 @app.command()
 def diff(as_json: AsJson = False) -> None:
-    """Tell object by object what the database lacks of this version's schema, or has otherwise. Changes nothing.
+    """List the objects that the database lacks, or that differ from the schema. Changes nothing.
 
     Exit code 1 if there is a difference.
     """
@@ -64,12 +62,13 @@ async def _diff(as_json: bool) -> None:
 def apply(
     dry_run: DryRun = False, as_json: AsJson = False, without: Without = None, adding: With = None
 ) -> None:
-    """Bring the database to this version of the schema, in one transaction; also where something of it was lost.
+    """Apply this version's schema in one transaction, also to restore lost objects.
 
-    What is there stays: no table or column is dropped or changed. Exit code 1 if something is left that is not as the
-    schema wants it; what the schema does not make does not count.
+    Existing tables and columns are neither dropped nor changed. Exit code 1 if an object still
+    differs from the schema. Objects that are not part of the schema do not count.
 
-    Two parts can be left out: the graph (relationships between memories) and the history (what memories were before).
+    Two parts are optional: the graph (relationships between memories) and the history (earlier
+    versions of memories).
     """
     if both := {*(without or ())} & {*(adding or ())}:
         fail(f"Give either --with {min(both)} or --without {min(both)}.", Exit.USAGE)
@@ -83,32 +82,35 @@ async def _apply(dry_run: bool, as_json: bool, choice: Choice) -> None:
             await store.operations.checks.apply_schema(choice)
         left = before if dry_run else await store.operations.checks.differences()
     if dry_run:
-        note("What is missing or different now; nothing was changed.")
+        note("Nothing was changed. These objects are missing or differ:")
     else:
         note(f"The schema was applied: {len(before)} differences before, {len(left)} are left.")
     _show(left, as_json)
     if not dry_run and any(each.problem != "extra" for each in left):
         fail(
-            "What is left has to be changed by hand: invalid indexes by `graph-memory indexes create`."
+            "Change the remaining objects by hand; repair invalid indexes with "
+            "`graph-memory indexes create`."
         )
 
 
 @app.command()
 def generate(
     plain: Annotated[
-        bool, typer.Option(help="Begin with what makes a plain Postgres look like Supabase.")
+        bool,
+        typer.Option(help="Begin with the SQL that makes a plain Postgres look like Supabase."),
     ] = False,
     model: Annotated[
         str | None, typer.Option(help="Register this embedding model, such as openai:…")
     ] = None,
     dimensions: Annotated[
-        int | None, typer.Option(min=1, max=4000, help="Those of the model's vectors.")
+        int | None, typer.Option(min=1, max=4000, help="Dimensions of the model's vectors.")
     ] = None,
     without: Without = None,
 ) -> None:
-    """Print the schema as SQL for an empty database, for a migration tool of your own. Needs no database.
+    """Print the schema as SQL for an empty database, for your own migration tool.
 
-    Only the vector index depends on an embedding model; without --model and --dimensions the first start makes it.
+    It needs no database. Only the vector index depends on an embedding model; without --model and
+    --dimensions the first start creates it.
     """
     if (model is None) != (dimensions is None):
         fail("Give --model and --dimensions together: the vector index needs both.", Exit.USAGE)
@@ -128,7 +130,7 @@ def _show(found: Sequence[SchemaDifference], as_json: bool) -> None:
     if as_json:
         print_json({"differences": found})
     elif not found:
-        typer.echo("The database is as the schema wants it.")
+        typer.echo("The database matches the schema.")
     else:
         print_table(
             ("What", "Name", "Is"), [(each.kind, each.name, each.problem) for each in found]
@@ -139,7 +141,7 @@ def _show(found: Sequence[SchemaDifference], as_json: bool) -> None:
 
 
 def _definitions(difference: SchemaDifference) -> Sequence[str]:
-    """How an object is defined in the schema and in the database, as the lines in which they differ."""
+    """Return the differences of an object's definition as a unified diff."""
     wanted, there = (difference.wanted or "").splitlines(), (difference.found or "").splitlines()
     name = f"{difference.kind} {difference.name}"
     return [*unified_diff(there, wanted, f"database: {name}", f"schema: {name}", lineterm="", n=1)]

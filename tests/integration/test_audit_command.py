@@ -39,7 +39,7 @@ def falsify(operate: Operator, assignment: str) -> None:
 
 def test_a_database_as_it_is_set_up_gives_no_finding(operate: Operator, tmp_path: Path) -> None:
     output = tmp_path / "security-audit.md"
-    assert "Nothing was found" in operate.done("audit", "report", "--output", str(output))
+    assert "No problems were found." in operate.done("audit", "report", "--output", str(output))
     assert stat.S_IMODE(output.stat().st_mode) == 0o600
     written = output.read_text()
     assert "| memory.memories | table | yes | 5 | agent_id, org_id, user_id |  |" in written

@@ -76,7 +76,7 @@ def test_a_key_lies_in_a_file_and_one_person_is_named(command: Command, database
     forget(database)
     assert command("restore", "one", "--user-id", USER, "--key-file", "key").exit_code == 0
     assert len(all_rows(database)["memory.memories"]) == 1
-    for key, problem in (("short", "no key of 16 bytes"), ("none", "cannot be read")):
+    for key, problem in (("short", "has fewer than 16 bytes"), ("none", "cannot be read")):
         refused = command("restore", "one", "--key-file", key)
         assert refused.exit_code == 1
         assert problem in refused.stderr
@@ -106,7 +106,7 @@ def test_an_operator_follows_a_backup_and_archives_a_time(command: Command, data
         archive = json.loads(command("backup", "--output", "archive", *options, "--json").stdout)
         assert archive["rows"]["memory.memories"] == kept
     assert (
-        "tell who was erased" in command("backup", "--output", "erasures", "--only-erasures").stdout
+        "rows of erasures" in command("backup", "--output", "erasures", "--only-erasures").stdout
     )
     assert command("restore", "next", "--erasures", "erasures").exit_code == 1
     assert command("restore", "2026-11-22", "--erasures", "erasures").exit_code == 0
@@ -118,7 +118,7 @@ def test_what_cannot_be_done_is_told_in_a_sentence_and_by_the_exit_code(command:
     for arguments, code, problem in (
         (("backup",), 2, "--output FILE"),
         (("backup", "--output", "nowhere/file"), 1, "cannot be written"),
-        (("backup", "--output", "a", "--until", "yesterday"), 2, "--until 'yesterday' is no time"),
+        (("backup", "--output", "a", "--until", "yesterday"), 2, "--until 'yesterday' is not a time"),
         (("backup", "--output", "a", "--since", "yesterday"), 1, "yesterday cannot be read"),
         (
             ("backup", "--output", "a", "--since", "2026-11-22", "--from", "2026-11-22"),

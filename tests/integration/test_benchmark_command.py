@@ -107,7 +107,7 @@ async def test_who_could_not_be_erased_is_named(
     [
         (["--memories", "10"], "105"),
         (["--output", "chart.png"], ".svg"),
-        (["--agent", "none"], "it is one of one, lost, dictionary"),
+        (["--agent", "none"], "choose one of one, lost, dictionary"),
         (["--agent", "dictionary"], "is not a compiled graph"),
         (["--agent", "lost"], "cannot be imported"),
     ],

@@ -38,7 +38,7 @@ def differences(database: str) -> list[tuple[str, str, str]]:
 
 def test_a_diff_tells_each_object_and_how_it_differs(command: Command, database: str) -> None:
     fine = command("schema", "diff")
-    assert (fine.exit_code, fine.stdout) == (0, "The database is as the schema wants it.\n")
+    assert (fine.exit_code, fine.stdout) == (0, "The database matches the schema.\n")
 
     execute(
         database,

@@ -44,7 +44,7 @@ def test_an_operator_looks_at_dead_letters_and_replays_them(
         1,
         0,
     )
-    assert "switched off" in operate.done("outbox", "health")
+    assert "turned off" in operate.done("outbox", "health")
     assert [d["status"] for d in operate.json("outbox", "list", "--status", "pending")] == [
         "pending"
     ]
