@@ -25,13 +25,14 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 import graphs
 
+late = {"graphs.mem0.engine", "graphs.deployment.clients.hosted_mem0"}  # they import mem0
 for module in pkgutil.walk_packages(graphs.__path__, "graphs."):
-    if module.name == "graphs.mem0.engine":
-        from graphs.mem0.extractor import _engine
-
-        _engine(Path("data").absolute())
-    else:
+    if module.name not in late:
         importlib.import_module(module.name)
+from graphs.mem0.extractor import _engine
+
+_engine(Path("data").absolute())
+importlib.import_module("graphs.deployment.clients.hosted_mem0")
 print(json.dumps(seen))
 """
 
