@@ -87,7 +87,7 @@ def run(command: list[str], **environment: str) -> str:
 
 
 def test_every_example_in_python_is_known_to_a_test() -> None:
-    here = [script.values[0] for script in SCRIPTS]
+    here = [str(script.values[0]) for script in SCRIPTS]
     here += [example(page, words) for page, listed in OTHERS.items() for words in listed]
     assert sorted(here) == sorted(text for page in PAGES for text in blocks(page, "python"))
 
