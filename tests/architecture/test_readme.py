@@ -59,14 +59,14 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def example(page: str, of: str) -> str:
-    """Return the one Python example of a page that has these words."""
+    """Return the one Python example of a page that contains these words."""
     [found] = [block for block in blocks(page, "python") if of in block]
     return found
 
 
 @pytest.fixture
 def running(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Running:
-    """Runs an example as a script, in this process, and return what it prints."""
+    """Return a function that runs an example in this process and returns its output."""
 
     def run(script: str, database: str) -> str:
         monkeypatch.setenv("DATABASE_URL", database)
