@@ -369,7 +369,7 @@ async def test_the_whole_account_is_out_of_reach(mem0: Mem0Stub, tmp_path: Path)
             client.delete_users(),
             client.delete_users(""),
         ):
-            with pytest.raises(ValueError, match="whose"):
+            with pytest.raises(ValueError, match="Give a user id"):
                 await call
         with pytest.raises(NotImplementedError):
             await client.reset()

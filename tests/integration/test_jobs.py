@@ -117,9 +117,7 @@ async def test_an_answer_that_is_no_list_of_facts_changes_nothing_and_is_told(
         await store.write_memory(user_id, "s1", turn(user_id, "My budget is 80k."))
         await store.jobs.run_pending()
         [failed] = await store.jobs.list(status="failed")
-        assert (
-            failed.error == "The model that extracts facts gave something else than a list of them."
-        )
+        assert failed.error == "The model that extracts facts did not return a list of facts."
         assert await facts_of(store, user_id) == []
         unread = await rows(database, "SELECT 1 FROM memory.turns WHERE extracted_at IS NULL")
         assert len(unread) == 2

@@ -180,7 +180,7 @@ def test_an_amount_alone_that_arrives_late_leaves_the_newer_one_alone() -> None:
 
 def test_an_amount_alone_of_nothing_known_is_new() -> None:
     assert decide(new("now 120k"), facts("I live in Lyon")) == Decision(
-        "new", "says how much, but not of what"
+        "new", "names an amount without its attribute"
     )
 
 

@@ -1,8 +1,8 @@
-"""From talk to facts: what of an exchange is worth remembering beyond its session.
+"""Rules that pick the sentences of an exchange to remember, without a model.
 
-Deterministic, in the manner of a careful note-taker: it keeps what the user states about themselves, in their own
-words, and leaves questions, requests and small talk to the turns. Only what the user said is read, never the answer
-and never what was recalled.
+The rules are deterministic. They keep the sentences in which users state something about
+themselves, in their own words. Questions, requests and small talk stay in the turns. Only the
+user's message is read, never the answer and never recalled memories.
 """
 
 import re
@@ -15,24 +15,29 @@ _ASKED_TO_REMEMBER = re.compile(
     r"^\s*(please\s+)?(remember|note|keep in mind)\b(\s+that\b)?[:,]?\s*", re.IGNORECASE
 )
 _QUESTION = re.compile(
-    r"^\s*(and\s+|but\s+|so\s+|well,?\s+)?(what|who|whom|whose|which|when|where|why|how|is|are|am|was|were|do|does|did"
-    r"|can|could|will|would|should|shall|may|might|has|have|had|tell me|show me|give me|help me|let me know|remind me"
+    r"^\s*(and\s+|but\s+|so\s+|well,?\s+)?(what|who|whom|whose|which|when|where|why|how|is|are|am"
+    r"|was|were|do|does|did|can|could|will|would|should|shall|may|might|has|have|had|tell me"
+    r"|show me|give me|help me|let me know|remind me"
     r"|explain|describe|list|find|search|recommend|suggest)\b",
     re.IGNORECASE,
 )
 _MIN_WORDS = 3
 
 MAX_FACTS = 50
-"""Most facts that are taken from one message: a pasted document is no conversation."""
+"""Most facts taken from one message: a pasted document is not a conversation."""
 
 
 def worth_remembering(text: str) -> list[str]:
-    """Return what a user's message states about the user: sentences in order, without repeats, `MAX_FACTS` at most."""
+    """Return the sentences of a user's message that state something about the user.
+
+    They come in order, without repeats, and are at most `MAX_FACTS`.
+    """
     found: dict[str, None] = {}
     for match in _SENTENCE.finditer(text):
         sentence = match.group().strip()
         asked = _ASKED_TO_REMEMBER.match(sentence)
         statement = sentence[asked.end() :].strip() if asked else sentence
+        # A request to remember counts even if the sentence after it begins like a question.
         if statement.endswith("?") or (_QUESTION.match(statement) and not asked):
             continue
         if (asked or _ABOUT_ME.search(statement)) and len(statement.split()) >= _MIN_WORDS:

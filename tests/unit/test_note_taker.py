@@ -1,8 +1,8 @@
-"""What of a message is worth remembering."""
+"""Sentences of a message that the note-taker keeps as facts."""
 
 import pytest
 
-from graphs.memory.facts.statements import worth_remembering
+from graphs.memory.facts.note_taker import worth_remembering
 
 
 @pytest.mark.parametrize(
