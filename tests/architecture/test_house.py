@@ -1,12 +1,16 @@
 """Imports go down only, along the edges of `house`; each rule is broken once to test it."""
 
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import grimp
 import pytest
 
 from tests.architecture.house import ALONE, GRAPHS, INSIDE, MEMORY, ONLY, WORDS
+
+ROOT = Path(__file__).parents[2]
 
 Edge = tuple[str, str]
 
@@ -184,3 +188,23 @@ def broken(graph: grimp.ImportGraph, breach: Edge) -> grimp.ImportGraph:
             copied.add_module(name, is_squashed=not name.startswith("graphs"))
     copied.add_import(importer=breach[0], imported=breach[1])
     return copied
+
+
+@pytest.mark.parametrize(("table", "allowed"), [(0, GRAPHS), (1, MEMORY)])
+def test_the_map_shows_every_edge_that_is_allowed(
+    table: int, allowed: Mapping[str, Sequence[str]]
+) -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    shown = page.split("| folder or module |")[1:][table].split("\n\n")[0].splitlines()[2:]
+    rows = [[re.findall(r"`([\w./]+)`", cell) for cell in row.split("|")] for row in shown]
+    named = {Path(first[0].rstrip("/")).stem: tuple(may) for _, first, _, may, _ in rows}
+    assert named == dict(allowed)
+
+
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_every_file_that_a_page_names_exists(page: str) -> None:
+    """A name may leave out the folders above, as `store/items.py` does; NAME is anything."""
+    ours = [ROOT / folder for folder in ("graphs", "schema", "tests", "benchmarks")]
+    files = {f"/{path.relative_to(ROOT)}" for folder in ours for path in folder.rglob("*.*")}
+    named = re.findall(r"`([a-z0-9_/]+\.(?:py|sql|js))[`:]", (ROOT / page).read_text())
+    assert [name for name in named if not any(path.endswith(f"/{name}") for path in files)] == []

@@ -19,7 +19,7 @@ from tests.support.operator import Operator
 
 ROOT = Path(__file__).parents[2]
 GUIDES = [*sorted((ROOT / "docs" / "guides").glob("*.md")), ROOT / "docs" / "operations.md"]
-PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 Follow = Callable[[str], None]
 
@@ -70,12 +70,12 @@ def test_what_a_guide_says_is_so(path: Path, follow: Follow) -> None:
     follow(path.read_text())
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_command_that_is_named_in_passing_is_one(path: Path) -> None:
     assert unknown_commands(path.read_text()) == []
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_link_leads_to_a_page_and_a_heading_of_it(path: Path) -> None:
     lost = [link for link in links(path.read_text()) if not leads_somewhere(path, link)]
     assert lost == []
@@ -85,6 +85,11 @@ def leads_somewhere(path: Path, link: str) -> bool:
     name, _, heading = link.partition("#")
     target = path.parent / name if name else path
     return target.exists() and (not heading or heading in headings(target.read_text()))
+
+
+def test_the_index_names_every_page() -> None:
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert pages <= {*links((ROOT / "docs" / "README.md").read_text())}
 
 
 def test_the_index_names_every_guide() -> None:
