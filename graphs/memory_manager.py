@@ -66,6 +66,7 @@ from graphs.memory.rights.files import Files, SupabaseClient
 from graphs.memory.rights.records import Records
 from graphs.memory.rights.retention import Keeping
 from graphs.memory.search import search
+from graphs.memory.search.embeddings import MemoryIndexConfig
 from graphs.memory.search.ranking import Weights
 from graphs.memory.search.recalled import recalled
 from graphs.memory.store.health import (
@@ -105,7 +106,7 @@ class MemoryManager(PostgresStore):
         self,
         pool: Pool,
         *,
-        index: IndexConfig | None = None,
+        index: IndexConfig | MemoryIndexConfig | None = None,
         ttl: TTLConfig | None = None,
         principal: Principal | None = None,
         supabase: SupabaseClient | None = None,
@@ -156,17 +157,44 @@ class MemoryManager(PostgresStore):
         *,
         pipeline: bool = False,  # noqa: ARG003  always on; here so that callers of AsyncPostgresStore need no change
         pool_config: PoolConfig | None = None,
-        index: IndexConfig | None = None,
+        index: IndexConfig | MemoryIndexConfig | None = None,
         ttl: TTLConfig | None = None,
         principal: Principal | None = None,
+        supabase: SupabaseClient | None = None,
+        files_bucket: str = "memory",
         extractor: Extractor | None = None,
+        judge: Judge | None = None,
         extract_after: float = 2.0,
+        keeping: Keeping = Keeping(),  # noqa: B008  frozen
+        timing: Timing | None = None,
         outbound: Outbound | None = None,
+        shadow_weights: Weights | None = None,
+        entities: Mapping[Entity, EntityNormaliser] | None = None,
+        profiles: BrainSource | None = None,
     ) -> AsyncIterator["MemoryManager"]:
-        """Open a store on a database of your own, with a pool of its own; it closes with the block.
+        """Open a store on a database of your own, with a connection pool that closes with the block.
 
-        It acts as the service unless `principal` or `acting_as` says otherwise. Call `setup()` once per database. With
-        an `extractor`, facts are taken from turns while somebody works: `async with store.jobs.working(): …`.
+        Call `setup()` once per database. With an `extractor`, facts are taken from turns while
+        background jobs run: `async with store.jobs.working(): …`.
+
+        Args:
+            conn_string: `postgresql://user:password@host:port/database`.
+            pipeline: has no effect: statements are always pipelined.
+            pool_config: `min_size` and `max_size` of the pool; 1 and 10 by default.
+            index: `dims`, `embed` and `fields` for vector search; see `MemoryIndexConfig`.
+            ttl: LangGraph's TTL configuration.
+            principal: who acts outside `acting_as` and runs; the service by default.
+            supabase: a `supabase.AsyncClient` with the service key, for `files`.
+            files_bucket: the private bucket of `files`.
+            extractor: makes facts of turns, such as `Mem0Extractor`; None keeps the turns only.
+            judge: rules on facts that contradict each other; None keeps both.
+            extract_after: seconds from a turn until facts are made of it.
+            keeping: for how long background jobs keep turns and memories.
+            timing: how fast background jobs go.
+            outbound: services outside that are told of changes.
+            shadow_weights: another ranking, compared with each recall after its answer.
+            entities: how ids of users and companies are normalised in `brain`.
+            profiles: where `brain` reads profiles; the database by default.
 
         Raises:
             ConfigurationError: the database cannot be reached.
@@ -175,13 +203,24 @@ class MemoryManager(PostgresStore):
         async with open_pool(
             conn_string, min_size=sizes.get("min_size", 1), max_size=sizes.get("max_size") or 10
         ) as pool:
-            who = principal or Principal.service()
-            options: Any = {
-                "extractor": extractor,
-                "extract_after": extract_after,
-                "outbound": outbound,
-            }
-            async with cls(pool, index=index, ttl=ttl, principal=who, **options) as store:
+            store = cls(
+                pool,
+                index=index,
+                ttl=ttl,
+                principal=principal or Principal.service(),
+                supabase=supabase,
+                files_bucket=files_bucket,
+                extractor=extractor,
+                judge=judge,
+                extract_after=extract_after,
+                keeping=keeping,
+                timing=timing,
+                outbound=outbound,
+                shadow_weights=shadow_weights,
+                entities=entities,
+                profiles=profiles,
+            )
+            async with store:
                 yield store
 
     async def __aenter__(self) -> "MemoryManager":

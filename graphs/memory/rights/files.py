@@ -9,8 +9,6 @@ from pathlib import PurePosixPath
 from typing import Any, Protocol, TypeVar
 from uuid import UUID, uuid4
 
-import httpx
-
 from graphs.memory.access import Access
 from graphs.memory.contract import StoredFile
 from graphs.memory.database import statements
@@ -286,5 +284,8 @@ async def _asked(ask: Callable[[], Awaitable[T]]) -> T:
 
 
 def _is_passing(error: BaseException) -> bool:
+    # Late: a store without Storage needs no HTTP client.
+    from httpx import TransportError
+
     status = str(getattr(error, "status", ""))
-    return isinstance(error, httpx.TransportError) or status == "429" or status.startswith("5")
+    return isinstance(error, TransportError) or status == "429" or status.startswith("5")
