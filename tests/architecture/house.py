@@ -197,7 +197,7 @@ ONLY: dict[str, tuple[str, ...]] = {
     "fastapi": ("graphs.api",),
     "starlette": ("graphs.api",),
     "mcp": ("graphs.api",),
-    "jwt": ("graphs.api.tokens",),
+    "jwt": ("graphs.api",),
     "typer": ("graphs.cli",),
     "rich": ("graphs.cli",),
     "zipcodes": ("graphs.agents",),
