@@ -23,8 +23,8 @@ from psycopg.conninfo import make_conninfo
 
 from benchmarks import loading
 from benchmarks.measure import table
-from graphs.deployment.models import OfflineEmbeddings
 from graphs.memory_manager import MemoryManager
+from graphs.offline.embeddings import OfflineEmbeddings
 
 HEAD = ("work", "seconds", "rows a second", "file MB", "peak MB")
 SECRET = b"a passphrase of the benchmark"
@@ -52,11 +52,20 @@ CHANGE = (
 )
 
 
-async def measure(url: str, folder: Path, memories: int, users: int, dimensions: int) -> list[list[str]]:
+async def measure(
+    url: str, folder: Path, memories: int, users: int, dimensions: int
+) -> list[list[str]]:
     """Fill a database, back it up, restore it into others, and return the lines of the table."""
-    index: IndexConfig = {"dims": dimensions, "embed": OfflineEmbeddings(dimensions), "fields": ["$"]}
+    index: IndexConfig = {
+        "dims": dimensions,
+        "embed": OfflineEmbeddings(dimensions),
+        "fields": ["$"],
+    }
     lines = []
-    urls = {name: make_conninfo(url, dbname=name) for name in ("filled", "empty", "empty_too", "empty_three")}
+    urls = {
+        name: make_conninfo(url, dbname=name)
+        for name in ("filled", "empty", "empty_too", "empty_three")
+    }
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute("CREATE DATABASE filled")
         async with MemoryManager.from_conn_string(urls["filled"], index=index) as store:
@@ -65,7 +74,9 @@ async def measure(url: str, folder: Path, memories: int, users: int, dimensions:
             conn.execute(f"CREATE DATABASE {name} TEMPLATE filled")
     with psycopg.connect(urls["filled"]) as conn:
         for statement in FILL:
-            conn.execute(statement, {"memories": memories, "users": users, "dimensions": dimensions})
+            conn.execute(
+                statement, {"memories": memories, "users": users, "dimensions": dimensions}
+            )
     with psycopg.connect(urls["filled"], autocommit=True) as conn:
         conn.execute("VACUUM ANALYZE")
     for kind, secret, empty in (("open", None, "empty"), ("encrypted", SECRET, "empty_too")):
@@ -95,7 +106,9 @@ async def _one_of_many(url: str, folder: Path) -> list[list[str]]:
             file.write_text("\n".join(exported))
             lines.append(_line(f"export of one user, {n} time", started, len(exported), file))
         started = time.perf_counter()
-        rows = sum((await store.operations.backups.create(folder / "one", user_id=whose)).rows.values())
+        rows = sum(
+            (await store.operations.backups.create(folder / "one", user_id=whose)).rows.values()
+        )
         lines.append(_line("backup of one user", started, rows, folder / "one"))
     return lines
 
@@ -125,13 +138,26 @@ def _line(work: str, started: float, rows: int, file: Path) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--memories", type=int, default=100_000, help="memories, each with a vector and a record")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--memories", type=int, default=100_000, help="memories, each with a vector and a record"
+    )
     parser.add_argument("--users", type=int, default=10_000, help="whose memories they are")
-    parser.add_argument("--dimensions", type=int, default=256, choices=(64, 128, 256), help="of the vectors")
+    parser.add_argument(
+        "--dimensions", type=int, default=256, choices=(64, 128, 256), help="of the vectors"
+    )
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder, loading.server(Path(folder), "") as url:
-        print(table(HEAD, asyncio.run(measure(url, Path(folder), options.memories, options.users, options.dimensions))))
+        print(
+            table(
+                HEAD,
+                asyncio.run(
+                    measure(url, Path(folder), options.memories, options.users, options.dimensions)
+                ),
+            )
+        )
 
 
 if __name__ == "__main__":

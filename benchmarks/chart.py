@@ -60,7 +60,9 @@ def lines(panels: Mapping[str, Mapping[str, Points]], x_name: str, y_name: str) 
     """Return a panel for each title, one below the other, with a line for each series of (x, y), both above 0."""
     parts, top = [], 0.0
     names = dict.fromkeys(name for series in panels.values() for name in series)
-    colours = {name: _colour(n) for n, name in enumerate(names)}  # a series has its colour in every panel
+    colours = {
+        name: _colour(n) for n, name in enumerate(names)
+    }  # a series has its colour in every panel
     for title, series in panels.items():
         drawn, top = _panel(title, series, colours, (x_name, y_name), top)
         parts += drawn
@@ -68,7 +70,11 @@ def lines(panels: Mapping[str, Mapping[str, Points]], x_name: str, y_name: str) 
 
 
 def _panel(
-    title: str, series: Mapping[str, Points], colours: Mapping[str, str], names: tuple[str, str], top: float
+    title: str,
+    series: Mapping[str, Points],
+    colours: Mapping[str, str],
+    names: tuple[str, str],
+    top: float,
 ) -> tuple[list[str], float]:
     parts = [text(_LEFT, top + 24, title, "start", 16)]
     legend, plot_top = _legend({name: colours[name] for name in series}, top + _TOP + 6)
@@ -84,14 +90,24 @@ def _panel(
 
     for power in range(y_low, y_high + 1):
         _, y = place(10.0**x_low, 10.0**power)
-        parts += [line(_LEFT, y, WIDTH - _RIGHT, y), text(_LEFT - 8, y + 4, f"{10.0**power:,g}", "end")]
+        parts += [
+            line(_LEFT, y, WIDTH - _RIGHT, y),
+            text(_LEFT - 8, y + 4, f"{10.0**power:,g}", "end"),
+        ]
     for power in range(x_low, x_high + 1):
         x, _ = place(10.0**power, 10.0**y_low)
         parts += [line(x, plot_top, x, base), text(x, base + 18, f"{10**power:,}")]
-    parts += [text(WIDTH - _RIGHT, base + 36, names[0], "end"), text(WIDTH - _RIGHT, plot_top - 6, names[1], "end")]
+    parts += [
+        text(WIDTH - _RIGHT, base + 36, names[0], "end"),
+        text(WIDTH - _RIGHT, plot_top - 6, names[1], "end"),
+    ]
     for name, points in series.items():
         places = [place(x, y) for x, y in points]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colours[name]}" stroke-width="2"/>')
-        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colours[name]}"/>' for x, y in places]
+        parts.append(
+            f'<polyline points="{path}" fill="none" stroke="{colours[name]}" stroke-width="2"/>'
+        )
+        parts += [
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colours[name]}"/>' for x, y in places
+        ]
     return parts, base + _BOTTOM + 16

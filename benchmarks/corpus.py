@@ -20,7 +20,7 @@ from langchain_core.embeddings import Embeddings
 from numpy.typing import NDArray
 
 from benchmarks.progress import Progress
-from graphs.deployment.models import OfflineEmbeddings
+from graphs.offline.embeddings import OfflineEmbeddings
 
 DIMENSIONS = 256
 CATEGORIES = ("order", "travel", "health", "family", "finance", "training", "garden", "machine")
@@ -95,7 +95,9 @@ class Precomputed(Embeddings):
 
     def embed_query(self, text: str) -> list[float]:
         row = self._rows.get(text)
-        found: list[float] = self._offline.embed_query(text) if row is None else self.matrix[row].tolist()
+        found: list[float] = (
+            self._offline.embed_query(text) if row is None else self.matrix[row].tolist()
+        )
         return found
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
@@ -120,8 +122,12 @@ class Writer:
         self._own = drawn[:own].reshape(_TOPICS, _TOPIC_WORDS)
         self._common = drawn[own : own + 400]
         small = self._random.integers(0, len(_SMALL_WORDS), (_TOPICS, _LONGEST))
-        self._patterns = np.where(self._random.random((_TOPICS, _LONGEST)) < 0.45, small, -1)  # -1: a word to be chosen
-        self._weights = 1 / np.arange(1, _TOPIC_WORDS + 1)  # the first words of a topic are its commonest
+        self._patterns = np.where(
+            self._random.random((_TOPICS, _LONGEST)) < 0.45, small, -1
+        )  # -1: a word to be chosen
+        self._weights = 1 / np.arange(
+            1, _TOPIC_WORDS + 1
+        )  # the first words of a topic are its commonest
         self._weights /= self._weights.sum()
 
     def topics_of_users(self, users: int) -> NDArray[np.int64]:
@@ -130,16 +136,22 @@ class Writer:
     def pick(self, most: int, count: int) -> NDArray[np.int64]:
         return self._random.integers(0, most, count)
 
-    def sentences(self, topics: NDArray[np.int64], shortest: int = _SHORTEST, longest: int = _LONGEST) -> list[str]:
+    def sentences(
+        self, topics: NDArray[np.int64], shortest: int = _SHORTEST, longest: int = _LONGEST
+    ) -> list[str]:
         """Return a sentence for each topic."""
         written: list[str] = []
         for start in range(0, len(topics), 20_000):
             part = topics[start : start + 20_000]
             shape = (len(part), longest)
             pattern = self._patterns[part][:, :longest]
-            own = self._own[part[:, None], self._random.choice(_TOPIC_WORDS, shape, p=self._weights)]
+            own = self._own[
+                part[:, None], self._random.choice(_TOPIC_WORDS, shape, p=self._weights)
+            ]
             common = self._common[self._random.integers(0, len(self._common), shape)]
-            chosen = np.where(pattern >= 0, pattern, np.where(self._random.random(shape) < 0.25, common, own))
+            chosen = np.where(
+                pattern >= 0, pattern, np.where(self._random.random(shape) < 0.25, common, own)
+            )
             lengths = self._random.integers(shortest, longest + 1, len(part)).tolist()
             rows = self._words[chosen].tolist()
             written += [" ".join(row[:length]) for row, length in zip(rows, lengths, strict=True)]
@@ -150,7 +162,11 @@ def _vocabulary() -> list[str]:
     """Whole words of the embedding model's tokenizer, commonest first."""
     (file,) = (Path(wordllama.__file__).parent / "tokenizers").glob("l2_supercat*.json")
     pieces = json.loads(file.read_text(encoding="utf-8"))["model"]["vocab"]
-    words = [piece[1:] for piece in sorted(pieces, key=pieces.__getitem__) if re.fullmatch("▁[a-z]{4,12}", piece)]
+    words = [
+        piece[1:]
+        for piece in sorted(pieces, key=pieces.__getitem__)
+        if re.fullmatch("▁[a-z]{4,12}", piece)
+    ]
     return [word for word in words if word not in _SMALL_WORDS][:5000]
 
 
@@ -164,7 +180,9 @@ class Corpus:
         seed: another one gives another corpus.
     """
 
-    def __init__(self, sizes: Sequence[int], fresh: int, askers: Sequence[int] | None = None, seed: int = 11) -> None:
+    def __init__(
+        self, sizes: Sequence[int], fresh: int, askers: Sequence[int] | None = None, seed: int = 11
+    ) -> None:
         writer = Writer(seed)
         self.sizes = list(sizes)
         self.users = len(sizes)
@@ -175,11 +193,15 @@ class Corpus:
         self.owners = owners
         self.items = [
             Item(owner, n, text, category)
-            for n, (owner, text, category) in enumerate(zip(owners.tolist(), texts, categories, strict=True))
+            for n, (owner, text, category) in enumerate(
+                zip(owners.tolist(), texts, categories, strict=True)
+            )
         ]
         self.fresh = writer.sentences(writer.pick(_TOPICS, fresh))
         asking = np.arange(2000) % self.users if askers is None else np.asarray(askers)
-        asked = writer.sentences(own_topics[asking, writer.pick(_PER_USER, len(asking))], shortest=5, longest=10)
+        asked = writer.sentences(
+            own_topics[asking, writer.pick(_PER_USER, len(asking))], shortest=5, longest=10
+        )
         self.questions: list[tuple[int, str]] = list(zip(asking.tolist(), asked, strict=True))
         self.embeddings = Precomputed([*texts, *self.fresh, *asked])
 
@@ -203,7 +225,12 @@ class Corpus:
         return vectors
 
     def score(
-        self, question: str, found: Sequence[str], limit: int, owner: int | None = None, category: str | None = None
+        self,
+        question: str,
+        found: Sequence[str],
+        limit: int,
+        owner: int | None = None,
+        category: str | None = None,
     ) -> tuple[float, int]:
         """Return the share of the true nearest items that were found, and how many there are to be found."""
         scope = self.items_of(owner) if owner is not None else range(len(self.items))
@@ -219,6 +246,7 @@ class Corpus:
             return float(not found), 0
         least = np.partition(nearness, -count)[-count] - TOLERANCE
         best = sum(
-            int(key[1:]) in scope and nearness[int(key[1:]) - scope.start] >= least for key in dict.fromkeys(found)
+            int(key[1:]) in scope and nearness[int(key[1:]) - scope.start] >= least
+            for key in dict.fromkeys(found)
         )
         return min(best, count) / count, count

@@ -107,7 +107,10 @@ class _Connection:
                     waiting.answer.set_result(waiting.rows)
             elif result.status == pq.ExecStatus.TUPLES_OK:
                 columns = range(result.nfields)
-                waiting.rows = [[result.get_value(row, column) for column in columns] for row in range(result.ntuples)]
+                waiting.rows = [
+                    [result.get_value(row, column) for column in columns]
+                    for row in range(result.ntuples)
+                ]
             elif result.status != pq.ExecStatus.COMMAND_OK:
                 waiting.error = waiting.error or result.get_error_message()
 
@@ -152,11 +155,15 @@ class Floor:
         rows = await self._run([(b"get", [_text(item.namespace), item.key.encode()], [0, 0])])
         return bool([orjson.loads(row[0] or b"{}") for row in rows])
 
-    async def search(self, query: str, owner: int | None, category: str | None = None, limit: int = 10) -> list[str]:
+    async def search(
+        self, query: str, owner: int | None, category: str | None = None, limit: int = 10
+    ) -> list[str]:
         if owner is None or category is not None:
             raise NotImplementedError
         scope = _text(namespace(owner))
-        rows = await self._run([(b"nearest", [scope, self._vector(query), str(limit).encode()], [0, 1, 0])])
+        rows = await self._run(
+            [(b"nearest", [scope, self._vector(query), str(limit).encode()], [0, 1, 0])]
+        )
         return [str(orjson.loads(row[1] or b"{}") and (row[0] or b"").decode()) for row in rows]
 
     async def namespaces(self, kind: str, owner: int) -> int:

@@ -22,9 +22,9 @@ from benchmarks import loading
 from benchmarks.measure import table
 from benchmarks.peers import make_database, memory_store
 from benchmarks.progress import say
-from graphs.deployment.models import OfflineEmbeddings
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.offline.embeddings import OfflineEmbeddings
 
 OTHERS = 10
 HEAD = ("start", "hops", "limit", "paths", "p50 ms", "p95 ms")
@@ -58,7 +58,9 @@ def fill(database: str, memories: int, edges: int) -> None:
     with psycopg.connect(database, autocommit=True, cursor_factory=psycopg.ClientCursor) as conn:
         for n in range(OTHERS + 1):
             share = 1 if n == 0 else 10
-            conn.execute(FILL, {"user": user(n), "memories": memories // share, "edges": edges // share})
+            conn.execute(
+                FILL, {"user": user(n), "memories": memories // share, "edges": edges // share}
+            )
 
 
 def starts(memories: int) -> Iterator[tuple[str, Sequence[str]]]:
@@ -78,13 +80,17 @@ async def walk(store: MemoryManager, options: argparse.Namespace) -> list[list[s
                 for n in range(options.rounds + 10):
                     began = time.perf_counter()
                     start = ("users", user(0), "notes"), keys[n % len(keys)]
-                    found = await store.relationships.traverse(user(0), start, hops=hops, limit=limit)
+                    found = await store.relationships.traverse(
+                        user(0), start, hops=hops, limit=limit
+                    )
                     if n >= 10:
                         latencies.append((time.perf_counter() - began) * 1000)
                         paths += len(found)
                 cuts = statistics.quantiles(latencies, n=20)
                 counted = f"{paths / options.rounds:.0f}"
-                lines.append([name, str(hops), str(limit), counted, f"{cuts[9]:.1f}", f"{cuts[18]:.1f}"])
+                lines.append(
+                    [name, str(hops), str(limit), counted, f"{cuts[9]:.1f}", f"{cuts[18]:.1f}"]
+                )
     return lines
 
 
@@ -92,7 +98,9 @@ async def measure(url: str, options: argparse.Namespace) -> list[list[str]]:
     """Fill a database, and walk its graph as the person it belongs to."""
     database = make_database(url, "graph")
     async with memory_store(database, OfflineEmbeddings()) as store:
-        say(f"{options.memories} memories, {options.edges} edges, and a tenth of it for each of {OTHERS} others")
+        say(
+            f"{options.memories} memories, {options.edges} edges, and a tenth of it for each of {OTHERS} others"
+        )
         await asyncio.to_thread(fill, database, options.memories, options.edges)
         await asyncio.to_thread(loading.tidy, database)
         with acting_as(Principal.user(user(0))):
@@ -101,10 +109,19 @@ async def measure(url: str, options: argparse.Namespace) -> list[list[str]]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--memories", type=int, default=10_000, help="of the person who walks")
-    parser.add_argument("--edges", type=int, default=50_000, help="between any two of them, beside those of the hub")
-    parser.add_argument("--rounds", type=int, default=200, help="traversals that count, of each kind; 10 more warm up")
+    parser.add_argument(
+        "--edges", type=int, default=50_000, help="between any two of them, beside those of the hub"
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=200,
+        help="traversals that count, of each kind; 10 more warm up",
+    )
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder, loading.server(Path(folder), "1GB") as url:
         print(table(HEAD, asyncio.run(measure(url, options))))

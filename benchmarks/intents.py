@@ -26,12 +26,12 @@ from benchmarks.measure import table
 from benchmarks.peers import make_database
 from graphs.adapters.mem0_platform import Mem0Adapter
 from graphs.deployment.pools import open_pool
-from graphs.memory.jobs.queue import Timing
+from graphs.memory.jobs.tasks import Timing
 from graphs.memory.outbox.adapter import (
     Copies,
     Outbound,
     Outgoing,
-    Switched,
+    SwitchedAdapter,
 )
 from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager
@@ -83,7 +83,11 @@ class FaultyMem0:
     async def add(self, messages: Any, *, metadata: Any, **_: object) -> Any:
         def work() -> Any:
             memory_id = str(uuid4())
-            self.memories[memory_id] = {"id": memory_id, "text": messages[0]["content"], "metadata": metadata}
+            self.memories[memory_id] = {
+                "id": memory_id,
+                "text": messages[0]["content"],
+                "metadata": metadata,
+            }
             self._of_reference.setdefault(metadata["reference"], []).append(memory_id)
             return {"status": "PENDING", "event_id": memory_id}
 
@@ -98,7 +102,13 @@ class FaultyMem0:
     async def get_all(self, *, filters: Any, **_: object) -> Any:
         reference = filters["AND"][1]["metadata"]["reference"]
         return await self._failing(
-            lambda: {"results": [self.memories[i] for i in self._of_reference.get(reference, ()) if i in self.memories]}
+            lambda: {
+                "results": [
+                    self.memories[i]
+                    for i in self._of_reference.get(reference, ())
+                    if i in self.memories
+                ]
+            }
         )
 
     async def update(self, memory_id: str, *, text: str, **_: object) -> Any:
@@ -162,7 +172,7 @@ async def measure(url: str, options: argparse.Namespace) -> None:
             pool,
             principal=Principal.service(),
             timing=Timing(poll=options.poll, backoff=options.backoff),
-            outbound=Outbound([Switched(adapter)], KEY),
+            outbound=Outbound([SwitchedAdapter(adapter)], KEY),
         ) as store,
     ):
         await store.setup()
@@ -179,7 +189,12 @@ async def measure(url: str, options: argparse.Namespace) -> None:
 
 
 def report(
-    url: str, options: argparse.Namespace, mem0: FaultyMem0, taken: list[float], told: float, drained: float
+    url: str,
+    options: argparse.Namespace,
+    mem0: FaultyMem0,
+    taken: list[float],
+    told: float,
+    drained: float,
 ) -> None:
     """Print the times, and what was lost and doubled."""
     with psycopg.connect(url) as conn:
@@ -204,7 +219,9 @@ def report(
         ]
     copies = Counter(memory["metadata"]["reference"] for memory in mem0.memories.values())
     leaked = sum("@example.com" in memory["text"] for memory in mem0.memories.values())
-    print(f"{options.intents:,} intents of {options.users} people, {mem0.failed:,} injected faults\n")
+    print(
+        f"{options.intents:,} intents of {options.users} people, {mem0.failed:,} injected faults\n"
+    )
     times = {
         "from the call to the commit": taken,
         "the orchestrator: read, redact, hand on, note": work,
@@ -212,7 +229,9 @@ def report(
     }
     print(table(HEAD, [line(name, seconds) for name, seconds in times.items()]))
     total = sum(statuses.values())
-    print(f"\ntold in {told:.1f} s, all arrived after {drained:.1f} s: {total / drained:.0f} deliveries a second")
+    print(
+        f"\ntold in {told:.1f} s, all arrived after {drained:.1f} s: {total / drained:.0f} deliveries a second"
+    )
     print(f"failure rate {statuses.get('failed', 0) / total:.4%}; {statuses}")
     lost = (memories[0] if memories else 0) - len(copies)
     print(f"lost {lost}, doubled {sum(n - 1 for n in copies.values())}, not redacted {leaked}")
@@ -226,13 +245,21 @@ def line(name: str, seconds: Sequence[float]) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--intents", type=int, default=10_000, help="how much happens")
     parser.add_argument("--users", type=int, default=500, help="to how many people")
-    parser.add_argument("--faults", type=float, default=0.05, help="which part of the service's calls fails")
+    parser.add_argument(
+        "--faults", type=float, default=0.05, help="which part of the service's calls fails"
+    )
     parser.add_argument("--concurrency", type=int, default=8, help="deliveries at once")
-    parser.add_argument("--poll", type=float, default=1.0, help="seconds between two looks for new jobs")
-    parser.add_argument("--backoff", type=int, default=1, help="seconds until what failed is tried again")
+    parser.add_argument(
+        "--poll", type=float, default=1.0, help="seconds between two looks for new jobs"
+    )
+    parser.add_argument(
+        "--backoff", type=int, default=1, help="seconds until what failed is tried again"
+    )
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder, loading.server(Path(folder), "1GB") as url:
         asyncio.run(measure(make_database(url, "intents"), options))

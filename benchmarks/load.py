@@ -89,7 +89,10 @@ class Served:
 
     def processor(self) -> dict[str, float]:
         """Return the seconds of processor time that each process and those it started have taken."""
-        return {name: sum(map(_seconds, _with_children(process))) for name, process in self.processes.items()}
+        return {
+            name: sum(map(_seconds, _with_children(process)))
+            for name, process in self.processes.items()
+        }
 
 
 def _with_children(process: psutil.Process) -> list[psutil.Process]:
@@ -98,7 +101,9 @@ def _with_children(process: psutil.Process) -> list[psutil.Process]:
 
 def _seconds(process: psutil.Process) -> float:
     try:
-        return float(sum(process.cpu_times()[:4]))  # its own and that of ended children, as user and as system
+        return float(
+            sum(process.cpu_times()[:4])
+        )  # its own and that of ended children, as user and as system
     except psutil.NoSuchProcess:
         return 0.0
 
@@ -110,8 +115,16 @@ def served(folder: Path, database: str) -> Iterator[Served]:
     config = json.loads((ROOT / "langgraph.json").read_text())
     config["graphs"][WITHOUT] = "benchmarks.plain_agent:graph"
     (folder / "langgraph.json").write_text(json.dumps(config))
-    quiet = {"LANGSMITH_TRACING": "false", "LANGGRAPH_NO_VERSION_CHECK": "true", "LANGGRAPH_CLI_NO_ANALYTICS": "1"}
-    ours = {"DATABASE_URL": as_url(database), "SUPABASE_JWT_SECRET": secret, "PYTHONPATH": str(ROOT)}
+    quiet = {
+        "LANGSMITH_TRACING": "false",
+        "LANGGRAPH_NO_VERSION_CHECK": "true",
+        "LANGGRAPH_CLI_NO_ANALYTICS": "1",
+    }
+    ours = {
+        "DATABASE_URL": as_url(database),
+        "SUPABASE_JWT_SECRET": secret,
+        "PYTHONPATH": str(ROOT),
+    }
     command = [sys.executable, "-m", "graphs.cli.main", "dev", "--port", str(port)]
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(  # noqa: S603  a fixed command
@@ -120,7 +133,12 @@ def served(folder: Path, database: str) -> Iterator[Served]:
     try:
         url = f"http://127.0.0.1:{port}"
         wait_for(process, url, folder / "server.log")
-        yield Served(url, secret, database, {"server": psutil.Process(process.pid), "Postgres": postmaster(database)})
+        yield Served(
+            url,
+            secret,
+            database,
+            {"server": psutil.Process(process.pid), "Postgres": postmaster(database)},
+        )
     finally:
         process.terminate()
         process.wait()
@@ -167,7 +185,11 @@ def sign_in(secret: str) -> dict[str, str]:
 
 
 async def converse(
-    client: LangGraphClient, person: dict[str, str], agent: str, options: argparse.Namespace, done: Done
+    client: LangGraphClient,
+    person: dict[str, str],
+    agent: str,
+    options: argparse.Namespace,
+    done: Done,
 ) -> None:
     """Say a few things to an agent, one after the other, in a thread of its own."""
     thread = (await client.threads.create(headers=person))["thread_id"]
@@ -176,7 +198,9 @@ async def converse(
         said: Any = {"messages": [{"role": "human", "content": SAID[n % len(SAID)]}]}
         begin = time.perf_counter()
         try:
-            result: Any = await client.runs.wait(thread, agent, input=said, headers=person, raise_error=False)
+            result: Any = await client.runs.wait(
+                thread, agent, input=said, headers=person, raise_error=False
+            )
         except (httpx.HTTPError, LangGraphError) as error:
             done.errors.append(f"{type(error).__name__}: {error}")
             continue
@@ -188,7 +212,9 @@ async def converse(
 
 async def settled(database: str) -> None:
     """Return when no background job is left."""
-    query = "SELECT count(*) FROM procrastinate.procrastinate_jobs WHERE status IN ('todo', 'doing')"
+    query = (
+        "SELECT count(*) FROM procrastinate.procrastinate_jobs WHERE status IN ('todo', 'doing')"
+    )
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
         while (await (await connection.execute(query)).fetchone()) != (0,):  # noqa: ASYNC110  nobody tells us
             await asyncio.sleep(0.1)
@@ -203,7 +229,9 @@ async def measure(server: Served, options: argparse.Namespace) -> dict[str, Done
             done = counted[agent] if round_ else Done()
             begin, before = time.perf_counter(), server.processor()
             async with get_client(url=server.url, api_key=None) as client:
-                await asyncio.gather(*(converse(client, person, agent, options, done) for person in people))
+                await asyncio.gather(
+                    *(converse(client, person, agent, options, done) for person in people)
+                )
             took = time.perf_counter() - begin
             await settled(server.database)
             done.seconds += took
@@ -211,7 +239,9 @@ async def measure(server: Served, options: argparse.Namespace) -> dict[str, Done
             for name, seconds in used.items():
                 done.processor[name] = done.processor.get(name, 0) + seconds
             told = ", ".join(f"{seconds:.1f} s of {name}" for name, seconds in used.items())
-            say(f"round {round_} of {options.rounds}, {agent}: {took:.1f} s, {told}, {len(done.errors)} errors")
+            say(
+                f"round {round_} of {options.rounds}, {agent}: {took:.1f} s, {told}, {len(done.errors)} errors"
+            )
     return counted
 
 
@@ -225,7 +255,15 @@ def report(counted: dict[str, Done]) -> str:
     ]
     for name in ours.processor:
         a, b = (done.processor[name] / len(done.latencies) * 1000 for done in (ours, theirs))
-        lines.append([f"processor time of {name} for a run", f"{a:.1f}", f"{b:.1f}", f"{a - b:+.1f}", f"{a / b:.2f}"])
+        lines.append(
+            [
+                f"processor time of {name} for a run",
+                f"{a:.1f}",
+                f"{b:.1f}",
+                f"{a - b:+.1f}",
+                f"{a / b:.2f}",
+            ]
+        )
     a, b = ours.speed, theirs.speed
     lines.append(["runs per second", f"{a:.1f}", f"{b:.1f}", f"{a - b:+.1f}", f"{a / b:.2f}"])
     lines.append(["errors", str(len(ours.errors)), str(len(theirs.errors)), "", ""])
@@ -234,14 +272,23 @@ def report(counted: dict[str, Done]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print the table; ends with 1 if anything failed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--conversations", type=int, default=100, help="people who talk at once")
     parser.add_argument("--turns", type=int, default=5, help="what each says in a round")
-    parser.add_argument("--rounds", type=int, default=4, help="rounds that count; one more warms up")
-    parser.add_argument("--pause", type=float, default=0, help="seconds before each says the next thing")
+    parser.add_argument(
+        "--rounds", type=int, default=4, help="rounds that count; one more warms up"
+    )
+    parser.add_argument(
+        "--pause", type=float, default=0, help="seconds before each says the next thing"
+    )
     options = parser.parse_args(arguments)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    with tempfile.TemporaryDirectory() as name, loading.server(Path(name) / "postgres", "256MB") as postgres:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        loading.server(Path(name) / "postgres", "256MB") as postgres,
+    ):
         database = make_database(postgres, "load")
         (project := Path(name) / "project").mkdir()
         with served(project, database) as server:

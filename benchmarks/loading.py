@@ -44,7 +44,9 @@ def server(folder: Path, shared_buffers: str | None) -> Iterator[str]:
     """Run an embedded Postgres with its defaults; `shared_buffers`, if given, and memory to build indexes are set."""
     if shared_buffers:
         with embedded_postgres(folder) as url, psycopg.connect(url, autocommit=True) as conn:
-            conn.execute(sql.SQL("ALTER SYSTEM SET shared_buffers = {}").format(sql.Literal(shared_buffers)))
+            conn.execute(
+                sql.SQL("ALTER SYSTEM SET shared_buffers = {}").format(sql.Literal(shared_buffers))
+            )
             conn.execute("ALTER SYSTEM SET maintenance_work_mem = '1GB'")
     with embedded_postgres(folder) as url:
         yield url
@@ -62,7 +64,9 @@ def circumstances(url: str) -> dict[str, str]:
         for name in _SETTINGS:
             row = conn.execute("SELECT current_setting(%s)", (name,)).fetchone()
             told[name] = str(row[0]) if row else ""
-        row = conn.execute("SELECT default_version FROM pg_available_extensions WHERE name = 'vector'").fetchone()
+        row = conn.execute(
+            "SELECT default_version FROM pg_available_extensions WHERE name = 'vector'"
+        ).fetchone()
         told["pgvector"] = str(row[0]) if row else ""
     return told
 
@@ -88,13 +92,17 @@ async def copy_upstream(url: str, items: Sequence[Item], embeddings: Embeddings)
     """Fill the tables of an AsyncPostgresStore that was set up, build its index and return the seconds of that."""
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as conn:
         row = await (
-            await conn.execute("SELECT indexdef FROM pg_indexes WHERE indexname = 'store_vectors_embedding_idx'")
+            await conn.execute(
+                "SELECT indexdef FROM pg_indexes WHERE indexname = 'store_vectors_embedding_idx'"
+            )
         ).fetchone()
         definition = str(row[0]) if row else ""
         await conn.execute("DROP INDEX store_vectors_embedding_idx")
         cursor = conn.cursor()
         with Progress("AsyncPostgresStore: copying items", len(items)) as progress:
-            async with cursor.copy("COPY store (prefix, key, value) FROM STDIN (FORMAT BINARY)") as copy:
+            async with cursor.copy(
+                "COPY store (prefix, key, value) FROM STDIN (FORMAT BINARY)"
+            ) as copy:
                 for item in items:
                     await copy.write_row((".".join(item.namespace), item.key, _jsonb(item.value)))
                     progress.advance(1)
@@ -103,7 +111,9 @@ async def copy_upstream(url: str, items: Sequence[Item], embeddings: Embeddings)
                 "COPY store_vectors (prefix, key, field_name, embedding) FROM STDIN (FORMAT BINARY)"
             ) as copy:
                 for item in items:
-                    await copy.write_row((".".join(item.namespace), item.key, "text", _binary(embeddings, item.text)))
+                    await copy.write_row(
+                        (".".join(item.namespace), item.key, "text", _binary(embeddings, item.text))
+                    )
                     progress.advance(1)
         return await _build(conn, "AsyncPostgresStore", definition, len(items))
 
@@ -112,11 +122,15 @@ async def copy_mem0(url: str, items: Sequence[Item], embeddings: Embeddings) -> 
     """Fill mem0's table as `add(infer=False)` does, build its index and return the seconds that this took."""
     now = datetime.now(UTC).isoformat()
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as conn:
-        row = await (await conn.execute("SELECT indexdef FROM pg_indexes WHERE indexname = 'mem0_hnsw_idx'")).fetchone()
+        row = await (
+            await conn.execute("SELECT indexdef FROM pg_indexes WHERE indexname = 'mem0_hnsw_idx'")
+        ).fetchone()
         definition = str(row[0]) if row else ""
         await conn.execute("DROP INDEX mem0_hnsw_idx")
         with Progress("mem0: copying", len(items)) as progress:
-            async with conn.cursor().copy("COPY mem0 (id, vector, payload) FROM STDIN (FORMAT BINARY)") as copy:
+            async with conn.cursor().copy(
+                "COPY mem0 (id, vector, payload) FROM STDIN (FORMAT BINARY)"
+            ) as copy:
                 for item in items:
                     payload = {
                         "user_id": user_id(item.owner),
@@ -129,17 +143,23 @@ async def copy_mem0(url: str, items: Sequence[Item], embeddings: Embeddings) -> 
                         "updated_at": now,
                         "text_lemmatized": item.text,  # as it is without spaCy, which mem0 does not bring along
                     }
-                    await copy.write_row((UUID(int=item.n + 1), _binary(embeddings, item.text), _jsonb(payload)))
+                    await copy.write_row(
+                        (UUID(int=item.n + 1), _binary(embeddings, item.text), _jsonb(payload))
+                    )
                     progress.advance(1)
         return await _build(conn, "mem0", definition, len(items))
 
 
-async def _build(conn: psycopg.AsyncConnection[Any], name: str, definition: str, count: int) -> float:
+async def _build(
+    conn: psycopg.AsyncConnection[Any], name: str, definition: str, count: int
+) -> float:
     """Build an index that was dropped, with memory enough to hold the graph, and return the seconds that it took."""
     began = time.perf_counter()
     with Progress(f"{name}: building its HNSW index", count) as progress:
         await conn.execute("SET maintenance_work_mem = '2GB'")
-        await conn.execute("SET max_parallel_maintenance_workers = 0")  # shared memory may be scarce
+        await conn.execute(
+            "SET max_parallel_maintenance_workers = 0"
+        )  # shared memory may be scarce
         await conn.execute(sql.SQL(definition))
         progress.advance(count)
     return time.perf_counter() - began

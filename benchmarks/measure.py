@@ -58,7 +58,9 @@ class Turns:
 
     def percentile(self, percent: float) -> float:
         """Return a percentile of the latencies in milliseconds."""
-        return float(np.percentile(self.latencies, percent)) * 1000 if self.latencies else float("nan")
+        return (
+            float(np.percentile(self.latencies, percent)) * 1000 if self.latencies else float("nan")
+        )
 
     @property
     def speed(self) -> float:
@@ -78,7 +80,9 @@ class Result:
     quality: dict[str, tuple[float, float, float]]
 
 
-async def turn(peer: Peer, work: Work, first: int, budget: float) -> tuple[list[float], float, float]:
+async def turn(
+    peer: Peer, work: Work, first: int, budget: float
+) -> tuple[list[float], float, float]:
     """Do a work once and return the latencies, the time it took, and the time until its index work was done too."""
     latencies: list[float] = []
     began = time.perf_counter()
@@ -131,7 +135,11 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a markdown table whose columns are aligned in plain text too; the first is text, the others numbers."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    texts = {column for column in range(len(head)) if column == 0 or any(_wordy(row[column]) for row in rows)}
+    texts = {
+        column
+        for column in range(len(head))
+        if column == 0 or any(_wordy(row[column]) for row in rows)
+    }
 
     def line(cells: Sequence[str]) -> str:
         padded = (
@@ -140,7 +148,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         )
         return f"| {' | '.join(padded)} |"
 
-    rule = ["-" * width if column in texts else "-" * (width - 1) + ":" for column, width in enumerate(widths)]
+    rule = [
+        "-" * width if column in texts else "-" * (width - 1) + ":"
+        for column, width in enumerate(widths)
+    ]
     return "\n".join([line(head), f"| {' | '.join(rule)} |", *map(line, rows)])
 
 

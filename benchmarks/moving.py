@@ -20,9 +20,9 @@ from psycopg.conninfo import make_conninfo
 
 from benchmarks import loading
 from benchmarks.measure import table
-from graphs.deployment.models import OfflineEmbeddings
 from graphs.deployment.pools import open_pool
 from graphs.memory_manager import MemoryManager
+from graphs.offline.embeddings import OfflineEmbeddings
 
 HEAD = ("work", "seconds", "items a second")
 
@@ -48,7 +48,10 @@ async def measure(url: str, items: int, users: int, changes: int) -> list[list[s
                 await old.setup()
             with psycopg.connect(there) as old_tables:
                 old_tables.execute(FILL, {"items": items, "users": users})
-            async with MemoryManager.from_conn_string(here, index=index) as store, open_pool(there) as pool:
+            async with (
+                MemoryManager.from_conn_string(here, index=index) as store,
+                open_pool(there) as pool,
+            ):
                 await store.setup()
                 source = await store.operations.moving.open(pool, follow=True)
                 started = time.perf_counter()
@@ -75,10 +78,14 @@ def _line(work: str, seconds: float, items: int) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--items", type=int, default=100_000, help="items of the store")
     parser.add_argument("--users", type=int, default=1_000, help="namespaces that they lie in")
-    parser.add_argument("--changes", type=int, default=1_000, help="of them are changed after they were copied")
+    parser.add_argument(
+        "--changes", type=int, default=1_000, help="of them are changed after they were copied"
+    )
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder, loading.server(Path(folder), "") as url:
         print(table(HEAD, asyncio.run(measure(url, options.items, options.users, options.changes))))

@@ -38,7 +38,17 @@ UPSTREAM, USER, SERVICE, HYBRID, MEM0 = (
     "mem0",
 )
 STORE_ABILITIES = frozenset(
-    {"put", "get", "search", "wide", "filtered", "filtered wide", "list prefix", "list depth", "list user"}
+    {
+        "put",
+        "get",
+        "search",
+        "wide",
+        "filtered",
+        "filtered wide",
+        "list prefix",
+        "list depth",
+        "list user",
+    }
 )
 OWN_ABILITIES = STORE_ABILITIES - {"wide", "filtered wide", "list prefix", "list depth"}
 """A person sees what is theirs: a search or a list over all users is not the same work for them."""
@@ -61,7 +71,9 @@ class Peer(Protocol):
     async def get(self, item: Item) -> bool:
         """Get an item and return whether it was there."""
 
-    async def search(self, query: str, owner: int | None, category: str | None = None, limit: int = 10) -> list[str]:
+    async def search(
+        self, query: str, owner: int | None, category: str | None = None, limit: int = 10
+    ) -> list[str]:
         """Return the keys of what was found, best first; `owner` None searches everybody's."""
 
     async def namespaces(self, kind: str, owner: int) -> int:
@@ -104,10 +116,14 @@ class StorePeer:
         self.store = store
         self._signed_in = signed_in
         self._copy_url = copy_url
-        self._prefix = "s" if signed_in else ""  # of keys that are put, where another peer has the same store
+        self._prefix = (
+            "s" if signed_in else ""
+        )  # of keys that are put, where another peer has the same store
 
     def _acting(self, owner: int | None) -> AbstractContextManager[Any]:
-        return acting_as(_principal(owner)) if self._signed_in and owner is not None else nullcontext()
+        return (
+            acting_as(_principal(owner)) if self._signed_in and owner is not None else nullcontext()
+        )
 
     async def put(self, item: Item) -> None:
         with self._acting(item.owner):
@@ -115,13 +131,17 @@ class StorePeer:
 
     async def put_many(self, items: Sequence[Item]) -> None:
         with self._acting(items[0].owner):
-            await self.store.abatch([PutOp(item.namespace, self._prefix + item.key, item.value) for item in items])
+            await self.store.abatch(
+                [PutOp(item.namespace, self._prefix + item.key, item.value) for item in items]
+            )
 
     async def get(self, item: Item) -> bool:
         with self._acting(item.owner):
             return await self.store.aget(item.namespace, item.key) is not None
 
-    async def search(self, query: str, owner: int | None, category: str | None = None, limit: int = 10) -> list[str]:
+    async def search(
+        self, query: str, owner: int | None, category: str | None = None, limit: int = 10
+    ) -> list[str]:
         scope = ("users",) if owner is None else namespace(owner)
         condition = {"category": category} if category else None
         with self._acting(owner):
@@ -152,7 +172,9 @@ class StorePeer:
         with Progress(f"{self.name}: loading", len(items)) as progress:
             for start in range(0, len(items), 1000):
                 part = items[start : start + 1000]
-                await self.store.abatch([PutOp(item.namespace, item.key, item.value) for item in part])
+                await self.store.abatch(
+                    [PutOp(item.namespace, item.key, item.value) for item in part]
+                )
                 progress.advance(len(part))
         began = time.perf_counter()
         if isinstance(self.store, MemoryManager):
@@ -178,9 +200,13 @@ class Mem0Peer:
         await self.put_many([item])
 
     async def put_many(self, items: Sequence[Item]) -> None:
-        await self.add(user_id(items[0].owner), [item.text for item in items], {"category": items[0].category})
+        await self.add(
+            user_id(items[0].owner), [item.text for item in items], {"category": items[0].category}
+        )
 
-    async def add(self, user: str, texts: Iterable[str], metadata: Mapping[str, Any] | None = None) -> list[str]:
+    async def add(
+        self, user: str, texts: Iterable[str], metadata: Mapping[str, Any] | None = None
+    ) -> list[str]:
         """Add texts of one user and return their ids."""
         added = await self.memory.add(
             [{"role": "user", "content": text} for text in texts],
@@ -194,7 +220,9 @@ class Mem0Peer:
     async def get(self, item: Item) -> bool:
         return await self.memory.get(str(UUID(int=item.n + 1))) is not None
 
-    async def search(self, query: str, owner: int | None, category: str | None = None, limit: int = 10) -> list[str]:
+    async def search(
+        self, query: str, owner: int | None, category: str | None = None, limit: int = 10
+    ) -> list[str]:
         scope = {"agent_id": "everybody"} if owner is None else {"user_id": user_id(owner)}
         if category:
             scope["category"] = category
@@ -234,7 +262,9 @@ async def upstream_store(url: str, embeddings: Embeddings) -> AsyncIterator[Asyn
 
 
 @asynccontextmanager
-async def memory_store(url: str, embeddings: Embeddings, *, hybrid: bool = False) -> AsyncIterator[MemoryManager]:
+async def memory_store(
+    url: str, embeddings: Embeddings, *, hybrid: bool = False
+) -> AsyncIterator[MemoryManager]:
     """MemoryManager, acting as the service unless told otherwise, with a pool of the same size."""
     index: Any = {"dims": DIMENSIONS, "embed": embeddings, "fields": ["text"]}
     if hybrid:
@@ -247,7 +277,9 @@ async def memory_store(url: str, embeddings: Embeddings, *, hybrid: bool = False
 
 
 @asynccontextmanager
-async def mem0_peer(url: str, embeddings: Precomputed, folder: Path) -> AsyncIterator[Mem0Peer | None]:
+async def mem0_peer(
+    url: str, embeddings: Precomputed, folder: Path
+) -> AsyncIterator[Mem0Peer | None]:
     """mem0 with its defaults, a pool of the same size and its files in `folder`; None where it is not installed."""
     os.environ["MEM0_TELEMETRY"] = "False"  # before the import: it is read there
     os.environ["MEM0_DIR"] = str(folder)
@@ -259,7 +291,9 @@ async def mem0_peer(url: str, embeddings: Precomputed, folder: Path) -> AsyncIte
         yield None
         return
     for logger in ("mem0", "httpx"):
-        logging.getLogger(logger).setLevel(logging.WARNING)  # it tells every row it inserts, which takes time
+        logging.getLogger(logger).setLevel(
+            logging.WARNING
+        )  # it tells every row it inserts, which takes time
     memory = mem0.AsyncMemory.from_config(
         {
             "llm": {"provider": "langchain", "config": {"model": OfflineChatModel()}},
@@ -280,7 +314,9 @@ async def mem0_peer(url: str, embeddings: Precomputed, folder: Path) -> AsyncIte
             "history_db_path": str(folder / "history.db"),
         }
     )
-    await memory.get(str(UUID(int=0)))  # makes the table: calls that come at once would be in one another's way
+    await memory.get(
+        str(UUID(int=0))
+    )  # makes the table: calls that come at once would be in one another's way
     try:
         yield Mem0Peer(memory, url, embeddings)
     finally:

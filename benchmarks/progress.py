@@ -22,7 +22,10 @@ class Progress:
             say(f"{self._what}: {self._done:,} of {self._total:,}")
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if kind is None:
             say(f"{self._what}: {self._done:,} in {time.perf_counter() - self._began:.1f} s")

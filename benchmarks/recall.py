@@ -36,7 +36,15 @@ from benchmarks import loading
 from benchmarks.chart import bars
 from benchmarks.corpus import Precomputed, user_id
 from benchmarks.measure import table
-from benchmarks.peers import HYBRID, UPSTREAM, Mem0Peer, make_database, mem0_peer, memory_store, upstream_store
+from benchmarks.peers import (
+    HYBRID,
+    UPSTREAM,
+    Mem0Peer,
+    make_database,
+    mem0_peer,
+    memory_store,
+    upstream_store,
+)
 from benchmarks.progress import Progress, say
 from graphs.memory.principal import Principal, acting_as
 
@@ -100,9 +108,13 @@ def read(folder: Path) -> Data:
             elif not evidence <= ids:
                 data.left_out["with evidence that is not in the conversation"] += 1
             else:
-                data.questions.append(Question(n, asked["question"], evidence, CATEGORIES[asked["category"]]))
+                data.questions.append(
+                    Question(n, asked["question"], evidence, CATEGORIES[asked["category"]])
+                )
     if not data.questions:
-        raise SystemExit(f"No conversation with questions in {folder}: it must hold *.json files in LoCoMo's format.")
+        raise SystemExit(
+            f"No conversation with questions in {folder}: it must hold *.json files in LoCoMo's format."
+        )
     return data
 
 
@@ -111,7 +123,9 @@ def _session_numbers(told: dict[str, Any]) -> list[int]:
 
 
 def _session(told: dict[str, Any], number: int) -> list[Turn]:
-    date = str(told.get(f"session_{number}_date_time", "")).rpartition(" on ")[2]  # "1:56 pm on 8 May, 2023"
+    date = str(told.get(f"session_{number}_date_time", "")).rpartition(" on ")[
+        2
+    ]  # "1:56 pm on 8 May, 2023"
     turns = []
     for turn in told[f"session_{number}"]:
         caption = f" [image: {turn['blip_caption']}]" if turn.get("blip_caption") else ""
@@ -128,7 +142,9 @@ async def fill_store(store: BaseStore, data: Data) -> Search:
     for n, sessions in enumerate(data.conversations):
         with acting_as(Principal.user(user_id(n))):
             for session in sessions:
-                await store.abatch([PutOp(namespace(n), turn_id, {"text": text}) for turn_id, text in session])
+                await store.abatch(
+                    [PutOp(namespace(n), turn_id, {"text": text}) for turn_id, text in session]
+                )
 
     async def search(conversation: int, text: str) -> list[str]:
         with acting_as(Principal.user(user_id(conversation))):
@@ -149,7 +165,10 @@ async def fill_mem0(peer: Mem0Peer, data: Data) -> Search:
             turn_ids.update(zip(added, (turn_id for turn_id, _ in session), strict=True))
 
     async def search(conversation: int, text: str) -> list[str]:
-        return [turn_ids[found] for found in await peer.ids(text, {"user_id": user_id(conversation)}, LIMIT)]
+        return [
+            turn_ids[found]
+            for found in await peer.ids(text, {"user_id": user_id(conversation)}, LIMIT)
+        ]
 
     return search
 
@@ -161,7 +180,13 @@ def judge(question: Question, found: Sequence[str], seconds: float) -> Answer:
     def recall(k: int) -> float:
         return sum(rank <= k for rank in ranks) / len(question.evidence)
 
-    metrics = (recall(5), recall(10), recall(20), float(any(r <= 10 for r in ranks)), 1 / ranks[0] if ranks else 0.0)
+    metrics = (
+        recall(5),
+        recall(10),
+        recall(20),
+        float(any(r <= 10 for r in ranks)),
+        1 / ranks[0] if ranks else 0.0,
+    )
     return Answer(question, dict(zip(METRICS, metrics, strict=True)), seconds)
 
 
@@ -218,11 +243,20 @@ def overall(answers: dict[str, list[Answer]]) -> str:
     rows = []
     for name, given in answers.items():
         p50, p95 = np.percentile([answer.seconds * 1000 for answer in given], (50, 95))
-        rows.append([name, *(f"{mean(given, metric):.1f}" for metric in METRICS), f"{p50:.1f}", f"{p95:.1f}"])
+        rows.append(
+            [
+                name,
+                *(f"{mean(given, metric):.1f}" for metric in METRICS),
+                f"{p50:.1f}",
+                f"{p95:.1f}",
+            ]
+        )
     return table(["percent", *METRICS, "p50 ms", "p95 ms"], rows)
 
 
-def split(answers: dict[str, list[Answer]], groups: Sequence[str], of: Callable[[Question], str]) -> str:
+def split(
+    answers: dict[str, list[Answer]], groups: Sequence[str], of: Callable[[Question], str]
+) -> str:
     """Return a table of recall@10 with a column for each group of questions."""
     (first, *_) = answers.values()
     counts = Counter(of(answer.question) for answer in first)
@@ -237,31 +271,56 @@ def split(answers: dict[str, list[Answer]], groups: Sequence[str], of: Callable[
 def draw(answers: dict[str, list[Answer]]) -> str:
     """Return the bar chart: recall@10 of all questions and of each category."""
     (first, *_) = answers.values()
-    present = [name for name in CATEGORIES.values() if any(answer.question.category == name for answer in first)]
+    present = [
+        name
+        for name in CATEGORIES.values()
+        if any(answer.question.category == name for answer in first)
+    ]
     series = {
         name: [
             mean(given, "R@10"),
-            *(mean([a for a in given if a.question.category == category], "R@10") for category in present),
+            *(
+                mean([a for a in given if a.question.category == category], "R@10")
+                for category in present
+            ),
         ]
         for name, given in answers.items()
     }
-    return bars("Evidence found among the first ten, percent (recall@10)", ["all", *present], series)
+    return bars(
+        "Evidence found among the first ten, percent (recall@10)", ["all", *present], series
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the tables, draw the chart."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True, help="a folder of conversations")
-    parser.add_argument("--per-conversation", action="store_true", help="a table by conversation, too")
+    parser.add_argument(
+        "--per-conversation", action="store_true", help="a table by conversation, too"
+    )
     parser.add_argument("--chart", type=Path, help="an SVG file for the chart")
-    parser.add_argument("--shared-buffers", default="", help="what the server gets; empty for its default")
+    parser.add_argument(
+        "--shared-buffers", default="", help="what the server gets; empty for its default"
+    )
     options = parser.parse_args(arguments)
     data = read(options.data)
     turns = sum(len(session) for sessions in data.conversations for session in sessions)
     print(f"{len(data.names)} conversations, {turns:,} turns, {len(data.questions)} questions.")
-    print("Left out: " + (", ".join(f"{count} {why}" for why, count in data.left_out.items()) or "none") + ".")
-    with tempfile.TemporaryDirectory() as folder, loading.server(Path(folder), options.shared_buffers) as url:
-        print("; ".join(f"{name} {value}" for name, value in loading.circumstances(url).items()) + "\n")
+    print(
+        "Left out: "
+        + (", ".join(f"{count} {why}" for why, count in data.left_out.items()) or "none")
+        + "."
+    )
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        loading.server(Path(folder), options.shared_buffers) as url,
+    ):
+        print(
+            "; ".join(f"{name} {value}" for name, value in loading.circumstances(url).items())
+            + "\n"
+        )
         answers = asyncio.run(measure(url, data, Path(folder)))
     print(overall(answers), "\n")
     print(split(answers, list(CATEGORIES.values()), lambda question: question.category))

@@ -43,7 +43,9 @@ SAID = (
 
 
 @asynccontextmanager
-async def agent(url: str, extractor: Mem0Extractor, people: Sequence[str], *, takes_facts: bool) -> AsyncIterator[Any]:
+async def agent(
+    url: str, extractor: Mem0Extractor, people: Sequence[str], *, takes_facts: bool
+) -> AsyncIterator[Any]:
     """The example agent on a database of its own, where it knows its people, and with a worker."""
     index = await asyncio.to_thread(index_config, Settings())
     async with open_pool(url) as pool:
@@ -65,7 +67,9 @@ async def reply(agent: Any, person: str, n: int) -> float:
     message = HumanMessage(SAID[n % len(SAID)], id=str(uuid4()))
     begin = time.perf_counter()
     with acting_as(Principal.user(person)):
-        await agent.ainvoke({"messages": [message]}, {"configurable": {"thread_id": f"{person}-{n // 10}"}})
+        await agent.ainvoke(
+            {"messages": [message]}, {"configurable": {"thread_id": f"{person}-{n // 10}"}}
+        )
     return time.perf_counter() - begin
 
 
@@ -88,16 +92,30 @@ async def measure(url: str, folder: Path, options: argparse.Namespace) -> dict[s
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=300, help="runs of each person that count; ten more warm up")
-    parser.add_argument("--pause", type=float, default=0.25, help="seconds between two messages; 0 for no rest at all")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--runs", type=int, default=300, help="runs of each person that count; ten more warm up"
+    )
+    parser.add_argument(
+        "--pause",
+        type=float,
+        default=0.25,
+        help="seconds between two messages; 0 for no rest at all",
+    )
     parser.add_argument("--at-once", type=int, default=4, help="people who talk at once")
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as folder, loading.server(Path(folder) / "postgres", "256MB") as url:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        loading.server(Path(folder) / "postgres", "256MB") as url,
+    ):
         took = asyncio.run(measure(url, Path(folder), options))
     lines = []
     for name, cut in (("p50", 50), ("p95", 95), ("p99", 99)):
-        ours, theirs = (statistics.quantiles(took[which], n=100)[cut - 1] * 1000 for which in (WITH, WITHOUT))
+        ours, theirs = (
+            statistics.quantiles(took[which], n=100)[cut - 1] * 1000 for which in (WITH, WITHOUT)
+        )
         lines.append([name, f"{ours:.1f}", f"{theirs:.1f}", f"{ours / theirs:.2f}"])
     print(table(("latency of a run", f"ms {WITH}", f"ms {WITHOUT}", "ratio"), lines))
 

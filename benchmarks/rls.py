@@ -49,7 +49,8 @@ async def measure(url: str, options: argparse.Namespace) -> list[list[str]]:
         memory_store(urls[WITHOUT], corpus.embeddings) as free,
     ):
         peers = [
-            StorePeer(name, store, OWN_ABILITIES, signed_in=True) for name, store in ((WITH, bound), (WITHOUT, free))
+            StorePeer(name, store, OWN_ABILITIES, signed_in=True)
+            for name, store in ((WITH, bound), (WITHOUT, free))
         ]
         for store in (bound, free):
             await StorePeer("service", store).load(corpus.items)
@@ -68,16 +69,31 @@ async def measure(url: str, options: argparse.Namespace) -> list[list[str]]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--items", type=int, default=20_000, help="items that are there, 100 for each user")
-    parser.add_argument("--rounds", type=int, default=7, help="rounds that count; one more warms up")
-    parser.add_argument("--calls", type=int, default=200, help="calls of a round, at most; a twentieth as many batches")
-    parser.add_argument("--budget", type=float, default=4, help="seconds after which a round makes no further call")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--items", type=int, default=20_000, help="items that are there, 100 for each user"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=7, help="rounds that count; one more warms up"
+    )
+    parser.add_argument(
+        "--calls",
+        type=int,
+        default=200,
+        help="calls of a round, at most; a twentieth as many batches",
+    )
+    parser.add_argument(
+        "--budget", type=float, default=4, help="seconds after which a round makes no further call"
+    )
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder, loading.server(Path(folder), "1GB") as url:
         lines = asyncio.run(measure(url, options))
     print(table(HEAD, lines))
-    print(f"\nAll works together: {statistics.geometric_mean(float(line[-1]) for line in lines):.2f}")
+    print(
+        f"\nAll works together: {statistics.geometric_mean(float(line[-1]) for line in lines):.2f}"
+    )
 
 
 if __name__ == "__main__":

@@ -101,14 +101,21 @@ def works(corpus: Corpus, rounds: int, calls: int) -> list[Work]:
             scores = []
             for n in range(min(calls, MOST_JUDGED)):
                 owner, text, found = await call(peer, n)
-                scores.append((corpus.score(text, found, 10, owner if size else None)[0], len(found)))
+                scores.append(
+                    (corpus.score(text, found, 10, owner if size else None)[0], len(found))
+                )
             recalls, returned = zip(*scores, strict=True)
             return statistics.mean(recalls), statistics.mean(returned), 10
 
         return Work(name, ability, call, calls=calls, judge=judge)
 
     def fresh(n: int, owner: int) -> Item:
-        return Item(owner % corpus.users, len(corpus.items) + n, corpus.fresh[n], CATEGORIES[n % len(CATEGORIES)])
+        return Item(
+            owner % corpus.users,
+            len(corpus.items) + n,
+            corpus.fresh[n],
+            CATEGORIES[n % len(CATEGORIES)],
+        )
 
     async def put_many(peer: Peer, n: int) -> None:
         start = (rounds + 1) * calls + n * BATCH
@@ -116,12 +123,32 @@ def works(corpus: Corpus, rounds: int, calls: int) -> list[Work]:
 
     present = set(corpus.sizes)
     return [
-        Work("get", "get", lambda peer, n: peer.get(corpus.items[n * 37 % len(corpus.items)]), calls=calls),
-        *(search(size, "search", f"search, {size:,} in scope") for size in SEARCHED if size in present),
-        *(search(size, "hybrid", f"hybrid search, {size:,} in scope") for size in RANKED if size in present),
+        Work(
+            "get",
+            "get",
+            lambda peer, n: peer.get(corpus.items[n * 37 % len(corpus.items)]),
+            calls=calls,
+        ),
+        *(
+            search(size, "search", f"search, {size:,} in scope")
+            for size in SEARCHED
+            if size in present
+        ),
+        *(
+            search(size, "hybrid", f"hybrid search, {size:,} in scope")
+            for size in RANKED
+            if size in present
+        ),
         search(None, "wide", "search, all users"),
         Work("put", "put", lambda peer, n: peer.put(fresh(n, n)), calls=calls, settles=True),
-        Work("put, batch of 100", "put", put_many, each=BATCH, calls=max(1, calls // 20), settles=True),
+        Work(
+            "put, batch of 100",
+            "put",
+            put_many,
+            each=BATCH,
+            calls=max(1, calls // 20),
+            settles=True,
+        ),
     ]
 
 
@@ -135,7 +162,9 @@ async def systems(
     async with AsyncExitStack() as stack:
         ours_url = make_database(url, names[0])
         stack.callback(_drop, url, names[0])
-        hybrid = await stack.enter_async_context(memory_store(ours_url, corpus.embeddings, hybrid=True))
+        hybrid = await stack.enter_async_context(
+            memory_store(ours_url, corpus.embeddings, hybrid=True)
+        )
         ours = await stack.enter_async_context(memory_store(ours_url, corpus.embeddings))
         ranked = StorePeer(HYBRID, hybrid, frozenset({"hybrid"}), signed_in=True)
         took[OURS] = await _filled(ranked, corpus, ours_url)
@@ -170,7 +199,10 @@ def _drop(url: str, name: str) -> None:
 def table_sizes(url: str, items: int, upstream: bool) -> list[list[str]]:
     """Return the tables of more than a megabyte, with their own and their indexes' megabytes."""
     rows = []
-    for system, name in ((OURS, f"ours_{items}"), *([(UPSTREAM, f"upstream_{items}")] if upstream else [])):
+    for system, name in (
+        (OURS, f"ours_{items}"),
+        *([(UPSTREAM, f"upstream_{items}")] if upstream else []),
+    ):
         with psycopg.connect(url, dbname=name) as conn:
             for relation, own, indexes in conn.execute(_SIZES).fetchall():
                 rows.append([system, relation, f"{items:,}", f"{own:,.1f}", f"{indexes:,.1f}"])
@@ -188,7 +220,9 @@ async def grow(
         say(f"--- {items:,} items")
         people = scopes(items)
         fresh = (options.rounds + 1) * (options.calls + max(1, options.calls // 20) * BATCH)
-        corpus = Corpus(people, fresh, askers=[n for n in range(min(len(people), 40)) for _ in range(ASKED)])
+        corpus = Corpus(
+            people, fresh, askers=[n for n in range(min(len(people), 40)) for _ in range(ASKED)]
+        )
         with_peer = items <= options.peer_up_to
         async with systems(url, corpus, upstream=with_peer) as (peers, took):
             stored += await asyncio.to_thread(table_sizes, url, len(corpus.items), with_peer)
@@ -226,26 +260,53 @@ def draw(grown: Grown, sizes: Sequence[int]) -> str:
             if kind == "hybrid search" and system == UPSTREAM:
                 continue
             size = int(rest.split()[0].replace(",", ""))
-            by_scope.setdefault(f"{system}, {kind}", []).append((size, by_items[largest].percentile(50)))
+            by_scope.setdefault(f"{system}, {kind}", []).append(
+                (size, by_items[largest].percentile(50))
+            )
     panels[f"Milliseconds by items in the scope, {largest:,} stored"] = by_scope
-    return lines({title: series for title, series in panels.items() if series}, "items", "ms, median")
+    return lines(
+        {title: series for title, series in panels.items() if series}, "items", "ms, median"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the tables, draw the chart."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000], help="numbers of items")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[10_000, 100_000], help="numbers of items"
+    )
     parser.add_argument("--million", action="store_true", help="a million items, too")
-    parser.add_argument("--peer-up-to", type=int, default=100_000, help="most items to measure AsyncPostgresStore with")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds that count; one more warms up")
-    parser.add_argument("--calls", type=int, default=100, help="calls of a round, at most; a twentieth as many batches")
-    parser.add_argument("--budget", type=float, default=4, help="seconds after which a round makes no further call")
-    parser.add_argument("--shared-buffers", default="1GB", help="what the server gets; empty for its default")
+    parser.add_argument(
+        "--peer-up-to",
+        type=int,
+        default=100_000,
+        help="most items to measure AsyncPostgresStore with",
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="rounds that count; one more warms up"
+    )
+    parser.add_argument(
+        "--calls",
+        type=int,
+        default=100,
+        help="calls of a round, at most; a twentieth as many batches",
+    )
+    parser.add_argument(
+        "--budget", type=float, default=4, help="seconds after which a round makes no further call"
+    )
+    parser.add_argument(
+        "--shared-buffers", default="1GB", help="what the server gets; empty for its default"
+    )
     parser.add_argument("--chart", type=Path, help="an SVG file for the chart")
     parser.add_argument("--json", type=Path, help="a file for the numbers")
     options = parser.parse_args(arguments)
     sizes = [*options.sizes, *([1_000_000] if options.million else [])]
-    with tempfile.TemporaryDirectory() as folder, loading.server(Path(folder), options.shared_buffers) as url:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        loading.server(Path(folder), options.shared_buffers) as url,
+    ):
         told = loading.circumstances(url)
         print("; ".join(f"{name} {value}" for name, value in told.items()) + "\n")
         grown, loads, stored = asyncio.run(grow(url, sizes, options))
@@ -255,12 +316,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.chart:
         options.chart.write_text(draw(grown, sizes), encoding="utf-8")
     if options.json:
-        options.json.write_text(json.dumps(_report(told, grown, loads), indent=1) + "\n", encoding="utf-8")
+        options.json.write_text(
+            json.dumps(_report(told, grown, loads), indent=1) + "\n", encoding="utf-8"
+        )
 
 
-def _load_rows(loads: dict[str, dict[int, tuple[float, float]]], sizes: Sequence[int]) -> list[list[str]]:
+def _load_rows(
+    loads: dict[str, dict[int, tuple[float, float]]], sizes: Sequence[int]
+) -> list[list[str]]:
     return [
-        [f"{what}, s", name, *(f"{by_items[size][n]:,.1f}" if size in by_items else "-" for size in sizes)]
+        [
+            f"{what}, s",
+            name,
+            *(f"{by_items[size][n]:,.1f}" if size in by_items else "-" for size in sizes),
+        ]
         for n, what in enumerate(("load", "index"))
         for name, by_items in loads.items()
     ]
@@ -271,12 +340,17 @@ def _rows(grown: Grown, sizes: Sequence[int]) -> list[list[str]]:
     for (work, system), by_items in grown.items():
         rows.append([work, system, *(milliseconds(by_items.get(size)) for size in sizes)])
         if work.startswith("put") and hasattr(MemoryManager, "wait_until_indexed"):
-            each = [f"{1000 / by_items[size].settled_speed:,.2f}" if size in by_items else "-" for size in sizes]
+            each = [
+                f"{1000 / by_items[size].settled_speed:,.2f}" if size in by_items else "-"
+                for size in sizes
+            ]
             rows.append([f"{work}, index work counted, per item", system, *each])
     return rows
 
 
-def _report(told: dict[str, str], grown: Grown, loads: dict[str, dict[int, tuple[float, float]]]) -> dict[str, Any]:
+def _report(
+    told: dict[str, str], grown: Grown, loads: dict[str, dict[int, tuple[float, float]]]
+) -> dict[str, Any]:
     rows = [
         {
             "work": work,

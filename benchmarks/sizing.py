@@ -76,14 +76,20 @@ class Measured:
 class Indexed(StorePeer):
     """A store that is told whether to answer from its index."""
 
-    def __init__(self, name: str, store: MemoryManager, database: Database, model: Model, corpus: Corpus) -> None:
+    def __init__(
+        self, name: str, store: MemoryManager, database: Database, model: Model, corpus: Corpus
+    ) -> None:
         super().__init__(name, store, frozenset({"search"}))
         self._database, self._model, self._corpus = database, model, corpus
 
-    async def search(self, query: str, owner: int | None, category: str | None = None, limit: int = 10) -> list[str]:
+    async def search(
+        self, query: str, owner: int | None, category: str | None = None, limit: int = 10
+    ) -> list[str]:
         vector = to_vector(np.asarray(self._corpus.embeddings.embed_query(query)))
         scope = ("users",) if owner is None else namespace(owner)
-        op = SearchOp(scope, query=query, filter={"category": category} if category else None, limit=limit)
+        op = SearchOp(
+            scope, query=query, filter={"category": category} if category else None, limit=limit
+        )
         asked = search.search(op, vector, self._model, wide=self.name != EXACT)
         [found] = await self._database.run(Principal.service(), [asked])
         return [item.key for item in found.items]
@@ -91,7 +97,10 @@ class Indexed(StorePeer):
 
 def fill(url: str, corpus: Corpus) -> None:
     """Store all items past the store, as its puts would leave them, with all vectors marked as indexed."""
-    with psycopg.connect(url, autocommit=True) as conn, Progress("filling", len(corpus.items)) as progress:
+    with (
+        psycopg.connect(url, autocommit=True) as conn,
+        Progress("filling", len(corpus.items)) as progress,
+    ):
         conn.execute("SET session_replication_role = replica")  # no history of what nobody wrote
         conn.execute("DROP INDEX memory.embeddings_vectors_1")
         for start in range(0, len(corpus.items), PORTION):
@@ -99,7 +108,12 @@ def fill(url: str, corpus: Corpus) -> None:
             vectors = corpus.embeddings.vectors([item.text for item in part])
             vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
             rows = [
-                (".".join(item.namespace) + ".", item.key, json.dumps(item.value), str(vector.tolist()))
+                (
+                    ".".join(item.namespace) + ".",
+                    item.key,
+                    json.dumps(item.value),
+                    str(vector.tolist()),
+                )
                 for item, vector in zip(part, vectors, strict=True)
             ]
             conn.execute(FILL, [list(column) for column in zip(*rows, strict=True)])
@@ -110,7 +124,9 @@ def parsed(written: str) -> IndexChoice:
     """Return the index that is written as `hnsw/16/64` or `ivfflat/100`."""
     method, *numbers = written.split("/")
     names = ("m", "ef_construction") if method == "hnsw" else ("lists",)
-    return IndexChoice.model_validate({"method": method} | dict(zip(names, map(int, numbers), strict=False)))
+    return IndexChoice.model_validate(
+        {"method": method} | dict(zip(names, map(int, numbers), strict=False))
+    )
 
 
 @asynccontextmanager
@@ -134,14 +150,19 @@ async def systems(
             name, seconds = EXACT, 0.0
             if asked != EXACT:
                 began = time.perf_counter()
-                made = await store.operations.indexes.migrate(parsed(asked), lambda _phase, _done, _of: None)
+                made = await store.operations.indexes.migrate(
+                    parsed(asked), lambda _phase, _done, _of: None
+                )
                 name, seconds = str(made.after), time.perf_counter() - began
                 say(f"{name}: built in {seconds:.1f} s")
             await asyncio.to_thread(loading.tidy, database)
             pool = await stack.enter_async_context(open_pool(database))
             reading = Database(pool)
             [model] = await reading.run(Principal.service(), [embeddings.active_model()])
-            sizes = {index.name: index.bytes for index in (await store.operations.indexes.status()).indexes}
+            sizes = {
+                index.name: index.bytes
+                for index in (await store.operations.indexes.status()).indexes
+            }
             cost[asked] = name, seconds, sizes.get("embeddings_vectors_1", 0) / 1e6
             peers.append(Indexed(asked, store, reading, model, corpus))
         yield peers, cost
@@ -150,7 +171,11 @@ async def systems(
 
 def _copy(url: str, filled: str, name: str) -> None:
     with psycopg.connect(url, autocommit=True) as conn:
-        conn.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(filled)))
+        conn.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                sql.Identifier(name), sql.Identifier(filled)
+            )
+        )
 
 
 def _drop(url: str, name: str) -> None:
@@ -180,7 +205,9 @@ async def measure(url: str, options: argparse.Namespace) -> list[Measured]:
     for size in options.sizes:
         corpus = Corpus([PER_USER] * max(1, size // PER_USER), 0)
         async with systems(url, corpus, options.indexes) as (peers, cost):
-            result = await compare(peers, work(corpus, options.calls), options.rounds, options.budget)
+            result = await compare(
+                peers, work(corpus, options.calls), options.rounds, options.budget
+            )
         for name, turns in result.turns.items():
             times = turns.percentile(50), turns.percentile(95)
             measured.append(Measured(len(corpus.items), name, *cost[name], *times, turns.recall))
@@ -220,17 +247,32 @@ def draw(measured: Sequence[Measured]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the table, draw the chart."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000, 100_000], help="numbers of vectors")
-    parser.add_argument("--indexes", nargs="+", default=["hnsw/10/112", "hnsw/16/64", "ivfflat"], help="see above")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds that count; one more warms up")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[1000, 10_000, 100_000], help="numbers of vectors"
+    )
+    parser.add_argument(
+        "--indexes", nargs="+", default=["hnsw/10/112", "hnsw/16/64", "ivfflat"], help="see above"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="rounds that count; one more warms up"
+    )
     parser.add_argument("--calls", type=int, default=100, help="calls of a round, at most")
-    parser.add_argument("--budget", type=float, default=8, help="seconds after which a round makes no further call")
-    parser.add_argument("--shared-buffers", default="1GB", help="what the server gets; empty for its default")
+    parser.add_argument(
+        "--budget", type=float, default=8, help="seconds after which a round makes no further call"
+    )
+    parser.add_argument(
+        "--shared-buffers", default="1GB", help="what the server gets; empty for its default"
+    )
     parser.add_argument("--chart", type=Path, help="an SVG file for the chart")
     parser.add_argument("--json", type=Path, help="a file for the numbers")
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as folder, loading.server(Path(folder), options.shared_buffers) as url:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        loading.server(Path(folder), options.shared_buffers) as url,
+    ):
         told = loading.circumstances(url)
         print("; ".join(f"{name} {value}" for name, value in told.items()) + "\n")
         measured = asyncio.run(measure(url, options))
@@ -238,7 +280,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.chart:
         options.chart.write_text(draw(measured), encoding="utf-8")
     if options.json:
-        report: dict[str, Any] = {"circumstances": told, "rows": [asdict(each) for each in measured]}
+        report: dict[str, Any] = {
+            "circumstances": told,
+            "rows": [asdict(each) for each in measured],
+        }
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 

@@ -83,7 +83,9 @@ def works(corpus: Corpus, rounds: int, calls: int) -> list[Work]:
     def search(*, wide: bool, filtered: bool) -> Any:
         async def call(peer: Peer, n: int) -> list[str]:
             owner, text = question(n)
-            return await peer.search(text, None if wide else owner, category(n) if filtered else None)
+            return await peer.search(
+                text, None if wide else owner, category(n) if filtered else None
+            )
 
         async def judge(peer: Peer) -> tuple[float, float, float]:
             recalls, returned, existing = [], [], []
@@ -93,7 +95,9 @@ def works(corpus: Corpus, rounds: int, calls: int) -> list[Work]:
                 recall, count = corpus.score(
                     text, found, 10, None if wide else owner, category(n) if filtered else None
                 )
-                recalls.append(math.nan if peer.name == HYBRID else recall)  # it does not want the nearest vectors
+                recalls.append(
+                    math.nan if peer.name == HYBRID else recall
+                )  # it does not want the nearest vectors
                 returned.append(len(found))
                 existing.append(count)
             return statistics.mean(recalls), statistics.mean(returned), statistics.mean(existing)
@@ -101,11 +105,20 @@ def works(corpus: Corpus, rounds: int, calls: int) -> list[Work]:
         return {"call": call, "judge": judge, "calls": calls}
 
     def listed(kind: str) -> Any:
-        return {"ability": kind, "call": lambda peer, n: peer.namespaces(kind, n % corpus.users), "calls": calls}
+        return {
+            "ability": kind,
+            "call": lambda peer, n: peer.namespaces(kind, n % corpus.users),
+            "calls": calls,
+        }
 
     def put(at_once: int, start: int) -> Work:
         return Work(
-            "put", "put", lambda peer, n: peer.put(fresh(start + n, n)), at_once=at_once, calls=calls, settles=True
+            "put",
+            "put",
+            lambda peer, n: peer.put(fresh(start + n, n)),
+            at_once=at_once,
+            calls=calls,
+            settles=True,
         )
 
     async def put_many(peer: Peer, n: int) -> None:
@@ -197,7 +210,9 @@ def number(value: float, digits: int) -> str:
 
 def cells(row: dict[str, Any]) -> list[str]:
     """Return a line of the table."""
-    existing = "-" if math.isnan(row["rows"]) else f"{row['rows']:.1f} of {row['rows_existing']:.1f}"
+    existing = (
+        "-" if math.isnan(row["rows"]) else f"{row['rows']:.1f} of {row['rows_existing']:.1f}"
+    )
     return [
         row["work"],
         str(row["at_once"]),
@@ -230,24 +245,48 @@ async def measure(url: str, options: argparse.Namespace, folder: Path) -> list[d
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--items", type=int, default=100_000, help="items that are there, 100 for each user")
-    parser.add_argument("--rounds", type=int, default=7, help="rounds that count; one more warms up")
-    parser.add_argument("--calls", type=int, default=200, help="calls of a round, at most; a twentieth as many batches")
-    parser.add_argument("--budget", type=float, default=4, help="seconds after which a round makes no further call")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--items", type=int, default=100_000, help="items that are there, 100 for each user"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=7, help="rounds that count; one more warms up"
+    )
+    parser.add_argument(
+        "--calls",
+        type=int,
+        default=200,
+        help="calls of a round, at most; a twentieth as many batches",
+    )
+    parser.add_argument(
+        "--budget", type=float, default=4, help="seconds after which a round makes no further call"
+    )
     parser.add_argument("--only", default="", help="only works whose name has this in it")
-    parser.add_argument("--shared-buffers", default="1GB", help="what the server gets; empty for its default")
+    parser.add_argument(
+        "--shared-buffers", default="1GB", help="what the server gets; empty for its default"
+    )
     parser.add_argument("--json", type=Path, help="a file for the numbers, each round's among them")
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as folder, loading.server(Path(folder), options.shared_buffers) as url:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        loading.server(Path(folder), options.shared_buffers) as url,
+    ):
         told = loading.circumstances(url)
-        print(f"{options.items:,} items; " + ", ".join(f"{name} {value}" for name, value in told.items()) + "\n")
+        print(
+            f"{options.items:,} items; "
+            + ", ".join(f"{name} {value}" for name, value in told.items())
+            + "\n"
+        )
         measured = asyncio.run(measure(url, options, Path(folder)))
     print(table(HEAD, [cells(row) for row in measured]))
     if options.json:
         sizes = {name: str(value) for name, value in vars(options).items()}
         report = {"circumstances": told, "options": sizes, "rows": measured}
-        options.json.write_text(json.dumps(report, indent=1).replace("NaN", "null") + "\n", encoding="utf-8")
+        options.json.write_text(
+            json.dumps(report, indent=1).replace("NaN", "null") + "\n", encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,16 @@ import itertools
 import json
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
@@ -35,9 +44,11 @@ from graphs.memory.database.database import (
     retrying,
     to_the_end,
 )
+from graphs.memory.database.driver_errors import driver_errors
+from graphs.memory.database.query import Query
 from graphs.memory.database.statements import Statement
-from graphs.memory.database.transaction import Connection, Query
-from graphs.memory.errors import StoreUnavailable, driver_errors
+from graphs.memory.database.transaction import Connection
+from graphs.memory.errors import StoreUnavailable
 from graphs.memory.principal import Principal
 
 _SQL = statements.load_sources("checkpointer", __package__)
@@ -139,7 +150,9 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         await conn.execute(_SCHEMA)
         exists = await (await conn.execute(_SQL["has_versions"])).fetchone()
         row = (
-            await (await conn.execute(_SQL["latest_version"])).fetchone() if exists and exists["has_versions"] else None
+            await (await conn.execute(_SQL["latest_version"])).fetchone()
+            if exists and exists["has_versions"]
+            else None
         )
         done = row["version"] if row else -1
         for version, migration in list(enumerate(self.MIGRATIONS))[done + 1 :]:
@@ -169,13 +182,19 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         return await self._store(super().aput(config, checkpoint, metadata, new_versions))
 
     async def aput_writes(
-        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
     ) -> None:
         """Store what a task wrote before its superstep is over."""
         if not self._is_deleted(config):
             await self._store(super().aput_writes(config, writes, task_id, task_path))
 
-    def _is_deleted(self, config: RunnableConfig, metadata: Mapping[str, Any] | None = None) -> bool:
+    def _is_deleted(
+        self, config: RunnableConfig, metadata: Mapping[str, Any] | None = None
+    ) -> bool:
         """Whether the run that writes was deleted: LangGraph goes on to write one that it has cancelled."""
         if not self._deleted:
             return False
@@ -207,7 +226,9 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         parent = super().alist
 
         async def all_of_them() -> list[CheckpointTuple]:
-            return [found async for found in parent(config, filter=filter, before=before, limit=limit)]
+            return [
+                found async for found in parent(config, filter=filter, before=before, limit=limit)
+            ]
 
         for checkpoint in await self._retry(all_of_them):
             yield checkpoint
@@ -250,7 +271,9 @@ class PostgresCheckpointer(AsyncPostgresSaver):
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy all of a thread's state to another thread, in one statement."""
-        await self._execute("copy_thread", {"source": str(source_thread_id), "target": str(target_thread_id)})
+        await self._execute(
+            "copy_thread", {"source": str(source_thread_id), "target": str(target_thread_id)}
+        )
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Forget the history of some threads (`keep_latest`), or all of them has (`delete`, `delete_all`).
@@ -260,7 +283,11 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         """
         parent = super().aprune
         with _one_snapshot():
-            await self._retry(lambda: parent(thread_ids, strategy="delete" if strategy == "delete_all" else strategy))
+            await self._retry(
+                lambda: parent(
+                    thread_ids, strategy="delete" if strategy == "delete_all" else strategy
+                )
+            )
 
     async def _execute(self, statement: str, parameters: dict[str, Any]) -> None:
         async def work() -> None:
@@ -292,7 +319,9 @@ class _Written:
         self.thread_id = str(parameters[0])
         self.queries.append(_query(statement, parameters))
 
-    async def executemany(self, statement: LiteralString, parameters: Iterable[Sequence[Any]]) -> None:
+    async def executemany(
+        self, statement: LiteralString, parameters: Iterable[Sequence[Any]]
+    ) -> None:
         """Take a statement once for each row of parameters."""
         for row in parameters:
             await self.execute(statement, row)
@@ -301,7 +330,9 @@ class _Written:
 def _query(statement: LiteralString, parameters: Sequence[Any]) -> Query[None]:
     named = _named(statement)
     plain = (json.dumps(value.obj) if isinstance(value, Jsonb) else value for value in parameters)
-    return Query(named, {name: value for (name, _), value in zip(named.parameters, plain, strict=True)})
+    return Query(
+        named, {name: value for (name, _), value in zip(named.parameters, plain, strict=True)}
+    )
 
 
 @lru_cache(64)

@@ -4,32 +4,22 @@ It is LangGraph's `BaseStore` on Postgres, with the five methods beside it that 
 the helpers of `graphs.memory`; the SQL, the rules and the models live there.
 """
 
-import asyncio
 import functools
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
+from importlib import import_module
 from typing import Any, cast
 
 from langgraph.store.base import IndexConfig, SearchOp, TTLConfig
 from langgraph.store.postgres.base import PoolConfig
 
-from graphs.adapters.configured import configured_adapters
-from graphs.deployment.clients.supabase import supabase_client
-from graphs.deployment.models import (
-    fact_extractor,
-    fact_judge,
-    index_config,
-    shadow_weights,
-)
-from graphs.deployment.observability import export_measurements
-from graphs.deployment.pools import open_pool, shared_pool
-from graphs.deployment.settings import load_settings
+from graphs.deployment.pools import open_pool
 from graphs.memory import telemetry
-from graphs.memory.audit import events
+from graphs.memory.audit import events, seals
 from graphs.memory.audit.records import Records
 from graphs.memory.brain.brain import Entity, Means
-from graphs.memory.brain.entities import NORMALISERS, EntityNormaliser
+from graphs.memory.brain.entities import EntityNormaliser
 from graphs.memory.brain.loading import LoadingBrain
 from graphs.memory.brain.profiles import BrainSource
 from graphs.memory.contract import (
@@ -50,7 +40,7 @@ from graphs.memory.conversations.sessions import Sessions
 from graphs.memory.conversations.writing import write_payload
 from graphs.memory.database.database import Pool
 from graphs.memory.database.loops import on_home_loop
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory.errors import AccessDenied, ConfigurationError
 from graphs.memory.facts.conversation import Extractor
 from graphs.memory.facts.extraction import Extraction
@@ -58,10 +48,11 @@ from graphs.memory.facts.judging import Judge
 from graphs.memory.health import (
     OFF,
     OK,
-    Health,
-    Part,
+    HealthMonitor,
+    PartHealth,
 )
-from graphs.memory.jobs.queue import Jobs, Task, Timing
+from graphs.memory.jobs.queue import Jobs
+from graphs.memory.jobs.tasks import Task, Timing
 from graphs.memory.knowledge.beliefs import Beliefs
 from graphs.memory.knowledge.goals import Goals
 from graphs.memory.knowledge.memories import Memories
@@ -80,17 +71,16 @@ from graphs.memory.principal import (
     current_principal,
     current_provenance,
 )
-from graphs.memory.rights import export, retention
+from graphs.memory.rights import erasure, export, retention
 from graphs.memory.rights.files import Files, SupabaseClient
 from graphs.memory.rights.retention import Keeping
-from graphs.memory.search import search
+from graphs.memory.search import recalled, search
 from graphs.memory.search.ranking import Weights
 from graphs.memory.search.recalled import Found
 from graphs.memory.store import payloads
 from graphs.memory.store.batch import Reads
 from graphs.memory.store.store import PostgresStore
 from graphs.memory.values.namespaces import to_text
-from graphs.operations.backup.buckets import backup_tasks
 from graphs.operations.operations import Operations, OperatorMeans
 
 
@@ -149,12 +139,20 @@ class MemoryManager(PostgresStore):
         self._extract_after = extract_after if extractor else None
         self._extraction: Extraction | None = None
         if extractor:
-            self._extraction = Extraction(self._database, self._searching, self._prepare, extractor, judge)
+            self._extraction = Extraction(
+                self._database, self._searching, self._prepare, extractor, judge
+            )
         self.files = Files(self._ask_as, supabase, files_bucket)
         acting = functools.partial(current_principal, principal)
         self.brain = LoadingBrain(
             Means(
-                self._principal_for, acting, self._prepare, self._run, self._searching, self._reads, self._wake_indexer
+                self._principal_for,
+                acting,
+                self._prepare,
+                self._run,
+                self._searching,
+                self._reads,
+                self._wake_indexer,
             ),
             entities,
             profiles,
@@ -168,13 +166,15 @@ class MemoryManager(PostgresStore):
         self.relationships = Relationships(self._ask_as)
         self.metrics = Metrics(self._ask_as)
         self.origins = Origins(self._ask_as)
-        self.health = Health(self._database, self._index, (timing or Timing()).stalled)
+        self.health = HealthMonitor(self._database, self._index, (timing or Timing()).stalled)
         self.health.add("storage", self._storage)
         self.health.add("adapters", self._adapters)
         self.jobs = Jobs(pool, self._tasks(keeping), self._ask_about_jobs, timing)
         self._recalls = Recalls(self._database, self._searching, self._reads)
         asking = (self._principal_for, self._ask_as, self._ask_about_jobs, self.abatch)
-        self.operations = Operations(OperatorMeans(self._database, self._index, self.health, acting, *asking))
+        self.operations = Operations(
+            OperatorMeans(self._database, self._index, self.health, acting, *asking)
+        )
 
     @classmethod
     @asynccontextmanager
@@ -204,7 +204,11 @@ class MemoryManager(PostgresStore):
             conn_string, min_size=sizes.get("min_size", 1), max_size=sizes.get("max_size") or 10
         ) as pool:
             who = principal or Principal.service()
-            options: Any = {"extractor": extractor, "extract_after": extract_after, "outbound": outbound}
+            options: Any = {
+                "extractor": extractor,
+                "extract_after": extract_after,
+                "outbound": outbound,
+            }
             async with cls(pool, index=index, ttl=ttl, principal=who, **options) as store:
                 yield store
 
@@ -216,12 +220,12 @@ class MemoryManager(PostgresStore):
         await self.close()
         await self._recalls.close()
 
-    async def _adapters(self) -> Part:
+    async def _adapters(self) -> PartHealth:
         if advice := await self.deliveries.trouble():
-            return Part(status="degraded", advice=advice)
+            return PartHealth(status="degraded", advice=advice)
         return OK if self._outbound else OFF
 
-    async def _storage(self) -> Part:
+    async def _storage(self) -> PartHealth:
         return OK if self.files.is_configured else OFF
 
     # Memory ---------------------------------------------------------------------------------------------------------
@@ -229,7 +233,13 @@ class MemoryManager(PostgresStore):
     @on_home_loop
     @telemetry.operation
     async def load_context(
-        self, user_id: str, session_id: str, *, query: str | None = None, agent: str | None = None, limit: int = 8
+        self,
+        user_id: str,
+        session_id: str,
+        *,
+        query: str | None = None,
+        agent: str | None = None,
+        limit: int = 8,
     ) -> MemoryContext:
         """Return the snapshot a run starts with: session, recent turns, pinned and relevant memories, profile.
 
@@ -246,17 +256,29 @@ class MemoryManager(PostgresStore):
         principal = await self._principal_for(user_id)
         reads = Reads()
         answers: dict[str, Any] = {}
-        reads.ask(context.session(user_id, session_id), functools.partial(answers.__setitem__, "session"))
-        reads.ask(context.recent_turns(user_id, session_id, limit), functools.partial(answers.__setitem__, "turns"))
+        reads.ask(
+            context.session(user_id, session_id), functools.partial(answers.__setitem__, "session")
+        )
+        reads.ask(
+            context.recent_turns(user_id, session_id, limit),
+            functools.partial(answers.__setitem__, "turns"),
+        )
         reads.ask(context.profile(user_id), functools.partial(answers.__setitem__, "profile"))
-        reads.ask(context.pinned(user_id, agent, limit), functools.partial(answers.__setitem__, "pinned"))
+        reads.ask(
+            context.pinned(user_id, agent, limit), functools.partial(answers.__setitem__, "pinned")
+        )
         op = search.recall_op(user_id, query, (), agent, limit)
         found = await self._recall(principal, user_id, op, reads, {"session_id": session_id})
-        memories = context.with_pinned(answers.pop("pinned"), context.recalled(found), limit)
+        memories = context.with_pinned(answers.pop("pinned"), recalled.recalled(found), limit)
         return MemoryContext(user_id=user_id, memories=memories, **answers)
 
     async def _recall(
-        self, principal: Principal, user_id: str, op: SearchOp, reads: Reads, provenance: dict[str, str] | None = None
+        self,
+        principal: Principal,
+        user_id: str,
+        op: SearchOp,
+        reads: Reads,
+        provenance: dict[str, str] | None = None,
     ) -> Found:
         """What a search of a user's memory found, together with other reads, and leave a receipt of it."""
         vector = (await self._prepare([op], principal)).vectors.get(op.query or "")
@@ -266,7 +288,9 @@ class MemoryManager(PostgresStore):
             found = await self._recalls.recall(principal, user_id, op, vector, reads, source)
         others = self._courier.in_shadow(user_id, op)
         if vector is not None and self._shadow_weights:
-            others["ranking"] = functools.partial(self._recalls.would_find, principal, op, vector, self._shadow_weights)
+            others["ranking"] = functools.partial(
+                self._recalls.would_find, principal, op, vector, self._shadow_weights
+            )
         if vector is not None and others:
             ours = [(to_text(item.namespace), item.key) for item in found.items]
             self.shadow.compare(user_id, op.limit, ours, time.perf_counter() - started, others)
@@ -327,7 +351,9 @@ class MemoryManager(PostgresStore):
         """
         principal = await self._principal_for(user_id)
         if self._extraction is None:
-            raise ConfigurationError("This store takes no facts from what is said: give it an `extractor`.")
+            raise ConfigurationError(
+                "This store takes no facts from what is said: give it an `extractor`."
+            )
         return await self._extraction.extract(principal, user_id, session_id)
 
     @on_home_loop
@@ -362,11 +388,15 @@ class MemoryManager(PostgresStore):
         """
         principal = await self._principal_for(user_id)
         op = search.recall_op(user_id, query, tags or (), agent, limit, types)
-        return context.recalled(await self._recall(principal, user_id, op, Reads()), explain=explain)
+        return recalled.recalled(
+            await self._recall(principal, user_id, op, Reads()), explain=explain
+        )
 
     @on_home_loop
     @telemetry.operation
-    async def recall_receipts(self, user_id: str, *, run_id: str | None = None, limit: int = 20) -> list[RecallReceipt]:
+    async def recall_receipts(
+        self, user_id: str, *, run_id: str | None = None, limit: int = 20
+    ) -> list[RecallReceipt]:
         """Return what was recalled from a user's memory, what nearly, and why; the latest first.
 
         Args:
@@ -405,7 +435,7 @@ class MemoryManager(PostgresStore):
             The digest of the last seal, which holds all before it; None if there is none. Kept somewhere else, it lets
             `verify_audit` tell if seals were made anew.
         """
-        return await events.seal_all(self._database)
+        return await seals.seal_all(self._database)
 
     @on_home_loop
     @telemetry.operation
@@ -419,7 +449,7 @@ class MemoryManager(PostgresStore):
             AccessDenied: the principal is not the service.
         """
         principal = current_principal(self._default_principal)
-        [problems] = await self._run(principal, [events.verify(head)])
+        [problems] = await self._run(principal, [seals.verify(head)])
         return cast("list[AuditProblem]", problems)
 
     async def export_user(self, user_id: str) -> AsyncIterator[str]:
@@ -447,7 +477,7 @@ class MemoryManager(PostgresStore):
         principal = await self._principal_for(user_id)
         await self._recalls.finish()
         await self.files.remove_contents(user_id)
-        [certificate] = await self._run(principal, [export.erase(user_id)])
+        [certificate] = await self._run(principal, [erasure.erase(user_id)])
         return cast("ErasureCertificate", certificate)
 
     @on_home_loop
@@ -499,9 +529,13 @@ class MemoryManager(PostgresStore):
             "refresh_embeddings": Task(self.refresh_embeddings, "17 * * * *"),
         }
         if keeping.retention_days:
-            tasks["expire_turns"] = Task(functools.partial(self.expire_turns, keeping.retention_days), "27 3 * * *")
+            tasks["expire_turns"] = Task(
+                functools.partial(self.expire_turns, keeping.retention_days), "27 3 * * *"
+            )
         if keeping.decay_days:
-            tasks["decay_memory"] = Task(functools.partial(self._decay_everybody, keeping.decay_days), "37 3 * * *")
+            tasks["decay_memory"] = Task(
+                functools.partial(self._decay_everybody, keeping.decay_days), "37 3 * * *"
+            )
         return tasks
 
     async def _decay_everybody(self, days: float) -> None:
@@ -534,78 +568,8 @@ class MemoryManager(PostgresStore):
         return (await self._run(Principal.owner(), [query]))[0]
 
 
-@asynccontextmanager
-async def unprepared_store() -> AsyncIterator[MemoryManager]:
-    """Lend the deployment's memory without applying the schema or checking the embedding model; for operators.
-
-    Raises:
-        ConfigurationError: a setting is wrong, or what it points at.
-    """
-    settings = await asyncio.to_thread(load_settings)
-    index = await asyncio.to_thread(index_config, settings)
-    ttl: TTLConfig = {"refresh_on_read": True, "sweep_interval_minutes": settings.memory_sweep_minutes}
-    extractor = await asyncio.to_thread(fact_extractor, settings)
-    judge = await asyncio.to_thread(fact_judge, settings)
-    async with (
-        shared_pool(settings) as pool,
-        supabase_client(settings) as supabase,
-        configured_adapters(settings) as outbound,
-        MemoryManager(
-            pool,
-            index=index,
-            ttl=ttl,
-            supabase=supabase,
-            files_bucket=settings.memory_files_bucket,
-            extractor=extractor,
-            judge=judge,
-            extract_after=settings.memory_extract_after,
-            keeping=Keeping(settings.memory_retention_days, settings.memory_decay_days),
-            outbound=outbound,
-            shadow_weights=shadow_weights(settings),
-            entities={"company": NORMALISERS[settings.memory_company_ids]},
-        ) as store,
-    ):
-        store.jobs.add(backup_tasks(settings, store.operations.backups))
-        yield store
-
-
-@asynccontextmanager
-async def deployment_store() -> AsyncIterator[MemoryManager]:
-    """Lend the deployment's memory, from its settings, on the pool that all of this event loop share.
-
-    It acts for the authenticated user of a run or request, never on its own.
-
-    Raises:
-        ConfigurationError: a setting is wrong, or what it points at.
-    """
-    async with unprepared_store() as store:
-        await store.setup()
-        yield store
-
-
-@asynccontextmanager
-async def open_store() -> AsyncIterator[MemoryManager]:
-    """Open the deployment's store; what `langgraph.json` names. Each event loop that runs graphs has one.
-
-    Raises:
-        ConfigurationError: a setting is wrong, or what it points at.
-    """
-    await asyncio.to_thread(export_measurements)
-    async with deployment_store() as store:
-        yield store
-
-
-@asynccontextmanager
-async def working_store() -> AsyncIterator[MemoryManager]:
-    """Lend the deployment's memory, and do its background jobs meanwhile, unless MEMORY_WORKER is false.
-
-    For an event loop that runs as long as the server does; those of runs stand still between two runs.
-
-    Raises:
-        ConfigurationError: a setting is wrong, or what it points at.
-    """
-    settings = await asyncio.to_thread(load_settings)
-    async with open_store() as store, store.health.watching(), AsyncExitStack() as stack:
-        if settings.memory_worker:
-            await stack.enter_async_context(store.jobs.working())
-        yield store
+def __getattr__(name: str) -> Any:
+    """Return `open_store`, which many a `langgraph.json` names here; it lies in `graphs.composition`, above this."""
+    if name == "open_store":
+        return import_module("graphs.composition").open_store
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

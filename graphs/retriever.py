@@ -4,7 +4,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForRetrieverRun,
+    CallbackManagerForRetrieverRun,
+)
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from pydantic import ConfigDict, Field
@@ -42,7 +45,9 @@ class MemoryRetriever(BaseRetriever):
         default=None, description="Whose memory; unless given, that of the person who is acting."
     )
     types: Sequence[str] | None = Field(default=None, description="Only memories of these types.")
-    memory_tags: Sequence[str] = Field(default=(), description="Only memories that carry all of them.")
+    memory_tags: Sequence[str] = Field(
+        default=(), description="Only memories that carry all of them."
+    )
     agent: str | None = Field(default=None, description="Only what this agent wrote.")
     limit: int = Field(default=5, description="How many at most.")
 
@@ -51,7 +56,9 @@ class MemoryRetriever(BaseRetriever):
     ) -> list[Document]:
         return await self._recall(query)
 
-    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun
+    ) -> list[Document]:
         return from_another_thread(self.memory.home_loop, lambda: self._recall(query))
 
     async def _recall(self, query: str) -> list[Document]:
@@ -59,7 +66,13 @@ class MemoryRetriever(BaseRetriever):
         if user_id is None:
             raise PrincipalRequired
         found = await self.memory.recall_memory(
-            user_id, query, self.memory_tags, types=self.types, agent=self.agent, limit=self.limit, explain=True
+            user_id,
+            query,
+            self.memory_tags,
+            types=self.types,
+            agent=self.agent,
+            limit=self.limit,
+            explain=True,
         )
         scope = user_scope(user_id, COLLECTIONS["belief"])
         beliefs = [memory.key for memory in found if memory.namespace == scope]
@@ -82,4 +95,6 @@ def _document(memory: RecalledMemory, origin: Origin, confidence: float | None) 
     metadata["provenance"] = origin.model_dump(mode="json", exclude_defaults=True)
     if confidence is not None:
         metadata["confidence"] = confidence
-    return Document(memory.content, id=f"{to_text(memory.namespace)}{memory.key}", metadata=metadata)
+    return Document(
+        memory.content, id=f"{to_text(memory.namespace)}{memory.key}", metadata=metadata
+    )

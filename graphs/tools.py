@@ -14,7 +14,6 @@ from pydantic import Field
 
 from graphs.memory.brain.brain import company_scope
 from graphs.memory.contract import BrainReport, RecalledMemory
-from graphs.memory.conversations.context import recalled
 from graphs.memory.errors import (
     AccessDenied,
     EmbeddingFailed,
@@ -26,7 +25,7 @@ from graphs.memory.errors import (
     StoreUnavailable,
     VersionConflict,
 )
-from graphs.memory.search.recalled import Found
+from graphs.memory.search.recalled import Found, recalled
 from graphs.memory_manager import MemoryManager
 from graphs.nodes.runtime import current_user, memory_of
 
@@ -37,15 +36,21 @@ _AWAY = "The memory cannot be reached at the moment. Go on without it."
 CompanyOf = Callable[[Runtime[Any]], str]
 """Says which company a run is about."""
 
-Query = Annotated[str, Field(min_length=1, description="What to look for, in plain words.")]
-Limit = Annotated[int, Field(ge=1, le=20, description="How many memories at most.")]
-Slug = Annotated[
-    str, Field(description="A short, lasting name in snake_case for what the memory is about, such as user_full_name.")
+QueryText = Annotated[str, Field(min_length=1, description="What to look for, in plain words.")]
+MemoryLimit = Annotated[int, Field(ge=1, le=20, description="How many memories at most.")]
+SlugArgument = Annotated[
+    str,
+    Field(
+        description="A short, lasting name in snake_case for what the memory is about, such as user_full_name."
+    ),
 ]
 CompanySlug = Annotated[
-    str, Field(description="A short, lasting name in snake_case for what the memory is about, such as tax_regime.")
+    str,
+    Field(
+        description="A short, lasting name in snake_case for what the memory is about, such as tax_regime."
+    ),
 ]
-Content = Annotated[str, Field(description="What to remember: one or two complete sentences.")]
+MemoryText = Annotated[str, Field(description="What to remember: one or two complete sentences.")]
 
 
 def memory_tools(company_of: CompanyOf | None = None) -> list[BaseTool]:
@@ -71,24 +76,31 @@ def memory_tools(company_of: CompanyOf | None = None) -> list[BaseTool]:
             )
         return companies[0]
 
-    async def search_company_memory(query: Query, limit: Limit = 5) -> str:
+    async def search_company_memory(query: QueryText, limit: MemoryLimit = 5) -> str:
         """Search what is remembered about the user's company, which all of its members share.
 
         Use it before answering or asking about the company: its business, its people, taxes, agreements, decisions.
         Every line of the result is one memory, as `slug: content`.
         """
         scope = company_scope(memory_of_run().brain.company_id(await company()))
-        return _listed(recalled(Found(await memory_of_run().asearch(scope, query=query, limit=limit))))
+        return _listed(
+            recalled(Found(await memory_of_run().asearch(scope, query=query, limit=limit)))
+        )
 
-    async def save_company_memory(slug: CompanySlug, content: Content) -> str:
+    async def save_company_memory(slug: CompanySlug, content: MemoryText) -> str:
         """Remember something lasting about the user's company, for all of its members.
 
         Saving a slug again replaces what it held: search first, and use the slug that is there for what has changed.
         Never save passwords or keys, nor what only concerns the user.
         """
-        return said(await memory_of_run().brain.save_company_memories(await company(), {slug: content}))
+        return said(
+            await memory_of_run().brain.save_company_memories(await company(), {slug: content})
+        )
 
-    return [as_tool(tool) for tool in (search_memory, save_memory, search_company_memory, save_company_memory)]
+    return [
+        as_tool(tool)
+        for tool in (search_memory, save_memory, search_company_memory, save_company_memory)
+    ]
 
 
 def as_tool(function: Callable[..., Awaitable[str]]) -> BaseTool:
@@ -108,7 +120,7 @@ def memory_of_run() -> MemoryManager:
     return memory_of(get_runtime())
 
 
-async def search_memory(query: Query, limit: Limit = 5) -> str:
+async def search_memory(query: QueryText, limit: MemoryLimit = 5) -> str:
     """Search what is remembered about the user from earlier conversations.
 
     Use it before answering or asking about the user: who they are, what they like, want, own, decided or said before.
@@ -117,7 +129,7 @@ async def search_memory(query: Query, limit: Limit = 5) -> str:
     return _listed(await memory_of_run().recall_memory(current_user(), query, limit=limit))
 
 
-async def save_memory(slug: Slug, content: Content) -> str:
+async def save_memory(slug: SlugArgument, content: MemoryText) -> str:
     """Remember something lasting about the user, for later conversations.
 
     Saving a slug again replaces what it held: search first, and use the slug that is there for what has changed.
@@ -162,7 +174,10 @@ def in_words(error: GraphMemoryError) -> str | None:
 def _listed(memories: list[RecalledMemory]) -> str:
     """Memories as a model reads them, each in a line; those of the brain with the slug to save them anew."""
     lines = [f"{m.key}: {m.content}" if m.namespace[-1] == "brain" else m.content for m in memories]
-    return "\n".join("- " + " ".join(line.split()) for line in lines) or "Nothing is remembered about that."
+    return (
+        "\n".join("- " + " ".join(line.split()) for line in lines)
+        or "Nothing is remembered about that."
+    )
 
 
 def said(report: BrainReport) -> str:
@@ -173,5 +188,11 @@ def said(report: BrainReport) -> str:
     """
     [saved] = report.outcomes
     if saved.outcome == "failed":
-        raise ToolException(f"Not saved: {saved.reason}" if saved.error == InvalidValue.__name__ else _AWAY)
-    return f"Saved as {saved.slug}." if saved.outcome != "unchanged" else f"{saved.slug} said so already."
+        raise ToolException(
+            f"Not saved: {saved.reason}" if saved.error == InvalidValue.__name__ else _AWAY
+        )
+    return (
+        f"Saved as {saved.slug}."
+        if saved.outcome != "unchanged"
+        else f"{saved.slug} said so already."
+    )

@@ -18,11 +18,11 @@ from psycopg.conninfo import make_conninfo
 
 from graphs.checkpointer import PostgresCheckpointer
 from graphs.deployment.embedded_postgres import embedded_postgres
-from graphs.deployment.models import OfflineEmbeddings
 from graphs.deployment.pools import open_pool
 from graphs.deployment.settings import Settings, load_settings
 from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory_manager import MemoryManager
+from graphs.offline.embeddings import OfflineEmbeddings
 from tests.attacks.tally import OVERALL, Tally, report
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ settings.load_profile("no time is asserted")
 
 # A test run knows no keys, and no database but its own.
 for _name in [*os.environ]:
-    if _name.lower() in Settings.model_fields or _name.startswith(("LANGSMITH_", "LANGCHAIN_", "LANGGRAPH_")):
+    if _name.lower() in Settings.model_fields or _name.startswith(
+        ("LANGSMITH_", "LANGCHAIN_", "LANGGRAPH_")
+    ):
         del os.environ[_name]
 
 
@@ -66,7 +68,9 @@ def pytest_testnodedown(node: Any, error: object) -> None:
     node.config.stash[OVERALL].add(Tally(Counter(attempts), leaks))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     """End with the line that says what was attacked, and with the tables that tests have recorded as properties."""
     for outcome in ("passed", "failed"):
         for test in terminalreporter.getreports(outcome):
@@ -94,7 +98,10 @@ def postgres() -> Iterator[str]:
 
     Its folder is none of pytest's: another run that starts meanwhile would take the rights to that away.
     """
-    with TemporaryDirectory(dir=quick_folder()) as folder, embedded_postgres(Path(folder) / "postgres") as url:
+    with (
+        TemporaryDirectory(dir=quick_folder()) as folder,
+        embedded_postgres(Path(folder) / "postgres") as url,
+    ):
         with psycopg.connect(url, autocommit=True) as conn:
             # What it holds is gone with the run. Forced to the disk, a dropped database took half a second, not 0.02 s.
             for setting in ("fsync", "full_page_writes", "synchronous_commit"):
@@ -123,7 +130,10 @@ def template(postgres: str, index: IndexConfig) -> str:
 
     async def prepare() -> None:
         url = make_conninfo(postgres, dbname="prepared")
-        async with MemoryManager.from_conn_string(url, index=index) as store, open_pool(url) as pool:
+        async with (
+            MemoryManager.from_conn_string(url, index=index) as store,
+            open_pool(url) as pool,
+        ):
             await store.setup()
             await PostgresCheckpointer(pool).setup()
 
@@ -165,7 +175,9 @@ def server(server_database: str, tmp_path_factory: pytest.TempPathFactory) -> It
     from tests.support.server import JWT_SECRET, Server
 
     folder = make_project(tmp_path_factory.mktemp("server") / "project")
-    running = Server(folder, {"DATABASE_URL": server_database, "SUPABASE_JWT_SECRET": JWT_SECRET}).start()
+    running = Server(
+        folder, {"DATABASE_URL": server_database, "SUPABASE_JWT_SECRET": JWT_SECRET}
+    ).start()
     yield running
     running.stop()
 
@@ -185,7 +197,9 @@ def extractor(tmp_path_factory: pytest.TempPathFactory) -> Mem0Extractor:
 
 
 @pytest.fixture
-async def store(database: str, index: IndexConfig, extractor: Mem0Extractor) -> AsyncIterator[MemoryManager]:
+async def store(
+    database: str, index: IndexConfig, extractor: Mem0Extractor
+) -> AsyncIterator[MemoryManager]:
     """A store with vector search, acting as the service. `await store.jobs.run_pending()` does what is queued."""
     async with MemoryManager.from_conn_string(
         database, index=index, ttl={"refresh_on_read": True}, extractor=extractor, extract_after=0
@@ -194,7 +208,9 @@ async def store(database: str, index: IndexConfig, extractor: Mem0Extractor) -> 
 
 
 @pytest.fixture
-def operate(postgres: str, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Operator"]:
+def operate(
+    postgres: str, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator["Operator"]:
     """Calls `graph-memory` on a fresh database that has the schema."""
     from tests.support.operator import Operator
 
@@ -223,6 +239,8 @@ def make_project(folder: Path) -> Path:
     folder.mkdir()
     for name in ("slow", "tool"):
         config["graphs"][name] = f"{name}_agent:graph"
-        (folder / f"{name}_agent.py").write_text((here / "support" / f"{name}_agent.py").read_text())
+        (folder / f"{name}_agent.py").write_text(
+            (here / "support" / f"{name}_agent.py").read_text()
+        )
     (folder / "langgraph.json").write_text(json.dumps(config))
     return folder

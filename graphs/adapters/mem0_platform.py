@@ -22,7 +22,7 @@ from graphs.memory.outbox.adapter import (
     Outgoing,
     Pseudonym,
 )
-from graphs.memory.outbox.intents import Kind
+from graphs.memory.outbox.intents import IntentKind
 from graphs.memory.redaction.redactor import RedactedText
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class Mem0Adapter:
     """
 
     name = "mem0"
-    takes: frozenset[Kind] = frozenset({"memory_written", "memory_forgotten", "user_erased"})
+    takes: frozenset[IntentKind] = frozenset({"memory_written", "memory_forgotten", "user_erased"})
 
     def __init__(self, client: Any, errors: type[Exception]) -> None:
         self._client = client
@@ -64,7 +64,11 @@ class Mem0Adapter:
         if outgoing.kind == "user_erased":
             await self._erase(outgoing.user)
             return {}
-        return {copy.reference.text: await self._copy(outgoing, copy) for copy in outgoing.memories if _is_kept(copy)}
+        return {
+            copy.reference.text: await self._copy(outgoing, copy)
+            for copy in outgoing.memories
+            if _is_kept(copy)
+        }
 
     async def _copy(self, outgoing: Outgoing, copy: Copy) -> str | None:
         """Make one copy like its memory, and return its id; None if there is none any more."""
@@ -90,7 +94,9 @@ class Mem0Adapter:
                 metadata={**_metadata(copy), "delivery": str(outgoing.id)},
             )
         )
-        event_id = answer.get("event_id") or next((each.get("event_id") for each in answer.get("results", ())), None)
+        event_id = answer.get("event_id") or next(
+            (each.get("event_id") for each in answer.get("results", ())), None
+        )
         if not event_id:
             raise DeliveryFailed("Mem0 took a memory, and did not say under which event.")
         return await self._when_done(str(event_id), outgoing.user, copy)
@@ -111,15 +117,23 @@ class Mem0Adapter:
     async def _made(self, event: Mapping[str, Any], user: Pseudonym, copy: Copy) -> str | None:
         """Return the id of what was made. It is looked for by its reference: an event's results have no fixed form."""
         made = await self._find(user, copy.reference)
-        made = made or [each["id"] for each in event.get("results") or () if isinstance(each, dict) and each.get("id")]
+        made = made or [
+            each["id"]
+            for each in event.get("results") or ()
+            if isinstance(each, dict) and each.get("id")
+        ]
         if not made:
             raise DeliveryFailed("Mem0 says that it made a memory, and does not have it.")
-        await self._delete(made[1:] if copy.text else made)  # what was made twice, or forgotten meanwhile
+        await self._delete(
+            made[1:] if copy.text else made
+        )  # what was made twice, or forgotten meanwhile
         return made[0] if copy.text else None
 
     async def _update(self, external_id: str, copy: Copy, text: RedactedText) -> bool:
         """Give a copy another text; False if the service does not have it any more."""
-        return await self._unless_gone(self._client.update(external_id, text=text.text, metadata=_metadata(copy)))
+        return await self._unless_gone(
+            self._client.update(external_id, text=text.text, metadata=_metadata(copy))
+        )
 
     async def _delete(self, external_ids: Sequence[str]) -> None:
         for external_id in external_ids:
@@ -129,7 +143,11 @@ class Mem0Adapter:
         """Return the ids of all copies of a memory, the oldest first."""
         filters = {"AND": [{"user_id": user.text}, {"metadata": {"reference": reference.text}}]}
         answer = await self._ask(self._client.get_all(filters=filters, page=1, page_size=100))
-        found = [each for each in answer["results"] if (each.get("metadata") or {}).get("reference") == reference.text]
+        found = [
+            each
+            for each in answer["results"]
+            if (each.get("metadata") or {}).get("reference") == reference.text
+        ]
         return [each["id"] for each in sorted(found, key=lambda each: str(each.get("created_at")))]
 
     async def _erase(self, user: Pseudonym) -> None:
@@ -142,7 +160,9 @@ class Mem0Adapter:
         Raises:
             DeliveryFailed: it did not answer.
         """
-        answer = await self._ask(self._client.search(query.text, filters={"user_id": user.text}, top_k=limit))
+        answer = await self._ask(
+            self._client.search(query.text, filters={"user_id": user.text}, top_k=limit)
+        )
         return [each["id"] for each in answer["results"]]
 
     async def check(self) -> None:
@@ -172,7 +192,9 @@ class Mem0Adapter:
         except self._errors as error:
             raise _failure(error, receipt) from error
         except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
-            raise DeliveryFailed(f"Mem0 gave an answer that makes no sense ({type(error).__name__}).") from error
+            raise DeliveryFailed(
+                f"Mem0 gave an answer that makes no sense ({type(error).__name__})."
+            ) from error
 
 
 def _is_kept(copy: Copy) -> bool:
@@ -208,7 +230,10 @@ async def mem0_adapter(key: str, host: str | None, folder: Path) -> AsyncIterato
         host: of the service, None for the usual one.
         folder: where mem0 may make the folder that it makes when it is imported.
     """
-    options: dict[str, Any] = {"base_url": host or HOST, "headers": {"Authorization": f"Token {key}"}}
+    options: dict[str, Any] = {
+        "base_url": host or HOST,
+        "headers": {"Authorization": f"Token {key}"},
+    }
     http = await asyncio.to_thread(httpx.AsyncClient, timeout=TIMEOUT_SECONDS, **options)
     async with http:
         yield await asyncio.to_thread(_made, folder, http)

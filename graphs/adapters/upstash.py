@@ -15,7 +15,7 @@ import httpx
 
 from graphs.memory.errors import ConfigurationError, DeliveryFailed
 from graphs.memory.outbox.adapter import Copies, Copy, Outgoing
-from graphs.memory.outbox.intents import Kind
+from graphs.memory.outbox.intents import IntentKind
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ _STATUS = re.compile(r"^Request failed with status: (\d{3})")
 _HOPELESS = frozenset({400, 401, 403, 404, 405, 413, 422})
 """Answers after which the same message will not be taken: the token, the destination or the message is wrong."""
 
-_EVERYTHING: frozenset[Kind] = frozenset(
+_EVERYTHING: frozenset[IntentKind] = frozenset(
     {"turn_committed", "memory_written", "memory_forgotten", "session_ended", "user_erased"}
 )
 
@@ -94,7 +94,9 @@ class RedisAdapter:
     """
 
     name = "redis"
-    takes: frozenset[Kind] = frozenset({"turn_committed", "memory_written", "memory_forgotten", "user_erased"})
+    takes: frozenset[IntentKind] = frozenset(
+        {"turn_committed", "memory_written", "memory_forgotten", "user_erased"}
+    )
 
     def __init__(self, client: Any, errors: type[Exception]) -> None:
         self._client = client
@@ -111,7 +113,11 @@ class RedisAdapter:
         if outgoing.kind == "user_erased":
             changes.delete(key)
         else:
-            kept = {copy.reference.text: _cached(outgoing, copy) for copy in outgoing.memories if copy.text}
+            kept = {
+                copy.reference.text: _cached(outgoing, copy)
+                for copy in outgoing.memories
+                if copy.text
+            }
             gone = [copy.reference.text for copy in outgoing.memories if copy.text is None]
             if kept:
                 changes.hset(key, values=kept)
@@ -140,7 +146,9 @@ def _message(outgoing: Outgoing) -> dict[str, Any]:
         "kind": outgoing.kind,
         "user": outgoing.user.text,
         "session": outgoing.session.text if outgoing.session else None,
-        "memories": [{"reference": copy.reference.text, **_told(copy)} for copy in outgoing.memories],
+        "memories": [
+            {"reference": copy.reference.text, **_told(copy)} for copy in outgoing.memories
+        ],
     }
 
 
@@ -176,7 +184,9 @@ def _seconds_until(reset: str) -> float | None:
 
 
 @asynccontextmanager
-async def qstash_adapter(token: str, url: str | None, destination: str) -> AsyncIterator[QStashAdapter]:
+async def qstash_adapter(
+    token: str, url: str | None, destination: str
+) -> AsyncIterator[QStashAdapter]:
     """Lend the adapter of QStash.
 
     Args:
@@ -233,4 +243,6 @@ def _redis(url: str, token: str) -> tuple[Any, type[Exception]]:
 
 
 def _missing(setting: str) -> ConfigurationError:
-    return ConfigurationError(f"{setting} needs Upstash's clients: pip install 'graph-native-memory[upstash]'.")
+    return ConfigurationError(
+        f"{setting} needs Upstash's clients: pip install 'graph-native-memory[upstash]'."
+    )

@@ -9,5 +9,6 @@ from graphs.agents import (
 from graphs.shapes.supervisor import supervisor_of
 
 graph = supervisor_of(
-    {agent.skill: agent.graph for agent in (knowledge, financing, sales, dealer_matching)}, name="supervisor"
+    {agent.skill: agent.graph for agent in (knowledge, financing, sales, dealer_matching)},
+    name="supervisor",
 )

@@ -13,19 +13,26 @@ from graphs.api.limits import Limits
 from graphs.api.problems import STATUS
 from graphs.api.routes import router, serve
 from graphs.api.webhooks import router as webhooks
+from graphs.composition import working_store
 from graphs.deployment.settings import load_settings
-from graphs.memory_manager import working_store
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Keep the deployment's memory at hand for the routes, and do its background jobs while the server runs."""
-    from graphs.api.auth import principal_of  # the server has it already; elsewhere it refuses to be imported
+    from graphs.api.auth import (
+        principal_of,  # the server has it already; elsewhere it refuses to be imported
+    )
 
     settings = await asyncio.to_thread(load_settings)
     secret = settings.mem0_webhook_secret
-    limits = Limits(settings.memory_http_body_bytes, settings.memory_http_rate, settings.memory_http_burst)
-    async with working_store() as memory, mcp.serving(memory, limits, signs_in=settings.supabase_auth) as app.state.mcp:
+    limits = Limits(
+        settings.memory_http_body_bytes, settings.memory_http_rate, settings.memory_http_burst
+    )
+    async with (
+        working_store() as memory,
+        mcp.serving(memory, limits, signs_in=settings.supabase_auth) as app.state.mcp,
+    ):
         serve(app, memory, principal_of, limits)
         app.state.mem0_webhook_secret = secret.get_secret_value() if secret else None
         yield

@@ -31,7 +31,10 @@ if _verifier is None:
         raise ConfigurationError(
             "SUPABASE_URL is not set, so nobody could sign in: only `langgraph dev` runs without authentication."
         )
-    log.warning("No SUPABASE_URL: everyone who reaches this server is the one local user %s", _settings.local_user_id)
+    log.warning(
+        "No SUPABASE_URL: everyone who reaches this server is the one local user %s",
+        _settings.local_user_id,
+    )
 
 
 @auth.authenticate
@@ -41,7 +44,9 @@ async def authenticate(headers: dict[bytes, bytes]) -> Auth.types.MinimalUserDic
         return {"identity": _settings.local_user_id}
     token = _token(headers)
     if not token:
-        raise Auth.exceptions.HTTPException(401, "Sign in: send `Authorization: Bearer <Supabase access token>`.")
+        raise Auth.exceptions.HTTPException(
+            401, "Sign in: send `Authorization: Bearer <Supabase access token>`."
+        )
     try:
         return {"identity": await _verifier.identity(token)}
     except InvalidToken as error:

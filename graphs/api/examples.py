@@ -25,7 +25,12 @@ NEW_MEMORY = {
     "metadata": {"source": "crm"},
 }
 WRITTEN = {"memories": [REF], "replayed": False}
-_SAID = {"content": NEW_MEMORY["content"], "type": "fact", "tags": ["budget"], "session_id": SESSION}
+_SAID = {
+    "content": NEW_MEMORY["content"],
+    "type": "fact",
+    "tags": ["budget"],
+    "session_id": SESSION,
+}
 _TIMES = {"created_at": THEN, "updated_at": NOW}
 MEMORY = {
     **REF,
@@ -75,7 +80,13 @@ CONTEXT = {
 }
 _WHERE = {"session_id": SESSION, "thread_id": SESSION, "run_id": RUN_ID, "checkpoint_id": RUN_ID}
 ORIGIN = {"agent": "assistant", **_WHERE, "task_id": RUN_ID, "turns": [TURN]}
-RECALLED_ENTRY = {**REF, "score": 0.83, "parts": _PARTS, "content": NEW_MEMORY["content"], "type": "fact"}
+RECALLED_ENTRY = {
+    **REF,
+    "score": 0.83,
+    "parts": _PARTS,
+    "content": NEW_MEMORY["content"],
+    "type": "fact",
+}
 RECEIPT = {
     "at": NOW,
     "actor": USER,
@@ -100,7 +111,13 @@ EDGE = _EDGE
 NEIGHBOURHOOD = {
     "nodes": [
         NODE,
-        {**NODE, "id": GOAL_ID, "type": "goal", "content": "Buy a welding robot this year.", "depth": 1},
+        {
+            **NODE,
+            "id": GOAL_ID,
+            "type": "goal",
+            "content": "Buy a welding robot this year.",
+            "depth": 1,
+        },
     ],
     "edges": [_EDGE],
 }
@@ -176,10 +193,14 @@ def answer(example: Any, description: str, **headers: str) -> dict[str, Any]:
     return described(description, "application/json", {"example": example}, headers)
 
 
-def described(description: str, media_type: str, content: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
+def described(
+    description: str, media_type: str, content: dict[str, Any], headers: dict[str, str]
+) -> dict[str, Any]:
     """Return the documentation of an answer; names of headers are written with underscores."""
     told: dict[str, Any] = {"description": description, "content": {media_type: content}}
     if headers:
         text = {"schema": {"type": "string"}}
-        told["headers"] = {name.replace("_", "-"): {"description": says, **text} for name, says in headers.items()}
+        told["headers"] = {
+            name.replace("_", "-"): {"description": says, **text} for name, says in headers.items()
+        }
     return told

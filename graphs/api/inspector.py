@@ -18,7 +18,12 @@ router = APIRouter(prefix="/memory/inspector", include_in_schema=False)
 
 _FOLDER = Path(__file__).parent / "inspector"
 _PAGE = "index.html"
-_MEDIA_TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_MEDIA_TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
 
 _HEADERS = {
     "Cache-Control": "no-cache",  # kept, but asked about: a deployment that is updated shows its new page at once
@@ -73,7 +78,11 @@ async def _answer(name: str, request: Request) -> Response:
     if found.tag in request.headers.get("If-None-Match", ""):
         return Response(status_code=304, headers=headers)
     if "gzip" in request.headers.get("Accept-Encoding", ""):
-        return Response(found.zipped, media_type=found.media_type, headers={**headers, "Content-Encoding": "gzip"})
+        return Response(
+            found.zipped,
+            media_type=found.media_type,
+            headers={**headers, "Content-Encoding": "gzip"},
+        )
     return Response(found.content, media_type=found.media_type, headers=headers)
 
 
@@ -84,5 +93,7 @@ def _files() -> dict[str, _File]:
     for path in _FOLDER.iterdir():
         content = path.read_bytes()
         tag = f'W/"{hashlib.sha256(content).hexdigest()[:32]}"'
-        found[path.name] = _File(content, gzip.compress(content, mtime=0), _MEDIA_TYPES[path.suffix], tag)
+        found[path.name] = _File(
+            content, gzip.compress(content, mtime=0), _MEDIA_TYPES[path.suffix], tag
+        )
     return found

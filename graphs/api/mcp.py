@@ -44,7 +44,9 @@ async def serving(
             without sign-in it would read the local user's memory, so only this machine's own names and pages are
             answered.
     """
-    server = MCPServer("memory", instructions=_INSTRUCTIONS, log_level="WARNING", subscriptions=False)
+    server = MCPServer(
+        "memory", instructions=_INSTRUCTIONS, log_level="WARNING", subscriptions=False
+    )
     add_tools(server, memory)
     local = TransportSecuritySettings(
         allowed_hosts=[*_LOOPBACK, *(f"{name}:*" for name in _LOOPBACK)],
@@ -82,7 +84,9 @@ async def _admitted(request: Request) -> Principal:
     """The person who sends a request, one of those that they may send."""
     principal = await identify(request)
     if principal.user_id is None:
-        raise ProblemError(403, "access-denied", "The service has no memory of its own: sign in as a person.")
+        raise ProblemError(
+            403, "access-denied", "The service has no memory of its own: sign in as a person."
+        )
     limits_of(request).count(principal.user_id)
     return principal
 

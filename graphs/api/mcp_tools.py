@@ -18,20 +18,15 @@ from pydantic import BaseModel, Field
 from graphs.memory.contract import MemoryType, RecalledMemory
 from graphs.memory.errors import GraphMemoryError, SchemaPartMissing
 from graphs.memory.knowledge.memories import Version
-from graphs.memory.values.ids import (
-    Address,
-    UnknownId,
-    from_id,
-    to_id,
-)
-from graphs.memory.values.namespaces import user_scope
+from graphs.memory.values.ids import UnknownId, from_id, to_id
+from graphs.memory.values.namespaces import Address, user_scope
 from graphs.memory_manager import MemoryManager
 from graphs.nodes.runtime import current_user
 from graphs.tools import (
-    Content,
-    Limit,
-    Query,
-    Slug,
+    MemoryLimit,
+    MemoryText,
+    QueryText,
+    SlugArgument,
     in_words,
     said,
 )
@@ -45,21 +40,30 @@ _LOOKED_THROUGH = 20
 """How many results, or receipts of earlier searches, are looked through for the memory that is to be explained."""
 
 OptionalSlug = Annotated[
-    Slug | None,
-    Field(description="A short, lasting name in snake_case for what it is about, such as user_full_name, if one fits."),
+    SlugArgument | None,
+    Field(
+        description="A short, lasting name in snake_case for what it is about, such as user_full_name, if one fits."
+    ),
 ]
-Id = Annotated[str, Field(min_length=1, description="The memory's id, as search_memory and save_memory tell it.")]
+MemoryIdArgument = Annotated[
+    str,
+    Field(min_length=1, description="The memory's id, as search_memory and save_memory tell it."),
+]
 
 
 class FoundMemory(BaseModel):
     """A memory that a search found."""
 
     id: str
-    slug: str | None = Field(description="Its lasting name, if it has one: saving under it replaces the content.")
+    slug: str | None = Field(
+        description="Its lasting name, if it has one: saving under it replaces the content."
+    )
     content: str
     type: str | None
     tags: list[str]
-    score: float | None = Field(description="How relevant, recent and important it is, about 0 to 1.")
+    score: float | None = Field(
+        description="How relevant, recent and important it is, about 0 to 1."
+    )
     session_id: str | None = Field(description="The conversation it was learned in.")
     created_at: datetime
     updated_at: datetime
@@ -88,7 +92,9 @@ class Recall(BaseModel):
     """Why a search chose a memory."""
 
     query: str
-    at: datetime | None = Field(description="When it was recalled; none if it was searched for just now.")
+    at: datetime | None = Field(
+        description="When it was recalled; none if it was searched for just now."
+    )
     score: float | None
     parts: dict[str, float] = Field(description="What the score is the sum of.")
 
@@ -121,7 +127,9 @@ class ExplainedMemory(BaseModel):
     session_id: str | None = Field(description="The conversation it was learned in.")
     thread_id: str | None
     run_id: str | None
-    turns: list[SourceTurn] = Field(description="What was said that it was taken from, where that is known.")
+    turns: list[SourceTurn] = Field(
+        description="What was said that it was taken from, where that is known."
+    )
     history: list[EarlierVersion] = Field(description="What it held before, the latest first.")
 
 
@@ -129,11 +137,17 @@ def add_tools(server: MCPServer[Any], memory: MemoryManager) -> None:
     """Give a server the tools on a memory."""
     tools = _Tools(memory)
     reads = ToolAnnotations(read_only_hint=True, open_world_hint=False)
-    saves = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
+    saves = ToolAnnotations(
+        read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False
+    )
     for tool, title, annotations in (
         (tools.search_memory, "Search memory", reads),
         (tools.save_memory, "Save a memory", saves),  # what it replaces stays in the history
-        (tools.forget_memory, "Forget a memory", saves.model_copy(update={"destructive_hint": True})),
+        (
+            tools.forget_memory,
+            "Forget a memory",
+            saves.model_copy(update={"destructive_hint": True}),
+        ),
         (tools.explain_memory, "Explain a memory", reads),
     ):
         server.add_tool(_in_words(tool), title=title, annotations=annotations)
@@ -147,11 +161,13 @@ class _Tools:
 
     async def search_memory(
         self,
-        query: Query,
-        limit: Limit = 5,
+        query: QueryText,
+        limit: MemoryLimit = 5,
         types: Annotated[
             list[MemoryType] | None,
-            Field(description="Only memories of these types; a `turn` is what was said, word for word."),
+            Field(
+                description="Only memories of these types; a `turn` is what was said, word for word."
+            ),
         ] = None,
     ) -> Annotated[CallToolResult, FoundMemories]:
         """Search what is remembered about the user from earlier conversations with any of their assistants.
@@ -162,9 +178,13 @@ class _Tools:
         found = await self._memory.recall_memory(current_user(), query, types=types, limit=limit)
         memories = [_found(memory) for memory in found]
         lines = [f"- {_line(memory)} (id: {memory.id})" for memory in memories]
-        return _answer(FoundMemories(memories=memories), *lines or ["Nothing is remembered about that."])
+        return _answer(
+            FoundMemories(memories=memories), *lines or ["Nothing is remembered about that."]
+        )
 
-    async def save_memory(self, content: Content, slug: OptionalSlug = None) -> Annotated[CallToolResult, SavedMemory]:
+    async def save_memory(
+        self, content: MemoryText, slug: OptionalSlug = None
+    ) -> Annotated[CallToolResult, SavedMemory]:
         """Remember something lasting about the user, for later conversations with any of their assistants.
 
         With a slug, it takes the place of what that slug held: search first, and use the slug that is there for what
@@ -176,13 +196,26 @@ class _Tools:
             report = await self._memory.brain.save_user_memories(user_id, {slug: content})
             words = said(report)
             memory_id = to_id(user_scope(user_id, "brain"), slug)
-            return _answer(SavedMemory(id=memory_id, outcome=report.outcomes[0].outcome), f"{words} (id: {memory_id})")
-        payload = {"identity": user_id, "timestamp": datetime.now(UTC), "agent": AGENT, "session_id": AGENT}
-        receipt = await self._memory.write_memory(user_id, AGENT, payload | {"type": "fact", "content": content})
+            return _answer(
+                SavedMemory(id=memory_id, outcome=report.outcomes[0].outcome),
+                f"{words} (id: {memory_id})",
+            )
+        payload = {
+            "identity": user_id,
+            "timestamp": datetime.now(UTC),
+            "agent": AGENT,
+            "session_id": AGENT,
+        }
+        receipt = await self._memory.write_memory(
+            user_id, AGENT, payload | {"type": "fact", "content": content}
+        )
         memory_id = to_id(*receipt.memories[0])
         return _answer(SavedMemory(id=memory_id, outcome="saved"), f"Saved. (id: {memory_id})")
 
-    async def forget_memory(self, id: Id) -> Annotated[CallToolResult, ForgottenMemory]:  # noqa: A002
+    async def forget_memory(
+        self,
+        id: MemoryIdArgument,  # noqa: A002  clients know the argument by this name
+    ) -> Annotated[CallToolResult, ForgottenMemory]:
         """Forget a memory about the user, when they ask for it or when it is wrong and nothing takes its place.
 
         It is not recalled any more. For what has changed, save the new state instead.
@@ -193,7 +226,9 @@ class _Tools:
     async def explain_memory(
         self,
         id: Annotated[str | None, Field(min_length=1, description="The memory's id.")] = None,  # noqa: A002
-        query: Annotated[str | None, Field(min_length=1, description="What was, or is to be, searched for.")] = None,
+        query: Annotated[
+            str | None, Field(min_length=1, description="What was, or is to be, searched for.")
+        ] = None,
     ) -> Annotated[CallToolResult, ExplainedMemory]:
         """Explain a memory: why a search chose it, which conversation it comes from, and what it held before.
 
@@ -208,7 +243,9 @@ class _Tools:
             self._history(user_id, address),
         )
         origin = origins[address]
-        turns = await self._memory.sessions.exchanges(user_id, origin.sources) if origin.sources else []
+        turns = (
+            await self._memory.sessions.exchanges(user_id, origin.sources) if origin.sources else []
+        )
         explained = ExplainedMemory(
             id=to_id(*address),
             content=memory.content,
@@ -219,11 +256,20 @@ class _Tools:
             thread_id=origin.thread_id,
             run_id=origin.run_id,
             turns=[
-                SourceTurn(role=turn.role, content=turn.content, session_id=turn.session_id, said_at=turn.created_at)
+                SourceTurn(
+                    role=turn.role,
+                    content=turn.content,
+                    session_id=turn.session_id,
+                    said_at=turn.created_at,
+                )
                 for turn in turns
             ],
             history=[
-                EarlierVersion(content=version.content, valid_from=version.valid_from, valid_to=version.valid_to)
+                EarlierVersion(
+                    content=version.content,
+                    valid_from=version.valid_from,
+                    valid_to=version.valid_to,
+                )
                 for version in history
             ],
         )
@@ -236,27 +282,42 @@ class _Tools:
         except SchemaPartMissing:
             return ()
 
-    async def _recall(self, user_id: str, address: Address | None, query: str | None) -> tuple[Address, Recall | None]:
+    async def _recall(
+        self, user_id: str, address: Address | None, query: str | None
+    ) -> tuple[Address, Recall | None]:
         """The memory that is meant, and why a search chose it: one that is made now for the query, or the last one."""
         if query:
-            found = await self._memory.recall_memory(user_id, query, limit=_LOOKED_THROUGH, explain=True)
+            found = await self._memory.recall_memory(
+                user_id, query, limit=_LOOKED_THROUGH, explain=True
+            )
             match = next((m for m in found if address in (None, (m.namespace, m.key))), None)
             if match:
                 parts = match.explanation or {}
-                return (match.namespace, match.key), Recall(query=query, at=None, score=match.score, parts=parts)
+                return (match.namespace, match.key), Recall(
+                    query=query, at=None, score=match.score, parts=parts
+                )
             if address is None:
                 raise ToolException("Nothing is remembered about that.")
         if address is None:
             raise ToolException("Give the id of a memory, or a query.")
-        for receipt in [] if query else await self._memory.recall_receipts(user_id, limit=_LOOKED_THROUGH):
+        for receipt in (
+            [] if query else await self._memory.recall_receipts(user_id, limit=_LOOKED_THROUGH)
+        ):
             for chosen in receipt.chosen:
                 if (tuple(chosen["namespace"]), chosen["key"]) == address:
-                    why = Recall(query=receipt.query, at=receipt.at, score=chosen["score"], parts=chosen["parts"])
+                    why = Recall(
+                        query=receipt.query,
+                        at=receipt.at,
+                        score=chosen["score"],
+                        parts=chosen["parts"],
+                    )
                     return address, why
         return address, None
 
 
-def _in_words(tool: Callable[P, Awaitable[CallToolResult]]) -> Callable[P, Awaitable[CallToolResult]]:
+def _in_words(
+    tool: Callable[P, Awaitable[CallToolResult]],
+) -> Callable[P, Awaitable[CallToolResult]]:
     """The same tool, which tells the model what went wrong."""
 
     @functools.wraps(tool)
@@ -304,9 +365,15 @@ def _explanation(memory: ExplainedMemory) -> list[str]:
     else:
         lines.append("It is not among what that search, or else the latest ones, chose.")
     if memory.agent or memory.session_id:
-        lines.append(f"Written by {memory.agent or 'no agent'} in conversation {memory.session_id or 'unknown'}.")
+        lines.append(
+            f"Written by {memory.agent or 'no agent'} in conversation {memory.session_id or 'unknown'}."
+        )
     lines += [
-        f"Taken from what the {turn.role} said on {turn.said_at:%Y-%m-%d}: {turn.content}" for turn in memory.turns
+        f"Taken from what the {turn.role} said on {turn.said_at:%Y-%m-%d}: {turn.content}"
+        for turn in memory.turns
     ]
-    lines += [f"Until {before.valid_to:%Y-%m-%d %H:%M} it was: {before.content}" for before in memory.history]
+    lines += [
+        f"Until {before.valid_to:%Y-%m-%d %H:%M} it was: {before.content}"
+        for before in memory.history
+    ]
     return lines

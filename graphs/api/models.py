@@ -4,7 +4,16 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    Tag,
+)
 
 from graphs.api import examples
 from graphs.api.ids import PATTERN
@@ -38,10 +47,10 @@ def _storable(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_storable)]
-Name = Annotated[Text, Field(min_length=1, max_length=MAX_ID)]
+ShortName = Annotated[Text, Field(min_length=1, max_length=MAX_ID)]
 TypeName = Annotated[Text, Field(min_length=1, max_length=MAX_TYPE_BYTES)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
-Id = Annotated[str, Field(pattern=PATTERN)]
+MemoryId = Annotated[str, Field(pattern=PATTERN)]
 Metadata = dict[str, JsonValue]
 
 
@@ -50,7 +59,7 @@ def shown(example: Any, extra: Literal["forbid", "ignore"] = "ignore") -> Config
     return ConfigDict(frozen=True, extra=extra, json_schema_extra={"examples": [example]})
 
 
-Content = Annotated[
+PayloadContent = Annotated[
     Annotated[Text, Field(min_length=1), Tag("text")] | Annotated[Exchange, Tag("exchange")],
     Discriminator(lambda given: "text" if isinstance(given, str) else "exchange"),
 ]
@@ -71,7 +80,9 @@ class Me(BaseModel):
     model_config = shown(examples.ME)
 
     user_id: str | None = Field(description="None for the service.")
-    service: bool = Field(description="Whether it is the service, which may name anybody as `user_id`.")
+    service: bool = Field(
+        description="Whether it is the service, which may name anybody as `user_id`."
+    )
 
 
 class MemoryRef(BaseModel):
@@ -94,14 +105,18 @@ class NewMemory(BaseModel):
 
     model_config = shown(examples.NEW_MEMORY, extra="forbid")
 
-    session_id: Name = Field(description="The conversation it comes from.")
-    agent: Name = Field(description="Who writes: an agent, or an application.")
+    session_id: ShortName = Field(description="The conversation it comes from.")
+    agent: ShortName = Field(description="Who writes: an agent, or an application.")
     type: MemoryType
-    content: Content = Field(description="The text of the memory; for a `turn`, the exchange.")
-    tags: list[Name] = Field(default_factory=list)
+    content: PayloadContent = Field(
+        description="The text of the memory; for a `turn`, the exchange."
+    )
+    tags: list[ShortName] = Field(default_factory=list)
     importance: Share = 0.5
     metadata: Metadata = Field(default_factory=dict)
-    timestamp: AwareDatetime | None = Field(default=None, description="When it was said or learned; now unless given.")
+    timestamp: AwareDatetime | None = Field(
+        default=None, description="When it was said or learned; now unless given."
+    )
 
 
 class Change(Revision):
@@ -110,9 +125,11 @@ class Change(Revision):
     model_config = shown(examples.REVISION, extra="forbid")
 
     content: Text | None = Field(default=None, min_length=1, description="What it should say.")
-    tags: list[Name] | None = None
+    tags: list[ShortName] | None = None
     importance: Share | None = None
-    pinned: bool | None = Field(default=None, strict=True, description="True keeps it from decaying and expiring.")
+    pinned: bool | None = Field(
+        default=None, strict=True, description="True keeps it from decaying and expiring."
+    )
 
 
 class Written(BaseModel):
@@ -121,12 +138,17 @@ class Written(BaseModel):
     model_config = shown(examples.WRITTEN)
 
     memories: list[MemoryRef]
-    replayed: bool = Field(description="True if it was stored before, under the same `Idempotency-Key`.")
+    replayed: bool = Field(
+        description="True if it was stored before, under the same `Idempotency-Key`."
+    )
 
     @classmethod
     def of(cls, receipt: WriteReceipt) -> Self:
         """Return what a receipt tells."""
-        return cls(memories=[MemoryRef.at(*address) for address in receipt.memories], replayed=receipt.replayed)
+        return cls(
+            memories=[MemoryRef.at(*address) for address in receipt.memories],
+            replayed=receipt.replayed,
+        )
 
 
 class MemoryView(Memory):
@@ -165,7 +187,9 @@ class ContextView(MemoryContext):
     @classmethod
     def of(cls, context: MemoryContext) -> Self:
         """Return a snapshot with the ids of its memories."""
-        return cls(**dict(context) | {"memories": [RecalledView.of(memory) for memory in context.memories]})
+        return cls(
+            **dict(context) | {"memories": [RecalledView.of(memory) for memory in context.memories]}
+        )
 
 
 class TurnView(StoredTurn):
@@ -228,7 +252,9 @@ class RunView(BaseModel):
     model_config = shown(examples.RUN)
 
     run_id: str
-    written: list[MemoryView] = Field(description="What it wrote and that stands so, and facts taken from it.")
+    written: list[MemoryView] = Field(
+        description="What it wrote and that stands so, and facts taken from it."
+    )
     recalled: list[ReceiptView] = Field(description="What it recalled, the latest first.")
 
 
@@ -237,8 +263,8 @@ class NewRelationship(BaseModel):
 
     model_config = shown(examples.NEW_RELATIONSHIP, extra="forbid")
 
-    source: Id = Field(description="`id` of the memory that it leads from.")
-    target: Id = Field(description="`id` of the memory that it leads to.")
+    source: MemoryId = Field(description="`id` of the memory that it leads from.")
+    target: MemoryId = Field(description="`id` of the memory that it leads to.")
     type: TypeName
     strength: Share = 1.0
     metadata: Metadata = Field(default_factory=dict)
@@ -273,7 +299,9 @@ class Node(BaseModel):
     content: str
     importance: float | None
     pinned: bool
-    depth: int = Field(description="How many edges away, on the shortest of the paths that were found.")
+    depth: int = Field(
+        description="How many edges away, on the shortest of the paths that were found."
+    )
 
 
 class Edge(BaseModel):
@@ -302,7 +330,7 @@ class NewBrainMemory(BaseModel):
     model_config = shown(examples.NEW_BRAIN_MEMORY, extra="forbid")
 
     content: Annotated[Text, Field(min_length=1)]
-    tags: list[Name] = Field(default_factory=list)
+    tags: list[ShortName] = Field(default_factory=list)
     metadata: Metadata = Field(default_factory=dict)
 
     def named(self, slug: str) -> BrainMemory:
@@ -340,7 +368,9 @@ class Erasure(BaseModel):
 
     model_config = shown(examples.ERASURE, extra="forbid")
 
-    confirm: str = Field(description="Your own user id: everything that is kept about it is removed, for good.")
+    confirm: str = Field(
+        description="Your own user id: everything that is kept about it is removed, for good."
+    )
 
 
 def listed(items: Iterable[T]) -> Listed[T]:

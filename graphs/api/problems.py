@@ -75,7 +75,9 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str = Field(description="In one or two sentences, which may be shown to a person.")
-    fields: dict[str, str] | None = Field(default=None, description="What is wrong with which field of the request.")
+    fields: dict[str, str] | None = Field(
+        default=None, description="What is wrong with which field of the request."
+    )
 
 
 class ProblemError(HTTPException):
@@ -110,16 +112,22 @@ def problem_of(error: Exception) -> ProblemError | None:
         case ProblemError():
             return error
         case NotSignedIn():
-            return ProblemError(401, "not-signed-in", str(error), headers={"WWW-Authenticate": "Bearer"})
+            return ProblemError(
+                401, "not-signed-in", str(error), headers={"WWW-Authenticate": "Bearer"}
+            )
         case UnknownId() | MemoryNotFound():
-            return ProblemError(404, "memory-not-found", "There is no such memory, or it is not yours to see.")
+            return ProblemError(
+                404, "memory-not-found", "There is no such memory, or it is not yours to see."
+            )
         case RequestValidationError():
             return _invalid(fields_of(error.errors()))
         case InvalidInput():
             return _invalid(_fields(error), str(error))
         case VersionConflict():
             return ProblemError(
-                412, "version-conflict", "It was changed since you read it: read it again, and decide anew."
+                412,
+                "version-conflict",
+                "It was changed since you read it: read it again, and decide anew.",
             )
         case HTTPException():
             return _of_http(error)
@@ -143,7 +151,10 @@ def fields_of(errors: Any) -> dict[str, str]:
 def _invalid(fields: Mapping[str, str], detail: str | None = None) -> ProblemError:
     said = detail or "; ".join(f"{field}: {problem}" for field, problem in fields.items())
     return ProblemError(
-        422, "invalid-request", _printable(said), {_printable(f): _printable(p) for f, p in fields.items()}
+        422,
+        "invalid-request",
+        _printable(said),
+        {_printable(f): _printable(p) for f, p in fields.items()},
     )
 
 
@@ -164,9 +175,14 @@ def _printable(text: str) -> str:
 
 
 def _of_http(error: HTTPException) -> ProblemError:
-    if error.status_code == 400:  # FastAPI's, for a body that Python's JSON does not read: too deep, digits without end
+    if (
+        error.status_code == 400
+    ):  # FastAPI's, for a body that Python's JSON does not read: too deep, digits without end
         return ProblemError(
-            422, "invalid-request", "The body is not JSON that can be read.", {"body": "cannot be read"}
+            422,
+            "invalid-request",
+            "The body is not JSON that can be read.",
+            {"body": "cannot be read"},
         )
     kind = HTTPStatus(error.status_code).name.lower().replace("_", "-")
     return ProblemError(error.status_code, kind, str(error.detail), headers=error.headers)
@@ -179,7 +195,9 @@ def _of_status(error: GraphMemoryError) -> ProblemError | None:
             return None
         case 503:
             away = "The memory cannot do this at the moment; try again a little later."
-            return ProblemError(503, "unavailable", away, headers={"Retry-After": str(RETRY_SECONDS)})
+            return ProblemError(
+                503, "unavailable", away, headers={"Retry-After": str(RETRY_SECONDS)}
+            )
         case 403:
             return ProblemError(403, "access-denied", str(error))
         case 404:
@@ -188,7 +206,9 @@ def _of_status(error: GraphMemoryError) -> ProblemError | None:
 
 
 def _documented(description: str, **headers: str) -> dict[str, Any]:
-    return described(description, MEDIA_TYPE, {"schema": {"$ref": "#/components/schemas/Problem"}}, headers)
+    return described(
+        description, MEDIA_TYPE, {"schema": {"$ref": "#/components/schemas/Problem"}}, headers
+    )
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -205,8 +225,12 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         "`MEMORY_HTTP_BURST` at once (200 unless set).",
         Retry_After="Seconds after which the next one is taken.",
     ),
-    501: _documented("The database was made without the graph, or without history; `detail` says what adds it."),
-    503: _documented("The memory cannot be used at the moment.", Retry_After="Seconds after which to try again."),
+    501: _documented(
+        "The database was made without the graph, or without history; `detail` says what adds it."
+    ),
+    503: _documented(
+        "The memory cannot be used at the moment.", Retry_After="Seconds after which to try again."
+    ),
 }
 """How each problem is documented, by status."""
 

@@ -17,7 +17,14 @@ from graphs.memory.values.ids import UnknownId
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
-_ANSWERED = (GraphMemoryError, HTTPException, NotSignedIn, ProblemError, RequestValidationError, UnknownId)
+_ANSWERED = (
+    GraphMemoryError,
+    HTTPException,
+    NotSignedIn,
+    ProblemError,
+    RequestValidationError,
+    UnknownId,
+)
 
 
 class _Any(StringConvertor):
@@ -53,8 +60,16 @@ class OpenRoute(APIRoute):
 
     def _check_media_type(self, request: Request) -> None:
         given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if self.body_field and given and not (given == "application/json" or given.endswith("+json")):
-            raise ProblemError(415, "unsupported-media-type", f"Send JSON, as application/json; not {given[:100]!r}.")
+        if (
+            self.body_field
+            and given
+            and not (given == "application/json" or given.endswith("+json"))
+        ):
+            raise ProblemError(
+                415,
+                "unsupported-media-type",
+                f"Send JSON, as application/json; not {given[:100]!r}.",
+            )
 
 
 class MemoryRoute(OpenRoute):

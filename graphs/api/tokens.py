@@ -48,12 +48,17 @@ class SigningKeys:
         """
         if not self._is_fresh(key_id):
             async with self._fetching:
-                if not self._is_fresh(key_id) and time.monotonic() - self._tried_at >= _REFETCH_SECONDS:
+                if (
+                    not self._is_fresh(key_id)
+                    and time.monotonic() - self._tried_at >= _REFETCH_SECONDS
+                ):
                     await self._fetch()
         if key := self._keys.get(key_id):
             return key
         if not self._keys:
-            raise InvalidToken("The sign-in keys of SUPABASE_URL cannot be fetched at the moment; try again shortly.")
+            raise InvalidToken(
+                "The sign-in keys of SUPABASE_URL cannot be fetched at the moment; try again shortly."
+            )
         raise InvalidToken("The token was signed with a key that this project does not have.")
 
     def _is_fresh(self, key_id: str) -> bool:
@@ -62,7 +67,9 @@ class SigningKeys:
     async def _fetch(self) -> None:
         self._tried_at = time.monotonic()
         try:
-            client = await asyncio.to_thread(httpx.AsyncClient, timeout=5)  # it reads certificates from disk
+            client = await asyncio.to_thread(
+                httpx.AsyncClient, timeout=5
+            )  # it reads certificates from disk
             async with client:
                 response = (await client.get(self.url)).raise_for_status()
             found = jwt.PyJWKSet.from_dict(response.json()).keys
@@ -80,9 +87,15 @@ class TokenVerifier:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._issuer = f"{settings.supabase_url.rstrip('/')}/auth/v1" if settings.supabase_url else None
+        self._issuer = (
+            f"{settings.supabase_url.rstrip('/')}/auth/v1" if settings.supabase_url else None
+        )
         self._keys = SigningKeys(f"{self._issuer}/.well-known/jwks.json") if self._issuer else None
-        self._secret = settings.supabase_jwt_secret.get_secret_value() if settings.supabase_jwt_secret else None
+        self._secret = (
+            settings.supabase_jwt_secret.get_secret_value()
+            if settings.supabase_jwt_secret
+            else None
+        )
         service_key = settings.supabase_service_role_key
         self._service_key = service_key.get_secret_value() if service_key else None
 

@@ -49,7 +49,9 @@ class Mem0Event(BaseModel):
 class Heard(BaseModel):
     """What became of an event."""
 
-    status: Literal["noted", "unknown"] = Field(description="`unknown` if we have no memory that it is a copy of.")
+    status: Literal["noted", "unknown"] = Field(
+        description="`unknown` if we have no memory that it is a copy of."
+    )
 
 
 async def signed_body(request: Request, signature: str, secret: str) -> bytes:
@@ -65,7 +67,11 @@ async def signed_body(request: Request, signature: str, secret: str) -> bytes:
             raise ProblemError(413, "body-too-long", f"An event has at most {MOST_BYTES} bytes.")
     expected = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
     if not hmac.compare_digest(expected.encode(), signature.removeprefix("sha256=").encode()):
-        raise ProblemError(401, "not-signed", "The signature is not that of this body, made with MEM0_WEBHOOK_SECRET.")
+        raise ProblemError(
+            401,
+            "not-signed",
+            "The signature is not that of this body, made with MEM0_WEBHOOK_SECRET.",
+        )
     return body
 
 
@@ -73,12 +79,16 @@ async def signed_body(request: Request, signature: str, secret: str) -> bytes:
 async def mem0(
     request: Request,
     manager: Annotated[MemoryManager, Depends(memory)],
-    x_mem0_signature: Annotated[str, Header(description="HMAC-SHA256 of the body, in hexadecimal.")] = "",
+    x_mem0_signature: Annotated[
+        str, Header(description="HMAC-SHA256 of the body, in hexadecimal.")
+    ] = "",
 ) -> Heard:
     """Hear of what happened at hosted Mem0. What was deleted there, and is kept here, is told there again."""
     secret = getattr(request.app.state, "mem0_webhook_secret", None)
     if not secret:
-        raise ProblemError(404, "not-found", "MEM0_WEBHOOK_SECRET is not set: nobody is listened to.")
+        raise ProblemError(
+            404, "not-found", "MEM0_WEBHOOK_SECRET is not set: nobody is listened to."
+        )
     body = await signed_body(request, x_mem0_signature, secret)
     try:
         event = Mem0Event.model_validate_json(body).event_details

@@ -9,15 +9,24 @@ import typer
 from graphs.cli.ending import Exit, fail
 from graphs.cli.output import inert
 from graphs.deployment.settings import load_settings
-from graphs.memory.values.ids import Address, UnknownId, from_id
+from graphs.memory.values.ids import UnknownId, from_id
+from graphs.memory.values.namespaces import Address
 
 UserId = Annotated[
-    str | None, typer.Option("--user-id", help="Whose memory; where nobody signs in, the local user's unless given.")
+    str | None,
+    typer.Option(
+        "--user-id", help="Whose memory; where nobody signs in, the local user's unless given."
+    ),
 ]
 Which = Annotated[
-    str, typer.Argument(metavar="MEMORY", help="A memory's id; or its namespace, as in users.ID.facts, and its key.")
+    str,
+    typer.Argument(
+        metavar="MEMORY", help="A memory's id; or its namespace, as in users.ID.facts, and its key."
+    ),
 ]
-Key = Annotated[str | None, typer.Argument(metavar="KEY", help="Its key, where MEMORY is a namespace.")]
+KeyArgument = Annotated[
+    str | None, typer.Argument(metavar="KEY", help="Its key, where MEMORY is a namespace.")
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
 
 

@@ -32,11 +32,15 @@ def _group() -> None:
 @app.command()
 def report(
     output: Annotated[
-        Path | None, typer.Option("--output", dir_okay=False, help="Write it to this file, as Markdown.")
+        Path | None,
+        typer.Option("--output", dir_okay=False, help="Write it to this file, as Markdown."),
     ] = None,
     days: Annotated[float, typer.Option(help="How many days to look back for who did what.")] = 7,
     head: Annotated[
-        str | None, typer.Option(help="Digest of a seal that was kept elsewhere: are all seals up to it still there?")
+        str | None,
+        typer.Option(
+            help="Digest of a seal that was kept elsewhere: are all seals up to it still there?"
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -66,7 +70,11 @@ def _show(found: SecurityReport, output: Path | None) -> None:
     for each in found.findings:
         show(f"{each.subject}: {each.problem}", f"      {each.advice}")
     print_table(("looked at", "count"), [*_counts(found)])
-    show(f"{len(found.findings)} findings." if found.findings else "Nothing was found that should not be so.")
+    show(
+        f"{len(found.findings)} findings."
+        if found.findings
+        else "Nothing was found that should not be so."
+    )
     if output:
         note(f"{output} has the report.")
 
@@ -107,7 +115,9 @@ def markdown(found: SecurityReport) -> Iterator[str]:
         ("Seals that do not hold", found.seals),
     ):
         columns = [*type(rows[0]).model_fields] if rows else []
-        yield from _section(title, columns, [[*each.model_dump(mode="json").values()] for each in rows])
+        yield from _section(
+            title, columns, [[*each.model_dump(mode="json").values()] for each in rows]
+        )
 
 
 def _matrix(grants: Sequence[Grant], kind: str) -> list[tuple[str, ...]]:
@@ -116,7 +126,9 @@ def _matrix(grants: Sequence[Grant], kind: str) -> list[tuple[str, ...]]:
     for grant in grants:
         if grant.kind == kind:
             may = ", ".join(grant.privileges)
-            cells.setdefault(grant.full_name, {})[grant.role] = may if grant.reachable else f"({may})"
+            cells.setdefault(grant.full_name, {})[grant.role] = (
+                may if grant.reachable else f"({may})"
+            )
     return [(name, *(of.get(role, "") for role in _ROLES)) for name, of in cells.items()]
 
 
@@ -146,4 +158,6 @@ def _told(value: Any) -> str:
             return "yes" if value else "no"
         case list():
             return ", ".join(map(_told, value))
-    return html.escape(inert(str(value)).plain, quote=False).replace("\\", "\\\\").replace("|", "\\|")
+    return (
+        html.escape(inert(str(value)).plain, quote=False).replace("\\", "\\\\").replace("|", "\\|")
+    )

@@ -25,7 +25,7 @@ from graphs.deployment.settings import load_settings
 from graphs.memory.errors import ConfigurationError
 from graphs.operations.backup.buckets import folder, folder_of, place
 from graphs.operations.backup.chain import Backup
-from graphs.operations.backup.places import Place
+from graphs.operations.backup.places import BackupPlace
 from graphs.operations.backup.restore import Restored
 from graphs.operations.backup.schedule import known_erasures, latest
 
@@ -34,7 +34,10 @@ app = typer.Typer(invoke_without_command=True)
 User = Annotated[str | None, typer.Option("--user-id", help="Only what is about this person.")]
 KeyFile = Annotated[
     Path | None,
-    typer.Option(help="A file with the key, instead of the passphrase in MEMORY_BACKUP_PASSPHRASE.", dir_okay=False),
+    typer.Option(
+        help="A file with the key, instead of the passphrase in MEMORY_BACKUP_PASSPHRASE.",
+        dir_okay=False,
+    ),
 ]
 File = Annotated[str, typer.Argument(help="A backup.", metavar="FILE")]
 
@@ -46,17 +49,23 @@ _MOMENT = "%Y-%m-%d %H:%M:%S UTC"
 def backup(
     context: typer.Context,
     output: Annotated[
-        str | None, typer.Option(help="The file to write; one that is there is replaced.", metavar="FILE")
+        str | None,
+        typer.Option(help="The file to write; one that is there is replaced.", metavar="FILE"),
     ] = None,
     user_id: User = None,
     since: Annotated[
         str | None,
-        typer.Option(help="Only what changed since: an earlier backup, or a time.", metavar="FILE|TIME"),
+        typer.Option(
+            help="Only what changed since: an earlier backup, or a time.", metavar="FILE|TIME"
+        ),
     ] = None,
     begin: Annotated[
-        str | None, typer.Option("--from", help="Only memories made from this time on.", metavar="TIME")
+        str | None,
+        typer.Option("--from", help="Only memories made from this time on.", metavar="TIME"),
     ] = None,
-    until: Annotated[str | None, typer.Option(help="Only memories made before this time.", metavar="TIME")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Only memories made before this time.", metavar="TIME")
+    ] = None,
     only_erasures: Annotated[
         bool, typer.Option("--only-erasures", help="Only who was erased, for `restore --erasures`.")
     ] = False,
@@ -91,14 +100,20 @@ def backup(
         run(_backup(output, wanted, key_file, as_json))
 
 
-async def _backup(output: str, wanted: dict[str, Any], key_file: Path | None, as_json: bool) -> None:
+async def _backup(
+    output: str, wanted: dict[str, Any], key_file: Path | None, as_json: bool
+) -> None:
     secret = await _secret(key_file)
     async with as_service() as store:
         with progress("rows") as advance:
-            written = await store.operations.backups.create(place(output), **wanted, secret=secret, progress=advance)
+            written = await store.operations.backups.create(
+                place(output), **wanted, secret=secret, progress=advance
+            )
     _show(written, as_json)
     if secret is None:
-        note("It is not encrypted: keep it as you keep the database, or set MEMORY_BACKUP_PASSPHRASE.")
+        note(
+            "It is not encrypted: keep it as you keep the database, or set MEMORY_BACKUP_PASSPHRASE."
+        )
 
 
 @app.command()
@@ -111,18 +126,25 @@ async def _verify(file: str, key_file: Path | None, as_json: bool) -> None:
     secret = await _secret(key_file)
     async with as_service() as store:
         with progress("rows") as advance:
-            verified = await store.operations.backups.verify(place(file), secret=secret, progress=advance)
+            verified = await store.operations.backups.verify(
+                place(file), secret=secret, progress=advance
+            )
     _show(verified, as_json)
 
 
 def restore(
     files: Annotated[
-        list[str], typer.Argument(help="A full backup; then those made with --since, in their order.", metavar="FILE…")
+        list[str],
+        typer.Argument(
+            help="A full backup; then those made with --since, in their order.", metavar="FILE…"
+        ),
     ],
     user_id: User = None,
     erasures: Annotated[
         list[str] | None,
-        typer.Option(help="A later backup of any kind, to erase again who was erased since.", metavar="FILE"),
+        typer.Option(
+            help="A later backup of any kind, to erase again who was erased since.", metavar="FILE"
+        ),
     ] = None,
     key_file: KeyFile = None,
     dry_run: DryRun = False,
@@ -140,7 +162,12 @@ def restore(
 
 
 async def _restore(
-    files: list[str], user_id: str | None, erasures: list[str], key_file: Path | None, dry_run: bool, as_json: bool
+    files: list[str],
+    user_id: str | None,
+    erasures: list[str],
+    key_file: Path | None,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     secret = await _secret(key_file)
     chain, known = await asyncio.to_thread(_found, files, erasures)
@@ -162,7 +189,7 @@ async def _restore(
         _tell(restored, "to be added" if dry_run else "added")
 
 
-def _found(files: list[str], erasures: list[str]) -> tuple[list[Place], list[Place]]:
+def _found(files: list[str], erasures: list[str]) -> tuple[list[BackupPlace], list[BackupPlace]]:
     """What is to be restored, and what tells who was erased since: beside it, unless that is named."""
     if len(files) == 1 and (files[0].endswith("/") or Path(files[0]).is_dir()):
         whole = folder(files[0])
@@ -170,7 +197,7 @@ def _found(files: list[str], erasures: list[str]) -> tuple[list[Place], list[Pla
     return [*map(place, files)], [*map(place, erasures)] or known_erasures(folder_of(files[0]))
 
 
-def _earlier(text: str) -> Place | datetime:
+def _earlier(text: str) -> BackupPlace | datetime:
     """An earlier backup, or a time: a file that is there is one, whatever it is called."""
     if not Path(text).exists():
         try:
@@ -184,7 +211,10 @@ def _time(text: str, option: str) -> datetime:
     try:
         return _moment(text)
     except ValueError:
-        fail(f"{option} {text!r} is no time: write it as 2026-11-22, or 2026-11-22T18:00+01:00.", Exit.USAGE)
+        fail(
+            f"{option} {text!r} is no time: write it as 2026-11-22, or 2026-11-22T18:00+01:00.",
+            Exit.USAGE,
+        )
 
 
 def _moment(text: str) -> datetime:
@@ -207,10 +237,15 @@ def _show(told: Backup, as_json: bool) -> None:
 
 
 def _tell(restored: Restored, heading: str) -> None:
-    rows = [(table, count, restored.added.get(table, 0)) for table, count in sorted(restored.rows.items())]
+    rows = [
+        (table, count, restored.added.get(table, 0))
+        for table, count in sorted(restored.rows.items())
+    ]
     print_table(("table", "read", heading), rows)
     if restored.erased_since:
-        typer.echo(f"{restored.erased_since:,} people were erased after this backup, and stay erased.")
+        typer.echo(
+            f"{restored.erased_since:,} people were erased after this backup, and stay erased."
+        )
 
 
 async def _secret(key_file: Path | None) -> bytes | None:
@@ -221,7 +256,11 @@ async def _secret(key_file: Path | None) -> bytes | None:
     try:
         key = (await asyncio.to_thread(key_file.read_bytes)).strip()
     except OSError as error:
-        raise ConfigurationError(f"--key-file {key_file} cannot be read: {error.strerror}.") from error
+        raise ConfigurationError(
+            f"--key-file {key_file} cannot be read: {error.strerror}."
+        ) from error
     if len(key) < 16:
-        raise ConfigurationError(f"--key-file {key_file} has no key of 16 bytes or more: `openssl rand -base64 32`.")
+        raise ConfigurationError(
+            f"--key-file {key_file} has no key of 16 bytes or more: `openssl rand -base64 32`."
+        )
     return key

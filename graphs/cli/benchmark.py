@@ -37,8 +37,8 @@ from graphs.deployment.settings import load_settings
 from graphs.memory_manager import MemoryManager
 from graphs.operations.benchmarking import (
     FEWEST,
-    Answer,
-    Measured,
+    AskAgent,
+    Measurement,
     somebody_made_up,
 )
 
@@ -47,12 +47,18 @@ _LEFT, _TOP, _ROW = 250, 64, 26
 
 
 def benchmark(
-    memories: Annotated[int, typer.Option(min=FEWEST, max=100_000, help="How many memories the person has.")] = 1000,
+    memories: Annotated[
+        int, typer.Option(min=FEWEST, max=100_000, help="How many memories the person has.")
+    ] = 1000,
     agent: Annotated[
-        str | None, typer.Option(help="Also have this graph of langgraph.json answer, with its configured model.")
+        str | None,
+        typer.Option(
+            help="Also have this graph of langgraph.json answer, with its configured model."
+        ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", dir_okay=False, help="Write a chart to this file, .svg or .html.")
+        Path | None,
+        typer.Option("--output", dir_okay=False, help="Write a chart to this file, .svg or .html."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -79,8 +85,14 @@ def benchmark(
         raise typer.Exit(Exit.FAILED)
 
 
-async def _benchmark(memories: int, graph: Pregel[Any] | None, output: Path | None) -> list[Measured]:
-    async with _bare_store() as store, _answering(graph, store) as answer, somebody_made_up(store) as trial:
+async def _benchmark(
+    memories: int, graph: Pregel[Any] | None, output: Path | None
+) -> list[Measurement]:
+    async with (
+        _bare_store() as store,
+        _answering(graph, store) as answer,
+        somebody_made_up(store) as trial,
+    ):
         with progress("memories") as advance:
             await trial.fill(memories, advance)
         with progress("calls") as advance:
@@ -88,7 +100,13 @@ async def _benchmark(memories: int, graph: Pregel[Any] | None, output: Path | No
     if output:
         drawing = chart(found, f"Milliseconds, with {memories:,} memories")
         async with whole_file(output) as write:
-            await write([drawing if output.suffix == ".svg" else f"<!doctype html><title>Benchmark</title>{drawing}"])
+            await write(
+                [
+                    drawing
+                    if output.suffix == ".svg"
+                    else f"<!doctype html><title>Benchmark</title>{drawing}"
+                ]
+            )
     return found
 
 
@@ -125,7 +143,9 @@ def _graph(name: str) -> Pregel[Any]:
 
 
 @asynccontextmanager
-async def _answering(graph: Pregel[Any] | None, store: MemoryManager) -> AsyncIterator[Answer | None]:
+async def _answering(
+    graph: Pregel[Any] | None, store: MemoryManager
+) -> AsyncIterator[AskAgent | None]:
     """Lend what has a graph answer, with the store and the deployment's checkpointer."""
     if graph is None:
         yield None
@@ -140,42 +160,69 @@ async def _answering(graph: Pregel[Any] | None, store: MemoryManager) -> AsyncIt
         yield answer
 
 
-def _show(found: Sequence[Measured], memories: int) -> None:
+def _show(found: Sequence[Measurement], memories: int) -> None:
     rows = [
-        (_name(each), each.p50, each.p95, each.p99, each.target, "yes" if each.met else "NO", _share(each))
+        (
+            _name(each),
+            each.p50,
+            each.p95,
+            each.p99,
+            each.target,
+            "yes" if each.met else "NO",
+            _share(each),
+        )
         for each in found
     ]
-    columns = ("work", "p50 ms", "p95 ms", "p99 ms", "target", "met", "p95, as a share of the target")
+    columns = (
+        "work",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "target",
+        "met",
+        "p95, as a share of the target",
+    )
     print_table(columns, rows, title=f"With {memories:,} memories")
 
 
-def _name(each: Measured) -> str:
+def _name(each: Measurement) -> str:
     return each.work + (f", {each.at_once} at once" if each.at_once > 1 else "")
 
 
-def _share(each: Measured) -> str:
+def _share(each: Measurement) -> str:
     share = each.p95 / each.target
     return f"{'█' * max(1, min(_BAR, round(_BAR * share)))} {share:.0%}"
 
 
-def chart(found: Sequence[Measured], title: str) -> str:
+def chart(found: Sequence[Measurement], title: str) -> str:
     """Return a drawing of what was measured: a bar to the 95th percentile, ticks at p50 and p99, and the target."""
-    low, high = decades([value for each in found for value in (max(each.p50, 0.01), each.p99, each.target)])
+    low, high = decades(
+        [value for each in found for value in (max(each.p50, 0.01), each.p99, each.target)]
+    )
 
     def place(milliseconds: float) -> float:
         """Where a time is on the axis, which is logarithmic."""
-        return _LEFT + (math.log10(max(milliseconds, 10.0**low)) - low) / (high - low) * (WIDTH - _LEFT - 40)
+        return _LEFT + (math.log10(max(milliseconds, 10.0**low)) - low) / (high - low) * (
+            WIDTH - _LEFT - 40
+        )
 
     base = _TOP + _ROW * len(found)
-    parts = [text(16, 24, title, "start", 16), text(16, 44, "Bar: p95. Ticks: p50, p99. Red line: target.", "start")]
+    parts = [
+        text(16, 24, title, "start", 16),
+        text(16, 44, "Bar: p95. Ticks: p50, p99. Red line: target.", "start"),
+    ]
     for power in range(low, high + 1):
         x = place(10.0**power)
         parts += [line(x, _TOP, x, base), text(x, base + 18, f"{10.0**power:,g}")]
     for n, each in enumerate(found):
         y = _TOP + n * _ROW + 5
         parts.append(text(_LEFT - 8, y + 12, _name(each), "end"))
-        parts.append(box(_LEFT, y, max(1, place(each.p95) - _LEFT), 16, COLOURS[0 if each.met else 3]))
+        parts.append(
+            box(_LEFT, y, max(1, place(each.p95) - _LEFT), 16, COLOURS[0 if each.met else 3])
+        )
         parts += [box(place(tick) - 0.5, y, 1, 16, "#9ca3af") for tick in (each.p50, each.p99)]
         parts.append(box(place(each.target) - 1, y - 3, 2, 22, COLOURS[3]))
-        parts.append(text(place(each.target) + 6, y + 12, f"{each.p95:.3g} of {each.target:g}", "start", 10))
+        parts.append(
+            text(place(each.target) + 6, y + 12, f"{each.p95:.3g} of {each.target:g}", "start", 10)
+        )
     return page(parts, base + 40)

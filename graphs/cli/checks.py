@@ -9,7 +9,7 @@ from graphs.cli.ending import Exit, as_service_unprepared, run
 from graphs.cli.output import AsJson, print_json, print_table
 from graphs.memory.errors import ConfigurationError, StoreUnavailable
 from graphs.operations.borders import Attempt
-from graphs.operations.checks import Check, worst
+from graphs.operations.checks import CheckResult, worst
 from graphs.operations.trial import try_out
 
 
@@ -27,8 +27,12 @@ async def _verify(as_json: bool) -> None:
         async with as_service_unprepared() as store:
             checks = await store.operations.checks.verify()
     except ConfigurationError as error:  # a setting, or the database that it points at
-        checks = [Check(name="connection", status="wrong", detail="none", advice=str(error))]
-        show_checks(checks, as_json, Exit.UNAVAILABLE if isinstance(error, StoreUnavailable) else Exit.FAILED)
+        checks = [CheckResult(name="connection", status="wrong", detail="none", advice=str(error))]
+        show_checks(
+            checks,
+            as_json,
+            Exit.UNAVAILABLE if isinstance(error, StoreUnavailable) else Exit.FAILED,
+        )
     show_checks(checks, as_json)
 
 
@@ -45,24 +49,36 @@ async def _validate(as_json: bool) -> None:
     async with as_service_unprepared() as store:
         checks = await store.operations.checks.verify()
         if worst(checks) != "wrong":
-            checks += [_borders(await store.operations.checks.try_borders(str(uuid4()))), *await try_out(store)]
+            checks += [
+                _borders(await store.operations.checks.try_borders(str(uuid4()))),
+                *await try_out(store),
+            ]
     show_checks(checks, as_json)
 
 
-def _borders(attempts: Sequence[Attempt]) -> Check:
+def _borders(attempts: Sequence[Attempt]) -> CheckResult:
     open_ = [attempt.what for attempt in attempts if not attempt.holds]
     if not open_:
-        return Check(name="borders", status="ok", detail=f"all {len(attempts)} attempts came out as they should")
-    advice = "Run `graph-memory rls test --user-id …` with anybody's id, and `graph-memory schema diff`."
-    return Check(name="borders", status="wrong", detail="; ".join(open_), advice=advice)
+        return CheckResult(
+            name="borders",
+            status="ok",
+            detail=f"all {len(attempts)} attempts came out as they should",
+        )
+    advice = (
+        "Run `graph-memory rls test --user-id …` with anybody's id, and `graph-memory schema diff`."
+    )
+    return CheckResult(name="borders", status="wrong", detail="; ".join(open_), advice=advice)
 
 
-def show_checks(checks: Sequence[Check], as_json: bool, code: Exit = Exit.FAILED) -> None:
+def show_checks(checks: Sequence[CheckResult], as_json: bool, code: Exit = Exit.FAILED) -> None:
     """Print checks, and end with an exit code if one is wrong."""
     status = worst(checks)
     if as_json:
         print_json({"status": status, "checks": checks})
     else:
-        print_table(("Part", "", "Found", "What to do"), [(c.name, c.status, c.detail, c.advice) for c in checks])
+        print_table(
+            ("Part", "", "Found", "What to do"),
+            [(c.name, c.status, c.detail, c.advice) for c in checks],
+        )
     if status == "wrong":
         raise typer.Exit(code)

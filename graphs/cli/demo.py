@@ -18,7 +18,9 @@ _EXAMPLE = "graphs.agents.robotics.demo"
 def demo(
     remove: Annotated[bool, typer.Option("--remove", help="Take the data out again.")] = False,
     as_json: AsJson = False,
-    user: Annotated[UUID | None, typer.Option(help="Who gets data of their own; the local user unless given.")] = None,
+    user: Annotated[
+        UUID | None, typer.Option(help="Who gets data of their own; the local user unless given.")
+    ] = None,
 ) -> None:
     """Load dealers, robots, applications and leads for the example agents. May be repeated, and while a server runs."""
     run(_demo(_example(), remove, as_json, str(user) if user else None))
@@ -31,7 +33,9 @@ def _example() -> ModuleType:
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("graphs.agents"):
             raise
-        fail(f"There is no data to load: {_EXAMPLE} is not here, since the example agents were removed.")
+        fail(
+            f"There is no data to load: {_EXAMPLE} is not here, since the example agents were removed."
+        )
 
 
 async def _demo(example: ModuleType, remove: bool, as_json: bool, user_id: str | None) -> None:

@@ -15,7 +15,7 @@ from graphs.cli.ending import as_service_unprepared, run
 from graphs.cli.output import AsJson, note, print_json
 from graphs.deployment.settings import Settings, load_settings
 from graphs.memory.errors import ConfigurationError
-from graphs.operations.checks import Check, Size
+from graphs.operations.checks import CheckResult, Size
 
 PACKAGES = (
     "graph-native-memory", "langgraph", "langgraph-api", "langgraph-checkpoint", "langgraph-checkpoint-postgres",
@@ -61,7 +61,7 @@ async def _doctor(as_json: bool) -> None:
         typer.echo("\n".join(_lines(clean)))
 
 
-def _told(check: Check) -> str:
+def _told(check: CheckResult) -> str:
     return ": ".join(part for part in (check.status, check.detail, check.advice) if part)
 
 
@@ -71,7 +71,10 @@ def _size(size: Size) -> str:
 
 
 def _versions() -> dict[str, str]:
-    installed = {each.metadata["Name"].lower().replace("_", "-"): each.version for each in metadata.distributions()}
+    installed = {
+        each.metadata["Name"].lower().replace("_", "-"): each.version
+        for each in metadata.distributions()
+    }
     return {name: installed.get(name, "not installed") for name in PACKAGES}
 
 
@@ -83,14 +86,18 @@ def describe(settings: Settings) -> dict[str, str]:
         if isinstance(value, (bool, int, float)) or get_origin(field.annotation) is Literal:
             told[name] = str(value)
         else:
-            told[name] = "not set" if value is None else "default" if value == field.default else "set"
+            told[name] = (
+                "not set" if value is None else "default" if value == field.default else "set"
+            )
     return told
 
 
 def secrets_of(settings: Settings) -> set[str]:
     """Return every text of the settings that nobody else is to see: keys, addresses and the local user's id."""
     given = [getattr(settings, name) for name in type(settings).model_fields]
-    found = {value.get_secret_value() for value in given if isinstance(value, SecretStr)} | {settings.local_user_id}
+    found = {value.get_secret_value() for value in given if isinstance(value, SecretStr)} | {
+        settings.local_user_id
+    }
     for url in [*found, *(value for value in given if isinstance(value, str))]:
         if "://" in url:
             found |= set(_parts(url))

@@ -18,9 +18,10 @@ from typing import Any, NoReturn, TypeVar
 import typer
 
 from graphs.cli.output import inert
+from graphs.composition import deployment_store, unprepared_store
 from graphs.memory.errors import GraphMemoryError, SourceUnavailable, StoreUnavailable
 from graphs.memory.principal import Principal, acting_as
-from graphs.memory_manager import MemoryManager, deployment_store, unprepared_store
+from graphs.memory_manager import MemoryManager
 
 T = TypeVar("T")
 

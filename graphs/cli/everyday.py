@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from graphs.cli.asking import (
-    Key,
+    KeyArgument,
     UserId,
     Which,
     Yes,
@@ -23,7 +23,7 @@ from graphs.cli.asking import (
 )
 from graphs.cli.ending import as_service, run
 from graphs.cli.memory_views import (
-    Recall,
+    RecallMention,
     as_json,
     show,
     show_history,
@@ -51,7 +51,8 @@ from graphs.memory.conversations.sessions import StoredTurn
 from graphs.memory.errors import MemoryNotFound
 from graphs.memory.knowledge.memories import Memory, Version
 from graphs.memory.knowledge.origins import Origin
-from graphs.memory.values.ids import Address, to_id
+from graphs.memory.values.ids import to_id
+from graphs.memory.values.namespaces import Address
 from graphs.memory.values.paging import MOST
 from graphs.memory_manager import MemoryManager
 from graphs.operations.oversight import Fading
@@ -73,11 +74,16 @@ Days = Annotated[float, typer.Option("--days", help="For how many days nobody to
 
 @app.command(rich_help_panel=PANEL)
 def recall(
-    query: Annotated[str, typer.Argument(help="What to look for, in plain words; empty for the latest.")],
+    query: Annotated[
+        str, typer.Argument(help="What to look for, in plain words; empty for the latest.")
+    ],
     user_id: UserId = None,
-    tag: Annotated[list[str], typer.Option(help="Only memories with this tag; may be given again.")] = [],  # noqa: B006  typer copies it
+    tag: Annotated[
+        list[str], typer.Option(help="Only memories with this tag; may be given again.")
+    ] = [],  # noqa: B006  typer copies it
     type_: Annotated[
-        list[str] | None, typer.Option("--type", help="Only of this type, such as fact; may be given again.")
+        list[str] | None,
+        typer.Option("--type", help="Only of this type, such as fact; may be given again."),
     ] = None,
     agent: Annotated[str | None, typer.Option(help="Only what this agent wrote.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 5,
@@ -89,7 +95,9 @@ def recall(
     async def work() -> list[RecalledMemory]:
         user = await whose(user_id)
         async with as_service() as store:
-            return await store.recall_memory(user, query, tag, types=type_, agent=agent, limit=limit, explain=explain)
+            return await store.recall_memory(
+                user, query, tag, types=type_, agent=agent, limit=limit, explain=explain
+            )
 
     found = run(work())
     if as_json_:
@@ -105,16 +113,25 @@ def recall(
 def remember(
     content: Annotated[str, typer.Argument(help="What to remember.")],
     user_id: UserId = None,
-    type_: Annotated[str, typer.Option("--type", help="fact, preference, episode, goal, belief, …")] = "fact",
+    type_: Annotated[
+        str, typer.Option("--type", help="fact, preference, episode, goal, belief, …")
+    ] = "fact",
     tag: Annotated[list[str], typer.Option(help="A tag; may be given again.")] = [],  # noqa: B006  typer copies it
-    importance: Annotated[float, typer.Option(min=0, max=1, help="From 0.7 on it fades before it is trimmed.")] = 0.5,
+    importance: Annotated[
+        float, typer.Option(min=0, max=1, help="From 0.7 on it fades before it is trimmed.")
+    ] = 0.5,
     as_json_: AsJson = False,
 ) -> None:
     """Store a memory of a person. The same words again are the same memory."""
 
     async def work() -> WriteReceipt:
         user = await whose(user_id)
-        payload = {"identity": user, "agent": OPERATOR, "session_id": OPERATOR, "timestamp": datetime.now(UTC)}
+        payload = {
+            "identity": user,
+            "agent": OPERATOR,
+            "session_id": OPERATOR,
+            "timestamp": datetime.now(UTC),
+        }
         payload |= {"type": type_, "content": content, "tags": tag, "importance": importance}
         async with as_service() as store:
             return await store.write_memory(user, OPERATOR, payload)
@@ -129,9 +146,11 @@ def remember(
 @app.command(rich_help_panel=PANEL)
 def history(
     memory: Which,
-    key: Key = None,
+    key: KeyArgument = None,
     user_id: UserId = None,
-    limit: Annotated[int, typer.Option(min=1, max=MOST, help="How many earlier versions at most.")] = 50,
+    limit: Annotated[
+        int, typer.Option(min=1, max=MOST, help="How many earlier versions at most.")
+    ] = 50,
     as_json_: AsJson = False,
 ) -> None:
     """Show what a memory was before, the last version first; also of one that was forgotten."""
@@ -158,7 +177,7 @@ def history(
 @app.command(rich_help_panel=PANEL)
 def forget(
     memory: Which,
-    key: Key = None,
+    key: KeyArgument = None,
     user_id: UserId = None,
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -189,7 +208,9 @@ def forget(
 
 
 @app.command(rich_help_panel=PANEL)
-def explain(memory: Which, key: Key = None, user_id: UserId = None, as_json_: AsJson = False) -> None:
+def explain(
+    memory: Which, key: KeyArgument = None, user_id: UserId = None, as_json_: AsJson = False
+) -> None:
     """Tell why a memory was recalled, who wrote it from where, and what was said in the turns it was taken from."""
     address = address_of(memory, key)
 
@@ -208,28 +229,45 @@ def explain(memory: Which, key: Key = None, user_id: UserId = None, as_json_: As
         return
     show_memory(found)
     known = origin.model_dump(exclude={"sources"}, exclude_none=True)
-    show("Written by", *(f"      {name.removesuffix('_id')}  {value}" for name, value in known.items()))
+    show(
+        "Written by",
+        *(f"      {name.removesuffix('_id')}  {value}" for name, value in known.items()),
+    )
     if turns:
-        show("Taken from", *(f"      {turn.created_at:%Y-%m-%d %H:%M}  {turn.role}: {turn.content}" for turn in turns))
-    show("Recalled" if recalls else f"None of the last {len(receipts)} recalls chose it, not even nearly.")
+        show(
+            "Taken from",
+            *(
+                f"      {turn.created_at:%Y-%m-%d %H:%M}  {turn.role}: {turn.content}"
+                for turn in turns
+            ),
+        )
+    show(
+        "Recalled"
+        if recalls
+        else f"None of the last {len(receipts)} recalls chose it, not even nearly."
+    )
     for each in recalls[:5]:
         show_recall(each)
 
 
-def _recall_of(receipt: RecallReceipt, address: Address) -> Recall | None:
+def _recall_of(receipt: RecallReceipt, address: Address) -> RecallMention | None:
     """What a receipt tells of a memory, if it is about it."""
     told = {"at": receipt.at, "actor": receipt.actor, "query": receipt.query}
     listed = chain(enumerate(receipt.chosen, 1), enumerate(receipt.nearly, 1))
     for n, (rank, each) in enumerate(listed):
         if (tuple(each["namespace"]), each["key"]) == address:
             chosen = n < len(receipt.chosen)
-            return Recall(**told, chosen=chosen, rank=rank, score=each["score"], parts=each["parts"])
+            return RecallMention(
+                **told, chosen=chosen, rank=rank, score=each["score"], parts=each["parts"]
+            )
     return None
 
 
 @app.command(rich_help_panel=PANEL)
 def export_user(
-    output: Annotated[Path, typer.Option("--output", dir_okay=False, help="The file to write: JSON lines.")],
+    output: Annotated[
+        Path, typer.Option("--output", dir_okay=False, help="The file to write: JSON lines.")
+    ],
     user_id: UserId = None,
     as_json_: AsJson = False,
 ) -> None:
@@ -267,7 +305,9 @@ async def _portions(store: MemoryManager, user_id: str) -> AsyncIterator[list[st
 
 
 @app.command(rich_help_panel=PANEL)
-def erase_user(user_id: UserId = None, yes: Yes = False, dry_run: DryRun = False, as_json_: AsJson = False) -> None:
+def erase_user(
+    user_id: UserId = None, yes: Yes = False, dry_run: DryRun = False, as_json_: AsJson = False
+) -> None:
     """Remove all that is kept about a person, and print the certificate that stays. End their runs first.
 
     --dry-run makes the erasure and rolls it back, and prints how many rows it removed.
@@ -294,7 +334,9 @@ def erase_user(user_id: UserId = None, yes: Yes = False, dry_run: DryRun = False
     if as_json_:
         print_json(certificate)
     else:
-        print_table(("table", "rows erased"), [*certificate.erased.items()], title="Certificate of erasure")
+        print_table(
+            ("table", "rows erased"), [*certificate.erased.items()], title="Certificate of erasure"
+        )
         told = certificate.model_dump(mode="json", exclude={"erased"})
         show(*(f"{name:<9}  {value}" for name, value in told.items()))
 
@@ -305,7 +347,9 @@ def sweep(dry_run: DryRun = False, as_json_: AsJson = False) -> None:
 
     async def work() -> int:
         async with as_service() as store:
-            return await (store.operations.oversight.would_sweep() if dry_run else store.sweep_ttl())
+            return await (
+                store.operations.oversight.would_sweep() if dry_run else store.sweep_ttl()
+            )
 
     swept = run(work())
     if as_json_:
@@ -316,7 +360,11 @@ def sweep(dry_run: DryRun = False, as_json_: AsJson = False) -> None:
 
 @app.command(rich_help_panel=PANEL)
 def decay(
-    days: Days, user_id: UserId = None, yes: Yes = False, dry_run: DryRun = False, as_json_: AsJson = False
+    days: Days,
+    user_id: UserId = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    as_json_: AsJson = False,
 ) -> None:
     """Trim a person's memories that nobody touched for some days; important ones lose half their importance.
 
@@ -352,4 +400,6 @@ def _show_fading(user: str, found: list[Fading], as_json_: bool) -> None:
         return
     rows = [("goes" if each.trimmed else "fades", each.importance, each.content) for each in found]
     print_table(("", "importance", "memory"), rows)
-    show(f"{trimmed:,} memories would be trimmed, {len(found) - trimmed:,} important ones would fade.")
+    show(
+        f"{trimmed:,} memories would be trimmed, {len(found) - trimmed:,} important ones would fade."
+    )

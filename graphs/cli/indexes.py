@@ -24,7 +24,7 @@ from graphs.cli.output import (
 from graphs.memory.errors import InvalidInput
 from graphs.operations.indexes import IndexStatus, Vectors
 from graphs.operations.sizing import MOST_LISTS, IndexChoice, Method
-from graphs.operations.vector_index import Told
+from graphs.operations.vector_index import StepProgress
 
 app = typer.Typer(no_args_is_help=True, help="The memory's indexes, the vector index among them.")
 
@@ -42,13 +42,30 @@ async def _status(as_json: bool) -> None:
         print_json(told)
         return
     rows = [
-        (i.name, i.on_table, i.method, i.bytes, i.scans, "building" if i.building else "yes" if i.valid else "NO")
+        (
+            i.name,
+            i.on_table,
+            i.method,
+            i.bytes,
+            i.scans,
+            "building" if i.building else "yes" if i.valid else "NO",
+        )
         for i in told.indexes
     ]
     print_table(("Index", "On", "Method", "Bytes", "Scans", "Valid"), rows)
     built = {index.name: index for index in told.indexes}
     vectors = [(*_vectors(each), *_parameters(built.get(each.index))) for each in told.vectors]
-    columns = ("Model", "Dimensions", "Active", "Vector index", "Vectors", "Pending", "m", "ef_construction", "lists")
+    columns = (
+        "Model",
+        "Dimensions",
+        "Active",
+        "Vector index",
+        "Vectors",
+        "Pending",
+        "m",
+        "ef_construction",
+        "lists",
+    )
     print_table(columns, vectors)
     for each in told.vectors:
         if each.advice:
@@ -56,7 +73,14 @@ async def _status(as_json: bool) -> None:
 
 
 def _vectors(told: Vectors) -> tuple[object, ...]:
-    return told.model, told.dimensions, "yes" if told.active else "no", told.index, told.vectors, told.pending
+    return (
+        told.model,
+        told.dimensions,
+        "yes" if told.active else "no",
+        told.index,
+        told.vectors,
+        told.pending,
+    )
 
 
 def _parameters(index: IndexStatus | None) -> tuple[int | None, ...]:
@@ -91,13 +115,20 @@ async def _create(dry_run: bool, as_json: bool) -> None:
 @app.command()
 def migrate(
     to: Annotated[Method, typer.Option(help="The kind of index to have.")],
-    m: Annotated[int | None, typer.Option(help="HNSW: neighbours kept for each vector.", min=2, max=100)] = None,
+    m: Annotated[
+        int | None, typer.Option(help="HNSW: neighbours kept for each vector.", min=2, max=100)
+    ] = None,
     ef_construction: Annotated[
         int | None,
-        typer.Option(help="HNSW: candidates from which they are chosen, at least twice m.", min=4, max=1000),
+        typer.Option(
+            help="HNSW: candidates from which they are chosen, at least twice m.", min=4, max=1000
+        ),
     ] = None,
     lists: Annotated[
-        int | None, typer.Option(help="IVFFlat: parts that the vectors are divided into.", min=1, max=MOST_LISTS)
+        int | None,
+        typer.Option(
+            help="IVFFlat: parts that the vectors are divided into.", min=1, max=MOST_LISTS
+        ),
     ] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -139,7 +170,7 @@ async def _migrate(wish: IndexChoice, dry_run: bool, as_json: bool) -> None:
 
 
 @contextmanager
-def _phases() -> Iterator[Told]:
+def _phases() -> Iterator[StepProgress]:
     """Show each phase of a work with a bar of its own: they do not count the same."""
     with ExitStack() as stack:
         shown: tuple[str, Advance] | None = None

@@ -29,14 +29,18 @@ _MOST = 10_000
 
 app = typer.Typer(no_args_is_help=True, help="Background jobs: what waits, what failed and why.")
 
-TaskName = Annotated[str | None, typer.Option("--task", help="Only jobs of this name, such as extract_facts.")]
+TaskName = Annotated[
+    str | None, typer.Option("--task", help="Only jobs of this name, such as extract_facts.")
+]
 
 
 @app.command("list")
 def list_(
     status: Annotated[str | None, typer.Option(help=f"Only these: {', '.join(STATUSES)}.")] = None,
     task: TaskName = None,
-    user_id: Annotated[str | None, typer.Option("--user-id", help="Only jobs about this user.")] = None,
+    user_id: Annotated[
+        str | None, typer.Option("--user-id", help="Only jobs about this user.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
     as_json: AsJson = False,
 ) -> None:
@@ -57,13 +61,21 @@ def list_(
         show("There are no jobs.")
         return
     present = [name for name in STATUSES if any(name in of_task for of_task in counts.values())]
-    print_table(("task", *present), [(name, *(of.get(each) for each in present)) for name, of in counts.items()])
-    rows = [(job.id, job.task, job.status, job.attempts, _minute(job.changed_at), job.error) for job in found]
+    print_table(
+        ("task", *present),
+        [(name, *(of.get(each) for each in present)) for name, of in counts.items()],
+    )
+    rows = [
+        (job.id, job.task, job.status, job.attempts, _minute(job.changed_at), job.error)
+        for job in found
+    ]
     print_table(("id", "task", "status", "attempts", "changed", "error"), rows)
 
 
 @app.command("show")
-def show_(job_id: Annotated[int, typer.Argument(help="The job's id.")], as_json: AsJson = False) -> None:
+def show_(
+    job_id: Annotated[int, typer.Argument(help="The job's id.")], as_json: AsJson = False
+) -> None:
     """Show one job: what it is about, when it is due, and why it failed the last time."""
 
     async def work() -> Job:
@@ -74,14 +86,18 @@ def show_(job_id: Annotated[int, typer.Argument(help="The job's id.")], as_json:
     if as_json:
         print_json(job)
         return
-    told = job.model_dump(mode="json", exclude_none=True) | {"args": json.dumps(job.args, ensure_ascii=False)}
+    told = job.model_dump(mode="json", exclude_none=True) | {
+        "args": json.dumps(job.args, ensure_ascii=False)
+    }
     show(*(f"{name:<12}  {value}" for name, value in told.items()))
 
 
 @app.command()
 def retry(
     job_ids: Annotated[list[int] | None, typer.Argument(help="Ids of jobs that failed.")] = None,
-    all_: Annotated[bool, typer.Option("--all", help="All that failed, or those of --task.")] = False,
+    all_: Annotated[
+        bool, typer.Option("--all", help="All that failed, or those of --task.")
+    ] = False,
     task: TaskName = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -94,7 +110,9 @@ def retry(
         async with as_service() as store:
             ids = list(job_ids or [])
             if all_:
-                ids = [job.id for job in await store.jobs.list(status="failed", task=task, limit=_MOST)]
+                ids = [
+                    job.id for job in await store.jobs.list(status="failed", task=task, limit=_MOST)
+                ]
             for job_id in ids:  # one that cannot be is told before any is queued
                 await store.jobs.retry(job_id, dry_run=True)
             for job_id in [] if dry_run else ids:
@@ -110,7 +128,9 @@ def retry(
 
 @app.command()
 def purge(
-    hours: Annotated[float, typer.Option(min=0, help="Only those that ended so many hours ago.")] = KEPT_HOURS,
+    hours: Annotated[
+        float, typer.Option(min=0, help="Only those that ended so many hours ago.")
+    ] = KEPT_HOURS,
     failed: Annotated[
         bool, typer.Option("--failed", help="Those that failed, too: they cannot be retried then.")
     ] = False,
@@ -122,7 +142,9 @@ def purge(
 
     async def work(*, only_count: bool) -> dict[str, int]:
         async with as_service() as store:
-            return await store.operations.oversight.purge_jobs(hours, failed=failed, dry_run=only_count)
+            return await store.operations.oversight.purge_jobs(
+                hours, failed=failed, dry_run=only_count
+            )
 
     if failed and not (dry_run or yes):
         note(f"Of these jobs {run(work(only_count=True)).get('failed', 0):,} failed.")

@@ -41,9 +41,9 @@ from graphs.cli.output import (
     print_json,
     progress,
 )
+from graphs.composition import deployment_store
 from graphs.deployment.models import chat_model
 from graphs.deployment.settings import load_settings
-from graphs.memory_manager import deployment_store
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help=__doc__)
 
@@ -61,7 +61,16 @@ def dev(port: Port = 2024, host: Host = "127.0.0.1") -> None:
     _check_port(host, port)
     run(_prepare())
     command = [sys.executable, "-m", "langgraph_cli", "dev"]
-    options = ["--host", host, "--port", str(port), "--no-browser", "--no-reload", "--n-jobs-per-worker", "20"]
+    options = [
+        "--host",
+        host,
+        "--port",
+        str(port),
+        "--no-browser",
+        "--no-reload",
+        "--n-jobs-per-worker",
+        "20",
+    ]
     sys.stdout.flush()
     # The server takes this process's place: Ctrl-C and signals reach it directly, and nothing is left behind.
     os.execv(command[0], [*command, *options])  # noqa: S606  no shell, a fixed command
@@ -94,7 +103,9 @@ def worker(
 
     The server does it itself unless MEMORY_WORKER=false.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
     run(_work(concurrency))
 
 

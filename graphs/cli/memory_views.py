@@ -19,7 +19,7 @@ _BAR = 32
 _INDENT = "      "
 
 
-class Recall(BaseModel):
+class RecallMention(BaseModel):
     """That a memory was chosen by a recall, or nearly."""
 
     at: datetime
@@ -56,9 +56,15 @@ def show_memory(memory: Memory) -> None:
 
 
 def _about(memory: RecalledMemory | Memory) -> Text:
-    told = [memory.type or "item", f"{memory.updated_at:%Y-%m-%d %H:%M}", *(f"#{tag}" for tag in memory.tags)]
+    told = [
+        memory.type or "item",
+        f"{memory.updated_at:%Y-%m-%d %H:%M}",
+        *(f"#{tag}" for tag in memory.tags),
+    ]
     told += ["pinned"] if memory.pinned else []
-    return Text(_INDENT) + Text(f"{inert(' · '.join(told))}  id {to_id(memory.namespace, memory.key)}", "dim")
+    return Text(_INDENT) + Text(
+        f"{inert(' · '.join(told))}  id {to_id(memory.namespace, memory.key)}", "dim"
+    )
 
 
 def show_parts(parts: Mapping[str, float]) -> None:
@@ -78,11 +84,18 @@ def show_history(now: Memory | None, versions: Sequence[Version]) -> None:
         ended = "deleted" if version.operation == "delete" else "replaced"
         by = f" by run {version.ended_by}" if version.ended_by else ""
         span = f"{version.valid_from:%Y-%m-%d %H:%M:%S} to {version.valid_to:%Y-%m-%d %H:%M:%S}"
-        show(Text("○ ") + Text(f"{span}, {ended}", "bold") + inert(by), Text("│ ") + inert(version.content))
+        show(
+            Text("○ ") + Text(f"{span}, {ended}", "bold") + inert(by),
+            Text("│ ") + inert(version.content),
+        )
 
 
-def show_recall(recall: Recall) -> None:
+def show_recall(recall: RecallMention) -> None:
     """Print when and why a memory was chosen."""
-    how = f"chosen as {recall.rank}." if recall.chosen else f"nearly chosen, {recall.rank}. behind those that were"
+    how = (
+        f"chosen as {recall.rank}."
+        if recall.chosen
+        else f"nearly chosen, {recall.rank}. behind those that were"
+    )
     show(f"{recall.at:%Y-%m-%d %H:%M:%S}  {how}  for {recall.query!r}  by {recall.actor}")
     show_parts(recall.parts)

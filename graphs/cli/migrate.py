@@ -38,25 +38,39 @@ app = typer.Typer(
 
 RejectedFile = Annotated[
     Path | None,
-    typer.Option("--rejected", dir_okay=False, help="A file to add what cannot be a memory to, as JSON lines."),
+    typer.Option(
+        "--rejected",
+        dir_okay=False,
+        help="A file to add what cannot be a memory to, as JSON lines.",
+    ),
 ]
 Queries = Annotated[
     Path | None,
     typer.Option(
-        exists=True, dir_okay=False, help='Questions for both sides, as JSON lines: {"user_id": …, "query": …}.'
+        exists=True,
+        dir_okay=False,
+        help='Questions for both sides, as JSON lines: {"user_id": …, "query": …}.',
     ),
 ]
 KeepVectors = Annotated[
-    bool, typer.Option("--keep-vectors", help="Its vectors are of the embedding model that is configured: keep them.")
+    bool,
+    typer.Option(
+        "--keep-vectors",
+        help="Its vectors are of the embedding model that is configured: keep them.",
+    ),
 ]
-Id = Annotated[str, typer.Argument(metavar="MIGRATION", help="A migration's id, as `migrate list` shows it.")]
+MigrationId = Annotated[
+    str, typer.Argument(metavar="MIGRATION", help="A migration's id, as `migrate list` shows it.")
+]
 
 _KEPT_SHOWN = 20
 
 
 @app.command()
 def jsonl(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="JSON lines, in UTF-8.")],
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="JSON lines, in UTF-8.")
+    ],
     keep_vectors: KeepVectors = False,
     rejected: RejectedFile = None,
     queries: Queries = None,
@@ -78,11 +92,16 @@ async def _jsonl(file: Path, keep_vectors: bool) -> AsyncIterator[Source]:
 @app.command()
 def mem0_platform(
     history: Annotated[
-        bool, typer.Option("--history/--no-history", help="What each memory was before: one request for each.")
+        bool,
+        typer.Option(
+            "--history/--no-history", help="What each memory was before: one request for each."
+        ),
     ] = True,
     to: Annotated[
         Path | None,
-        typer.Option("--to", dir_okay=False, help="Write it to this file instead, for `migrate jsonl`."),
+        typer.Option(
+            "--to", dir_okay=False, help="Write it to this file instead, for `migrate jsonl`."
+        ),
     ] = None,
     rejected: RejectedFile = None,
     queries: Queries = None,
@@ -102,9 +121,13 @@ def mem0_platform(
 async def _mem0_platform(history: bool) -> AsyncIterator[Source]:
     settings = await asyncio.to_thread(load_settings)
     if settings.mem0_api_key is None:
-        raise ConfigurationError("MEM0_API_KEY is missing: write the key of the account to read into the environment.")
+        raise ConfigurationError(
+            "MEM0_API_KEY is missing: write the key of the account to read into the environment."
+        )
     key = settings.mem0_api_key.get_secret_value()
-    async with mem0_cloud.mem0_platform(key, settings.mem0_host, settings.data_dir, history=history) as source:
+    async with mem0_cloud.mem0_platform(
+        key, settings.mem0_host, settings.data_dir, history=history
+    ) as source:
         yield source
 
 
@@ -112,7 +135,8 @@ async def _mem0_platform(history: bool) -> AsyncIterator[Source]:
 def mem0_oss(
     collection: Annotated[str, typer.Option(help="The table of the collection.")] = "mem0",
     history_db: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="mem0's SQLite file: ~/.mem0/history.db.")
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="mem0's SQLite file: ~/.mem0/history.db."),
     ] = None,
     keep_vectors: KeepVectors = False,
     rejected: RejectedFile = None,
@@ -130,12 +154,16 @@ def mem0_oss(
 
 
 @asynccontextmanager
-async def _mem0_oss(collection: str, history: Path | None, keep_vectors: bool) -> AsyncIterator[Source]:
+async def _mem0_oss(
+    collection: str, history: Path | None, keep_vectors: bool
+) -> AsyncIterator[Source]:
     settings = await asyncio.to_thread(load_settings)
     index = await asyncio.to_thread(index_config, settings)
     embed = ensure_embeddings(index["embed"]).aembed_query if keep_vectors else None
     async with source_pool(settings) as pool:
-        yield await open_collection(pool, collection, embed=embed, dimensions=index["dims"], history=history)
+        yield await open_collection(
+            pool, collection, embed=embed, dimensions=index["dims"], history=history
+        )
 
 
 @app.command("list")
@@ -151,13 +179,22 @@ def list_(as_json: AsJson = False) -> None:
         print_json(found)
         return
     rows = [
-        (str(m.id), m.source, m.status, m.total, m.brought, m.rejected, f"{m.started_at:%Y-%m-%d %H:%M}") for m in found
+        (
+            str(m.id),
+            m.source,
+            m.status,
+            m.total,
+            m.brought,
+            m.rejected,
+            f"{m.started_at:%Y-%m-%d %H:%M}",
+        )
+        for m in found
     ]
     print_table(("id", "source", "status", "records", "brought", "rejected", "begun"), rows)
 
 
 @app.command()
-def show(migration: Id, as_json: AsJson = False) -> None:
+def show(migration: MigrationId, as_json: AsJson = False) -> None:
     """Show where a migration reads from, how far it is, and what became of the records."""
 
     async def work() -> Migration:
@@ -168,7 +205,10 @@ def show(migration: Id, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
     else:
-        print_table(("", ""), [(name, _told(value)) for name, value in found.model_dump(exclude={"cursor"}).items()])
+        print_table(
+            ("", ""),
+            [(name, _told(value)) for name, value in found.model_dump(exclude={"cursor"}).items()],
+        )
 
 
 def _told(value: object) -> object:
@@ -176,7 +216,9 @@ def _told(value: object) -> object:
 
 
 @app.command()
-def rollback(migration: Id, yes: Yes = False, dry_run: DryRun = False, as_json: AsJson = False) -> None:
+def rollback(
+    migration: MigrationId, yes: Yes = False, dry_run: DryRun = False, as_json: AsJson = False
+) -> None:
     """Remove what a migration brought. What somebody changed since, or refers to, stays and is listed.
 
     All of it happens in one transaction. The migration cannot go on afterwards; the same command begins a new one.
@@ -195,6 +237,10 @@ def rollback(migration: Id, yes: Yes = False, dry_run: DryRun = False, as_json: 
     typer.echo(f"{done.removed:,} memories {'would be' if dry_run else 'were'} removed.")
     if done.kept:
         print_table(
-            ("namespace", "key"), [(".".join(at), key) for at, key in done.kept[:_KEPT_SHOWN]], title="These stay"
+            ("namespace", "key"),
+            [(".".join(at), key) for at, key in done.kept[:_KEPT_SHOWN]],
+            title="These stay",
         )
-        note(f"{len(done.kept):,} stay: they were changed or deleted since, or something refers to them.")
+        note(
+            f"{len(done.kept):,} stay: they were changed or deleted since, or something refers to them."
+        )

@@ -26,7 +26,7 @@ from graphs.memory_manager import MemoryManager
 from graphs.operations.migration.comparing import Parity, Question, read_questions
 from graphs.operations.migration.jsonl import line_of
 from graphs.operations.migration.ledger import Migration
-from graphs.operations.migration.migrations import Preview, Reject, Verified
+from graphs.operations.migration.migrations import MigrationVerification, Preview, Reject
 from graphs.operations.migration.source import Rejected, Source
 
 _REASONS_SHOWN = 10
@@ -65,7 +65,9 @@ async def carry_out(opening: AbstractAsyncContextManager[Source], how: How) -> N
         parity = await store.operations.migrations.compare(str(migration.id), source, questions)
     _show(migration, verified, parity, how.as_json)
     if not verified.matches:
-        fail("The counts differ: what was written to the source meanwhile comes with another run of this command.")
+        fail(
+            "The counts differ: what was written to the source meanwhile comes with another run of this command."
+        )
     if migration.rejected:
         fail(f"{migration.rejected:,} records were rejected; --rejected FILE has them told.")
 
@@ -122,7 +124,9 @@ async def rejects(path: Path | None) -> AsyncIterator[Reject]:
     async def reject(rejected: Sequence[Rejected]) -> None:
         told.extend(rejected[: max(_REASONS_SHOWN - len(told), 0)])
         if path:
-            await asyncio.to_thread(_append, path, [json.dumps(_as_line(each)) for each in rejected])
+            await asyncio.to_thread(
+                _append, path, [json.dumps(_as_line(each)) for each in rejected]
+            )
 
     try:
         yield reject
@@ -139,7 +143,9 @@ def _append(path: Path, lines: Sequence[str]) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise ConfigurationError(f"--rejected {path} cannot be written: {error.strerror}.") from error
+        raise ConfigurationError(
+            f"--rejected {path} cannot be written: {error.strerror}."
+        ) from error
 
 
 def _as_line(rejected: Rejected) -> dict[str, object]:
@@ -165,7 +171,13 @@ def _questions(path: Path) -> list[Question]:
 def _show_preview(preview: Preview, as_json: bool) -> None:
     if as_json:
         told = preview.model_dump(exclude={"rejected"})
-        print_json({"dry_run": True, **told, "rejected": [_without_record(each) for each in preview.rejected]})
+        print_json(
+            {
+                "dry_run": True,
+                **told,
+                "rejected": [_without_record(each) for each in preview.rejected],
+            }
+        )
         return
     total = "an unknown number of" if preview.total is None else f"{preview.total:,}"
     typer.echo(f"The source has {total} records. Of the first {preview.read:,}:")
@@ -178,16 +190,27 @@ def _show_preview(preview: Preview, as_json: bool) -> None:
         typer.echo(f"It would go on with migration {preview.goes_on_with.id}.")
 
 
-def _show(migration: Migration, verified: Verified | None, parity: Parity | None, as_json: bool) -> None:
+def _show(
+    migration: Migration,
+    verified: MigrationVerification | None,
+    parity: Parity | None,
+    as_json: bool,
+) -> None:
     if as_json:
-        print_json({"dry_run": False, "migration": migration, "verified": verified, "parity": parity})
+        print_json(
+            {"dry_run": False, "migration": migration, "verified": verified, "parity": parity}
+        )
         return
     rows = [("brought", migration.brought), ("were there, and stay as they are", migration.present)]
     rows += [("had expired", migration.expired), ("rejected", migration.rejected)]
     typer.echo(f"Migration {migration.id} is {migration.status}.")
     print_table(("", "records"), rows)
     if verified:
-        has = "does not tell how many it has" if verified.source is None else f"has {verified.source:,}"
+        has = (
+            "does not tell how many it has"
+            if verified.source is None
+            else f"has {verified.source:,}"
+        )
         typer.echo(
             f"The source {has}; {verified.seen:,} were read, {verified.there:,} of {verified.brought:,} are here."
         )

@@ -30,7 +30,9 @@ from graphs.operations.monitoring import Look
 def monitor(
     interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2,
     once: Annotated[bool, typer.Option("--once", help="Look once, and end.")] = False,
-    slow: Annotated[float, typer.Option(min=0, help="Show statements that have run for so many seconds.")] = 1,
+    slow: Annotated[
+        float, typer.Option(min=0, help="Show statements that have run for so many seconds.")
+    ] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Watch connections, slow statements, jobs, dead letters, vectors that wait, and recalls; until Ctrl-C.
@@ -75,7 +77,10 @@ async def _watch(store: MemoryManager, slow: float, interval: float) -> None:
 def view(found: Look) -> RenderableType:
     """Return a look as a terminal shows it."""
     return Group(
-        Text(f"{found.at:%Y-%m-%d %H:%M:%S %Z}  answered in {found.answered_seconds * 1000:,.1f} ms", "bold"),
+        Text(
+            f"{found.at:%Y-%m-%d %H:%M:%S %Z}  answered in {found.answered_seconds * 1000:,.1f} ms",
+            "bold",
+        ),
         table(("", ""), [*_vital(found)]),
         *_titled("Connections", found.clients),
         *_titled("Slow statements", found.slow),
@@ -89,16 +94,26 @@ def _vital(found: Look) -> Iterator[tuple[str, str]]:
     yield "workers of jobs", f"{found.workers:,}"
     yield (
         "jobs that wait",
-        f"{_jobs(found, 'todo'):,}" + (f", due since {found.oldest_due:,.0f} s" if found.oldest_due else ""),
+        f"{_jobs(found, 'todo'):,}"
+        + (f", due since {found.oldest_due:,.0f} s" if found.oldest_due else ""),
     )
     yield "jobs that failed", f"{_jobs(found, 'failed'):,}"
-    yield "dead letters", f"{sum(each.deliveries for each in found.deliveries if each.status == 'failed'):,}"
+    yield (
+        "dead letters",
+        f"{sum(each.deliveries for each in found.deliveries if each.status == 'failed'):,}",
+    )
     yield "vectors not indexed", f"{found.pending_vectors:,}"
-    yield "records not sealed", "none" if found.unsealed_seconds is None else f"for {found.unsealed_seconds:,.0f} s"
+    yield (
+        "records not sealed",
+        "none" if found.unsealed_seconds is None else f"for {found.unsealed_seconds:,.0f} s",
+    )
     yield "pages from cache", "unknown" if found.cache_hits is None else f"{found.cache_hits:.1%}"
     yield "recalls in a minute", f"{found.recalls:,}"
     if found.recall_median is not None and found.recall_p95 is not None:
-        yield "a recall takes", f"{found.recall_median * 1000:,.1f} ms, 95 % at most {found.recall_p95 * 1000:,.1f} ms"
+        yield (
+            "a recall takes",
+            f"{found.recall_median * 1000:,.1f} ms, 95 % at most {found.recall_p95 * 1000:,.1f} ms",
+        )
 
 
 def _jobs(found: Look, status: str) -> int:
@@ -109,7 +124,11 @@ def _titled(title: str, rows: Sequence[Any]) -> Iterator[RenderableType]:
     """A table of models by the names of their fields, where there are any."""
     if rows:
         names = [*type(rows[0]).model_fields]
-        yield table([name.replace("_", " ") for name in names], [_cells(row, names) for row in rows], title=title)
+        yield table(
+            [name.replace("_", " ") for name in names],
+            [_cells(row, names) for row in rows],
+            title=title,
+        )
 
 
 def _cells(row: Any, names: Sequence[str]) -> list[Any]:

@@ -16,8 +16,8 @@ from graphs.cli.ending import (
     run,
 )
 from graphs.cli.migrate import (
-    Id,
     KeepVectors,
+    MigrationId,
     Queries,
     RejectedFile,
 )
@@ -40,7 +40,7 @@ from graphs.cli.output import (
 from graphs.operations.migration.comparing import Parity
 from graphs.operations.migration.ledger import Migration
 from graphs.operations.migration.source import Source
-from graphs.operations.migration.switching import Switched
+from graphs.operations.migration.switching import SwitchResult
 
 Schema = Annotated[str, typer.Option("--source-schema", help="The schema that its tables lie in.")]
 Map = Annotated[
@@ -58,7 +58,9 @@ def langgraph_store(
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on with what changes there, until it is switched.")
     ] = False,
-    once: Annotated[bool, typer.Option("--once", help="With --follow: end when nothing is left to carry out.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="With --follow: end when nothing is left to carry out.")
+    ] = False,
     source_schema: Schema = "public",
     map_: Map = None,
     keep_vectors: KeepVectors = False,
@@ -86,7 +88,9 @@ def langgraph_store(
 
 
 @asynccontextmanager
-async def _opened(schema: str, rules: list[str], keep_vectors: bool, follow: bool) -> AsyncIterator[Source]:
+async def _opened(
+    schema: str, rules: list[str], keep_vectors: bool, follow: bool
+) -> AsyncIterator[Source]:
     async with as_service() as store, source_pool() as pool:
         yield await store.operations.moving.open(
             pool, schema=schema, rules=rules, keep_vectors=keep_vectors, follow=follow
@@ -94,17 +98,28 @@ async def _opened(schema: str, rules: list[str], keep_vectors: bool, follow: boo
 
 
 async def _follow(
-    schema: str, rules: list[str], keep_vectors: bool, rejected: Path | None, once: bool, as_json: bool
+    schema: str,
+    rules: list[str],
+    keep_vectors: bool,
+    rejected: Path | None,
+    once: bool,
+    as_json: bool,
 ) -> None:
     async with as_service() as store, source_pool() as pool, rejects(rejected) as reject:
         moving = store.operations.moving
-        source = await moving.open(pool, schema=schema, rules=rules, keep_vectors=keep_vectors, follow=True)
+        source = await moving.open(
+            pool, schema=schema, rules=rules, keep_vectors=keep_vectors, follow=True
+        )
         with until_interrupted() as stopping:
             with progress("memories") as advance:
-                migration = await moving.copy(source, reject=reject, progress=advance, stopping=stopping)
+                migration = await moving.copy(
+                    source, reject=reject, progress=advance, stopping=stopping
+                )
             if not stopping():
                 brought = f"{migration.brought:,} memories were brought."
-                note(f"{brought} What changes follows until `graph-memory migrate switch {migration.id}`.")
+                note(
+                    f"{brought} What changes follows until `graph-memory migrate switch {migration.id}`."
+                )
                 with progress("changes") as advance:
                     follow = functools.partial(moving.follow, reject=reject, progress=advance)
                     migration = await follow(source, stopping=stopping, once=once)
@@ -124,8 +139,10 @@ def _show_followed(migration: Migration, as_json: bool) -> None:
 
 
 def switch(
-    migration: Id,
-    undo: Annotated[bool, typer.Option("--undo", help="Open the old store again, and go on following it.")] = False,
+    migration: MigrationId,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Open the old store again, and go on following it.")
+    ] = False,
     queries: Queries = None,
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -140,7 +157,10 @@ def switch(
     if dry_run:
         run(_rehearse(migration, queries, as_json))
     elif undo:
-        confirm("Have the application write to the old store again? What was written here since stays here.", yes)
+        confirm(
+            "Have the application write to the old store again? What was written here since stays here.",
+            yes,
+        )
         run(_undo(migration, as_json))
     else:
         confirm("Stop writes to the old store?", yes)
@@ -151,7 +171,9 @@ async def _switch(migration_id: str, queries: Path | None, as_json: bool) -> Non
     questions = await questions_in(queries)
     async with as_service() as store, followed_store(store, migration_id) as source:
         with progress("changes") as advance:
-            done = await store.operations.moving.switch(source, questions=questions, progress=advance)
+            done = await store.operations.moving.switch(
+                source, questions=questions, progress=advance
+            )
         await store.wait_until_indexed()
     if as_json:
         print_json(done)
@@ -159,14 +181,16 @@ async def _switch(migration_id: str, queries: Path | None, as_json: bool) -> Non
         _show_switched(done)
 
 
-def _show_switched(done: Switched) -> None:
+def _show_switched(done: SwitchResult) -> None:
     if done.agreement is None:
         typer.echo("It was switched before. The application may write here.")
         return
     rows = [("in the old store", done.agreement.there), ("here", done.agreement.here)]
     print_table(("", "items"), [*rows, ("that differ", done.agreement.differing)])
     _tell_parity(done.parity)
-    typer.echo(f"Writes were refused for {done.refused_seconds:.2f} s. The application may write here now.")
+    typer.echo(
+        f"Writes were refused for {done.refused_seconds:.2f} s. The application may write here now."
+    )
 
 
 def _tell_parity(parity: Parity | None) -> None:
@@ -174,7 +198,9 @@ def _tell_parity(parity: Parity | None) -> None:
         asked = f"{len(parity.questions):,} questions were asked on both sides"
         typer.echo(f"{asked}: overlap@{parity.limit} is {parity.overlap:.2f}.")
     else:
-        note("Recall was not compared: the old store's vectors are of another model, or there are none.")
+        note(
+            "Recall was not compared: the old store's vectors are of another model, or there are none."
+        )
 
 
 async def _rehearse(migration_id: str, queries: Path | None, as_json: bool) -> None:
@@ -184,7 +210,9 @@ async def _rehearse(migration_id: str, queries: Path | None, as_json: bool) -> N
     if as_json:
         print_json({"dry_run": True, **found.model_dump()})
     else:
-        typer.echo(f"{found.obstacles.there:,} items in the old store, {found.waiting:,} changes wait.")
+        typer.echo(
+            f"{found.obstacles.there:,} items in the old store, {found.waiting:,} changes wait."
+        )
         _tell_parity(found.parity)
         for each in found.obstacles.differences:
             note(f"{each.item} {each.problem}")
@@ -198,4 +226,6 @@ async def _undo(migration_id: str, as_json: bool) -> None:
     if as_json:
         print_json({"migration": migration})
     else:
-        typer.echo("The old store takes writes again. Go on following it with the command that began the migration.")
+        typer.echo(
+            "The old store takes writes again. Go on following it with the command that began the migration."
+        )

@@ -18,12 +18,15 @@ from graphs.cli.output import (
     print_json,
     print_table,
 )
-from graphs.memory.outbox.deliveries import AdapterHealth, Delivery, Status
+from graphs.memory.outbox.deliveries import AdapterHealth, Delivery
+from graphs.memory.outbox.intents import DeliveryStatus
 from graphs.memory.outbox.shadow import ShadowSummary
 
 STATUSES = ("pending", "delivered", "skipped", "failed")
 
-app = typer.Typer(no_args_is_help=True, help="What leaves for services outside: hosted Mem0, QStash, Redis.")
+app = typer.Typer(
+    no_args_is_help=True, help="What leaves for services outside: hosted Mem0, QStash, Redis."
+)
 
 
 @app.command("list")
@@ -39,14 +42,23 @@ def list_(
 
     async def work() -> list[Delivery]:
         async with as_service() as store:
-            return await store.deliveries.list(status=cast("Status", status), adapter=adapter, limit=limit)
+            return await store.deliveries.list(
+                status=cast("DeliveryStatus", status), adapter=adapter, limit=limit
+            )
 
     found = run(work())
     if as_json:
         print_json(found)
     elif found:
         rows = [
-            (d.id, d.adapter, d.intent.get("kind"), d.attempts, f"{d.created_at:%Y-%m-%d %H:%M}", d.error)
+            (
+                d.id,
+                d.adapter,
+                d.intent.get("kind"),
+                d.attempts,
+                f"{d.created_at:%Y-%m-%d %H:%M}",
+                d.error,
+            )
             for d in found
         ]
         print_table(("id", "adapter", "what", "attempts", "since", "error"), rows)
@@ -56,7 +68,9 @@ def list_(
 
 @app.command()
 def replay(
-    delivery: Annotated[str | None, typer.Argument(help="Id of one that failed or was skipped.")] = None,
+    delivery: Annotated[
+        str | None, typer.Argument(help="Id of one that failed or was skipped.")
+    ] = None,
     adapter: Annotated[str | None, typer.Option(help="All of this adapter.")] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -80,7 +94,9 @@ def replay(
 
 
 @app.command()
-def tell(adapter: Annotated[str, typer.Argument(help="mem0, qstash or redis.")], as_json: AsJson = False) -> None:
+def tell(
+    adapter: Annotated[str, typer.Argument(help="mem0, qstash or redis.")], as_json: AsJson = False
+) -> None:
     """Tell an adapter of all memories that there are; for when it was switched on late."""
 
     async def work() -> None:
@@ -109,15 +125,23 @@ def health(as_json: AsJson = False) -> None:
     if not adapters and not compared:
         show("No adapter is switched on, and nothing runs in the shadow.")
     if adapters:
-        rows = [(a.adapter, a.mode, _state(a), a.pending, a.failed, _milliseconds(a.median_seconds)) for a in adapters]
+        rows = [
+            (a.adapter, a.mode, _state(a), a.pending, a.failed, _milliseconds(a.median_seconds))
+            for a in adapters
+        ]
         print_table(("adapter", "mode", "service", "pending", "failed", "median ms"), rows)
     if compared:
-        day = [(c.candidate, c.comparisons, c.different, c.failures, _rounded(c.overlap)) for c in compared]
+        day = [
+            (c.candidate, c.comparisons, c.different, c.failures, _rounded(c.overlap))
+            for c in compared
+        ]
         print_table(("in the shadow", "recalls of a day", "different", "failed", "overlap"), day)
 
 
 def _state(adapter: AdapterHealth) -> str:
-    return {True: "answers", False: adapter.problem or "does not answer", None: "switched off"}[adapter.reachable]
+    return {True: "answers", False: adapter.problem or "does not answer", None: "switched off"}[
+        adapter.reachable
+    ]
 
 
 def _milliseconds(seconds: float | None) -> int | None:

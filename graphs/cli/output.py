@@ -17,8 +17,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines, and nothing else, on standard output.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print JSON for machines, and nothing else, on standard output."),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")
+]
 
 Advance = Callable[[int, int | None], None]
 """Tells how much is done, and of how much; None where that is not known."""
@@ -29,7 +34,9 @@ def inert(text: str) -> Text:
 
     It becomes one line. What steers a terminal, or turns the direction of writing, shows as a replacement character.
     """
-    return Text("".join(" " if char.isspace() else "\ufffd" if _steers(char) else char for char in text))
+    return Text(
+        "".join(" " if char.isspace() else "\ufffd" if _steers(char) else char for char in text)
+    )
 
 
 def _steers(char: str) -> bool:
@@ -47,12 +54,16 @@ def print_json(result: BaseModel | Mapping[str, Any] | Sequence[Any]) -> None:
     typer.echo(json.dumps(to_jsonable_python(result), ensure_ascii=False))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None) -> None:
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None
+) -> None:
     """Print rows as a table; numbers stand to the right, and what is None stays empty."""
     Console().print(table(columns, rows, title=title))
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None) -> Table:
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None
+) -> Table:
     """Return such a table, for a view that has several."""
     shown = Table(*columns, title=title)
     for n, column in enumerate(shown.columns):
@@ -67,7 +78,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str |
 def _cell(value: Any) -> Text:
     if value is None or isinstance(value, Text):
         return value or Text()
-    return inert(f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value))
+    return inert(
+        f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    )
 
 
 @contextmanager
@@ -85,7 +98,9 @@ def progress(what: str) -> Iterator[Advance]:
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as shown:
         task = shown.add_task(what, total=None, rate="")
 
         def advance(done: int, of: int | None) -> None:

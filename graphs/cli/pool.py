@@ -9,7 +9,7 @@ from graphs.cli.checks import show_checks
 from graphs.cli.ending import as_service_unprepared, run
 from graphs.cli.output import AsJson, note
 from graphs.deployment.settings import load_settings
-from graphs.operations.checks import Check, check_access, check_connections
+from graphs.operations.checks import CheckResult, check_access, check_connections
 from graphs.operations.connection import Access
 from graphs.operations.pooling import configuration
 
@@ -25,20 +25,29 @@ def check(as_json: AsJson = False) -> None:
 async def _check(as_json: bool) -> None:
     size = (await asyncio.to_thread(load_settings)).database_pool_size
     async with as_service_unprepared() as store:
-        access, server = await store.operations.checks.access(), await store.operations.checks.server()
+        access, server = (
+            await store.operations.checks.access(),
+            await store.operations.checks.server(),
+        )
     checks = [check_access(access), _prepared(access), check_connections(server)]
     most = f"{size} for each event loop of a process (DATABASE_POOL_SIZE), of the server's {server.max_connections}"
-    show_checks([*checks, Check(name="pool", status="ok", detail=most)], as_json)
+    show_checks([*checks, CheckResult(name="pool", status="ok", detail=most)], as_json)
 
 
-def _prepared(access: Access) -> Check:
-    told = "prepared by each connection" if access.prepared_statements else "not prepared: the port is 6543"
-    return Check(name="statements", status="ok", detail=told)
+def _prepared(access: Access) -> CheckResult:
+    told = (
+        "prepared by each connection"
+        if access.prepared_statements
+        else "not prepared: the port is 6543"
+    )
+    return CheckResult(name="statements", status="ok", detail=told)
 
 
 @app.command()
 def config(
-    processes: Annotated[int, typer.Option(min=1, help="Processes of the deployment: servers and workers.")] = 1,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Processes of the deployment: servers and workers.")
+    ] = 1,
 ) -> None:
     """Print a pgbouncer.ini for this database in transaction mode, with sizes for its max_connections."""
     run(_config(processes))
@@ -47,7 +56,12 @@ def config(
 async def _config(processes: int) -> None:
     size = (await asyncio.to_thread(load_settings)).database_pool_size
     async with as_service_unprepared() as store:
-        access, server = await store.operations.checks.access(), await store.operations.checks.server()
+        access, server = (
+            await store.operations.checks.access(),
+            await store.operations.checks.server(),
+        )
     if access.route != "direct":
-        note("DATABASE_URL goes through a pooler already: put the server's own host and port in [databases].")
+        note(
+            "DATABASE_URL goes through a pooler already: put the server's own host and port in [databases]."
+        )
     typer.echo(configuration(access, server, processes, size), nl=False)

@@ -9,7 +9,10 @@ from graphs.cli.ending import Exit, as_service, run
 from graphs.cli.output import AsJson, print_json, print_table
 from graphs.memory.values.namespaces import from_text
 
-app = typer.Typer(no_args_is_help=True, help="Row-level security: why a row is hidden, and whether the borders hold.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Row-level security: why a row is hidden, and whether the borders hold.",
+)
 
 Person = Annotated[UUID, typer.Option(help="The person's id, as Supabase Auth gives it.")]
 
@@ -22,7 +25,9 @@ def debug(
     namespace: Annotated[str, typer.Argument(help="As the column has it: users.ID.facts")],
     key: Annotated[str, typer.Argument(help="The item's key in the namespace.")],
     user_id: Person,
-    as_: Annotated[str | None, typer.Option("--as", help="The agent that acts for the person.")] = None,
+    as_: Annotated[
+        str | None, typer.Option("--as", help="The agent that acts for the person.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Tell why a person sees an item of the memory, or does not: which policy says what, and by which claim.
@@ -41,7 +46,9 @@ async def _debug(namespace: str, key: str, user_id: str, agent: str | None, as_j
     else:
         typer.echo(f"{'Visible' if told.visible else 'Hidden'}. {told.because}")
         claims = [f"{name} {value}" for name, value in told.claims.items() if value]
-        typer.echo(f"Claims: {', '.join(claims)}. Organisations: {', '.join(told.organisations) or 'none'}.")
+        typer.echo(
+            f"Claims: {', '.join(claims)}. Organisations: {', '.join(told.organisations) or 'none'}."
+        )
         rows = [
             (p.name, "permissive" if p.permissive else "restrictive", _SAYS[p.holds], p.condition)
             for p in told.policies

@@ -22,18 +22,24 @@ from graphs.cli.output import (
 )
 from graphs.memory.database.parts import SchemaPart
 from graphs.memory.database.schema import Choice, read_scripts
-from graphs.operations.catalogue import Difference
+from graphs.operations.catalogue import SchemaDifference
 from graphs.operations.generating import generate as generate_sql
 
-app = typer.Typer(no_args_is_help=True, help="The database's schema: tables, policies, functions, grants.")
+app = typer.Typer(
+    no_args_is_help=True, help="The database's schema: tables, policies, functions, grants."
+)
 
 Without = Annotated[
     list[SchemaPart] | None,
-    typer.Option(help="Leave this part out, in an empty database; may be given twice. Later starts leave it out, too."),
+    typer.Option(
+        help="Leave this part out, in an empty database; may be given twice. Later starts leave it out, too."
+    ),
 ]
 With = Annotated[
     list[SchemaPart] | None,
-    typer.Option("--with", help="Add this part to a database that was made without it; may be given twice."),
+    typer.Option(
+        "--with", help="Add this part to a database that was made without it; may be given twice."
+    ),
 ]
 
 
@@ -55,7 +61,9 @@ async def _diff(as_json: bool) -> None:
 
 
 @app.command()
-def apply(dry_run: DryRun = False, as_json: AsJson = False, without: Without = None, adding: With = None) -> None:
+def apply(
+    dry_run: DryRun = False, as_json: AsJson = False, without: Without = None, adding: With = None
+) -> None:
     """Bring the database to this version of the schema, in one transaction; also where something of it was lost.
 
     What is there stays: no table or column is dropped or changed. Exit code 1 if something is left that is not as the
@@ -80,14 +88,22 @@ async def _apply(dry_run: bool, as_json: bool, choice: Choice) -> None:
         note(f"The schema was applied: {len(before)} differences before, {len(left)} are left.")
     _show(left, as_json)
     if not dry_run and any(each.problem != "extra" for each in left):
-        fail("What is left has to be changed by hand: invalid indexes by `graph-memory indexes create`.")
+        fail(
+            "What is left has to be changed by hand: invalid indexes by `graph-memory indexes create`."
+        )
 
 
 @app.command()
 def generate(
-    plain: Annotated[bool, typer.Option(help="Begin with what makes a plain Postgres look like Supabase.")] = False,
-    model: Annotated[str | None, typer.Option(help="Register this embedding model, such as openai:…")] = None,
-    dimensions: Annotated[int | None, typer.Option(min=1, max=4000, help="Those of the model's vectors.")] = None,
+    plain: Annotated[
+        bool, typer.Option(help="Begin with what makes a plain Postgres look like Supabase.")
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option(help="Register this embedding model, such as openai:…")
+    ] = None,
+    dimensions: Annotated[
+        int | None, typer.Option(min=1, max=4000, help="Those of the model's vectors.")
+    ] = None,
     without: Without = None,
 ) -> None:
     """Print the schema as SQL for an empty database, for a migration tool of your own. Needs no database.
@@ -99,24 +115,30 @@ def generate(
     run(_generate(plain, model, dimensions or 0, without or ()))
 
 
-async def _generate(plain: bool, model: str | None, dimensions: int, without: Sequence[SchemaPart]) -> None:
+async def _generate(
+    plain: bool, model: str | None, dimensions: int, without: Sequence[SchemaPart]
+) -> None:
     scripts = await asyncio.to_thread(read_scripts)
-    typer.echo(generate_sql(scripts, plain=plain, model=model, dimensions=dimensions, without=without))
+    typer.echo(
+        generate_sql(scripts, plain=plain, model=model, dimensions=dimensions, without=without)
+    )
 
 
-def _show(found: Sequence[Difference], as_json: bool) -> None:
+def _show(found: Sequence[SchemaDifference], as_json: bool) -> None:
     if as_json:
         print_json({"differences": found})
     elif not found:
         typer.echo("The database is as the schema wants it.")
     else:
-        print_table(("What", "Name", "Is"), [(each.kind, each.name, each.problem) for each in found])
+        print_table(
+            ("What", "Name", "Is"), [(each.kind, each.name, each.problem) for each in found]
+        )
         for each in found:
             if each.problem == "different":
                 typer.echo("\n".join(_definitions(each)))
 
 
-def _definitions(difference: Difference) -> Sequence[str]:
+def _definitions(difference: SchemaDifference) -> Sequence[str]:
     """How an object is defined in the schema and in the database, as the lines in which they differ."""
     wanted, there = (difference.wanted or "").splitlines(), (difference.found or "").splitlines()
     name = f"{difference.kind} {difference.name}"

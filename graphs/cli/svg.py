@@ -4,7 +4,18 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-COLOURS = ("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2", "#be185d", "#65a30d", "#475569", "#a16207")
+COLOURS = (
+    "#2563eb",
+    "#d97706",
+    "#059669",
+    "#dc2626",
+    "#7c3aed",
+    "#0891b2",
+    "#be185d",
+    "#65a30d",
+    "#475569",
+    "#a16207",
+)
 WIDTH = 900
 """Of a page, in its own units."""
 
@@ -34,5 +45,9 @@ def page(parts: Sequence[str], height: float) -> str:
 
 def decades(values: Sequence[float]) -> tuple[int, int]:
     """Return the powers of ten around some values."""
-    low, high = (math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))) if values else (0, 1)
+    low, high = (
+        (math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))))
+        if values
+        else (0, 1)
+    )
     return low, max(high, low + 1)

@@ -9,12 +9,12 @@ from tempfile import NamedTemporaryFile
 
 from graphs.cli.ending import fail
 
-Write = Callable[[Sequence[str]], Awaitable[None]]
+WriteLines = Callable[[Sequence[str]], Awaitable[None]]
 """Writes lines."""
 
 
 @asynccontextmanager
-async def whole_file(path: Path) -> AsyncIterator[Write]:
+async def whole_file(path: Path) -> AsyncIterator[WriteLines]:
     """Write a file that only its owner may read, beside its place, and put it there when the block has ended well.
 
     It takes the place of a file that is there. What the file system refuses ends the command.

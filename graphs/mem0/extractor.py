@@ -15,7 +15,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 
 from graphs.mem0.importing import import_mem0
 from graphs.memory.errors import ExtractionFailed
-from graphs.memory.facts.conversation import Conversation, Statement, with_sources
+from graphs.memory.facts.conversation import Conversation, ExtractedFact, with_sources
 from graphs.memory.facts.statements import worth_remembering
 from graphs.memory.values.text import cleaned
 
@@ -51,7 +51,7 @@ class Mem0Extractor:
         self._model = model
         self._folder = folder.absolute()
 
-    async def extract(self, conversation: Conversation) -> list[Statement]:
+    async def extract(self, conversation: Conversation) -> list[ExtractedFact]:
         """Return the facts in what was said, each with the exchanges that it comes from.
 
         Raises:
@@ -60,11 +60,16 @@ class Mem0Extractor:
         engine = await asyncio.to_thread(_engine, self._folder)
         home = asyncio.get_running_loop()
         asked = Asked(home)
-        reader = Reader(self._model, asked) if self._model else NoteTaker(conversation)
+        reader = Mem0ChatModel(self._model, asked) if self._model else NoteTaker(conversation)
         memory = engine.FactMemory(conversation, reader, asked)
-        said = [{"role": turn.role, "content": turn.content[:LONGEST_TURN]} for turn in conversation.said]
+        said = [
+            {"role": turn.role, "content": turn.content[:LONGEST_TURN]}
+            for turn in conversation.said
+        ]
         try:
-            await memory.add(said, user_id=conversation.user_id, infer=True, prompt=_instructions(conversation))
+            await memory.add(
+                said, user_id=conversation.user_id, infer=True, prompt=_instructions(conversation)
+            )
         except engine.LLMError as error:
             cause = error.__cause__ or error
             if isinstance(cause, ExtractionFailed):
@@ -120,7 +125,7 @@ class Asked:
             future.cancel()
 
 
-class Reader:
+class Mem0ChatModel:
     """The deployment's chat model, as mem0 calls one: synchronously, in a thread.
 
     Args:
@@ -156,10 +161,13 @@ def checked(answer: str) -> str:
     """
     found = answer[answer.find("{") : answer.rfind("}") + 1]
     try:
-        texts = [cleaned(memory["text"]).strip() for memory in json.loads(found, strict=False)["memory"]]
+        texts = [
+            cleaned(memory["text"]).strip() for memory in json.loads(found, strict=False)["memory"]
+        ]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ExtractionFailed(
-            "The model that extracts facts gave something else than a list of them.", over_content=True
+            "The model that extracts facts gave something else than a list of them.",
+            over_content=True,
         ) from None
     return as_memories(texts)
 
@@ -168,7 +176,9 @@ def as_memories(texts: Sequence[str]) -> str:
     """Return texts as mem0 expects them of a model, without those that no fact can be: each once, and not too many."""
     facts = [text for text in dict.fromkeys(texts) if 0 < len(text) <= LONGEST_FACT][:MOST_FACTS]
     if len(facts) < len(texts):
-        log.warning("Of %d facts that were made of a conversation %d are kept", len(texts), len(facts))
+        log.warning(
+            "Of %d facts that were made of a conversation %d are kept", len(texts), len(facts)
+        )
     return json.dumps({"memory": [{"id": str(n), "text": text} for n, text in enumerate(facts)]})
 
 

@@ -23,4 +23,6 @@ def import_mem0(folder: Path) -> None:
 
     for logger, level in zip(loggers, levels, strict=True):
         logger.setLevel(level)
-    logging.getLogger("mem0").setLevel(logging.CRITICAL)  # it logs texts, and what fails is reported by us
+    logging.getLogger("mem0").setLevel(
+        logging.CRITICAL
+    )  # it logs texts, and what fails is reported by us

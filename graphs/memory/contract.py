@@ -9,12 +9,21 @@ from datetime import datetime
 from typing import Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AwareDatetime,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from graphs.memory.errors import ContractError, InvalidInput, InvalidValue
+from graphs.memory.values.models import FrozenModel
 from graphs.memory.values.text import to_json
 
-MemoryType = Literal["turn", "fact", "preference", "episode", "goal", "belief", "reflection", "procedure"]
+MemoryType = Literal[
+    "turn", "fact", "preference", "episode", "goal", "belief", "reflection", "procedure"
+]
 """What a memory is. A `turn` is what was said, word for word; the others are what was learned."""
 
 COLLECTIONS: dict[str, str] = {
@@ -42,19 +51,19 @@ def check_types(types: Sequence[str]) -> list[str]:
     return list(types)
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Exchange(_Model):
+class Exchange(FrozenModel):
     """One question and its answer, the content of a `turn`."""
 
-    id: str = Field(min_length=1, description="Id of the user's message; storing an exchange again replaces it.")
+    id: str = Field(
+        min_length=1, description="Id of the user's message; storing an exchange again replaces it."
+    )
     user: str = Field(min_length=1, description="What the user said.")
-    assistant: str | None = Field(default=None, description="What was answered; none if the run had no answer.")
+    assistant: str | None = Field(
+        default=None, description="What was answered; none if the run had no answer."
+    )
 
 
-class MemoryPayload(_Model):
+class MemoryPayload(FrozenModel):
     """What `write_memory` accepts: the JSON contract."""
 
     identity: str = Field(min_length=1, description="Whose memory it is: the user's id.")
@@ -95,7 +104,9 @@ class MemoryPayload(_Model):
         return self
 
 
-def check_payload(user_id: str, session_id: str, payload: MemoryPayload | dict[str, Any]) -> MemoryPayload:
+def check_payload(
+    user_id: str, session_id: str, payload: MemoryPayload | dict[str, Any]
+) -> MemoryPayload:
     """Return the payload, checked against the contract and against the call it came with.
 
     Raises:
@@ -106,13 +117,18 @@ def check_payload(user_id: str, session_id: str, payload: MemoryPayload | dict[s
             payload = MemoryPayload.model_validate(payload)
         except ValidationError as error:
             raise ContractError(
-                {".".join(str(part) for part in e["loc"]) or "content": e["msg"] for e in error.errors()}
+                {
+                    ".".join(str(part) for part in e["loc"]) or "content": e["msg"]
+                    for e in error.errors()
+                }
             ) from error
     wrong = _unstorable(payload)
     if payload.identity != user_id:
         wrong["identity"] = f"is {payload.identity!r}, but the call is for user {user_id!r}"
     if payload.session_id != session_id:
-        wrong["session_id"] = f"is {payload.session_id!r}, but the call is for session {session_id!r}"
+        wrong["session_id"] = (
+            f"is {payload.session_id!r}, but the call is for session {session_id!r}"
+        )
     if wrong:
         raise ContractError(wrong)
     return payload
@@ -129,14 +145,18 @@ def _unstorable(payload: MemoryPayload) -> dict[str, str]:
     return wrong
 
 
-class WriteReceipt(_Model):
+class WriteReceipt(FrozenModel):
     """What became of a payload."""
 
-    memories: list[tuple[tuple[str, ...], str]] = Field(description="Namespace and key of each memory written.")
-    replayed: bool = Field(default=False, description="True if the same write was stored before and nothing changed.")
+    memories: list[tuple[tuple[str, ...], str]] = Field(
+        description="Namespace and key of each memory written."
+    )
+    replayed: bool = Field(
+        default=False, description="True if the same write was stored before and nothing changed."
+    )
 
 
-class Turn(_Model):
+class Turn(FrozenModel):
     """One thing said in a session."""
 
     role: Literal["user", "assistant"]
@@ -146,7 +166,7 @@ class Turn(_Model):
     created_at: datetime
 
 
-class RecalledMemory(_Model):
+class RecalledMemory(FrozenModel):
     """A memory that was found for a query."""
 
     namespace: tuple[str, ...]
@@ -159,14 +179,18 @@ class RecalledMemory(_Model):
         description="How relevant, recent and important it is, about 0 to 1; none without a query. Where only vectors "
         "rank, the cosine similarity to the query.",
     )
-    pinned: bool = Field(default=False, description="Every run knows it; it neither decays nor expires.")
+    pinned: bool = Field(
+        default=False, description="Every run knows it; it neither decays nor expires."
+    )
     session_id: str | None = Field(default=None, description="The session it was learned in.")
     created_at: datetime
     updated_at: datetime
-    explanation: dict[str, float] | None = Field(default=None, description="The score taken apart, where asked for.")
+    explanation: dict[str, float] | None = Field(
+        default=None, description="The score taken apart, where asked for."
+    )
 
 
-class RecallReceipt(_Model):
+class RecallReceipt(FrozenModel):
     """What a recall chose, what it nearly chose, and why: the record of who read what."""
 
     at: datetime
@@ -182,19 +206,21 @@ class RecallReceipt(_Model):
     checkpoint_id: str | None = None
 
 
-class Session(_Model):
+class Session(FrozenModel):
     """A conversation as the memory knows it. One that has not stored a turn yet has no times."""
 
     id: str
     agent: str | None = None
     title: str | None = None
-    thread_id: str | None = Field(default=None, description="The LangGraph thread that it began in.")
+    thread_id: str | None = Field(
+        default=None, description="The LangGraph thread that it began in."
+    )
     turns: int = 0
     created_at: datetime | None = None
     last_activity_at: datetime | None = None
 
 
-class MemoryContext(_Model):
+class MemoryContext(FrozenModel):
     """The snapshot a run starts with."""
 
     user_id: str
@@ -205,7 +231,9 @@ class MemoryContext(_Model):
     )
     profile: dict[str, Any] = Field(default_factory=dict)
 
-    def as_prompt(self, max_tokens: int | None = None, *, count_tokens: Callable[[str], int] | None = None) -> str:
+    def as_prompt(
+        self, max_tokens: int | None = None, *, count_tokens: Callable[[str], int] | None = None
+    ) -> str:
         """Render the profile and the memories for a system prompt; empty if there is nothing to say.
 
         Args:
@@ -230,7 +258,7 @@ def estimated_tokens(text: str) -> int:
     return -(-len(text.encode("utf-8", "replace")) // 4)
 
 
-class Job(_Model):
+class Job(FrozenModel):
     """A background job. What it is about stands in `args`; content never does."""
 
     id: int
@@ -238,12 +266,14 @@ class Job(_Model):
     status: Literal["todo", "doing", "succeeded", "failed", "cancelled", "aborting", "aborted"]
     args: dict[str, Any]
     attempts: int
-    scheduled_at: datetime | None = Field(default=None, description="When it is due; none if as soon as possible.")
+    scheduled_at: datetime | None = Field(
+        default=None, description="When it is due; none if as soon as possible."
+    )
     changed_at: datetime | None = Field(default=None, description="When its status changed last.")
     error: str | None = Field(default=None, description="Why it failed the last time, if it did.")
 
 
-class ExtractionReport(_Model):
+class ExtractionReport(FrozenModel):
     """What was made of a session's turns. Facts are told by their keys."""
 
     turns: int = Field(default=0, description="How many turns were read.")
@@ -253,36 +283,45 @@ class ExtractionReport(_Model):
 
     def with_more(self, turns: int, facts: Mapping[str, Sequence[str]]) -> "ExtractionReport":
         """Return the report of this and of some more turns."""
-        both = {what: [*self.facts.get(what, ()), *facts.get(what, ())] for what in {**self.facts, **facts}}
+        both = {
+            what: [*self.facts.get(what, ()), *facts.get(what, ())]
+            for what in {**self.facts, **facts}
+        }
         return ExtractionReport(turns=self.turns + turns, facts=both)
 
 
-class DecayReport(_Model):
+class DecayReport(FrozenModel):
     """What `decay_memory` did."""
 
     faded: int = Field(description="Important memories whose importance was halved.")
     trimmed: int = Field(description="Memories deleted; their last version stays in the history.")
 
 
-class AuditProblem(_Model):
+class AuditProblem(FrozenModel):
     """Something in the audit log or the history that does not fit its seal."""
 
     source: str = Field(description="audit_logs, memory_history, audit_seals or erasures.")
-    ids: str = Field(description="Which records, as Postgres writes ranges: {[1,1001)} are 1 to 1000.")
+    ids: str = Field(
+        description="Which records, as Postgres writes ranges: {[1,1001)} are 1 to 1000."
+    )
     problem: str
 
 
-class ErasureCertificate(_Model):
+class ErasureCertificate(FrozenModel):
     """What is left when a person was erased."""
 
     id: UUID
-    subject: str = Field(description="SHA-256 of the person's id: who knows the id can tell, nobody can read it.")
+    subject: str = Field(
+        description="SHA-256 of the person's id: who knows the id can tell, nobody can read it."
+    )
     erased: dict[str, int] = Field(description="How many rows of each table.")
-    digest: str = Field(description="Of all this and of what is left of the records; the audit log has it, too.")
+    digest: str = Field(
+        description="Of all this and of what is left of the records; the audit log has it, too."
+    )
     erased_at: datetime
 
 
-class StoredFile(_Model):
+class StoredFile(FrozenModel):
     """A file of a person, as it is known; its content lies in Supabase Storage."""
 
     id: UUID
@@ -303,7 +342,7 @@ class StoredFile(_Model):
         return cls(name=row.path.rpartition("/")[2], **row._asdict())
 
 
-class BrainMemory(_Model):
+class BrainMemory(FrozenModel):
     """A memory that a slug names, as it is given to `store.brain`."""
 
     slug: str = Field(description="Its name, such as user_full_name: [a-z][a-z0-9_]{0,127}.")
@@ -315,7 +354,9 @@ class BrainMemory(_Model):
 class StoredBrainMemory(BrainMemory):
     """A memory of the brain, as it is kept."""
 
-    memory_id: int = Field(description="Of the item that holds it; the same as long as the memory is not deleted.")
+    memory_id: int = Field(
+        description="Of the item that holds it; the same as long as the memory is not deleted."
+    )
     created_at: datetime
     updated_at: datetime
 
@@ -335,22 +376,28 @@ class StoredBrainMemory(BrainMemory):
         )
 
 
-class BrainOutcome(_Model):
+class BrainOutcome(FrozenModel):
     """What became of one memory that was to be saved."""
 
     slug: str
     outcome: Literal["created", "updated", "unchanged", "failed"]
-    error: str | None = Field(default=None, description="What failed, by its name in `errors`, such as InvalidValue.")
+    error: str | None = Field(
+        default=None, description="What failed, by its name in `errors`, such as InvalidValue."
+    )
     reason: str | None = Field(default=None, description="Why it failed, in words.")
 
 
-class BrainReport(_Model):
+class BrainReport(FrozenModel):
     """What became of memories that were to be saved."""
 
     success: bool = Field(description="Whether all of them are saved.")
-    saved_count: int = Field(description="How many are in the brain as given, those that were so before included.")
+    saved_count: int = Field(
+        description="How many are in the brain as given, those that were so before included."
+    )
     failed_count: int
-    errors: list[str] = Field(description="Why each of the others is not: its slug, a colon and the reason.")
+    errors: list[str] = Field(
+        description="Why each of the others is not: its slug, a colon and the reason."
+    )
     outcomes: list[BrainOutcome] = Field(description="One for each slug, in the order given.")
 
     @classmethod
@@ -358,10 +405,16 @@ class BrainReport(_Model):
         """Return the report that outcomes add up to."""
         errors = [f"{o.slug}: {o.reason}" for o in outcomes if o.outcome == "failed"]
         saved = len(outcomes) - len(errors)
-        return cls(success=not errors, saved_count=saved, failed_count=len(errors), errors=errors, outcomes=outcomes)
+        return cls(
+            success=not errors,
+            saved_count=saved,
+            failed_count=len(errors),
+            errors=errors,
+            outcomes=outcomes,
+        )
 
 
-class BrainLoadError(_Model):
+class BrainLoadError(FrozenModel):
     """An entry of a profile, or a whole profile, that a load could not make memories of. It holds no content."""
 
     owner: str = Field(description="The user or the company.")
@@ -369,7 +422,7 @@ class BrainLoadError(_Model):
     error: str = Field(description="Why: in words, or the name of the error in `errors`.")
 
 
-class BrainLoad(_Model):
+class BrainLoad(FrozenModel):
     """A load of profiles into the brain, and how far it is."""
 
     id: UUID
@@ -378,13 +431,21 @@ class BrainLoad(_Model):
         description="waiting also before another attempt; failed when there is none left: `jobs.retry(job_id)`."
     )
     job_id: int
-    total: int | None = Field(description="How many profiles there were when it began, or are loaded when it is done.")
+    total: int | None = Field(
+        description="How many profiles there were when it began, or are loaded when it is done."
+    )
     done: int = Field(description="How many profiles it has dealt with.")
     saved: int = Field(description="How many memories are written since it began.")
-    unchanged: int = Field(description="How many were in the brain as the profiles say before it began.")
-    failed: int = Field(description="How many entries are no memories; one for a profile that could not be read.")
+    unchanged: int = Field(
+        description="How many were in the brain as the profiles say before it began."
+    )
+    failed: int = Field(
+        description="How many entries are no memories; one for a profile that could not be read."
+    )
     errors: list[BrainLoadError] = Field(description="Of the first 20 of these.")
     queued_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    rate: float | None = Field(default=None, description="Profiles per second since it began, waiting included.")
+    rate: float | None = Field(
+        default=None, description="Profiles per second since it began, waiting included."
+    )

@@ -1,4 +1,4 @@
-"""The error tree, and the one place where the driver's errors become ours.
+"""The error tree. `database.driver_errors` is the one place where the driver's errors become ours.
 
 GraphMemoryError
 ├── ConfigurationError          a setting is wrong; the message says which and what to write
@@ -38,15 +38,6 @@ GraphMemoryError
     └── StatementTimeout        it took longer than the database allows, perhaps waiting for somebody else
 """
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import psycopg
-from psycopg import errors as pg
-
-from graphs.memory.database.parts import SchemaPart, part_named_in
-
 
 class GraphMemoryError(Exception):
     """Base of every error this project raises on purpose."""
@@ -59,7 +50,9 @@ class ConfigurationError(GraphMemoryError):
 class EmbeddingModelMismatch(ConfigurationError):
     """The database holds vectors of another embedding model than the one configured."""
 
-    def __init__(self, stored: str, stored_dimensions: int, configured: str, configured_dimensions: int) -> None:
+    def __init__(
+        self, stored: str, stored_dimensions: int, configured: str, configured_dimensions: int
+    ) -> None:
         self.stored, self.stored_dimensions = stored, stored_dimensions
         self.configured, self.configured_dimensions = configured, configured_dimensions
         super().__init__(
@@ -77,7 +70,7 @@ class SetupRequired(GraphMemoryError):
 class SchemaPartMissing(SetupRequired):
     """The database was made without this part of the schema. What does not need it goes on."""
 
-    def __init__(self, part: SchemaPart) -> None:
+    def __init__(self, part: str) -> None:
         self.part = part
         super().__init__(
             f"This database has no {part}: it was made without. `graph-memory schema apply --with {part}` adds it, "
@@ -130,13 +123,15 @@ class CannotFollow(InvalidInput):
 
     def __init__(self, earlier: str, reason: str) -> None:
         self.reason = reason
-        super().__init__(f"What changed since {earlier} cannot be told: {reason}. Make a full backup, without --since.")
+        super().__init__(
+            f"What changed since {earlier} cannot be told: {reason}. Make a full backup, without --since."
+        )
 
 
 class SchemaPartPresent(InvalidInput):
     """A part of the schema is to be left out that the database has: nothing is ever dropped."""
 
-    def __init__(self, part: SchemaPart) -> None:
+    def __init__(self, part: str) -> None:
         self.part = part
         super().__init__(
             f"This database has the {part}, and nothing is ever dropped: only an empty database can be made without. "
@@ -215,7 +210,9 @@ class JudgementFailed(GraphMemoryError):
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
-        super().__init__(f"The model gave no judgement that could be used ({reason}); no known fact was changed.")
+        super().__init__(
+            f"The model gave no judgement that could be used ({reason}); no known fact was changed."
+        )
 
 
 class StorageFailed(GraphMemoryError):
@@ -260,7 +257,12 @@ class DeliveryFailed(GraphMemoryError):
     keeps_its_turn = True
 
     def __init__(
-        self, message: str, *, retry_after: float | None = None, hopeless: bool = False, receipt: str | None = None
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        hopeless: bool = False,
+        receipt: str | None = None,
     ) -> None:
         self.retry_after, self.hopeless, self.receipt = retry_after, hopeless, receipt
         super().__init__(message)
@@ -275,7 +277,9 @@ class MigrationNotFound(GraphMemoryError):
 
     def __init__(self, migration_id: str) -> None:
         self.migration_id = migration_id
-        super().__init__(f"There is no migration {migration_id!r}; `graph-memory migrate list` shows which there are.")
+        super().__init__(
+            f"There is no migration {migration_id!r}; `graph-memory migrate list` shows which there are."
+        )
 
 
 class MigrationConflict(GraphMemoryError):
@@ -314,7 +318,9 @@ class SessionNotFound(GraphMemoryError):
 
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
-        super().__init__(f"There is no session {session_id!r}; the first turn that is written to it makes it.")
+        super().__init__(
+            f"There is no session {session_id!r}; the first turn that is written to it makes it."
+        )
 
 
 class StoreUnavailable(GraphMemoryError):
@@ -329,60 +335,12 @@ class DatabaseUnreachable(ConfigurationError, StoreUnavailable):
     """Nobody answers at the database's address, or not yet: the address is wrong, or it is worth trying again later."""
 
 
-VERSION_CONFLICT = "GM409"
-"""The SQLSTATE with which the schema's `expect_versions` refuses."""
-
-
 class StatementTimeout(StoreUnavailable):
     """The database cancelled the statement at its `statement_timeout`; perhaps it waited for somebody else's lock."""
 
 
-TRANSIENT = (
-    psycopg.OperationalError,  # connection lost, server shutting down, too many connections, deadlock (a subclass)
-    psycopg.InterfaceError,  # "the connection is closed": it died while it lay in the pool
-    pg.SerializationFailure,
-    pg.DeadlockDetected,
-)
-"""Driver errors after which the same transaction may well succeed."""
-
-
-@contextmanager
-def driver_errors() -> Iterator[None]:
-    """Turn what the driver raises into the tree above, keeping the driver's error as the cause."""
-    try:
-        yield
-    except pg.InsufficientPrivilege as error:
-        raise AccessDenied(f"Access denied by the database: {error.diag.message_primary}") from error
-    except (pg.UndefinedTable, pg.UndefinedFunction, pg.UndefinedColumn, pg.InvalidSchemaName) as error:
-        raise _missing(error) from error
-    except pg.UntranslatableCharacter as error:
-        raise InvalidValue(
-            "value", f"contains text that Postgres cannot store: {error.diag.message_primary}"
-        ) from error
-    except (pg.DataError, pg.CheckViolation) as error:
-        raise InvalidInput(f"Postgres cannot store this: {error_sentence(error)}") from error
-    except pg.ProgramLimitExceeded as error:
-        raise InvalidInput(f"Too large for Postgres: {error.diag.message_primary}") from error
-    except pg.QueryCanceled as error:
-        raise StatementTimeout("The database cancelled the statement, most likely at its statement_timeout.") from error
-    except TRANSIENT as error:
-        raise StoreUnavailable(f"The database is not available: {error_sentence(error)}") from error
-    except psycopg.Error as error:
-        if error.sqlstate == VERSION_CONFLICT:
-            raise VersionConflict(*json.loads(error.diag.message_detail or '["", ""]')) from error
-        raise GraphMemoryError(f"The database refused: {error_sentence(error)}") from error
-
-
-def _missing(error: psycopg.Error) -> SetupRequired:
-    """What the schema lacks: a part that may be left out, or all of this version."""
-    if part := part_named_in(error.diag.message_primary):
-        return SchemaPartMissing(part)
-    return SetupRequired(
-        f"The database lacks this version's schema ({error.diag.message_primary}): "
-        "call `await store.setup()` once, or run `graph-memory setup`."
-    )
-
-
 def error_sentence(error: BaseException) -> str:
     """Return what an error says in its first line. The lines after it may show rows, which are nobody's business."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return next(
+        (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
+    )

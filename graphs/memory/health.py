@@ -12,7 +12,7 @@ from graphs.memory import telemetry
 from graphs.memory.database import schema, statements
 from graphs.memory.database.database import Database, to_the_end
 from graphs.memory.database.parts import SchemaPart
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory.errors import GraphMemoryError, SetupRequired
 from graphs.memory.principal import Principal
 from graphs.memory.search.embeddings import Index
@@ -37,36 +37,40 @@ MANY_PENDING = 20_000
 UNSEALED_SECONDS = 900.0
 """So old a record may be that no seal covers yet; one is made every five minutes."""
 
-Status = Literal["ok", "off", "degraded", "unavailable"]
-_RANKS: dict[Status, int] = {"ok": 0, "off": 0, "degraded": 1, "unavailable": 2}
+PartStatus = Literal["ok", "off", "degraded", "unavailable"]
+_RANKS: dict[PartStatus, int] = {"ok": 0, "off": 0, "degraded": 1, "unavailable": 2}
 
 
-class Part(BaseModel):
+class PartHealth(BaseModel):
     """How one part is."""
 
     model_config = ConfigDict(frozen=True)
 
-    status: Status = Field(description="`off` where it is not in use; `unavailable` where the memory cannot be used.")
+    status: PartStatus = Field(
+        description="`off` where it is not in use; `unavailable` where the memory cannot be used."
+    )
     advice: str | None = Field(default=None, description="What to do about it, if it is unwell.")
 
 
-class Report(BaseModel):
+class HealthReport(BaseModel):
     """How the memory is: as its worst part. It holds nothing of anybody, and no secrets."""
 
     model_config = ConfigDict(frozen=True)
 
     status: Literal["ok", "degraded", "unavailable"]
-    parts: dict[str, Part] = Field(description="By name; where the database is away, what is in it cannot be told.")
+    parts: dict[str, PartHealth] = Field(
+        description="By name; where the database is away, what is in it cannot be told."
+    )
 
 
-OK = Part(status="ok")
-OFF = Part(status="off")
+OK = PartHealth(status="ok")
+OFF = PartHealth(status="off")
 
-Probe = Callable[[], Awaitable[Part]]
+Probe = Callable[[], Awaitable[PartHealth]]
 """Tells how a part is, within a second, and without waiting for another system: it is asked often."""
 
 
-class Health:
+class HealthMonitor:
     """Looks how the memory is, and reports it as metrics.
 
     Args:
@@ -81,7 +85,7 @@ class Health:
         self._alive_seconds = alive_seconds
         self._probes: dict[str, Probe] = {}
         self._looking = asyncio.Lock()
-        self._report: Report | None = None
+        self._report: HealthReport | None = None
         self._looked_at = float("-inf")
         self._digest: str | None = None
 
@@ -89,7 +93,7 @@ class Health:
         """Have a part looked at that is not in the database, such as an adapter to another system."""
         self._probes[name] = probe
 
-    async def check(self) -> Report:
+    async def check(self) -> HealthReport:
         """Return how the memory is; it raises nothing. However many ask, it looks once a second at most."""
         async with self._looking:
             if self._report is None or time.monotonic() - self._looked_at >= FRESH_SECONDS:
@@ -114,26 +118,30 @@ class Health:
                 await self.check()
             await asyncio.sleep(WATCH_SECONDS)
 
-    async def _look(self) -> Report:
+    async def _look(self) -> HealthReport:
         parts, gauges = await self._in_database()
         for name, probe in self._probes.items():
             parts[name] = await _probed(name, probe)
         ranks = {name: _RANKS[part.status] for name, part in parts.items()}
         told = [(float(rank), {"memory.health.part": name}) for name, rank in ranks.items()]
         telemetry.set_gauges({**gauges, "memory.health.status": told})
-        overall: tuple[Literal["ok", "degraded", "unavailable"], ...] = ("ok", "degraded", "unavailable")
-        return Report(status=overall[max(ranks.values())], parts=parts)
+        overall: tuple[Literal["ok", "degraded", "unavailable"], ...] = (
+            "ok",
+            "degraded",
+            "unavailable",
+        )
+        return HealthReport(status=overall[max(ranks.values())], parts=parts)
 
-    async def _in_database(self) -> tuple[dict[str, Part], telemetry.Gauges]:
+    async def _in_database(self) -> tuple[dict[str, PartHealth], telemetry.Gauges]:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 found = await self._vitals()
         except SetupRequired:
             advice = "The schema is missing: run `graph-memory setup`."
-            return {"database": OK, "schema": Part(status="unavailable", advice=advice)}, {}
+            return {"database": OK, "schema": PartHealth(status="unavailable", advice=advice)}, {}
         except (GraphMemoryError, TimeoutError) as error:
             advice = f"The database does not answer ({type(error).__name__}): look at its server and at DATABASE_URL."
-            return {"database": Part(status="unavailable", advice=advice)}, {}
+            return {"database": PartHealth(status="unavailable", advice=advice)}, {}
         parts = {
             "database": OK,
             "schema": self._schema(found.schema_digest, await self._own_digest()),
@@ -148,7 +156,10 @@ class Health:
         given = {"alive_seconds": self._alive_seconds}
         query: Query[Any] = Query(_SQL["vitals"], given, lambda rows: rows[0])
         unsealed: Query[float] = Query(
-            _SQL["unsealed_history"], {}, lambda rows: float(rows[0].age) if rows else 0.0, part=SchemaPart.HISTORY
+            _SQL["unsealed_history"],
+            {},
+            lambda rows: float(rows[0].age) if rows else 0.0,
+            part=SchemaPart.HISTORY,
         )
         found, age = await to_the_end(self._database.run(Principal.owner(), [query, unsealed]))
         return found._replace(unsealed_age=max(found.unsealed_age or 0.0, age or 0.0))
@@ -159,15 +170,13 @@ class Health:
         return self._digest
 
     @staticmethod
-    def _schema(stored: str | None, own: str) -> Part:
+    def _schema(stored: str | None, own: str) -> PartHealth:
         if stored == own:
             return OK
-        advice = (
-            "The database has another version of the schema than this code: run `graph-memory setup` of the newest."
-        )
-        return Part(status="degraded", advice=advice)
+        advice = "The database has another version of the schema than this code: run `graph-memory setup` of the newest."
+        return PartHealth(status="degraded", advice=advice)
 
-    def _embeddings(self, name: str | None, dimensions: int | None) -> Part:
+    def _embeddings(self, name: str | None, dimensions: int | None) -> PartHealth:
         index = self._index
         if index is None:
             return OFF
@@ -177,22 +186,25 @@ class Health:
             f"The database holds vectors of {name} ({dimensions} dimensions), and {index.name} ({index.dimensions}) is "
             "configured: run `graph-memory reembed` with the one that is wanted, and start all servers with it."
         )
-        return Part(status="degraded", advice=advice)
+        return PartHealth(status="degraded", advice=advice)
 
 
-async def _probed(name: str, probe: Probe) -> Part:
+async def _probed(name: str, probe: Probe) -> PartHealth:
     try:
         async with asyncio.timeout(1):
             return await probe()
     except (GraphMemoryError, TimeoutError) as error:
-        return Part(status="degraded", advice=f"The state of {name} cannot be told ({type(error).__name__}).")
+        return PartHealth(
+            status="degraded",
+            advice=f"The state of {name} cannot be told ({type(error).__name__}).",
+        )
 
 
 def _failed(found: Any) -> int:
     return sum(counted["jobs"] for counted in found.jobs if counted["status"] == "failed")
 
 
-def _jobs(found: Any) -> Part:
+def _jobs(found: Any) -> PartHealth:
     advice = None
     if failed := _failed(found):
         advice = f"Jobs that failed: {failed}. `jobs.list(status='failed')` says why, `jobs.retry(id)` tries one again."
@@ -200,23 +212,23 @@ def _jobs(found: Any) -> Part:
         advice = f"A job has been due for {found.oldest_due:.0f} s: start more servers, or look at what they are doing."
     if not found.workers:
         advice = "Nobody does the background jobs: start a server with MEMORY_WORKER=true."
-    return Part(status="degraded", advice=advice) if advice else OK
+    return PartHealth(status="degraded", advice=advice) if advice else OK
 
 
-def _index(pending: int) -> Part:
+def _index(pending: int) -> PartHealth:
     if pending <= MANY_PENDING:
         return OK
-    advice = (
-        f"{pending:,} vectors or more wait for the vector index: call `rebuild_index()` while there is little to do."
-    )
-    return Part(status="degraded", advice=advice)
+    advice = f"{pending:,} vectors or more wait for the vector index: call `rebuild_index()` while there is little to do."
+    return PartHealth(status="degraded", advice=advice)
 
 
-def _audit(unsealed_age: float | None) -> Part:
+def _audit(unsealed_age: float | None) -> PartHealth:
     if (unsealed_age or 0) <= UNSEALED_SECONDS:
         return OK
-    advice = f"Records have not been sealed for {unsealed_age:.0f} s: look at the jobs `seal_audit`."
-    return Part(status="degraded", advice=advice)
+    advice = (
+        f"Records have not been sealed for {unsealed_age:.0f} s: look at the jobs `seal_audit`."
+    )
+    return PartHealth(status="degraded", advice=advice)
 
 
 def _gauges(found: Any) -> telemetry.Gauges:

@@ -19,6 +19,9 @@ from langgraph.runtime import Runtime, get_runtime
 
 from graphs.memory.errors import AccessDenied, PrincipalRequired
 
+Provenance = tuple[tuple[str, str], ...]
+"""The run, node and session that a call comes from, as pairs: hashable, so that calls group by it."""
+
 SYSTEM = "system"
 """Identity under which the service itself signs in."""
 
@@ -44,7 +47,9 @@ class Principal:
         try:
             return cls("authenticated", str(uuid.UUID(user_id)))
         except (ValueError, AttributeError, TypeError):
-            raise AccessDenied(f"A user's id must be a UUID, as Supabase Auth gives it; got {user_id!r}.") from None
+            raise AccessDenied(
+                f"A user's id must be a UUID, as Supabase Auth gives it; got {user_id!r}."
+            ) from None
 
     @classmethod
     def service(cls) -> "Principal":
@@ -144,13 +149,18 @@ def current_provenance() -> dict[str, str]:
     """Where a write comes from: thread, run, checkpoint and task of the running node; empty outside a run."""
     runtime = _runtime()
     info = runtime.execution_info if runtime else None
-    found = {name: getattr(info, name, None) for name in ("thread_id", "run_id", "checkpoint_id", "task_id")}
+    found = {
+        name: getattr(info, name, None)
+        for name in ("thread_id", "run_id", "checkpoint_id", "task_id")
+    }
     return {name: str(value) for name, value in found.items() if value}
 
 
 def _runtime() -> Runtime[Any] | None:
     """The runtime of the node that called us, if one did."""
-    if not var_child_runnable_config.get():  # outside a graph, where most calls are; to be told by an error costs more
+    if (
+        not var_child_runnable_config.get()
+    ):  # outside a graph, where most calls are; to be told by an error costs more
         return None
     try:
         return get_runtime()

@@ -30,8 +30,14 @@ _COUNTS = [0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 100]
 
 DURATIONS = {
     "memory.operation.duration": ("How long calls of the memory took.", _QUICK),
-    "db.client.operation.duration": ("How long transactions took, the wait for a connection included.", _QUICK),
-    "gen_ai.client.operation.duration": ("How long the embedding model took, retries included.", _QUICK),
+    "db.client.operation.duration": (
+        "How long transactions took, the wait for a connection included.",
+        _QUICK,
+    ),
+    "gen_ai.client.operation.duration": (
+        "How long the embedding model took, retries included.",
+        _QUICK,
+    ),
     "memory.job.duration": ("How long attempts at background jobs took.", _SLOW),
     "memory.adapter.duration": ("How long calls of other systems took.", _SLOW),
 }
@@ -40,18 +46,36 @@ DURATIONS = {
 RECALLED = "memory.recall.results"
 
 POOL_GAUGES = {
-    "db.client.connection.count": ("{connection}", "Connections of this process, by state: idle or used."),
+    "db.client.connection.count": (
+        "{connection}",
+        "Connections of this process, by state: idle or used.",
+    ),
     "db.client.connection.max": ("{connection}", "Most connections that this process may have."),
-    "db.client.connection.pending_requests": ("{request}", "Work of this process that waits for a connection."),
+    "db.client.connection.pending_requests": (
+        "{request}",
+        "Work of this process that waits for a connection.",
+    ),
 }
 
 GAUGES = {
-    "memory.jobs": ("{job}", "Background jobs by name and status; those that are `failed` need somebody."),
-    "memory.job.oldest_due": ("s", "How long the background job has waited that has been due longest."),
-    "memory.job.workers": ("{worker}", "Workers of background jobs that gave a sign of life lately."),
+    "memory.jobs": (
+        "{job}",
+        "Background jobs by name and status; those that are `failed` need somebody.",
+    ),
+    "memory.job.oldest_due": (
+        "s",
+        "How long the background job has waited that has been due longest.",
+    ),
+    "memory.job.workers": (
+        "{worker}",
+        "Workers of background jobs that gave a sign of life lately.",
+    ),
     "memory.index.pending": ("{vector}", "Vectors that wait to be put into the vector index."),
     "memory.audit.unsealed_age": ("s", "How old the oldest record is that no seal covers yet."),
-    "memory.health.status": ("{status}", "How each part is: 0 ok or not in use, 1 degraded, 2 unavailable."),
+    "memory.health.status": (
+        "{status}",
+        "How each part is: 0 ok or not in use, 1 degraded, 2 unavailable.",
+    ),
 }
 """What is looked up in the database now and then, and set by `set_gauges`."""
 
@@ -86,14 +110,21 @@ class _Instruments:
 
     def __init__(self, meter: Meter) -> None:
         self.durations = {
-            name: meter.create_histogram(name, "s", text, explicit_bucket_boundaries_advisory=buckets)
+            name: meter.create_histogram(
+                name, "s", text, explicit_bucket_boundaries_advisory=buckets
+            )
             for name, (text, buckets) in DURATIONS.items()
         }
         self.recalled = meter.create_histogram(
-            RECALLED, "{memory}", "How many memories a recall gave.", explicit_bucket_boundaries_advisory=_COUNTS
+            RECALLED,
+            "{memory}",
+            "How many memories a recall gave.",
+            explicit_bucket_boundaries_advisory=_COUNTS,
         )
         for name, (unit, text) in {**POOL_GAUGES, **GAUGES}.items():
-            meter.create_observable_gauge(name, [functools.partial(self._observe, name)], unit, text)
+            meter.create_observable_gauge(
+                name, [functools.partial(self._observe, name)], unit, text
+            )
 
     def _observe(self, name: str, _: CallbackOptions) -> Iterable[Observation]:
         """Tell a gauge's values from memory: a scrape must never wait for the database."""
@@ -155,7 +186,7 @@ def recalled(memories: int) -> None:
     _instruments.recalled.record(memories)
 
 
-class Measured:
+class MeasuredBlock:
     """A block of work: a span, the current one meanwhile, and its duration. Made by the functions below.
 
     The span has the status ERROR where an exception leaves the block, and `error.type` is the name of its type. A
@@ -164,7 +195,9 @@ class Measured:
 
     __slots__ = ("_attributes", "_began", "_duration", "_kind", "_name", "_span", "_token")
 
-    def __init__(self, duration: str, name: str, attributes: Attributes, kind: SpanKind = SpanKind.INTERNAL) -> None:
+    def __init__(
+        self, duration: str, name: str, attributes: Attributes, kind: SpanKind = SpanKind.INTERNAL
+    ) -> None:
         self._duration = duration
         self._name = name
         self._attributes = attributes
@@ -176,7 +209,9 @@ class Measured:
         is_real = self._span.get_span_context().is_valid
         self._token = context.attach(trace.set_span_in_context(self._span)) if is_real else None
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
         if self._token is not None:
             context.detach(self._token)
         attributes = self._attributes
@@ -188,9 +223,9 @@ class Measured:
         _instruments.durations[self._duration].record(time.perf_counter() - self._began, attributes)
 
 
-def call(name: str) -> Measured:
+def call(name: str) -> MeasuredBlock:
     """Measure a call of the memory."""
-    return Measured("memory.operation.duration", f"memory.{name}", {"memory.operation": name})
+    return MeasuredBlock("memory.operation.duration", f"memory.{name}", {"memory.operation": name})
 
 
 def operation(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
@@ -205,17 +240,19 @@ def operation(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corout
     return measured
 
 
-def transaction(name: str) -> Measured:
+def transaction(name: str) -> MeasuredBlock:
     """Measure a transaction.
 
     Args:
         name: of its first statement in the `.sql` file.
     """
     given: Attributes = {"db.system.name": "postgresql", "db.operation.name": name}
-    return Measured("db.client.operation.duration", f"{name} postgresql", given, SpanKind.CLIENT)
+    return MeasuredBlock(
+        "db.client.operation.duration", f"{name} postgresql", given, SpanKind.CLIENT
+    )
 
 
-def embedding(model: str) -> Measured:
+def embedding(model: str) -> MeasuredBlock:
     """Measure a call of an embedding model.
 
     Args:
@@ -227,19 +264,23 @@ def embedding(model: str) -> Measured:
         "gen_ai.provider.name": provider or "custom",
         "gen_ai.request.model": name,
     }
-    return Measured("gen_ai.client.operation.duration", f"embeddings {name}", given, SpanKind.CLIENT)
+    return MeasuredBlock(
+        "gen_ai.client.operation.duration", f"embeddings {name}", given, SpanKind.CLIENT
+    )
 
 
-def job(name: str) -> Measured:
+def job(name: str) -> MeasuredBlock:
     """Measure an attempt at a background job.
 
     Args:
         name: of its task.
     """
-    return Measured("memory.job.duration", f"job {name}", {"memory.job.name": name}, SpanKind.CONSUMER)
+    return MeasuredBlock(
+        "memory.job.duration", f"job {name}", {"memory.job.name": name}, SpanKind.CONSUMER
+    )
 
 
-def adapter_call(name: str, operation: str) -> Measured:
+def adapter_call(name: str, operation: str) -> MeasuredBlock:
     """Measure a call of another system, such as hosted Mem0; for those who write adapters.
 
     Args:
@@ -247,4 +288,4 @@ def adapter_call(name: str, operation: str) -> Measured:
         operation: what is done, likewise, such as `add`.
     """
     given: Attributes = {"memory.adapter": name, "memory.operation": operation}
-    return Measured("memory.adapter.duration", f"{name} {operation}", given, SpanKind.CLIENT)
+    return MeasuredBlock("memory.adapter.duration", f"{name} {operation}", given, SpanKind.CLIENT)

@@ -18,7 +18,13 @@ async def respond(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
     """Answer with the chat model; its tokens are streamed as they come."""
     configured = runtime.context or Context()
     model = await configured_model(configured)
-    return {"messages": [await model.ainvoke([system_message(state, configured.system_prompt), *state["messages"]])]}
+    return {
+        "messages": [
+            await model.ainvoke(
+                [system_message(state, configured.system_prompt), *state["messages"]]
+            )
+        ]
+    }
 
 
 async def configured_model(options: Options) -> BaseChatModel:

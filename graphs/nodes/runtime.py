@@ -45,12 +45,18 @@ def session_of(runtime: Runtime[Any]) -> str:
 
 def agent_of(runtime: Runtime[Any]) -> str:
     """Return the agent's name, as `langgraph.json` declares it: of the one that acts, where one hands on to another."""
-    return acting_agent() or (runtime.server_info.graph_id if runtime.server_info else "") or "assistant"
+    return (
+        acting_agent()
+        or (runtime.server_info.graph_id if runtime.server_info else "")
+        or "assistant"
+    )
 
 
 def last_human(messages: list[AnyMessage]) -> HumanMessage | None:
     """Return the latest thing the user said."""
-    return next((message for message in reversed(messages) if isinstance(message, HumanMessage)), None)
+    return next(
+        (message for message in reversed(messages) if isinstance(message, HumanMessage)), None
+    )
 
 
 def text_of(message: AnyMessage) -> str:

@@ -16,7 +16,14 @@ from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
@@ -35,7 +42,9 @@ _ASKS = re.compile(
     r"\s*(what|who|whose|which|when|where|why|how|is|are|am|do|does|did|can|could|will|would|should|tell|show|list)\b",
     re.IGNORECASE,
 )
-_GREETS = re.compile(r"\s*(hi|hello|hey|help|good (morning|day|evening)|what can you do)\b", re.IGNORECASE)
+_GREETS = re.compile(
+    r"\s*(hi|hello|hey|help|good (morning|day|evening)|what can you do)\b", re.IGNORECASE
+)
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -53,7 +62,9 @@ class OfflineChatModel(BaseChatModel):
         self, tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool], **_: Any
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Return a model that may call these tools."""
-        return self.model_copy(update={"tools": [convert_to_openai_tool(tool)["function"] for tool in tools]})
+        return self.model_copy(
+            update={"tools": [convert_to_openai_tool(tool)["function"] for tool in tools]}
+        )
 
     def _generate(
         self,
@@ -105,7 +116,9 @@ def _chunks(message: AIMessage) -> Iterator[ChatGenerationChunk]:
 def answer(messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]] = ()) -> AIMessage:
     """Return the reply to a conversation: a tool call, or what is known that fits the last thing the user said."""
     results = _trailing_tool_results(messages)
-    humans = [text for m in messages if isinstance(m, HumanMessage) and (text := str(m.text).strip())]
+    humans = [
+        text for m in messages if isinstance(m, HumanMessage) and (text := str(m.text).strip())
+    ]
     if not humans:
         return AIMessage(f"Hello. What would you like to talk about? {SIGNATURE}")
     question, earlier = humans[-1], humans[:-1]
@@ -144,7 +157,9 @@ def _reply(question: str, known: list[str], earlier: list[str]) -> str:
     if not _is_question(question):
         return f"Understood: “{question}” I will remember what you told me about yourself."
     said = [text for text in reversed(earlier) if not _is_question(text)]
-    sources = [(text, "You said in this conversation") for text in said] + [(text, "You told me") for text in known]
+    sources = [(text, "You said in this conversation") for text in said] + [
+        (text, "You told me") for text in known
+    ]
     if re.search(r"\b(know|remember|recall)\b.*\b(me|i|my)\b", question, re.IGNORECASE) and known:
         return "This is what I remember about you: " + " ".join(f"“{text}”" for text in known)
     asked = _stems(question)
@@ -176,7 +191,12 @@ _CHANGES = frozenset("save add create apply update set delete remove send book o
 """Verbs of tools that change something: a question is rather for one that looks something up."""
 _MONEY = frozenset("amount budget cost deposit dollar payment price revenu usd".split())
 _SCALES = {"k": 1e3, "thousand": 1e3, "m": 1e6, "mio": 1e6, "million": 1e6}
-_SPELLED = {word: n for n, word in enumerate("two three four five six seven eight nine ten eleven twelve".split(), 2)}
+_SPELLED = {
+    word: n
+    for n, word in enumerate(
+        "two three four five six seven eight nine ten eleven twelve".split(), 2
+    )
+}
 _NUMBER = re.compile(
     rf"(?P<money>[$€£]\s*)?(?<![\w-])(?P<digits>\d[\d,]*(?:\.\d+)?|(?:{'|'.join(_SPELLED)})\b)"
     rf"(?:\s*(?P<scale>{'|'.join(_SCALES)})\b)?(?![\w-]*\d)",
@@ -202,11 +222,15 @@ def _numbers(text: str) -> list[_Number]:
     found: list[_Number] = []
     for match in _NUMBER.finditer(text):
         digits, scale = match["digits"].casefold(), (match["scale"] or "").casefold()
-        value = float(_SPELLED.get(digits) or digits.replace(",", "").rstrip(".")) * _SCALES.get(scale, 1)
+        value = float(_SPELLED.get(digits) or digits.replace(",", "").rstrip(".")) * _SCALES.get(
+            scale, 1
+        )
         before = _WORD.findall(_PART.split(text[: match.start()])[-1])[-3:]
         after = _WORD.findall(_PART.split(text[match.end() :])[0])
         is_money = bool(match["money"] or scale) or value >= 1000
-        found.append(_Number(value, is_money, _as_stems(after[:1]), _as_stems([*before, *after[:3]])))
+        found.append(
+            _Number(value, is_money, _as_stems(after[:1]), _as_stems([*before, *after[:3]]))
+        )
     return found
 
 
@@ -219,20 +243,31 @@ def _best_tool(question: str, tools: Sequence[dict[str, Any]]) -> dict[str, Any]
     asked = _stems(question)
 
     def fit(tool: dict[str, Any]) -> float:
-        name, (summary, _, more) = _stems(tool["name"].replace("_", " ")), tool.get("description", "").partition("\n\n")
-        words = 2 * len(asked & name) + len(asked & _stems(summary) - name) + len(asked & _stems(more) - name) / 2
+        name, (summary, _, more) = (
+            _stems(tool["name"].replace("_", " ")),
+            tool.get("description", "").partition("\n\n"),
+        )
+        words = (
+            2 * len(asked & name)
+            + len(asked & _stems(summary) - name)
+            + len(asked & _stems(more) - name) / 2
+        )
         arguments, missing = _arguments(tool, question)
         told = [value for value in arguments.values() if value != question and value != [question]]
         if words + len(told) < 1:
             return 0
         changes = not _CHANGES.isdisjoint(tool["name"].split("_")[:1])
-        return float(max(words + len(told) - len(missing) - 2 * (_is_question(question) and changes), 0.1))
+        return float(
+            max(words + len(told) - len(missing) - 2 * (_is_question(question) and changes), 0.1)
+        )
 
     best = max(tools, key=fit, default=None)
     return best if best and fit(best) > 0 else None
 
 
-def _arguments(tool: dict[str, Any], question: str, elsewhere: Sequence[str] = ()) -> tuple[dict[str, Any], list[str]]:
+def _arguments(
+    tool: dict[str, Any], question: str, elsewhere: Sequence[str] = ()
+) -> tuple[dict[str, Any], list[str]]:
     """The arguments that were said, and in words what is required beside them.
 
     Args:
@@ -241,7 +276,9 @@ def _arguments(tool: dict[str, Any], question: str, elsewhere: Sequence[str] = (
         elsewhere: what else is known, the most recent first: where a required form is looked for, too.
     """
     schema = tool.get("parameters") or {}
-    parameters = {name: _unwrapped(parameter) for name, parameter in schema.get("properties", {}).items()}
+    parameters = {
+        name: _unwrapped(parameter) for name, parameter in schema.get("properties", {}).items()
+    }
     required = [name for name in schema.get("required", []) if name in parameters]
     said = f"{question} {elsewhere[0]}" if elsewhere and _FOLLOWS.match(question) else question
     found: dict[str, Any] = {}
@@ -277,11 +314,17 @@ def _form(parameter: dict[str, Any]) -> str | None:
     return parameter.get("pattern") if parameter.get("type") == "string" else None
 
 
-def _told(name: str, parameter: dict[str, Any], said: str, texts: Sequence[str], is_required: bool) -> Any:
+def _told(
+    name: str, parameter: dict[str, Any], said: str, texts: Sequence[str], is_required: bool
+) -> Any:
     """The choice, the form or the code that was said for a parameter; None if none was."""
     if choices := parameter.get("enum"):
         asked = _stems(said)
-        named = [c for c in choices if all(any(_alike(s, word) for word in asked) for s in _stems(str(c)))]
+        named = [
+            c
+            for c in choices
+            if all(any(_alike(s, word) for word in asked) for s in _stems(str(c)))
+        ]
         return named[0] if named else choices[0] if is_required else None
     if form := _form(parameter):
         pattern = re.compile(rf"(?<![\w$.,-]){form.strip('^$')}(?![\w-])")
@@ -296,10 +339,17 @@ def _alike(stem: str, word: str) -> bool:
 
 
 def _texts(found: dict[str, Any]) -> list[str]:
-    return [text for value in found.values() for text in (value if isinstance(value, list) else [str(value)]) if text]
+    return [
+        text
+        for value in found.values()
+        for text in (value if isinstance(value, list) else [str(value)])
+        if text
+    ]
 
 
-def _matched(question: str, parameters: dict[str, dict[str, Any]], required: Sequence[str]) -> dict[str, Any]:
+def _matched(
+    question: str, parameters: dict[str, dict[str, Any]], required: Sequence[str]
+) -> dict[str, Any]:
     """The numbers of a question, each at the parameter whose words are beside it; others where one is required."""
     numbers = _numbers(question)
     fits = sorted(
@@ -359,4 +409,6 @@ def _plain(parameter: dict[str, Any], question: str) -> Any:
 def _wanted(name: str, parameter: dict[str, Any]) -> str:
     """What is asked for, in words."""
     described = str(parameter.get("description", "")).rstrip(".")
-    return f"the {name.replace('_', ' ')}" + (f" ({described[:1].lower()}{described[1:]})" if described else "")
+    return f"the {name.replace('_', ' ')}" + (
+        f" ({described[:1].lower()}{described[1:]})" if described else ""
+    )

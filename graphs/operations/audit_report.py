@@ -5,13 +5,14 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from graphs.memory.audit import events
+from graphs.memory.audit.seals import verify
 from graphs.memory.contract import AuditProblem
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory.errors import InvalidInput
+from graphs.memory.values.models import FrozenModel
 
 _SQL = statements.load("audit_report", __package__)
 
@@ -28,11 +29,7 @@ Ask = Callable[[Query[Any]], Awaitable[Any]]
 M = TypeVar("M", bound=BaseModel)
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Finding(_Model):
+class AuditFinding(FrozenModel):
     """Something that should not be so."""
 
     subject: str = Field(description="What it is about.")
@@ -40,17 +37,21 @@ class Finding(_Model):
     advice: str = Field(description="What to do about it.")
 
 
-class Relation(_Model):
+class ProtectedRelation(FrozenModel):
     """A table or view, and what protects it."""
 
     schema_: str = Field(alias="schema", serialization_alias="schema")
     name: str
     kind: str
-    protected: bool = Field(description="Whether it is under row-level security; of a view, that of whoever asks it.")
+    protected: bool = Field(
+        description="Whether it is under row-level security; of a view, that of whoever asks it."
+    )
     policies: int
     open_policies: list[str] = Field(description="Policies that let everybody through.")
     owner_columns: list[str] = Field(description="Columns that name whose a row is.")
-    unindexed: list[str] = Field(description="Those of them without an index: each policy then reads the whole table.")
+    unindexed: list[str] = Field(
+        description="Those of them without an index: each policy then reads the whole table."
+    )
 
     @property
     def full_name(self) -> str:
@@ -58,7 +59,7 @@ class Relation(_Model):
         return f"{self.schema_}.{self.name}"
 
 
-class Grant(_Model):
+class Grant(FrozenModel):
     """What a role of the API may do with a table or a function."""
 
     role: str
@@ -66,7 +67,9 @@ class Grant(_Model):
     schema_: str = Field(alias="schema", serialization_alias="schema")
     name: str
     privileges: list[str]
-    reachable: bool = Field(description="Whether the role may use the schema, without which a grant is worth nothing.")
+    reachable: bool = Field(
+        description="Whether the role may use the schema, without which a grant is worth nothing."
+    )
 
     @property
     def full_name(self) -> str:
@@ -74,12 +77,14 @@ class Grant(_Model):
         return f"{self.schema_}.{self.name}"
 
 
-class Definer(_Model):
+class Definer(FrozenModel):
     """A function that runs as its owner."""
 
     schema_: str = Field(alias="schema", serialization_alias="schema")
     name: str
-    search_path: str | None = Field(description="Which it has whoever calls it; none if it is the caller's.")
+    search_path: str | None = Field(
+        description="Which it has whoever calls it; none if it is the caller's."
+    )
 
     @property
     def full_name(self) -> str:
@@ -87,7 +92,7 @@ class Definer(_Model):
         return f"{self.schema_}.{self.name}"
 
 
-class Denials(_Model):
+class Denials(FrozenModel):
     """That somebody was refused."""
 
     actor: str
@@ -95,7 +100,7 @@ class Denials(_Model):
     last_at: datetime
 
 
-class Export(_Model):
+class Export(FrozenModel):
     """That all about a person was handed out."""
 
     actor: str
@@ -103,7 +108,7 @@ class Export(_Model):
     at: datetime
 
 
-class Erasure(_Model):
+class ErasureRecord(FrozenModel):
     """That a person was erased."""
 
     id: UUID
@@ -112,12 +117,14 @@ class Erasure(_Model):
     at: datetime
 
 
-class Reader(_Model):
+class RecordedReader(FrozenModel):
     """Somebody who read the memory of others."""
 
     actor: str
     people: int = Field(description="Of how many others.")
-    everybody: int = Field(description="How often the memory of everybody at once, as far as they may read it.")
+    everybody: int = Field(
+        description="How often the memory of everybody at once, as far as they may read it."
+    )
     times: int
     last_at: datetime
 
@@ -131,19 +138,21 @@ class Reader(_Model):
         return True
 
 
-class SecurityReport(_Model):
+class SecurityReport(FrozenModel):
     """Who could reach what, who did in the last days, and whether the records fit their seals."""
 
     at: datetime
     days: float
-    findings: list[Finding] = Field(description="What should not be so; nothing where all is well.")
-    relations: list[Relation]
+    findings: list[AuditFinding] = Field(
+        description="What should not be so; nothing where all is well."
+    )
+    relations: list[ProtectedRelation]
     grants: list[Grant]
     definers: list[Definer]
     denials: list[Denials]
     exports: list[Export]
-    erasures: list[Erasure]
-    readers: list[Reader]
+    erasures: list[ErasureRecord]
+    readers: list[RecordedReader]
     seals: list[AuditProblem]
 
 
@@ -160,18 +169,22 @@ async def security_report(ask: Ask, days: float, head: str | None) -> SecurityRe
     """
     if not 0 < days < 36525:
         raise InvalidInput(f"days must be a positive number (at most a century); got {days!r}.")
-    verification = events.verify(head)
+    verification = verify(head)
 
     async def listed(name: str, model: type[M], **given: Any) -> list[M]:
-        query = Query(_SQL[name], given, lambda rows: [model.model_validate(row._asdict()) for row in rows])
+        query = Query(
+            _SQL[name], given, lambda rows: [model.model_validate(row._asdict()) for row in rows]
+        )
         found: list[M] = await ask(query)
         return found
 
-    relations = await listed("tables", Relation)
+    relations = await listed("tables", ProtectedRelation)
     grants = await listed("grants", Grant)
     definers = await listed("definers", Definer)
-    readers = await listed("readers", Reader, days=days)
-    privileged = await ask(Query(_SQL["privileged_roles"], {}, lambda rows: [row.role for row in rows]))
+    readers = await listed("readers", RecordedReader, days=days)
+    privileged = await ask(
+        Query(_SQL["privileged_roles"], {}, lambda rows: [row.role for row in rows])
+    )
     seals = await ask(verification)
     findings = [
         *_of_roles(privileged),
@@ -190,53 +203,69 @@ async def security_report(ask: Ask, days: float, head: str | None) -> SecurityRe
         definers=definers,
         denials=await listed("denials", Denials, days=days),
         exports=await listed("exports", Export, days=days),
-        erasures=await listed("erasures", Erasure, days=days),
+        erasures=await listed("erasures", ErasureRecord, days=days),
         readers=readers,
         seals=seals,
     )
 
 
-def _of_roles(privileged: list[str]) -> Iterator[Finding]:
+def _of_roles(privileged: list[str]) -> Iterator[AuditFinding]:
     for role in privileged:
-        yield Finding(
+        yield AuditFinding(
             subject=f"role {role}",
             problem="Row-level security does not bind it.",
             advice=f"ALTER ROLE {role} NOSUPERUSER NOBYPASSRLS;",
         )
 
 
-def _of_relations(relations: list[Relation], grants: list[Grant]) -> Iterator[Finding]:
+def _of_relations(
+    relations: list[ProtectedRelation], grants: list[Grant]
+) -> Iterator[AuditFinding]:
     reached = {
-        grant.full_name for grant in grants if grant.kind == "table" and grant.reachable and grant.role in _PEOPLE
+        grant.full_name
+        for grant in grants
+        if grant.kind == "table" and grant.reachable and grant.role in _PEOPLE
     }
     for each in relations:
         name, exposed = each.full_name, each.full_name in reached
         if each.kind == "table" and not each.protected and (exposed or each.schema_ in OURS):
             advice = f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY, and give it policies."
-            yield Finding(subject=name, problem="It is not under row-level security.", advice=advice)
+            yield AuditFinding(
+                subject=name, problem="It is not under row-level security.", advice=advice
+            )
         if each.kind != "table" and not each.protected and exposed:
             advice = f"ALTER VIEW {name} SET (security_invoker = true), or revoke it from {', '.join(_PEOPLE)}."
-            yield Finding(subject=name, problem=f"This {each.kind} shows rows past row-level security.", advice=advice)
+            yield AuditFinding(
+                subject=name,
+                problem=f"This {each.kind} shows rows past row-level security.",
+                advice=advice,
+            )
         if each.open_policies and each.owner_columns:
             names = ", ".join(each.open_policies)
             advice = "Compare the owner with (select auth.uid()) in it."
-            yield Finding(subject=name, problem=f"A policy lets everybody through: {names}.", advice=advice)
+            yield AuditFinding(
+                subject=name, problem=f"A policy lets everybody through: {names}.", advice=advice
+            )
         if each.unindexed:
             columns = ", ".join(each.unindexed)
             advice = f"CREATE INDEX CONCURRENTLY ON {name} ({each.unindexed[0]}); and so on."
-            yield Finding(
-                subject=name, problem=f"Columns that its policies read have no index: {columns}.", advice=advice
+            yield AuditFinding(
+                subject=name,
+                problem=f"Columns that its policies read have no index: {columns}.",
+                advice=advice,
             )
 
 
-def _of_grants(grants: list[Grant]) -> Iterator[Finding]:
+def _of_grants(grants: list[Grant]) -> Iterator[AuditFinding]:
     for grant in grants:
         to_all = grant.role in _EVERYBODY and grant.schema_ in OURS
         closed = grant.role in _PEOPLE and grant.schema_ in CLOSED
-        truncates = grant.role in _PEOPLE and grant.schema_ in OURS and "TRUNCATE" in grant.privileges
+        truncates = (
+            grant.role in _PEOPLE and grant.schema_ in OURS and "TRUNCATE" in grant.privileges
+        )
         if grant.reachable and (to_all or closed or truncates):
             may = ", ".join(grant.privileges)
-            yield Finding(
+            yield AuditFinding(
                 subject=grant.full_name,
                 problem=f"{grant.role} may: {may}.",
                 advice=f"REVOKE ALL ON {grant.kind.upper()} {grant.full_name} FROM {grant.role}, or run "
@@ -244,33 +273,39 @@ def _of_grants(grants: list[Grant]) -> Iterator[Finding]:
             )
 
 
-def _of_definers(definers: list[Definer], grants: list[Grant]) -> Iterator[Finding]:
-    to_all = {(g.schema_, g.name) for g in grants if g.kind == "function" and g.reachable and g.role in _EVERYBODY}
+def _of_definers(definers: list[Definer], grants: list[Grant]) -> Iterator[AuditFinding]:
+    to_all = {
+        (g.schema_, g.name)
+        for g in grants
+        if g.kind == "function" and g.reachable and g.role in _EVERYBODY
+    }
     for each in definers:
         if each.search_path is None:
             advice = f"ALTER FUNCTION {each.full_name} SET search_path = '';"
             problem = "It runs as its owner with the search path of whoever calls it."
-            yield Finding(subject=each.full_name, problem=problem, advice=advice)
+            yield AuditFinding(subject=each.full_name, problem=problem, advice=advice)
         if (each.schema_, each.name) in to_all and each.schema_ not in OURS:
             advice = f"REVOKE EXECUTE ON FUNCTION {each.full_name} FROM PUBLIC, anon;"
-            yield Finding(
-                subject=each.full_name, problem="Everybody may call it, and it runs as its owner.", advice=advice
+            yield AuditFinding(
+                subject=each.full_name,
+                problem="Everybody may call it, and it runs as its owner.",
+                advice=advice,
             )
 
 
-def _of_readers(readers: list[Reader]) -> Iterator[Finding]:
+def _of_readers(readers: list[RecordedReader]) -> Iterator[AuditFinding]:
     for reader in readers:
         if reader.is_person and reader.people:
-            yield Finding(
+            yield AuditFinding(
                 subject=f"user {reader.actor}",
                 problem=f"They read the memory of {reader.people} others.",
                 advice="Look in memory.audit_logs at what they read (action memory.read), and at the policies.",
             )
 
 
-def _of_seals(seals: list[AuditProblem]) -> Iterator[Finding]:
+def _of_seals(seals: list[AuditProblem]) -> Iterator[AuditFinding]:
     for each in seals:
-        yield Finding(
+        yield AuditFinding(
             subject=f"{each.source} {each.ids}".strip(),
             problem=f"The records do not fit their seals: {each.problem}.",
             advice="Keep the database as it is, and compare it with a backup.",

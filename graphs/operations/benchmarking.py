@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field
 from graphs.memory.errors import SchemaPartMissing, StoreUnavailable
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory.values.namespaces import Namespace, user_scope
+from graphs.memory.values.progress import Progress
 
 T = TypeVar("T")
 
@@ -49,24 +50,40 @@ _PORTION = 500
 _RELATED = 1000
 _TURNS = 10
 _SESSION = "benchmark"
-_QUESTIONS = ("Who services the welding robot?", "What does the customer want to pay?", "Where is the spare part?")
+_QUESTIONS = (
+    "Who services the welding robot?",
+    "What does the customer want to pay?",
+    "Where is the spare part?",
+)
 _SENTENCES = [
     *product(
         ("Ada", "The dealer", "A customer", "The supplier", "Bob", "The technician", "The bank"),
         ("services", "asks about", "orders", "returns", "inspects", "pays for", "recommends"),
-        ("the welding robot", "a spare part", "the palletiser", "a gripper", "the lease", "a painting robot"),
-        ("in Lyon", "in hall seven", "by Friday", "for the new line", "at a lower price", "after the training"),
+        (
+            "the welding robot",
+            "a spare part",
+            "the palletiser",
+            "a gripper",
+            "the lease",
+            "a painting robot",
+        ),
+        (
+            "in Lyon",
+            "in hall seven",
+            "by Friday",
+            "for the new line",
+            "at a lower price",
+            "after the training",
+        ),
     )
 ]
 
-Told = Callable[[int, int | None], None]
-"""Gets how much is done, and of how much."""
 
-Answer = Callable[[str, str], Awaitable[object]]
+AskAgent = Callable[[str, str], Awaitable[object]]
 """Has an agent answer, in the session that is named first, what is said to it."""
 
 
-class Measured(BaseModel):
+class Measurement(BaseModel):
     """How long one kind of work takes, in milliseconds."""
 
     model_config = ConfigDict(frozen=True)
@@ -86,7 +103,7 @@ class Measured(BaseModel):
         return self.p95 <= self.target
 
 
-class Memory(Protocol):
+class MeasuredStore(Protocol):
     """What is measured; `MemoryManager` is one."""
 
     relationships: Any
@@ -118,14 +135,14 @@ class Memory(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
+class _Workload:
     name: str
     call: Callable[[int], Awaitable[object]]
     at_once: int = 1
 
 
 @asynccontextmanager
-async def somebody_made_up(store: Memory) -> AsyncIterator["Trial"]:
+async def somebody_made_up(store: MeasuredStore) -> AsyncIterator["Trial"]:
     """Lend somebody who is made up; all that is kept about them is erased at the end, and if it is interrupted.
 
     What stays is what stays of everybody who is erased: a certificate and its audit record, which name nobody.
@@ -156,18 +173,20 @@ class Trial:
         user_id: who it is.
     """
 
-    def __init__(self, store: Memory, user_id: str) -> None:
+    def __init__(self, store: MeasuredStore, user_id: str) -> None:
         self._store = store
         self._user_id = user_id
         self._facts = user_scope(user_id, "facts")
         self._memories = 0
         self._has_graph = True
 
-    async def fill(self, memories: int, told: Told) -> None:
+    async def fill(self, memories: int, told: Progress) -> None:
         """Give them so many memories, a graph of the first thousand, and a session, and wait for the vector index."""
         for first in range(0, memories, _PORTION):
             numbers = range(first, min(first + _PORTION, memories))
-            await _whole(self._store.abatch([PutOp(self._facts, f"m{n}", _value(n)) for n in numbers]))
+            await _whole(
+                self._store.abatch([PutOp(self._facts, f"m{n}", _value(n)) for n in numbers])
+            )
             self._memories = numbers.stop
             told(numbers.stop, memories)
         try:
@@ -178,7 +197,9 @@ class Trial:
             await _whole(self._say(_SESSION, f"{n}"))
         await self._store.wait_until_indexed()
 
-    async def measure(self, told: Told, answer: Answer | None = None) -> AsyncIterator[Measured]:
+    async def measure(
+        self, told: Progress, answer: AskAgent | None = None
+    ) -> AsyncIterator[Measurement]:
         """Do each kind of work, and yield how long it takes; without a graph nothing is traversed.
 
         Args:
@@ -188,26 +209,38 @@ class Trial:
         works = [work for work in self._works() if self._has_graph or work.name != _TRAVERSAL]
         works += self._answers(answer) if answer else ()
         for done, work in enumerate(works):
-            yield await _measured(work, lambda n, done=done: told(done * CALLS + n, len(works) * CALLS))  # type: ignore[misc]
+            yield await _measured(
+                work,
+                lambda n, done=done: told(done * CALLS + n, len(works) * CALLS),  # type: ignore[misc]
+            )
 
-    def _works(self) -> Sequence[_Work]:
+    def _works(self) -> Sequence[_Workload]:
         store, user_id, facts = self._store, self._user_id, self._facts
         return (
-            _Work("add a memory", self._remember),
-            _Work("insert an item", lambda n: store.aput(facts, f"more{n}", _value(self._memories + n))),
-            _Work("get by id", lambda n: store.aget(facts, f"m{n * 7 % self._memories}")),
-            _Work("search, 5 results", lambda n: store.recall_memory(user_id, _question(n), limit=5)),
-            _Work("search, top 10", lambda n: store.recall_memory(user_id, _question(n), limit=10)),
-            _Work("retrieve a chat session", self._retrieve),
-            _Work(_TRAVERSAL, lambda n: store.relationships.traverse(user_id, (facts, f"m{n}"))),
-            _Work("memory of a turn", self._converse, CONVERSATIONS),
+            _Workload("add a memory", self._remember),
+            _Workload(
+                "insert an item",
+                lambda n: store.aput(facts, f"more{n}", _value(self._memories + n)),
+            ),
+            _Workload("get by id", lambda n: store.aget(facts, f"m{n * 7 % self._memories}")),
+            _Workload(
+                "search, 5 results", lambda n: store.recall_memory(user_id, _question(n), limit=5)
+            ),
+            _Workload(
+                "search, top 10", lambda n: store.recall_memory(user_id, _question(n), limit=10)
+            ),
+            _Workload("retrieve a chat session", self._retrieve),
+            _Workload(
+                _TRAVERSAL, lambda n: store.relationships.traverse(user_id, (facts, f"m{n}"))
+            ),
+            _Workload("memory of a turn", self._converse, CONVERSATIONS),
         )
 
-    def _answers(self, answer: Answer) -> Sequence[_Work]:
+    def _answers(self, answer: AskAgent) -> Sequence[_Workload]:
         def ask(n: int) -> Awaitable[object]:
             return answer(f"answer-{n}", _question(n))
 
-        return _Work("agent's answer", ask), _Work("agent's answer", ask, CONVERSATIONS)
+        return _Workload("agent's answer", ask), _Workload("agent's answer", ask, CONVERSATIONS)
 
     async def _remember(self, n: int) -> None:
         await self._write(_SESSION, "fact", f"{_value(n)['content']} It was added.")
@@ -226,30 +259,43 @@ class Trial:
         await self._write(session_id, "turn", said)
 
     async def _write(self, session_id: str, type_: str, content: object) -> None:
-        payload = {"identity": self._user_id, "agent": "benchmark", "session_id": session_id, "type": type_}
+        payload = {
+            "identity": self._user_id,
+            "agent": "benchmark",
+            "session_id": session_id,
+            "type": type_,
+        }
         payload |= {"timestamp": datetime.now(UTC).isoformat(), "content": content}  # type: ignore[dict-item]
         await self._store.write_memory(self._user_id, session_id, payload)
 
     async def _relate_all(self, memories: int) -> None:
         for first in range(0, memories, CONVERSATIONS):
-            await _together(self._relate(n, memories) for n in range(first, min(first + CONVERSATIONS, memories)))
+            await _together(
+                self._relate(n, memories)
+                for n in range(first, min(first + CONVERSATIONS, memories))
+            )
 
     async def _relate(self, n: int, of: int) -> None:
         """Draw edges to two others, so that every walk finds something."""
         for step in (1, 7):
             target = (self._facts, f"m{(n + step) % of}")
-            await self._store.relationships.relate(self._user_id, (self._facts, f"m{n}"), target, "follows", 0.9)
+            await self._store.relationships.relate(
+                self._user_id, (self._facts, f"m{n}"), target, "follows", 0.9
+            )
 
 
 def _value(n: int) -> dict[str, Any]:
-    return {"content": f"{' '.join(_SENTENCES[n * 11 % len(_SENTENCES)])}, as noted {n} times.", "type": "fact"}
+    return {
+        "content": f"{' '.join(_SENTENCES[n * 11 % len(_SENTENCES)])}, as noted {n} times.",
+        "type": "fact",
+    }
 
 
 def _question(n: int) -> str:
     return _QUESTIONS[n % len(_QUESTIONS)]
 
 
-async def _measured(work: _Work, told: Callable[[int], None]) -> Measured:
+async def _measured(work: _Workload, told: Callable[[int], None]) -> Measurement:
     for n in range(_WARM_UP):
         await _whole(work.call(n))
     latencies: list[float] = []
@@ -264,8 +310,14 @@ async def _measured(work: _Work, told: Callable[[int], None]) -> Measured:
         await _together(call(_WARM_UP + n) for n in range(first, first + work.at_once))
     cuts = statistics.quantiles(latencies, n=100, method="inclusive")
     p50, p95, p99 = (round(cuts[percent - 1], 2) for percent in (50, 95, 99))
-    return Measured(
-        work=work.name, at_once=work.at_once, calls=CALLS, p50=p50, p95=p95, p99=p99, target=TARGETS[work.name]
+    return Measurement(
+        work=work.name,
+        at_once=work.at_once,
+        calls=CALLS,
+        p50=p50,
+        p95=p95,
+        p99=p99,
+        target=TARGETS[work.name],
     )
 
 

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict
 
 from graphs.memory.database import statements
 from graphs.memory.database.database import Pool
+from graphs.memory.database.driver_errors import driver_errors
 from graphs.memory.database.transaction import Connection
-from graphs.memory.errors import driver_errors
 from graphs.memory.principal import Principal
 from graphs.memory.values.namespaces import (
     agent_label,
@@ -23,7 +23,7 @@ from graphs.memory.values.namespaces import (
 _SQL = statements.load_sources("borders", __package__)
 _BEGIN = statements.load_sources("database", "graphs.memory.database")["begin"]
 
-Outcome = Literal["done", "nothing", "refused"]
+AttemptOutcome = Literal["done", "nothing", "refused"]
 """`nothing` where a policy hides the row, `refused` where a policy or a missing grant says no."""
 
 
@@ -33,8 +33,8 @@ class Attempt(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     what: str
-    expected: Outcome
-    found: Outcome
+    expected: AttemptOutcome
+    found: AttemptOutcome
 
     @property
     def holds(self) -> bool:
@@ -46,7 +46,7 @@ class Attempt(BaseModel):
 class _Probe:
     what: str
     statement: str
-    expected: Outcome
+    expected: AttemptOutcome
     namespace: str = ""
     agent: str | None = None
 
@@ -59,21 +59,35 @@ async def try_borders(pool: Pool, user_id: str) -> list[Attempt]:
     """
     person = Principal.user(user_id)
     scratch = f"scratch-{uuid4()}"
-    given = {"user_id": person.user_id, "key": scratch, "member": f"{scratch}-in", "closed": f"{scratch}-out"}
+    given = {
+        "user_id": person.user_id,
+        "key": scratch,
+        "member": f"{scratch}-in",
+        "closed": f"{scratch}-out",
+    }
     probes = _probes(user_id, given)
     laid_out = [probe.namespace for probe in probes if probe.namespace and probe.statement != "put"]
     with driver_errors():
         async with pool.connection() as conn, conn.transaction(force_rollback=True):
             await _act(conn, Principal.owner())
-            await conn.execute(_SQL["lay_out"], given | {"namespaces": list(dict.fromkeys(laid_out))}, prepare=False)
+            await conn.execute(
+                _SQL["lay_out"],
+                given | {"namespaces": list(dict.fromkeys(laid_out))},
+                prepare=False,
+            )
             return [await _attempt(conn, probe, person, given) for probe in probes]
 
 
 def _probes(user_id: str, given: Mapping[str, Any]) -> Sequence[_Probe]:
-    own, other = to_text(user_scope(user_id, "scratch")), to_text(user_scope(str(uuid4()), "scratch"))
+    own, other = (
+        to_text(user_scope(user_id, "scratch")),
+        to_text(user_scope(str(uuid4()), "scratch")),
+    )
     of_agent = to_text(user_scope(user_id, agent_label("scratch-other")))
     known = to_text(("agents", "scratch", "scratch"))
-    member, closed = (to_text(("orgs", encode_label(given[name]), "scratch")) for name in ("member", "closed"))
+    member, closed = (
+        to_text(("orgs", encode_label(given[name]), "scratch")) for name in ("member", "closed")
+    )
     new_in = "new"
     return [
         _Probe("put a memory of their own", "put", "done", to_text(user_scope(user_id, new_in))),
@@ -83,8 +97,19 @@ def _probes(user_id: str, given: Mapping[str, Any]) -> Sequence[_Probe]:
         _Probe("read somebody else's memory", "read", "nothing", other),
         _Probe("change somebody else's memory", "change", "nothing", other),
         _Probe("delete somebody else's memory", "delete", "nothing", other),
-        _Probe("put a memory of somebody else", "put", "refused", to_text(user_scope(str(uuid4()), new_in))),
-        _Probe("read what another of their agents keeps, through an agent", "read", "nothing", of_agent, "scratch"),
+        _Probe(
+            "put a memory of somebody else",
+            "put",
+            "refused",
+            to_text(user_scope(str(uuid4()), new_in)),
+        ),
+        _Probe(
+            "read what another of their agents keeps, through an agent",
+            "read",
+            "nothing",
+            of_agent,
+            "scratch",
+        ),
         _Probe("read what one of their agents keeps, themselves", "read", "done", of_agent),
         _Probe("read what agents know", "read", "done", known),
         _Probe("change what agents know", "change", "nothing", known),
@@ -100,12 +125,18 @@ def _probes(user_id: str, given: Mapping[str, Any]) -> Sequence[_Probe]:
     ]
 
 
-async def _attempt(conn: Connection, probe: _Probe, person: Principal, given: Mapping[str, Any]) -> Attempt:
-    found: Outcome
+async def _attempt(
+    conn: Connection, probe: _Probe, person: Principal, given: Mapping[str, Any]
+) -> Attempt:
+    found: AttemptOutcome
     try:
-        async with conn.transaction(force_rollback=True):  # a savepoint: what one did, the next does not meet
+        async with conn.transaction(
+            force_rollback=True
+        ):  # a savepoint: what one did, the next does not meet
             await _act(conn, person.through(probe.agent))
-            done = await conn.execute(_SQL[probe.statement], {**given, "namespace": probe.namespace}, prepare=False)
+            done = await conn.execute(
+                _SQL[probe.statement], {**given, "namespace": probe.namespace}, prepare=False
+            )
             found = "done" if await done.fetchone() else "nothing"
     except pg.InsufficientPrivilege:
         found = "refused"

@@ -9,14 +9,24 @@ from psycopg.rows import DictRow
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.database import schema, statements
+from graphs.memory.database.driver_errors import driver_errors
 from graphs.memory.database.schema import AS_IT_IS, Choice, Scripts
-from graphs.memory.errors import driver_errors
 
 _SQL = statements.load_sources("catalogue", __package__)
 _LOCK = statements.load_sources("setup", "graphs.memory.database")["lock"]
 
-Kind = Literal["table", "column", "constraint", "index", "function", "trigger", "row-level security", "policy", "grant"]
-Name = tuple[Kind, str]
+ObjectKind = Literal[
+    "table",
+    "column",
+    "constraint",
+    "index",
+    "function",
+    "trigger",
+    "row-level security",
+    "policy",
+    "grant",
+]
+ObjectName = tuple[ObjectKind, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,24 +37,30 @@ class Object:
     valid: bool
 
 
-Objects = Mapping[Name, Object]
+Objects = Mapping[ObjectName, Object]
 
 
-class Difference(BaseModel):
+class SchemaDifference(BaseModel):
     """What a database has otherwise than the schema."""
 
     model_config = ConfigDict(frozen=True)
 
-    kind: Kind
-    name: str = Field(description="With its schema, and where it is part of a table with the table's name.")
+    kind: ObjectKind
+    name: str = Field(
+        description="With its schema, and where it is part of a table with the table's name."
+    )
     problem: Literal["missing", "different", "invalid", "extra"] = Field(
         description="`invalid` is an index whose making was cut off, `extra` what the schema does not make."
     )
-    wanted: str | None = Field(description="Its definition in the schema; None where there it has none.")
+    wanted: str | None = Field(
+        description="Its definition in the schema; None where there it has none."
+    )
     found: str | None = Field(description="Its definition in the database.")
 
 
-async def differences(conn: AsyncConnection[DictRow], scripts: Scripts, choice: Choice = AS_IT_IS) -> list[Difference]:
+async def differences(
+    conn: AsyncConnection[DictRow], scripts: Scripts, choice: Choice = AS_IT_IS
+) -> list[SchemaDifference]:
     """Compare a database with the schema, which is made anew beside it in a transaction that is rolled back.
 
     The tables of memory stay as they are meanwhile, for everybody; business tables cannot be set aside, so that they
@@ -60,7 +76,9 @@ async def differences(conn: AsyncConnection[DictRow], scripts: Scripts, choice: 
     return compare(there, wanted)
 
 
-async def both(conn: AsyncConnection[DictRow], scripts: Scripts, choice: Choice = AS_IT_IS) -> tuple[Objects, Objects]:
+async def both(
+    conn: AsyncConnection[DictRow], scripts: Scripts, choice: Choice = AS_IT_IS
+) -> tuple[Objects, Objects]:
     """Return the objects that a database has, and those that the schema would make; see `differences`."""
     with driver_errors():
         async with conn.transaction(force_rollback=True):
@@ -81,7 +99,9 @@ async def _objects(conn: AsyncConnection[DictRow]) -> Objects:
     rows = await (await conn.execute(_SQL["objects"], prepare=False)).fetchall()
     # A business table that stayed where it was points at what was set aside.
     return {
-        (row["kind"], row["name"]): Object(row["definition"].replace("memory_set_aside.", "memory."), row["valid"])
+        (row["kind"], row["name"]): Object(
+            row["definition"].replace("memory_set_aside.", "memory."), row["valid"]
+        )
         for row in rows
     }
 
@@ -95,19 +115,24 @@ async def _models(conn: AsyncConnection[DictRow]) -> str | None:
     return models["models"] if models else None
 
 
-def compare(there: Objects, wanted: Objects) -> list[Difference]:
+def compare(there: Objects, wanted: Objects) -> list[SchemaDifference]:
     """Return what differs, in the order of kinds and names. What belongs to a missing table is not told beside it."""
     found = []
     for kind, name in sorted({*there, *wanted}):
         ours, theirs = wanted.get((kind, name)), there.get((kind, name))
         problem = _problem(ours, theirs)
         if problem and not (problem == "missing" and _of_missing_table(kind, name, there, wanted)):
-            texts = {"wanted": ours.definition if ours else None, "found": theirs.definition if theirs else None}
-            found.append(Difference(kind=kind, name=name, problem=problem, **texts))
+            texts = {
+                "wanted": ours.definition if ours else None,
+                "found": theirs.definition if theirs else None,
+            }
+            found.append(SchemaDifference(kind=kind, name=name, problem=problem, **texts))
     return found
 
 
-def _problem(ours: Object | None, theirs: Object | None) -> Literal["missing", "different", "invalid", "extra"] | None:
+def _problem(
+    ours: Object | None, theirs: Object | None
+) -> Literal["missing", "different", "invalid", "extra"] | None:
     if theirs is None:
         return "missing"
     if ours is None:
@@ -117,6 +142,10 @@ def _problem(ours: Object | None, theirs: Object | None) -> Literal["missing", "
     return None if theirs.valid else "invalid"
 
 
-def _of_missing_table(kind: Kind, name: str, there: Objects, wanted: Objects) -> bool:
+def _of_missing_table(kind: ObjectKind, name: str, there: Objects, wanted: Objects) -> bool:
     table = ".".join(name.split(" ")[0].split(".")[:2])
-    return kind not in ("table", "index", "function") and ("table", table) in wanted and ("table", table) not in there
+    return (
+        kind not in ("table", "index", "function")
+        and ("table", table) in wanted
+        and ("table", table) not in there
+    )

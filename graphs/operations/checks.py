@@ -10,11 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.database import schema, statements
 from graphs.memory.database.database import Database, to_the_end
+from graphs.memory.database.driver_errors import driver_errors
 from graphs.memory.database.parts import SchemaPart
+from graphs.memory.database.query import Query
 from graphs.memory.database.schema import AS_IT_IS, Choice
-from graphs.memory.database.transaction import Query
-from graphs.memory.errors import AccessDenied, GraphMemoryError, driver_errors
-from graphs.memory.health import Health, Part
+from graphs.memory.errors import AccessDenied, GraphMemoryError
+from graphs.memory.health import HealthMonitor, PartHealth
 from graphs.memory.principal import Principal
 from graphs.memory.search.embeddings import Index
 from graphs.memory.values.namespaces import Namespace
@@ -25,7 +26,7 @@ from graphs.operations import (
     policies,
 )
 from graphs.operations.borders import Attempt
-from graphs.operations.catalogue import Difference, Kind
+from graphs.operations.catalogue import ObjectKind, SchemaDifference
 from graphs.operations.connection import Access, Server
 from graphs.operations.policies import Explanation
 from graphs.operations.service import only_service
@@ -49,22 +50,22 @@ MISSING = "missing"
 NOT_OURS = "Connect as the role that owns the schema `memory`; on Supabase that is `postgres`."
 
 _ROLES = ("anon", "authenticated", "service_role")
-_KINDS: tuple[Kind, ...] = (
+_KINDS: tuple[ObjectKind, ...] = (
     "table", "column", "constraint", "index", "function", "trigger", "row-level security", "policy", "grant",
 )  # fmt: skip
 _PLURALS = {"index": "indexes", "policy": "policies"}
 _TOLD = 3
 
-Status = Literal["ok", "warn", "wrong"]
+CheckStatus = Literal["ok", "warn", "wrong"]
 
 
-class Check(BaseModel):
+class CheckResult(BaseModel):
     """How one part is."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
-    status: Status
+    status: CheckStatus
     detail: str = Field(description="What was found. It names objects of the schema, and nobody.")
     advice: str | None = Field(default=None, description="What to do, unless it is ok.")
 
@@ -90,14 +91,18 @@ class Checks:
     """
 
     def __init__(
-        self, database: Database, index: Index | None, health: Health, principal: Callable[[], Principal]
+        self,
+        database: Database,
+        index: Index | None,
+        health: HealthMonitor,
+        principal: Callable[[], Principal],
     ) -> None:
         self._database = database
         self._index = index
         self._health = health
         self._principal = principal
 
-    async def verify(self) -> list[Check]:
+    async def verify(self) -> list[CheckResult]:
         """Look at connection, server, extension, roles, every object of the schema, embeddings, jobs and clock.
 
         It changes nothing, and needs no schema. What it takes: the schema is made once beside the one that is there, in
@@ -109,7 +114,12 @@ class Checks:
         """
         only_service(self._principal())
         access, server = await self.access(), await self.server()
-        found = [check_access(access), check_server(server), check_connections(server), check_vector(server)]
+        found = [
+            check_access(access),
+            check_server(server),
+            check_connections(server),
+            check_vector(server),
+        ]
         found.append(check_roles(server))
         found += [check_clock(server), version := await self._check_version()]
         if version.detail != MISSING and version.advice != NOT_OURS:
@@ -129,10 +139,14 @@ class Checks:
     async def sizes(self) -> list[Size]:
         """Return how large the tables of the memory are, the largest first; none where there is no schema."""
         only_service(self._principal())
-        query: Query[Any] = Query(_SQL["sizes"], {}, lambda rows: [Size(**row._asdict()) for row in rows])
-        return cast("list[Size]", (await to_the_end(self._database.run(Principal.owner(), [query])))[0])
+        query: Query[Any] = Query(
+            _SQL["sizes"], {}, lambda rows: [Size(**row._asdict()) for row in rows]
+        )
+        return cast(
+            "list[Size]", (await to_the_end(self._database.run(Principal.owner(), [query])))[0]
+        )
 
-    async def differences(self, choice: Choice = AS_IT_IS) -> list[Difference]:
+    async def differences(self, choice: Choice = AS_IT_IS) -> list[SchemaDifference]:
         """Return what the database has otherwise than the schema, or the parts of it that it is to have.
 
         Raises:
@@ -168,25 +182,35 @@ class Checks:
         only_service(self._principal())
         return await borders.try_borders(self._database.pool, user_id)
 
-    async def _check_version(self) -> Check:
+    async def _check_version(self) -> CheckResult:
         scripts = await asyncio.to_thread(schema.read_scripts)
         try:
             with driver_errors():
                 async with self._database.pool.connection() as conn:
-                    found, left_out = await schema.applied_digest(conn), await schema.parts_left_out(conn)
+                    found, left_out = (
+                        await schema.applied_digest(conn),
+                        await schema.parts_left_out(conn),
+                    )
                     return check_version(found, scripts.digest, left_out)
         except AccessDenied as error:
-            return Check(name="schema", status="wrong", detail=str(error), advice=NOT_OURS)
+            return CheckResult(name="schema", status="wrong", detail=str(error), advice=NOT_OURS)
 
-    async def _check_objects(self) -> list[Check]:
+    async def _check_objects(self) -> list[CheckResult]:
         try:
             found = await self.differences()
         except GraphMemoryError as error:
             advice = "Run it as the owner of the schema, and when no migration runs."
-            return [Check(name="objects", status="warn", detail=f"could not be compared: {error}", advice=advice)]
+            return [
+                CheckResult(
+                    name="objects",
+                    status="warn",
+                    detail=f"could not be compared: {error}",
+                    advice=advice,
+                )
+            ]
         return check_objects(found)
 
-    async def _check_work(self) -> list[Check]:
+    async def _check_work(self) -> list[CheckResult]:
         parts = (await self._health.check()).parts
         told = {
             "jobs": "a worker is alive, and nothing waits too long",
@@ -202,7 +226,7 @@ class Checks:
         ]
 
 
-def check_access(access: Access) -> Check:
+def check_access(access: Access) -> CheckResult:
     """Tell what the connection goes through."""
     ways = [access.route, "TLS" if access.tls else "no TLS"]
     if access.route == "transaction pooler" and access.prepared_statements:
@@ -210,18 +234,25 @@ def check_access(access: Access) -> Check:
             "Use the pooler's port 6543, or PgBouncer 1.21 or newer with max_prepared_statements: until then the first "
             "statements of each process fail and are tried again without being prepared."
         )
-        return Check(name="connection", status="warn", detail=", ".join([*ways, "prepares statements"]), advice=advice)
+        return CheckResult(
+            name="connection",
+            status="warn",
+            detail=", ".join([*ways, "prepares statements"]),
+            advice=advice,
+        )
     if not (access.tls or access.local):
         advice = "Add ?sslmode=require to DATABASE_URL: what is said goes over the network as plain text."
-        return Check(name="connection", status="warn", detail=", ".join(ways), advice=advice)
-    return Check(name="connection", status="ok", detail=access.route + (", TLS" if access.tls else ""))
+        return CheckResult(name="connection", status="warn", detail=", ".join(ways), advice=advice)
+    return CheckResult(
+        name="connection", status="ok", detail=access.route + (", TLS" if access.tls else "")
+    )
 
 
-def check_server(server: Server) -> Check:
+def check_server(server: Server) -> CheckResult:
     """Tell whether the server is new enough."""
     if server.number >= OLDEST_SERVER:
-        return Check(name="server", status="ok", detail=f"PostgreSQL {server.version}")
-    return Check(
+        return CheckResult(name="server", status="ok", detail=f"PostgreSQL {server.version}")
+    return CheckResult(
         name="server",
         status="wrong",
         detail=f"PostgreSQL {server.version}",
@@ -229,57 +260,68 @@ def check_server(server: Server) -> Check:
     )
 
 
-def check_connections(server: Server) -> Check:
+def check_connections(server: Server) -> CheckResult:
     """Tell how many of the server's connections are open."""
-    open_, usable = sum(server.connections.values()), server.max_connections - server.reserved_connections
+    open_, usable = (
+        sum(server.connections.values()),
+        server.max_connections - server.reserved_connections,
+    )
     states = ", ".join(f"{count} {state}" for state, count in sorted(server.connections.items()))
     detail = f"{open_} of {usable} open" + (f" ({states})" if states else "")
     if open_ <= FULL * usable:
-        return Check(name="connections", status="ok", detail=detail)
+        return CheckResult(name="connections", status="ok", detail=detail)
     advice = "Lower DATABASE_POOL_SIZE or go through a transaction pooler: `graph-memory pool config` prints one's."
-    return Check(name="connections", status="warn", detail=detail, advice=advice)
+    return CheckResult(name="connections", status="warn", detail=detail, advice=advice)
 
 
-def check_vector(server: Server) -> Check:
+def check_vector(server: Server) -> CheckResult:
     """Tell whether pgvector is there, and new enough."""
     if server.vector is None:
         advice = "Run `graph-memory schema apply`, which makes the extension."
         if server.available_vector is None:
             advice = "Install pgvector on the server, or use an image that has it, such as pgvector/pgvector:pg17."
-        return Check(name="extension", status="wrong", detail="vector is not installed", advice=advice)
+        return CheckResult(
+            name="extension", status="wrong", detail="vector is not installed", advice=advice
+        )
     if tuple(int(part) for part in server.vector.split(".")[:2]) < OLDEST_VECTOR:
         advice = "Run ALTER EXTENSION vector UPDATE; it needs pgvector 0.8 or newer on the server."
-        return Check(name="extension", status="wrong", detail=f"vector {server.vector}", advice=advice)
-    return Check(name="extension", status="ok", detail=f"vector {server.vector}")
+        return CheckResult(
+            name="extension", status="wrong", detail=f"vector {server.vector}", advice=advice
+        )
+    return CheckResult(name="extension", status="ok", detail=f"vector {server.vector}")
 
 
-def check_roles(server: Server) -> Check:
+def check_roles(server: Server) -> CheckResult:
     """Tell whether the roles are there that requests act as, and are what they should be."""
     problems = [f"{name} is missing" for name in _ROLES if name not in server.roles]
-    problems += [f"we may not act as {name}" for name, role in server.roles.items() if not role["mine"]]
+    problems += [
+        f"we may not act as {name}" for name, role in server.roles.items() if not role["mine"]
+    ]
     problems += [
         f"row-level security {'binds' if name == 'service_role' else 'does not bind'} {name}"
         for name, role in server.roles.items()
         if role["unbound"] != (name == "service_role")
     ]
     if not problems:
-        return Check(name="roles", status="ok", detail=", ".join(_ROLES))
+        return CheckResult(name="roles", status="ok", detail=", ".join(_ROLES))
     advice = (
         "Run `graph-memory schema apply`, which makes what is missing where it may. Where it may not, connect as "
         "`postgres` on Supabase; elsewhere run schema/local_supabase.sql as a superuser, and GRANT anon, "
         "authenticated, service_role TO the role of DATABASE_URL; only service_role has BYPASSRLS."
     )
-    return Check(name="roles", status="wrong", detail="; ".join(problems), advice=advice)
+    return CheckResult(name="roles", status="wrong", detail="; ".join(problems), advice=advice)
 
 
-def check_version(found: str | None, own: str, left_out: Sequence[SchemaPart] = ()) -> Check:
+def check_version(found: str | None, own: str, left_out: Sequence[SchemaPart] = ()) -> CheckResult:
     """Tell whether the database has this version of the schema, and without which parts."""
     if found == own:
         without = f", without {' and '.join(left_out)}" if left_out else ""
-        return Check(name="schema", status="ok", detail=f"version {own[:12]}{without}")
+        return CheckResult(name="schema", status="ok", detail=f"version {own[:12]}{without}")
     if found is None:
-        return Check(name="schema", status="wrong", detail=MISSING, advice="Run `graph-memory schema apply`.")
-    return Check(
+        return CheckResult(
+            name="schema", status="wrong", detail=MISSING, advice="Run `graph-memory schema apply`."
+        )
+    return CheckResult(
         name="schema",
         status="wrong",
         detail=f"version {found[:12]}, and this code's is {own[:12]}",
@@ -287,57 +329,70 @@ def check_version(found: str | None, own: str, left_out: Sequence[SchemaPart] = 
     )
 
 
-def check_objects(found: Sequence[Difference]) -> list[Check]:
+def check_objects(found: Sequence[SchemaDifference]) -> list[CheckResult]:
     """Tell for each kind of object what the database has otherwise than the schema."""
     return [_check_kind(kind, [each for each in found if each.kind == kind]) for kind in _KINDS]
 
 
-def _check_kind(kind: Kind, found: Sequence[Difference]) -> Check:
+def _check_kind(kind: ObjectKind, found: Sequence[SchemaDifference]) -> CheckResult:
     name = kind if kind == "row-level security" else _PLURALS.get(kind, f"{kind}s")
     if not found:
-        return Check(name=name, status="ok", detail="as in the schema")
+        return CheckResult(name=name, status="ok", detail="as in the schema")
     # What more there is than the schema makes is the operator's, unless it lets somebody in.
-    harmless = all(each.problem == "extra" for each in found) and kind not in ("policy", "grant", "trigger")
+    harmless = all(each.problem == "extra" for each in found) and kind not in (
+        "policy",
+        "grant",
+        "trigger",
+    )
     advice = " ".join(dict.fromkeys(_advice(each) for each in found))
-    return Check(name=name, status="warn" if harmless else "wrong", detail=_summary(found), advice=advice)
+    return CheckResult(
+        name=name, status="warn" if harmless else "wrong", detail=_summary(found), advice=advice
+    )
 
 
-def _summary(found: Sequence[Difference]) -> str:
+def _summary(found: Sequence[SchemaDifference]) -> str:
     told = "; ".join(f"{each.name} is {each.problem}" for each in found[:_TOLD])
     return told + (f"; and {len(found) - _TOLD} more" if len(found) > _TOLD else "")
 
 
-def _advice(difference: Difference) -> str:
+def _advice(difference: SchemaDifference) -> str:
     if difference.problem == "extra":
         return "The schema does not make what is extra: drop it, unless you made it on purpose."
     if difference.kind == "index" and difference.problem in ("missing", "invalid"):
         return "Run `graph-memory indexes create`."
     if difference.problem == "different" and difference.kind in ("column", "constraint", "index"):
-        return "Run `graph-memory schema diff`, and change it by hand: applying the schema does not."
+        return (
+            "Run `graph-memory schema diff`, and change it by hand: applying the schema does not."
+        )
     return "Run `graph-memory schema apply`."
 
 
-def check_part(name: str, part: Part, told: str) -> Check:
+def check_part(name: str, part: PartHealth, told: str) -> CheckResult:
     """Tell what health says of a part; vectors of another model are wrong, all else is a matter of work to be done."""
     if part.status == "ok":
-        return Check(name=name, status="ok", detail=told)
+        return CheckResult(name=name, status="ok", detail=told)
     wrong = name == "embeddings" or part.status == "unavailable"
-    return Check(name=name, status="wrong" if wrong else "warn", detail=part.status, advice=part.advice)
+    return CheckResult(
+        name=name, status="wrong" if wrong else "warn", detail=part.status, advice=part.advice
+    )
 
 
-def check_clock(server: Server) -> Check:
+def check_clock(server: Server) -> CheckResult:
     """Tell whether this machine and the server agree on what time it is."""
     off = max(abs(server.ahead) - server.uncertainty, timedelta())
-    detail = (
-        f"{abs(server.ahead).total_seconds():.2f} s {'behind' if server.ahead > timedelta() else 'ahead of'} the server"
-    )
+    detail = f"{abs(server.ahead).total_seconds():.2f} s {'behind' if server.ahead > timedelta() else 'ahead of'} the server"
     if off <= SKEW_WARN:
-        return Check(name="clock", status="ok", detail="as the server's")
-    status: Status = "wrong" if off > SKEW_WRONG else "warn"
-    return Check(name="clock", status=status, detail=detail, advice="Set the clocks by NTP: tokens and expiry need it.")
+        return CheckResult(name="clock", status="ok", detail="as the server's")
+    status: CheckStatus = "wrong" if off > SKEW_WRONG else "warn"
+    return CheckResult(
+        name="clock",
+        status=status,
+        detail=detail,
+        advice="Set the clocks by NTP: tokens and expiry need it.",
+    )
 
 
-def worst(checks: Iterable[Check]) -> Status:
+def worst(checks: Iterable[CheckResult]) -> CheckStatus:
     """Return how the whole is: as its worst part."""
     counted = Counter(check.status for check in checks)
     return "wrong" if counted["wrong"] else "warn" if counted["warn"] else "ok"

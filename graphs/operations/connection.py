@@ -8,14 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.database import statements
 from graphs.memory.database.database import Database, Pool, to_the_end
-from graphs.memory.database.transaction import Connection, Query
-from graphs.memory.errors import driver_errors
+from graphs.memory.database.driver_errors import driver_errors
+from graphs.memory.database.query import Query
+from graphs.memory.database.transaction import Connection
 from graphs.memory.principal import Principal
 
 _SQL = statements.load("checks", __package__)
 _ROUNDS = 3
 
-Route = Literal["direct", "session pooler", "transaction pooler", "pooler"]
+ConnectionRoute = Literal["direct", "session pooler", "transaction pooler", "pooler"]
 """`pooler` alone where the mode cannot be told, since the pool lends one connection only."""
 
 
@@ -24,10 +25,14 @@ class Access(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    route: Route
-    prepared_statements: bool = Field(description="Whether connections of this process prepare statements.")
+    route: ConnectionRoute
+    prepared_statements: bool = Field(
+        description="Whether connections of this process prepare statements."
+    )
     tls: bool
-    local: bool = Field(description="Whether it goes over a socket of this machine, or its own address.")
+    local: bool = Field(
+        description="Whether it goes over a socket of this machine, or its own address."
+    )
     host: str
     port: int
     database: str
@@ -40,7 +45,9 @@ class Server(BaseModel):
 
     version: str
     number: int
-    vector: str | None = Field(description="Version of pgvector in this database; None where it is not installed.")
+    vector: str | None = Field(
+        description="Version of pgvector in this database; None where it is not installed."
+    )
     available_vector: str | None = Field(description="The version that could be installed.")
     roles: dict[str, dict[str, bool]] = Field(
         description="By name: may we act as the role (`mine`), and do policies not bind it (`unbound`)?"
@@ -49,7 +56,9 @@ class Server(BaseModel):
     reserved_connections: int = Field(description="Those of them that are kept for superusers.")
     connections: dict[str, int] = Field(description="How many others are open, by state.")
     ahead: timedelta = Field(description="How far its clock is ahead of this machine's.")
-    uncertainty: timedelta = Field(description="By how much that may be wrong: half of the round trip.")
+    uncertainty: timedelta = Field(
+        description="By how much that may be wrong: half of the round trip."
+    )
 
 
 async def look_at_server(database: Database) -> Server:
@@ -87,21 +96,26 @@ async def look_at_access(pool: Pool, patience: float = 5.0) -> Access:
                 host=first.info.host,
                 port=first.info.port,
                 database=first.info.dbname,
-                local=first.info.host.startswith("/") or first.info.hostaddr in ("127.0.0.1", "::1"),
+                local=first.info.host.startswith("/")
+                or first.info.hostaddr in ("127.0.0.1", "::1"),
             )
             if access.route == "direct":
                 return access
             return access.model_copy(update={"route": await _mode(pool, first, patience)})
 
 
-async def _mode(pool: Pool, first: Connection, patience: float) -> Route:
+async def _mode(pool: Pool, first: Connection, patience: float) -> ConnectionRoute:
     try:
         async with asyncio.timeout(patience), pool.connection() as second:
             met = [(await _process(first), await _process(second)) for _ in range(_ROUNDS)]
     except TimeoutError:
         return "pooler"
     ours, theirs = {pid for pid, _ in met}, {pid for _, pid in met}
-    return "transaction pooler" if ours & theirs or len(ours) > 1 or len(theirs) > 1 else "session pooler"
+    return (
+        "transaction pooler"
+        if ours & theirs or len(ours) > 1 or len(theirs) > 1
+        else "session pooler"
+    )
 
 
 async def _process(conn: Connection) -> int:

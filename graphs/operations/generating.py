@@ -58,7 +58,9 @@ def _parts(
     yield _filled("record_version", digest=scripts.digest, left_out=[*map(str, left_out)])
     if model:
         yield _filled("activate_model", name=model, dimensions=dimensions)
-        yield _filled("create_vector_index", model=1, dimensions=dimensions)  # the first one of the table
+        yield _filled(
+            "create_vector_index", model=1, dimensions=dimensions
+        )  # the first one of the table
     yield "COMMIT;"
 
 

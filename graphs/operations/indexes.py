@@ -9,19 +9,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.database import schema, statements
 from graphs.memory.database.database import Database, to_the_end
-from graphs.memory.database.transaction import Connection, Query
-from graphs.memory.errors import driver_errors
+from graphs.memory.database.driver_errors import driver_errors
+from graphs.memory.database.query import Query
+from graphs.memory.database.transaction import Connection
 from graphs.memory.principal import Principal
+from graphs.memory.values.progress import Progress
 from graphs.operations import catalogue, sizing, vector_index
 from graphs.operations.catalogue import Objects
 from graphs.operations.service import only_service
 from graphs.operations.sizing import IndexChoice
-from graphs.operations.vector_index import Migration, VectorIndex
+from graphs.operations.vector_index import IndexMigration, VectorIndex
 
 _SQL = statements.load("indexes", __package__)
-
-Told = Callable[[int, int | None], None]
-"""Gets how many indexes are made, and of how many."""
 
 
 class IndexStatus(BaseModel):
@@ -33,11 +32,15 @@ class IndexStatus(BaseModel):
     on_table: str
     method: str
     bytes: int
-    valid: bool = Field(description="One that is not is never used; its making was cut off, unless it goes on.")
+    valid: bool = Field(
+        description="One that is not is never used; its making was cut off, unless it goes on."
+    )
     building: bool
     scans: int = Field(description="How often it was used since the statistics were last reset.")
     m: int | None = Field(description="Neighbours that an HNSW index keeps for each vector.")
-    ef_construction: int | None = Field(description="Candidates from which an HNSW index chooses them.")
+    ef_construction: int | None = Field(
+        description="Candidates from which an HNSW index chooses them."
+    )
     lists: int | None = Field(description="Parts that an IVFFlat index divides the vectors into.")
 
 
@@ -51,8 +54,12 @@ class Vectors(BaseModel):
     active: bool = Field(description="Whether searches use this model.")
     index: str = Field(description="The name of its vector index.")
     vectors: int = Field(description="How many there are.")
-    pending: int = Field(description="Vectors that each search of a wide scope reads one by one until they are in it.")
-    advice: str | None = Field(default=None, description="What so many vectors want; None where they are not searched.")
+    pending: int = Field(
+        description="Vectors that each search of a wide scope reads one by one until they are in it."
+    )
+    advice: str | None = Field(
+        default=None, description="What so many vectors want; None where they are not searched."
+    )
 
 
 class IndexReport(BaseModel):
@@ -83,19 +90,28 @@ class Indexes:
             SetupRequired: there is no schema.
         """
         only_service(self._principal())
-        looked: Query[Any] = Query(_SQL["status"], {}, lambda rows: [IndexStatus(**row._asdict()) for row in rows])
-        waiting: Query[Any] = Query(_SQL["vectors"], {}, lambda rows: [Vectors(**row._asdict()) for row in rows])
-        indexes, vectors = await to_the_end(self._database.run(Principal.owner(), [looked, waiting]))
+        looked: Query[Any] = Query(
+            _SQL["status"], {}, lambda rows: [IndexStatus(**row._asdict()) for row in rows]
+        )
+        waiting: Query[Any] = Query(
+            _SQL["vectors"], {}, lambda rows: [Vectors(**row._asdict()) for row in rows]
+        )
+        indexes, vectors = await to_the_end(
+            self._database.run(Principal.owner(), [looked, waiting])
+        )
         there = {index.name: index for index in indexes}
-        told = [each.model_copy(update={"advice": _advice(each, there) if each.active else None}) for each in vectors]
+        told = [
+            each.model_copy(update={"advice": _advice(each, there) if each.active else None})
+            for each in vectors
+        ]
         return IndexReport(indexes=indexes, vectors=told)
 
-    async def plan_migration(self, wish: IndexChoice) -> Migration:
+    async def plan_migration(self, wish: IndexChoice) -> IndexMigration:
         """Return what `migrate` would do, as `VectorIndex.plan` says."""
         only_service(self._principal())
         return await VectorIndex(self._database).plan(wish)
 
-    async def migrate(self, wish: IndexChoice, told: vector_index.Told) -> Migration:
+    async def migrate(self, wish: IndexChoice, told: vector_index.StepProgress) -> IndexMigration:
         """Make the vector index of the model in use what is wished for, beside the old one, while everybody goes on.
 
         It may be cut off anywhere: searches have a whole index all the time, and the next call goes on.
@@ -122,7 +138,7 @@ class Indexes:
             there, wanted = await catalogue.both(conn, scripts)
             return _lacking(there, wanted, before | await _being_made(conn))
 
-    async def create(self, told: Told) -> list[str]:
+    async def create(self, told: Progress) -> list[str]:
         """Make the indexes that are missing, one after another, while everybody reads and writes; return their names.
 
         Interrupted, it leaves an invalid index at most, which the next call drops and makes anew.
@@ -146,11 +162,15 @@ def _advice(vectors: Vectors, there: dict[str, IndexStatus]) -> str:
     index = there.get(vectors.index)
     if index is None or not (index.valid or index.building):
         return f"{vectors.index} is {'cut off' if index else 'missing'}: `graph-memory indexes create`."
-    if left := [name for name in (f"{vectors.index}_next", f"{vectors.index}_old") if name in there]:
+    if left := [
+        name for name in (f"{vectors.index}_next", f"{vectors.index}_old") if name in there
+    ]:
         if any(there[name].building for name in left):
             return f"{left[0]} is being built in its place."
         return f"{left[0]} was left by a migration that was cut off: run it again."
-    built = IndexChoice.model_validate(index.model_dump(include={"method", "m", "ef_construction", "lists"}))
+    built = IndexChoice.model_validate(
+        index.model_dump(include={"method", "m", "ef_construction", "lists"})
+    )
     return sizing.advice(built, vectors.vectors)
 
 
@@ -161,7 +181,11 @@ async def _being_made(conn: Connection) -> set[str]:
 
 
 def _lacking(there: Objects, wanted: Objects, being_made: set[str]) -> dict[str, str]:
-    of_constraints = {f"{name.split('.')[0]}.{name.split('.')[-1]}" for kind, name in wanted if kind == "constraint"}
+    of_constraints = {
+        f"{name.split('.')[0]}.{name.split('.')[-1]}"
+        for kind, name in wanted
+        if kind == "constraint"
+    }
     return {
         name: made.definition
         for (kind, name), made in sorted(wanted.items(), key=lambda each: each[0])
@@ -173,6 +197,8 @@ def _lacking(there: Objects, wanted: Objects, being_made: set[str]) -> dict[str,
 
 async def _make(conn: Connection, name: str, definition: str) -> None:
     """Make one outside any transaction, as CONCURRENTLY demands. The definition is what our schema's own is read as."""
-    await conn.execute(SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(Identifier(*name.split("."))))
+    await conn.execute(
+        SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(Identifier(*name.split(".")))
+    )
     text = definition.replace(" INDEX ", " INDEX CONCURRENTLY ", 1)
     await conn.execute(cast("LiteralString", text), prepare=False)  # type: ignore[redundant-cast]

@@ -5,12 +5,13 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory.errors import InvalidInput
-from graphs.memory.jobs.queue import Timing
+from graphs.memory.jobs.tasks import Timing
+from graphs.memory.values.models import FrozenModel
 
 _SQL = statements.load("monitoring", __package__)
 _VITALS = statements.load("health", "graphs.memory")["vitals"]
@@ -18,19 +19,17 @@ _VITALS = statements.load("health", "graphs.memory")["vitals"]
 Ask = Callable[[Query[Any]], Awaitable[Any]]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Clients(_Model):
+class Clients(FrozenModel):
     """Connections of one application in one state. A pooler's are the server connections that it holds."""
 
-    state: str = Field(description="As pg_stat_activity has it: active, idle, idle in transaction, …")
+    state: str = Field(
+        description="As pg_stat_activity has it: active, idle, idle in transaction, …"
+    )
     application: str
     connections: int
 
 
-class Slow(_Model):
+class Slow(FrozenModel):
     """A statement that has been running for a while."""
 
     pid: int = Field(description="What `pg_cancel_backend` takes, to cancel it.")
@@ -39,7 +38,7 @@ class Slow(_Model):
     statement: str = Field(description="Its beginning.")
 
 
-class Waiting(_Model):
+class Waiting(FrozenModel):
     """Background jobs of one task that are not done."""
 
     task: str
@@ -47,7 +46,7 @@ class Waiting(_Model):
     jobs: int
 
 
-class OpenDeliveries(_Model):
+class OpenDeliveries(FrozenModel):
     """Deliveries to one service outside that are pending, or failed: dead letters."""
 
     adapter: str
@@ -55,7 +54,7 @@ class OpenDeliveries(_Model):
     deliveries: int
 
 
-class Look(_Model):
+class Look(FrozenModel):
     """How a deployment is at a moment. Counts of what could be many end at a limit."""
 
     at: datetime
@@ -65,13 +64,21 @@ class Look(_Model):
     clients: list[Clients]
     slow: list[Slow]
     jobs: list[Waiting]
-    oldest_due: float | None = Field(description="For how many seconds the job that waits longest has been due.")
+    oldest_due: float | None = Field(
+        description="For how many seconds the job that waits longest has been due."
+    )
     workers: int = Field(description="How many workers of background jobs are alive.")
     deliveries: list[OpenDeliveries]
     pending_vectors: int = Field(description="How many vectors wait for the vector index.")
-    unsealed_seconds: float | None = Field(description="How old the oldest record is that no seal covers.")
-    cache_hits: float | None = Field(description="Which part of the pages that were asked for lay in Postgres' cache.")
-    recalls: int = Field(description="How many recalls of the last minute have a receipt; counted to 5,000.")
+    unsealed_seconds: float | None = Field(
+        description="How old the oldest record is that no seal covers."
+    )
+    cache_hits: float | None = Field(
+        description="Which part of the pages that were asked for lay in Postgres' cache."
+    )
+    recalls: int = Field(
+        description="How many recalls of the last minute have a receipt; counted to 5,000."
+    )
     recall_median: float | None = Field(
         description="Seconds that half of the recalls of the last 15 minutes took; known where a shadow compares them."
     )

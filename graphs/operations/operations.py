@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from graphs.memory.database.database import Database
-from graphs.memory.health import Health
+from graphs.memory.health import HealthMonitor
 from graphs.memory.knowledge.common import Run
 from graphs.memory.principal import Principal
 from graphs.memory.search.embeddings import Index
@@ -25,7 +25,7 @@ class OperatorMeans:
     """Where the memory is; it may lack the schema."""
     index: Index | None
     """How the store embeds, None if it does not."""
-    health: Health
+    health: HealthMonitor
     """How the parts are that work."""
     principal: Callable[[], Principal]
     """Who is acting."""
@@ -48,4 +48,6 @@ class Operations:
         self.backups = Backups(means.database, means.principal)
         self.migrations = Migrations(means.database, means.index, means.principal, means.search)
         self.moving = Moving(means.database, means.index, self.migrations, means.principal)
-        self.oversight = Oversight(means.database, means.index, means.principal_for, means.ask_as, means.ask_as_owner)
+        self.oversight = Oversight(
+            means.database, means.index, means.principal_for, means.ask_as, means.ask_as_owner
+        )

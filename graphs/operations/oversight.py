@@ -8,16 +8,17 @@ from typing import Any, NoReturn, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.contract import ErasureCertificate
-from graphs.memory.conversations.context import content_of
 from graphs.memory.database import statements
 from graphs.memory.database.database import Database
 from graphs.memory.database.loops import on_home_loop
-from graphs.memory.database.transaction import Query, Rows, Transaction
+from graphs.memory.database.query import Query, Rows
+from graphs.memory.database.transaction import Transaction
 from graphs.memory.errors import InvalidInput
 from graphs.memory.knowledge.common import Run
 from graphs.memory.principal import Principal
-from graphs.memory.rights import export, retention
+from graphs.memory.rights import erasure, retention
 from graphs.memory.search.embeddings import Index
+from graphs.memory.search.recalled import content_of
 from graphs.memory.values.namespaces import from_text, user_scope
 from graphs.operations import audit_report, monitoring
 from graphs.operations.audit_report import SecurityReport
@@ -42,7 +43,9 @@ class Fading(BaseModel):
     key: str
     content: str
     importance: float
-    trimmed: bool = Field(description="Whether it would go; otherwise it would lose half of its importance.")
+    trimmed: bool = Field(
+        description="Whether it would go; otherwise it would lose half of its importance."
+    )
 
 
 class Oversight:
@@ -83,7 +86,9 @@ class Oversight:
         """
         principal = await self._principal_for(user_id)
         try:
-            await self._database.transaction(principal, lambda transaction: _erase_and_undo(transaction, user_id))
+            await self._database.transaction(
+                principal, lambda transaction: _erase_and_undo(transaction, user_id)
+            )
         except _Undone as undone:
             return undone.certificate.erased
 
@@ -106,7 +111,9 @@ class Oversight:
         Raises:
             AccessDenied: the principal is not the service.
         """
-        counted: int = await self._ask_as_owner(None, Query(_SQL["would_sweep"], {}, lambda rows: rows[0].expired))
+        counted: int = await self._ask_as_owner(
+            None, Query(_SQL["would_sweep"], {}, lambda rows: rows[0].expired)
+        )
         return counted
 
     async def would_reembed(self) -> int:
@@ -118,10 +125,14 @@ class Oversight:
         if self._index is None:
             return 0
         given = {"name": self._index.name, "dimensions": self._index.dimensions}
-        counted: int = await self._ask_as_owner(None, Query(_SQL["would_reembed"], given, lambda rows: rows[0].missing))
+        counted: int = await self._ask_as_owner(
+            None, Query(_SQL["would_reembed"], given, lambda rows: rows[0].missing)
+        )
         return counted
 
-    async def purge_jobs(self, hours: float, *, failed: bool = False, dry_run: bool = False) -> dict[str, int]:
+    async def purge_jobs(
+        self, hours: float, *, failed: bool = False, dry_run: bool = False
+    ) -> dict[str, int]:
         """Delete the background jobs that ended that many hours ago or earlier; return how many there were, by status.
 
         Args:
@@ -138,7 +149,8 @@ class Oversight:
         statuses = ["succeeded", "cancelled", "aborted", *(["failed"] if failed else [])]
         given = {"hours": hours, "statuses": statuses, "dry_run": dry_run}
         counts: dict[str, int] = await self._ask_as_owner(
-            None, Query(_SQL["purge_jobs"], given, lambda rows: {row.status: row.jobs for row in rows})
+            None,
+            Query(_SQL["purge_jobs"], given, lambda rows: {row.status: row.jobs for row in rows}),
         )
         return counts
 
@@ -153,7 +165,9 @@ class Oversight:
             InvalidInput: the days are not positive, or the head is no digest.
             AccessDenied: the principal is not the service.
         """
-        return await audit_report.security_report(functools.partial(self._ask_as_owner, None), days, head)
+        return await audit_report.security_report(
+            functools.partial(self._ask_as_owner, None), days, head
+        )
 
     async def look(self, *, slow_seconds: float = 1) -> Look:
         """Return how the deployment is at this moment; a few milliseconds, however much there is.
@@ -177,7 +191,7 @@ class _Undone(Exception):
 
 
 async def _erase_and_undo(transaction: Transaction, user_id: str) -> NoReturn:
-    [certificate] = await transaction.run([export.erase(user_id)])
+    [certificate] = await transaction.run([erasure.erase(user_id)])
     raise _Undone(certificate)
 
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.database import statements
 from graphs.memory.database.database import Database, to_the_end
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory.principal import Principal
 from graphs.memory.values.namespaces import Namespace, check_address, to_text
 
@@ -30,11 +30,17 @@ class Explanation(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    visible: bool = Field(description="Whether the person, or the agent for them, reads it: tried, not concluded.")
+    visible: bool = Field(
+        description="Whether the person, or the agent for them, reads it: tried, not concluded."
+    )
     because: str
-    claims: dict[str, str | None] = Field(description="What the policies go by: `sub`, and `agent` where one acts.")
+    claims: dict[str, str | None] = Field(
+        description="What the policies go by: `sub`, and `agent` where one acts."
+    )
     organisations: list[str] = Field(description="Those that the person is in.")
-    item: dict[str, Any] | None = Field(description="The row without its content; None if there is none.")
+    item: dict[str, Any] | None = Field(
+        description="The row without its content; None if there is none."
+    )
     policies: list[Policy]
 
 
@@ -56,7 +62,10 @@ async def explain(
     evaluated = [Query(_SQL["ask_about"], given), Query(_SQL["evaluate"]), looked]
     *_, told = await to_the_end(database.run(as_owner, evaluated))
     [visible] = await to_the_end(database.run(person, [read])) if told.granted else [False]
-    policies = [Policy(**{**policy, "holds": policy["holds"] if told.item else None}) for policy in told.policies]
+    policies = [
+        Policy(**{**policy, "holds": policy["holds"] if told.item else None})
+        for policy in told.policies
+    ]
     return Explanation(
         visible=visible,
         because=_reason(told, policies, visible, person),
@@ -78,13 +87,19 @@ def _reason(told: Any, policies: Sequence[Policy], visible: bool, person: Princi
     letting = [policy.name for policy in policies if policy.permissive and policy.holds]
     if not letting:
         whose = _whose(told.item, told.organisations)
-        return f"No policy lets this person read it: {whose}, and the claim `sub` is {person.user_id}."
+        return (
+            f"No policy lets this person read it: {whose}, and the claim `sub` is {person.user_id}."
+        )
     if refusing:
         names = ", ".join(policy.name for policy in refusing)
         return f"The policy {names} closes it: it is another agent's, and the claim `agent` is {person.agent}."
     if told.expired:
         return "It has expired: policies let it be read, and the store leaves it out until it is swept."
-    return f"The policy {', '.join(letting)} lets it be read." if visible else "Something else than policies hides it."
+    return (
+        f"The policy {', '.join(letting)} lets it be read."
+        if visible
+        else "Something else than policies hides it."
+    )
 
 
 def _whose(item: Mapping[str, Any], organisations: Sequence[str]) -> str:

@@ -32,8 +32,12 @@ class PoolSizes(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    default_pool_size: int = Field(description="Connections to the server, for each pair of database and user.")
-    reserve_pool_size: int = Field(description="More of them, while somebody waits for longer than five seconds.")
+    default_pool_size: int = Field(
+        description="Connections to the server, for each pair of database and user."
+    )
+    reserve_pool_size: int = Field(
+        description="More of them, while somebody waits for longer than five seconds."
+    )
     max_client_conn: int = Field(description="Connections that processes may open to the pooler.")
 
 
@@ -49,7 +53,10 @@ def recommend_sizes(server: Server, processes: int, pool_size: int) -> PoolSizes
         processes: how many processes of the deployment there are, servers and workers.
         pool_size: how many connections each of their event loops opens at most (DATABASE_POOL_SIZE).
     """
-    usable = max(2, server.max_connections - server.reserved_connections - max(3, server.max_connections // 10))
+    usable = max(
+        2,
+        server.max_connections - server.reserved_connections - max(3, server.max_connections // 10),
+    )
     reserve = max(1, usable // 10)
     return PoolSizes(
         default_pool_size=usable - reserve,

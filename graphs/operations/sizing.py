@@ -26,11 +26,16 @@ class IndexChoice(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     method: Method
-    m: int | None = Field(default=None, description="HNSW: neighbours that are kept for each vector, 2 to 100.")
-    ef_construction: int | None = Field(
-        default=None, description="HNSW: candidates from which they are chosen, at least twice as many, up to 1000."
+    m: int | None = Field(
+        default=None, description="HNSW: neighbours that are kept for each vector, 2 to 100."
     )
-    lists: int | None = Field(default=None, description="IVFFlat: parts that the vectors are divided into, 1 to 32768.")
+    ef_construction: int | None = Field(
+        default=None,
+        description="HNSW: candidates from which they are chosen, at least twice as many, up to 1000.",
+    )
+    lists: int | None = Field(
+        default=None, description="IVFFlat: parts that the vectors are divided into, 1 to 32768."
+    )
 
     def __str__(self) -> str:
         """Return it as people say it."""
@@ -53,7 +58,9 @@ class IndexChoice(BaseModel):
             if (value := getattr(self, name)) is not None and not least <= value <= most:
                 raise InvalidInput(f"{name} must be between {least} and {most}; got {value}.")
         if self.ef_construction is not None and self.ef_construction < 2 * (self.m or 0):
-            raise InvalidInput(f"ef_construction must be at least twice m, {2 * (self.m or 0)} or more.")
+            raise InvalidInput(
+                f"ef_construction must be at least twice m, {2 * (self.m or 0)} or more."
+            )
 
     def completed(self, vectors: int) -> "IndexChoice":
         """Return it with what was left open decided by a number of vectors.
@@ -66,7 +73,10 @@ class IndexChoice(BaseModel):
             return self.model_copy(update={"lists": self.lists or wanted.lists})
         m = self.m or wanted.m or 0
         whole = self.model_copy(
-            update={"m": m, "ef_construction": self.ef_construction or max(wanted.ef_construction or 0, 2 * m)}
+            update={
+                "m": m,
+                "ef_construction": self.ef_construction or max(wanted.ef_construction or 0, 2 * m),
+            }
         )
         whole.check()
         return whole
@@ -96,7 +106,9 @@ def fits(built: IndexChoice, vectors: int) -> bool:
     wanted = wanted_by(vectors, built.method)
     if built.method == "ivfflat":
         return (wanted.lists or 0) <= 2 * (built.lists or 0) <= 4 * (wanted.lists or 0)
-    return (built.m or 0) >= (wanted.m or 0) and (built.ef_construction or 0) >= (wanted.ef_construction or 0)
+    return (built.m or 0) >= (wanted.m or 0) and (built.ef_construction or 0) >= (
+        wanted.ef_construction or 0
+    )
 
 
 def advice(built: IndexChoice, vectors: int) -> str:

@@ -10,14 +10,14 @@ from langgraph.store.base import Item, SearchItem
 from graphs.memory.errors import GraphMemoryError
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory.values.namespaces import Namespace, user_scope
-from graphs.operations.checks import Check
+from graphs.operations.checks import CheckResult
 
 _TEXT = "The robot arm in hall seven is serviced by Ada every March."
 _CHANGED = "The robot arm in hall nine is serviced by Ada every April."
 _QUESTION = "Who services the robot arm?"
 
 
-class Memory(Protocol):
+class TriedStore(Protocol):
     """What is tried out; `MemoryManager` is one."""
 
     index_config: Any
@@ -32,7 +32,9 @@ class Memory(Protocol):
     async def adelete(self, namespace: Namespace, key: str) -> None:
         """Delete an item."""
 
-    async def asearch(self, namespace_prefix: Namespace, /, *, query: str | None = None) -> list[SearchItem]:
+    async def asearch(
+        self, namespace_prefix: Namespace, /, *, query: str | None = None
+    ) -> list[SearchItem]:
         """Search a scope."""
 
     async def erase_user(self, user_id: str) -> Any:
@@ -43,7 +45,7 @@ class _Unexpected(Exception):
     """A step went through, and did not do what it should."""
 
 
-async def try_out(store: Memory) -> list[Check]:
+async def try_out(store: TriedStore) -> list[CheckResult]:
     """Write, read, search, change and delete as a person who is made up, look at it as another one, and erase it all.
 
     What stays is what stays of everybody who is erased: a certificate and its audit record, which name nobody. The
@@ -51,10 +53,16 @@ async def try_out(store: Memory) -> list[Check]:
     """
     user_id = str(uuid4())
     trial = _Trial(store, user_id)
-    checks: list[Check] = []
+    checks: list[CheckResult] = []
     try:
         with acting_as(Principal.user(user_id)):
-            for step in (trial.write_and_read, trial.search, trial.change, trial.stay_hidden, trial.delete):
+            for step in (
+                trial.write_and_read,
+                trial.search,
+                trial.change,
+                trial.stay_hidden,
+                trial.delete,
+            ):
                 checks.append(await _measured(step))
                 if checks[-1].status == "wrong":
                     break
@@ -63,21 +71,23 @@ async def try_out(store: Memory) -> list[Check]:
     return checks
 
 
-async def _measured(step: Callable[[], Awaitable[None]]) -> Check:
+async def _measured(step: Callable[[], Awaitable[None]]) -> CheckResult:
     name = step.__name__.replace("_", " ")
     began = time.perf_counter()
     try:
         await step()
     except (GraphMemoryError, _Unexpected) as error:
         advice = "Look at what `graph-memory verify` and the server's log say."
-        return Check(name=name, status="wrong", detail=str(error), advice=advice)
-    return Check(name=name, status="ok", detail=f"{1000 * (time.perf_counter() - began):.1f} ms")
+        return CheckResult(name=name, status="wrong", detail=str(error), advice=advice)
+    return CheckResult(
+        name=name, status="ok", detail=f"{1000 * (time.perf_counter() - began):.1f} ms"
+    )
 
 
 class _Trial:
     """The steps, named for what they do."""
 
-    def __init__(self, store: Memory, user_id: str) -> None:
+    def __init__(self, store: TriedStore, user_id: str) -> None:
         self._store = store
         self._user_id = user_id
         self._scope = user_scope(user_id, "scratch")
@@ -98,7 +108,9 @@ class _Trial:
 
     async def stay_hidden(self) -> None:
         with acting_as(Principal.user(str(uuid4()))):
-            if await self._store.aget(self._scope, "trial") or await self._store.asearch(self._scope):
+            if await self._store.aget(self._scope, "trial") or await self._store.asearch(
+                self._scope
+            ):
                 raise _Unexpected("another person could read it: run `graph-memory rls test`")
 
     async def delete(self) -> None:

@@ -18,13 +18,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.database import building, statements
 from graphs.memory.database.database import Database, to_the_end
-from graphs.memory.database.transaction import Connection, Query
+from graphs.memory.database.driver_errors import driver_errors
+from graphs.memory.database.query import Query
+from graphs.memory.database.transaction import Connection
 from graphs.memory.errors import (
     GraphMemoryError,
     SetupRequired,
     StatementTimeout,
     StoreUnavailable,
-    driver_errors,
 )
 from graphs.memory.principal import Principal
 from graphs.operations.sizing import IndexChoice, wanted_by
@@ -41,15 +42,21 @@ _ROUNDS = 20
 _MET = (pg.DuplicateTable, pg.DeadlockDetected)
 """Two have come to the same at once: one of them gives way, and looks at what there is then."""
 
-Told = Callable[[str, int, int | None], None]
+StepProgress = Callable[[str, int, int | None], None]
 """Gets what is being done, how much of it is, and of how much."""
 
-Step = Literal[
-    "drop what was left", "wait for another", "index what waits", "build", "swap", "drop the old one", "keep the choice"
+BuildStep = Literal[
+    "drop what was left",
+    "wait for another",
+    "index what waits",
+    "build",
+    "swap",
+    "drop the old one",
+    "keep the choice",
 ]
 
 
-class Migration(BaseModel):
+class IndexMigration(BaseModel):
     """What becomes of a vector index."""
 
     model_config = ConfigDict(frozen=True)
@@ -57,9 +64,13 @@ class Migration(BaseModel):
     model: str
     index: str
     vectors: int
-    before: IndexChoice | None = Field(description="How the index is that searches use; None where there is none.")
+    before: IndexChoice | None = Field(
+        description="How the index is that searches use; None where there is none."
+    )
     after: IndexChoice
-    steps: list[Step] = Field(description="What there is to do, in this order; none where it is as it should be.")
+    steps: list[BuildStep] = Field(
+        description="What there is to do, in this order; none where it is as it should be."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +85,7 @@ class Built:
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
+class _BuildPlan:
     """What there is, and what it is to become."""
 
     model: Any
@@ -89,20 +100,24 @@ class _Work:
     def name(self) -> str:
         return f"embeddings_vectors_{self.model.id}"
 
-    def steps(self) -> list[tuple[Step, str]]:
+    def steps(self) -> list[tuple[BuildStep, str]]:
         """Return what there is to do, each with the name of the index that it concerns."""
         whole = self.now if self.now and self.now.valid else None
-        todo: list[tuple[Step, str]] = []
-        if self.old and self.now:  # where the one that is in use is cut off, the old one still serves
-            todo.append(("drop the old one", self.old.name) if whole else ("drop what was left", self.name))
+        todo: list[tuple[BuildStep, str]] = []
+        if (
+            self.old and self.now
+        ):  # where the one that is in use is cut off, the old one still serves
+            todo.append(
+                ("drop the old one", self.old.name) if whole else ("drop what was left", self.name)
+            )
         if whole and whole.choice == self.wanted:
             todo += [("drop what was left", self.next.name)] if self.next else []
             return todo + ([("keep the choice", self.name)] if self.kept != self.wanted else [])
         return todo + self._steps_to_another()
 
-    def _steps_to_another(self) -> list[tuple[Step, str]]:
+    def _steps_to_another(self) -> list[tuple[BuildStep, str]]:
         name = f"{self.name}_next"
-        todo: list[tuple[Step, str]] = []
+        todo: list[tuple[BuildStep, str]] = []
         there = self.next if self.next and self.next.choice == self.wanted else None
         if there and there.builder:
             todo.append(("wait for another", name))
@@ -125,7 +140,7 @@ class VectorIndex:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def plan(self, wish: IndexChoice) -> Migration:
+    async def plan(self, wish: IndexChoice) -> IndexMigration:
         """Return what a migration would do.
 
         Raises:
@@ -136,7 +151,7 @@ class VectorIndex:
         wish.check()
         return _told(await self._look(wish))
 
-    async def migrate(self, wish: IndexChoice, told: Told) -> Migration:
+    async def migrate(self, wish: IndexChoice, told: StepProgress) -> IndexMigration:
         """Make the index what is wished for; return what that took.
 
         Raises:
@@ -152,18 +167,25 @@ class VectorIndex:
                 return migration
             await self._take(*steps[0], work, told)
             work = await self._look(migration.after)
-        raise GraphMemoryError("Somebody else changes the same vector index: look at `graph-memory indexes status`.")
+        raise GraphMemoryError(
+            "Somebody else changes the same vector index: look at `graph-memory indexes status`."
+        )
 
-    async def _look(self, wish: IndexChoice) -> _Work:
+    async def _look(self, wish: IndexChoice) -> _BuildPlan:
         used: Query[Any] = Query(_SQL["in_use"], {}, lambda rows: rows[0] if rows else None)
         [model] = await to_the_end(self._database.run(Principal.owner(), [used]))
         if model is None:
-            raise SetupRequired("This database has no embedding model yet: run `graph-memory setup` first.")
+            raise SetupRequired(
+                "This database has no embedding model yet: run `graph-memory setup` first."
+            )
         name = f"embeddings_vectors_{model.id}"
         found = await self._found([name, f"{name}_next", f"{name}_old"])
         now, next_ = found.get(name), found.get(f"{name}_next")
         wanted = wish.completed(model.vectors)
-        for there in (next_, now):  # what is there, or nearly, is not made anew because of a few vectors more
+        for there in (
+            next_,
+            now,
+        ):  # what is there, or nearly, is not made anew because of a few vectors more
             if there and wish.asks_for(there.choice, model.vectors):
                 wanted = there.choice
         if next_ and next_.builder and next_.choice != wanted:
@@ -171,18 +193,20 @@ class VectorIndex:
                 f"The server's process {next_.builder} is building {next_.choice} in its place: wait until it has "
                 f"ended (`graph-memory indexes status`), or end it with SELECT pg_cancel_backend({next_.builder})."
             )
-        return _Work(model, _choice(model), wanted, now, next_, found.get(f"{name}_old"))
+        return _BuildPlan(model, _choice(model), wanted, now, next_, found.get(f"{name}_old"))
 
     async def _found(self, names: Sequence[str]) -> dict[str, Built]:
         """Those of some indexes that there are; looked at twice: one that was just finished seems to be cut off."""
-        built: Query[Any] = Query(_SQL["built"], {"names": names}, lambda rows: [*map(_built, rows)])
+        built: Query[Any] = Query(
+            _SQL["built"], {"names": names}, lambda rows: [*map(_built, rows)]
+        )
         [found] = await to_the_end(self._database.run(Principal.owner(), [built]))
         if any(not (each.valid or each.builder) for each in found):
             await asyncio.sleep(_LOOK_SECONDS)
             [found] = await to_the_end(self._database.run(Principal.owner(), [built]))
         return {each.name: each for each in found}
 
-    async def _take(self, step: Step, name: str, work: _Work, told: Told) -> None:
+    async def _take(self, step: BuildStep, name: str, work: _BuildPlan, told: StepProgress) -> None:
         told(step, 0, None)
         match step:
             case "wait for another":
@@ -196,7 +220,9 @@ class VectorIndex:
             case "swap" | "keep the choice":
                 await self._swap(work)
 
-    async def _carry_out(self, statement: Composed, name: str, work: _Work, told: Told) -> None:
+    async def _carry_out(
+        self, statement: Composed, name: str, work: _BuildPlan, told: StepProgress
+    ) -> None:
         """Carry out what no transaction may contain. A caller who leaves ends it."""
         async with self._database.pool.connection() as conn:
             with _saying_what_to_do(), driver_errors(), suppress(*_MET):
@@ -210,25 +236,31 @@ class VectorIndex:
                         await asyncio.wait({working})
                 await working
 
-    async def _wait(self, name: str, work: _Work, told: Told) -> None:
+    async def _wait(self, name: str, work: _BuildPlan, told: StepProgress) -> None:
         while (there := (await self._found([name])).get(name)) and there.builder:
             await self._tell(name, work, told)
             await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _tell(self, name: str, work: _Work, told: Told) -> None:
+    async def _tell(self, name: str, work: _BuildPlan, told: StepProgress) -> None:
         """Tell how far the server is."""
-        looked: Query[Any] = Query(_SQL["progress"], {"name": name}, lambda rows: rows[0] if rows else None)
+        looked: Query[Any] = Query(
+            _SQL["progress"], {"name": name}, lambda rows: rows[0] if rows else None
+        )
         try:
             [row] = await to_the_end(self._database.run(Principal.owner(), [looked]))
-        except StoreUnavailable:  # nothing is wrong with the work itself; it tells when something is
+        except (
+            StoreUnavailable
+        ):  # nothing is wrong with the work itself; it tells when something is
             return
         if row:
-            tuples = row.tuples_total or work.model.vectors  # HNSW does not say how many there will be
+            tuples = (
+                row.tuples_total or work.model.vectors
+            )  # HNSW does not say how many there will be
             counts = ((row.tuples_done, tuples), (row.blocks_done, row.blocks_total))
             done, of = next(((d, o) for d, o in counts if d), (row.lockers_done, row.lockers_total))
             told(row.phase, done, of or None)
 
-    async def _index(self, work: _Work, told: Told) -> None:
+    async def _index(self, work: _BuildPlan, told: StepProgress) -> None:
         """Put what waited at the beginning into the index that is there; what comes meanwhile may wait."""
         given = {"model": work.model.id, "limit": _PORTION}
         done = 0
@@ -240,7 +272,7 @@ class VectorIndex:
             done += indexed
             told("index what waits", done, work.model.waiting)
 
-    async def _swap(self, work: _Work) -> None:
+    async def _swap(self, work: _BuildPlan) -> None:
         """Give the new index the name that everybody knows, and keep the choice with the model, in one transaction."""
         async with self._database.pool.connection() as conn:
             with driver_errors():
@@ -249,8 +281,15 @@ class VectorIndex:
                     if not await _unchanged(conn, work):
                         return
                     await _swap_names(conn, work)
-                    values = {name: getattr(work.wanted, name) for name in ("m", "ef_construction", "lists")}
-                    await conn.execute(_SQL["keep_choice"].source, {**values, "model": work.model.id}, prepare=False)
+                    values = {
+                        name: getattr(work.wanted, name)
+                        for name in ("m", "ef_construction", "lists")
+                    }
+                    await conn.execute(
+                        _SQL["keep_choice"].source,
+                        {**values, "model": work.model.id},
+                        prepare=False,
+                    )
 
 
 @contextmanager
@@ -265,14 +304,18 @@ def _saying_what_to_do() -> Iterator[None]:
         ) from error
 
 
-async def _unchanged(conn: Connection, work: _Work) -> bool:
+async def _unchanged(conn: Connection, work: _BuildPlan) -> bool:
     """Whether nobody else has come to the swap first."""
     names = [work.name, f"{work.name}_next", f"{work.name}_old"]
-    found = await (await conn.execute(_SQL["built"].source, {"names": names}, prepare=False)).fetchall()
-    return {_built(SimpleNamespace(**row)) for row in found} == {work.now, work.next, work.old} - {None}
+    found = await (
+        await conn.execute(_SQL["built"].source, {"names": names}, prepare=False)
+    ).fetchall()
+    return {_built(SimpleNamespace(**row)) for row in found} == {work.now, work.next, work.old} - {
+        None
+    }
 
 
-async def _swap_names(conn: Connection, work: _Work) -> None:
+async def _swap_names(conn: Connection, work: _BuildPlan) -> None:
     if work.now and work.now.choice == work.wanted and work.now.valid:
         return
     if work.now:
@@ -280,10 +323,10 @@ async def _swap_names(conn: Connection, work: _Work) -> None:
     await conn.execute(_rename(f"{work.name}_next", work.name), prepare=False)
 
 
-def _told(work: _Work) -> Migration:
+def _told(work: _BuildPlan) -> IndexMigration:
     steps = [step for step, _ in work.steps()]
     before = work.now.choice if work.now and work.now.valid else None
-    return Migration(
+    return IndexMigration(
         model=work.model.name,
         index=work.name,
         vectors=work.model.vectors,
@@ -294,7 +337,9 @@ def _told(work: _Work) -> Migration:
 
 
 def _built(row: Any) -> Built:
-    choice = IndexChoice(method=row.method, m=row.m, ef_construction=row.ef_construction, lists=row.lists)
+    choice = IndexChoice(
+        method=row.method, m=row.m, ef_construction=row.ef_construction, lists=row.lists
+    )
     return Built(row.name, choice, row.valid, row.builder)
 
 
@@ -304,13 +349,17 @@ def _choice(model: Any) -> IndexChoice:
         return IndexChoice(method="ivfflat", lists=model.lists)
     default = wanted_by(0, "hnsw")
     return IndexChoice(
-        method="hnsw", m=model.m or default.m, ef_construction=model.ef_construction or default.ef_construction
+        method="hnsw",
+        m=model.m or default.m,
+        ef_construction=model.ef_construction or default.ef_construction,
     )
 
 
-def _statement(work: _Work, name: str) -> Composed:
+def _statement(work: _BuildPlan, name: str) -> Composed:
     parameters = work.wanted.model_dump(exclude={"method"})
-    return building.build(name, work.model.id, work.model.dimensions, work.model.extension, **parameters)
+    return building.build(
+        name, work.model.id, work.model.dimensions, work.model.extension, **parameters
+    )
 
 
 def _rename(name: str, other: str) -> Composed:

@@ -38,7 +38,9 @@ def agent_with_memory(
     async def agent(state: State, runtime: Runtime[AgentContext]) -> dict[str, Any]:
         configured = runtime.context or AgentContext()
         is_last = _rounds(state["messages"]) >= MOST_ROUNDS
-        asked = system_message(state, prompt, getattr(configured, "instructions", ""), _LAST_ROUND if is_last else "")
+        asked = system_message(
+            state, prompt, getattr(configured, "instructions", ""), _LAST_ROUND if is_last else ""
+        )
         model = await configured_model(configured)
         answer = await model.bind_tools(tools).ainvoke([asked, *_answered(state["messages"])])
         if is_last and answer.tool_calls:
@@ -63,13 +65,30 @@ def agent_with_memory(
 
 def _rounds(messages: Sequence[AnyMessage]) -> int:
     """How often tools were called since the user spoke."""
-    since = next((n for n, m in enumerate(reversed(messages)) if isinstance(m, HumanMessage)), len(messages))
-    return sum(isinstance(m, AIMessage) and bool(m.tool_calls) for m in messages[len(messages) - since :])
+    since = next(
+        (n for n, m in enumerate(reversed(messages)) if isinstance(m, HumanMessage)), len(messages)
+    )
+    return sum(
+        isinstance(m, AIMessage) and bool(m.tool_calls) for m in messages[len(messages) - since :]
+    )
 
 
 def _answered(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
     """A conversation without calls that nothing came of, as after a run that was cancelled: models refuse those."""
     results = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
-    kept = [m for m in messages if not isinstance(m, AIMessage) or results >= {c["id"] for c in m.tool_calls}]
-    calls = {call["id"] for message in kept if isinstance(message, AIMessage) for call in message.tool_calls}
-    return [message for message in kept if not isinstance(message, ToolMessage) or message.tool_call_id in calls]
+    kept = [
+        m
+        for m in messages
+        if not isinstance(m, AIMessage) or results >= {c["id"] for c in m.tool_calls}
+    ]
+    calls = {
+        call["id"]
+        for message in kept
+        if isinstance(message, AIMessage)
+        for call in message.tool_calls
+    }
+    return [
+        message
+        for message in kept
+        if not isinstance(message, ToolMessage) or message.tool_call_id in calls
+    ]

@@ -11,7 +11,9 @@ from graphs.nodes.state import Context, Input, State
 from graphs.nodes.write_memory import write_memory
 
 
-def with_memory(respond: Callable[..., Any], *, name: str) -> CompiledStateGraph[State, Context, Input, State]:
+def with_memory(
+    respond: Callable[..., Any], *, name: str
+) -> CompiledStateGraph[State, Context, Input, State]:
     """Return the graph of an agent whose every run begins and ends with memory.
 
     Args:

@@ -32,7 +32,8 @@ UNSURE = 0.12
 """Below this score a question is like nothing that any agent is asked."""
 
 _GOES_ON = re.compile(
-    r"\s*(and|also|but|or|what about|how about|then|why|yes|no|ok|okay|there|that one|more)\b", re.IGNORECASE
+    r"\s*(and|also|but|or|what about|how about|then|why|yes|no|ok|okay|there|that one|more)\b",
+    re.IGNORECASE,
 )
 _SHORT = 7
 _WORD = re.compile(r"[^\W\d_]{3,}")
@@ -67,7 +68,11 @@ class Router:
 
     def __init__(self, skills: Sequence[Skill]) -> None:
         self.skills = tuple(skills)
-        self._texts = [(skill.name, text) for skill in self.skills for text in (skill.description, *skill.examples)]
+        self._texts = [
+            (skill.name, text)
+            for skill in self.skills
+            for text in (skill.description, *skill.examples)
+        ]
         self._words = [_stems(text) for _, text in self._texts]
         self._rarity = _rarity(self._words)
         self._vectors: dict[str, np.ndarray[Any, Any]] = {}
@@ -98,13 +103,20 @@ class Router:
         similarity = await self._similarity(question, config)
         asked = _stems(question)
         whole = sum(self._rarity.get(word, 0.0) for word in asked)
-        shared = [sum(self._rarity[word] for word in asked & words) / (whole or 1) for words in self._words]
+        shared = [
+            sum(self._rarity[word] for word in asked & words) / (whole or 1)
+            for words in self._words
+        ]
         found: dict[str, list[float]] = {skill.name: [] for skill in self.skills}
         for (name, _), alike, words in zip(self._texts, similarity, shared, strict=True):
-            found[name].append(words if config is None else SIMILARITY * max(float(alike), 0) + WORDS * words)
+            found[name].append(
+                words if config is None else SIMILARITY * max(float(alike), 0) + WORDS * words
+            )
         return {name: float(np.mean(sorted(scores)[-BEST:])) for name, scores in found.items()}
 
-    async def _similarity(self, question: str, config: IndexConfig | None) -> "np.ndarray[Any, Any]":
+    async def _similarity(
+        self, question: str, config: IndexConfig | None
+    ) -> "np.ndarray[Any, Any]":
         """The cosine of a question with each of the texts."""
         if config is None:
             return np.zeros(len(self._texts))
@@ -115,7 +127,9 @@ class Router:
             self._vectors[index.name] = np.stack([_numbers(vectors[text]) for text in texts])
         return np.asarray(self._vectors[index.name] @ _numbers(vectors[question]))
 
-    async def by_likeness(self, question: str, config: IndexConfig | None, last: str | None) -> Route:
+    async def by_likeness(
+        self, question: str, config: IndexConfig | None, last: str | None
+    ) -> Route:
         """Return the agent that is asked the likest things, or the last one where a question goes on with its answer.
 
         Args:
@@ -128,10 +142,14 @@ class Router:
         if last in scores and (goes_on(question) or scores[best] < UNSURE):
             return Route(last, "context", f"it goes on with what {last} answered")
         if scores[best] < UNSURE:
-            return Route(self.skills[0].name, "likeness", "it is like nothing that any agent is asked")
+            return Route(
+                self.skills[0].name, "likeness", "it is like nothing that any agent is asked"
+            )
         return Route(best, "likeness", f"it is like what {best} is asked ({scores[best]:.2f})")
 
-    async def by_model(self, model: BaseChatModel, messages: Sequence[BaseMessage], last: str | None) -> Route | None:
+    async def by_model(
+        self, model: BaseChatModel, messages: Sequence[BaseMessage], last: str | None
+    ) -> Route | None:
         """Return the agent that a chat model names; None where it names none. Its tokens are not streamed.
 
         Args:
@@ -170,7 +188,9 @@ def _numbers(vector: bytes) -> "np.ndarray[Any, Any]":
 
 
 def _stems(text: str) -> frozenset[str]:
-    return frozenset(re.sub(r"(ing|ed|es|s|e)$", "", word) for word in _WORD.findall(text.casefold()))
+    return frozenset(
+        re.sub(r"(ing|ed|es|s|e)$", "", word) for word in _WORD.findall(text.casefold())
+    )
 
 
 def _rarity(texts: Sequence[frozenset[str]]) -> Mapping[str, float]:

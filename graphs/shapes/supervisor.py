@@ -59,12 +59,16 @@ def supervisor_of(
         await memory_of(runtime).aput(scope, session, decision, index=False)
         return {"route": asdict(chosen)}
 
-    graph = StateGraph(Routed, input_schema=Input, context_schema=AgentContext).add_node("route", route)
+    graph = StateGraph(Routed, input_schema=Input, context_schema=AgentContext).add_node(
+        "route", route
+    )
     for skill, agent in agents.items():
         _add_agent(graph, skill.name, agent)
     return (
         graph.add_edge(START, "route")
-        .add_conditional_edges("route", lambda state: state["route"]["agent"], [skill.name for skill in agents])
+        .add_conditional_edges(
+            "route", lambda state: state["route"]["agent"], [skill.name for skill in agents]
+        )
         .compile(name=name)
     )
 
@@ -77,24 +81,38 @@ def decisions_of(user_id: str, supervisor: str) -> Namespace:
 def _answered_last(messages: Sequence[AnyMessage], agents: Mapping[Skill, Any]) -> str | None:
     """The agent that answered last. Messages tell so, since a forked thread has those of its branch alone."""
     names = {skill.name for skill in agents}
-    return next((m.name for m in reversed(messages) if isinstance(m, AIMessage) and m.name in names), None)
+    return next(
+        (m.name for m in reversed(messages) if isinstance(m, AIMessage) and m.name in names), None
+    )
 
 
 async def _choose(
-    router: Router, question: str, messages: Sequence[AnyMessage], runtime: Runtime[AgentContext], last: str | None
+    router: Router,
+    question: str,
+    messages: Sequence[AnyMessage],
+    runtime: Runtime[AgentContext],
+    last: str | None,
 ) -> Route:
     model = await configured_model(runtime.context or AgentContext())
     if not isinstance(model, OfflineChatModel):
-        said = [m for m in messages if isinstance(m, HumanMessage) or (isinstance(m, AIMessage) and not m.tool_calls)]
+        said = [
+            m
+            for m in messages
+            if isinstance(m, HumanMessage) or (isinstance(m, AIMessage) and not m.tool_calls)
+        ]
         # Some models refuse a conversation that the user did not begin.
-        shown = trim_messages(said, max_tokens=_LATEST_MESSAGES, token_counter=len, start_on="human")
+        shown = trim_messages(
+            said, max_tokens=_LATEST_MESSAGES, token_counter=len, start_on="human"
+        )
         if chosen := await router.by_model(model, shown, last):
             return chosen
     return await router.by_likeness(question, memory_of(runtime).index_config, last)
 
 
 def _add_agent(
-    graph: StateGraph[Routed, AgentContext, Input, Routed], name: str, agent: CompiledStateGraph[Any, Any, Any, Any]
+    graph: StateGraph[Routed, AgentContext, Input, Routed],
+    name: str,
+    agent: CompiledStateGraph[Any, Any, Any, Any],
 ) -> None:
     """Add an agent's graph as a subgraph that is carried out as the agent."""
 

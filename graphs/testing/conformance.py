@@ -37,7 +37,18 @@ from graphs.testing.report import Outcome, Report, Result
 
 __all__ = ["Check", "OpenStore", "Outcome", "Report", "Result", "capabilities", "check", "checks"]
 
-_MODULES = (put_and_get, search, filters, paging, namespaces, ttl, batches, concurrency, recall, extensions)
+_MODULES = (
+    put_and_get,
+    search,
+    filters,
+    paging,
+    namespaces,
+    ttl,
+    batches,
+    concurrency,
+    recall,
+    extensions,
+)
 
 
 def capabilities() -> tuple[str, ...]:
@@ -55,7 +66,9 @@ def checks(*, leave_out: Collection[str] = ()) -> list[Check]:
         ValueError: there is no such capability.
     """
     if unknown := set(leave_out) - set(capabilities()):
-        raise ValueError(f"No such capability: {', '.join(sorted(unknown))}. There are {', '.join(capabilities())}.")
+        raise ValueError(
+            f"No such capability: {', '.join(sorted(unknown))}. There are {', '.join(capabilities())}."
+        )
     wanted = [capability for capability in capabilities() if capability not in leave_out]
     return sorted(
         (check for check in registered() if check.capability in wanted),
@@ -73,7 +86,9 @@ async def check(open_store: OpenStore, *, leave_out: Collection[str] = ()) -> Re
     Raises:
         ValueError: there is no such capability.
     """
-    return Report(tuple([await _result(check, open_store) for check in checks(leave_out=leave_out)]))
+    return Report(
+        tuple([await _result(check, open_store) for check in checks(leave_out=leave_out)])
+    )
 
 
 async def _result(check: Check, open_store: OpenStore) -> Result:

@@ -18,7 +18,9 @@ SECONDS = 60
 class OpenStore(Protocol):
     """How the suite gets its stores: a context manager that yields a fresh, empty store, and takes it away again."""
 
-    def __call__(self, *, index: IndexConfig | None, ttl: TTLConfig | None) -> AbstractAsyncContextManager[BaseStore]:
+    def __call__(
+        self, *, index: IndexConfig | None, ttl: TTLConfig | None
+    ) -> AbstractAsyncContextManager[BaseStore]:
         """Open a store with vector search as `index` says (None: without), and TTLs as `ttl` says (None: without)."""
 
 
@@ -86,7 +88,9 @@ def promise(
     def register(function: F) -> F:
         sentence = " ".join((inspect.getdoc(function) or "").split())
         capability = function.__module__.rpartition(".")[2]
-        _registered.append(Check(capability, function.__name__, sentence, function, index, ttl, opens))
+        _registered.append(
+            Check(capability, function.__name__, sentence, function, index, ttl, opens)
+        )
         return function
 
     return register

@@ -28,8 +28,12 @@ def exposed(name: str, unit: str) -> str:
     return name.replace(".", "_") + ("_seconds" if unit == "s" else "")
 
 
-HISTOGRAMS = {exposed(name, "s") for name in telemetry.DURATIONS} | {exposed(telemetry.RECALLED, "")}
-GAUGES = {exposed(name, unit) for name, (unit, _) in {**telemetry.POOL_GAUGES, **telemetry.GAUGES}.items()}
+HISTOGRAMS = {exposed(name, "s") for name in telemetry.DURATIONS} | {
+    exposed(telemetry.RECALLED, "")
+}
+GAUGES = {
+    exposed(name, unit) for name, (unit, _) in {**telemetry.POOL_GAUGES, **telemetry.GAUGES}.items()
+}
 
 
 def metrics_of(query: str) -> set[str]:
@@ -41,7 +45,9 @@ def metrics_of(query: str) -> set[str]:
             found.add(node.name)
 
     # What Grafana puts in: a duration, and a pattern for the job.
-    promql_parser.walk(promql_parser.parse(query.replace("$__rate_interval", "5m").replace("$job", ".*")), note)
+    promql_parser.walk(
+        promql_parser.parse(query.replace("$__rate_interval", "5m").replace("$job", ".*")), note
+    )
     return found
 
 
@@ -56,7 +62,9 @@ def test_every_query_is_promql_about_metrics_that_exist(query: str) -> None:
     named = metrics_of(query)
     assert named
     assert {name for name in named if without_part(name) not in HISTOGRAMS | GAUGES} == set()
-    assert {name for name in named if name in HISTOGRAMS} == set(), "a histogram is read by its buckets, sum or count"
+    assert {name for name in named if name in HISTOGRAMS} == set(), (
+        "a histogram is read by its buckets, sum or count"
+    )
 
 
 def test_the_dashboard_shows_every_metric() -> None:
@@ -86,7 +94,10 @@ def test_the_dashboard_can_be_imported() -> None:
     assert max(x for x, _ in cells) < 24
     chosen = {"type": "prometheus", "uid": "${datasource}"}
     assert all(target["datasource"] == chosen for panel in PANELS for target in panel["targets"])
-    assert {variable["name"] for variable in DASHBOARD["templating"]["list"]} == {"datasource", "job"}
+    assert {variable["name"] for variable in DASHBOARD["templating"]["list"]} == {
+        "datasource",
+        "job",
+    }
 
 
 def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:

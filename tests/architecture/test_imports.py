@@ -36,7 +36,9 @@ print(json.dumps(seen))
 """
 
 
-def test_importing_everything_connects_to_nothing_and_writes_only_below_the_data_folder(tmp_path: Path) -> None:
+def test_importing_everything_connects_to_nothing_and_writes_only_below_the_data_folder(
+    tmp_path: Path,
+) -> None:
     home, data, scratch = tmp_path / "home", tmp_path / "data", tmp_path / "scratch"
     home.mkdir()
     scratch.mkdir()
@@ -49,13 +51,20 @@ def test_importing_everything_connects_to_nothing_and_writes_only_below_the_data
         "SUPABASE_URL": "https://nowhere.invalid",  # without sign-in the API refuses to be imported
     }
     ran = subprocess.run(
-        [sys.executable, "-c", WATCHED], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", WATCHED],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert ran.returncode == 0, ran.stderr
     seen = json.loads(ran.stdout.splitlines()[-1])
     allowed = (str(data), str(scratch), os.devnull)
     assert [event for event in seen if not event[1].startswith(allowed)] == []
-    assert ["os.mkdir", f"{data}/mem0"] in seen, "the watching works: mem0 makes its folder when it is imported"
+    assert ["os.mkdir", f"{data}/mem0"] in seen, (
+        "the watching works: mem0 makes its folder when it is imported"
+    )
     assert [*home.rglob("*"), *scratch.rglob("*")] == []
     assert {path.name for path in tmp_path.iterdir()} == {"home", "data", "scratch"}
 
@@ -71,6 +80,11 @@ def test_what_mem0_is_told_before_it_is_imported(tmp_path: Path) -> None:
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MEM0")}
     ran = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert ran.stdout.split() == ["False", "True", "[]"], ran.stdout + ran.stderr

@@ -51,7 +51,9 @@ def running(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 
 def run(command: list[str], **environment: str) -> str:
-    ran = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=120)
+    ran = subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, timeout=120
+    )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
 
@@ -66,15 +68,23 @@ async def test_the_tour_prints_what_the_readme_says(project: Path) -> None:
         printed = await asyncio.to_thread(
             run, [sys.executable, "-c", tour.replace("http://127.0.0.1:2024", server.url)]
         )
-        found = await asyncio.to_thread(run, ["bash", "-c", curl.replace("http://127.0.0.1:2024", server.url)])
-        await asyncio.to_thread(run, [sys.executable, "-m", "graphs.cli.main", demo], DATA_DIR=str(project / ".data"))
+        found = await asyncio.to_thread(
+            run, ["bash", "-c", curl.replace("http://127.0.0.1:2024", server.url)]
+        )
+        await asyncio.to_thread(
+            run, [sys.executable, "-m", "graphs.cli.main", demo], DATA_DIR=str(project / ".data")
+        )
         routed = await asyncio.to_thread(
             run, [sys.executable, "-c", agents.replace("http://127.0.0.1:2024", server.url)]
         )
     finally:
         server.stop()
     assert printed == promised
-    assert found.count("My budget is 80k for a welding robot.") == len(re.findall("^curl", curl, re.MULTILINE)) == 2
+    assert (
+        found.count("My budget is 80k for a welding robot.")
+        == len(re.findall("^curl", curl, re.MULTILINE))
+        == 2
+    )
     assert routed == handed_on
 
 
@@ -83,13 +93,17 @@ def test_the_store_example_finds_the_welding_robot(running: Running, empty_datab
     assert [line.split()[0] for line in printed.splitlines()] == ["r1"]
 
 
-def test_the_example_of_beliefs_recalls_what_is_believed_now(running: Running, empty_database: str) -> None:
+def test_the_example_of_beliefs_recalls_what_is_believed_now(
+    running: Running, empty_database: str
+) -> None:
     believed, *paths = running(example("MemoryRetriever"), empty_database).splitlines()
     assert f"It prints `{believed}`" in README
     assert {path[2:] for path in paths} == {"A used robot is affordable", "A new robot is too dear"}
 
 
-def test_the_example_of_a_persons_rights_prints_what_the_readme_says(running: Running, empty_database: str) -> None:
+def test_the_example_of_a_persons_rights_prints_what_the_readme_says(
+    running: Running, empty_database: str
+) -> None:
     printed = running(example("erase_user"), empty_database)
     assert f"It prints `{printed.strip()}`" in README
 
@@ -106,14 +120,18 @@ async def test_the_example_agent_runs_with_memory(store: MemoryManager) -> None:
     assert result["messages"][-1].content == "I remember 1 things that matter here."
 
 
-def test_the_example_of_the_brain_prints_what_the_readme_says(running: Running, empty_database: str) -> None:
+def test_the_example_of_the_brain_prints_what_the_readme_says(
+    running: Running, empty_database: str
+) -> None:
     printed = running(example("memory_tools"), empty_database)
     assert printed == blocks("text")[2]
 
 
 async def test_the_contract_can_be_asked_of_any_store() -> None:
     @asynccontextmanager
-    async def open_store(*, index: IndexConfig | None, ttl: TTLConfig | None) -> AsyncIterator[InMemoryStore]:
+    async def open_store(
+        *, index: IndexConfig | None, ttl: TTLConfig | None
+    ) -> AsyncIterator[InMemoryStore]:
         yield InMemoryStore(index=index)
 
     module: dict[str, Any] = {"open_store": open_store}

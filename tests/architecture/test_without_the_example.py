@@ -38,7 +38,9 @@ print(told.exit_code, "the example agents were removed" in told.output)
 """
 
 
-def test_memory_works_without_the_example_agents_and_their_tables(tmp_path: Path, empty_database: str) -> None:
+def test_memory_works_without_the_example_agents_and_their_tables(
+    tmp_path: Path, empty_database: str
+) -> None:
     left_out = shutil.ignore_patterns("agents", "__pycache__")
     for folder in ("graphs", "schema"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=left_out)
@@ -50,9 +52,19 @@ def test_memory_works_without_the_example_agents_and_their_tables(tmp_path: Path
         "SUPABASE_URL": "https://nowhere.invalid",  # without sign-in the API refuses to be imported
     }
     ran = subprocess.run(
-        [sys.executable, "-c", SCRIPT], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", SCRIPT],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.split() == [str(tmp_path / "graphs"), "5", "1", "1", "True"], ran.stdout
     with psycopg.connect(empty_database) as conn:
-        assert conn.execute("SELECT 1 FROM pg_class WHERE relnamespace = 'public'::regnamespace").fetchall() == []
+        assert (
+            conn.execute(
+                "SELECT 1 FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+            ).fetchall()
+            == []
+        )

@@ -91,26 +91,47 @@ QUERIES = (
 
 def reads(victim: Victim) -> Iterator[StoreCall]:
     """Every way to read a scope, and what is almost its name."""
-    for name, namespace in {"the scope": victim.scope, "the namespace": victim.namespace, **disguises(victim)}.items():
+    for name, namespace in {
+        "the scope": victim.scope,
+        "the namespace": victim.namespace,
+        **disguises(victim),
+    }.items():
         yield StoreCall(f"get ({name})", "aget", (namespace, "secret"))
         yield StoreCall(f"search ({name})", "asearch", (namespace,), {"limit": 100})
         yield StoreCall(f"find ({name})", "asearch", (namespace,), {"query": WORD, "limit": 100})
-        yield StoreCall(f"list ({name})", "alist_namespaces", (), {"prefix": namespace, "limit": 1000})
+        yield StoreCall(
+            f"list ({name})", "alist_namespaces", (), {"prefix": namespace, "limit": 1000}
+        )
     for given in FILTERS:
-        yield StoreCall(f"filter {given}", "asearch", (victim.scope,), {"filter": given, "limit": 100})
+        yield StoreCall(
+            f"filter {given}", "asearch", (victim.scope,), {"filter": given, "limit": 100}
+        )
     for query in QUERIES:
-        yield StoreCall(f"query {query}", "asearch", (victim.scope,), {"query": query, "limit": 100})
-    yield StoreCall("list by its id", "alist_namespaces", (), {"suffix": (victim.id, "*"), "limit": 1000})
+        yield StoreCall(
+            f"query {query}", "asearch", (victim.scope,), {"query": query, "limit": 100}
+        )
+    yield StoreCall(
+        "list by its id", "alist_namespaces", (), {"suffix": (victim.id, "*"), "limit": 1000}
+    )
 
 
 def surveys() -> Iterator[StoreCall]:
     """Calls that would find everybody's."""
     for prefix in ((), *((kind,) for kind in ("users", "orgs", "agents", "system"))):
         for given in FILTERS:
-            yield StoreCall(f"filter {given} in {prefix}", "asearch", (prefix,), {"filter": given, "limit": 1000})
+            yield StoreCall(
+                f"filter {given} in {prefix}",
+                "asearch",
+                (prefix,),
+                {"filter": given, "limit": 1000},
+            )
         for query in QUERIES:
-            yield StoreCall(f"query {query} in {prefix}", "asearch", (prefix,), {"query": query, "limit": 1000})
-        yield StoreCall(f"page through {prefix}", "asearch", (prefix,), {"limit": 1000, "offset": 1})
+            yield StoreCall(
+                f"query {query} in {prefix}", "asearch", (prefix,), {"query": query, "limit": 1000}
+            )
+        yield StoreCall(
+            f"page through {prefix}", "asearch", (prefix,), {"limit": 1000, "offset": 1}
+        )
     yield StoreCall("list by suffix", "alist_namespaces", (), {"suffix": ("facts",), "limit": 1000})
     yield StoreCall("list kinds", "alist_namespaces", (), {"max_depth": 2, "limit": 1000})
 
@@ -122,17 +143,48 @@ def writes(victim: Victim) -> Iterator[StoreCall]:
     yield StoreCall("overwrite", "aput", (victim.namespace, "secret", new), {"index": False}, True)
     yield StoreCall("overwrite with vectors", "aput", (victim.namespace, "secret", new), {}, True)
     yield StoreCall("plant", "aput", (victim.namespace, "planted", new), {"index": False}, True)
-    yield StoreCall("plant beside", "aput", ((*victim.scope, "mine"), "planted", new), {"index": False}, True)
-    yield StoreCall("plant at the scope", "aput", (victim.scope, "planted", new), {"index": False}, True)
-    yield StoreCall("let expire", "aput", (victim.namespace, "secret", new), {"index": False, "ttl": 0.001}, True)
     yield StoreCall(
-        "expect nothing", "aput", (victim.namespace, "secret", new), {"index": False, "expected": None}, True
+        "plant beside", "aput", ((*victim.scope, "mine"), "planted", new), {"index": False}, True
+    )
+    yield StoreCall(
+        "plant at the scope", "aput", (victim.scope, "planted", new), {"index": False}, True
+    )
+    yield StoreCall(
+        "let expire",
+        "aput",
+        (victim.namespace, "secret", new),
+        {"index": False, "ttl": 0.001},
+        True,
+    )
+    yield StoreCall(
+        "expect nothing",
+        "aput",
+        (victim.namespace, "secret", new),
+        {"index": False, "expected": None},
+        True,
     )
     yield StoreCall("delete", "adelete", (victim.namespace, "secret"), {}, True)
     yield StoreCall("delete what is not there", "adelete", (victim.namespace, "nothing"), {}, True)
-    for label in (f"{id_}/", f"{id_}%", "%", "*", "_" * len(id_), f"{id_}' OR '1'='1", id_.upper(), f" {id_}"):
-        yield StoreCall(f"plant ({label})", "aput", ((kind, label, "facts"), "secret", new), {"index": False}, True)
-        yield StoreCall(f"delete ({label})", "adelete", ((kind, label, "facts"), "secret"), {}, True)
+    for label in (
+        f"{id_}/",
+        f"{id_}%",
+        "%",
+        "*",
+        "_" * len(id_),
+        f"{id_}' OR '1'='1",
+        id_.upper(),
+        f" {id_}",
+    ):
+        yield StoreCall(
+            f"plant ({label})",
+            "aput",
+            ((kind, label, "facts"), "secret", new),
+            {"index": False},
+            True,
+        )
+        yield StoreCall(
+            f"delete ({label})", "adelete", ((kind, label, "facts"), "secret"), {}, True
+        )
 
 
 def memories(victim: Victim) -> Iterator[StoreCall]:
@@ -148,8 +200,12 @@ def memories(victim: Victim) -> Iterator[StoreCall]:
     yield StoreCall("write memory", "write_memory", (victim.id, "s", payload), {}, True)
     yield StoreCall("log an event", "log_event", (victim.id, "noted", {}), {}, True)
     yield StoreCall("decay", "decay_memory", (victim.id, 0.000001), {}, True)
-    yield StoreCall("ask what would decay", "operations.oversight.would_decay", (victim.id, 0.000001))
-    yield StoreCall("ask what an erasure would remove", "operations.oversight.would_erase", (victim.id,))
+    yield StoreCall(
+        "ask what would decay", "operations.oversight.would_decay", (victim.id, 0.000001)
+    )
+    yield StoreCall(
+        "ask what an erasure would remove", "operations.oversight.would_erase", (victim.id,)
+    )
 
 
 def brain(victim: Victim) -> Iterator[StoreCall]:
@@ -164,7 +220,9 @@ def brain(victim: Victim) -> Iterator[StoreCall]:
     yield StoreCall("guess by slug", save, (victim.id, {"secret": secret_of(victim)}), {}, True)
     yield StoreCall("plant by slug", save, (victim.id, {"planted": "planted"}), {}, True)
     yield StoreCall("save nothing", save, (victim.id, {"Not a slug": "planted"}), {}, True)
-    yield StoreCall("forget by slug", f"brain.forget_{owner}_memory", (victim.id, "secret"), {}, True)
+    yield StoreCall(
+        "forget by slug", f"brain.forget_{owner}_memory", (victim.id, "secret"), {}, True
+    )
     yield StoreCall("load its profile", f"brain.load_{owner}", (victim.id,), {}, True)
     load_id = str(UUID(md5(victim.id.encode(), usedforsecurity=False).hexdigest()))
     yield StoreCall("look at its load", "brain.load", (load_id,), {}, True)
@@ -186,20 +244,32 @@ def knowledge(victim: Victim) -> Iterator[StoreCall]:
     yield StoreCall("get a belief", "beliefs.get", (victim.id, "secret"))
     yield StoreCall("read confidences", "beliefs.confidences", (victim.id, ["secret"]))
     yield StoreCall("hold a belief", "beliefs.hold", (victim.id, "planted"), said, True)
-    yield StoreCall("revise a belief", "beliefs.revise", (victim.id, "secret", "planted"), said, True)
-    yield StoreCall("doubt a belief", "beliefs.set_confidence", (victim.id, "secret", 0.1), {}, True)
+    yield StoreCall(
+        "revise a belief", "beliefs.revise", (victim.id, "secret", "planted"), said, True
+    )
+    yield StoreCall(
+        "doubt a belief", "beliefs.set_confidence", (victim.id, "secret", 0.1), {}, True
+    )
     yield StoreCall("list goals", "goals.list", (victim.id,))
     yield StoreCall("get a goal", "goals.get", (victim.id, "secret"))
     yield StoreCall("set a goal", "goals.set", (victim.id, "planted"), said, True)
-    yield StoreCall("assess a goal", "goals.assess", (victim.id, "secret"), {"status": "abandoned"}, True)
+    yield StoreCall(
+        "assess a goal", "goals.assess", (victim.id, "secret"), {"status": "abandoned"}, True
+    )
     yield StoreCall("list reflections", "reflections.of", (victim.id,), {"on": secret})
-    yield StoreCall("reflect", "reflections.write", (victim.id, "planted"), {**said, "on": [secret]}, True)
+    yield StoreCall(
+        "reflect", "reflections.write", (victim.id, "planted"), {**said, "on": [secret]}, True
+    )
     yield StoreCall("read a series", "metrics.series", (victim.id, victim.marker))
     yield StoreCall("record a metric", "metrics.record", (victim.id, "planted", 1.0), {}, True)
     yield StoreCall("traverse", "relationships.traverse", (victim.id, secret), {"hops": 3})
     yield StoreCall("list edges", "relationships.of", (victim.id, secret))
-    yield StoreCall("relate", "relationships.relate", (victim.id, secret, another, "planted"), {}, True)
-    yield StoreCall("unrelate", "relationships.unrelate", (victim.id, secret, another, victim.marker), {}, True)
+    yield StoreCall(
+        "relate", "relationships.relate", (victim.id, secret, another, "planted"), {}, True
+    )
+    yield StoreCall(
+        "unrelate", "relationships.unrelate", (victim.id, secret, another, victim.marker), {}, True
+    )
     yield StoreCall("read origins", "origins.of", (victim.id, [secret, another]))
 
 
@@ -207,11 +277,23 @@ def from_ones_own(actor_id: str, victim: Victim) -> Iterator[StoreCall]:
     """Calls about oneself that lead into what is the victim's."""
     secret, another = (victim.namespace, "secret"), (victim.namespace, "another")
     said = {"session_id": "s", "agent": "a"}
-    yield StoreCall("traverse theirs as one's own", "relationships.traverse", (actor_id, secret), {"hops": 3})
+    yield StoreCall(
+        "traverse theirs as one's own", "relationships.traverse", (actor_id, secret), {"hops": 3}
+    )
     yield StoreCall("list theirs as one's own", "relationships.of", (actor_id, secret))
-    yield StoreCall("relate theirs as one's own", "relationships.relate", (actor_id, secret, another, "x"), {}, True)
-    yield StoreCall("believe about theirs", "beliefs.hold", (actor_id, "x"), {**said, "about": [secret]}, True)
-    yield StoreCall("reflect on theirs", "reflections.write", (actor_id, "x"), {**said, "on": [secret]}, True)
+    yield StoreCall(
+        "relate theirs as one's own",
+        "relationships.relate",
+        (actor_id, secret, another, "x"),
+        {},
+        True,
+    )
+    yield StoreCall(
+        "believe about theirs", "beliefs.hold", (actor_id, "x"), {**said, "about": [secret]}, True
+    )
+    yield StoreCall(
+        "reflect on theirs", "reflections.write", (actor_id, "x"), {**said, "on": [secret]}, True
+    )
     yield StoreCall("reflections on theirs", "reflections.of", (actor_id,), {"on": secret})
     yield StoreCall("origins of theirs", "origins.of", (actor_id, [secret, another]))
 
@@ -228,9 +310,17 @@ def unchecked(victim: Victim) -> list[Op]:
 
 def unchecked_writes(victim: Victim) -> list[Op]:
     kind, id_ = victim.scope
-    names = [victim.namespace, (f"{kind}.{id_}.facts",), (f"{kind}.{id_}", "facts"), (kind, f"{id_}.facts")]
+    names = [
+        victim.namespace,
+        (f"{kind}.{id_}.facts",),
+        (f"{kind}.{id_}", "facts"),
+        (kind, f"{id_}.facts"),
+    ]
     return [
         op
         for name in names
-        for op in (PutOp(name, "secret", {"content": "planted"}, False), PutOp(name, "secret", None))
+        for op in (
+            PutOp(name, "secret", {"content": "planted"}, False),
+            PutOp(name, "secret", None),
+        )
     ]

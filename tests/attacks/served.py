@@ -64,7 +64,9 @@ class Deployment:
         """A client as somebody who is signed in, or as nobody."""
         user_id = who.id if isinstance(who, Victim) else who.user_id if who else None
         headers = {"Authorization": f"Bearer {self.token(user_id)}"} if user_id else {}
-        once = httpx.Limits(max_keepalive_connections=0)  # an error of the server's own closes a connection
+        once = httpx.Limits(
+            max_keepalive_connections=0
+        )  # an error of the server's own closes a connection
         return httpx.AsyncClient(base_url=self.server.url, headers=headers, timeout=20, limits=once)
 
 
@@ -84,10 +86,15 @@ async def settle(client: httpx.AsyncClient, owner: str, marker: str) -> Possessi
         return (await client.post(path, json=body)).raise_for_status().json()
 
     about = {"about": marker}
-    assistant = await make("/assistants", graph_id="sales", name=marker, metadata=about, description=marker)
+    assistant = await make(
+        "/assistants", graph_id="sales", name=marker, metadata=about, description=marker
+    )
     thread = (await make("/threads", metadata=about))["thread_id"]
     await make(
-        f"/threads/{thread}/runs/wait", assistant_id=assistant["assistant_id"], input={"note": marker}, metadata=about
+        f"/threads/{thread}/runs/wait",
+        assistant_id=assistant["assistant_id"],
+        input={"note": marker},
+        metadata=about,
     )
     [run] = (await client.get(f"/threads/{thread}/runs")).json()
     state = (await client.get(f"/threads/{thread}/state")).json()
@@ -96,7 +103,9 @@ async def settle(client: httpx.AsyncClient, owner: str, marker: str) -> Possessi
         assistant_id=assistant["assistant_id"], schedule="0 0 1 1 *", input={"note": marker}, metadata=about,
     )  # fmt: skip
     checkpoint = state["checkpoint"]["checkpoint_id"]
-    return Possessions(owner, thread, checkpoint, run["run_id"], cron["cron_id"], assistant["assistant_id"])
+    return Possessions(
+        owner, thread, checkpoint, run["run_id"], cron["cron_id"], assistant["assistant_id"]
+    )
 
 
 async def inventory(client: httpx.AsyncClient, has: Possessions) -> dict[str, str]:

@@ -46,7 +46,9 @@ class SqlDoor:
         actors: who attacks.
     """
 
-    def __init__(self, world: World, conn: psycopg.Connection[Any], name: str, actors: Sequence[Actor]) -> None:
+    def __init__(
+        self, world: World, conn: psycopg.Connection[Any], name: str, actors: Sequence[Actor]
+    ) -> None:
         self.world, self.conn, self.name, self.actors = world, conn, name, actors
         self.before, self._fingerprints = world.snapshot(conn), world.fingerprints(conn)
         self._notices: list[str] = []
@@ -55,7 +57,9 @@ class SqlDoor:
     def attack(self, actor: Actor, statement: str, *given: Any, look: bool = True) -> Outcome:
         """Run a statement as an actor, see what it changed (unless nobody wants to `look`), and undo it."""
         inside = self.conn.info.transaction_status == TransactionStatus.INTRANS
-        self.conn.execute(f"{'SAVEPOINT attack' if inside else 'BEGIN'}; {BECOME}".encode(), actor.settings)
+        self.conn.execute(
+            f"{'SAVEPOINT attack' if inside else 'BEGIN'}; {BECOME}".encode(), actor.settings
+        )
         self._notices.clear()
         outcome = Outcome([], None, None, 0, self.before)
         try:
@@ -71,7 +75,9 @@ class SqlDoor:
         except psycopg.Error as error:
             said = error.diag
             outcome.sqlstate = error.sqlstate
-            outcome.error = f"{said.message_primary} {said.message_detail} {said.message_hint} {said.context}"
+            outcome.error = (
+                f"{said.message_primary} {said.message_detail} {said.message_hint} {said.context}"
+            )
         self.conn.execute(b"ROLLBACK TO SAVEPOINT attack" if inside else b"ROLLBACK")
         outcome.seen += self._notices
         return outcome
@@ -90,7 +96,9 @@ class SqlDoor:
         for victim in VICTIMS:
             if not may(actor, "read", victim, table.name):
                 tally.judge(
-                    Attempt(actor.name, victim.name, self.name, f"{verb} {table.name}"), outcome.shown, victim.marker
+                    Attempt(actor.name, victim.name, self.name, f"{verb} {table.name}"),
+                    outcome.shown,
+                    victim.marker,
                 )
 
     def write(
@@ -124,12 +132,16 @@ def _all_rows(cursor: psycopg.Cursor[Any]) -> list[str]:
     return seen + (_all_rows(cursor) if cursor.nextset() else [])
 
 
-def differences(before: Snapshot, after: Snapshot, actor: Actor, victim: Victim, table: Table) -> list[str]:
+def differences(
+    before: Snapshot, after: Snapshot, actor: Actor, victim: Victim, table: Table
+) -> list[str]:
     """The tables in which a victim's rows are not what they were; of one's own, the attacked table alone."""
     names = {*before[victim.id], *after[victim.id]}
     if standing(actor, victim) in ("self", "member", "administrator"):
         names = {table.name, CATALOGUE}
-    return sorted({name for name in names if before[victim.id].get(name) != after[victim.id].get(name)})
+    return sorted(
+        {name for name in names if before[victim.id].get(name) != after[victim.id].get(name)}
+    )
 
 
 READS: dict[str, Callable[[Table], str]] = {
@@ -144,14 +156,19 @@ READS: dict[str, Callable[[Table], str]] = {
         f"SELECT FROM {t.name} AS t WHERE pg_temp.peek(t::text)"
     ),
     "lock": lambda t: f"SELECT to_jsonb(t) FROM {t.name} AS t FOR UPDATE",
-    "without row security": lambda t: f"SET LOCAL row_security = off; SELECT to_jsonb(t) FROM {t.name} AS t",
+    "without row security": lambda t: (
+        f"SET LOCAL row_security = off; SELECT to_jsonb(t) FROM {t.name} AS t"
+    ),
     "aggregate": lambda t: f"SELECT string_agg(t::text, '') FROM {t.name} AS t",
     "cursor": lambda t: f"DECLARE c CURSOR FOR SELECT to_jsonb(t) FROM {t.name} AS t; FETCH ALL c",
 }
 
 CHANGES: dict[str, tuple[Verb, Callable[[Table], str]]] = {
     "delete": ("delete", lambda t: f"DELETE FROM {t.name} AS t RETURNING to_jsonb(t)"),
-    "delete by a cast that fails": ("delete", lambda t: f"DELETE FROM {t.name} AS t WHERE (t::text)::int = 1"),
+    "delete by a cast that fails": (
+        "delete",
+        lambda t: f"DELETE FROM {t.name} AS t WHERE (t::text)::int = 1",
+    ),
     "truncate": ("delete", lambda t: f"TRUNCATE {t.name} CASCADE"),
 }
 
@@ -163,7 +180,9 @@ RULES: dict[str, Callable[[Table], str]] = {
         f"CREATE TRIGGER mine AFTER INSERT ON {t.name} EXECUTE FUNCTION memory.record_memory_change()"
     ),
     "add a rule": lambda t: f"CREATE RULE mine AS ON INSERT TO {t.name} DO ALSO NOTHING",
-    "add a view": lambda t: f"CREATE VIEW public.mine AS SELECT * FROM {t.name}; SELECT mine::text FROM public.mine",
+    "add a view": lambda t: (
+        f"CREATE VIEW public.mine AS SELECT * FROM {t.name}; SELECT mine::text FROM public.mine"
+    ),
     "own": lambda t: f"ALTER TABLE {t.name} OWNER TO authenticated",
     "drop": lambda t: f"DROP TABLE {t.name} CASCADE",
 }
@@ -174,7 +193,10 @@ def updates(table: Table) -> Iterator[tuple[str, str]]:
     """For every column a statement that writes it, whatever it holds."""
     for column in table.columns:
         value = "DEFAULT" if column in table.generated else f'"{column}"'
-        yield f"update {column} of", f'UPDATE {table.name} AS t SET "{column}" = {value} RETURNING to_jsonb(t)'
+        yield (
+            f"update {column} of",
+            f'UPDATE {table.name} AS t SET "{column}" = {value} RETURNING to_jsonb(t)',
+        )
 
 
 # Rows that say they are somebody else's -------------------------------------------------------------------------------
@@ -190,13 +212,19 @@ def fresh(row: Row, victim: Victim, *, words: bool = True) -> Row:
         if name == "id" and value != victim.id and isinstance(value, str):
             renewed[name] = str(uuid4())
         elif words and name not in _KEPT:
-            renewed[name] = json.loads(json.dumps(value).replace(victim.marker, f"{victim.marker[:-4]}new"))
+            renewed[name] = json.loads(
+                json.dumps(value).replace(victim.marker, f"{victim.marker[:-4]}new")
+            )
     return renewed
 
 
 def candidates(table: Table, column: str, actor: Actor, victim: Victim) -> list[str | None]:
     """Whom an owner column can be said to belong to: the victim, the attacker, or nobody."""
-    kind = "orgs" if column in ("org_id", "organisation_id") or table.name == "memory.organisations" else "users"
+    kind = (
+        "orgs"
+        if column in ("org_id", "organisation_id") or table.name == "memory.organisations"
+        else "users"
+    )
     mine: list[str | None] = [*sorted(actor.member_of)] if kind == "orgs" else [actor.user_id]
     return [*([victim.id] if victim.kind == kind else []), *mine, None]
 
@@ -216,10 +244,17 @@ def forgeries(
     }
     for memories, references in (("theirs", {}), ("mine", mine)) if mine else (("theirs", {}),):
         points = memories == "theirs" and bool(row.keys() & set(REFERENCES))
-        for owners in product(*(candidates(table, column, actor, victim) for column in table.owners)):
+        for owners in product(
+            *(candidates(table, column, actor, victim) for column in table.owners)
+        ):
             if victim.id in owners or (points and any(owners)):
-                whose = ["theirs" if owner == victim.id else "mine" if owner else "nobody's" for owner in owners]
-                said = ", ".join(f"{column} {whom}" for column, whom in zip(table.owners, whose, strict=True))
+                whose = [
+                    "theirs" if owner == victim.id else "mine" if owner else "nobody's"
+                    for owner in owners
+                ]
+                said = ", ".join(
+                    f"{column} {whom}" for column, whom in zip(table.owners, whose, strict=True)
+                )
                 yield (
                     f"insert ({said}; memories {memories}) into",
                     renewed | references | dict(zip(table.owners, owners, strict=True)),

@@ -11,7 +11,19 @@ import pytest
 from langgraph.store.base import IndexConfig
 from psycopg.conninfo import make_conninfo
 
-from tests.attacks.people import ALICE, ANONYMOUS, BOB, PEOPLE, SYSTEM, USERS, VICTIMS, Actor, Victim, may, standing
+from tests.attacks.people import (
+    ALICE,
+    ANONYMOUS,
+    BOB,
+    PEOPLE,
+    SYSTEM,
+    USERS,
+    VICTIMS,
+    Actor,
+    Victim,
+    may,
+    standing,
+)
 from tests.attacks.rest import SECRET, headers, install, postgrest, token
 from tests.attacks.sql_door import differences, forgeries, insertable
 from tests.attacks.tally import Attempt, Tally
@@ -33,7 +45,13 @@ class Rest:
         self.tables = [t for t in world.tables if t.name.startswith(("memory.", "public."))]
 
     def send(
-        self, actor: Actor, method: str, path: str, schema: str = "memory", body: Any = None, **more: str
+        self,
+        actor: Actor,
+        method: str,
+        path: str,
+        schema: str = "memory",
+        body: Any = None,
+        **more: str,
     ) -> httpx.Response:
         profile = {"Accept-Profile": schema, "Content-Profile": schema}
         return self.client.request(method, path, json=body, headers=headers(actor) | profile | more)
@@ -51,7 +69,9 @@ class Rest:
 
 
 @pytest.fixture(scope="session")
-def rest(postgres: str, template: str, index: IndexConfig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rest]:
+def rest(
+    postgres: str, template: str, index: IndexConfig, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Rest]:
     binary = install(tmp_path_factory.mktemp("npm"))
     name = create_database(postgres, template)
     database = make_conninfo(postgres, dbname=name)
@@ -75,7 +95,13 @@ def owned_by(table: Table, victim: Victim) -> str:
 
 def test_the_owner_is_let_in(rest: Rest) -> None:
     for actor, victim in ((PEOPLE[0], ALICE), (PEOPLE[1], BOB)):
-        for path in ("/memories", "/turns", "/files", "/memory_history", "/memories?select=*,turns(*),user_brain(*)"):
+        for path in (
+            "/memories",
+            "/turns",
+            "/files",
+            "/memory_history",
+            "/memories?select=*,turns(*),user_brain(*)",
+        ):
             assert victim.marker in rest.send(actor, "GET", path).text, path
 
 
@@ -89,12 +115,16 @@ def test_no_table_is_read_by_another(rest: Rest, tally: Tally) -> None:
         for table in rest.tables:
             schema, name = table.name.split(".")
             for shape in (*shapes, *(f"?{owned_by(table, victim)}" for victim in USERS)):
-                for prefer in ("count=exact", "count=planned") if shape in ("", shapes[1]) else ("",):
+                for prefer in (
+                    ("count=exact", "count=planned") if shape in ("", shapes[1]) else ("",)
+                ):
                     seen = rest.send(actor, "GET", f"/{name}{shape}", schema, Prefer=prefer).text
                     for victim in VICTIMS:
                         if not may(actor, "read", victim, table.name):
                             verb = f"GET {name}{shape} {prefer}"
-                            tally.judge(Attempt(actor.name, victim.name, DOOR, verb), seen, victim.marker)
+                            tally.judge(
+                                Attempt(actor.name, victim.name, DOOR, verb), seen, victim.marker
+                            )
     tally.verdict()
 
 
@@ -107,29 +137,48 @@ def test_no_row_is_changed_by_another(rest: Rest, tally: Tally) -> None:
                 first = next(c for c in table.columns if c not in table.generated)
                 for method, body, prefer in (
                     ("PATCH", {first: "planted"}, "return=representation"),
-                    ("PATCH", dict.fromkeys(table.owners or ("value",), actor.user_id or "x"), "return=representation"),
+                    (
+                        "PATCH",
+                        dict.fromkeys(table.owners or ("value",), actor.user_id or "x"),
+                        "return=representation",
+                    ),
                     ("DELETE", None, "return=representation"),
                 ):
                     answer = rest.send(actor, method, path, schema, body, Prefer=prefer)
                     attempt = Attempt(actor.name, victim.name, DOOR, f"{method} {name} {body}")
-                    tells = victim.marker if not may(actor, "read", victim, table.name) else "no such text"
+                    tells = (
+                        victim.marker
+                        if not may(actor, "read", victim, table.name)
+                        else "no such text"
+                    )
                     tally.judge(attempt, answer.text, tells)
                     if answer.text not in ("", "[]") and answer.is_success:
                         tally.leaked(attempt, f"{answer.status_code} {answer.text}")
-    assert rest.world.snapshot(rest.conn) == rest.before, "and nothing was changed without being told"
+    assert rest.world.snapshot(rest.conn) == rest.before, (
+        "and nothing was changed without being told"
+    )
     tally.verdict()
 
 
 def test_no_row_is_planted_by_another(rest: Rest, tally: Tally) -> None:
     everything = rest.world.rows(rest.conn)
     for actor in ATTACKERS:
-        own = sorted(i for v in VICTIMS if may(actor, "write", v) for i in rest.world.memory_ids.get(v.id, ()))
+        own = sorted(
+            i
+            for v in VICTIMS
+            if may(actor, "write", v)
+            for i in rest.world.memory_ids.get(v.id, ())
+        )
         for table in (t for t in rest.tables if t.name not in UNOWNED):
             schema, name = table.name.split(".")
             columns = insertable(rest.conn, table, actor.role)
             for victim in (v for v in VICTIMS if not may(actor, "write", v, table.name)):
-                rows = [row for row in everything[table.name] if rest.world.belongs(row, victim)][:1]
-                for verb, forged in (each for row in rows for each in forgeries(table, row, actor, victim, own)):
+                rows = [row for row in everything[table.name] if rest.world.belongs(row, victim)][
+                    :1
+                ]
+                for verb, forged in (
+                    each for row in rows for each in forgeries(table, row, actor, victim, own)
+                ):
                     for prefer in (
                         "return=representation",
                         "resolution=merge-duplicates",
@@ -137,13 +186,17 @@ def test_no_row_is_planted_by_another(rest: Rest, tally: Tally) -> None:
                     ):
                         body = {column: forged[column] for column in columns if column in forged}
                         answer = rest.send(actor, "POST", f"/{name}", schema, body, Prefer=prefer)
-                        attempt = tally.count(Attempt(actor.name, victim.name, DOOR, f"{verb} {name} ({prefer})"))
+                        attempt = tally.count(
+                            Attempt(actor.name, victim.name, DOOR, f"{verb} {name} ({prefer})")
+                        )
                         if answer.is_success and (changed := rest.changed(actor, victim, table)):
                             tally.leaked(attempt, f"{answer.status_code}, and changed {changed}")
     tally.verdict()
 
 
-def test_no_function_tells_more_than_for_somebody_who_does_not_exist(rest: Rest, tally: Tally) -> None:
+def test_no_function_tells_more_than_for_somebody_who_does_not_exist(
+    rest: Rest, tally: Tally
+) -> None:
     for actor in ATTACKERS:
         for victim in (v for v in VICTIMS if standing(actor, v) is None):
             twin = victim.twin()
@@ -152,13 +205,32 @@ def test_no_function_tells_more_than_for_somebody_who_does_not_exist(rest: Rest,
                 for whose in (victim, twin):
                     scope = f"{whose.kind}.{whose.id}."
                     given = {
-                        "find_words": {"words": "{swordfish}", "low": scope, "high": scope[:-1] + "/", "most": 10},
-                        "is_wide": {"low": scope, "high": scope[:-1] + "/", "model": 1, "wanted": 1},
+                        "find_words": {
+                            "words": "{swordfish}",
+                            "low": scope,
+                            "high": scope[:-1] + "/",
+                            "most": 10,
+                        },
+                        "is_wide": {
+                            "low": scope,
+                            "high": scope[:-1] + "/",
+                            "model": 1,
+                            "wanted": 1,
+                        },
                         "may_read_all": {"low": scope, "high": scope[:-1] + "/"},
-                        "expect_versions": {"namespaces": [f"{scope}facts."], "keys": ["secret"], "versions": [None]},
+                        "expect_versions": {
+                            "namespaces": [f"{scope}facts."],
+                            "keys": ["secret"],
+                            "versions": [None],
+                        },
                         "expect_created": {"namespaces": [f"{scope}facts."], "keys": ["secret"]},
                         "queue_facts": {"subject": whose.id, "session": "s", "seconds": 0},
-                        "log_event": {"about": whose.id, "event_type": "noted", "details": {}, "event_id": None},
+                        "log_event": {
+                            "about": whose.id,
+                            "event_type": "noted",
+                            "details": {},
+                            "event_id": None,
+                        },
                     }.get(name, {})
                     answer = rest.send(actor, "POST", f"/rpc/{name}", body=given)
                     said.append(f"{answer.status_code} {answer.text}".replace(whose.id, "…"))
@@ -181,15 +253,29 @@ def test_no_other_schema_or_plan_is_served(rest: Rest, tally: Tally) -> None:
             "",
             "memory,langgraph",
         ):
-            for name in ("users", "objects", "checkpoints", "checkpoint_blobs", "pg_stats", "pg_authid"):
+            for name in (
+                "users",
+                "objects",
+                "checkpoints",
+                "checkpoint_blobs",
+                "pg_stats",
+                "pg_authid",
+            ):
                 answer = rest.send(actor, "GET", f"/{name}", schema)
                 for victim in VICTIMS:
-                    allowed = schema in ("", "memory,langgraph") and may(actor, "read", victim, f"memory.{name}")
+                    allowed = schema in ("", "memory,langgraph") and may(
+                        actor, "read", victim, f"memory.{name}"
+                    )
                     if not allowed:
                         attempt = Attempt(actor.name, victim.name, DOOR, f"GET {schema}.{name}")
                         tally.judge(attempt, answer.text, victim.marker)
         for path in ("/memories", f"/memories?namespace=eq.users.{BOB.id}.facts."):
-            plan = rest.send(actor, "GET", path, Accept='application/vnd.pgrst.plan+json; options="analyze|verbose"')
+            plan = rest.send(
+                actor,
+                "GET",
+                path,
+                Accept='application/vnd.pgrst.plan+json; options="analyze|verbose"',
+            )
             attempt = tally.count(Attempt(actor.name, "everyone", DOOR, f"EXPLAIN {path}"))
             if plan.is_success:
                 tally.leaked(attempt, plan.text)
@@ -215,11 +301,17 @@ FORGED: dict[str, str] = {
 def test_no_forged_token_opens(rest: Rest, tally: Tally) -> None:
     for name, forged in FORGED.items():
         for path in ("/memories", "/turns", "/files", "/audit_logs"):
-            for way in ({"Authorization": f"Bearer {forged}"}, {"apikey": forged}, {"X-Api-Key": forged}):
+            for way in (
+                {"Authorization": f"Bearer {forged}"},
+                {"apikey": forged},
+                {"X-Api-Key": forged},
+            ):
                 answer = rest.client.get(path, headers=way | {"Accept-Profile": "memory"})
                 for victim in (ALICE, BOB, SYSTEM):
                     tally.judge(
-                        Attempt("a forger", victim.name, DOOR, f"{name}: GET {path}"), answer.text, victim.marker
+                        Attempt("a forger", victim.name, DOOR, f"{name}: GET {path}"),
+                        answer.text,
+                        victim.marker,
                     )
     tally.verdict()
 
@@ -229,7 +321,9 @@ def test_a_transaction_leaves_nothing_for_the_next_caller(rest: Rest, tally: Tal
     for _ in range(25):
         assert BOB.marker in rest.send(PEOPLE[1], "GET", "/memories").text
         answer = rest.send(ANONYMOUS, "GET", "/memories")
-        tally.judge(Attempt("whoever comes next", BOB.name, DOOR, "GET /memories"), answer.text, BOB.marker)
+        tally.judge(
+            Attempt("whoever comes next", BOB.name, DOOR, "GET /memories"), answer.text, BOB.marker
+        )
     tally.verdict()
 
 
@@ -258,22 +352,42 @@ def test_the_planners_estimate_tells_nothing_of_how_much_another_has(rest: Rest)
 
 
 @pytest.mark.parametrize("attacker", [PEOPLE[0], PEOPLE[2]], ids=lambda a: a.name)
-def test_supabases_client_finds_and_changes_nothing_of_anothers(rest: Rest, tally: Tally, attacker: Actor) -> None:
+def test_supabases_client_finds_and_changes_nothing_of_anothers(
+    rest: Rest, tally: Tally, attacker: Actor
+) -> None:
     client_module: Any = pytest.importorskip("postgrest", reason="supabase-py is not installed")
     bob = client_module.SyncPostgrestClient(rest.url, schema="memory", headers=headers(PEOPLE[1]))
-    assert BOB.marker in str(bob.from_("memories").select("*").execute().data), "the same call finds it for its owner"
+    assert BOB.marker in str(bob.from_("memories").select("*").execute().data), (
+        "the same call finds it for its owner"
+    )
     client = client_module.SyncPostgrestClient(rest.url, schema="memory", headers=headers(attacker))
     memories = f"users.{BOB.id}.facts."
     calls: dict[str, Callable[[], Any]] = {
         "select": lambda: client.from_("memories").select("*"),
-        "select by its scope": lambda: client.from_("memories").select("*", count="exact").eq("namespace", memories),
-        "any of": lambda: client.from_("memories").select("*").or_(f"user_id.eq.{BOB.id},user_id.is.null"),
-        "text search": lambda: client.from_("memories").select("*").text_search("document", "swordfish"),
-        "update": lambda: client.from_("memories").update({"value": {"content": "planted"}}).eq("namespace", memories),
-        "insert": lambda: client.from_("memories").insert({"namespace": memories, "key": "planted", "value": {}}),
-        "upsert": lambda: client.from_("memories").upsert({"namespace": memories, "key": "secret", "value": {}}),
+        "select by its scope": lambda: (
+            client.from_("memories").select("*", count="exact").eq("namespace", memories)
+        ),
+        "any of": lambda: (
+            client.from_("memories").select("*").or_(f"user_id.eq.{BOB.id},user_id.is.null")
+        ),
+        "text search": lambda: (
+            client.from_("memories").select("*").text_search("document", "swordfish")
+        ),
+        "update": lambda: (
+            client.from_("memories")
+            .update({"value": {"content": "planted"}})
+            .eq("namespace", memories)
+        ),
+        "insert": lambda: client.from_("memories").insert(
+            {"namespace": memories, "key": "planted", "value": {}}
+        ),
+        "upsert": lambda: client.from_("memories").upsert(
+            {"namespace": memories, "key": "secret", "value": {}}
+        ),
         "delete": lambda: client.from_("memories").delete().eq("namespace", memories),
-        "call": lambda: client.rpc("find_words", {"words": "{swordfish}", "low": "", "high": "~", "most": 100}),
+        "call": lambda: client.rpc(
+            "find_words", {"words": "{swordfish}", "low": "", "high": "~", "most": 100}
+        ),
     }
     table = next(t for t in rest.tables if t.name == "memory.memories")
     for verb, call in calls.items():
@@ -291,7 +405,11 @@ def test_supabases_client_finds_and_changes_nothing_of_anothers(rest: Rest, tall
 def test_the_secret_is_the_servers_alone(rest: Rest) -> None:
     """So that refusals of forged tokens say something: a token signed with it opens."""
     answer = rest.client.get(
-        "/memories", headers={"Authorization": f"Bearer {token({'role': 'service_role'})}", "Accept-Profile": "memory"}
+        "/memories",
+        headers={
+            "Authorization": f"Bearer {token({'role': 'service_role'})}",
+            "Accept-Profile": "memory",
+        },
     )
     assert all(victim.marker in answer.text for victim in VICTIMS)
     assert SECRET not in json.dumps(answer.json())

@@ -28,7 +28,9 @@ async def victims(deployment: Deployment) -> AsyncIterator[dict[str, Possessions
         async with deployment.client(victim) as client:
             has[victim.id] = await settle(client, victim.id, victim.marker)
             before[victim.id] = await inventory(client, has[victim.id])
-            assert all(victim.marker in text for text in before[victim.id].values()), "there is something to steal"
+            assert all(victim.marker in text for text in before[victim.id].values()), (
+                "there is something to steal"
+            )
     yield has
     for victim in USERS:
         async with deployment.client(victim) as client:
@@ -96,13 +98,19 @@ async def attack(
         for route in routes:
             attempt = Attempt(name, victim.name, "the server", route.verb)
             (there, seen), (nowhere, unseen) = await asyncio.gather(
-                send(client, route, names_for(has, own[0])), send(client, route, names_for(has.twin(twin), own[1]))
+                send(client, route, names_for(has, own[0])),
+                send(client, route, names_for(has.twin(twin), own[1])),
             )
             tally.judge(attempt, seen, victim.marker)
             if attacker is None and there not in (401, 403):
                 tally.leaked(attempt, f"{there} without signing in: {seen}")
-            if not route.tells and (there, seen * (there >= 400)) != (nowhere, unseen * (nowhere >= 400)):
-                tally.leaked(attempt, f"{there} {seen} where it exists, {nowhere} {unseen} where it does not")
+            if not route.tells and (there, seen * (there >= 400)) != (
+                nowhere,
+                unseen * (nowhere >= 400),
+            ):
+                tally.leaked(
+                    attempt, f"{there} {seen} where it exists, {nowhere} {unseen} where it does not"
+                )
             if route.changes and attacker and (after := await inventory(owner, has)) != before:
                 changed = [kind for kind in after if after[kind] != before[kind]]
                 tally.leaked(attempt, f"{there}, and changed {changed}: {after[changed[0]]}")
@@ -117,7 +125,10 @@ async def possessions_of(client: httpx.AsyncClient, who: Actor | None, twin: Vic
 
 def names_for(has: Possessions, own: Possessions) -> dict[str, str]:
     """What the names in a route stand for."""
-    theirs, ours = ({**vars(whose), "memory": to_id(("users", whose.owner, "facts"), "secret")} for whose in (has, own))
+    theirs, ours = (
+        {**vars(whose), "memory": to_id(("users", whose.owner, "facts"), "secret")}
+        for whose in (has, own)
+    )
     return theirs | {f"own_{name}": value for name, value in ours.items()} | {"me": own.owner}
 
 
@@ -138,15 +149,24 @@ async def test_what_is_open_to_everybody_shows_nothing_of_anybody(
 async def test_no_route_of_ours_serves_strangers(deployment: Deployment, tally: Tally) -> None:
     """The server asks nobody's name before routes that are mounted beside its own: each must ask by itself."""
     described = app.openapi()["paths"].items()
-    ours = [(path, method.upper()) for path, methods in described if path not in OPEN for method in methods]
+    ours = [
+        (path, method.upper())
+        for path, methods in described
+        if path not in OPEN
+        for method in methods
+    ]
     assert ours
     async with deployment.client(None) as client:
         for path, method in ours:
-            attempt = tally.count(Attempt("an anonymous caller", "everyone", "our own routes", f"{method} {path}"))
+            attempt = tally.count(
+                Attempt("an anonymous caller", "everyone", "our own routes", f"{method} {path}")
+            )
             answer = await client.request(method, re.sub(r"{[^}]*}", BOB.id, path), json={})
             if answer.status_code not in (401, 403):
                 tally.leaked(attempt, f"{answer.status_code} {answer.text}")
-        assert (await client.get("/memory/health")).is_success, "the server's health is for everybody to see"
+        assert (await client.get("/memory/health")).is_success, (
+            "the server's health is for everybody to see"
+        )
     assert not tally.leaks, tally.leaks
 
 
@@ -176,7 +196,11 @@ async def test_an_agent_keeps_to_its_own_scope(deployment: Deployment) -> None:
             {"method": "asearch", "args": [scope], "kwargs": {}},
         ]
         try:
-            result = await client.post("/runs/wait", json={"assistant_id": "sales", "input": {"calls": calls}})
+            result = await client.post(
+                "/runs/wait", json={"assistant_id": "sales", "input": {"calls": calls}}
+            )
         finally:
-            await client.request("DELETE", "/store/items", json={"namespace": scope, "key": "score"})
+            await client.request(
+                "DELETE", "/store/items", json={"namespace": scope, "key": "score"}
+            )
     assert BOB.marker not in result.text

@@ -7,7 +7,19 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.attacks.people import A_FEW, ACTORS, ANONYMOUS, BOB, PEOPLE, USERS, VICTIMS, Actor, Victim, may, standing
+from tests.attacks.people import (
+    A_FEW,
+    ACTORS,
+    ANONYMOUS,
+    BOB,
+    PEOPLE,
+    USERS,
+    VICTIMS,
+    Actor,
+    Victim,
+    may,
+    standing,
+)
 from tests.attacks.sql_door import (
     CHANGES,
     READS,
@@ -28,7 +40,9 @@ from tests.attacks.world import REFERENCES, UNOWNED, Row, Table, World
 @pytest.fixture
 def door(world: World, route: str) -> Iterator[SqlDoor]:
     name, actors = ("SQL", ACTORS) if route == world.database else ("SQL through pgbouncer", A_FEW)
-    with psycopg.connect(route, autocommit=True, prepare_threshold=None, cursor_factory=psycopg.ClientCursor) as conn:
+    with psycopg.connect(
+        route, autocommit=True, prepare_threshold=None, cursor_factory=psycopg.ClientCursor
+    ) as conn:
         yield SqlDoor(world, conn, name, actors)
 
 
@@ -46,7 +60,9 @@ def owned(door: SqlDoor) -> list[Table]:
 
 def own_memories(door: SqlDoor, actor: Actor) -> list[int]:
     """Memories that an actor may point at."""
-    return sorted(i for v in VICTIMS if may(actor, "write", v) for i in door.world.memory_ids.get(v.id, ()))
+    return sorted(
+        i for v in VICTIMS if may(actor, "write", v) for i in door.world.memory_ids.get(v.id, ())
+    )
 
 
 def rows_of(door: SqlDoor, victim: Victim) -> Iterator[tuple[Table, Row]]:
@@ -62,7 +78,9 @@ def rows_of(door: SqlDoor, victim: Victim) -> Iterator[tuple[Table, Row]]:
 
 def test_every_table_holds_something_to_steal(door: SqlDoor) -> None:
     for table in owned(door):
-        assert any(table.name in door.before[victim.id] for victim in VICTIMS), f"seed {table.name} in world.py"
+        assert any(table.name in door.before[victim.id] for victim in VICTIMS), (
+            f"seed {table.name} in world.py"
+        )
 
 
 @pytest.mark.parametrize("victim", USERS, ids=lambda v: v.name)
@@ -90,7 +108,14 @@ def test_a_planted_row_is_found_where_a_check_is_missing(door: SqlDoor) -> None:
         door.conn.execute("ALTER POLICY own ON memory.cognitive_metrics WITH CHECK (true)")
         door.before = door.world.snapshot(door.conn)
         door.write(
-            planted, thief, VICTIMS, table, "write", "insert into", insert(table, ("user_id", "name", "value")), forged
+            planted,
+            thief,
+            VICTIMS,
+            table,
+            "write",
+            "insert into",
+            insert(table, ("user_id", "name", "value")),
+            forged,
         )
     assert [leak for leak in planted.leaks if "changed" in leak] == planted.leaks
     assert any("Bob" in leak for leak in planted.leaks)
@@ -134,7 +159,16 @@ def test_nothing_is_given_to_another(door: SqlDoor, tally: Tally) -> None:
                 for victim in VICTIMS:
                     if victim.id in candidates(table, column, actor, victim):
                         give = f'UPDATE {table.name} SET "{column}" = %s'
-                        door.write(tally, actor, [victim], table, "write", f"give {column} away in", give, victim.id)
+                        door.write(
+                            tally,
+                            actor,
+                            [victim],
+                            table,
+                            "write",
+                            f"give {column} away in",
+                            give,
+                            victim.id,
+                        )
     tally.verdict()
 
 
@@ -145,7 +179,9 @@ def test_no_row_is_planted_among_anothers(door: SqlDoor, tally: Tally) -> None:
                 columns = insertable(door.conn, table, actor.role)
                 for name, forged in forgeries(table, row, actor, victim, own_memories(door, actor)):
                     statement = insert(table, columns)
-                    door.write(tally, actor, [victim], table, "write", name, statement, json.dumps(forged))
+                    door.write(
+                        tally, actor, [victim], table, "write", name, statement, json.dumps(forged)
+                    )
     tally.verdict()
 
 
@@ -154,33 +190,54 @@ def test_no_refusal_tells_whether_a_row_exists(door: SqlDoor, tally: Tally) -> N
     """A row whose unique keys are the victim's is refused, or accepted, just as one whose keys nobody has."""
     for victim in VICTIMS:
         for table, row in rows_of(door, victim):
-            for actor in (a for a in door.actors if a in PEOPLE and not may(a, "read", victim, table.name)):
+            for actor in (
+                a for a in door.actors if a in PEOPLE and not may(a, "read", victim, table.name)
+            ):
                 columns = insertable(door.conn, table, actor.role)
                 claimed = dict.fromkeys(table.owners)
-                claimed |= {column: candidates(table, column, actor, victim)[-2:][0] for column in table.owners}
+                claimed |= {
+                    column: candidates(table, column, actor, victim)[-2:][0]
+                    for column in table.owners
+                }
                 if set(REFERENCES) & row.keys() and not readable(door, actor, row):
                     claimed |= {
-                        n: i for n, i in zip(REFERENCES, own_memories(door, actor) * 2, strict=False) if n in row
+                        n: i
+                        for n, i in zip(REFERENCES, own_memories(door, actor) * 2, strict=False)
+                        if n in row
                     }
                 for then in ("", "ON CONFLICT DO NOTHING"):
                     taken, free = (
-                        door.attack(actor, insert(table, columns, then), json.dumps(probe | claimed), look=False)
+                        door.attack(
+                            actor,
+                            insert(table, columns, then),
+                            json.dumps(probe | claimed),
+                            look=False,
+                        )
                         for probe in (fresh(row, victim, words=words) for words in (False, True))
                     )
-                    attempt = tally.count(Attempt(actor.name, victim.name, door.name, f"probe {table.name} {then}"))
+                    attempt = tally.count(
+                        Attempt(actor.name, victim.name, door.name, f"probe {table.name} {then}")
+                    )
                     if (taken.sqlstate, taken.changed) != (free.sqlstate, free.changed):
-                        tally.leaked(attempt, f"{taken.error} where it exists, {free.error} where it does not")
+                        tally.leaked(
+                            attempt,
+                            f"{taken.error} where it exists, {free.error} where it does not",
+                        )
     tally.verdict()
 
 
 def readable(door: SqlDoor, actor: Actor, row: Row) -> bool:
     """Whether the memories that a row points at are all ones that an actor may see."""
-    hidden = {i for v in VICTIMS if not may(actor, "read", v) for i in door.world.memory_ids.get(v.id, ())}
+    hidden = {
+        i for v in VICTIMS if not may(actor, "read", v) for i in door.world.memory_ids.get(v.id, ())
+    }
     return not hidden & {row.get(column) for column in REFERENCES}
 
 
 WELL_FORMED = [
-    actor for actor in ACTORS if isinstance(subject := actor.claims.get("sub", ""), str) and len(subject) in (0, 36)
+    actor
+    for actor in ACTORS
+    if isinstance(subject := actor.claims.get("sub", ""), str) and len(subject) in (0, 36)
 ]
 """Actors whose subject could be a UUID."""
 
@@ -250,7 +307,9 @@ def test_every_function_is_attacked(door: SqlDoor) -> None:
     assert {row[0] for row in found} == CALLS.keys(), "say in CALLS how it is called"
 
 
-def test_no_function_tells_or_does_more_than_for_somebody_who_does_not_exist(door: SqlDoor, tally: Tally) -> None:
+def test_no_function_tells_or_does_more_than_for_somebody_who_does_not_exist(
+    door: SqlDoor, tally: Tally
+) -> None:
     for actor in WELL_FORMED:
         for victim in (v for v in VICTIMS if not standing(actor, v)):
             twin = victim.twin()
@@ -277,7 +336,9 @@ def test_no_function_tells_or_does_more_than_for_somebody_who_does_not_exist(doo
 def test_a_subject_that_is_no_uuid_is_not_told_what_exists(door: SqlDoor) -> None:
     stranger = next(actor for actor in ACTORS if actor.claims.get("sub") == "*")
     there, nowhere = (
-        door.attack(stranger, f"SELECT FROM memory.memories WHERE namespace = 'users.{victim.id}.facts.'").error
+        door.attack(
+            stranger, f"SELECT FROM memory.memories WHERE namespace = 'users.{victim.id}.facts.'"
+        ).error
         for victim in (BOB, BOB.twin())
     )
     assert there == nowhere

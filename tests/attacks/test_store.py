@@ -53,7 +53,11 @@ class StoreDoor:
         """What a call returns or raises, as text."""
         try:
             called = attrgetter(call.method)(self.store)(*call.args, **call.kwargs)
-            return str([part async for part in called] if isinstance(called, AsyncIterator) else await called)
+            return str(
+                [part async for part in called]
+                if isinstance(called, AsyncIterator)
+                else await called
+            )
         except (GraphMemoryError, ValueError, TypeError) as error:
             return f"{type(error).__name__}: {error}"
 
@@ -61,14 +65,22 @@ class StoreDoor:
         """What a connection of the pool still carries of whoever used it before."""
         async with self.pool.connection() as conn:
             [row] = await (await conn.execute(LEFT_OVER, prepare=False)).fetchall()
-        clean = row["role"] == "none" and row["me"] == "postgres" and not row["claims"] and not row["provenance"]
+        clean = (
+            row["role"] == "none"
+            and row["me"] == "postgres"
+            and not row["claims"]
+            and not row["provenance"]
+        )
         return None if clean else str(row)
 
 
 @pytest.fixture
 async def door(world: World, route: str, index: IndexConfig) -> AsyncIterator[StoreDoor]:
     hybrid: Any = {**index, "ranking": "hybrid"}
-    async with open_pool(route, min_size=3, max_size=3) as pool, MemoryManager(pool, index=hybrid) as store:
+    async with (
+        open_pool(route, min_size=3, max_size=3) as pool,
+        MemoryManager(pool, index=hybrid) as store,
+    ):
         if route == world.database:
             yield StoreDoor("the store", store, pool)
         else:
@@ -90,8 +102,13 @@ def unchanged(world: World) -> Iterator[None]:
             " UNION ALL SELECT actor FROM memory.recall_receipts WHERE actor <> user_id"
         ).fetchall()
     for victim in VICTIMS:
-        for name in {*before[victim.id], *after[victim.id]} - {"memory.audit_logs", "memory.recall_receipts"}:
-            assert before[victim.id].get(name) == after[victim.id].get(name), f"{name} of {victim.name} was changed"
+        for name in {*before[victim.id], *after[victim.id]} - {
+            "memory.audit_logs",
+            "memory.recall_receipts",
+        }:
+            assert before[victim.id].get(name) == after[victim.id].get(name), (
+                f"{name} of {victim.name} was changed"
+            )
     assert foreign == [], "somebody logged an event about, or recalled from, another"
 
 
@@ -103,7 +120,13 @@ def principal(actor: Actor) -> Principal:
 def anonymous(text: str, victim: Victim) -> str:
     """An answer without what the caller said themselves, and without scores, which change as time passes."""
     text = re.sub(r"score=[0-9.e-]+", "score", text)
-    for piece in (victim.id, victim.id.upper(), victim.id.replace("-", ""), victim.id[:-1], f"{victim.id[:4]}%"):
+    for piece in (
+        victim.id,
+        victim.id.upper(),
+        victim.id.replace("-", ""),
+        victim.id[:-1],
+        f"{victim.id[:4]}%",
+    ):
         text = text.replace(piece, "…")
     return text
 
@@ -125,7 +148,9 @@ async def test_nobody_crosses_a_border_while_everybody_calls_at_once(
 ) -> None:
     """All attackers call in the same ticks, so that their calls meet in the coalescing of the store."""
 
-    async def attack(actor: Actor, victim: Victim, call: StoreCall, twin: StoreCall, nobody: Victim) -> None:
+    async def attack(
+        actor: Actor, victim: Victim, call: StoreCall, twin: StoreCall, nobody: Victim
+    ) -> None:
         with acting_as(principal(actor)):
             there, nowhere = await asyncio.gather(door.call(call), door.call(twin))
         attempt = Attempt(actor.name, victim.name, door.name, call.verb)
@@ -144,7 +169,9 @@ async def test_nobody_crosses_a_border_while_everybody_calls_at_once(
                     tally.leaked(attempt, seen)
 
     async def look() -> None:
-        attempt = tally.count(Attempt("whoever comes next", "everyone", door.name, "take over a connection"))
+        attempt = tally.count(
+            Attempt("whoever comes next", "everyone", door.name, "take over a connection")
+        )
         if left := await door.left_over():
             tally.leaked(attempt, left)
 
@@ -156,12 +183,17 @@ async def test_nobody_crosses_a_border_while_everybody_calls_at_once(
                 attacks += [
                     attack(actor, victim, call, twin, nobody)
                     for actor in door.people
-                    if not may(actor, "write" if call.writes else "read", victim) and forbidden(call, victim)
+                    if not may(actor, "write" if call.writes else "read", victim)
+                    and forbidden(call, victim)
                 ]
                 attacks.append(look())
         for actor in (a for a in door.people if not may(a, "read", victim)):
             assert actor.user_id
-            pairs = zip(from_ones_own(actor.user_id, victim), from_ones_own(actor.user_id, nobody), strict=True)
+            pairs = zip(
+                from_ones_own(actor.user_id, victim),
+                from_ones_own(actor.user_id, nobody),
+                strict=True,
+            )
             attacks += [attack(actor, victim, call, twin, nobody) for call, twin in pairs]
     await asyncio.gather(*attacks)
     tally.verdict()
@@ -172,7 +204,9 @@ def forbidden(call: StoreCall, victim: Victim) -> bool:
     return call.method.startswith(("a", "brain.")) or victim.kind == "users"
 
 
-async def test_bare_operations_cross_no_border_either(door: StoreDoor, tally: Tally, unchanged: None) -> None:
+async def test_bare_operations_cross_no_border_either(
+    door: StoreDoor, tally: Tally, unchanged: None
+) -> None:
     async def attack(actor: Actor, victim: Victim, verb: str, operations: list[Op]) -> None:
         with acting_as(principal(actor)):
             try:
@@ -185,20 +219,35 @@ async def test_bare_operations_cross_no_border_either(door: StoreDoor, tally: Ta
     for victim in VICTIMS:
         for actor in door.people:
             if not may(actor, "read", victim):
-                attacks += [attack(actor, victim, f"bare {type(op).__name__}", [op]) for op in unchecked(victim)]
+                attacks += [
+                    attack(actor, victim, f"bare {type(op).__name__}", [op])
+                    for op in unchecked(victim)
+                ]
             if not may(actor, "write", victim):
-                attacks += [attack(actor, victim, f"bare {op}", [op]) for op in unchecked_writes(victim)]
+                attacks += [
+                    attack(actor, victim, f"bare {op}", [op]) for op in unchecked_writes(victim)
+                ]
                 attacks.append(attack(actor, victim, "all in one batch", unchecked_writes(victim)))
     await asyncio.gather(*attacks)
     tally.verdict()
 
 
-async def test_nobody_in_particular_is_refused(door: StoreDoor, tally: Tally, unchanged: None) -> None:
+async def test_nobody_in_particular_is_refused(
+    door: StoreDoor, tally: Tally, unchanged: None
+) -> None:
     """Where nobody acts there is no empty result but an error, in a thread as on the loop."""
     for victim in (ALICE, BOB):
-        for call in (*reads(victim), *writes(victim), *memories(victim), *brain(victim), *knowledge(victim)):
+        for call in (
+            *reads(victim),
+            *writes(victim),
+            *memories(victim),
+            *brain(victim),
+            *knowledge(victim),
+        ):
             attempt = tally.count(Attempt("an anonymous caller", victim.name, door.name, call.verb))
-            if not (said := await door.call(call)).startswith((PrincipalRequired.__name__, "Invalid", "ContractError")):
+            if not (said := await door.call(call)).startswith(
+                (PrincipalRequired.__name__, "Invalid", "ContractError")
+            ):
                 tally.leaked(attempt, said)
         with pytest.raises(PrincipalRequired):
             await asyncio.to_thread(door.store.get, victim.namespace, "secret")
@@ -221,7 +270,13 @@ async def test_a_node_that_calls_the_store_is_held_to_the_same_rules(
         seen = [str(await asyncio.to_thread(runtime.store.get, BOB.namespace, "secret"))]
         return {"seen": seen + [await door.call(call) for call in calls]}
 
-    graph = StateGraph(Seen).add_node(node).add_edge(START, "node").add_edge("node", END).compile(store=door.store)
+    graph = (
+        StateGraph(Seen)
+        .add_node(node)
+        .add_edge(START, "node")
+        .add_edge("node", END)
+        .compile(store=door.store)
+    )
     bob: dict[str, Any] = {"identity": BOB.id, "is_authenticated": True}
     forged: Any = {
         "langgraph_auth_user": bob,
@@ -234,7 +289,9 @@ async def test_a_node_that_calls_the_store_is_held_to_the_same_rules(
         with acting_as(principal(actor)):
             result = await graph.ainvoke({}, {"configurable": forged, "metadata": forged})
         for verb, seen in zip(verbs, result["seen"], strict=True):
-            tally.judge(Attempt(actor.name, BOB.name, f"{door.name} in a node", verb), seen, BOB.marker)
+            tally.judge(
+                Attempt(actor.name, BOB.name, f"{door.name} in a node", verb), seen, BOB.marker
+            )
     with pytest.raises(PrincipalRequired):
         await graph.ainvoke({}, {"configurable": forged})
     tally.verdict()
@@ -242,7 +299,10 @@ async def test_a_node_that_calls_the_store_is_held_to_the_same_rules(
 
 async def test_what_is_left_of_an_attack_on_a_connection_is_found(world: World) -> None:
     """The look at pooled connections can fail: a role set for the session, not for the transaction, is seen."""
-    async with open_pool(world.database, min_size=1, max_size=1) as pool, MemoryManager(pool) as store:
+    async with (
+        open_pool(world.database, min_size=1, max_size=1) as pool,
+        MemoryManager(pool) as store,
+    ):
         door = StoreDoor("a careless store", store, pool)
         assert await door.left_over() is None
         async with pool.connection() as conn:

@@ -19,7 +19,9 @@ def raw(headers: dict[str, str]) -> dict[bytes, bytes]:
     return {name.encode(): value.encode() for name, value in headers.items()}
 
 
-async def try_in(client: httpx.AsyncClient, tally: Tally, door: str, verb: str, headers: dict[str, str]) -> None:
+async def try_in(
+    client: httpx.AsyncClient, tally: Tally, door: str, verb: str, headers: dict[str, str]
+) -> None:
     """Ask for Bob's memory and for all threads; anything but a refusal is a leak."""
     for method, path, body in (
         ("GET", MEMORY, None),
@@ -33,7 +35,11 @@ async def try_in(client: httpx.AsyncClient, tally: Tally, door: str, verb: str, 
             tally.judge(attempt, error, BOB.marker)
             continue
         tally.judge(attempt, answer.text, BOB.marker)
-        if answer.status_code not in (*REFUSED, httpx.codes.BAD_REQUEST, httpx.codes.REQUEST_HEADER_FIELDS_TOO_LARGE):
+        if answer.status_code not in (
+            *REFUSED,
+            httpx.codes.BAD_REQUEST,
+            httpx.codes.REQUEST_HEADER_FIELDS_TOO_LARGE,
+        ):
             tally.leaked(attempt, f"{answer.status_code} {answer.text}")
 
 
@@ -42,7 +48,10 @@ async def test_no_forged_token_opens(deployment: Deployment, tally: Tally) -> No
     async with deployment.client(None) as client:
         for way, headers in WAYS.items():
             await asyncio.gather(
-                *(try_in(client, tally, f"sign-in with {way}", name, headers(token)) for name, token in tokens.items())
+                *(
+                    try_in(client, tally, f"sign-in with {way}", name, headers(token))
+                    for name, token in tokens.items()
+                )
             )
     tally.verdict()
 
@@ -67,31 +76,59 @@ async def test_a_token_in_the_address_opens_nothing(deployment: Deployment, tall
     tally.verdict()
 
 
-async def test_a_bearer_token_is_not_overruled_by_another_header(deployment: Deployment, tally: Tally) -> None:
+async def test_a_bearer_token_is_not_overruled_by_another_header(
+    deployment: Deployment, tally: Tally
+) -> None:
     """Alice signs in and adds what might make her Bob."""
     async with deployment.client(None) as client:
         for other in forged(deployment, BOB).values():
-            headers = {"Authorization": f"Bearer {deployment.token(ALICE.id)}", "X-Api-Key": other, "x-user-id": BOB.id}
+            headers = {
+                "Authorization": f"Bearer {deployment.token(ALICE.id)}",
+                "X-Api-Key": other,
+                "x-user-id": BOB.id,
+            }
             answer = await client.get(MEMORY, headers=raw(headers))
-            tally.judge(Attempt("Alice", BOB.name, "sign-in with two tokens", other[:40]), answer.text, BOB.marker)
+            tally.judge(
+                Attempt("Alice", BOB.name, "sign-in with two tokens", other[:40]),
+                answer.text,
+                BOB.marker,
+            )
     tally.verdict()
 
 
-async def test_a_burst_of_unknown_keys_does_not_reach_the_key_server(deployment: Deployment, tally: Tally) -> None:
+async def test_a_burst_of_unknown_keys_does_not_reach_the_key_server(
+    deployment: Deployment, tally: Tally
+) -> None:
     async with deployment.client(None) as client:
-        assert BOB.marker in (await client.get(MEMORY, headers=WAYS["Authorization"](deployment.token(BOB.id)))).text
+        assert (
+            BOB.marker
+            in (
+                await client.get(MEMORY, headers=WAYS["Authorization"](deployment.token(BOB.id)))
+            ).text
+        )
         before = deployment.keys.asked
         tokens = unknown_keys(deployment, BOB, 100)
         await asyncio.gather(
             *(
-                try_in(client, tally, "sign-in with unknown keys", "burst", WAYS["Authorization"](token))
+                try_in(
+                    client,
+                    tally,
+                    "sign-in with unknown keys",
+                    "burst",
+                    WAYS["Authorization"](token),
+                )
                 for token in tokens
             )
         )
         assert deployment.keys.asked - before <= 1, (
             "each unknown key is asked for at most every 30 s, not once for each token"
         )
-        assert BOB.marker in (await client.get(MEMORY, headers=WAYS["Authorization"](deployment.token(BOB.id)))).text
+        assert (
+            BOB.marker
+            in (
+                await client.get(MEMORY, headers=WAYS["Authorization"](deployment.token(BOB.id)))
+            ).text
+        )
     tally.verdict()
 
 

@@ -39,16 +39,21 @@ _WRONG_CLAIMS: dict[str, dict[str, Any]] = {
 
 
 def _part(content: object) -> bytes:
-    return base64.urlsafe_b64encode(content if isinstance(content, bytes) else json.dumps(content).encode()).rstrip(
-        b"="
-    )
+    return base64.urlsafe_b64encode(
+        content if isinstance(content, bytes) else json.dumps(content).encode()
+    ).rstrip(b"=")
 
 
 def _signed(header: dict[str, Any], body: dict[str, Any], key: bytes | None) -> str:
     """A token put together by hand, for what no library would sign."""
-    numbers = {name: int(value.timestamp()) if isinstance(value, datetime) else value for name, value in body.items()}
+    numbers = {
+        name: int(value.timestamp()) if isinstance(value, datetime) else value
+        for name, value in body.items()
+    }
     signed = _part(header) + b"." + _part(numbers)
-    return (signed + b"." + (_part(hmac.digest(key, signed, "sha256")) if key is not None else b"")).decode()
+    return (
+        signed + b"." + (_part(hmac.digest(key, signed, "sha256")) if key is not None else b"")
+    ).decode()
 
 
 def forged(at: Deployment, victim: Victim) -> dict[str, str]:
@@ -68,14 +73,21 @@ def forged(at: Deployment, victim: Victim) -> dict[str, str]:
     start, middle, end = good.split(".")
     claimed = json.loads(base64.urlsafe_b64decode(middle + "=="))
     return {
-        **{name: at.token(victim.id, **changed) for name, changed in _WRONG_CLAIMS.items() if "sub" not in changed},
         **{
-            name: jwt.encode(claims(at.keys, **changed), at.private, algorithm="ES256", headers={"kid": "k1"})
+            name: at.token(victim.id, **changed)
+            for name, changed in _WRONG_CLAIMS.items()
+            if "sub" not in changed
+        },
+        **{
+            name: jwt.encode(
+                claims(at.keys, **changed), at.private, algorithm="ES256", headers={"kid": "k1"}
+            )
             for name, changed in _WRONG_CLAIMS.items()
             if "sub" in changed
         },
         **{
-            f"alg {alg}": _signed({"alg": alg, "kid": "k1"}, body, None) for alg in ("none", "None", "NONE", "nOnE", "")
+            f"alg {alg}": _signed({"alg": alg, "kid": "k1"}, body, None)
+            for alg in ("none", "None", "NONE", "nOnE", "")
         },
         "no alg": _signed({"kid": "k1"}, body, None),
         "alg none for the service": _signed({"alg": "none"}, service, None),
@@ -93,23 +105,34 @@ def forged(at: Deployment, victim: Victim) -> dict[str, str]:
             }.items()
         },
         "HS512 with the public key": _signed({"alg": "HS512", "kid": "k1"}, body, pem),
-        "the service, signed by nobody": _signed({"alg": "HS256", "typ": "JWT"}, service, b"nobody"),
-        "another's key, our key's id": jwt.encode(body, stranger, algorithm="ES256", headers={"kid": "k1"}),
+        "the service, signed by nobody": _signed(
+            {"alg": "HS256", "typ": "JWT"}, service, b"nobody"
+        ),
+        "another's key, our key's id": jwt.encode(
+            body, stranger, algorithm="ES256", headers={"kid": "k1"}
+        ),
         "another's key, no id": jwt.encode(body, stranger, algorithm="ES256"),
         "another's key in the header": jwt.encode(
             body, stranger, algorithm="ES256", headers={"kid": "k1", "jwk": own_key}
         ),
         "a key address in the header": jwt.encode(
-            body, stranger, algorithm="ES256", headers={"kid": "k1", "jku": "http://127.0.0.1:9/jwks.json"}
+            body,
+            stranger,
+            algorithm="ES256",
+            headers={"kid": "k1", "jku": "http://127.0.0.1:9/jwks.json"},
         ),
-        "RS256 under an ES256 key": jwt.encode(body, other, algorithm="RS256", headers={"kid": "k1"}),
+        "RS256 under an ES256 key": jwt.encode(
+            body, other, algorithm="RS256", headers={"kid": "k1"}
+        ),
         "PS256": jwt.encode(body, other, algorithm="PS256", headers={"kid": "k1"}),
         "ES384 in name": _signed({"alg": "ES384", "kid": "k1"}, body, b"x"),
         "a critical header": jwt.encode(
             body, at.private, algorithm="ES256", headers={"kid": "k1", "crit": ["x"], "x": 1}
         ),
         **{
-            f"the key id {kid!r}": jwt.encode(body, stranger, algorithm="ES256", headers={"kid": kid})
+            f"the key id {kid!r}": jwt.encode(
+                body, stranger, algorithm="ES256", headers={"kid": kid}
+            )
             for kid in ("../../dev/null", "k1' OR '1'='1", "k1\x00", "*", "")
         },
         "a zero signature": f"{start}.{middle}.{_part(bytes(64)).decode()}",
@@ -133,7 +156,10 @@ def unknown_keys(at: Deployment, victim: Victim, how_many: int) -> list[str]:
     """A burst of tokens, each under a key id that nobody has ever seen."""
     stranger = ec.generate_private_key(ec.SECP256R1())
     body = claims(at.keys, sub=victim.id)
-    return [jwt.encode(body, stranger, algorithm="ES256", headers={"kid": f"unknown{n}"}) for n in range(how_many)]
+    return [
+        jwt.encode(body, stranger, algorithm="ES256", headers={"kid": f"unknown{n}"})
+        for n in range(how_many)
+    ]
 
 
 WAYS: dict[str, Any] = {

@@ -153,7 +153,9 @@ class World:
     def tables(self) -> tuple[Table, ...]:
         with psycopg.connect(self.database, row_factory=dict_row) as conn:
             found = conn.execute(_TABLES).fetchall()
-        return tuple(Table(t["name"], tuple(t["columns"]), frozenset(t["generated"] or ())) for t in found)
+        return tuple(
+            Table(t["name"], tuple(t["columns"]), frozenset(t["generated"] or ())) for t in found
+        )
 
     @cached_property
     def memory_ids(self) -> dict[str, set[int]]:
@@ -171,10 +173,13 @@ class World:
                 if victim.kind != "agents"
             }
 
-    def _read(self, conn: psycopg.Connection[Any], tables: Iterable[Table]) -> Iterator[tuple[str, str, Row]]:
+    def _read(
+        self, conn: psycopg.Connection[Any], tables: Iterable[Table]
+    ) -> Iterator[tuple[str, str, Row]]:
         """Name of the table, version and content of every row of some tables."""
         each = (
-            f"SELECT '{t.name}', t.ctid::text || t.xmin, to_jsonb(t) - 'embedding' FROM {t.name} AS t" for t in tables
+            f"SELECT '{t.name}', t.ctid::text || t.xmin, to_jsonb(t) - 'embedding' FROM {t.name} AS t"
+            for t in tables
         )
         yield from conn.execute(" UNION ALL ".join(each).encode())
 
@@ -187,24 +192,34 @@ class World:
 
     def fingerprints(self, conn: psycopg.Connection[Any]) -> dict[str, str]:
         """For each table, and for the rules, what is another one as soon as any row has another version."""
-        each = (f"(SELECT md5(string_agg(ctid::text || xmin, ',')) FROM {table.name})" for table in self.tables)
+        each = (
+            f"(SELECT md5(string_agg(ctid::text || xmin, ',')) FROM {table.name})"
+            for table in self.tables
+        )
         [versions] = conn.execute(f"SELECT {', '.join(each)}".encode()).fetchall()
         names = (table.name for table in self.tables)
-        return dict(zip(names, versions, strict=True)) | {CATALOGUE: str(conn.execute(_CATALOGUE).fetchall())}
+        return dict(zip(names, versions, strict=True)) | {
+            CATALOGUE: str(conn.execute(_CATALOGUE).fetchall())
+        }
 
     def snapshot(self, conn: psycopg.Connection[Any]) -> Snapshot:
         """What belongs to whom at this moment, on a connection that sees everything."""
         nothing: Snapshot = {victim.id: {} for victim in VICTIMS}
         return self.snapshot_since(nothing, {}, conn)
 
-    def snapshot_since(self, before: Snapshot, prints: dict[str, str], conn: psycopg.Connection[Any]) -> Snapshot:
+    def snapshot_since(
+        self, before: Snapshot, prints: dict[str, str], conn: psycopg.Connection[Any]
+    ) -> Snapshot:
         """The same, where only tables are read that have changed since a snapshot, which had these fingerprints."""
         now = self.fingerprints(conn)
         if now == prints:
             return before
         changed = [table for table in self.tables if now[table.name] != prints.get(table.name, "")]
         again = {table.name for table in changed}
-        found = {victim: {name: kept for name, kept in t.items() if name not in again} for victim, t in before.items()}
+        found = {
+            victim: {name: kept for name, kept in t.items() if name not in again}
+            for victim, t in before.items()
+        }
         for name, version, row in self._read(conn, changed) if changed else ():
             for victim in VICTIMS:
                 if self.belongs(row, victim):
@@ -218,7 +233,10 @@ class World:
         refers = {row.get(column) for column in REFERENCES}
         return (
             victim.id
-            in {row.get(column) for column in ("id", "user_id", "org_id", "organisation_id", "agent_id", "owner_id")}
+            in {
+                row.get(column)
+                for column in ("id", "user_id", "org_id", "organisation_id", "agent_id", "owner_id")
+            }
             or bool(refers & self.memory_ids.get(victim.id, set()))
             or victim.marker in str(row)
         )
@@ -228,7 +246,9 @@ def make_world(database: str, index: IndexConfig) -> World:
     """Fill a database that has the schema."""
     asyncio.run(_remember(database, index))
     with psycopg.connect(database, cursor_factory=psycopg.ClientCursor) as conn:
-        for victim, script in [(v, _A_PERSONS) for v in USERS] + [(v, _AN_ORGANISATIONS) for v in ORGANISATIONS]:
+        for victim, script in [(v, _A_PERSONS) for v in USERS] + [
+            (v, _AN_ORGANISATIONS) for v in ORGANISATIONS
+        ]:
             ids = [
                 row[0]
                 for row in conn.execute(
@@ -257,7 +277,11 @@ async def _remember(database: str, index: IndexConfig) -> None:
         for victim in VICTIMS:
             for version, key in ((1, "secret"), (2, "secret"), (1, "another"), (1, "gone")):
                 content = f"The password is {victim.marker}, version {version}."
-                await store.aput(victim.namespace, key, {"content": content, "type": "fact", "tags": ["t"], "n": 1})
+                await store.aput(
+                    victim.namespace,
+                    key,
+                    {"content": content, "type": "fact", "tags": ["t"], "n": 1},
+                )
             await store.adelete(victim.namespace, "gone")
             if victim.kind == "users":
                 await store.brain.save_user_memories(victim.id, {"secret": secret_of(victim)})

@@ -57,7 +57,10 @@ class Watch:
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("dialog", self._interrupted)
         page.on("request", lambda request: self._asked(request.url))
-        page.on("response", lambda answer: self.refused.append(answer.status) if answer.status >= 400 else None)
+        page.on(
+            "response",
+            lambda answer: self.refused.append(answer.status) if answer.status >= 400 else None,
+        )
         return page
 
     def _interrupted(self, dialog: Dialog) -> None:
@@ -87,7 +90,9 @@ def open_as(browser: Browser, server: Server, refusals: list[int]) -> Iterator[O
     contexts = []
 
     def open_(who: Person | None, view: str = "#/memories", **options: Any) -> Page:
-        context = browser.new_context(**{"viewport": DESKTOP, "reduced_motion": "reduce", **options})
+        context = browser.new_context(
+            **{"viewport": DESKTOP, "reduced_motion": "reduce", **options}
+        )
         context.set_default_timeout(10_000)
         contexts.append(context)
         if who:

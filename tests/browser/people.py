@@ -26,7 +26,10 @@ class Person:
         self.server = server
         self.token = token or sign_in()
         self.http = httpx.Client(
-            base_url=server.url, headers={"Authorization": f"Bearer {self.token}"}, timeout=60, trust_env=False
+            base_url=server.url,
+            headers={"Authorization": f"Bearer {self.token}"},
+            timeout=60,
+            trust_env=False,
         )
 
     def ask(self, method: str, path: str, body: Any = None, **more: Any) -> Any:
@@ -55,8 +58,13 @@ class Person:
 
     def say(self, text: str, thread: str) -> None:
         """Say something to the assistant, and wait for its answer."""
-        run = {"assistant_id": "assistant", "input": {"messages": [{"role": "human", "content": text}]}}
-        answer = self.http.post(f"/threads/{thread}/runs/wait", json={**run, "if_not_exists": "create"})
+        run = {
+            "assistant_id": "assistant",
+            "input": {"messages": [{"role": "human", "content": text}]},
+        }
+        answer = self.http.post(
+            f"/threads/{thread}/runs/wait", json={**run, "if_not_exists": "create"}
+        )
         assert answer.is_success, answer.text
 
     def fact(self, says: str) -> str:
@@ -90,9 +98,18 @@ class Story:
             "Visited the dealer in Santiago and saw a six-axis arm weld aluminium; was impressed by the seam, and "
             "worried about service contracts.", "episode", importance=0.4,
         )  # fmt: skip
-        learn("Calls are welcome in the morning; e-mail is not read.", "preference", tags=["contact"], importance=0.7)
-        self.shifts = learn("Eleven welders work in two shifts in Valparaíso.", agent="dealer_matching")
-        self.dear = learn("A new robot is beyond the budget.", "belief", agent="financing", importance=0.4)
+        learn(
+            "Calls are welcome in the morning; e-mail is not read.",
+            "preference",
+            tags=["contact"],
+            importance=0.7,
+        )
+        self.shifts = learn(
+            "Eleven welders work in two shifts in Valparaíso.", agent="dealer_matching"
+        )
+        self.dear = learn(
+            "A new robot is beyond the budget.", "belief", agent="financing", importance=0.4
+        )
         self.used = learn(
             "A used robot with a new controller fits the budget of this year.", "belief", agent="financing",
             tags=["budget", "offer"], importance=0.7,

@@ -17,7 +17,10 @@ from tests.support.server import Server
 
 DOCS = Path(__file__).parents[2] / "docs"
 SIZE = {"width": 1440, "height": 1000}
-PICTURES: dict[str, Literal["light", "dark"]] = {"inspector.png": "light", "inspector-dark.png": "dark"}
+PICTURES: dict[str, Literal["light", "dark"]] = {
+    "inspector.png": "light",
+    "inspector-dark.png": "dark",
+}
 
 
 def main() -> None:
@@ -25,7 +28,9 @@ def main() -> None:
         server = Server(make_project(Path(folder) / "project")).start()
         try:
             story = Story(Person(server))
-            with playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"]) as browser:
+            with playwright.chromium.launch(
+                executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+            ) as browser:
                 for name, scheme in PICTURES.items():
                     take(browser, story, scheme, DOCS / name)
         finally:
@@ -35,7 +40,9 @@ def main() -> None:
 def take(browser: Browser, story: Story, scheme: Literal["light", "dark"], to: Path) -> None:
     """Search, open what is recalled first, and take a picture."""
     page = browser.new_page(viewport=SIZE, color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
-    page.goto(f"{story.person.server.url}/memory/inspector#/search/{story.budget}?{urlencode({'q': QUESTION})}")
+    page.goto(
+        f"{story.person.server.url}/memory/inspector#/search/{story.budget}?{urlencode({'q': QUESTION})}"
+    )
     page.get_by_role("heading", name="Relationships").wait_for()
     page.screenshot(path=to)
     page.close()

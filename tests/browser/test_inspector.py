@@ -42,7 +42,9 @@ def views(story: Story) -> list[str]:
 def go(page: Page, view: str) -> None:
     """Go to another view, and wait until it is complete."""
     there = "new Promise(gone => addEventListener('hashchange', gone, { once: true }))"
-    page.evaluate(f"async view => {{ const there = {there}; location.hash = view; await there; }}", view)
+    page.evaluate(
+        f"async view => {{ const there = {there}; location.hash = view; await there; }}", view
+    )
     expect(page.locator("[aria-busy]")).to_have_count(0)
     expect(page.locator("#list h1")).to_be_attached()
 
@@ -50,7 +52,9 @@ def go(page: Page, view: str) -> None:
 def test_a_search_shows_scores_whose_parts_add_up(open_as: Open, story: Story) -> None:
     page = open_as(story.person)
     page.get_by_role("searchbox").fill(QUESTION)
-    found = story.person.ask("GET", "recall", params={"query": QUESTION, "limit": 20, "explain": True})["items"]
+    found = story.person.ask(
+        "GET", "recall", params={"query": QUESTION, "limit": 20, "explain": True}
+    )["items"]
     expect(rows(page)).to_have_count(len(found))
     expect(page.get_by_role("status")).to_contain_text(f"{len(found)} memories recalled")
 
@@ -68,14 +72,21 @@ def test_a_search_shows_scores_whose_parts_add_up(open_as: Open, story: Story) -
     expect(title(page)).to_have_text(found[0]["content"])
     why = page.locator(".part", has_text="Why it was recalled")
     expect(why.locator(".because")).to_contain_text("Recalled because")
-    parts = [float(n) for n in why.locator("[data-value]").evaluate_all("cells => cells.map(c => c.dataset.value)")]
+    parts = [
+        float(n)
+        for n in why.locator("[data-value]").evaluate_all(
+            "cells => cells.map(c => c.dataset.value)"
+        )
+    ]
     assert sum(parts) == pytest.approx(found[0]["score"], abs=1e-4)
     expect(why.locator(".total .number")).to_have_text(f"{found[0]['score']:.2f}")
     why.get_by_text("What the parts mean").click()
     expect(why.locator(".legend dd").first).to_be_visible()
 
 
-def test_a_correction_is_stored_and_the_history_shows_what_was_said_before(open_as: Open, person: Person) -> None:
+def test_a_correction_is_stored_and_the_history_shows_what_was_said_before(
+    open_as: Open, person: Person
+) -> None:
     id_ = person.remember("Lives in Santiago de Chile.", tags=["home"])
     page = open_as(person, f"#/memories/{id_}")
     expect(title(page)).to_be_visible()
@@ -95,7 +106,9 @@ def test_a_correction_is_stored_and_the_history_shows_what_was_said_before(open_
     expect(life.nth(1)).to_contain_text("Lives in Santiago de Chile.")
 
 
-def test_a_correction_of_the_text_leaves_the_importance_as_it_is(open_as: Open, person: Person) -> None:
+def test_a_correction_of_the_text_leaves_the_importance_as_it_is(
+    open_as: Open, person: Person
+) -> None:
     """The slider goes in steps; what has faded may lie between two of them."""
     id_ = person.remember("Lives in Santiago.", importance=0.33)
     page = open_as(person, f"#/memories/{id_}")
@@ -113,7 +126,9 @@ def test_a_correction_of_the_text_leaves_the_importance_as_it_is(open_as: Open, 
     assert person.memory(id_)["importance"] == 0.9
 
 
-def test_a_memory_is_pinned_and_forgotten(open_as: Open, person: Person, refusals: list[int]) -> None:
+def test_a_memory_is_pinned_and_forgotten(
+    open_as: Open, person: Person, refusals: list[int]
+) -> None:
     kept, gone = person.remember("Prefers tea."), person.remember("Prefers coffee.")
     page = open_as(person, f"#/memories/{gone}")
     expect(title(page)).to_be_visible()
@@ -138,7 +153,9 @@ def test_a_memory_is_pinned_and_forgotten(open_as: Open, person: Person, refusal
     refusals.append(404)
 
 
-def test_what_changed_meanwhile_is_not_overwritten(open_as: Open, person: Person, refusals: list[int]) -> None:
+def test_what_changed_meanwhile_is_not_overwritten(
+    open_as: Open, person: Person, refusals: list[int]
+) -> None:
     id_ = person.remember("The budget is 80k.")
     page = open_as(person, f"#/memories/{id_}")
     page.get_by_role("button", name="Correct").click()
@@ -185,10 +202,20 @@ def test_a_memory_that_is_markup_is_shown_and_does_nothing(open_as: Open, person
     page = open_as(person, f"#/memories/{evil}")
     expect(title(page)).to_have_text(f"{EVIL}!")
     assert "onerror" in page.locator("main").inner_text()
-    for view in (f"#/memories/{other}", f"#/search/{evil}?{urlencode({'q': EVIL})}", "#/brain", "#/runs/outside"):
+    for view in (
+        f"#/memories/{other}",
+        f"#/search/{evil}?{urlencode({'q': EVIL})}",
+        "#/brain",
+        "#/runs/outside",
+    ):
         go(page, view)
         assert "onerror" in page.locator("main").inner_text()
-        assert page.locator("main").evaluate("main => main.querySelectorAll('img, script, b, i').length") == 0
+        assert (
+            page.locator("main").evaluate(
+                "main => main.querySelectorAll('img, script, b, i').length"
+            )
+            == 0
+        )
     assert page.evaluate("window.hit") is None
 
 
@@ -254,7 +281,9 @@ def test_everything_can_be_done_with_the_keyboard(open_as: Open, person: Person)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious_in_any_view(open_as: Open, story: Story, scheme: Literal["light", "dark"]) -> None:
+def test_axe_finds_nothing_serious_in_any_view(
+    open_as: Open, story: Story, scheme: Literal["light", "dark"]
+) -> None:
     page = open_as(story.person, "#/", color_scheme=scheme)
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", paper))) > 380) == (scheme == "light")
@@ -263,7 +292,9 @@ def test_axe_finds_nothing_serious_in_any_view(open_as: Open, story: Story, sche
         assert page.evaluate("document.documentElement.scrollHeight") == DESKTOP["height"], (
             "the columns scroll, not the page"
         )
-        page.evaluate("document.querySelectorAll('details').forEach(folded => { folded.open = true; })")
+        page.evaluate(
+            "document.querySelectorAll('details').forEach(folded => { folded.open = true; })"
+        )
         assert serious(page, scheme) == [], view
     page.keyboard.press("?")
     assert serious(page, scheme) == []
@@ -277,7 +308,11 @@ def serious(page: Page, scheme: str) -> list[str]:
     """What axe finds that keeps people from using the page; in the dark, only colours can be worse."""
     rules = {"runOnly": ["color-contrast"]} if scheme == "dark" else {}
     found = Axe().run(page, options={"resultTypes": ["violations"], **rules}).response["violations"]
-    return [f"{v['id']}: {v['nodes'][0]['html']}" for v in found if v["impact"] in ("serious", "critical")]
+    return [
+        f"{v['id']}: {v['nodes'][0]['html']}"
+        for v in found
+        if v["impact"] in ("serious", "critical")
+    ]
 
 
 def test_a_phone_shows_one_column_without_scrolling_sideways(open_as: Open, story: Story) -> None:
@@ -295,8 +330,12 @@ def test_a_phone_shows_one_column_without_scrolling_sideways(open_as: Open, stor
     expect(rows(page).first).to_be_visible()
 
 
-@pytest.mark.parametrize("address", ["#/constructor", "#/memories/%E0%A4%A", "#/search", "#/nothing?q=%"])
-def test_an_address_that_means_nothing_shows_the_latest_memories(open_as: Open, story: Story, address: str) -> None:
+@pytest.mark.parametrize(
+    "address", ["#/constructor", "#/memories/%E0%A4%A", "#/search", "#/nothing?q=%"]
+)
+def test_an_address_that_means_nothing_shows_the_latest_memories(
+    open_as: Open, story: Story, address: str
+) -> None:
     page = open_as(story.person, address)
     expect(page.get_by_role("heading", name="Memories")).to_be_visible()
     expect(rows(page).first).to_be_visible()
@@ -345,5 +384,10 @@ def test_the_page_is_small_kept_and_strict(server: Server) -> None:
         again = client.get("inspector", headers={"If-None-Match": page.headers["ETag"]})
         assert (again.status_code, again.content) == (304, b"")
         assert client.get("inspector/", follow_redirects=True).text == page.text
-        for elsewhere in ("none.js", "..%2Finspector.py", "%2e%2e%2finspector.py", "..\\inspector.py"):
+        for elsewhere in (
+            "none.js",
+            "..%2Finspector.py",
+            "%2e%2e%2finspector.py",
+            "..\\inspector.py",
+        ):
             assert client.get(f"inspector/{elsewhere}").status_code in (401, 404)

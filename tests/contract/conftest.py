@@ -28,7 +28,9 @@ def opens_async_postgres_store(database: str) -> OpenStore:
     """At its best: with a pool, and leaving out what has expired."""
 
     @asynccontextmanager
-    async def open_store(*, index: IndexConfig | None, ttl: TTLConfig | None) -> AsyncIterator[BaseStore]:
+    async def open_store(
+        *, index: IndexConfig | None, ttl: TTLConfig | None
+    ) -> AsyncIterator[BaseStore]:
         strict: TTLConfig | None = {**ttl, "omit_expired": True} if ttl else None
         async with AsyncPostgresStore.from_conn_string(
             database,
@@ -44,7 +46,9 @@ def opens_async_postgres_store(database: str) -> OpenStore:
 
 def opens_memory_manager(database: str) -> OpenStore:
     @asynccontextmanager
-    async def open_store(*, index: IndexConfig | None, ttl: TTLConfig | None) -> AsyncIterator[BaseStore]:
+    async def open_store(
+        *, index: IndexConfig | None, ttl: TTLConfig | None
+    ) -> AsyncIterator[BaseStore]:
         async with MemoryManager.from_conn_string(database, index=index, ttl=ttl) as store:
             await store.setup()
             yield store

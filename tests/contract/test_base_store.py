@@ -82,13 +82,19 @@ def _params() -> list[object]:
     for check in conformance.checks():
         for name in STORES:
             reason = NOT_KEPT[name].get(str(check))
-            marks = [pytest.mark.xfail(reason=reason, strict=str(check) not in BY_CHANCE)] if reason else []
+            marks = (
+                [pytest.mark.xfail(reason=reason, strict=str(check) not in BY_CHANCE)]
+                if reason
+                else []
+            )
             params.append(pytest.param(name, check, id=f"{check}-{name}", marks=marks))
     return params
 
 
 # What the others leave behind where they break a promise is theirs.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::RuntimeWarning")
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::RuntimeWarning"
+)
 @pytest.mark.parametrize(("store_name", "check"), _params())
 async def test_promise(store_name: str, check: Check, open_store: OpenStore) -> None:
     await check(open_store)

@@ -46,7 +46,10 @@ class Collector:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._server.shutdown()
         self._server.server_close()
@@ -60,7 +63,9 @@ class Connected:
         self.mem0 = stack.enter_context(Mem0Stub().running())
         self.upstash = stack.enter_context(UpstashStub().running())
         self.collector = stack.enter_context(Collector())
-        self.server = Server(make_project(folder), {"DATABASE_URL": database, **self._settings()}).start()
+        self.server = Server(
+            make_project(folder), {"DATABASE_URL": database, **self._settings()}
+        ).start()
         stack.callback(self.server.stop)
 
     def _settings(self) -> dict[str, str]:
@@ -91,10 +96,14 @@ def connected(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """On a database of its own: other servers' workers would do its jobs, and tell nobody outside."""
     name = create_database(postgres, "template0")
     with ExitStack() as stack:
-        running = Connected(tmp_path_factory.mktemp("connected") / "project", as_url(postgres, name), stack)
+        running = Connected(
+            tmp_path_factory.mktemp("connected") / "project", as_url(postgres, name), stack
+        )
         yield running
     drop_database(postgres, name)
-    assert not any(SECRET.encode() in sent for sent in running.collector.received.values()), "nor was it at the end"
+    assert not any(SECRET.encode() in sent for sent in running.collector.received.values()), (
+        "nor was it at the end"
+    )
 
 
 @pytest.fixture
@@ -106,7 +115,9 @@ async def client(connected: Connected) -> AsyncIterator[LangGraphClient]:
     assert "Traceback" not in log
 
 
-async def test_a_key_switches_to_the_hosted_models(connected: Connected, client: LangGraphClient) -> None:
+async def test_a_key_switches_to_the_hosted_models(
+    connected: Connected, client: LangGraphClient
+) -> None:
     """The real models answer and embed, through the same graph."""
     assert (await talk(client, "My budget is 80k.")).strip() == ANSWER
     assert await facts(client) == ["My budget is 80k."]
@@ -122,10 +133,14 @@ async def test_a_key_switches_to_the_hosted_models(connected: Connected, client:
     assert "".join(tokens).strip() == ANSWER
     assert len(tokens) >= len(ANSWER.split())
     embedded = connected.openai.asked("/embeddings")
-    assert {(body["model"], body["dimensions"]) for body in embedded} == {("text-embedding-3-large", 1536)}
+    assert {(body["model"], body["dimensions"]) for body in embedded} == {
+        ("text-embedding-3-large", 1536)
+    }
     chats = connected.openai.asked("/chat/completions")
     prompts = [message["content"] for body in chats for message in body["messages"]]
-    assert any("earlier conversations" in prompt and "My budget is 80k." in prompt for prompt in prompts)
+    assert any(
+        "earlier conversations" in prompt and "My budget is 80k." in prompt for prompt in prompts
+    )
     assert "sk-test" not in connected.server.log.read_text()
 
 
@@ -141,7 +156,10 @@ async def test_what_is_said_in_a_thread_arrives_at_mem0_and_upstash_redacted(
         await asyncio.sleep(0.1)
     await talk(client, "What is my address?")
     assert told == ["My address is <email_1>."]
-    assert {message["kind"] for message in upstash.messages.values()} >= {"turn_committed", "memory_written"}
+    assert {message["kind"] for message in upstash.messages.values()} >= {
+        "turn_committed",
+        "memory_written",
+    }
     assert "ann@example.com" not in "".join(mem0.heard + upstash.heard)
 
 
@@ -151,7 +169,12 @@ async def test_spans_go_to_the_collector_that_is_named_and_hold_nothing_that_was
     await talk(client, f"I own a {SECRET}.")
     assert await facts(client) == [f"I own a {SECRET}."]
     received = connected.collector.received
-    for name in (b"memory.load_context", b"memory.write_memory", b"job extract_facts", b"embeddings text-embedding"):
+    for name in (
+        b"memory.load_context",
+        b"memory.write_memory",
+        b"job extract_facts",
+        b"embeddings text-embedding",
+    ):
         await arrival(received, "/v1/traces", name)
     await arrival(received, "/v1/metrics", b"memory.operation.duration")
     for sent in (*received.values(), connected.server.log.read_bytes()):

@@ -88,8 +88,12 @@ def test_a_port_in_use_is_refused(project: Path, taken_port: int) -> None:
     assert f"Port {taken_port}" in the_sentence(ended.stderr)
 
 
-def test_another_embedding_model_than_the_databases_is_refused(operate: Operator, refused: Refused) -> None:
-    operate.done("remember", "My budget is 80k.", "--user-id", "a0000000-0000-4000-8000-000000000001")
+def test_another_embedding_model_than_the_databases_is_refused(
+    operate: Operator, refused: Refused
+) -> None:
+    operate.done(
+        "remember", "My budget is 80k.", "--user-id", "a0000000-0000-4000-8000-000000000001"
+    )
     message = refused(VECTOR_EMBEDDING_DIMENSIONS="64")
     assert "offline:wordllama (256 dimensions)" in message
     assert "VECTOR_EMBEDDING_MODEL" in message

@@ -24,7 +24,9 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
     def starter(name: str = "project", **environment: str) -> Server:
         folder = tmp_path / name
-        server = Server(folder if folder.exists() else make_project(folder), environment=environment)
+        server = Server(
+            folder if folder.exists() else make_project(folder), environment=environment
+        )
         servers.append(server)
         return server.start()
 
@@ -65,7 +67,9 @@ async def test_a_checkout_without_any_setting_remembers_over_its_ends_and_crashe
     await runs_on_event_loops_of_their_own_share_the_memory(other)
     await after_crashes_the_next_start_works_and_ends_cleanly(again, start)
 
-    assert "80k" not in await talk(other.client(), "what is my budget?"), "checkouts run side by side"
+    assert "80k" not in await talk(other.client(), "what is my budget?"), (
+        "checkouts run side by side"
+    )
     assert postgres_processes(other.folder)
     assert other.stop() == 0
     assert not postgres_processes(other.folder)
@@ -87,11 +91,15 @@ async def the_first_start_remembers_and_ends_with_its_database(server: Server) -
 
 async def runs_on_event_loops_of_their_own_share_the_memory(server: Server) -> None:
     """With BG_JOB_ISOLATED_LOOPS the server gives each worker a thread, a loop, and so a store."""
-    await asyncio.gather(*(talk(server.client(), f"My robot number {n} is called R{n}.") for n in range(10)))
+    await asyncio.gather(
+        *(talk(server.client(), f"My robot number {n} is called R{n}.") for n in range(10))
+    )
     assert len(await facts(server.client(), 10)) == 10
 
 
-async def after_crashes_the_next_start_works_and_ends_cleanly(running: Server, start: Callable[..., Server]) -> None:
+async def after_crashes_the_next_start_works_and_ends_cleanly(
+    running: Server, start: Callable[..., Server]
+) -> None:
     """It crashes with a job to do; then together with its Postgres."""
     await talk(running.client(), "My dog is called Rex.")
     running.kill()
@@ -118,7 +126,9 @@ async def test_a_worker_of_its_own_does_the_jobs_of_a_server_that_leaves_them(
         client = server.client()
         await talk(client, "My first car is red.")
         await asyncio.sleep(1)
-        assert (await client.store.search_items((), filter={"type": "fact"}))["items"] == [], "the server leaves them"
+        assert (await client.store.search_items((), filter={"type": "fact"}))["items"] == [], (
+            "the server leaves them"
+        )
 
         worker = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "graphs.cli.main", "worker",

@@ -29,7 +29,9 @@ def origin(postgres: str, template: str, index: IndexConfig) -> Iterator[str]:
     async def age() -> None:
         async with MemoryManager.from_conn_string(url, index=index) as store:
             await store.log_event(ANNE.id, "noted", {"text": HOSTILE, "n": 1e-7})
-            await store.aput(("users", ANNE.id, "odd %"), HOSTILE, {"text": HOSTILE, "big": 10**20, "none": None})
+            await store.aput(
+                ("users", ANNE.id, "odd %"), HOSTILE, {"text": HOSTILE, "big": 10**20, "none": None}
+            )
             await store.seal_audit()
             await erase(url, ERASED.id)
             await store.seal_audit()
@@ -40,12 +42,16 @@ def origin(postgres: str, template: str, index: IndexConfig) -> Iterator[str]:
             "INSERT INTO memory.cognitive_metrics (user_id, name, value, metadata) VALUES (%s, 'm', 'NaN', 'null')",
             [ANNE.id],
         )
-        conn.execute("INSERT INTO memory.audit_logs (actor, action, data) VALUES ('x', 'noted', 'null')")
+        conn.execute(
+            "INSERT INTO memory.audit_logs (actor, action, data) VALUES ('x', 'noted', 'null')"
+        )
         conn.execute(
             "INSERT INTO public.dealers (name, zip_code, city, state, latitude, longitude, specialties)"
             " VALUES ('d', '00501', 'c', 's', 0.1, 1e-300, ARRAY['a,b', NULL, '\"'])"
         )
-        conn.execute("INSERT INTO public.robot_catalog (model, maker, category, price) VALUES ('r', 'm', 'c', 12.50)")
+        conn.execute(
+            "INSERT INTO public.robot_catalog (model, maker, category, price) VALUES ('r', 'm', 'c', 12.50)"
+        )
     yield url
     drop_database(postgres, name)
 

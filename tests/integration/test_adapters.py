@@ -17,12 +17,12 @@ from langgraph.store.base import IndexConfig
 from pydantic import SecretStr
 
 from graphs.adapters import mem0_platform, upstash
-from graphs.adapters.configured import configured_adapters
+from graphs.composition import configured_adapters
 from graphs.deployment.pools import open_pool
 from graphs.deployment.settings import Settings
 from graphs.mem0.importing import import_mem0
 from graphs.memory.errors import ConfigurationError
-from graphs.memory.jobs.queue import Timing
+from graphs.memory.jobs.tasks import Timing
 from graphs.memory.outbox.adapter import Pseudonyms
 from graphs.memory.outbox.intents import SessionEnded
 from graphs.memory.principal import Principal
@@ -79,13 +79,19 @@ def edge(stub: UpstashStub, **more: Any) -> Settings:
 
 
 @asynccontextmanager
-async def opened(database: str, index: IndexConfig, settings: Settings) -> AsyncIterator[MemoryManager]:
+async def opened(
+    database: str, index: IndexConfig, settings: Settings
+) -> AsyncIterator[MemoryManager]:
     """A store of the service with the adapters of some settings, which tries again at once what failed."""
     async with (
         open_pool(database) as pool,
         configured_adapters(settings) as outbound,
         MemoryManager(
-            pool, index=index, principal=Principal.service(), timing=Timing(backoff=0), outbound=outbound
+            pool,
+            index=index,
+            principal=Principal.service(),
+            timing=Timing(backoff=0),
+            outbound=outbound,
         ) as store,
     ):
         yield store
@@ -105,7 +111,9 @@ async def statuses(store: MemoryManager) -> list[str]:
 # Hosted Mem0 ---------------------------------------------------------------------------------------------------------
 
 
-async def test_mem0_gets_each_memory_once_and_follows_it(told: MemoryManager, mem0: Mem0Stub, user_id: str) -> None:
+async def test_mem0_gets_each_memory_once_and_follows_it(
+    told: MemoryManager, mem0: Mem0Stub, user_id: str
+) -> None:
     scope = ("users", user_id, "facts")
     await told.aput(scope, "k", {"content": "Likes tea.", "type": "fact"})
     await told.jobs.run_pending()
@@ -128,7 +136,9 @@ async def test_mem0_gets_each_memory_once_and_follows_it(told: MemoryManager, me
 async def test_nothing_that_is_personal_reaches_a_service(
     database: str, index: IndexConfig, mem0: Mem0Stub, upstash_stub: UpstashStub, user_id: str
 ) -> None:
-    async with opened(database, index, edge(upstash_stub, **of_mem0(mem0, mem0_mode="shadow"))) as store:
+    async with opened(
+        database, index, edge(upstash_stub, **of_mem0(mem0, mem0_mode="shadow"))
+    ) as store:
         session = f"with-ann@example.com-{user_id}"
         said = turn(user_id, PERSONAL, "I see: ann@example.com.", "m1", session_id=session)
         scope = ("users", user_id, "facts", "ann@example%2Ecom")
@@ -160,7 +170,9 @@ async def test_what_mem0_does_not_take_now_it_gets_later(
     assert await statuses(told) == ["delivered"]
 
 
-async def test_mem0_says_how_long_to_wait(told: MemoryManager, mem0: Mem0Stub, user_id: str) -> None:
+async def test_mem0_says_how_long_to_wait(
+    told: MemoryManager, mem0: Mem0Stub, user_id: str
+) -> None:
     mem0.faults = [Fault("POST /v3/memories/add/", 429, (("Retry-After", "300"),))]
     await told.write_memory(user_id, "s1", fact(user_id, "Likes tea."))
     await told.jobs.run_pending()
@@ -213,7 +225,9 @@ async def test_mem0_is_asked_until_it_has_made_the_memory(
     assert await statuses(told) == ["delivered"]
 
 
-async def test_what_mem0_failed_to_make_is_added_again(told: MemoryManager, mem0: Mem0Stub, user_id: str) -> None:
+async def test_what_mem0_failed_to_make_is_added_again(
+    told: MemoryManager, mem0: Mem0Stub, user_id: str
+) -> None:
     mem0.fails = 1
     await told.write_memory(user_id, "s1", fact(user_id, "Likes tea."))
     await told.jobs.run_pending()
@@ -221,7 +235,9 @@ async def test_what_mem0_failed_to_make_is_added_again(told: MemoryManager, mem0
     assert mem0.lines.count("POST /v3/memories/add/") == 2
 
 
-@pytest.mark.parametrize("line", ["POST /v3/memories/add/", "GET /v1/event/", "POST /v3/memories/\\?"])
+@pytest.mark.parametrize(
+    "line", ["POST /v3/memories/add/", "GET /v1/event/", "POST /v3/memories/\\?"]
+)
 async def test_an_answer_of_mem0_that_is_lost_doubles_nothing(
     told: MemoryManager, mem0: Mem0Stub, user_id: str, line: str
 ) -> None:
@@ -278,7 +294,7 @@ async def test_an_answer_that_takes_too_long_is_a_failure_that_is_tried_again(
 
 WORKER = """
 import asyncio, sys
-from graphs.adapters.configured import configured_adapters
+from graphs.composition import configured_adapters
 from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager
 from graphs.deployment.pools import open_pool
@@ -299,10 +315,17 @@ async def test_a_worker_killed_while_mem0_works_loses_nothing_and_doubles_nothin
     async with opened(database, index, settings) as store:
         await store.write_memory(user_id, "s1", fact(user_id, "Likes tea."))
         await store.write_memory(user_id, "s1", fact(user_id, "Likes cake."))
-    told = {"MEM0_BACKEND": "platform", "MEM0_API_KEY": TOKEN, "MEM0_HOST": mem0.url, "DATA_DIR": str(tmp_path)}
+    told = {
+        "MEM0_BACKEND": "platform",
+        "MEM0_API_KEY": TOKEN,
+        "MEM0_HOST": mem0.url,
+        "DATA_DIR": str(tmp_path),
+    }
     environment = {**os.environ, **told, "MEMORY_HASH_KEY": KEY.get_secret_value()}
     mem0.faults = [Fault("POST /v3/memories/add/", seconds=3)]
-    worker = await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER, database, env=environment)
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", WORKER, database, env=environment
+    )
     while not mem0.memories:  # noqa: ASYNC110  another process works
         await asyncio.sleep(0.02)
     worker.kill()
@@ -311,7 +334,9 @@ async def test_a_worker_killed_while_mem0_works_loses_nothing_and_doubles_nothin
     async with (
         open_pool(database) as pool,
         configured_adapters(settings) as outbound,
-        MemoryManager(pool, index=index, principal=Principal.service(), timing=timing, outbound=outbound) as store,
+        MemoryManager(
+            pool, index=index, principal=Principal.service(), timing=timing, outbound=outbound
+        ) as store,
     ):
         assert {job.status for job in await store.jobs.list(task="deliver")} == {"doing", "todo"}
         await store.jobs.rescue()
@@ -355,9 +380,15 @@ async def test_the_health_of_an_adapter_says_what_is_wrong(
     database: str, index: IndexConfig, mem0: Mem0Stub, upstash_stub: UpstashStub
 ) -> None:
     wrong = SecretStr("wrong")
-    async with opened(database, index, edge(upstash_stub, **of_mem0(mem0, mem0_api_key=wrong))) as store:
+    async with opened(
+        database, index, edge(upstash_stub, **of_mem0(mem0, mem0_api_key=wrong))
+    ) as store:
         health = {each.adapter: each for each in await store.deliveries.health()}
-    assert {name: each.reachable for name, each in health.items()} == {"mem0": False, "qstash": True, "redis": True}
+    assert {name: each.reachable for name, each in health.items()} == {
+        "mem0": False,
+        "qstash": True,
+        "redis": True,
+    }
     assert "MEM0_API_KEY" in (health["mem0"].problem or "")
 
 
@@ -365,14 +396,19 @@ async def test_the_health_of_an_adapter_says_what_is_wrong(
 
 
 @pytest.fixture
-async def at_the_edge(database: str, index: IndexConfig, upstash_stub: UpstashStub) -> AsyncIterator[MemoryManager]:
+async def at_the_edge(
+    database: str, index: IndexConfig, upstash_stub: UpstashStub
+) -> AsyncIterator[MemoryManager]:
     """A store whose changes QStash tells on, and whose memories a Redis has copies of."""
     async with opened(database, index, edge(upstash_stub)) as store:
         yield store
 
 
 def cached(stub: UpstashStub) -> dict[str, list[str]]:
-    return {key: sorted(json.loads(v)["text"] for v in found.values()) for key, found in stub.hashes.items()}
+    return {
+        key: sorted(json.loads(v)["text"] for v in found.values())
+        for key, found in stub.hashes.items()
+    }
 
 
 async def test_upstash_gets_turns_and_memories_and_follows_them(
@@ -387,7 +423,8 @@ async def test_upstash_gets_turns_and_memories_and_follows_them(
     assert cached(upstash_stub) == {key: ["A test.", "Likes tea.", "What is this?"]}
     assert upstash_stub.expiring == {key: upstash.CACHE_SECONDS}
     kinds = [
-        (m["kind"], m["user"], [(c["role"], c["text"]) for c in m["memories"]]) for m in upstash_stub.messages.values()
+        (m["kind"], m["user"], [(c["role"], c["text"]) for c in m["memories"]])
+        for m in upstash_stub.messages.values()
     ]
     assert kinds == [
         ("turn_committed", pseudonym, [("user", "What is this?"), ("assistant", "A test.")]),
@@ -437,7 +474,9 @@ async def test_qstash_says_when_to_come_back(
     at_the_edge: MemoryManager, upstash_stub: UpstashStub, user_id: str
 ) -> None:
     at = int(datetime.now(UTC).timestamp()) + 300
-    upstash_stub.faults = [Fault("publish", 429, (("RateLimit-Limit", "1"), ("RateLimit-Reset", str(at))))]
+    upstash_stub.faults = [
+        Fault("publish", 429, (("RateLimit-Limit", "1"), ("RateLimit-Reset", str(at))))
+    ]
     await at_the_edge.write_memory(user_id, "s1", fact(user_id, "Likes tea."))
     await at_the_edge.jobs.run_pending()
     [job] = [job for job in await at_the_edge.jobs.list(task="deliver") if job.status == "todo"]
@@ -448,7 +487,9 @@ async def test_qstash_says_when_to_come_back(
 # Settings ------------------------------------------------------------------------------------------------------------
 
 
-async def test_hosted_mem0_without_a_key_is_left_out_with_one_line(caplog: pytest.LogCaptureFixture) -> None:
+async def test_hosted_mem0_without_a_key_is_left_out_with_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with configured_adapters(Settings(mem0_backend="platform")) as outbound:
         assert outbound is None
     assert [line for line in caplog.messages if "MEM0_API_KEY" in line] == caplog.messages
@@ -463,7 +504,9 @@ async def test_hosted_mem0_without_a_key_is_left_out_with_one_line(caplog: pytes
         ("UPSTASH_REDIS_REST_URL", {"upstash_redis_mode": "on"}),
     ],
 )
-async def test_what_an_adapter_lacks_is_said_by_name(setting: str, settings: dict[str, Any], tmp_path: Path) -> None:
+async def test_what_an_adapter_lacks_is_said_by_name(
+    setting: str, settings: dict[str, Any], tmp_path: Path
+) -> None:
     with pytest.raises(ConfigurationError, match=setting):
         async with configured_adapters(Settings(**settings, data_dir=tmp_path)):
             pass
@@ -472,7 +515,7 @@ async def test_what_an_adapter_lacks_is_said_by_name(setting: str, settings: dic
 def test_clients_are_imported_only_where_they_are_switched_on() -> None:
     script = """
 import asyncio, sys
-from graphs.adapters.configured import configured_adapters
+from graphs.composition import configured_adapters
 from graphs.deployment.settings import Settings
 import graphs.memory_manager
 async def main():
@@ -485,10 +528,15 @@ print(sorted({"mem0", "qstash", "upstash_redis", "posthog"} & sys.modules.keys()
     assert ran.stdout.strip() == "[]", ran.stdout + ran.stderr
 
 
-async def test_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, upstash_stub: UpstashStub) -> None:
+async def test_the_missing_extra_is_named(
+    monkeypatch: pytest.MonkeyPatch, upstash_stub: UpstashStub
+) -> None:
     for module in ("qstash", "upstash_redis.asyncio"):
         monkeypatch.setitem(sys.modules, module, None)
-    for settings in (edge(upstash_stub, upstash_redis_mode="off"), edge(upstash_stub, upstash_qstash_mode="off")):
+    for settings in (
+        edge(upstash_stub, upstash_redis_mode="off"),
+        edge(upstash_stub, upstash_qstash_mode="off"),
+    ):
         with pytest.raises(ConfigurationError, match=r"graph-native-memory\[upstash\]"):
             async with configured_adapters(settings):
                 pass

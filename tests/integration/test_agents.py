@@ -31,7 +31,7 @@ from graphs.agents import (
 from graphs.agents.robotics import demo, scoring
 from graphs.agents.robotics.applications import latest, record_score
 from graphs.agents.robotics.dealers import matches_of, nearest
-from graphs.agents.robotics.geography import Place, place_of
+from graphs.agents.robotics.geography import ZipPlace, place_of
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from graphs.offline.chat import OfflineChatModel
@@ -42,7 +42,9 @@ from tests.support.openai_stub import OpenAIStub
 from tests.support.sql import rows
 
 ANN, BOB = str(uuid4()), str(uuid4())
-BECOME = "SELECT set_config('role', 'authenticated', true), set_config('request.jwt.claims', %s, true)"
+BECOME = (
+    "SELECT set_config('role', 'authenticated', true), set_config('request.jwt.claims', %s, true)"
+)
 Agent = CompiledStateGraph[Any, Any, Any, Any]
 
 
@@ -52,7 +54,9 @@ def stocked(postgres: str, template: str, index: IndexConfig) -> Iterator[str]:
     name = create_database(postgres, template)
 
     async def load() -> None:
-        async with MemoryManager.from_conn_string(make_conninfo(postgres, dbname=name), index=index) as store:
+        async with MemoryManager.from_conn_string(
+            make_conninfo(postgres, dbname=name), index=index
+        ) as store:
             await demo.load(store, ANN)
 
     asyncio.run(load())
@@ -75,7 +79,9 @@ async def store(database: str, index: IndexConfig) -> AsyncIterator[MemoryManage
         yield store
 
 
-async def ask(store: MemoryManager, graph: Agent, *questions: str, user: str = ANN) -> dict[str, Any]:
+async def ask(
+    store: MemoryManager, graph: Agent, *questions: str, user: str = ANN
+) -> dict[str, Any]:
     """The state after a conversation, in which a person acts through the agent, as on the server."""
     messages: list[BaseMessage] = []
     state: dict[str, Any] = {}
@@ -95,38 +101,59 @@ def said(state: dict[str, Any]) -> str:
 # Dealers ----------------------------------------------------------------------------------------------------------
 
 
-async def test_dealers_come_by_distance_specialty_and_rating_and_are_remembered(store: MemoryManager) -> None:
-    state = await ask(store, dealer_matching.graph, "Which welding dealers are within 100 miles of 48201?")
+async def test_dealers_come_by_distance_specialty_and_rating_and_are_remembered(
+    store: MemoryManager,
+) -> None:
+    state = await ask(
+        store, dealer_matching.graph, "Which welding dealers are within 100 miles of 48201?"
+    )
     lines = said(state).splitlines()
-    assert [line.split(",")[0] for line in lines[1:3]] == ["- Motor City Robot Works", "- Buckeye Robotics"]
+    assert [line.split(",")[0] for line in lines[1:3]] == [
+        "- Motor City Robot Works",
+        "- Buckeye Robotics",
+    ]
     assert "92 miles, 4.6 stars" in lines[2]
     assert state["messages"][-1].name == "dealer_matching"
 
     best = said(
-        await ask(store, dealer_matching.graph, "Best rated assembly dealer near 94107 with at least 4.5 stars")
+        await ask(
+            store,
+            dealer_matching.graph,
+            "Best rated assembly dealer near 94107 with at least 4.5 stars",
+        )
     )
     assert [line.split(",")[0] for line in best.splitlines()[1:3]] == [
         "- Bay Robotics Supply",
         "- Silicon Valley Robot Works",
     ]
-    assert "not a zip code" in said(await ask(store, dealer_matching.graph, "Which dealers are near 00000?"))
+    assert "not a zip code" in said(
+        await ask(store, dealer_matching.graph, "Which dealers are near 00000?")
+    )
 
     again = said(await ask(store, dealer_matching.graph, "Which dealers did you show me before?"))
     assert "Motor City Robot Works, Buckeye Robotics." in again
     with acting_as(Principal.user(ANN).through("sales")):
-        assert await store.asearch(matches_of(ANN)) == [], "what was matched is the dealer agent's own"
+        assert await store.asearch(matches_of(ANN)) == [], (
+            "what was matched is the dealer agent's own"
+        )
     with acting_as(Principal.user(ANN)):
         assert len(await store.asearch(matches_of(ANN))) == 2, "the person sees it"
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     latitude=st.integers(-900_000, 900_000).map(lambda n: n / 10_000),
     longitude=st.integers(-1_800_000, 1_800_000).map(lambda n: n / 10_000),
 )
-async def test_distances_are_those_of_the_great_circle(store: MemoryManager, latitude: float, longitude: float) -> None:
+async def test_distances_are_those_of_the_great_circle(
+    store: MemoryManager, latitude: float, longitude: float
+) -> None:
     with acting_as(Principal.service()):
-        found = await store.ask(nearest(Place("", "", "", latitude, longitude), None, 0, 20_000, False, 50))
+        found = await store.ask(
+            nearest(ZipPlace("", "", "", latitude, longitude), None, 0, 20_000, False, 50)
+        )
     assert len(found) == 36
     assert [row.distance for row in found] == sorted(row.distance for row in found)
     for row in found[:3]:
@@ -138,18 +165,27 @@ async def test_distances_are_those_of_the_great_circle(store: MemoryManager, lat
 # Robots -----------------------------------------------------------------------------------------------------------
 
 
-async def test_robots_are_found_by_what_they_are_for_and_what_they_cost(store: MemoryManager) -> None:
+async def test_robots_are_found_by_what_they_are_for_and_what_they_cost(
+    store: MemoryManager,
+) -> None:
     async def models(question: str) -> list[str]:
         lines = said(await ask(store, knowledge.graph, question, user=BOB)).splitlines()
         return [line[2:].partition(" by ")[0] for line in lines if line.startswith("- ")]
 
     assert (await models("Which robot can weld thick steel plate?"))[0] == "AW-2000"
-    assert (await models("Recommend a robot for a freezer at minus 30 degrees"))[0] == "FrostStack 120"
-    assert set(await models("Which robot stacks boxes on pallets for less than $46,000?")) == {"PX-80", "CoStack 20"}
+    assert (await models("Recommend a robot for a freezer at minus 30 degrees"))[
+        0
+    ] == "FrostStack 120"
+    assert set(await models("Which robot stacks boxes on pallets for less than $46,000?")) == {
+        "PX-80",
+        "CoStack 20",
+    }
     assert await models("Compare AW-1400 and AW-2000") == ["AW-1400", "AW-2000"]
 
 
-async def test_nobody_but_the_service_writes_the_catalogue(store: MemoryManager, database: str) -> None:
+async def test_nobody_but_the_service_writes_the_catalogue(
+    store: MemoryManager, database: str
+) -> None:
     for statement in (
         "UPDATE public.robot_catalog SET price = 1",
         "DELETE FROM public.dealers",
@@ -164,7 +200,9 @@ async def test_nobody_but_the_service_writes_the_catalogue(store: MemoryManager,
 APPLY = "Can I finance $60,000 over 48 months with $12,000 down, $1.2 million revenue and 6 years in business?"
 
 
-async def as_person(database: str, principal: Principal, statement: str, *parameters: Any) -> list[Any]:
+async def as_person(
+    database: str, principal: Principal, statement: str, *parameters: Any
+) -> list[Any]:
     """What a statement gives, carried out the way PostgREST would for a signed-in person."""
     async with await psycopg.AsyncConnection.connect(database) as conn:
         await conn.execute(BECOME, (principal.claims,))
@@ -177,19 +215,29 @@ async def test_an_application_is_scored_by_the_rule_and_the_scoring_is_kept(
 ) -> None:
     answer = said(await ask(store, financing.graph, APPLY, user=BOB))
     assert "is approved. Its score is 80.0 of 100" in answer
-    assert said(await ask(store, financing.graph, APPLY, user=BOB)) == answer, "asked again, it is the same application"
+    assert said(await ask(store, financing.graph, APPLY, user=BOB)) == answer, (
+        "asked again, it is the same application"
+    )
 
     [kept] = await rows(database, "SELECT * FROM public.application_scores WHERE user_id = %s", BOB)
     given = scoring.Inputs(**kept["inputs"])
     assert (given.amount, given.years_in_business) == (60_000, 6)
     assert kept["reasons"] == json.loads(json.dumps(scoring.score(given).reasons))
     assert (kept["score"], kept["decision"], kept["rule"]) == (80, "approved", scoring.RULE)
-    audited = await rows(database, "SELECT actor, action FROM memory.audit_logs WHERE user_id = %s ORDER BY id", BOB)
+    audited = await rows(
+        database, "SELECT actor, action FROM memory.audit_logs WHERE user_id = %s ORDER BY id", BOB
+    )
     assert [
-        (a["actor"], a["action"]) for a in audited if a["action"].endswith(("application.insert", "score.insert"))
+        (a["actor"], a["action"])
+        for a in audited
+        if a["action"].endswith(("application.insert", "score.insert"))
     ] == [(BOB, "memory.application.insert"), ("service_role", "memory.score.insert")]
-    assert "own share 20.0 of 20" in said(await ask(store, financing.graph, "How was I scored in the past?", user=BOB))
-    assert "approved, score 80.0" in said(await ask(store, financing.graph, "Show me my applications", user=BOB))
+    assert "own share 20.0 of 20" in said(
+        await ask(store, financing.graph, "How was I scored in the past?", user=BOB)
+    )
+    assert "approved, score 80.0" in said(
+        await ask(store, financing.graph, "Show me my applications", user=BOB)
+    )
 
 
 @pytest.mark.parametrize(
@@ -219,27 +267,40 @@ async def test_what_was_approved_is_a_draft_again_once_the_person_changes_it(
         read = (await store.ask(latest(ANN, limit=1)))[0]
     assert read.status == "approved"
     await as_person(database, Principal.user(ANN), "UPDATE public.applications SET amount = 900000")
-    changed = await rows(database, "SELECT status, score FROM public.applications WHERE user_id = %s", ANN)
+    changed = await rows(
+        database, "SELECT status, score FROM public.applications WHERE user_id = %s", ANN
+    )
     assert {(row["status"], row["score"]) for row in changed} == {("draft", None)}
-    assert not await record_score(store, ANN, read, scoring.score(scoring.Inputs(1, 1))), "nor is what was read scored"
+    assert not await record_score(store, ANN, read, scoring.score(scoring.Inputs(1, 1))), (
+        "nor is what was read scored"
+    )
 
 
-async def test_what_a_table_does_not_take_the_model_is_told_and_the_run_goes_on(store: MemoryManager) -> None:
+async def test_what_a_table_does_not_take_the_model_is_told_and_the_run_goes_on(
+    store: MemoryManager,
+) -> None:
     class Insisting(OfflineChatModel):
         """Calls a tool with arguments that its schema allows, and its table does not."""
 
         def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> Any:
             result = super()._generate(messages, *args, **kwargs)
             if not isinstance(messages[-1], ToolMessage):
-                result.generations[0].message = AIMessage("", tool_calls=[{**call, "id": "c", "type": "tool_call"}])
+                result.generations[0].message = AIMessage(
+                    "", tool_calls=[{**call, "id": "c", "type": "tool_call"}]
+                )
             return result
 
     for graph, call in (  # noqa: B007  the model makes the call
         (sales.graph, {"name": "save_lead", "args": {"interest": " "}}),
-        (financing.graph, {"name": "apply_for_financing", "args": {"amount": 0.001, "term_months": 12}}),
+        (
+            financing.graph,
+            {"name": "apply_for_financing", "args": {"amount": 0.001, "term_months": 12}},
+        ),
     ):
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr("graphs.nodes.respond.chat_model", lambda *_: Insisting(disable_streaming=True))
+            patched.setattr(
+                "graphs.nodes.respond.chat_model", lambda *_: Insisting(disable_streaming=True)
+            )
             answer = said(await ask(store, graph, "Hello"))
         assert "That cannot be done: Postgres cannot store this: new row for relation" in answer
 
@@ -251,7 +312,9 @@ async def test_leads_and_conversations_are_remembered(store: MemoryManager) -> N
     interest = "We are interested in a palletizer for our cold store, with a budget of $90,000"
     assert "new lead" in said(await ask(store, sales.graph, interest, user=BOB))
     assert "known already" in said(await ask(store, sales.graph, interest, user=BOB))
-    plans = said(await ask(store, sales.graph, "Which purchase interests of mine do you know?", user=BOB))
+    plans = said(
+        await ask(store, sales.graph, "Which purchase interests of mine do you know?", user=BOB)
+    )
     assert plans.count("\n- ") == 0
     assert "budget $90,000" in plans
     with acting_as(Principal.user(BOB).through("sales")):
@@ -268,9 +331,15 @@ async def _turns(store: MemoryManager, user: str) -> AsyncIterator[str]:
 
 
 async def test_nobody_sees_what_another_person_has(store: MemoryManager) -> None:
-    assert "no applications" in said(await ask(store, financing.graph, "Show me my applications", user=BOB))
-    assert "Nothing was scored" in said(await ask(store, financing.graph, "How was I scored in the past?", user=BOB))
-    assert "No purchase interests" in said(await ask(store, sales.graph, "Which plans of mine do you know?", user=BOB))
+    assert "no applications" in said(
+        await ask(store, financing.graph, "Show me my applications", user=BOB)
+    )
+    assert "Nothing was scored" in said(
+        await ask(store, financing.graph, "How was I scored in the past?", user=BOB)
+    )
+    assert "No purchase interests" in said(
+        await ask(store, sales.graph, "Which plans of mine do you know?", user=BOB)
+    )
     assert "AW-1400" in said(await ask(store, financing.graph, "Show me my applications"))
     with acting_as(Principal.user(ANN)):
         [theirs, *_] = await store.ask(latest(ANN, limit=1))
@@ -279,7 +348,8 @@ async def test_nobody_sees_what_another_person_has(store: MemoryManager) -> None
 
 
 @pytest.mark.parametrize(
-    ("table", "of"), [("applications", "financing"), ("application_scores", "financing"), ("leads", "sales")]
+    ("table", "of"),
+    [("applications", "financing"), ("application_scores", "financing"), ("leads", "sales")],
 )
 async def test_an_agent_reaches_the_tables_that_are_its_business(
     store: MemoryManager, database: str, table: str, of: str
@@ -288,7 +358,9 @@ async def test_an_agent_reaches_the_tables_that_are_its_business(
     for agent in ("financing", "sales", "knowledge", "dealer_matching", "supervisor", "assistant"):
         [(seen,)] = await as_person(database, Principal.user(ANN).through(agent), count)
         assert bool(seen) == (agent == of), agent
-    assert (await as_person(database, Principal.user(ANN), count))[0][0] == 2, "the person sees their own"
+    assert (await as_person(database, Principal.user(ANN), count))[0][0] == 2, (
+        "the person sees their own"
+    )
 
 
 # Composite scoring ------------------------------------------------------------------------------------------------
@@ -299,19 +371,27 @@ async def test_of_equally_relevant_memories_the_recent_and_the_important_come_fi
 ) -> None:
     with acting_as(Principal.user(BOB)):
         for name, importance in (("plain", 0.5), ("important", 1.0), ("old", 0.5)):
-            value = {"content": "The welding cell is for building 7.", "type": "fact", "importance": importance}
+            value = {
+                "content": "The welding cell is for building 7.",
+                "type": "fact",
+                "importance": importance,
+            }
             await store.aput(("users", BOB, name), "k", value, index=["content"])
         await rows(
             database,
             "UPDATE memory.memories SET updated_at = %s WHERE key = 'k' AND namespace LIKE '%%.old.'",
             (await store.aget(("users", BOB, "old"), "k")).updated_at - timedelta(days=90),  # type: ignore[union-attr]
         )
-        found = await store.recall_memory(BOB, "Which building is the welding cell for?", explain=True)
+        found = await store.recall_memory(
+            BOB, "Which building is the welding cell for?", explain=True
+        )
     assert [memory.namespace[-1] for memory in found] == ["important", "plain", "old"]
     important, plain, old = (memory.explanation or {} for memory in found)
     assert important["importance"] > plain["importance"] == old["importance"]
     assert plain["recency"] > old["recency"]
-    relevance = [sum(part[name] for name in ("similarity", "keywords")) for part in (important, plain, old)]
+    relevance = [
+        sum(part[name] for name in ("similarity", "keywords")) for part in (important, plain, old)
+    ]
     assert relevance == pytest.approx([relevance[0]] * 3)
 
 
@@ -321,7 +401,9 @@ async def test_of_equally_relevant_memories_the_recent_and_the_important_come_fi
 async def test_the_supervisor_hands_on_remembers_and_goes_on_with_the_same_agent(
     store: MemoryManager, database: str
 ) -> None:
-    state = await ask(store, supervisor.graph, "Which welding dealers are near 94107?", "and near 60607?")
+    state = await ask(
+        store, supervisor.graph, "Which welding dealers are near 94107?", "and near 60607?"
+    )
     assert state["route"] == {
         "agent": "dealer_matching",
         "by": "context",
@@ -330,8 +412,12 @@ async def test_the_supervisor_hands_on_remembers_and_goes_on_with_the_same_agent
     assert "Windy City Robotics" in said(state)
     assert state["messages"][-1].name == "dealer_matching"
 
-    turns = await rows(database, "SELECT agent, count(*) AS n FROM memory.turns WHERE user_id = %s GROUP BY 1", ANN)
-    assert {turn["agent"] for turn in turns} == {"dealer_matching"}, "stored as answered by the agent that did"
+    turns = await rows(
+        database, "SELECT agent, count(*) AS n FROM memory.turns WHERE user_id = %s GROUP BY 1", ANN
+    )
+    assert {turn["agent"] for turn in turns} == {"dealer_matching"}, (
+        "stored as answered by the agent that did"
+    )
     assert sum(turn["n"] for turn in turns) == 4, "each exchange once"
     with acting_as(Principal.user(ANN).through("supervisor")):
         [decision] = await store.asearch(decisions_of(ANN, "supervisor"))
@@ -343,8 +429,12 @@ async def test_the_supervisor_hands_on_remembers_and_goes_on_with_the_same_agent
 
 
 async def test_each_agent_of_the_supervisor_acts_as_itself(store: MemoryManager) -> None:
-    assert "AW-1400" in said(await ask(store, supervisor.graph, "What is the status of my application?"))
-    assert "welding cell" in said(await ask(store, supervisor.graph, "Which purchase plans of mine do you know?"))
+    assert "AW-1400" in said(
+        await ask(store, supervisor.graph, "What is the status of my application?")
+    )
+    assert "welding cell" in said(
+        await ask(store, supervisor.graph, "Which purchase plans of mine do you know?")
+    )
 
 
 async def test_with_a_chat_model_that_decides_and_answers(
@@ -352,16 +442,22 @@ async def test_with_a_chat_model_that_decides_and_answers(
 ) -> None:
     answer = json.dumps({"because": "they want to buy", "agent": "sales"})
     with OpenAIStub({"content": answer}) as stub:
-        model = ChatOpenAI(model="gpt-stub", base_url=stub.url, api_key=SecretStr("sk-test"), max_retries=0)
+        model = ChatOpenAI(
+            model="gpt-stub", base_url=stub.url, api_key=SecretStr("sk-test"), max_retries=0
+        )
         monkeypatch.setattr("graphs.nodes.respond.chat_model", lambda *_: model)
         state = await ask(store, supervisor.graph, "Which dealers are near 94107?")
         decided, answered = stub.asked("/chat/completions")
     assert state["route"] == {"agent": "sales", "by": "model", "because": "they want to buy"}
     assert (said(state), state["messages"][-1].name) == (answer, "sales")
     assert "tools" not in decided
-    offered = {tool["function"]["name"]: tool["function"]["parameters"] for tool in answered["tools"]}
+    offered = {
+        tool["function"]["name"]: tool["function"]["parameters"] for tool in answered["tools"]
+    }
     assert offered.keys() == {"save_lead", "list_leads", "search_conversations"}
-    assert not [name for schema in offered.values() for name in schema["properties"] if "user" in name]
+    assert not [
+        name for schema in offered.values() for name in schema["properties"] if "user" in name
+    ]
     assert answered["messages"][0]["content"].startswith("You are the sales agent")
 
 
@@ -369,8 +465,12 @@ async def test_a_chat_model_is_shown_a_conversation_that_the_user_begins(
     store: MemoryManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some refuse any other, however long it has become."""
-    with OpenAIStub({"content": json.dumps({"because": "of the price", "agent": "knowledge"})}) as stub:
-        model = ChatOpenAI(model="gpt-stub", base_url=stub.url, api_key=SecretStr("sk-test"), max_retries=0)
+    with OpenAIStub(
+        {"content": json.dumps({"because": "of the price", "agent": "knowledge"})}
+    ) as stub:
+        model = ChatOpenAI(
+            model="gpt-stub", base_url=stub.url, api_key=SecretStr("sk-test"), max_retries=0
+        )
         monkeypatch.setattr("graphs.nodes.respond.chat_model", lambda *_: model)
         await ask(store, supervisor.graph, *(f"What does robot {n} cost?" for n in range(6)))
         decided = stub.asked("/chat/completions")[::2]
@@ -380,7 +480,9 @@ async def test_a_chat_model_is_shown_a_conversation_that_the_user_begins(
     assert len(shown[-1]) >= 5, "what was said before is shown, too"
 
 
-async def test_what_goes_on_with_an_earlier_answer_goes_to_the_agent_that_gave_it(store: MemoryManager) -> None:
+async def test_what_goes_on_with_an_earlier_answer_goes_to_the_agent_that_gave_it(
+    store: MemoryManager,
+) -> None:
     """A client that edits a message forks from the checkpoint before it: what was said after that is another branch."""
     graph = supervisor.graph.copy({"store": store, "checkpointer": InMemorySaver()})
     thread: Any = {"configurable": {"thread_id": str(uuid4())}}
@@ -391,7 +493,9 @@ async def test_what_goes_on_with_an_earlier_answer_goes_to_the_agent_that_gave_i
     with acting_as(Principal.user(ANN).through("supervisor")):
         await say("Which welding dealers are near 94107?", thread)
         answered = (await graph.aget_state(thread)).config
-        assert (await say("What is the status of my application?", thread))["route"]["agent"] == "financing"
+        assert (await say("What is the status of my application?", thread))["route"][
+            "agent"
+        ] == "financing"
         forked = await say("and near 60607?", answered)
     assert (forked["route"]["agent"], forked["route"]["by"]) == ("dealer_matching", "context")
     assert "Windy City Robotics" in said(forked)
@@ -400,7 +504,9 @@ async def test_what_goes_on_with_an_earlier_answer_goes_to_the_agent_that_gave_i
 def test_the_agents_are_drawn_as_subgraphs_of_the_supervisor() -> None:
     nodes = supervisor.graph.get_graph(xray=True).nodes
     for agent in ("financing", "sales", "dealer_matching", "knowledge"):
-        assert {f"{agent}:{node}" for node in ("load_context", "agent", "tools", "write_memory")} <= nodes.keys()
+        assert {
+            f"{agent}:{node}" for node in ("load_context", "agent", "tools", "write_memory")
+        } <= nodes.keys()
 
 
 # An agent with tools --------------------------------------------------------------------------------------------------
@@ -419,14 +525,18 @@ class Restless(OfflineChatModel):
 async def test_an_agent_that_never_comes_to_an_end_is_stopped(
     store: MemoryManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("graphs.nodes.respond.chat_model", lambda *_: Restless(disable_streaming=True))
+    monkeypatch.setattr(
+        "graphs.nodes.respond.chat_model", lambda *_: Restless(disable_streaming=True)
+    )
     state = await ask(store, dealer_matching.graph, "Which dealers?")
     assert sum(isinstance(message, ToolMessage) for message in state["messages"]) == MOST_ROUNDS
     assert "could not finish" in said(state)
     assert state["written"]["memories"]
 
 
-async def test_a_call_that_was_cut_off_before_its_result_does_not_stop_the_conversation(store: MemoryManager) -> None:
+async def test_a_call_that_was_cut_off_before_its_result_does_not_stop_the_conversation(
+    store: MemoryManager,
+) -> None:
     call = {"name": "past_matches", "args": {}, "id": "lost", "type": "tool_call"}
     shown: list[list[BaseMessage]] = []
 
@@ -435,24 +545,45 @@ async def test_a_call_that_was_cut_off_before_its_result_does_not_stop_the_conve
             shown.append(messages)
             return super()._generate(messages, *args, **kwargs)
 
-    given: Any = {"messages": [HumanMessage("dealers?"), AIMessage("", tool_calls=[call]), HumanMessage("Hello")]}
-    with pytest.MonkeyPatch.context() as patched, acting_as(Principal.user(ANN).through("dealer_matching")):
-        patched.setattr("graphs.nodes.respond.chat_model", lambda *_: Watching(disable_streaming=True))
+    given: Any = {
+        "messages": [
+            HumanMessage("dealers?"),
+            AIMessage("", tool_calls=[call]),
+            HumanMessage("Hello"),
+        ]
+    }
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        acting_as(Principal.user(ANN).through("dealer_matching")),
+    ):
+        patched.setattr(
+            "graphs.nodes.respond.chat_model", lambda *_: Watching(disable_streaming=True)
+        )
         state = await dealer_matching.graph.copy({"store": store}).ainvoke(given)
-    assert not [m for messages in shown for m in messages if isinstance(m, AIMessage) and m.tool_calls]
+    assert not [
+        m for messages in shown for m in messages if isinstance(m, AIMessage) and m.tool_calls
+    ]
     assert "Hello" in said(state)
 
 
 # The demo's data ------------------------------------------------------------------------------------------------------
 
 
-async def test_the_demo_is_loaded_once_and_leaves_nothing_of_itself(store: MemoryManager, database: str) -> None:
+async def test_the_demo_is_loaded_once_and_leaves_nothing_of_itself(
+    store: MemoryManager, database: str
+) -> None:
     assert set((await demo.load(store, ANN)).values()) == {0}
     await as_person(database, Principal.user(ANN), "UPDATE public.leads SET budget = 1")
     assert set((await demo.load(store, ANN)).values()) == {0}, "what a person changed stays"
 
     removed = await demo.remove(store, ANN)
-    assert removed == {"applications": 26, "leads": 26, "robots": 36, "descriptions": 36, "dealers": 36}
+    assert removed == {
+        "applications": 26,
+        "leads": 26,
+        "robots": 36,
+        "descriptions": 36,
+        "dealers": 36,
+    }
     for table in ("applications", "application_scores", "leads", "robot_catalog", "dealers"):
         assert await rows(database, f"SELECT 1 FROM public.{table}") == []
     assert await store.asearch(("agents",)) == []

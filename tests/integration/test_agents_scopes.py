@@ -14,7 +14,9 @@ from graphs.memory_manager import MemoryManager
 
 ANN = str(uuid4())
 NAMES = ("sales", "financing", "v1.2 50% ünï")
-BECOME = "SELECT set_config('role', 'authenticated', true), set_config('request.jwt.claims', %s, true)"
+BECOME = (
+    "SELECT set_config('role', 'authenticated', true), set_config('request.jwt.claims', %s, true)"
+)
 SHARED = ("users", ANN, "facts")
 
 
@@ -55,7 +57,9 @@ async def test_an_agent_finds_its_own_and_what_is_for_all(
             assert found == {*map(own, NAMES), SHARED}, "the person sees all"
 
 
-async def test_an_agent_neither_reads_nor_writes_what_another_keeps(store: MemoryManager, database: str) -> None:
+async def test_an_agent_neither_reads_nor_writes_what_another_keeps(
+    store: MemoryManager, database: str
+) -> None:
     await fill(store)
     for agent in NAMES:
         for other in set(NAMES) - {agent}:
@@ -68,15 +72,21 @@ async def test_an_agent_neither_reads_nor_writes_what_another_keeps(store: Memor
                 await store.adelete(own(other), "k")
     with through(None):
         kept = [(await store.aget(own(agent), "k")) for agent in NAMES]
-    assert [item and item.value["text"] for item in kept] == [f"A secret robot of {agent}, 1" for agent in NAMES]
+    assert [item and item.value["text"] for item in kept] == [
+        f"A secret robot of {agent}, 1" for agent in NAMES
+    ]
 
 
-async def test_an_agent_sees_the_history_of_its_own_alone(store: MemoryManager, database: str) -> None:
+async def test_an_agent_sees_the_history_of_its_own_alone(
+    store: MemoryManager, database: str
+) -> None:
     await fill(store)
     for agent in NAMES:
         async with await psycopg.AsyncConnection.connect(database) as conn:
             await conn.execute(BECOME, (Principal.user(ANN).through(agent).claims,))
-            seen = await (await conn.execute("SELECT value ->> 'text' FROM memory.memory_history")).fetchall()
+            seen = await (
+                await conn.execute("SELECT value ->> 'text' FROM memory.memory_history")
+            ).fetchall()
         assert seen == [(f"A secret robot of {agent}, 0",)]
 
 

@@ -37,9 +37,12 @@ async def intruder(database: str) -> AsyncIterator[psycopg.AsyncConnection[tuple
 
 
 @pytest.mark.parametrize(
-    "change", ["UPDATE memory.{} SET id = DEFAULT", "DELETE FROM memory.{}", "TRUNCATE memory.{} CASCADE"]
+    "change",
+    ["UPDATE memory.{} SET id = DEFAULT", "DELETE FROM memory.{}", "TRUNCATE memory.{} CASCADE"],
 )
-async def test_what_was_recorded_is_changed_by_nobody(store: MemoryManager, database: str, change: str) -> None:
+async def test_what_was_recorded_is_changed_by_nobody(
+    store: MemoryManager, database: str, change: str
+) -> None:
     await remember(store)
     await store.seal_audit()
     for table, role in itertools.product(KEPT, ("none", "service_role", "authenticated")):
@@ -49,7 +52,9 @@ async def test_what_was_recorded_is_changed_by_nobody(store: MemoryManager, data
         assert await rows(database, f"SELECT * FROM memory.{table}") == before
 
 
-async def test_nobody_removes_records_by_saying_that_they_erase_a_person(store: MemoryManager, database: str) -> None:
+async def test_nobody_removes_records_by_saying_that_they_erase_a_person(
+    store: MemoryManager, database: str
+) -> None:
     await remember(store)
     for role in ("service_role", "authenticated"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -81,7 +86,9 @@ async def test_what_is_as_it_was_recorded_fits_its_seals(store: MemoryManager) -
         ("memory_history", "valid_to = valid_to - interval '1 day'"),
     ],
 )
-async def test_a_changed_record_is_found(store: MemoryManager, database: str, table: str, change: str) -> None:
+async def test_a_changed_record_is_found(
+    store: MemoryManager, database: str, table: str, change: str
+) -> None:
     await remember(store)
     await store.seal_audit()
     await remember(store)
@@ -120,7 +127,9 @@ async def test_seals_that_are_made_anew_or_taken_away_do_not_have_the_one_that_w
     assert problem.source == "audit_seals"
 
 
-async def test_a_seal_in_the_middle_cannot_be_taken_away(store: MemoryManager, database: str) -> None:
+async def test_a_seal_in_the_middle_cannot_be_taken_away(
+    store: MemoryManager, database: str
+) -> None:
     for _ in range(3):
         await remember(store)
         await store.seal_audit()
@@ -130,7 +139,9 @@ async def test_a_seal_in_the_middle_cannot_be_taken_away(store: MemoryManager, d
     assert "the seal before" in problem.problem
 
 
-async def test_a_record_that_commits_late_is_sealed_later(store: MemoryManager, database: str) -> None:
+async def test_a_record_that_commits_late_is_sealed_later(
+    store: MemoryManager, database: str
+) -> None:
     await remember(store)
     async with await psycopg.AsyncConnection.connect(database) as late:
         await late.execute("INSERT INTO memory.audit_logs (actor, action) VALUES ('late', 'event')")
@@ -138,7 +149,9 @@ async def test_a_record_that_commits_late_is_sealed_later(store: MemoryManager, 
         for _ in range(3):
             await store.seal_audit()
             async with intruder(database) as conn:  # as if minutes had passed between the seals
-                await conn.execute("UPDATE memory.audit_seals SET sealed_at = sealed_at - interval '1 minute'")
+                await conn.execute(
+                    "UPDATE memory.audit_seals SET sealed_at = sealed_at - interval '1 minute'"
+                )
             await remember(store)
         await late.commit()
     await store.seal_audit()
@@ -146,13 +159,19 @@ async def test_a_record_that_commits_late_is_sealed_later(store: MemoryManager, 
     assert await store.verify_audit() == []
 
 
-async def test_sealing_looks_no_further_back_than_it_must(store: MemoryManager, database: str) -> None:
+async def test_sealing_looks_no_further_back_than_it_must(
+    store: MemoryManager, database: str
+) -> None:
     for _ in range(4):
         await remember(store)
         await store.seal_audit()
         async with intruder(database) as conn:
-            await conn.execute("UPDATE memory.audit_seals SET sealed_at = sealed_at - interval '1 minute'")
-    settled = await rows(database, "SELECT settled FROM memory.audit_seals WHERE source = 'audit_logs' ORDER BY id")
+            await conn.execute(
+                "UPDATE memory.audit_seals SET sealed_at = sealed_at - interval '1 minute'"
+            )
+    settled = await rows(
+        database, "SELECT settled FROM memory.audit_seals WHERE source = 'audit_logs' ORDER BY id"
+    )
     assert [row["settled"] for row in settled] == [0, 0, 6, 12]
 
 
@@ -164,9 +183,12 @@ async def test_while_many_write_and_several_seal_every_record_gets_into_one_seal
         await asyncio.gather(store.seal_audit(), store.seal_audit())
     await store.seal_audit()
     assert await unsealed(database) == []
-    held = await rows(database, "SELECT sum(upper(r) - lower(r)) AS n FROM memory.audit_seals, unnest(ids) AS r")
+    held = await rows(
+        database, "SELECT sum(upper(r) - lower(r)) AS n FROM memory.audit_seals, unnest(ids) AS r"
+    )
     recorded = await rows(
-        database, "SELECT (SELECT count(*) FROM memory.audit_logs) + (SELECT count(*) FROM memory.memory_history) AS n"
+        database,
+        "SELECT (SELECT count(*) FROM memory.audit_logs) + (SELECT count(*) FROM memory.memory_history) AS n",
     )
     assert held == recorded
     assert await store.verify_audit() == []
@@ -192,32 +214,45 @@ async def test_verifying_is_for_the_service_and_needs_a_digest(store: MemoryMana
         await store.verify_audit("not a digest")
 
 
-async def test_the_span_of_a_version_ends_where_the_next_begins(store: MemoryManager, database: str) -> None:
+async def test_the_span_of_a_version_ends_where_the_next_begins(
+    store: MemoryManager, database: str
+) -> None:
     await remember(store, 5)
     versions = await rows(
         database,
         """SELECT value, valid_from, valid_to, lead(valid_from) OVER (PARTITION BY key ORDER BY id) AS next
         FROM memory.memory_history ORDER BY id""",
     )
-    assert all(row["valid_from"] < row["valid_to"] == (row["next"] or row["valid_to"]) for row in versions)
+    assert all(
+        row["valid_from"] < row["valid_to"] == (row["next"] or row["valid_to"]) for row in versions
+    )
     assert json.dumps(versions[0]["value"]) == '{"n": 0}'
 
 
 # Who read what ------------------------------------------------------------------------------------------------------
 
 
-async def reads(store: MemoryManager, database: str) -> list[tuple[str, str | None, str, dict[str, int]]]:
+async def reads(
+    store: MemoryManager, database: str
+) -> list[tuple[str, str | None, str, dict[str, int]]]:
     """Close the store, and return what it recorded of reads: who, whose, which scope, how many."""
     await store.__aexit__()
-    found = await rows(database, "SELECT * FROM memory.audit_logs WHERE action = 'memory.read' ORDER BY namespace")
+    found = await rows(
+        database, "SELECT * FROM memory.audit_logs WHERE action = 'memory.read' ORDER BY namespace"
+    )
     return [(row["actor"], row["user_id"], row["namespace"], row["data"]) for row in found]
 
 
-async def test_who_reads_what_is_recorded_once_for_each_scope_of_a_moment(store: MemoryManager, database: str) -> None:
+async def test_who_reads_what_is_recorded_once_for_each_scope_of_a_moment(
+    store: MemoryManager, database: str
+) -> None:
     user, other = NS[1], str(uuid4())
     await store.aput(NS, "k", {"text": "robot"})
     with acting_as(Principal.user(user)):
-        await asyncio.gather(*(store.aget(NS, key) for key in ("k", "k", "nothing")), store.asearch(NS, query="robot"))
+        await asyncio.gather(
+            *(store.aget(NS, key) for key in ("k", "k", "nothing")),
+            store.asearch(NS, query="robot"),
+        )
         await store.asearch(("users", user))
         await store.alist_namespaces(prefix=("users", user, "*"))
     with acting_as(Principal.user(other)):
@@ -246,7 +281,9 @@ async def test_a_recall_is_recorded_with_its_run(store: MemoryManager, database:
     ]
 
 
-async def test_reads_are_recorded_when_the_database_is_back(store: MemoryManager, database: str) -> None:
+async def test_reads_are_recorded_when_the_database_is_back(
+    store: MemoryManager, database: str
+) -> None:
     await store.aget(NS, "k")
     await cut_connections(database)
     assert [scope for _, _, scope, _ in await reads(store, database)] == [".".join((*NS, ""))]
@@ -256,10 +293,15 @@ async def test_a_store_closes_although_its_database_is_gone(
     tmp_path: Path, index: IndexConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     with OwnPostgres(tmp_path) as postgres:
-        async with asyncio.timeout(60), MemoryManager.from_conn_string(postgres.url, index=index) as store:
+        async with (
+            asyncio.timeout(60),
+            MemoryManager.from_conn_string(postgres.url, index=index) as store,
+        ):
             await store.setup()
             await store.aget(NS, "k")
             postgres.stop()
             closing = asyncio.get_running_loop().time()
-        assert asyncio.get_running_loop().time() - closing < 25, "it did not wait for a connection that never comes"
+        assert asyncio.get_running_loop().time() - closing < 25, (
+            "it did not wait for a connection that never comes"
+        )
     assert "could not be recorded" in caplog.text

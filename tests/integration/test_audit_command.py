@@ -47,7 +47,9 @@ def test_a_database_as_it_is_set_up_gives_no_finding(operate: Operator, tmp_path
     assert report["findings"] == []
     assert all(relation["protected"] for relation in report["relations"])
     assert not [grant for grant in report["grants"] if grant["role"] == "anon"]
-    assert "memory.erase_user(subject text)" in {f"{d['schema']}.{d['name']}" for d in report["definers"]}
+    assert "memory.erase_user(subject text)" in {
+        f"{d['schema']}.{d['name']}" for d in report["definers"]
+    }
 
 
 def test_what_was_opened_is_found_and_told_what_to_do_about(operate: Operator) -> None:
@@ -80,15 +82,17 @@ def test_who_was_refused_who_read_others_and_who_was_handed_out_is_told(operate:
     assert [(denied["actor"], denied["times"]) for denied in report["denials"]] == [(eve, 1)]
     assert [(export["actor"], export["user_id"]) for export in report["exports"]] == [(ada, ada)]
     assert [erasure["actor"] for erasure in report["erasures"]] == ["service_role"]
-    assert [(reader["actor"], reader["people"], reader["everybody"]) for reader in report["readers"]] == [
-        ("service_role", 1, 1)
-    ]
+    assert [
+        (reader["actor"], reader["people"], reader["everybody"]) for reader in report["readers"]
+    ] == [("service_role", 1, 1)]
     falsify(operate, "at = at - interval '8 days'")
     assert operate.json("audit", "report")["denials"] == []
     assert len(operate.json("audit", "report", "--days", "9")["denials"]) == 1
 
 
-def test_a_person_who_read_others_and_a_record_that_was_changed_are_findings(operate: Operator) -> None:
+def test_a_person_who_read_others_and_a_record_that_was_changed_are_findings(
+    operate: Operator,
+) -> None:
     eve = str(uuid4())
 
     async def seal() -> None:
@@ -111,7 +115,9 @@ def test_a_person_who_read_others_and_a_record_that_was_changed_are_findings(ope
     assert operate("audit", "report", "--days", "0").exit_code == 1
 
 
-def test_names_in_the_report_neither_break_its_tables_nor_are_taken_for_html(operate: Operator, tmp_path: Path) -> None:
+def test_names_in_the_report_neither_break_its_tables_nor_are_taken_for_html(
+    operate: Operator, tmp_path: Path
+) -> None:
     output = tmp_path / "audit.md"
     operate.sql("""CREATE TABLE public."a|b <img src=x>\x1b[2J\n" (n int)""")
     shown = operate.done("audit", "report", "--output", str(output))

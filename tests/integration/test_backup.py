@@ -78,7 +78,9 @@ async def test_restoring_twice_or_over_what_is_there_changes_nothing(copy: str, 
         assert await store.verify_audit() == []
 
 
-async def test_vectors_of_a_version_that_was_replaced_do_not_come_back(copy: str, file: Path) -> None:
+async def test_vectors_of_a_version_that_was_replaced_do_not_come_back(
+    copy: str, file: Path
+) -> None:
     await back_up(copy, file)
     async with MemoryManager.from_conn_string(copy) as store:
         await store.aput(ANNE.namespace, "secret", {"content": "without a vector"}, index=False)
@@ -87,7 +89,9 @@ async def test_vectors_of_a_version_that_was_replaced_do_not_come_back(copy: str
     assert all_rows(copy) == changed
 
 
-async def test_a_dry_run_tells_what_it_would_do_and_does_nothing(origin: str, database: str, file: Path) -> None:
+async def test_a_dry_run_tells_what_it_would_do_and_does_nothing(
+    origin: str, database: str, file: Path
+) -> None:
     await back_up(origin, file)
     before = all_rows(database)
     told = await restore(database, file, dry_run=True)
@@ -107,7 +111,9 @@ async def test_a_database_with_other_rows_under_the_same_numbers_is_refused(
     assert all_rows(database) == before
 
 
-async def test_a_model_with_another_number_here_keeps_it(origin: str, database: str, file: Path) -> None:
+async def test_a_model_with_another_number_here_keeps_it(
+    origin: str, database: str, file: Path
+) -> None:
     with psycopg.connect(database) as conn:
         conn.execute("UPDATE memory.embedding_models SET id = DEFAULT")
         conn.execute("UPDATE memory.embedding_models SET id = DEFAULT")
@@ -115,7 +121,9 @@ async def test_a_model_with_another_number_here_keeps_it(origin: str, database: 
     await back_up(origin, file)
     await restore(database, file)
     with psycopg.connect(database) as conn:
-        assert conn.execute("SELECT DISTINCT model FROM memory.memory_embeddings").fetchall() == [(number,)]
+        assert conn.execute("SELECT DISTINCT model FROM memory.memory_embeddings").fetchall() == [
+            (number,)
+        ]
 
 
 async def test_triggers_are_on_again_and_others_could_not_write_meanwhile(
@@ -131,13 +139,19 @@ async def test_triggers_are_on_again_and_others_could_not_write_meanwhile(
 
         def write(done: int, of: int | None) -> None:
             if not writing:
-                writing.append(asyncio.create_task(other.aput(("users", ANNE.id, "late"), "k", {"text": "late"})))
+                writing.append(
+                    asyncio.create_task(
+                        other.aput(("users", ANNE.id, "late"), "k", {"text": "late"})
+                    )
+                )
             assert not writing[0].done()
 
         await store.operations.backups.restore(file, progress=write)
         await writing[0]
     with psycopg.connect(database) as conn:
-        late = conn.execute("SELECT count(*) FROM memory.audit_logs WHERE namespace LIKE '%late.'").fetchone()
+        late = conn.execute(
+            "SELECT count(*) FROM memory.audit_logs WHERE namespace LIKE '%late.'"
+        ).fetchone()
         off = conn.execute(
             "SELECT count(*) FROM pg_trigger WHERE tgrelid::regclass::text ~ '^(memory|public)' AND tgenabled <> 'O'"
         ).fetchone()
@@ -187,7 +201,9 @@ def unpacked(file: Path) -> str:
 
 
 def rows_about(rows: dict[str, list[str]], user_id: str) -> dict[str, list[str]]:
-    return {name: about for name, of in rows.items() if (about := [row for row in of if user_id in row])}
+    return {
+        name: about for name, of in rows.items() if (about := [row for row in of if user_id in row])
+    }
 
 
 async def test_one_person_comes_back_out_of_a_backup_of_everybody_and_nothing_else_does(
@@ -213,12 +229,16 @@ async def test_one_person_comes_back_out_of_a_backup_of_everybody_and_nothing_el
         assert await store.verify_audit() == []
 
 
-async def test_a_backup_of_one_person_has_nothing_of_others_and_brings_them_back(copy: str, file: Path) -> None:
+async def test_a_backup_of_one_person_has_nothing_of_others_and_brings_them_back(
+    copy: str, file: Path
+) -> None:
     backup = await back_up(copy, file, ANNE.id)
     content = unpacked(file)
     assert backup.user_id == ANNE.id
     assert ANNE.marker in content
-    assert not [victim.name for victim in VICTIMS if victim is not ANNE and victim.marker in content]
+    assert not [
+        victim.name for victim in VICTIMS if victim is not ANNE and victim.marker in content
+    ]
     before = all_rows(copy)
     with psycopg.connect(copy) as conn:
         conn.execute("DELETE FROM memory.memories WHERE user_id = %s", [ANNE.id])
@@ -229,10 +249,14 @@ async def test_a_backup_of_one_person_has_nothing_of_others_and_brings_them_back
     assert {name: rows for name, rows in after.items() if name not in records} == {
         name: rows for name, rows in before.items() if name not in records
     }
-    assert all({*after[name]} > {*before[name]} for name in records)  # that they were deleted stays on record
+    assert all(
+        {*after[name]} > {*before[name]} for name in records
+    )  # that they were deleted stays on record
 
 
-async def test_who_was_erased_after_a_backup_stays_erased_when_it_is_restored(copy: str, file: Path) -> None:
+async def test_who_was_erased_after_a_backup_stays_erased_when_it_is_restored(
+    copy: str, file: Path
+) -> None:
     await back_up(copy, file)
     await erase(copy, ANNE.id)
     erased = all_rows(copy)
@@ -258,7 +282,9 @@ async def test_who_was_erased_and_came_back_before_a_backup_is_restored(
         assert await store.aget(ANNE.namespace, "again") is not None
 
 
-async def test_it_works_behind_a_transaction_pooler(postgres: str, origin: str, database: str, file: Path) -> None:
+async def test_it_works_behind_a_transaction_pooler(
+    postgres: str, origin: str, database: str, file: Path
+) -> None:
     with Pooler(postgres) as pooler:
         await back_up(pooler.url_for(origin), file)
         await restore(pooler.url_for(database), file)

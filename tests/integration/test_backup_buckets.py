@@ -51,7 +51,10 @@ def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> An
 def left(bucket: Any) -> list[str]:
     """What lies in the bucket, or waits to be completed."""
     objects = bucket.list_objects_v2(Bucket="backups").get("Contents", ())
-    return [o["Key"] for o in (*objects, *bucket.list_multipart_uploads(Bucket="backups").get("Uploads", ()))]
+    return [
+        o["Key"]
+        for o in (*objects, *bucket.list_multipart_uploads(Bucket="backups").get("Uploads", ()))
+    ]
 
 
 def empty(bucket: Any) -> None:
@@ -59,7 +62,9 @@ def empty(bucket: Any) -> None:
         bucket.delete_object(Bucket="backups", Key=key)
 
 
-def test_an_operator_backs_up_to_a_bucket_looks_and_restores_from_it(bucket: Any, operate: Operator) -> None:
+def test_an_operator_backs_up_to_a_bucket_looks_and_restores_from_it(
+    bucket: Any, operate: Operator
+) -> None:
     empty(bucket)
     operate.done("remember", "Likes tea.", "--user-id", USER)
     operate.json("backup", "--output", "s3://backups/a/full")
@@ -75,19 +80,27 @@ def test_an_operator_backs_up_to_a_bucket_looks_and_restores_from_it(bucket: Any
     assert left(bucket) == ["a/full", "a/next"]
 
 
-async def test_a_worker_keeps_them_there_and_clears_up_after_one_that_died(bucket: Any, database: str) -> None:
+async def test_a_worker_keeps_them_there_and_clears_up_after_one_that_died(
+    bucket: Any, database: str
+) -> None:
     empty(bucket)
-    upload = bucket.create_multipart_upload(Bucket="backups", Key="daily/memory-20200101T000000Z-full.backup")
+    upload = bucket.create_multipart_upload(
+        Bucket="backups", Key="daily/memory-20200101T000000Z-full.backup"
+    )
     assert upload["UploadId"]
     async with MemoryManager.from_conn_string(database) as store:
-        schedule = Schedule(store.operations.backups, Plan(folder("s3://backups/daily/"), 2, 30, b"a secret"))
+        schedule = Schedule(
+            store.operations.backups, Plan(folder("s3://backups/daily/"), 2, 30, b"a secret")
+        )
         await schedule.back_up()
     [name] = left(bucket)
     assert name.startswith("daily/memory-")
     assert name.endswith("-full.backup")
 
 
-async def test_an_upload_that_breaks_off_leaves_the_object_that_was_there(bucket: Any, database: str) -> None:
+async def test_an_upload_that_breaks_off_leaves_the_object_that_was_there(
+    bucket: Any, database: str
+) -> None:
     empty(bucket)
     bucket.put_object(Bucket="backups", Key="full", Body=b"that of yesterday")
 
@@ -101,7 +114,9 @@ async def test_an_upload_that_breaks_off_leaves_the_object_that_was_there(bucket
     assert place("s3://backups/full").open().read() == b"that of yesterday"
 
 
-def test_what_is_larger_than_a_part_is_sent_and_fetched_in_parts(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_larger_than_a_part_is_sent_and_fetched_in_parts(
+    bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(buckets, "_PART", 5 * 1024 * 1024)  # the least that a bucket takes
     content = os.urandom(11 * 1024 * 1024 + 7)
     made = place("s3://backups/large").make()
@@ -115,9 +130,14 @@ def test_what_is_larger_than_a_part_is_sent_and_fetched_in_parts(bucket: Any, mo
             file.read()
 
 
-def test_what_is_wrong_with_a_bucket_is_told(bucket: Any, operate: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_wrong_with_a_bucket_is_told(
+    bucket: Any, operate: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for arguments, problem in (
-        (("backup", "--output", "s3://nowhere/key"), "s3://nowhere/key cannot be used: The specified bucket"),
+        (
+            ("backup", "--output", "s3://nowhere/key"),
+            "s3://nowhere/key cannot be used: The specified bucket",
+        ),
         (("backup", "--output", "s3://backups/"), "names no object"),
         (("backup", "verify", "s3://backups/none"), "s3://backups/none cannot be used: Not Found"),
     ):

@@ -95,7 +95,10 @@ async def test_every_kind_of_change_is_in_it_and_what_did_not_change_is_not(
     idle = await back_up(copy, files[1], since=files[0])
     assert sum(idle.rows.values()) == 0
     assert (idle.since, idle.follows) == (full.taken_at, full.sha256)
-    change(copy, "UPDATE memory.users SET display_name = 'x' WHERE id = (SELECT min(id) FROM memory.users)")
+    change(
+        copy,
+        "UPDATE memory.users SET display_name = 'x' WHERE id = (SELECT min(id) FROM memory.users)",
+    )
     one = await back_up(copy, files[2], since=files[1])
     assert {name: n for name, n in one.rows.items() if n} == {"memory.users": 1}
     change(copy, *CHANGES)
@@ -110,7 +113,11 @@ async def test_what_was_being_written_when_the_earlier_backup_was_made_is_in_the
     copy: str, database: str, files: list[Path]
 ) -> None:
     """Also what a subtransaction writes, and what began before other transactions that ended before the backup."""
-    with psycopg.connect(copy) as slow, psycopg.connect(copy) as nested, psycopg.connect(copy) as quick:
+    with (
+        psycopg.connect(copy) as slow,
+        psycopg.connect(copy) as nested,
+        psycopg.connect(copy) as quick,
+    ):
         assert slow.execute("UPDATE memory.users SET display_name = 'slow'").rowcount == 1
         nested.execute("INSERT INTO memory.audit_logs (actor, action) VALUES ('x', 'outer')")
         with nested.transaction():
@@ -125,7 +132,9 @@ async def test_what_was_being_written_when_the_earlier_backup_was_made_is_in_the
     assert all_rows(database) == all_rows(copy)
 
 
-async def test_a_chain_adds_what_is_missing_and_leaves_what_is_there(copy: str, files: list[Path]) -> None:
+async def test_a_chain_adds_what_is_missing_and_leaves_what_is_there(
+    copy: str, files: list[Path]
+) -> None:
     """Into the same database: as a full backup of the last moment would."""
     await back_up(copy, files[0])
     change(copy, *CHANGES[:4])
@@ -146,7 +155,9 @@ async def test_a_chain_adds_what_is_missing_and_leaves_what_is_there(copy: str, 
     assert sum((await restore(copy, *files[:2])).added.values()) == 0
 
 
-async def test_one_person_has_increments_of_their_own(copy: str, files: list[Path], index: IndexConfig) -> None:
+async def test_one_person_has_increments_of_their_own(
+    copy: str, files: list[Path], index: IndexConfig
+) -> None:
     await back_up(copy, files[0], ANNE.id)
     async with MemoryManager.from_conn_string(copy, index=index) as store:
         await store.aput(ANNE.namespace, "later", {"text": "later"})
@@ -158,7 +169,9 @@ async def test_one_person_has_increments_of_their_own(copy: str, files: list[Pat
     change(copy, "DELETE FROM memory.memories WHERE starts_with(namespace, 'users.')")
     await restore(copy, *files[:2])
     back = all_rows(copy)["memory.memories"]
-    assert {row for row in before if f"users.{ANNE.id}." in row} == {row for row in back if "users." in row}
+    assert {row for row in before if f"users.{ANNE.id}." in row} == {
+        row for row in back if "users." in row
+    }
     with pytest.raises(CannotFollow, match="other people"):
         await back_up(copy, files[2], since=files[0])
 
@@ -221,7 +234,10 @@ async def test_a_table_that_nothing_tells_the_rows_of_apart_is_taken_whole(
     change(copy, make, "INSERT INTO public.notes VALUES ('x', 1), ('x', 1)")
     change(database, make)
     await back_up(copy, files[0])
-    change(copy, "DELETE FROM public.notes; INSERT INTO public.notes VALUES ('y', 2), ('y', 2), (NULL, 1)")
+    change(
+        copy,
+        "DELETE FROM public.notes; INSERT INTO public.notes VALUES ('y', 2), ('y', 2), (NULL, 1)",
+    )
     assert (await back_up(copy, files[1], since=files[0])).rows["public.notes"] == 3
     await restore(database, *files[:2])
     assert all_rows(database) == all_rows(copy)
@@ -229,7 +245,11 @@ async def test_a_table_that_nothing_tells_the_rows_of_apart_is_taken_whole(
 
 async def test_what_does_not_go_together_is_refused(origin: str, files: list[Path]) -> None:
     now = datetime.now(UTC)
-    wrong = ({"since": now, "begin": now}, {"end": now, "erasures_only": True}, {"user_id": "x", "erasures_only": True})
+    wrong = (
+        {"since": now, "begin": now},
+        {"end": now, "erasures_only": True},
+        {"user_id": "x", "erasures_only": True},
+    )
     for options in wrong:
         with pytest.raises(InvalidInput, match="one of these"):
             await back_up(origin, files[0], **options)

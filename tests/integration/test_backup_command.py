@@ -23,7 +23,9 @@ Command = Callable[..., Result]
 
 
 @pytest.fixture
-def command(postgres: str, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
+def command(
+    postgres: str, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Command]:
     """Runs a command on a database with a memory, in a folder of its own."""
 
     async def remember() -> None:
@@ -68,7 +70,9 @@ def test_an_operator_backs_up_looks_and_restores(command: Command, database: str
 def test_a_key_lies_in_a_file_and_one_person_is_named(command: Command, database: str) -> None:
     Path("key").write_text("a key of thirty-two characters..\n")
     Path("short").write_text("1234\n")
-    assert command("backup", "--output", "one", "--user-id", USER, "--key-file", "key").exit_code == 0
+    assert (
+        command("backup", "--output", "one", "--user-id", USER, "--key-file", "key").exit_code == 0
+    )
     forget(database)
     assert command("restore", "one", "--user-id", USER, "--key-file", "key").exit_code == 0
     assert len(all_rows(database)["memory.memories"]) == 1
@@ -81,13 +85,29 @@ def test_a_key_lies_in_a_file_and_one_person_is_named(command: Command, database
 def test_an_operator_follows_a_backup_and_archives_a_time(command: Command, database: str) -> None:
     assert command("backup", "--output", "2026-11-22").exit_code == 0
     forget(database)
-    assert "that changed since" in command("backup", "--output", "next", "--since", "2026-11-22").stdout
-    assert json.loads(command("restore", "2026-11-22", "next", "--json").stdout)["added"]["memory.memories"] == 0
-    assert json.loads(command("restore", "2026-11-22", "--json").stdout)["added"]["memory.memories"] == 1
-    for options, kept in ((("--from", "2020-01-01"), 1), (("--until", "2020-01-01T00:00+01:00"), 0)):
+    assert (
+        "that changed since"
+        in command("backup", "--output", "next", "--since", "2026-11-22").stdout
+    )
+    assert (
+        json.loads(command("restore", "2026-11-22", "next", "--json").stdout)["added"][
+            "memory.memories"
+        ]
+        == 0
+    )
+    assert (
+        json.loads(command("restore", "2026-11-22", "--json").stdout)["added"]["memory.memories"]
+        == 1
+    )
+    for options, kept in (
+        (("--from", "2020-01-01"), 1),
+        (("--until", "2020-01-01T00:00+01:00"), 0),
+    ):
         archive = json.loads(command("backup", "--output", "archive", *options, "--json").stdout)
         assert archive["rows"]["memory.memories"] == kept
-    assert "tell who was erased" in command("backup", "--output", "erasures", "--only-erasures").stdout
+    assert (
+        "tell who was erased" in command("backup", "--output", "erasures", "--only-erasures").stdout
+    )
     assert command("restore", "next", "--erasures", "erasures").exit_code == 1
     assert command("restore", "2026-11-22", "--erasures", "erasures").exit_code == 0
 
@@ -100,7 +120,11 @@ def test_what_cannot_be_done_is_told_in_a_sentence_and_by_the_exit_code(command:
         (("backup", "--output", "nowhere/file"), 1, "cannot be written"),
         (("backup", "--output", "a", "--until", "yesterday"), 2, "--until 'yesterday' is no time"),
         (("backup", "--output", "a", "--since", "yesterday"), 1, "yesterday cannot be read"),
-        (("backup", "--output", "a", "--since", "2026-11-22", "--from", "2026-11-22"), 1, "give one of these"),
+        (
+            ("backup", "--output", "a", "--since", "2026-11-22", "--from", "2026-11-22"),
+            1,
+            "give one of these",
+        ),
         (("backup", "verify", "other"), 1, "no backup"),
         (("restore", "other"), 1, "Nothing was changed"),
         (("restore", "missing"), 1, "cannot be read"),

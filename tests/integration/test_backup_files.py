@@ -42,7 +42,11 @@ def origin(postgres: str, template: str, index: IndexConfig) -> Iterator[str]:
     async def fill() -> None:
         async with MemoryManager.from_conn_string(url, index=index) as store:
             for n in range(300):
-                await store.aput(("users", USER, "notes"), str(n), {"text": f"Note {n}, {hashlib.sha256(bytes(n))}"})
+                await store.aput(
+                    ("users", USER, "notes"),
+                    str(n),
+                    {"text": f"Note {n}, {hashlib.sha256(bytes(n))}"},
+                )
 
     asyncio.run(fill())
     yield url
@@ -95,7 +99,9 @@ async def assert_refused(url: str, file: Path, reason: str, secret: bytes | None
     assert all_rows(url) == before
 
 
-async def test_an_open_backup_is_gzipped_lines_of_json_that_say_what_they_are(origin: str, plain: Path) -> None:
+async def test_an_open_backup_is_gzipped_lines_of_json_that_say_what_they_are(
+    origin: str, plain: Path
+) -> None:
     lines = unpacked(plain).splitlines(keepends=True)
     first, last = json.loads(lines[0]), json.loads(lines[-1])
     assert (first["format"], first["version"]) == ("graph-native-memory/backup", 1)
@@ -104,7 +110,9 @@ async def test_an_open_backup_is_gzipped_lines_of_json_that_say_what_they_are(or
     assert (await verify(origin, plain)).rows == last["rows"]
 
 
-async def test_an_encrypted_backup_shows_nothing_and_comes_back(origin: str, sealed: Path, database: str) -> None:
+async def test_an_encrypted_backup_shows_nothing_and_comes_back(
+    origin: str, sealed: Path, database: str
+) -> None:
     assert (await verify(origin, sealed, SECRET)).encrypted
     content = content_of(sealed)
     assert b"\x1f\x8b" not in content[:80]
@@ -123,7 +131,9 @@ async def test_two_backups_of_one_moment_under_one_passphrase_have_nothing_in_co
 
 
 async def test_another_key_or_none_is_refused(database: str, sealed: Path) -> None:
-    await assert_refused(database, sealed, "passphrase or key is not the one", b"another secret of somebody")
+    await assert_refused(
+        database, sealed, "passphrase or key is not the one", b"another secret of somebody"
+    )
     await assert_refused(database, sealed, "MEMORY_BACKUP_PASSPHRASE")
 
 
@@ -132,7 +142,11 @@ async def test_an_encrypted_backup_that_was_changed_or_cut_is_refused(
 ) -> None:
     content, file, chunk, begin = content_of(sealed), tmp_path / "file", 65536 + 16, 45
     assert len(content) > begin + 3 * chunk, "too small to swap chunks of"
-    swapped = content[:begin] + content[begin + chunk : begin + 2 * chunk] + content[begin : begin + chunk]
+    swapped = (
+        content[:begin]
+        + content[begin + chunk : begin + 2 * chunk]
+        + content[begin : begin + chunk]
+    )
     changed = bytearray(content)
     changed[begin + 2 * chunk + 7] ^= 1
     for damaged in (
@@ -170,7 +184,9 @@ def test_a_byte_that_was_changed_or_an_end_that_is_missing_is_found_or_changes_n
     assert gzip.decompress(bytes(content)) == unpacked(plain)
 
 
-async def test_what_is_no_backup_or_of_a_later_version_is_refused(database: str, plain: Path, tmp_path: Path) -> None:
+async def test_what_is_no_backup_or_of_a_later_version_is_refused(
+    database: str, plain: Path, tmp_path: Path
+) -> None:
     file = tmp_path / "file"
     lines = unpacked(plain)
     for content, reason in (
@@ -195,7 +211,9 @@ async def test_tables_and_columns_that_are_not_here_are_refused_unless_they_are_
     def rewritten(name: str, replaced: str) -> bytes:
         body = b"".join(line.replace(name.encode(), replaced.encode()) for line in lines)
         counts = json.loads(end)["rows"]
-        return packed(body, {table.replace(name, replaced): count for table, count in counts.items()})
+        return packed(
+            body, {table.replace(name, replaced): count for table, count in counts.items()}
+        )
 
     file = tmp_path / "file"
     for name in ("memory.memory_embeddings", "checkpoint_id"):
@@ -217,11 +235,15 @@ async def killed(*arguments: object) -> None:
     assert process.returncode == -9, stderr.decode()
 
 
-async def test_a_backup_that_is_killed_leaves_the_one_before_it(origin: str, plain: Path, tmp_path: Path) -> None:
+async def test_a_backup_that_is_killed_leaves_the_one_before_it(
+    origin: str, plain: Path, tmp_path: Path
+) -> None:
     """A full one while it is written, and one of what changed when only its name is missing."""
     file, before = tmp_path / "file", tmp_path / "before"
     before.write_bytes(b"the backup of yesterday")
-    await asyncio.gather(killed("create", origin, 400, file), killed("create", origin, -1, before, plain))
+    await asyncio.gather(
+        killed("create", origin, 400, file), killed("create", origin, -1, before, plain)
+    )
     assert not file.exists()
     assert before.read_bytes() == b"the backup of yesterday"
     assert (await verify(origin, await back_up(origin, before))).rows["memory.memories"] == 300
@@ -239,7 +261,9 @@ async def test_a_restore_that_is_killed_changed_nothing_and_the_next_one_brings_
         conn.execute("DELETE FROM memory.memories WHERE key = '7'")
     async with MemoryManager.from_conn_string(origin) as store:
         await store.operations.backups.create(changes, since=plain)
-    await asyncio.gather(killed("restore", urls[0], 400, plain), killed("restore", urls[1], -1, plain, changes))
+    await asyncio.gather(
+        killed("restore", urls[0], 400, plain), killed("restore", urls[1], -1, plain, changes)
+    )
     for url in urls:
         assert all_rows(url) == before
         async with MemoryManager.from_conn_string(url) as store:

@@ -18,19 +18,35 @@ OLD = (datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC))
 
 
 def about(rows: dict[str, list[str]], user_id: str) -> dict[str, list[str]]:
-    return {name: theirs for name, of in rows.items() if (theirs := [row for row in of if user_id in row])}
+    return {
+        name: theirs
+        for name, of in rows.items()
+        if (theirs := [row for row in of if user_id in row])
+    }
 
 
 @pytest.fixture
 async def aged(copy: str, index: IndexConfig) -> str:
     """A database in which some memories, and a turn, are of 2020."""
     async with MemoryManager.from_conn_string(copy, index=index) as store:
-        said = {"identity": ANNE.id, "timestamp": "2020-06-01T00:00:00Z", "agent": "a", "session_id": "old"}
-        exchange = {"type": "turn", "content": {"id": "1", "user": "Asked in 2020.", "assistant": "Answered."}}
+        said = {
+            "identity": ANNE.id,
+            "timestamp": "2020-06-01T00:00:00Z",
+            "agent": "a",
+            "session_id": "old",
+        }
+        exchange = {
+            "type": "turn",
+            "content": {"id": "1", "user": "Asked in 2020.", "assistant": "Answered."},
+        }
         await store.write_memory(ANNE.id, "old", {**said, **exchange})
     with psycopg.connect(copy) as conn:
-        conn.execute("UPDATE memory.memories SET created_at = '2020-01-01Z' WHERE value ->> 'type' = 'turn'")
-        conn.execute("UPDATE memory.memories SET created_at = '2020-12-31T23:59:59Z' WHERE key = 'secret'")
+        conn.execute(
+            "UPDATE memory.memories SET created_at = '2020-01-01Z' WHERE value ->> 'type' = 'turn'"
+        )
+        conn.execute(
+            "UPDATE memory.memories SET created_at = '2020-12-31T23:59:59Z' WHERE key = 'secret'"
+        )
         conn.execute("UPDATE memory.memories SET created_at = '2021-01-01Z' WHERE key = 'another'")
     return copy
 
@@ -87,7 +103,9 @@ async def test_who_was_erased_after_a_backup_is_erased_again_in_an_empty_databas
     full, later = tmp_path / "full", tmp_path / "later"
     await back_up(copy, full)
     await erase(copy, ANNE.id)
-    told = await back_up(copy, later, since=full if kind == "increment" else None, erasures_only=kind == "erasures")
+    told = await back_up(
+        copy, later, since=full if kind == "increment" else None, erasures_only=kind == "erasures"
+    )
     assert ANNE.marker.encode() not in later.read_bytes()
     restored = await restore(database, full, erasures=[later])
     assert restored.erased_since == 1
@@ -102,7 +120,9 @@ async def test_who_was_erased_after_a_backup_is_erased_again_in_an_empty_databas
         with pytest.raises(InvalidBackup, match="--erasures"):
             await restore(database, later)
     async with MemoryManager.from_conn_string(database) as store:
-        await store.aput(BOB.namespace, "new", {"text": "new numbers are behind those that were given"})
+        await store.aput(
+            BOB.namespace, "new", {"text": "new numbers are behind those that were given"}
+        )
         await store.seal_audit()
         assert await store.verify_audit() == []
     assert sum((await restore(database, full)).added.values()) == 0
@@ -119,7 +139,10 @@ async def test_who_is_here_and_was_erased_elsewhere_is_not_said_to_be_erased(
     with pytest.raises(ErasedPresent, match="empty database"):
         await restore(origin, tmp_path / "full", erasures=[tmp_path / "later"])
     assert all_rows(origin) == before
-    assert sum((await restore(copy, tmp_path / "full", erasures=[tmp_path / "later"])).added.values()) == 0
+    assert (
+        sum((await restore(copy, tmp_path / "full", erasures=[tmp_path / "later"])).added.values())
+        == 0
+    )
 
 
 async def test_who_was_erased_between_the_links_of_a_chain_does_not_come_back(

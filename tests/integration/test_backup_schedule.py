@@ -7,9 +7,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from graphs.composition import unprepared_store
 from graphs.memory.errors import InvalidBackup
 from graphs.memory.principal import Principal, acting_as
-from graphs.memory_manager import MemoryManager, unprepared_store
+from graphs.memory_manager import MemoryManager
 from graphs.operations.backup.places import LocalFolder
 from graphs.operations.backup.schedule import Plan, Schedule, latest
 from tests.attacks.people import ORGANISATIONS, USERS
@@ -25,20 +26,28 @@ def names(folder: Path) -> list[str]:
 
 
 def kinds(folder: Path) -> list[str]:
-    return [name.split("-")[2].removesuffix(".backup") for name in names(folder) if "erasures" not in name]
+    return [
+        name.split("-")[2].removesuffix(".backup")
+        for name in names(folder)
+        if "erasures" not in name
+    ]
 
 
 def age(folder: Path, days: float) -> None:
     """Have all backups there be some days older."""
     for name in names(folder):
         _, made, kind = name.split("-")
-        moment = datetime.strptime(made, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) - timedelta(days=days)
+        moment = datetime.strptime(made, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) - timedelta(
+            days=days
+        )
         (folder / name).rename(folder / f"memory-{moment:%Y%m%dT%H%M%SZ}-{kind}")
 
 
 async def run(url: str, folder: Path, keep_days: int = 30) -> None:
     async with MemoryManager.from_conn_string(url) as store:
-        await Schedule(store.operations.backups, Plan(LocalFolder(folder), 2, keep_days, None)).back_up()
+        await Schedule(
+            store.operations.backups, Plan(LocalFolder(folder), 2, keep_days, None)
+        ).back_up()
 
 
 async def test_a_week_begins_with_a_full_backup_and_goes_on_with_what_changed(
@@ -52,7 +61,9 @@ async def test_a_week_begins_with_a_full_backup_and_goes_on_with_what_changed(
     assert kinds(tmp_path) == ["full", "changes", "changes", "full"]
     await run(copy, tmp_path)
     async with MemoryManager.from_conn_string(database) as store:
-        await store.operations.backups.restore(*await asyncio.to_thread(latest, LocalFolder(tmp_path)))
+        await store.operations.backups.restore(
+            *await asyncio.to_thread(latest, LocalFolder(tmp_path))
+        )
     assert all_rows(database) == all_rows(copy)
 
 
@@ -132,7 +143,9 @@ async def test_the_worker_of_a_deployment_does_so_and_a_failure_is_one_of_a_job(
                 for task in ("back_up", "keep_erasures"):
                     await store.jobs.queue(task)
                 await store.jobs.run_pending()
-                return [f"{job.task}: {job.error}" for job in await store.jobs.list(status="failed")]
+                return [
+                    f"{job.task}: {job.error}" for job in await store.jobs.list(status="failed")
+                ]
 
     folder = tmp_path / "backups"
     operate.set(MEMORY_BACKUP_TO=str(folder))

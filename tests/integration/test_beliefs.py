@@ -29,16 +29,27 @@ SAID: Any = {"session_id": "s1", "agent": "sales"}
 @pytest.fixture
 async def store(database: str, index: IndexConfig) -> AsyncIterator[MemoryManager]:
     """A store in which Ann acts unless told otherwise."""
-    async with open_pool(database) as pool, MemoryManager(pool, index=index, principal=Principal.user(ANN)) as store:
+    async with (
+        open_pool(database) as pool,
+        MemoryManager(pool, index=index, principal=Principal.user(ANN)) as store,
+    ):
         yield store
 
 
 # Beliefs ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_belief_is_a_memory_of_its_type_with_a_confidence(store: MemoryManager, database: str) -> None:
+async def test_a_belief_is_a_memory_of_its_type_with_a_confidence(
+    store: MemoryManager, database: str
+) -> None:
     held = await store.beliefs.hold(
-        ANN, "Ann prefers used robots.", confidence=0.7, tags=["taste"], metadata={"heard": 2}, importance=0.9, **SAID
+        ANN,
+        "Ann prefers used robots.",
+        confidence=0.7,
+        tags=["taste"],
+        metadata={"heard": 2},
+        importance=0.9,
+        **SAID,
     )
     assert (held.content, held.confidence, held.tags, held.metadata) == (
         *("Ann prefers used robots.", 0.7, ["taste"], {"heard": 2}),
@@ -53,10 +64,14 @@ async def test_a_belief_is_a_memory_of_its_type_with_a_confidence(store: MemoryM
     assert (recalled.key, recalled.type) == (held.key, "belief")
     assert (await store.load_context(ANN, "s1")).session.agent == "sales"
     assert len(await rows(database, "SELECT 1 FROM memory.memory_embeddings")) == 1
-    assert [row["type"] for row in await rows(database, "SELECT type FROM memory.memory_logs")] == ["belief"]
+    assert [row["type"] for row in await rows(database, "SELECT type FROM memory.memory_logs")] == [
+        "belief"
+    ]
 
 
-async def test_the_same_words_are_the_same_belief_with_its_latest_confidence(store: MemoryManager) -> None:
+async def test_the_same_words_are_the_same_belief_with_its_latest_confidence(
+    store: MemoryManager,
+) -> None:
     first = await store.beliefs.hold(ANN, "Robots weld.", confidence=0.2, **SAID)
     again = await store.beliefs.hold(ANN, "robots  weld", confidence=0.8, **SAID)
     assert (again.key, again.created_at) == (first.key, first.created_at)
@@ -68,9 +83,13 @@ async def test_the_same_words_are_the_same_belief_with_its_latest_confidence(sto
 
 async def test_a_revised_belief_is_kept_but_no_longer_recalled(store: MemoryManager) -> None:
     old = await store.beliefs.hold(ANN, "The budget for robots is 80k.", confidence=0.9, **SAID)
-    new = await store.beliefs.revise(ANN, old.key, "The budget for robots is 120k.", confidence=0.6, **SAID)
+    new = await store.beliefs.revise(
+        ANN, old.key, "The budget for robots is 120k.", confidence=0.6, **SAID
+    )
 
-    assert [belief.content for belief in await store.beliefs.of(ANN)] == ["The budget for robots is 120k."]
+    assert [belief.content for belief in await store.beliefs.of(ANN)] == [
+        "The budget for robots is 120k."
+    ]
     assert [(b.content, b.superseded) for b in await store.beliefs.of(ANN, superseded=True)] == [
         (old.content, True),
         (new.content, False),
@@ -79,7 +98,9 @@ async def test_a_revised_belief_is_kept_but_no_longer_recalled(store: MemoryMana
     assert (edge.source, edge.target, edge.type) == (new.address, old.address, "supersedes")
     for query in ("budget for robots", ""):
         assert [m.content for m in await store.recall_memory(ANN, query)] == [new.content]
-        assert [m.content for m in (await store.load_context(ANN, "s1", query=query)).memories] == [new.content]
+        assert [m.content for m in (await store.load_context(ANN, "s1", query=query)).memories] == [
+            new.content
+        ]
 
 
 async def test_a_belief_that_is_held_again_takes_its_place_back(store: MemoryManager) -> None:
@@ -89,10 +110,14 @@ async def test_a_belief_that_is_held_again_takes_its_place_back(store: MemoryMan
     assert [belief.key for belief in await store.beliefs.of(ANN)] == [tea.key]
     [edge] = await store.relationships.of(ANN, again.address)
     assert (edge.source, edge.target) == (tea.address, coffee.address)
-    assert [memory.content for memory in await store.recall_memory(ANN, "drinks")] == ["Ann drinks tea."]
+    assert [memory.content for memory in await store.recall_memory(ANN, "drinks")] == [
+        "Ann drinks tea."
+    ]
 
 
-async def test_nothing_is_written_of_a_revision_that_fails(store: MemoryManager, database: str) -> None:
+async def test_nothing_is_written_of_a_revision_that_fails(
+    store: MemoryManager, database: str
+) -> None:
     held = await store.beliefs.hold(ANN, "Ann drinks tea.", **SAID)
     nowhere = ("users", ANN, "facts"), "nothing"
     for attempt in (
@@ -121,7 +146,9 @@ async def test_a_belief_leads_to_what_it_is_about(store: MemoryManager) -> None:
     assert path.end.content == "Ann is careful with money."
 
 
-async def test_beliefs_are_listed_by_what_they_carry_the_firmest_first(store: MemoryManager) -> None:
+async def test_beliefs_are_listed_by_what_they_carry_the_firmest_first(
+    store: MemoryManager,
+) -> None:
     for content, confidence, tags, agent in (
         *(("one", 0.2, ["a"], "sales"), ("two", 0.9, ["a", "b"], "sales")),
         *(("three", 0.5, ["b"], "financing"), ("four", 1.0, [], "sales")),
@@ -142,7 +169,12 @@ async def test_beliefs_are_listed_by_what_they_carry_the_firmest_first(store: Me
 
 async def test_what_write_memory_stored_as_a_belief_or_a_goal_is_one(store: MemoryManager) -> None:
     for type_ in ("belief", "goal"):
-        payload = {"identity": ANN, "timestamp": datetime.now(UTC), "type": type_, "content": "Robots weld."}
+        payload = {
+            "identity": ANN,
+            "timestamp": datetime.now(UTC),
+            "type": type_,
+            "content": "Robots weld.",
+        }
         await store.write_memory(ANN, "s1", payload | SAID)
     [belief], [goal] = await store.beliefs.of(ANN), await store.goals.list(ANN)
     assert (belief.content, belief.confidence) == ("Robots weld.", 1.0)
@@ -151,10 +183,14 @@ async def test_what_write_memory_stored_as_a_belief_or_a_goal_is_one(store: Memo
     assert (await store.goals.assess(ANN, goal.key, progress=0.5)).progress == 0.5
 
 
-async def test_items_of_another_shape_beside_beliefs_and_goals_are_none(store: MemoryManager) -> None:
+async def test_items_of_another_shape_beside_beliefs_and_goals_are_none(
+    store: MemoryManager,
+) -> None:
     for scope in ("beliefs", "goals", "reflections"):
         await store.aput(("users", ANN, scope), "k1", {"n": 1}, index=False)
-        await store.aput(("users", ANN, scope), "k2", {"content": "x", "tags": "t", "metadata": 1, "agent": 5})
+        await store.aput(
+            ("users", ANN, scope), "k2", {"content": "x", "tags": "t", "metadata": 1, "agent": 5}
+        )
     assert [belief.content for belief in await store.beliefs.of(ANN)] == ["x"]
     assert [goal.content for goal in await store.goals.list(ANN)] == ["x"]
     assert [reflection.content for reflection in await store.reflections.of(ANN)] == ["x"]
@@ -178,7 +214,9 @@ async def test_a_goal_keeps_its_latest_assessment_and_the_audit_log_those_before
     assert (done.status, done.progress, done.assessment) == ("achieved", 1.0, {"next": "sign"})
     assert await store.goals.get(ANN, goal.key) == done
 
-    told = await rows(database, "SELECT * FROM memory.audit_logs WHERE action LIKE 'memory.goal%' ORDER BY id")
+    told = await rows(
+        database, "SELECT * FROM memory.audit_logs WHERE action LIKE 'memory.goal%' ORDER BY id"
+    )
     assert [(row["action"], row["data"]["progress"], row["data"]["status"]) for row in told] == [
         ("memory.goal.insert", 0, "open"),
         ("memory.goal.update", 0.5, "open"),
@@ -189,7 +227,9 @@ async def test_a_goal_keeps_its_latest_assessment_and_the_audit_log_those_before
 async def test_a_goal_that_is_set_again_is_open_again(store: MemoryManager) -> None:
     goal = await store.goals.set(ANN, "Learn to weld.", **SAID)
     await store.goals.assess(ANN, goal.key, progress=0.3)
-    assert (await store.goals.set(ANN, "Learn to weld.", **SAID)).progress == 0.3, "it was still open"
+    assert (await store.goals.set(ANN, "Learn to weld.", **SAID)).progress == 0.3, (
+        "it was still open"
+    )
     await store.goals.assess(ANN, goal.key, status="abandoned", assessment={"because": "tired"})
     again = await store.goals.set(ANN, "Learn to weld.", **SAID)
     assert (again.status, again.progress, again.assessment) == ("open", 0.0, {})
@@ -216,7 +256,9 @@ async def test_goals_are_listed_by_status_and_by_what_they_carry(store: MemoryMa
 async def test_a_reflection_leads_to_what_it_was_made_of(store: MemoryManager) -> None:
     one = await store.beliefs.hold(ANN, "Ann asks for prices first.", **SAID)
     two = await store.goals.set(ANN, "Buy a robot.", **SAID)
-    made = await store.reflections.write(ANN, "Price decides.", on=[one.address, two.address], tags=["t"], **SAID)
+    made = await store.reflections.write(
+        ANN, "Price decides.", on=[one.address, two.address], tags=["t"], **SAID
+    )
     other = await store.reflections.write(ANN, "Be brief.", **SAID)
     assert await store.reflections.of(ANN) == [other, made]
     assert await store.reflections.of(ANN, on=one.address) == [made]
@@ -230,11 +272,25 @@ async def test_a_reflection_leads_to_what_it_was_made_of(store: MemoryManager) -
 
 async def test_a_series_is_the_latest_values_oldest_first(store: MemoryManager) -> None:
     for n in range(5):
-        await store.metrics.record(ANN, "helpful", n / 4, agent="ab"[n % 2], session_id="s1", metadata={"n": n})
+        await store.metrics.record(
+            ANN, "helpful", n / 4, agent="ab"[n % 2], session_id="s1", metadata={"n": n}
+        )
     await store.metrics.record(ANN, "other", 7)
-    assert [metric.value for metric in await store.metrics.series(ANN, "helpful")] == [0, 0.25, 0.5, 0.75, 1]
-    assert [metric.metadata for metric in await store.metrics.series(ANN, "helpful", limit=2)] == [{"n": 3}, {"n": 4}]
-    assert [metric.value for metric in await store.metrics.series(ANN, "helpful", agent="b")] == [0.25, 0.75]
+    assert [metric.value for metric in await store.metrics.series(ANN, "helpful")] == [
+        0,
+        0.25,
+        0.5,
+        0.75,
+        1,
+    ]
+    assert [metric.metadata for metric in await store.metrics.series(ANN, "helpful", limit=2)] == [
+        {"n": 3},
+        {"n": 4},
+    ]
+    assert [metric.value for metric in await store.metrics.series(ANN, "helpful", agent="b")] == [
+        0.25,
+        0.75,
+    ]
     later = datetime.now(UTC) + timedelta(hours=1)
     assert await store.metrics.series(ANN, "helpful", since=later) == []
     for wrong in (float("nan"), float("inf"), "1"):
@@ -257,11 +313,19 @@ async def in_a_task(store: MemoryManager, work: Callable[[], Awaitable[Any]]) ->
         await work()
         return {"done": True}
 
-    graph = StateGraph(State).add_node(node).add_edge(START, "node").add_edge("node", END).compile(store=store)
+    graph = (
+        StateGraph(State)
+        .add_node(node)
+        .add_edge(START, "node")
+        .add_edge("node", END)
+        .compile(store=store)
+    )
     await graph.ainvoke({})
 
 
-async def test_a_task_that_says_the_same_twice_writes_it_once(store: MemoryManager, database: str) -> None:
+async def test_a_task_that_says_the_same_twice_writes_it_once(
+    store: MemoryManager, database: str
+) -> None:
     await in_a_task(store, lambda: store.beliefs.hold(ANN, "Robots weld.", confidence=0.5, **SAID))
     await in_a_task(store, lambda: store.goals.set(ANN, "Weld.", **SAID))
     told = "SELECT action FROM memory.audit_logs WHERE action <> 'memory.read' ORDER BY id"
@@ -272,7 +336,9 @@ async def test_a_task_that_says_the_same_twice_writes_it_once(store: MemoryManag
 
 async def test_a_task_may_say_the_same_words_more_firmly(store: MemoryManager) -> None:
     confidences = iter([0.5, 0.9])
-    await in_a_task(store, lambda: store.beliefs.hold(ANN, "Robots weld.", confidence=next(confidences), **SAID))
+    await in_a_task(
+        store, lambda: store.beliefs.hold(ANN, "Robots weld.", confidence=next(confidences), **SAID)
+    )
     assert [belief.confidence for belief in await store.beliefs.of(ANN)] == [0.9]
 
 
@@ -286,7 +352,9 @@ async def test_what_is_said_of_a_memory_goes_with_it(store: MemoryManager, datab
         assert await rows(database, f"SELECT user_id FROM memory.{table}") == []
 
 
-async def test_what_has_expired_is_no_belief_and_no_goal(store: MemoryManager, database: str) -> None:
+async def test_what_has_expired_is_no_belief_and_no_goal(
+    store: MemoryManager, database: str
+) -> None:
     belief = await store.beliefs.hold(ANN, "Robots weld.", **SAID)
     goal = await store.goals.set(ANN, "Weld.", **SAID)
     await rows(database, "UPDATE memory.memories SET expires_at = now()")
@@ -305,7 +373,9 @@ async def test_nobody_reads_or_writes_anothers(store: MemoryManager, database: s
     belief = await store.beliefs.hold(ANN, "secret", **SAID)
     goal = await store.goals.set(ANN, "secret", **SAID)
     await store.metrics.record(ANN, "secret", 1)
-    before = await rows(database, "SELECT (SELECT count(*) FROM memory.memories) AS m, * FROM memory.belief_graphs")
+    before = await rows(
+        database, "SELECT (SELECT count(*) FROM memory.memories) AS m, * FROM memory.belief_graphs"
+    )
     with acting_as(Principal.user(BOB)):
         for attempt in (
             store.beliefs.hold(ANN, "planted", **SAID),
@@ -331,7 +401,9 @@ async def test_nobody_reads_or_writes_anothers(store: MemoryManager, database: s
         assert await store.origins.of(BOB, [belief.address]) == {}
         with pytest.raises(MemoryNotFound):
             await store.beliefs.hold(BOB, "planted", about=[belief.address], **SAID)
-    after = await rows(database, "SELECT (SELECT count(*) FROM memory.memories) AS m, * FROM memory.belief_graphs")
+    after = await rows(
+        database, "SELECT (SELECT count(*) FROM memory.memories) AS m, * FROM memory.belief_graphs"
+    )
     assert after == before
 
 
@@ -362,9 +434,16 @@ async def test_what_breaks_the_contract_is_refused_by_field(store: MemoryManager
 async def test_all_revisions_that_are_made_at_once_count(store: MemoryManager) -> None:
     """Each is a belief of its own, and the old one is superseded by all of them."""
     old = await store.beliefs.hold(ANN, "It is zero.", **SAID)
-    await asyncio.gather(*(store.beliefs.revise(ANN, old.key, f"It is {n}.", **SAID) for n in range(1, 6)))
-    assert {belief.content for belief in await store.beliefs.of(ANN)} == {f"It is {n}." for n in range(1, 6)}
-    assert len(await store.relationships.of(ANN, old.address, types=["supersedes"], direction="in")) == 5
+    await asyncio.gather(
+        *(store.beliefs.revise(ANN, old.key, f"It is {n}.", **SAID) for n in range(1, 6))
+    )
+    assert {belief.content for belief in await store.beliefs.of(ANN)} == {
+        f"It is {n}." for n in range(1, 6)
+    }
+    assert (
+        len(await store.relationships.of(ANN, old.address, types=["supersedes"], direction="in"))
+        == 5
+    )
 
 
 async def test_recall_by_type_finds_only_these(store: MemoryManager) -> None:

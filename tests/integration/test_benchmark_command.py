@@ -13,7 +13,7 @@ from langgraph.store.base import IndexConfig
 from graphs.memory.errors import StoreUnavailable
 from graphs.memory_manager import MemoryManager
 from graphs.operations import benchmarking
-from graphs.operations.benchmarking import TARGETS, Measured, somebody_made_up
+from graphs.operations.benchmarking import TARGETS, Measurement, somebody_made_up
 from tests.support.operator import Operator
 
 AT_ONCE = 4
@@ -30,7 +30,9 @@ def test_it_measures_each_work_against_its_target_and_leaves_nobody(
     operate: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "langgraph.json").write_text(json.dumps({"graphs": {"one": "graphs.agents.assistant:graph"}}))
+    (tmp_path / "langgraph.json").write_text(
+        json.dumps({"graphs": {"one": "graphs.agents.assistant:graph"}})
+    )
     monkeypatch.setattr(benchmarking, "TARGETS", dict.fromkeys(TARGETS, 60_000.0))
     told = operate.json("benchmark", "--memories", "105", "--agent", "one", "--output", "chart.svg")
     assert {each["work"] for each in told["works"]} == TARGETS.keys()
@@ -42,7 +44,9 @@ def test_it_measures_each_work_against_its_target_and_leaves_nobody(
     assert all(work in drawn for work in TARGETS)
     assert nobody_is_left(operate.database)
 
-    monkeypatch.setattr(benchmarking, "TARGETS", dict.fromkeys(TARGETS, 60_000.0) | {"get by id": 0.0001})
+    monkeypatch.setattr(
+        benchmarking, "TARGETS", dict.fromkeys(TARGETS, 60_000.0) | {"get by id": 0.0001}
+    )
     missed = operate("benchmark", "--memories", "105", "--output", "chart.html")
     assert missed.exit_code == 1
     assert "yes" in missed.stdout
@@ -58,10 +62,13 @@ def nobody_is_left(database: str) -> bool:
             name
             for name, columns in tables
             for column in columns
-            if column != "actor" and conn.execute(f"SELECT FROM {name} WHERE {column} IS NOT NULL").rowcount
+            if column != "actor"
+            and conn.execute(f"SELECT FROM {name} WHERE {column} IS NOT NULL").rowcount
         ]
         threads = conn.execute("SELECT FROM langgraph.checkpoints").rowcount
-        return not left and threads == 0 and conn.execute("SELECT FROM memory.erasures").rowcount > 0
+        return (
+            not left and threads == 0 and conn.execute("SELECT FROM memory.erasures").rowcount > 0
+        )
 
 
 async def test_nobody_is_left_where_it_is_interrupted(database: str, index: IndexConfig) -> None:
@@ -83,7 +90,9 @@ async def test_nobody_is_left_where_it_is_interrupted(database: str, index: Inde
         assert nobody_is_left(database)
 
 
-async def test_who_could_not_be_erased_is_named(store: MemoryManager, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_could_not_be_erased_is_named(
+    store: MemoryManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def gone(user_id: str) -> None:
         raise StoreUnavailable("The database is not available.")
 
@@ -104,10 +113,17 @@ async def test_who_could_not_be_erased_is_named(store: MemoryManager, monkeypatc
     ],
 )
 def test_what_cannot_be_measured_is_wrong_usage(
-    arguments: list[str], because: str, operate: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str],
+    because: str,
+    operate: Operator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    graphs: dict[str, Any] = {"one": "graphs.agents.assistant:graph", "lost": "no_such_module:graph"}
+    graphs: dict[str, Any] = {
+        "one": "graphs.agents.assistant:graph",
+        "lost": "no_such_module:graph",
+    }
     graphs["dictionary"] = {"path": "graphs.cli.svg:COLOURS"}
     (tmp_path / "langgraph.json").write_text(json.dumps({"graphs": graphs}))
     ended = operate("benchmark", *arguments)
@@ -116,4 +132,4 @@ def test_what_cannot_be_measured_is_wrong_usage(
 
 def test_a_target_is_met_by_ninety_five_calls_of_a_hundred() -> None:
     measured = {"work": "get by id", "at_once": 1, "calls": 100, "p50": 1, "p99": 99, "target": 10}
-    assert [Measured(**measured, p95=p95).met for p95 in (9.9, 10, 10.1)] == [True, True, False]
+    assert [Measurement(**measured, p95=p95).met for p95 in (9.9, 10, 10.1)] == [True, True, False]

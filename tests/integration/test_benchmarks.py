@@ -59,13 +59,19 @@ def test_the_store_is_measured_against_its_peers(run: Run, tmp_path: Path) -> No
     assert len(list(columns(printed))) == len(measured) + 1
     assert ("put", 32, "floor (libpq)") in measured
     assert ("list namespaces, max_depth 1", 1, "MemoryManager, service") in measured
-    searches = [row for row in measured.values() if row["recall"] is not None and "AsyncPostgres" not in row["system"]]
+    searches = [
+        row
+        for row in measured.values()
+        if row["recall"] is not None and "AsyncPostgres" not in row["system"]
+    ]
     assert {row["recall"] for row in searches if row["system"] != "mem0"} == {1.0}
     assert all(row["per_second"] > 0 for row in measured.values())
 
 
 def test_telling_a_service_that_fails_loses_and_doubles_nothing() -> None:
-    printed = run_alone("intents", "--intents", "120", "--users", "4", "--backoff", "0", "--poll", "0.05")
+    printed = run_alone(
+        "intents", "--intents", "120", "--users", "4", "--backoff", "0", "--poll", "0.05"
+    )
     assert len(list(columns(printed))) == 4
     assert "failure rate 0.0000%" in printed
     assert "lost 0, doubled 0, not redacted 0" in printed
@@ -78,7 +84,12 @@ def conversation(tmp_path: Path) -> Path:
         "session_1_date_time": "1:56 pm on 8 May, 2023",
         "session_1": [
             {"speaker": "Ada", "dia_id": "D1:1", "text": "I bought a red bicycle."},
-            {"speaker": "Bo", "dia_id": "D1:2", "text": "Nice!", "blip_caption": "a photo of a cake"},
+            {
+                "speaker": "Bo",
+                "dia_id": "D1:2",
+                "text": "Nice!",
+                "blip_caption": "a photo of a cake",
+            },
         ],
         "session_2_date_time": "9:00 am on 9 May, 2023",
         "session_2": [{"speaker": "Ada", "dia_id": "D2:1", "text": "My sister plays the violin."}],
@@ -98,12 +109,20 @@ def conversation(tmp_path: Path) -> Path:
 
 def test_recall_is_measured_on_conversations(run: Run, conversation: Path, tmp_path: Path) -> None:
     chart = tmp_path / "recall.svg"
-    printed = run("recall", "--data", str(conversation), "--per-conversation", "--chart", str(chart))
+    printed = run(
+        "recall", "--data", str(conversation), "--per-conversation", "--chart", str(chart)
+    )
     assert "1 conversations, 3 turns, 2 questions." in printed
-    for left_out in ("1 without an answer", "1 without evidence", "1 with evidence that is not in the conversation"):
+    for left_out in (
+        "1 without an answer",
+        "1 without evidence",
+        "1 with evidence that is not in the conversation",
+    ):
         assert left_out in printed
     found = {cells[0]: cells[1:4] for cells in columns(printed) if len(cells) == 8}
-    assert found["AsyncPostgresStore"] == found["MemoryManager, hybrid"] == ["100.0", "100.0", "100.0"]
+    assert (
+        found["AsyncPostgresStore"] == found["MemoryManager, hybrid"] == ["100.0", "100.0", "100.0"]
+    )
     assert ElementTree.parse(chart).getroot().tag.endswith("svg")  # noqa: S314  it is ours
 
 
@@ -111,12 +130,17 @@ def test_growth_is_measured(run: Run, tmp_path: Path) -> None:
     chart = tmp_path / "scale.svg"
     printed = run("scale", "--sizes", "1000", "--chart", str(chart), *TINY)
     works = {(cells[0], cells[1]) for cells in columns(printed)}
-    assert {("hybrid search, 700 in scope", "MemoryManager"), ("index, s", "AsyncPostgresStore")} <= works
+    assert {
+        ("hybrid search, 700 in scope", "MemoryManager"),
+        ("index, s", "AsyncPostgresStore"),
+    } <= works
     assert ElementTree.parse(chart).getroot().tag.endswith("svg")  # noqa: S314  it is ours
 
 
 def test_what_row_level_security_costs_is_measured(run: Run) -> None:
-    lines = list(columns(run("rls", "--items", "300", "--rounds", "1", "--calls", "2", "--budget", "1")))
+    lines = list(
+        columns(run("rls", "--items", "300", "--rounds", "1", "--calls", "2", "--budget", "1"))
+    )
     assert lines[0][-1] == "ratio"
     assert {line[0] for line in lines[1:]} >= {"get", "put", "search, one user"}
     assert all(float(line[-1]) > 0 for line in lines[1:])
@@ -124,15 +148,25 @@ def test_what_row_level_security_costs_is_measured(run: Run) -> None:
 
 def test_walks_through_the_graph_of_memories_are_measured(run: Run) -> None:
     lines = list(columns(run("graph", "--memories", "300", "--edges", "1500", "--rounds", "2")))
-    assert {(line[0], line[1]) for line in lines[1:]} == {(s, h) for s in ("any memory", "the hub") for h in "123"}
-    assert {line[3] for line in lines[1:] if line[0] == "the hub"} == {"10", "50", "200"}, "as many paths as asked for"
+    assert {(line[0], line[1]) for line in lines[1:]} == {
+        (s, h) for s in ("any memory", "the hub") for h in "123"
+    }
+    assert {line[3] for line in lines[1:] if line[0] == "the hub"} == {"10", "50", "200"}, (
+        "as many paths as asked for"
+    )
 
 
 def test_indexes_are_held_against_exact_search(run: Run, tmp_path: Path) -> None:
     chart = tmp_path / "sizing.svg"
-    printed = run("sizing", "--sizes", "300", "--indexes", "hnsw", "ivfflat/2", "--chart", str(chart), *TINY)
+    printed = run(
+        "sizing", "--sizes", "300", "--indexes", "hnsw", "ivfflat/2", "--chart", str(chart), *TINY
+    )
     lines = list(columns(printed))[1:]
-    assert [line[1] for line in lines] == ["exact", "HNSW with m 10 and ef_construction 112", "IVFFlat with 2 lists"]
+    assert [line[1] for line in lines] == [
+        "exact",
+        "HNSW with m 10 and ef_construction 112",
+        "IVFFlat with 2 lists",
+    ]
     assert (lines[0][6], lines[1][6]) == ("1.000", "1.000")
     assert ElementTree.parse(chart).getroot().tag.endswith("svg")  # noqa: S314  it is ours
 

@@ -10,7 +10,7 @@ import pytest
 from langgraph.store.base import IndexConfig
 from psycopg.conninfo import conninfo_to_dict
 
-from graphs.deployment.models import OfflineEmbeddings
+from graphs.composition import deployment_store
 from graphs.deployment.pools import open_pool
 from graphs.deployment.settings import load_settings
 from graphs.memory.brain.brain import Brain
@@ -26,7 +26,8 @@ from graphs.memory.errors import (
 from graphs.memory.knowledge.memories import Revision
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory.values.namespaces import user_scope
-from graphs.memory_manager import MemoryManager, deployment_store
+from graphs.memory_manager import MemoryManager
+from graphs.offline.embeddings import OfflineEmbeddings
 from tests.conftest import as_url
 from tests.support.sql import rows
 
@@ -68,7 +69,10 @@ async def store(database: str, model: Embeddings) -> AsyncIterator[MemoryManager
         INSERT INTO memory.organisation_members VALUES ('{COMPANY}', '{MEMBER}', 'member'),
         ('{COMPANY}', '{ADMINISTRATOR}', 'admin')""",
     )
-    async with open_pool(database) as pool, MemoryManager(pool, index=index, entities={"company": cl_rut}) as store:
+    async with (
+        open_pool(database) as pool,
+        MemoryManager(pool, index=index, entities={"company": cl_rut}) as store,
+    ):
         yield store
 
 
@@ -93,13 +97,18 @@ async def versions(database: str) -> tuple[int, int, int]:
 # Saving -----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_slug_saved_again_changes_its_memory_in_place(store: MemoryManager, database: str) -> None:
+async def test_a_slug_saved_again_changes_its_memory_in_place(
+    store: MemoryManager, database: str
+) -> None:
     with acting(ANN):
         first = await store.brain.save_user_memories(ANN, {"user_full_name": "Ann Lee"})
         created = await store.brain.get_user_memory(ANN, "user_full_name")
         again = await store.brain.save_user_memories(ANN, {"user_full_name": "Ann Bee"})
         updated = await store.brain.get_user_memory(ANN, "user_full_name")
-    assert (outcomes(first), outcomes(again)) == ({"user_full_name": "created"}, {"user_full_name": "updated"})
+    assert (outcomes(first), outcomes(again)) == (
+        {"user_full_name": "created"},
+        {"user_full_name": "updated"},
+    )
     assert created is not None
     assert updated is not None
     assert (created.content, updated.content) == ("Ann Lee", "Ann Bee")
@@ -113,7 +122,12 @@ async def test_what_is_there_as_given_is_neither_embedded_nor_written_again(
     store: MemoryManager, database: str, model: Embeddings
 ) -> None:
     memories = [
-        BrainMemory(slug="likes", content="Tea.", tags=["taste"], metadata={"a": {"c": 1, "b": [True, None, 1.5]}}),
+        BrainMemory(
+            slug="likes",
+            content="Tea.",
+            tags=["taste"],
+            metadata={"a": {"c": 1, "b": [True, None, 1.5]}},
+        ),
         BrainMemory(slug="dog", content="Rex."),
     ]
     with acting(ANN):
@@ -134,10 +148,14 @@ async def test_what_is_there_as_given_is_neither_embedded_nor_written_again(
         ]
         for change in changes:
             changed = memories[0].model_copy(update=change)
-            assert outcomes(await store.brain.save_user_memories(ANN, [changed])) == {"likes": "updated"}, change
+            assert outcomes(await store.brain.save_user_memories(ANN, [changed])) == {
+                "likes": "updated"
+            }, change
             kept = await store.brain.get_user_memory(ANN, "likes")
             assert kept is not None
-            assert kept.model_dump(include={"content", "tags", "metadata"}) == changed.model_dump(exclude={"slug"})
+            assert kept.model_dump(include={"content", "tags", "metadata"}) == changed.model_dump(
+                exclude={"slug"}
+            )
 
 
 async def test_hundreds_take_one_batch_of_embeddings_and_a_restart_costs_none(
@@ -145,15 +163,25 @@ async def test_hundreds_take_one_batch_of_embeddings_and_a_restart_costs_none(
 ) -> None:
     memories = {f"fact_{n}": f"Fact number {n}." for n in range(500)}
     with acting_as(Principal.service()):
-        await store.brain.save_company_memories(RUT, dict(list(memories.items())[:200]))  # and then it was interrupted
+        await store.brain.save_company_memories(
+            RUT, dict(list(memories.items())[:200])
+        )  # and then it was interrupted
         model.batches = []
         report = await store.brain.save_company_memories(RUT, memories)
-    assert (report.success, report.saved_count, report.failed_count, report.errors) == (True, 500, 0, [])
+    assert (report.success, report.saved_count, report.failed_count, report.errors) == (
+        True,
+        500,
+        0,
+        [],
+    )
     assert sorted(outcomes(report).values()) == ["created"] * 300 + ["unchanged"] * 200
     assert list(outcomes(report)) == list(memories)
     [batch] = model.batches
     assert len(batch) == 600, "the contents and the slugs of what is new"
-    [row] = await rows(database, "SELECT count(*) AS n, count(DISTINCT xmin::text) AS writes FROM memory.company_brain")
+    [row] = await rows(
+        database,
+        "SELECT count(*) AS n, count(DISTINCT xmin::text) AS writes FROM memory.company_brain",
+    )
     assert row == {"n": 500, "writes": 2}, "one transaction for each call"
 
 
@@ -177,12 +205,18 @@ WRONG: dict[Any, Any] = {
 }
 
 
-async def test_each_that_cannot_be_saved_fails_alone_and_by_name(store: MemoryManager, database: str) -> None:
+async def test_each_that_cannot_be_saved_fails_alone_and_by_name(
+    store: MemoryManager, database: str
+) -> None:
     with acting(ANN):
-        report = await store.brain.save_user_memories(ANN, {"first": "One.", **WRONG, "last": "Two."})
+        report = await store.brain.save_user_memories(
+            ANN, {"first": "One.", **WRONG, "last": "Two."}
+        )
     assert (report.success, report.saved_count, report.failed_count) == (False, 2, len(WRONG))
     assert len(report.errors) == len(WRONG)
-    for outcome, error in zip([o for o in report.outcomes if o.outcome == "failed"], report.errors, strict=True):
+    for outcome, error in zip(
+        [o for o in report.outcomes if o.outcome == "failed"], report.errors, strict=True
+    ):
         assert error == f"{outcome.slug}: {outcome.reason}"
         assert outcome.error == "InvalidValue"
         assert outcome.reason
@@ -193,9 +227,13 @@ async def test_each_that_cannot_be_saved_fails_alone_and_by_name(store: MemoryMa
 
 
 async def test_what_the_database_refuses_fails_alone(store: MemoryManager, database: str) -> None:
-    await rows(database, "ALTER TABLE memory.memories ADD CONSTRAINT odd CHECK (key NOT IN ('s13', 's77'))")
+    await rows(
+        database, "ALTER TABLE memory.memories ADD CONSTRAINT odd CHECK (key NOT IN ('s13', 's77'))"
+    )
     with acting(ANN):
-        report = await store.brain.save_user_memories(ANN, {f"s{n}": f"Number {n}." for n in range(100)})
+        report = await store.brain.save_user_memories(
+            ANN, {f"s{n}": f"Number {n}." for n in range(100)}
+        )
     assert (report.saved_count, report.failed_count) == (98, 2)
     assert [error.split(":")[0] for error in report.errors] == ["s13", "s77"]
     assert all("odd" in error for error in report.errors)
@@ -224,7 +262,9 @@ async def test_a_model_that_is_away_fails_what_is_new_and_is_not_asked_for_each(
     with acting(ANN):
         await store.brain.save_user_memories(ANN, {"old": "Here."})
         model.is_away, model.batches = True, []
-        report = await store.brain.save_user_memories(ANN, {"old": "Here.", **{f"s{n}": f"{n}." for n in range(50)}})
+        report = await store.brain.save_user_memories(
+            ANN, {"old": "Here.", **{f"s{n}": f"{n}." for n in range(50)}}
+        )
     assert (report.saved_count, report.failed_count) == (1, 50)
     assert len(model.batches) <= 4
 
@@ -242,7 +282,9 @@ async def test_concurrent_saves_of_one_slug_neither_fail_nor_make_a_second_memor
 ) -> None:
     async def save(n: int) -> BrainReport:
         slugs = ["a", "b", "c", "d"] if n % 2 else ["d", "c", "b", "a"]  # batches that cross
-        return await store.brain.save_user_memories(ANN, {slug: f"{slug}, said by {n % 5}." for slug in slugs})
+        return await store.brain.save_user_memories(
+            ANN, {slug: f"{slug}, said by {n % 5}." for slug in slugs}
+        )
 
     async def forget(n: int) -> None:
         await asyncio.sleep(n / 500)
@@ -260,7 +302,9 @@ async def test_concurrent_saves_of_one_slug_neither_fail_nor_make_a_second_memor
     assert len(await rows(database, "SELECT 1 FROM memory.user_brain")) == 4
 
 
-async def test_a_memory_and_its_row_are_stored_together_or_not_at_all(store: MemoryManager, database: str) -> None:
+async def test_a_memory_and_its_row_are_stored_together_or_not_at_all(
+    store: MemoryManager, database: str
+) -> None:
     await rows(database, "ALTER TABLE memory.user_brain ADD CONSTRAINT broken CHECK (false)")
     with acting(ANN):
         report = await store.brain.save_user_memories(ANN, {"a": "One.", "b": "Two."})
@@ -271,7 +315,9 @@ async def test_a_memory_and_its_row_are_stored_together_or_not_at_all(store: Mem
 # Reading and forgetting -------------------------------------------------------------------------------------------
 
 
-async def test_what_was_deleted_behind_our_back_is_gone_and_is_made_again(store: MemoryManager, database: str) -> None:
+async def test_what_was_deleted_behind_our_back_is_gone_and_is_made_again(
+    store: MemoryManager, database: str
+) -> None:
     with acting(ANN):
         await store.brain.save_user_memories(ANN, {"a": "One.", "b": "Two."})
         await store.adelete(("users", ANN, "brain"), "a")
@@ -287,17 +333,25 @@ async def test_what_was_put_by_hand_is_taken_into_the_brain(store: MemoryManager
     with acting(ANN):
         await store.aput(("users", ANN, "brain"), "a", {"odd": "shape"})
         assert await store.brain.get_user_memory(ANN, "a") is None
-        assert outcomes(await store.brain.save_user_memories(ANN, {"a": "One."})) == {"a": "updated"}
+        assert outcomes(await store.brain.save_user_memories(ANN, {"a": "One."})) == {
+            "a": "updated"
+        }
         await store.aput(("users", ANN, "brain"), "a", {"odd": "shape", "tags": 7, "metadata": "x"})
         kept = await store.brain.get_user_memory(ANN, "a")
         assert kept is not None
-        assert (kept.content, kept.tags, kept.metadata) == ("{'odd': 'shape', 'tags': 7, 'metadata': 'x'}", [], {})
+        assert (kept.content, kept.tags, kept.metadata) == (
+            "{'odd': 'shape', 'tags': 7, 'metadata': 'x'}",
+            [],
+            {},
+        )
 
 
 async def test_all_of_an_owner_come_in_pages_by_slug(store: MemoryManager) -> None:
     slugs = sorted(f"s{n}" for n in range(1203))
     with acting(ANN):
-        await store.brain.save_user_memories(ANN, {slug: f"It is {slug}." for slug in reversed(slugs)})
+        await store.brain.save_user_memories(
+            ANN, {slug: f"It is {slug}." for slug in reversed(slugs)}
+        )
         assert [m.slug async for m in store.brain.user_memories(ANN)] == slugs
 
 
@@ -329,14 +383,19 @@ async def test_a_person_recalls_what_is_in_the_brain_also_by_its_slug(store: Mem
         await store.brain.save_user_memories(
             ANN, {"favourite_drink": "Earl Grey", "home_town": "Valparaíso", "shoe_size": "38"}
         )
-        for query, slug in (("what does she like to drink?", "favourite_drink"), ("her shoe size", "shoe_size")):
+        for query, slug in (
+            ("what does she like to drink?", "favourite_drink"),
+            ("her shoe size", "shoe_size"),
+        ):
             found = await store.recall_memory(ANN, query)
             assert (found[0].namespace, found[0].key) == (("users", ANN, "brain"), slug)
         context = await store.load_context(ANN, "s1", query="which town is her home?")
         assert context.memories[0].content == "Valparaíso"
 
 
-async def test_what_a_slug_names_does_not_fade_with_time(store: MemoryManager, database: str) -> None:
+async def test_what_a_slug_names_does_not_fade_with_time(
+    store: MemoryManager, database: str
+) -> None:
     with acting(ANN):
         await store.brain.save_user_memories(ANN, {"user_full_name": "Ann Lee"})
         await rows(
@@ -356,7 +415,9 @@ async def test_every_read_and_change_is_recorded(store: MemoryManager, database:
         await store.brain.get_user_memory(ANN, "a")
         assert [m.slug async for m in store.brain.user_memories(ANN)] == ["a"]
         await store.recall_receipts(ANN)  # waits until reads are recorded
-    records = await rows(database, "SELECT action, actor, namespace, data FROM memory.audit_logs ORDER BY id")
+    records = await rows(
+        database, "SELECT action, actor, namespace, data FROM memory.audit_logs ORDER BY id"
+    )
     namespace = f"users.{ANN}.brain."
     assert [(r["action"], r["actor"], r["namespace"]) for r in records] == [
         ("memory.insert", ANN, namespace),
@@ -380,7 +441,9 @@ async def test_nobody_reaches_anothers_brain(store: MemoryManager, database: str
             store.brain.companies_of(ANN),
             anext(aiter(store.brain.user_memories(ANN))),
         ):
-            with pytest.raises(AccessDenied, match=f"User {BOB} may not use the memory of user {ANN}"):
+            with pytest.raises(
+                AccessDenied, match=f"User {BOB} may not use the memory of user {ANN}"
+            ):
                 await attempt
         assert await store.brain.get_user_memory(BOB, "secret") is None
     with pytest.raises(PrincipalRequired):
@@ -391,7 +454,9 @@ async def test_nobody_reaches_anothers_brain(store: MemoryManager, database: str
     assert kept["content"] == "swordfish"
 
 
-async def test_a_companys_memories_are_its_members_and_only_administrators_delete(store: MemoryManager) -> None:
+async def test_a_companys_memories_are_its_members_and_only_administrators_delete(
+    store: MemoryManager,
+) -> None:
     with acting(MEMBER):
         assert (await store.brain.save_company_memories(RUT, {"tax_regime": "Pro PyME"})).success
     with acting(ADMINISTRATOR):
@@ -412,7 +477,9 @@ async def test_a_companys_memories_are_its_members_and_only_administrators_delet
         assert [m async for m in store.brain.company_memories(RUT)] == []
 
 
-async def test_to_a_stranger_a_company_looks_like_one_that_does_not_exist(store: MemoryManager, database: str) -> None:
+async def test_to_a_stranger_a_company_looks_like_one_that_does_not_exist(
+    store: MemoryManager, database: str
+) -> None:
     with acting(MEMBER):
         await store.brain.save_company_memories(RUT, {"tax_regime": "Pro PyME"})
     before = await versions(database)
@@ -423,16 +490,22 @@ async def test_to_a_stranger_a_company_looks_like_one_that_does_not_exist(store:
             assert [m async for m in store.brain.company_memories(company)] == []
             assert await store.brain.forget_company_memory(company, "tax_regime") is False
             with pytest.raises(AccessDenied) as refused:
-                await store.brain.save_company_memories(company, {"tax_regime": "Pro PyME", "planted": "x"})
+                await store.brain.save_company_memories(
+                    company, {"tax_regime": "Pro PyME", "planted": "x"}
+                )
             told.append(str(refused.value))
         assert told[0] == told[1]
         assert await store.brain.companies_of(BOB) == []
     assert await versions(database) == before
 
 
-async def test_every_spelling_of_a_companys_id_is_the_same_company(store: MemoryManager, database: str) -> None:
+async def test_every_spelling_of_a_companys_id_is_the_same_company(
+    store: MemoryManager, database: str
+) -> None:
     with acting(MEMBER):
-        for n, spelling in enumerate(("76.192.083-9", "761920839", " 76192083-9 ", "076.192.083\u20139")):
+        for n, spelling in enumerate(
+            ("76.192.083-9", "761920839", " 76192083-9 ", "076.192.083\u20139")
+        ):
             await store.brain.save_company_memories(spelling, {"tax_regime": f"Version {n}"})
             kept = await store.brain.get_company_memory(COMPANY, "tax_regime")
             assert kept is not None
@@ -456,7 +529,9 @@ async def test_the_deployment_knows_companies_as_its_settings_say(
     load_settings.cache_clear()
 
 
-async def test_without_a_normaliser_ids_are_as_they_are_given(database: str, index: IndexConfig) -> None:
+async def test_without_a_normaliser_ids_are_as_they_are_given(
+    database: str, index: IndexConfig
+) -> None:
     async with MemoryManager.from_conn_string(database, index=index) as store:
         await store.brain.save_company_memories(" acme.example ", {"a": "One."})
         assert await store.brain.get_company_memory("acme.example", "a") is not None
@@ -464,7 +539,10 @@ async def test_without_a_normaliser_ids_are_as_they_are_given(database: str, ind
             with pytest.raises(InvalidEntityId) as refused:
                 await store.brain.save_user_memories(wrong, {"a": "One."})
             assert refused.value.path == "user_id"
-    [row] = await rows(database, "SELECT b.org_id, m.org_id AS owner FROM memory.company_brain b, memory.memories m")
+    [row] = await rows(
+        database,
+        "SELECT b.org_id, m.org_id AS owner FROM memory.company_brain b, memory.memories m",
+    )
     assert row == {"org_id": "acme.example", "owner": "acme.example"}
 
 
@@ -485,7 +563,9 @@ async def test_no_row_can_point_past_the_brain(store: MemoryManager, database: s
             )
 
 
-async def test_the_brain_is_exported_and_erased_with_its_person(store: MemoryManager, database: str) -> None:
+async def test_the_brain_is_exported_and_erased_with_its_person(
+    store: MemoryManager, database: str
+) -> None:
     with acting(ANN):
         await store.brain.save_user_memories(ANN, {"secret": "swordfish"})
         lines = [line async for line in store.export_user(ANN)]
@@ -497,7 +577,9 @@ async def test_the_brain_is_exported_and_erased_with_its_person(store: MemoryMan
         certificate = await store.erase_user(ANN)
         assert certificate.erased["memory.user_brain"] == certificate.erased["memory.memories"] == 1
         assert await store.brain.get_user_memory(ANN, "secret") is None
-    assert [row["user_id"] for row in await rows(database, "SELECT user_id FROM memory.user_brain")] == [BOB]
+    assert [
+        row["user_id"] for row in await rows(database, "SELECT user_id FROM memory.user_brain")
+    ] == [BOB]
 
 
 class WatchedPool:
@@ -550,10 +632,14 @@ async def test_what_is_pinned_stays_pinned_when_it_is_saved_again(store: MemoryM
     assert (kept.content, kept.pinned) == ("Coffee.", True)
 
 
-async def test_what_a_person_puts_right_is_found_by_its_slug_as_before(store: MemoryManager, database: str) -> None:
+async def test_what_a_person_puts_right_is_found_by_its_slug_as_before(
+    store: MemoryManager, database: str
+) -> None:
     with acting_as(Principal.user(ANN)):
         await store.brain.save_user_memories(ANN, {"favourite_drink": "Tea."})
         fields = "SELECT field FROM memory.memory_embeddings ORDER BY 1"
         embedded = await rows(database, fields)
-        await store.memories.revise(ANN, (user_scope(ANN, "brain"), "favourite_drink"), Revision(content="Mate."))
+        await store.memories.revise(
+            ANN, (user_scope(ANN, "brain"), "favourite_drink"), Revision(content="Mate.")
+        )
     assert await rows(database, fields) == embedded

@@ -46,7 +46,9 @@ def conversation(checkpointer: PostgresCheckpointer) -> Any:
         return {"messages": [AIMessage(f"You said {state['messages'][-1].content}.")]}
 
     builder = StateGraph(MessagesState).add_node("answer", answer)
-    return builder.add_edge(START, "answer").add_edge("answer", END).compile(checkpointer=checkpointer)
+    return (
+        builder.add_edge(START, "answer").add_edge("answer", END).compile(checkpointer=checkpointer)
+    )
 
 
 def on_thread(thread_id: str, **more: Any) -> Any:
@@ -57,10 +59,14 @@ async def test_deleting_a_run_leaves_the_thread_as_it_was_before(
     checkpointer: PostgresCheckpointer, database: str
 ) -> None:
     graph = conversation(checkpointer)
-    await graph.ainvoke({"messages": [HumanMessage("one")]}, on_thread("t") | {"metadata": {"run_id": "run-a"}})
+    await graph.ainvoke(
+        {"messages": [HumanMessage("one")]}, on_thread("t") | {"metadata": {"run_id": "run-a"}}
+    )
     before = (await graph.aget_state(on_thread("t"))).values
     blobs = await rows(database, "SELECT count(*) AS n FROM langgraph.checkpoint_blobs")
-    await graph.ainvoke({"messages": [HumanMessage("two")]}, on_thread("t") | {"metadata": {"run_id": "run-b"}})
+    await graph.ainvoke(
+        {"messages": [HumanMessage("two")]}, on_thread("t") | {"metadata": {"run_id": "run-b"}}
+    )
 
     await checkpointer.adelete_for_runs(["run-b"])
 
@@ -91,7 +97,9 @@ async def test_nothing_of_a_run_that_was_rolled_back_comes_after(
     assert await checkpointer.aget_tuple(on_thread("t")) is None
 
 
-async def test_a_run_that_is_named_in_a_thread_of_anothers_is_not_stopped(checkpointer: PostgresCheckpointer) -> None:
+async def test_a_run_that_is_named_in_a_thread_of_anothers_is_not_stopped(
+    checkpointer: PostgresCheckpointer,
+) -> None:
     """The server has a run deleted in the thread that somebody names before it looks whose run it is."""
     config = on_thread("hers", checkpoint_ns="") | {"metadata": {"run_id": "run-a"}}
     await asyncio.create_task(deleting(checkpointer, "mine", "run-a"))
@@ -140,12 +148,21 @@ async def test_pruning_keeps_the_latest_state_and_nothing_else(
 
 async def test_many_threads_at_once(checkpointer: PostgresCheckpointer) -> None:
     graph = conversation(checkpointer)
-    await asyncio.gather(*(graph.ainvoke({"messages": [HumanMessage(f"{n}")]}, on_thread(f"t{n}")) for n in range(30)))
+    await asyncio.gather(
+        *(
+            graph.ainvoke({"messages": [HumanMessage(f"{n}")]}, on_thread(f"t{n}"))
+            for n in range(30)
+        )
+    )
     states = await asyncio.gather(*(graph.aget_state(on_thread(f"t{n}")) for n in range(30)))
-    assert [state.values["messages"][-1].content for state in states] == [f"You said {n}." for n in range(30)]
+    assert [state.values["messages"][-1].content for state in states] == [
+        f"You said {n}." for n in range(30)
+    ]
 
 
-async def test_it_goes_on_after_its_connections_were_cut(checkpointer: PostgresCheckpointer, database: str) -> None:
+async def test_it_goes_on_after_its_connections_were_cut(
+    checkpointer: PostgresCheckpointer, database: str
+) -> None:
     graph = conversation(checkpointer)
     await graph.ainvoke({"messages": [HumanMessage("one")]}, on_thread("t"))
     await cut_connections(database)
@@ -159,7 +176,9 @@ async def test_several_processes_may_set_it_up_at_once(empty_database: str) -> N
             await PostgresCheckpointer(pool).setup()
 
     await asyncio.gather(*(one() for _ in range(4)))
-    versions = await rows(empty_database, "SELECT v FROM langgraph.checkpoint_migrations ORDER BY v")
+    versions = await rows(
+        empty_database, "SELECT v FROM langgraph.checkpoint_migrations ORDER BY v"
+    )
     assert [row["v"] for row in versions] == list(range(len(PostgresCheckpointer.MIGRATIONS)))
 
 
@@ -204,7 +223,10 @@ async def test_a_checkpoint_that_cannot_be_stored_leaves_nothing_of_itself(
     checkpointer: PostgresCheckpointer, database: str
 ) -> None:
     """Its channels are sent before it, together with it."""
-    checkpoint = empty_checkpoint() | {"channel_values": {"list": ["kept apart"]}, "channel_versions": {"list": "1"}}
+    checkpoint = empty_checkpoint() | {
+        "channel_values": {"list": ["kept apart"]},
+        "channel_versions": {"list": "1"},
+    }
     config = on_thread("t", checkpoint_ns="")
     unstorable: Any = {"source": "input", "step": 0, "said": "\ud800"}
     with pytest.raises(InvalidInput):
@@ -233,19 +255,28 @@ async def test_what_serialises_state_keeps_nobody_from_a_connection(database: st
         config = on_thread("t", checkpoint_ns="", checkpoint_id="1")
         put = checkpointer.aput_writes(config, [("channel", "quick")], "task")
         other = asyncio.run_coroutine_threadsafe(put, asyncio.get_running_loop())
-        slow = empty_checkpoint() | {"channel_values": {"list": ["slow"]}, "channel_versions": {"list": "1"}}
+        slow = empty_checkpoint() | {
+            "channel_values": {"list": ["slow"]},
+            "channel_versions": {"list": "1"},
+        }
         await checkpointer.aput(config, slow, {"source": "input", "step": 0}, {"list": "1"})
     for table in ("checkpoints", "checkpoint_blobs", "checkpoint_writes"):
         assert len(await rows(database, f"SELECT thread_id FROM langgraph.{table}")) == 1
 
 
 @pytest.mark.parametrize(
-    "kept", [b"", b"raw \0 bytes", bytearray(b"\\x41 \0 mutable"), "é" * 700_000, {"deep": [1, None]}]
+    "kept",
+    [b"", b"raw \0 bytes", bytearray(b"\\x41 \0 mutable"), "é" * 700_000, {"deep": [1, None]}],
 )
 async def test_state_comes_back_as_it_was(checkpointer: PostgresCheckpointer, kept: Any) -> None:
     config, checkpoint = on_thread("t", checkpoint_ns=""), empty_checkpoint()
-    checkpoint |= {"channel_values": {"kept": [kept], "alone": kept}, "channel_versions": {"kept": "1", "alone": "1"}}
-    put = await checkpointer.aput(config, checkpoint, {"source": "input", "step": 0}, {"kept": "1", "alone": "1"})
+    checkpoint |= {
+        "channel_values": {"kept": [kept], "alone": kept},
+        "channel_versions": {"kept": "1", "alone": "1"},
+    }
+    put = await checkpointer.aput(
+        config, checkpoint, {"source": "input", "step": 0}, {"kept": "1", "alone": "1"}
+    )
     await checkpointer.aput_writes(put, [("kept", kept)], "task")
     stored = await checkpointer.aget_tuple(config)
     assert stored

@@ -76,13 +76,23 @@ def test_every_command_works_behind_a_pooler(
     with Pooler(postgres, mode) as pooler:
         parts = conninfo_to_dict(pooler.url_for(database))
         url = f"postgresql://{parts['user']}@{parts['host']}:{parts['port']}/{parts['dbname']}"
-        with environment({"DATABASE_URL": url, "DATABASE_POOL_SIZE": "3", "DATA_DIR": str(tmp_path), **REDIS}):
+        with environment(
+            {"DATABASE_URL": url, "DATABASE_POOL_SIZE": "3", "DATA_DIR": str(tmp_path), **REDIS}
+        ):
             memory = json.loads(done(["remember", "Tea", "--user-id", USER, "--json"]))
-            [job, *_] = asyncio.run(rows(database, "SELECT id FROM procrastinate.procrastinate_jobs ORDER BY id"))
+            [job, *_] = asyncio.run(
+                rows(database, "SELECT id FROM procrastinate.procrastinate_jobs ORDER BY id")
+            )
             begun = "INSERT INTO memory.migrations (source, origin) VALUES ('jsonl', 'a file') RETURNING id"
             [migration] = asyncio.run(rows(database, begun))
             namespace = ".".join(memory.pop("namespace"))
-            given = {"user": USER, "folder": tmp_path, "job": job["id"], "migration": migration["id"], **memory}
+            given = {
+                "user": USER,
+                "folder": tmp_path,
+                "job": job["id"],
+                "migration": migration["id"],
+                **memory,
+            }
             given["namespace"] = namespace
             for call in calls():
                 done([part.format(**given) for part in call])

@@ -12,7 +12,11 @@ from graphs.cli.main import app
 def asked(instruction: str, line: str = "") -> str:
     """What the command answers a shell, which asks by variables of the environment."""
     words = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" ")), "_TYPER_COMPLETE_ARGS": line}
-    return CliRunner().invoke(app, env=words | {"_GRAPH_MEMORY_COMPLETE": instruction}, prog_name="graph-memory").stdout
+    return (
+        CliRunner()
+        .invoke(app, env=words | {"_GRAPH_MEMORY_COMPLETE": instruction}, prog_name="graph-memory")
+        .stdout
+    )
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -34,9 +38,13 @@ def test_what_fits_is_offered(shell: str, typed: str, offered: str, not_offered:
     assert (offered in told, not_offered in told) == (True, False), told
 
 
-def test_a_shell_that_starts_anew_completes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shell_that_starts_anew_completes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")  # whichever shell runs the tests
+    monkeypatch.setenv(
+        "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1"
+    )  # whichever shell runs the tests
     installed = CliRunner().invoke(app, ["--install-completion", "bash"], prog_name="graph-memory")
     assert installed.exit_code == 0, installed.output
     shell = ["bash", "-c", "source ~/.bashrc && complete -p graph-memory"]

@@ -18,7 +18,7 @@ from graphs.memory.errors import (
     DeliveryNotFound,
     InvalidInput,
 )
-from graphs.memory.jobs.queue import Timing
+from graphs.memory.jobs.tasks import Timing
 from graphs.memory.outbox import deliveries
 from graphs.memory.outbox.adapter import (
     Copies,
@@ -26,7 +26,7 @@ from graphs.memory.outbox.adapter import (
     Outgoing,
     Pseudonym,
     Pseudonyms,
-    Switched,
+    SwitchedAdapter,
 )
 from graphs.memory.outbox.intents import (
     MemoryWritten,
@@ -105,7 +105,11 @@ async def test_without_an_adapter_nothing_is_put_in_the_outbox(
 
 
 async def test_what_a_switched_off_adapter_had_waiting_is_skipped_and_can_be_replayed(
-    told: MemoryManager, store: MemoryManager, notebook: Notebook, user_id: str, caplog: pytest.LogCaptureFixture
+    told: MemoryManager,
+    store: MemoryManager,
+    notebook: Notebook,
+    user_id: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     await told.write_memory(user_id, "s1", fact(user_id, "Likes tea."))
     await told.write_memory(user_id, "s1", fact(user_id, "Likes cake."))
@@ -118,7 +122,11 @@ async def test_what_a_switched_off_adapter_had_waiting_is_skipped_and_can_be_rep
 
 
 async def test_an_adapter_that_is_switched_on_late_can_be_told_of_what_there_was(
-    store: MemoryManager, told: MemoryManager, notebook: Notebook, user_id: str, monkeypatch: pytest.MonkeyPatch
+    store: MemoryManager,
+    told: MemoryManager,
+    notebook: Notebook,
+    user_id: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(deliveries, "PORTION", 2)
     for text in ("One.", "Two.", "Three."):
@@ -145,7 +153,7 @@ async def test_an_adapter_that_cannot_be_searched_has_no_shadow() -> None:
         async def close(self) -> None: ...
 
     with pytest.raises(ConfigurationError, match="mute"):
-        Outbound([Switched(Mute(), "shadow")], KEY)
+        Outbound([SwitchedAdapter(Mute(), "shadow")], KEY)
 
 
 # What is told --------------------------------------------------------------------------------------------------------
@@ -166,7 +174,9 @@ async def test_a_memory_is_told_redacted_under_a_pseudonym_and_digests_of_what_w
     assert user_id not in repr(outgoing)
     [delivery] = await told.deliveries.list(user_id=user_id)
     assert delivery.status == "delivered"
-    assert delivery.redactions == [{"kind": "email", "digest": Redactor(KEY).digest("email", "ann@example.com")}]
+    assert delivery.redactions == [
+        {"kind": "email", "digest": Redactor(KEY).digest("email", "ann@example.com")}
+    ]
     assert "ann@example.com" not in delivery.model_dump_json()
 
 
@@ -175,8 +185,14 @@ async def test_a_turn_is_told_once_with_both_sides_and_the_fact_in_it_by_itself(
 ) -> None:
     await told.write_memory(user_id, "s1", turn(user_id, "My budget is 80k.", "Noted.", "m1"))
     await told.jobs.run_pending()
-    assert [(o.kind, [(c.type, c.role, c.text and c.text.text) for c in o.memories]) for o in notebook.told] == [
-        ("turn_committed", [("turn", "user", "My budget is 80k."), ("turn", "assistant", "Noted.")]),
+    assert [
+        (o.kind, [(c.type, c.role, c.text and c.text.text) for c in o.memories])
+        for o in notebook.told
+    ] == [
+        (
+            "turn_committed",
+            [("turn", "user", "My budget is 80k."), ("turn", "assistant", "Noted.")],
+        ),
         ("memory_written", [("fact", None, "My budget is 80k.")]),
     ]
     assert notebook.told[0].session is not None
@@ -217,7 +233,9 @@ async def test_what_an_application_keeps_for_itself_and_what_is_not_a_persons_st
     assert await outbox(database) == []
 
 
-async def test_a_write_that_fails_tells_nothing(told: MemoryManager, database: str, user_id: str) -> None:
+async def test_a_write_that_fails_tells_nothing(
+    told: MemoryManager, database: str, user_id: str
+) -> None:
     mine = PutOp(("users", user_id, "facts"), "k", {"content": "mine", "type": "fact"})
     anothers = PutOp(("users", str(uuid4()), "facts"), "k", {"content": "not mine", "type": "fact"})
     with acting_as(Principal.user(user_id)), pytest.raises(AccessDenied):
@@ -225,7 +243,9 @@ async def test_a_write_that_fails_tells_nothing(told: MemoryManager, database: s
     assert await outbox(database) == []
 
 
-async def test_a_change_beside_the_text_is_not_told(told: MemoryManager, database: str, user_id: str) -> None:
+async def test_a_change_beside_the_text_is_not_told(
+    told: MemoryManager, database: str, user_id: str
+) -> None:
     scope = ("users", user_id, "facts")
     await told.aput(scope, "k", {"content": "Likes tea.", "type": "fact", "importance": 0.9})
     await told.aput(scope, "k", {"content": "Likes tea.", "type": "fact", "importance": 0.4})
@@ -238,17 +258,25 @@ async def test_the_end_of_a_session_is_noted_and_told_and_undone_by_the_next_tur
     await told.write_memory(user_id, "s1", turn(user_id, "Hello there.", "Hi.", "m1"))
     with acting_as(Principal.user(user_id)):
         await told.intents.emit(SessionEnded(user_id=user_id, session_id="s1"))
-    assert [s["ended_at"] is None for s in await rows(database, "SELECT ended_at FROM memory.sessions")] == [False]
+    assert [
+        s["ended_at"] is None for s in await rows(database, "SELECT ended_at FROM memory.sessions")
+    ] == [False]
     await told.jobs.run_pending()
     assert notebook.told[-1].kind == "session_ended"
     assert notebook.told[-1].session == notebook.told[0].session
     await told.write_memory(user_id, "s1", turn(user_id, "One more thing.", "Yes?", "m2"))
-    assert [s["ended_at"] for s in await rows(database, "SELECT ended_at FROM memory.sessions")] == [None]
+    assert [
+        s["ended_at"] for s in await rows(database, "SELECT ended_at FROM memory.sessions")
+    ] == [None]
 
 
-async def test_an_adapter_is_only_told_what_it_takes(database: str, index: IndexConfig, user_id: str) -> None:
+async def test_an_adapter_is_only_told_what_it_takes(
+    database: str, index: IndexConfig, user_id: str
+) -> None:
     facts, everything = Notebook("facts", ["memory_written", "user_erased"]), Notebook("everything")
-    async with MemoryManager.from_conn_string(database, index=index, outbound=outbound_to(facts, everything)) as store:
+    async with MemoryManager.from_conn_string(
+        database, index=index, outbound=outbound_to(facts, everything)
+    ) as store:
         await store.write_memory(user_id, "s1", turn(user_id, "Hello there.", "Hi.", "m1"))
         await store.write_memory(user_id, "s1", fact(user_id, "Likes tea."))
         await store.jobs.run_pending()
@@ -256,7 +284,9 @@ async def test_an_adapter_is_only_told_what_it_takes(database: str, index: Index
     assert {o.kind for o in everything.told} == {"turn_committed", "memory_written"}
 
 
-async def test_nobody_emits_about_another_or_that_somebody_was_erased(told: MemoryManager, user_id: str) -> None:
+async def test_nobody_emits_about_another_or_that_somebody_was_erased(
+    told: MemoryManager, user_id: str
+) -> None:
     with acting_as(Principal.user(str(uuid4()))), pytest.raises(AccessDenied):
         await told.intents.emit(TurnCommitted(user_id=user_id, session_id="s1", exchange="m1"))
     with pytest.raises(InvalidInput, match="erase_user"):
@@ -270,12 +300,18 @@ async def test_what_somebody_claims_about_anothers_memory_tells_nothing_of_it(
     await told.write_memory(user_id, "s1", fact(user_id, "The safe is behind the painting."))
     [item] = await told.asearch(("users", user_id, "facts"))
     with acting_as(Principal.user(thief)):
-        await told.intents.emit(MemoryWritten(user_id=thief, namespace=item.namespace, key=item.key))
-    await told.intents.emit(MemoryWritten(user_id="nobody", namespace=item.namespace, key=item.key))  # by the service
+        await told.intents.emit(
+            MemoryWritten(user_id=thief, namespace=item.namespace, key=item.key)
+        )
+    await told.intents.emit(
+        MemoryWritten(user_id="nobody", namespace=item.namespace, key=item.key)
+    )  # by the service
     await told.jobs.run_pending()
     assert notebook.copies == {
         Pseudonyms(KEY).of_user(user_id).text: {
-            Pseudonyms(KEY).of("memory", f"users.{user_id}.facts.", item.key).text: "The safe is behind the painting."
+            Pseudonyms(KEY)
+            .of("memory", f"users.{user_id}.facts.", item.key)
+            .text: "The safe is behind the painting."
         },
         Pseudonyms(KEY).of_user(thief).text: {},
         Pseudonyms(KEY).of_user("nobody").text: {},
@@ -292,10 +328,18 @@ async def test_a_delivery_that_fails_is_made_again_under_the_same_id_before_what
     for text in ("One.", "Two.", "Three."):
         await told.write_memory(user_id, "s1", fact(user_id, text))
     await told.jobs.run_pending()
-    assert [copy.text and copy.text.text for o in notebook.told for copy in o.memories] == ["One.", "Two.", "Three."]
+    assert [copy.text and copy.text.text for o in notebook.told for copy in o.memories] == [
+        "One.",
+        "Two.",
+        "Three.",
+    ]
     assert [o.again for o in notebook.told] == [True, False, False]
     made = (await told.deliveries.list())[::-1]
-    assert [(d.status, d.attempts) for d in made] == [("delivered", 3), ("delivered", 1), ("delivered", 1)]
+    assert [(d.status, d.attempts) for d in made] == [
+        ("delivered", 3),
+        ("delivered", 1),
+        ("delivered", 1),
+    ]
 
 
 async def test_one_persons_failures_keep_nobody_else_waiting(
@@ -307,7 +351,9 @@ async def test_one_persons_failures_keep_nobody_else_waiting(
     await told.write_memory(other := str(uuid4()), "s1", fact(other, "Another's."))
     await told.jobs.run_pending()
     assert notebook.texts == {"Another's."}
-    [waiting] = [job for job in await told.jobs.list(task="deliver") if job.attempts and job.status == "todo"]
+    [waiting] = [
+        job for job in await told.jobs.list(task="deliver") if job.attempts and job.status == "todo"
+    ]
     assert waiting.scheduled_at is not None
     assert 500 < (waiting.scheduled_at - datetime.now(UTC)).total_seconds() <= 600
 
@@ -332,7 +378,9 @@ async def test_what_goes_on_failing_stays_as_a_dead_letter_until_it_is_replayed(
         await told.deliveries.replay(dead.id)
 
 
-async def test_what_is_hopeless_is_not_tried_again(told: MemoryManager, notebook: Notebook, user_id: str) -> None:
+async def test_what_is_hopeless_is_not_tried_again(
+    told: MemoryManager, notebook: Notebook, user_id: str
+) -> None:
     notebook.failures = [DeliveryFailed("never", hopeless=True)]
     await told.write_memory(user_id, "s1", fact(user_id, "Likes tea."))
     await told.jobs.run_pending()
@@ -363,7 +411,9 @@ async def test_an_intent_of_another_version_is_a_dead_letter(
     told: MemoryManager, database: str, notebook: Notebook, user_id: str
 ) -> None:
     await told.write_memory(user_id, "s1", fact(user_id, "Likes tea."))
-    await rows(database, """UPDATE memory.deliveries SET intent = intent || '{"kind": "memory_dreamt"}'""")
+    await rows(
+        database, """UPDATE memory.deliveries SET intent = intent || '{"kind": "memory_dreamt"}'"""
+    )
     await told.jobs.run_pending()
     [dead] = await told.deliveries.list(status="failed")
     assert "version" in (dead.error or "")
@@ -444,7 +494,11 @@ async def test_who_was_never_told_of_is_erased_without_a_word_outside(
 
 
 async def test_a_delivery_in_the_air_while_its_person_is_erased_leaves_nothing(
-    told: MemoryManager, database: str, notebook: Notebook, user_id: str, monkeypatch: pytest.MonkeyPatch
+    told: MemoryManager,
+    database: str,
+    notebook: Notebook,
+    user_id: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The service takes it, the person is erased, the answer comes; then the erasure goes out."""
     await told.write_memory(user_id, "s1", fact(user_id, "Likes tea."))
@@ -531,11 +585,21 @@ async def test_a_person_sees_their_own_deliveries_and_only_the_service_all_and_t
                 await refused
     notebook.failures = [DeliveryFailed("down for repairs")]
     [health] = await told.deliveries.health()
-    assert (health.adapter, health.mode, health.pending, health.delivered) == ("notebook", "on", 2, 0)
+    assert (health.adapter, health.mode, health.pending, health.delivered) == (
+        "notebook",
+        "on",
+        2,
+        0,
+    )
     assert (health.reachable, health.problem) == (False, "down for repairs")
     await told.jobs.run_pending()
     [health] = await told.deliveries.health()
-    assert (health.reachable, health.pending, health.delivered, health.behind_seconds) == (True, 0, 2, None)
+    assert (health.reachable, health.pending, health.delivered, health.behind_seconds) == (
+        True,
+        0,
+        2,
+        None,
+    )
 
 
 async def test_the_health_of_the_memory_knows_of_dead_letters(

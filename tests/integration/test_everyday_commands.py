@@ -20,12 +20,18 @@ from tests.support.sql import rows
 HOSTILE = "Likes [red]tea[/red] \x1b[2J\x1b]0;owned\x07\x9b31m\u202e and \\[bold]"
 
 
-def test_what_is_remembered_is_recalled_explained_and_forgotten_by_its_id(operate: Operator) -> None:
+def test_what_is_remembered_is_recalled_explained_and_forgotten_by_its_id(
+    operate: Operator,
+) -> None:
     made = operate.json("remember", "Likes green tea.", "--tag", "drinks", "--importance", "0.8")
     operate.done("remember", "Works as a welder.")
 
     [found] = operate.json("recall", "tea", "--tag", "drinks", "--explain")
-    assert (found["id"], found["content"], found["tags"]) == (made["id"], "Likes green tea.", ["drinks"])
+    assert (found["id"], found["content"], found["tags"]) == (
+        made["id"],
+        "Likes green tea.",
+        ["drinks"],
+    )
     assert sum(found["explanation"].values()) == pytest.approx(found["score"], abs=1e-3)
     shown = operate.done("recall", "tea", "--explain", "--limit", "1")
     assert f"id {made['id']}\n" in shown
@@ -39,14 +45,19 @@ def test_what_is_remembered_is_recalled_explained_and_forgotten_by_its_id(operat
     assert last["score"] == pytest.approx(found["score"], abs=1e-3)
     assert "chosen as 1." in operate.done("explain", made["id"])
 
-    assert operate.json("forget", made["id"], "--dry-run")["forgotten"]["content"] == "Likes green tea."
+    assert (
+        operate.json("forget", made["id"], "--dry-run")["forgotten"]["content"]
+        == "Likes green tea."
+    )
     assert operate.json("forget", made["id"], "--yes")["forgotten"]["content"] == "Likes green tea."
     assert operate.json("recall", "tea", "--tag", "drinks") == []
     assert operate("forget", made["id"], "--yes").exit_code == 1
 
     past = operate.json("history", ".".join(made["namespace"]), made["key"])
     assert past["now"] is None
-    assert [(v["content"], v["operation"]) for v in past["versions"]] == [("Likes green tea.", "delete")]
+    assert [(v["content"], v["operation"]) for v in past["versions"]] == [
+        ("Likes green tea.", "delete")
+    ]
     assert "deleted" in operate.done("history", made["id"])
 
 
@@ -68,16 +79,28 @@ def test_a_fact_is_explained_with_the_turns_that_it_was_taken_from(
 
     async def talk() -> None:
         said = {"id": "m1", "user": "My name is Ada and I live in Turin.", "assistant": "Hello."}
-        payload = {"identity": user, "timestamp": "2026-01-01T00:00:00Z", "agent": "a", "session_id": "s1"}
-        async with MemoryManager.from_conn_string(operate.database, index=index, extractor=extractor) as store:
+        payload = {
+            "identity": user,
+            "timestamp": "2026-01-01T00:00:00Z",
+            "agent": "a",
+            "session_id": "s1",
+        }
+        async with MemoryManager.from_conn_string(
+            operate.database, index=index, extractor=extractor
+        ) as store:
             await store.write_memory(user, "s1", payload | {"type": "turn", "content": said})
             await store.extract_facts(user, "s1")
 
     asyncio.run(talk())
     fact = operate.json("recall", "Where do they live?", "--type", "fact", "--user-id", user)[0]
     told = operate.json("explain", fact["id"], "--user-id", user)
-    assert [turn["content"] for turn in told["turns"]] == ["My name is Ada and I live in Turin.", "Hello."]
-    assert "user: My name is Ada and I live in Turin." in operate.done("explain", fact["id"], "--user-id", user)
+    assert [turn["content"] for turn in told["turns"]] == [
+        "My name is Ada and I live in Turin.",
+        "Hello.",
+    ]
+    assert "user: My name is Ada and I live in Turin." in operate.done(
+        "explain", fact["id"], "--user-id", user
+    )
 
 
 def test_what_people_stored_cannot_steer_the_terminal(operate: Operator) -> None:
@@ -93,12 +116,18 @@ def test_what_people_stored_cannot_steer_the_terminal(operate: Operator) -> None
     for output in shown:
         assert "tea" in output
         assert not {"\x1b", "\x07", "\x9b", "\u202e", "\r"} & set(output)
-    assert "Likes [red]tea[/red] \ufffd[2J\ufffd]0;owned\ufffd\ufffd31m\ufffd and \\[bold]" in shown[0]
+    assert (
+        "Likes [red]tea[/red] \ufffd[2J\ufffd]0;owned\ufffd\ufffd31m\ufffd and \\[bold]" in shown[0]
+    )
     assert operate.json("history", *address)["versions"][0]["content"] == HOSTILE
 
 
 async def put(
-    operate: Operator, *contents: str, user_id: str | None = None, importance: float = 0.5, pinned: bool = False
+    operate: Operator,
+    *contents: str,
+    user_id: str | None = None,
+    importance: float = 0.5,
+    pinned: bool = False,
 ) -> list[list[str]]:
     """Memories that were touched long ago; their namespaces and keys."""
     user = user_id or load_settings().local_user_id
@@ -107,7 +136,9 @@ async def put(
         for content in contents:
             await store.aput(("users", user, "facts"), content[:10], value | {"content": content})
     await rows(operate.database, "ALTER TABLE memory.memories DISABLE TRIGGER USER")
-    await rows(operate.database, "UPDATE memory.memories SET updated_at = now() - interval '90 days'")
+    await rows(
+        operate.database, "UPDATE memory.memories SET updated_at = now() - interval '90 days'"
+    )
     await rows(operate.database, "ALTER TABLE memory.memories ENABLE TRIGGER USER")
     return [[f"users.{user}.facts", content[:10]] for content in contents]
 
@@ -126,7 +157,9 @@ def test_decay_does_what_its_dry_run_said(operate: Operator) -> None:
 
     done = operate.json("decay", "--days", "30", "--yes")
     assert (done["trimmed"], done["faded"]) == (2, 1)
-    left = operate.sql("SELECT value ->> 'content' AS content, importance FROM memory.memories ORDER BY 1")
+    left = operate.sql(
+        "SELECT value ->> 'content' AS content, importance FROM memory.memories ORDER BY 1"
+    )
     assert left == [
         {"content": "Important.", "importance": pytest.approx(0.4)},
         {"content": "Pinned.", "importance": pytest.approx(0.1)},
@@ -134,7 +167,9 @@ def test_decay_does_what_its_dry_run_said(operate: Operator) -> None:
     assert operate("decay", "--days", "0", "--yes").exit_code == 1
 
 
-def test_an_export_is_whole_private_and_replaces_an_older_one(operate: Operator, tmp_path: Path) -> None:
+def test_an_export_is_whole_private_and_replaces_an_older_one(
+    operate: Operator, tmp_path: Path
+) -> None:
     operate.done("remember", "Likes tea.")
     output = tmp_path / "ada.jsonl"
     output.write_text("older\n")
@@ -162,7 +197,9 @@ def test_an_export_that_breaks_off_leaves_what_was_there(
     folder.mkdir()
     (folder / "ada.jsonl").write_text("older\n")
     assert operate("export-user", "--output", str(folder / "ada.jsonl")).exit_code == 130
-    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("ada.jsonl", "older\n")]
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [
+        ("ada.jsonl", "older\n")
+    ]
 
 
 def test_an_erasure_removes_what_its_dry_run_counted(operate: Operator) -> None:
@@ -179,11 +216,16 @@ def test_an_erasure_removes_what_its_dry_run_counted(operate: Operator) -> None:
     assert certificate["erased"] == counted
     left = operate.sql("SELECT value ->> 'content' AS content FROM memory.memories")
     assert left == [{"content": "Stays."}]
-    assert certificate["digest"] == operate.sql("SELECT encode(digest, 'hex') AS d FROM memory.erasures")[0]["d"]
+    assert (
+        certificate["digest"]
+        == operate.sql("SELECT encode(digest, 'hex') AS d FROM memory.erasures")[0]["d"]
+    )
     assert "Certificate of erasure" in operate.done("erase-user", "--yes")
 
 
-def test_what_cannot_be_undone_is_asked_for(operate: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_undone_is_asked_for(
+    operate: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     [address] = asyncio.run(put(operate, "Likes tea."))
     dangerous = (["forget", *address], ["erase-user"], ["decay", "--days", "1"])
     for command in dangerous:
@@ -197,7 +239,9 @@ def test_what_cannot_be_undone_is_asked_for(operate: Operator, monkeypatch: pyte
     assert len(operate.sql("SELECT key FROM memory.memories")) == 1
 
     def changed_meanwhile() -> bool:
-        operate.sql("""UPDATE memory.memories SET value = value || '{"content": "Likes coffee."}'""")
+        operate.sql(
+            """UPDATE memory.memories SET value = value || '{"content": "Likes coffee."}'"""
+        )
         return True
 
     monkeypatch.setattr(asking, "on_terminal", changed_meanwhile)
@@ -238,7 +282,9 @@ def test_what_cannot_be_meant_is_refused_in_one_sentence(operate: Operator) -> N
         assert refused.stderr.count("\n") == 1
 
 
-def test_a_database_that_does_not_answer_is_another_exit_code_than_one_that_refuses(operate: Operator) -> None:
+def test_a_database_that_does_not_answer_is_another_exit_code_than_one_that_refuses(
+    operate: Operator,
+) -> None:
     refused = operate.url.replace("@/", "@/no_")
     for url, code in (("postgresql://postgres@127.0.0.1:1/none", 3), (refused, 1)):
         operate.set(DATABASE_URL=url)

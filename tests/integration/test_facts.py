@@ -25,13 +25,20 @@ def user_id() -> str:
     return str(uuid4())
 
 
-async def test_what_a_user_states_becomes_facts_that_name_their_turns(store: MemoryManager, user_id: str) -> None:
-    await store.write_memory(user_id, "s1", turn(user_id, "My budget is 80k. What is yours?", "None.", "m1"))
+async def test_what_a_user_states_becomes_facts_that_name_their_turns(
+    store: MemoryManager, user_id: str
+) -> None:
+    await store.write_memory(
+        user_id, "s1", turn(user_id, "My budget is 80k. What is yours?", "None.", "m1")
+    )
     await store.write_memory(user_id, "s1", turn(user_id, "My dog is called Rex.", "Nice.", "m2"))
     assert await store.recall_memory(user_id, "budget") == []
 
     await store.jobs.run_pending()
-    found = {item.value["content"]: item.value for item in await store.asearch(("users", user_id, "facts"))}
+    found = {
+        item.value["content"]: item.value
+        for item in await store.asearch(("users", user_id, "facts"))
+    }
     assert {text: value["sources"] for text, value in found.items()} == {
         "My budget is 80k.": [{"session_id": "s1", "exchange": "m1"}],
         "My dog is called Rex.": [{"session_id": "s1", "exchange": "m2"}],
@@ -49,7 +56,9 @@ def said(store: MemoryManager, user_id: str) -> Callable[..., Awaitable[None]]:
             n = next(numbers)
             at = begin + timedelta(minutes=n if minutes is None else minutes)
             await store.write_memory(
-                user_id, session, turn(user_id, text, None, f"m{n}", session_id=session, timestamp=at.isoformat())
+                user_id,
+                session,
+                turn(user_id, text, None, f"m{n}", session_id=session, timestamp=at.isoformat()),
             )
         await store.jobs.run_pending()
 
@@ -57,7 +66,10 @@ def said(store: MemoryManager, user_id: str) -> Callable[..., Awaitable[None]]:
 
 
 async def facts(store: MemoryManager, user_id: str) -> dict[str, dict[str, Any]]:
-    return {item.value["content"]: item.value for item in await store.asearch(("users", user_id, "facts"), limit=100)}
+    return {
+        item.value["content"]: item.value
+        for item in await store.asearch(("users", user_id, "facts"), limit=100)
+    }
 
 
 async def past(database: str, user_id: str) -> list[str]:
@@ -74,15 +86,23 @@ async def test_a_changed_fact_takes_the_place_of_the_old_one_which_stays_in_hist
     store: MemoryManager, database: str, user_id: str, said: Callable[..., Awaitable[None]]
 ) -> None:
     await said("My budget is 80k.", "My brother's budget is 50k.")
-    [before] = [i for i in await store.asearch(("users", user_id, "facts")) if "My budget" in i.value["content"]]
+    [before] = [
+        i
+        for i in await store.asearch(("users", user_id, "facts"))
+        if "My budget" in i.value["content"]
+    ]
     await said("My budget is now 120k.", session="s2")
 
-    assert set(await facts(store, user_id)) == {"My budget is now 120k.", "My brother's budget is 50k."}
+    assert set(await facts(store, user_id)) == {
+        "My budget is now 120k.",
+        "My brother's budget is 50k.",
+    }
     [recalled, *_] = await store.recall_memory(user_id, "what is my budget?")
     assert (recalled.content, recalled.key) == ("My budget is now 120k.", before.key)
     assert await past(database, user_id) == ["My budget is 80k."]
     [version] = await rows(
-        database, "SELECT valid_from, valid_to FROM memory.memory_history WHERE value ->> 'type' = 'fact'"
+        database,
+        "SELECT valid_from, valid_to FROM memory.memory_history WHERE value ->> 'type' = 'fact'",
     )
     assert version["valid_from"] == before.created_at < version["valid_to"]
 
@@ -102,7 +122,10 @@ async def test_a_fact_said_again_gains_a_source_and_never_deletes(
     await said("my budget is 80,000", session="s2")
     [fact] = (await facts(store, user_id)).values()
     assert fact["content"] == "My budget is 80k."
-    assert fact["sources"] == [{"session_id": "s1", "exchange": "m0"}, {"session_id": "s2", "exchange": "m1"}]
+    assert fact["sources"] == [
+        {"session_id": "s1", "exchange": "m0"},
+        {"session_id": "s2", "exchange": "m1"},
+    ]
 
 
 async def test_an_old_conversation_read_late_does_not_undo_what_is_newer(
@@ -146,7 +169,12 @@ async def test_a_conversation_of_ten_turns_leaves_true_facts_that_name_their_tur
     assert "80k" not in texts
     assert "Berlin" in texts
     assert "Lyon" not in texts or "Acme" in texts
-    assert {"I like tea.", "I like coffee, too.", "My brother's name is Tom.", "In 2019 I lived in Rome."} <= set(found)
+    assert {
+        "I like tea.",
+        "I like coffee, too.",
+        "My brother's name is Tom.",
+        "In 2019 I lived in Rome.",
+    } <= set(found)
 
 
 class Judge:
@@ -163,22 +191,39 @@ class Judge:
         return {fact.key: self.ruling for fact in candidates}
 
 
-@pytest.mark.parametrize(("ruling", "left"), [("supersedes", 1), ("duplicate", 1), ("compatible", 2), (None, 2)])
+@pytest.mark.parametrize(
+    ("ruling", "left"), [("supersedes", 1), ("duplicate", 1), ("compatible", 2), (None, 2)]
+)
 async def test_what_rules_leave_open_a_judge_decides_and_without_one_nothing_changes(
-    database: str, index: IndexConfig, extractor: Mem0Extractor, user_id: str, ruling: str | None, left: int
+    database: str,
+    index: IndexConfig,
+    extractor: Mem0Extractor,
+    user_id: str,
+    ruling: str | None,
+    left: int,
 ) -> None:
     judge = Judge(ruling)
     async with open_pool(database) as pool:
-        options: Any = {"principal": Principal.service(), "extractor": extractor, "extract_after": 0, "judge": judge}
+        options: Any = {
+            "principal": Principal.service(),
+            "extractor": extractor,
+            "extract_after": 0,
+            "judge": judge,
+        }
         async with MemoryManager(pool, index=index, **options) as store:
             for n, text in enumerate(
-                ("I think our delivery should come in spring.", "I think our delivery should come in autumn.")
+                (
+                    "I think our delivery should come in spring.",
+                    "I think our delivery should come in autumn.",
+                )
             ):
                 await store.write_memory(user_id, "s1", turn(user_id, text, None, f"m{n}"))
                 await store.jobs.run_pending()
             assert len(judge.asked) == 1
             assert len(await facts(store, user_id)) == left
-    events = await rows(database, "SELECT data FROM memory.audit_logs WHERE action = 'facts.extracted' ORDER BY id")
+    events = await rows(
+        database, "SELECT data FROM memory.audit_logs WHERE action = 'facts.extracted' ORDER BY id"
+    )
     assert ("unjudged" in events[-1]["data"]) == (ruling is None)
 
 
@@ -195,13 +240,17 @@ async def test_a_fact_that_its_owner_changed_meanwhile_is_not_overwritten(
         return found
 
     store._extraction._near = changed_meanwhile  # type: ignore[union-attr,method-assign]
-    await store.write_memory(user_id, "s2", turn(user_id, "My budget is 120k.", None, "m9", session_id="s2"))
+    await store.write_memory(
+        user_id, "s2", turn(user_id, "My budget is 120k.", None, "m9", session_id="s2")
+    )
     with pytest.raises(VersionConflict):
         await store.extract_facts(user_id, "s2")
     assert set(await facts(store, user_id)) == {"My budget is 90k."}
 
 
-async def test_a_fact_that_two_sessions_tell_at_once_keeps_both_as_sources(store: MemoryManager, user_id: str) -> None:
+async def test_a_fact_that_two_sessions_tell_at_once_keeps_both_as_sources(
+    store: MemoryManager, user_id: str
+) -> None:
     compare, both = store._extraction._compare, asyncio.Barrier(2)  # type: ignore[union-attr]
 
     async def meeting(*arguments: Any) -> Any:
@@ -211,9 +260,15 @@ async def test_a_fact_that_two_sessions_tell_at_once_keeps_both_as_sources(store
 
     store._extraction._compare = meeting  # type: ignore[union-attr,method-assign]
     for session in ("s1", "s2"):
-        await store.write_memory(user_id, session, turn(user_id, "My budget is 80k.", session_id=session))
+        await store.write_memory(
+            user_id, session, turn(user_id, "My budget is 80k.", session_id=session)
+        )
     work = [store.extract_facts(user_id, session) for session in ("s1", "s2")]
-    failed = [error for error in await asyncio.gather(*work, return_exceptions=True) if isinstance(error, Exception)]
+    failed = [
+        error
+        for error in await asyncio.gather(*work, return_exceptions=True)
+        if isinstance(error, Exception)
+    ]
     assert [type(error) for error in failed] == [VersionConflict]
 
     store._extraction._compare = compare  # type: ignore[union-attr,method-assign]

@@ -41,8 +41,12 @@ def index(embedder: Moody, dims: int = 2) -> Any:
     return {"dims": dims, "embed": embedder.embed, "model": "moody"}
 
 
-@pytest.mark.parametrize("failure", [Unwell(429), Unwell(503), ConnectionResetError(), TimeoutError()])
-async def test_a_model_that_is_briefly_unwell_is_asked_again(empty_database: str, failure: Exception) -> None:
+@pytest.mark.parametrize(
+    "failure", [Unwell(429), Unwell(503), ConnectionResetError(), TimeoutError()]
+)
+async def test_a_model_that_is_briefly_unwell_is_asked_again(
+    empty_database: str, failure: Exception
+) -> None:
     embedder = Moody(failure, failure)
     async with MemoryManager.from_conn_string(empty_database, index=index(embedder)) as store:
         await store.setup()
@@ -51,7 +55,9 @@ async def test_a_model_that_is_briefly_unwell_is_asked_again(empty_database: str
     assert embedder.asked == 4
 
 
-@pytest.mark.parametrize(("failure", "times"), [(Unwell(503), 4), (Unwell(401), 1), (ValueError("no such model"), 1)])
+@pytest.mark.parametrize(
+    ("failure", "times"), [(Unwell(503), 4), (Unwell(401), 1), (ValueError("no such model"), 1)]
+)
 async def test_a_model_that_stays_unwell_is_a_clear_error_and_an_audit_record(
     empty_database: str, failure: Exception, times: int
 ) -> None:
@@ -64,18 +70,28 @@ async def test_a_model_that_stays_unwell_is_a_clear_error_and_an_audit_record(
     assert await rows(empty_database, "SELECT 1 FROM memory.memories") == []
     audit = await rows(empty_database, "SELECT action, data FROM memory.audit_logs")
     assert str(failure) not in str(audit), "the model's words may quote what was to be embedded"
-    assert [(a["action"], a["data"]["error"]) for a in audit] == [("embedding.failed", "EmbeddingFailed")]
+    assert [(a["action"], a["data"]["error"]) for a in audit] == [
+        ("embedding.failed", "EmbeddingFailed")
+    ]
 
 
-@pytest.mark.parametrize("vector", [(1.0,), (1.0, 0.0, 0.0), (float("nan"), 0.0), (float("inf"), 0.0)])
-async def test_vectors_that_are_not_as_promised_are_refused(empty_database: str, vector: tuple[float, ...]) -> None:
-    async with MemoryManager.from_conn_string(empty_database, index=index(Moody(vector=vector))) as store:
+@pytest.mark.parametrize(
+    "vector", [(1.0,), (1.0, 0.0, 0.0), (float("nan"), 0.0), (float("inf"), 0.0)]
+)
+async def test_vectors_that_are_not_as_promised_are_refused(
+    empty_database: str, vector: tuple[float, ...]
+) -> None:
+    async with MemoryManager.from_conn_string(
+        empty_database, index=index(Moody(vector=vector))
+    ) as store:
         await store.setup()
         with pytest.raises(ConfigurationError, match="moody"):
             await store.aput(NS, "k", {"text": "robot"})
 
 
-async def test_what_is_denied_leaves_an_audit_record_about_who_tried(store: MemoryManager, database: str) -> None:
+async def test_what_is_denied_leaves_an_audit_record_about_who_tried(
+    store: MemoryManager, database: str
+) -> None:
     intruder = str(uuid4())
     with acting_as(Principal.user(intruder)):
         with pytest.raises(AccessDenied):

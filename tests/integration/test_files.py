@@ -51,7 +51,9 @@ async def memory(database: str, storage: StorageStub) -> AsyncIterator[MemoryMan
         ("Über (2).xyz123", "application/octet-stream"),
     ],
 )
-async def test_a_file_comes_back_as_it_was(memory: MemoryManager, name: str, media_type: str) -> None:
+async def test_a_file_comes_back_as_it_was(
+    memory: MemoryManager, name: str, media_type: str
+) -> None:
     content = bytes(range(256)) * 100
     with acting_as(Principal.user(ANN)):
         saved = await memory.files.save(ANN, name, content, session_id="s1", metadata={"pages": 3})
@@ -89,9 +91,16 @@ async def test_nobody_reaches_anothers_files(memory: MemoryManager, storage: Sto
     assert storage.requests == before, "Storage was not even asked"
 
 
-async def test_the_folder_of_a_name_is_left_out(memory: MemoryManager, storage: StorageStub) -> None:
+async def test_the_folder_of_a_name_is_left_out(
+    memory: MemoryManager, storage: StorageStub
+) -> None:
     with acting_as(Principal.service()):
-        for name in ("../../escape.txt", "..\\..\\escape.txt", "/etc/escape.txt", f"{BOB}/escape.txt"):
+        for name in (
+            "../../escape.txt",
+            "..\\..\\escape.txt",
+            "/etc/escape.txt",
+            f"{BOB}/escape.txt",
+        ):
             saved = await memory.files.save(ANN, name, b"x")
             assert saved.path == f"{ANN}/{saved.id}/escape.txt"
     assert all(path.startswith(f"memory/{ANN}/") for path in storage.objects)
@@ -110,10 +119,14 @@ async def test_without_storage_the_error_says_what_to_set(store: MemoryManager) 
     with pytest.raises(ConfigurationError, match="SUPABASE_SERVICE_ROLE_KEY"):
         await store.files.save(ANN, "a.txt", b"x")
     assert await store.files.list(ANN) == []
-    assert (await store.erase_user(ANN)).erased == {}, "where there are no files, nothing is missing"
+    assert (await store.erase_user(ANN)).erased == {}, (
+        "where there are no files, nothing is missing"
+    )
 
 
-async def test_storage_that_is_briefly_unwell_is_asked_again(memory: MemoryManager, storage: StorageStub) -> None:
+async def test_storage_that_is_briefly_unwell_is_asked_again(
+    memory: MemoryManager, storage: StorageStub
+) -> None:
     with acting_as(Principal.user(ANN)):
         saved = await memory.files.save(ANN, "a.txt", b"x")
         storage.failures = [503, 429]
@@ -144,7 +157,9 @@ async def test_a_row_that_is_refused_leaves_no_content(
     assert storage.objects == {}
 
 
-async def test_content_that_was_changed_is_not_given_out(memory: MemoryManager, storage: StorageStub) -> None:
+async def test_content_that_was_changed_is_not_given_out(
+    memory: MemoryManager, storage: StorageStub
+) -> None:
     with acting_as(Principal.user(ANN)):
         saved = await memory.files.save(ANN, "a.txt", b"x")
         storage.objects[f"memory/{saved.path}"] = b"changed"
@@ -152,7 +167,9 @@ async def test_content_that_was_changed_is_not_given_out(memory: MemoryManager, 
             await memory.files.read(ANN, saved.id)
 
 
-async def test_an_erased_persons_files_are_gone_from_storage(memory: MemoryManager, storage: StorageStub) -> None:
+async def test_an_erased_persons_files_are_gone_from_storage(
+    memory: MemoryManager, storage: StorageStub
+) -> None:
     with acting_as(Principal.service()):
         for n in range(120):
             await memory.files.save(ANN, f"{n}.txt", b"of ann")

@@ -30,7 +30,9 @@ def lived_in(postgres: str, template: str, index: IndexConfig) -> str:
     name = create_database(postgres, template)
 
     async def fill() -> None:
-        async with MemoryManager.from_conn_string(make_conninfo(postgres, dbname=name), index=index) as store:
+        async with MemoryManager.from_conn_string(
+            make_conninfo(postgres, dbname=name), index=index
+        ) as store:
             for key, content in MEMORIES.items():
                 value = {"content": content, "type": "fact", "tags": ["guide"]}
                 await store.aput(("users", USER_ID, "facts"), key, value)
@@ -41,7 +43,9 @@ def lived_in(postgres: str, template: str, index: IndexConfig) -> str:
 
 
 @pytest.fixture
-def follow(postgres: str, lived_in: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Follow]:
+def follow(
+    postgres: str, lived_in: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Follow]:
     """Follows a page in an empty folder, on a deployment of its own."""
     with ExitStack() as stack:
         scene = Scene(postgres, create_database(postgres, lived_in), tmp_path, stack)
@@ -51,7 +55,11 @@ def follow(postgres: str, lived_in: str, tmp_path: Path, monkeypatch: pytest.Mon
         operate = Operator(postgres, scene.database, str(tmp_path), monkeypatch)
 
         def follow(page: str) -> None:
-            named = {name: make(scene) for name, make in VARIABLES.items() if name == "DATABASE_URL" or name in page}
+            named = {
+                name: make(scene)
+                for name, make in VARIABLES.items()
+                if name == "DATABASE_URL" or name in page
+            }
             Guide(operate, tmp_path, named).follow(page)
 
         yield follow
@@ -81,7 +89,11 @@ def leads_somewhere(path: Path, link: str) -> bool:
 
 def test_the_index_names_every_guide() -> None:
     index = ROOT / "docs" / "guides" / "README.md"
-    assert {path.name for path in GUIDES} <= {index.name, "operations.md", *links(index.read_text())}
+    assert {path.name for path in GUIDES} <= {
+        index.name,
+        "operations.md",
+        *links(index.read_text()),
+    }
 
 
 def test_what_a_guide_does_holds_for_the_rest_of_it(follow: Follow) -> None:
@@ -124,7 +136,10 @@ def test_a_guide_that_is_wrong_is_found_out(page: str, follow: Follow) -> None:
 
 
 @pytest.mark.parametrize(
-    "named", ["graph-memory nothing", "graph-memory jobs list --nothing", "graph-memory pool check|no"]
+    "named",
+    ["graph-memory nothing", "graph-memory jobs list --nothing", "graph-memory pool check|no"],
 )
 def test_a_command_that_there_is_not_is_found_out(named: str) -> None:
-    assert unknown_commands(f"Run `{named}`, or `graph-memory schema apply|diff --json`.") == [named]
+    assert unknown_commands(f"Run `{named}`, or `graph-memory schema apply|diff --json`.") == [
+        named
+    ]

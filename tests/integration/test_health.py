@@ -13,9 +13,9 @@ from langgraph.store.base import IndexConfig
 from graphs.deployment.pools import open_pool
 from graphs.memory import health
 from graphs.memory.errors import StorageFailed
-from graphs.memory.facts.conversation import Conversation, Statement
-from graphs.memory.health import Part, Report
-from graphs.memory.jobs.queue import Timing
+from graphs.memory.facts.conversation import Conversation, ExtractedFact
+from graphs.memory.health import HealthReport, PartHealth
+from graphs.memory.jobs.tasks import Timing
 from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager
 from tests.integration.test_memory import turn
@@ -27,7 +27,9 @@ QUEUE = "procrastinate.procrastinate"
 
 
 @pytest.fixture
-async def working(store: MemoryManager, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MemoryManager]:
+async def working(
+    store: MemoryManager, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[MemoryManager]:
     """A store with a worker of background jobs, whose health is looked at anew each time."""
     monkeypatch.setattr(health, "FRESH_SECONDS", 0)
     async with store.jobs.working():
@@ -35,7 +37,7 @@ async def working(store: MemoryManager, monkeypatch: pytest.MonkeyPatch) -> Asyn
         yield store
 
 
-async def until(store: MemoryManager, part: str, status: str) -> Report:
+async def until(store: MemoryManager, part: str, status: str) -> HealthReport:
     """How it is when a part has come to a state; workers need a moment."""
     for _ in range(400):
         if (report := await store.health.check()).parts[part].status == status:
@@ -44,7 +46,7 @@ async def until(store: MemoryManager, part: str, status: str) -> Report:
     raise AssertionError(report)
 
 
-def advice(report: Report, part: str) -> str:
+def advice(report: HealthReport, part: str) -> str:
     told = report.parts[part].advice
     assert told is not None
     return told
@@ -72,13 +74,17 @@ async def test_without_a_worker_the_jobs_are_degraded(store: MemoryManager, data
 
 async def test_a_worker_that_died_is_missed(working: MemoryManager, database: str) -> None:
     """It leaves its row behind, with its last sign of life."""
-    await rows(database, f"UPDATE {QUEUE}_workers SET last_heartbeat = now() - interval '31 seconds'")
+    await rows(
+        database, f"UPDATE {QUEUE}_workers SET last_heartbeat = now() - interval '31 seconds'"
+    )
     report = await working.health.check()
     assert report.status == "degraded"
     assert "MEMORY_WORKER" in advice(report, "jobs")
 
 
-async def test_a_job_that_is_late_is_told(store: MemoryManager, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_job_that_is_late_is_told(
+    store: MemoryManager, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     user_id = str(uuid4())
     await store.write_memory(user_id, "s1", turn(user_id, "My budget is 80k."))
     await rows(database, f"INSERT INTO {QUEUE}_workers DEFAULT VALUES")
@@ -94,7 +100,7 @@ async def test_a_job_that_is_late_is_told(store: MemoryManager, database: str, m
 class Moody:
     is_well = False
 
-    async def extract(self, conversation: Conversation) -> list[Statement]:
+    async def extract(self, conversation: Conversation) -> list[ExtractedFact]:
         if not self.is_well:
             raise ValueError
         return []
@@ -114,7 +120,9 @@ async def test_a_job_that_failed_is_told_until_it_is_tried_again(
         await store.write_memory(user_id, "s1", turn(user_id, "My budget is 80k."))
         await store.jobs.run_pending()
         async with store.jobs.working():
-            await rows(database, f"INSERT INTO {QUEUE}_workers DEFAULT VALUES")  # there is one, from the first moment
+            await rows(
+                database, f"INSERT INTO {QUEUE}_workers DEFAULT VALUES"
+            )  # there is one, from the first moment
             told = advice(await store.health.check(), "jobs")
             assert told.startswith("Jobs that failed: 1.")
             assert user_id not in told
@@ -124,7 +132,9 @@ async def test_a_job_that_failed_is_told_until_it_is_tried_again(
             assert (await until(store, "jobs", "ok")).status == "ok"
 
 
-async def test_another_schema_than_that_of_the_code_is_told(working: MemoryManager, database: str) -> None:
+async def test_another_schema_than_that_of_the_code_is_told(
+    working: MemoryManager, database: str
+) -> None:
     await rows(database, "INSERT INTO memory.schema_versions (digest) VALUES ('another')")
     report = await working.health.check()
     assert report.status == "degraded"
@@ -139,7 +149,9 @@ async def test_a_database_without_the_schema_cannot_be_used(empty_database: str)
     assert "graph-memory setup" in advice(report, "schema")
 
 
-async def test_another_model_than_the_configured_one_is_told(working: MemoryManager, database: str) -> None:
+async def test_another_model_than_the_configured_one_is_told(
+    working: MemoryManager, database: str
+) -> None:
     await rows(database, "UPDATE memory.embedding_models SET name = 'openai:other'")
     report = await working.health.check()
     assert report.status == "degraded"
@@ -147,14 +159,18 @@ async def test_another_model_than_the_configured_one_is_told(working: MemoryMana
     assert "reembed" in advice(report, "embeddings")
 
 
-async def test_vectors_that_are_not_indexed_are_told(working: MemoryManager, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_vectors_that_are_not_indexed_are_told(
+    working: MemoryManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(health, "MANY_PENDING", 1)
     for n in range(2):
         await working.aput(("users", "u1"), str(n), {"text": f"robot {n}"})
     assert "rebuild_index" in advice(await working.health.check(), "index")
 
 
-async def test_records_that_nobody_seals_are_told(working: MemoryManager, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_records_that_nobody_seals_are_told(
+    working: MemoryManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(health, "UNSEALED_SECONDS", 0)
     await working.aput(("users", "u1"), "k", {"text": "robot"})
     await working.adelete(("users", "u1"), "k")
@@ -189,22 +205,28 @@ async def test_storage_is_ok_where_there_is_one(database: str) -> None:
             assert (await store.health.check()).parts["storage"].status == "ok"
 
 
-async def test_an_adapter_tells_how_it_is_and_one_that_cannot_is_degraded(working: MemoryManager) -> None:
-    async def paused() -> Part:
-        return Part(status="degraded", advice="Deliveries are paused: resume them.")
+async def test_an_adapter_tells_how_it_is_and_one_that_cannot_is_degraded(
+    working: MemoryManager,
+) -> None:
+    async def paused() -> PartHealth:
+        return PartHealth(status="degraded", advice="Deliveries are paused: resume them.")
 
-    async def broken() -> Part:
+    async def broken() -> PartHealth:
         raise StorageFailed("a bucket")
 
     working.health.add("hosted_mem0", paused)
     working.health.add("queue", broken)
     report = await working.health.check()
     assert report.status == "degraded"
-    assert report.parts["hosted_mem0"] == Part(status="degraded", advice="Deliveries are paused: resume them.")
+    assert report.parts["hosted_mem0"] == PartHealth(
+        status="degraded", advice="Deliveries are paused: resume them."
+    )
     assert advice(report, "queue") == "The state of queue cannot be told (StorageFailed)."
 
 
-async def test_however_many_ask_the_database_is_looked_at_once(store: MemoryManager, database: str) -> None:
+async def test_however_many_ask_the_database_is_looked_at_once(
+    store: MemoryManager, database: str
+) -> None:
     first = await store.health.check()
     await rows(database, "DROP TABLE memory.audit_seals CASCADE")
     assert await asyncio.gather(*(store.health.check() for _ in range(20))) == [first] * 20

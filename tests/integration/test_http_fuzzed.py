@@ -35,7 +35,9 @@ CONFIG: dict[str, Any] = {
         "mode": "positive",  # for all but fuzzing: what is wrong in every way that there is takes a minute
     },
     "checks": {
-        "positive_data_acceptance": {"enabled": False},  # what fits the document may still name nothing that is there
+        "positive_data_acceptance": {
+            "enabled": False
+        },  # what fits the document may still name nothing that is there
         "missing_required_header": {"enabled": False},  # we answer 428, as RFC 6585 has it
     },
     "phases": {
@@ -94,7 +96,9 @@ async def test_no_request_meets_a_fault_or_an_answer_that_is_not_documented(
             "parameters": {"query.user_id": user_id, "path.id": memory_id},
         }
         config = SchemathesisConfig.from_dict(CONFIG | mine | {"base-url": url})
-        return outcome(from_schema(schemathesis.openapi.from_dict(app.openapi(), config=config)).execute())
+        return outcome(
+            from_schema(schemathesis.openapi.from_dict(app.openapi(), config=config)).execute()
+        )
 
     async with served(app) as url:
         answers, found = await asyncio.to_thread(run, url)
@@ -109,7 +113,11 @@ def outcome(stream: Any) -> tuple[Counter[int], list[str]]:
     found: dict[str, str] = {}
     for event in stream:
         if isinstance(event, events.ScenarioFinished):
-            answers.update(one.response.status_code for one in event.recorder.interactions.values() if one.response)
+            answers.update(
+                one.response.status_code
+                for one in event.recorder.interactions.values()
+                if one.response
+            )
             for check in (check for checks in event.recorder.checks.values() for check in checks):
                 if wrong := check.failure_info:
                     what = f"{event.recorder.label}, {check.name}: {wrong.failure}"

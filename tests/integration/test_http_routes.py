@@ -17,11 +17,11 @@ from langgraph.store.base import IndexConfig
 from psycopg.conninfo import conninfo_to_dict
 
 from graphs.api.limits import Limits
-from graphs.deployment.models import OfflineEmbeddings
 from graphs.deployment.pools import open_pool
 from graphs.deployment.settings import load_settings
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.offline.embeddings import OfflineEmbeddings
 from tests.conftest import as_url
 from tests.support.http import app_of, client
 from tests.support.sql import rows
@@ -74,7 +74,9 @@ async def user_id_of(http: httpx.AsyncClient) -> str:
 async def test_what_is_written_is_recalled_with_the_reasons(ann: httpx.AsyncClient) -> None:
     await wrote(ann, "The budget for the welding robot is 80k.", tags=["budget"], importance=0.9)
     await wrote(ann, "Likes tea.")
-    [best, *_] = (await good(ann, "/memory/recall", query="what may the robot cost?", explain=True))["items"]
+    [best, *_] = (
+        await good(ann, "/memory/recall", query="what may the robot cost?", explain=True)
+    )["items"]
     assert best["content"] == "The budget for the welding robot is 80k."
     assert best["explanation"].keys() >= {"similarity", "recency", "importance"}
     tagged = await good(ann, "/memory/recall", query="tea", tags="budget")
@@ -83,20 +85,31 @@ async def test_what_is_written_is_recalled_with_the_reasons(ann: httpx.AsyncClie
     assert best["id"] in {item["id"] for item in found["memories"]}
 
 
-async def test_a_receipt_says_what_was_recalled_and_what_it_says_by_now(ann: httpx.AsyncClient) -> None:
+async def test_a_receipt_says_what_was_recalled_and_what_it_says_by_now(
+    ann: httpx.AsyncClient,
+) -> None:
     kept, gone = await wrote(ann, "Wants a robot."), await wrote(ann, "Wants no robot.")
     await good(ann, "/memory/recall", query="robot")
     assert (await ann.delete(f"/memory/memories/{gone}")).status_code == 204
     [receipt] = (await good(ann, "/memory/recalls"))["items"]
-    assert {entry["id"]: entry["content"] for entry in receipt["chosen"]} == {kept: "Wants a robot.", gone: None}
-    assert await good(ann, "/memory/runs/unknown") == {"run_id": "unknown", "written": [], "recalled": []}
+    assert {entry["id"]: entry["content"] for entry in receipt["chosen"]} == {
+        kept: "Wants a robot.",
+        gone: None,
+    }
+    assert await good(ann, "/memory/runs/unknown") == {
+        "run_id": "unknown",
+        "written": [],
+        "recalled": [],
+    }
 
 
 async def test_pages_follow_each_other_to_the_end(ann: httpx.AsyncClient) -> None:
     written = [await wrote(ann, f"Fact number {n}.") for n in range(5)]
     seen, cursor = [], None
     for _ in range(3):
-        page = await good(ann, "/memory/memories", limit=2, **({"cursor": cursor} if cursor else {}))
+        page = await good(
+            ann, "/memory/memories", limit=2, **({"cursor": cursor} if cursor else {})
+        )
         seen += [item["id"] for item in page["items"]]
         cursor = page["next"]
     assert cursor is None
@@ -104,12 +117,21 @@ async def test_pages_follow_each_other_to_the_end(ann: httpx.AsyncClient) -> Non
 
 
 async def test_a_cursor_that_is_none_is_refused_by_its_name(ann: httpx.AsyncClient) -> None:
-    for path in ("memories", "sessions", "sessions/s1/turns", "audit", "brain", "companies/acme/brain"):
+    for path in (
+        "memories",
+        "sessions",
+        "sessions/s1/turns",
+        "audit",
+        "brain",
+        "companies/acme/brain",
+    ):
         answer = await ann.get(f"/memory/{path}", params={"cursor": "made up"})
         assert (answer.status_code, [*answer.json()["fields"]]) == (422, ["cursor"]), path
 
 
-async def test_a_memory_is_put_right_only_as_the_version_that_was_read(ann: httpx.AsyncClient) -> None:
+async def test_a_memory_is_put_right_only_as_the_version_that_was_read(
+    ann: httpx.AsyncClient,
+) -> None:
     path = f"/memory/memories/{await wrote(ann, 'The budget is 60k.')}"
     read = await ann.get(path)
     change = {"content": "The budget is 90k.", "pinned": True}
@@ -117,15 +139,30 @@ async def test_a_memory_is_put_right_only_as_the_version_that_was_read(ann: http
     revised = await ann.patch(path, json=change, headers={"If-Match": read.headers["ETag"]})
     assert revised.status_code == 200, revised.text
     assert revised.json().items() >= change.items()
-    for odd in ({"pinned": 0}, {"pinned": "yes"}, {"importance": "0.5"}, {"tags": "a"}, {"content": " "}, {"key": "x"}):
+    for odd in (
+        {"pinned": 0},
+        {"pinned": "yes"},
+        {"importance": "0.5"},
+        {"tags": "a"},
+        {"content": " "},
+        {"key": "x"},
+    ):
         wrong = await ann.patch(path, json=odd, headers={"If-Match": "*"})
         assert (wrong.status_code, [*wrong.json()["fields"]]) == (422, [*odd])
-    for outdated in (read.headers["ETag"], '"1"', "nonsense", '"' + "9" * 40 + '"', f"W/{revised.headers['ETag']}"):
+    for outdated in (
+        read.headers["ETag"],
+        '"1"',
+        "nonsense",
+        '"' + "9" * 40 + '"',
+        f"W/{revised.headers['ETag']}",
+    ):
         lost = await ann.patch(path, json={"content": "mine"}, headers={"If-Match": outdated})
         assert (lost.status_code, lost.headers["Content-Type"]) == (412, PROBLEM)
         assert (await ann.delete(path, headers={"If-Match": outdated})).status_code == 412
     assert (await ann.get(path)).headers["ETag"] == revised.headers["ETag"]
-    assert (await ann.patch(path, json={"tags": ["b"]}, headers={"If-Match": "*"})).json()["tags"] == ["b"]
+    assert (await ann.patch(path, json={"tags": ["b"]}, headers={"If-Match": "*"})).json()[
+        "tags"
+    ] == ["b"]
     assert [old["content"] for old in (await good(ann, f"{path}/history"))["items"]] == [
         "The budget is 90k.",
         "The budget is 60k.",
@@ -135,10 +172,15 @@ async def test_a_memory_is_put_right_only_as_the_version_that_was_read(ann: http
 async def test_a_session_is_reached_whatever_it_is_called(ann: httpx.AsyncClient) -> None:
     for name in ("whatsapp/+49 30", "a/turns/b", "50%2F", "?", "#", "a.b", "two\nlines", "日本"):
         turn = {"id": "e1", "user": "Hello?", "assistant": "Hello."}
-        await ann.post("/memory/memories", json=fact("", type="turn", session_id=name) | {"content": turn})
+        await ann.post(
+            "/memory/memories", json=fact("", type="turn", session_id=name) | {"content": turn}
+        )
         path = f"/memory/sessions/{quote(name, safe='')}"
         assert (await good(ann, path))["id"] == name
-        assert [said["content"] for said in (await good(ann, f"{path}/turns"))["items"]] == ["Hello.", "Hello?"]
+        assert [said["content"] for said in (await good(ann, f"{path}/turns"))["items"]] == [
+            "Hello.",
+            "Hello?",
+        ]
 
 
 async def test_what_was_forgotten_has_a_history_and_nothing_else(ann: httpx.AsyncClient) -> None:
@@ -150,37 +192,61 @@ async def test_what_was_forgotten_has_a_history_and_nothing_else(ann: httpx.Asyn
     assert (await ann.delete(path)).status_code == 404
 
 
-async def test_a_key_of_idempotency_makes_a_write_once(ann: httpx.AsyncClient, database: str) -> None:
+async def test_a_key_of_idempotency_makes_a_write_once(
+    ann: httpx.AsyncClient, database: str
+) -> None:
     headers = {"Idempotency-Key": "order 66"}
-    sent = [ann.post("/memory/memories", json=fact("Likes tea."), headers=headers) for _ in range(8)]
+    sent = [
+        ann.post("/memory/memories", json=fact("Likes tea."), headers=headers) for _ in range(8)
+    ]
     answers = await asyncio.gather(*sent)
     assert {answer.status_code for answer in answers} == {201}
     assert len({answer.json()["memories"][0]["id"] for answer in answers}) == 1
-    assert sorted(answer.headers.get("Idempotent-Replayed", "") for answer in answers) == ["", *["true"] * 7]
+    assert sorted(answer.headers.get("Idempotent-Replayed", "") for answer in answers) == [
+        "",
+        *["true"] * 7,
+    ]
     assert len(await rows(database, "SELECT 1 FROM memory.memory_logs")) == 1
-    assert len(await rows(database, "SELECT 1 FROM memory.memory_history")) == 0, "it was written once"
+    assert len(await rows(database, "SELECT 1 FROM memory.memory_history")) == 0, (
+        "it was written once"
+    )
 
 
-async def test_a_key_of_idempotency_is_for_one_thing_and_one_person(ann: httpx.AsyncClient, app: FastAPI) -> None:
+async def test_a_key_of_idempotency_is_for_one_thing_and_one_person(
+    ann: httpx.AsyncClient, app: FastAPI
+) -> None:
     headers = {"Idempotency-Key": "order 66"}
-    assert (await ann.post("/memory/memories", json=fact("Likes tea."), headers=headers)).status_code == 201
-    for other in (fact("Likes coffee."), fact("Likes tea.", tags=["taste"]), fact("Likes tea.", importance=0.9)):
+    assert (
+        await ann.post("/memory/memories", json=fact("Likes tea."), headers=headers)
+    ).status_code == 201
+    for other in (
+        fact("Likes coffee."),
+        fact("Likes tea.", tags=["taste"]),
+        fact("Likes tea.", importance=0.9),
+    ):
         refused = await ann.post("/memory/memories", json=other, headers=headers)
         assert (refused.status_code, refused.json()["fields"].keys()) == (422, {"idempotency_key"})
-    assert [item["content"] for item in (await good(ann, "/memory/memories"))["items"]] == ["Likes tea."]
+    assert [item["content"] for item in (await good(ann, "/memory/memories"))["items"]] == [
+        "Likes tea."
+    ]
     async with client(app) as bob:
         theirs = await bob.post("/memory/memories", json=fact("Likes coffee."), headers=headers)
         assert (theirs.status_code, theirs.json()["replayed"]) == (201, False)
 
 
 async def test_relationships_are_drawn_walked_and_removed(ann: httpx.AsyncClient) -> None:
-    robot, budget, goal = [await wrote(ann, text) for text in ("Wants a robot.", "Has 80k.", "Weld by May.")]
+    robot, budget, goal = [
+        await wrote(ann, text) for text in ("Wants a robot.", "Has 80k.", "Weld by May.")
+    ]
     for edge in ((budget, robot, "pays_for", 0.9), (robot, goal, "serves", 0.8)):
         body = dict(zip(("source", "target", "type", "strength"), edge, strict=True))
         assert (await ann.put("/memory/relationships", json=body)).json().items() >= body.items()
     around = await good(ann, f"/memory/memories/{budget}/graph", hops=2)
     assert {node["id"]: node["depth"] for node in around["nodes"]} == {budget: 0, robot: 1, goal: 2}
-    assert {(edge["source"], edge["target"]) for edge in around["edges"]} == {(budget, robot), (robot, goal)}
+    assert {(edge["source"], edge["target"]) for edge in around["edges"]} == {
+        (budget, robot),
+        (robot, goal),
+    }
     backwards = await good(ann, f"/memory/memories/{goal}/graph", hops=1)
     assert [(edge["source"], edge["target"]) for edge in backwards["edges"]] == [(robot, goal)]
     gone = {"source": robot, "target": goal, "type": "serves"}
@@ -206,14 +272,22 @@ async def test_turns_are_read_by_session_and_facts_lead_back_to_them(
     assert (await ann.get("/memory/sessions/s2")).status_code == 404
     user_id = await user_id_of(ann)
     with acting_as(Principal.user(user_id)):
-        value = {"content": "Has 80k.", "type": "fact", "sources": [{"session_id": "s1", "exchange": "m1"}]}
+        value = {
+            "content": "Has 80k.",
+            "type": "fact",
+            "sources": [{"session_id": "s1", "exchange": "m1"}],
+        }
         await memory.aput(("users", user_id, "facts"), "budget", value)
-    [known] = [item for item in (await good(ann, "/memory/memories"))["items"] if item["key"] == "budget"]
+    [known] = [
+        item for item in (await good(ann, "/memory/memories"))["items"] if item["key"] == "budget"
+    ]
     origin = await good(ann, f"/memory/memories/{known['id']}/origin")
     assert [turn["content"] for turn in origin["turns"]] == ["My budget is 80k.", "Noted."]
 
 
-async def test_the_brain_is_saved_by_slug_read_in_pages_and_forgotten(ann: httpx.AsyncClient) -> None:
+async def test_the_brain_is_saved_by_slug_read_in_pages_and_forgotten(
+    ann: httpx.AsyncClient,
+) -> None:
     many = {f"slug_{n}": {"content": f"Number {n}"} for n in range(3)}
     report = (await ann.post("/memory/brain", json=many)).json()
     assert (report["success"], report["saved_count"]) == (True, 3)
@@ -238,7 +312,13 @@ async def test_of_many_those_that_cannot_be_saved_fail_alone(ann: httpx.AsyncCli
     report = (await ann.post("/memory/brain", json=many)).json()
     assert (report["success"], report["saved_count"], report["failed_count"]) == (False, 1, 3)
     assert [memory["slug"] for memory in (await good(ann, "/memory/brain"))["items"]] == ["good"]
-    for body in ({"content": " "}, {"content": ""}, {"content": "a\0b"}, {"content": "x", "slug": "y"}, {}):
+    for body in (
+        {"content": " "},
+        {"content": ""},
+        {"content": "a\0b"},
+        {"content": "x", "slug": "y"},
+        {},
+    ):
         assert (await ann.put("/memory/brain/good", json=body)).status_code == 422
     assert (await ann.post("/memory/brain", json={})).status_code == 422
 
@@ -260,7 +340,9 @@ async def test_a_model_that_is_away_is_no_fault_of_the_request(
         assert "tea" not in away.text
 
 
-async def test_members_share_the_brain_of_their_company_and_nobody_else_sees_it(app: FastAPI, database: str) -> None:
+async def test_members_share_the_brain_of_their_company_and_nobody_else_sees_it(
+    app: FastAPI, database: str
+) -> None:
     member, stranger = str(uuid4()), str(uuid4())
     await rows(
         database,
@@ -271,11 +353,15 @@ async def test_members_share_the_brain_of_their_company_and_nobody_else_sees_it(
         saved = await http.put("/memory/companies/acme/brain/tax_regime", json={"content": "14 A"})
         assert saved.status_code == 200, saved.text
         assert (await http.delete("/memory/companies/acme/brain/tax_regime")).status_code == 403
-        assert [m["slug"] for m in (await good(http, "/memory/companies/acme/brain"))["items"]] == ["tax_regime"]
+        assert [m["slug"] for m in (await good(http, "/memory/companies/acme/brain"))["items"]] == [
+            "tax_regime"
+        ]
     async with client(app, stranger) as http:
         assert (await http.get("/memory/companies/acme/brain/tax_regime")).status_code == 404
         assert (await good(http, "/memory/companies/acme/brain"))["items"] == []
-        assert (await http.put("/memory/companies/acme/brain/x", json={"content": "y"})).status_code == 403
+        assert (
+            await http.put("/memory/companies/acme/brain/x", json={"content": "y"})
+        ).status_code == 403
 
 
 async def test_an_export_is_streamed_as_its_person_and_ends_with_its_digest(
@@ -288,7 +374,10 @@ async def test_an_export_is_streamed_as_its_person_and_ends_with_its_digest(
         assert answer.headers["Content-Type"] == "application/x-ndjson"
         *lines, last = [line async for line in answer.aiter_lines()]
     assert json.loads(lines[0])["user_id"] == await user_id_of(ann)
-    assert json.loads(last)["sha256"] == hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+    assert (
+        json.loads(last)["sha256"]
+        == hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+    )
     assert "Likes tea." in "".join(lines)
     assert "coffee" not in "".join(lines)
 
@@ -299,7 +388,9 @@ async def test_erasure_wants_the_persons_own_id_and_leaves_nothing(ann: httpx.As
         refused = await ann.post("/memory/erasure", json={"confirm": wrong})
         assert (refused.status_code, [*refused.json()["fields"]]) == (422, ["confirm"])
     assert len((await good(ann, "/memory/memories"))["items"]) == 1
-    certificate = (await ann.post("/memory/erasure", json={"confirm": await user_id_of(ann)})).json()
+    certificate = (
+        await ann.post("/memory/erasure", json={"confirm": await user_id_of(ann)})
+    ).json()
     assert certificate["erased"]["memory.memories"] == 1
     assert (await good(ann, "/memory/memories"))["items"] == []
     assert [record["action"] for record in (await good(ann, "/memory/audit"))["items"]] == []
@@ -314,12 +405,16 @@ async def test_a_person_sees_their_jobs_and_records(
         job_id = await memory.jobs.queue("extract_facts", user_id=user_id, session_id="s1")
     assert [job["id"] for job in (await good(ann, "/memory/jobs"))["items"]] == [job_id]
     assert (await good(ann, f"/memory/jobs/{job_id}"))["task"] == "extract_facts"
-    assert "memory.insert" in {record["action"] for record in (await good(ann, "/memory/audit"))["items"]}
+    assert "memory.insert" in {
+        record["action"] for record in (await good(ann, "/memory/audit"))["items"]
+    }
     async with client(app) as bob:
         assert (await bob.get(f"/memory/jobs/{job_id}")).status_code == 404
 
 
-async def test_the_service_says_whose_memory_and_people_may_not(app: FastAPI, ann: httpx.AsyncClient) -> None:
+async def test_the_service_says_whose_memory_and_people_may_not(
+    app: FastAPI, ann: httpx.AsyncClient
+) -> None:
     user_id = await user_id_of(ann)
     await wrote(ann, "Likes tea.")
     async with client(app, "the service") as service:
@@ -371,7 +466,9 @@ async def test_a_body_that_is_too_long_is_not_read_to_its_end(memory: MemoryMana
             yield b"x" * 1024
 
     async with client(app_of(memory, Limits(body_bytes=4096, rate=0))) as http:
-        refused = await http.post("/memory/memories", content=endless(), headers={"Content-Type": "application/json"})
+        refused = await http.post(
+            "/memory/memories", content=endless(), headers={"Content-Type": "application/json"}
+        )
     assert (refused.status_code, refused.headers["Content-Type"]) == (413, PROBLEM)
     assert taken < 10
 
@@ -379,7 +476,13 @@ async def test_a_body_that_is_too_long_is_not_read_to_its_end(memory: MemoryMana
 async def test_who_asks_too_often_waits_and_nobody_else(memory: MemoryManager) -> None:
     app = app_of(memory, Limits(rate=0.01, burst=3))
     async with client(app) as ann, client(app) as bob, client(app, "") as nobody:
-        assert [(await ann.get("/memory/me")).status_code for _ in range(5)] == [200, 200, 200, 429, 429]
+        assert [(await ann.get("/memory/me")).status_code for _ in range(5)] == [
+            200,
+            200,
+            200,
+            429,
+            429,
+        ]
         refused = await ann.get("/memory/me")
         assert 0 < int(refused.headers["Retry-After"]) <= 100
         assert refused.headers["Content-Type"] == PROBLEM
@@ -427,9 +530,13 @@ async def test_what_is_no_request_is_refused_with_its_reason(
         ("type", "turn"),
     ],
 )
-async def test_what_cannot_be_remembered_is_refused_by_field(ann: httpx.AsyncClient, field: str, value: Any) -> None:
+async def test_what_cannot_be_remembered_is_refused_by_field(
+    ann: httpx.AsyncClient, field: str, value: Any
+) -> None:
     body = json.dumps(fact("Likes tea.") | {field: value})
-    refused = await ann.post("/memory/memories", content=body, headers={"Content-Type": "application/json"})
+    refused = await ann.post(
+        "/memory/memories", content=body, headers={"Content-Type": "application/json"}
+    )
     assert refused.status_code == 422, refused.text
     named = refused.json()["fields"]
     assert {name.partition(".")[0].partition("[")[0] for name in named} <= {field, "content"}, named

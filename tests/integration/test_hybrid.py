@@ -19,7 +19,9 @@ NS = ("users", "u1", "notes")
 @pytest.fixture
 async def store(database: str, index: IndexConfig) -> AsyncIterator[MemoryManager]:
     config: Any = {**index, "fields": ["text"], "ranking": "hybrid"}
-    async with MemoryManager.from_conn_string(database, index=config, ttl={"refresh_on_read": True}) as store:
+    async with MemoryManager.from_conn_string(
+        database, index=config, ttl={"refresh_on_read": True}
+    ) as store:
         yield store
 
 
@@ -31,8 +33,12 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(request.param)
 
 
-async def put(store: MemoryManager, texts: dict[str, str], namespace: tuple[str, ...] = NS, **value: Any) -> None:
-    await store.abatch([PutOp(namespace, key, {"text": text, **value}) for key, text in texts.items()])
+async def put(
+    store: MemoryManager, texts: dict[str, str], namespace: tuple[str, ...] = NS, **value: Any
+) -> None:
+    await store.abatch(
+        [PutOp(namespace, key, {"text": text, **value}) for key, text in texts.items()]
+    )
 
 
 async def found(store: MemoryManager, query: str, **more: Any) -> list[str]:
@@ -41,18 +47,30 @@ async def found(store: MemoryManager, query: str, **more: Any) -> list[str]:
 
 async def test_a_word_finds_what_no_vector_would(store: MemoryManager, way: str) -> None:
     """An id or a name that the embedding model never saw is still a word."""
-    await put(store, {f"k{n}": f"Order number {n} of the customer" for n in range(40)} | {"it": "Ticket XK-4711-Q"})
+    await put(
+        store,
+        {f"k{n}": f"Order number {n} of the customer" for n in range(40)}
+        | {"it": "Ticket XK-4711-Q"},
+    )
     assert (await found(store, "what about XK-4711-Q?"))[0] == "it"
 
 
 async def test_words_are_stemmed(store: MemoryManager, way: str) -> None:
-    await put(store, {f"k{n}": f"Something else {n}" for n in range(20)} | {"it": "She painted three sunsets"})
+    await put(
+        store,
+        {f"k{n}": f"Something else {n}" for n in range(20)} | {"it": "She painted three sunsets"},
+    )
     assert (await found(store, "paintings of a sunset"))[0] == "it"
 
 
 async def test_pages_are_complete_and_never_overlap(store: MemoryManager, way: str) -> None:
-    await put(store, {f"k{n}": f"Note {n} about a {'robot' if n % 3 else 'garden'}" for n in range(57)})
-    pages = [await found(store, "the robot in the garden", limit=10, offset=offset) for offset in range(0, 70, 10)]
+    await put(
+        store, {f"k{n}": f"Note {n} about a {'robot' if n % 3 else 'garden'}" for n in range(57)}
+    )
+    pages = [
+        await found(store, "the robot in the garden", limit=10, offset=offset)
+        for offset in range(0, 70, 10)
+    ]
     assert [len(page) for page in pages] == [10, 10, 10, 10, 10, 7, 0]
     assert len({key for page in pages for key in page}) == 57
 
@@ -62,7 +80,9 @@ async def test_what_no_candidate_is_comes_on_the_last_pages(
 ) -> None:
     for name in ("WHOLE", "NEAREST", "RARE"):
         monkeypatch.setattr(hybrid, name, 5)
-    await put(store, {f"k{n}": f"Note {n} about a {'robot' if n < 3 else 'garden'}" for n in range(40)})
+    await put(
+        store, {f"k{n}": f"Note {n} about a {'robot' if n < 3 else 'garden'}" for n in range(40)}
+    )
     pages = [await found(store, "robot", limit=15, offset=offset) for offset in (0, 15, 30)]
     assert set(pages[0][:3]) == {"k0", "k1", "k2"}
     assert sorted(key for page in pages for key in page) == sorted(f"k{n}" for n in range(40))
@@ -70,12 +90,20 @@ async def test_what_no_candidate_is_comes_on_the_last_pages(
 
 async def test_filters_hold_for_promoted_neighbours_too(store: MemoryManager, way: str) -> None:
     for n in range(30):
-        await put(store, {f"k{n}": "The robot came" if n == 10 else f"And then {n}"}, colour="red" if n % 2 else "blue")
-    assert {int(key[1:]) % 2 for key in await found(store, "robot", filter={"colour": "blue"}, limit=20)} == {0}
+        await put(
+            store,
+            {f"k{n}": "The robot came" if n == 10 else f"And then {n}"},
+            colour="red" if n % 2 else "blue",
+        )
+    assert {
+        int(key[1:]) % 2 for key in await found(store, "robot", filter={"colour": "blue"}, limit=20)
+    } == {0}
     assert await found(store, "robot", filter={"colour": "green"}) == []
 
 
-async def test_what_is_not_indexed_or_expired_is_not_found(store: MemoryManager, database: str, way: str) -> None:
+async def test_what_is_not_indexed_or_expired_is_not_found(
+    store: MemoryManager, database: str, way: str
+) -> None:
     await store.aput(NS, "plain", {"text": "a robot"}, index=False)
     await store.aput(NS, "gone", {"text": "a robot"}, ttl=10)
     await store.aput(NS, "here", {"text": "a robot"})
@@ -91,7 +119,8 @@ async def test_an_update_is_found_by_its_new_words_alone(store: MemoryManager, w
 
 
 @pytest.mark.parametrize(
-    "query", ["", "   ", "the and of", "'; DROP TABLE x; --", "a\\b 'c' & | ! :*", "🤖", "x " * 5000]
+    "query",
+    ["", "   ", "the and of", "'; DROP TABLE x; --", "a\\b 'c' & | ! :*", "🤖", "x " * 5000],
 )
 async def test_any_query_is_answered(store: MemoryManager, way: str, query: str) -> None:
     await put(store, {"k": r"back\slash 'quoted' text", "other": "robot"})
@@ -103,7 +132,9 @@ async def test_words_with_quotes_and_backslashes_are_words(store: MemoryManager,
     assert (await found(store, r"C:\temp\o'brien.txt"))[0] == "it"
 
 
-async def test_an_empty_scope_and_a_single_item_are_no_special_cases(store: MemoryManager, way: str) -> None:
+async def test_an_empty_scope_and_a_single_item_are_no_special_cases(
+    store: MemoryManager, way: str
+) -> None:
     assert await found(store, "robot") == []
     await put(store, {"k": "robot"})
     item = (await store.asearch(NS, query="robot"))[0]
@@ -122,7 +153,9 @@ async def test_nobody_finds_by_words_what_is_anothers(store: MemoryManager, way:
             assert [item.key for item in hits] == (["mine"] if len(prefix) < 2 else [])
 
 
-async def test_the_words_function_tells_strangers_nothing(store: MemoryManager, database: str) -> None:
+async def test_the_words_function_tells_strangers_nothing(
+    store: MemoryManager, database: str
+) -> None:
     """It runs as the owner, so it must repeat what the policies say."""
     alice, bob = str(uuid4()), str(uuid4())
     await put(store, {"k": "swordfish"}, ("users", alice, "notes"))
@@ -130,18 +163,30 @@ async def test_the_words_function_tells_strangers_nothing(store: MemoryManager, 
     await put(store, {"k": "swordfish"}, ("agents", "sales"))
     await rows(database, "INSERT INTO memory.organisations (id, name) VALUES ('acme', 'Acme')")
     await rows(
-        database, "INSERT INTO memory.organisation_members (organisation_id, user_id) VALUES ('acme', %s)", alice
+        database,
+        "INSERT INTO memory.organisation_members (organisation_id, user_id) VALUES ('acme', %s)",
+        alice,
     )
     ask = """WITH me AS (SELECT set_config('role', %s, true), set_config('request.jwt.claims', %s, true))
       SELECT frequency FROM me, memory.find_words(ARRAY['swordfish'::tsquery], '', 'z', 10)"""
-    for principal, count in ((Principal.user(alice), 3), (Principal.user(bob), 1), (Principal.service(), 3)):
+    for principal, count in (
+        (Principal.user(alice), 3),
+        (Principal.user(bob), 1),
+        (Principal.service(), 3),
+    ):
         assert await rows(database, ask, principal.role, principal.claims) == [{"frequency": count}]
-    assert await rows(database, ask, "authenticated", "{}") == [{"frequency": 1}], "without an id, what agents know"
+    assert await rows(database, ask, "authenticated", "{}") == [{"frequency": 1}], (
+        "without an id, what agents know"
+    )
 
 
-async def test_recall_takes_its_scores_apart_and_leaves_a_receipt(store: MemoryManager, database: str) -> None:
+async def test_recall_takes_its_scores_apart_and_leaves_a_receipt(
+    store: MemoryManager, database: str
+) -> None:
     user_id = str(uuid4())
-    await put(store, {f"k{n}": f"Fact {n} about robots" for n in range(12)}, ("users", user_id, "facts"))
+    await put(
+        store, {f"k{n}": f"Fact {n} about robots" for n in range(12)}, ("users", user_id, "facts")
+    )
 
     with acting_as(Principal.user(user_id)):
         memories = await store.recall_memory(user_id, "robots", limit=3, explain=True)
@@ -150,17 +195,23 @@ async def test_recall_takes_its_scores_apart_and_leaves_a_receipt(store: MemoryM
     for memory in memories:
         assert memory.explanation is not None
         assert sum(memory.explanation.values()) == pytest.approx(memory.score, abs=1e-4)
-        assert {"similarity", "keywords", "context", "recency", "importance"} <= set(memory.explanation)
+        assert {"similarity", "keywords", "context", "recency", "importance"} <= set(
+            memory.explanation
+        )
     assert (receipt.query, receipt.actor) == ("robots", user_id)
     assert [chosen["key"] for chosen in receipt.chosen] == [memory.key for memory in memories]
     assert receipt.chosen[0]["parts"]["keywords"] > 0
     assert len(receipt.nearly) == 5
     with acting_as(Principal.user(str(uuid4()))), pytest.raises(Exception, match="may not use"):
         await store.recall_receipts(user_id)
-    assert await rows(database, "SELECT 1 FROM memory.recall_receipts WHERE actor = %s", user_id) != []
+    assert (
+        await rows(database, "SELECT 1 FROM memory.recall_receipts WHERE actor = %s", user_id) != []
+    )
 
 
-async def test_neighbours_of_a_hit_come_with_it_in_a_conversation(store: MemoryManager, way: str) -> None:
+async def test_neighbours_of_a_hit_come_with_it_in_a_conversation(
+    store: MemoryManager, way: str
+) -> None:
     """Said one after the other, about one thing each time: what follows a question is its answer."""
     topics = [
         "harbour boats sea fishing",
@@ -168,7 +219,10 @@ async def test_neighbours_of_a_hit_come_with_it_in_a_conversation(store: MemoryM
         "bread flour oven baking",
         "snow ski mountain ice",
     ]
-    turns = [f"{topics[n // 15].split()[n % 4]} {topics[n // 15].split()[(n + 1) % 4]} {n}" for n in range(60)]
+    turns = [
+        f"{topics[n // 15].split()[n % 4]} {topics[n // 15].split()[(n + 1) % 4]} {n}"
+        for n in range(60)
+    ]
     turns[32], turns[33] = "Do you know the Quetzalcoatl place?", "Certainly, marvellous!"
     for n, text in enumerate(turns):
         await store.aput(NS, f"t{n:02}", {"text": text})
@@ -197,9 +251,15 @@ async def test_filtered_pages_of_a_large_scope_are_complete_and_begin_with_the_n
         monkeypatch.setattr(hybrid, name, 20)
     texts = {f"k{n}": f"Note {n} about a {'robot' if n == 41 else 'garden'}" for n in range(400)}
     await store.abatch(
-        [PutOp(NS, key, {"text": text, "rare": n % 40 == 1}) for n, (key, text) in enumerate(texts.items())]
+        [
+            PutOp(NS, key, {"text": text, "rare": n % 40 == 1})
+            for n, (key, text) in enumerate(texts.items())
+        ]
     )
-    pages = [await found(store, "robot", filter={"rare": True}, limit=4, offset=offset) for offset in (0, 4, 8, 12)]
+    pages = [
+        await found(store, "robot", filter={"rare": True}, limit=4, offset=offset)
+        for offset in (0, 4, 8, 12)
+    ]
     assert [len(page) for page in pages] == [4, 4, 2, 0]
     assert pages[0][0] == "k41"
     assert len({key for page in pages for key in page}) == 10
@@ -216,12 +276,19 @@ async def test_a_vector_that_points_at_anothers_item_does_not_bring_it_up(
         """UPDATE memory.memory_embeddings SET memory_id = (SELECT id FROM memory.memories WHERE key = 'secret')
         WHERE key = 'mine'""",
     )
-    assert {i.key for i in await store.asearch(("users", alice), query="password swordfish")} <= {"mine", "other"}
+    assert {i.key for i in await store.asearch(("users", alice), query="password swordfish")} <= {
+        "mine",
+        "other",
+    }
 
 
-async def test_whether_a_scope_is_wide_is_told_to_its_readers_alone(store: MemoryManager, database: str) -> None:
+async def test_whether_a_scope_is_wide_is_told_to_its_readers_alone(
+    store: MemoryManager, database: str
+) -> None:
     alice = str(uuid4())
-    await store.abatch([PutOp(("users", "bob", "notes"), f"k{n}", {"text": f"{n}"}) for n in range(3000)])
+    await store.abatch(
+        [PutOp(("users", "bob", "notes"), f"k{n}", {"text": f"{n}"}) for n in range(3000)]
+    )
     ask = """WITH me AS (SELECT set_config('role', %s, true), set_config('request.jwt.claims', %s, true))
       SELECT memory.is_wide('users.bob.', 'users.bob/', 1::smallint, 1) AS wide FROM me"""
     service, person = Principal.service(), Principal.user(alice)

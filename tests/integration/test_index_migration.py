@@ -26,7 +26,10 @@ from tests.support.pooler import Pooler
 from tests.support.sql import rows
 
 COUNT = 3000
-IVFFLAT, HNSW = IndexChoice(method="ivfflat", lists=64), IndexChoice(method="hnsw", m=8, ef_construction=64)
+IVFFLAT, HNSW = (
+    IndexChoice(method="ivfflat", lists=64),
+    IndexChoice(method="hnsw", m=8, ef_construction=64),
+)
 
 FILL = """
     WITH given AS (SELECT * FROM unnest(%s::int[], %s::text[]) AS g (n, vector)), items AS (
@@ -72,7 +75,12 @@ def filled(postgres: str) -> Iterator[str]:
     async def fill() -> None:
         async with MemoryManager.from_conn_string(database, index=INDEX) as store:
             await store.setup()
-        await rows(database, FILL, list(range(COUNT)), [json.dumps(vector) for vector in vectors().tolist()])
+        await rows(
+            database,
+            FILL,
+            list(range(COUNT)),
+            [json.dumps(vector) for vector in vectors().tolist()],
+        )
         await rows(database, "ANALYZE memory.memories, memory.memory_embeddings")
 
     asyncio.run(fill())
@@ -132,30 +140,43 @@ async def busy(store: MemoryManager) -> AsyncIterator[list[float]]:
     keys = {item.key for item in await store.asearch(NS, limit=written + 10)}
     assert keys >= {f"w{n}" for n in range(written)}
     await store.wait_until_indexed()
-    assert [item.key for item in await store.asearch((), query=f"{100_000 + written - 1}", limit=1)] == [
-        f"w{written - 1}"
-    ]
+    assert [
+        item.key for item in await store.asearch((), query=f"{100_000 + written - 1}", limit=1)
+    ] == [f"w{written - 1}"]
 
 
-async def test_it_becomes_another_and_back_while_others_write_and_search(postgres: str, database: str) -> None:
+async def test_it_becomes_another_and_back_while_others_write_and_search(
+    postgres: str, database: str
+) -> None:
     """The second time behind a transaction pooler; searches look through as many lists as there should be."""
     async with MemoryManager.from_conn_string(database, index=INDEX) as store:
         async with busy(store) as found:
             moved = await store.operations.indexes.migrate(IVFFLAT, untold)
         assert moved.steps == ["build", "swap", "drop the old one"]
-        assert (moved.before, moved.after) == (IndexChoice(method="hnsw", m=10, ef_construction=112), IVFFLAT)
+        assert (moved.before, moved.after) == (
+            IndexChoice(method="hnsw", m=10, ef_construction=112),
+            IVFFLAT,
+        )
         assert sum(found) / len(found) >= 0.85
-        assert await recall(store, range(7000, 7020)) >= 0.85, "of 64 lists 8 are looked through; 1 would find half"
-        assert await rows(database, INDEXES) == [{"name": "embeddings_vectors_1", "method": "ivfflat", "valid": True}]
+        assert await recall(store, range(7000, 7020)) >= 0.85, (
+            "of 64 lists 8 are looked through; 1 would find half"
+        )
+        assert await rows(database, INDEXES) == [
+            {"name": "embeddings_vectors_1", "method": "ivfflat", "valid": True}
+        ]
         assert await as_the_schema_says(store)
 
         with Pooler(postgres) as pooler:
-            async with MemoryManager.from_conn_string(pooler.url_for(database), index=INDEX) as pooled:
+            async with MemoryManager.from_conn_string(
+                pooler.url_for(database), index=INDEX
+            ) as pooled:
                 async with busy(pooled) as found:
                     await pooled.operations.indexes.migrate(HNSW, untold)
                 assert sum(found) / len(found) >= 0.85
                 assert await recall(pooled, range(7000, 7020)) >= 0.95
-        assert await rows(database, INDEXES) == [{"name": "embeddings_vectors_1", "method": "hnsw", "valid": True}]
+        assert await rows(database, INDEXES) == [
+            {"name": "embeddings_vectors_1", "method": "hnsw", "valid": True}
+        ]
         assert await as_the_schema_says(store)
 
 
@@ -176,9 +197,13 @@ async def test_the_choice_outlives_starts_rebuilds_and_the_schema(database: str)
         await store.setup()
         await store.rebuild_index()
         await rows(database, "DROP INDEX memory.embeddings_vectors_1")
-        assert await store.operations.indexes.create(lambda _done, _of: None) == ["memory.embeddings_vectors_1"]
+        assert await store.operations.indexes.create(lambda _done, _of: None) == [
+            "memory.embeddings_vectors_1"
+        ]
         assert await rows(database, CHOICES) == chosen
-        assert await rows(database, INDEXES) == [{"name": "embeddings_vectors_1", "method": "ivfflat", "valid": True}]
+        assert await rows(database, INDEXES) == [
+            {"name": "embeddings_vectors_1", "method": "ivfflat", "valid": True}
+        ]
         assert await as_the_schema_says(store)
 
 
@@ -200,7 +225,9 @@ class Dying:
 @contextmanager
 def dying(database: str) -> Iterator[Dying]:
     program = [sys.executable, "-m", "tests.support.dying_reindexing", database]
-    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdin
         assert process.stdout
         yield Dying(process.stdin, process.stdout)
@@ -216,7 +243,9 @@ def reading(database: str) -> Iterator[None]:
 
 
 async def builders(database: str) -> list[int]:
-    found = await rows(database, "SELECT pid FROM pg_stat_progress_create_index WHERE datname = current_database()")
+    found = await rows(
+        database, "SELECT pid FROM pg_stat_progress_create_index WHERE datname = current_database()"
+    )
     return [row["pid"] for row in found]
 
 
@@ -227,7 +256,9 @@ async def serving(database: str) -> str:
     return used[1] if used else told
 
 
-async def test_killed_anywhere_it_goes_on_and_searches_have_an_index_all_the_time(database: str) -> None:
+async def test_killed_anywhere_it_goes_on_and_searches_have_an_index_all_the_time(
+    database: str,
+) -> None:
     """At each step, in the middle of building, while another builds, and with the server's process killed, too."""
     killed = -9
     with dying(database) as migrate_and_die:
@@ -277,14 +308,18 @@ async def test_killed_anywhere_it_goes_on_and_searches_have_an_index_all_the_tim
             assert (await store.asearch((), query="50000", limit=1))[0].key == "meanwhile"
 
 
-async def test_the_servers_patience_is_told_of_and_leaves_the_index_that_there_is(database: str) -> None:
+async def test_the_servers_patience_is_told_of_and_leaves_the_index_that_there_is(
+    database: str,
+) -> None:
     name = conninfo_to_dict(database)["dbname"]
     await rows(database, f"ALTER DATABASE {name} SET statement_timeout = '300ms'")
     async with MemoryManager.from_conn_string(database, index=INDEX) as store:
         with reading(database), pytest.raises(StatementTimeout, match="ALTER ROLE"):
             await store.operations.indexes.migrate(IVFFLAT, untold)
         assert await serving(database) == "embeddings_vectors_1"
-        assert (await store.operations.indexes.plan_migration(IVFFLAT)).steps[0] == "drop what was left"
+        assert (await store.operations.indexes.plan_migration(IVFFLAT)).steps[
+            0
+        ] == "drop what was left"
 
 
 async def test_whoever_interrupts_it_ends_the_servers_work_too(database: str) -> None:
@@ -308,7 +343,9 @@ async def test_two_at_once_come_to_the_same_end(database: str) -> None:
         indexes = store.operations.indexes
         both = await asyncio.gather(*(indexes.migrate(IVFFLAT, untold) for _ in range(2)))
         assert [each.after for each in both] == [IVFFLAT, IVFFLAT]
-        assert await rows(database, INDEXES) == [{"name": "embeddings_vectors_1", "method": "ivfflat", "valid": True}]
+        assert await rows(database, INDEXES) == [
+            {"name": "embeddings_vectors_1", "method": "ivfflat", "valid": True}
+        ]
         assert await as_the_schema_says(store)
 
 
@@ -318,7 +355,9 @@ async def test_what_waits_is_indexed_before_lists_are_laid(database: str) -> Non
     async with MemoryManager.from_conn_string(database, index=INDEX) as store:
         moved = await store.operations.indexes.migrate(IVFFLAT, untold)
         assert moved.steps[0] == "index what waits"
-        waiting = await rows(database, "SELECT count(*) AS n FROM memory.memory_embeddings WHERE NOT indexed")
+        waiting = await rows(
+            database, "SELECT count(*) AS n FROM memory.memory_embeddings WHERE NOT indexed"
+        )
         assert waiting == [{"n": 0}]
 
 
@@ -332,16 +371,26 @@ def test_the_command_says_what_it_would_do_and_does_it(database: str) -> None:
 
     before = state()
     with command_on(database, **_settings(database)) as command:
-        told = json.loads(command("indexes", "migrate", "--to", "ivfflat", "--dry-run", "--json").stdout)
+        told = json.loads(
+            command("indexes", "migrate", "--to", "ivfflat", "--dry-run", "--json").stdout
+        )
         assert (told["after"]["lists"], told["steps"]) == (3, ["build", "swap", "drop the old one"])
         assert state() == before, "a dry run changes nothing"
-        for wrong in (("hnsw", "--lists", "4"), ("ivfflat", "--m", "16"), ("hnsw", "--m", "101"), ("flat",)):
+        for wrong in (
+            ("hnsw", "--lists", "4"),
+            ("ivfflat", "--m", "16"),
+            ("hnsw", "--m", "101"),
+            ("flat",),
+        ):
             assert command("indexes", "migrate", "--to", *wrong).exit_code == 2
         assert state() == before
 
         done = command("indexes", "migrate", "--to", "ivfflat", "--lists", "64")
         assert (done.exit_code, "became IVFFlat with 64 lists" in done.stdout) == (0, True)
-        checks = {each["name"]: each["status"] for each in json.loads(command("verify", "--json").stdout)["checks"]}
+        checks = {
+            each["name"]: each["status"]
+            for each in json.loads(command("verify", "--json").stdout)["checks"]
+        }
         assert (checks["indexes"], checks["columns"], checks["functions"]) == ("ok", "ok", "ok")
         again = command("indexes", "migrate", "--to", "ivfflat", "--lists", "64")
         assert "as it should be" in again.stdout
@@ -349,7 +398,10 @@ def test_the_command_says_what_it_would_do_and_does_it(database: str) -> None:
         assert "want IVFFlat with 3 lists" in shown
         assert "`graph-memory indexes migrate --to ivfflat`" in shown
         assert command("indexes", "migrate", "--to", "ivfflat").exit_code == 0
-        assert "IVFFlat with 3 lists for 3,000 vectors: as it should be." in command("indexes", "status").stdout
+        assert (
+            "IVFFlat with 3 lists for 3,000 vectors: as it should be."
+            in command("indexes", "status").stdout
+        )
 
 
 def _settings(database: str) -> dict[str, str]:
@@ -373,8 +425,12 @@ async def test_what_pgvector_would_refuse_is_refused_before_anything_is_done(dat
 # Another embedding model ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("wish", [IndexChoice(method="ivfflat", lists=4), HNSW], ids=["ivfflat", "hnsw"])
-async def test_the_choice_outlives_another_embedding_model(empty_database: str, wish: IndexChoice) -> None:
+@pytest.mark.parametrize(
+    "wish", [IndexChoice(method="ivfflat", lists=4), HNSW], ids=["ivfflat", "hnsw"]
+)
+async def test_the_choice_outlives_another_embedding_model(
+    empty_database: str, wish: IndexChoice
+) -> None:
     async with (
         MemoryManager.from_conn_string(empty_database, index=INDEX) as old,
         MemoryManager.from_conn_string(empty_database, index=OTHER) as new,

@@ -17,7 +17,10 @@ PENDING = "SELECT count(*) AS n FROM memory.memory_embeddings WHERE NOT indexed"
 
 async def embed(texts: list[str]) -> list[list[float]]:
     """A direction for each text, the same whenever it is asked for."""
-    return [np.random.default_rng(int(text.split()[0])).normal(size=DIMENSIONS).tolist() for text in texts]
+    return [
+        np.random.default_rng(int(text.split()[0])).normal(size=DIMENSIONS).tolist()
+        for text in texts
+    ]
 
 
 INDEX: Any = {"dims": DIMENSIONS, "embed": embed, "fields": ["text"], "model": "directions"}
@@ -26,14 +29,24 @@ INDEX: Any = {"dims": DIMENSIONS, "embed": embed, "fields": ["text"], "model": "
 def true_best(query: str, count: int, limit: int) -> list[str]:
     vectors = np.asarray([np.random.default_rng(n).normal(size=DIMENSIONS) for n in range(count)])
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return [f"k{n}" for n in np.argsort(-(vectors @ np.random.default_rng(int(query)).normal(size=DIMENSIONS)))[:limit]]
+    return [
+        f"k{n}"
+        for n in np.argsort(-(vectors @ np.random.default_rng(int(query)).normal(size=DIMENSIONS)))[
+            :limit
+        ]
+    ]
 
 
-async def test_a_wide_scope_is_answered_from_the_index_and_from_what_waits(empty_database: str) -> None:
+async def test_a_wide_scope_is_answered_from_the_index_and_from_what_waits(
+    empty_database: str,
+) -> None:
     """Six thousand vectors: some indexed, some waiting, one expired, one of many fields."""
     async with MemoryManager.from_conn_string(empty_database, index=INDEX) as store:
         await store.setup()
-        puts = [PutOp(("users", f"u{n % 40}"), f"k{n}", {"text": f"{n}", "odd": n % 2}) for n in range(6000)]
+        puts = [
+            PutOp(("users", f"u{n % 40}"), f"k{n}", {"text": f"{n}", "odd": n % 2})
+            for n in range(6000)
+        ]
         await store.abatch(puts[:5000])
         await store.rebuild_index()
         assert (await rows(empty_database, PENDING))[0]["n"] == 0
@@ -43,7 +56,10 @@ async def test_a_wide_scope_is_answered_from_the_index_and_from_what_waits(empty
         async def recall(limit: int = 10, **more: Any) -> float:
             hits = 0
             for query in range(7000, 7020):
-                found = {item.key for item in await store.asearch((), query=str(query), limit=limit, **more)}
+                found = {
+                    item.key
+                    for item in await store.asearch((), query=str(query), limit=limit, **more)
+                }
                 assert len(found) == limit
                 hits += len(found & set(true_best(str(query), 6000, limit)))
             return hits / (20 * limit)
@@ -57,7 +73,9 @@ async def test_a_wide_scope_is_answered_from_the_index_and_from_what_waits(empty
         )
         first = (await store.asearch((), query="42", limit=1))[0]
         assert first.key == "k42"
-        await rows(empty_database, "UPDATE memory.memories SET expires_at = now() WHERE key = 'k42'")
+        await rows(
+            empty_database, "UPDATE memory.memories SET expires_at = now() WHERE key = 'k42'"
+        )
         assert (await store.asearch((), query="42", limit=1))[0].key != "k42"
 
 
@@ -100,7 +118,7 @@ OTHER: Any = {"dims": 7, "embed": other_embed, "fields": ["text"], "model": "rem
 
 
 async def test_another_model_is_filled_in_beside_and_switched_to(empty_database: str) -> None:
-    told: list[tuple[int, int]] = []
+    told: list[tuple[int, int | None]] = []
     async with (
         MemoryManager.from_conn_string(empty_database, index=INDEX) as old,
         MemoryManager.from_conn_string(empty_database, index=OTHER) as new,
@@ -118,7 +136,9 @@ async def test_another_model_is_filled_in_beside_and_switched_to(empty_database:
         assert len(found) == 251
         assert await new.reembed() == 0, "there is nothing left to do"
         await new.aput(NS, "k0", {"text": "3"})
-        models = await rows(empty_database, "SELECT model FROM memory.memory_embeddings WHERE key = 'k0'")
+        models = await rows(
+            empty_database, "SELECT model FROM memory.memory_embeddings WHERE key = 'k0'"
+        )
         assert len(models) == 1, "an update drops the vectors of every model"
 
         await old.aput(NS, "late", {"text": "5"})  # a process that still has the old model
@@ -133,7 +153,7 @@ async def test_an_interrupted_switch_goes_on_where_it_stopped(empty_database: st
     class Interrupted(Exception):
         pass
 
-    def interrupt(done: int, _: int) -> None:
+    def interrupt(done: int, _: int | None) -> None:
         if done >= 100:
             raise Interrupted
 
@@ -145,6 +165,8 @@ async def test_an_interrupted_switch_goes_on_where_it_stopped(empty_database: st
         await old.abatch([PutOp(NS, f"k{n}", {"text": f"{n}"}) for n in range(250)])
         with pytest.raises(Interrupted):
             await new.reembed(interrupt)
-        assert (await old.asearch(NS, query="17"))[0].key == "k17", "until the switch the old model answers"
+        assert (await old.asearch(NS, query="17"))[0].key == "k17", (
+            "until the switch the old model answers"
+        )
         assert await new.reembed() == 150
         assert int((await new.asearch(NS, query="17"))[0].key[1:]) % 7 == 3

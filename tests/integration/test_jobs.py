@@ -20,8 +20,8 @@ from graphs.deployment.pools import open_pool
 from graphs.mem0 import extractor as extractor_module
 from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory.errors import AccessDenied, JobNotFound
-from graphs.memory.facts.conversation import Conversation, Extractor, Statement
-from graphs.memory.jobs.queue import Timing
+from graphs.memory.facts.conversation import Conversation, ExtractedFact, Extractor
+from graphs.memory.jobs.tasks import Timing
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory.rights.retention import Keeping
 from graphs.memory_manager import MemoryManager
@@ -39,7 +39,9 @@ def user_id() -> str:
 
 
 @asynccontextmanager
-async def opened(database: str, index: IndexConfig, extractor: Extractor) -> AsyncIterator[MemoryManager]:
+async def opened(
+    database: str, index: IndexConfig, extractor: Extractor
+) -> AsyncIterator[MemoryManager]:
     """A store of the service whose jobs go fast."""
     async with open_pool(database) as pool:
         options: Any = {"principal": Principal.service(), "extract_after": 0, "timing": FAST}
@@ -48,7 +50,10 @@ async def opened(database: str, index: IndexConfig, extractor: Extractor) -> Asy
 
 
 async def facts_of(store: MemoryManager, user_id: str) -> list[str]:
-    return sorted(item.value["content"] for item in await store.asearch(("users", user_id, "facts"), limit=1000))
+    return sorted(
+        item.value["content"]
+        for item in await store.asearch(("users", user_id, "facts"), limit=1000)
+    )
 
 
 async def until_done(store: MemoryManager) -> None:
@@ -67,7 +72,7 @@ class Broken:
         self.asked = 0
         self._otherwise = otherwise
 
-    async def extract(self, conversation: Conversation) -> list[Statement]:
+    async def extract(self, conversation: Conversation) -> list[ExtractedFact]:
         self.asked += 1
         if self.error:
             raise self.error
@@ -75,7 +80,11 @@ class Broken:
 
 
 async def test_a_job_that_goes_on_failing_is_kept_with_its_reason_and_can_be_replayed(
-    database: str, index: IndexConfig, extractor: Extractor, user_id: str, caplog: pytest.LogCaptureFixture
+    database: str,
+    index: IndexConfig,
+    extractor: Extractor,
+    user_id: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     broken = Broken(RuntimeError("quotes My secret is swordfish."), extractor)
     async with opened(database, index, broken) as store:
@@ -97,7 +106,9 @@ async def test_a_job_that_goes_on_failing_is_kept_with_its_reason_and_can_be_rep
     assert "swordfish" not in caplog.text
 
 
-@pytest.mark.parametrize("answer", ["I cannot help with that.", '{"memory": "none"}', '{"memory": [{"id": 1}]}', "[]"])
+@pytest.mark.parametrize(
+    "answer", ["I cannot help with that.", '{"memory": "none"}', '{"memory": [{"id": 1}]}', "[]"]
+)
 async def test_an_answer_that_is_no_list_of_facts_changes_nothing_and_is_told(
     database: str, index: IndexConfig, user_id: str, tmp_path: Path, answer: str
 ) -> None:
@@ -106,7 +117,9 @@ async def test_an_answer_that_is_no_list_of_facts_changes_nothing_and_is_told(
         await store.write_memory(user_id, "s1", turn(user_id, "My budget is 80k."))
         await store.jobs.run_pending()
         [failed] = await store.jobs.list(status="failed")
-        assert failed.error == "The model that extracts facts gave something else than a list of them."
+        assert (
+            failed.error == "The model that extracts facts gave something else than a list of them."
+        )
         assert await facts_of(store, user_id) == []
         unread = await rows(database, "SELECT 1 FROM memory.turns WHERE extracted_at IS NULL")
         assert len(unread) == 2
@@ -139,7 +152,9 @@ async def test_a_turn_that_a_model_refuses_does_not_keep_the_others_from_being_r
         assert await facts_of(store, user_id) == known
         failed = await store.jobs.list(status="failed")
         assert failed
-        unread = await rows(database, "SELECT exchange FROM memory.turns WHERE extracted_at IS NULL")
+        unread = await rows(
+            database, "SELECT exchange FROM memory.turns WHERE extracted_at IS NULL"
+        )
         assert unread == [{"exchange": "m1"}]
 
         model.refused = "nothing"
@@ -183,7 +198,9 @@ async def test_a_worker_that_is_stopped_does_not_wait_for_a_model(
         await store.write_memory(user_id, "s1", turn(user_id, "My budget is 80k."))
         async with store.jobs.working():
             for _ in range(400):
-                if (await store.jobs.list(user_id=user_id))[0].status == "doing" and threading.active_count() > threads:
+                if (await store.jobs.list(user_id=user_id))[
+                    0
+                ].status == "doing" and threading.active_count() > threads:
                     break
                 await asyncio.sleep(0.05)
             await asyncio.sleep(0.5)
@@ -195,9 +212,13 @@ async def test_what_a_model_extracts_is_stored_with_the_turns_it_comes_from(
     database: str, index: IndexConfig, user_id: str, tmp_path: Path
 ) -> None:
     answer = 'Here it is:\n```json\n{"memory": [{"id": "0", "text": "User has a budget of 80k for a robot"}]}\n```'
-    async with opened(database, index, Mem0Extractor(FakeListChatModel(responses=[answer]), tmp_path)) as store:
+    async with opened(
+        database, index, Mem0Extractor(FakeListChatModel(responses=[answer]), tmp_path)
+    ) as store:
         await store.write_memory(user_id, "s1", turn(user_id, "Good morning!", "Hello.", "m1"))
-        await store.write_memory(user_id, "s1", turn(user_id, "For the robot I have 80k, no more.", "I see.", "m2"))
+        await store.write_memory(
+            user_id, "s1", turn(user_id, "For the robot I have 80k, no more.", "I see.", "m2")
+        )
         await store.jobs.run_pending()
         [fact] = await store.asearch(("users", user_id, "facts"))
         assert fact.value["content"] == "User has a budget of 80k for a robot"
@@ -209,15 +230,24 @@ async def test_nothing_is_queued_for_a_write_that_is_refused_or_was_stored_befor
 ) -> None:
     with acting_as(Principal.user(str(uuid4()))), pytest.raises(AccessDenied):
         await store.write_memory(user_id, "s1", turn(user_id, "My budget is 80k."))
-    await store.write_memory(user_id, "s1", {**turn(user_id, "x"), "type": "fact", "content": "A fact is no turn."})
+    await store.write_memory(
+        user_id, "s1", {**turn(user_id, "x"), "type": "fact", "content": "A fact is no turn."}
+    )
     assert await rows(database, "SELECT 1 FROM procrastinate.procrastinate_jobs") == []
 
 
-async def test_people_see_their_own_jobs_and_only_the_service_sees_all(store: MemoryManager, user_id: str) -> None:
+async def test_people_see_their_own_jobs_and_only_the_service_sees_all(
+    store: MemoryManager, user_id: str
+) -> None:
     await store.write_memory(user_id, "s1", turn(user_id, "My budget is 80k."))
     with acting_as(Principal.user(user_id)):
         assert [job.status for job in await store.jobs.list(user_id=user_id)] == ["todo"]
-        for refused in (store.jobs.list(), store.jobs.counts(), store.jobs.retry(1), store.jobs.queue("sweep_ttl")):
+        for refused in (
+            store.jobs.list(),
+            store.jobs.counts(),
+            store.jobs.retry(1),
+            store.jobs.queue("sweep_ttl"),
+        ):
             with pytest.raises(AccessDenied):
                 await refused
     with acting_as(Principal.user(str(uuid4()))), pytest.raises(AccessDenied):
@@ -228,12 +258,17 @@ async def test_two_workers_share_the_queue_and_read_each_turn_once(
     database: str, index: IndexConfig, extractor: Extractor
 ) -> None:
     people = [str(uuid4()) for _ in range(6)]
-    async with opened(database, index, extractor) as one, opened(database, index, extractor) as other:
+    async with (
+        opened(database, index, extractor) as one,
+        opened(database, index, extractor) as other,
+    ):
         async with one.jobs.working(), other.jobs.working():
             for n in range(5):
                 writes = [
                     one.write_memory(
-                        who, f"s{n % 2}", turn(who, f"My number is {n}0.", None, f"m{n}", session_id=f"s{n % 2}")
+                        who,
+                        f"s{n % 2}",
+                        turn(who, f"My number is {n}0.", None, f"m{n}", session_id=f"s{n % 2}"),
                     )
                     for who in people
                 ]
@@ -241,20 +276,30 @@ async def test_two_workers_share_the_queue_and_read_each_turn_once(
             await until_done(one)
         for who in people:
             assert await facts_of(one, who) == [f"My number is {n}0." for n in range(5)]
-    history = await rows(database, "SELECT 1 FROM memory.memory_history WHERE namespace LIKE '%%facts%%'")
+    history = await rows(
+        database, "SELECT 1 FROM memory.memory_history WHERE namespace LIKE '%%facts%%'"
+    )
     assert history == []
     events = await rows(
-        database, "SELECT sum((data ->> 'turns')::int) AS n FROM memory.audit_logs WHERE action = 'facts.extracted'"
+        database,
+        "SELECT sum((data ->> 'turns')::int) AS n FROM memory.audit_logs WHERE action = 'facts.extracted'",
     )
     assert events == [{"n": 30}]
 
 
 @pytest.mark.parametrize("point", dying_worker.POINTS)
 async def test_a_worker_killed_at_any_point_loses_nothing_and_does_nothing_twice(
-    database: str, index: IndexConfig, extractor: Extractor, user_id: str, tmp_path: Path, point: str
+    database: str,
+    index: IndexConfig,
+    extractor: Extractor,
+    user_id: str,
+    tmp_path: Path,
+    point: str,
 ) -> None:
     async with opened(database, index, extractor) as store:
-        await store.write_memory(user_id, "s1", turn(user_id, "My budget is 80k. My dog is called Rex."))
+        await store.write_memory(
+            user_id, "s1", turn(user_id, "My budget is 80k. My dog is called Rex.")
+        )
         worker = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.support.dying_worker", database, point, str(tmp_path)
         )
@@ -266,10 +311,13 @@ async def test_a_worker_killed_at_any_point_loses_nothing_and_does_nothing_twice
         await store.jobs.run_pending()
         assert await facts_of(store, user_id) == ["My budget is 80k.", "My dog is called Rex."]
         assert [job.status for job in await store.jobs.list(task="extract_facts")] == ["succeeded"]
-    events = await rows(database, "SELECT data FROM memory.audit_logs WHERE action = 'facts.extracted'")
+    events = await rows(
+        database, "SELECT data FROM memory.audit_logs WHERE action = 'facts.extracted'"
+    )
     assert [event["data"]["turns"] for event in events] == [2]
     written = await rows(
-        database, "SELECT key FROM memory.audit_logs WHERE action = 'memory.insert' AND namespace LIKE '%%facts%%'"
+        database,
+        "SELECT key FROM memory.audit_logs WHERE action = 'memory.insert' AND namespace LIKE '%%facts%%'",
     )
     assert len(written) == 2
 
@@ -278,14 +326,21 @@ async def test_jobs_are_done_behind_a_transaction_pooler(
     postgres: str, database: str, index: IndexConfig, extractor: Extractor, user_id: str
 ) -> None:
     with Pooler(postgres) as pooler:
-        async with opened(pooler.url_for(database), index, extractor) as store, store.jobs.working():
+        async with (
+            opened(pooler.url_for(database), index, extractor) as store,
+            store.jobs.working(),
+        ):
             for n in range(8):
-                await store.write_memory(user_id, "s1", turn(user_id, f"My number is {n}0.", None, f"m{n}"))
+                await store.write_memory(
+                    user_id, "s1", turn(user_id, f"My number is {n}0.", None, f"m{n}")
+                )
             await until_done(store)
             assert len(await facts_of(store, user_id)) == 8
 
 
-async def test_a_worker_does_what_is_due_periodically(database: str, index: IndexConfig, extractor: Extractor) -> None:
+async def test_a_worker_does_what_is_due_periodically(
+    database: str, index: IndexConfig, extractor: Extractor
+) -> None:
     async with opened(database, index, extractor) as store:
         await store.aput(("a",), "k", {"text": "short"}, ttl=0.0005)
         await asyncio.sleep(0.05)  # until it has expired
@@ -302,8 +357,12 @@ async def test_turns_go_after_their_retention_and_important_ones_become_episodes
     store: MemoryManager, database: str, user_id: str
 ) -> None:
     await store.write_memory(user_id, "s1", turn(user_id, "Good morning!", "Hello.", "m1"))
-    await store.write_memory(user_id, "s1", turn(user_id, "I was promoted today!", "Great.", "m2", importance=0.9))
-    await rows(database, "UPDATE memory.turns SET created_at = now() - interval '40 days' RETURNING 1")
+    await store.write_memory(
+        user_id, "s1", turn(user_id, "I was promoted today!", "Great.", "m2", importance=0.9)
+    )
+    await rows(
+        database, "UPDATE memory.turns SET created_at = now() - interval '40 days' RETURNING 1"
+    )
     await store.write_memory(user_id, "s1", turn(user_id, "Good evening!", "Hello again.", "m3"))
 
     with acting_as(Principal.user(user_id)), pytest.raises(AccessDenied):
@@ -317,15 +376,25 @@ async def test_turns_go_after_their_retention_and_important_ones_become_episodes
     assert await store.expire_turns(30) == 0
 
 
-async def test_what_is_kept_for_how_long_is_a_matter_of_jobs(database: str, index: IndexConfig, user_id: str) -> None:
+async def test_what_is_kept_for_how_long_is_a_matter_of_jobs(
+    database: str, index: IndexConfig, user_id: str
+) -> None:
     async with open_pool(database) as pool:
         options: Any = {"index": index, "principal": Principal.service(), "timing": FAST}
-        async with MemoryManager(pool, keeping=Keeping(retention_days=30, decay_days=7), **options) as store:
+        async with MemoryManager(
+            pool, keeping=Keeping(retention_days=30, decay_days=7), **options
+        ) as store:
             await store.write_memory(user_id, "s1", payload(user_id, "The weather was fine."))
             await store.write_memory(user_id, "s1", turn(user_id, "Good morning!"))
-            await rows(database, "UPDATE memory.turns SET created_at = now() - interval '40 days' RETURNING 1")
+            await rows(
+                database,
+                "UPDATE memory.turns SET created_at = now() - interval '40 days' RETURNING 1",
+            )
             await rows(database, "ALTER TABLE memory.memories DISABLE TRIGGER ALL")
-            await rows(database, "UPDATE memory.memories SET updated_at = now() - interval '8 days' RETURNING 1")
+            await rows(
+                database,
+                "UPDATE memory.memories SET updated_at = now() - interval '8 days' RETURNING 1",
+            )
             await rows(database, "ALTER TABLE memory.memories ENABLE TRIGGER ALL")
             for task in ("expire_turns", "decay_memory"):
                 await store.jobs.queue(task)
@@ -337,7 +406,11 @@ async def test_jobs_of_one_person_follow_one_another_without_waiting_for_the_nex
     database: str, index: IndexConfig, extractor: Extractor, user_id: str
 ) -> None:
     async with open_pool(database) as pool:
-        options: Any = {"principal": Principal.service(), "extract_after": 0, "timing": Timing(poll=60)}
+        options: Any = {
+            "principal": Principal.service(),
+            "extract_after": 0,
+            "timing": Timing(poll=60),
+        }
         async with MemoryManager(pool, index=index, extractor=extractor, **options) as store:
             for n in range(5):
                 said = turn(user_id, f"My robot number {n} is called R{n}.", session_id=f"s{n}")

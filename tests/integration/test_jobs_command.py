@@ -21,18 +21,28 @@ def jobs(operate: Operator) -> dict[str, int]:
         SELECT id, 'deferred', now() - interval '2 days' FROM procrastinate.procrastinate_jobs""",
     )
     operate.sql("UPDATE procrastinate.procrastinate_events SET at = now() - interval '2 days'")
-    operate.sql("INSERT INTO memory.job_failures (job_id, error) VALUES (%s, 'no [red]model\x1b[2J')", ids["failed"])
+    operate.sql(
+        "INSERT INTO memory.job_failures (job_id, error) VALUES (%s, 'no [red]model\x1b[2J')",
+        ids["failed"],
+    )
     return ids
 
 
 def left(operate: Operator) -> set[str]:
-    return {row["s"] for row in operate.sql("SELECT status::text AS s FROM procrastinate.procrastinate_jobs")}
+    return {
+        row["s"]
+        for row in operate.sql("SELECT status::text AS s FROM procrastinate.procrastinate_jobs")
+    }
 
 
-def test_jobs_are_listed_with_their_counts_and_shown_one_by_one(operate: Operator, jobs: dict[str, int]) -> None:
+def test_jobs_are_listed_with_their_counts_and_shown_one_by_one(
+    operate: Operator, jobs: dict[str, int]
+) -> None:
     told = operate.json("jobs", "list", "--status", "failed")
     assert told["counts"]["sweep_ttl"] == {"todo": 1, "doing": 1, "succeeded": 1, "cancelled": 1}
-    assert [(job["id"], job["error"]) for job in told["jobs"]] == [(jobs["failed"], "no [red]model\x1b[2J")]
+    assert [(job["id"], job["error"]) for job in told["jobs"]] == [
+        (jobs["failed"], "no [red]model\x1b[2J")
+    ]
     assert operate.json("jobs", "show", str(jobs["failed"]))["args"]["user_id"] == "u1"
     for shown in (operate.done("jobs", "list"), operate.done("jobs", "show", str(jobs["failed"]))):
         assert "[red]" in shown
@@ -43,11 +53,19 @@ def test_jobs_are_listed_with_their_counts_and_shown_one_by_one(operate: Operato
 
 def test_a_job_that_failed_is_tried_again(operate: Operator, jobs: dict[str, int]) -> None:
     for dry_run in ([], ["--dry-run"]):  # all of them, or none
-        assert operate("jobs", "retry", str(jobs["failed"]), str(jobs["succeeded"]), *dry_run).exit_code == 1
+        assert (
+            operate(
+                "jobs", "retry", str(jobs["failed"]), str(jobs["succeeded"]), *dry_run
+            ).exit_code
+            == 1
+        )
     assert operate.json("jobs", "show", str(jobs["failed"]))["status"] == "failed"
     for arguments in ([], ["--task", "x"], ["1", "--all"]):
         assert operate("jobs", "retry", *arguments).exit_code == 2
-    assert operate.json("jobs", "retry", "--all", "--task", "sweep_ttl") == {"dry_run": False, "queued": []}
+    assert operate.json("jobs", "retry", "--all", "--task", "sweep_ttl") == {
+        "dry_run": False,
+        "queued": [],
+    }
     told = {"dry_run": True, "queued": [jobs["failed"]]}
     assert operate.json("jobs", "retry", "--all", "--dry-run") == told
     assert operate.json("jobs", "retry", "--all") == told | {"dry_run": False}

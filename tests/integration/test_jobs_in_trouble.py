@@ -16,8 +16,8 @@ from langgraph.store.base import IndexConfig
 
 from graphs.deployment.pools import open_pool
 from graphs.mem0.extractor import MOST_FACTS, Mem0Extractor
-from graphs.memory.facts.conversation import Conversation, Extractor, Statement
-from graphs.memory.jobs.queue import Timing
+from graphs.memory.facts.conversation import Conversation, ExtractedFact, Extractor
+from graphs.memory.jobs.tasks import Timing
 from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager
 from tests.integration.test_jobs import FAST, facts_of, opened, until_done
@@ -37,7 +37,7 @@ class Gated:
         self.reached, self.gate = asyncio.Event(), asyncio.Event()
         self._otherwise, self._only, self._after = otherwise, only, after
 
-    async def extract(self, conversation: Conversation) -> list[Statement]:
+    async def extract(self, conversation: Conversation) -> list[ExtractedFact]:
         if not self._after:
             await self._wait(conversation)
         found = await self._otherwise.extract(conversation)
@@ -69,7 +69,9 @@ async def mentions(database: str, text: str) -> list[str]:
     return [
         t["name"]
         for t in tables
-        if await rows(database, f"SELECT 1 FROM {t['name']} AS t WHERE t::text LIKE %s LIMIT 1", f"%{text}%")
+        if await rows(
+            database, f"SELECT 1 FROM {t['name']} AS t WHERE t::text LIKE %s LIMIT 1", f"%{text}%"
+        )
     ]
 
 
@@ -104,13 +106,22 @@ async def test_nothing_of_a_person_comes_back_who_is_erased_while_facts_are_made
 
 
 @pytest.mark.parametrize(
-    "text", ["My secret is sword\u0000fish", "My secret is sword\ud800fish"], ids=["NUL", "surrogate"]
+    "text",
+    ["My secret is sword\u0000fish", "My secret is sword\ud800fish"],
+    ids=["NUL", "surrogate"],
 )
 async def test_what_postgres_cannot_store_of_a_models_answer_is_left_out(
-    database: str, index: IndexConfig, user_id: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+    database: str,
+    index: IndexConfig,
+    user_id: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    text: str,
 ) -> None:
     answer = json.dumps({"memory": [{"text": text}, {"text": "User has a budget of 80k"}]})
-    async with opened(database, index, Mem0Extractor(FakeListChatModel(responses=[answer]), tmp_path)) as store:
+    async with opened(
+        database, index, Mem0Extractor(FakeListChatModel(responses=[answer]), tmp_path)
+    ) as store:
         await store.write_memory(user_id, "s1", turn(user_id, "My secret is swordfish."))
         await store.jobs.run_pending()
         jobs = await store.jobs.list()
@@ -133,7 +144,9 @@ async def test_an_answer_out_of_measure_becomes_as_many_facts_as_can_be_meant(
     database: str, index: IndexConfig, user_id: str, tmp_path: Path, texts: list[str], kept: int
 ) -> None:
     answer = json.dumps({"memory": [{"text": text} for text in texts]})
-    async with opened(database, index, Mem0Extractor(FakeListChatModel(responses=[answer]), tmp_path)) as store:
+    async with opened(
+        database, index, Mem0Extractor(FakeListChatModel(responses=[answer]), tmp_path)
+    ) as store:
         await store.write_memory(user_id, "s1", turn(user_id, "Listen!"))
         await store.jobs.run_pending()
         assert len(await facts_of(store, user_id)) == kept
@@ -144,17 +157,23 @@ async def test_a_conversation_that_cannot_be_read_does_not_hold_up_others_of_the
     database: str, index: IndexConfig, extractor: Extractor, user_id: str
 ) -> None:
     class Picky:
-        async def extract(self, conversation: Conversation) -> list[Statement]:
+        async def extract(self, conversation: Conversation) -> list[ExtractedFact]:
             if "poison" in conversation.said[0].content:
                 raise RuntimeError
             return await extractor.extract(conversation)
 
     async with open_pool(database) as pool:
-        options: Any = {"principal": Principal.service(), "extract_after": 0, "timing": Timing(backoff=300)}
+        options: Any = {
+            "principal": Principal.service(),
+            "extract_after": 0,
+            "timing": Timing(backoff=300),
+        }
         async with MemoryManager(pool, index=index, extractor=Picky(), **options) as store:
             await store.write_memory(user_id, "s1", turn(user_id, "My poison."))
             await store.jobs.run_pending()
-            await store.write_memory(user_id, "s2", turn(user_id, "My budget is 80k.", session_id="s2"))
+            await store.write_memory(
+                user_id, "s2", turn(user_id, "My budget is 80k.", session_id="s2")
+            )
             await store.jobs.run_pending()
             assert await facts_of(store, user_id) == ["My budget is 80k."]
 
@@ -190,7 +209,9 @@ async def test_a_zombie_worker_does_nothing_twice(
                 await until_done(store)
             assert await facts_of(store, user_id) == ["My budget is 80k."]
             assert await facts_of(store, other) == ["My budget is 90k."]
-            assert {(j.status, j.error) for j in await store.jobs.list(task="extract_facts")} == {("succeeded", None)}
+            assert {(j.status, j.error) for j in await store.jobs.list(task="extract_facts")} == {
+                ("succeeded", None)
+            }
     gc.collect()
     assert loop_troubles == []
 
@@ -252,15 +273,21 @@ class _Watched:
 
 
 @pytest.mark.parametrize(
-    "at", ["procrastinate_finish_job", "procrastinate_fetch_job", "heartbeat", "procrastinate_retry_job"]
+    "at",
+    ["procrastinate_finish_job", "procrastinate_fetch_job", "heartbeat", "procrastinate_retry_job"],
 )
 async def test_a_connection_lost_at_any_statement_of_the_queue_leaves_no_job_undone(
-    database: str, index: IndexConfig, extractor: Extractor, user_id: str, at: str, loop_troubles: list[Any]
+    database: str,
+    index: IndexConfig,
+    extractor: Extractor,
+    user_id: str,
+    at: str,
+    loop_troubles: list[Any],
 ) -> None:
     failed: list[int] = []
 
     class Once:
-        async def extract(self, conversation: Conversation) -> list[Statement]:
+        async def extract(self, conversation: Conversation) -> list[ExtractedFact]:
             if at == "procrastinate_retry_job" and not failed:
                 failed.append(1)
                 raise RuntimeError("My secret is swordfish.")
@@ -273,7 +300,9 @@ async def test_a_connection_lost_at_any_statement_of_the_queue_leaves_no_job_und
             await store.write_memory(user_id, "s1", turn(user_id, "My budget is 80k."))
             async with store.jobs.working():
                 for _ in range(100):
-                    if (await store.jobs.counts()).get("extract_facts") == {"succeeded": 1} and losing.lost:
+                    if (await store.jobs.counts()).get("extract_facts") == {
+                        "succeeded": 1
+                    } and losing.lost:
                         break
                     await asyncio.sleep(0.05)
                 assert losing.lost
@@ -292,7 +321,9 @@ async def test_whoever_queues_a_job_at_an_impossible_time_holds_up_nobody(
                 "SELECT set_config('role', 'authenticated', true), set_config('request.jwt.claims', %s, true)",
                 [json.dumps({"sub": user_id, "role": "authenticated"})],
             )
-            await conn.execute("SELECT memory.queue_facts(%s, 's1', %s::float8)", [user_id, seconds])
+            await conn.execute(
+                "SELECT memory.queue_facts(%s, 's1', %s::float8)", [user_id, seconds]
+            )
         other = str(uuid4())
         await store.write_memory(other, "s1", turn(other, "My budget is 80k."))
         await store.jobs.run_pending()
@@ -302,4 +333,7 @@ async def test_whoever_queues_a_job_at_an_impossible_time_holds_up_nobody(
 
 async def test_what_is_queued_is_a_session_and_no_document(database: str, user_id: str) -> None:
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="too long"):
-        await rows(database, "SET ROLE service_role; SELECT memory.queue_facts('u', repeat('x', 100000), 0)")
+        await rows(
+            database,
+            "SET ROLE service_role; SELECT memory.queue_facts('u', repeat('x', 100000), 0)",
+        )

@@ -17,7 +17,7 @@ from graphs.memory.brain.loading import LoadingBrain
 from graphs.memory.brain.profiles import Profile
 from graphs.memory.contract import BrainLoad
 from graphs.memory.errors import AccessDenied, InvalidInput, StoreUnavailable
-from graphs.memory.jobs.queue import Timing
+from graphs.memory.jobs.tasks import Timing
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from tests.support import dying_loader
@@ -38,7 +38,9 @@ FROM generate_series(1, {n}) AS n
 class Profiles:
     """Profiles in memory, as a CRM might give them; a hook is called before each page."""
 
-    def __init__(self, profiles: Sequence[Profile], before: Callable[[str], Any] = lambda _: None) -> None:
+    def __init__(
+        self, profiles: Sequence[Profile], before: Callable[[str], Any] = lambda _: None
+    ) -> None:
         self.profiles = {profile.id: profile for profile in profiles}
         self.before = before
 
@@ -69,7 +71,11 @@ async def opened(database: str, index: IndexConfig) -> AsyncIterator[Opened]:
     async with open_pool(database) as pool:
 
         def make(profiles: Any = None, timing: Timing = FAST) -> MemoryManager:
-            options: Any = {"principal": Principal.service(), "entities": {"company": cl_rut}, "timing": timing}
+            options: Any = {
+                "principal": Principal.service(),
+                "entities": {"company": cl_rut},
+                "timing": timing,
+            }
             return MemoryManager(pool, index=index, profiles=profiles, **options)
 
         yield make
@@ -80,7 +86,9 @@ async def store(opened: Opened) -> MemoryManager:
     return opened()
 
 
-async def write_profile(database: str, user_id: str, name: str | None, profile: Mapping[str, Any]) -> None:
+async def write_profile(
+    database: str, user_id: str, name: str | None, profile: Mapping[str, Any]
+) -> None:
     await rows(
         database,
         """INSERT INTO memory.users (id, display_name, profile) VALUES (%s, %s, %s)
@@ -124,8 +132,12 @@ async def versions(database: str) -> tuple[int, int, int]:
 # One, all, and again ----------------------------------------------------------------------------------------------
 
 
-async def test_the_profile_of_a_user_becomes_their_memories(store: MemoryManager, database: str) -> None:
-    await write_profile(database, ANN, "Ann Lee", {"city": "Santiago", "likes": ["tea", "robots"], "fax": None})
+async def test_the_profile_of_a_user_becomes_their_memories(
+    store: MemoryManager, database: str
+) -> None:
+    await write_profile(
+        database, ANN, "Ann Lee", {"city": "Santiago", "likes": ["tea", "robots"], "fax": None}
+    )
     await write_profile(database, BOB, "Bob Ray", {"city": "Lima"})
     load_id = await store.brain.load_user(ANN)
     waiting = await store.brain.load(load_id)
@@ -133,7 +145,12 @@ async def test_the_profile_of_a_user_becomes_their_memories(store: MemoryManager
     assert (waiting.status, waiting.done, waiting.started_at) == ("waiting", 0, None)
 
     load = await done(store, load_id)
-    assert (load.kind, load.status, totals(load), load.errors) == ("user", "done", (1, 1, 3, 0, 0), [])
+    assert (load.kind, load.status, totals(load), load.errors) == (
+        "user",
+        "done",
+        (1, 1, 3, 0, 0),
+        [],
+    )
     assert load.started_at is not None
     assert load.finished_at is not None
     assert load.finished_at >= load.started_at >= load.queued_at
@@ -157,40 +174,56 @@ async def test_all_users_and_all_companies_are_loaded_in_batches(
     store: MemoryManager, database: str, record_property: Callable[[str, object], None]
 ) -> None:
     await rows(database, MANY.format(n=1000))
-    await rows(database, "INSERT INTO memory.organisations (id, name) VALUES ('123456785', 'Robots')")
+    await rows(
+        database, "INSERT INTO memory.organisations (id, name) VALUES ('123456785', 'Robots')"
+    )
     users = await done(store, await store.brain.load_all_users())
     assert (users.status, totals(users)) == ("done", (1000, 1000, 3000, 0, 0))
     companies = await done(store, await store.brain.load_all_companies())
     assert (companies.status, totals(companies)) == ("done", (2, 2, 3, 0, 0))
-    [brain] = await rows(database, "SELECT count(*) AS n, count(DISTINCT user_id) AS of FROM memory.user_brain")
+    [brain] = await rows(
+        database, "SELECT count(*) AS n, count(DISTINCT user_id) AS of FROM memory.user_brain"
+    )
     assert (brain["n"], brain["of"]) == (3000, 1000)
 
     before = await versions(database)
     again = await done(store, await store.brain.load_all_users())
     assert (again.status, totals(again)) == ("done", (1000, 1000, 0, 3000, 0))
     assert await versions(database) == before
-    record_property("loads", f"1,000 users: {users.rate:.0f} a second, again: {again.rate:.0f} a second")
+    record_property(
+        "loads", f"1,000 users: {users.rate:.0f} a second, again: {again.rate:.0f} a second"
+    )
 
 
 async def test_a_load_of_nobody_is_done(store: MemoryManager) -> None:
     assert totals(await done(store, await store.brain.load_all_users())) == (0, 0, 0, 0, 0)
 
 
-async def test_an_entry_that_is_gone_is_forgotten_if_a_load_made_it(store: MemoryManager, database: str) -> None:
+async def test_an_entry_that_is_gone_is_forgotten_if_a_load_made_it(
+    store: MemoryManager, database: str
+) -> None:
     await write_profile(database, ANN, "Ann Lee", {"city": "Santiago", "dog": "Rex", "car": "none"})
     await done(store, await store.brain.load_user(ANN))
     await store.brain.save_user_memories(ANN, {"user_hobby": "Chess.", "user_car": "A red one."})
     await write_profile(database, ANN, None, {"city": "Lima", "dog": ""})
     load = await done(store, await store.brain.load_user(ANN))
     assert totals(load) == (1, 1, 1, 0, 0)
-    assert await memories(store, ANN) == {"user_city": "Lima", "user_hobby": "Chess.", "user_car": "A red one."}
+    assert await memories(store, ANN) == {
+        "user_city": "Lima",
+        "user_hobby": "Chess.",
+        "user_car": "A red one.",
+    }
 
 
 # What fails -------------------------------------------------------------------------------------------------------
 
 
-async def test_what_fails_is_told_and_stops_nobody_else(store: MemoryManager, database: str) -> None:
-    await write_profile(database, ANN, "Ann Lee", {"日本": "Kyoto", "city": "Santiago", "City": "Lima"})
+async def test_what_fails_is_told_and_stops_nobody_else(
+    store: MemoryManager, database: str
+) -> None:
+    await write_profile(
+        database, ANN, "Ann Lee", {"日本": "Kyoto", "city": "Santiago", "City": "Lima"}
+    )
     await write_profile(database, ANN.upper(), "Not as Supabase writes ids", {})
     await write_profile(database, " Bob ", "Bob, twice spelled", {"dog": "Rex"})
     await write_profile(database, BOB, "Bob Ray", {"essay": "x" * 70_000})
@@ -198,7 +231,10 @@ async def test_what_fails_is_told_and_stops_nobody_else(store: MemoryManager, da
     await write_profile(database, deep, "Deep", {})
     nested = "[" * 3000 + "]" * 3000
     await rows(
-        database, "UPDATE memory.users SET profile = jsonb_build_object('a', %s::jsonb) WHERE id = %s", nested, deep
+        database,
+        "UPDATE memory.users SET profile = jsonb_build_object('a', %s::jsonb) WHERE id = %s",
+        nested,
+        deep,
     )
     await write_profile(database, MEMBER, "Mary Kay", {"city": "Lima"})
 
@@ -214,20 +250,30 @@ async def test_what_fails_is_told_and_stops_nobody_else(store: MemoryManager, da
         (BOB, None),
         (deep, None),
     }
-    assert {(ANN.upper(), "user_full_name", "AccessDenied"), (" Bob ", "user_dog", "InvalidEntityId")} <= errors
-    assert {(BOB, None, "the profile is larger than 64 KB"), (deep, None, "the profile is nested too deep")} <= errors
+    assert {
+        (ANN.upper(), "user_full_name", "AccessDenied"),
+        (" Bob ", "user_dog", "InvalidEntityId"),
+    } <= errors
+    assert {
+        (BOB, None, "the profile is larger than 64 KB"),
+        (deep, None, "the profile is nested too deep"),
+    } <= errors
     assert not [error for error in load.errors if "Kyoto" in error.error]
     assert await memories(store, MEMBER) == {"user_full_name": "Mary Kay", "user_city": "Lima"}
     assert await memories(store, "Bob") == {}
 
 
-async def test_the_first_errors_are_kept_and_all_are_counted(store: MemoryManager, database: str) -> None:
+async def test_the_first_errors_are_kept_and_all_are_counted(
+    store: MemoryManager, database: str
+) -> None:
     await write_profile(database, ANN, None, {f"{n} 日本": "Kyoto" for n in range(50)})
     load = await done(store, await store.brain.load_user(ANN))
     assert (load.failed, len(load.errors)) == (50, 20)
 
 
-async def test_a_profile_that_is_not_there_is_told_and_nothing_forgotten(store: MemoryManager, database: str) -> None:
+async def test_a_profile_that_is_not_there_is_told_and_nothing_forgotten(
+    store: MemoryManager, database: str
+) -> None:
     await write_profile(database, ANN, "Ann Lee", {})
     await done(store, await store.brain.load_user(ANN))
     await rows(database, "DELETE FROM memory.users")
@@ -237,7 +283,9 @@ async def test_a_profile_that_is_not_there_is_told_and_nothing_forgotten(store: 
     assert await memories(store, ANN) == {"user_full_name": "Ann Lee"}
 
 
-async def test_trouble_of_the_source_or_the_database_has_the_load_tried_again_where_it_stopped(opened: Opened) -> None:
+async def test_trouble_of_the_source_or_the_database_has_the_load_tried_again_where_it_stopped(
+    opened: Opened,
+) -> None:
     cursors: list[str] = []
 
     def before(cursor: str) -> None:
@@ -270,7 +318,9 @@ async def test_a_load_that_goes_on_failing_says_so_and_can_be_replayed(opened: O
     assert (load.status, totals(load)) == ("done", (1, 1, 1, 0, 0))
 
 
-async def test_trouble_that_everybody_would_meet_is_counted_for_nobody(store: MemoryManager, database: str) -> None:
+async def test_trouble_that_everybody_would_meet_is_counted_for_nobody(
+    store: MemoryManager, database: str
+) -> None:
     await write_profile(database, ANN, "Ann Lee", {})
     await rows(database, "ALTER TABLE memory.memory_embeddings RENAME TO elsewhere")
     load = await done(store, await store.brain.load_all_users())
@@ -289,7 +339,9 @@ async def test_a_load_killed_at_any_point_goes_on_where_it_was_and_counts_nothin
     await rows(database, MANY.format(n=230))
     await write_profile(database, ANN, "Ann Lee", {"日本": "Kyoto"})
     load_id = await store.brain.load_all_users()
-    worker = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.support.dying_loader", database, point)
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.support.dying_loader", database, point
+    )
     assert await asyncio.wait_for(worker.wait(), 60) == -9
     killed = await store.brain.load(load_id)
     assert killed is not None
@@ -306,7 +358,9 @@ async def test_a_load_killed_at_any_point_goes_on_where_it_was_and_counts_nothin
 async def test_two_workers_that_do_the_same_load_count_it_once(opened: Opened) -> None:
     together = asyncio.Barrier(2)
     people = [Profile(str(uuid4()), f"Person {n}") for n in range(130)]
-    store, other = (opened(Profiles(people, lambda _: asyncio.wait_for(together.wait(), 20))) for _ in range(2))
+    store, other = (
+        opened(Profiles(people, lambda _: asyncio.wait_for(together.wait(), 20))) for _ in range(2)
+    )
     load_id = await store.brain.load_all_users()
     await asyncio.gather(*(s.brain.carry_out(str(load_id)) for s in (store, other)))
     load = await store.brain.load(load_id)
@@ -364,7 +418,9 @@ async def test_people_load_themselves_administrators_their_company_and_the_servi
                 if load is not own.get(who):
                     with pytest.raises(AccessDenied):
                         await load(store.brain)
-            assert [load.id for load in await store.brain.loads()] == ([loads[who]] if who in own else [])
+            assert [load.id for load in await store.brain.loads()] == (
+                [loads[who]] if who in own else []
+            )
             for load_id in {everybody, *loads.values()} - {loads.get(who)}:
                 assert await store.brain.load(load_id) is None
                 assert not await store.brain.cancel_load(load_id)
@@ -372,7 +428,10 @@ async def test_people_load_themselves_administrators_their_company_and_the_servi
         seen = await store.brain.load(loads[ANN])
         assert seen is not None
         assert (seen.status, slugs(seen)) == ("done", ["日本"])
-    assert [load.id for load in await store.brain.loads(limit=2)] == [everybody, loads[ADMINISTRATOR]]
+    assert [load.id for load in await store.brain.loads(limit=2)] == [
+        everybody,
+        loads[ADMINISTRATOR],
+    ]
     with pytest.raises(InvalidInput):
         await store.brain.load("no id")
 
@@ -383,7 +442,9 @@ _LOADS_OF_ALL: tuple[Callable[[LoadingBrain], Any], ...] = (
 )
 
 
-async def test_jobs_say_whom_a_load_is_about_and_nothing_else(store: MemoryManager, database: str) -> None:
+async def test_jobs_say_whom_a_load_is_about_and_nothing_else(
+    store: MemoryManager, database: str
+) -> None:
     await write_profile(database, ANN, "Ann Lee", {"city": "Santiago"})
     loads = [
         await store.brain.load_user(ANN),
@@ -391,11 +452,19 @@ async def test_jobs_say_whom_a_load_is_about_and_nothing_else(store: MemoryManag
         await store.brain.load_all_users(),
     ]
     args = [job.args for job in await store.jobs.list(task="load_brain")]
-    assert args[::-1] == [{"load_id": str(loads[0]), "user_id": ANN}, *({"load_id": str(id_)} for id_ in loads[1:])]
+    assert args[::-1] == [
+        {"load_id": str(loads[0]), "user_id": ANN},
+        *({"load_id": str(id_)} for id_ in loads[1:]),
+    ]
 
 
-async def test_a_person_who_is_erased_amid_a_load_is_nowhere_in_it(opened: Opened, database: str) -> None:
-    people = sorted((Profile(str(uuid4()), "Ann Lee", {"日本": "Kyoto"}) for _ in range(130)), key=lambda p: p.id)
+async def test_a_person_who_is_erased_amid_a_load_is_nowhere_in_it(
+    opened: Opened, database: str
+) -> None:
+    people = sorted(
+        (Profile(str(uuid4()), "Ann Lee", {"日本": "Kyoto"}) for _ in range(130)),
+        key=lambda p: p.id,
+    )
     erased = people[99]
     left: list[Any] = []
 
@@ -405,7 +474,11 @@ async def test_a_person_who_is_erased_amid_a_load_is_nowhere_in_it(opened: Opene
             await store.erase_user(erased.id)
             for table in ("brain_loads", "brain_load_errors"):
                 left.extend(
-                    await rows(database, f"SELECT 1 FROM memory.{table} AS t WHERE t::text LIKE %s", f"%{erased.id}%")
+                    await rows(
+                        database,
+                        f"SELECT 1 FROM memory.{table} AS t WHERE t::text LIKE %s",
+                        f"%{erased.id}%",
+                    )
                 )
 
     source = Profiles(people, erase)
@@ -417,10 +490,17 @@ async def test_a_person_who_is_erased_amid_a_load_is_nowhere_in_it(opened: Opene
     assert erased.id not in {error.owner for error in load.errors}
 
 
-async def test_the_totals_of_a_load_that_is_done_outlast_everybody_in_it(store: MemoryManager, database: str) -> None:
+async def test_the_totals_of_a_load_that_is_done_outlast_everybody_in_it(
+    store: MemoryManager, database: str
+) -> None:
     await write_profile(database, ANN, "Ann Lee", {})
     load = await done(store, await store.brain.load_all_users())
-    assert await rows(database, "SELECT 1 FROM memory.brain_loads AS l WHERE strpos(l::text, %s) > 0", ANN) == []
+    assert (
+        await rows(
+            database, "SELECT 1 FROM memory.brain_loads AS l WHERE strpos(l::text, %s) > 0", ANN
+        )
+        == []
+    )
     await store.erase_user(ANN)
     kept = await store.brain.load(load.id)
     assert kept is not None

@@ -55,23 +55,34 @@ async def serving(store: MemoryManager, *, signs_in: bool = True) -> AsyncIterat
         yield app
 
 
-async def test_a_model_is_told_what_the_tools_are_for_what_they_take_and_what_they_do(store: MemoryManager) -> None:
+async def test_a_model_is_told_what_the_tools_are_for_what_they_take_and_what_they_do(
+    store: MemoryManager,
+) -> None:
     async with serving(store) as app, mcp_client(URL, str(uuid4()), app=app) as client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
         assert "memory" in (client.instructions or "")
     assert tools.keys() == {"search_memory", "save_memory", "forget_memory", "explain_memory"}
     hints = {name: tool.annotations for name, tool in tools.items() if tool.annotations}
-    assert {name for name, hint in hints.items() if hint.read_only_hint} == {"search_memory", "explain_memory"}
+    assert {name for name, hint in hints.items() if hint.read_only_hint} == {
+        "search_memory",
+        "explain_memory",
+    }
     assert {name for name, hint in hints.items() if hint.destructive_hint} == {"forget_memory"}
     for tool in tools.values():
         assert tool.description
         assert tool.output_schema
-        assert "user" not in str(tool.input_schema["properties"].keys()), "no model can name another person"
-        assert all("description" in argument for argument in tool.input_schema["properties"].values())
+        assert "user" not in str(tool.input_schema["properties"].keys()), (
+            "no model can name another person"
+        )
+        assert all(
+            "description" in argument for argument in tool.input_schema["properties"].values()
+        )
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_what_is_saved_is_found_explained_and_forgotten(store: MemoryManager, mode: str) -> None:
+async def test_what_is_saved_is_found_explained_and_forgotten(
+    store: MemoryManager, mode: str
+) -> None:
     async with serving(store) as app, mcp_client(URL, str(uuid4()), app=app, mode=mode) as client:
 
         async def call(tool: str, **arguments: Any) -> tuple[Any, str]:
@@ -79,9 +90,16 @@ async def test_what_is_saved_is_found_explained_and_forgotten(store: MemoryManag
             assert not result.is_error, text(result)
             return result.structured_content, text(result)
 
-        first, said = await call("save_memory", content="She likes green tea.", slug="favourite_drink")
-        assert (first["outcome"], said) == ("created", f"Saved as favourite_drink. (id: {first['id']})")
-        second, _ = await call("save_memory", content="She likes black tea.", slug="favourite_drink")
+        first, said = await call(
+            "save_memory", content="She likes green tea.", slug="favourite_drink"
+        )
+        assert (first["outcome"], said) == (
+            "created",
+            f"Saved as favourite_drink. (id: {first['id']})",
+        )
+        second, _ = await call(
+            "save_memory", content="She likes black tea.", slug="favourite_drink"
+        )
         assert second == {"id": first["id"], "outcome": "updated"}
         fact, _ = await call("save_memory", content="She lives in Valparaíso.")
         again, _ = await call("save_memory", content="she lives in  Valparaíso")
@@ -89,13 +107,19 @@ async def test_what_is_saved_is_found_explained_and_forgotten(store: MemoryManag
 
         found, said = await call("search_memory", query="what tea does she like?", limit=1)
         [memory] = found["memories"]
-        assert (memory["id"], memory["slug"], memory["type"]) == (first["id"], "favourite_drink", "fact")
+        assert (memory["id"], memory["slug"], memory["type"]) == (
+            first["id"],
+            "favourite_drink",
+            "fact",
+        )
         assert said == f"- favourite_drink: She likes black tea. (id: {first['id']})"
         assert (await call("search_memory", query="tea", types=["goal"]))[0] == {"memories": []}
 
         why, said = await call("explain_memory", id=first["id"])
         assert why["recall"]["query"] == "what tea does she like?"
-        assert sum(why["recall"]["parts"].values()) == pytest.approx(why["recall"]["score"], abs=0.01)
+        assert sum(why["recall"]["parts"].values()) == pytest.approx(
+            why["recall"]["score"], abs=0.01
+        )
         assert [version["content"] for version in why["history"]] == ["She likes green tea."]
         assert "Until" in said
         where, _ = await call("explain_memory", query="Valparaíso")
@@ -112,10 +136,18 @@ async def test_a_fact_names_the_turns_it_was_taken_from(
     database: str, index: IndexConfig, extractor: Mem0Extractor, store: MemoryManager
 ) -> None:
     user_id = str(uuid4())
-    async with open_pool(database) as pool, MemoryManager(pool, index=index, extractor=extractor) as taking:
+    async with (
+        open_pool(database) as pool,
+        MemoryManager(pool, index=index, extractor=extractor) as taking,
+    ):
         with acting_as(Principal.user(user_id)):
             turn = {"id": "m1", "user": "My budget is 80k for a robot.", "assistant": "Noted."}
-            payload = {"identity": user_id, "timestamp": "2026-01-01T00:00:00Z", "agent": "sales", "session_id": "s1"}
+            payload = {
+                "identity": user_id,
+                "timestamp": "2026-01-01T00:00:00Z",
+                "agent": "sales",
+                "session_id": "s1",
+            }
             await taking.write_memory(user_id, "s1", payload | {"type": "turn", "content": turn})
             await taking.extract_facts(user_id, "s1")
     async with serving(store) as app, mcp_client(URL, user_id, app=app) as client:
@@ -148,11 +180,19 @@ async def test_of_many_people_at_once_each_uses_their_own_memory(store: MemoryMa
     async def talk(app: FastAPI, n: int, person: str) -> str:
         async with mcp_client(URL, person, app=app, mode=MODES[n % 2]) as client:
             await asyncio.gather(
-                *(client.call_tool("save_memory", {"content": f"Number {m} of {person}."}) for m in range(3)),
-                client.call_tool("save_memory", {"content": f"The secret of {person}.", "slug": "secret"}),
+                *(
+                    client.call_tool("save_memory", {"content": f"Number {m} of {person}."})
+                    for m in range(3)
+                ),
+                client.call_tool(
+                    "save_memory", {"content": f"The secret of {person}.", "slug": "secret"}
+                ),
             )
             found = await asyncio.gather(
-                *(client.call_tool("search_memory", {"query": "the secret number", "limit": 20}) for _ in range(3))
+                *(
+                    client.call_tool("search_memory", {"query": "the secret number", "limit": 20})
+                    for _ in range(3)
+                )
             )
             return "\n".join(map(text, found))
 
@@ -170,25 +210,43 @@ JSON = {"Accept": "application/json, text/event-stream"}
 
 
 async def test_strangers_are_refused_before_anything_of_mcp_runs(store: MemoryManager) -> None:
-    async with serving(store) as app, httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=URL) as http:
+    async with (
+        serving(store) as app,
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=URL) as http,
+    ):
         app.state.mcp = None  # whatever got that far would fail
         for body in (LIST, "no JSON at all"):
-            refused = await http.post(mcp.PATH, json=body, headers=JSON | {"Authorization": "Bearer x"})
+            refused = await http.post(
+                mcp.PATH, json=body, headers=JSON | {"Authorization": "Bearer x"}
+            )
             assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
-        service = await http.post(mcp.PATH, json=LIST, headers=JSON | {"Authorization": "Bearer service"})
+        service = await http.post(
+            mcp.PATH, json=LIST, headers=JSON | {"Authorization": "Bearer service"}
+        )
         assert service.status_code == 403
         assert (await http.get(mcp.PATH)).status_code == 405
 
 
 @pytest.mark.parametrize("signs_in", [False, True])
-async def test_where_nobody_signs_in_only_this_machine_is_answered(store: MemoryManager, *, signs_in: bool) -> None:
+async def test_where_nobody_signs_in_only_this_machine_is_answered(
+    store: MemoryManager, *, signs_in: bool
+) -> None:
     """A web page of somebody else's, in a browser here, may neither say so nor hide it behind a name of its own."""
     headers = JSON | {"Authorization": f"Bearer {uuid4()}"}
     async with (
         serving(store, signs_in=signs_in) as app,
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=URL, headers=headers) as http,
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url=URL, headers=headers
+        ) as http,
     ):
-        for own in ({}, {"Host": "localhost"}, {"Host": "[::1]:2024"}, {"Origin": "http://localhost:6274"}):
+        for own in (
+            {},
+            {"Host": "localhost"},
+            {"Host": "[::1]:2024"},
+            {"Origin": "http://localhost:6274"},
+        ):
             assert (await http.post(mcp.PATH, json=LIST, headers=own)).status_code == 200, own
         for foreign in ({"Host": "rebound.example"}, {"Origin": "https://page.example"}):
-            assert (await http.post(mcp.PATH, json=LIST, headers=foreign)).is_success == signs_in, foreign
+            assert (await http.post(mcp.PATH, json=LIST, headers=foreign)).is_success == signs_in, (
+                foreign
+            )

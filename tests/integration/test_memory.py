@@ -20,7 +20,9 @@ from graphs.memory_manager import MemoryManager
 from tests.support.sql import rows
 
 
-def payload(user_id: str, content: Any, type_: str = "fact", session_id: str = "s1", **more: Any) -> dict[str, Any]:
+def payload(
+    user_id: str, content: Any, type_: str = "fact", session_id: str = "s1", **more: Any
+) -> dict[str, Any]:
     return {
         "identity": user_id,
         "timestamp": datetime.now(UTC).isoformat(),
@@ -43,10 +45,14 @@ def user_id() -> str:
     return str(uuid4())
 
 
-async def test_what_is_written_is_recalled_by_meaning_and_by_tag(store: MemoryManager, user_id: str) -> None:
+async def test_what_is_written_is_recalled_by_meaning_and_by_tag(
+    store: MemoryManager, user_id: str
+) -> None:
     await store.write_memory(user_id, "s1", payload(user_id, "The budget is 80k.", tags=["money"]))
     await store.write_memory(
-        user_id, "s1", payload(user_id, "The dog is called Rex.", "preference", tags=["pets", "home"])
+        user_id,
+        "s1",
+        payload(user_id, "The dog is called Rex.", "preference", tags=["pets", "home"]),
     )
 
     found = await store.recall_memory(user_id, "how much can be spent, what budget?")
@@ -60,8 +66,12 @@ async def test_what_is_written_is_recalled_by_meaning_and_by_tag(store: MemoryMa
     assert explained[0].explanation == {"similarity": explained[0].score}
 
 
-async def test_a_turn_becomes_both_sides_of_the_exchange_and_soon_its_facts(store: MemoryManager, user_id: str) -> None:
-    receipt = await store.write_memory(user_id, "s1", turn(user_id, "My budget is 80k. What is yours?", "None."))
+async def test_a_turn_becomes_both_sides_of_the_exchange_and_soon_its_facts(
+    store: MemoryManager, user_id: str
+) -> None:
+    receipt = await store.write_memory(
+        user_id, "s1", turn(user_id, "My budget is 80k. What is yours?", "None.")
+    )
     assert len(receipt.memories) == 2
 
     await store.jobs.run_pending()
@@ -75,24 +85,32 @@ async def test_a_turn_becomes_both_sides_of_the_exchange_and_soon_its_facts(stor
     assert "My budget is 80k." in context.as_prompt()
 
 
-async def test_turns_come_oldest_first_and_only_the_latest(store: MemoryManager, user_id: str) -> None:
+async def test_turns_come_oldest_first_and_only_the_latest(
+    store: MemoryManager, user_id: str
+) -> None:
     for n in range(5):
         await store.write_memory(user_id, "s1", turn(user_id, f"Say {n}", f"{n}", exchange=f"m{n}"))
     context = await store.load_context(user_id, "s1", limit=4)
     assert [t.content for t in context.turns] == ["Say 3", "3", "Say 4", "4"]
 
 
-async def test_an_exchange_written_again_takes_its_old_place(store: MemoryManager, user_id: str) -> None:
+async def test_an_exchange_written_again_takes_its_old_place(
+    store: MemoryManager, user_id: str
+) -> None:
     await store.write_memory(user_id, "s1", turn(user_id, "Hello there", "One", exchange="m1"))
     await store.write_memory(user_id, "s1", turn(user_id, "And now?", "Two", exchange="m2"))
-    await store.write_memory(user_id, "s1", turn(user_id, "Hello there", "Another one", exchange="m1"))
+    await store.write_memory(
+        user_id, "s1", turn(user_id, "Hello there", "Another one", exchange="m1")
+    )
     context = await store.load_context(user_id, "s1")
     assert [t.content for t in context.turns] == ["Hello there", "Another one", "And now?", "Two"]
 
 
 async def test_the_same_fact_said_twice_is_one_memory(store: MemoryManager, user_id: str) -> None:
     for n, text in enumerate(["My budget is 80k.", "my budget  is 80K"]):
-        await store.write_memory(user_id, f"s{n}", turn(user_id, text, exchange=f"m{n}", session_id=f"s{n}"))
+        await store.write_memory(
+            user_id, f"s{n}", turn(user_id, text, exchange=f"m{n}", session_id=f"s{n}")
+        )
     await store.jobs.run_pending()
     assert len(await store.recall_memory(user_id, "budget")) == 1
 
@@ -127,11 +145,20 @@ async def test_a_payload_that_breaks_the_contract_is_refused_whole_by_field(
     with pytest.raises(ContractError) as refused:
         await store.write_memory(user_id, "s1", payload(user_id, "A fact.") | change)
     assert any(name.startswith(field) for name in refused.value.fields), refused.value.fields
-    assert await rows(database, "SELECT 1 FROM memory.memories UNION ALL SELECT 1 FROM memory.memory_logs") == []
+    assert (
+        await rows(
+            database, "SELECT 1 FROM memory.memories UNION ALL SELECT 1 FROM memory.memory_logs"
+        )
+        == []
+    )
 
 
-@pytest.mark.parametrize("missing", ["identity", "timestamp", "agent", "session_id", "type", "content"])
-async def test_every_field_of_the_contract_is_required(store: MemoryManager, user_id: str, missing: str) -> None:
+@pytest.mark.parametrize(
+    "missing", ["identity", "timestamp", "agent", "session_id", "type", "content"]
+)
+async def test_every_field_of_the_contract_is_required(
+    store: MemoryManager, user_id: str, missing: str
+) -> None:
     incomplete = payload(user_id, "A fact.")
     del incomplete[missing]
     with pytest.raises(ContractError) as refused:
@@ -139,12 +166,24 @@ async def test_every_field_of_the_contract_is_required(store: MemoryManager, use
     assert missing in refused.value.fields
 
 
-async def test_a_write_is_stored_whole_or_not_at_all(store: MemoryManager, database: str, user_id: str) -> None:
+async def test_a_write_is_stored_whole_or_not_at_all(
+    store: MemoryManager, database: str, user_id: str
+) -> None:
     """The relational part fails last; the items that came before it must not stay."""
-    await rows(database, "ALTER TABLE memory.turns ADD CONSTRAINT broken CHECK (role <> 'assistant')")
+    await rows(
+        database, "ALTER TABLE memory.turns ADD CONSTRAINT broken CHECK (role <> 'assistant')"
+    )
     with pytest.raises(Exception, match="broken"):
         await store.write_memory(user_id, "s1", turn(user_id, "My budget is 80k."))
-    for table in ("memories", "memory_embeddings", "sessions", "turns", "memory_logs", "audit_logs", "memory_history"):
+    for table in (
+        "memories",
+        "memory_embeddings",
+        "sessions",
+        "turns",
+        "memory_logs",
+        "audit_logs",
+        "memory_history",
+    ):
         assert await rows(database, f"SELECT 1 FROM memory.{table}") == [], table
 
 
@@ -156,11 +195,20 @@ async def test_every_write_leaves_an_audit_record_and_every_change_its_old_versi
     await store.aput(namespace, "k", {"n": 2})
     await store.adelete(namespace, "k")
 
-    audit = await rows(database, "SELECT action, actor, user_id, key FROM memory.audit_logs ORDER BY id")
-    assert [record["action"] for record in audit] == ["memory.insert", "memory.update", "memory.delete"]
-    assert {(record["actor"], record["user_id"], record["key"]) for record in audit} == {("service_role", "u1", "k")}
+    audit = await rows(
+        database, "SELECT action, actor, user_id, key FROM memory.audit_logs ORDER BY id"
+    )
+    assert [record["action"] for record in audit] == [
+        "memory.insert",
+        "memory.update",
+        "memory.delete",
+    ]
+    assert {(record["actor"], record["user_id"], record["key"]) for record in audit} == {
+        ("service_role", "u1", "k")
+    }
     history = await rows(
-        database, "SELECT operation, value, valid_from < valid_to AS span FROM memory.memory_history ORDER BY id"
+        database,
+        "SELECT operation, value, valid_from < valid_to AS span FROM memory.memory_history ORDER BY id",
     )
     assert [(h["operation"], h["value"], h["span"]) for h in history] == [
         ("update", {"n": 1}, True),
@@ -177,7 +225,9 @@ async def test_events_are_logged_about_oneself_and_by_the_service(
     with acting_as(Principal.user(str(uuid4()))), pytest.raises(AccessDenied):
         await store.log_event(user_id, "forged", {})
     audit = await rows(
-        database, "SELECT actor, action, data FROM memory.audit_logs WHERE user_id = %s ORDER BY id", user_id
+        database,
+        "SELECT actor, action, data FROM memory.audit_logs WHERE user_id = %s ORDER BY id",
+        user_id,
     )
     assert [(a["actor"], a["action"], a["data"]) for a in audit] == [
         ("service_role", "login", {"from": "here"}),
@@ -192,7 +242,9 @@ async def test_an_event_that_is_not_json_is_refused(store: MemoryManager, user_i
         await store.log_event(user_id, "", {})
 
 
-async def test_decay_fades_the_important_and_trims_the_rest(store: MemoryManager, database: str, user_id: str) -> None:
+async def test_decay_fades_the_important_and_trims_the_rest(
+    store: MemoryManager, database: str, user_id: str
+) -> None:
     await store.write_memory(user_id, "s1", payload(user_id, "An old triviality.", importance=0.2))
     await store.write_memory(user_id, "s1", payload(user_id, "An old treasure.", importance=0.9))
     await store.aput(("users", user_id, "settings"), "mine", {"theme": "dark"})
@@ -216,12 +268,16 @@ async def test_decay_fades_the_important_and_trims_the_rest(store: MemoryManager
 
 
 @pytest.mark.parametrize("days", [0, -1, float("nan")])
-async def test_decay_refuses_a_threshold_that_is_no_time(store: MemoryManager, user_id: str, days: float) -> None:
+async def test_decay_refuses_a_threshold_that_is_no_time(
+    store: MemoryManager, user_id: str, days: float
+) -> None:
     with pytest.raises(InvalidInput, match="threshold_days"):
         await store.decay_memory(user_id, days)
 
 
-async def test_items_of_any_shape_among_the_memories_do_no_harm(store: MemoryManager, user_id: str) -> None:
+async def test_items_of_any_shape_among_the_memories_do_no_harm(
+    store: MemoryManager, user_id: str
+) -> None:
     """A user may put what they like under their own name, over their own turns too."""
     await store.write_memory(user_id, "s1", turn(user_id, "My budget is 80k."))
     odd: list[dict[str, Any]] = [
@@ -244,13 +300,20 @@ async def test_items_of_any_shape_among_the_memories_do_no_harm(store: MemoryMan
 
 
 async def test_a_field_that_cannot_be_stored_is_named(store: MemoryManager, user_id: str) -> None:
-    for change in ({"agent": "a\0"}, {"content": "a\0"}, {"metadata": {"deep": ["a\0"]}}, {"tags": ["\ud800"]}):
+    for change in (
+        {"agent": "a\0"},
+        {"content": "a\0"},
+        {"metadata": {"deep": ["a\0"]}},
+        {"tags": ["\ud800"]},
+    ):
         with pytest.raises(ContractError) as refused:
             await store.write_memory(user_id, "s1", payload(user_id, "A fact.") | change)
         assert all(name.split(".")[0].split("[")[0] in change for name in refused.value.fields)
 
 
-async def test_a_pasted_document_does_not_become_thousands_of_facts(store: MemoryManager, user_id: str) -> None:
+async def test_a_pasted_document_does_not_become_thousands_of_facts(
+    store: MemoryManager, user_id: str
+) -> None:
     text = " ".join(f"My line number {n} is here." for n in range(5_000))
     await store.write_memory(user_id, "s1", turn(user_id, text))
     await store.jobs.run_pending()
@@ -272,7 +335,11 @@ async def test_one_user_never_sees_or_changes_what_is_anothers(store: MemoryMana
         await store.aput(("users", alice, "notes"), "k", {"secret": "swordfish"})
 
     with acting_as(Principal.user(bob)):
-        for refused in (store.recall_memory(alice, "x"), store.load_context(alice, "s1"), store.decay_memory(alice, 1)):
+        for refused in (
+            store.recall_memory(alice, "x"),
+            store.load_context(alice, "s1"),
+            store.decay_memory(alice, 1),
+        ):
             with pytest.raises(AccessDenied):
                 await refused
         assert await store.aget(("users", alice, "notes"), "k") is None
@@ -290,7 +357,9 @@ async def test_one_user_never_sees_or_changes_what_is_anothers(store: MemoryMana
         assert await store.aget(("users", alice, "notes"), "k") is not None
 
 
-async def test_what_agents_know_is_read_by_all_and_written_by_the_service(store: MemoryManager) -> None:
+async def test_what_agents_know_is_read_by_all_and_written_by_the_service(
+    store: MemoryManager,
+) -> None:
     await store.aput(("agents", "sales", "playbook"), "k", {"text": "Be kind."})
     with acting_as(Principal.user(str(uuid4()))):
         assert await store.aget(("agents", "sales", "playbook"), "k") is not None
@@ -318,17 +387,27 @@ async def test_writes_of_many_principals_in_one_moment_are_each_their_own_and_a_
 
     async def put(n: int, user: str) -> None:
         with acting_as(Principal.user(user)):
-            scope = users[n - 1] if n % 4 == 3 else user  # every fourth tries to write to a neighbour
+            scope = (
+                users[n - 1] if n % 4 == 3 else user
+            )  # every fourth tries to write to a neighbour
             await store.aput(("users", scope), f"by {user}", {"text": "mine"})
 
-    answers = await asyncio.gather(*(put(n, user) for n, user in enumerate(users)), return_exceptions=True)
+    answers = await asyncio.gather(
+        *(put(n, user) for n, user in enumerate(users)), return_exceptions=True
+    )
 
-    assert [type(answer) for answer in answers] == [AccessDenied if n % 4 == 3 else type(None) for n in range(12)]
+    assert [type(answer) for answer in answers] == [
+        AccessDenied if n % 4 == 3 else type(None) for n in range(12)
+    ]
     found = {(item.namespace, item.key) for item in await store.asearch((), limit=100)}
     wrote = {user for n, user in enumerate(users) if n % 4 != 3}
     assert found == {(("users", user), f"by {user}") for user in wrote}
-    audited = await rows(database, "SELECT actor, user_id FROM memory.audit_logs WHERE action = 'memory.insert'")
-    assert sorted((row["actor"], row["user_id"]) for row in audited) == sorted((user, user) for user in wrote)
+    audited = await rows(
+        database, "SELECT actor, user_id FROM memory.audit_logs WHERE action = 'memory.insert'"
+    )
+    assert sorted((row["actor"], row["user_id"]) for row in audited) == sorted(
+        (user, user) for user in wrote
+    )
 
 
 async def test_a_store_without_a_default_principal_refuses_to_act_for_nobody(database: str) -> None:
@@ -345,7 +424,9 @@ def test_a_user_is_a_uuid(user_id: str) -> None:
 
 
 async def test_a_payload_can_be_given_as_a_model(store: MemoryManager, user_id: str) -> None:
-    receipt = await store.write_memory(user_id, "s1", MemoryPayload.model_validate(payload(user_id, "A fact.")))
+    receipt = await store.write_memory(
+        user_id, "s1", MemoryPayload.model_validate(payload(user_id, "A fact."))
+    )
     assert receipt.memories[0][0] == ("users", user_id, "facts")
 
 
@@ -359,7 +440,9 @@ async def test_a_prompt_keeps_to_its_budget_and_tells_the_most_relevant_first(
     store: MemoryManager, user_id: str
 ) -> None:
     for n in range(20):
-        await store.write_memory(user_id, "s1", payload(user_id, f"Fact {n} about robots and their many uses."))
+        await store.write_memory(
+            user_id, "s1", payload(user_id, f"Fact {n} about robots and their many uses.")
+        )
     context = await store.load_context(user_id, "s1", query="robots", limit=20)
 
     whole = context.as_prompt()

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from graphs.deployment.models import OfflineEmbeddings
 from graphs.memory.errors import AccessDenied, MigrationConflict, MigrationNotFound
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.offline.embeddings import OfflineEmbeddings
 from graphs.operations.migration.jsonl import open_jsonl
 from graphs.operations.migration.ledger import Migration
-from graphs.operations.migration.source import Batch, Rejected
+from graphs.operations.migration.source import RecordBatch, Rejected
 from tests.support.operator import Operator
 from tests.support.rows import all_rows
 from tests.support.sql import rows
@@ -24,7 +24,12 @@ MADE, CHANGED = "2024-03-01T10:00:00+00:00", "2024-04-01T11:30:00.123456+00:00"
 
 
 def line(n: int, user: str = ANN, **more: Any) -> dict[str, Any]:
-    told = {"id": f"m-{n}", "user_id": user, "content": f"Fact number {n} is about tea.", "tags": ["drinks"]}
+    told = {
+        "id": f"m-{n}",
+        "user_id": user,
+        "content": f"Fact number {n} is about tea.",
+        "tags": ["drinks"],
+    }
     return told | {"created_at": MADE, "updated_at": CHANGED} | more
 
 
@@ -55,14 +60,33 @@ async def test_ids_times_and_history_come_with_the_memories(
         {"event": "ADD", "at": MADE, "new": "Likes tea."},
         {"event": "UPDATE", "at": CHANGED, "old": "Likes tea.", "new": "Likes coffee."},
     ]
-    told = line(1, content="Likes coffee.", history=history, session_id="s", metadata={"a": 1}, importance=0.9)
+    told = line(
+        1,
+        content="Likes coffee.",
+        history=history,
+        session_id="s",
+        metadata={"a": 1},
+        importance=0.9,
+    )
     migration, rejected = await bring(store, write(tmp_path / "m.jsonl", told))
-    assert (migration.status, migration.total, migration.brought, rejected) == ("finished", 1, 1, [])
+    assert (migration.status, migration.total, migration.brought, rejected) == (
+        "finished",
+        1,
+        1,
+        [],
+    )
     item = await store.aget(("users", ANN, "facts"), "m-1")
     assert item is not None
-    assert (item.created_at, item.updated_at) == (datetime.fromisoformat(MADE), datetime.fromisoformat(CHANGED))
+    assert (item.created_at, item.updated_at) == (
+        datetime.fromisoformat(MADE),
+        datetime.fromisoformat(CHANGED),
+    )
     assert item.value["content"] == "Likes coffee."
-    assert (item.value["tags"], item.value["metadata"], item.value["importance"]) == (["drinks"], {"a": 1}, 0.9)
+    assert (item.value["tags"], item.value["metadata"], item.value["importance"]) == (
+        ["drinks"],
+        {"a": 1},
+        0.9,
+    )
     [version] = (await store.memories.history(ANN, (item.namespace, item.key))).items
     assert version.value["content"] == "Likes tea."
     assert (version.valid_from, version.valid_to) == (item.created_at, item.updated_at)
@@ -74,15 +98,21 @@ async def test_the_audit_log_has_one_record_of_what_was_stored_together(
     store: MemoryManager, database: str, tmp_path: Path
 ) -> None:
     migration, _ = await bring(store, write(tmp_path / "m.jsonl", *[line(n) for n in range(30)]))
-    found = await rows(database, "SELECT actor, action, data FROM memory.audit_logs WHERE action <> 'memory.read'")
+    found = await rows(
+        database, "SELECT actor, action, data FROM memory.audit_logs WHERE action <> 'memory.read'"
+    )
     data = {"migration": str(migration.id), "source": "jsonl", "memories": 30}
     assert found == [{"actor": "service_role", "action": "memory.imported", "data": data}]
     await store.aput(("users", ANN, "facts"), "m-1", {"content": "Changed."})
-    latest = await rows(database, "SELECT action, key FROM memory.audit_logs ORDER BY id DESC LIMIT 1")
+    latest = await rows(
+        database, "SELECT action, key FROM memory.audit_logs ORDER BY id DESC LIMIT 1"
+    )
     assert latest == [{"action": "memory.update", "key": "m-1"}]
 
 
-async def test_who_does_not_own_the_tables_cannot_write_past_the_triggers(store: MemoryManager, database: str) -> None:
+async def test_who_does_not_own_the_tables_cannot_write_past_the_triggers(
+    store: MemoryManager, database: str
+) -> None:
     await rows(
         database,
         """SELECT set_config('memory.importing', 'x', true), set_config('role', 'service_role', true);
@@ -102,7 +132,9 @@ async def test_what_is_there_stays_and_a_second_run_adds_nothing(
     first, _ = await bring(store, path)
     assert (first.brought, first.present) == (4, 2)
     before = all_rows(database)
-    monkeypatch.setattr(OfflineEmbeddings, "aembed_documents", None)  # nothing is embedded again, either
+    monkeypatch.setattr(
+        OfflineEmbeddings, "aembed_documents", None
+    )  # nothing is embedded again, either
     second, _ = await bring(store, path)
     assert (second.brought, second.present, second.id != first.id) == (0, 6, True)
     after = all_rows(database)
@@ -131,33 +163,49 @@ async def test_what_cannot_be_a_memory_is_told_by_its_field_and_stops_nothing(
         "metadata.n": line(11, metadata={"n": float("nan")}),
         "metadata": line(12, metadata=[1]),
     }
-    migration, rejected = await bring(store, write(tmp_path / "m.jsonl", line(0), *wrong.values(), line(9)))
+    migration, rejected = await bring(
+        store, write(tmp_path / "m.jsonl", line(0), *wrong.values(), line(9))
+    )
     assert (migration.brought, migration.rejected) == (2, len(wrong))
     assert {each.field for each in rejected} == set(wrong)
 
 
-async def test_a_rollback_leaves_what_was_there_before(store: MemoryManager, database: str, tmp_path: Path) -> None:
+async def test_a_rollback_leaves_what_was_there_before(
+    store: MemoryManager, database: str, tmp_path: Path
+) -> None:
     await store.aput(("users", BOB, "facts"), "own", {"content": "Bob's own."})
     await store.aput(("users", ANN, "facts"), "m-1", {"content": "Ours."})
     before = all_rows(database)
     history = [{"event": "UPDATE", "at": CHANGED, "old": "Before.", "new": "After."}]
-    migration, _ = await bring(store, write(tmp_path / "m.jsonl", *[line(n, history=history) for n in range(5)]))
+    migration, _ = await bring(
+        store, write(tmp_path / "m.jsonl", *[line(n, history=history) for n in range(5)])
+    )
     await store.seal_audit()
     dry = await store.operations.migrations.roll_back(str(migration.id), dry_run=True)
     assert (dry.removed, dry.kept) == (4, [])
     done = await store.operations.migrations.roll_back(str(migration.id))
     assert done == dry
     after = all_rows(database)
-    tells = {"memory.migrations", "memory.audit_logs", "memory.audit_seals", "memory.erasures", "memory.erased_records"}
+    tells = {
+        "memory.migrations",
+        "memory.audit_logs",
+        "memory.audit_seals",
+        "memory.erasures",
+        "memory.erased_records",
+    }
     assert {name: found for name, found in after.items() if name not in tells} == {
         name: found for name, found in before.items() if name not in tells
     }
-    assert [row for row in before["memory.audit_logs"] if row not in after["memory.audit_logs"]] == []
+    assert [
+        row for row in before["memory.audit_logs"] if row not in after["memory.audit_logs"]
+    ] == []
     assert await store.verify_audit() == []
     assert (await store.operations.migrations.get(str(migration.id))).status == "rolled_back"
 
 
-async def test_a_rollback_keeps_what_somebody_changed_or_refers_to(store: MemoryManager, tmp_path: Path) -> None:
+async def test_a_rollback_keeps_what_somebody_changed_or_refers_to(
+    store: MemoryManager, tmp_path: Path
+) -> None:
     migration, _ = await bring(store, write(tmp_path / "m.jsonl", *[line(n) for n in range(5)]))
     facts = ("users", ANN, "facts")
     await store.aput(facts, "m-0", {"content": "Changed."})
@@ -169,10 +217,14 @@ async def test_a_rollback_keeps_what_somebody_changed_or_refers_to(store: Memory
     assert {item.key for item in await store.asearch(facts)} == {"m-0", "m-2", "m-3"}
 
 
-async def test_people_who_were_erased_stay_erased(store: MemoryManager, database: str, tmp_path: Path) -> None:
+async def test_people_who_were_erased_stay_erased(
+    store: MemoryManager, database: str, tmp_path: Path
+) -> None:
     await bring(store, path := write(tmp_path / "m.jsonl", line(1), line(2, BOB)))
     await store.erase_user(ANN)
-    assert await rows(database, "SELECT 1 FROM memory.migrated_memories WHERE user_id = %s", ANN) == []
+    assert (
+        await rows(database, "SELECT 1 FROM memory.migrated_memories WHERE user_id = %s", ANN) == []
+    )
     migration, rejected = await bring(store, path)
     assert (migration.brought, migration.present) == (0, 1)
     assert [(each.field, each.raw) for each in rejected] == [("user_id", None)]
@@ -180,17 +232,23 @@ async def test_people_who_were_erased_stay_erased(store: MemoryManager, database
     assert (await bring(store, write(path, later)))[0].brought == 1
 
 
-async def test_an_export_of_a_person_comes_back_as_it_was(store: MemoryManager, database: str, tmp_path: Path) -> None:
+async def test_an_export_of_a_person_comes_back_as_it_was(
+    store: MemoryManager, database: str, tmp_path: Path
+) -> None:
     facts = ("users", ANN, "facts")
     for content in ("Likes tea.", "Likes coffee."):
-        await store.aput(facts, "k", {"content": content, "type": "fact", "tags": []}, index=["content"])
+        await store.aput(
+            facts, "k", {"content": content, "type": "fact", "tags": []}, index=["content"]
+        )
     await store.aput(("users", ANN, "notes"), "n", {"text": "A note."})
     shown = "SELECT namespace, key, value, created_at, updated_at, document FROM memory.memories ORDER BY 1, 2"
     before = await rows(database, shown)
     said = "SELECT operation, value, valid_from, valid_to FROM memory.memory_history"
     history = await rows(database, said)
     path = tmp_path / "ann.jsonl"
-    path.write_text("".join([f"{text}\n" async for text in store.export_user(ANN)]), encoding="utf-8")
+    path.write_text(
+        "".join([f"{text}\n" async for text in store.export_user(ANN)]), encoding="utf-8"
+    )
     await rows(database, "SELECT set_config('memory.erasing', 'x', false); DELETE FROM memory.memories;"
                "DELETE FROM memory.memory_history")  # fmt: skip
     migration, rejected = await bring(store, path)
@@ -199,7 +257,9 @@ async def test_an_export_of_a_person_comes_back_as_it_was(store: MemoryManager, 
     assert await rows(database, said) == history
 
 
-async def test_it_pauses_where_it_is_asked_to_and_goes_on_there(store: MemoryManager, tmp_path: Path) -> None:
+async def test_it_pauses_where_it_is_asked_to_and_goes_on_there(
+    store: MemoryManager, tmp_path: Path
+) -> None:
     path = write(tmp_path / "m.jsonl", *[line(n) for n in range(450)])
     migrations = store.operations.migrations
     paused = await migrations.run(await open_jsonl(path), stopping=lambda: True)
@@ -208,16 +268,23 @@ async def test_it_pauses_where_it_is_asked_to_and_goes_on_there(store: MemoryMan
     done = await migrations.run(source := await open_jsonl(path))
     assert (done.id, done.status, done.brought, done.present) == (paused.id, "finished", 450, 0)
     verified = await migrations.verify(str(done.id), source)
-    assert (verified.source, verified.seen, verified.there, verified.matches) == (450, 450, 450, True)
+    assert (verified.source, verified.seen, verified.there, verified.matches) == (
+        450,
+        450,
+        450,
+        True,
+    )
     assert [m.id for m in await migrations.list()] == [done.id]
 
 
-async def test_who_finds_that_it_was_taken_back_meanwhile_stores_nothing(store: MemoryManager, tmp_path: Path) -> None:
+async def test_who_finds_that_it_was_taken_back_meanwhile_stores_nothing(
+    store: MemoryManager, tmp_path: Path
+) -> None:
     source = await open_jsonl(write(tmp_path / "m.jsonl", *[line(n) for n in range(450)]))
     migrations, reading = store.operations.migrations, source.batches
     begun = await migrations.run(source, stopping=lambda: True)
 
-    async def interfering(after: str | None) -> AsyncIterator[Batch]:
+    async def interfering(after: str | None) -> AsyncIterator[RecordBatch]:
         async for batch in reading(after):
             await migrations.roll_back(str(begun.id))
             yield batch
@@ -243,7 +310,11 @@ async def test_only_the_service_migrates(store: MemoryManager, tmp_path: Path) -
 def test_the_command_looks_brings_tells_and_takes_back(operate: Operator, tmp_path: Path) -> None:
     path = write(tmp_path / "m.jsonl", line(1), line(2, colour="red"), line(3))
     told = operate.json("migrate", "jsonl", str(path), "--dry-run")
-    assert (told["total"], told["new"], [each["field"] for each in told["rejected"]]) == (3, 2, ["colour"])
+    assert (told["total"], told["new"], [each["field"] for each in told["rejected"]]) == (
+        3,
+        2,
+        ["colour"],
+    )
     assert operate.sql("SELECT 1 FROM memory.memories") == []
     refused = tmp_path / "refused.jsonl"
     result = operate("migrate", "jsonl", str(path), "--rejected", str(refused), "--json")

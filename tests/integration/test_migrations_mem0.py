@@ -57,7 +57,12 @@ async def test_ids_times_owners_categories_and_history_are_kept(
     told = account.memories[0]
     account.histories[told["id"]] = [
         {**changed, "created_at": told["created_at"], "updated_at": told["updated_at"]},
-        {"event": "ADD", "old_memory": None, "created_at": told["created_at"], "updated_at": told["created_at"]},
+        {
+            "event": "ADD",
+            "old_memory": None,
+            "created_at": told["created_at"],
+            "updated_at": told["created_at"],
+        },
     ]
     done = await store.operations.migrations.run(source)
     assert (done.total, done.brought, done.rejected, done.options) == (3, 2, 1, {"history": True})
@@ -81,11 +86,16 @@ async def test_ids_times_owners_categories_and_history_are_kept(
 async def test_every_page_is_read_whoever_the_memories_belong_to(
     store: MemoryManager, account: Mem0Account, source: Mem0Platform, database: str
 ) -> None:
-    account.memories = [memory(n, agent_id="a" if n % 3 else None, run_id="r" if n % 5 else None) for n in range(250)]
+    account.memories = [
+        memory(n, agent_id="a" if n % 3 else None, run_id="r" if n % 5 else None)
+        for n in range(250)
+    ]
     done = await store.operations.migrations.run(source)
     assert (done.brought, done.total, done.status) == (250, 250, "finished")
     assert (await store.operations.migrations.verify(str(done.id), source)).matches
-    owners = await rows(database, "SELECT user_id, count(*) AS n FROM memory.memories GROUP BY 1 ORDER BY 1")
+    owners = await rows(
+        database, "SELECT user_id, count(*) AS n FROM memory.memories GROUP BY 1 ORDER BY 1"
+    )
     assert owners == [{"user_id": ANN, "n": 125}, {"user_id": BOB, "n": 125}]
     again = await store.operations.migrations.run(source)
     assert (again.brought, again.present) == (0, 250)
@@ -103,12 +113,18 @@ async def test_the_service_is_asked_again_when_it_says_so_and_no_sooner(
     begun = asyncio.get_running_loop().time()
     done = await store.operations.migrations.run(source)
     assert done.brought == 5
-    assert asyncio.get_running_loop().time() - begun >= 1  # what was asked for, not how long it took
+    assert (
+        asyncio.get_running_loop().time() - begun >= 1
+    )  # what was asked for, not how long it took
     assert account.faults == []
 
 
 async def test_a_service_that_is_away_pauses_the_migration_and_one_that_refuses_is_told(
-    store: MemoryManager, account: Mem0Account, source: Mem0Platform, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    store: MemoryManager,
+    account: Mem0Account,
+    source: Mem0Platform,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     monkeypatch.setattr(mem0_cloud, "_ATTEMPTS", 2)
     account.memories = [memory(n) for n in range(150)]
@@ -131,7 +147,9 @@ async def test_the_same_questions_find_the_same_on_both_sides(
     store: MemoryManager, account: Mem0Account, source: Mem0Platform
 ) -> None:
     drinks = ["tea", "coffee", "water", "wine", "milk"]
-    account.memories = [memory(2 * n, memory=f"Likes {drink} in the morning.") for n, drink in enumerate(drinks)]
+    account.memories = [
+        memory(2 * n, memory=f"Likes {drink} in the morning.") for n, drink in enumerate(drinks)
+    ]
     done = await store.operations.migrations.run(source)
     migrations = store.operations.migrations
     made = await migrations.compare(str(done.id), source)
@@ -168,7 +186,9 @@ async def test_killed_at_random_it_goes_on_and_nothing_is_lost_or_doubled(
     for each in steps:
         assert await die(database, account.url, each, tmp_path) == -9, steps
     done = await store.operations.migrations.run(source)
-    assert (done.status, done.brought, done.present, done.rejected) == ("finished", 130, 0, 0), steps
+    assert (done.status, done.brought, done.present, done.rejected) == ("finished", 130, 0, 0), (
+        steps
+    )
     [counted] = await rows(
         database,
         """SELECT (SELECT count(*) FROM memory.memories) AS memories,
@@ -178,7 +198,10 @@ async def test_killed_at_random_it_goes_on_and_nothing_is_lost_or_doubled(
         (SELECT sum((data ->> 'memories')::int) FROM memory.audit_logs WHERE action = 'memory.imported') AS recorded,
         (SELECT count(*) FROM memory.migrations) AS migrations""",
     )
-    assert counted == {**dict.fromkeys(("memories", "history", "vectors", "noted", "recorded"), 130), "migrations": 1}
+    assert counted == {
+        **dict.fromkeys(("memories", "history", "vectors", "noted", "recorded"), 130),
+        "migrations": 1,
+    }
     assert {row["key"] for row in await rows(database, "SELECT key FROM memory.memories")} == {
         told["id"] for told in account.memories
     }
@@ -189,7 +212,9 @@ def test_ctrl_c_pauses_when_a_page_is_stored(operate: Operator, account: Mem0Acc
     account.memories = [memory(n) for n in range(250)]
     answering = account.answer
 
-    def interrupted(method: str, path: str, query: dict[str, str], headers: Any, body: Any) -> tuple[int, Any]:
+    def interrupted(
+        method: str, path: str, query: dict[str, str], headers: Any, body: Any
+    ) -> tuple[int, Any]:
         if query.get("page") == "2":
             os.kill(os.getpid(), signal.SIGINT)
         return answering(method, path, query, headers, body)
@@ -203,12 +228,16 @@ def test_ctrl_c_pauses_when_a_page_is_stored(operate: Operator, account: Mem0Acc
     assert (done["id"], done["brought"], done["present"]) == (told["id"], 250, 0)
 
 
-def test_the_command_reads_writes_a_file_and_brings(operate: Operator, account: Mem0Account, tmp_path: Path) -> None:
+def test_the_command_reads_writes_a_file_and_brings(
+    operate: Operator, account: Mem0Account, tmp_path: Path
+) -> None:
     assert "MEM0_API_KEY" in operate("migrate", "mem0-platform").stderr
     operate.set(MEM0_API_KEY=TOKEN, MEM0_HOST=account.url)
     account.memories = [memory(0, memory="Likes tea."), memory(2, memory="Drives to work.")]
     times = {"created_at": "2024-07-21T00:00:00Z", "updated_at": "2024-07-21T00:00:00Z"}
-    account.histories[account.memories[0]["id"]] = [{"event": "UPDATE", "old_memory": "Likes milk.", **times}]
+    account.histories[account.memories[0]["id"]] = [
+        {"event": "UPDATE", "old_memory": "Likes milk.", **times}
+    ]
     assert operate.json("migrate", "mem0-platform", "--dry-run")["new"] == 2
     file = tmp_path / "mem0.jsonl"
     assert operate.json("migrate", "mem0-platform", "--to", str(file))["written"] == 2
@@ -216,11 +245,23 @@ def test_the_command_reads_writes_a_file_and_brings(operate: Operator, account: 
     queries.write_text(json.dumps({"user_id": ANN, "query": "tea"}) + "\n")
     done = operate.json("migrate", "mem0-platform", "--queries", str(queries))
     assert (done["migration"]["brought"], done["parity"]["overlap"]) == (2, 1.0)
-    shown = "SELECT namespace, key, value, created_at, updated_at FROM memory.memories ORDER BY 1, 2"
-    brought = operate.sql(shown), operate.sql("SELECT value, valid_from, valid_to FROM memory.memory_history")
+    shown = (
+        "SELECT namespace, key, value, created_at, updated_at FROM memory.memories ORDER BY 1, 2"
+    )
+    brought = (
+        operate.sql(shown),
+        operate.sql("SELECT value, valid_from, valid_to FROM memory.memory_history"),
+    )
     operate.done("migrate", "rollback", done["migration"]["id"], "--yes")
     assert operate.json("migrate", "jsonl", str(file))["migration"]["brought"] == 2
-    assert brought == (operate.sql(shown), operate.sql("SELECT value, valid_from, valid_to FROM memory.memory_history"))
+    assert brought == (
+        operate.sql(shown),
+        operate.sql("SELECT value, valid_from, valid_to FROM memory.memory_history"),
+    )
     account.faults = [Fault("POST", status=429, headers=(("Retry-After", "3600"),))]
     result = operate("migrate", "mem0-platform")
-    assert (result.exit_code, "3,600 seconds" in result.stderr, TOKEN in result.output) == (3, True, False)
+    assert (result.exit_code, "3,600 seconds" in result.stderr, TOKEN in result.output) == (
+        3,
+        True,
+        False,
+    )

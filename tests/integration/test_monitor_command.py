@@ -60,9 +60,15 @@ def test_a_look_counts_what_waits_what_failed_and_what_is_slow(operate: Operator
         ("[red]mem0\x1b[2J", "failed"), ("qstash", "pending"),
     }  # fmt: skip
     assert ("SELECT 'x[red]y', pg_sleep(60)", "[bold]sleeper") in {
-        (slow["statement"], client["application"]) for slow in look["slow"] for client in look["clients"]
+        (slow["statement"], client["application"])
+        for slow in look["slow"]
+        for client in look["clients"]
     }
-    assert look["connections"] == sum(client["connections"] for client in look["clients"]) <= look["max_connections"]
+    assert (
+        look["connections"]
+        == sum(client["connections"] for client in look["clients"])
+        <= look["max_connections"]
+    )
     assert (look["recalls"], look["workers"]) == (1, 0)
     assert (round(look["recall_median"], 4), round(look["recall_p95"], 4)) == (0.051, 0.096)
     for text in ("[red]mem0", "[bold]sleeper", "x[red]y", "51.0 ms, 95 % at most 96.0 ms"):
@@ -108,10 +114,14 @@ def read_until(terminal: int, text: bytes) -> bytes:
     return seen
 
 
-def test_operators_commands_work_behind_a_transaction_pooler(operate: Operator, postgres: str) -> None:
+def test_operators_commands_work_behind_a_transaction_pooler(
+    operate: Operator, postgres: str
+) -> None:
     with Pooler(postgres) as pooler:
         name = (
-            as_url(postgres, operate.sql("SELECT current_database() AS name")[0]["name"]).split("/")[-1].split("?")[0]
+            as_url(postgres, operate.sql("SELECT current_database() AS name")[0]["name"])
+            .split("/")[-1]
+            .split("?")[0]
         )
         operate.set(DATABASE_URL=f"postgresql://postgres@127.0.0.1:{pooler.port}/{name}")
         memory = operate.json("remember", "Likes tea.")

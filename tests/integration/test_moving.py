@@ -19,7 +19,15 @@ from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from graphs.operations.migration.langgraph_store import LangGraphStore
 from graphs.operations.migration.switching import Moving
-from tests.support.application import ADA, BOB, OURS_THERE, Application, both_sides, old_store, shared
+from tests.support.application import (
+    ADA,
+    BOB,
+    OURS_THERE,
+    Application,
+    both_sides,
+    old_store,
+    shared,
+)
 from tests.support.dying_move import killed_at
 from tests.support.operator import Operator
 from tests.support.pooler import Pooler
@@ -46,7 +54,9 @@ async def eventually(ask: Callable[[], Awaitable[Any]]) -> Any:
     return None
 
 
-@pytest.mark.parametrize("where", ["in one database", "in two", "in two, behind a transaction pooler"])
+@pytest.mark.parametrize(
+    "where", ["in one database", "in two", "in two, behind a transaction pooler"]
+)
 async def test_a_store_moves_while_an_application_writes_to_it(
     where: str, database: str, elsewhere: str, index: IndexConfig
 ) -> None:
@@ -83,7 +93,9 @@ async def test_a_store_moves_while_an_application_writes_to_it(
         assert vectors["count"] == len(kept)
 
 
-async def test_killed_at_any_moment_it_goes_on(database: str, elsewhere: str, index: IndexConfig) -> None:
+async def test_killed_at_any_moment_it_goes_on(
+    database: str, elsewhere: str, index: IndexConfig
+) -> None:
     async with old_store(elsewhere, index) as old:
         application = Application(old, seed=7)
         await old.abatch([PutOp(BOB, f"many{n}", {"text": f"Fact {n}"}) for n in range(450)])
@@ -91,7 +103,10 @@ async def test_killed_at_any_moment_it_goes_on(database: str, elsewhere: str, in
         for most in (12, 40, 90):
             call = random.randint(2, most)  # noqa: S311
             assert await killed_at(call, database, elsewhere) == -signal.SIGKILL, f"call {call}"
-        async with MemoryManager.from_conn_string(database, index=index) as store, open_pool(elsewhere) as pool:
+        async with (
+            MemoryManager.from_conn_string(database, index=index) as store,
+            open_pool(elsewhere) as pool,
+        ):
             source = await store.operations.moving.open(pool, follow=True)
             await store.operations.moving.copy(source)
             await store.operations.moving.switch(source)
@@ -108,7 +123,9 @@ async def test_a_change_that_commits_after_later_ones_were_seen_is_not_lost(
     source = await moving.open(follow=True)
     await moving.copy(source)
     async with await psycopg.AsyncConnection.connect(database) as conn:
-        await conn.execute("INSERT INTO public.store (prefix, key, value) VALUES ('users.ada.facts', 'slow', '{}')")
+        await conn.execute(
+            "INSERT INTO public.store (prefix, key, value) VALUES ('users.ada.facts', 'slow', '{}')"
+        )
         await old.aput(ADA, "quick", {"text": "tea"})
         read = source.items
 
@@ -131,7 +148,9 @@ async def test_a_switch_waits_for_whoever_is_writing(
     source = await moving.open(follow=True)
     await moving.copy(source)
     async with await psycopg.AsyncConnection.connect(database) as conn:
-        await conn.execute("INSERT INTO public.store (prefix, key, value) VALUES ('users.ada.facts', 'slow', '{}')")
+        await conn.execute(
+            "INSERT INTO public.store (prefix, key, value) VALUES ('users.ada.facts', 'slow', '{}')"
+        )
         await old.aput(ADA, "quick", {"text": "tea"})
         async with asyncio.TaskGroup() as group:
             following = group.create_task(moving.follow(source))
@@ -145,7 +164,9 @@ async def test_a_switch_waits_for_whoever_is_writing(
     assert await store.aget(ADA, "slow") is not None
 
 
-async def test_deletions_and_a_truncated_table_are_followed(store: MemoryManager, old: AsyncPostgresStore) -> None:
+async def test_deletions_and_a_truncated_table_are_followed(
+    store: MemoryManager, old: AsyncPostgresStore
+) -> None:
     await old.abatch([PutOp(ADA, f"k{n}", {"text": f"tea {n}"}) for n in range(5)])
     moving = store.operations.moving
     source = await moving.open(follow=True)
@@ -158,7 +179,9 @@ async def test_deletions_and_a_truncated_table_are_followed(store: MemoryManager
     assert [item.key for item in await store.asearch(("users",))] == ["k4"]
 
 
-async def test_what_was_not_embedded_there_is_not_embedded_here(store: MemoryManager, old: AsyncPostgresStore) -> None:
+async def test_what_was_not_embedded_there_is_not_embedded_here(
+    store: MemoryManager, old: AsyncPostgresStore
+) -> None:
     await old.aput(ADA, "seen", {"text": "tea"})
     await old.aput(ADA, "hidden", {"text": "tea"}, index=False)
     async with moved(store):
@@ -170,7 +193,9 @@ async def test_vectors_are_kept_where_the_model_is_the_same(
 ) -> None:
     await old.aput(ADA, "kept", {"text": "tea"})
     await old.aput(ADA, "stale", {"text": "tea"})
-    await old.aput(ADA, "stale", {"text": "coffee"}, index=False)  # leaves the vector of the tea behind
+    await old.aput(
+        ADA, "stale", {"text": "coffee"}, index=False
+    )  # leaves the vector of the tea behind
     embedded: list[str] = []
     embed = store.index_config["embed"].aembed_documents  # type: ignore[index,union-attr]
 
@@ -203,7 +228,9 @@ async def test_reads_there_prolong_a_life_here_and_embed_nothing(
     assert left == right
 
 
-async def test_who_follows_ends_when_it_is_rolled_back(store: MemoryManager, old: AsyncPostgresStore) -> None:
+async def test_who_follows_ends_when_it_is_rolled_back(
+    store: MemoryManager, old: AsyncPostgresStore
+) -> None:
     moving = store.operations.moving
     source = await moving.open(follow=True)
     migration = await moving.copy(source)
@@ -212,7 +239,9 @@ async def test_who_follows_ends_when_it_is_rolled_back(store: MemoryManager, old
     assert (await following).status == "rolled_back"
 
 
-async def test_what_was_changed_here_is_not_overwritten(store: MemoryManager, old: AsyncPostgresStore) -> None:
+async def test_what_was_changed_here_is_not_overwritten(
+    store: MemoryManager, old: AsyncPostgresStore
+) -> None:
     await old.aput(ADA, "k", {"text": "tea"})
     await old.aput(ADA, "l", {"text": "tea"})
     moving = store.operations.moving
@@ -261,11 +290,17 @@ async def test_who_may_not_follow_is_told_what_to_grant(
     await rows(database, "CREATE ROLE reader LOGIN")
     try:
         async with open_pool(psycopg.conninfo.make_conninfo(database, user="reader")) as pool:
-            with pytest.raises(ConfigurationError, match='GRANT SELECT ON ALL TABLES IN SCHEMA "public" TO "reader"'):
+            with pytest.raises(
+                ConfigurationError,
+                match='GRANT SELECT ON ALL TABLES IN SCHEMA "public" TO "reader"',
+            ):
                 await store.operations.moving.open(pool)
             await rows(database, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
             await store.operations.moving.open(pool)
-            with pytest.raises(ConfigurationError, match=r'GRANT TRIGGER ON "public".store TO "reader"; GRANT CREATE'):
+            with pytest.raises(
+                ConfigurationError,
+                match=r'GRANT TRIGGER ON "public".store TO "reader"; GRANT CREATE',
+            ):
                 await store.operations.moving.open(pool, follow=True)
     finally:
         await rows(database, "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM reader")
@@ -293,12 +328,19 @@ async def test_of_two_items_that_become_one_neither_is_lost_unnoticed(
     assert item.value == {"text": "a"}
 
 
-async def test_only_the_service_moves_a_store(store: MemoryManager, old: AsyncPostgresStore) -> None:
-    with acting_as(Principal.user(str(uuid4()))), pytest.raises(AccessDenied, match="Only the service"):
+async def test_only_the_service_moves_a_store(
+    store: MemoryManager, old: AsyncPostgresStore
+) -> None:
+    with (
+        acting_as(Principal.user(str(uuid4()))),
+        pytest.raises(AccessDenied, match="Only the service"),
+    ):
         await store.operations.moving.open()
 
 
-async def test_options_stay_those_that_it_was_begun_with(store: MemoryManager, old: AsyncPostgresStore) -> None:
+async def test_options_stay_those_that_it_was_begun_with(
+    store: MemoryManager, old: AsyncPostgresStore
+) -> None:
     moving = store.operations.moving
     await moving.copy(await moving.open(follow=True))
     with pytest.raises(ConfigurationError, match="begun with other options"):
@@ -317,7 +359,9 @@ def test_the_commands_copy_follow_and_switch_behind_a_transaction_pooler(
     asyncio.run(fill(elsewhere, index))
     with Pooler(elsewhere) as pooler:
         url = f"postgresql://postgres@127.0.0.1:{pooler.port}/"
-        operate.set(MIGRATE_FROM_URL=url + name_of(elsewhere), DATABASE_URL=url + name_of(operate.database))
+        operate.set(
+            MIGRATE_FROM_URL=url + name_of(elsewhere), DATABASE_URL=url + name_of(operate.database)
+        )
         carry_out_commands(operate, elsewhere, monkeypatch)
 
 
@@ -342,7 +386,9 @@ def carry_out_commands(operate: Operator, elsewhere: str, monkeypatch: pytest.Mo
     before = operate.sql("UPDATE memory.migrations SET status = 'paused' RETURNING *")
     assert operate.json("migrate", "switch", done["id"], "--dry-run")["obstacles"]["differing"] == 0
     assert operate.sql("SELECT * FROM memory.migrations") == before
-    assert "The application may write here now." in operate.done("migrate", "switch", done["id"], "--yes")
+    assert "The application may write here now." in operate.done(
+        "migrate", "switch", done["id"], "--yes"
+    )
     assert operate.json("migrate", "rollback", done["id"], "--yes")["removed"] == 2
     assert asyncio.run(rows(elsewhere, OURS_THERE)) == [{"ours": 0}]
 

@@ -18,8 +18,8 @@ from graphs.memory.errors import (
     GraphMemoryError,
     InvalidInput,
 )
-from graphs.memory.facts.conversation import Conversation, Statement
-from graphs.memory.jobs.queue import Timing
+from graphs.memory.facts.conversation import Conversation, ExtractedFact
+from graphs.memory.jobs.tasks import Timing
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from tests.integration.test_memory import payload, turn
@@ -50,8 +50,12 @@ async def do_everything(store: MemoryManager, user_id: str) -> None:
     await store.asearch(scope, query=f"where is the {SECRET}?", filter={"text": SECRET})
     await store.alist_namespaces(prefix=scope)
     session = {"session_id": f"{SECRET} session"}
-    await store.write_memory(user_id, **session, payload=payload(user_id, f"A {SECRET}.", tags=[SECRET], **session))
-    await store.write_memory(user_id, **session, payload=turn(user_id, f"My {SECRET} is red.", SECRET, **session))
+    await store.write_memory(
+        user_id, **session, payload=payload(user_id, f"A {SECRET}.", tags=[SECRET], **session)
+    )
+    await store.write_memory(
+        user_id, **session, payload=turn(user_id, f"My {SECRET} is red.", SECRET, **session)
+    )
     await store.load_context(user_id, f"{SECRET} session", query=f"my {SECRET}")
     await store.recall_memory(user_id, SECRET, [SECRET])
     await store.log_event(user_id, "played", {"what": SECRET})
@@ -67,9 +71,19 @@ async def test_every_operation_is_a_span_without_an_error(
     await do_everything(store, user_id)
     spans = exported.spans()
     store_calls = {"put", "get", "search", "list_namespaces", "delete"}
-    calls = {*store_calls, "write_memory", "load_context", "recall_memory", "log_event", "seal_audit", "erase_user"}
+    calls = {
+        *store_calls,
+        "write_memory",
+        "load_context",
+        "recall_memory",
+        "log_event",
+        "seal_audit",
+        "erase_user",
+    }
     assert {f"memory.{call}" for call in calls} <= {span.name for span in spans}
-    assert {"job extract_facts", "memory.extract_facts", "embeddings wordllama"} <= {span.name for span in spans}
+    assert {"job extract_facts", "memory.extract_facts", "embeddings wordllama"} <= {
+        span.name for span in spans
+    }
     assert {span.status.status_code for span in spans} == {StatusCode.UNSET}
     assert not any("error.type" in (span.attributes or {}) for span in spans)
 
@@ -91,7 +105,9 @@ async def test_what_fails_is_a_span_with_the_kind_of_its_error_and_none_of_its_w
     assert {"AccessDenied": 1, "InvalidValue": 1}.items() <= failed.items()
 
 
-async def test_spans_belong_to_the_span_of_whoever_calls(store: MemoryManager, exported: Exported) -> None:
+async def test_spans_belong_to_the_span_of_whoever_calls(
+    store: MemoryManager, exported: Exported
+) -> None:
     with trace.get_tracer("tests").start_as_current_span("a node of a graph") as node:
         await store.aget(("users", "u1"), "k")
     [call] = exported.spans("memory.get")
@@ -101,7 +117,9 @@ async def test_spans_belong_to_the_span_of_whoever_calls(store: MemoryManager, e
     assert (query.attributes or {})["db.system.name"] == "postgresql"
 
 
-async def test_a_caller_that_leaves_has_not_failed(store: MemoryManager, exported: Exported) -> None:
+async def test_a_caller_that_leaves_has_not_failed(
+    store: MemoryManager, exported: Exported
+) -> None:
     async with store._database.pool.connection():
         calling = asyncio.create_task(store.load_context("u1", "s1"))
         await asyncio.sleep(0)
@@ -133,7 +151,7 @@ class Quoting:
             raise ValueError(f"cannot embed {texts}")
         return [[1.0, 0.0] for _ in texts]
 
-    async def extract(self, conversation: Conversation) -> list[Statement]:
+    async def extract(self, conversation: Conversation) -> list[ExtractedFact]:
         raise ValueError(f"cannot read {[said.content for said in conversation.said]}")
 
 
@@ -218,7 +236,11 @@ async def test_an_adapter_is_measured_by_name_and_operation(exported: Exported) 
         pass
     with pytest.raises(ConnectionError), telemetry.adapter_call("hosted_mem0", "search"):
         raise ConnectionError(SECRET)
-    assert [span.status.status_code for span in exported.spans("hosted_mem0 add")] == [StatusCode.UNSET]
-    assert [span.status.status_code for span in exported.spans("hosted_mem0 search")] == [StatusCode.ERROR]
+    assert [span.status.status_code for span in exported.spans("hosted_mem0 add")] == [
+        StatusCode.UNSET
+    ]
+    assert [span.status.status_code for span in exported.spans("hosted_mem0 search")] == [
+        StatusCode.ERROR
+    ]
     assert exported.values("memory.adapter.duration", "error.type") == {"": 1, "ConnectionError": 1}
     assert SECRET not in exported.text()

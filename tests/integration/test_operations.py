@@ -15,7 +15,7 @@ from graphs.deployment.pools import open_pool
 from graphs.memory.errors import AccessDenied
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
-from graphs.operations.checks import Check, check_clock, worst
+from graphs.operations.checks import CheckResult, check_clock, worst
 from graphs.operations.connection import look_at_access
 from tests.conftest import create_database, drop_database
 from tests.support.command import Command, command_on, environment
@@ -24,7 +24,10 @@ from tests.support.sql import rows
 
 DAMAGE = {
     "tables": ("DROP TABLE memory.cognitive_metrics", "memory.cognitive_metrics is missing"),
-    "columns": ("ALTER TABLE memory.sessions DROP COLUMN title", "memory.sessions.title is missing"),
+    "columns": (
+        "ALTER TABLE memory.sessions DROP COLUMN title",
+        "memory.sessions.title is missing",
+    ),
     "constraints": (
         "ALTER TABLE memory.memory_relationships DROP CONSTRAINT memory_relationships_strength_check",
         "memory.memory_relationships.memory_relationships_strength_check is missing",
@@ -42,7 +45,10 @@ DAMAGE = {
         "ALTER TABLE memory.memories DISABLE ROW LEVEL SECURITY",
         "memory.memories is different",
     ),
-    "policies": ("DROP POLICY own_agent ON memory.memories", "memory.memories.own_agent is missing"),
+    "policies": (
+        "DROP POLICY own_agent ON memory.memories",
+        "memory.memories.own_agent is missing",
+    ),
     "grants": (
         "REVOKE SELECT ON memory.organisations FROM authenticated",
         "memory.organisations to authenticated is missing",
@@ -50,7 +56,7 @@ DAMAGE = {
 }
 
 
-def by_name(checks: list[Check]) -> dict[str, Check]:
+def by_name(checks: list[CheckResult]) -> dict[str, CheckResult]:
     return {check.name: check for check in checks}
 
 
@@ -74,25 +80,34 @@ async def intact(untouched: str, index: IndexConfig) -> AsyncIterator[MemoryMana
         yield store
 
 
-async def test_a_deployment_that_is_set_up_lacks_nothing_but_a_worker(intact: MemoryManager) -> None:
+async def test_a_deployment_that_is_set_up_lacks_nothing_but_a_worker(
+    intact: MemoryManager,
+) -> None:
     checks = by_name(await intact.operations.checks.verify())
     assert {name for name, check in checks.items() if check.status != "ok"} == {"jobs"}
     assert checks["connection"].detail == "direct"
     assert checks["embeddings"].detail == "offline:wordllama, 256 dimensions"
 
 
-async def test_every_kind_of_damage_is_found_and_told(database: str, operated: MemoryManager) -> None:
+async def test_every_kind_of_damage_is_found_and_told(
+    database: str, operated: MemoryManager
+) -> None:
     for damage, _ in DAMAGE.values():
         await rows(database, damage)
     checks = by_name(await operated.operations.checks.verify())
     for name, (_, told) in DAMAGE.items():
         assert checks[name].status == "wrong"
         assert told in checks[name].detail
-        assert f"graph-memory {'indexes create' if name == 'indexes' else 'schema'}" in (checks[name].advice or "")
+        assert f"graph-memory {'indexes create' if name == 'indexes' else 'schema'}" in (
+            checks[name].advice or ""
+        )
 
     await operated.operations.checks.apply_schema()
     left = {each.name for each in await operated.operations.checks.differences()}
-    assert left <= {"memory.sessions.title", "memory.memory_relationships.memory_relationships_strength_check"}
+    assert left <= {
+        "memory.sessions.title",
+        "memory.memory_relationships.memory_relationships_strength_check",
+    }
 
 
 async def test_what_lets_somebody_in_beside_the_schema_is_wrong_and_an_index_of_ones_own_is_not(
@@ -131,7 +146,9 @@ async def test_looking_changes_nothing_and_does_not_wait_for_who_uses_the_memory
     assert await rows(untouched, count) == before
 
 
-async def test_an_empty_database_and_an_old_schema_are_told_apart(empty_database: str, database: str) -> None:
+async def test_an_empty_database_and_an_old_schema_are_told_apart(
+    empty_database: str, database: str
+) -> None:
     async with MemoryManager.from_conn_string(empty_database) as store:
         checks = by_name(await store.operations.checks.verify())
     assert (checks["schema"].status, checks["schema"].detail) == ("wrong", "missing")
@@ -144,10 +161,14 @@ async def test_an_empty_database_and_an_old_schema_are_told_apart(empty_database
     assert "version 0123456789ab" in schema.detail
 
 
-async def test_a_role_that_does_not_own_the_schema_is_told_so(postgres: str, untouched: str) -> None:
+async def test_a_role_that_does_not_own_the_schema_is_told_so(
+    postgres: str, untouched: str
+) -> None:
     await rows(postgres, "CREATE ROLE passer_by LOGIN")
     try:
-        async with MemoryManager.from_conn_string(make_conninfo(untouched, user="passer_by")) as store:
+        async with MemoryManager.from_conn_string(
+            make_conninfo(untouched, user="passer_by")
+        ) as store:
             checks = by_name(await store.operations.checks.verify())
     finally:
         await rows(postgres, "DROP ROLE passer_by")
@@ -156,7 +177,9 @@ async def test_a_role_that_does_not_own_the_schema_is_told_so(postgres: str, unt
     assert "we may not act as authenticated" in checks["roles"].detail
 
 
-async def test_a_transaction_pooler_is_told_from_a_direct_connection(postgres: str, untouched: str) -> None:
+async def test_a_transaction_pooler_is_told_from_a_direct_connection(
+    postgres: str, untouched: str
+) -> None:
     with Pooler(postgres) as pooler:
         async with MemoryManager.from_conn_string(pooler.url_for(untouched)) as store:
             checks = by_name(await store.operations.checks.verify())
@@ -174,8 +197,13 @@ async def test_a_clock_that_is_off_is_told_by_how_much(intact: MemoryManager) ->
     for ahead, status in ((0, "ok"), (5, "warn"), (-5, "warn"), (40, "wrong")):
         check = check_clock(server.model_copy(update={"ahead": timedelta(seconds=ahead)}))
         assert check.status == status
-        assert status == "ok" or f"{abs(ahead)}.00 s {'behind' if ahead > 0 else 'ahead of'}" in check.detail
-    slow = server.model_copy(update={"ahead": timedelta(seconds=5), "uncertainty": timedelta(seconds=4)})
+        assert (
+            status == "ok"
+            or f"{abs(ahead)}.00 s {'behind' if ahead > 0 else 'ahead of'}" in check.detail
+        )
+    slow = server.model_copy(
+        update={"ahead": timedelta(seconds=5), "uncertainty": timedelta(seconds=4)}
+    )
     assert check_clock(slow).status == "ok"
 
 
@@ -214,5 +242,7 @@ def test_a_database_that_cannot_be_reached_is_a_line_too() -> None:
 
 
 def test_the_whole_is_as_its_worst_part() -> None:
-    ok, warn, wrong = (Check(name="a", status=status, detail="") for status in ("ok", "warn", "wrong"))
+    ok, warn, wrong = (
+        CheckResult(name="a", status=status, detail="") for status in ("ok", "warn", "wrong")
+    )
     assert (worst([ok]), worst([ok, warn]), worst([wrong, warn])) == ("ok", "warn", "wrong")

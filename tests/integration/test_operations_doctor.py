@@ -27,15 +27,21 @@ PLANTED = (
         for name, field in Settings.model_fields.items()
         if name != "database_url" and SecretStr in getattr(field.annotation, "__args__", ())
     }
-    | {"MIGRATE_FROM_URL": "postgresql://planted:planted-migrate-from-url-Zq8@planted-host.example/base"}
+    | {
+        "MIGRATE_FROM_URL": "postgresql://planted:planted-migrate-from-url-Zq8@planted-host.example/base"
+    }
 )
 
 
 def test_nothing_secret_and_nobody_is_in_it(database: str) -> None:
     person = str(uuid4())
     with psycopg.connect(database, autocommit=True) as conn:
-        conn.execute("INSERT INTO memory.users (id, display_name) VALUES (%s, 'Planted Person')", [person])
-        conn.execute(f'CREATE INDEX "for_{person}" ON memory.users (created_at)')  # what `verify` tells as extra
+        conn.execute(
+            "INSERT INTO memory.users (id, display_name) VALUES (%s, 'Planted Person')", [person]
+        )
+        conn.execute(
+            f'CREATE INDEX "for_{person}" ON memory.users (created_at)'
+        )  # what `verify` tells as extra
     with command_on(database, **PLANTED) as command:
         told = command("doctor")
         as_json = command("doctor", "--json")
@@ -65,14 +71,18 @@ def test_a_database_that_refuses_is_told_without_its_address(url: str) -> None:
         assert part not in ended.stdout
 
 
-secret_texts = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="/:@?#[]%")).map(
+secret_texts = st.text(
+    st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="/:@?#[]%")
+).map(
     "s3cr3t-{}".format  # so that no setting's name happens to hold it
 )
 
 
 @settings(max_examples=60, deadline=None)
 @given(password=secret_texts, key=secret_texts, before=st.text(), after=st.text())
-def test_whatever_the_secrets_are_no_text_keeps_them(password: str, key: str, before: str, after: str) -> None:
+def test_whatever_the_secrets_are_no_text_keeps_them(
+    password: str, key: str, before: str, after: str
+) -> None:
     given_settings = Settings(
         _env_file=None,
         database_url=SecretStr(f"postgresql://someone:{password}@db.example:5432/base"),
@@ -81,6 +91,12 @@ def test_whatever_the_secrets_are_no_text_keeps_them(password: str, key: str, be
     told = json.dumps(describe(given_settings))
     assert key not in told
     assert password not in told
-    clean = scrub(f"{before}{password}{after} {key} {given_settings.local_user_id}", secrets_of(given_settings))
+    clean = scrub(
+        f"{before}{password}{after} {key} {given_settings.local_user_id}",
+        secrets_of(given_settings),
+    )
     for secret in (password, key, given_settings.local_user_id):
-        assert secret not in clean.replace("[redacted]", "").replace("[id]", "") or secret in f"{before}{after}"
+        assert (
+            secret not in clean.replace("[redacted]", "").replace("[id]", "")
+            or secret in f"{before}{after}"
+        )

@@ -24,7 +24,9 @@ def untold(done: int, of: int | None) -> None:
     """Nobody wants to know."""
 
 
-async def test_missing_and_invalid_indexes_are_made_behind_a_pooler_too(postgres: str, database: str) -> None:
+async def test_missing_and_invalid_indexes_are_made_behind_a_pooler_too(
+    postgres: str, database: str
+) -> None:
     for damage in DAMAGE:
         await rows(database, damage)
     told: list[tuple[int, int | None]] = []
@@ -43,12 +45,19 @@ async def test_writes_go_on_while_an_index_is_made_and_what_is_made_elsewhere_is
 ) -> None:
     """Making one concurrently waits for older transactions; meanwhile others write, and a second call finds nothing."""
     await rows(database, "DROP INDEX memory.memories_expiry")
-    async with MemoryManager.from_conn_string(database, index=index) as store, open_pool(database) as pool:
+    async with (
+        MemoryManager.from_conn_string(database, index=index) as store,
+        open_pool(database) as pool,
+    ):
         async with pool.connection() as conn:
             async with conn.transaction():
-                await conn.execute("INSERT INTO memory.memories (namespace, key, value) VALUES ('a.', 'b', '{}')")
+                await conn.execute(
+                    "INSERT INTO memory.memories (namespace, key, value) VALUES ('a.', 'b', '{}')"
+                )
                 making = asyncio.create_task(store.operations.indexes.create(untold))
-                while not any(each.building for each in (await store.operations.indexes.status()).indexes):  # noqa: ASYNC110
+                while not any(  # noqa: ASYNC110
+                    each.building for each in (await store.operations.indexes.status()).indexes
+                ):
                     await asyncio.sleep(0.01)
                 await store.aput(("users", "u1"), "k", {"text": "robot"})
                 assert await store.operations.indexes.lacking() == {}
@@ -64,9 +73,16 @@ def test_the_commands_show_and_make_them(database: str) -> None:
         told = json.loads(command("indexes", "status", "--json").stdout)
         valid = {each["name"]: each["valid"] for each in told["indexes"]}
         assert (valid["memories_expiry"], valid["memories_document"]) == (False, True)
-        assert json.loads(command("indexes", "create", "--dry-run", "--json").stdout)["indexes"] == LACKING
+        assert (
+            json.loads(command("indexes", "create", "--dry-run", "--json").stdout)["indexes"]
+            == LACKING
+        )
         assert command("indexes", "create").stdout.split() == LACKING
         shown = " ".join(command("indexes", "status").stdout.split())
     assert "embeddings_vectors_1" in shown
     [vectors] = told["vectors"]
-    assert (vectors["model"], vectors["active"], vectors["pending"]) == ("offline:wordllama", True, 0)
+    assert (vectors["model"], vectors["active"], vectors["pending"]) == (
+        "offline:wordllama",
+        True,
+        0,
+    )

@@ -17,11 +17,19 @@ SERVER = Server(
     reserved_connections=3, connections={}, ahead=0, uncertainty=0,
 )  # fmt: skip
 ACCESS = Access(
-    route="direct", prepared_statements=True, tls=False, local=False, host="db", port=5432, database="memory"
+    route="direct",
+    prepared_statements=True,
+    tls=False,
+    local=False,
+    host="db",
+    port=5432,
+    database="memory",
 )
 
 
-def test_pgbouncer_takes_what_is_printed_and_the_check_tells_that_it_is_there(postgres: str, database: str) -> None:
+def test_pgbouncer_takes_what_is_printed_and_the_check_tells_that_it_is_there(
+    postgres: str, database: str
+) -> None:
     name = str(conninfo_to_dict(database)["dbname"])
     with command_on(database) as command:
         printed = command("pool", "config", "--processes", "3")
@@ -37,22 +45,32 @@ def test_pgbouncer_takes_what_is_printed_and_the_check_tells_that_it_is_there(po
         ("auth_type = scram-sha-256\n", "auth_type = any\nunix_socket_dir =\n"),
         ("auth_file = /etc/pgbouncer/userlist.txt\n", ""),
         ("listen_port = 6543\n", "listen_port = {port}\n"),
-        (f"dbname={name}\n", f"dbname={name} user=postgres\npostgres = host={{host}} user=postgres\n"),
+        (
+            f"dbname={name}\n",
+            f"dbname={name} user=postgres\npostgres = host={{host}} user=postgres\n",
+        ),
     ):
         assert line in configuration
         configuration = configuration.replace(line, instead)
-    with Pooler(postgres, configuration=configuration) as pooler, command_on(pooler.url_for(database)) as command:
+    with (
+        Pooler(postgres, configuration=configuration) as pooler,
+        command_on(pooler.url_for(database)) as command,
+    ):
         pooled = json.loads(command("pool", "check", "--json").stdout)["checks"][0]
     assert pooled["detail"] == "transaction pooler, no TLS, prepares statements"
     assert "6543" in pooled["advice"]
 
 
 @given(st.integers(1, 10_000), st.integers(1, 500), st.integers(1, 500))
-def test_the_pools_leave_the_server_some_connections(most: int, processes: int, pool_size: int) -> None:
+def test_the_pools_leave_the_server_some_connections(
+    most: int, processes: int, pool_size: int
+) -> None:
     server = SERVER.model_copy(update={"max_connections": most})
     sizes = recommend_sizes(server, processes, pool_size)
     assert min(sizes.default_pool_size, sizes.reserve_pool_size) >= 1
-    assert sizes.default_pool_size + sizes.reserve_pool_size <= max(2, most - server.reserved_connections - 3)
+    assert sizes.default_pool_size + sizes.reserve_pool_size <= max(
+        2, most - server.reserved_connections - 3
+    )
     assert sizes.max_client_conn >= 2 * processes * pool_size
 
 

@@ -15,11 +15,25 @@ ADA, BOB = str(uuid4()), str(uuid4())
 
 
 async def test_each_reason_for_which_a_row_is_hidden_is_told(database: str) -> None:
-    await rows(database, "INSERT INTO memory.organisations (id, name) VALUES ('acme', 'Acme'), ('other', 'Other')")
-    await rows(database, "INSERT INTO memory.organisation_members (organisation_id, user_id) VALUES ('acme', %s)", ADA)
+    await rows(
+        database,
+        "INSERT INTO memory.organisations (id, name) VALUES ('acme', 'Acme'), ('other', 'Other')",
+    )
+    await rows(
+        database,
+        "INSERT INTO memory.organisation_members (organisation_id, user_id) VALUES ('acme', %s)",
+        ADA,
+    )
     hers, kept = ("users", ADA, "facts"), ("users", ADA, "agent:sales")
     async with MemoryManager.from_conn_string(database) as store:
-        for owner in (hers, kept, ("orgs", "acme"), ("orgs", "other"), ("agents", "sales"), ("system", "all")):
+        for owner in (
+            hers,
+            kept,
+            ("orgs", "acme"),
+            ("orgs", "other"),
+            ("agents", "sales"),
+            ("system", "all"),
+        ):
             await store.aput(owner, "k", {"n": 1}, index=False)
         cases: list[tuple[str, tuple[str, ...], str | None, bool, str]] = [
             (ADA, hers, None, True, "policy readable"),
@@ -28,7 +42,13 @@ async def test_each_reason_for_which_a_row_is_hidden_is_told(database: str) -> N
             (ADA, kept, "sales", True, "policy readable"),
             (ADA, kept, "financing", False, "policy own_agent closes it"),
             (ADA, ("orgs", "acme"), None, True, "policy readable"),
-            (ADA, ("orgs", "other"), None, False, "belongs to the organisation other, and theirs are acme"),
+            (
+                ADA,
+                ("orgs", "other"),
+                None,
+                False,
+                "belongs to the organisation other, and theirs are acme",
+            ),
             (BOB, ("agents", "sales"), None, True, "policy readable"),
             (ADA, ("system", "all"), None, False, "service's alone"),
             (ADA, (*hers, "gone"), None, False, "There is no such item"),
@@ -42,13 +62,23 @@ async def test_each_reason_for_which_a_row_is_hidden_is_told(database: str) -> N
         assert {p.name: p.holds for p in told.policies} == {"readable": None, "own_agent": None}
 
         await rows(
-            database, "UPDATE memory.memories SET expires_at = now() WHERE namespace = %s", f"users.{ADA}.facts."
+            database,
+            "UPDATE memory.memories SET expires_at = now() WHERE namespace = %s",
+            f"users.{ADA}.facts.",
         )
-        assert "has expired" in (await store.operations.checks.explain_access(ADA, hers, "k")).because
+        assert (
+            "has expired" in (await store.operations.checks.explain_access(ADA, hers, "k")).because
+        )
         await rows(database, "ALTER TABLE memory.memories DISABLE ROW LEVEL SECURITY")
-        assert "Row-level security is off" in (await store.operations.checks.explain_access(BOB, hers, "k")).because
+        assert (
+            "Row-level security is off"
+            in (await store.operations.checks.explain_access(BOB, hers, "k")).because
+        )
         await rows(database, "REVOKE SELECT ON memory.memories FROM authenticated")
-        assert "may not read memory.memories" in (await store.operations.checks.explain_access(ADA, hers, "k")).because
+        assert (
+            "may not read memory.memories"
+            in (await store.operations.checks.explain_access(ADA, hers, "k")).because
+        )
         with acting_as(Principal.user(BOB)), pytest.raises(AccessDenied):
             await store.operations.checks.explain_access(ADA, hers, "k")
         with acting_as(Principal.user(BOB)), pytest.raises(AccessDenied):
@@ -73,7 +103,9 @@ async def test_a_border_that_is_open_is_found(database: str) -> None:
     ):
         await rows(database, damage)
     async with MemoryManager.from_conn_string(database) as store:
-        broken = {a.what: a.found for a in await store.operations.checks.try_borders(ADA) if not a.holds}
+        broken = {
+            a.what: a.found for a in await store.operations.checks.try_borders(ADA) if not a.holds
+        }
     assert broken == {
         "read somebody else's memory": "done",
         "read what another of their agents keeps, through an agent": "done",

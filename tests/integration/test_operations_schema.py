@@ -28,7 +28,10 @@ def command(database: str) -> Iterator[Command]:
 def differences(database: str) -> list[tuple[str, str, str]]:
     async def look() -> list[tuple[str, str, str]]:
         async with MemoryManager.from_conn_string(database) as store:
-            return [(each.kind, each.name, each.problem) for each in await store.operations.checks.differences()]
+            return [
+                (each.kind, each.name, each.problem)
+                for each in await store.operations.checks.differences()
+            ]
 
     return asyncio.run(look())
 
@@ -45,7 +48,9 @@ def test_a_diff_tells_each_object_and_how_it_differs(command: Command, database:
     )
     told = command("schema", "diff", "--json")
     assert told.exit_code == 1
-    assert {(d["kind"], d["name"], d["problem"]) for d in json.loads(told.stdout)["differences"]} == {
+    assert {
+        (d["kind"], d["name"], d["problem"]) for d in json.loads(told.stdout)["differences"]
+    } == {
         ("policy", "memory.sessions.own", "different"),
         ("index", "memory.turns_age", "missing"),
         ("column", "memory.users.nickname", "extra"),
@@ -55,8 +60,14 @@ def test_a_diff_tells_each_object_and_how_it_differs(command: Command, database:
     assert "+PERMISSIVE * authenticated USING (user_id = " in shown
 
 
-def test_applying_makes_what_is_missing_and_tells_what_is_left(command: Command, database: str) -> None:
-    execute(database, "DROP POLICY own ON memory.sessions", "ALTER TABLE memory.turns ALTER COLUMN agent SET NOT NULL")
+def test_applying_makes_what_is_missing_and_tells_what_is_left(
+    command: Command, database: str
+) -> None:
+    execute(
+        database,
+        "DROP POLICY own ON memory.sessions",
+        "ALTER TABLE memory.turns ALTER COLUMN agent SET NOT NULL",
+    )
     for _ in range(2):  # the first changes nothing
         dry = command("schema", "apply", "--dry-run")
         assert dry.exit_code == 0
@@ -84,7 +95,9 @@ def test_what_is_generated_makes_the_same_as_setting_up(empty_database: str) -> 
         checks = {c["name"]: c for c in json.loads(command("verify", "--json").stdout)["checks"]}
     assert checks["schema"]["status"] == "ok"
     with psycopg.connect(empty_database) as conn:
-        models = conn.execute("SELECT name, dimensions FROM memory.embedding_models WHERE active").fetchall()
+        models = conn.execute(
+            "SELECT name, dimensions FROM memory.embedding_models WHERE active"
+        ).fetchall()
     assert models == [("it's:one", 3)]
 
 

@@ -23,7 +23,9 @@ def command(database: str) -> Iterator[Command]:
         yield command
 
 
-def test_a_deployment_that_works_is_tried_out_and_nothing_stays_of_it(command: Command, database: str) -> None:
+def test_a_deployment_that_works_is_tried_out_and_nothing_stays_of_it(
+    command: Command, database: str
+) -> None:
     ended = command("validate", "--json")
     assert ended.exit_code == 0, ended.output
     checks = json.loads(ended.stdout)["checks"]
@@ -31,8 +33,13 @@ def test_a_deployment_that_works_is_tried_out_and_nothing_stays_of_it(command: C
     assert [c["name"] for c in checks[-7:]] == ["borders", *STEPS]
     with psycopg.connect(database) as conn:
         for name, columns in conn.execute(PERSONAL).fetchall():
-            whose = " OR ".join(f"{column} IS NOT NULL" for column in columns if column != "actor") or "false"
-            assert conn.execute(f"SELECT count(*) FROM {name} WHERE {whose}").fetchone() == (0,), name
+            whose = (
+                " OR ".join(f"{column} IS NOT NULL" for column in columns if column != "actor")
+                or "false"
+            )
+            assert conn.execute(f"SELECT count(*) FROM {name} WHERE {whose}").fetchone() == (0,), (
+                name
+            )
 
 
 def test_where_something_is_wrong_already_nothing_is_tried(command: Command, database: str) -> None:
@@ -43,10 +50,18 @@ def test_where_something_is_wrong_already_nothing_is_tried(command: Command, dat
     assert not {c["name"] for c in json.loads(ended.stdout)["checks"]} & {"borders", *STEPS}
 
 
-async def test_each_step_that_fails_is_told_and_the_rest_is_erased(database: str, index: IndexConfig) -> None:
+async def test_each_step_that_fails_is_told_and_the_rest_is_erased(
+    database: str, index: IndexConfig
+) -> None:
     damage: dict[str, tuple[str, str]] = {
-        "write and read": ("REVOKE INSERT (value) ON memory.memories FROM authenticated", "Access denied"),
-        "stay hidden": ("ALTER TABLE memory.memories DISABLE ROW LEVEL SECURITY", "another person could read it"),
+        "write and read": (
+            "REVOKE INSERT (value) ON memory.memories FROM authenticated",
+            "Access denied",
+        ),
+        "stay hidden": (
+            "ALTER TABLE memory.memories DISABLE ROW LEVEL SECURITY",
+            "another person could read it",
+        ),
     }
     async with MemoryManager.from_conn_string(database, index=index) as store:
         for step, (statement, told) in reversed(damage.items()):
@@ -57,7 +72,9 @@ async def test_each_step_that_fails_is_told_and_the_rest_is_erased(database: str
     assert (await rows(database, "SELECT count(*) AS n FROM memory.memories"))[0]["n"] == 0
 
 
-async def test_a_store_that_loses_what_it_was_given_is_found_out(store: MemoryManager, monkeypatch: Any) -> None:
+async def test_a_store_that_loses_what_it_was_given_is_found_out(
+    store: MemoryManager, monkeypatch: Any
+) -> None:
     async def finds_nothing(*_: Any, **__: Any) -> list[Any]:
         return []
 

@@ -13,13 +13,17 @@ from tests.support.operator import Operator
 
 async def skip_a_delivery(database: str, index: IndexConfig) -> None:
     """Leave a delivery for an adapter that is switched off since."""
-    async with MemoryManager.from_conn_string(database, index=index, outbound=outbound_to(Notebook())) as store:
+    async with MemoryManager.from_conn_string(
+        database, index=index, outbound=outbound_to(Notebook())
+    ) as store:
         await store.write_memory(user := str(uuid4()), "s1", fact(user, "Likes tea."))
     async with MemoryManager.from_conn_string(database, index=index) as store:
         await store.jobs.run_pending()
 
 
-def test_an_operator_looks_at_dead_letters_and_replays_them(operate: Operator, index: IndexConfig) -> None:
+def test_an_operator_looks_at_dead_letters_and_replays_them(
+    operate: Operator, index: IndexConfig
+) -> None:
     asyncio.run(skip_a_delivery(operate.database, index))
     assert operate.json("outbox", "list") == []
     assert "No delivery is failed." in operate.done("outbox", "list")
@@ -28,12 +32,22 @@ def test_an_operator_looks_at_dead_letters_and_replays_them(operate: Operator, i
     assert skipped["id"] in operate.done("outbox", "list", "--status", "skipped")
 
     for which in ([skipped["id"]], ["--adapter", "notebook"]):
-        assert operate.json("outbox", "replay", *which, "--dry-run") == {"dry_run": True, "queued": 1}
+        assert operate.json("outbox", "replay", *which, "--dry-run") == {
+            "dry_run": True,
+            "queued": 1,
+        }
     assert operate.json("outbox", "replay", skipped["id"]) == {"dry_run": False, "queued": 1}
     [health] = operate.json("outbox", "health")["adapters"]
-    assert (health["adapter"], health["mode"], health["pending"], health["failed"]) == ("notebook", "off", 1, 0)
+    assert (health["adapter"], health["mode"], health["pending"], health["failed"]) == (
+        "notebook",
+        "off",
+        1,
+        0,
+    )
     assert "switched off" in operate.done("outbox", "health")
-    assert [d["status"] for d in operate.json("outbox", "list", "--status", "pending")] == ["pending"]
+    assert [d["status"] for d in operate.json("outbox", "list", "--status", "pending")] == [
+        "pending"
+    ]
 
 
 def test_what_cannot_be_meant_is_refused_in_one_sentence(operate: Operator) -> None:

@@ -29,14 +29,18 @@ def at(key: str, user: str = ANN) -> Address:
 
 async def notes(store: MemoryManager, keys: str, user: str = ANN, **options: Any) -> None:
     for key in keys:
-        await store.aput(*at(key, user), {"content": f"note {key}", "type": "fact"}, index=False, **options)
+        await store.aput(
+            *at(key, user), {"content": f"note {key}", "type": "fact"}, index=False, **options
+        )
 
 
 async def edges(store: MemoryManager, drawn: str, user: str = ANN) -> None:
     """Draw edges that are written as `ab` or, with a strength, `ab:0.5`."""
     for edge in drawn.split():
         ends, _, strength = edge.partition(":")
-        await store.relationships.relate(user, at(ends[0], user), at(ends[1], user), "next", float(strength or 1))
+        await store.relationships.relate(
+            user, at(ends[0], user), at(ends[1], user), "next", float(strength or 1)
+        )
 
 
 def ways(paths: Sequence[Path]) -> list[str]:
@@ -47,12 +51,23 @@ async def test_an_edge_comes_back_as_it_was_drawn_until_it_is_removed(store: Mem
     await notes(store, "ab")
     metadata = {"because": ["it", {"is": None}]}
     drawn = await store.relationships.relate(ANN, at("a"), at("b"), "supports", 0.7, metadata)
-    assert (drawn.source, drawn.target, drawn.type, drawn.strength) == (at("a"), at("b"), "supports", 0.7)
+    assert (drawn.source, drawn.target, drawn.type, drawn.strength) == (
+        at("a"),
+        at("b"),
+        "supports",
+        0.7,
+    )
     assert drawn.metadata == metadata
-    assert await store.relationships.of(ANN, at("a")) == await store.relationships.of(ANN, at("b")) == [drawn]
+    assert (
+        await store.relationships.of(ANN, at("a"))
+        == await store.relationships.of(ANN, at("b"))
+        == [drawn]
+    )
 
     again = await store.relationships.relate(ANN, at("a"), at("b"), "supports", 0.2)
-    assert [(edge.strength, edge.metadata) for edge in await store.relationships.of(ANN, at("a"))] == [(0.2, {})]
+    assert [
+        (edge.strength, edge.metadata) for edge in await store.relationships.of(ANN, at("a"))
+    ] == [(0.2, {})]
     assert again.created_at == drawn.created_at
 
     assert await store.relationships.unrelate(ANN, at("a"), at("b"), "opposes") is False
@@ -61,14 +76,23 @@ async def test_an_edge_comes_back_as_it_was_drawn_until_it_is_removed(store: Mem
     assert await store.relationships.of(ANN, at("a")) == []
 
 
-async def test_edges_are_found_by_type_and_direction_the_strongest_first(store: MemoryManager) -> None:
+async def test_edges_are_found_by_type_and_direction_the_strongest_first(
+    store: MemoryManager,
+) -> None:
     await notes(store, "abcd")
-    for target, type_, strength in (("b", "supports", 0.3), ("c", "opposes", 0.9), ("d", "supports", 0.6)):
+    for target, type_, strength in (
+        ("b", "supports", 0.3),
+        ("c", "opposes", 0.9),
+        ("d", "supports", 0.6),
+    ):
         await store.relationships.relate(ANN, at("a"), at(target), type_, strength)
     await store.relationships.relate(ANN, at("d"), at("a"), "supports", 1.0)
 
     async def found(**given: Any) -> list[str]:
-        return [f"{e.source[1]}{e.target[1]}" for e in await store.relationships.of(ANN, at("a"), **given)]
+        return [
+            f"{e.source[1]}{e.target[1]}"
+            for e in await store.relationships.of(ANN, at("a"), **given)
+        ]
 
     assert await found() == ["da", "ac", "ad", "ab"]
     assert await found(direction="out") == ["ac", "ad", "ab"]
@@ -83,9 +107,13 @@ async def test_edges_are_found_by_type_and_direction_the_strongest_first(store: 
     [("ax", "x"), ("xa", "x"), ("ae", "e")],
     ids=["no target", "no source", "an expired target"],
 )
-async def test_both_ends_must_be_there(store: MemoryManager, database: str, ends: str, missing: str) -> None:
+async def test_both_ends_must_be_there(
+    store: MemoryManager, database: str, ends: str, missing: str
+) -> None:
     await notes(store, "ae")
-    await rows(database, "UPDATE memory.memories SET expires_at = now() - interval '1 s' WHERE key = 'e'")
+    await rows(
+        database, "UPDATE memory.memories SET expires_at = now() - interval '1 s' WHERE key = 'e'"
+    )
     with pytest.raises(MemoryNotFound) as refused:
         await store.relationships.relate(ANN, at(ends[0]), at(ends[1]), "next")
     assert (refused.value.namespace, refused.value.key) == at(missing)
@@ -96,7 +124,13 @@ async def test_both_ends_must_be_there(store: MemoryManager, database: str, ends
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"strength": 1.1}, {"strength": float("nan")}, {"type": ""}, {"type": "x" * 101}, {"metadata": {"a": object()}}],
+    [
+        {"strength": 1.1},
+        {"strength": float("nan")},
+        {"type": ""},
+        {"type": "x" * 101},
+        {"metadata": {"a": object()}},
+    ],
     ids=["strength", "nan", "no type", "long type", "metadata"],
 )
 async def test_what_is_no_edge_is_refused(store: MemoryManager, wrong: dict[str, Any]) -> None:
@@ -110,16 +144,27 @@ async def test_what_is_no_edge_is_refused(store: MemoryManager, wrong: dict[str,
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"hops": 0}, {"hops": 4}, {"direction": "up"}, {"min_strength": 2}, {"limit": 0}, {"types": "next"}],
+    [
+        {"hops": 0},
+        {"hops": 4},
+        {"direction": "up"},
+        {"min_strength": 2},
+        {"limit": 0},
+        {"types": "next"},
+    ],
     ids=str,
 )
-async def test_a_traversal_that_cannot_be_answered_is_refused(store: MemoryManager, wrong: dict[str, Any]) -> None:
+async def test_a_traversal_that_cannot_be_answered_is_refused(
+    store: MemoryManager, wrong: dict[str, Any]
+) -> None:
     await notes(store, "a")
     with pytest.raises(InvalidInput):
         await store.relationships.traverse(ANN, at("a"), **wrong)
 
 
-async def test_paths_have_contents_edges_depth_and_the_product_of_strengths(store: MemoryManager) -> None:
+async def test_paths_have_contents_edges_depth_and_the_product_of_strengths(
+    store: MemoryManager,
+) -> None:
     await notes(store, "abc")
     await edges(store, "ab:0.5 cb:0.5")
     direct, onward = await store.relationships.traverse(ANN, at("a"))
@@ -153,7 +198,10 @@ async def test_a_traversal_goes_as_far_and_which_way_it_is_told(store: MemoryMan
 async def test_a_cycle_is_walked_once(store: MemoryManager) -> None:
     await notes(store, "abc")
     await edges(store, "ab bc ca ba")
-    assert ways(await store.relationships.traverse(ANN, at("a"), hops=3, direction="out")) == ["ab", "abc"]
+    assert ways(await store.relationships.traverse(ANN, at("a"), hops=3, direction="out")) == [
+        "ab",
+        "abc",
+    ]
     assert sorted(ways(await store.relationships.traverse(ANN, at("a"), hops=3))) == [
         *("ab", "ab", "abc", "abc", "ac", "acb")
     ], "two edges are two ways, and no memory comes twice on any"
@@ -179,7 +227,9 @@ async def test_of_a_hub_the_strongest_edges_are_followed_however_many_there_are(
     gone = "UPDATE memory.memories SET expires_at = now() WHERE key IN ('n3000', 'n2999')"
     await rows(database, gone)
     paths = await store.relationships.traverse(ANN, at("a"), hops=2, limit=2)
-    assert [path.end.key for path in paths] == ["h", "n2998"], "what has expired takes nobody's place"
+    assert [path.end.key for path in paths] == ["h", "n2998"], (
+        "what has expired takes nobody's place"
+    )
 
 
 async def test_an_edge_goes_with_either_of_its_ends(store: MemoryManager, database: str) -> None:
@@ -190,7 +240,9 @@ async def test_an_edge_goes_with_either_of_its_ends(store: MemoryManager, databa
     assert await rows(database, "SELECT id FROM memory.memory_relationships") == []
 
 
-async def test_no_path_leads_through_what_is_not_ones_own(store: MemoryManager, database: str) -> None:
+async def test_no_path_leads_through_what_is_not_ones_own(
+    store: MemoryManager, database: str
+) -> None:
     """Not even over an edge that should not be there, and not for the service either."""
     await notes(store, "ab")
     await notes(store, "xy", BOB)
@@ -239,10 +291,15 @@ async def test_people_who_lead_to_what_agents_know_do_not_meet_there(store: Memo
         assert path.end.content == "Robots weld."
         [edge] = await store.relationships.of(ANN, shared)
         assert edge.source == at("a")
-        assert [path.end.namespace[1] for path in await store.relationships.traverse(ANN, shared, hops=3)] == [ANN]
+        assert [
+            path.end.namespace[1]
+            for path in await store.relationships.traverse(ANN, shared, hops=3)
+        ] == [ANN]
 
 
-async def test_an_agent_is_led_nowhere_near_what_another_keeps_to_itself(store: MemoryManager) -> None:
+async def test_an_agent_is_led_nowhere_near_what_another_keeps_to_itself(
+    store: MemoryManager,
+) -> None:
     secret: Address = ("users", ANN, "agent:sales", "leads"), "k"
     await store.aput(*secret, {"content": "secret", "type": "fact"}, index=False)
     await notes(store, "ab")
@@ -255,14 +312,21 @@ async def test_an_agent_is_led_nowhere_near_what_another_keeps_to_itself(store: 
         assert len(await store.relationships.traverse(ANN, at("a"), hops=3)) == 2
 
 
-async def test_every_change_of_an_edge_is_in_the_audit_log(store: MemoryManager, database: str) -> None:
+async def test_every_change_of_an_edge_is_in_the_audit_log(
+    store: MemoryManager, database: str
+) -> None:
     await notes(store, "ab")
     with acting_as(Principal.user(ANN)):
         await store.relationships.relate(ANN, at("a"), at("b"), "next", 0.5)
         await store.relationships.relate(ANN, at("a"), at("b"), "next", 0.25)
         await store.relationships.unrelate(ANN, at("a"), at("b"), "next")
-    told = await rows(database, "SELECT * FROM memory.audit_logs WHERE action LIKE 'memory.relationship%' ORDER BY id")
-    assert [(row["action"], row["actor"], row["user_id"], row["data"]["strength"]) for row in told] == [
+    told = await rows(
+        database,
+        "SELECT * FROM memory.audit_logs WHERE action LIKE 'memory.relationship%' ORDER BY id",
+    )
+    assert [
+        (row["action"], row["actor"], row["user_id"], row["data"]["strength"]) for row in told
+    ] == [
         ("memory.relationship.insert", ANN, ANN, 0.5),
         ("memory.relationship.update", ANN, ANN, 0.25),
         ("memory.relationship.delete", ANN, ANN, 0.25),
@@ -275,13 +339,17 @@ async def test_what_a_traversal_shows_is_recorded(store: MemoryManager, database
     with acting_as(Principal.user(ANN)):
         await store.relationships.traverse(ANN, at("a"))
     await store.recall_receipts(ANN)  # which waits for the records
-    reads = await rows(database, "SELECT * FROM memory.audit_logs WHERE action = 'memory.read' AND actor = %s", ANN)
+    reads = await rows(
+        database, "SELECT * FROM memory.audit_logs WHERE action = 'memory.read' AND actor = %s", ANN
+    )
     assert [read["namespace"] for read in reads] == [f"users.{ANN}."]
 
 
 async def test_an_edge_that_is_drawn_many_times_at_once_is_one(store: MemoryManager) -> None:
     await notes(store, "ab")
     strengths = [n / 10 for n in range(10)]
-    await asyncio.gather(*(store.relationships.relate(ANN, at("a"), at("b"), "next", s) for s in strengths))
+    await asyncio.gather(
+        *(store.relationships.relate(ANN, at("a"), at("b"), "next", s) for s in strengths)
+    )
     [edge] = await store.relationships.of(ANN, at("a"))
     assert edge.strength in strengths

@@ -44,7 +44,10 @@ async def test_what_do_we_believe_about_robots(store: MemoryManager) -> None:
     retriever = MemoryRetriever(memory=store, types=["belief", "reflection"])
     with acting_as(Principal.user(ANN)):
         found = await retriever.ainvoke("What do we believe about robots?")
-        assert contents(found) == ["Robots come up whenever money does.", "Robots that weld pay for themselves."]
+        assert contents(found) == [
+            "Robots come up whenever money does.",
+            "Robots that weld pay for themselves.",
+        ]
         [belief] = await MemoryRetriever(memory=store, memory_tags=["money"]).ainvoke("robots")
         [goal] = await MemoryRetriever(memory=store, agent="financing").ainvoke("robots")
         [best] = await MemoryRetriever(memory=store, limit=1).ainvoke("buy")
@@ -52,7 +55,11 @@ async def test_what_do_we_believe_about_robots(store: MemoryManager) -> None:
 
     about = belief.metadata
     assert json.loads(json.dumps(about)) == about, "all of it is JSON"
-    assert (about["namespace"], about["type"], about["tags"]) == (["users", ANN, "beliefs"], "belief", ["money"])
+    assert (about["namespace"], about["type"], about["tags"]) == (
+        ["users", ANN, "beliefs"],
+        "belief",
+        ["money"],
+    )
     assert about["confidence"] == 0.7
     assert about["provenance"] == {"agent": "sales", "session_id": "s1"}
     assert 0 < about["score"] < 1.5
@@ -64,16 +71,22 @@ async def test_what_do_we_believe_about_robots(store: MemoryManager) -> None:
 async def test_a_superseded_belief_is_not_retrieved(store: MemoryManager) -> None:
     with acting_as(Principal.user(ANN)):
         [old] = await store.beliefs.of(ANN)
-        await store.beliefs.revise(ANN, old.key, "Robots that weld cost more than they earn.", **SAID)
+        await store.beliefs.revise(
+            ANN, old.key, "Robots that weld cost more than they earn.", **SAID
+        )
         found = await MemoryRetriever(memory=store, types=["belief"]).ainvoke("robots that weld")
     assert contents(found) == ["Robots that weld cost more than they earn."]
 
 
-async def test_it_is_invoked_from_other_threads_and_loops_as_whoever_acts_there(store: MemoryManager) -> None:
+async def test_it_is_invoked_from_other_threads_and_loops_as_whoever_acts_there(
+    store: MemoryManager,
+) -> None:
     retriever = MemoryRetriever(memory=store, types=["goal"])
     with acting_as(Principal.user(ANN)):
         assert contents(await asyncio.to_thread(retriever.invoke, "robots")) == ["Buy robots."]
-        assert contents(await asyncio.to_thread(asyncio.run, retriever.ainvoke("robots"))) == ["Buy robots."]
+        assert contents(await asyncio.to_thread(asyncio.run, retriever.ainvoke("robots"))) == [
+            "Buy robots."
+        ]
         chain = retriever | RunnableLambda(lambda documents: len(documents))
         assert await chain.ainvoke("robots") == await asyncio.to_thread(chain.invoke, "robots") == 1
         with pytest.raises(asyncio.InvalidStateError):
@@ -103,9 +116,19 @@ async def test_in_a_node_it_tells_which_run_wrote_what_it_found(store: MemoryMan
     async def node(state: State, runtime: Runtime[Any]) -> State:
         assert isinstance(runtime.store, MemoryManager)
         await runtime.store.goals.set(ANN, "Weld at night.", **SAID)
-        return {"found": await MemoryRetriever(memory=runtime.store, types=["goal"]).ainvoke("weld at night")}
+        return {
+            "found": await MemoryRetriever(memory=runtime.store, types=["goal"]).ainvoke(
+                "weld at night"
+            )
+        }
 
-    graph = StateGraph(State).add_node(node).add_edge(START, "node").add_edge("node", END).compile(store=store)
+    graph = (
+        StateGraph(State)
+        .add_node(node)
+        .add_edge(START, "node")
+        .add_edge("node", END)
+        .compile(store=store)
+    )
     with acting_as(Principal.user(ANN)):
         result = await graph.ainvoke({})
         [receipt] = await store.recall_receipts(ANN)

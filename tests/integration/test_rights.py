@@ -52,7 +52,9 @@ INSERT INTO public.leads (user_id, interest) VALUES ('{user}', 'secret_{name}');
 
 
 @pytest.fixture
-async def store(database: str, index: IndexConfig, extractor: Mem0Extractor) -> AsyncIterator[MemoryManager]:
+async def store(
+    database: str, index: IndexConfig, extractor: Mem0Extractor
+) -> AsyncIterator[MemoryManager]:
     """A store of the service, which has files, too, queues the extraction of facts, and tells a service outside."""
     with storage_stub() as stub:
         settings = Settings(supabase_url=stub.url, supabase_service_role_key=SecretStr(SERVICE_KEY))
@@ -81,13 +83,18 @@ async def live(store: MemoryManager, database: str, user: str, name: str) -> Non
         async with open_pool(database) as pool:
             graph = assistant.copy({"store": store, "checkpointer": PostgresCheckpointer(pool)})
             thread: Any = {"configurable": {"thread_id": str(uuid4())}, "run_id": uuid4()}
-            await graph.ainvoke({"messages": [HumanMessage(f"My budget is secret_{name}.", id=str(uuid4()))]}, thread)
+            await graph.ainvoke(
+                {"messages": [HumanMessage(f"My budget is secret_{name}.", id=str(uuid4()))]},
+                thread,
+            )
         said: Any = {"session_id": f"secret_{name}", "agent": f"secret_{name}"}
         held = await store.beliefs.hold(user, f"There is a secret_{name}.", **said)
         await store.beliefs.revise(user, held.key, f"There are secrets_{name}.", **said)
         goal = await store.goals.set(user, f"Keep secret_{name}.", **said)
         await store.goals.assess(user, goal.key, assessment={"of": f"secret_{name}"})
-        await store.reflections.write(user, f"The secret_{name} is safe.", on=[held.address], **said)
+        await store.reflections.write(
+            user, f"The secret_{name} is safe.", on=[held.address], **said
+        )
         await store.metrics.record(user, f"secret_{name}", 1)
         await store.recall_memory(user, f"secret_{name}")
         with pytest.raises(AccessDenied):
@@ -129,7 +136,9 @@ async def test_an_erased_person_leaves_no_residue_and_others_keep_everything(
     await live(store, database, BOB, "bob")
     await store.seal_audit()
     of_bob = await residue(database, "secret_bob")
-    assert len(await residue(database, ANN, "secret_ann")) >= 20, "there is something to erase in every table"
+    assert len(await residue(database, ANN, "secret_ann")) >= 20, (
+        "there is something to erase in every table"
+    )
 
     certificate = await store.erase_user(ANN)
 
@@ -144,19 +153,29 @@ async def test_an_erased_person_leaves_no_residue_and_others_keep_everything(
     assert await store.verify_audit() == []
 
 
-async def test_every_table_that_names_a_person_is_known(store: MemoryManager, database: str) -> None:
+async def test_every_table_that_names_a_person_is_known(
+    store: MemoryManager, database: str
+) -> None:
     """A table that is added later and names a person in another column must not be forgotten."""
     await live(store, database, ANN, "ann")
-    full = {table for table in await residue(database, ANN) if table.startswith(("memory.", "public."))}
+    full = {
+        table for table in await residue(database, ANN) if table.startswith(("memory.", "public."))
+    }
     known = await rows(database, "SELECT name FROM memory.personal_tables()")
     assert {row["name"] for row in known} == full
     assert set((await store.erase_user(ANN)).erased) >= full
 
 
-async def test_the_certificate_tells_what_went_and_is_in_the_audit_log(store: MemoryManager, database: str) -> None:
+async def test_the_certificate_tells_what_went_and_is_in_the_audit_log(
+    store: MemoryManager, database: str
+) -> None:
     await store.aput(("users", ANN, "notes"), "k", {"text": "secret"})
     certificate = await store.erase_user(ANN)
-    assert certificate.erased == {"memory.memories": 1, "memory.memory_embeddings": 1, "memory.audit_logs": 1}
+    assert certificate.erased == {
+        "memory.memories": 1,
+        "memory.memory_embeddings": 1,
+        "memory.audit_logs": 1,
+    }
     [kept] = await rows(database, "SELECT * FROM memory.erasures")
     assert (kept["id"], kept["digest"].hex()) == (certificate.id, certificate.digest)
     [audited] = await rows(database, "SELECT * FROM memory.audit_logs")
@@ -164,7 +183,9 @@ async def test_the_certificate_tells_what_went_and_is_in_the_audit_log(store: Me
     assert (await store.erase_user(ANN)).erased == {}
 
 
-async def test_an_erasure_that_no_record_tells_of_is_found(store: MemoryManager, database: str) -> None:
+async def test_an_erasure_that_no_record_tells_of_is_found(
+    store: MemoryManager, database: str
+) -> None:
     await store.aput(("users", ANN, "notes"), "k", {"text": "secret"})
     await store.seal_audit()
     await rows(
@@ -180,7 +201,9 @@ async def test_an_erasure_that_no_record_tells_of_is_found(store: MemoryManager,
     assert problem.source == "erasures"
 
 
-async def test_only_the_person_and_the_service_may_export_and_erase(store: MemoryManager, database: str) -> None:
+async def test_only_the_person_and_the_service_may_export_and_erase(
+    store: MemoryManager, database: str
+) -> None:
     await store.aput(("users", ANN, "notes"), "k", {"text": "secret"})
     with acting_as(Principal.user(BOB)):
         with pytest.raises(AccessDenied):
@@ -190,7 +213,10 @@ async def test_only_the_person_and_the_service_may_export_and_erase(store: Memor
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         await rows(database, as_person(BOB, f"SELECT memory.erase_user('{ANN}')"))
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        await rows(database, as_person(BOB, f"SELECT memory.export_rows('{ANN}', 'memory.memories', NULL, 10)"))
+        await rows(
+            database,
+            as_person(BOB, f"SELECT memory.export_rows('{ANN}', 'memory.memories', NULL, 10)"),
+        )
     with acting_as(Principal.user(ANN)):
         assert len(await exported(store, ANN)) > 2
         assert (await store.erase_user(ANN)).erased["memory.memories"] == 1
@@ -211,23 +237,38 @@ async def test_an_export_is_everything_about_the_person_and_nothing_of_others(
     lines = await exported(store, ANN)
 
     first, *content, last = map(json.loads, lines)
-    assert (first["format"], first["version"], first["user_id"]) == ("graph-native-memory/user", 1, ANN)
+    assert (first["format"], first["version"], first["user_id"]) == (
+        "graph-native-memory/user",
+        1,
+        ANN,
+    )
     assert datetime.fromisoformat(first["exported_at"]) >= before
     told: dict[str, int] = {}
     for line in content:
         told[line["table"]] = told.get(line["table"], 0) + 1
     assert told == last["rows"]
-    assert last["sha256"] == hashlib.sha256("".join(f"{line}\n" for line in lines[:-1]).encode()).hexdigest()
+    assert (
+        last["sha256"]
+        == hashlib.sha256("".join(f"{line}\n" for line in lines[:-1]).encode()).hexdigest()
+    )
     known = await rows(database, "SELECT name FROM memory.personal_tables()")
     assert set(told) == {row["name"] for row in known}
     assert not any("secret_bob" in line for line in lines)
-    [note] = [line["row"] for line in content if line["table"] == "memory.memories" and line["row"]["key"] == "k0"]
+    [note] = [
+        line["row"]
+        for line in content
+        if line["table"] == "memory.memories" and line["row"]["key"] == "k0"
+    ]
     assert note["value"] == {"text": "secret_ann 2"}
 
 
 async def test_an_export_of_many_pages_is_complete(store: MemoryManager) -> None:
-    await store.abatch([PutOp(("users", ANN, "notes"), f"k{n}", {"text": f"note {n}"}) for n in range(1203)])
+    await store.abatch(
+        [PutOp(("users", ANN, "notes"), f"k{n}", {"text": f"note {n}"}) for n in range(1203)]
+    )
     content = [json.loads(line) for line in await exported(store, ANN)]
-    keys = [line["row"]["key"] for line in content if line.get("table") == "memory.memory_embeddings"]
+    keys = [
+        line["row"]["key"] for line in content if line.get("table") == "memory.memory_embeddings"
+    ]
     assert sorted(keys) == sorted(f"k{n}" for n in range(1203))
     assert content[-1]["rows"]["memory.memories"] == 1203

@@ -63,8 +63,12 @@ def lean_copy(postgres: str, lean_template: str) -> Iterator[str]:
 
 
 @pytest.fixture
-async def store(lean: str, index: IndexConfig, extractor: Mem0Extractor) -> AsyncIterator[MemoryManager]:
-    async with MemoryManager.from_conn_string(lean, index=index, extractor=extractor, extract_after=0) as store:
+async def store(
+    lean: str, index: IndexConfig, extractor: Mem0Extractor
+) -> AsyncIterator[MemoryManager]:
+    async with MemoryManager.from_conn_string(
+        lean, index=index, extractor=extractor, extract_after=0
+    ) as store:
         yield store
 
 
@@ -80,13 +84,21 @@ async def tables_of(database: str) -> set[str]:
 
 def test_every_mark_of_the_schema_names_a_part_and_ends() -> None:
     script = read_scripts().supabase_schema
-    marks = [line.strip() for line in script.splitlines() if line.strip().startswith(("-- part:", "-- end of part"))]
+    marks = [
+        line.strip()
+        for line in script.splitlines()
+        if line.strip().startswith(("-- part:", "-- end of part"))
+    ]
     assert {*marks[::2]} == {f"-- part: {part}" for part in SchemaPart}
     assert {*marks[1::2]} == {"-- end of part"}
-    assert len(leave_out(script, [*SchemaPart]).splitlines()) < len(script.splitlines()) - len(marks)
+    assert len(leave_out(script, [*SchemaPart]).splitlines()) < len(script.splitlines()) - len(
+        marks
+    )
 
 
-@pytest.mark.parametrize("without", [c for n in (1, 2) for c in combinations(SchemaPart, n)], ids=" ".join)
+@pytest.mark.parametrize(
+    "without", [c for n in (1, 2) for c in combinations(SchemaPart, n)], ids=" ".join
+)
 def test_what_is_generated_without_parts_is_whole_and_stays_without(
     empty_database: str, without: tuple[str, ...]
 ) -> None:
@@ -117,17 +129,26 @@ def test_a_database_without_parts_is_verified_validated_and_has_no_differences(
         checks = {c["name"]: c for c in json.loads(command("validate", "--json").stdout)["checks"]}
         report = command("audit", "report")
         works = {
-            work["work"] for work in json.loads(command("benchmark", "--memories", "105", "--json").stdout)["works"]
+            work["work"]
+            for work in json.loads(command("benchmark", "--memories", "105", "--json").stdout)[
+                "works"
+            ]
         }
         assert command("monitor", "--once").exit_code == 0
         assert command("indexes", "create").exit_code == 0
         refused = command("history", to_id(("users", "ann", "facts"), "tea"), "--user-id", "ann")
-    assert {name for name, check in checks.items() if check["status"] != "ok"} <= {"jobs"}, "nobody works here"
+    assert {name for name, check in checks.items() if check["status"] != "ok"} <= {"jobs"}, (
+        "nobody works here"
+    )
     assert refused.exit_code == 1
     assert "graph-memory schema apply --with history" in refused.stderr
     assert checks["schema"]["detail"].endswith(", without graph and history")
     assert report.exit_code == 0, report.output
-    assert {"add a memory", "search, top 10"} <= works <= benchmarking.TARGETS.keys() - {"traverse 2 hops"}
+    assert (
+        {"add a memory", "search, top 10"}
+        <= works
+        <= benchmarking.TARGETS.keys() - {"traverse 2 hops"}
+    )
 
 
 async def test_memories_are_written_changed_recalled_exported_and_erased_without_parts(
@@ -166,13 +187,17 @@ async def test_beliefs_and_reflections_are_kept_without_the_edges_between_them(
     assert [belief.key for belief in await store.beliefs.of(user_id)] == [second.key]
     again = await store.beliefs.hold(user_id, "Prefers mornings.", **said)
     assert not again.superseded
-    reflection = await store.reflections.write(user_id, "Likes habits.", on=[(scope, "tea")], **said)
+    reflection = await store.reflections.write(
+        user_id, "Likes habits.", on=[(scope, "tea")], **said
+    )
     assert [each.key for each in await store.reflections.of(user_id)] == [reflection.key]
     with pytest.raises(SchemaPartMissing, match="--with graph"):
         await store.reflections.of(user_id, on=(scope, "tea"))
 
 
-async def test_what_needs_a_part_names_it_and_the_command_that_adds_it(store: MemoryManager, user_id: str) -> None:
+async def test_what_needs_a_part_names_it_and_the_command_that_adds_it(
+    store: MemoryManager, user_id: str
+) -> None:
     scope = ("users", user_id, "facts")
     for key in ("tea", "cup"):
         await store.aput(scope, key, {"content": f"Likes {key}.", "type": "fact"})
@@ -195,13 +220,22 @@ async def test_http_and_mcp_tell_what_is_not_kept(lean: str, index: IndexConfig)
         async with client(app_of(memory)) as http:
             fact = {"session_id": "s1", "agent": "crm", "type": "fact", "content": "Likes tea."}
             id_ = (await http.post("/memory/memories", json=fact)).json()["memories"][0]["id"]
-            for path, part in (("history", "history"), ("graph", "graph"), ("relationships", "graph")):
+            for path, part in (
+                ("history", "history"),
+                ("graph", "graph"),
+                ("relationships", "graph"),
+            ):
                 answer = await http.get(f"/memory/memories/{id_}/{path}")
-                assert (answer.status_code, answer.headers["content-type"]) == (501, "application/problem+json")
+                assert (answer.status_code, answer.headers["content-type"]) == (
+                    501,
+                    "application/problem+json",
+                )
                 assert f"--with {part}" in answer.json()["detail"]
         async with serving(memory) as served, mcp_client(URL, str(uuid4()), app=served) as model:
             saved: Any = await model.call_tool("save_memory", {"content": "She likes tea."})
-            why: Any = await model.call_tool("explain_memory", {"id": saved.structured_content["id"], "query": "tea"})
+            why: Any = await model.call_tool(
+                "explain_memory", {"id": saved.structured_content["id"], "query": "tea"}
+            )
             assert why.structured_content["history"] == []
 
 
@@ -210,13 +244,17 @@ async def test_nothing_that_is_there_is_left_out(lean: str, database: str) -> No
         for act in (store.operations.checks.differences, store.operations.checks.apply_schema):
             with pytest.raises(SchemaPartPresent, match="nothing is ever dropped"):
                 await act(Choice(without=[SchemaPart.HISTORY]))
-    await rows(database, "ALTER TABLE memory.schema_versions DROP COLUMN left_out")  # as an older version has it
+    await rows(
+        database, "ALTER TABLE memory.schema_versions DROP COLUMN left_out"
+    )  # as an older version has it
     await rows(database, "UPDATE memory.schema_versions SET digest = 'older'")
     async with MemoryManager.from_conn_string(database) as store:
         await store.setup()
         assert await store.operations.checks.differences() == []
     with command_on(lean) as command:
-        refused = await asyncio.to_thread(command, "schema", "apply", "--with", "graph", "--without", "graph")
+        refused = await asyncio.to_thread(
+            command, "schema", "apply", "--with", "graph", "--without", "graph"
+        )
     assert refused.exit_code == 2
 
 
@@ -230,17 +268,23 @@ async def test_a_part_that_is_added_is_used_by_a_server_that_runs(
         await store.aput(scope, "tea", {"content": "Likes green tea."})
         await store.beliefs.hold(user_id, "Prefers mornings.", about=[(scope, "tea")], **said)
         with command_on(lean_copy) as command:
-            told = await asyncio.to_thread(command, "schema", "apply", "--dry-run", "--with", "history")
+            told = await asyncio.to_thread(
+                command, "schema", "apply", "--dry-run", "--with", "history"
+            )
             assert "memory.memory_history" in told.stdout
             assert "memory_history" not in await tables_of(lean_copy)
-            added = await asyncio.to_thread(command, "schema", "apply", "--with", "history", "--with", "graph")
+            added = await asyncio.to_thread(
+                command, "schema", "apply", "--with", "history", "--with", "graph"
+            )
             assert added.exit_code == 0, added.output
         await store.setup()
         assert await store.operations.checks.differences() == []
         await store.aput(scope, "tea", {"content": "Likes black tea."})
         [version] = (await store.memories.history(user_id, (scope, "tea"))).items
         assert version.value["content"] == "Likes green tea."
-        belief = await store.beliefs.hold(user_id, "Prefers evenings.", about=[(scope, "tea")], **said)
+        belief = await store.beliefs.hold(
+            user_id, "Prefers evenings.", about=[(scope, "tea")], **said
+        )
         [edge] = await store.relationships.of(user_id, belief.address)
         assert edge.target == (scope, "tea")
         await store.seal_audit()
@@ -255,11 +299,15 @@ async def test_a_backup_with_history_wants_a_database_with_history(
     async with MemoryManager.from_conn_string(database) as store:
         await store.aput(scope, "tea", {"content": "Likes green tea."})
     await back_up(database, tmp_path / "first.backup")
-    assert (await restore(lean_copy, tmp_path / "first.backup", dry_run=True)).added["memory.memories"] == 1
+    assert (await restore(lean_copy, tmp_path / "first.backup", dry_run=True)).added[
+        "memory.memories"
+    ] == 1
     async with MemoryManager.from_conn_string(database) as store:
         await store.aput(scope, "tea", {"content": "Likes black tea."})
     await back_up(database, tmp_path / "full.backup")
-    with pytest.raises(InvalidBackup, match="made without the history; `graph-memory schema apply --with history`"):
+    with pytest.raises(
+        InvalidBackup, match="made without the history; `graph-memory schema apply --with history`"
+    ):
         await restore(lean_copy, tmp_path / "full.backup")
 
     async with MemoryManager.from_conn_string(database) as store:
@@ -268,7 +316,9 @@ async def test_a_backup_with_history_wants_a_database_with_history(
     await back_up(database, tmp_path / "erased.backup")
     with pytest.raises(InvalidBackup, match="--with history"):
         await restore(lean_copy, tmp_path / "erased.backup")
-    restored = await restore(lean_copy, tmp_path / "first.backup", erasures=[tmp_path / "erased.backup"])
+    restored = await restore(
+        lean_copy, tmp_path / "first.backup", erasures=[tmp_path / "erased.backup"]
+    )
     assert "memory.memory_history" not in (await back_up(lean_copy, tmp_path / "lean.backup")).rows
     assert (restored.erased_since, restored.added["memory.memories"]) == (1, 0)
 
@@ -276,19 +326,33 @@ async def test_a_backup_with_history_wants_a_database_with_history(
 def test_memories_that_migrate_come_without_their_history_and_go_again(
     lean_copy: str, tmp_path: Path, user_id: str
 ) -> None:
-    change = {"event": "UPDATE", "at": "2026-01-02T00:00:00Z", "old": "Likes water.", "new": "Likes tea."}
-    line = {"user_id": user_id, "content": "Likes tea.", "created_at": "2026-01-01T00:00:00Z", "history": [change]}
+    change = {
+        "event": "UPDATE",
+        "at": "2026-01-02T00:00:00Z",
+        "old": "Likes water.",
+        "new": "Likes tea.",
+    }
+    line = {
+        "user_id": user_id,
+        "content": "Likes tea.",
+        "created_at": "2026-01-01T00:00:00Z",
+        "history": [change],
+    }
     (tmp_path / "memories.jsonl").write_text(json.dumps(line) + "\n")
     with command_on(lean_copy) as command:
         brought = command("migrate", "jsonl", str(tmp_path / "memories.jsonl"))
         assert brought.exit_code == 0, brought.output
-        [migration] = asyncio.run(rows(lean_copy, "SELECT id::text, brought FROM memory.migrations"))
+        [migration] = asyncio.run(
+            rows(lean_copy, "SELECT id::text, brought FROM memory.migrations")
+        )
         assert migration["brought"] == 1
         back = command("migrate", "rollback", migration["id"], "--yes")
     assert back.exit_code == 0, back.output
     assert asyncio.run(rows(lean_copy, "SELECT FROM memory.memories")) == []
 
 
-async def test_a_belief_that_write_memory_stored_is_recalled(store: MemoryManager, user_id: str) -> None:
+async def test_a_belief_that_write_memory_stored_is_recalled(
+    store: MemoryManager, user_id: str
+) -> None:
     await store.write_memory(user_id, "s1", payload(user_id, "The budget is 80k.", "belief"))
     assert [belief.content for belief in await store.beliefs.of(user_id)] == ["The budget is 80k."]

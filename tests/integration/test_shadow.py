@@ -9,8 +9,8 @@ from langgraph.store.base import IndexConfig
 
 from graphs.deployment.pools import open_pool
 from graphs.memory.errors import DeliveryFailed
-from graphs.memory.jobs.queue import Timing
-from graphs.memory.outbox.adapter import Outbound, Pseudonym, Switched
+from graphs.memory.jobs.tasks import Timing
+from graphs.memory.outbox.adapter import Outbound, Pseudonym, SwitchedAdapter
 from graphs.memory.outbox.shadow import MOST_WAITING, overlap, rank_correlation
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory.redaction.redactor import RedactedText
@@ -32,7 +32,9 @@ def notebook() -> Notebook:
 
 
 @pytest.fixture
-async def shadowed(database: str, index: IndexConfig, notebook: Notebook) -> AsyncIterator[MemoryManager]:
+async def shadowed(
+    database: str, index: IndexConfig, notebook: Notebook
+) -> AsyncIterator[MemoryManager]:
     """A store with a hybrid ranking, and in its shadow a service and a ranking by importance alone."""
     hybrid: IndexConfig = {**index, "ranking": "hybrid"}  # type: ignore[typeddict-unknown-key]
     async with (
@@ -42,7 +44,7 @@ async def shadowed(database: str, index: IndexConfig, notebook: Notebook) -> Asy
             index=hybrid,
             principal=Principal.service(),
             timing=Timing(backoff=0),
-            outbound=Outbound([Switched(notebook, "shadow")], KEY),
+            outbound=Outbound([SwitchedAdapter(notebook, "shadow")], KEY),
             shadow_weights=Weights(relevance=0.0, recency=0.0, importance=1.0),
         ) as store,
     ):
@@ -50,7 +52,11 @@ async def shadowed(database: str, index: IndexConfig, notebook: Notebook) -> Asy
 
 
 async def remember(store: MemoryManager, user_id: str) -> None:
-    for text, importance in (("The dog is called Rex.", 0.1), ("Likes green tea.", 0.2), ("The car is blue.", 0.9)):
+    for text, importance in (
+        ("The dog is called Rex.", 0.1),
+        ("Likes green tea.", 0.2),
+        ("The car is blue.", 0.9),
+    ):
         await store.write_memory(user_id, "s1", {**fact(user_id, text), "importance": importance})
     await store.jobs.run_pending()
 
@@ -65,7 +71,10 @@ async def test_recalls_are_compared_with_a_service_and_with_another_ranking(
     await shadowed.shadow.finish()
 
     assert answered[0].content == "The dog is called Rex."
-    compared = {row["candidate"]: row for row in await rows(database, "SELECT * FROM memory.shadow_comparisons")}
+    compared = {
+        row["candidate"]: row
+        for row in await rows(database, "SELECT * FROM memory.shadow_comparisons")
+    }
     assert compared.keys() == {"notebook", "ranking"}
     assert compared["notebook"]["theirs"] == [
         [copies[0]["namespace"], copies[0]["key"]],
@@ -80,12 +89,20 @@ async def test_recalls_are_compared_with_a_service_and_with_another_ranking(
         assert row["ours"] == [[f"users.{user_id}.facts.", memory.key] for memory in answered]
         assert "dog" not in str(row)
     summary = {each.candidate: each for each in await shadowed.shadow.summary()}
-    assert (summary["ranking"].comparisons, summary["ranking"].different, summary["ranking"].failures) == (1, 1, 0)
+    assert (
+        summary["ranking"].comparisons,
+        summary["ranking"].different,
+        summary["ranking"].failures,
+    ) == (1, 1, 0)
     assert summary["notebook"].overlap == pytest.approx(2 / 3)
 
 
 async def key_of(store: MemoryManager, user_id: str, text: str) -> str:
-    return next(i.key for i in await store.asearch(("users", user_id, "facts")) if i.value["content"] == text)
+    return next(
+        i.key
+        for i in await store.asearch(("users", user_id, "facts"))
+        if i.value["content"] == text
+    )
 
 
 async def test_a_service_in_the_shadow_is_asked_in_redacted_words(
@@ -100,7 +117,11 @@ async def test_a_service_in_the_shadow_is_asked_in_redacted_words(
 
 
 async def test_an_answer_is_the_same_and_does_not_wait_whatever_its_shadow_does(
-    shadowed: MemoryManager, store: MemoryManager, notebook: Notebook, user_id: str, monkeypatch: pytest.MonkeyPatch
+    shadowed: MemoryManager,
+    store: MemoryManager,
+    notebook: Notebook,
+    user_id: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await remember(shadowed, user_id)
     asked, answer = asyncio.Event(), asyncio.Event()
@@ -113,11 +134,15 @@ async def test_an_answer_is_the_same_and_does_not_wait_whatever_its_shadow_does(
     monkeypatch.setattr(notebook, "search", hangs)
     found = [await shadowed.recall_memory(user_id, "dog") for _ in range(MOST_WAITING + 5)]
     await asked.wait()
-    assert {tuple(m.content for m in each) for each in found} == {tuple(m.content for m in found[0])}
+    assert {tuple(m.content for m in each) for each in found} == {
+        tuple(m.content for m in found[0])
+    }
     answer.set()
     await shadowed.shadow.finish()
     summary = {each.candidate: each.comparisons for each in await shadowed.shadow.summary()}
-    assert summary["notebook"] + summary["ranking"] < 2 * len(found), "what comes while too many wait is left out"
+    assert summary["notebook"] + summary["ranking"] < 2 * len(found), (
+        "what comes while too many wait is left out"
+    )
 
 
 async def test_a_service_that_fails_in_the_shadow_is_counted(
@@ -131,7 +156,9 @@ async def test_a_service_that_fails_in_the_shadow_is_counted(
     assert (summary["notebook"].failures, summary["notebook"].overlap) == (1, None)
 
 
-async def test_without_a_shadow_nothing_is_compared(store: MemoryManager, database: str, user_id: str) -> None:
+async def test_without_a_shadow_nothing_is_compared(
+    store: MemoryManager, database: str, user_id: str
+) -> None:
     await store.write_memory(user_id, "s1", fact(user_id, "The dog is called Rex."))
     await store.recall_memory(user_id, "dog")
     await store.shadow.finish()

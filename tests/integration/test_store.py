@@ -10,8 +10,8 @@ from langgraph.store.base import GetOp, IndexConfig, InvalidNamespaceError, PutO
 from psycopg.pq import PipelineStatus
 
 from graphs.deployment.pools import open_pool
+from graphs.memory.database.query import Query
 from graphs.memory.database.statements import Statement
-from graphs.memory.database.transaction import Query
 from graphs.memory.errors import (
     AccessDenied,
     EmbeddingModelMismatch,
@@ -97,7 +97,8 @@ async def test_a_value_that_cannot_be_stored_is_refused_by_its_path(
 
 
 @pytest.mark.parametrize(
-    ("namespace", "key"), [(("a\0",), "k"), (("a",), "k\0"), (("a",), "\ud800"), (("a",), "k" * 3000)]
+    ("namespace", "key"),
+    [(("a\0",), "k"), (("a",), "k\0"), (("a",), "\ud800"), (("a",), "k" * 3000)],
 )
 async def test_an_address_that_cannot_be_stored_is_refused(
     store: MemoryManager, namespace: tuple[str, ...], key: str
@@ -116,8 +117,13 @@ async def test_a_value_nested_without_end_is_refused(store: MemoryManager) -> No
         await store.asearch(NS, filter=deep)
 
 
-@pytest.mark.parametrize("op", [PutOp((), "k", {}), PutOp(NS, 5, {}), GetOp(NS, 5), GetOp(NS, "\ud800")])  # type: ignore[arg-type]
-async def test_an_operation_that_skips_the_methods_is_checked_all_the_same(store: MemoryManager, op: Any) -> None:
+@pytest.mark.parametrize(
+    "op",
+    [PutOp((), "k", {}), PutOp(NS, 5, {}), GetOp(NS, 5), GetOp(NS, "\ud800")],  # type: ignore[arg-type]
+)
+async def test_an_operation_that_skips_the_methods_is_checked_all_the_same(
+    store: MemoryManager, op: Any
+) -> None:
     with pytest.raises((InvalidInput, InvalidNamespaceError)):
         await store.abatch([op])
 
@@ -186,8 +192,12 @@ async def test_a_filter_that_makes_no_sense_names_the_operator(
     assert refused.value.operator == operator
 
 
-@pytest.mark.parametrize("value", ["'; DROP TABLE memory.memories; --", "%s %(x)s", "\\", '"', "x$1"])
-async def test_filters_and_queries_are_never_taken_for_sql(store: MemoryManager, value: str) -> None:
+@pytest.mark.parametrize(
+    "value", ["'; DROP TABLE memory.memories; --", "%s %(x)s", "\\", '"', "x$1"]
+)
+async def test_filters_and_queries_are_never_taken_for_sql(
+    store: MemoryManager, value: str
+) -> None:
     await store.aput(NS, "k", {"text": value, value: 1})
     assert await keys(store, {"text": value}) == {"k"}
     assert await keys(store, {value: {"$gte": 1}}) == {"k"}
@@ -203,7 +213,10 @@ async def test_a_negative_page_is_refused(store: MemoryManager) -> None:
 
 
 async def test_a_small_scope_among_many_vectors_gives_its_true_best(store: MemoryManager) -> None:
-    crowd = [PutOp(("users", f"other{n % 50}"), f"k{n}", {"text": f"robot welding arm {n}"}) for n in range(2_000)]
+    crowd = [
+        PutOp(("users", f"other{n % 50}"), f"k{n}", {"text": f"robot welding arm {n}"})
+        for n in range(2_000)
+    ]
     await store.abatch(crowd)
     await store.abatch([PutOp(NS, f"k{n}", {"text": f"gardening tip {n}"}) for n in range(12)])
 
@@ -215,9 +228,14 @@ async def test_a_small_scope_among_many_vectors_gives_its_true_best(store: Memor
 
 async def test_paging_of_a_query_is_complete_and_without_repeats(store: MemoryManager) -> None:
     await store.abatch(
-        [PutOp(NS, f"k{n}", {"texts": [f"robot {n}", "robot arm"]}, index=["texts[*]"]) for n in range(25)]
+        [
+            PutOp(NS, f"k{n}", {"texts": [f"robot {n}", "robot arm"]}, index=["texts[*]"])
+            for n in range(25)
+        ]
     )
-    pages = [await store.asearch(NS, query="robot", limit=10, offset=offset) for offset in (0, 10, 20)]
+    pages = [
+        await store.asearch(NS, query="robot", limit=10, offset=offset) for offset in (0, 10, 20)
+    ]
     assert [len(page) for page in pages] == [10, 10, 5], "a limit counts items, not vectors"
     assert len({item.key for page in pages for item in page}) == 25
 
@@ -241,7 +259,9 @@ async def test_an_update_forgets_every_vector_of_the_old_value(store: MemoryMana
 # TTL ----------------------------------------------------------------------------------------------------------------
 
 
-async def test_an_expired_item_is_gone_for_every_reader_before_it_is_swept(store: MemoryManager, database: str) -> None:
+async def test_an_expired_item_is_gone_for_every_reader_before_it_is_swept(
+    store: MemoryManager, database: str
+) -> None:
     await store.aput(NS, "k", {"text": "robot"}, ttl=0.5)
     assert await store.aget(NS, "k") is not None
     await rows(database, "UPDATE memory.memories SET expires_at = now() - interval '1 second'")
@@ -254,7 +274,9 @@ async def test_an_expired_item_is_gone_for_every_reader_before_it_is_swept(store
     assert await rows(database, "SELECT 1 FROM memory.memories") == []
 
 
-async def test_reading_prolongs_a_life_unless_told_otherwise(store: MemoryManager, database: str) -> None:
+async def test_reading_prolongs_a_life_unless_told_otherwise(
+    store: MemoryManager, database: str
+) -> None:
     async def remaining() -> timedelta:
         found = await rows(database, "SELECT expires_at - now() AS left FROM memory.memories")
         return timedelta(seconds=found[0]["left"].total_seconds())
@@ -265,7 +287,9 @@ async def test_reading_prolongs_a_life_unless_told_otherwise(store: MemoryManage
         lambda: store.asearch(NS, query="robot", refresh_ttl=True),
     ):
         await store.aput(NS, "k", {"text": "robot"}, ttl=1.5)
-        await rows(database, "UPDATE memory.memories SET expires_at = now() + interval '10 seconds'")
+        await rows(
+            database, "UPDATE memory.memories SET expires_at = now() + interval '10 seconds'"
+        )
         await store.aget(NS, "k", refresh_ttl=False)
         assert await remaining() < timedelta(seconds=11)
         await read()
@@ -284,7 +308,9 @@ async def test_a_ttl_that_is_no_time_is_refused(store: MemoryManager, ttl: float
         await store.aput(NS, "k", {}, ttl=ttl)
 
 
-async def test_the_sweeper_runs_with_the_store_and_stops_with_it(store: MemoryManager, database: str) -> None:
+async def test_the_sweeper_runs_with_the_store_and_stops_with_it(
+    store: MemoryManager, database: str
+) -> None:
     task = await store.start_ttl_sweeper(sweep_interval_minutes=0.001)
     await store.aput(NS, "k", {"n": 1}, ttl=10)
     await rows(database, "UPDATE memory.memories SET expires_at = now()")
@@ -300,7 +326,9 @@ async def test_the_sweeper_runs_with_the_store_and_stops_with_it(store: MemoryMa
 # Threads, loops and cancellation ------------------------------------------------------------------------------------
 
 
-async def test_a_synchronous_call_on_the_stores_own_loop_raises_instead_of_hanging(store: MemoryManager) -> None:
+async def test_a_synchronous_call_on_the_stores_own_loop_raises_instead_of_hanging(
+    store: MemoryManager,
+) -> None:
     with pytest.raises(asyncio.InvalidStateError, match="aget"):
         store.get(NS, "k")
 
@@ -330,7 +358,9 @@ async def test_cancelling_a_caller_never_costs_a_connection(database: str) -> No
             assert connection.pgconn.pipeline_status == PipelineStatus.OFF
 
 
-async def test_cancelling_callers_at_any_moment_leaves_a_store_that_works(store: MemoryManager) -> None:
+async def test_cancelling_callers_at_any_moment_leaves_a_store_that_works(
+    store: MemoryManager,
+) -> None:
     for round_ in range(30):
         calls: list[Any] = [store.aput(NS, f"k{n}", {"text": f"robot {n}"}) for n in range(8)]
         calls += [store.asearch(NS, query="robot") for _ in range(4)]
@@ -343,16 +373,22 @@ async def test_cancelling_callers_at_any_moment_leaves_a_store_that_works(store:
         assert all(await asyncio.gather(*(store.aget(NS, f"k{n}") for n in range(1, 8, 2))))
 
 
-async def test_many_readers_of_the_same_lives_do_not_wait_for_one_another(store: MemoryManager, database: str) -> None:
+async def test_many_readers_of_the_same_lives_do_not_wait_for_one_another(
+    store: MemoryManager, database: str
+) -> None:
     await store.abatch([PutOp(NS, f"k{n}", {"n": n}, index=False, ttl=60) for n in range(100)])
     await rows(database, "UPDATE memory.memories SET expires_at = now() + interval '1 minute'")
     async with asyncio.timeout(20):
         await asyncio.gather(
             *(store.asearch(NS, limit=100) for _ in range(40)),
-            *(store.abatch([GetOp(NS, f"k{n}") for n in order]) for order in (range(100), range(99, -1, -1)) * 20),
+            *(
+                store.abatch([GetOp(NS, f"k{n}") for n in order])
+                for order in (range(100), range(99, -1, -1)) * 20
+            ),
         )
     refreshed = await rows(
-        database, "SELECT min(expires_at) - now() > interval '59 minutes' AS yes FROM memory.memories"
+        database,
+        "SELECT min(expires_at) - now() > interval '59 minutes' AS yes FROM memory.memories",
     )
     assert refreshed[0]["yes"]
 
@@ -374,7 +410,9 @@ async def test_batches_that_cross_do_not_fail(store: MemoryManager) -> None:
     assert len(await store.asearch(NS, limit=100)) == 50
 
 
-async def test_the_store_recovers_after_its_connections_were_cut(store: MemoryManager, database: str) -> None:
+async def test_the_store_recovers_after_its_connections_were_cut(
+    store: MemoryManager, database: str
+) -> None:
     await asyncio.gather(*(store.aput(NS, f"k{n}", {"n": n}) for n in range(20)))
     await cut_connections(database)
     items = await asyncio.gather(*(store.aget(NS, f"k{n}") for n in range(20)))
@@ -384,7 +422,9 @@ async def test_the_store_recovers_after_its_connections_were_cut(store: MemoryMa
 # Setting up ---------------------------------------------------------------------------------------------------------
 
 
-async def test_several_processes_may_set_up_at_once(empty_database: str, index: IndexConfig) -> None:
+async def test_several_processes_may_set_up_at_once(
+    empty_database: str, index: IndexConfig
+) -> None:
     async def one() -> None:
         async with MemoryManager.from_conn_string(empty_database, index=index) as store:
             await store.setup()
@@ -401,7 +441,9 @@ async def test_a_database_without_the_schema_says_so(empty_database: str) -> Non
             await store.aget(NS, "k")
 
 
-async def test_vectors_of_two_models_never_meet(store: MemoryManager, database: str, index: IndexConfig) -> None:
+async def test_vectors_of_two_models_never_meet(
+    store: MemoryManager, database: str, index: IndexConfig
+) -> None:
     await store.aput(NS, "k", {"text": "robot"})
     other: Any = {**index, "model": "another"}
     async with MemoryManager.from_conn_string(database, index=other) as second:
@@ -411,7 +453,9 @@ async def test_vectors_of_two_models_never_meet(store: MemoryManager, database: 
             await second.asearch(NS, query="robot")
 
 
-async def test_without_vectors_another_model_may_take_over(database: str, index: IndexConfig) -> None:
+async def test_without_vectors_another_model_may_take_over(
+    database: str, index: IndexConfig
+) -> None:
     other: Any = {**index, "model": "another"}
     async with MemoryManager.from_conn_string(database, index=other) as second:
         await second.setup()
@@ -444,11 +488,18 @@ async def test_stores_that_share_a_pool_do_not_prepare_the_same_statement_twice(
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == []
 
 
-async def test_a_statement_of_ones_own_runs_as_whoever_is_acting_and_under_the_policies(store: MemoryManager) -> None:
+async def test_a_statement_of_ones_own_runs_as_whoever_is_acting_and_under_the_policies(
+    store: MemoryManager,
+) -> None:
     await store.aput(("users", ANN, "notes"), "a", {"text": "Ann's"})
     await store.aput(("users", BOB, "notes"), "b", {"text": "Bob's"})
-    mine = Statement("mine", "SELECT key, %(word)s::text AS word FROM memory.memories WHERE namespace <> %(not)s::text")
-    query = Query(mine, {"word": "hello", "not": ""}, lambda rows: [(row.key, row.word) for row in rows])
+    mine = Statement(
+        "mine",
+        "SELECT key, %(word)s::text AS word FROM memory.memories WHERE namespace <> %(not)s::text",
+    )
+    query = Query(
+        mine, {"word": "hello", "not": ""}, lambda rows: [(row.key, row.word) for row in rows]
+    )
     with acting_as(Principal.user(ANN)):
         assert await store.ask(query) == [("a", "hello")]
         with pytest.raises(AccessDenied):

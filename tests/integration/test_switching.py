@@ -11,7 +11,9 @@ from tests.support.application import ADA, OURS_THERE, Application, both_sides
 from tests.support.sql import rows
 
 
-async def test_reads_and_sweeps_go_on_where_writes_are_refused(store: MemoryManager, old: AsyncPostgresStore) -> None:
+async def test_reads_and_sweeps_go_on_where_writes_are_refused(
+    store: MemoryManager, old: AsyncPostgresStore
+) -> None:
     await old.aput(ADA, "k", {"text": "tea"}, ttl=60)
     moving = store.operations.moving
     source = await moving.open(follow=True)
@@ -20,8 +22,14 @@ async def test_reads_and_sweeps_go_on_where_writes_are_refused(store: MemoryMana
     assert (await old.aget(ADA, "k")) is not None
     assert await old.asearch(ADA, query="tea")
     assert await old.sweep_ttl() == 0
-    for write in (old.aput(ADA, "new", {"a": 1}), old.aput(ADA, "k", {"a": 1}), old.adelete(ADA, "k")):
-        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction, match="have moved to Graph-Native Memory"):
+    for write in (
+        old.aput(ADA, "new", {"a": 1}),
+        old.aput(ADA, "k", {"a": 1}),
+        old.adelete(ADA, "k"),
+    ):
+        with pytest.raises(
+            psycopg.errors.ReadOnlySqlTransaction, match="have moved to Graph-Native Memory"
+        ):
             await write
 
 
@@ -53,8 +61,16 @@ async def test_a_switch_is_refused_with_the_reason_and_the_store_goes_on(
     [
         ("memory.memories", "DELETE FROM memory.memories WHERE key = 'k'", "is not here"),
         ("public.store", "DELETE FROM public.store WHERE key = 'k'", "is here, and there no more"),
-        ("public.store", "UPDATE public.store SET value = '{}' WHERE key = 'k'", "has another value here"),
-        ("public.store", "UPDATE public.store SET updated_at = now() WHERE key = 'k'", "has other times here"),
+        (
+            "public.store",
+            "UPDATE public.store SET value = '{}' WHERE key = 'k'",
+            "has another value here",
+        ),
+        (
+            "public.store",
+            "UPDATE public.store SET updated_at = now() WHERE key = 'k'",
+            "has other times here",
+        ),
         (
             "public.store",
             "UPDATE public.store SET expires_at = '2100-01-01' WHERE key = 'k'",
@@ -63,7 +79,12 @@ async def test_a_switch_is_refused_with_the_reason_and_the_store_goes_on(
     ],
 )
 async def test_what_no_trigger_saw_keeps_a_store_from_being_switched(
-    where: str, tampering: str, told: str, store: MemoryManager, old: AsyncPostgresStore, database: str
+    where: str,
+    tampering: str,
+    told: str,
+    store: MemoryManager,
+    old: AsyncPostgresStore,
+    database: str,
 ) -> None:
     await old.abatch([PutOp(ADA, key, {"text": "tea"}) for key in ("j", "k", "l")])
     moving = store.operations.moving
@@ -103,7 +124,9 @@ async def test_a_rollback_leaves_both_sides_as_they_were(
     await old.aput(ADA, "k", {"text": "open"})
 
 
-async def test_a_switch_can_be_undone_and_done_again(store: MemoryManager, old: AsyncPostgresStore) -> None:
+async def test_a_switch_can_be_undone_and_done_again(
+    store: MemoryManager, old: AsyncPostgresStore
+) -> None:
     await old.aput(ADA, "k", {"text": "tea"})
     moving = store.operations.moving
     source = await moving.open(follow=True)

@@ -17,12 +17,12 @@ from langgraph.store.base import IndexConfig
 from langgraph.store.memory import InMemoryStore
 from pydantic import Field
 
-from graphs.deployment.models import OfflineEmbeddings
 from graphs.deployment.pools import open_pool
 from graphs.memory.brain.entities import cl_rut
 from graphs.memory.errors import ConfigurationError, PrincipalRequired, StoreUnavailable
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.offline.embeddings import OfflineEmbeddings
 from graphs.tools import memory_tools
 from tests.support.sql import rows
 
@@ -49,7 +49,10 @@ class Scripted(BaseChatModel):
         reply = AIMessage("Done.")
         if n < len(self.calls):
             name, args = self.calls[n]
-            reply = AIMessage("", tool_calls=[{"name": name, "args": args, "id": f"call_{n}", "type": "tool_call"}])
+            reply = AIMessage(
+                "",
+                tool_calls=[{"name": name, "args": args, "id": f"call_{n}", "type": "tool_call"}],
+            )
         return ChatResult(generations=[ChatGeneration(message=reply)])
 
 
@@ -78,7 +81,10 @@ async def store(database: str, model: Embeddings) -> AsyncIterator[MemoryManager
         INSERT INTO memory.organisation_members (organisation_id, user_id) VALUES ('{ACME}', '{ANN}')""",
     )
     index: Any = {"dims": 256, "embed": model, "model": "offline:wordllama", "ranking": "hybrid"}
-    async with open_pool(database) as pool, MemoryManager(pool, index=index, entities={"company": cl_rut}) as store:
+    async with (
+        open_pool(database) as pool,
+        MemoryManager(pool, index=index, entities={"company": cl_rut}) as store,
+    ):
         yield store
 
 
@@ -87,11 +93,16 @@ def call(name: str, **args: Any) -> tuple[str, dict[str, Any]]:
 
 
 async def run(
-    store: Any, user_id: str | None, *calls: tuple[str, dict[str, Any]], tools: list[BaseTool] | None = None
+    store: Any,
+    user_id: str | None,
+    *calls: tuple[str, dict[str, Any]],
+    tools: list[BaseTool] | None = None,
 ) -> list[ToolMessage]:
     """What the tools answered, in a run of an agent on behalf of a user."""
     agent: Any = create_agent(Scripted(calls=list(calls)), tools or memory_tools(), store=store)
-    config = {"configurable": {"user_id": BOB, "langgraph_auth_user_id": BOB}}  # which a client may say
+    config = {
+        "configurable": {"user_id": BOB, "langgraph_auth_user_id": BOB}
+    }  # which a client may say
     asked = {"messages": [HumanMessage("Hello")]}
     if user_id is None:
         result = await agent.ainvoke(asked, config)
@@ -113,7 +124,11 @@ async def test_what_one_run_saves_another_finds_and_changes(store: MemoryManager
         call("save_memory", slug="home_town", content="Ann lives in\nValparaíso."),
         call("save_memory", slug="home_town", content="Ann lives in\nValparaíso."),
     )
-    assert texts(saved) == ["Saved as favourite_drink.", "Saved as home_town.", "home_town said so already."]
+    assert texts(saved) == [
+        "Saved as favourite_drink.",
+        "Saved as home_town.",
+        "home_town said so already.",
+    ]
     found = await run(
         store,
         ANN,
@@ -127,25 +142,35 @@ async def test_what_one_run_saves_another_finds_and_changes(store: MemoryManager
         "Saved as favourite_drink.",
         "- favourite_drink: Ann likes coffee.",
     ]
-    assert texts(found)[3].splitlines()[0] == "- home_town: Ann lives in Valparaíso.", "one line for each memory"
+    assert texts(found)[3].splitlines()[0] == "- home_town: Ann lives in Valparaíso.", (
+        "one line for each memory"
+    )
     with acting_as(Principal.user(ANN)):
         assert len([m async for m in store.brain.user_memories(ANN)]) == 2
 
 
 async def test_search_finds_what_was_remembered_without_a_slug_too(store: MemoryManager) -> None:
     with acting_as(Principal.user(ANN)):
-        await store.aput(("users", ANN, "facts"), "f1", {"content": "Ann's dog is called Rex.", "type": "fact"})
+        await store.aput(
+            ("users", ANN, "facts"), "f1", {"content": "Ann's dog is called Rex.", "type": "fact"}
+        )
     assert texts(await run(store, ANN, call("search_memory", query="what is the dog called?"))) == [
         "- Ann's dog is called Rex."
     ]
-    assert texts(await run(store, BOB, call("search_memory", query="dog"))) == ["Nothing is remembered about that."]
+    assert texts(await run(store, BOB, call("search_memory", query="dog"))) == [
+        "Nothing is remembered about that."
+    ]
 
 
-async def test_the_model_is_shown_no_argument_that_says_whose_memory_it_is(store: MemoryManager) -> None:
+async def test_the_model_is_shown_no_argument_that_says_whose_memory_it_is(
+    store: MemoryManager,
+) -> None:
     for tools in (memory_tools(), memory_tools(lambda _: ACME)):
         model = Scripted(calls=[])
         with acting_as(Principal.user(ANN)):
-            await create_agent(model, tools, store=store).ainvoke({"messages": [HumanMessage("Hello")]})
+            await create_agent(model, tools, store=store).ainvoke(
+                {"messages": [HumanMessage("Hello")]}
+            )
         assert [schema["title"] for schema in model.shown] == [
             "search_memory",
             "save_memory",
@@ -166,7 +191,9 @@ FORGED: dict[str, Any] = {
 }  # fmt: skip
 
 
-async def test_no_model_can_name_another_user_or_company(store: MemoryManager, database: str) -> None:
+async def test_no_model_can_name_another_user_or_company(
+    store: MemoryManager, database: str
+) -> None:
     """Whatever it adds to its calls: each is carried out for the user who is signed in, or refused."""
     with acting_as(Principal.service()):
         await store.brain.save_user_memories(BOB, {"secret": "The password is swordfish."})
@@ -198,7 +225,9 @@ async def test_no_model_can_name_another_user_or_company(store: MemoryManager, d
     }
 
 
-async def test_what_the_model_gets_wrong_it_is_told_in_words_it_can_act_on(store: MemoryManager, database: str) -> None:
+async def test_what_the_model_gets_wrong_it_is_told_in_words_it_can_act_on(
+    store: MemoryManager, database: str
+) -> None:
     wrong = await run(
         store,
         ANN,
@@ -241,13 +270,24 @@ async def test_what_is_away_is_said_without_saying_how_it_is_built(
 
 
 async def _unavailable(*_: Any, **__: Any) -> None:
-    raise StoreUnavailable("connection to 10.0.0.1 failed: password authentication failed for user postgres")
+    raise StoreUnavailable(
+        "connection to 10.0.0.1 failed: password authentication failed for user postgres"
+    )
 
 
-async def test_the_members_of_a_company_share_its_memory(store: MemoryManager, database: str) -> None:
+async def test_the_members_of_a_company_share_its_memory(
+    store: MemoryManager, database: str
+) -> None:
     colleague = str(uuid4())
-    await rows(database, f"INSERT INTO memory.organisation_members VALUES ('{ACME}', '{colleague}', 'member')")
-    await run(store, ANN, call("save_company_memory", slug="tax_regime", content="Acme is taxed as Pro PyME."))
+    await rows(
+        database,
+        f"INSERT INTO memory.organisation_members VALUES ('{ACME}', '{colleague}', 'member')",
+    )
+    await run(
+        store,
+        ANN,
+        call("save_company_memory", slug="tax_regime", content="Acme is taxed as Pro PyME."),
+    )
     with acting_as(Principal.user(ANN)):
         await store.aput(("orgs", ACME, "notes"), "n1", {"text": "The office closes at six."})
     found = await run(
@@ -267,12 +307,18 @@ async def test_the_members_of_a_company_share_its_memory(store: MemoryManager, d
     assert len(await rows(database, "SELECT 1 FROM memory.company_brain")) == 1
 
 
-async def test_who_belongs_to_no_company_or_to_several_is_told(store: MemoryManager, database: str) -> None:
+async def test_who_belongs_to_no_company_or_to_several_is_told(
+    store: MemoryManager, database: str
+) -> None:
     [none] = await run(store, BOB, call("search_company_memory", query="tax"))
     assert none.status == "error"
     assert "belongs to no company" in none.text
-    await rows(database, f"INSERT INTO memory.organisation_members VALUES ('{GLOBEX}', '{ANN}', 'member')")
-    [several] = await run(store, ANN, call("save_company_memory", slug="tax_regime", content="Pro PyME."))
+    await rows(
+        database, f"INSERT INTO memory.organisation_members VALUES ('{GLOBEX}', '{ANN}', 'member')"
+    )
+    [several] = await run(
+        store, ANN, call("save_company_memory", slug="tax_regime", content="Pro PyME.")
+    )
     assert several.status == "error"
     assert "several companies" in several.text
     assert await rows(database, "SELECT 1 FROM memory.memories") == []
@@ -298,7 +344,9 @@ async def test_an_agent_can_say_which_company_a_run_is_about_among_those_of_the_
     answers = {}
     for company in ("76.192.083-9", "12.345.678-5", "1-0"):
         with acting_as(Principal.user(ANN)):
-            result = await agent.ainvoke({"messages": [HumanMessage("Hello")]}, context={"company": company})
+            result = await agent.ainvoke(
+                {"messages": [HumanMessage("Hello")]}, context={"company": company}
+            )
         answers[company] = texts([m for m in result["messages"] if isinstance(m, ToolMessage)])
     assert answers["76.192.083-9"] == ["Saved as tax_regime.", "- tax_regime: Pro PyME."]
     assert answers["12.345.678-5"] == [
@@ -306,21 +354,35 @@ async def test_an_agent_can_say_which_company_a_run_is_about_among_those_of_the_
         "Nothing is remembered about that.",
     ], "Ann is no member of Globex, wherever the run says it is about"
     assert all("check digit" in text for text in answers["1-0"])
-    assert [row["org_id"] for row in await rows(database, "SELECT org_id FROM memory.company_brain")] == [ACME]
+    assert [
+        row["org_id"] for row in await rows(database, "SELECT org_id FROM memory.company_brain")
+    ] == [ACME]
 
 
-async def test_what_only_an_operator_can_put_right_is_raised(store: MemoryManager, index: IndexConfig) -> None:
-    for name, args in (("search_memory", {"query": "x"}), ("save_company_memory", {"slug": "a", "content": "x"})):
+async def test_what_only_an_operator_can_put_right_is_raised(
+    store: MemoryManager, index: IndexConfig
+) -> None:
+    for name, args in (
+        ("search_memory", {"query": "x"}),
+        ("save_company_memory", {"slug": "a", "content": "x"}),
+    ):
         with pytest.raises(PrincipalRequired):
             await run(store, None, call(name, **args))
         with pytest.raises(ConfigurationError):
             await run(InMemoryStore(), ANN, call(name, **args))
 
 
-async def test_the_tools_work_in_a_graph_with_a_tool_node_of_its_own(store: MemoryManager, database: str) -> None:
+async def test_the_tools_work_in_a_graph_with_a_tool_node_of_its_own(
+    store: MemoryManager, database: str
+) -> None:
     """And what they write says from which run it comes."""
     calls = [
-        {"name": "save_memory", "args": {"slug": slug, "content": f"It is {slug}."}, "id": slug, "type": "tool_call"}
+        {
+            "name": "save_memory",
+            "args": {"slug": slug, "content": f"It is {slug}."},
+            "id": slug,
+            "type": "tool_call",
+        }
         for slug in ("a", "b", "c")
     ]
     graph: Any = (

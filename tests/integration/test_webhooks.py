@@ -14,7 +14,7 @@ from langgraph.store.base import IndexConfig
 
 from graphs.api.webhooks import MOST_BYTES, router
 from graphs.deployment.pools import open_pool
-from graphs.memory.jobs.queue import Timing
+from graphs.memory.jobs.tasks import Timing
 from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager
 from tests.integration.test_deliveries import fact
@@ -32,7 +32,11 @@ def mem0() -> Notebook:
 
 @pytest.fixture
 async def store(database: str, index: IndexConfig, mem0: Notebook) -> AsyncIterator[MemoryManager]:
-    options: Any = {"principal": Principal.service(), "timing": Timing(backoff=0), "outbound": outbound_to(mem0)}
+    options: Any = {
+        "principal": Principal.service(),
+        "timing": Timing(backoff=0),
+        "outbound": outbound_to(mem0),
+    }
     async with open_pool(database) as pool, MemoryManager(pool, index=index, **options) as store:
         yield store
 
@@ -42,17 +46,25 @@ async def http(store: MemoryManager) -> AsyncIterator[httpx.AsyncClient]:
     app = FastAPI()
     app.include_router(router)
     app.state.memory, app.state.mem0_webhook_secret = store, SECRET
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as http:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://server"
+    ) as http:
         yield http
 
 
 def told(event: str, external_id: str, text: str = "anything") -> bytes:
-    return json.dumps({"event_details": {"id": external_id, "data": {"memory": text}, "event": event}}).encode()
+    return json.dumps(
+        {"event_details": {"id": external_id, "data": {"memory": text}, "event": event}}
+    ).encode()
 
 
-async def send(http: httpx.AsyncClient, body: bytes, secret: str = SECRET, prefix: str = "") -> httpx.Response:
+async def send(
+    http: httpx.AsyncClient, body: bytes, secret: str = SECRET, prefix: str = ""
+) -> httpx.Response:
     signature = prefix + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-    return await http.post("/memory/webhooks/mem0", content=body, headers={"X-Mem0-Signature": signature})
+    return await http.post(
+        "/memory/webhooks/mem0", content=body, headers={"X-Mem0-Signature": signature}
+    )
 
 
 @pytest.fixture
@@ -66,7 +78,11 @@ async def copy(store: MemoryManager, database: str) -> tuple[str, str]:
 
 
 async def test_what_was_deleted_there_and_is_kept_here_is_told_again(
-    http: httpx.AsyncClient, store: MemoryManager, database: str, mem0: Notebook, copy: tuple[str, str]
+    http: httpx.AsyncClient,
+    store: MemoryManager,
+    database: str,
+    mem0: Notebook,
+    copy: tuple[str, str],
 ) -> None:
     user_id, external_id = copy
     mem0.copies.clear()
@@ -76,7 +92,9 @@ async def test_what_was_deleted_there_and_is_kept_here_is_told_again(
     assert await rows(database, "SELECT 1 FROM memory.external_copies") == []
     await store.jobs.run_pending()
     assert mem0.texts == {"Likes tea."}
-    assert [item.value["content"] for item in await store.asearch(("users", user_id))] == ["Likes tea."]
+    assert [item.value["content"] for item in await store.asearch(("users", user_id))] == [
+        "Likes tea."
+    ]
     assert [event["user_id"] for event in await rows(database, EVENTS)] == [user_id]
 
 
@@ -86,7 +104,9 @@ async def test_what_was_changed_there_changes_nothing_here(
     user_id, external_id = copy
     answer = await send(http, told("UPDATE", external_id, "Hates tea."), prefix="sha256=")
     assert answer.json() == {"status": "noted"}
-    assert [item.value["content"] for item in await store.asearch(("users", user_id))] == ["Likes tea."]
+    assert [item.value["content"] for item in await store.asearch(("users", user_id))] == [
+        "Likes tea."
+    ]
     assert "Hates" not in str(await rows(database, EVENTS))
 
 
@@ -100,14 +120,21 @@ async def test_without_the_right_signature_nobody_is_heard(
 ) -> None:
     body = told("DELETE", copy[1])
     other = hmac.new(SECRET.encode(), b"another body", hashlib.sha256).hexdigest()
-    for headers in ({}, {"X-Mem0-Signature": ""}, {"X-Mem0-Signature": other}, {"X-Mem0-Signature": "é".encode()}):
+    for headers in (
+        {},
+        {"X-Mem0-Signature": ""},
+        {"X-Mem0-Signature": other},
+        {"X-Mem0-Signature": "é".encode()},
+    ):
         answer = await http.post("/memory/webhooks/mem0", content=body, headers=headers)  # type: ignore[arg-type]
         assert answer.status_code == 401
     assert (await send(http, body, "another secret")).status_code == 401
     assert len(await rows(database, "SELECT 1 FROM memory.external_copies")) == 1
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"event_details": {"id": "", "event": "ADD"}}', b"\xff"])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{}", b'{"event_details": {"id": "", "event": "ADD"}}', b"\xff"]
+)
 async def test_what_is_no_event_is_refused(http: httpx.AsyncClient, body: bytes) -> None:
     assert (await send(http, body)).status_code == 422
 
@@ -120,5 +147,7 @@ async def test_without_a_secret_there_is_no_webhook(store: MemoryManager) -> Non
     app = FastAPI()
     app.include_router(router)
     app.state.memory = store
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as http:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://server"
+    ) as http:
         assert (await send(http, told("ADD", "x"))).status_code == 404

@@ -23,7 +23,8 @@ async def test_of_two_who_read_the_same_version_one_is_told(store: MemoryManager
     assert item is not None
 
     outcomes = await asyncio.gather(
-        *(store.aput(NS, "k", {"n": n}, expected=item.updated_at) for n in (2, 3)), return_exceptions=True
+        *(store.aput(NS, "k", {"n": n}, expected=item.updated_at) for n in (2, 3)),
+        return_exceptions=True,
     )
 
     (conflict,) = [outcome for outcome in outcomes if outcome is not None]
@@ -63,11 +64,15 @@ async def test_a_version_only_grows(store: MemoryManager) -> None:
 async def test_the_same_statement_twice_in_a_round_trip_is_prepared_once(
     store: MemoryManager, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await store.abatch([SearchOp(NS), SearchOp(NS, query="x"), SearchOp(NS), SearchOp(NS, query="y")])
+    await store.abatch(
+        [SearchOp(NS), SearchOp(NS, query="x"), SearchOp(NS), SearchOp(NS, query="y")]
+    )
     assert "tried again" not in caplog.text
 
 
-async def test_a_new_schema_under_open_connections_is_no_failure(store: MemoryManager, database: str) -> None:
+async def test_a_new_schema_under_open_connections_is_no_failure(
+    store: MemoryManager, database: str
+) -> None:
     """What a connection has prepared may have another result afterwards."""
     await store.aput(NS, "k", {"n": 1})
     await store.aget(NS, "k")
@@ -80,7 +85,9 @@ async def test_an_item_that_came_in_between_is_not_overwritten_by_who_expected_n
 ) -> None:
     """The other one does not expect anything: it is not held up by the lock on the address."""
     async with await psycopg.AsyncConnection.connect(database) as other:
-        await other.execute("INSERT INTO memory.memories (namespace, key, value) VALUES ('users.u1.notes.', 'k', '{}')")
+        await other.execute(
+            "INSERT INTO memory.memories (namespace, key, value) VALUES ('users.u1.notes.', 'k', '{}')"
+        )
         expecting = asyncio.create_task(store.aput(NS, "k", {"n": 2}, expected=None))
         await asyncio.sleep(0.3)
         await other.commit()
@@ -91,7 +98,9 @@ async def test_an_item_that_came_in_between_is_not_overwritten_by_who_expected_n
     assert item.value == {}
 
 
-async def test_a_batch_forgets_the_vectors_of_whoever_it_had_to_wait_for(store: MemoryManager, database: str) -> None:
+async def test_a_batch_forgets_the_vectors_of_whoever_it_had_to_wait_for(
+    store: MemoryManager, database: str
+) -> None:
     await store.aput(NS, "k0", {"parts": ["one"]}, index=["parts[*]"])
     async with await psycopg.AsyncConnection.connect(database) as other:
         await other.execute("UPDATE memory.memories SET value = '{}' WHERE key = 'k0'")
@@ -105,7 +114,10 @@ async def test_a_batch_forgets_the_vectors_of_whoever_it_had_to_wait_for(store: 
         await other.commit()
         await waiting
     fields = await rows(database, "SELECT key, field FROM memory.memory_embeddings ORDER BY key")
-    assert [(row["key"], row["field"]) for row in fields] == [("k0", "parts[*]"), ("k1", "parts[*]")]
+    assert [(row["key"], row["field"]) for row in fields] == [
+        ("k0", "parts[*]"),
+        ("k1", "parts[*]"),
+    ]
 
 
 async def test_an_address_with_spaces_is_named_in_a_conflict(store: MemoryManager) -> None:
@@ -116,8 +128,14 @@ async def test_an_address_with_spaces_is_named_in_a_conflict(store: MemoryManage
 
 
 @pytest.mark.parametrize("text", ["u1\0x", "\ud800"])
-async def test_a_text_that_would_be_cut_off_is_refused_and_costs_no_connection(store: MemoryManager, text: str) -> None:
-    for call in (store.log_event(text, "login", {}), store.decay_memory(text, 30), store.recall_receipts(text)):
+async def test_a_text_that_would_be_cut_off_is_refused_and_costs_no_connection(
+    store: MemoryManager, text: str
+) -> None:
+    for call in (
+        store.log_event(text, "login", {}),
+        store.decay_memory(text, 30),
+        store.recall_receipts(text),
+    ):
         with pytest.raises(InvalidInput):
             await call
     await store.aput(NS, "k", {})
@@ -151,7 +169,9 @@ class SlowEmbedder:
         return [[1.0, 0.0] for _ in texts]
 
 
-async def test_writes_that_nobody_waits_for_keep_their_order_whatever_is_embedded(empty_database: str) -> None:
+async def test_writes_that_nobody_waits_for_keep_their_order_whatever_is_embedded(
+    empty_database: str,
+) -> None:
     index: Any = {"dims": 2, "embed": SlowEmbedder(), "fields": ["text"], "model": "slow"}
     async with MemoryManager.from_conn_string(empty_database, index=index) as store:
         await store.setup()

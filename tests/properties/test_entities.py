@@ -36,7 +36,9 @@ def test_every_spelling_of_a_rut_is_the_same_id(data: st.DataObject, number: int
 
 
 @given(st.data(), numbers, st.sampled_from("0123456789k"))
-def test_a_rut_with_a_wrong_check_digit_is_refused_and_says_so(data: st.DataObject, number: int, digit: str) -> None:
+def test_a_rut_with_a_wrong_check_digit_is_refused_and_says_so(
+    data: st.DataObject, number: int, digit: str
+) -> None:
     written = data.draw(spellings(number, digit))
     if digit == check_digit(str(number)):
         assert normalise(written, cl_rut, "rut").endswith(digit)
@@ -69,7 +71,12 @@ def test_the_check_digit_is_that_of_known_ruts(rut: str, kept: str) -> None:
 
 
 @pytest.mark.parametrize("name", NORMALISERS)
-@given(given_id=st.text(max_size=40) | st.emails() | st.uuids().map(str) | numbers.map(lambda n: f"{n}-{n % 10}"))
+@given(
+    given_id=st.text(max_size=40)
+    | st.emails()
+    | st.uuids().map(str)
+    | numbers.map(lambda n: f"{n}-{n % 10}")
+)
 def test_what_a_normaliser_returns_it_returns_again(name: str, given_id: str) -> None:
     try:
         kept = normalise(given_id, NORMALISERS[name], "id")

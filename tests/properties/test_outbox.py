@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from graphs.deployment.pools import open_pool
 from graphs.memory.errors import DeliveryFailed
-from graphs.memory.jobs.queue import Timing
+from graphs.memory.jobs.tasks import Timing
 from graphs.memory.outbox.adapter import Copies, Outgoing, Pseudonyms
 from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager
@@ -41,11 +41,16 @@ STEPS = st.tuples(
     st.sampled_from(["a", "b"]),
     st.sampled_from(["tea", "cake", "mail to ann@example.com"]),
 )
-MOODS = st.lists(st.sampled_from(["well", "refuses", "forgets to answer", "is hopeless"]), max_size=12)
+MOODS = st.lists(
+    st.sampled_from(["well", "refuses", "forgets to answer", "is hopeless"]), max_size=12
+)
 
 
 async def live(database: str, steps: list[tuple[str, int, str, str]], moods: list[str]) -> None:
-    people = [str(uuid4()), str(uuid4())]  # of this example: what another one left behind is not its own
+    people = [
+        str(uuid4()),
+        str(uuid4()),
+    ]  # of this example: what another one left behind is not its own
     service = Moody(moods)
     async with (
         open_pool(database) as pool,
@@ -85,7 +90,9 @@ async def live(database: str, steps: list[tuple[str, int, str, str]], moods: lis
         assert service.texts == set()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(steps=st.lists(STEPS, max_size=12), moods=MOODS)
 def test_in_the_end_the_copies_are_the_memories(
     database: str, steps: list[tuple[str, int, str, str]], moods: list[str]

@@ -36,7 +36,9 @@ def rut_digit(number: int) -> str:
 
 @st.composite
 def cards(draw: st.DrawFn) -> str:
-    prefix, length = draw(st.sampled_from([("4", 16), ("51", 16), ("2221", 16), ("34", 15), ("37", 15), ("6011", 16)]))
+    prefix, length = draw(
+        st.sampled_from([("4", 16), ("51", 16), ("2221", 16), ("34", 15), ("37", 15), ("6011", 16)])
+    )
     missing = length - len(prefix) - 1
     digits = prefix + draw(st.text("0123456789", min_size=missing, max_size=missing))
     digits += luhn_digit(digits)
@@ -46,11 +48,19 @@ def cards(draw: st.DrawFn) -> str:
 
 @st.composite
 def ibans(draw: st.DrawFn) -> str:
-    country, length = draw(st.sampled_from([("ES", 24), ("DE", 22), ("GB", 22), ("FR", 27), ("NO", 15), ("MT", 31)]))
-    account = draw(st.text("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ", min_size=length - 4, max_size=length - 4))
+    country, length = draw(
+        st.sampled_from([("ES", 24), ("DE", 22), ("GB", 22), ("FR", 27), ("NO", 15), ("MT", 31)])
+    )
+    account = draw(
+        st.text("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ", min_size=length - 4, max_size=length - 4)
+    )
     number = int("".join(str(int(char, 36)) for char in account + country + "00"))
     iban = f"{country}{98 - number % 97:02}{account}"
-    written = " ".join(iban[place : place + 4] for place in range(0, length, 4)) if draw(st.booleans()) else iban
+    written = (
+        " ".join(iban[place : place + 4] for place in range(0, length, 4))
+        if draw(st.booleans())
+        else iban
+    )
     return written.lower() if draw(st.booleans()) else written
 
 
@@ -63,10 +73,14 @@ def ruts(draw: st.DrawFn) -> str:
 
 def hosts(address: IPv4Address | IPv6Address) -> bool:
     """Whether this can be somebody's address, and not every machine's own or a network."""
-    return not (address.is_loopback or address.is_unspecified) and not re.fullmatch(r":?:?\w+:?:?", str(address))
+    return not (address.is_loopback or address.is_unspecified) and not re.fullmatch(
+        r":?:?\w+:?:?", str(address)
+    )
 
 
-emails = st.emails().filter(lambda email: not re.match(r"git@|\W|\w+=", email) and "//" not in email)
+emails = st.emails().filter(
+    lambda email: not re.match(r"git@|\W|\w+=", email) and "//" not in email
+)
 ips = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).filter(hosts).map(str)
 phones = st.sampled_from(["+56 9 {} {}", "+34 6{} {}", "+1 41{} {}"]).flatmap(
     lambda form: st.builds(form.format, st.integers(2000, 9999), st.integers(1000, 9999))
@@ -74,12 +88,27 @@ phones = st.sampled_from(["+56 9 {} {}", "+34 6{} {}", "+1 41{} {}"]).flatmap(
 keys = st.builds(
     "{}{}".format,
     st.sampled_from(["sk-proj-1", "ghp_", "github_pat_", "sk_" + "live_"]),
-    st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=40, max_size=60),
+    st.text(
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=40, max_size=60
+    ),
 )
 values = st.one_of(emails, cards(), ibans(), ruts(), ips.map("IP {}".format), phones, keys)
 texts = st.text(max_size=40)
 cued = st.sampled_from(
-    ["password: ", "RUT ", "call ", "cvv ", '"', "order ", "://u:", "<email_1>", "section ", "1", "@", "\n"]
+    [
+        "password: ",
+        "RUT ",
+        "call ",
+        "cvv ",
+        '"',
+        "order ",
+        "://u:",
+        "<email_1>",
+        "section ",
+        "1",
+        "@",
+        "\n",
+    ]
 )
 mixed = st.lists(st.one_of(texts, values, cued), max_size=6).map("".join)
 
@@ -90,9 +119,17 @@ def written_strangely(value: str, seed: int) -> str:
     for place, char in enumerate(value):
         form = (seed >> place % 60) & 7
         if char.isdigit():
-            char = chr(0xFF10 + int(char)) if form == 1 else chr(0x0660 + int(char)) if form == 2 else char
+            char = (
+                chr(0xFF10 + int(char))
+                if form == 1
+                else chr(0x0660 + int(char))
+                if form == 2
+                else char
+            )
         elif char in "- ":
-            char = {"-": "\u2011\u2013\uff0d-"[form % 4], " ": "\u00a0\u2007\u3000 "[form % 4]}[char]
+            char = {"-": "\u2011\u2013\uff0d-"[form % 4], " ": "\u00a0\u2007\u3000 "[form % 4]}[
+                char
+            ]
         strange.append(char + ("\u200b" if form == 3 else "\u2060" if form == 4 else ""))
     return "".join(strange)
 
@@ -100,13 +137,17 @@ def written_strangely(value: str, seed: int) -> str:
 def seen(text: str) -> str:
     """What is left of a text for a reader who looks only at its letters and digits."""
     return "".join(
-        char for char in unicodedata.normalize("NFKC", PLACEHOLDER.sub("|", text)) if char.isalnum() or char == "|"
+        char
+        for char in unicodedata.normalize("NFKC", PLACEHOLDER.sub("|", text))
+        if char.isalnum() or char == "|"
     )
 
 
 @unhurried
 @given(texts, values, texts)
-def test_a_value_does_not_get_through_whatever_stands_around_it(before: str, value: str, after: str) -> None:
+def test_a_value_does_not_get_through_whatever_stands_around_it(
+    before: str, value: str, after: str
+) -> None:
     redacted = redactor.redact(f"{before} {value} {after}")
     assert redacted.redactions
     assert value.removeprefix("IP ") not in redacted.text
@@ -114,7 +155,9 @@ def test_a_value_does_not_get_through_whatever_stands_around_it(before: str, val
 
 @unhurried
 @given(st.one_of(cards(), ibans(), ruts(), phones), st.integers(min_value=0))
-def test_a_value_does_not_get_through_however_its_characters_are_encoded(value: str, seed: int) -> None:
+def test_a_value_does_not_get_through_however_its_characters_are_encoded(
+    value: str, seed: int
+) -> None:
     strange = written_strangely(value, seed)
     assert re.fullmatch(r"\W*<\w+_1>\W*", redactor.redact(strange).text), strange
 
@@ -158,7 +201,10 @@ def test_a_text_without_digits_and_signs_is_left_alone(text: str) -> None:
         | st.integers()
         | st.floats(allow_nan=False, allow_infinity=False)
         | st.just("ann@example.com"),
-        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abcxyz", max_size=8), inner, max_size=4),
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.dictionaries(st.text("abcxyz", max_size=8), inner, max_size=4)
+        ),
         max_leaves=10,
     )
 )

@@ -19,7 +19,9 @@ RULES = [
 
 
 @given(st.lists(st.sampled_from(RULES), max_size=3), NAMESPACES, st.integers(1, 3))
-def test_a_scope_here_covers_all_that_comes_into_it(rules: list[str], namespace: tuple[str, ...], depth: int) -> None:
+def test_a_scope_here_covers_all_that_comes_into_it(
+    rules: list[str], namespace: tuple[str, ...], depth: int
+) -> None:
     renaming = Renaming(tuple(map(Rule.parse, rules)))
     try:
         renamed = renaming.apply(namespace)
@@ -29,6 +31,8 @@ def test_a_scope_here_covers_all_that_comes_into_it(rules: list[str], namespace:
 
 
 @given(st.sampled_from(RULES), NAMESPACES, NAMESPACES)
-def test_a_rule_makes_no_two_namespaces_one(rule: str, one: tuple[str, ...], other: tuple[str, ...]) -> None:
+def test_a_rule_makes_no_two_namespaces_one(
+    rule: str, one: tuple[str, ...], other: tuple[str, ...]
+) -> None:
     renamed = Rule.parse(rule).apply(one)
     assert (renamed is not None and renamed == Rule.parse(rule).apply(other)) <= (one == other)

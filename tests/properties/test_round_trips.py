@@ -21,12 +21,23 @@ from graphs.memory.values.namespaces import (
 from graphs.memory_manager import MemoryManager
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
-labels = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0."), min_size=1, max_size=10)
+labels = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0."), min_size=1, max_size=10
+)
 namespaces = st.lists(labels, min_size=1, max_size=4).map(tuple)
-scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | text
+)
 values = st.dictionaries(
     text,
-    st.recursive(scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4)),
+    st.recursive(
+        scalars,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4),
+    ),
     max_size=4,
 )
 
@@ -43,7 +54,9 @@ def test_a_namespace_gives_its_labels_back(namespace: tuple[str, ...]) -> None:
 
 
 @given(namespaces, namespaces)
-def test_a_range_covers_a_scope_and_nothing_beside_it(prefix: tuple[str, ...], namespace: tuple[str, ...]) -> None:
+def test_a_range_covers_a_scope_and_nothing_beside_it(
+    prefix: tuple[str, ...], namespace: tuple[str, ...]
+) -> None:
     """Bytes compare as the database's C collation does."""
     low, high = bounds(prefix)
     stored = to_text(namespace).encode()
@@ -59,9 +72,13 @@ def loop() -> Any:
     loop.close()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(value=values)
-def test_any_value_comes_back_exactly(value: dict[str, Any], database: str, loop: asyncio.AbstractEventLoop) -> None:
+def test_any_value_comes_back_exactly(
+    value: dict[str, Any], database: str, loop: asyncio.AbstractEventLoop
+) -> None:
     async def round_trip() -> object:
         async with MemoryManager.from_conn_string(database) as store:
             await store.aput(("n",), "k", value)
@@ -74,15 +91,21 @@ def test_any_value_comes_back_exactly(value: dict[str, Any], database: str, loop
 
 keys = st.sampled_from(["k1", "k2", "k3"])
 few_namespaces = st.sampled_from([("a",), ("a", "b"), ("ab",), ("a", "b", "c")])
-small_values = st.fixed_dictionaries({"n": st.integers(0, 3)}, optional={"t": st.sampled_from(["x", "y"])})
-puts = st.builds(PutOp, few_namespaces, keys, st.none() | small_values, index=st.none(), ttl=st.none())
+small_values = st.fixed_dictionaries(
+    {"n": st.integers(0, 3)}, optional={"t": st.sampled_from(["x", "y"])}
+)
+puts = st.builds(
+    PutOp, few_namespaces, keys, st.none() | small_values, index=st.none(), ttl=st.none()
+)
 
 
 def contents(items: Sequence[Item]) -> set[tuple[object, ...]]:
     return {(item.namespace, item.key, json.dumps(item.value, sort_keys=True)) for item in items}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(batches=st.lists(st.lists(puts, max_size=6), max_size=5))
 def test_any_sequence_of_writes_leaves_what_it_leaves_in_memory(
     batches: list[list[Op]], database: str, loop: asyncio.AbstractEventLoop

@@ -39,7 +39,9 @@ class Way(NamedTuple):
 
 
 strengths = st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0])
-edges = st.builds(Edge, st.sampled_from(NODES), st.sampled_from(NODES), st.sampled_from(["x", "y"]), strengths)
+edges = st.builds(
+    Edge, st.sampled_from(NODES), st.sampled_from(NODES), st.sampled_from(["x", "y"]), strengths
+)
 graphs = st.lists(edges, max_size=25, unique_by=lambda edge: edge[:3]).map(
     lambda drawn: [edge for edge in drawn if edge.source != edge.target]
 )
@@ -62,7 +64,10 @@ def expected(graph: list[Edge], gone: set[str], start: str, question: dict[str, 
             longer
             for way in ways
             for edge in graph
-            for end, onward, forward in ((edge.source, edge.target, True), (edge.target, edge.source, False))
+            for end, onward, forward in (
+                (edge.source, edge.target, True),
+                (edge.target, edge.source, False),
+            )
             if end == way.nodes[-1] and onward not in way.nodes and onward not in gone
             if question["direction"] in ("both", "out" if forward else "in")
             if question["types"] is None or edge.type in question["types"]
@@ -90,7 +95,9 @@ def opened(database: str) -> Iterator[tuple[asyncio.Runner, MemoryManager]]:
         runner.run(opening.__aexit__(None, None, None))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     graph=graphs,
     gone=st.sets(st.sampled_from(NODES), max_size=2),
@@ -108,14 +115,20 @@ def test_the_strongest_paths_are_found_in_any_graph(
     notes = ("users", user_id, "notes")
 
     async def compare() -> None:
-        for node in NODES:  # one by one: of two paths that are alike, the one to the older memory comes first
+        for node in (
+            NODES
+        ):  # one by one: of two paths that are alike, the one to the older memory comes first
             await store.aput(notes, node, {"content": node}, index=False)
         drawn = [
-            store.relationships.relate(user_id, (notes, edge.source), (notes, edge.target), edge.type, edge.strength)
+            store.relationships.relate(
+                user_id, (notes, edge.source), (notes, edge.target), edge.type, edge.strength
+            )
             for edge in graph
         ]
         await asyncio.gather(*drawn)
-        expire = "UPDATE memory.memories SET expires_at = now() WHERE user_id = %s AND key = ANY (%s)"
+        expire = (
+            "UPDATE memory.memories SET expires_at = now() WHERE user_id = %s AND key = ANY (%s)"
+        )
         await rows(database, expire, user_id, list(gone))
         for question in asked:
             if "a" in gone:

@@ -25,7 +25,16 @@ def supabase_cli(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if npm is None:
         pytest.skip("npm is not installed, and the Supabase CLI comes from there")
     folder = tmp_path_factory.mktemp("supabase_cli")
-    command = [npm, "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder), PACKAGE]
+    command = [
+        npm,
+        "install",
+        "--silent",
+        "--no-audit",
+        "--no-fund",
+        "--prefix",
+        str(folder),
+        PACKAGE,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     binary = folder / "node_modules" / ".bin" / "supabase"
     if done.returncode or not binary.exists():

@@ -14,10 +14,14 @@ from tests.support.sql import rows
 ALICE, BOB = str(uuid4()), str(uuid4())
 
 
-BECOME = "SELECT set_config('role', 'authenticated', true), set_config('request.jwt.claims', %s, true)"
+BECOME = (
+    "SELECT set_config('role', 'authenticated', true), set_config('request.jwt.claims', %s, true)"
+)
 
 
-async def as_user(database: str, user_id: str, statement: str, parameters: dict[str, Any] | None = None) -> None:
+async def as_user(
+    database: str, user_id: str, statement: str, parameters: dict[str, Any] | None = None
+) -> None:
     """Run a statement the way PostgREST would for a signed-in user."""
     async with await psycopg.AsyncConnection.connect(database) as conn:
         await conn.execute(BECOME, (Principal.user(user_id).claims,))
@@ -27,7 +31,9 @@ async def as_user(database: str, user_id: str, statement: str, parameters: dict[
 @pytest.fixture
 async def alices(store: MemoryManager, database: str) -> dict[str, Any]:
     """A memory of Alice's, as its row; Bob has a session of his own."""
-    await store.aput(("users", ALICE, "facts"), "k", {"content": "My secret is swordfish."}, index=False)
+    await store.aput(
+        ("users", ALICE, "facts"), "k", {"content": "My secret is swordfish."}, index=False
+    )
     await rows(database, "INSERT INTO memory.sessions (user_id, id) VALUES (%s, 's1')", BOB)
     return (await rows(database, "SELECT * FROM memory.memories"))[0]
 
@@ -49,7 +55,9 @@ async def test_no_row_can_point_at_anothers_memory_or_tell_whether_it_exists(
 ) -> None:
     for memory, namespace in ((alices["id"], alices["namespace"]), (10**9, "users.nobody.")):
         with pytest.raises(pg.InsufficientPrivilege, match="row-level security"):
-            await as_user(database, BOB, statement, {"bob": BOB, "memory": memory, "namespace": namespace})
+            await as_user(
+                database, BOB, statement, {"bob": BOB, "memory": memory, "namespace": namespace}
+            )
 
 
 @pytest.mark.parametrize(
@@ -78,7 +86,9 @@ async def test_provenance_audit_and_decisions_are_not_for_the_user_to_write(
         await as_user(database, ALICE, statement)
 
 
-async def test_a_rewritten_value_is_stamped_by_the_database(database: str, alices: dict[str, Any]) -> None:
+async def test_a_rewritten_value_is_stamped_by_the_database(
+    database: str, alices: dict[str, Any]
+) -> None:
     await as_user(database, ALICE, "UPDATE memory.memories SET value = '{}'")
     changed = (await rows(database, "SELECT * FROM memory.memories"))[0]
     assert changed["updated_at"] > alices["updated_at"]

@@ -44,11 +44,17 @@ WHERE c.relkind IN ('r', 'p') AND n.nspname IN ('memory', 'public', 'langgraph',
 async def test_every_table_is_there_and_under_row_level_security(database: str) -> None:
     tables = await rows(database, TABLES)
     names = {
-        schema: {t["name"] for t in tables if t["schema"] == schema} for schema in ("memory", "public", "langgraph")
+        schema: {t["name"] for t in tables if t["schema"] == schema}
+        for schema in ("memory", "public", "langgraph")
     }
     assert names["memory"] == MEMORY_TABLES
     assert names["public"] == BUSINESS_TABLES
-    assert names["langgraph"] == {"checkpoint_migrations", "checkpoints", "checkpoint_blobs", "checkpoint_writes"}
+    assert names["langgraph"] == {
+        "checkpoint_migrations",
+        "checkpoints",
+        "checkpoint_blobs",
+        "checkpoint_writes",
+    }
     assert [t for t in tables if not t["protected"]] == []
 
 
@@ -75,23 +81,33 @@ async def test_anonymous_callers_can_do_nothing(database: str) -> None:
 
 
 @pytest.mark.parametrize("role", ["authenticated", "service_role"])
-async def test_records_are_append_only_and_thread_state_is_out_of_reach(database: str, role: str) -> None:
+async def test_records_are_append_only_and_thread_state_is_out_of_reach(
+    database: str, role: str
+) -> None:
     granted = await privileges(database, role)
     assert not [name for name in granted if name.startswith("langgraph.")]
     assert "memory.schema_versions" not in granted
     assert granted["memory.audit_logs"] == granted["memory.memory_history"] == {"SELECT"}
     assert granted["memory.memory_logs"] == {"SELECT", "INSERT"}
-    assert not [name for name, kinds in granted.items() if kinds & {"TRUNCATE", "REFERENCES", "TRIGGER"}]
+    assert not [
+        name for name, kinds in granted.items() if kinds & {"TRUNCATE", "REFERENCES", "TRIGGER"}
+    ]
 
 
-async def test_every_function_has_a_fixed_search_path_and_is_closed_to_anonymous_callers(database: str) -> None:
+async def test_every_function_has_a_fixed_search_path_and_is_closed_to_anonymous_callers(
+    database: str,
+) -> None:
     functions = await rows(
         database,
         """SELECT proname, proconfig, has_function_privilege('anon', oid, 'EXECUTE') AS open
         FROM pg_proc WHERE pronamespace = 'memory'::regnamespace""",
     )
     assert functions
-    assert [f["proname"] for f in functions if not any(c.startswith("search_path") for c in f["proconfig"] or [])] == []
+    assert [
+        f["proname"]
+        for f in functions
+        if not any(c.startswith("search_path") for c in f["proconfig"] or [])
+    ] == []
     assert [f["proname"] for f in functions if f["open"]] == []
 
 
@@ -112,21 +128,33 @@ async def test_applying_it_again_changes_nothing(database: str, index: IndexConf
         await store.aput(("users", "u1"), "k", {"n": 1})
         async with await psycopg.AsyncConnection.connect(database) as conn:
             scripts = read_scripts()
-            for script in (scripts.supabase_schema, *scripts.business_tables.values(), scripts.local_supabase):
+            for script in (
+                scripts.supabase_schema,
+                *scripts.business_tables.values(),
+                scripts.local_supabase,
+            ):
                 await conn.execute(script)
         assert await store.aget(("users", "u1"), "k") is not None
 
 
-async def test_a_business_table_takes_part_in_export_and_erasure_once_it_is_said_to(database: str) -> None:
+async def test_a_business_table_takes_part_in_export_and_erasure_once_it_is_said_to(
+    database: str,
+) -> None:
     """Saying it again changes nothing, a table that is dropped is forgotten, and one that names nobody is refused."""
     user = str(uuid4())
     personal = "SELECT name FROM memory.personal_tables() WHERE name = 'public.orders'"
-    await rows(database, "CREATE TABLE public.orders (id bigint PRIMARY KEY, user_id text NOT NULL, actor text)")
+    await rows(
+        database,
+        "CREATE TABLE public.orders (id bigint PRIMARY KEY, user_id text NOT NULL, actor text)",
+    )
     assert await rows(database, personal) == []
     for _ in range(2):
         await rows(database, "SELECT memory.keep_as_personal('public.orders')")
     await rows(
-        database, "INSERT INTO public.orders VALUES (1, %s, 'an actor of a film'), (2, 'another', %s)", user, user
+        database,
+        "INSERT INTO public.orders VALUES (1, %s, 'an actor of a film'), (2, 'another', %s)",
+        user,
+        user,
     )
 
     async with MemoryManager.from_conn_string(database) as store:
@@ -148,7 +176,10 @@ async def test_the_threads_that_a_business_table_names_are_nobodys_to_erase(data
     """A person writes what they like into tables of their own, such as the thread of another."""
     user, thread = str(uuid4()), str(uuid4())
     for type_ in ("text", "uuid"):
-        await rows(database, f"CREATE TABLE public.tickets_{type_} (user_id text NOT NULL, thread_id {type_})")
+        await rows(
+            database,
+            f"CREATE TABLE public.tickets_{type_} (user_id text NOT NULL, thread_id {type_})",
+        )
         await rows(database, f"SELECT memory.keep_as_personal('public.tickets_{type_}')")
         await rows(database, f"INSERT INTO public.tickets_{type_} VALUES (%s, %s)", user, thread)
     await rows(
@@ -160,7 +191,9 @@ async def test_the_threads_that_a_business_table_names_are_nobodys_to_erase(data
     async with MemoryManager.from_conn_string(database) as store:
         with acting_as(Principal.user(user)):
             certificate = await store.erase_user(user)
-    assert certificate.erased["public.tickets_text"] == certificate.erased["public.tickets_uuid"] == 1
+    assert (
+        certificate.erased["public.tickets_text"] == certificate.erased["public.tickets_uuid"] == 1
+    )
     assert len(await rows(database, "SELECT 1 FROM langgraph.checkpoints")) == 1
 
 
@@ -191,9 +224,14 @@ async def test_a_role_that_is_no_superuser_applies_it_as_on_hosted_supabase(
     async with MemoryManager.from_conn_string(plain_owner, index=index) as store:
         with pytest.raises(ConfigurationError, match="CREATE EXTENSION vector"):
             await store.setup()
-    await rows(superuser, "CREATE EXTENSION vector SCHEMA extensions")  # Supabase lets its `postgres` do that
+    await rows(
+        superuser, "CREATE EXTENSION vector SCHEMA extensions"
+    )  # Supabase lets its `postgres` do that
 
-    async with MemoryManager.from_conn_string(plain_owner, index=index) as store, open_pool(plain_owner) as pool:
+    async with (
+        MemoryManager.from_conn_string(plain_owner, index=index) as store,
+        open_pool(plain_owner) as pool,
+    ):
         await store.setup()
         await PostgresCheckpointer(pool).setup()
         user_id = str(uuid4())
@@ -215,11 +253,15 @@ async def test_a_role_that_is_no_superuser_applies_it_as_on_hosted_supabase(
         (tmp_path / "old.jsonl").write_text(json.dumps(old))
         done = await store.operations.migrations.run(await open_jsonl(tmp_path / "old.jsonl"))
         await store.seal_audit()
-        assert (await store.operations.migrations.roll_back(str(done.id))).removed == done.brought == 1
+        assert (
+            (await store.operations.migrations.roll_back(str(done.id))).removed == done.brought == 1
+        )
         assert await store.verify_audit() == []
 
 
-async def test_without_the_right_to_make_roles_the_error_says_what_to_run(postgres: str, plain_owner: str) -> None:
+async def test_without_the_right_to_make_roles_the_error_says_what_to_run(
+    postgres: str, plain_owner: str
+) -> None:
     async with MemoryManager.from_conn_string(plain_owner) as store:
         with pytest.raises(ConfigurationError, match=r"schema/local_supabase\.sql"):
             await store.setup()
@@ -251,22 +293,36 @@ async def test_hot_statements_read_a_scope_by_its_index(database: str, index: In
 
     from graphs.memory.database import statements
 
-    scope: dict[str, Any] = {"low": "users.u1.", "high": "users.u1/", "contains": "{}", "lacks": [], "filter": None}
+    scope: dict[str, Any] = {
+        "low": "users.u1.",
+        "high": "users.u1/",
+        "contains": "{}",
+        "lacks": [],
+        "filter": None,
+    }
     scope |= {"limit": 10, "offset": 0, "wide": None, "looked_at": 30}
     vector = "[" + ",".join(["0.1"] * 256) + "]"
-    nearest = statements.load("search", "graphs.memory.search")["nearest"].with_constants(model=1, dimensions=256)
+    nearest = statements.load("search", "graphs.memory.search")["nearest"].with_constants(
+        model=1, dimensions=256
+    )
     filtered = statements.load("search", "graphs.memory.search")["nearest_filtered"].with_constants(
         model=1, dimensions=256
     )
 
     async with MemoryManager.from_conn_string(database, index=index) as store:
         await store.setup()
-        assert "memories_id_key" in await plan(database, filtered, scope | {"query": vector}), "made while it was empty"
-        await store.abatch([PutOp(("users", f"u{n % 100}"), f"k{n}", {"text": f"robot {n}"}) for n in range(5_000)])
+        assert "memories_id_key" in await plan(database, filtered, scope | {"query": vector}), (
+            "made while it was empty"
+        )
+        await store.abatch(
+            [PutOp(("users", f"u{n % 100}"), f"k{n}", {"text": f"robot {n}"}) for n in range(5_000)]
+        )
     await rows(database, "ANALYZE memory.memories, memory.memory_embeddings")
 
     assert "memories_pkey" in await plan(
-        database, statements.load("items", "graphs.memory.store")["get"], {"namespaces": ["users.u1."], "keys": ["k1"]}
+        database,
+        statements.load("items", "graphs.memory.store")["get"],
+        {"namespaces": ["users.u1."], "keys": ["k1"]},
     )
     assert "Seq Scan on memories" not in await plan(
         database, statements.load("search", "graphs.memory.search")["browse"], scope
@@ -284,9 +340,26 @@ async def test_a_hybrid_search_never_compares_every_pair(database: str, index: I
 
     from graphs.memory.database import statements
 
-    given: dict[str, Any] = {"low": "users.u1.", "high": "users.u1/", "contains": "{}", "lacks": [], "filter": None}
-    given |= {"query": "robot", "configuration": "simple", "vector": "[" + ",".join(["0.1"] * 256) + "]"}
-    given |= {"whole": 1500, "known": False, "most": 200, "rare": 500, "wide": None, "filtered": False}
+    given: dict[str, Any] = {
+        "low": "users.u1.",
+        "high": "users.u1/",
+        "contains": "{}",
+        "lacks": [],
+        "filter": None,
+    }
+    given |= {
+        "query": "robot",
+        "configuration": "simple",
+        "vector": "[" + ",".join(["0.1"] * 256) + "]",
+    }
+    given |= {
+        "whole": 1500,
+        "known": False,
+        "most": 200,
+        "rare": 500,
+        "wide": None,
+        "filtered": False,
+    }
     hybrid = {
         name: it.with_constants(model=1, dimensions=256)
         for name, it in statements.load("hybrid", "graphs.memory.search").items()
@@ -294,11 +367,16 @@ async def test_a_hybrid_search_never_compares_every_pair(database: str, index: I
 
     for users in (0, 1000):
         async with MemoryManager.from_conn_string(database, index=index) as store:
-            await store.abatch([PutOp(("users", f"u{n}"), "k", {"text": f"robot {n}"}) for n in range(users)])
+            await store.abatch(
+                [PutOp(("users", f"u{n}"), "k", {"text": f"robot {n}"}) for n in range(users)]
+            )
         await rows(database, "ANALYZE memory.memories, memory.memory_embeddings")
         candidates = await plan(database, hybrid["candidate_signals"], given)
         assert "Index Cond: (id = ANY" in candidates
-        assert "Index Cond: ((namespace = i.namespace) AND (key = i.key) AND (model = 1))" in candidates
+        assert (
+            "Index Cond: ((namespace = i.namespace) AND (key = i.key) AND (model = 1))"
+            in candidates
+        )
         assert "Full Join" in await plan(database, hybrid["signals"], given)
         fetch = {"ids": [1], "namespaces": ["users.u1."], "positions": [1]}
         assert "Index Cond: (id = ANY" in await plan(database, hybrid["fetch"], given | fetch)
@@ -307,13 +385,23 @@ async def test_a_hybrid_search_never_compares_every_pair(database: str, index: I
 USER = "a0000000-0000-4000-8000-00000000000a"
 
 
-@pytest.mark.parametrize("principal", [Principal.service(), Principal.user(USER)], ids=["service", "person"])
-async def test_a_traversal_follows_edges_by_their_index_in_order(database: str, principal: Principal) -> None:
+@pytest.mark.parametrize(
+    "principal", [Principal.service(), Principal.user(USER)], ids=["service", "person"]
+)
+async def test_a_traversal_follows_edges_by_their_index_in_order(
+    database: str, principal: Principal
+) -> None:
     """Whether the plan is made for empty tables or for full ones: a hub's edges are never all read, nor sorted."""
     from graphs.memory.database import statements
 
     relationships = statements.load("relationships", "graphs.memory.knowledge")
-    given: dict[str, Any] = {"user_id": USER, "namespace": f"users.{USER}.", "key": "k1", "hops": 3, "types": None}
+    given: dict[str, Any] = {
+        "user_id": USER,
+        "namespace": f"users.{USER}.",
+        "key": "k1",
+        "hops": 3,
+        "types": None,
+    }
     given |= {"outgoing": True, "incoming": True, "least": 0.0, "limit": 50}
     for memories in (0, 3000):
         await rows(
@@ -325,9 +413,15 @@ async def test_a_traversal_follows_edges_by_their_index_in_order(database: str, 
               WHERE a.id % 1000 = 0 OR b.id = a.id + 1 ON CONFLICT DO NOTHING""",
         )
         await rows(database, "ANALYZE memory.memories, memory.memory_relationships")
-        found = await plan(database, relationships["traverse"], given, principal, relationships["in_order"])
+        found = await plan(
+            database, relationships["traverse"], given, principal, relationships["in_order"]
+        )
         for index, end in (("relationships_out", "source_id"), ("relationships_in", "target_id")):
-            assert re.search(rf"Scan using {index} on .*\n +Index Cond: \(\({end} = [^\n]*user_id = ", found), found
+            assert re.search(
+                rf"Scan using {index} on .*\n +Index Cond: \(\({end} = [^\n]*user_id = ", found
+            ), found
         assert "memories_id_key" in found
-        assert not [bad for bad in ("Seq Scan", "Hash Join", "Merge Join", "Bitmap") if bad in found], found
+        assert not [
+            bad for bad in ("Seq Scan", "Hash Join", "Merge Join", "Bitmap") if bad in found
+        ], found
         assert not re.search(r"Sort Key: r(_1)?\.strength", found), found

@@ -64,7 +64,9 @@ async def test_a_stranger_has_the_catalogue_and_nothing_of_anybodys(stocked: Ser
     stranger = stocked.client(sign_in())
     assert "AW-2000" in await talk(stranger, demo.QUESTIONS["knowledge"], agent="knowledge")
     assert "no applications" in await talk(stranger, "Show me my applications", agent="financing")
-    assert "No purchase interests" in await talk(stranger, "Which plans of mine do you know?", agent="sales")
+    assert "No purchase interests" in await talk(
+        stranger, "Which plans of mine do you know?", agent="sales"
+    )
 
 
 async def test_the_supervisor_hands_on_where_everybody_can_see_it(ann: LangGraphClient) -> None:
@@ -80,7 +82,10 @@ async def test_the_supervisor_hands_on_where_everybody_can_see_it(ann: LangGraph
         event, _, subgraph = part.event.partition("|")
         if event == "updates":
             steps += [(subgraph.partition(":")[0], node) for node in part.data]
-    inside = [("dealer_matching", node) for node in ("load_context", "agent", "tools", "agent", "write_memory")]
+    inside = [
+        ("dealer_matching", node)
+        for node in ("load_context", "agent", "tools", "agent", "write_memory")
+    ]
     assert steps == [("", "route"), *inside, ("", "dealer_matching")]
 
     assert "Painting dealers within 250 miles of Chicago" in await talk(

@@ -25,14 +25,20 @@ async def turns_of(client: LangGraphClient) -> list[tuple[str, str]]:
 
 async def test_content_as_blocks_is_remembered_as_text(client: LangGraphClient) -> None:
     thread_id = (await client.threads.create())["thread_id"]
-    await client.runs.wait(thread_id, "assistant", input={"messages": [block_message("My dog is called Rex.")]})
+    await client.runs.wait(
+        thread_id, "assistant", input={"messages": [block_message("My dog is called Rex.")]}
+    )
 
     assert await facts(client) == ["My dog is called Rex."]
 
 
-async def test_later_messages_with_a_checkpoint_continue_the_conversation(client: LangGraphClient) -> None:
+async def test_later_messages_with_a_checkpoint_continue_the_conversation(
+    client: LangGraphClient,
+) -> None:
     thread_id = (await client.threads.create())["thread_id"]
-    await client.runs.wait(thread_id, "assistant", input={"messages": [block_message("My dog is called Rex.")]})
+    await client.runs.wait(
+        thread_id, "assistant", input={"messages": [block_message("My dog is called Rex.")]}
+    )
     state = await client.threads.get_state(thread_id)
 
     result: Any = await client.runs.wait(
@@ -51,7 +57,9 @@ async def test_an_answer_made_again_takes_the_place_of_the_old_one(
     client: LangGraphClient, begin_again_at: str
 ) -> None:
     thread_id = (await client.threads.create())["thread_id"]
-    await client.runs.wait(thread_id, "assistant", input={"messages": [block_message("My dog is called Rex.")]})
+    await client.runs.wait(
+        thread_id, "assistant", input={"messages": [block_message("My dog is called Rex.")]}
+    )
     before = await turns_of(client)
     assert await facts(client) == ["My dog is called Rex."]
 
@@ -65,15 +73,24 @@ async def test_an_answer_made_again_takes_the_place_of_the_old_one(
     assert await facts(client) == ["My dog is called Rex."]
 
 
-async def test_a_history_that_comes_along_is_read_but_not_stored_again(client: LangGraphClient) -> None:
+async def test_a_history_that_comes_along_is_read_but_not_stored_again(
+    client: LangGraphClient,
+) -> None:
     thread_id = (await client.threads.create())["thread_id"]
-    history: list[Any] = [block_message("My dog is called Rex."), {"type": "ai", "content": "Noted."}]
+    history: list[Any] = [
+        block_message("My dog is called Rex."),
+        {"type": "ai", "content": "Noted."},
+    ]
     result: Any = await client.runs.wait(
-        thread_id, "assistant", input={"messages": [*history, block_message("What is my dog called?")]}
+        thread_id,
+        "assistant",
+        input={"messages": [*history, block_message("What is my dog called?")]},
     )
 
     assert "Rex" in result["messages"][-1]["content"]
-    assert [content for role, content in await turns_of(client) if role == "user"] == ["What is my dog called?"]
+    assert [content for role, content in await turns_of(client) if role == "user"] == [
+        "What is my dog called?"
+    ]
 
 
 async def test_a_client_that_only_sends_an_api_key_can_put_its_token_there(server: Server) -> None:
@@ -89,7 +106,8 @@ async def test_a_client_that_only_sends_an_api_key_can_put_its_token_there(serve
 async def test_a_browser_on_another_origin_may_talk_to_the_server(server: Server) -> None:
     async with httpx.AsyncClient(base_url=server.url) as http:
         preflight = await http.options(
-            "/threads", headers={"Origin": "http://localhost:3000", "Access-Control-Request-Method": "POST"}
+            "/threads",
+            headers={"Origin": "http://localhost:3000", "Access-Control-Request-Method": "POST"},
         )
 
     assert preflight.status_code == httpx.codes.OK

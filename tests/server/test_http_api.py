@@ -23,15 +23,21 @@ async def test_what_a_run_wrote_is_seen_put_right_taken_along_and_erased(server:
     token = sign_in(user_id)
     client = server.client(token)
     thread_id = (await client.threads.create())["thread_id"]
-    run: Any = await client.runs.create(thread_id, "assistant", input=says("My budget is 80k for a welding robot."))
+    run: Any = await client.runs.create(
+        thread_id, "assistant", input=says("My budget is 80k for a welding robot.")
+    )
     await client.runs.join(thread_id, run["run_id"])
     assert await facts(client)
 
     headers = {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(base_url=f"{server.url}/memory", headers=headers, timeout=30) as http:
+    async with httpx.AsyncClient(
+        base_url=f"{server.url}/memory", headers=headers, timeout=30
+    ) as http:
         did = (await http.get(f"/runs/{run['run_id']}")).json()
         [fact] = [memory for memory in did["written"] if memory["type"] == "fact"]
-        assert [session["id"] for session in (await http.get("/sessions")).json()["items"]] == [thread_id]
+        assert [session["id"] for session in (await http.get("/sessions")).json()["items"]] == [
+            thread_id
+        ]
         origin = (await http.get(f"/memories/{fact['id']}/origin")).json()
         assert (origin["thread_id"], origin["run_id"]) == (thread_id, run["run_id"])
         assert origin["turns"][0]["content"] == "My budget is 80k for a welding robot."
@@ -40,14 +46,21 @@ async def test_what_a_run_wrote_is_seen_put_right_taken_along_and_erased(server:
 
         read = await http.get(f"/memories/{fact['id']}")
         change, version = {"content": "The budget is 90k."}, {"If-Match": read.headers["ETag"]}
-        assert (await http.patch(f"/memories/{fact['id']}", json=change, headers=version)).status_code == 200
-        assert (await http.patch(f"/memories/{fact['id']}", json=change, headers=version)).status_code == 412
+        assert (
+            await http.patch(f"/memories/{fact['id']}", json=change, headers=version)
+        ).status_code == 200
+        assert (
+            await http.patch(f"/memories/{fact['id']}", json=change, headers=version)
+        ).status_code == 412
         history = (await http.get(f"/memories/{fact['id']}/history")).json()["items"]
         assert [old["content"] for old in history] == [fact["content"]]
 
         async with http.stream("GET", "/export") as answer:
             *lines, last = [line async for line in answer.aiter_lines()]
-        assert json.loads(last)["sha256"] == hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+        assert (
+            json.loads(last)["sha256"]
+            == hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+        )
         assert "90k" in "".join(lines)
 
         assert (await http.post("/erasure", json={"confirm": user_id})).status_code == 200
@@ -59,11 +72,17 @@ async def test_the_servers_own_routes_stay_as_they_are(server: Server) -> None:
     async with httpx.AsyncClient(base_url=server.url, headers=headers) as http:
         document = (await http.get("/openapi.json")).json()
         assert {"/threads", "/memory/memories", "/memory/recall"} <= document["paths"].keys()
-        theirs = await http.put("/store/items", json={"namespace": ["users", str(uuid4())], "key": "k", "value": {}})
+        theirs = await http.put(
+            "/store/items", json={"namespace": ["users", str(uuid4())], "key": "k", "value": {}}
+        )
         assert (theirs.status_code, theirs.json().keys()) == (403, {"detail"})
         ours = await http.get("/memory/memories/nonsense")
         assert (ours.status_code, ours.headers["Content-Type"]) == (404, "application/problem+json")
-        assert ours.headers["Access-Control-Allow-Origin"] == theirs.headers["Access-Control-Allow-Origin"] == "*"
+        assert (
+            ours.headers["Access-Control-Allow-Origin"]
+            == theirs.headers["Access-Control-Allow-Origin"]
+            == "*"
+        )
         refused = await http.get("/memory/memories", headers={"Authorization": "Bearer forged"})
         assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
 

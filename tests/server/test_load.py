@@ -32,20 +32,30 @@ async def test_of_a_hundred_conversations_at_once_each_recalls_its_own_and_is_st
         """Say something in a new thread, and return it and the state in the end."""
         signed_in = {"Authorization": f"Bearer {sign_in(person)}"}
         thread = (await client.threads.create(headers=signed_in))["thread_id"]
-        return thread, await client.runs.wait(thread, "assistant", input=says(text), headers=signed_in)
+        return thread, await client.runs.wait(
+            thread, "assistant", input=says(text), headers=signed_in
+        )
 
-    told = await asyncio.gather(*(speak(person, f"My locker is number L{n}X.") for n, person in enumerate(people)))
+    told = await asyncio.gather(
+        *(speak(person, f"My locker is number L{n}X.") for n, person in enumerate(people))
+    )
     await known(server_database, people)
     asked = await asyncio.gather(*(speak(person, "What number is my locker?") for person in people))
 
     for n, (_, state) in enumerate(asked):
         assert f"L{n}X" in state["messages"][-1]["content"]
-        assert not [other for other in range(CONVERSATIONS) if other != n and f"L{other}X" in str(state)]
+        assert not [
+            other for other in range(CONVERSATIONS) if other != n and f"L{other}X" in str(state)
+        ]
     stored = await rows(
         server_database,
         "SELECT user_id, session_id, count(*) AS turns FROM memory.turns WHERE user_id = ANY (%s) GROUP BY 1, 2",
         people,
     )
-    threads = {(person, thread) for said in (told, asked) for person, (thread, _) in zip(people, said, strict=True)}
+    threads = {
+        (person, thread)
+        for said in (told, asked)
+        for person, (thread, _) in zip(people, said, strict=True)
+    }
     assert {(row["user_id"], row["session_id"]) for row in stored} == threads
     assert {row["turns"] for row in stored} == {2}, "what was said and what was answered, once"

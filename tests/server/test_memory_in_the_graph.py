@@ -12,12 +12,17 @@ from tests.support.chat import facts, says, talk
 from tests.support.server import Server, sign_in
 
 
-async def test_a_run_begins_with_load_context_and_ends_with_write_memory(client: LangGraphClient) -> None:
+async def test_a_run_begins_with_load_context_and_ends_with_write_memory(
+    client: LangGraphClient,
+) -> None:
     thread = await client.threads.create()
 
     nodes, tokens = [], []
     async for part in client.runs.stream(
-        thread["thread_id"], "assistant", input=says("My budget is 80k."), stream_mode=["updates", "messages-tuple"]
+        thread["thread_id"],
+        "assistant",
+        input=says("My budget is 80k."),
+        stream_mode=["updates", "messages-tuple"],
     ):
         data: Any = part.data
         if part.event == "updates":
@@ -43,7 +48,9 @@ async def test_another_user_knows_nothing_of_it(client: LangGraphClient, server:
     assert "80k" not in await talk(stranger, "what is my budget?")
 
 
-async def test_the_caller_cannot_choose_whose_memory_it_is(client: LangGraphClient, server: Server) -> None:
+async def test_the_caller_cannot_choose_whose_memory_it_is(
+    client: LangGraphClient, server: Server
+) -> None:
     victim_id = str(uuid4())
     victim = server.client(sign_in(victim_id))
     await talk(victim, "My budget is 80k for a welding robot.")
@@ -75,7 +82,9 @@ async def test_the_store_routes_see_the_same_memories(client: LangGraphClient) -
     assert fact["namespace"] in namespaces["namespaces"]
 
 
-async def test_the_store_routes_refuse_what_belongs_to_another(client: LangGraphClient, server: Server) -> None:
+async def test_the_store_routes_refuse_what_belongs_to_another(
+    client: LangGraphClient, server: Server
+) -> None:
     stranger_id = str(uuid4())
     stranger = server.client(sign_in(stranger_id))
     await stranger.store.put_item(["users", stranger_id, "notes"], "n", {"secret": "swordfish"})
@@ -88,7 +97,9 @@ async def test_the_store_routes_refuse_what_belongs_to_another(client: LangGraph
 
 
 async def test_twenty_runs_at_once_all_succeed(client: LangGraphClient) -> None:
-    answers = await asyncio.gather(*(talk(client, f"My robot number {n} is called R{n}.") for n in range(20)))
+    answers = await asyncio.gather(
+        *(talk(client, f"My robot number {n} is called R{n}.") for n in range(20))
+    )
 
     assert len(answers) == 20
     assert len(await facts(client, 20)) == 20
@@ -123,7 +134,12 @@ async def test_a_conversation_of_ten_turns_becomes_facts_that_are_true_and_name_
     ):
         await talk(client, text, thread_id)
 
-    expected = {"My brother's budget is 50k.", "I like coffee, too.", "In 2019 I lived in Rome.", "My name is Ada."}
+    expected = {
+        "My brother's budget is 50k.",
+        "I like coffee, too.",
+        "In 2019 I lived in Rome.",
+        "My name is Ada.",
+    }
     for _ in range(120):
         found = (await client.store.search_items((), filter={"type": "fact"}, limit=100))["items"]
         values = {item["value"]["content"]: item["value"] for item in found}
@@ -134,8 +150,13 @@ async def test_a_conversation_of_ten_turns_becomes_facts_that_are_true_and_name_
         ):
             break
         await asyncio.sleep(0.25)
-    assert values.keys() - expected == {"Actually, my budget is 120k for a welding robot.", "I like tea."}
+    assert values.keys() - expected == {
+        "Actually, my budget is 120k for a welding robot.",
+        "I like tea.",
+    }
     turns = (await client.store.search_items((), filter={"type": "turn"}, limit=100))["items"]
     exchanges = {item["key"].partition(":")[0] for item in turns}
-    assert all(source["exchange"] in exchanges for value in values.values() for source in value["sources"])
+    assert all(
+        source["exchange"] in exchanges for value in values.values() for source in value["sources"]
+    )
     assert "120k" in await talk(client, "what is my budget?")

@@ -27,10 +27,16 @@ async def test_the_servers_metrics_show_the_memorys_beside_its_own(server: Serve
     # Where some failed, all have a label for that, too.
     for operation in ("load_context", "write_memory"):
         assert re.search(
-            rf'^memory_operation_duration_seconds_count{{.*memory_operation="{operation}"', text, re.MULTILINE
+            rf'^memory_operation_duration_seconds_count{{.*memory_operation="{operation}"',
+            text,
+            re.MULTILINE,
         )
-    assert re.search(r'^memory_job_duration_seconds_count{.*memory_job_name="extract_facts"', text, re.MULTILINE)
-    assert re.search(r'^memory_health_status{memory_health_part="database".*} 0\.0$', text, re.MULTILINE)
+    assert re.search(
+        r'^memory_job_duration_seconds_count{.*memory_job_name="extract_facts"', text, re.MULTILINE
+    )
+    assert re.search(
+        r'^memory_health_status{memory_health_part="database".*} 0\.0$', text, re.MULTILINE
+    )
     assert 'db_client_connection_count{db_client_connection_pool_name="memory",' in text
     assert "lg_api_http_requests_total" in text
     assert SECRET not in text

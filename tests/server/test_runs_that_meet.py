@@ -26,12 +26,16 @@ async def human_messages(client: LangGraphClient, thread_id: str) -> list[str]:
     return [m["content"] for m in state["values"]["messages"] if m["type"] == "human"]
 
 
-async def test_reject_refuses_the_second_run_and_leaves_the_first_alone(client: LangGraphClient) -> None:
+async def test_reject_refuses_the_second_run_and_leaves_the_first_alone(
+    client: LangGraphClient,
+) -> None:
     thread_id = (await client.threads.create())["thread_id"]
     run_id = await start_slow_run(client, thread_id, "My first car is red.")
 
     with pytest.raises(ConflictError):
-        await client.runs.create(thread_id, "assistant", input=says("Second"), multitask_strategy="reject")
+        await client.runs.create(
+            thread_id, "assistant", input=says("Second"), multitask_strategy="reject"
+        )
 
     await client.runs.join(thread_id, run_id)
     assert await human_messages(client, thread_id) == ["My first car is red."]
@@ -41,7 +45,9 @@ async def test_interrupt_keeps_what_was_said_and_goes_on(client: LangGraphClient
     thread_id = (await client.threads.create())["thread_id"]
     run_id = await start_slow_run(client, thread_id, "My first car is red.")
 
-    await client.runs.wait(thread_id, "assistant", input=says("Second"), multitask_strategy="interrupt")
+    await client.runs.wait(
+        thread_id, "assistant", input=says("Second"), multitask_strategy="interrupt"
+    )
 
     assert (await client.runs.get(thread_id, run_id))["status"] == "interrupted"
     assert await human_messages(client, thread_id) == ["My first car is red.", "Second"]
@@ -51,14 +57,18 @@ async def test_rollback_leaves_no_trace_of_the_run_it_replaces(client: LangGraph
     thread_id = (await client.threads.create())["thread_id"]
     await start_slow_run(client, thread_id, "My first car is red.")
 
-    await client.runs.wait(thread_id, "assistant", input=says("Second"), multitask_strategy="rollback")
+    await client.runs.wait(
+        thread_id, "assistant", input=says("Second"), multitask_strategy="rollback"
+    )
 
     assert await human_messages(client, thread_id) == ["Second"]
     history = await client.threads.get_history(thread_id, limit=100)
     assert "My first car" not in str(history)
 
 
-async def test_a_run_cancelled_half_way_stores_nothing_and_the_store_goes_on(client: LangGraphClient) -> None:
+async def test_a_run_cancelled_half_way_stores_nothing_and_the_store_goes_on(
+    client: LangGraphClient,
+) -> None:
     thread_id = (await client.threads.create())["thread_id"]
     run_id = await start_slow_run(client, thread_id, "My first car is red.")
 
@@ -81,10 +91,15 @@ async def test_a_copied_thread_has_the_state_of_the_original(client: LangGraphCl
     assert await human_messages(client, copied["thread_id"]) == ["My first car is red."]
 
 
-async def test_what_was_said_before_an_interrupt_is_remembered_by_the_next_run(client: LangGraphClient) -> None:
+async def test_what_was_said_before_an_interrupt_is_remembered_by_the_next_run(
+    client: LangGraphClient,
+) -> None:
     thread_id = (await client.threads.create())["thread_id"]
     run = await client.runs.wait(
-        thread_id, "assistant", input=says("My cat is called Tom."), interrupt_before=["write_memory"]
+        thread_id,
+        "assistant",
+        input=says("My cat is called Tom."),
+        interrupt_before=["write_memory"],
     )
     assert run
     await talk(client, "My dog is called Rex.", thread_id)
@@ -92,7 +107,9 @@ async def test_what_was_said_before_an_interrupt_is_remembered_by_the_next_run(c
     assert await facts(client, 2) == ["My cat is called Tom.", "My dog is called Rex."]
 
 
-async def test_a_run_that_jumps_over_load_context_answers_without_memories(client: LangGraphClient) -> None:
+async def test_a_run_that_jumps_over_load_context_answers_without_memories(
+    client: LangGraphClient,
+) -> None:
     thread_id = (await client.threads.create())["thread_id"]
     command: Any = {"goto": "respond", "update": says("what is my budget?")}
     result: Any = await client.runs.wait(thread_id, "assistant", command=command)

@@ -21,11 +21,17 @@ async def test_tools_use_the_memory_of_who_is_signed_in_and_of_nobody_else(serve
     of_ann, of_bob = (server.client(sign_in(user_id)) for user_id in (ann, bob))
     saved = await answer(of_ann, "save_memory", slug="secret", content="The password is swordfish.")
     assert saved == "Saved as secret."
-    assert await answer(of_ann, "search_memory", query="password") == "- secret: The password is swordfish."
+    assert (
+        await answer(of_ann, "search_memory", query="password")
+        == "- secret: The password is swordfish."
+    )
 
     forged: Any = {"configurable": {"user_id": ann, "langgraph_auth_user_id": ann}}
     nothing = "Nothing is remembered about that."
     assert await answer(of_bob, "search_memory", forged, query="password", user_id=ann) == nothing
     await answer(of_bob, "save_memory", forged, slug="secret", content="Planted.", user_id=ann)
-    assert await answer(of_ann, "search_memory", query="password") == "- secret: The password is swordfish."
+    assert (
+        await answer(of_ann, "search_memory", query="password")
+        == "- secret: The password is swordfish."
+    )
     assert "no company" in await answer(of_bob, "search_company_memory", query="password")

@@ -8,14 +8,14 @@ from graphs.memory.outbox.adapter import (
     Outbound,
     Outgoing,
     Pseudonym,
-    Switched,
+    SwitchedAdapter,
 )
-from graphs.memory.outbox.intents import Kind
+from graphs.memory.outbox.intents import IntentKind
 from graphs.memory.redaction.redactor import RedactedText
 
 KEY = b"a key of the tests, and no other"
 
-EVERYTHING: frozenset[Kind] = frozenset(
+EVERYTHING: frozenset[IntentKind] = frozenset(
     {"turn_committed", "memory_written", "memory_forgotten", "session_ended", "user_erased"}
 )
 
@@ -28,9 +28,9 @@ class Notebook:
         takes: the intents that it is told.
     """
 
-    def __init__(self, name: str = "notebook", takes: Iterable[Kind] = EVERYTHING) -> None:
+    def __init__(self, name: str = "notebook", takes: Iterable[IntentKind] = EVERYTHING) -> None:
         self.name = name
-        self.takes: frozenset[Kind] = frozenset(takes)
+        self.takes: frozenset[IntentKind] = frozenset(takes)
         self.told: list[Outgoing] = []
         self.copies: dict[str, dict[str, str]] = {}
         self.failures: list[DeliveryFailed] = []
@@ -50,7 +50,9 @@ class Notebook:
                 of_user.pop(copy.reference.text, None)
             else:
                 of_user[copy.reference.text] = copy.text.text
-        return {c.reference.text: c.reference.text[::-1] if c.text else None for c in outgoing.memories}
+        return {
+            c.reference.text: c.reference.text[::-1] if c.text else None for c in outgoing.memories
+        }
 
     async def search(self, user: Pseudonym, query: RedactedText, limit: int) -> Sequence[str]:
         if self.failures:
@@ -72,4 +74,6 @@ class Notebook:
 
 
 def outbound_to(*adapters: Notebook, shadow: bool = False) -> Outbound:
-    return Outbound([Switched(adapter, "shadow" if shadow else "on") for adapter in adapters], KEY)
+    return Outbound(
+        [SwitchedAdapter(adapter, "shadow" if shadow else "on") for adapter in adapters], KEY
+    )

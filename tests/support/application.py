@@ -11,7 +11,7 @@ from langgraph.store.base import IndexConfig, PutOp
 from langgraph.store.postgres.aio import AsyncPostgresStore
 from psycopg.conninfo import make_conninfo
 
-from graphs.operations.migration.switching import Switched
+from graphs.operations.migration.switching import SwitchResult
 from tests.support.sql import rows
 
 ADA, BOB = ("users", "ada", "facts"), ("users", "bob", "facts")
@@ -28,7 +28,9 @@ async def old_store(database: str, index: IndexConfig | None) -> AsyncIterator[A
     theirs: Any = dict(index) if index else None
     url = make_conninfo(database, options="-c search_path=public,extensions")
     ttl: Any = {"refresh_on_read": True}
-    async with AsyncPostgresStore.from_conn_string(url, index=theirs, ttl=ttl, pool_config={"max_size": 4}) as store:
+    async with AsyncPostgresStore.from_conn_string(
+        url, index=theirs, ttl=ttl, pool_config={"max_size": 4}
+    ) as store:
         await store.setup()
         yield store
 
@@ -79,14 +81,25 @@ class Application:
     def _operations(self) -> list[PutOp]:
         several = self._random.choice([1, 1, 1, 5])
         places = {self._place() for _ in range(several)}
-        return [PutOp(*place, self._value(), ttl=self._random.choice([None, None, 60])) for place in sorted(places)]
+        return [
+            PutOp(*place, self._value(), ttl=self._random.choice([None, None, 60]))
+            for place in sorted(places)
+        ]
 
     def _place(self) -> Place:
-        return ("users", self._random.choice(["ada", "bob"]), "facts"), f"k{self._random.randrange(60)}"
+        return (
+            "users",
+            self._random.choice(["ada", "bob"]),
+            "facts",
+        ), f"k{self._random.randrange(60)}"
 
     def _value(self) -> Any:
         gone = self._random.random() < 0.2
-        return None if gone else {"text": f"Fact {self._random.random()}", "n": self._random.choice([1, 1.5, None])}
+        return (
+            None
+            if gone
+            else {"text": f"Fact {self._random.random()}", "n": self._random.choice([1, 1.5, None])}
+        )
 
 
 THERE = """SELECT prefix AS namespace, key, value, created_at, updated_at, expires_at, ttl_minutes::float8
@@ -101,7 +114,7 @@ async def both_sides(there: str, here: str) -> tuple[Any, Any]:
     return await rows(there, THERE), await rows(here, HERE)
 
 
-def shared(done: Switched) -> int:
+def shared(done: SwitchResult) -> int:
     """How many items are the same on both sides, as all must be."""
     assert done.agreement is not None
     assert (done.agreement.differing, done.agreement.there) == (0, done.agreement.here)

@@ -11,7 +11,9 @@ def says(text: str, **more: Any) -> dict[str, Any]:
     return {"messages": [{"role": "human", "content": text, **more}]}
 
 
-async def talk(client: LangGraphClient, text: str, thread_id: str | None = None, agent: str = "assistant") -> str:
+async def talk(
+    client: LangGraphClient, text: str, thread_id: str | None = None, agent: str = "assistant"
+) -> str:
     """Say something (in a new thread unless one is named) and return the answer."""
     thread_id = thread_id or (await client.threads.create())["thread_id"]
     result: Any = await client.runs.wait(thread_id, agent, input=says(text))
@@ -22,7 +24,9 @@ async def facts(client: LangGraphClient, count: int = 1) -> list[str]:
     """Return the facts that are known of the user, once there are so many: they are made in the background."""
     found: list[Any] = []
     for _ in range(240):
-        found = list((await client.store.search_items((), filter={"type": "fact"}, limit=100))["items"])
+        found = list(
+            (await client.store.search_items((), filter={"type": "fact"}, limit=100))["items"]
+        )
         if len(found) >= count:
             break
         await asyncio.sleep(0.25)

@@ -4,14 +4,19 @@ import asyncio
 import sys
 from typing import Any
 
-from graphs.deployment.models import OfflineEmbeddings
 from graphs.deployment.pools import open_pool
 from graphs.memory.brain.loading import LoadingBrain
-from graphs.memory.jobs.queue import Timing
+from graphs.memory.jobs.tasks import Timing
 from graphs.memory_manager import MemoryManager
+from graphs.offline.embeddings import OfflineEmbeddings
 from tests.support.dying_worker import die
 
-POINTS = ("before the first batch", "amid a batch", "before a batch is noted", "after a batch is noted")
+POINTS = (
+    "before the first batch",
+    "amid a batch",
+    "before a batch is noted",
+    "after a batch is noted",
+)
 
 
 class Brain(LoadingBrain):
@@ -52,7 +57,12 @@ class Store(MemoryManager):
 
 
 async def main(database: str, point: str) -> None:
-    index: Any = {"dims": 256, "embed": OfflineEmbeddings(), "fields": ["$"], "model": "offline:wordllama"}
+    index: Any = {
+        "dims": 256,
+        "embed": OfflineEmbeddings(),
+        "fields": ["$"],
+        "model": "offline:wordllama",
+    }
     Brain.point = point
     async with open_pool(database) as pool:
         store = Store(pool, index=index, timing=Timing(poll=0.05, heartbeat=0.1))

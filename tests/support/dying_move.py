@@ -6,10 +6,10 @@ import os
 import signal
 from typing import Any
 
-from graphs.deployment.models import OfflineEmbeddings
 from graphs.deployment.pools import open_pool
 from graphs.memory.database.database import Database
 from graphs.memory_manager import MemoryManager
+from graphs.offline.embeddings import OfflineEmbeddings
 
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload([__name__])
@@ -41,8 +41,16 @@ async def _copy_and_follow(call: int, database: str, source: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
-    index: Any = {"dims": 256, "embed": OfflineEmbeddings(), "fields": ["$"], "model": "offline:wordllama"}
-    async with open_pool(source) as pool, MemoryManager.from_conn_string(database, index=index) as store:
+    index: Any = {
+        "dims": 256,
+        "embed": OfflineEmbeddings(),
+        "fields": ["$"],
+        "model": "offline:wordllama",
+    }
+    async with (
+        open_pool(source) as pool,
+        MemoryManager.from_conn_string(database, index=index) as store,
+    ):
         moving = store.operations.moving
         there = await moving.open(pool, follow=True)
         Database._retrying = dies  # type: ignore[method-assign,assignment]

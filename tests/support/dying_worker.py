@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from graphs.deployment.models import OfflineEmbeddings
 from graphs.deployment.pools import open_pool
 from graphs.mem0.extractor import Mem0Extractor
-from graphs.memory.facts.conversation import Conversation, Statement
-from graphs.memory.jobs.queue import Timing
+from graphs.memory.facts.conversation import Conversation, ExtractedFact
+from graphs.memory.jobs.tasks import Timing
 from graphs.memory_manager import MemoryManager
+from graphs.offline.embeddings import OfflineEmbeddings
 
 POINTS = ("before the model", "after the model", "before the commit", "after the commit")
 
@@ -26,7 +26,7 @@ class Extractor(Mem0Extractor):
 
     point = ""
 
-    async def extract(self, conversation: Conversation) -> list[Statement]:
+    async def extract(self, conversation: Conversation) -> list[ExtractedFact]:
         if self.point == POINTS[0]:
             die()
         statements = await super().extract(conversation)
@@ -54,11 +54,18 @@ class Store(MemoryManager):
 
 
 async def main(database: str, point: str, folder: str) -> None:
-    index: Any = {"dims": 256, "embed": OfflineEmbeddings(), "fields": ["$"], "model": "offline:wordllama"}
+    index: Any = {
+        "dims": 256,
+        "embed": OfflineEmbeddings(),
+        "fields": ["$"],
+        "model": "offline:wordllama",
+    }
     Extractor.point = Store.point = point
     async with open_pool(database) as pool:
         extractor = Extractor(None, Path(folder))
-        store = Store(pool, index=index, extractor=extractor, timing=Timing(poll=0.05, heartbeat=0.1))
+        store = Store(
+            pool, index=index, extractor=extractor, timing=Timing(poll=0.05, heartbeat=0.1)
+        )
         async with store, store.jobs.working():
             await asyncio.sleep(30)
 

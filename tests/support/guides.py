@@ -70,10 +70,14 @@ class Guide:
         for block, following in zip_longest(found, found[1:]):
             try:
                 self._do(block)
-                if block.language == "sql" and not (following and following.text.startswith("ERROR:")):
+                if block.language == "sql" and not (
+                    following and following.text.startswith("ERROR:")
+                ):
                     assert not (self._printed or "").startswith("ERROR:"), self._printed
             except AssertionError as error:
-                raise AssertionError(f"The block at line {block.line}:\n{block.text}\n{error}") from error
+                raise AssertionError(
+                    f"The block at line {block.line}:\n{block.text}\n{error}"
+                ) from error
 
     def _do(self, block: Block) -> None:
         if block.language == "text":
@@ -93,7 +97,9 @@ class Guide:
             case "dotenv":
                 self._set(self._expanded(block.text))
             case other:
-                raise AssertionError(f"Nothing runs a block of {other!r}: say sh, sql, python, dotenv or text.")
+                raise AssertionError(
+                    f"Nothing runs a block of {other!r}: say sh, sql, python, dotenv or text."
+                )
 
     def _run(self, line: str) -> str:
         expected = int(found[1]) if (found := _EXIT.search(line)) else 0
@@ -101,7 +107,9 @@ class Guide:
         if exported := re.match(r"export ([A-Z][A-Z0-9_]*)=(.*)", command):
             self._keep(exported[1], self._bash(f"printf %s {exported[2]}", 0))
             return ""
-        assert not _HIDDEN.search(command), "graph-memory has to begin its line: nothing runs it here."
+        assert not _HIDDEN.search(command), (
+            "graph-memory has to begin its line: nothing runs it here."
+        )
         if ours := _OURS.fullmatch(command):
             return self._graph_memory(ours[1], *_cut(ours[2]), expected)
         self._expanded(command)
@@ -110,14 +118,20 @@ class Guide:
     def _graph_memory(self, given: str, words: str, led: str, expected: int) -> str:
         """Run the command here, and what its output is led to in bash. Bash also takes the line apart."""
         self._expanded(words)
-        arguments = self._bash(f"printf '%s\\0' {words.removeprefix('graph-memory')}", 0).split("\0")[:-1]
+        arguments = self._bash(f"printf '%s\\0' {words.removeprefix('graph-memory')}", 0).split(
+            "\0"
+        )[:-1]
         before = {name: os.environ.get(name) for name in re.findall(r"([A-Z][A-Z0-9_]*)=", given)}
         for name in before:
             self._operate.set(**{name: self._bash(f"{given} printenv {name}", 0).strip()})
         result = self._operate(*(arguments if words != "graph-memory" else []))
         self._operate.set(**{name: value or "" for name, value in before.items()})
-        assert result.exit_code == expected, f"{words}\nended with {result.exit_code}:\n{result.output}"
-        assert isinstance(result.exception, SystemExit | None), f"{words}\nraised {result.exception!r}"
+        assert result.exit_code == expected, (
+            f"{words}\nended with {result.exit_code}:\n{result.output}"
+        )
+        assert isinstance(result.exception, SystemExit | None), (
+            f"{words}\nraised {result.exception!r}"
+        )
         return self._bash(f"cat {led}", 0, result.stdout) if led else str(result.output)
 
     def _bash(self, command: str, expected: int, given: str | None = None) -> str:
@@ -125,19 +139,25 @@ class Guide:
             ["bash", "-euo", "pipefail", "-c", command],  # noqa: S607  whichever bash there is
             cwd=self._folder, input=given, capture_output=True, text=True, timeout=60, env=os.environ | self._variables,
         )  # fmt: skip
-        assert ran.returncode == expected, f"{command}\nended with {ran.returncode}:\n{ran.stdout}{ran.stderr}"
+        assert ran.returncode == expected, (
+            f"{command}\nended with {ran.returncode}:\n{ran.stdout}{ran.stderr}"
+        )
         return ran.stdout + ("" if given is not None else ran.stderr)
 
     def _query(self, script: str) -> str:
         try:
-            with contextlib.closing(psycopg.connect(self._variables["DATABASE_URL"], autocommit=True)) as conn:
+            with contextlib.closing(
+                psycopg.connect(self._variables["DATABASE_URL"], autocommit=True)
+            ) as conn:
                 cursor = conn.execute(script.encode())
                 rows = cursor.fetchall() if cursor.description else []
                 while cursor.nextset():
                     rows = cursor.fetchall() if cursor.description else rows
         except psycopg.Error as error:
             return f"ERROR:  {error.diag.message_primary or error}"
-        return "\n".join(" | ".join("" if cell is None else str(cell) for cell in row) for row in rows)
+        return "\n".join(
+            " | ".join("" if cell is None else str(cell) for cell in row) for row in rows
+        )
 
     def _execute(self, program: str) -> str:
         printed = io.StringIO()
@@ -147,7 +167,9 @@ class Guide:
 
     def _set(self, settings: str) -> None:
         for name, value in dotenv_values(stream=io.StringIO(settings)).items():
-            assert name.lower() in Settings.model_fields or name in _OUTSIDE_SETTINGS, f"There is no setting {name}."
+            assert name.lower() in Settings.model_fields or name in _OUTSIDE_SETTINGS, (
+                f"There is no setting {name}."
+            )
             if value is not None and "…" not in value:
                 self._keep(name, value)
 
@@ -167,9 +189,13 @@ class Guide:
             return
         left = _plain(self._printed)
         for line in filter(None, map(_plain, promised.splitlines())):
-            pattern = ".*?".join(re.escape(part.strip()) for part in self._expanded(line).split("…"))
+            pattern = ".*?".join(
+                re.escape(part.strip()) for part in self._expanded(line).split("…")
+            )
             found = re.search(pattern, left)
-            assert found, f"It does not print (after what is above it): {line}\nIt prints:\n{self._printed}"
+            assert found, (
+                f"It does not print (after what is above it): {line}\nIt prints:\n{self._printed}"
+            )
             left = left[found.end() :]
 
 
@@ -199,7 +225,11 @@ def _cut(command: str) -> tuple[str, str]:
 def unknown_commands(page: str) -> list[str]:
     """Return the `graph-memory …` of a page's prose that there is no such command, or no such option, for."""
     said = [each.replace("\n", " ") for each in re.findall(r"`(graph-memory [^`]+)`", prose(page))]
-    return [each for each in said if not all(map(_known, product(*(word.split("|") for word in each.split()[1:]))))]
+    return [
+        each
+        for each in said
+        if not all(map(_known, product(*(word.split("|") for word in each.split()[1:]))))
+    ]
 
 
 @cache
@@ -211,7 +241,10 @@ def _known(words: Iterable[str]) -> bool:
     command = _app()
     for word in words:
         if word.startswith("--"):
-            if word.split("=")[0] not in {"--help", *(name for each in command.params for name in each.opts)}:
+            if word.split("=")[0] not in {
+                "--help",
+                *(name for each in command.params for name in each.opts),
+            }:
                 return False
         elif isinstance(command, TyperGroup):
             if word not in command.commands:

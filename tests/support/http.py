@@ -35,4 +35,6 @@ def client(app: FastAPI, user_id: str | None = None, **headers: str) -> httpx.As
     who = str(uuid4()) if user_id is None else user_id
     signed_in = {"Authorization": f"Bearer {who}"} if who else {}
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://memory", headers=signed_in | headers)
+    return httpx.AsyncClient(
+        transport=transport, base_url="http://memory", headers=signed_in | headers
+    )

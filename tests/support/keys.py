@@ -28,7 +28,9 @@ class KeyServer:
             def do_GET(self) -> None:
                 outer.asked += 1
                 content = json.dumps({"keys": outer.keys}).encode()
-                self.send_response(outer.status if self.path == "/auth/v1/.well-known/jwks.json" else 404)
+                self.send_response(
+                    outer.status if self.path == "/auth/v1/.well-known/jwks.json" else 404
+                )
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)

@@ -17,7 +17,10 @@ class Block:
 
 def blocks(page: str) -> list[Block]:
     """Return the blocks of a page, in their order."""
-    return [Block(found[1], found[2], page.count("\n", 0, found.start(2)) + 1) for found in _FENCE.finditer(page)]
+    return [
+        Block(found[1], found[2], page.count("\n", 0, found.start(2)) + 1)
+        for found in _FENCE.finditer(page)
+    ]
 
 
 def prose(page: str) -> str:

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from graphs.deployment.models import OfflineEmbeddings
 from graphs.offline.chat import OfflineChatModel
+from graphs.offline.embeddings import OfflineEmbeddings
 
 
 @asynccontextmanager
@@ -20,11 +20,19 @@ async def mem0_library(url: str, folder: Path) -> AsyncIterator[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         mem0 = importlib.import_module("mem0")
-    store = {"connection_string": url, "collection_name": "mem0", "embedding_model_dims": 256, "maxconn": 2}
+    store = {
+        "connection_string": url,
+        "collection_name": "mem0",
+        "embedding_model_dims": 256,
+        "maxconn": 2,
+    }
     memory = mem0.AsyncMemory.from_config(
         {
             "llm": {"provider": "langchain", "config": {"model": OfflineChatModel()}},
-            "embedder": {"provider": "langchain", "config": {"model": OfflineEmbeddings(), "embedding_dims": 256}},
+            "embedder": {
+                "provider": "langchain",
+                "config": {"model": OfflineEmbeddings(), "embedding_dims": 256},
+            },
             "vector_store": {"provider": "pgvector", "config": store},
             "history_db_path": str(folder / "history.db"),
         }

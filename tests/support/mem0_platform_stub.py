@@ -17,12 +17,19 @@ class Mem0Account(OutsideStub):
         self.project = "p1"
         self.histories: dict[str, list[dict[str, Any]]] = {}
 
-    def answer(self, method: str, path: str, query: dict[str, str], headers: Any, body: Any) -> tuple[int, Any]:
+    def answer(
+        self, method: str, path: str, query: dict[str, str], headers: Any, body: Any
+    ) -> tuple[int, Any]:
         if headers["Authorization"] != f"Token {TOKEN}":
             return 401, {"detail": "Invalid API key"}
         match (method, [part for part in path.split("/") if part]):
             case "GET", ["v1", "ping"]:
-                return 200, {"status": "ok", "org_id": "o1", "project_id": self.project, "user_email": "a@example.com"}
+                return 200, {
+                    "status": "ok",
+                    "org_id": "o1",
+                    "project_id": self.project,
+                    "user_email": "a@example.com",
+                }
             case "POST", ["v3", "memories"]:
                 return self._page(body["filters"], int(query["page"]), int(query["page_size"]))
             case "POST", ["v3", "memories", "search"]:

@@ -40,7 +40,10 @@ class OpenAIStub:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._server.shutdown()
         self._server.server_close()
@@ -73,8 +76,12 @@ class OpenAIStub:
                 self.send_header("Content-Type", "text/event-stream")
                 self.end_headers()
                 for word in ANSWER.split(" "):
-                    chunk = _completion(body, {"delta": {"role": "assistant", "content": word + " "}})
-                    self.wfile.write(f"data: {json.dumps(chunk | {'object': 'chat.completion.chunk'})}\n\n".encode())
+                    chunk = _completion(
+                        body, {"delta": {"role": "assistant", "content": word + " "}}
+                    )
+                    self.wfile.write(
+                        f"data: {json.dumps(chunk | {'object': 'chat.completion.chunk'})}\n\n".encode()
+                    )
                 self.wfile.write(b"data: [DONE]\n\n")
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the parent's name
@@ -108,7 +115,12 @@ def _embeddings(body: dict[str, Any]) -> dict[str, Any]:
     texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
     vectors = [_vector(str(text), body.get("dimensions", 1536)) for text in texts]
     data = [{"object": "embedding", "index": n, "embedding": v} for n, v in enumerate(vectors)]
-    return {"object": "list", "model": body["model"], "data": data, "usage": {"prompt_tokens": 1, "total_tokens": 1}}
+    return {
+        "object": "list",
+        "model": body["model"],
+        "data": data,
+        "usage": {"prompt_tokens": 1, "total_tokens": 1},
+    }
 
 
 def _vector(text: str, dimensions: int) -> list[float]:

@@ -17,7 +17,9 @@ from tests.support.sql import rows
 class Operator:
     """Calls commands on a database. Nobody signs in there, and there is no terminal."""
 
-    def __init__(self, postgres: str, database: str, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, postgres: str, database: str, folder: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         self.database = database
         self.url = as_url(postgres, str(conninfo_to_dict(database)["dbname"]))
         self._monkeypatch = monkeypatch

@@ -52,7 +52,9 @@ class OutsideStub:
             self._server.shutdown()
             self._server.server_close()
 
-    def answer(self, method: str, path: str, query: dict[str, str], headers: Any, body: Any) -> tuple[int, Any]:
+    def answer(
+        self, method: str, path: str, query: dict[str, str], headers: Any, body: Any
+    ) -> tuple[int, Any]:
         raise NotImplementedError
 
 
@@ -70,20 +72,34 @@ class Mem0Stub(OutsideStub):
     def texts(self) -> list[str]:
         return sorted(memory["memory"] for memory in self.memories.values())
 
-    def answer(self, method: str, path: str, query: dict[str, str], headers: Any, body: Any) -> tuple[int, Any]:
+    def answer(
+        self, method: str, path: str, query: dict[str, str], headers: Any, body: Any
+    ) -> tuple[int, Any]:
         if headers["Authorization"] != f"Token {TOKEN}":
             return 401, {"detail": "Invalid API key"}
         match (method, [part for part in path.split("/") if part]):
             case "GET", ["v1", "ping"]:
-                return 200, {"status": "ok", "org_id": "o", "project_id": "p", "user_email": "ops@example.com"}
+                return 200, {
+                    "status": "ok",
+                    "org_id": "o",
+                    "project_id": "p",
+                    "user_email": "ops@example.com",
+                }
             case "POST", ["v3", "memories", "add"]:
                 return 200, self._add(body)
             case "GET", ["v1", "event", event_id]:
                 return self._event(event_id)
             case "POST", ["v3", "memories"]:
-                return 200, {"count": 0, "next": None, "previous": None, "results": self._matching(body["filters"])}
+                return 200, {
+                    "count": 0,
+                    "next": None,
+                    "previous": None,
+                    "results": self._matching(body["filters"]),
+                }
             case "POST", ["v3", "memories", "search"]:
-                found = [m for m in self.memories.values() if m["user_id"] == body["filters"]["user_id"]]
+                found = [
+                    m for m in self.memories.values() if m["user_id"] == body["filters"]["user_id"]
+                ]
                 return 200, {"results": found[: body["top_k"]]}
             case "PUT", ["v1", "memories", memory_id] if memory_id in self.memories:
                 self.memories[memory_id] |= {"memory": body["text"], "metadata": body["metadata"]}
@@ -91,7 +107,11 @@ class Mem0Stub(OutsideStub):
             case "DELETE", ["v1", "memories", memory_id] if memory_id in self.memories:
                 return 200, self.memories.pop(memory_id)
             case "DELETE", ["v1", "memories"]:
-                kept = {i: m for i, m in self.memories.items() if query.get("user_id") not in (None, m["user_id"])}
+                kept = {
+                    i: m
+                    for i, m in self.memories.items()
+                    if query.get("user_id") not in (None, m["user_id"])
+                }
                 self.memories = kept
                 return 200, {"message": "Memories deleted successfully!"}
             case "DELETE", ["v2", "entities", "user", name] if name in self.users:
@@ -102,10 +122,19 @@ class Mem0Stub(OutsideStub):
     def _add(self, body: Any) -> dict[str, Any]:
         self.users.add(body["user_id"])
         event_id = str(uuid4())
-        self._events[event_id] = {"polls": self.polls, "body": body, "status": "PENDING", "results": []}
+        self._events[event_id] = {
+            "polls": self.polls,
+            "body": body,
+            "status": "PENDING",
+            "results": [],
+        }
         if not self.polls:
             self._finish(event_id)
-        return {"message": "queued for background execution", "status": "PENDING", "event_id": event_id}
+        return {
+            "message": "queued for background execution",
+            "status": "PENDING",
+            "event_id": event_id,
+        }
 
     def _event(self, event_id: str) -> tuple[int, Any]:
         if event_id not in self._events:
@@ -114,7 +143,11 @@ class Mem0Stub(OutsideStub):
         event["polls"] -= 1
         if event["polls"] <= 0 and event["status"] == "PENDING":
             self._finish(event_id)
-        return 200, {"id": event_id, "event_type": "ADD", **{name: event[name] for name in ("status", "results")}}
+        return 200, {
+            "id": event_id,
+            "event_type": "ADD",
+            **{name: event[name] for name in ("status", "results")},
+        }
 
     def _finish(self, event_id: str) -> None:
         event = self._events[event_id]
@@ -134,7 +167,9 @@ class Mem0Stub(OutsideStub):
         event |= {"status": "SUCCEEDED", "results": [{"memory": "no id in here", "event": "ADD"}]}
 
     def _matching(self, filters: Any) -> list[dict[str, Any]]:
-        user, metadata = (next(f[name] for f in filters["AND"] if name in f) for name in ("user_id", "metadata"))
+        user, metadata = (
+            next(f[name] for f in filters["AND"] if name in f) for name in ("user_id", "metadata")
+        )
         return [
             memory
             for memory in self.memories.values()
@@ -151,13 +186,18 @@ class UpstashStub(OutsideStub):
         self.hashes: dict[str, dict[str, str]] = {}
         self.expiring: dict[str, int] = {}
 
-    def answer(self, method: str, path: str, query: dict[str, str], headers: Any, body: Any) -> tuple[int, Any]:
+    def answer(
+        self, method: str, path: str, query: dict[str, str], headers: Any, body: Any
+    ) -> tuple[int, Any]:
         if headers["Authorization"] != f"Bearer {TOKEN}":
             return 401, {"error": "Unauthorized"}
         if path.startswith("/v2/publish/"):
             known = headers["Upstash-Deduplication-Id"] in self.messages
             self.messages.setdefault(headers["Upstash-Deduplication-Id"], body)
-            return (202 if known else 201), {"messageId": "msg_1", **({"deduplicated": True} if known else {})}
+            return (202 if known else 201), {
+                "messageId": "msg_1",
+                **({"deduplicated": True} if known else {}),
+            }
         if path == "/v2/topics":
             return 200, []
         if path == "/multi-exec":
@@ -198,14 +238,19 @@ def _handler(stub: OutsideStub) -> type[BaseHTTPRequestHandler]:
                     body = json.loads(content) if content else None
                     status, answer = stub.answer(self.command, url.path, query, self.headers, body)
                 else:
-                    status, answer = fault.status, {"detail": "failing as asked", "error": "failing as asked"}
+                    status, answer = (
+                        fault.status,
+                        {"detail": "failing as asked", "error": "failing as asked"},
+                    )
             if fault and fault.seconds:
                 time.sleep(fault.seconds)
             if fault and fault.lost:
                 self.close_connection = True
                 return
             with suppress(ConnectionError):  # who asked may be gone
-                self._send(status, dict(fault.headers) if fault else {}, json.dumps(answer).encode())
+                self._send(
+                    status, dict(fault.headers) if fault else {}, json.dumps(answer).encode()
+                )
 
         do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815  the parent's names
 

@@ -31,11 +31,17 @@ ignore_startup_parameters = extra_float_digits,options
 class Pooler:
     """One process, before one Postgres. Skips the test where PgBouncer is not installed."""
 
-    def __init__(self, postgres: str, mode: str = "transaction", configuration: str = _CONFIGURATION) -> None:
+    def __init__(
+        self, postgres: str, mode: str = "transaction", configuration: str = _CONFIGURATION
+    ) -> None:
         binary = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
         if binary is None:
             pytest.skip("pgbouncer is not installed (Debian: apt install pgbouncer)")
-        self._binary, self._host, self.port = binary, str(conninfo_to_dict(postgres)["host"]), free_port()
+        self._binary, self._host, self.port = (
+            binary,
+            str(conninfo_to_dict(postgres)["host"]),
+            free_port(),
+        )
         self._mode, self._configuration = mode, configuration
         self._process: subprocess.Popen[bytes] | None = None
         self._folder = TemporaryDirectory()
@@ -44,7 +50,9 @@ class Pooler:
         folder = Path(self._folder.name)
         folder.chmod(0o755)
         configuration = folder / "pgbouncer.ini"
-        configuration.write_text(self._configuration.format(host=self._host, port=self.port, mode=self._mode))
+        configuration.write_text(
+            self._configuration.format(host=self._host, port=self.port, mode=self._mode)
+        )
         # It refuses to run as root; the owner of Postgres' socket may connect to it.
         owner = Path(self._host).stat().st_uid if os.geteuid() == 0 else None
         self._process = subprocess.Popen(
@@ -57,7 +65,10 @@ class Pooler:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._process:
             self._process.terminate()
@@ -67,7 +78,9 @@ class Pooler:
     def url_for(self, database: str) -> str:
         """The same database, through the pooler."""
         parts = conninfo_to_dict(database)
-        return make_conninfo(host="127.0.0.1", port=self.port, user="postgres", dbname=str(parts["dbname"]))
+        return make_conninfo(
+            host="127.0.0.1", port=self.port, user="postgres", dbname=str(parts["dbname"])
+        )
 
     def _wait(self) -> None:
         deadline = time.monotonic() + 10

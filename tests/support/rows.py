@@ -26,5 +26,7 @@ def all_rows(database: str) -> dict[str, list[str]]:
         for name in tables:
             row = "(namespace, key, field, model, memory_id, user_id, org_id, agent_id, embedding)"
             row = row if name == "memory.memory_embeddings" else "t"
-            rows[name] = sorted(found for (found,) in conn.execute(f"SELECT {row}::text FROM {name} AS t"))
+            rows[name] = sorted(
+                found for (found,) in conn.execute(f"SELECT {row}::text FROM {name} AS t")
+            )
         return rows

@@ -29,13 +29,19 @@ def sign_in(user_id: str | None = None, **claims: object) -> str:
     """An access token such as Supabase Auth gives a user."""
     now = datetime.now(UTC)
     payload = {"sub": user_id or str(uuid4()), "aud": "authenticated", "role": "authenticated"}
-    return jwt.encode(payload | {"iat": now, "exp": now + timedelta(hours=1)} | claims, JWT_SECRET, algorithm="HS256")
+    return jwt.encode(
+        payload | {"iat": now, "exp": now + timedelta(hours=1)} | claims,
+        JWT_SECRET,
+        algorithm="HS256",
+    )
 
 
 class Server:
     """One server process. `start` returns when it answers; `stop` asks it to end, as Ctrl-C does."""
 
-    def __init__(self, folder: Path, environment: dict[str, str] | None = None, port: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, environment: dict[str, str] | None = None, port: int | None = None
+    ) -> None:
         self.folder = folder
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -47,30 +53,47 @@ class Server:
         return [sys.executable, "-m", "graphs.cli.main", "dev", "--port", str(self.port)]
 
     def env(self) -> dict[str, str]:
-        quiet = {"LANGSMITH_TRACING": "false", "LANGGRAPH_NO_VERSION_CHECK": "true", "LANGGRAPH_CLI_NO_ANALYTICS": "1"}
+        quiet = {
+            "LANGSMITH_TRACING": "false",
+            "LANGGRAPH_NO_VERSION_CHECK": "true",
+            "LANGGRAPH_CLI_NO_ANALYTICS": "1",
+        }
         return {**os.environ, **quiet, "MEMORY_EXTRACT_AFTER": "0", **self.environment}
 
     def start(self) -> "Server":
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.command(), cwd=self.folder, env=self.env(), stdout=log, stderr=subprocess.STDOUT
+                self.command(),
+                cwd=self.folder,
+                env=self.env(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
             )
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                raise AssertionError(f"The server ended at its start:\n{self.log.read_text()[-4000:]}")
+                raise AssertionError(
+                    f"The server ended at its start:\n{self.log.read_text()[-4000:]}"
+                )
             try:
                 if httpx.get(f"{self.url}/ok", timeout=2).status_code == httpx.codes.OK:
                     return self
             except httpx.HTTPError:
                 time.sleep(0.1)
         self.kill()
-        raise AssertionError(f"The server did not answer in {START_SECONDS} s:\n{self.log.read_text()[-4000:]}")
+        raise AssertionError(
+            f"The server did not answer in {START_SECONDS} s:\n{self.log.read_text()[-4000:]}"
+        )
 
     def fail_to_start(self) -> subprocess.CompletedProcess[str]:
         """Start a server that is expected to refuse, and return what it said."""
         return subprocess.run(
-            self.command(), cwd=self.folder, env=self.env(), capture_output=True, text=True, timeout=START_SECONDS
+            self.command(),
+            cwd=self.folder,
+            env=self.env(),
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
         )
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> int:

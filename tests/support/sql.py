@@ -8,7 +8,9 @@ from psycopg.rows import dict_row
 
 async def rows(database: str, statement: str, *parameters: Any) -> list[dict[str, Any]]:
     """Return what a statement of a test gives, as the role that owns the tables."""
-    async with await psycopg.AsyncConnection.connect(database, autocommit=True, row_factory=dict_row) as conn:
+    async with await psycopg.AsyncConnection.connect(
+        database, autocommit=True, row_factory=dict_row
+    ) as conn:
         cursor = await conn.execute(statement, parameters or None)
         return await cursor.fetchall() if cursor.description else []
 

@@ -42,7 +42,10 @@ def _handler(stub: StorageStub) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             if path := self._allowed():
                 if path in stub.objects and self.headers["x-upsert"] != "true":
-                    return self._answer(400, {"statusCode": "409", "error": "Duplicate", "message": "already exists"})
+                    return self._answer(
+                        400,
+                        {"statusCode": "409", "error": "Duplicate", "message": "already exists"},
+                    )
                 stub.objects[path] = self._uploaded()
                 self._answer(200, {"Key": path, "Id": "1"})
             return None
@@ -50,7 +53,10 @@ def _handler(stub: StorageStub) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             if path := self._allowed():
                 if path not in stub.objects:
-                    return self._answer(400, {"statusCode": "404", "error": "not_found", "message": "Object not found"})
+                    return self._answer(
+                        400,
+                        {"statusCode": "404", "error": "not_found", "message": "Object not found"},
+                    )
                 self._send(200, "application/octet-stream", stub.objects[path])
             return None
 
@@ -66,13 +72,28 @@ def _handler(stub: StorageStub) -> type[BaseHTTPRequestHandler]:
             if stub.failures:
                 self._body()
                 status = stub.failures.pop(0)
-                self._answer(status, {"statusCode": str(status), "error": "failure", "message": "failing as asked"})
-            elif self.headers["Authorization"] != f"Bearer {SERVICE_KEY}" or self.headers["apikey"] != SERVICE_KEY:
-                self._answer(400, {"statusCode": "403", "error": "Unauthorized", "message": "invalid key"})
+                self._answer(
+                    status,
+                    {"statusCode": str(status), "error": "failure", "message": "failing as asked"},
+                )
+            elif (
+                self.headers["Authorization"] != f"Bearer {SERVICE_KEY}"
+                or self.headers["apikey"] != SERVICE_KEY
+            ):
+                self._answer(
+                    400, {"statusCode": "403", "error": "Unauthorized", "message": "invalid key"}
+                )
             elif found := re.fullmatch(r"/storage/v1/object/(memory(?:/.+)?)", unquote(self.path)):
                 return found[1]
             else:
-                self._answer(400, {"statusCode": "404", "error": "Bucket not found", "message": "Bucket not found"})
+                self._answer(
+                    400,
+                    {
+                        "statusCode": "404",
+                        "error": "Bucket not found",
+                        "message": "Bucket not found",
+                    },
+                )
             return None
 
         def _body(self) -> bytes:
@@ -81,7 +102,9 @@ def _handler(stub: StorageStub) -> type[BaseHTTPRequestHandler]:
         def _uploaded(self) -> bytes:
             head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
             parts: Any = BytesParser().parsebytes(head + self._body()).get_payload()
-            content: bytes = next(part.get_payload(decode=True) for part in parts if part.get_filename())
+            content: bytes = next(
+                part.get_payload(decode=True) for part in parts if part.get_filename()
+            )
             return content
 
         def _answer(self, status: int, content: Any) -> None:

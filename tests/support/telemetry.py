@@ -24,7 +24,9 @@ class Exported:
 
     @contextmanager
     def exporting(self) -> Iterator[None]:
-        if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):  # a process has one for ever
+        if isinstance(
+            trace.get_tracer_provider(), trace.ProxyTracerProvider
+        ):  # a process has one for ever
             trace.set_tracer_provider(TracerProvider())
         tracing: Any = trace.get_tracer_provider()
         tracing.add_span_processor(SimpleSpanProcessor(self._spans))
@@ -43,7 +45,9 @@ class Exported:
     def points(self, metric: str) -> list[Any]:
         """The points of a metric: each with its attributes, and a value, or a sum and a count."""
         found = json.loads(self._metrics())
-        scopes = [scope for resource in found["resource_metrics"] for scope in resource["scope_metrics"]]
+        scopes = [
+            scope for resource in found["resource_metrics"] for scope in resource["scope_metrics"]
+        ]
         return [
             point
             for scope in scopes
@@ -55,7 +59,9 @@ class Exported:
     def values(self, metric: str, label: str) -> dict[str, float]:
         """The values of a gauge, or the counts of a histogram, by one of its attributes."""
         return {
-            point["attributes"].get(label, ""): point["value"] if "value" in point else point["count"]
+            point["attributes"].get(label, ""): point["value"]
+            if "value" in point
+            else point["count"]
             for point in self.points(metric)
         }
 

@@ -5,4 +5,9 @@ from langgraph.prebuilt import ToolNode
 
 from graphs.tools import memory_tools
 
-graph = StateGraph(MessagesState).add_node("tools", ToolNode(memory_tools())).add_edge(START, "tools").compile()
+graph = (
+    StateGraph(MessagesState)
+    .add_node("tools", ToolNode(memory_tools()))
+    .add_edge(START, "tools")
+    .compile()
+)

@@ -104,7 +104,10 @@ TUNED = [
     Case("supersedes", "My budget is 80k", "now it's 120k", after=SOON),
     Case("supersedes", "My budget is 80k", "make it 120k", after=SOON, beside=("I live in Lyon",)),
     Case(
-        "supersedes", "My budget is 80k", "My budget is 120k", beside=("My brother's budget is 80k", "I like 80s music")
+        "supersedes",
+        "My budget is 80k",
+        "My budget is 120k",
+        beside=("My brother's budget is 80k", "I like 80s music"),
     ),
     Case("supersedes", "My budget is 80k", "Actually my budget is 120k", after=AT_ONCE),
     *_cases(
@@ -324,7 +327,10 @@ TUNED = [
         "supersedes",
         ("User's budget is $80k", "User has increased their budget to $120k"),
         ("User's budget is $80k", "User now has a budget of $120k"),
-        ("My budget is 80k for a welding robot.", "Actually, my budget is 120k for a welding robot."),
+        (
+            "My budget is 80k for a welding robot.",
+            "Actually, my budget is 120k for a welding robot.",
+        ),
         ("My budget for a welding robot is 80k", "My budget is 120k for a welding robot"),
         ("User's budget is $80k", "User's budget has been increased from $80k to $120k"),
         ("User lives in Lyon", "User recently moved to Berlin"),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from graphs.memory.redaction.findings import KINDS, Kind
+from graphs.memory.redaction.findings import KINDS, PersonalDataKind
 from graphs.memory.redaction.redactor import Redaction, Redactor
 
 _MARKED = re.compile(r"«(\w+) ([^»]*)»")
@@ -18,24 +18,26 @@ class Case:
     """A text, and the values in it that have to go."""
 
     text: str
-    values: tuple[tuple[Kind, str], ...]
+    values: tuple[tuple[PersonalDataKind, str], ...]
 
 
 @dataclass
 class Scores:
     """How many values of each kind were found rightly, found wrongly, and missed."""
 
-    right: Counter[Kind] = field(default_factory=Counter)
-    wrong: Counter[Kind] = field(default_factory=Counter)
-    missed: Counter[Kind] = field(default_factory=Counter)
+    right: Counter[PersonalDataKind] = field(default_factory=Counter)
+    wrong: Counter[PersonalDataKind] = field(default_factory=Counter)
+    missed: Counter[PersonalDataKind] = field(default_factory=Counter)
 
-    def precision(self, *kinds: Kind) -> float:
+    def precision(self, *kinds: PersonalDataKind) -> float:
         return self._share(self.wrong, kinds)
 
-    def recall(self, *kinds: Kind) -> float:
+    def recall(self, *kinds: PersonalDataKind) -> float:
         return self._share(self.missed, kinds)
 
-    def _share(self, errors: Counter[Kind], kinds: tuple[Kind, ...]) -> float:
+    def _share(
+        self, errors: Counter[PersonalDataKind], kinds: tuple[PersonalDataKind, ...]
+    ) -> float:
         right = sum(self.right[kind] for kind in kinds)
         return right / max(right + sum(errors[kind] for kind in kinds), 1)
 
@@ -56,12 +58,16 @@ def name_of_last(parts: dict[str, list[Case]]) -> str:
 
 
 def _case(line: str) -> Case:
-    line = _ESCAPED.sub(lambda match: chr(int(match[1], 16)) if match[1] else "\n", line.replace("·", ""))
+    line = _ESCAPED.sub(
+        lambda match: chr(int(match[1], 16)) if match[1] else "\n", line.replace("·", "")
+    )
     values = tuple((kind, value) for kind, value in _MARKED.findall(line))
     return Case(_MARKED.sub(lambda match: match[2], line), values)
 
 
-def measured(redactor: Redactor, some: list[Case], on_error: Callable[[str, Case], None] = lambda *_: None) -> Scores:
+def measured(
+    redactor: Redactor, some: list[Case], on_error: Callable[[str, Case], None] = lambda *_: None
+) -> Scores:
     """Redact cases, and compare what was taken out with what had to be, by kind and digest."""
     scores = Scores()
     for case in some:
@@ -80,7 +86,9 @@ def measured(redactor: Redactor, some: list[Case], on_error: Callable[[str, Case
 
 def report(parts: dict[str, Scores]) -> Iterator[str]:
     """Lines of a table: precision and recall of each kind, and of all."""
-    yield "".join([f"{'':14}", *(f"{name + ': precision':>24}{'recall':>9}{'values':>8}" for name in parts)])
+    yield "".join(
+        [f"{'':14}", *(f"{name + ': precision':>24}{'recall':>9}{'values':>8}" for name in parts)]
+    )
     for label, kinds in [*((kind, (kind,)) for kind in KINDS), ("all", KINDS)]:
         yield f"{label:14}" + "".join(
             f"{scores.precision(*kinds):24.3f}{scores.recall(*kinds):9.3f}"

@@ -47,7 +47,14 @@ def test_whatever_is_sealed_in_whatever_parts_comes_out(sizes: list[int]) -> Non
 @pytest.mark.parametrize("size", [0, 1, CHUNK, 2 * CHUNK, 2 * CHUNK + 1])
 def test_wherever_it_is_cut_it_is_refused(size: int) -> None:
     content = seal(b"x" * size)
-    for end in {BEGIN + SEALED_CHUNK, BEGIN + 2 * SEALED_CHUNK, BEGIN, BEGIN + 1, BEGIN + 16, len(content) - 1}:
+    for end in {
+        BEGIN + SEALED_CHUNK,
+        BEGIN + 2 * SEALED_CHUNK,
+        BEGIN,
+        BEGIN + 1,
+        BEGIN + 16,
+        len(content) - 1,
+    }:
         if end < len(content):
             with pytest.raises(InvalidBackup, match=r"cut short|damaged"):
                 unseal(content[:end])
@@ -65,7 +72,10 @@ def test_whatever_is_changed_it_is_refused(at: int, bits: int) -> None:
 
 def test_chunks_of_another_file_or_place_are_refused() -> None:
     one, other = seal(b"x" * 3 * CHUNK), seal(b"x" * 3 * CHUNK)
-    first, second = one[BEGIN : BEGIN + SEALED_CHUNK], one[BEGIN + SEALED_CHUNK : BEGIN + 2 * SEALED_CHUNK]
+    first, second = (
+        one[BEGIN : BEGIN + SEALED_CHUNK],
+        one[BEGIN + SEALED_CHUNK : BEGIN + 2 * SEALED_CHUNK],
+    )
     rest = one[BEGIN + 2 * SEALED_CHUNK :]
     for content in (
         one[:BEGIN] + second + first + rest,

@@ -45,7 +45,9 @@ async def test_calls_of_one_moment_are_one_group_for_each_key() -> None:
 
 async def test_a_bad_call_fails_alone() -> None:
     calls = coalescer(Recorder(2))
-    answers = await asyncio.gather(*(calls.submit("a", n) for n in range(4)), return_exceptions=True)
+    answers = await asyncio.gather(
+        *(calls.submit("a", n) for n in range(4)), return_exceptions=True
+    )
     assert [str(answer) for answer in answers] == ["0", "10", "bad", "30"]
 
 
@@ -58,9 +60,14 @@ async def test_what_is_hopeless_is_not_tried_again() -> None:
         raise ConnectionError
 
     calls: Coalescer[str, int, int] = Coalescer(
-        fail, at_once=1, in_turn=lambda _: False, hopeless=lambda error: isinstance(error, ConnectionError)
+        fail,
+        at_once=1,
+        in_turn=lambda _: False,
+        hopeless=lambda error: isinstance(error, ConnectionError),
     )
-    answers = await asyncio.gather(*(calls.submit("a", n) for n in range(5)), return_exceptions=True)
+    answers = await asyncio.gather(
+        *(calls.submit("a", n) for n in range(5)), return_exceptions=True
+    )
     assert {type(answer) for answer in answers} == {ConnectionError}
     assert tried == 1
 
@@ -97,14 +104,18 @@ async def test_a_cancelled_caller_does_not_stop_its_group() -> None:
 
 async def test_a_group_ends_where_its_calls_are_no_longer_alike() -> None:
     record = Recorder(seconds=0.001)
-    calls: Coalescer[str, int, int] = Coalescer(record, at_once=8, alike=lambda n: n >= 3, in_turn=lambda _: True)
+    calls: Coalescer[str, int, int] = Coalescer(
+        record, at_once=8, alike=lambda n: n >= 3, in_turn=lambda _: True
+    )
     await asyncio.gather(*(calls.submit("a", n) for n in (0, 1, 5, 6, 2)))
     assert [group for _, group in record.groups] == [[0, 1], [5, 6], [2]]
 
 
 async def test_keys_that_may_meet_are_divided_among_the_hands() -> None:
     record = Recorder(seconds=0.001)
-    calls: Coalescer[str, int, int] = Coalescer(record, at_once=4, together=lambda _: "all", in_turn=lambda _: True)
+    calls: Coalescer[str, int, int] = Coalescer(
+        record, at_once=4, together=lambda _: "all", in_turn=lambda _: True
+    )
     answers = await asyncio.gather(*(calls.submit(str(n % 48), n) for n in range(96)))
     assert answers == [10 * n for n in range(96)]
     assert [len(group) for _, group in record.groups] == [24, 24, 24, 24]
@@ -112,8 +123,12 @@ async def test_keys_that_may_meet_are_divided_among_the_hands() -> None:
 
 async def test_a_bad_call_of_one_key_leaves_the_others_of_its_group_alone() -> None:
     record = Recorder(2)
-    calls: Coalescer[str, int, int] = Coalescer(record, at_once=4, together=lambda _: "all", in_turn=lambda _: True)
-    answers = await asyncio.gather(*(calls.submit("abc"[n], n) for n in range(3)), return_exceptions=True)
+    calls: Coalescer[str, int, int] = Coalescer(
+        record, at_once=4, together=lambda _: "all", in_turn=lambda _: True
+    )
+    answers = await asyncio.gather(
+        *(calls.submit("abc"[n], n) for n in range(3)), return_exceptions=True
+    )
     assert [str(answer) for answer in answers] == ["0", "10", "bad"]
     assert record.groups == [("abc", [0, 1, 2]), ("a", [0]), ("b", [1]), ("c", [2])]
 

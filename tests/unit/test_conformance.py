@@ -5,7 +5,16 @@ from contextlib import asynccontextmanager
 from unittest import SkipTest
 
 import pytest
-from langgraph.store.base import BaseStore, GetOp, IndexConfig, Op, PutOp, Result, SearchOp, TTLConfig
+from langgraph.store.base import (
+    BaseStore,
+    GetOp,
+    IndexConfig,
+    Op,
+    PutOp,
+    Result,
+    SearchOp,
+    TTLConfig,
+)
 from langgraph.store.memory import InMemoryStore
 
 from graphs.testing import conformance
@@ -14,7 +23,9 @@ from graphs.testing.conformance import Check, OpenStore, Outcome
 
 def opens(store_class: type[InMemoryStore]) -> OpenStore:
     @asynccontextmanager
-    async def open_store(*, index: IndexConfig | None, ttl: TTLConfig | None) -> AsyncIterator[BaseStore]:
+    async def open_store(
+        *, index: IndexConfig | None, ttl: TTLConfig | None
+    ) -> AsyncIterator[BaseStore]:
         yield store_class(index=index)
 
     return open_store
@@ -32,13 +43,17 @@ class ForgetsEveryThirdPut(InMemoryStore):
         kept: list[Op] = []
         for op in ops:
             self.puts += isinstance(op, PutOp)
-            kept.append(GetOp(op.namespace, op.key) if isinstance(op, PutOp) and self.puts % 3 == 0 else op)
+            kept.append(
+                GetOp(op.namespace, op.key) if isinstance(op, PutOp) and self.puts % 3 == 0 else op
+            )
         return await super().abatch(kept)
 
 
 class IgnoresOffsets(InMemoryStore):
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
-        return await super().abatch([op._replace(offset=0) if isinstance(op, SearchOp) else op for op in ops])
+        return await super().abatch(
+            [op._replace(offset=0) if isinstance(op, SearchOp) else op for op in ops]
+        )
 
 
 class MatchesPrefixesOfLabels(InMemoryStore):
@@ -93,7 +108,9 @@ async def test_a_store_that_hangs_fails(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 async def test_a_report_tells_what_was_kept_and_why_not() -> None:
-    everything_else = [name for name in conformance.capabilities() if name not in ("paging", "ttl", "filters")]
+    everything_else = [
+        name for name in conformance.capabilities() if name not in ("paging", "ttl", "filters")
+    ]
 
     report = await conformance.check(opens(IgnoresOffsets), leave_out=everything_else)
 
@@ -111,7 +128,9 @@ async def test_a_report_tells_what_was_kept_and_why_not() -> None:
 
 async def test_a_store_that_cannot_be_opened_fails_every_check() -> None:
     @asynccontextmanager
-    async def open_store(*, index: IndexConfig | None, ttl: TTLConfig | None) -> AsyncIterator[BaseStore]:
+    async def open_store(
+        *, index: IndexConfig | None, ttl: TTLConfig | None
+    ) -> AsyncIterator[BaseStore]:
         raise ConnectionError("nobody there")
         yield InMemoryStore()
 
@@ -123,7 +142,9 @@ async def test_a_store_that_cannot_be_opened_fails_every_check() -> None:
 
 def test_capabilities_can_be_left_out_by_name() -> None:
     assert {check.capability for check in conformance.checks()} == set(conformance.capabilities())
-    assert "extensions" not in {check.capability for check in conformance.checks(leave_out=["extensions"])}
+    assert "extensions" not in {
+        check.capability for check in conformance.checks(leave_out=["extensions"])
+    }
     with pytest.raises(ValueError, match="No such capability: extension"):
         conformance.checks(leave_out=["extension"])
 
@@ -131,4 +152,6 @@ def test_capabilities_can_be_left_out_by_name() -> None:
 def test_every_check_says_what_it_promises_in_one_sentence() -> None:
     checks = conformance.checks()
     assert len({str(check) for check in checks}) == len(checks)
-    assert [str(check) for check in checks if not check.promise.endswith(".") or ". " in check.promise] == []
+    assert [
+        str(check) for check in checks if not check.promise.endswith(".") or ". " in check.promise
+    ] == []

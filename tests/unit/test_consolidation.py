@@ -22,7 +22,9 @@ from tests.unit.consolidation_cases import HELD_OUT, NOW, SOON, THEN, TUNED, Cas
 
 def decided(case: Case) -> Decision:
     known = [Known(Fact("known", case.known, THEN), case.similarity)]
-    known += [Known(Fact(f"beside {n}", content, THEN), 0.3) for n, content in enumerate(case.beside)]
+    known += [
+        Known(Fact(f"beside {n}", content, THEN), 0.3) for n, content in enumerate(case.beside)
+    ]
     return decide(Fact("new", case.new, THEN + case.after), known)
 
 
@@ -50,9 +52,13 @@ def test_what_becomes_of_two_facts(case: Case) -> None:
     assert decision.retires == (("known",) if case.expected == "supersedes" else ())
 
 
-def test_what_was_held_out_is_decided_nearly_as_well(record_property: Callable[[str, object], None]) -> None:
+def test_what_was_held_out_is_decided_nearly_as_well(
+    record_property: Callable[[str, object], None],
+) -> None:
     tuned, held_out = confusion(TUNED), confusion(HELD_OUT)
-    record_property("facts that the rules were made with, and what was decided", "\n".join(tuned.lines()))
+    record_property(
+        "facts that the rules were made with, and what was decided", "\n".join(tuned.lines())
+    )
     record_property("facts that were held out, and what was decided", "\n".join(held_out.lines()))
     assert min(held_out.recall(verdict) for verdict in held_out.verdicts) >= 0.95
 
@@ -70,19 +76,34 @@ def test_the_oldest_of_several_that_say_the_same_stays() -> None:
 
 
 def test_what_is_said_again_takes_the_place_of_what_was_said_between() -> None:
-    known = [Known(Fact("80k", "My budget is 80k", THEN)), Known(Fact("120k", "My budget is 120k", THEN + SOON))]
+    known = [
+        Known(Fact("80k", "My budget is 80k", THEN)),
+        Known(Fact("120k", "My budget is 120k", THEN + SOON)),
+    ]
     decision = decide(new("My budget is 80k"), known)
-    assert (decision.verdict, decision.about, decision.retires) == ("duplicate", ("80k",), ("120k",))
+    assert (decision.verdict, decision.about, decision.retires) == (
+        "duplicate",
+        ("80k",),
+        ("120k",),
+    )
     assert decide(new("My budget is 80k", THEN), known).retires == ()
 
 
 def test_a_fact_that_comes_in_twice_retires_nothing_the_second_time() -> None:
-    known = [Known(Fact("70k", "My budget is 70k", THEN)), Known(Fact("80k", "My budget is 80k", NOW))]
-    assert decide(new("My budget is 80k", NOW), known) == Decision("duplicate", "says the same", ("80k",))
+    known = [
+        Known(Fact("70k", "My budget is 70k", THEN)),
+        Known(Fact("80k", "My budget is 80k", NOW)),
+    ]
+    assert decide(new("My budget is 80k", NOW), known) == Decision(
+        "duplicate", "says the same", ("80k",)
+    )
 
 
 def test_all_values_that_an_attribute_had_are_superseded() -> None:
-    decision = decide(new("My budget is now 120k"), facts("My budget is 80k", "My budget is 90k", "I live in Lyon"))
+    decision = decide(
+        new("My budget is now 120k"),
+        facts("My budget is 80k", "My budget is 90k", "I live in Lyon"),
+    )
     assert set(decision.retires) == {"My budget is 80k", "My budget is 90k"}
 
 
@@ -107,12 +128,19 @@ def test_a_sentence_says_when_a_fact_holds() -> None:
 
 def test_what_arrives_late_held_until_the_newer_fact_was_said() -> None:
     decision = decide(new("My budget is 80k", THEN), facts("My budget is 120k", said_at=NOW))
-    assert (decision.verdict, decision.about, decision.held_until) == ("past", ("My budget is 120k",), NOW)
+    assert (decision.verdict, decision.about, decision.held_until) == (
+        "past",
+        ("My budget is 120k",),
+        NOW,
+    )
 
 
 @pytest.mark.parametrize("content", ["My budget is 80k", "I used to live in Rome"])
 def test_a_fact_that_is_past_is_not_kept_twice(content: str) -> None:
-    past, current = Known(Fact("past", content, THEN), past=True), Known(Fact("now", "My budget is 120k", NOW))
+    past, current = (
+        Known(Fact("past", content, THEN), past=True),
+        Known(Fact("now", "My budget is 120k", NOW)),
+    )
     decision = decide(new(content, THEN), [past, current])
     assert (decision.verdict, decision.about, decision.retires) == ("duplicate", ("past",), ())
 
@@ -134,28 +162,41 @@ def test_what_is_past_may_hold_again() -> None:
         ("User's rent is 900 euros", "now 950", "User's rent is 950 euros"),
     ],
 )
-def test_an_amount_alone_is_kept_with_what_it_is_an_amount_of(known: str, amount: str, kept: str) -> None:
+def test_an_amount_alone_is_kept_with_what_it_is_an_amount_of(
+    known: str, amount: str, kept: str
+) -> None:
     decision = decide(new(amount, THEN + SOON), facts(known, "I live in Lyon"))
     assert (decision.retires, decision.content) == ((known,), kept)
 
 
 def test_an_amount_alone_that_arrives_late_leaves_the_newer_one_alone() -> None:
-    known = [Known(Fact("80k", "My budget is 80k", THEN)), Known(Fact("200k", "My budget is 200k", NOW))]
+    known = [
+        Known(Fact("80k", "My budget is 80k", THEN)),
+        Known(Fact("200k", "My budget is 200k", NOW)),
+    ]
     decision = decide(new("now 120k", THEN + SOON), known)
     assert (decision.verdict, decision.retires, decision.held_until) == ("past", (), NOW)
 
 
 def test_an_amount_alone_of_nothing_known_is_new() -> None:
-    assert decide(new("now 120k"), facts("I live in Lyon")) == Decision("new", "says how much, but not of what")
+    assert decide(new("now 120k"), facts("I live in Lyon")) == Decision(
+        "new", "says how much, but not of what"
+    )
 
 
 def test_what_looks_alike_is_left_to_a_judge() -> None:
-    near, far = Known(Fact("near", "Der Himmel", THEN), 0.9), Known(Fact("far", "Die Erde", THEN), 0.2)
+    near, far = (
+        Known(Fact("near", "Der Himmel", THEN), 0.9),
+        Known(Fact("far", "Die Erde", THEN), 0.2),
+    )
     assert decide(new("Das Meer"), [near, far]).unsure == ("near",)
 
 
 def test_a_newer_fact_is_never_put_to_a_judge() -> None:
-    assert decide(new("I live in Kreuzberg", THEN), facts("I live in Berlin", said_at=NOW)).unsure == ()
+    assert (
+        decide(new("I live in Kreuzberg", THEN), facts("I live in Berlin", said_at=NOW)).unsure
+        == ()
+    )
 
 
 def test_a_text_too_long_to_be_a_fact_is_compared_by_its_words_alone() -> None:
@@ -172,9 +213,9 @@ def ruled(new_content: str, rulings: Mapping[str, Ruling], *known: str) -> Decis
 
 
 def test_a_judge_settles_what_was_unsure() -> None:
-    assert ruled("I live in Kreuzberg", {"I live in Lyon": "supersedes"}, "I live in Lyon").retires == (
-        "I live in Lyon",
-    )
+    assert ruled(
+        "I live in Kreuzberg", {"I live in Lyon": "supersedes"}, "I live in Lyon"
+    ).retires == ("I live in Lyon",)
     same = ruled("I live in Kreuzberg", {"I live in Berlin": "duplicate"}, "I live in Berlin")
     assert (same.verdict, same.about, same.retires) == ("duplicate", ("I live in Berlin",), ())
     kept = ruled("I live in Kreuzberg", {"I live in Berlin": "compatible"}, "I live in Berlin")
@@ -202,15 +243,47 @@ SENTENCES = st.one_of(
     st.builds(
         "{}{}{}{}".format,
         st.sampled_from(["My", "User's", "Anna's", "My brother's", "The company's", "Ben's"]),
-        st.sampled_from([" budget", " work email", " birthday", " favorite color", " car", " job title", " name"]),
+        st.sampled_from(
+            [
+                " budget",
+                " work email",
+                " birthday",
+                " favorite color",
+                " car",
+                " job title",
+                " name",
+            ]
+        ),
         st.sampled_from([" is ", " is now ", " was ", " is not ", " changed to ", " used to be "]),
-        st.sampled_from(["80k", "120k", "$90", "a@b.com", "May 4", "June 1990", "blue", "a BMW", "Anna", "in 2019"]),
+        st.sampled_from(
+            [
+                "80k",
+                "120k",
+                "$90",
+                "a@b.com",
+                "May 4",
+                "June 1990",
+                "blue",
+                "a BMW",
+                "Anna",
+                "in 2019",
+            ]
+        ),
     ),
     st.builds(
         "{} {} {}{}".format,
         st.sampled_from(["I", "User", "Anna", "My wife", "We", "She"]),
         st.sampled_from(
-            ["live in", "lives in", "moved to", "no longer like", "likes", "don't eat", "prefer", "work at"]
+            [
+                "live in",
+                "lives in",
+                "moved to",
+                "no longer like",
+                "likes",
+                "don't eat",
+                "prefer",
+                "work at",
+            ]
         ),
         st.sampled_from(["Berlin", "Lyon", "tea", "meat", "tea over coffee", "Bosch", "France"]),
         st.sampled_from(["", " now", " in 2019", " since 2020", " any more", "?"]),
@@ -251,12 +324,23 @@ def test_a_fact_that_is_known_is_a_duplicate_whenever_it_is_said(
 def test_facts_about_different_subjects_leave_one_another_alone(
     data: st.DataObject, first: datetime, then: datetime
 ) -> None:
-    subjects = [("My", "I"), ("Anna's", "Anna"), ("My wife's", "My wife"), ("Ben Meier's", "Ben Meier")]
+    subjects = [
+        ("My", "I"),
+        ("Anna's", "Anna"),
+        ("My wife's", "My wife"),
+        ("Ben Meier's", "Ben Meier"),
+    ]
     (whose, who), (others, other) = data.draw(st.permutations(subjects))[:2]
     what = data.draw(
-        st.sampled_from(["{0} budget is {2}k", "{1} moved to {3}", "{1} no longer likes {4}", "{1} likes {4}"])
+        st.sampled_from(
+            ["{0} budget is {2}k", "{1} moved to {3}", "{1} no longer likes {4}", "{1} likes {4}"]
+        )
     )
-    pick = [data.draw(st.sampled_from(v)) for v in ((80, 120), ("Lyon", "Berlin"), ("tea", "it")) for _ in "ab"]
+    pick = [
+        data.draw(st.sampled_from(v))
+        for v in ((80, 120), ("Lyon", "Berlin"), ("tea", "it"))
+        for _ in "ab"
+    ]
     known = Known(Fact("known", what.format(whose, who, *pick[::2]), first), 0.95)
     decision = decide(new(what.format(others, other, *pick[1::2]), then), [known])
     assert decision.verdict in ("new", "past")

@@ -8,7 +8,8 @@ import pytest
 from psycopg import errors as pg
 
 from graphs.memory.database.database import to_the_end
-from graphs.memory.errors import GraphMemoryError, StoreUnavailable, driver_errors
+from graphs.memory.database.driver_errors import driver_errors
+from graphs.memory.errors import GraphMemoryError, StoreUnavailable
 
 
 def test_a_refused_row_is_not_quoted() -> None:
@@ -19,14 +20,17 @@ def test_a_refused_row_is_not_quoted() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [psycopg.OperationalError("gone\nIs the server running?"), pg.DeadlockDetected("deadlock")]
+    "error",
+    [psycopg.OperationalError("gone\nIs the server running?"), pg.DeadlockDetected("deadlock")],
 )
 def test_what_may_pass_is_unavailable(error: psycopg.Error) -> None:
     with pytest.raises(StoreUnavailable), driver_errors():
         raise error
 
 
-async def test_work_that_fails_after_its_caller_left_is_told_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
+async def test_work_that_fails_after_its_caller_left_is_told_to_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     begun = asyncio.Event()
 
     async def work() -> None:

@@ -24,7 +24,13 @@ def human(text: Any, message_id: str = "h") -> HumanMessage:
         ([human("a", "1"), human("b", "2"), AIMessage("c")], [("2", "a\nb", "c")]),
         ([human("a", "1"), AIMessage("b"), human("c", "2")], [("1", "a", "b"), ("2", "c", None)]),
         (
-            [human("a", "1"), AIMessage(""), ToolMessage("t", tool_call_id="x"), AIMessage("b"), SystemMessage("s")],
+            [
+                human("a", "1"),
+                AIMessage(""),
+                ToolMessage("t", tool_call_id="x"),
+                AIMessage("b"),
+                SystemMessage("s"),
+            ],
             [("1", "a", "b")],
         ),
         ([human("a\0b", "1")], [("1", "ab", None)]),

@@ -10,7 +10,9 @@ from graphs.api.limits import Buckets
 from graphs.api.routes.common import etag, version
 from graphs.memory.values.ids import UnknownId, from_id, to_id
 
-LABELS = st.text(st.characters(exclude_characters=".\0", exclude_categories=["Cs"]), min_size=1, max_size=20)
+LABELS = st.text(
+    st.characters(exclude_characters=".\0", exclude_categories=["Cs"]), min_size=1, max_size=20
+)
 
 
 class Clock:

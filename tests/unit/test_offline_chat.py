@@ -9,7 +9,9 @@ from pydantic import Field
 
 from graphs.offline.chat import SIGNATURE, OfflineChatModel
 
-MEMORIES = SystemMessage("Be kind.\n\nWhat you know:\n- My budget is 80k.\n- My dog is called Rex.\n- I live in Porto.")
+MEMORIES = SystemMessage(
+    "Be kind.\n\nWhat you know:\n- My budget is 80k.\n- My dog is called Rex.\n- I live in Porto."
+)
 
 
 def ask(*messages: BaseMessage) -> str:
@@ -34,7 +36,11 @@ def test_a_question_is_answered_with_what_is_remembered(question: str, part: str
 
 
 def test_what_was_said_in_the_conversation_counts_more_than_what_is_remembered() -> None:
-    history = [HumanMessage("My budget is 120k now."), AIMessage("Fine."), HumanMessage("what is my budget?")]
+    history = [
+        HumanMessage("My budget is 120k now."),
+        AIMessage("Fine."),
+        HumanMessage("what is my budget?"),
+    ]
     assert "120k" in ask(MEMORIES, *history)
 
 
@@ -92,7 +98,11 @@ def test_it_answers_with_a_tools_result_and_not_with_another_call() -> None:
 
 
 def test_a_question_that_no_tool_fits_is_answered_plainly() -> None:
-    answer: Any = OfflineChatModel().bind_tools([find_dealers]).invoke([MEMORIES, HumanMessage("what is my budget?")])
+    answer: Any = (
+        OfflineChatModel()
+        .bind_tools([find_dealers])
+        .invoke([MEMORIES, HumanMessage("what is my budget?")])
+    )
     assert answer.tool_calls == []
     assert "80k" in answer.text
 
@@ -102,7 +112,9 @@ def apply_for_loan(
     amount: Annotated[float, Field(description="Price to finance, in US dollars.")],
     term_months: Annotated[int, Field(description="Term over which it is paid back, in months.")],
     down_payment: Annotated[float, Field(description="Down payment, in US dollars.")] = 0,
-    annual_revenue: Annotated[float | None, Field(description="Annual revenue, in US dollars.")] = None,
+    annual_revenue: Annotated[
+        float | None, Field(description="Annual revenue, in US dollars.")
+    ] = None,
     years: Annotated[float | None, Field(description="Years in business.")] = None,
     model: Annotated[str | None, Field(description="The model.")] = None,
 ) -> str:
@@ -121,7 +133,11 @@ def find_shops(
 
 
 def called(question: str, *before: BaseMessage) -> dict[str, Any]:
-    answer: Any = OfflineChatModel().bind_tools([apply_for_loan, find_shops]).invoke([*before, HumanMessage(question)])
+    answer: Any = (
+        OfflineChatModel()
+        .bind_tools([apply_for_loan, find_shops])
+        .invoke([*before, HumanMessage(question)])
+    )
     assert answer.tool_calls, answer.text
     return dict(answer.tool_calls[0]["args"])
 
@@ -160,5 +176,7 @@ def test_what_is_required_and_was_not_said_is_asked_for() -> None:
 
 
 def test_a_greeting_is_answered_with_what_the_tools_can_do() -> None:
-    answer: Any = OfflineChatModel().bind_tools([apply_for_loan, find_shops]).invoke([HumanMessage("Hello!")])
+    answer: Any = (
+        OfflineChatModel().bind_tools([apply_for_loan, find_shops]).invoke([HumanMessage("Hello!")])
+    )
     assert "Apply for a loan; Find shops near a zip code" in answer.text

@@ -33,7 +33,9 @@ def signals(n: int, **given: Any) -> Signals:
         "items": n,
         "order": 1.0,
     }
-    return Signals(**plain | {name: np.asarray(v) if isinstance(v, list) else v for name, v in given.items()})
+    return Signals(
+        **plain | {name: np.asarray(v) if isinstance(v, list) else v for name, v in given.items()}
+    )
 
 
 def first(ranking: Ranking) -> int:
@@ -72,7 +74,11 @@ def test_the_neighbour_of_a_hit_is_lifted_where_order_means_something() -> None:
 
 def test_context_does_not_leave_a_namespace() -> None:
     ranking = rank(signals(4, words=[0, 1, 0, 0], namespace=[7, 7, 8, 8], position=[1, 2, 1, 2]))
-    lifted = {int(row) for row, part in zip(ranking.row, ranking.parts["context"], strict=True) if part > 0}
+    lifted = {
+        int(row)
+        for row, part in zip(ranking.row, ranking.parts["context"], strict=True)
+        if part > 0
+    }
     assert lifted == {0}
 
 
@@ -80,7 +86,9 @@ def test_an_unknown_neighbour_of_candidates_is_promoted() -> None:
     ranking = rank(signals(1, words=[1], position=[50], items=1000))
     assert (ranking.row == -1).any()
     assert set(ranking.position[ranking.row == -1]) <= {46, 47, 48, 49, 51, 52, 53, 54}
-    assert not (rank(signals(1, words=[1])).row == -1).any(), "where all is known there is nobody to promote"
+    assert not (rank(signals(1, words=[1])).row == -1).any(), (
+        "where all is known there is nobody to promote"
+    )
 
 
 def test_two_items_at_one_place_are_both_ranked() -> None:
@@ -124,11 +132,16 @@ def test_any_scope_is_ranked_completely_with_finite_scores_that_are_the_sum_of_t
         order=order,
     )
     ages = np.zeros(len(items), np.float32)
-    for ranking in (rank(given), composed(rank(given), ages, np.full(len(items), np.nan), Weights())):
+    for ranking in (
+        rank(given),
+        composed(rank(given), ages, np.full(len(items), np.nan), Weights()),
+    ):
         assert sorted(row for row in ranking.row if row >= 0) == list(range(len(items)))
         assert np.isfinite(ranking.score).all()
         assert (np.diff(ranking.score) <= 0).all()
-        assert sum(ranking.parts.values(), np.zeros(len(ranking.row))) == pytest.approx(ranking.score, abs=1e-5)
+        assert sum(ranking.parts.values(), np.zeros(len(ranking.row))) == pytest.approx(
+            ranking.score, abs=1e-5
+        )
         assert (ranking.score <= 1.1).all()
 
 
@@ -149,7 +162,8 @@ def test_order_means_nothing_where_neighbours_are_as_alike_as_any_two() -> None:
 
 
 @pytest.mark.parametrize(
-    "weights", [{"relevance": -1.0}, {"relevance": 0, "recency": 0, "importance": 0}, {"half_life_days": 0}]
+    "weights",
+    [{"relevance": -1.0}, {"relevance": 0, "recency": 0, "importance": 0}, {"half_life_days": 0}],
 )
 def test_weights_that_weigh_nothing_are_refused(weights: dict[str, float]) -> None:
     with pytest.raises(ConfigurationError, match="weights"):

@@ -27,7 +27,9 @@ from tests.unit.redaction_scores import cases, measured, report
 
 KEY = b"a key of the tests, 32 bytes long"
 
-_parser: Any = import_module("re._parser")  # private to the standard library, which has no other way to read a pattern
+_parser: Any = import_module(
+    "re._parser"
+)  # private to the standard library, which has no other way to read a pattern
 
 redactor = Redactor(KEY)
 
@@ -38,7 +40,9 @@ def test_the_table_has_two_hundred_cases_a_third_of_them_with_nothing_to_redact(
     assert sum(not case.values for case in every) > len(every) / 3
 
 
-def test_precision_and_recall_are_no_less_than_measured(record_property: Callable[[str, object], None]) -> None:
+def test_precision_and_recall_are_no_less_than_measured(
+    record_property: Callable[[str, object], None],
+) -> None:
     """The floors are a little below what was measured; the table is printed at the end of the run."""
     scores = {name: measured(redactor, some) for name, some in cases().items()}
     record_property("redaction", "\n".join(report(scores)))
@@ -54,27 +58,38 @@ def test_the_same_value_has_the_same_placeholder_however_it_is_written() -> None
 
 
 def test_placeholders_that_are_there_already_are_not_given_to_another_value() -> None:
-    assert redactor.redact("<email_1> wrote to ann@example.com").text == "<email_1> wrote to <email_2>"
+    assert (
+        redactor.redact("<email_1> wrote to ann@example.com").text == "<email_1> wrote to <email_2>"
+    )
 
 
 def test_a_value_that_was_recognised_once_is_taken_out_everywhere() -> None:
     assert (
-        redactor.redact("My password is hunter22. Yes, hunter22!").text == "My password is <secret_1>. Yes, <secret_1>!"
+        redactor.redact("My password is hunter22. Yes, hunter22!").text
+        == "My password is <secret_1>. Yes, <secret_1>!"
     )
 
 
 def test_of_findings_that_overlap_the_longest_says_what_it_is_and_all_of_them_goes() -> None:
     assert redactor.redact("token: 4111 1111 1111 1111").text == "token: <card_1>"
     assert redactor.redact("IBAN ES91 2100 0418 4502 0005 1332").text == "IBAN <iban_1>"
-    assert redactor.redact("postgres://u:pass@example.com/x").text == "postgres://u:<secret_1>@example.com/x"
+    assert (
+        redactor.redact("postgres://u:pass@example.com/x").text
+        == "postgres://u:<secret_1>@example.com/x"
+    )
 
 
 def test_an_auditor_with_the_key_finds_a_value_however_it_is_written() -> None:
-    digests = {redaction.digest for redaction in redactor.redact("RUT 12.345.678-5, fono +56 9 8765 4321").redactions}
+    digests = {
+        redaction.digest
+        for redaction in redactor.redact("RUT 12.345.678-5, fono +56 9 8765 4321").redactions
+    }
     assert redactor.digest("national_id", "123456785") in digests
     assert redactor.digest("phone", "\uff19 8765-4321") in digests
     assert redactor.digest("phone", "9 8765 4322") not in digests
-    assert Redactor(b"another key, also long enough").digest("national_id", "123456785") not in digests
+    assert (
+        Redactor(b"another key, also long enough").digest("national_id", "123456785") not in digests
+    )
 
 
 @pytest.mark.parametrize("made", [RedactedText, RedactedJson])
@@ -157,12 +172,18 @@ def test_the_key_of_a_json_value_says_what_it_is() -> None:
         "mobile": ["<phone_2>"],
         "rut": "<national_id_1>",
         "card": "<card_1>",
-        **{key: value[key] for key in ("order_id", "token_count", "password_reset", "created_at", "id")},
+        **{
+            key: value[key]
+            for key in ("order_id", "token_count", "password_reset", "created_at", "id")
+        },
     }
 
 
 def test_two_spellings_of_one_value_as_keys_lose_nothing() -> None:
-    assert redactor.redact_json({"a@x.com": 1, "A@x.com": 2}).value == {"<email_1>": 1, "<email_1>'": 2}
+    assert redactor.redact_json({"a@x.com": 1, "A@x.com": 2}).value == {
+        "<email_1>": 1,
+        "<email_1>'": 2,
+    }
 
 
 def test_what_is_not_json_is_refused_by_its_path() -> None:
@@ -176,7 +197,11 @@ def _patterns(module: ModuleType) -> Iterator[re.Pattern[str]]:
             yield value
         elif isinstance(value, tuple):
             yield from (
-                part for entry in value if isinstance(entry, tuple) for part in entry if isinstance(part, re.Pattern)
+                part
+                for entry in value
+                if isinstance(entry, tuple)
+                for part in entry
+                if isinstance(part, re.Pattern)
             )
 
 

@@ -41,15 +41,22 @@ def questions(name: str) -> list[list[str]]:
     ("name", "least"),
     [("held_out", 0.8), ("development", 0.95)],  # 33 of 40 and 59 of 60
 )
-async def test_questions_go_where_they_belong(router: Router, index: IndexConfig, name: str, least: float) -> None:
+async def test_questions_go_where_they_belong(
+    router: Router, index: IndexConfig, name: str, least: float
+) -> None:
     asked = questions(name)
-    right = [(await router.by_likeness(question, index, None)).agent == agent for agent, question in asked]
+    right = [
+        (await router.by_likeness(question, index, None)).agent == agent
+        for agent, question in asked
+    ]
     assert sum(right) / len(asked) >= least
 
 
 async def test_without_an_embedding_model_words_do(router: Router) -> None:
     asked = questions("held_out")
-    right = [(await router.by_likeness(question, None, None)).agent == agent for agent, question in asked]
+    right = [
+        (await router.by_likeness(question, None, None)).agent == agent for agent, question in asked
+    ]
     assert sum(right) / len(asked) >= 0.7
 
 
@@ -63,14 +70,20 @@ async def test_what_goes_on_with_an_answer_stays_with_the_agent_that_gave_it(
         )
 
 
-async def test_another_question_goes_elsewhere_whoever_answered_before(router: Router, index: IndexConfig) -> None:
-    route = await router.by_likeness("What is the status of my application?", index, "dealer_matching")
+async def test_another_question_goes_elsewhere_whoever_answered_before(
+    router: Router, index: IndexConfig
+) -> None:
+    route = await router.by_likeness(
+        "What is the status of my application?", index, "dealer_matching"
+    )
     assert (route.agent, route.by) == ("financing", "likeness")
     assert (await router.by_likeness("qqq zzz", index, None)).agent == "knowledge"
 
 
 def model(stub: OpenAIStub) -> ChatOpenAI:
-    return ChatOpenAI(model="gpt-stub", base_url=stub.url, api_key=SecretStr("sk-test"), max_retries=0)
+    return ChatOpenAI(
+        model="gpt-stub", base_url=stub.url, api_key=SecretStr("sk-test"), max_retries=0
+    )
 
 
 async def test_a_model_can_name_one_of_the_agents_and_nothing_else(router: Router) -> None:
@@ -92,6 +105,8 @@ async def test_a_model_can_name_one_of_the_agents_and_nothing_else(router: Route
         {"content": None, "refusal": "No."},
     ],
 )
-async def test_an_answer_that_names_none_of_them_decides_nothing(router: Router, message: dict[str, Any]) -> None:
+async def test_an_answer_that_names_none_of_them_decides_nothing(
+    router: Router, message: dict[str, Any]
+) -> None:
     with OpenAIStub(message) as stub:
         assert await router.by_model(model(stub), CONVERSATION, None) is None

@@ -32,7 +32,9 @@ def points(of: Inputs) -> dict[str, float]:
     return {component.component: component.points for component in score(of).components}
 
 
-def test_a_sound_application_gets_everything_and_one_of_which_nothing_is_known_gets_nothing() -> None:
+def test_a_sound_application_gets_everything_and_one_of_which_nothing_is_known_gets_nothing() -> (
+    None
+):
     assert (score(SOUND).value, score(SOUND).decision) == (100, "approved")
     unknown = score(Inputs(60_000, 48))
     assert (unknown.value, unknown.decision) == (0, "submitted")
@@ -51,7 +53,9 @@ def test_a_sound_application_gets_everything_and_one_of_which_nothing_is_known_g
         ({"list_price": None}, "collateral", 0),
     ],
 )
-def test_a_component_has_the_points_that_the_rule_says(changed: Any, component: str, expected: float) -> None:
+def test_a_component_has_the_points_that_the_rule_says(
+    changed: Any, component: str, expected: float
+) -> None:
     assert points(replace(SOUND, **changed))[component] == expected
 
 
@@ -75,7 +79,9 @@ def test_a_score_is_bounded_and_its_reasons_add_up_to_it(of: Inputs) -> None:
         assert component.because
 
 
-@pytest.mark.parametrize("field", ["down_payment", "annual_revenue", "years_in_business", "list_price"])
+@pytest.mark.parametrize(
+    "field", ["down_payment", "annual_revenue", "years_in_business", "list_price"]
+)
 @given(of=inputs, more=st.floats(0, 1e9))
 def test_more_of_what_helps_never_lowers_a_score(field: str, of: Inputs, more: float) -> None:
     before = getattr(of, field)

@@ -18,7 +18,11 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_anything_the_deployment_is_offline_and_local() -> None:
     settings = load_settings()
-    assert (settings.offline_chat, settings.offline_embeddings, settings.supabase_auth) == (True, True, False)
+    assert (settings.offline_chat, settings.offline_embeddings, settings.supabase_auth) == (
+        True,
+        True,
+        False,
+    )
     assert settings.database_url is None
 
 
@@ -30,7 +34,9 @@ def test_a_key_in_the_env_file_switches_to_the_hosted_models(tmp_path: Path) -> 
     assert "sk-1" not in repr(settings)
 
 
-def test_the_environment_counts_more_than_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_counts_more_than_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / ".env").write_text("DATABASE_POOL_SIZE=3\n")
     monkeypatch.setenv("DATABASE_POOL_SIZE", "7")
     assert load_settings().database_pool_size == 7

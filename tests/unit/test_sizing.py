@@ -18,9 +18,19 @@ VECTORS = st.integers(min_value=0, max_value=10**10)
 
 @pytest.mark.parametrize(
     ("vectors", "lists"),
-    [(0, 1), (1_999, 1), (10_000, 10), (100_000, 100), (1_000_000, 1000), (4_000_000, 2000), (10**10, 32_768)],
+    [
+        (0, 1),
+        (1_999, 1),
+        (10_000, 10),
+        (100_000, 100),
+        (1_000_000, 1000),
+        (4_000_000, 2000),
+        (10**10, 32_768),
+    ],
 )
-def test_lists_are_a_thousandth_of_the_vectors_and_of_more_than_a_million_the_root(vectors: int, lists: int) -> None:
+def test_lists_are_a_thousandth_of_the_vectors_and_of_more_than_a_million_the_root(
+    vectors: int, lists: int
+) -> None:
     assert wanted_by(vectors, "ivfflat").lists == lists
 
 
@@ -29,7 +39,9 @@ def test_lists_are_a_thousandth_of_the_vectors_and_of_more_than_a_million_the_ro
     [(10_000, 10, 112), (1_000_000, 10, 112), (1_000_001, 16, 128), (10**8, 24, 200)],
 )
 def test_more_vectors_want_more_neighbours(vectors: int, m: int, ef_construction: int) -> None:
-    assert wanted_by(vectors, "hnsw") == IndexChoice(method="hnsw", m=m, ef_construction=ef_construction)
+    assert wanted_by(vectors, "hnsw") == IndexChoice(
+        method="hnsw", m=m, ef_construction=ef_construction
+    )
 
 
 @given(METHODS, VECTORS)
@@ -50,7 +62,9 @@ def test_whatever_m_is_asked_for_gets_enough_candidates(m: int, vectors: int) ->
 
 
 @given(st.integers(min_value=1, max_value=32_768), VECTORS)
-def test_lists_that_are_asked_for_are_had_and_others_are_not_what_was_asked(lists: int, vectors: int) -> None:
+def test_lists_that_are_asked_for_are_had_and_others_are_not_what_was_asked(
+    lists: int, vectors: int
+) -> None:
     asked = IndexChoice(method="ivfflat", lists=lists)
     assert asked.completed(vectors) == asked
     assert not asked.asks_for(IndexChoice(method="ivfflat", lists=lists + 1), vectors)
@@ -63,5 +77,9 @@ def test_advice_names_what_is_wanted_and_the_command() -> None:
         "100,000 vectors want IVFFlat with 100 lists, and have IVFFlat with 10 lists: "
         "`graph-memory indexes migrate --to ivfflat`."
     )
-    assert "want HNSW with m 16" in advice(IndexChoice(method="hnsw", m=10, ef_construction=112), 2_000_000)
-    assert "as it should be" in advice(IndexChoice(method="ivfflat", lists=60), 100_000), "half or twice is near enough"
+    assert "want HNSW with m 16" in advice(
+        IndexChoice(method="hnsw", m=10, ef_construction=112), 2_000_000
+    )
+    assert "as it should be" in advice(IndexChoice(method="ivfflat", lists=60), 100_000), (
+        "half or twice is near enough"
+    )

@@ -18,7 +18,10 @@ from graphs.memory.facts.statements import worth_remembering
         ("The sky is blue.", []),
         ("Thanks!", []),
         ("I am", []),
-        ("We pay 3.5 percent at example.com and we like it.", ["We pay 3.5 percent at example.com and we like it."]),
+        (
+            "We pay 3.5 percent at example.com and we like it.",
+            ["We pay 3.5 percent at example.com and we like it."],
+        ),
         ("My car is red. My car is red.", ["My car is red."]),
         ("My car is red\nOur house is old", ["My car is red", "Our house is old"]),
         ("", []),

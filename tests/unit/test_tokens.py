@@ -83,7 +83,9 @@ async def test_forged_signatures_are_refused(keys: KeyServer) -> None:
         jwt.encode(body, SECRET, algorithm="HS256", headers={"kid": "k1"}),
         good[:-4] + ("AAAA" if good[-4:] != "AAAA" else "BBBB"),
         hmac_token(body, public),
-        jwt.encode(body, rsa.generate_private_key(65537, 2048), algorithm="RS256", headers={"kid": "k1"}),
+        jwt.encode(
+            body, rsa.generate_private_key(65537, 2048), algorithm="RS256", headers={"kid": "k1"}
+        ),
         "",
         "no.token",
         "a.b.c",
@@ -101,7 +103,9 @@ async def test_an_old_projects_secret_works_only_where_it_is_configured(keys: Ke
     with pytest.raises(InvalidToken):
         await verifier(keys).identity(token)
     with pytest.raises(InvalidToken):
-        await verifier(keys, supabase_jwt_secret="another secret that is long enough").identity(token)
+        await verifier(keys, supabase_jwt_secret="another secret that is long enough").identity(
+            token
+        )
 
 
 async def test_the_service_key_is_the_system(keys: KeyServer) -> None:
@@ -124,7 +128,9 @@ async def test_a_burst_of_unknown_keys_does_not_reach_the_key_server(keys: KeySe
     stranger = ec.generate_private_key(ec.SECP256R1())
     check = verifier(keys)
     for n in range(20):
-        token = jwt.encode(claims(keys), stranger, algorithm="ES256", headers={"kid": f"unknown{n}"})
+        token = jwt.encode(
+            claims(keys), stranger, algorithm="ES256", headers={"kid": f"unknown{n}"}
+        )
         with pytest.raises(InvalidToken):
             await check.identity(token)
     assert keys.asked == 1

@@ -14,9 +14,9 @@ from graphs.agents.robotics.scoring import (
     Score,
     score,
 )
-from graphs.agents.robotics.terms import dollars
+from graphs.agents.robotics.terms import ResultLimit, dollars
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from graphs.nodes.runtime import current_user
@@ -24,21 +24,35 @@ from graphs.tools import as_tool, memory_of_run
 
 _SQL = statements.load("applications", __package__)
 
-Amount = Annotated[float, Field(gt=0, lt=1e9, description="Purchase amount or price to finance, in US dollars.")]
-Term = Annotated[int, Field(ge=1, le=120, description="Term over which it is paid back, in months.")]
-DownPayment = Annotated[float, Field(ge=0, lt=1e9, description="Down payment or deposit, in US dollars.")]
-Revenue = Annotated[float | None, Field(ge=0, lt=1e11, description="Annual revenue or sales per year, in US dollars.")]
-Years = Annotated[float | None, Field(ge=0, le=300, description="Years in business: the company's age in years.")]
-Robot = Annotated[str | None, Field(description="The robot's model, as the catalogue names it, if it is known.")]
-Business = Annotated[str | None, Field(description="Name of the company that applies, if it was said.")]
-Reference = Annotated[
+Amount = Annotated[
+    float, Field(gt=0, lt=1e9, description="Purchase amount or price to finance, in US dollars.")
+]
+Term = Annotated[
+    int, Field(ge=1, le=120, description="Term over which it is paid back, in months.")
+]
+DownPayment = Annotated[
+    float, Field(ge=0, lt=1e9, description="Down payment or deposit, in US dollars.")
+]
+Revenue = Annotated[
+    float | None,
+    Field(ge=0, lt=1e11, description="Annual revenue or sales per year, in US dollars."),
+]
+Years = Annotated[
+    float | None, Field(ge=0, le=300, description="Years in business: the company's age in years.")
+]
+Robot = Annotated[
+    str | None, Field(description="The robot's model, as the catalogue names it, if it is known.")
+]
+Business = Annotated[
+    str | None, Field(description="Name of the company that applies, if it was said.")
+]
+ApplicationReference = Annotated[
     str | None,
     Field(
         pattern=r"^[0-9a-f]{8}[0-9a-f-]{0,28}$",
         description="Reference of an application, as list_applications shows it; any unless given.",
     ),
 ]
-Limit = Annotated[int, Field(ge=1, le=20, description="How many at most.")]
 
 
 async def apply_for_financing(
@@ -58,7 +72,9 @@ async def apply_for_financing(
     if down_payment >= amount:
         raise ToolException("The down payment must be smaller than the amount.")
     if robot_model and not await memory_of_run().ask(facts_of([robot_model])):
-        raise ToolException(f"There is no model {robot_model!r} in the catalogue; leave it out if it is not known.")
+        raise ToolException(
+            f"There is no model {robot_model!r} in the catalogue; leave it out if it is not known."
+        )
     given = {
         "user_id": current_user(),
         "robot": robot_model,
@@ -73,7 +89,7 @@ async def apply_for_financing(
     return await score_application(made)
 
 
-async def list_applications(limit: Limit = 10) -> str:
+async def list_applications(limit: ResultLimit = 10) -> str:
     """Show the user's applications for financing, loans and requests: their status, score, and what was decided.
 
     The latest comes first. Use it when the user asks what became of one.
@@ -82,7 +98,7 @@ async def list_applications(limit: Limit = 10) -> str:
     return "\n".join(map(_line, found)) or "The user has no applications yet."
 
 
-async def score_application(application: Reference = None) -> str:
+async def score_application(application: ApplicationReference = None) -> str:
     """Score an application again and explain the score: the latest one, unless a reference is given.
 
     Use it when the user asks for the score of an application, or why it is low. What comes out as before is not
@@ -91,14 +107,18 @@ async def score_application(application: Reference = None) -> str:
     memory, user_id = memory_of_run(), current_user()
     found = await memory.ask(latest(user_id, application, limit=1))
     if not found:
-        raise ToolException("The user has no such application; list_applications shows those that there are.")
+        raise ToolException(
+            "The user has no such application; list_applications shows those that there are."
+        )
     scored = score(inputs_of(found[0]))
-    if not _is_known(found[0], scored) and not await record_score(memory, user_id, found[0], scored):
+    if not _is_known(found[0], scored) and not await record_score(
+        memory, user_id, found[0], scored
+    ):
         raise ToolException("The application was changed at this moment. Score it again.")
     return _explained(found[0], scored)
 
 
-async def scoring_history(application: Reference = None, limit: Limit = 10) -> str:
+async def scoring_history(application: ApplicationReference = None, limit: ResultLimit = 10) -> str:
     """Show how the user's applications were scored in the past, with the reasons; the latest first."""
     asked = {"user_id": current_user(), "reference": application or "", "limit": limit}
     found = await memory_of_run().ask(Query(_SQL["scores"], asked, lambda rows: rows))
@@ -107,18 +127,30 @@ async def scoring_history(application: Reference = None, limit: Limit = 10) -> s
 
 def tools() -> list[BaseTool]:
     """Return what the financing agent can do."""
-    return [as_tool(tool) for tool in (apply_for_financing, list_applications, score_application, scoring_history)]
+    return [
+        as_tool(tool)
+        for tool in (apply_for_financing, list_applications, score_application, scoring_history)
+    ]
 
 
 def latest(user_id: str, reference: str | None = None, *, limit: int) -> Query[Rows]:
     """Ask for a person's applications, the latest first; only those whose id begins with `reference`."""
-    return Query(_SQL["latest"], {"user_id": user_id, "reference": reference or "", "limit": limit}, lambda rows: rows)
+    return Query(
+        _SQL["latest"],
+        {"user_id": user_id, "reference": reference or "", "limit": limit},
+        lambda rows: rows,
+    )
 
 
 def inputs_of(row: Any) -> Inputs:
     """Return what the score of an application is made of; `row` is one of `latest`."""
     return Inputs(
-        row.amount, row.term_months, row.down_payment, row.annual_revenue, row.years_in_business, row.list_price
+        row.amount,
+        row.term_months,
+        row.down_payment,
+        row.annual_revenue,
+        row.years_in_business,
+        row.list_price,
     )
 
 
@@ -169,13 +201,17 @@ def _line(row: Any) -> str:
 
 def _explained(row: Any, scored: Score) -> str:
     lines = [f"{_title(row)} is {_SAID[scored.decision]}. Its score is {scored.value:.1f} of 100:"]
-    lines += [f"- {c.component}: {c.points:.1f} of {c.most}, since {c.because}" for c in scored.components]
+    lines += [
+        f"- {c.component}: {c.points:.1f} of {c.most}, since {c.because}" for c in scored.components
+    ]
     if scored.missing:
         lines.append(f"It would help to know the {' and the '.join(scored.missing)}.")
     return "\n".join(lines)
 
 
 def _past(row: Any) -> str:
-    parts = "; ".join(f"{r['component']} {r['points']:.1f} of {r['most']} ({r['because']})" for r in row.reasons)
+    parts = "; ".join(
+        f"{r['component']} {r['points']:.1f} of {r['most']} ({r['because']})" for r in row.reasons
+    )
     told = f"application {row.application[:8]} {row.decision}, {row.score:.1f} of 100"
     return f"- {row.created_at:%Y-%m-%d}: {told}: {parts}"

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 from langchain_core.tools import BaseTool
 from pydantic import Field
 
-from graphs.agents.robotics.geography import Place, place_of
-from graphs.agents.robotics.terms import Category
+from graphs.agents.robotics.geography import ZipPlace, place_of
+from graphs.agents.robotics.terms import Category, ResultLimit
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.values.namespaces import Namespace, agent_label, user_scope
 from graphs.nodes.runtime import current_user
 from graphs.tools import as_tool, memory_of_run
@@ -19,15 +19,24 @@ _SQL = statements.load("dealers", __package__)
 AGENT = "dealer_matching"
 
 ZipCode = Annotated[
-    str, Field(pattern=r"^\d{5}$", description="Five-digit zip code of the United States, of where the user is.")
+    str,
+    Field(
+        pattern=r"^\d{5}$",
+        description="Five-digit zip code of the United States, of where the user is.",
+    ),
 ]
-Specialty = Annotated[Category | None, Field(description="What the dealer has to be specialised in, if that was said.")]
-Rating = Annotated[float, Field(ge=0, le=5, description="Lowest rating, in stars out of 5; 0 for any.")]
+Specialty = Annotated[
+    Category | None,
+    Field(description="What the dealer has to be specialised in, if that was said."),
+]
+Rating = Annotated[
+    float, Field(ge=0, le=5, description="Lowest rating, in stars out of 5; 0 for any.")
+]
 Miles = Annotated[float, Field(gt=0, le=5000, description="Largest distance, in miles.")]
 Order = Annotated[
-    Literal["distance", "rating"], Field(description="What comes first: the nearest, or the best rated within reach.")
+    Literal["distance", "rating"],
+    Field(description="What comes first: the nearest, or the best rated within reach."),
 ]
-Limit = Annotated[int, Field(ge=1, le=20, description="How many at most.")]
 
 
 def matches_of(user_id: str) -> Namespace:
@@ -36,7 +45,12 @@ def matches_of(user_id: str) -> Namespace:
 
 
 def nearest(
-    place: Place, specialty: str | None, minimum_rating: float, within_miles: float, best_first: bool, limit: int
+    place: ZipPlace,
+    specialty: str | None,
+    minimum_rating: float,
+    within_miles: float,
+    best_first: bool,
+    limit: int,
 ) -> Query[Rows]:
     """Ask for dealers within reach of a place, by distance, or the best rated first."""
     given = {
@@ -57,7 +71,7 @@ async def find_dealers(
     minimum_rating: Rating = 0,
     within_miles: Miles = 250,
     sort_by: Order = "distance",
-    limit: Limit = 5,
+    limit: ResultLimit = 5,
 ) -> str:
     """Find robot dealers near a zip code, by distance, specialty and rating.
 
@@ -72,18 +86,23 @@ async def find_dealers(
     )
     if not found:
         return f"There are no {wanted[0].lower()}{wanted[1:]}{rated} within {within_miles:g} miles of {place.name}."
-    heading = f"{wanted[0].upper()}{wanted[1:]}{rated} within {within_miles:g} miles of {place.name}"
+    heading = (
+        f"{wanted[0].upper()}{wanted[1:]}{rated} within {within_miles:g} miles of {place.name}"
+    )
     await _remember(heading, zip_code, specialty, [row.name for row in found])
     return "\n".join([f"{heading}:", *map(_line, found)])
 
 
-async def past_matches(limit: Limit = 5) -> str:
+async def past_matches(limit: ResultLimit = 5) -> str:
     """Show which dealers the user was shown before, and what they had asked for; the latest first.
 
     Use it when the user refers to dealers of an earlier search or conversation.
     """
     found = await memory_of_run().asearch(matches_of(current_user()), limit=limit)
-    return "\n".join(f"- {item.value['content']}" for item in found) or "The user was shown no dealers yet."
+    return (
+        "\n".join(f"- {item.value['content']}" for item in found)
+        or "The user was shown no dealers yet."
+    )
 
 
 def tools() -> list[BaseTool]:

@@ -19,7 +19,7 @@ from graphs.agents.robotics.geography import place_of
 from graphs.agents.robotics.robots import DESCRIPTIONS
 from graphs.agents.robotics.scoring import score
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory_manager import MemoryManager
 
 _SQL = statements.load("demo", __package__)
@@ -46,14 +46,26 @@ async def load(memory: MemoryManager, user_id: str) -> dict[str, int]:
     """
     robots = await _read("robots")
     descriptions = [
-        PutOp(DESCRIPTIONS, r["model"], {"content": r["description"], "model": r["model"]}, ["content"]) for r in robots
+        PutOp(
+            DESCRIPTIONS,
+            r["model"],
+            {"content": r["description"], "model": r["model"]},
+            ["content"],
+        )
+        for r in robots
     ]
     known = await memory.abatch([GetOp(op.namespace, op.key) for op in descriptions])
-    changed = [op for op, item in zip(descriptions, known, strict=True) if getattr(item, "value", None) != op.value]
+    changed = [
+        op
+        for op, item in zip(descriptions, known, strict=True)
+        if getattr(item, "value", None) != op.value
+    ]
     await memory.abatch(changed)
     applications = await _of_people("applications", user_id)
     written = {
-        "dealers": await _put(memory, "dealers", [await _placed(dealer) for dealer in await _read("dealers")]),
+        "dealers": await _put(
+            memory, "dealers", [await _placed(dealer) for dealer in await _read("dealers")]
+        ),
         "robots": await _put(memory, "robots", robots),
         "descriptions": len(changed),
         "applications": await _put(memory, "applications", applications),
@@ -66,10 +78,16 @@ async def remove(memory: MemoryManager, user_id: str) -> dict[str, int]:
     """Take the data out again, and return how many rows of each kind there were. Act as the service."""
     robots = [row["model"] for row in await _read("robots")]
     dealers = [_id("dealers", row["name"]) for row in await _read("dealers")]
-    known = [item for item in await memory.abatch([GetOp(DESCRIPTIONS, model) for model in robots]) if item]
+    known = [
+        item
+        for item in await memory.abatch([GetOp(DESCRIPTIONS, model) for model in robots])
+        if item
+    ]
     await memory.abatch([PutOp(DESCRIPTIONS, model, None) for model in robots])
     return {
-        "applications": await _remove(memory, "applications", _ids(await _of_people("applications", user_id))),
+        "applications": await _remove(
+            memory, "applications", _ids(await _of_people("applications", user_id))
+        ),
         "leads": await _remove(memory, "leads", _ids(await _of_people("leads", user_id))),
         "robots": await _remove(memory, "robots", robots),
         "descriptions": len(known),
@@ -83,7 +101,9 @@ async def _score(memory: MemoryManager, applications: Sequence[Row]) -> int:
     for application in applications:
         found = await memory.ask(latest(application["user_id"], application["id"], limit=1))
         if found and found[0].score is None:
-            scored += await record_score(memory, application["user_id"], found[0], score(inputs_of(found[0])))
+            scored += await record_score(
+                memory, application["user_id"], found[0], score(inputs_of(found[0]))
+            )
     return scored
 
 
@@ -108,7 +128,11 @@ async def _of_people(kind: str, user_id: str) -> list[Row]:
 
 
 async def _placed(dealer: Row) -> Row:
-    return {**asdict(await place_of(dealer["zip_code"])), **dealer, "id": _id("dealers", dealer["name"])}
+    return {
+        **asdict(await place_of(dealer["zip_code"])),
+        **dealer,
+        "id": _id("dealers", dealer["name"]),
+    }
 
 
 def _id(kind: str, name: str) -> str:
@@ -121,8 +145,12 @@ def _ids(rows: Sequence[Row]) -> list[str]:
 
 
 async def _put(memory: MemoryManager, kind: str, rows: Sequence[Row]) -> int:
-    return await memory.ask(Query(_SQL[f"put_{kind}"], {"rows": json.dumps(rows)}, lambda found: int(found[0].n)))
+    return await memory.ask(
+        Query(_SQL[f"put_{kind}"], {"rows": json.dumps(rows)}, lambda found: int(found[0].n))
+    )
 
 
 async def _remove(memory: MemoryManager, kind: str, keys: Sequence[str]) -> int:
-    return await memory.ask(Query(_SQL[f"remove_{kind}"], {"keys": list(keys)}, lambda found: int(found[0].n)))
+    return await memory.ask(
+        Query(_SQL[f"remove_{kind}"], {"keys": list(keys)}, lambda found: int(found[0].n))
+    )

@@ -13,7 +13,7 @@ _ZIP_CODE = re.compile(r"[0-9]{5}")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ZipPlace:
     """The middle of a zip code's area; degrees north and east."""
 
     zip_code: str
@@ -28,7 +28,7 @@ class Place:
         return f"{self.city}, {self.state} {self.zip_code}"
 
 
-async def place_of(zip_code: str) -> Place:
+async def place_of(zip_code: str) -> ZipPlace:
     """Return where a zip code is. The package reads its data at the first call, hence in a thread.
 
     Raises:
@@ -38,9 +38,11 @@ async def place_of(zip_code: str) -> Place:
 
 
 @lru_cache(maxsize=4096)
-def _look_up(zip_code: str) -> Place:
+def _look_up(zip_code: str) -> ZipPlace:
     known = zipcodes.matching(zip_code) if _ZIP_CODE.fullmatch(zip_code) else ()  # type: ignore[no-untyped-call]
     if not known:
         raise InvalidValue("zip_code", f"{zip_code!r} is not a zip code of the United States.")
     found = known[0]
-    return Place(zip_code, found["city"], found["state"], float(found["lat"]), float(found["long"]))
+    return ZipPlace(
+        zip_code, found["city"], found["state"], float(found["lat"]), float(found["long"])
+    )

@@ -7,10 +7,10 @@ from langchain_core.tools import BaseTool
 from langgraph.runtime import get_runtime
 from pydantic import Field
 
-from graphs.agents.robotics.terms import dollars
+from graphs.agents.robotics.terms import ResultLimit, dollars
 from graphs.memory.contract import COLLECTIONS
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory.values.namespaces import user_scope
 from graphs.nodes.runtime import current_user, session_of
 from graphs.tools import as_tool, memory_of_run
@@ -20,12 +20,20 @@ _SQL = statements.load("leads", __package__)
 _LONGEST = 240
 """How many characters of a turn are quoted."""
 
-Interest = Annotated[str, Field(min_length=1, max_length=500, description="What the user wants to buy, and what for.")]
+Interest = Annotated[
+    str,
+    Field(min_length=1, max_length=500, description="What the user wants to buy, and what for."),
+]
 Company = Annotated[str | None, Field(description="The user's company, if it was said.")]
-Budget = Annotated[float | None, Field(gt=0, lt=1e10, description="Budget or spending, in US dollars.")]
-Timeline = Annotated[str | None, Field(description="When they want to decide or buy, if that was said.")]
-About = Annotated[str, Field(min_length=1, description="What to look for in what was said, in plain words.")]
-Limit = Annotated[int, Field(ge=1, le=20, description="How many at most.")]
+Budget = Annotated[
+    float | None, Field(gt=0, lt=1e10, description="Budget or spending, in US dollars.")
+]
+Timeline = Annotated[
+    str | None, Field(description="When they want to decide or buy, if that was said.")
+]
+About = Annotated[
+    str, Field(min_length=1, description="What to look for in what was said, in plain words.")
+]
 
 
 async def save_lead(
@@ -42,11 +50,17 @@ async def save_lead(
         "budget": budget,
         "timeline": timeline,
     }
-    is_new = await memory_of_run().ask(Query(_SQL["save"], given, lambda rows: bool(rows[0].is_new)))
-    return "Noted as a new lead; sales will be in touch." if is_new else "Noted; this interest was known already."
+    is_new = await memory_of_run().ask(
+        Query(_SQL["save"], given, lambda rows: bool(rows[0].is_new))
+    )
+    return (
+        "Noted as a new lead; sales will be in touch."
+        if is_new
+        else "Noted; this interest was known already."
+    )
 
 
-async def list_leads(limit: Limit = 10) -> str:
+async def list_leads(limit: ResultLimit = 10) -> str:
     """Show the plans and interests to buy that are noted of the user: budget, timeline and status, the latest first."""
     found = await memory_of_run().ask(
         Query(_SQL["latest"], {"user_id": current_user(), "limit": limit}, lambda rows: rows)
@@ -54,7 +68,7 @@ async def list_leads(limit: Limit = 10) -> str:
     return "\n".join(map(_line, found)) or "No purchase interests of the user are noted yet."
 
 
-async def search_conversations(query: About, limit: Limit = 5) -> str:
+async def search_conversations(query: About, limit: ResultLimit = 5) -> str:
     """Search what was said in earlier conversations with the user: what we talked about, told, discussed last time."""
     scope, session = user_scope(current_user(), COLLECTIONS["turn"]), session_of(get_runtime())
     elsewhere = {"session_id": {"$ne": session}}
@@ -74,4 +88,6 @@ def tools() -> list[BaseTool]:
 def _line(row: Any) -> str:
     details = [f"budget {dollars(row.budget)}"] if row.budget else []
     details += [detail for detail in (row.company, row.timeline) if detail]
-    return f"- {row.interest} ({', '.join([row.status, *details])}, noted {row.created_at:%Y-%m-%d})"
+    return (
+        f"- {row.interest} ({', '.join([row.status, *details])}, noted {row.created_at:%Y-%m-%d})"
+    )

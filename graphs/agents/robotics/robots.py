@@ -5,9 +5,9 @@ from typing import Annotated, Any
 from langchain_core.tools import BaseTool, ToolException
 from pydantic import Field
 
-from graphs.agents.robotics.terms import Category, dollars
+from graphs.agents.robotics.terms import Category, ResultLimit, dollars
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.values.namespaces import Namespace
 from graphs.tools import as_tool, memory_of_run
 
@@ -16,13 +16,25 @@ _SQL = statements.load("robots", __package__)
 DESCRIPTIONS: Namespace = ("agents", "knowledge", "robots")
 """Where the descriptions are; the key is the model. Everybody who is signed in reads them, the service writes them."""
 
-Wish = Annotated[str, Field(min_length=1, description="What the robot is needed for, in plain words.")]
-CategoryOf = Annotated[Category | None, Field(description="What the robot is for, if that was said.")]
-MaxPrice = Annotated[float | None, Field(gt=0, description="Highest price, budget or cost, in US dollars.")]
-MinPayload = Annotated[float, Field(ge=0, description="What it must lift at least: payload in kg or kilos.")]
-MinReach = Annotated[float, Field(ge=0, description="How far it must reach at least, in mm or millimetres.")]
-Limit = Annotated[int, Field(ge=1, le=20, description="How many at most.")]
-Models = Annotated[list[str], Field(min_length=1, max_length=10, description="Models, as the catalogue names them.")]
+Wish = Annotated[
+    str, Field(min_length=1, description="What the robot is needed for, in plain words.")
+]
+CategoryOf = Annotated[
+    Category | None, Field(description="What the robot is for, if that was said.")
+]
+MaxPrice = Annotated[
+    float | None, Field(gt=0, description="Highest price, budget or cost, in US dollars.")
+]
+MinPayload = Annotated[
+    float, Field(ge=0, description="What it must lift at least: payload in kg or kilos.")
+]
+MinReach = Annotated[
+    float, Field(ge=0, description="How far it must reach at least, in mm or millimetres.")
+]
+Models = Annotated[
+    list[str],
+    Field(min_length=1, max_length=10, description="Models, as the catalogue names them."),
+]
 
 
 def facts_of(models: list[str]) -> Query[Rows]:
@@ -36,7 +48,7 @@ async def search_robots(
     max_price: MaxPrice = None,
     min_payload_kg: MinPayload = 0,
     min_reach_mm: MinReach = 0,
-    limit: Limit = 3,
+    limit: ResultLimit = 3,
 ) -> str:
     """Search the catalogue for robots that fit a task: which robot, machine, model, cobot or arm can do something.
 
@@ -50,9 +62,16 @@ async def search_robots(
         "min_payload_kg": min_payload_kg,
         "min_reach_mm": min_reach_mm,
     }
-    fitting = await memory.ask(Query(_SQL["fitting"], asked, lambda rows: [row.model for row in rows]))
-    found = await memory.asearch(DESCRIPTIONS, query=query, filter={"model": {"$in": fitting}}, limit=limit)
-    return await _told({item.key: item.value["content"] for item in found}) or "No robot of the catalogue fits that."
+    fitting = await memory.ask(
+        Query(_SQL["fitting"], asked, lambda rows: [row.model for row in rows])
+    )
+    found = await memory.asearch(
+        DESCRIPTIONS, query=query, filter={"model": {"$in": fitting}}, limit=limit
+    )
+    return (
+        await _told({item.key: item.value["content"] for item in found})
+        or "No robot of the catalogue fits that."
+    )
 
 
 async def compare_robots(models: Models) -> str:
@@ -60,7 +79,9 @@ async def compare_robots(models: Models) -> str:
     memory = memory_of_run()
     known = [row.model for row in await memory.ask(facts_of(models))]
     if not known:
-        raise ToolException("There are no such models in the catalogue; search_robots finds what there is.")
+        raise ToolException(
+            "There are no such models in the catalogue; search_robots finds what there is."
+        )
     found = await memory.asearch(DESCRIPTIONS, filter={"model": {"$in": known}}, limit=len(known))
     texts = {item.key: item.value["content"] for item in found}
     return await _told({model: texts.get(model, "") for model in known})

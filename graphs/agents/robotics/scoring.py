@@ -26,7 +26,7 @@ RULE = "robotics-1"
 AFFORDABILITY, EXPERIENCE, OWN_SHARE, COLLATERAL = 40, 20, 20, 20
 APPROVED_FROM, DECLINED_BELOW = 70, 40
 
-Decision = Literal["approved", "submitted", "declined"]
+ScoringDecision = Literal["approved", "submitted", "declined"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Score:
     """A score from 0 to 100, what was decided on it, and the components that add up to it."""
 
     value: float
-    decision: Decision
+    decision: ScoringDecision
     components: tuple[Component, ...]
     missing: tuple[str, ...]
     """What would have been needed to know."""
@@ -81,14 +81,22 @@ class Score:
 
 def score(inputs: Inputs) -> Score:
     """Return the score of an application."""
-    components = (_affordability(inputs), _experience(inputs), _own_share(inputs), _collateral(inputs))
-    needed = {"annual revenue": inputs.annual_revenue, "years in business": inputs.years_in_business}
+    components = (
+        _affordability(inputs),
+        _experience(inputs),
+        _own_share(inputs),
+        _collateral(inputs),
+    )
+    needed = {
+        "annual revenue": inputs.annual_revenue,
+        "years in business": inputs.years_in_business,
+    }
     missing = tuple(name for name, value in needed.items() if value is None)
     value = round(sum(component.points for component in components), 1)
     return Score(value, _decide(value, bool(missing)), components, missing)
 
 
-def _decide(value: float, something_is_missing: bool) -> Decision:
+def _decide(value: float, something_is_missing: bool) -> ScoringDecision:
     if value >= APPROVED_FROM:
         return "approved"
     return "declined" if value < DECLINED_BELOW and not something_is_missing else "submitted"
@@ -101,7 +109,9 @@ def _affordability(inputs: Inputs) -> Component:
         return Component("affordability", 0.0, AFFORDABILITY, "there is no revenue to pay from")
     burden = inputs.monthly_payment * 12 / inputs.annual_revenue
     points = _points(burden, none_at=0.25, full_at=0.05, most=AFFORDABILITY)
-    because = f"${inputs.monthly_payment:,.0f} a month is {burden:.1%} of revenue (5% or less is best)"
+    because = (
+        f"${inputs.monthly_payment:,.0f} a month is {burden:.1%} of revenue (5% or less is best)"
+    )
     return Component("affordability", points, AFFORDABILITY, because)
 
 
@@ -110,19 +120,26 @@ def _experience(inputs: Inputs) -> Component:
         return Component("experience", 0.0, EXPERIENCE, "years in business are not known")
     points = _points(inputs.years_in_business, none_at=0, full_at=5, most=EXPERIENCE)
     return Component(
-        "experience", points, EXPERIENCE, f"{inputs.years_in_business:g} years in business (5 or more is best)"
+        "experience",
+        points,
+        EXPERIENCE,
+        f"{inputs.years_in_business:g} years in business (5 or more is best)",
     )
 
 
 def _own_share(inputs: Inputs) -> Component:
     share = min(inputs.down_payment / inputs.amount, 1)
     points = _points(share, none_at=0, full_at=0.2, most=OWN_SHARE)
-    return Component("own share", points, OWN_SHARE, f"{share:.0%} is paid down (20% or more is best)")
+    return Component(
+        "own share", points, OWN_SHARE, f"{share:.0%} is paid down (20% or more is best)"
+    )
 
 
 def _collateral(inputs: Inputs) -> Component:
     if not inputs.list_price:
-        return Component("collateral", 0.0, COLLATERAL, "no robot of the catalogue is named as collateral")
+        return Component(
+            "collateral", 0.0, COLLATERAL, "no robot of the catalogue is named as collateral"
+        )
     loan_to_value = inputs.financed / inputs.list_price
     points = _points(loan_to_value, none_at=1.2, full_at=0.8, most=COLLATERAL)
     because = f"{loan_to_value:.0%} of the robot's list price is financed (80% or less is best)"

@@ -1,9 +1,20 @@
 """Words that tools, tables and demo data share."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+ResultLimit = Annotated[int, Field(ge=1, le=20, description="How many at most.")]
 
 Category = Literal[
-    "welding", "palletizing", "assembly", "packaging", "machine tending", "painting", "inspection", "logistics"
+    "welding",
+    "palletizing",
+    "assembly",
+    "packaging",
+    "machine tending",
+    "painting",
+    "inspection",
+    "logistics",
 ]
 """What a robot is for, and what a dealer is specialised in."""
 

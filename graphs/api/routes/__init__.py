@@ -48,7 +48,9 @@ def include_memory(
     serve(app, memory, principal_of, limits)
 
 
-def serve(app: FastAPI, memory: MemoryManager, principal_of: PrincipalOf, limits: Limits | None = None) -> None:
+def serve(
+    app: FastAPI, memory: MemoryManager, principal_of: PrincipalOf, limits: Limits | None = None
+) -> None:
     """Give an app that has the routes already what they work with."""
     app.state.memory = memory
     app.state.principal_of = principal_of

@@ -8,15 +8,15 @@ from graphs.api import examples
 from graphs.api.examples import answer
 from graphs.api.models import (
     BrainView,
-    Name,
     NewBrainMemory,
     OneOfMany,
+    ShortName,
 )
 from graphs.api.problems import ProblemError
 from graphs.api.routes.common import (
     Cursor,
-    Limit,
     MineDep,
+    PageLimit,
     answered,
     routes,
 )
@@ -29,8 +29,10 @@ router = routes("brain")
 SLUG = r"^[a-z][a-z0-9_]{0,127}$"
 MOST_SAVED = 500
 
-Slug = Annotated[str, Path(pattern=SLUG, description="A memory's name, such as `user_full_name`.")]
-CompanyId = Annotated[Name, Path()]
+SlugPath = Annotated[
+    str, Path(pattern=SLUG, description="A memory's name, such as `user_full_name`.")
+]
+CompanyId = Annotated[ShortName, Path()]
 Many = Annotated[
     dict[str, OneOfMany],
     Body(
@@ -41,7 +43,9 @@ Many = Annotated[
     ),
 ]
 
-_PAGE = answered(200, answer(examples.page(examples.BRAIN_MEMORY), "A page, in the order of slugs."))
+_PAGE = answered(
+    200, answer(examples.page(examples.BRAIN_MEMORY), "A page, in the order of slugs.")
+)
 _ONE = answered(200, answer(examples.BRAIN_MEMORY, "The memory."), 404)
 _SAVED = answered(200, answer(examples.BRAIN_MEMORY, "The memory as it is now."), 413, 415)
 _REPORT = answered(200, answer(examples.BRAIN_REPORT, "What became of each."), 413, 415)
@@ -49,10 +53,14 @@ _GONE = answered(204, {"description": "It is forgotten."}, 404)
 
 
 @router.get("/brain", responses=_PAGE)
-async def list_brain(mine: MineDep, cursor: Cursor = None, limit: Limit = 50) -> Page[BrainView]:
+async def list_brain(
+    mine: MineDep, cursor: Cursor = None, limit: PageLimit = 50
+) -> Page[BrainView]:
     """List the memories of your brain, in the order of their slugs."""
     page = await mine.memory.brain.user_page(mine.user_id, cursor=cursor, limit=limit)
-    return Page(items=[BrainView.of_user(mine.user_id, memory) for memory in page.items], next=page.next)
+    return Page(
+        items=[BrainView.of_user(mine.user_id, memory) for memory in page.items], next=page.next
+    )
 
 
 @router.post("/brain", responses=_REPORT)
@@ -63,28 +71,28 @@ async def save_brain(mine: MineDep, memories: Many) -> BrainReport:
 
 
 @router.get("/brain/{slug}", responses=_ONE)
-async def get_brain_memory(mine: MineDep, slug: Slug) -> BrainView:
+async def get_brain_memory(mine: MineDep, slug: SlugPath) -> BrainView:
     """Return the memory of your brain that a slug names."""
     found = _there(await mine.memory.brain.get_user_memory(mine.user_id, slug), slug)
     return BrainView.of_user(mine.user_id, found)
 
 
 @router.put("/brain/{slug}", responses=_SAVED)
-async def save_brain_memory(mine: MineDep, slug: Slug, new: NewBrainMemory) -> BrainView:
+async def save_brain_memory(mine: MineDep, slug: SlugPath, new: NewBrainMemory) -> BrainView:
     """Save a memory of your brain; one that the slug names already is updated in place."""
     _saved(await mine.memory.brain.save_user_memories(mine.user_id, [new.named(slug)]))
     return await get_brain_memory(mine, slug)
 
 
 @router.delete("/brain/{slug}", status_code=204, responses=_GONE)
-async def forget_brain_memory(mine: MineDep, slug: Slug) -> None:
+async def forget_brain_memory(mine: MineDep, slug: SlugPath) -> None:
     """Forget a memory of your brain; its last version stays in its history."""
     _forgotten(await mine.memory.brain.forget_user_memory(mine.user_id, slug), slug)
 
 
 @router.get("/companies/{company_id:any}/brain", responses=_PAGE)
 async def list_company_brain(
-    mine: MineDep, company_id: CompanyId, cursor: Cursor = None, limit: Limit = 50
+    mine: MineDep, company_id: CompanyId, cursor: Cursor = None, limit: PageLimit = 50
 ) -> Page[BrainView]:
     """List the memories of a company's brain; none to who is no member."""
     page = await mine.memory.brain.company_page(company_id, cursor=cursor, limit=limit)
@@ -100,21 +108,23 @@ async def save_company_brain(mine: MineDep, company_id: CompanyId, memories: Man
 
 
 @router.get("/companies/{company_id:any}/brain/{slug}", responses=_ONE)
-async def get_company_memory(mine: MineDep, company_id: CompanyId, slug: Slug) -> BrainView:
+async def get_company_memory(mine: MineDep, company_id: CompanyId, slug: SlugPath) -> BrainView:
     """Return the memory of a company's brain that a slug names, to its members."""
     found = _there(await mine.memory.brain.get_company_memory(company_id, slug), slug)
     return BrainView.of_company(mine.memory.brain.company_id(company_id), found)
 
 
 @router.put("/companies/{company_id:any}/brain/{slug}", responses=_SAVED)
-async def save_company_memory(mine: MineDep, company_id: CompanyId, slug: Slug, new: NewBrainMemory) -> BrainView:
+async def save_company_memory(
+    mine: MineDep, company_id: CompanyId, slug: SlugPath, new: NewBrainMemory
+) -> BrainView:
     """Save a memory of a company's brain, as its member."""
     _saved(await mine.memory.brain.save_company_memories(company_id, [new.named(slug)]))
     return await get_company_memory(mine, company_id, slug)
 
 
 @router.delete("/companies/{company_id:any}/brain/{slug}", status_code=204, responses=_GONE)
-async def forget_company_memory(mine: MineDep, company_id: CompanyId, slug: Slug) -> None:
+async def forget_company_memory(mine: MineDep, company_id: CompanyId, slug: SlugPath) -> None:
     """Forget a memory of a company's brain, as its administrator."""
     _forgotten(await mine.memory.brain.forget_company_memory(company_id, slug), slug)
 
@@ -131,7 +141,9 @@ def _forgotten(was_there: bool, slug: str) -> None:
 
 
 def _nothing(slug: str) -> ProblemError:
-    return ProblemError(404, "memory-not-found", f"The slug {slug} names no memory, or none that is yours to see.")
+    return ProblemError(
+        404, "memory-not-found", f"The slug {slug} names no memory, or none that is yours to see."
+    )
 
 
 def _saved(report: BrainReport) -> None:

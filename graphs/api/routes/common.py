@@ -10,18 +10,22 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 from langgraph.store.base import GetOp, Item
 
-from graphs.api.models import Name, Text
+from graphs.api.models import ShortName, Text
 from graphs.api.principals import acting
 from graphs.api.problems import ProblemError, problems
 from graphs.api.routing import MemoryRoute
 from graphs.memory.errors import AccessDenied
 from graphs.memory.principal import Principal
 from graphs.memory.values import paging
-from graphs.memory.values.ids import Address
+from graphs.memory.values.namespaces import Address
 from graphs.memory_manager import MemoryManager
 
-_BEARER = HTTPBearer(auto_error=False, description="An access token, as the LangGraph server takes it.")
-_API_KEY = APIKeyHeader(name="X-Api-Key", auto_error=False, description="The same, for clients that send nothing else.")
+_BEARER = HTTPBearer(
+    auto_error=False, description="An access token, as the LangGraph server takes it."
+)
+_API_KEY = APIKeyHeader(
+    name="X-Api-Key", auto_error=False, description="The same, for clients that send nothing else."
+)
 
 
 async def memory(request: Request) -> MemoryManager:
@@ -41,13 +45,19 @@ class Mine:
         """Return what lies at addresses, in one query; what is gone, or not theirs to see, is left out."""
         asked = list(addresses)
         found = await self.memory.abatch([GetOp(*address, refresh_ttl=False) for address in asked])
-        return {address: item.value for address, item in zip(asked, found, strict=True) if isinstance(item, Item)}
+        return {
+            address: item.value
+            for address, item in zip(asked, found, strict=True)
+            if isinstance(item, Item)
+        }
 
 
 async def mine(
     manager: Annotated[MemoryManager, Depends(memory)],
     principal: Annotated[Principal, Depends(acting)],
-    user_id: Annotated[UUID | None, Query(description="Whose memory; for the service, which has none itself.")] = None,
+    user_id: Annotated[
+        UUID | None, Query(description="Whose memory; for the service, which has none itself.")
+    ] = None,
 ) -> Mine:
     """Return whose memory a request is about: the person's who sends it; the service has to say whose.
 
@@ -57,7 +67,9 @@ async def mine(
     """
     named = str(user_id) if user_id else None
     if principal.user_id and named not in (None, principal.user_id):
-        raise AccessDenied("`user_id` is for the service: people use their own memory and no other.", named)
+        raise AccessDenied(
+            "`user_id` is for the service: people use their own memory and no other.", named
+        )
     if not (whose := principal.user_id or named):
         missing = "must say whose memory, since the service has none of its own"
         raise ProblemError(422, "invalid-request", f"user_id: {missing}.", {"user_id": missing})
@@ -66,12 +78,15 @@ async def mine(
 
 MineDep = Annotated[Mine, Depends(mine)]
 
-Limit = Annotated[int, Query(ge=1, le=paging.MOST, description="How many at most.")]
+PageLimit = Annotated[int, Query(ge=1, le=paging.MOST, description="How many at most.")]
 Cursor = Annotated[Text | None, Query(description="`next` of the page before; none for the first.")]
-NameQuery = Annotated[Name | None, Query()]
+NameQuery = Annotated[ShortName | None, Query()]
 IfMatch = Annotated[
     str | None,
-    Header(alias="If-Match", description="`ETag` of what was read, to change only that; `*` for whatever there is."),
+    Header(
+        alias="If-Match",
+        description="`ETag` of what was read, to change only that; `*` for whatever there is.",
+    ),
 ]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -97,7 +112,9 @@ def version(if_match: str) -> datetime | None:
     except (ValueError, OverflowError):
         is_one = False
     if not is_one:
-        raise ProblemError(412, "version-conflict", "`If-Match` is no version's `ETag`: read the memory again.")
+        raise ProblemError(
+            412, "version-conflict", "`If-Match` is no version's `ETag`: read the memory again."
+        )
     return expected
 
 
@@ -118,6 +135,8 @@ def routes(tag: str, prefix: str = "") -> APIRouter:
     )
 
 
-def answered(status: int, documented: dict[str, Any], *statuses: int) -> dict[int | str, dict[str, Any]]:
+def answered(
+    status: int, documented: dict[str, Any], *statuses: int
+) -> dict[int | str, dict[str, Any]]:
     """Return the documentation of a route's answer, and of the problems that it has beside those of its router."""
     return {status: documented, **problems(*statuses)}

@@ -11,11 +11,13 @@ from graphs.api.principals import acting, is_signed_in
 from graphs.api.problems import Problem, problems
 from graphs.api.routes.common import memory, routes
 from graphs.api.routing import OpenRoute
-from graphs.memory.health import Part
+from graphs.memory.health import PartHealth
 from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager
 
-router = APIRouter(tags=["health"], route_class=OpenRoute, generate_unique_id_function=lambda route: route.name)
+router = APIRouter(
+    tags=["health"], route_class=OpenRoute, generate_unique_id_function=lambda route: route.name
+)
 signed_in = routes("health")
 
 
@@ -25,7 +27,9 @@ class Health(BaseModel):
     model_config = shown(examples.HEALTH)
 
     status: Literal["ok", "degraded", "unavailable"]
-    parts: dict[str, Part] | None = Field(default=None, description="For those who are signed in.")
+    parts: dict[str, PartHealth] | None = Field(
+        default=None, description="For those who are signed in."
+    )
 
 
 @router.get(

@@ -11,9 +11,9 @@ from graphs.api.ids import PathId
 from graphs.api.models import (
     Change,
     MemoryView,
-    Name,
     NewMemory,
     OriginView,
+    ShortName,
     TurnView,
     Written,
 )
@@ -21,9 +21,9 @@ from graphs.api.problems import ProblemError
 from graphs.api.routes.common import (
     Cursor,
     IfMatch,
-    Limit,
     MineDep,
     NameQuery,
+    PageLimit,
     answered,
     etag,
     routes,
@@ -40,7 +40,7 @@ router = routes("memories", "/memories")
 _ETAG = {"ETag": "Its version, for `If-Match`."}
 
 IdempotencyKey = Annotated[
-    Name | None,
+    ShortName | None,
     Header(
         description="Your own name for this write. Sent again, it gives the same answer and writes nothing twice.",
     ),
@@ -69,7 +69,10 @@ async def write_memory(
     A `turn` stores both sides of an exchange, and facts are taken from it a little later (`GET /memory/jobs`). The same
     `Idempotency-Key` with another body is refused with 422.
     """
-    payload: dict[str, Any] = dict(new) | {"identity": mine.user_id, "idempotency_key": idempotency_key}
+    payload: dict[str, Any] = dict(new) | {
+        "identity": mine.user_id,
+        "idempotency_key": idempotency_key,
+    }
     payload["timestamp"] = new.timestamp or datetime.now(UTC)
     receipt = await mine.memory.write_memory(mine.user_id, new.session_id, payload)
     if receipt.replayed:
@@ -77,14 +80,18 @@ async def write_memory(
     return Written.of(receipt)
 
 
-@router.get("", responses=answered(200, answer(examples.page(examples.MEMORY), "A page of memories.")))
+@router.get(
+    "", responses=answered(200, answer(examples.page(examples.MEMORY), "A page of memories."))
+)
 async def list_memories(
     mine: MineDep,
-    types: Annotated[list[MemoryType] | None, Query(description="Only of these types; else all but turns.")] = None,
-    tags: Annotated[list[Name], Query(description="Only those that carry all of these.")] = [],  # noqa: B006  FastAPI copies it
+    types: Annotated[
+        list[MemoryType] | None, Query(description="Only of these types; else all but turns.")
+    ] = None,
+    tags: Annotated[list[ShortName], Query(description="Only those that carry all of these.")] = [],  # noqa: B006  FastAPI copies it
     agent: NameQuery = None,
     cursor: Cursor = None,
-    limit: Limit = 50,
+    limit: PageLimit = 50,
 ) -> Page[MemoryView]:
     """List memories: what changed last comes first."""
     page = await mine.memory.memories.latest(
@@ -103,7 +110,9 @@ async def get_memory(mine: MineDep, id_: PathId, response: Response) -> MemoryVi
 
 @router.patch(
     "/{id}",
-    responses=answered(200, answer(examples.MEMORY, "It as it is now.", **_ETAG), 404, 412, 413, 415, 428),
+    responses=answered(
+        200, answer(examples.MEMORY, "It as it is now.", **_ETAG), 404, 412, 413, 415, 428
+    ),
 )
 async def revise_memory(
     mine: MineDep, id_: PathId, change: Change, response: Response, if_match: IfMatch = None
@@ -114,15 +123,21 @@ async def revise_memory(
     """
     if if_match is None:
         raise ProblemError(
-            428, "precondition-required", "Send `If-Match` with the `ETag` of what you read, so that nothing is lost."
+            428,
+            "precondition-required",
+            "Send `If-Match` with the `ETag` of what you read, so that nothing is lost.",
         )
     expected = version(if_match)
-    memory = await mine.memory.memories.revise(mine.user_id, from_id(id_), change, expected=expected)
+    memory = await mine.memory.memories.revise(
+        mine.user_id, from_id(id_), change, expected=expected
+    )
     response.headers["ETag"] = etag(memory.updated_at)
     return MemoryView.of(memory)
 
 
-@router.delete("/{id}", status_code=204, responses=answered(204, {"description": "It is forgotten."}, 404, 412))
+@router.delete(
+    "/{id}", status_code=204, responses=answered(204, {"description": "It is forgotten."}, 404, 412)
+)
 async def forget_memory(mine: MineDep, id_: PathId, if_match: IfMatch = None) -> None:
     """Forget a memory. What it was stays in its history, and nothing recalls it any more."""
     expected = version(if_match) if if_match is not None else None
@@ -130,19 +145,32 @@ async def forget_memory(mine: MineDep, id_: PathId, if_match: IfMatch = None) ->
 
 
 @router.get(
-    "/{id}/history", responses=answered(200, answer(examples.page(examples.VERSION), "A page of versions."), 404, 501)
+    "/{id}/history",
+    responses=answered(
+        200, answer(examples.page(examples.VERSION), "A page of versions."), 404, 501
+    ),
 )
-async def memory_history(mine: MineDep, id_: PathId, cursor: Cursor = None, limit: Limit = 50) -> Page[Version]:
+async def memory_history(
+    mine: MineDep, id_: PathId, cursor: Cursor = None, limit: PageLimit = 50
+) -> Page[Version]:
     """List what a memory was before, the last version first; also of one that was forgotten."""
-    return await mine.memory.memories.history(mine.user_id, from_id(id_), cursor=cursor, limit=limit)
+    return await mine.memory.memories.history(
+        mine.user_id, from_id(id_), cursor=cursor, limit=limit
+    )
 
 
-@router.get("/{id}/origin", responses=answered(200, answer(examples.ORIGIN, "Where it comes from."), 404))
+@router.get(
+    "/{id}/origin", responses=answered(200, answer(examples.ORIGIN, "Where it comes from."), 404)
+)
 async def memory_origin(mine: MineDep, id_: PathId) -> OriginView:
     """Tell where a memory comes from: agent, thread, run and checkpoint, and the turns that a fact was taken from."""
     address = from_id(id_)
     origin = (await mine.memory.origins.of(mine.user_id, [address])).get(address)
     if origin is None:
         raise MemoryNotFound(*address)
-    turns = await mine.memory.sessions.exchanges(mine.user_id, origin.sources) if origin.sources else []
-    return OriginView(**origin.model_dump(exclude={"sources"}), turns=[TurnView.of(turn) for turn in turns])
+    turns = (
+        await mine.memory.sessions.exchanges(mine.user_id, origin.sources) if origin.sources else []
+    )
+    return OriginView(
+        **origin.model_dump(exclude={"sources"}), turns=[TurnView.of(turn) for turn in turns]
+    )

@@ -12,52 +12,61 @@ from graphs.api.models import (
     Listed,
     MemoryRef,
     MemoryView,
-    Name,
     RecalledEntry,
     RecalledView,
     ReceiptView,
     RunView,
+    ShortName,
     Text,
     listed,
 )
 from graphs.api.routes.common import (
-    Limit,
     Mine,
     MineDep,
     NameQuery,
+    PageLimit,
     answered,
     routes,
 )
 from graphs.memory.contract import MemoryType, RecallReceipt
-from graphs.memory.conversations.context import content_of
+from graphs.memory.search.recalled import content_of
 
 router = routes("recall")
 
-QueryText = Annotated[Text | None, Query(description="What to look for, in plain words.")]
-RunId = Annotated[Name, Path()]
+SearchText = Annotated[Text | None, Query(description="What to look for, in plain words.")]
+RunId = Annotated[ShortName, Path()]
 
 
 @router.get("/context", responses=answered(200, answer(examples.CONTEXT, "The snapshot.")))
 async def load_context(
     mine: MineDep,
-    session_id: Annotated[Name, Query(description="The conversation.")],
-    query: QueryText = None,
+    session_id: Annotated[ShortName, Query(description="The conversation.")],
+    query: SearchText = None,
     agent: NameQuery = None,
-    limit: Limit = 8,
+    limit: PageLimit = 8,
 ) -> ContextView:
     """Return the snapshot a run starts with: session, recent turns, relevant memories, profile."""
-    found = await mine.memory.load_context(mine.user_id, session_id, query=query, agent=agent, limit=limit)
+    found = await mine.memory.load_context(
+        mine.user_id, session_id, query=query, agent=agent, limit=limit
+    )
     return ContextView.of(found)
 
 
-@router.get("/recall", responses=answered(200, answer({"items": [examples.RECALLED]}, "What was found, best first.")))
+@router.get(
+    "/recall",
+    responses=answered(200, answer({"items": [examples.RECALLED]}, "What was found, best first.")),
+)
 async def recall_memories(
     mine: MineDep,
-    query: QueryText = None,
-    tags: Annotated[list[Name], Query(description="Only memories that carry all of these.")] = [],  # noqa: B006  FastAPI copies it
-    types: Annotated[list[MemoryType] | None, Query(description="Only of these types; else all but turns.")] = None,
+    query: SearchText = None,
+    tags: Annotated[
+        list[ShortName], Query(description="Only memories that carry all of these.")
+    ] = [],  # noqa: B006  FastAPI copies it
+    types: Annotated[
+        list[MemoryType] | None, Query(description="Only of these types; else all but turns.")
+    ] = None,
     agent: NameQuery = None,
-    limit: Limit = 5,
+    limit: PageLimit = 5,
     explain: Annotated[bool, Query(description="Take each score apart, in `explanation`.")] = False,
 ) -> Listed[RecalledView]:
     """Return the memories that are relevant to a query, best first; without a query the latest."""
@@ -68,9 +77,14 @@ async def recall_memories(
 
 
 @router.get(
-    "/recalls", responses=answered(200, answer({"items": [examples.RECEIPT]}, "What was recalled, the latest first."))
+    "/recalls",
+    responses=answered(
+        200, answer({"items": [examples.RECEIPT]}, "What was recalled, the latest first.")
+    ),
 )
-async def list_recalls(mine: MineDep, run_id: NameQuery = None, limit: Limit = 20) -> Listed[ReceiptView]:
+async def list_recalls(
+    mine: MineDep, run_id: NameQuery = None, limit: PageLimit = 20
+) -> Listed[ReceiptView]:
     """List what was recalled, what nearly, and why; the latest first."""
     receipts = await mine.memory.recall_receipts(mine.user_id, run_id=run_id, limit=limit)
     return Listed(items=await _with_contents(mine, receipts))
@@ -95,10 +109,14 @@ async def _with_contents(mine: Mine, receipts: Sequence[RecallReceipt]) -> list[
     values = await mine.values(addresses)
 
     def entries(of: Iterable[dict[str, Any]]) -> list[RecalledEntry]:
-        return [_entry(entry, values.get((tuple(entry["namespace"]), entry["key"]))) for entry in of]
+        return [
+            _entry(entry, values.get((tuple(entry["namespace"]), entry["key"]))) for entry in of
+        ]
 
     return [
-        ReceiptView(**dict(receipt) | {"chosen": entries(receipt.chosen), "nearly": entries(receipt.nearly)})
+        ReceiptView(
+            **dict(receipt) | {"chosen": entries(receipt.chosen), "nearly": entries(receipt.nearly)}
+        )
         for receipt in receipts
     ]
 

@@ -21,14 +21,15 @@ from graphs.api.models import (
 )
 from graphs.api.problems import ProblemError
 from graphs.api.routes.common import (
-    Limit,
     MineDep,
+    PageLimit,
     answered,
     routes,
 )
-from graphs.memory.conversations.context import content_of
 from graphs.memory.knowledge.relationships import MAX_HOPS, Direction, Path
-from graphs.memory.values.ids import Address, from_id, to_id
+from graphs.memory.search.recalled import content_of
+from graphs.memory.values.ids import from_id, to_id
+from graphs.memory.values.namespaces import Address
 
 router = routes("relationships")
 
@@ -38,32 +39,46 @@ Way = Annotated[Direction, Query(description="Along the edges, against them, or 
 
 @router.put(
     "/relationships",
-    responses=answered(200, answer(examples.RELATIONSHIP, "The edge as it is now."), 404, 413, 415, 501),
+    responses=answered(
+        200, answer(examples.RELATIONSHIP, "The edge as it is now."), 404, 413, 415, 501
+    ),
 )
 async def relate_memories(mine: MineDep, new: NewRelationship) -> RelationshipView:
     """Draw an edge from one memory to another; drawn again, it gets its new strength and metadata."""
     source, target = from_id(new.source), from_id(new.target)
-    edge = await mine.memory.relationships.relate(mine.user_id, source, target, new.type, new.strength, new.metadata)
+    edge = await mine.memory.relationships.relate(
+        mine.user_id, source, target, new.type, new.strength, new.metadata
+    )
     return RelationshipView.of(edge)
 
 
 @router.delete(
-    "/relationships", status_code=204, responses=answered(204, {"description": "The edge is gone."}, 404, 501)
+    "/relationships",
+    status_code=204,
+    responses=answered(204, {"description": "The edge is gone."}, 404, 501),
 )
 async def unrelate_memories(
     mine: MineDep, source: QueryId, target: QueryId, type_: Annotated[TypeName, Query(alias="type")]
 ) -> None:
     """Remove an edge."""
-    if not await mine.memory.relationships.unrelate(mine.user_id, from_id(source), from_id(target), type_):
-        raise ProblemError(404, "relationship-not-found", "There is no such relationship, or it is not yours to see.")
+    if not await mine.memory.relationships.unrelate(
+        mine.user_id, from_id(source), from_id(target), type_
+    ):
+        raise ProblemError(
+            404,
+            "relationship-not-found",
+            "There is no such relationship, or it is not yours to see.",
+        )
 
 
 @router.get(
     "/memories/{id}/relationships",
-    responses=answered(200, answer({"items": [examples.RELATIONSHIP]}, "Its edges, the strongest first."), 404, 501),
+    responses=answered(
+        200, answer({"items": [examples.RELATIONSHIP]}, "Its edges, the strongest first."), 404, 501
+    ),
 )
 async def list_relationships(
-    mine: MineDep, id_: PathId, types: Types = None, direction: Way = "both", limit: Limit = 100
+    mine: MineDep, id_: PathId, types: Types = None, direction: Way = "both", limit: PageLimit = 100
 ) -> Listed[RelationshipView]:
     """List the edges of a memory, the strongest first; none if there is no such memory."""
     edges = await mine.memory.relationships.of(
@@ -73,7 +88,8 @@ async def list_relationships(
 
 
 @router.get(
-    "/memories/{id}/graph", responses=answered(200, answer(examples.NEIGHBOURHOOD, "The graph around it."), 404, 501)
+    "/memories/{id}/graph",
+    responses=answered(200, answer(examples.NEIGHBOURHOOD, "The graph around it."), 404, 501),
 )
 async def memory_graph(
     mine: MineDep,
@@ -81,7 +97,7 @@ async def memory_graph(
     hops: Annotated[int, Query(ge=1, le=MAX_HOPS, description="How many edges away at most.")] = 2,
     types: Types = None,
     direction: Way = "both",
-    limit: Annotated[Limit, Query(description="How many paths at most, the strongest.")] = 50,
+    limit: Annotated[PageLimit, Query(description="How many paths at most, the strongest.")] = 50,
 ) -> Neighbourhood:
     """Return the strongest paths from a memory as a graph: each memory and each edge once."""
     start = from_id(id_)
@@ -94,10 +110,16 @@ async def memory_graph(
             address = (memory.namespace, memory.key)
             depths[address] = min(depth, depths.get(address, depth))
     values = await mine.values(depths)
-    nodes = [_node(address, depth, values[address]) for address, depth in depths.items() if address in values]
+    nodes = [
+        _node(address, depth, values[address])
+        for address, depth in depths.items()
+        if address in values
+    ]
     edges = dict.fromkeys(edge for path in paths for edge in _edges(path))
     there = {node.id for node in nodes}
-    return Neighbourhood(nodes=nodes, edges=[edge for edge in edges if {edge.source, edge.target} <= there])
+    return Neighbourhood(
+        nodes=nodes, edges=[edge for edge in edges if {edge.source, edge.target} <= there]
+    )
 
 
 def _node(address: Address, depth: int, value: dict[str, Any]) -> Node:

@@ -11,8 +11,8 @@ from graphs.api.examples import answer, described
 from graphs.api.models import Erasure, Listed
 from graphs.api.routes.common import (
     Cursor,
-    Limit,
     MineDep,
+    PageLimit,
     answered,
     routes,
 )
@@ -28,8 +28,10 @@ NDJSON = "application/x-ndjson"
 _LINES = {"schema": {"type": "string"}, "example": examples.EXPORT}
 
 
-@router.get("/audit", responses=answered(200, answer(examples.page(examples.RECORD), "A page of records.")))
-async def list_records(mine: MineDep, cursor: Cursor = None, limit: Limit = 50) -> Page[Record]:
+@router.get(
+    "/audit", responses=answered(200, answer(examples.page(examples.RECORD), "A page of records."))
+)
+async def list_records(mine: MineDep, cursor: Cursor = None, limit: PageLimit = 50) -> Page[Record]:
     """List what the audit log has about you, the latest first. Reads are recorded some moments after they were made."""
     return await mine.memory.records.latest(mine.user_id, cursor=cursor, limit=limit)
 
@@ -37,7 +39,9 @@ async def list_records(mine: MineDep, cursor: Cursor = None, limit: Limit = 50) 
 @router.get(
     "/export",
     response_class=StreamingResponse,
-    responses=answered(200, described("Lines of JSON; the last has their number and digest.", NDJSON, _LINES, {})),
+    responses=answered(
+        200, described("Lines of JSON; the last has their number and digest.", NDJSON, _LINES, {})
+    ),
 )
 async def export_memory(mine: MineDep) -> StreamingResponse:
     """Stream everything that is kept about you, as lines of JSON.
@@ -56,16 +60,23 @@ async def _ended(first: str, lines: AsyncIterator[str]) -> AsyncIterator[str]:
         yield f"{line}\n"
 
 
-@router.post("/erasure", responses=answered(200, answer(examples.CERTIFICATE, "What stays of it."), 413, 415))
+@router.post(
+    "/erasure", responses=answered(200, answer(examples.CERTIFICATE, "What stays of it."), 413, 415)
+)
 async def erase_memory(mine: MineDep, erasure: Erasure) -> ErasureCertificate:
     """Remove everything that is kept about you, in one transaction and for good. End your runs first."""
     if erasure.confirm != mine.user_id:
-        raise InvalidValue("confirm", "must be the id of the user whose memory is erased: `GET /memory/me` has it.")
+        raise InvalidValue(
+            "confirm", "must be the id of the user whose memory is erased: `GET /memory/me` has it."
+        )
     return await mine.memory.erase_user(mine.user_id)
 
 
-@jobs.get("", responses=answered(200, answer({"items": [examples.JOB]}, "Jobs about you, the latest first.")))
-async def list_jobs(mine: MineDep, limit: Limit = 50) -> Listed[Job]:
+@jobs.get(
+    "",
+    responses=answered(200, answer({"items": [examples.JOB]}, "Jobs about you, the latest first.")),
+)
+async def list_jobs(mine: MineDep, limit: PageLimit = 50) -> Listed[Job]:
     """List the background jobs about you, such as those that take facts from what was said."""
     return Listed(items=await mine.memory.jobs.list(user_id=mine.user_id, limit=limit))
 

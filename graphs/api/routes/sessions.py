@@ -6,11 +6,11 @@ from fastapi import Path
 
 from graphs.api import examples
 from graphs.api.examples import answer
-from graphs.api.models import Name, TurnView
+from graphs.api.models import ShortName, TurnView
 from graphs.api.routes.common import (
     Cursor,
-    Limit,
     MineDep,
+    PageLimit,
     answered,
     routes,
 )
@@ -19,25 +19,34 @@ from graphs.memory.values.paging import Page
 
 router = routes("sessions", "/sessions")
 
-SessionId = Annotated[Name, Path()]  # which may have slashes: whoever talks names the session
+SessionId = Annotated[ShortName, Path()]  # which may have slashes: whoever talks names the session
 
 
-@router.get("", responses=answered(200, answer(examples.page(examples.SESSION_VIEW), "A page of sessions.")))
-async def list_sessions(mine: MineDep, cursor: Cursor = None, limit: Limit = 50) -> Page[Session]:
+@router.get(
+    "", responses=answered(200, answer(examples.page(examples.SESSION_VIEW), "A page of sessions."))
+)
+async def list_sessions(
+    mine: MineDep, cursor: Cursor = None, limit: PageLimit = 50
+) -> Page[Session]:
     """List sessions: where something happened last comes first."""
     return await mine.memory.sessions.latest(mine.user_id, cursor=cursor, limit=limit)
 
 
 @router.get(
-    "/{session_id:any}/turns", responses=answered(200, answer(examples.page(examples.TURN), "A page of turns."))
+    "/{session_id:any}/turns",
+    responses=answered(200, answer(examples.page(examples.TURN), "A page of turns.")),
 )
-async def list_turns(mine: MineDep, session_id: SessionId, cursor: Cursor = None, limit: Limit = 50) -> Page[TurnView]:
+async def list_turns(
+    mine: MineDep, session_id: SessionId, cursor: Cursor = None, limit: PageLimit = 50
+) -> Page[TurnView]:
     """List what was said in a session, the last of it first; nothing if there is no such session."""
     page = await mine.memory.sessions.turns(mine.user_id, session_id, cursor=cursor, limit=limit)
     return Page(items=[TurnView.of(turn) for turn in page.items], next=page.next)
 
 
-@router.get("/{session_id:any}", responses=answered(200, answer(examples.SESSION_VIEW, "The session."), 404))
+@router.get(
+    "/{session_id:any}", responses=answered(200, answer(examples.SESSION_VIEW, "The session."), 404)
+)
 async def get_session(mine: MineDep, session_id: SessionId) -> Session:
     """Return a session."""
     return await mine.memory.sessions.get(mine.user_id, session_id)

@@ -48,7 +48,9 @@ class HostedClient(AsyncMemoryClient):  # type: ignore[misc]  # mem0 has no type
 
     async def reset(self) -> None:
         """Refuse; the parent would delete the account's users and memories."""
-        raise NotImplementedError("Nothing empties the account: an erasure deletes what is a person's.")
+        raise NotImplementedError(
+            "Nothing empties the account: an erasure deletes what is a person's."
+        )
 
 
 def _named(user_id: str | None) -> str:

@@ -19,7 +19,10 @@ async def supabase_client(settings: Settings) -> AsyncIterator[Any]:
     http = await asyncio.to_thread(httpx.AsyncClient, timeout=60)
     async with http:
         yield await asyncio.to_thread(
-            _make_client, settings.supabase_url, settings.supabase_service_role_key.get_secret_value(), http
+            _make_client,
+            settings.supabase_url,
+            settings.supabase_service_role_key.get_secret_value(),
+            http,
         )
 
 
@@ -27,4 +30,8 @@ def _make_client(url: str, key: str, http: httpx.AsyncClient) -> Any:
     """Make the client. It reads files, and its import takes half a second: call it from a thread."""
     from supabase import AsyncClient, AsyncClientOptions
 
-    return AsyncClient(url, key, AsyncClientOptions(httpx_client=http, auto_refresh_token=False, persist_session=False))
+    return AsyncClient(
+        url,
+        key,
+        AsyncClientOptions(httpx_client=http, auto_refresh_token=False, persist_session=False),
+    )

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.knowledge.common import Run
 from graphs.memory.values.namespaces import Namespace, from_text
 from graphs.memory.values.paging import Page, numbered, page_of
@@ -22,7 +22,9 @@ class Record(BaseModel):
     id: int
     at: datetime
     actor: str = Field(description="A user's id, or the role that acted.")
-    action: str = Field(description="memory.insert, memory.update, memory.delete, memory.read, …, or an event's type.")
+    action: str = Field(
+        description="memory.insert, memory.update, memory.delete, memory.read, …, or an event's type."
+    )
     namespace: Namespace | None = None
     key: str | None = None
     data: dict[str, Any] | None = None
@@ -40,7 +42,9 @@ class Records:
     def __init__(self, run: Run) -> None:
         self._run = run
 
-    async def latest(self, user_id: str, *, cursor: str | None = None, limit: int = 50) -> Page[Record]:
+    async def latest(
+        self, user_id: str, *, cursor: str | None = None, limit: int = 50
+    ) -> Page[Record]:
         """Return what is recorded about a user, a page at a time, the latest first.
 
         Reads are recorded some moments after they were made.
@@ -50,13 +54,16 @@ class Records:
             AccessDenied: the principal is not this user and not the service.
         """
         found = await self._run(
-            user_id, Query(_SQL["latest"], {"user_id": user_id, **numbered(cursor, limit)}, _records)
+            user_id,
+            Query(_SQL["latest"], {"user_id": user_id, **numbered(cursor, limit)}, _records),
         )
         return page_of(found, limit, lambda record: (record.at, record.id))
 
 
 def _records(rows: Rows) -> list[Record]:
     return [
-        Record.model_validate(row._asdict() | {"namespace": from_text(row.namespace) if row.namespace else None})
+        Record.model_validate(
+            row._asdict() | {"namespace": from_text(row.namespace) if row.namespace else None}
+        )
         for row in rows
     ]

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from langgraph.store.base import PutOp
 
 from graphs.memory import telemetry
-from graphs.memory.audit.events import ReadLog
+from graphs.memory.audit.reads import ReadLog
 from graphs.memory.brain.entities import EntityNormaliser, normalise, plain
 from graphs.memory.contract import (
     BrainMemory,
@@ -25,7 +25,7 @@ from graphs.memory.contract import (
 )
 from graphs.memory.database import statements
 from graphs.memory.database.loops import on_home_loop
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory.errors import (
     AccessDenied,
     ConfigurationError,
@@ -40,7 +40,7 @@ from graphs.memory.principal import Principal, current_provenance
 from graphs.memory.search.embeddings import is_passing
 from graphs.memory.store import items
 from graphs.memory.store.batch import Call, Searching
-from graphs.memory.store.items import Write
+from graphs.memory.store.items import ItemWrite
 from graphs.memory.values.namespaces import (
     Namespace,
     encode_label,
@@ -64,7 +64,7 @@ _SHOWN = 200  # characters of what was to be a slug, in a report
 _OF_ALL = (AccessDenied, ConfigurationError, SetupRequired, StoreUnavailable)
 
 Entity = Literal["user", "company"]
-Memories = Mapping[str, str] | Sequence[BrainMemory]
+BrainEntries = Mapping[str, str] | Sequence[BrainMemory]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Means:
     """The embedding model and the text search."""
     reads: ReadLog
     """The record of reads."""
-    wrote: Callable[[Iterable[Sequence[Write]]], None]
+    wrote: Callable[[Iterable[Sequence[ItemWrite]]], None]
     """Hears of what was written, for the vector index."""
 
 
@@ -97,7 +97,10 @@ class _Owner:
 
     @property
     def namespace(self) -> Namespace:
-        return (*(user_scope(self.id) if self.entity == "user" else company_scope(self.id)), "brain")
+        return (
+            *(user_scope(self.id) if self.entity == "user" else company_scope(self.id)),
+            "brain",
+        )
 
     def ask(self, statement: str, read: Callable[[Any], Any], **given: Any) -> Query[Any]:
         return Query(_SQL[f"{statement}_{self.entity}"], {"owner": self.id, **given}, read)
@@ -115,14 +118,20 @@ class Brain:
             organisation's id in `memory.organisations` must be the normalised one.
     """
 
-    def __init__(self, means: Means, normalisers: Mapping[Entity, EntityNormaliser] | None = None) -> None:
+    def __init__(
+        self, means: Means, normalisers: Mapping[Entity, EntityNormaliser] | None = None
+    ) -> None:
         self._means = means
-        self._normalisers: dict[Entity, EntityNormaliser] = {"user": plain, "company": plain, **(normalisers or {})}
+        self._normalisers: dict[Entity, EntityNormaliser] = {
+            "user": plain,
+            "company": plain,
+            **(normalisers or {}),
+        }
         self.home_loop = asyncio.get_running_loop()
 
     @on_home_loop
     @telemetry.operation
-    async def save_user_memories(self, user_id: str, memories: Memories) -> BrainReport:
+    async def save_user_memories(self, user_id: str, memories: BrainEntries) -> BrainReport:
         """Save memories of a user, each or none of which may fail; what is there as given already stays as it is.
 
         It takes one round trip to read, one to write, and one batch of embeddings, however many they are. Hundreds at
@@ -144,7 +153,7 @@ class Brain:
 
     @on_home_loop
     @telemetry.operation
-    async def save_company_memories(self, company_id: str, memories: Memories) -> BrainReport:
+    async def save_company_memories(self, company_id: str, memories: BrainEntries) -> BrainReport:
         """Save memories of a company, as `save_user_memories` does for a user.
 
         Raises:
@@ -188,7 +197,9 @@ class Brain:
         return _all(functools.partial(self.company_page, company_id))
 
     @on_home_loop
-    async def user_page(self, user_id: str, *, cursor: str | None = None, limit: int = MOST) -> Page[StoredBrainMemory]:
+    async def user_page(
+        self, user_id: str, *, cursor: str | None = None, limit: int = MOST
+    ) -> Page[StoredBrainMemory]:
         """Return a user's memories, a page at a time, in the order of their slugs.
 
         Raises:
@@ -235,7 +246,9 @@ class Brain:
             AccessDenied: the principal is not this user and not the service.
         """
         user = await self._user(user_id)
-        query: Query[list[str]] = Query(_SQL["companies"], {"user_id": user.id}, lambda rows: [row[0] for row in rows])
+        query: Query[list[str]] = Query(
+            _SQL["companies"], {"user_id": user.id}, lambda rows: [row[0] for row in rows]
+        )
         [companies] = await self._means.run(user.principal, [query], current_provenance())
         return list(companies)
 
@@ -268,7 +281,9 @@ class Brain:
     async def _page(self, owner: _Owner, cursor: str | None, limit: int) -> Page[StoredBrainMemory]:
         place = named(cursor, limit)
         found: list[StoredBrainMemory]
-        [found] = await self._run(owner, [owner.ask("page", _memories, after=place["id"], most=place["most"])])
+        [found] = await self._run(
+            owner, [owner.ask("page", _memories, after=place["id"], most=place["most"])]
+        )
         self._note(owner, "searches", len(found))
         return page_of(found, limit, lambda memory: (None, memory.slug))
 
@@ -280,16 +295,29 @@ class Brain:
         _check_slug(slug)
         look = _get(owner, [slug])
         before, *_, after = await self._run(
-            owner, [look, *items.put([Write(owner.namespace, slug, None)], None, self._means.how.configuration), look]
+            owner,
+            [
+                look,
+                *items.put(
+                    [ItemWrite(owner.namespace, slug, None)], None, self._means.how.configuration
+                ),
+                look,
+            ],
         )
         if before and after and before[0].memory_id == after[0].memory_id:
-            raise AccessDenied(f"Only administrators may delete memories of company {owner.id}.", owner.id)
+            raise AccessDenied(
+                f"Only administrators may delete memories of company {owner.id}.", owner.id
+            )
         return bool(before)
 
     # Saving -----------------------------------------------------------------------------------------------------------
 
-    async def _save(self, owner: _Owner, memories: Memories) -> BrainReport:
-        given = memories if isinstance(memories, Mapping) else {memory.slug: memory for memory in memories}
+    async def _save(self, owner: _Owner, memories: BrainEntries) -> BrainReport:
+        given = (
+            memories
+            if isinstance(memories, Mapping)
+            else {memory.slug: memory for memory in memories}
+        )
         became: dict[Any, BrainOutcome] = {}
         puts: dict[str, PutOp] = {}
         for slug, memory in given.items():
@@ -299,9 +327,15 @@ class Brain:
                 became[slug] = _failed(slug, error)
         known = await self._known(owner, [*puts])
         puts = {slug: _as_kept(put, known.get(slug)) for slug, put in puts.items()}
-        same = [slug for slug, value in known.items() if _canonical(value) == _canonical(puts[slug].value)]
+        same = [
+            slug
+            for slug, value in known.items()
+            if _canonical(value) == _canonical(puts[slug].value)
+        ]
         became |= {slug: BrainOutcome(slug=slug, outcome="unchanged") for slug in same}
-        writes, failed = await self._embed(owner, [put for slug, put in puts.items() if slug not in became])
+        writes, failed = await self._embed(
+            owner, [put for slug, put in puts.items() if slug not in became]
+        )
         became |= failed | await self._store(owner, writes)
         return BrainReport.of([became[slug] for slug in given])
 
@@ -313,7 +347,9 @@ class Brain:
         [rows] = await self._run(owner, [owner.ask("get", lambda rows: rows, slugs=slugs)])
         return {row.slug: row.value for row in rows}
 
-    async def _embed(self, owner: _Owner, puts: Sequence[PutOp]) -> tuple[list[Write], dict[str, BrainOutcome]]:
+    async def _embed(
+        self, owner: _Owner, puts: Sequence[PutOp]
+    ) -> tuple[list[ItemWrite], dict[str, BrainOutcome]]:
         """What is to be written, and what the embedding model did not take: alone, unless it is away altogether."""
         if not puts:
             return [], {}
@@ -326,14 +362,16 @@ class Brain:
         failed = {slug: outcome for _, outcomes in alone for slug, outcome in outcomes.items()}
         return [write for writes, _ in alone for write in writes], failed
 
-    async def _store(self, owner: _Owner, writes: Sequence[Write]) -> dict[str, BrainOutcome]:
+    async def _store(self, owner: _Owner, writes: Sequence[ItemWrite]) -> dict[str, BrainOutcome]:
         """Store memories together. Where the database refuses, each half is tried, so that a bad one fails alone."""
         if not writes:
             return {}
         how, slugs = self._means.how, [write.key for write in writes]
         link = owner.ask("link", lambda rows: rows, slugs=slugs, namespace=to_text(owner.namespace))
         try:
-            *_, linked = await self._run(owner, [*items.put(writes, how.model, how.configuration), link])
+            *_, linked = await self._run(
+                owner, [*items.put(writes, how.model, how.configuration), link]
+            )
         except _OF_ALL:
             raise
         except GraphMemoryError as error:
@@ -343,7 +381,8 @@ class Brain:
             return await self._store(owner, writes[:half]) | await self._store(owner, writes[half:])
         self._means.wrote([writes])
         return {
-            row.slug: BrainOutcome(slug=row.slug, outcome="created" if row.created else "updated") for row in linked
+            row.slug: BrainOutcome(slug=row.slug, outcome="created" if row.created else "updated")
+            for row in linked
         }
 
 
@@ -352,7 +391,9 @@ def company_scope(company_id: str) -> Namespace:
     return ("orgs", encode_label(company_id))
 
 
-async def _all(page_at: Callable[..., Awaitable[Page[StoredBrainMemory]]]) -> AsyncIterator[StoredBrainMemory]:
+async def _all(
+    page_at: Callable[..., Awaitable[Page[StoredBrainMemory]]],
+) -> AsyncIterator[StoredBrainMemory]:
     cursor: str | None = None
     while True:
         page = await page_at(cursor=cursor)
@@ -372,7 +413,9 @@ def _memories(rows: Any) -> list[StoredBrainMemory]:
 
 def _check_slug(slug: Any) -> None:
     if not isinstance(slug, str) or not _SLUG.fullmatch(slug):
-        raise InvalidValue("slug", "must be small letters, digits and _, begin with a letter and have at most 128.")
+        raise InvalidValue(
+            "slug", "must be small letters, digits and _, begin with a letter and have at most 128."
+        )
 
 
 def _put(namespace: Namespace, slug: Any, memory: Any) -> PutOp:
@@ -405,4 +448,6 @@ def _canonical(value: Any) -> str:
 
 def _failed(slug: Any, error: GraphMemoryError) -> BrainOutcome:
     shown = slug if isinstance(slug, str) and not problem_with(slug) else repr(slug)
-    return BrainOutcome(slug=shown[:_SHOWN], outcome="failed", error=type(error).__name__, reason=str(error))
+    return BrainOutcome(
+        slug=shown[:_SHOWN], outcome="failed", error=type(error).__name__, reason=str(error)
+    )

@@ -40,13 +40,21 @@ def cl_rut(entity_id: str, /) -> str:
     the digits from the last to the first, weighted 2, 3, 4, 5, 6, 7, 2, 3, …; 10 is written K and 11 is written 0.
     """
     # Every dash of Unicode counts as one: people copy ids from documents.
-    characters = [c for c in entity_id if not (c in ".\u2212" or c.isspace() or unicodedata.category(c) == "Pd")]
+    characters = [
+        c
+        for c in entity_id
+        if not (c in ".\u2212" or c.isspace() or unicodedata.category(c) == "Pd")
+    ]
     match = re.fullmatch(r"0*([1-9][0-9]{0,7})([0-9k])", "".join(characters).lower())
     if not match:
-        raise ValueError("must be a RUT: up to eight digits and the check digit, such as 12.345.678-5.")
+        raise ValueError(
+            "must be a RUT: up to eight digits and the check digit, such as 12.345.678-5."
+        )
     number, digit = match.groups()
     if digit != (right := check_digit(number)):
-        raise ValueError(f"has the check digit {digit.upper()}, but that of this number is {right.upper()}: mistyped?")
+        raise ValueError(
+            f"has the check digit {digit.upper()}, but that of this number is {right.upper()}: mistyped?"
+        )
     return number + digit
 
 
@@ -76,7 +84,9 @@ def slug(entity_id: str, /) -> str:
     """Normalise a name of letters, digits, dashes and underscores: small letters."""
     name = entity_id.strip().lower()
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,127}", name):
-        raise ValueError("must be a name of at most 128 letters a to z, digits, - and _, such as acme-ltd.")
+        raise ValueError(
+            "must be a name of at most 128 letters a to z, digits, - and _, such as acme-ltd."
+        )
     return name
 
 
@@ -110,5 +120,7 @@ def normalise(entity_id: str, normaliser: EntityNormaliser, field: str) -> str:
     except ValueError as error:
         raise InvalidEntityId(field, str(error)) from None
     if not kept or len(kept.encode()) > MAX_BYTES:
-        raise InvalidEntityId(field, f"must have 1 to {MAX_BYTES} bytes; it has {len(kept.encode())}.")
+        raise InvalidEntityId(
+            field, f"must have 1 to {MAX_BYTES} bytes; it has {len(kept.encode())}."
+        )
     return kept

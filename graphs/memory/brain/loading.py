@@ -25,7 +25,7 @@ from graphs.memory.brain.profiles import (
 from graphs.memory.contract import BrainLoad, BrainReport
 from graphs.memory.database import statements
 from graphs.memory.database.loops import on_home_loop
-from graphs.memory.database.transaction import Query, no_answer
+from graphs.memory.database.query import Query, no_answer
 from graphs.memory.errors import (
     ConfigurationError,
     GraphMemoryError,
@@ -49,7 +49,12 @@ _AT_ONCE = 8
 # The job ends with these, and is tried again: they would meet every owner alike.
 _OF_ALL = (ConfigurationError, SetupRequired, StoreUnavailable)
 
-_ENTITIES: Mapping[str, Entity] = {"user": "user", "users": "user", "company": "company", "companies": "company"}
+_ENTITIES: Mapping[str, Entity] = {
+    "user": "user",
+    "users": "user",
+    "company": "company",
+    "companies": "company",
+}
 
 
 class _State(NamedTuple):
@@ -95,7 +100,9 @@ class _Tally:
         """
         for outcome in report.outcomes:
             if outcome.outcome == "failed":
-                self.fail(owner, outcome.slug, outcome.error or "")  # the name alone: a reason may quote
+                self.fail(
+                    owner, outcome.slug, outcome.error or ""
+                )  # the name alone: a reason may quote
             elif outcome.outcome == "unchanged" and outcome.slug not in written:
                 self.unchanged += 1
             else:
@@ -133,7 +140,9 @@ class LoadingBrain(Brain):
         source: BrainSource | None = None,
     ) -> None:
         super().__init__(means, normalisers)
-        self._source = source or StoredProfiles(lambda principal, queries: means.run(principal, queries, {}))
+        self._source = source or StoredProfiles(
+            lambda principal, queries: means.run(principal, queries, {})
+        )
 
     # Asking for loads -------------------------------------------------------------------------------------------------
 
@@ -178,7 +187,9 @@ class LoadingBrain(Brain):
         return await self._queue(self._means.principal(), "companies", None)
 
     async def _queue(self, principal: Principal, kind: str, owner: str | None) -> UUID:
-        query: Query[UUID] = Query(_SQL["queue"], {"kind": kind, "owner": owner}, lambda rows: rows[0].id)
+        query: Query[UUID] = Query(
+            _SQL["queue"], {"kind": kind, "owner": owner}, lambda rows: rows[0].id
+        )
         load_id: UUID
         [load_id] = await self._means.run(principal, [query], current_provenance())
         return load_id
@@ -218,7 +229,11 @@ class LoadingBrain(Brain):
 
     async def _loads(self, load_id: UUID | str | None, limit: int) -> list[BrainLoad]:
         given = {"id": load_id if load_id is None else str(load_id), "limit": limit}
-        query = Query(_SQL["loads"], given, lambda rows: [BrainLoad.model_validate(row._asdict()) for row in rows])
+        query = Query(
+            _SQL["loads"],
+            given,
+            lambda rows: [BrainLoad.model_validate(row._asdict()) for row in rows],
+        )
         found: list[BrainLoad]
         [found] = await self._means.run(self._means.principal(), [query], current_provenance())
         return found
@@ -232,7 +247,9 @@ class LoadingBrain(Brain):
         Raises:
             StoreUnavailable: the database could not do it; carried out again, it goes on after the last batch.
         """
-        while state := await self._ask("state", lambda rows: _State(*rows[0]) if rows else None, id=load_id):
+        while state := await self._ask(
+            "state", lambda rows: _State(*rows[0]) if rows else None, id=load_id
+        ):
             if state.started_at is None:
                 total = 1 if state.owner is not None else await self._source.total(state.entity)
                 await self._ask("begin", no_answer, id=load_id, total=total)
@@ -246,7 +263,15 @@ class LoadingBrain(Brain):
         tally = await self._batch(state, profiles)
         reached = profiles[-1].id if profiles else ""
         given = {name: getattr(tally, name) for name in _Tally.__slots__}
-        await self._ask("settle", no_answer, id=load_id, cursor=state.cursor, reached=reached, is_last=is_last, **given)
+        await self._ask(
+            "settle",
+            no_answer,
+            id=load_id,
+            cursor=state.cursor,
+            reached=reached,
+            is_last=is_last,
+            **given,
+        )
 
     async def _next(self, state: _State) -> Sequence[Profile]:
         if state.owner is None:
@@ -257,14 +282,26 @@ class LoadingBrain(Brain):
     async def _batch(self, state: _State, profiles: Sequence[Profile]) -> _Tally:
         """Make profiles memories. What fails is counted and stops nobody else, unless it would fail for all."""
         tally = _Tally(done=len(profiles))
-        saved = [s for s in await _for_each(functools.partial(self._save_profile, state.entity, tally), profiles) if s]
+        saved = [
+            s
+            for s in await _for_each(
+                functools.partial(self._save_profile, state.entity, tally), profiles
+            )
+            if s
+        ]
         made: dict[str, dict[str, datetime]] = {}
-        for row in await self._ask(f"made_{state.entity}", lambda rows: rows, owners=[s.owner for s in saved]):
+        for row in await self._ask(
+            f"made_{state.entity}", lambda rows: rows, owners=[s.owner for s in saved]
+        ):
             made.setdefault(row.owner, {})[row.slug] = row.updated_at
         for one in saved:
             since = {slug for slug, at in made.get(one.owner, {}).items() if state.began_before(at)}
             tally.count(one.owner, one.report, since)
-        gone = [(one, slug) for one in saved for slug in sorted(made.get(one.owner, {}).keys() - one.named)]
+        gone = [
+            (one, slug)
+            for one in saved
+            for slug in sorted(made.get(one.owner, {}).keys() - one.named)
+        ]
         await _for_each(functools.partial(_forget, tally), gone)
         return tally
 
@@ -288,7 +325,9 @@ class LoadingBrain(Brain):
         return None
 
     async def _ask(self, statement: str, read: Callable[[Any], Any], **given: Any) -> Any:
-        return (await self._means.run(Principal.service(), [Query(_SQL[statement], given, read)], {}))[0]
+        return (
+            await self._means.run(Principal.service(), [Query(_SQL[statement], given, read)], {})
+        )[0]
 
 
 async def _forget(tally: _Tally, entry: tuple[_Saved, str]) -> None:
@@ -313,7 +352,9 @@ async def _for_each(do: Callable[[T], Awaitable[R]], items: Sequence[T]) -> list
     """Do something with items, some at a time; what fails ends it, once those are over that have begun."""
     results: list[R] = []
     for n in range(0, len(items), _AT_ONCE):
-        for result in await asyncio.gather(*map(do, items[n : n + _AT_ONCE]), return_exceptions=True):
+        for result in await asyncio.gather(
+            *map(do, items[n : n + _AT_ONCE]), return_exceptions=True
+        ):
             if isinstance(result, BaseException):
                 raise result
             results.append(result)

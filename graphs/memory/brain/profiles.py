@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from graphs.memory.brain.brain import Entity
 from graphs.memory.contract import BrainMemory
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory.principal import Principal
 from graphs.memory.values.text import cleaned, problem_with
 
@@ -71,7 +71,9 @@ class StoredProfiles:
         run: answers queries in one transaction.
     """
 
-    def __init__(self, run: Callable[[Principal, Sequence[Query[Any]]], Awaitable[list[Any]]]) -> None:
+    def __init__(
+        self, run: Callable[[Principal, Sequence[Query[Any]]], Awaitable[list[Any]]]
+    ) -> None:
         self._run = run
 
     async def one(self, entity: Entity, entity_id: str) -> Profile | None:
@@ -81,15 +83,23 @@ class StoredProfiles:
 
     async def after(self, entity: Entity, cursor: str, most: int) -> Sequence[Profile]:
         """Return the first profiles after an id, in the order of ids: one query."""
-        found: Sequence[Profile] = await self._ask(entity, "after", _profiles, cursor=cursor, most=most)
+        found: Sequence[Profile] = await self._ask(
+            entity, "after", _profiles, cursor=cursor, most=most
+        )
         return found
 
     async def total(self, entity: Entity) -> int:
         """Return how many profiles there are."""
         return int(await self._ask(entity, "total", lambda rows: rows[0].total))
 
-    async def _ask(self, entity: Entity, statement: str, read: Callable[[Any], Any], **given: Any) -> Any:
-        return (await self._run(Principal.service(), [Query(_SQL[f"{statement}_{entity}"], given, read)]))[0]
+    async def _ask(
+        self, entity: Entity, statement: str, read: Callable[[Any], Any], **given: Any
+    ) -> Any:
+        return (
+            await self._run(
+                Principal.service(), [Query(_SQL[f"{statement}_{entity}"], given, read)]
+            )
+        )[0]
 
 
 def _profiles(rows: Any) -> list[Profile]:
@@ -101,19 +111,21 @@ def _profile(id_: str, name: str | None, entries: str | None) -> Profile:
     if entries is None:
         return Profile(id_, name, problem="the profile is larger than 64 KB")
     try:
-        return Profile(id_, name, json.loads(entries, parse_int=str, parse_float=str))  # in the digits they have
+        return Profile(
+            id_, name, json.loads(entries, parse_int=str, parse_float=str)
+        )  # in the digits they have
     except RecursionError:
         return Profile(id_, name, problem="the profile is nested too deep")
 
 
-class Problem(NamedTuple):
+class ProfileProblem(NamedTuple):
     """An entry of a profile that is no memory, and why. It never tells what the entry holds."""
 
     slug: str
     reason: str
 
 
-def memories_of(entity: Entity, profile: Profile) -> tuple[list[BrainMemory], list[Problem]]:
+def memories_of(entity: Entity, profile: Profile) -> tuple[list[BrainMemory], list[ProfileProblem]]:
     """Return the memories that a profile is, and what of it cannot be one. Pure.
 
     The name becomes `user_full_name` or `company_name`, each entry `user_<key>` or `company_<key>`, the key in small
@@ -121,23 +133,25 @@ def memories_of(entity: Entity, profile: Profile) -> tuple[list[BrainMemory], li
     An entry that is empty is nothing known, and no problem. Of two entries with one slug the first counts.
     """
     memories: dict[str, BrainMemory] = {}
-    problems: list[Problem] = []
+    problems: list[ProfileProblem] = []
     named = [(_NAMES[entity], _NAMES[entity], profile.name)]
-    for key, slug, value in named + [(key, slug_of(entity, key), value) for key, value in profile.entries.items()]:
+    for key, slug, value in named + [
+        (key, slug_of(entity, key), value) for key, value in profile.entries.items()
+    ]:
         try:
             content = _text(value)
         except ValueError as error:
-            problems.append(Problem(slug or _shown(key), str(error)))
+            problems.append(ProfileProblem(slug or _shown(key), str(error)))
             continue
         if not content:
             continue
         if slug is None:
             reason = f"the key makes no slug of at most {_LONGEST} letters a to z, digits and underscores"
-            problems.append(Problem(_shown(key), reason))
+            problems.append(ProfileProblem(_shown(key), reason))
         elif problem := problem_with(content):
-            problems.append(Problem(slug, f"the entry {problem}"))
+            problems.append(ProfileProblem(slug, f"the entry {problem}"))
         elif slug in memories:
-            problems.append(Problem(slug, "another entry has this slug already"))
+            problems.append(ProfileProblem(slug, "another entry has this slug already"))
         else:
             memories[slug] = BrainMemory(slug=slug, content=content, metadata=MARK)
     return list(memories.values()), problems
@@ -146,7 +160,9 @@ def memories_of(entity: Entity, profile: Profile) -> tuple[list[BrainMemory], li
 def slug_of(entity: Entity, key: str) -> str | None:
     """Return the slug for an entry of a profile, None if its key has letters that are not a to z, or none at all."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key)
-    letters = [c for c in unicodedata.normalize("NFKD", words.casefold()) if not unicodedata.combining(c)]
+    letters = [
+        c for c in unicodedata.normalize("NFKD", words.casefold()) if not unicodedata.combining(c)
+    ]
     if any(c.isalnum() and not c.isascii() for c in letters):
         return None
     slug = "_".join([entity, *re.findall("[a-z0-9]+", "".join(letters))])
@@ -178,7 +194,9 @@ def _text(value: Any, depth: int = 0) -> str:
             parts = [("", part) for part in value]
         case _:
             return str(value)
-    return ", ".join(f"{label}{text}" for label, part in parts if (text := _nested(part, depth + 1)))
+    return ", ".join(
+        f"{label}{text}" for label, part in parts if (text := _nested(part, depth + 1))
+    )
 
 
 def _nested(value: Any, depth: int) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langgraph.store.base import PutOp, SearchItem
+from langgraph.store.base import PutOp
 
 from graphs.memory.contract import (
     MemoryPayload,
@@ -12,8 +12,8 @@ from graphs.memory.contract import (
     Turn,
 )
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
-from graphs.memory.search.recalled import Found, search_item
+from graphs.memory.database.query import Query, Rows
+from graphs.memory.search.recalled import as_memory, search_item
 from graphs.memory.values.namespaces import Namespace, from_text, to_text
 
 _SQL = statements.load("sessions", __package__)
@@ -21,7 +21,9 @@ _SQL = statements.load("sessions", __package__)
 
 def touch_session(user_id: str, session_id: str, agent: str) -> Query[None]:
     """Ask for the session to be created, or for a note that something happened in it."""
-    return Query(_SQL["touch_session"], {"user_id": user_id, "session_id": session_id, "agent": agent})
+    return Query(
+        _SQL["touch_session"], {"user_id": user_id, "session_id": session_id, "agent": agent}
+    )
 
 
 def put_turns(payload: MemoryPayload, exchange: str, turns: Mapping[str, PutOp]) -> Query[None]:
@@ -62,68 +64,55 @@ def recent_turns(user_id: str, session_id: str, limit: int) -> Query[list[Turn]]
     """Ask for the last turns of a session, oldest first."""
 
     def read(rows: Rows) -> list[Turn]:
-        return [Turn.model_validate({name: getattr(row, name) for name in Turn.model_fields}) for row in rows]
+        return [
+            Turn.model_validate({name: getattr(row, name) for name in Turn.model_fields})
+            for row in rows
+        ]
 
-    return Query(_SQL["recent_turns"], {"user_id": user_id, "session_id": session_id, "limit": limit}, read)
+    return Query(
+        _SQL["recent_turns"], {"user_id": user_id, "session_id": session_id, "limit": limit}, read
+    )
 
 
 def pinned(user_id: str, agent: str | None, limit: int) -> Query[list[RecalledMemory]]:
     """Ask for the memories that a user pinned, or those that an agent wrote of them, what changed last first."""
 
     def read(rows: Rows) -> list[RecalledMemory]:
-        return [_recalled(search_item(row, None), None) for row in rows]
+        return [as_memory(search_item(row, None), None) for row in rows]
 
     return Query(_SQL["pinned"], {"user_id": user_id, "agent": agent, "limit": limit}, read)
 
 
 def pinned_among(addresses: Sequence[tuple[Namespace, str]]) -> Query[set[tuple[Namespace, str]]]:
     """Ask at which of some addresses there is a memory that is pinned."""
-    given = {"namespaces": [to_text(namespace) for namespace, _ in addresses], "keys": [key for _, key in addresses]}
-    return Query(_SQL["pinned_among"], given, lambda rows: {(from_text(row.namespace), row.key) for row in rows})
+    given = {
+        "namespaces": [to_text(namespace) for namespace, _ in addresses],
+        "keys": [key for _, key in addresses],
+    }
+    return Query(
+        _SQL["pinned_among"],
+        given,
+        lambda rows: {(from_text(row.namespace), row.key) for row in rows},
+    )
 
 
 def profile(user_id: str) -> Query[dict[str, Any]]:
     """Ask for what is known about a user as such."""
-    return Query(_SQL["profile"], {"user_id": user_id}, lambda rows: rows[0].profile if rows else {})
+    return Query(
+        _SQL["profile"], {"user_id": user_id}, lambda rows: rows[0].profile if rows else {}
+    )
 
 
-def with_pinned(kept: Sequence[RecalledMemory], found: Sequence[RecalledMemory], limit: int) -> list[RecalledMemory]:
+def with_pinned(
+    kept: Sequence[RecalledMemory], found: Sequence[RecalledMemory], limit: int
+) -> list[RecalledMemory]:
     """Return what was found, behind what is pinned: each memory once, and no more than `limit`.
 
     Pinned memories that were found keep the score that they were found with.
     """
     at = {(memory.namespace, memory.key): memory for memory in found}
-    memories = {(memory.namespace, memory.key): at.get((memory.namespace, memory.key), memory) for memory in kept}
+    memories = {
+        (memory.namespace, memory.key): at.get((memory.namespace, memory.key), memory)
+        for memory in kept
+    }
     return list((memories | at).values())[:limit]
-
-
-def recalled(found: Found, *, explain: bool = False) -> list[RecalledMemory]:
-    """Return the items that were found as memories, with their scores taken apart where that is asked for."""
-    parts: Sequence[Mapping[str, float] | None] = found.parts or [
-        None if item.score is None else {"similarity": item.score} for item in found.items
-    ]
-    return [_recalled(item, parts[n] if explain else None) for n, item in enumerate(found.items)]
-
-
-def content_of(value: Mapping[str, Any]) -> str:
-    """Return an item's text; of an item of any other shape than a memory's, its value."""
-    found = (value[name] for name in ("content", "text", "memory") if isinstance(value.get(name), str))
-    return next(found, str(value))
-
-
-def _recalled(item: SearchItem, explanation: Mapping[str, float] | None) -> RecalledMemory:
-    """An item as a memory; one of any other shape shows as its JSON."""
-    value, tags = item.value, item.value.get("tags")
-    return RecalledMemory(
-        namespace=item.namespace,
-        key=item.key,
-        content=content_of(value),
-        type=value.get("type") if isinstance(value.get("type"), str) else None,
-        tags=[tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else [],
-        score=item.score,
-        pinned=value.get("pinned") is True,
-        session_id=value.get("session_id") if isinstance(value.get("session_id"), str) else None,
-        created_at=item.created_at,
-        updated_at=item.updated_at,
-        explanation=dict(explanation) if explanation is not None else None,
-    )

@@ -7,15 +7,15 @@ from dataclasses import replace
 from langgraph.store.base import SearchOp
 
 from graphs.memory import telemetry
-from graphs.memory.audit.events import Provenance, ReadLog
+from graphs.memory.audit.reads import ReadLog
 from graphs.memory.conversations import receipts
 from graphs.memory.database.database import Database, to_the_end
 from graphs.memory.database.vectors import Vector
-from graphs.memory.principal import Principal
+from graphs.memory.principal import Principal, Provenance
 from graphs.memory.search.ranking import Weights
 from graphs.memory.search.recalled import Found
 from graphs.memory.store.batch import Reads, Searching, answer
-from graphs.memory.store.items import Address
+from graphs.memory.store.items import StoredAddress
 from graphs.memory.values.namespaces import to_text
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,13 @@ class Recalls:
         self._receipts = receipts.Receipts(database)
 
     async def recall(
-        self, principal: Principal, user_id: str, op: SearchOp, vector: Vector | None, reads: Reads, source: Provenance
+        self,
+        principal: Principal,
+        user_id: str,
+        op: SearchOp,
+        vector: Vector | None,
+        reads: Reads,
+        source: Provenance,
     ) -> Found:
         """Return what was found, and take the answers of `reads` on the way.
 
@@ -61,7 +67,9 @@ class Recalls:
             self._receipts.note(source, receipts.receipt(who, user_id, op.query or "", found[0]))
         return found[0]
 
-    async def would_find(self, principal: Principal, op: SearchOp, vector: Vector, weights: Weights) -> list[Address]:
+    async def would_find(
+        self, principal: Principal, op: SearchOp, vector: Vector, weights: Weights
+    ) -> list[StoredAddress]:
         """Return where what another ranking would find lies, best first; nothing is recorded of it.
 
         Args:
@@ -82,7 +90,10 @@ class Recalls:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self.finish()
         except TimeoutError:
-            log.warning("The last reads could not be recorded: the database did not answer in %s s", _CLOSE_SECONDS)
+            log.warning(
+                "The last reads could not be recorded: the database did not answer in %s s",
+                _CLOSE_SECONDS,
+            )
 
     async def finish(self) -> None:
         """Return when every recall is recorded, or was reported as not recorded."""

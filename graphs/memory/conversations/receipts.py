@@ -12,10 +12,10 @@ from operator import itemgetter
 from graphs.memory.contract import RecallReceipt
 from graphs.memory.database import statements
 from graphs.memory.database.coalescing import Coalescer
-from graphs.memory.database.database import Database, Part
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.database import Database, PrincipalQueries
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import GraphMemoryError, StoreUnavailable
-from graphs.memory.principal import Principal
+from graphs.memory.principal import Principal, Provenance
 from graphs.memory.search.recalled import Found
 from graphs.memory.values.namespaces import Namespace
 
@@ -25,8 +25,6 @@ _SQL = statements.load("receipts", __package__)
 
 NEARLY = 5
 """How many memories that were nearly chosen a receipt tells of."""
-
-Provenance = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +113,9 @@ class Receipts:
 
     async def _store(self, noted: Sequence[tuple[Provenance, Receipt]]) -> list[None]:
         parts = [
-            Part(Principal.service(), [put([receipt for _, receipt in receipts])], dict(provenance))
+            PrincipalQueries(
+                Principal.service(), [put([receipt for _, receipt in receipts])], dict(provenance)
+            )
             for provenance, receipts in groupby(noted, key=itemgetter(0))
         ]
         await self._database.run_parts(parts)

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from graphs.memory.contract import Session, Turn
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import SessionNotFound
 from graphs.memory.knowledge.common import Run
 from graphs.memory.values.namespaces import Namespace, from_text, user_scope
@@ -20,7 +20,7 @@ from graphs.memory.values.paging import (
 
 _SQL = statements.load("sessions", __package__)
 
-Exchange = tuple[str, str]
+ExchangeKey = tuple[str, str]
 """A session, and the id of the user's message in it."""
 
 
@@ -45,7 +45,9 @@ class Sessions:
     def __init__(self, run: Run) -> None:
         self._run = run
 
-    async def latest(self, user_id: str, *, cursor: str | None = None, limit: int = 50) -> Page[Session]:
+    async def latest(
+        self, user_id: str, *, cursor: str | None = None, limit: int = 50
+    ) -> Page[Session]:
         """Return a user's sessions, a page at a time: where something happened last comes first.
 
         One that has no title has what the user said first instead.
@@ -54,7 +56,9 @@ class Sessions:
             InvalidInput: a cursor or a limit that there is not.
             AccessDenied: the principal is not this user and not the service.
         """
-        query = Query(_SQL["latest"], {"user_id": user_id, "only": None, **named(cursor, limit)}, _sessions)
+        query = Query(
+            _SQL["latest"], {"user_id": user_id, "only": None, **named(cursor, limit)}, _sessions
+        )
         found = await self._run(user_id, query)
         return page_of(found, limit, lambda session: (session.last_activity_at, session.id))
 
@@ -65,7 +69,9 @@ class Sessions:
             SessionNotFound: there is none for the user.
             AccessDenied: the principal is not this user and not the service.
         """
-        query = Query(_SQL["latest"], {"user_id": user_id, "only": [session_id], **named(None, 1)}, _sessions)
+        query = Query(
+            _SQL["latest"], {"user_id": user_id, "only": [session_id], **named(None, 1)}, _sessions
+        )
         if not (found := await self._run(user_id, query)):
             raise SessionNotFound(session_id)
         [session] = found
@@ -81,11 +87,13 @@ class Sessions:
             AccessDenied: the principal is not this user and not the service.
         """
         given = {"user_id": user_id, "session_id": session_id, **numbered(cursor, limit)}
-        rows = await self._run(user_id, Query(_SQL["turns"], given, lambda rows: rows), user_scope(user_id, "turns"))
+        rows = await self._run(
+            user_id, Query(_SQL["turns"], given, lambda rows: rows), user_scope(user_id, "turns")
+        )
         page = page_of(rows, limit, lambda row: (None, row.id))
         return Page(items=_turns(page.items), next=page.next)
 
-    async def exchanges(self, user_id: str, exchanges: Sequence[Exchange]) -> list[StoredTurn]:
+    async def exchanges(self, user_id: str, exchanges: Sequence[ExchangeKey]) -> list[StoredTurn]:
         """Return both sides of exchanges, such as those that a fact was taken from, in the order of what was said.
 
         Raises:
@@ -109,5 +117,8 @@ def _sessions(rows: Rows) -> list[Session]:
 def _turns(rows: Sequence[Any]) -> list[StoredTurn]:
     fields = StoredTurn.model_fields.keys() - {"namespace"}
     return [
-        StoredTurn(namespace=from_text(row.namespace), **{name: getattr(row, name) for name in fields}) for row in rows
+        StoredTurn(
+            namespace=from_text(row.namespace), **{name: getattr(row, name) for name in fields}
+        )
+        for row in rows
     ]

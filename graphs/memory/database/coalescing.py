@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
-Key = TypeVar("Key", bound=Hashable)
-Call = TypeVar("Call")
-Answer = TypeVar("Answer")
-Group = Sequence[tuple[Key, Call]]
+KeyT = TypeVar("KeyT", bound=Hashable)
+CallT = TypeVar("CallT")
+AnswerT = TypeVar("AnswerT")
+Group = Sequence[tuple[KeyT, CallT]]
 
 _KEYS = 8
 """As many keys are worth one group: more hands would only wait for one another."""
@@ -17,7 +17,7 @@ class TryAlone(Exception):
     """Raised by what carries out a group, to have each of its calls carried out alone."""
 
 
-class Coalescer(Generic[Key, Call, Answer]):
+class Coalescer(Generic[KeyT, CallT, AnswerT]):
     """Gathers the calls that are made in one turn of the event loop, and those that come while all hands are full.
 
     A call that is alone pays one turn of the loop; under load the groups grow by themselves. Where a group fails, each
@@ -36,13 +36,13 @@ class Coalescer(Generic[Key, Call, Answer]):
 
     def __init__(
         self,
-        run: Callable[[Group[Key, Call]], Awaitable[Sequence[Answer]]],
+        run: Callable[[Group[KeyT, CallT]], Awaitable[Sequence[AnswerT]]],
         *,
         at_once: int,
-        together: Callable[[Key], Hashable] = lambda key: key,
-        most: Callable[[Key], int] = lambda _: 512,
-        alike: Callable[[Call], Hashable] = lambda _: None,
-        in_turn: Callable[[Key], bool],
+        together: Callable[[KeyT], Hashable] = lambda key: key,
+        most: Callable[[KeyT], int] = lambda _: 512,
+        alike: Callable[[CallT], Hashable] = lambda _: None,
+        in_turn: Callable[[KeyT], bool],
         hopeless: Callable[[Exception], bool] = lambda _: False,
     ) -> None:
         self._run = run
@@ -52,21 +52,21 @@ class Coalescer(Generic[Key, Call, Answer]):
         self._alike = alike
         self._in_turn = in_turn
         self._hopeless = hopeless
-        self._waiting: dict[Key, list[tuple[Call, asyncio.Future[Answer]]]] = {}
-        self._tasks: dict[asyncio.Task[None], set[Key]] = {}
+        self._waiting: dict[KeyT, list[tuple[CallT, asyncio.Future[AnswerT]]]] = {}
+        self._tasks: dict[asyncio.Task[None], set[KeyT]] = {}
         self._awake = False
 
-    async def submit(self, key: Key, call: Call) -> Answer:
+    async def submit(self, key: KeyT, call: CallT) -> AnswerT:
         """Return the answer to a call, which is carried out together with others."""
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Answer] = loop.create_future()
+        answer: asyncio.Future[AnswerT] = loop.create_future()
         self._waiting.setdefault(key, []).append((call, answer))
         if not self._awake:
             self._awake = True
             loop.call_soon(self._start)
         return await answer
 
-    def has(self, key: Key) -> bool:
+    def has(self, key: KeyT) -> bool:
         """Return whether a call of this key waits or is under way."""
         return key in self._waiting or any(key in keys for keys in self._tasks.values())
 
@@ -79,7 +79,7 @@ class Coalescer(Generic[Key, Call, Answer]):
             self._tasks[task] = {key for key, _, _ in calls}
             task.add_done_callback(self._done)
 
-    def _ready(self) -> list[Key]:
+    def _ready(self) -> list[KeyT]:
         """Keys that may make the next group: the one that waits longest, and a share of those that may join it."""
         under_way = set().union(*self._tasks.values())
         free = [key for key in self._waiting if not (key in under_way and self._in_turn(key))]
@@ -87,12 +87,12 @@ class Coalescer(Generic[Key, Call, Answer]):
         share = -(-len(alike) // (self._at_once - len(self._tasks)))
         return alike[: max(share, _KEYS)]
 
-    def _kind(self, key: Key) -> Hashable:
+    def _kind(self, key: KeyT) -> Hashable:
         return self._together(key), self._alike(self._waiting[key][0][0])
 
-    def _take(self, keys: Sequence[Key]) -> "list[tuple[Key, Call, asyncio.Future[Answer]]]":
+    def _take(self, keys: Sequence[KeyT]) -> "list[tuple[KeyT, CallT, asyncio.Future[AnswerT]]]":
         """Take from each key its first calls that are alike, until the group is full."""
-        taken: list[tuple[Key, Call, asyncio.Future[Answer]]] = []
+        taken: list[tuple[KeyT, CallT, asyncio.Future[AnswerT]]] = []
         most = self._most(keys[0])
         for key in keys:
             calls = self._waiting.pop(key)
@@ -108,7 +108,9 @@ class Coalescer(Generic[Key, Call, Answer]):
         if self._waiting:
             self._start()
 
-    async def _carry_out(self, calls: "Sequence[tuple[Key, Call, asyncio.Future[Answer]]]") -> None:
+    async def _carry_out(
+        self, calls: "Sequence[tuple[KeyT, CallT, asyncio.Future[AnswerT]]]"
+    ) -> None:
         try:
             answers = await self._run([(key, call) for key, call, _ in calls])
         except asyncio.CancelledError:
@@ -127,7 +129,9 @@ class Coalescer(Generic[Key, Call, Answer]):
             if not future.done():
                 future.set_result(answer)
 
-    async def _one_by_one(self, calls: "Sequence[tuple[Key, Call, asyncio.Future[Answer]]]") -> None:
+    async def _one_by_one(
+        self, calls: "Sequence[tuple[KeyT, CallT, asyncio.Future[AnswerT]]]"
+    ) -> None:
         try:
             for call in calls:
                 await self._carry_out([call])

@@ -13,13 +13,21 @@ from typing import Any, Protocol, TypeVar
 
 import psycopg
 from psycopg import errors as pg
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_exponential_jitter,
+)
 
 from graphs.memory import telemetry
 from graphs.memory.database import statements
+from graphs.memory.database.driver_errors import TRANSIENT, driver_errors
 from graphs.memory.database.parts import SchemaPart, part_named_in
-from graphs.memory.database.transaction import Connection, Query, Transaction
-from graphs.memory.errors import TRANSIENT, driver_errors, error_sentence
+from graphs.memory.database.query import Query
+from graphs.memory.database.transaction import Connection, Transaction
+from graphs.memory.errors import error_sentence
 from graphs.memory.principal import Principal
 
 log = logging.getLogger(__name__)
@@ -52,7 +60,9 @@ _STALE_PLAN = pg.FeatureNotSupported
 def is_transient(error: BaseException) -> bool:
     """Return whether the same transaction may succeed if it is tried again."""
     final = (pg.QueryCanceled, pg.ProgramLimitExceeded, pg.DiskFull, pg.InvalidPassword)
-    return isinstance(error, (*TRANSIENT, *_FOREIGN_PLAN, _STALE_PLAN)) and not isinstance(error, final)
+    return isinstance(error, (*TRANSIENT, *_FOREIGN_PLAN, _STALE_PLAN)) and not isinstance(
+        error, final
+    )
 
 
 def retrying(pool: Pool) -> AsyncRetrying:
@@ -64,7 +74,9 @@ def retrying(pool: Pool) -> AsyncRetrying:
     async def before_sleep(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         told = error_sentence(error) if error else ""
-        log.warning("Database work failed (attempt %d) and is tried again: %s", state.attempt_number, told)
+        log.warning(
+            "Database work failed (attempt %d) and is tried again: %s", state.attempt_number, told
+        )
         await _throw_away_dead(pool, error)
 
     return AsyncRetrying(
@@ -78,7 +90,10 @@ def retrying(pool: Pool) -> AsyncRetrying:
 
 async def _throw_away_dead(pool: Pool, error: BaseException | None) -> None:
     """Check the pool's connections after one was lost: others were too."""
-    if getattr(error, "sqlstate", None) not in (pg.DeadlockDetected.sqlstate, pg.SerializationFailure.sqlstate):
+    if getattr(error, "sqlstate", None) not in (
+        pg.DeadlockDetected.sqlstate,
+        pg.SerializationFailure.sqlstate,
+    ):
         await pool.check()
 
 
@@ -107,11 +122,13 @@ async def to_the_end(work: Coroutine[Any, Any, T] | asyncio.Task[T]) -> T:
 def _tell_failure(task: asyncio.Task[Any]) -> None:
     """Log how work ended whose caller has left, where it did not end well."""
     if not task.cancelled() and (error := task.exception()):
-        log.warning("Database work failed after its caller had been cancelled: %s", error_sentence(error))
+        log.warning(
+            "Database work failed after its caller had been cancelled: %s", error_sentence(error)
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PrincipalQueries:
     """What one principal does in a transaction.
 
     Args:
@@ -138,12 +155,15 @@ class Database:
         self._looked = 0.0
 
     async def run(
-        self, principal: Principal, queries: Sequence[Query[Any]], provenance: Mapping[str, Any] | None = None
+        self,
+        principal: Principal,
+        queries: Sequence[Query[Any]],
+        provenance: Mapping[str, Any] | None = None,
     ) -> list[Any]:
         """Return what each query reads, after all have committed together: `run_parts` for a single part."""
-        return (await self.run_parts([Part(principal, queries, provenance)]))[0]
+        return (await self.run_parts([PrincipalQueries(principal, queries, provenance)]))[0]
 
-    async def run_parts(self, parts: Sequence[Part]) -> list[list[Any]]:
+    async def run_parts(self, parts: Sequence[PrincipalQueries]) -> list[list[Any]]:
         """Return what each query of each part reads, after all have committed together: one round trip.
 
         Not to be cancelled: wrap it in `to_the_end`, or call it from a task that nobody cancels.
@@ -151,7 +171,11 @@ class Database:
         Raises:
             GraphMemoryError: what the driver raised, as one of ours. Nothing was stored.
         """
-        queries = [query for part in parts for query in (self._begin(part.principal, part.provenance), *part.queries)]
+        queries = [
+            query
+            for part in parts
+            for query in (self._begin(part.principal, part.provenance), *part.queries)
+        ]
 
         async def attempt() -> list[list[Any]]:
             plans = [self._plans(part.principal) for part in parts for _ in (part, *part.queries)]
@@ -180,7 +204,10 @@ class Database:
         """
 
         async def attempt() -> T:
-            async with self.pool.connection() as conn, self._on(conn, self._plans(principal)) as transaction:
+            async with (
+                self.pool.connection() as conn,
+                self._on(conn, self._plans(principal)) as transaction,
+            ):
                 transaction.begin_with([Query(_SQL["open"]), self._begin(principal, provenance)])
                 try:
                     result = await work(transaction)
@@ -210,7 +237,10 @@ class Database:
         """Find out which parts of the schema the database is without."""
         async with self.pool.connection() as conn:
             row = await (await conn.execute(_SQL["lacking"].source, prepare=False)).fetchone()
-        self._lacking, self._looked = frozenset(map(SchemaPart, row["parts"] if row else ())), time.monotonic()
+        self._lacking, self._looked = (
+            frozenset(map(SchemaPart, row["parts"] if row else ())),
+            time.monotonic(),
+        )
 
     async def _retrying(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Try once as directly as possible, for that is what nearly always happens, and then as `retrying` says."""
@@ -236,6 +266,6 @@ class Database:
         return result
 
 
-def _name_of(parts: Sequence[Part]) -> str:
+def _name_of(parts: Sequence[PrincipalQueries]) -> str:
     """What a transaction is called in metrics: as its first statement."""
     return next((query.statement.name for part in parts for query in part.queries), "begin")

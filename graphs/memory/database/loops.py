@@ -35,7 +35,9 @@ def on_home_loop(
     return cast("Callable[Concatenate[S, P], Coroutine[Any, Any, T]]", wrapper)
 
 
-def from_another_thread(home_loop: asyncio.AbstractEventLoop, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+def from_another_thread(
+    home_loop: asyncio.AbstractEventLoop, call: Callable[[], Coroutine[Any, Any, T]]
+) -> T:
     """Run a call on the loop that it belongs to, and wait for it here.
 
     Raises:

@@ -14,7 +14,10 @@ class SchemaPart(StrEnum):
     """What memories were before they were changed or deleted."""
 
 
-_TABLES = {SchemaPart.GRAPH: "memory.memory_relationships", SchemaPart.HISTORY: "memory.memory_history"}
+_TABLES = {
+    SchemaPart.GRAPH: "memory.memory_relationships",
+    SchemaPart.HISTORY: "memory.memory_history",
+}
 
 _MARKED = re.compile(r"^ *-- part: (\w+)\n.*?^ *-- end of part\n", re.MULTILINE | re.DOTALL)
 

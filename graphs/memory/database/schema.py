@@ -13,8 +13,9 @@ from psycopg import errors as pg
 from psycopg.rows import DictRow
 
 from graphs.memory.database import statements
+from graphs.memory.database.driver_errors import driver_errors
 from graphs.memory.database.parts import SchemaPart, leave_out
-from graphs.memory.errors import ConfigurationError, SchemaPartPresent, driver_errors
+from graphs.memory.errors import ConfigurationError, SchemaPartPresent
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,12 @@ class Scripts:
     @property
     def digest(self) -> str:
         """What tells one version of the schema from another."""
-        parts = [self.supabase_schema, *self.business_tables.values(), self.jobs, *self.job_migrations]
+        parts = [
+            self.supabase_schema,
+            *self.business_tables.values(),
+            self.jobs,
+            *self.job_migrations,
+        ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -69,7 +75,8 @@ def read_scripts() -> Scripts:
     """Read the schema's files. It blocks: call it from a thread."""
     folder = schema_folder()
     supabase, local = (
-        (folder / name).read_text(encoding="utf-8") for name in ("supabase_schema.sql", "local_supabase.sql")
+        (folder / name).read_text(encoding="utf-8")
+        for name in ("supabase_schema.sql", "local_supabase.sql")
     )
     steps = _read_all(Path(SchemaManager.get_migrations_path()))
     return Scripts(supabase, _read_all(folder / "agents"), local, SchemaManager.get_schema(), steps)
@@ -81,7 +88,11 @@ def _read_all(folder: Path) -> dict[str, str]:
 
 
 async def apply(
-    conn: AsyncConnection[DictRow], scripts: Scripts, *, again: bool = False, choice: Choice = AS_IT_IS
+    conn: AsyncConnection[DictRow],
+    scripts: Scripts,
+    *,
+    again: bool = False,
+    choice: Choice = AS_IT_IS,
 ) -> bool:
     """Bring a database to this version of the schema, in one transaction, as the role that connected.
 
@@ -110,7 +121,9 @@ async def apply(
     return True
 
 
-async def carry_out(conn: AsyncConnection[DictRow], scripts: Scripts, left_out: Collection[SchemaPart]) -> None:
+async def carry_out(
+    conn: AsyncConnection[DictRow], scripts: Scripts, left_out: Collection[SchemaPart]
+) -> None:
     """Apply the schema but for some parts in the transaction that is open, which holds the lock.
 
     Raises:
@@ -135,14 +148,18 @@ async def applied_digest(conn: AsyncConnection[DictRow]) -> str | None:
     return str(latest["digest"]) if latest else None
 
 
-async def parts_left_out(conn: AsyncConnection[DictRow], choice: Choice = AS_IT_IS) -> list[SchemaPart]:
+async def parts_left_out(
+    conn: AsyncConnection[DictRow], choice: Choice = AS_IT_IS
+) -> list[SchemaPart]:
     """Return the parts of the schema that a database is without, once it is as chosen.
 
     Raises:
         SchemaPartPresent: it has a part that it is to be made without.
     """
     latest = await _latest_version(conn)
-    absent = [part for part in SchemaPart if part in (latest["left_out"] if latest else choice.without)]
+    absent = [
+        part for part in SchemaPart if part in (latest["left_out"] if latest else choice.without)
+    ]
     for part in choice.without:
         if part not in absent:
             raise SchemaPartPresent(part)

@@ -35,7 +35,8 @@ class Statement:
             types[name] = types.get(name) or type_
         numbers = {name: n for n, name in enumerate(types, start=1)}
         text = _PARAMETER.sub(
-            lambda found: f"${numbers[found[1]]}" + (f"::{found[2]}" if found[2] else ""), self.source
+            lambda found: f"${numbers[found[1]]}" + (f"::{found[2]}" if found[2] else ""),
+            self.source,
         )
         object.__setattr__(self, "text", text.encode())
         object.__setattr__(self, "parameters", tuple(types.items()))
@@ -58,7 +59,9 @@ def load(concern: str, package: str | None) -> dict[str, Statement]:
         concern: the name of the file.
         package: the package that it lies in: `__package__`, where that is the caller's.
     """
-    return {name: Statement(name, source) for name, source in load_sources(concern, package).items()}
+    return {
+        name: Statement(name, source) for name, source in load_sources(concern, package).items()
+    }
 
 
 def load_sources(concern: str, package: str | None) -> dict[str, LiteralString]:

@@ -5,12 +5,10 @@ times what Postgres needs to answer. What is asked is a `Query`; the helpers of 
 """
 
 import asyncio
-import struct
 from collections import deque, namedtuple
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import psycopg
 from psycopg import AsyncConnection
@@ -21,91 +19,16 @@ from psycopg.pq.abc import PGresult
 from psycopg.rows import DictRow
 
 from graphs.memory.database.parts import SchemaPart
+from graphs.memory.database.query import Query, Rows, encode_parameters, no_answer
 from graphs.memory.database.statements import Statement
-from graphs.memory.errors import InvalidInput
-from graphs.memory.values.text import problem_with
 
 T = TypeVar("T")
 Connection = AsyncConnection[DictRow]
-Rows = Sequence[Any]
-"""Rows of a result: named tuples, with a field for each column."""
 
 _POLLS = 8
 """How often to look for an answer before sleeping until the socket wakes us; other tasks go first each time.
 
 Most answers come within 50 µs, and to be woken from sleep takes longer than that."""
-
-
-def no_answer(_: Rows) -> Any:
-    """Read nothing: for statements that are only carried out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Query(Generic[T]):
-    """A statement, its parameters, and how to read the rows that come back.
-
-    Parameters are texts, numbers, booleans, None, lists of these, or bytes that are in Postgres' binary format already.
-    One that only records something in a part of the schema names that part: where the database is without, it is left
-    out, and its answer is None.
-    """
-
-    statement: Statement
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    read: Callable[[Rows], T] = no_answer
-    part: SchemaPart | None = None
-
-
-_NULL = struct.pack(">i", -1)
-
-
-def _text(text: str) -> bytes:
-    """Return a text as the server takes it. A NUL would end it there, and a lone surrogate is no text.
-
-    Raises:
-        InvalidInput: it has one.
-    """
-    if problem := problem_with(text):
-        raise InvalidInput(f"{text[:100]!r} {problem}")
-    return text.encode()
-
-
-_ELEMENTS: dict[str, tuple[int, Callable[[Any], bytes]]] = {
-    "text[]": (25, _text),
-    "float8[]": (701, struct.Struct(">d").pack),
-    "bigint[]": (20, struct.Struct(">q").pack),
-    "boolean[]": (16, struct.Struct(">?").pack),
-}
-"""For each type of list the OID of its elements, the same in every Postgres, and their binary format."""
-
-
-def encode_array(oid: int, elements: Sequence[bytes | None]) -> bytes:
-    """Return a list that is not empty in Postgres' binary format, from its elements in theirs; `oid` is their type."""
-    parts = [struct.pack(">iiIii", 1, 1, oid, len(elements), 1)]
-    parts += [_NULL if element is None else struct.pack(">i", len(element)) + element for element in elements]
-    return b"".join(parts)
-
-
-def _encode(value: Any, type_: str) -> tuple[bytes | None, Format]:
-    """Return a parameter as the server takes it. Lists go in binary: as text they would be quoted and parsed."""
-    match value:
-        case None:
-            return None, Format.TEXT
-        case bytes() | bytearray():
-            return bytes(value), Format.BINARY
-        case bool():
-            return (b"true" if value else b"false"), Format.TEXT
-        case [] | ():
-            return b"{}", Format.TEXT
-        case list() | tuple():
-            oid, pack = _ELEMENTS[type_]
-            return encode_array(oid, [None if part is None else pack(part) for part in value]), Format.BINARY
-        case _:
-            return _text(str(value)), Format.TEXT
-
-
-def _parameters(query: Query[Any]) -> tuple[list[bytes | None], list[Format]]:
-    encoded = [_encode(query.parameters[name], type_) for name, type_ in query.statement.parameters]
-    return [value for value, _ in encoded], [format_ for _, format_ in encoded]
 
 
 @lru_cache(512)
@@ -148,7 +71,11 @@ class Transaction:
     """
 
     def __init__(
-        self, conn: Connection, prepared: set[bytes] | None, plans: str, lacking: frozenset[SchemaPart] = frozenset()
+        self,
+        conn: Connection,
+        prepared: set[bytes] | None,
+        plans: str,
+        lacking: frozenset[SchemaPart] = frozenset(),
     ) -> None:
         self._conn = conn
         self._pgconn = conn.pgconn
@@ -167,7 +94,10 @@ class Transaction:
             psycopg.InterfaceError: it was left in the middle of something.
         """
         pgconn = self._pgconn
-        if pgconn.pipeline_status != PipelineStatus.OFF or pgconn.transaction_status != TransactionStatus.IDLE:
+        if (
+            pgconn.pipeline_status != PipelineStatus.OFF
+            or pgconn.transaction_status != TransactionStatus.IDLE
+        ):
             await self._conn.close()
             raise psycopg.InterfaceError("the connection was left in the middle of something")
         pgconn.enter_pipeline_mode()
@@ -184,7 +114,9 @@ class Transaction:
         """Have queries, whose answers nobody reads, sent ahead of those that are run next."""
         self._ahead = [*queries]
 
-    async def run(self, queries: Sequence[Query[Any]], plans: Sequence[str] | None = None) -> list[Any]:
+    async def run(
+        self, queries: Sequence[Query[Any]], plans: Sequence[str] | None = None
+    ) -> list[Any]:
         """Send queries together and return what each reads from its answer.
 
         They are one transaction, unless one was opened before.
@@ -200,7 +132,9 @@ class Transaction:
             return await self._run_possible(queries, plans)
         ahead = len(self._ahead)
         queries = [*self._ahead, *queries]
-        encoded = [_parameters(query) for query in queries]  # what cannot be sent is refused before anything is
+        encoded = [
+            encode_parameters(query) for query in queries
+        ]  # what cannot be sent is refused before anything is
         self._ahead = []
         plans = plans or [self._plans] * len(queries)
         replies = [self._send(*sent) for sent in zip(queries, plans, encoded, strict=True)]
@@ -212,16 +146,22 @@ class Transaction:
         if self._error:
             error, self._error = self._error, None
             raise error
-        return [query.read(reply.rows) for query, reply in zip(queries, replies, strict=True)][ahead:]
+        return [query.read(reply.rows) for query, reply in zip(queries, replies, strict=True)][
+            ahead:
+        ]
 
-    async def _run_possible(self, queries: Sequence[Query[Any]], plans: Sequence[str] | None) -> list[Any]:
+    async def _run_possible(
+        self, queries: Sequence[Query[Any]], plans: Sequence[str] | None
+    ) -> list[Any]:
         """Run those that record nothing in a part that the database is without; None answers the others."""
         kept = [n for n, query in enumerate(queries) if query.part not in self._lacking]
         answers = await self.run([queries[n] for n in kept], plans and [plans[n] for n in kept])
         answered = dict(zip(kept, answers, strict=True))
         return [answered.get(n) for n in range(len(queries))]
 
-    def _send(self, query: Query[Any], plans: str, encoded: tuple[list[bytes | None], list[Format]]) -> _Reply:
+    def _send(
+        self, query: Query[Any], plans: str, encoded: tuple[list[bytes | None], list[Format]]
+    ) -> _Reply:
         statement, (values, formats) = query.statement, encoded
         if self._prepared is None:
             self._pgconn.send_query_params(statement.text, values, None, formats, Format.BINARY)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graphs.memory.database.transaction import encode_array
+from graphs.memory.database.query import encode_array
 
 Vector = bytes
 """A vector in the binary format of pgvector's `halfvec`."""

@@ -9,7 +9,7 @@ from langgraph.store.base import Item, PutOp
 
 from graphs.memory.contract import COLLECTIONS
 from graphs.memory.facts.consolidation import Decision, Fact, Known
-from graphs.memory.facts.conversation import Said, Statement
+from graphs.memory.facts.conversation import ExtractedFact, UnreadTurn
 from graphs.memory.store.items import ExpectingPutOp
 from graphs.memory.store.payloads import key_of
 from graphs.memory.values.namespaces import user_scope
@@ -31,7 +31,7 @@ class FactChanges:
     user_id: str
     session_id: str
     stored: Mapping[str, Item | None]
-    puts: list[tuple[PutOp | ExpectingPutOp, Said]] = field(default_factory=list)
+    puts: list[tuple[PutOp | ExpectingPutOp, UnreadTurn]] = field(default_factory=list)
     """What to store, in this order, and the turn that each is from."""
     report: dict[str, list[str]] = field(default_factory=dict)
     """What became of which facts, by their keys."""
@@ -40,10 +40,17 @@ class FactChanges:
     def known(self, similarity: Mapping[str, float | None]) -> list[Known]:
         """Return the facts that hold now, of those near to a new one and those that were added before it."""
         keys = dict.fromkeys([*similarity, *self._values])
-        found = [(key, value) for key in keys if (value := self._value(key)) and isinstance(value.get("content"), str)]
-        return [Known(self._fact(key, value), similarity.get(key), past="held_until" in value) for key, value in found]
+        found = [
+            (key, value)
+            for key in keys
+            if (value := self._value(key)) and isinstance(value.get("content"), str)
+        ]
+        return [
+            Known(self._fact(key, value), similarity.get(key), past="held_until" in value)
+            for key, value in found
+        ]
 
-    def carry_out(self, statement: Statement, turn: Said, decision: Decision) -> None:
+    def carry_out(self, statement: ExtractedFact, turn: UnreadTurn, decision: Decision) -> None:
         """Do with a new fact what was decided."""
         if decision.verdict == "duplicate":
             self._merge(decision.about[0], statement, turn)
@@ -65,40 +72,49 @@ class FactChanges:
         """Report that something became of a fact."""
         self.report.setdefault(what, []).append(key)
 
-    def _merge(self, key: str, statement: Statement, turn: Said) -> None:
+    def _merge(self, key: str, statement: ExtractedFact, turn: UnreadTurn) -> None:
         """Add where it was said again to a fact that is known."""
         value = self._value(key) or {}
         before: Any = value.get("sources")
         before = before if isinstance(before, list) else []
-        sources = [*before, *(source for source in self._sources(statement) if source not in before)]
+        sources = [
+            *before,
+            *(source for source in self._sources(statement) if source not in before),
+        ]
         if len(sources) > len(before):
             self._put("merged", key, {**value, "sources": sources[-MOST_SOURCES:]}, turn)
 
-    def _only_remember(self, statement: Statement, turn: Said, decision: Decision) -> None:
+    def _only_remember(
+        self, statement: ExtractedFact, turn: UnreadTurn, decision: Decision
+    ) -> None:
         """Leave what something newer has replaced already to history."""
         value = self._new(statement, turn, decision)
         key = self._free_key(value["content"], turn)
         self._put("outdated", key, value, turn)
         self._write(key, None, turn)
 
-    def _retire(self, keys: Iterable[str], turn: Said) -> None:
+    def _retire(self, keys: Iterable[str], turn: UnreadTurn) -> None:
         for key in keys:
             self.note("retired", key)
             self._write(key, None, turn)
 
-    def _put(self, what: str, key: str, value: dict[str, Any], turn: Said) -> None:
+    def _put(self, what: str, key: str, value: dict[str, Any], turn: UnreadTurn) -> None:
         self.note(what, key)
         self._write(key, value, turn)
 
-    def _write(self, key: str, value: dict[str, Any] | None, turn: Said) -> None:
+    def _write(self, key: str, value: dict[str, Any] | None, turn: UnreadTurn) -> None:
         """Write to a key; the first time, if it is as it was when it was compared."""
         put = PutOp(user_scope(self.user_id, COLLECTIONS["fact"]), key, value, index=["content"])
         is_first = key not in self._values and key in self.stored
         stored = self.stored.get(key)
         self._values[key] = value
-        self.puts.append((ExpectingPutOp(put, stored.updated_at if stored else None) if is_first else put, turn))
+        self.puts.append(
+            (ExpectingPutOp(put, stored.updated_at if stored else None) if is_first else put, turn)
+        )
 
-    def _new(self, statement: Statement, turn: Said, decision: Decision) -> dict[str, Any]:
+    def _new(
+        self, statement: ExtractedFact, turn: UnreadTurn, decision: Decision
+    ) -> dict[str, Any]:
         spans = {"held_from": decision.held_from, "held_until": decision.held_until}
         return {
             "content": decision.content or statement.text,
@@ -113,13 +129,20 @@ class FactChanges:
             **{name: moment.isoformat() for name, moment in spans.items() if moment},
         }
 
-    def _sources(self, statement: Statement) -> list[dict[str, str]]:
-        return [{"session_id": self.session_id, "exchange": exchange} for exchange in statement.exchanges]
+    def _sources(self, statement: ExtractedFact) -> list[dict[str, str]]:
+        return [
+            {"session_id": self.session_id, "exchange": exchange}
+            for exchange in statement.exchanges
+        ]
 
-    def _free_key(self, content: str, turn: Said) -> str:
+    def _free_key(self, content: str, turn: UnreadTurn) -> str:
         """A key by which nothing else is known: a fact that was superseded left its own to what took its place."""
         key = key_of(content)
-        return key if self._value(key) is None else key_of(f"{content} {turn.said_at.isoformat()} {turn.exchange}")
+        return (
+            key
+            if self._value(key) is None
+            else key_of(f"{content} {turn.said_at.isoformat()} {turn.exchange}")
+        )
 
     def _value(self, key: str) -> dict[str, Any] | None:
         if key in self._values:
@@ -142,10 +165,10 @@ def said_at(value: Mapping[str, Any], otherwise: datetime | None) -> datetime:
 
 
 def in_rounds(
-    puts: Sequence[tuple[PutOp | ExpectingPutOp, Said]],
-) -> list[list[tuple[PutOp | ExpectingPutOp, Said]]]:
+    puts: Sequence[tuple[PutOp | ExpectingPutOp, UnreadTurn]],
+) -> list[list[tuple[PutOp | ExpectingPutOp, UnreadTurn]]]:
     """Part puts so that each round is of one run and writes no key twice; in this order nothing is lost to history."""
-    rounds: list[list[tuple[PutOp | ExpectingPutOp, Said]]] = []
+    rounds: list[list[tuple[PutOp | ExpectingPutOp, UnreadTurn]]] = []
     keys: set[str] = set()
     for put, turn in puts:
         key = put.put.key if isinstance(put, ExpectingPutOp) else put.key

@@ -12,7 +12,7 @@ from graphs.memory.facts.spans import Span, over, undated
 from graphs.memory.facts.values import (
     AMOUNT,
     MARITAL,
-    Kind,
+    ValueKind,
     fits,
 )
 from graphs.memory.facts.wording import canonical, folded
@@ -20,7 +20,7 @@ from graphs.memory.facts.wording import canonical, folded
 Single = Literal["always", "if changed", "never"]
 Tense = Literal["present", "perfect", "past", "change"]
 
-ATTRIBUTES: dict[str, tuple[Kind, Single]] = {
+ATTRIBUTES: dict[str, tuple[ValueKind, Single]] = {
     **dict.fromkeys(("budget", "salary", "income", "rent", "age", "weight", "height", "credit score", "net worth"),
                     ("amount", "always")),
     **dict.fromkeys(("birthday", "wedding day"), ("date", "always")),
@@ -49,7 +49,7 @@ class Claim:
     subject: str
     attribute: str
     value: str
-    kind: Kind = "any"
+    kind: ValueKind = "any"
     single: Single = "never"
     tense: Tense = "present"
     negated: bool = False
@@ -60,7 +60,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class ParsedSentence:
     """A sentence as far as it is understood."""
 
     words: str
@@ -79,7 +79,7 @@ class Statement:
     """The sentence is a new amount of something that it does not name."""
 
 
-def read(text: str, said_at: datetime) -> Statement:
+def read(text: str, said_at: datetime) -> ParsedSentence:
     """Return what a sentence claims, as of when it was said."""
     spoken = canonical(text)
     clause, marks = _unmarked(spoken)
@@ -87,11 +87,12 @@ def read(text: str, said_at: datetime) -> Statement:
     clause, time = undated(clause, said_at) if len(clause) <= LONGEST else (clause, None)
     claim = _timely(_claim(clause), time) if len(clause) <= LONGEST else None
     past = claim is not None and (
-        claim.tense == "past" or (claim.tense == "present" and claim.single != "never" and over(time, said_at))
+        claim.tense == "past"
+        or (claim.tense == "present" and claim.single != "never" and over(time, said_at))
     )
     since, until = _span(claim, time, past, said_at)
     bare = _BARE.match(clause)
-    return Statement(
+    return ParsedSentence(
         words=words,
         claim=claim,
         asserted=_asserted(text, spoken) and not (since and since > said_at),
@@ -100,7 +101,9 @@ def read(text: str, said_at: datetime) -> Statement:
         past=past,
         held_from=since,
         held_until=until,
-        amount=bare["amount"] if bare and not time and (bare["make"] or "changed" in marks) else None,
+        amount=bare["amount"]
+        if bare and not time and (bare["make"] or "changed" in marks)
+        else None,
     )
 
 
@@ -175,9 +178,9 @@ def _unmarked(clause: str) -> tuple[str, set[str]]:
     """The sentence without its marks, and which kinds it had. Where something is negated, fillers may matter."""
     marks: set[str] = set()
     for pattern in (_FIRST, _LAST, _WITHIN):
-        while (match := pattern.search(clause) if pattern is not _FIRST else pattern.match(clause)) and (
-            match.lastgroup != "filler" or pattern is _FIRST or " not " not in clause
-        ):
+        while (
+            match := pattern.search(clause) if pattern is not _FIRST else pattern.match(clause)
+        ) and (match.lastgroup != "filler" or pattern is _FIRST or " not " not in clause):
             marks.add(str(match.lastgroup))
             clause = clause[: match.start()] + clause[match.end() :]
     return clause, marks
@@ -185,9 +188,7 @@ def _unmarked(clause: str) -> tuple[str, set[str]]:
 
 # Who, what, which
 
-_SUBJECT = (
-    r"(?P<who>(?:user|[Ww]e|[A-Z][\w-]*(?: [A-Z][\w-]*){0,2}|[Tt]he [a-z]+)(?: 's [a-z][\w-]*(?: [a-z][\w-]*)??){0,2}?)"
-)
+_SUBJECT = r"(?P<who>(?:user|[Ww]e|[A-Z][\w-]*(?: [A-Z][\w-]*){0,2}|[Tt]he [a-z]+)(?: 's [a-z][\w-]*(?: [a-z][\w-]*)??){0,2}?)"
 _MOVE = (
     r"(?:have )?(?:changed|went(?: up| down)?|gone(?: up| down)?|rose|increased|decreased|grew|grown|dropped|fell)"
     r"|(?:was|were|have been|got) (?:raised|increased|changed|lowered|cut|reduced|updated|set|bumped|corrected)"
@@ -218,16 +219,32 @@ _OWNED = [
         r" (?:user 's|his|her|their) (?P<what>[^']+?)(?: from (?P<old>.+?))? to (?P<value>.+)$"
     ),
 ]
-_BY_VERB: list[tuple[str, Kind, str]] = [
+_BY_VERB: list[tuple[str, ValueKind, str]] = [
     ("residence", "place", r"(?:lives?|resides?|be living|be based) in (?P<value>.+)"),
     ("residence", "place", r"(?P<perfect>have lived|have been living) in (?P<value>.+)"),
-    ("residence", "place", r"(?P<past>lived|was living|resided|used to live|was based) in (?P<value>.+)"),
-    ("residence", "place", r"(?P<change>(?:have )?(?:moved|relocated))(?: from (?P<old>.+))? to (?P<value>.+)"),
+    (
+        "residence",
+        "place",
+        r"(?P<past>lived|was living|resided|used to live|was based) in (?P<value>.+)",
+    ),
+    (
+        "residence",
+        "place",
+        r"(?P<change>(?:have )?(?:moved|relocated))(?: from (?P<old>.+))? to (?P<value>.+)",
+    ),
     ("employer", "name", r"(?:works?|be working|be employed|job) (?:at|by) (?P<value>.+)"),
     ("employer", "client", r"(?:works?|be working) for (?P<value>.+)"),
     ("employer", "name", r"(?P<perfect>have worked|have been working) (?:at|for) (?P<value>.+)"),
-    ("employer", "name", r"(?P<past>worked|was working|was employed|used to work) (?:at|for|by) (?P<value>.+)"),
-    ("employer", "name", r"(?P<change>(?:have )?(?:started|begun|began) working) (?:at|for) (?P<value>.+)"),
+    (
+        "employer",
+        "name",
+        r"(?P<past>worked|was working|was employed|used to work) (?:at|for|by) (?P<value>.+)",
+    ),
+    (
+        "employer",
+        "name",
+        r"(?P<change>(?:have )?(?:started|begun|began) working) (?:at|for) (?P<value>.+)",
+    ),
     ("occupation", "words", r"(?:works?|be working) as (?P<value>.+)"),
     ("age", "amount", r"be (?P<value>\d+) years old"),
     ("age", "amount", r"(?<=^user )be (?P<value>\d+)"),
@@ -239,8 +256,13 @@ _BY_VERB: list[tuple[str, Kind, str]] = [
     ("marital status", "marital", rf"(?P<change>got) (?P<value>{MARITAL})"),
     ("marital status", "marital", rf"(?P<past>was|used to be) (?P<value>{MARITAL})"),
 ]
-_VERBS = [(re.compile(rf"{_SUBJECT} {pattern}$"), attribute, kind) for attribute, kind, pattern in _BY_VERB]
-_PREFERENCE = re.compile(rf"{_SUBJECT} prefers? (?P<value>.+?)(?: (?:over|to|rather than) (?P<other>.+))?$")
+_VERBS = [
+    (re.compile(rf"{_SUBJECT} {pattern}$"), attribute, kind)
+    for attribute, kind, pattern in _BY_VERB
+]
+_PREFERENCE = re.compile(
+    rf"{_SUBJECT} prefers? (?P<value>.+?)(?: (?:over|to|rather than) (?P<other>.+))?$"
+)
 _PLAIN = re.compile(rf"{_SUBJECT} (?P<past>used to )?(?P<verb>[a-z]+)(?: (?P<value>.+))?$")
 _TENSES: tuple[Tense, ...] = ("change", "past", "perfect")
 _ENGLISH = re.compile(r"be|have|can|do|was|were|had|\w+(?:s|ed)")
@@ -250,7 +272,9 @@ _PRESENT = re.compile(r"(?:(?P<new>new)|current|present) ")
 
 def _claim(clause: str) -> Claim | None:
     affirmed, negated = _affirmed(clause)
-    claim = _owned(affirmed) or _by_verb(affirmed) or _preferred(affirmed) or _plain(affirmed, negated)
+    claim = (
+        _owned(affirmed) or _by_verb(affirmed) or _preferred(affirmed) or _plain(affirmed, negated)
+    )
     return replace(claim, negated=negated != claim.negated) if claim else None
 
 
@@ -277,7 +301,9 @@ def _attributed(what: str, claim: Claim) -> Claim:
         what, claim = what[former.end() :], replace(claim, tense="past")
     elif present := _PRESENT.match(what):
         what = what[present.end() :]
-        claim = replace(claim, tense="change") if present["new"] and claim.tense == "present" else claim
+        claim = (
+            replace(claim, tense="change") if present["new"] and claim.tense == "present" else claim
+        )
     head, *purpose = re.split(r" (?:for|at) ", what)
     name = folded(head)
     if name.startswith("favorite "):
@@ -291,12 +317,16 @@ def _attributed(what: str, claim: Claim) -> Claim:
     for known in sorted(ATTRIBUTES, key=len, reverse=True):
         if name == known or name.endswith(f" {known}"):
             value, _, use = (
-                claim.value.partition(" for ") if ATTRIBUTES[known][0] == "amount" else (claim.value, "", "")
+                claim.value.partition(" for ")
+                if ATTRIBUTES[known][0] == "amount"
+                else (claim.value, "", "")
             )
             words = " ".join([name.removesuffix(known), *map(folded, [*purpose, use])])
             kind, single = ATTRIBUTES[known]
             qualifier = frozenset(words.split())
-            return replace(claim, attribute=known, value=value, kind=kind, single=single, qualifier=qualifier)
+            return replace(
+                claim, attribute=known, value=value, kind=kind, single=single, qualifier=qualifier
+            )
     return replace(claim, attribute=folded(what), tense="present")
 
 
@@ -304,11 +334,14 @@ def _by_verb(clause: str) -> Claim | None:
     """I live in Lyon."""
     for pattern, attribute, kind in _VERBS:
         if match := pattern.match(clause):
-            return replace(_claimed(match, attribute, kind), single="if changed" if kind == "words" else "always")
+            return replace(
+                _claimed(match, attribute, kind),
+                single="if changed" if kind == "words" else "always",
+            )
     return None
 
 
-def _claimed(match: re.Match[str], attribute: str, kind: Kind) -> Claim:
+def _claimed(match: re.Match[str], attribute: str, kind: ValueKind) -> Claim:
     """What the groups of a match say. Of `120k instead of 80k` the value is 120k, which replaces 80k."""
     found = match.groupdict()
     value, instead, old = re.match(

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-from graphs.memory.facts.claims import Claim, Statement, read
-from graphs.memory.facts.values import Relation, compared, fits
+from graphs.memory.facts.claims import Claim, ParsedSentence, read
+from graphs.memory.facts.values import ValueRelation, compared, fits
 from graphs.memory.facts.wording import folded, with_amount_of
 
 Verdict = Literal["new", "duplicate", "supersedes", "past"]
@@ -88,7 +88,11 @@ def decide(new: Fact, known: Sequence[Known]) -> Decision:
     """
     statement = read(new.content, new.said_at)
     ordered = sorted(known, key=lambda other: (other.fact.said_at, other.fact.key))
-    return _of_amount(statement, new, ordered) if statement.amount else _decided(statement, new, ordered)
+    return (
+        _of_amount(statement, new, ordered)
+        if statement.amount
+        else _decided(statement, new, ordered)
+    )
 
 
 def settled(decision: Decision, rulings: Mapping[str, Ruling]) -> Decision:
@@ -110,20 +114,26 @@ def settled(decision: Decision, rulings: Mapping[str, Ruling]) -> Decision:
     if verdict == "supersedes":
         about = (*about, *retired)
     retires = (*decision.retires, *retired)
-    return replace(decision, verdict=verdict, reason=reason, about=about, retires=retires, unsure=left)
+    return replace(
+        decision, verdict=verdict, reason=reason, about=about, retires=retires, unsure=left
+    )
 
 
-def _decided(statement: Statement, new: Fact, ordered: Sequence[Known]) -> Decision:
-    found: dict[Relation, list[Fact]] = {"same": [], "replaced": [], "unsure": [], "apart": []}
+def _decided(statement: ParsedSentence, new: Fact, ordered: Sequence[Known]) -> Decision:
+    found: dict[ValueRelation, list[Fact]] = {"same": [], "replaced": [], "unsure": [], "apart": []}
     for other in ordered:
-        relation = _in_the_past(statement, new, other) if other.past else _relation(statement, new, other)
+        relation = (
+            _in_the_past(statement, new, other) if other.past else _relation(statement, new, other)
+        )
         at_once = other.fact.said_at == new.said_at and not statement.changed
         # Of what was said in one breath nobody knows the order, unless it speaks of a change itself.
         found["unsure" if relation == "replaced" and at_once else relation].append(other.fact)
     return _decision(statement, new, found)
 
 
-def _decision(statement: Statement, new: Fact, found: dict[Relation, list[Fact]]) -> Decision:
+def _decision(
+    statement: ParsedSentence, new: Fact, found: dict[ValueRelation, list[Fact]]
+) -> Decision:
     """Put together what the known facts are to the new one."""
     held_from, held_until = statement.held_from, statement.held_until
     newer = [fact for fact in found["replaced"] if fact.said_at > new.said_at]
@@ -131,14 +141,22 @@ def _decision(statement: Statement, new: Fact, found: dict[Relation, list[Fact]]
     unsure = _keys([fact for fact in found["unsure"] if fact.said_at <= new.said_at])
     if found["same"]:
         said_anew = all(fact.said_at < new.said_at for fact in found["same"]) and not newer
-        return Decision("duplicate", "says the same", _keys(found["same"]), retired if said_anew else ())
-    if statement.past and statement.claim and not statement.claim.negated:  # that it never was holds to this day
-        return Decision("past", "says that it held in the past", (), (), unsure, held_from, held_until)
+        return Decision(
+            "duplicate", "says the same", _keys(found["same"]), retired if said_anew else ()
+        )
+    if (
+        statement.past and statement.claim and not statement.claim.negated
+    ):  # that it never was holds to this day
+        return Decision(
+            "past", "says that it held in the past", (), (), unsure, held_from, held_until
+        )
     if newer:
         until = held_until or newer[0].said_at
         return Decision("past", "something newer is known", _keys(newer), (), (), held_from, until)
     if retired:
-        return Decision("supersedes", _why(statement.claim), retired, retired, unsure, held_from, held_until)
+        return Decision(
+            "supersedes", _why(statement.claim), retired, retired, unsure, held_from, held_until
+        )
     reason = "may concern what is known" if unsure else "nothing known says the same or otherwise"
     return Decision("new", reason, (), (), unsure, held_from, held_until)
 
@@ -156,13 +174,15 @@ def _why(claim: Claim | None) -> str:
 # One new fact, one known
 
 
-def _in_the_past(new: Statement, fact: Fact, other: Known) -> Relation:
+def _in_the_past(new: ParsedSentence, fact: Fact, other: Known) -> ValueRelation:
     """Whether a fact comes in again that is past. Who says the same later says that it holds again."""
-    again = new.words == _read(other.fact).words and (new.past or fact.said_at == other.fact.said_at)
+    again = new.words == _read(other.fact).words and (
+        new.past or fact.said_at == other.fact.said_at
+    )
     return "same" if again else "apart"
 
 
-def _relation(new: Statement, fact: Fact, other: Known) -> Relation:
+def _relation(new: ParsedSentence, fact: Fact, other: Known) -> ValueRelation:
     old = _read(other.fact)
     if new.words == old.words:
         return "same"
@@ -176,13 +196,17 @@ def _relation(new: Statement, fact: Fact, other: Known) -> Relation:
     if a.attribute != b.attribute and not _opposed(a, b):
         if a.kind != "any" and b.kind != "any":
             return "apart"
-        return _by_looks(new, old, other.similarity, LOOKS_ALIKE if new.changed else NEARLY_THE_SAME)
+        return _by_looks(
+            new, old, other.similarity, LOOKS_ALIKE if new.changed else NEARLY_THE_SAME
+        )
     relation = _of_claims(new, a, old, b)
-    doubtful = not _is_one(a.subject, new.changed) or (a.tense == "change" and _began(new, fact) < other.fact.said_at)
+    doubtful = not _is_one(a.subject, new.changed) or (
+        a.tense == "change" and _began(new, fact) < other.fact.said_at
+    )
     return "unsure" if doubtful and relation in ("same", "replaced") else relation
 
 
-def _of_claims(new: Statement, a: Claim, old: Statement, b: Claim) -> Relation:
+def _of_claims(new: ParsedSentence, a: Claim, old: ParsedSentence, b: Claim) -> ValueRelation:
     """The relation of two claims of one attribute of one subject."""
     if _opposed(a, b):
         return "apart" if new.past or old.past else "replaced"
@@ -200,7 +224,7 @@ def _of_claims(new: Statement, a: Claim, old: Statement, b: Claim) -> Relation:
     return _of_other_value(new, a, b) if values == "replaced" and not a.negated else values
 
 
-def _said_again(new: Statement, old: Statement) -> Relation:
+def _said_again(new: ParsedSentence, old: ParsedSentence) -> ValueRelation:
     """The same value: of the same time, or does one of the two hold no longer?"""
     if new.past != old.past:
         return "unsure" if new.past else "apart"
@@ -212,7 +236,7 @@ def _said_again(new: Statement, old: Statement) -> Relation:
     return "same" if says_less else "apart"
 
 
-def _beside_denial(a: Claim, b: Claim, values: Relation) -> Relation:
+def _beside_denial(a: Claim, b: Claim, values: ValueRelation) -> ValueRelation:
     """One has what the other has not: no red meat goes with meat, but hardly red meat with no meat."""
     if a.kind != "any":
         return "unsure" if values == "unsure" else "apart"
@@ -220,7 +244,7 @@ def _beside_denial(a: Claim, b: Claim, values: Relation) -> Relation:
     return "unsure" if _content(denied.value) <= _content(claimed.value) else "apart"
 
 
-def _of_other_value(new: Statement, a: Claim, b: Claim) -> Relation:
+def _of_other_value(new: ParsedSentence, a: Claim, b: Claim) -> ValueRelation:
     """Another value: does it take the place of the one that is known?"""
     single = "always" if "always" in (a.single, b.single) else a.single
     if single == "never":
@@ -228,14 +252,22 @@ def _of_other_value(new: Statement, a: Claim, b: Claim) -> Relation:
         return "unsure" if new.changed or counted else "apart"
     if single == "if changed" and not new.changed:
         return "unsure"
-    if a.replaces and a.kind != "amount" and _values(replace(a, value=a.replaces, replaces=None), b) != "same":
+    if (
+        a.replaces
+        and a.kind != "amount"
+        and _values(replace(a, value=a.replaces, replaces=None), b) != "same"
+    ):
         return "unsure"
     return "replaced"
 
 
-def _values(a: Claim, b: Claim, changed: bool = False) -> Relation:
+def _values(a: Claim, b: Claim, changed: bool = False) -> ValueRelation:
     """What the value of a claim is to that of another one. Who moves from one place to another tells them apart."""
-    if a.kind == "place" and a.replaces and _values(replace(a, value=a.replaces, replaces=None), b) == "same":
+    if (
+        a.kind == "place"
+        and a.replaces
+        and _values(replace(a, value=a.replaces, replaces=None), b) == "same"
+    ):
         return "replaced"
     if a.kind != b.kind and not changed and folded(a.value) != folded(b.value):
         return "unsure"
@@ -258,13 +290,21 @@ def _of_one_scope(a: Claim, b: Claim) -> bool:
     """Whether both are about the same budget of somebody who may have several."""
     if a.attribute == "prefer":  # tea, and coffee rather than tea
         short, full = (a, b) if not a.qualifier else (b, a)
-        return a.qualifier == b.qualifier or (not short.qualifier and folded(short.value) in full.qualifier)
+        return a.qualifier == b.qualifier or (
+            not short.qualifier and folded(short.value) in full.qualifier
+        )
     return a.qualifier == b.qualifier
 
 
-_UNIQUE = frozenset("mother father mom mum dad wife husband spouse boss manager company employer".split())
-_FEW = frozenset("brother sister son daughter child partner girlfriend boyfriend dog cat team".split())
-_NOBODY = frozenset("she he they it this that these those you one someone somebody everyone who there".split())
+_UNIQUE = frozenset(
+    "mother father mom mum dad wife husband spouse boss manager company employer".split()
+)
+_FEW = frozenset(
+    "brother sister son daughter child partner girlfriend boyfriend dog cat team".split()
+)
+_NOBODY = frozenset(
+    "she he they it this that these those you one someone somebody everyone who there".split()
+)
 
 
 def _is_one(subject: str, changed: bool) -> bool:
@@ -275,18 +315,22 @@ def _is_one(subject: str, changed: bool) -> bool:
     return all(name in _UNIQUE or (name in _FEW and changed) for name in relatives)
 
 
-def _began(new: Statement, fact: Fact) -> datetime:
+def _began(new: ParsedSentence, fact: Fact) -> datetime:
     return new.held_from or fact.said_at
 
 
-_EMPTY = frozenset("user we a an the 's be have do not of in on at to for from by with and or it now".split())
+_EMPTY = frozenset(
+    "user we a an the 's be have do not of in on at to for from by with and or it now".split()
+)
 
 
 def _content(words: str) -> set[str]:
     return set(re.findall(r"[\w@.]*\w", folded(words))) - _EMPTY
 
 
-def _by_looks(new: Statement, old: Statement, similarity: float | None, threshold: float) -> Relation:
+def _by_looks(
+    new: ParsedSentence, old: ParsedSentence, similarity: float | None, threshold: float
+) -> ValueRelation:
     """Whether a judge should look at two sentences of which the rules do not understand one."""
     ours, theirs = _content(new.words), _content(old.words)
     shared = len(ours & theirs) / max(min(len(ours), len(theirs)), 1)
@@ -297,14 +341,20 @@ def _by_looks(new: Statement, old: Statement, similarity: float | None, threshol
 # A sentence that says how much, but not of what
 
 
-def _of_amount(statement: Statement, new: Fact, ordered: Sequence[Known]) -> Decision:
+def _of_amount(statement: ParsedSentence, new: Fact, ordered: Sequence[Known]) -> Decision:
     """Now 120k: it means the one amount that was spoken of just before, if there was only one."""
     before = [
         (other.fact, old)
         for other in ordered
-        if not other.past and other.fact.said_at <= new.said_at and re.search(r"\d", (old := _read(other.fact)).words)
+        if not other.past
+        and other.fact.said_at <= new.said_at
+        and re.search(r"\d", (old := _read(other.fact)).words)
     ]
-    again = [other.fact for other in ordered if not other.past and _read(other.fact).words == statement.words]
+    again = [
+        other.fact
+        for other in ordered
+        if not other.past and _read(other.fact).words == statement.words
+    ]
     if again:
         return Decision("duplicate", "says the same", _keys(again))
     recent = [(fact, old) for fact, old in before if new.said_at - fact.said_at <= RECENT]
@@ -316,13 +366,20 @@ def _of_amount(statement: Statement, new: Fact, ordered: Sequence[Known]) -> Dec
     return Decision("new", "says how much, but not of what", (), (), unsure)
 
 
-def _restated(new: Fact, fact: Fact, old: Statement) -> str | None:
+def _restated(new: Fact, fact: Fact, old: ParsedSentence) -> str | None:
     """What the new fact says, in the words of the one it speaks of, if that has an amount that can change."""
     claim = old.claim
-    if not claim or not old.asserted or old.past or claim.negated or claim.kind != "amount" or claim.attribute == "age":
+    if (
+        not claim
+        or not old.asserted
+        or old.past
+        or claim.negated
+        or claim.kind != "amount"
+        or claim.attribute == "age"
+    ):
         return None
     return with_amount_of(fact.content, new.content)
 
 
-def _read(fact: Fact) -> Statement:
+def _read(fact: Fact) -> ParsedSentence:
     return read(fact.content, fact.said_at)

@@ -8,14 +8,14 @@ from itertools import groupby
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 
 _SQL = statements.load("conversation", __package__)
 
 _WORD = re.compile(r"\w+")
 
 
-class Said(NamedTuple):
+class UnreadTurn(NamedTuple):
     """One turn of a session, and what makes sure later that it is still the same."""
 
     role: Literal["user", "assistant"]
@@ -27,7 +27,7 @@ class Said(NamedTuple):
     provenance: dict[str, str]
 
 
-class Statement(NamedTuple):
+class ExtractedFact(NamedTuple):
     """A fact, in words, and the exchanges that it comes from."""
 
     text: str
@@ -46,15 +46,15 @@ class Conversation:
     """
 
     user_id: str
-    said: Sequence[Said]
-    before: Sequence[Said]
+    said: Sequence[UnreadTurn]
+    before: Sequence[UnreadTurn]
     known: Callable[[str, int], Coroutine[Any, Any, Sequence[str]]]
 
 
 class Extractor(Protocol):
     """What makes facts of talk."""
 
-    async def extract(self, conversation: Conversation) -> list[Statement]:
+    async def extract(self, conversation: Conversation) -> list[ExtractedFact]:
         """Return the facts in what was said.
 
         Raises:
@@ -62,16 +62,16 @@ class Extractor(Protocol):
         """
 
 
-def with_sources(texts: Iterable[str], said: Iterable[Said]) -> list[Statement]:
+def with_sources(texts: Iterable[str], said: Iterable[UnreadTurn]) -> list[ExtractedFact]:
     """Return facts with the exchanges each comes from: those with most of its words, within a third of the best one.
 
     It reads all that was said, which may be long documents: call it from a thread.
     """
     turns = [(turn, {word.casefold() for word in _WORD.findall(turn.content)}) for turn in said]
-    return [Statement(text, _sources_of(text, turns)) for text in texts]
+    return [ExtractedFact(text, _sources_of(text, turns)) for text in texts]
 
 
-def _sources_of(text: str, turns: Iterable[tuple[Said, set[str]]]) -> tuple[str, ...]:
+def _sources_of(text: str, turns: Iterable[tuple[UnreadTurn, set[str]]]) -> tuple[str, ...]:
     words = {word.casefold() for word in _WORD.findall(text) if len(word) > 2 or word.isdigit()}
     shared: dict[str, int] = {}
     for turn, its_words in turns:
@@ -81,9 +81,9 @@ def _sources_of(text: str, turns: Iterable[tuple[Said, set[str]]]) -> tuple[str,
     return tuple(exchange for exchange, count in shared.items() if count * 3 >= most * 2)
 
 
-def first_of(said: Sequence[Said], most_characters: int) -> list[Said]:
+def first_of(said: Sequence[UnreadTurn], most_characters: int) -> list[UnreadTurn]:
     """Return the turns of the first exchanges that have so many characters together; of the first one at least."""
-    kept: list[Said] = []
+    kept: list[UnreadTurn] = []
     for _, exchange in groupby(said, key=lambda turn: turn.exchange):
         turns = list(exchange)
         if kept and sum(len(turn.content) for turn in (*kept, *turns)) > most_characters:
@@ -92,7 +92,9 @@ def first_of(said: Sequence[Said], most_characters: int) -> list[Said]:
     return kept
 
 
-def unread(user_id: str, session_id: str, limit: int, but: Sequence[str] = ()) -> Query[list[Said]]:
+def unread(
+    user_id: str, session_id: str, limit: int, but: Sequence[str] = ()
+) -> Query[list[UnreadTurn]]:
     """Ask for the oldest turns of a session that no facts were taken from yet; an exchange is never torn apart.
 
     Args:
@@ -105,15 +107,17 @@ def unread(user_id: str, session_id: str, limit: int, but: Sequence[str] = ()) -
     return Query(_SQL["unread_turns"], given, _said)
 
 
-def read_before(user_id: str, session_id: str, limit: int) -> Query[list[Said]]:
+def read_before(user_id: str, session_id: str, limit: int) -> Query[list[UnreadTurn]]:
     """Ask for the last turns of a session that facts were taken from, oldest first."""
-    return Query(_SQL["read_turns"], {"user_id": user_id, "session_id": session_id, "limit": limit}, _said)
+    return Query(
+        _SQL["read_turns"], {"user_id": user_id, "session_id": session_id, "limit": limit}, _said
+    )
 
 
-def _said(rows: Rows) -> list[Said]:
+def _said(rows: Rows) -> list[UnreadTurn]:
     names = ("thread_id", "run_id", "checkpoint_id")
     return [
-        Said(
+        UnreadTurn(
             row.role,
             row.content,
             _said_at(row),
@@ -135,7 +139,7 @@ def _said_at(row: Any) -> datetime:
     return said_at if said_at.tzinfo else said_at.replace(tzinfo=UTC)
 
 
-def mark_read(user_id: str, session_id: str, said: Sequence[Said]) -> Query[None]:
+def mark_read(user_id: str, session_id: str, said: Sequence[UnreadTurn]) -> Query[None]:
     """Ask for turns to be marked as read, if they are still as they were; VersionConflict if they are not."""
     given = {
         "user_id": user_id,

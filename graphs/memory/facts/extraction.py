@@ -10,8 +10,8 @@ from langgraph.store.base import GetOp, Item, SearchOp
 
 from graphs.memory.audit import events
 from graphs.memory.contract import COLLECTIONS, ExtractionReport
-from graphs.memory.database.database import Database, Part, to_the_end
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.database import Database, PrincipalQueries, to_the_end
+from graphs.memory.database.query import Query
 from graphs.memory.errors import ExtractionFailed, JudgementFailed
 from graphs.memory.facts import conversation as facts
 from graphs.memory.facts.changes import FactChanges, in_rounds
@@ -23,9 +23,9 @@ from graphs.memory.facts.consolidation import (
 )
 from graphs.memory.facts.conversation import (
     Conversation,
+    ExtractedFact,
     Extractor,
-    Said,
-    Statement,
+    UnreadTurn,
 )
 from graphs.memory.facts.judging import Judge
 from graphs.memory.principal import Principal
@@ -67,7 +67,12 @@ class Extraction:
     """
 
     def __init__(
-        self, database: Database, how: Searching, prepare: Prepare, extractor: Extractor, judge: Judge | None = None
+        self,
+        database: Database,
+        how: Searching,
+        prepare: Prepare,
+        extractor: Extractor,
+        judge: Judge | None = None,
     ) -> None:
         self._database = database
         self._how = how
@@ -75,7 +80,9 @@ class Extraction:
         self._extractor = extractor
         self._judge = judge
 
-    async def extract(self, principal: Principal, user_id: str, session_id: str) -> ExtractionReport:
+    async def extract(
+        self, principal: Principal, user_id: str, session_id: str
+    ) -> ExtractionReport:
         """Take facts from all of a session that they were not taken from yet.
 
         It may be cut off anywhere, and called again: what it makes of some turns is stored with the note that they were
@@ -89,7 +96,9 @@ class Extraction:
         total = ExtractionReport()
         refused: dict[str, ExtractionFailed] = {}
         together = MOST_CHARACTERS
-        while unread := await self._ask(principal, facts.unread(user_id, session_id, MOST_TURNS, [*refused])):
+        while unread := await self._ask(
+            principal, facts.unread(user_id, session_id, MOST_TURNS, [*refused])
+        ):
             said = facts.first_of(unread, together)
             try:
                 changes = await self._read(principal, user_id, session_id, said)
@@ -105,7 +114,9 @@ class Extraction:
             raise next(iter(refused.values()))
         return total
 
-    async def _read(self, principal: Principal, user_id: str, session_id: str, said: Sequence[Said]) -> FactChanges:
+    async def _read(
+        self, principal: Principal, user_id: str, session_id: str, said: Sequence[UnreadTurn]
+    ) -> FactChanges:
         before = await self._ask(principal, facts.read_before(user_id, session_id, CONTEXT_TURNS))
         known = functools.partial(self._known_texts, principal, user_id)
         statements = await self._extractor.extract(Conversation(user_id, said, before, known))
@@ -116,21 +127,35 @@ class Extraction:
     async def _ask(self, principal: Principal, query: Any) -> Any:
         return (await to_the_end(self._database.run(principal, [query])))[0]
 
-    async def _known_texts(self, principal: Principal, user_id: str, text: str, limit: int) -> list[str]:
+    async def _known_texts(
+        self, principal: Principal, user_id: str, text: str, limit: int
+    ) -> list[str]:
         """What is known of the user that is near to a text."""
         op = SearchOp(user_scope(user_id, COLLECTIONS["fact"]), limit=limit, query=text)
         vectors = (await self._prepare([op], principal)).vectors
-        found = await self._ask(principal, search.search(op, vectors.get(text), self._how.model, wide=False))
+        found = await self._ask(
+            principal, search.search(op, vectors.get(text), self._how.model, wide=False)
+        )
         return [str(item.value.get("content", "")) for item in found.items]
 
     async def _compare(
-        self, principal: Principal, user_id: str, session_id: str, said: Sequence[Said], statements: Sequence[Statement]
+        self,
+        principal: Principal,
+        user_id: str,
+        session_id: str,
+        said: Sequence[UnreadTurn],
+        statements: Sequence[ExtractedFact],
     ) -> FactChanges:
         """Decide on new facts one after the other, as they were said."""
         by_exchange = {turn.exchange: turn for turn in said}
         order = {exchange: n for n, exchange in enumerate(by_exchange)}
-        in_order = sorted(statements, key=lambda statement: max(order[exchange] for exchange in statement.exchanges))
-        stored, near = await self._near(principal, user_id, [statement.text for statement in in_order])
+        in_order = sorted(
+            statements,
+            key=lambda statement: max(order[exchange] for exchange in statement.exchanges),
+        )
+        stored, near = await self._near(
+            principal, user_id, [statement.text for statement in in_order]
+        )
         changes = FactChanges(user_id, session_id, stored)
         for statement, similarity in zip(in_order, near, strict=True):
             turn = by_exchange[statement.exchanges[-1]]
@@ -144,7 +169,12 @@ class Extraction:
         return changes
 
     async def _judged(
-        self, judge: Judge, decision: Decision, new: Fact, candidates: Sequence[Fact], changes: FactChanges
+        self,
+        judge: Judge,
+        decision: Decision,
+        new: Fact,
+        candidates: Sequence[Fact],
+        changes: FactChanges,
     ) -> Decision:
         """What a judge makes of a decision; the decision as it is, and a word in the report, where there is none."""
         try:
@@ -169,29 +199,53 @@ class Extraction:
         latest = search.search(SearchOp(scope, limit=LATEST_FACTS), None, None)
         same = items.get([GetOp(scope, key_of(text), refresh_ttl=False) for text in texts])
         queries: list[Query[Any]] = [latest, same]
-        queries += [search.search(op, vectors.get(op.query or ""), self._how.model, wide=False) for op in ops]
+        queries += [
+            search.search(op, vectors.get(op.query or ""), self._how.model, wide=False)
+            for op in ops
+        ]
         recent, (exact, _), *near = await to_the_end(self._database.run(principal, queries))
         stored: dict[str, Item | None] = dict(zip(map(key_of, texts), exact, strict=True))
         stored |= {item.key: item for answer in (recent, *near) for item in answer.items}
         always: dict[str, float | None] = {item.key: None for item in recent.items}
         similar = [
-            {**always, **({item.key: None} if item else {}), **{found.key: found.score for found in answer.items}}
+            {
+                **always,
+                **({item.key: None} if item else {}),
+                **{found.key: found.score for found in answer.items},
+            }
             for answer, item in zip(near, exact, strict=True)
         ]
         return stored, similar
 
     async def _store(
-        self, principal: Principal, user_id: str, session_id: str, said: Sequence[Said], changes: FactChanges
+        self,
+        principal: Principal,
+        user_id: str,
+        session_id: str,
+        said: Sequence[UnreadTurn],
+        changes: FactChanges,
     ) -> None:
         """Store what the turns came to, with the note that they were read; each fact with the run it comes from."""
         writes = iter((await self._prepare([put for put, _ in changes.puts], principal)).writes)
         read: Query[Any] = facts.mark_read(user_id, session_id, said)
-        parts = [Part(principal, [read], _provenance(session_id, said[-1].provenance))]
+        parts = [PrincipalQueries(principal, [read], _provenance(session_id, said[-1].provenance))]
         for together in in_rounds(changes.puts):
-            queries = items.put([next(writes) for _ in together], self._how.model, self._how.configuration)
-            parts.append(Part(principal, queries, _provenance(session_id, together[0][1].provenance)))
+            queries = items.put(
+                [next(writes) for _ in together], self._how.model, self._how.configuration
+            )
+            parts.append(
+                PrincipalQueries(
+                    principal, queries, _provenance(session_id, together[0][1].provenance)
+                )
+            )
         told = {"turns": len(said), **changes.report}
-        parts.append(Part(principal, [events.event(user_id, "facts.extracted", told)], _provenance(session_id, {})))
+        parts.append(
+            PrincipalQueries(
+                principal,
+                [events.event(user_id, "facts.extracted", told)],
+                _provenance(session_id, {}),
+            )
+        )
         await to_the_end(self._database.run_parts(parts))
 
 

@@ -81,10 +81,10 @@ class LLMJudge:
             return {}
         try:
             async with asyncio.timeout(self._timeout):
-                answer = await self._model.ainvoke([SystemMessage(PROMPT), HumanMessage(_quoted(new, candidates))])
-        except (
-            Exception
-        ) as error:  # each provider has its own; their texts may quote the facts, so only the kind is told
+                answer = await self._model.ainvoke(
+                    [SystemMessage(PROMPT), HumanMessage(_quoted(new, candidates))]
+                )
+        except Exception as error:  # each provider has its own; their texts may quote the facts, so only the kind is told
             raise JudgementFailed(type(error).__name__) from error
         return _by_key(answer, candidates)
 

@@ -7,7 +7,9 @@ import unicodedata
 
 
 def _listed(places: str) -> frozenset[str]:
-    return frozenset(place.strip() for line in places.strip().splitlines() for place in line.split("|"))
+    return frozenset(
+        place.strip() for line in places.strip().splitlines() for place in line.split("|")
+    )
 
 
 CITIES = _listed(
@@ -55,7 +57,9 @@ def exclude_one_another(place: str, other: str) -> bool:
     A country behind a comma is left aside: of `berlin, germany` the city counts.
     """
     place, other = _plain(place), _plain(other)
-    return place != other and any(place in places and other in places for places in (CITIES, COUNTRIES))
+    return place != other and any(
+        place in places and other in places for places in (CITIES, COUNTRIES)
+    )
 
 
 def is_listed(place: str) -> bool:

@@ -19,10 +19,16 @@ _TIMES = [
     (re.compile(pattern), how)
     for pattern, how in [
         (rf"(?<!born )(?:back )?(?:in|on) (?P<a>{_PERIOD})", "in"),
-        (rf"(?:ever )?since (?P<a>{_PERIOD})|(?:as of|starting|effective) (?P<b>{_PERIOD})", "since"),
+        (
+            rf"(?:ever )?since (?P<a>{_PERIOD})|(?:as of|starting|effective) (?P<b>{_PERIOD})",
+            "since",
+        ),
         (rf"(?:until|till|up to) (?P<a>{_PERIOD})", "until"),
         (rf"(?:from|between) (?P<a>{_PERIOD}) (?:to|and|until|till) (?P<b>{_PERIOD})", "span"),
-        (r"(?P<n>\d+) (?P<unit>year|month|week|day)s? ago|(?:last (?P<last>year|month|week))|yesterday", "ago"),
+        (
+            r"(?P<n>\d+) (?P<unit>year|month|week|day)s? ago|(?:last (?P<last>year|month|week))|yesterday",
+            "ago",
+        ),
         (r"in the past|back then", "over"),
         (r"(?:when|while) user was [\w ]+|as a (?:child|kid|student|teenager)", "over"),
     ]
@@ -51,7 +57,9 @@ def _span(how: str, found: dict[str, str | None], said_at: datetime) -> Span:
             return Span(None, begin and begin[0])
         case "ago":
             days = _DAYS[found.get("unit") or found.get("last") or "day"]
-            return Span(said_at - min(int(found.get("n") or 1), 100) * timedelta(days=days), None, over=True)
+            return Span(
+                said_at - min(int(found.get("n") or 1), 100) * timedelta(days=days), None, over=True
+            )
     return Span(None, None, over=True)
 
 

@@ -8,8 +8,12 @@ and never what was recalled.
 import re
 
 _SENTENCE = re.compile(r"[^.!?\n]+(?:\.(?=\S)[^.!?\n]+)*[.!?]*")
-_ABOUT_ME = re.compile(r"\b(i|i'm|i've|i'd|i'll|im|my|mine|me|we|we're|we've|our|ours|us)\b", re.IGNORECASE)
-_ASKED_TO_REMEMBER = re.compile(r"^\s*(please\s+)?(remember|note|keep in mind)\b(\s+that\b)?[:,]?\s*", re.IGNORECASE)
+_ABOUT_ME = re.compile(
+    r"\b(i|i'm|i've|i'd|i'll|im|my|mine|me|we|we're|we've|our|ours|us)\b", re.IGNORECASE
+)
+_ASKED_TO_REMEMBER = re.compile(
+    r"^\s*(please\s+)?(remember|note|keep in mind)\b(\s+that\b)?[:,]?\s*", re.IGNORECASE
+)
 _QUESTION = re.compile(
     r"^\s*(and\s+|but\s+|so\s+|well,?\s+)?(what|who|whom|whose|which|when|where|why|how|is|are|am|was|were|do|does|did"
     r"|can|could|will|would|should|shall|may|might|has|have|had|tell me|show me|give me|help me|let me know|remind me"

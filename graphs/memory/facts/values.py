@@ -7,13 +7,13 @@ from typing import Literal
 from graphs.memory.facts.places import exclude_one_another, is_listed, same_place
 from graphs.memory.facts.wording import folded
 
-Kind = Literal[
+ValueKind = Literal[
     "amount", "date", "email", "phone", "place", "name", "client", "address", "favorite", "thing", "marital", "words",
     "any",
 ]  # fmt: skip
 """`client` is a name that may be a person's: who somebody works for. `any` is anything, of which several may hold."""
 
-Relation = Literal["same", "replaced", "unsure", "apart"]
+ValueRelation = Literal["same", "replaced", "unsure", "apart"]
 """What is new beside what is known: says it again, takes its place, cannot be told, or leaves it alone."""
 
 _UNIT = r"(?:usd|eur|gbp|chf|percent|kg|g|lbs?|m|cm|km|feet|ft|years?(?: old)?|points?)"
@@ -25,7 +25,9 @@ _UNITS_OF = {
     "height": r" (m|cm|feet|ft)",
     "credit score": r"( points)?",
 }
-_DATE = re.compile(r"(?:on |in )?(?:the )?(?P<date>(?P<year>\d{4})?-?(?P<month>\d\d)?-?(?P<day>\d\d)?)(?<=\d)")
+_DATE = re.compile(
+    r"(?:on |in )?(?:the )?(?P<date>(?P<year>\d{4})?-?(?P<month>\d\d)?-?(?P<day>\d\d)?)(?<=\d)"
+)
 _SMALL = frozenset("of the & de von van la le".split())
 _PREDICATES = re.compile(
     r"\b(on|in|at|for|from|with|to|by|of|because|than|that|so|very|too|not)\b"
@@ -44,12 +46,14 @@ _FAVORITES = {
 }
 
 
-def fits(kind: Kind, attribute: str, value: str) -> bool:
+def fits(kind: ValueKind, attribute: str, value: str) -> bool:
     """Return whether a text is a value of this kind, and not what somebody says about it: a budget may be tight."""
     match kind:
         case "amount":
             amount = AMOUNT.fullmatch(value)
-            return amount is not None and bool(re.fullmatch(_UNITS_OF.get(attribute, _MONEY), amount["unit"]))
+            return amount is not None and bool(
+                re.fullmatch(_UNITS_OF.get(attribute, _MONEY), amount["unit"])
+            )
         case "date":
             return bool(_DATE.fullmatch(value))
         case "email":
@@ -74,7 +78,9 @@ def fits(kind: Kind, attribute: str, value: str) -> bool:
             return True
 
 
-def compared(kind: Kind, attribute: str, new: str, old: str, changed: bool = False) -> Relation:
+def compared(
+    kind: ValueKind, attribute: str, new: str, old: str, changed: bool = False
+) -> ValueRelation:
     """Return what a value is to another one of the same attribute.
 
     Args:
@@ -107,7 +113,7 @@ def compared(kind: Kind, attribute: str, new: str, old: str, changed: bool = Fal
     return "replaced"
 
 
-def _may_be(kind: Kind, value: str) -> bool:
+def _may_be(kind: ValueKind, value: str) -> bool:
     """Whether a text that is no value of its kind may still mean one: at least 100k."""
     match kind:
         case "amount" | "phone" | "date":
@@ -121,7 +127,7 @@ def _may_be(kind: Kind, value: str) -> bool:
     return False
 
 
-def _amounts(new: str, old: str) -> Relation:
+def _amounts(new: str, old: str) -> ValueRelation:
     a, b = AMOUNT.fullmatch(new), AMOUNT.fullmatch(old)
     assert a and b  # noqa: S101, PT018  they fit
     same = Decimal(a["number"]) == Decimal(b["number"])
@@ -130,7 +136,7 @@ def _amounts(new: str, old: str) -> Relation:
     return "replaced" if not same and "" in (a["unit"], b["unit"]) else "unsure"
 
 
-def _dates(new: str, old: str) -> Relation:
+def _dates(new: str, old: str) -> ValueRelation:
     """Dates exclude one another where both name the same parts: a day in May is no other date than May."""
     a, b = _DATE.fullmatch(new), _DATE.fullmatch(old)
     assert a and b  # noqa: S101, PT018  they fit
@@ -140,7 +146,7 @@ def _dates(new: str, old: str) -> Relation:
     return "replaced" if alike else "unsure"
 
 
-def _phones(new: str, old: str) -> Relation:
+def _phones(new: str, old: str) -> ValueRelation:
     """Numbers are compared without country and area: 0171 123456 may be +49 171 123456."""
     a, b = (re.sub(r"\D", "", value) for value in (new, old))
     if a == b:
@@ -148,7 +154,7 @@ def _phones(new: str, old: str) -> Relation:
     return "unsure" if a[-6:] == b[-6:] else "replaced"
 
 
-def _places(new: str, old: str) -> Relation:
+def _places(new: str, old: str) -> ValueRelation:
     """Berlin says less than Berlin, Germany; the other way round it is said more exactly, and worth keeping."""
     if same_place(new, old):
         return "same" if len(new) <= len(old) else "unsure"

@@ -44,7 +44,9 @@ _SUBSTITUTIONS = [
     ]
 ]
 
-_MONTHS = {name: n for n, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}
+_MONTHS = {
+    name: n for n, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)
+}
 _MONTH = (
     r"(?P<month>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?"
     r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
@@ -59,7 +61,16 @@ _DATES = [
     )
 ]
 
-_SCALES = {"k": 3, "thousand": 3, "grand": 3, "mio": 6, "mn": 6, "million": 6, "bn": 9, "billion": 9}
+_SCALES = {
+    "k": 3,
+    "thousand": 3,
+    "grand": 3,
+    "mio": 6,
+    "mn": 6,
+    "million": 6,
+    "bn": 9,
+    "billion": 9,
+}
 _UNITS = {
     "usd": r"us ?dollars?|dollars?|usd|us\$|\$",
     "eur": r"euros?|eur|€",
@@ -79,7 +90,10 @@ _NUMBER = re.compile(
     re.IGNORECASE,
 )
 _COUNTS = {
-    word: str(n) for n, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())
+    word: str(n)
+    for n, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve".split()
+    )
 }
 _COUNT = re.compile(rf"\b(?:{'|'.join(_COUNTS)})\b", re.IGNORECASE)
 _ARTICLE = re.compile(r"(?:(?<!\S)(?:an?(?! (?:few|little|lot|bit)\b)|the)|^(?:An?|The)) ")
@@ -136,7 +150,11 @@ def _date(match: re.Match[str]) -> str:
 
 def _number(match: re.Match[str]) -> str:
     """Write a number out. One with a leading zero is no number, and `80.000` may be 80 or 80 thousand."""
-    digits, fraction, scale = match["digits"].replace(",", ""), match["fraction"] or "", match["scale"]
+    digits, fraction, scale = (
+        match["digits"].replace(",", ""),
+        match["fraction"] or "",
+        match["scale"],
+    )
     if len(digits) > 1 and digits[0] == "0":
         return match.group()
     number = digits + fraction

@@ -9,36 +9,29 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, LiteralString
+from typing import Any
 
 import procrastinate
-from procrastinate import connector, exceptions, retry
+from procrastinate import exceptions
 from procrastinate.jobs import Job as QueuedJob
 from procrastinate.jobs import Status
-from procrastinate.sync_psycopg_connector import wrap_exceptions
 from procrastinate.worker import Worker
 from psycopg.errors import RaiseException
-from psycopg.types.json import Jsonb
 
 from graphs.memory import telemetry
 from graphs.memory.contract import Job
 from graphs.memory.database import statements
-from graphs.memory.database.database import Pool, to_the_end
-from graphs.memory.database.transaction import Query
-from graphs.memory.errors import (
-    GraphMemoryError,
-    InvalidInput,
-    JobNotFound,
-    error_sentence,
-)
+from graphs.memory.database.database import Pool
+from graphs.memory.database.query import Query
+from graphs.memory.errors import GraphMemoryError, InvalidInput, JobNotFound, error_sentence
+from graphs.memory.jobs.connector import Connector
+from graphs.memory.jobs.tasks import Backoff, Task, Timing
 from graphs.memory.principal import Principal, acting_as
 
 log = logging.getLogger(__name__)
 
-_SQL = statements.load("jobs", __package__)
-_IN_SCHEMA = statements.load_sources("setup", "graphs.memory.database")["in_job_schema"]
+_SQL = statements.load("queue", __package__)
 
 _LOOK_SECONDS = 0.1
 """How long a look for the next job may take, usually."""
@@ -51,39 +44,9 @@ KEPT_HOURS = 24
 
 def queue_facts(user_id: str, session_id: str, seconds: float) -> Query[None]:
     """Ask for facts to be taken, in some seconds, from what is said in a session."""
-    return Query(_SQL["queue_facts"], {"user_id": user_id, "session_id": session_id, "seconds": seconds})
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What jobs of one name do.
-
-    Args:
-        run: does it, with the job's arguments. It may be run again after it was cut off anywhere.
-        every: when, as cron writes it, if it is done periodically.
-    """
-
-    run: Callable[..., Awaitable[object]]
-    every: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """How fast jobs go.
-
-    Args:
-        poll: seconds between two looks for new jobs, while there are none.
-        heartbeat: seconds between two signs of life of a worker.
-        stalled: seconds without one after which a worker is taken for dead, and its jobs are queued again.
-        backoff: seconds before the first retry, and by what factor each next one is later.
-        attempts: how often a job is tried before it stays as failed.
-    """
-
-    poll: float = 1.0
-    heartbeat: float = 5.0
-    stalled: float = 20.0
-    backoff: int = 4
-    attempts: int = 6
+    return Query(
+        _SQL["queue_facts"], {"user_id": user_id, "session_id": session_id, "seconds": seconds}
+    )
 
 
 class Jobs:
@@ -106,7 +69,7 @@ class Jobs:
         self._ask = ask
         self._timing = timing or Timing()
         _keep_quiet()
-        self._app = procrastinate.App(connector=_Connector(pool))
+        self._app = procrastinate.App(connector=Connector(pool))
         self._tasks = {**tasks, "clean_jobs": Task(self._clean, "7 * * * *")}
         for name, task in self._tasks.items():
             self._register(name, task)
@@ -118,7 +81,12 @@ class Jobs:
             self._register(name, task)
 
     def _register(self, name: str, task: Task) -> None:
-        async def run(context: procrastinate.JobContext, /, timestamp: int | None = None, **arguments: Any) -> None:  # noqa: ARG001  the deferrer's
+        async def run(
+            context: procrastinate.JobContext,
+            /,
+            timestamp: int | None = None,  # noqa: ARG001  procrastinate gives it to periodic jobs
+            **arguments: Any,
+        ) -> None:
             try:
                 with telemetry.job(name), acting_as(Principal.service()):
                     await task.run(**arguments)
@@ -127,12 +95,22 @@ class Jobs:
                 raise
 
         alone = name if task.every else None
-        self._app.task(name=name, pass_context=True, retry=_Backoff(self._timing), lock=alone, queueing_lock=alone)(run)
+        self._app.task(
+            name=name,
+            pass_context=True,
+            retry=Backoff(self._timing),
+            lock=alone,
+            queueing_lock=alone,
+        )(run)
 
     async def _report(self, job: QueuedJob, error: Exception) -> None:
         """Note why a job failed, beside the job and in the log."""
-        told = error_sentence(error) if isinstance(error, GraphMemoryError) else type(error).__name__
-        log.warning("Job %s (%s) failed, attempt %d: %s", job.id, job.task_name, job.attempts + 1, told)
+        told = (
+            error_sentence(error) if isinstance(error, GraphMemoryError) else type(error).__name__
+        )
+        log.warning(
+            "Job %s (%s) failed, attempt %d: %s", job.id, job.task_name, job.attempts + 1, told
+        )
         given = {"job_id": job.id, "user_id": job.task_kwargs.get("user_id"), "error": told}
         try:
             with acting_as(Principal.service()):
@@ -150,7 +128,9 @@ class Jobs:
             concurrency: how many jobs at once.
         """
         for name, task in self._tasks.items():
-            if task.every and not any(known == name for known, _ in self._app.periodic_registry.periodic_tasks):
+            if task.every and not any(
+                known == name for known, _ in self._app.periodic_registry.periodic_tasks
+            ):
                 self._app.periodic(cron=task.every)(self._app.tasks[name])
         worker = asyncio.create_task(self._work(concurrency), name="worker of background jobs")
         try:
@@ -159,7 +139,9 @@ class Jobs:
             worker.cancel()
             _, still_ending = await asyncio.wait([worker], timeout=_CLOSE_SECONDS)
             if still_ending:
-                log.warning("The worker of background jobs ends without a word to the database, which does not answer")
+                log.warning(
+                    "The worker of background jobs ends without a word to the database, which does not answer"
+                )
                 worker.cancel()
                 await asyncio.wait([worker])
 
@@ -171,7 +153,10 @@ class Jobs:
                 try:
                     await self._worker(concurrency=concurrency, wait=True)
                 except (exceptions.ConnectorException, GraphMemoryError) as error:
-                    log.warning("The worker of background jobs ended, and starts again: %s", error_sentence(error))
+                    log.warning(
+                        "The worker of background jobs ended, and starts again: %s",
+                        error_sentence(error),
+                    )
                 await asyncio.sleep(self._timing.poll)
         finally:
             rescuer.cancel()
@@ -208,19 +193,28 @@ class Jobs:
         for job in await manager.get_stalled_jobs(seconds_since_heartbeat=self._timing.stalled):
             log.warning("Job %s (%s) was cut off, and is queued again", job.id, job.task_name)
             if job.attempts + 1 >= self._timing.attempts:
-                await self._report(job, InvalidInput("the worker died while it ran, again and again"))
+                await self._report(
+                    job, InvalidInput("the worker died while it ran, again and again")
+                )
                 await manager.finish_job(job, status=Status.FAILED, delete_job=False)
             else:
                 await manager.retry_job(job)
 
     async def _clean(self) -> None:
-        await self._app.job_manager.delete_old_jobs(KEPT_HOURS, include_cancelled=True, include_aborted=True)
+        await self._app.job_manager.delete_old_jobs(
+            KEPT_HOURS, include_cancelled=True, include_aborted=True
+        )
         await self._ask(None, Query(_SQL["forget_failures"]))
 
     # Looking ----------------------------------------------------------------------------------------------------------
 
     async def list(
-        self, *, user_id: str | None = None, status: str | None = None, task: str | None = None, limit: int = 100
+        self,
+        *,
+        user_id: str | None = None,
+        status: str | None = None,
+        task: str | None = None,
+        limit: int = 100,
     ) -> list[Job]:
         """Return jobs, the latest first. `status="failed"` are those that need somebody to look at them.
 
@@ -234,7 +228,9 @@ class Jobs:
             AccessDenied: these are not jobs about the principal, who is not the service.
         """
         given = {"user_id": user_id, "status": status, "task": task, "limit": limit}
-        query = Query(_SQL["jobs"], given, lambda rows: [Job.model_validate(row._asdict()) for row in rows])
+        query = Query(
+            _SQL["jobs"], given, lambda rows: [Job.model_validate(row._asdict()) for row in rows]
+        )
         found: list[Job] = await self._ask(user_id, query)
         return found
 
@@ -250,9 +246,13 @@ class Jobs:
             AccessDenied: this is not the principal, who is not the service.
         """
         given = {"user_id": user_id, "job_id": job_id}
-        query = Query(_SQL["job"], given, lambda rows: [Job.model_validate(row._asdict()) for row in rows])
+        query = Query(
+            _SQL["job"], given, lambda rows: [Job.model_validate(row._asdict()) for row in rows]
+        )
         if not (found := await self._ask(user_id, query)):
-            raise JobNotFound(f"There is no job {job_id}; jobs are kept for {KEPT_HOURS} hours after they ended.")
+            raise JobNotFound(
+                f"There is no job {job_id}; jobs are kept for {KEPT_HOURS} hours after they ended."
+            )
         [job] = found
         return job  # type: ignore[no-any-return]
 
@@ -279,7 +279,9 @@ class Jobs:
             AccessDenied: the principal is not the service.
         """
         if task not in self._tasks:
-            raise InvalidInput(f"There is no task {task!r}; there are {', '.join(sorted(self._tasks))}.")
+            raise InvalidInput(
+                f"There is no task {task!r}; there are {', '.join(sorted(self._tasks))}."
+            )
         await self._ask(None, Query(_SQL["allowed"]))
         return await self._app.configure_task(task).defer_async(**arguments)
 
@@ -292,12 +294,16 @@ class Jobs:
         """
         failed = Query(_SQL["is_failed"], {"job_id": job_id}, bool)
         if not await self._ask(None, failed):
-            raise JobNotFound(f"There is no failed job {job_id}: `jobs.list(status='failed')` has them.")
+            raise JobNotFound(
+                f"There is no failed job {job_id}: `jobs.list(status='failed')` has them."
+            )
         if not dry_run:
             await self._app.job_manager.retry_job_by_id_async(job_id, retry_at=datetime.now(UTC))
 
 
-async def _then_the_next(job: Callable[[], Awaitable[Any]], _: procrastinate.JobContext, worker: Worker) -> Any:
+async def _then_the_next(
+    job: Callable[[], Awaitable[Any]], _: procrastinate.JobContext, worker: Worker
+) -> Any:
     """Do a job, and then look for what waited for its lock; procrastinate's worker would look at its next poll only.
 
     If the queue cannot be told how it went, end the worker: while it lives, its jobs are not missed.
@@ -305,7 +311,9 @@ async def _then_the_next(job: Callable[[], Awaitable[Any]], _: procrastinate.Job
 
     def ended(task: asyncio.Task[Any]) -> None:
         error = None if task.cancelled() else task.exception()
-        if error and not isinstance(error.__cause__, RaiseException):  # which says that it is this worker's job no more
+        if error and not isinstance(
+            error.__cause__, RaiseException
+        ):  # which says that it is this worker's job no more
             log.warning("How a job ended could not be noted: %s", error_sentence(error))
             worker.stop()  # type: ignore[no-untyped-call]
         worker._new_job_event.set()
@@ -315,70 +323,6 @@ async def _then_the_next(job: Callable[[], Awaitable[Any]], _: procrastinate.Job
     if task := asyncio.current_task():
         task.add_done_callback(ended)
     return await job()
-
-
-class _Backoff(retry.BaseRetryStrategy):
-    """Try again what may succeed later, ever later; at once it would only meet the same trouble."""
-
-    def __init__(self, timing: Timing) -> None:
-        self._timing = timing
-
-    def get_retry_decision(self, *, exception: BaseException, job: QueuedJob) -> procrastinate.RetryDecision | None:
-        if isinstance(exception, InvalidInput) or job.attempts + 1 >= self._timing.attempts:
-            return None
-        told = getattr(exception, "retry_after", None)
-        seconds = self._timing.backoff ** (job.attempts + 1) if told is None else told
-        # Of jobs with one lock the earlier one goes first, waiting or not: behind those of its person it holds up none.
-        behind = 0 if getattr(exception, "keeps_its_turn", False) else 1
-        return procrastinate.RetryDecision(retry_in={"seconds": min(seconds, 3600)}, priority=job.priority - behind)
-
-
-class _Connector(connector.BaseAsyncConnector):
-    """procrastinate's statements on our pool, each in a transaction that finds procrastinate's tables."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
-    async def open_async(self, pool: connector.Pool | None = None) -> None:
-        """Do nothing: the pool is open."""
-
-    async def close_async(self) -> None:
-        """Do nothing: whoever opened the pool closes it."""
-
-    async def execute_query_async(self, query: LiteralString, **arguments: Any) -> None:
-        """Carry out a statement."""
-        await to_the_end(self._run(query, arguments))
-
-    async def execute_query_one_async(self, query: LiteralString, **arguments: Any) -> dict[str, Any]:
-        """Return the only row of a query."""
-        rows: list[dict[str, Any]] = await to_the_end(self._run(query, arguments))
-        if not rows:
-            raise exceptions.NoResult
-        return rows[0]
-
-    async def execute_query_all_async(self, query: LiteralString, **arguments: Any) -> list[dict[str, Any]]:
-        """Return the rows of a query."""
-        return await to_the_end(self._run(query, arguments))
-
-    async def _run(self, query: LiteralString, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-        given = {name: _adapted(value) for name, value in arguments.items()}
-        with wrap_exceptions():
-            return await self._in_transaction(query, given)
-
-    async def _in_transaction(self, query: LiteralString, given: Mapping[str, Any]) -> list[dict[str, Any]]:
-        async with self._pool.connection() as conn, conn.transaction():
-            await conn.execute(_IN_SCHEMA, prepare=False)
-            cursor = await conn.execute(query, given, prepare=False)
-            return await cursor.fetchall() if cursor.description else []
-
-
-def _adapted(value: Any) -> Any:
-    """A parameter as psycopg takes it: objects, wherever they are in it, are JSON."""
-    if isinstance(value, dict):
-        return Jsonb(value)
-    if isinstance(value, list):
-        return [_adapted(part) for part in value]
-    return tuple(_adapted(part) for part in value) if isinstance(value, tuple) else value
 
 
 def _keep_quiet() -> None:

@@ -8,10 +8,9 @@ from pydantic import Field
 from graphs.memory.contract import COLLECTIONS, MemoryPayload
 from graphs.memory.database import statements
 from graphs.memory.database.parts import SchemaPart
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import InvalidValue, MemoryNotFound
 from graphs.memory.knowledge.common import (
-    Address,
     Knowledge,
     Run,
     Write,
@@ -28,7 +27,7 @@ from graphs.memory.knowledge.relationships import (
     noted,
     relate,
 )
-from graphs.memory.values.namespaces import Namespace, to_text, user_scope
+from graphs.memory.values.namespaces import Address, Namespace, to_text, user_scope
 
 _SQL = statements.load("beliefs", __package__)
 
@@ -37,7 +36,9 @@ class Belief(Knowledge):
     """Something that is held to be true."""
 
     confidence: float = Field(description="How firmly, from 0 to 1.")
-    superseded: bool = Field(description="True once another belief has taken its place: it is not recalled any more.")
+    superseded: bool = Field(
+        description="True once another belief has taken its place: it is not recalled any more."
+    )
 
 
 class Beliefs:
@@ -91,7 +92,12 @@ class Beliefs:
             MemoryNotFound: one of `about` is not there; nothing was written.
             AccessDenied: the principal is not this user and not the service.
         """
-        common: Any = {"session_id": session_id, "agent": agent, "tags": tags, "importance": importance}
+        common: Any = {
+            "session_id": session_id,
+            "agent": agent,
+            "tags": tags,
+            "importance": importance,
+        }
         payload = payload_of(user_id, "belief", content, metadata=metadata, **common)
         return await self._hold(payload, confidence, about)
 
@@ -119,16 +125,27 @@ class Beliefs:
             ContractError: it breaks the contract of a payload; `fields` names where.
             AccessDenied: the principal is not this user and not the service.
         """
-        common: Any = {"session_id": session_id, "agent": agent, "tags": tags, "importance": importance}
+        common: Any = {
+            "session_id": session_id,
+            "agent": agent,
+            "tags": tags,
+            "importance": importance,
+        }
         payload = payload_of(user_id, "belief", content, metadata=metadata, **common)
         old, new = _address(user_id, key), address_of(payload)
         if old == new:
-            raise InvalidValue("content", "says what the belief says already; `set_confidence` changes the rest.")
+            raise InvalidValue(
+                "content", "says what the belief says already; `set_confidence` changes the rest."
+            )
         edge = noted(relate(user_id, new, old, SUPERSEDES))
         return await self._hold(payload, confidence, about, [_superseded(old), edge])
 
     async def _hold(
-        self, payload: MemoryPayload, confidence: float, about: Sequence[Address], also: Sequence[Query[Any]] = ()
+        self,
+        payload: MemoryPayload,
+        confidence: float,
+        about: Sequence[Address],
+        also: Sequence[Query[Any]] = (),
     ) -> Belief:
         """Store a payload and what belongs to it, and return the belief that it became."""
         check_share("confidence", confidence)
@@ -204,7 +221,9 @@ class Beliefs:
             AccessDenied: the principal is not this user and not the service.
         """
         given = {"namespace": to_text(_scope(user_id)), "keys": list(keys)}
-        query = Query(_SQL["confidences"], given, lambda rows: {row.key: row.confidence for row in rows})
+        query = Query(
+            _SQL["confidences"], given, lambda rows: {row.key: row.confidence for row in rows}
+        )
         found: dict[str, float] = await self._run(user_id, query)
         return found
 
@@ -228,13 +247,17 @@ def _held(user_id: str, address: Address, confidence: float) -> Query[None]:
         if not rows:
             raise MemoryNotFound(*address)
 
-    return Query(_SQL["held"], {"user_id": user_id, "confidence": confidence, **located(address)}, read)
+    return Query(
+        _SQL["held"], {"user_id": user_id, "confidence": confidence, **located(address)}, read
+    )
 
 
 def _reinstated(user_id: str, address: Address) -> Query[None]:
     """Ask for a belief not to be superseded by any other."""
     return Query(
-        _SQL["reinstated"], {"user_id": user_id, "type": SUPERSEDES, **located(address)}, part=SchemaPart.GRAPH
+        _SQL["reinstated"],
+        {"user_id": user_id, "type": SUPERSEDES, **located(address)},
+        part=SchemaPart.GRAPH,
     )
 
 

@@ -12,14 +12,11 @@ from graphs.memory.contract import (
     WriteReceipt,
     check_payload,
 )
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory.errors import InvalidInput, InvalidValue
 from graphs.memory.store.payloads import items_of
-from graphs.memory.values.namespaces import Namespace, from_text, to_text
+from graphs.memory.values.namespaces import Address, Namespace, from_text, to_text
 from graphs.memory.values.text import to_json
-
-Address = tuple[Namespace, str]
-"""Where a memory lies: its namespace and its key."""
 
 MOST = 1000
 """How many of anything can be asked for at once."""
@@ -29,7 +26,12 @@ class Run(Protocol):
     """Answers a query on behalf of whoever is acting, who must be the user that is named, or the service."""
 
     def __call__(
-        self, user_id: str, query: Query[Any], shows: Namespace | None = None, *, first: Query[None] | None = None
+        self,
+        user_id: str,
+        query: Query[Any],
+        shows: Namespace | None = None,
+        *,
+        first: Query[None] | None = None,
     ) -> Awaitable[Any]:
         """Return what the query reads, after `first` in the same transaction.
 
@@ -59,7 +61,9 @@ class Knowledge(BaseModel):
     session_id: str | None = Field(default=None, description="The session it was learned in.")
     metadata: dict[str, Any] = Field(default_factory=dict)
     created_at: datetime
-    updated_at: datetime = Field(description="When its text, or what is said about it, last changed.")
+    updated_at: datetime = Field(
+        description="When its text, or what is said about it, last changed."
+    )
 
     @property
     def address(self) -> Address:
@@ -71,7 +75,11 @@ class Knowledge(BaseModel):
         """Return what a row of a memory stands for; columns beside the memory's own are fields."""
         fields = row._asdict()
         value = fields.pop("value")
-        texts = {name: value[name] for name in ("agent", "session_id") if isinstance(value.get(name), str)}
+        texts = {
+            name: value[name]
+            for name in ("agent", "session_id")
+            if isinstance(value.get(name), str)
+        }
         tags, metadata = value.get("tags"), value.get("metadata")
         return cls(
             content=value["content"],
@@ -133,7 +141,9 @@ def containing(tags: Sequence[str], agent: str | None) -> str:
     """
     if isinstance(tags, str):
         raise InvalidInput(f"tags must be a list of texts; got {tags!r}.")
-    return to_json(({"tags": list(tags)} if tags else {}) | ({"agent": agent} if agent else {}), "filter")
+    return to_json(
+        ({"tags": list(tags)} if tags else {}) | ({"agent": agent} if agent else {}), "filter"
+    )
 
 
 def check_share(name: str, number: float) -> None:

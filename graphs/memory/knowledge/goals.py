@@ -7,10 +7,9 @@ from pydantic import Field
 
 from graphs.memory.contract import COLLECTIONS
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import InvalidValue, MemoryNotFound
 from graphs.memory.knowledge.common import (
-    Address,
     Knowledge,
     Run,
     Write,
@@ -21,21 +20,23 @@ from graphs.memory.knowledge.common import (
     located,
     payload_of,
 )
-from graphs.memory.values.namespaces import Namespace, to_text, user_scope
+from graphs.memory.values.namespaces import Address, Namespace, to_text, user_scope
 from graphs.memory.values.text import to_json
 
 _SQL = statements.load("goals", __package__)
 
-Status = Literal["open", "achieved", "abandoned"]
+GoalStatus = Literal["open", "achieved", "abandoned"]
 """What has become of a goal."""
 
 
 class Goal(Knowledge):
     """Something that is aimed at, and its latest assessment."""
 
-    status: Status
+    status: GoalStatus
     progress: float = Field(description="From 0 to 1.")
-    assessment: dict[str, Any] = Field(default_factory=dict, description="What was said of it last.")
+    assessment: dict[str, Any] = Field(
+        default_factory=dict, description="What was said of it last."
+    )
 
 
 class Goals:
@@ -81,7 +82,12 @@ class Goals:
             ContractError: it breaks the contract of a payload; `fields` names where.
             AccessDenied: the principal is not this user and not the service.
         """
-        common: Any = {"session_id": session_id, "agent": agent, "tags": tags, "importance": importance}
+        common: Any = {
+            "session_id": session_id,
+            "agent": agent,
+            "tags": tags,
+            "importance": importance,
+        }
         payload = payload_of(user_id, "goal", content, metadata=metadata, **common)
         address = address_of(payload)
         opened: Query[None] = Query(_SQL["opened"], {"user_id": user_id, **located(address)})
@@ -94,7 +100,7 @@ class Goals:
         key: str,
         *,
         progress: float | None = None,
-        status: Status | None = None,
+        status: GoalStatus | None = None,
         assessment: Mapping[str, Any] | None = None,
     ) -> Goal:
         """Say how far a goal has come, and return it. What is not given stays.
@@ -116,7 +122,9 @@ class Goals:
         _check_status(status)
         address = _address(user_id, key)
         given = {"user_id": user_id, "progress": progress, "status": status, **located(address)}
-        given["assessment"] = None if assessment is None else to_json(dict(assessment), "assessment")
+        given["assessment"] = (
+            None if assessment is None else to_json(dict(assessment), "assessment")
+        )
         return await self._one(user_id, address, Query(_SQL["assess"], given, _goals))
 
     async def get(self, user_id: str, key: str) -> Goal:
@@ -139,7 +147,7 @@ class Goals:
         self,
         user_id: str,
         *,
-        status: Status | None = None,
+        status: GoalStatus | None = None,
         tags: Sequence[str] = (),
         agent: str | None = None,
         limit: int = 100,
@@ -160,7 +168,12 @@ class Goals:
         _check_status(status)
         check_limit(limit)
         scope = _scope(user_id)
-        given = {"namespace": to_text(scope), "contains": containing(tags, agent), "status": status, "limit": limit}
+        given = {
+            "namespace": to_text(scope),
+            "contains": containing(tags, agent),
+            "status": status,
+            "limit": limit,
+        }
         found: list[Goal] = await self._run(user_id, Query(_SQL["list"], given, _goals), scope)
         return found
 
@@ -178,5 +191,7 @@ def _goals(rows: Rows) -> list[Goal]:
 
 
 def _check_status(status: str | None) -> None:
-    if status is not None and status not in get_args(Status):
-        raise InvalidValue("status", f"must be one of {', '.join(get_args(Status))}; got {status!r}.")
+    if status is not None and status not in get_args(GoalStatus):
+        raise InvalidValue(
+            "status", f"must be one of {', '.join(get_args(GoalStatus))}; got {status!r}."
+        )

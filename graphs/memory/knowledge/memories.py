@@ -11,20 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
 
 from graphs.memory.contract import check_types
-from graphs.memory.conversations.context import content_of, recalled
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import AccessDenied, MemoryNotFound, VersionConflict
-from graphs.memory.knowledge.common import (
-    Address,
-    Run,
-    check_limit,
-    containing,
-    located,
-)
-from graphs.memory.search.recalled import Found, search_item
+from graphs.memory.knowledge.common import Run, check_limit, containing, located
+from graphs.memory.search.recalled import Found, content_of, recalled, search_item
 from graphs.memory.store.items import ExpectingPutOp
-from graphs.memory.values.namespaces import check_address, user_scope
+from graphs.memory.values.namespaces import Address, check_address, user_scope
 from graphs.memory.values.paging import Page, numbered, page_of
 
 _SQL = statements.load("memories", __package__)
@@ -49,7 +42,9 @@ class Memory(BaseModel):
     agent: str | None = Field(default=None, description="The agent that wrote it.")
     session_id: str | None = Field(default=None, description="The session it was learned in.")
     importance: float | None = None
-    pinned: bool = Field(default=False, description="Every run knows it; it neither decays nor expires.")
+    pinned: bool = Field(
+        default=False, description="Every run knows it; it neither decays nor expires."
+    )
     metadata: dict[str, Any] = Field(default_factory=dict)
     created_at: datetime
     updated_at: datetime
@@ -84,7 +79,8 @@ class Revision(BaseModel):
     tags: list[str] | None = None
     importance: float | None = Field(default=None, ge=0, le=1)
     pinned: bool | None = Field(
-        default=None, description="True has every run know it, and keeps it from decaying and expiring."
+        default=None,
+        description="True has every run know it, and keeps it from decaying and expiring.",
     )
 
     @field_validator("content")
@@ -141,7 +137,12 @@ class Memories:
             AccessDenied: the principal is not this user and not the service.
         """
         wanted = None if types is None else check_types(types)
-        given = {"user_id": user_id, "types": wanted, "containing": containing(tags, agent), **numbered(cursor, limit)}
+        given = {
+            "user_id": user_id,
+            "types": wanted,
+            "containing": containing(tags, agent),
+            **numbered(cursor, limit),
+        }
         rows = await self._run(user_id, Query(_SQL["latest"], given, list), user_scope(user_id))
         page = page_of(rows, limit, lambda row: (row.updated_at, row.id))
         return Page(items=[_memory(row) for row in page.items], next=page.next)
@@ -178,7 +179,9 @@ class Memories:
                     await self._batch([ExpectingPutOp(put, expected or row.updated_at)])
         return await self.get(user_id, memory)
 
-    async def forget(self, user_id: str, memory: Address, *, expected: datetime | None = None) -> None:
+    async def forget(
+        self, user_id: str, memory: Address, *, expected: datetime | None = None
+    ) -> None:
         """Delete a memory. What it was stays in its history, and nothing recalls it any more.
 
         Args:
@@ -194,9 +197,13 @@ class Memories:
         async for attempt in _attempts(expected):
             with attempt:
                 row = await self._row(user_id, memory)
-                await self._batch([ExpectingPutOp(PutOp(*_address(memory), None), expected or row.updated_at)])
+                await self._batch(
+                    [ExpectingPutOp(PutOp(*_address(memory), None), expected or row.updated_at)]
+                )
         with suppress(MemoryNotFound):
-            if (await self._row(user_id, memory)).id == row.id:  # a policy that hides a row from DELETE says nothing
+            if (
+                await self._row(user_id, memory)
+            ).id == row.id:  # a policy that hides a row from DELETE says nothing
                 raise AccessDenied("This memory may be read and changed, and not deleted.")
 
     async def history(
@@ -222,7 +229,9 @@ class Memories:
             AccessDenied: the principal is not this user and not the service.
         """
         check_limit(limit)
-        query = Query(_SQL["written_by"], {"user_id": user_id, "run_id": run_id, "limit": limit}, _memories)
+        query = Query(
+            _SQL["written_by"], {"user_id": user_id, "run_id": run_id, "limit": limit}, _memories
+        )
         found: list[Memory] = await self._run(user_id, query, user_scope(user_id))
         return found
 
@@ -284,5 +293,8 @@ def _version(row: Any) -> Version:
     return Version(
         content=content_of(row.value),
         value=row.value,
-        **{name: getattr(row, name) for name in ("operation", "valid_from", "valid_to", "run_id", "ended_by")},
+        **{
+            name: getattr(row, name)
+            for name in ("operation", "valid_from", "valid_to", "run_id", "ended_by")
+        },
     )

@@ -9,7 +9,7 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import InvalidValue
 from graphs.memory.knowledge.common import Run, check_limit
 from graphs.memory.values.text import problem_with, to_json
@@ -68,10 +68,22 @@ class Metrics:
             AccessDenied: the principal is not this user and not the service.
         """
         if not name or problem_with(name) or len(name.encode()) > MAX_NAME_BYTES:
-            raise InvalidValue("name", f"must be a text of 1 to {MAX_NAME_BYTES} bytes; got {name[:200]!r}.")
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise InvalidValue(
+                "name", f"must be a text of 1 to {MAX_NAME_BYTES} bytes; got {name[:200]!r}."
+            )
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not math.isfinite(value)
+        ):
             raise InvalidValue("value", f"must be a finite number; got {value!r}.")
-        given = {"user_id": user_id, "name": name, "value": value, "session_id": session_id, "agent": agent}
+        given = {
+            "user_id": user_id,
+            "name": name,
+            "value": value,
+            "session_id": session_id,
+            "agent": agent,
+        }
         given |= {"metadata": to_json(dict(metadata or {}), "metadata"), "event_id": uuid4()}
         recorded: list[Metric] = await self._run(user_id, Query(_SQL["record"], given, _metrics))
         return recorded[0]

@@ -6,9 +6,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
-from graphs.memory.knowledge.common import Address, Run
-from graphs.memory.values.namespaces import from_text, to_text
+from graphs.memory.database.query import Query, Rows
+from graphs.memory.knowledge.common import Run
+from graphs.memory.values.namespaces import Address, from_text, to_text
 
 _SQL = statements.load("origins", __package__)
 
@@ -25,7 +25,8 @@ class Origin(BaseModel):
     checkpoint_id: str | None = None
     task_id: str | None = None
     sources: list[tuple[str, str]] = Field(
-        default_factory=list, description="Session and exchange of the turns that a fact was taken from."
+        default_factory=list,
+        description="Session and exchange of the turns that a fact was taken from.",
     )
 
 
@@ -45,7 +46,10 @@ class Origins:
         Raises:
             AccessDenied: the principal is not this user and not the service.
         """
-        given = {"user_id": user_id, "namespaces": [to_text(namespace) for namespace, _ in memories]}
+        given = {
+            "user_id": user_id,
+            "namespaces": [to_text(namespace) for namespace, _ in memories],
+        }
         found: dict[Address, Origin] = await self._run(
             user_id, Query(_SQL["of"], given | {"keys": [key for _, key in memories]}, _origins)
         )
@@ -64,8 +68,12 @@ def _origins(rows: Rows) -> dict[Address, Origin]:
 
 def _sources(given: Any) -> list[tuple[str, str]]:
     """The sources that a fact names, whatever somebody may have written there."""
-    named = [source for source in given if isinstance(source, dict)] if isinstance(given, list) else []
+    named = (
+        [source for source in given if isinstance(source, dict)] if isinstance(given, list) else []
+    )
     pairs = [(source.get("session_id"), source.get("exchange")) for source in named]
     return [
-        (session, exchange) for session, exchange in pairs if isinstance(session, str) and isinstance(exchange, str)
+        (session, exchange)
+        for session, exchange in pairs
+        if isinstance(session, str) and isinstance(exchange, str)
     ]

@@ -5,10 +5,9 @@ from typing import Any
 
 from graphs.memory.contract import COLLECTIONS
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import MemoryNotFound
 from graphs.memory.knowledge.common import (
-    Address,
     Knowledge,
     Run,
     Write,
@@ -19,7 +18,7 @@ from graphs.memory.knowledge.common import (
     payload_of,
 )
 from graphs.memory.knowledge.relationships import REFLECTS_ON, noted, relate
-from graphs.memory.values.namespaces import to_text, user_scope
+from graphs.memory.values.namespaces import Address, to_text, user_scope
 
 _SQL = statements.load("reflections", __package__)
 
@@ -69,11 +68,19 @@ class Reflections:
             MemoryNotFound: one of `on` is not there; nothing was written.
             AccessDenied: the principal is not this user and not the service.
         """
-        common: Any = {"session_id": session_id, "agent": agent, "tags": tags, "importance": importance}
+        common: Any = {
+            "session_id": session_id,
+            "agent": agent,
+            "tags": tags,
+            "importance": importance,
+        }
         payload = payload_of(user_id, "reflection", content, metadata=metadata, **common)
         address = address_of(payload)
         await self._write(
-            user_id, session_id, payload, [noted(relate(user_id, address, memory, REFLECTS_ON)) for memory in on]
+            user_id,
+            session_id,
+            payload,
+            [noted(relate(user_id, address, memory, REFLECTS_ON)) for memory in on],
         )
         query = Query(_SQL["get"], located(address), _reflections)
         found: list[Reflection] = await self._run(user_id, query, address[0])

@@ -6,23 +6,17 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from graphs.memory.contract import RecalledMemory
-from graphs.memory.conversations.context import recalled
 from graphs.memory.database import statements
 from graphs.memory.database.parts import SchemaPart
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import InvalidInput, InvalidValue, MemoryNotFound
-from graphs.memory.knowledge.common import (
-    Address,
-    Run,
-    check_limit,
-    check_share,
-    located,
-)
-from graphs.memory.search.recalled import Found, search_item
-from graphs.memory.values.namespaces import check_address, from_text, user_scope
+from graphs.memory.knowledge.common import Run, check_limit, check_share, located
+from graphs.memory.search.recalled import Found, recalled, search_item
+from graphs.memory.values.models import FrozenModel
+from graphs.memory.values.namespaces import Address, check_address, from_text, user_scope
 from graphs.memory.values.text import problem_with, to_json
 
 _SQL = statements.load("relationships", __package__)
@@ -40,22 +34,22 @@ Direction = Literal["out", "in", "both"]
 """Along the edges, against them, or either way."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Relationship(_Model):
+class Relationship(FrozenModel):
     """An edge of the graph."""
 
-    source: tuple[tuple[str, ...], str] = Field(description="Namespace and key of the memory that it leads from.")
-    target: tuple[tuple[str, ...], str] = Field(description="Namespace and key of the memory that it leads to.")
+    source: tuple[tuple[str, ...], str] = Field(
+        description="Namespace and key of the memory that it leads from."
+    )
+    target: tuple[tuple[str, ...], str] = Field(
+        description="Namespace and key of the memory that it leads to."
+    )
     type: str
     strength: float = Field(description="From 0 to 1.")
     metadata: dict[str, Any] = Field(default_factory=dict)
     created_at: datetime
 
 
-class Step(_Model):
+class PathStep(FrozenModel):
     """An edge as a path takes it."""
 
     type: str
@@ -63,11 +57,13 @@ class Step(_Model):
     forward: bool = Field(description="True from source to target, False against the edge.")
 
 
-class Path(_Model):
+class Path(FrozenModel):
     """A way through the graph on which no memory comes twice."""
 
-    memories: list[RecalledMemory] = Field(description="Where it starts, and every memory on the way to its end.")
-    steps: list[Step] = Field(description="The edges between them.")
+    memories: list[RecalledMemory] = Field(
+        description="Where it starts, and every memory on the way to its end."
+    )
+    steps: list[PathStep] = Field(description="The edges between them.")
     strength: float = Field(description="Product of the strengths of its edges.")
 
     @property
@@ -118,7 +114,9 @@ class Relationships:
             InvalidValue: type, strength, metadata or an address cannot be stored, or the two are the same.
             AccessDenied: the principal is not this user and not the service.
         """
-        found: Relationship = await self._run(user_id, relate(user_id, source, target, type, strength, metadata))
+        found: Relationship = await self._run(
+            user_id, relate(user_id, source, target, type, strength, metadata)
+        )
         return found
 
     async def unrelate(self, user_id: str, source: Address, target: Address, type: str) -> bool:  # noqa: A002
@@ -127,7 +125,12 @@ class Relationships:
         Raises:
             AccessDenied: the principal is not this user and not the service.
         """
-        given = {"user_id": user_id, "type": type, **located(source, "source_"), **located(target, "target_")}
+        given = {
+            "user_id": user_id,
+            "type": type,
+            **located(source, "source_"),
+            **located(target, "target_"),
+        }
         removed: bool = await self._run(user_id, Query(_SQL["unrelate"], given, bool))
         return removed
 
@@ -153,7 +156,12 @@ class Relationships:
             InvalidInput: a direction or a limit that there is not.
             AccessDenied: the principal is not this user and not the service.
         """
-        given = {"user_id": user_id, "limit": limit, **located(memory), **_followed(types, direction)}
+        given = {
+            "user_id": user_id,
+            "limit": limit,
+            **located(memory),
+            **_followed(types, direction),
+        }
         check_limit(limit)
         query = Query(_SQL["of"], given, _relationships)
         edges: list[Relationship] = await self._run(user_id, query, first=_IN_ORDER)
@@ -193,7 +201,13 @@ class Relationships:
             raise InvalidInput(f"hops must be a number from 1 to {MAX_HOPS}; got {hops!r}.")
         check_share("min_strength", min_strength)
         check_limit(limit)
-        given = {"user_id": user_id, "hops": hops, "least": min_strength, "limit": limit, **located(start)}
+        given = {
+            "user_id": user_id,
+            "hops": hops,
+            "least": min_strength,
+            "limit": limit,
+            **located(start),
+        }
         query = Query(_SQL["traverse"], given | _followed(types, direction), lambda rows: rows)
         rows = await self._run(user_id, query, user_scope(user_id), first=_IN_ORDER)
         if not rows:
@@ -221,9 +235,16 @@ def relate(
     if source == target:
         raise InvalidValue("target", "is the source itself; an edge joins two memories.")
     if not type_ or problem_with(type_) or len(type_.encode()) > MAX_TYPE_BYTES:
-        raise InvalidValue("type", f"must be a text of 1 to {MAX_TYPE_BYTES} bytes; got {type_[:200]!r}.")
+        raise InvalidValue(
+            "type", f"must be a text of 1 to {MAX_TYPE_BYTES} bytes; got {type_[:200]!r}."
+        )
     check_share("strength", strength)
-    given = {"user_id": user_id, "type": type_, "strength": strength, "metadata": to_json(metadata or {}, "metadata")}
+    given = {
+        "user_id": user_id,
+        "type": type_,
+        "strength": strength,
+        "metadata": to_json(metadata or {}, "metadata"),
+    }
 
     def read(rows: Rows) -> Relationship:
         [row] = rows
@@ -233,7 +254,9 @@ def relate(
         edge = {"strength": row.strength, "metadata": row.metadata, "created_at": row.created_at}
         return Relationship(source=source, target=target, type=type_, **edge)
 
-    return Query(_SQL["relate"], given | located(source, "source_") | located(target, "target_"), read)
+    return Query(
+        _SQL["relate"], given | located(source, "source_") | located(target, "target_"), read
+    )
 
 
 def noted(edge: Query[Relationship]) -> Query[Relationship]:
@@ -244,7 +267,9 @@ def noted(edge: Query[Relationship]) -> Query[Relationship]:
 def _followed(types: Sequence[str] | None, direction: Direction) -> dict[str, Any]:
     """The parameters that say which edges are followed, and which way."""
     if direction not in get_args(Direction):
-        raise InvalidInput(f"direction must be one of {', '.join(get_args(Direction))}; got {direction!r}.")
+        raise InvalidInput(
+            f"direction must be one of {', '.join(get_args(Direction))}; got {direction!r}."
+        )
     if isinstance(types, str):
         raise InvalidInput(f"types must be a list of texts; got {types!r}.")
     wanted = None if types is None else list(types)
@@ -268,7 +293,9 @@ def _relationships(rows: Rows) -> list[Relationship]:
 def _paths(rows: Rows) -> list[Path]:
     """The paths that rows describe, one for each memory of each path; the first is the start alone."""
     known = {row.id: row for row in rows}
-    memories = dict(zip(known, recalled(Found([search_item(row, None) for row in known.values()])), strict=True))
+    memories = dict(
+        zip(known, recalled(Found([search_item(row, None) for row in known.values()])), strict=True)
+    )
     paths = []
     for n, (_, of_path) in enumerate(groupby(rows, key=lambda row: row.path)):
         on_the_way = list(of_path)
@@ -278,7 +305,10 @@ def _paths(rows: Rows) -> list[Path]:
             paths.append(
                 Path(
                     memories=[memories[row.id] for row in on_the_way],
-                    steps=[Step(type=type_, strength=strength, forward=forward) for type_, strength, forward in steps],
+                    steps=[
+                        PathStep(type=type_, strength=strength, forward=forward)
+                        for type_, strength, forward in steps
+                    ],
                     strength=first.strength,
                 )
             )

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from graphs.memory.contract import MemoryType
 from graphs.memory.errors import ConfigurationError
-from graphs.memory.outbox.intents import Kind
+from graphs.memory.outbox.intents import IntentKind
 from graphs.memory.redaction.redactor import RedactedText, Redactor
 
 Mode = Literal["off", "shadow", "on"]
@@ -48,7 +48,9 @@ class Pseudonyms:
     def of(self, *names: str) -> Pseudonym:
         """Return what stands for an id: what kind of thing it is, and its names."""
         told = "".join(f"{len(name.encode())}:{name}" for name in ("pseudonym", *names))
-        return Pseudonym(hmac.new(self._key, told.encode(), hashlib.sha256).hexdigest()[:32], _MADE_HERE)
+        return Pseudonym(
+            hmac.new(self._key, told.encode(), hashlib.sha256).hexdigest()[:32], _MADE_HERE
+        )
 
     def of_user(self, user_id: str) -> Pseudonym:
         """Return what stands for a person."""
@@ -90,7 +92,7 @@ class Outgoing:
 
     id: UUID
     """The same whenever this is tried again: the key of idempotency."""
-    kind: Kind
+    kind: IntentKind
     user: Pseudonym
     session: Pseudonym | None = None
     memories: Sequence[Copy] = ()
@@ -108,7 +110,7 @@ class Adapter(Protocol):
     """Tells one service outside. Everything it raises on purpose is a `DeliveryFailed`."""
 
     name: str
-    takes: frozenset[Kind]
+    takes: frozenset[IntentKind]
     """The intents that it is told. `user_erased` is always among them."""
 
     async def deliver(self, outgoing: Outgoing) -> Copies:
@@ -142,7 +144,7 @@ class Searchable(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Switched:
+class SwitchedAdapter:
     """An adapter that is switched on."""
 
     adapter: Adapter
@@ -162,7 +164,12 @@ class Outbound:
         ConfigurationError: the key is too short, or an adapter that is to be compared cannot be searched.
     """
 
-    def __init__(self, switched: Iterable[Switched], key: bytes, regions: Sequence[str] = ("CL", "ES", "US")) -> None:
+    def __init__(
+        self,
+        switched: Iterable[SwitchedAdapter],
+        key: bytes,
+        regions: Sequence[str] = ("CL", "ES", "US"),
+    ) -> None:
         self.adapters = {each.adapter.name: each for each in switched}
         self.redactor = Redactor(key, regions)
         self.pseudonyms = Pseudonyms(key)
@@ -176,7 +183,10 @@ class Outbound:
     @property
     def announcement(self) -> dict[str, Any]:
         """What a transaction tells the database about its adapters: which there are, and what each takes."""
-        return {name: {"mode": each.mode, "takes": sorted(each.adapter.takes)} for name, each in self.adapters.items()}
+        return {
+            name: {"mode": each.mode, "takes": sorted(each.adapter.takes)}
+            for name, each in self.adapters.items()
+        }
 
     async def close(self) -> None:
         """Give back what the adapters hold."""

@@ -7,14 +7,15 @@ from datetime import datetime
 from typing import Any, Literal, cast
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import DeliveryFailed, DeliveryNotFound, InvalidInput
-from graphs.memory.outbox.adapter import Mode, Outbound, Switched
-from graphs.memory.outbox.intents import MemoryWritten, emit
+from graphs.memory.outbox.adapter import Mode, Outbound, SwitchedAdapter
+from graphs.memory.outbox.intents import DeliveryStatus, MemoryWritten, emit
 from graphs.memory.principal import Principal, acting_as
+from graphs.memory.values.models import FrozenModel
 from graphs.memory.values.namespaces import from_text
 
 _SQL = statements.load("deliveries", __package__)
@@ -31,14 +32,8 @@ LATE_SECONDS = 300.0
 CHECK_SECONDS = 5.0
 """How long a service may take to answer a health check."""
 
-Status = Literal["pending", "delivered", "skipped", "failed"]
 
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Delivery(_Model):
+class Delivery(FrozenModel):
     """What was, or is to be, told to a service outside."""
 
     id: UUID
@@ -46,7 +41,7 @@ class Delivery(_Model):
     mode: Literal["shadow", "on"]
     user_id: str | None = Field(description="Whom it is about; none where a person was erased.")
     intent: dict[str, Any] = Field(description="What happened, by reference.")
-    status: Status
+    status: DeliveryStatus
     attempts: int
     error: str | None = Field(description="Why it was not taken the last time.")
     redactions: list[dict[str, str]] = Field(
@@ -56,18 +51,26 @@ class Delivery(_Model):
     delivered_at: datetime | None
 
 
-class AdapterHealth(_Model):
+class AdapterHealth(FrozenModel):
     """How an adapter does."""
 
     adapter: str
     mode: Mode
-    reachable: bool | None = Field(default=None, description="Whether its service answered just now; none where off.")
-    problem: str | None = Field(default=None, description="What it said, if it did not answer as it should.")
+    reachable: bool | None = Field(
+        default=None, description="Whether its service answered just now; none where off."
+    )
+    problem: str | None = Field(
+        default=None, description="What it said, if it did not answer as it should."
+    )
     pending: int = 0
     failed: int = 0
-    behind_seconds: float | None = Field(default=None, description="How long the oldest pending one has waited.")
+    behind_seconds: float | None = Field(
+        default=None, description="How long the oldest pending one has waited."
+    )
     delivered: int = Field(default=0, description="How many of the last hour's arrived.")
-    median_seconds: float | None = Field(default=None, description="From the commit to the arrival, of those.")
+    median_seconds: float | None = Field(
+        default=None, description="From the commit to the arrival, of those."
+    )
     p99_seconds: float | None = None
 
 
@@ -81,7 +84,10 @@ class Deliveries:
     """
 
     def __init__(
-        self, ask: Callable[[str | None, Query[Any]], Awaitable[Any]], outbound: Outbound | None, attempts: int
+        self,
+        ask: Callable[[str | None, Query[Any]], Awaitable[Any]],
+        outbound: Outbound | None,
+        attempts: int,
     ) -> None:
         self._ask = ask
         self._adapters = outbound.adapters if outbound else {}
@@ -90,7 +96,7 @@ class Deliveries:
     async def list(
         self,
         *,
-        status: Status | None = None,
+        status: DeliveryStatus | None = None,
         adapter: str | None = None,
         user_id: str | None = None,
         limit: int = 100,
@@ -107,7 +113,11 @@ class Deliveries:
             AccessDenied: these are not about the principal, who is not the service.
         """
         given = {"status": status, "adapter": adapter, "user_id": user_id, "limit": limit}
-        query = Query(_SQL["list"], given, lambda rows: [Delivery.model_validate(row._asdict()) for row in rows])
+        query = Query(
+            _SQL["list"],
+            given,
+            lambda rows: [Delivery.model_validate(row._asdict()) for row in rows],
+        )
         found: list[Delivery] = await self._ask(user_id, query)
         return found
 
@@ -166,7 +176,9 @@ class Deliveries:
             AccessDenied: the principal is not the service.
         """
         given = {"most": self._attempts, "older_than": older_than}
-        return cast("int", await self._ask(None, Query(_SQL["rescue"], given, lambda rows: rows[0].rescued)))
+        return cast(
+            "int", await self._ask(None, Query(_SQL["rescue"], given, lambda rows: rows[0].rescued))
+        )
 
     async def heard(self, adapter: str, external_id: str, event: str, event_id: UUID) -> bool:
         """Note what a service says of its copy of a memory, and return whether there is one that we know.
@@ -182,10 +194,17 @@ class Deliveries:
         Raises:
             AccessDenied: the principal is not the service.
         """
-        given = {"adapter": adapter, "external_id": external_id, "event": event, "event_id": event_id}
+        given = {
+            "adapter": adapter,
+            "external_id": external_id,
+            "event": event,
+            "event_id": event_id,
+        }
         [copy] = await self._ask(None, Query(_SQL["heard"], given, _all)) or [None]
         if copy and event == "DELETE":
-            told = MemoryWritten(user_id=copy.user_id, namespace=from_text(copy.namespace), key=copy.key)
+            told = MemoryWritten(
+                user_id=copy.user_id, namespace=from_text(copy.namespace), key=copy.key
+            )
             await self._ask(None, emit(told))
         return copy is not None
 
@@ -215,14 +234,18 @@ class Deliveries:
         return None
 
 
-async def _checked(switched: Switched) -> dict[str, Any]:
+async def _checked(switched: SwitchedAdapter) -> dict[str, Any]:
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             await switched.adapter.check()
     except DeliveryFailed as error:
         return {"mode": switched.mode, "reachable": False, "problem": str(error)}
     except TimeoutError:
-        return {"mode": switched.mode, "reachable": False, "problem": f"no answer in {CHECK_SECONDS:.0f} s"}
+        return {
+            "mode": switched.mode,
+            "reachable": False,
+            "problem": f"no answer in {CHECK_SECONDS:.0f} s",
+        }
     return {"mode": switched.mode, "reachable": True}
 
 

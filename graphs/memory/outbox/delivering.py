@@ -10,7 +10,7 @@ import functools
 import json
 import logging
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 from langgraph.store.base import SearchOp
 from pydantic import ValidationError
@@ -18,8 +18,8 @@ from pydantic import ValidationError
 from graphs.memory import telemetry
 from graphs.memory.contract import MemoryType
 from graphs.memory.database import statements
-from graphs.memory.database.database import Database, Part, to_the_end
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.database import Database, PrincipalQueries, to_the_end
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import DeliveryFailed, InvalidInput
 from graphs.memory.outbox.adapter import (
     Copies,
@@ -30,6 +30,7 @@ from graphs.memory.outbox.adapter import (
     Searchable,
 )
 from graphs.memory.outbox.intents import (
+    DeliveryStatus,
     Emitted,
     MemoryForgotten,
     MemoryWritten,
@@ -39,7 +40,7 @@ from graphs.memory.outbox.intents import (
 )
 from graphs.memory.outbox.shadow import Candidate
 from graphs.memory.principal import Principal
-from graphs.memory.store.items import Address
+from graphs.memory.store.items import StoredAddress
 from graphs.memory.values.namespaces import to_text
 from graphs.memory.values.text import cleaned
 
@@ -48,8 +49,6 @@ log = logging.getLogger(__name__)
 _SQL = statements.load("deliveries", __package__)
 
 _ERASURE_FIRST = "this person was erased, and the service has yet to be told: that goes first, and may be replayed"
-
-Status = Literal["pending", "delivered", "skipped", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +65,16 @@ class _Attempt:
     number: int
     outgoing: Outgoing
     waits_for_erasure: bool
-    addresses: dict[str, Address] = field(default_factory=dict)
+    addresses: dict[str, StoredAddress] = field(default_factory=dict)
 
     @property
     def redactions(self) -> str:
         """What was taken out of it, as JSON: of each value its kind and digest, once."""
         texts = (copy.text for copy in self.outgoing.memories if copy.text)
         found = dict.fromkeys(redaction for text in texts for redaction in text.redactions)
-        return json.dumps([{"kind": redaction.kind, "digest": redaction.digest} for redaction in found])
+        return json.dumps(
+            [{"kind": redaction.kind, "digest": redaction.digest} for redaction in found]
+        )
 
 
 class Courier:
@@ -120,7 +121,9 @@ class Courier:
         try:
             copies = await _tell(due.adapter, outbound, attempt)
         except DeliveryFailed as error:
-            status: Status = "failed" if error.hopeless or attempt.number >= self._attempts else "pending"
+            status: DeliveryStatus = (
+                "failed" if error.hopeless or attempt.number >= self._attempts else "pending"
+            )
             await self._not_delivered(due, status, str(error), error.receipt, attempt.redactions)
             if status == "pending":
                 raise
@@ -134,7 +137,7 @@ class Courier:
         if due.adapter not in self._told:
             self._told.add(due.adapter)
             log.warning("Deliveries are skipped: %s", why)
-        status: Status = "failed" if due.intent.get("kind") == "user_erased" else "skipped"
+        status: DeliveryStatus = "failed" if due.intent.get("kind") == "user_erased" else "skipped"
         await self._not_delivered(due, status, why, due.receipt, None)
 
     async def _begin(self, due: Any, outbound: Outbound) -> _Attempt | None:
@@ -145,9 +148,9 @@ class Courier:
         else:
             user = outbound.pseudonyms.of_user(intent.user_id)
         begin = Query(_SQL["begin"], {"id": due.id, "pseudonym": user.text}, _first)
-        parts = [Part(Principal.service(), [begin])]
+        parts = [PrincipalQueries(Principal.service(), [begin])]
         if content := _content(intent, due.adapter):
-            parts.append(Part(Principal.of_subject(due.user_id), [content]))
+            parts.append(PrincipalQueries(Principal.of_subject(due.user_id), [content]))
         [[begun], *rest] = await to_the_end(self._database.run_parts(parts))
         if begun is None:
             return None
@@ -155,7 +158,10 @@ class Courier:
         return await asyncio.to_thread(_attempt, begun, due, intent, user, rows, outbound)
 
     async def _delivered(self, due: Any, attempt: _Attempt, copies: Copies) -> None:
-        known = [(*attempt.addresses[reference], external_id) for reference, external_id in copies.items()]
+        known = [
+            (*attempt.addresses[reference], external_id)
+            for reference, external_id in copies.items()
+        ]
         given = {
             "id": due.id,
             "redactions": attempt.redactions,
@@ -166,9 +172,19 @@ class Courier:
         await self._run(Query(_SQL["delivered"], given))
 
     async def _not_delivered(
-        self, due: Any, status: Status, error: str, receipt: str | None, redactions: str | None
+        self,
+        due: Any,
+        status: DeliveryStatus,
+        error: str,
+        receipt: str | None,
+        redactions: str | None,
     ) -> None:
-        told = {"status": status, "error": cleaned(error)[:500], "receipt": receipt, "redactions": redactions}
+        told = {
+            "status": status,
+            "error": cleaned(error)[:500],
+            "receipt": receipt,
+            "redactions": redactions,
+        }
         await self._run(Query(_SQL["not_delivered"], {"id": due.id, **told}))
 
     async def _run(self, query: Query[Any]) -> Any:
@@ -185,7 +201,9 @@ class Courier:
             if adapter.mode == "shadow"
         }
 
-    async def search(self, name: str, user_id: str, query: str, limit: int) -> list[Address | None]:
+    async def search(
+        self, name: str, user_id: str, query: str, limit: int
+    ) -> list[StoredAddress | None]:
         """Return which memories of a person a service finds, best first; None for what is not known here.
 
         Raises:
@@ -193,7 +211,9 @@ class Courier:
             DeliveryFailed: the service did not answer.
         """
         outbound = self._outbound
-        adapter = outbound.adapters[name].adapter if outbound and name in outbound.adapters else None
+        adapter = (
+            outbound.adapters[name].adapter if outbound and name in outbound.adapters else None
+        )
         if outbound is None or not isinstance(adapter, Searchable):
             raise InvalidInput(f"No adapter {name!r} that can be searched is switched on.")
         redacted = await asyncio.to_thread(outbound.redactor.redact, query)
@@ -201,10 +221,12 @@ class Courier:
             found = await adapter.search(outbound.pseudonyms.of_user(user_id), redacted, limit)
         given = {"adapter": name, "user_id": user_id, "external_ids": [*found]}
 
-        def read(rows: Rows) -> list[Address | None]:
+        def read(rows: Rows) -> list[StoredAddress | None]:
             return [None if row.key is None else (row.namespace, row.key) for row in rows]
 
-        return cast("list[Address | None]", await self._run(Query(_SQL["known_as"], given, read)))
+        return cast(
+            "list[StoredAddress | None]", await self._run(Query(_SQL["known_as"], given, read))
+        )
 
 
 async def _tell(adapter: str, outbound: Outbound, attempt: _Attempt) -> Copies:
@@ -223,7 +245,9 @@ def _content(intent: Emitted | UserErased, adapter: str) -> Query[Rows] | None:
     match intent:
         case MemoryWritten() | MemoryForgotten():
             address = {"namespace": to_text(intent.namespace), "key": intent.key}
-            return Query(_SQL["memory"], {"adapter": adapter, "user_id": intent.user_id, **address}, _all)
+            return Query(
+                _SQL["memory"], {"adapter": adapter, "user_id": intent.user_id, **address}, _all
+            )
         case TurnCommitted():
             told = intent.model_dump(include={"user_id", "session_id", "exchange"})
             return Query(_SQL["turns"], {"adapter": adapter, **told}, _all)
@@ -236,7 +260,12 @@ def _all(rows: Rows) -> Rows:
 
 
 def _attempt(
-    begun: Any, due: Any, intent: Emitted | UserErased, user: Pseudonym, rows: Rows, outbound: Outbound
+    begun: Any,
+    due: Any,
+    intent: Emitted | UserErased,
+    user: Pseudonym,
+    rows: Rows,
+    outbound: Outbound,
 ) -> _Attempt:
     """Make what is to leave. It redacts, which takes a while with long texts: call it from a thread."""
     pseudonyms = outbound.pseudonyms
@@ -248,7 +277,9 @@ def _attempt(
             Copy(
                 reference,
                 None if row.content is None else outbound.redactor.redact(row.content),
-                row.type if row.type in get_args(MemoryType) else None,  # a person may write anything there
+                row.type
+                if row.type in get_args(MemoryType)
+                else None,  # a person may write anything there
                 row.role if row.role in ("user", "assistant") else None,
                 row.external_id,
             )

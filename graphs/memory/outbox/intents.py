@@ -11,12 +11,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory.errors import InvalidInput
 
 _SQL = statements.load("intents", __package__)
 
-Kind = Literal["turn_committed", "memory_written", "memory_forgotten", "session_ended", "user_erased"]
+IntentKind = Literal[
+    "turn_committed", "memory_written", "memory_forgotten", "session_ended", "user_erased"
+]
+
+DeliveryStatus = Literal["pending", "delivered", "skipped", "failed"]
 
 
 class _Intent(BaseModel):
@@ -106,5 +110,7 @@ class Intents:
             AccessDenied: the principal is not this user and not the service.
         """
         if not isinstance(intent, Emitted):
-            raise InvalidInput(f"{type(intent).__name__} cannot be emitted: `erase_user` tells that by itself.")
+            raise InvalidInput(
+                f"{type(intent).__name__} cannot be emitted: `erase_user` tells that by itself."
+            )
         await self._ask(intent.user_id, emit(intent))

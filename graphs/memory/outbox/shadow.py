@@ -14,10 +14,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import GraphMemoryError
 from graphs.memory.principal import Principal, acting_as
-from graphs.memory.store.items import Address
+from graphs.memory.store.items import StoredAddress
 from graphs.memory.values.text import cleaned
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ AT_ONCE = 2
 MOST_WAITING = 100
 """How many comparisons may wait; what comes then is not compared."""
 
-Candidate = Callable[[], Awaitable[Sequence[Address | None]]]
+Candidate = Callable[[], Awaitable[Sequence[StoredAddress | None]]]
 """Searches in another way for what was searched, and returns what it finds, best first; None for what is not known."""
 
 
@@ -43,24 +43,32 @@ class ShadowSummary(BaseModel):
     comparisons: int
     failures: int = Field(description="How often it gave nothing that could be compared.")
     different: int = Field(description="How often it found something else, or in another order.")
-    overlap: float | None = Field(description="Which part of what was found it found, too; the mean.")
-    correlation: float | None = Field(description="Spearman's, of the ranks of what both found; the mean.")
+    overlap: float | None = Field(
+        description="Which part of what was found it found, too; the mean."
+    )
+    correlation: float | None = Field(
+        description="Spearman's, of the ranks of what both found; the mean."
+    )
     our_median_seconds: float | None
     their_median_seconds: float | None
 
 
-def overlap(ours: Sequence[Address], theirs: Sequence[Address | None]) -> float | None:
+def overlap(ours: Sequence[StoredAddress], theirs: Sequence[StoredAddress | None]) -> float | None:
     """Return which part of ours is among theirs; None where there is nothing of ours."""
     return len(set(ours) & set(theirs)) / len(set(ours)) if ours else None
 
 
-def rank_correlation(ours: Sequence[Address], theirs: Sequence[Address | None]) -> float | None:
+def rank_correlation(
+    ours: Sequence[StoredAddress], theirs: Sequence[StoredAddress | None]
+) -> float | None:
     """Return Spearman's rho, of the ranks of what both have, 1 - 6 Σd² / n(n² - 1); None for less than two."""
     both = [address for address in dict.fromkeys(ours) if address in set(theirs)]
     if (n := len(both)) < 2:
         return None
     place = {address: rank for rank, address in enumerate(sorted(both, key=list(theirs).index))}
-    return 1 - 6 * sum((rank - place[address]) ** 2 for rank, address in enumerate(both)) / (n * (n * n - 1))
+    return 1 - 6 * sum((rank - place[address]) ** 2 for rank, address in enumerate(both)) / (
+        n * (n * n - 1)
+    )
 
 
 class Shadow:
@@ -76,7 +84,12 @@ class Shadow:
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     def compare(
-        self, user_id: str, at_most: int, ours: Sequence[Address], seconds: float, candidates: Mapping[str, Candidate]
+        self,
+        user_id: str,
+        at_most: int,
+        ours: Sequence[StoredAddress],
+        seconds: float,
+        candidates: Mapping[str, Candidate],
     ) -> None:
         """Have a recall compared with what candidates would have found, soon; it never waits and never raises.
 
@@ -90,7 +103,9 @@ class Shadow:
         for name, candidate in candidates.items():
             if len(self._running) >= MOST_WAITING:
                 return
-            task = asyncio.create_task(self._compare(name, candidate, user_id, at_most, ours, seconds))
+            task = asyncio.create_task(
+                self._compare(name, candidate, user_id, at_most, ours, seconds)
+            )
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
@@ -115,15 +130,23 @@ class Shadow:
         def read(rows: Rows) -> list[ShadowSummary]:
             return [ShadowSummary.model_validate(row._asdict()) for row in rows]
 
-        found: list[ShadowSummary] = await self._ask(None, Query(_SQL["summary"], {"hours": hours}, read))
+        found: list[ShadowSummary] = await self._ask(
+            None, Query(_SQL["summary"], {"hours": hours}, read)
+        )
         return found
 
     async def _compare(
-        self, name: str, candidate: Candidate, user_id: str, at_most: int, ours: Sequence[Address], seconds: float
+        self,
+        name: str,
+        candidate: Candidate,
+        user_id: str,
+        at_most: int,
+        ours: Sequence[StoredAddress],
+        seconds: float,
     ) -> None:
         async with self._turns:
             started = time.perf_counter()
-            theirs: Sequence[Address | None] = ()
+            theirs: Sequence[StoredAddress | None] = ()
             error = None
             try:
                 theirs = await candidate()

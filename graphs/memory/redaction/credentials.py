@@ -41,7 +41,9 @@ _PROVIDERS = re.compile(
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-(?!----))*+(?:-----END [A-Z0-9 ]{0,60}-----)?"
 )
-_IN_URL = re.compile(r"://[^\s/:@]{0,128}+:(?!\d{1,5}(?:[/?#\s]|$))(?P<value>[^\s\"'<>]{1,256})@(?=[\w\[])")
+_IN_URL = re.compile(
+    r"://[^\s/:@]{0,128}+:(?!\d{1,5}(?:[/?#\s]|$))(?P<value>[^\s\"'<>]{1,256})@(?=[\w\[])"
+)
 _CURL = re.compile(r"\bcurl [^\n]{0,200}?(?:-u|--user)[ =]\S{1,64}?:(?P<value>[^\s\"']{1,256}+)")
 _HEADER = re.compile(r"\b(?:bearer|basic) {1,3}(?P<value>[A-Za-z0-9._~+/=-]{16,}+)", re.IGNORECASE)
 
@@ -105,7 +107,9 @@ def can_be_secret(value: str) -> bool:
     """Return whether a word can be a secret, and is not said of secrets, such as `required`."""
     if len(value) < 3 or value.casefold() in _NO_SECRET:
         return False
-    return not value.startswith(_REFERENCES) and not _CALL.match(value)  # in code, the secret is elsewhere
+    return not value.startswith(_REFERENCES) and not _CALL.match(
+        value
+    )  # in code, the secret is elsewhere
 
 
 def _assigned(text: str) -> Iterator[Finding]:

@@ -11,10 +11,18 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-Kind = Literal["secret", "iban", "card", "national_id", "email", "ip", "phone"]
+PersonalDataKind = Literal["secret", "iban", "card", "national_id", "email", "ip", "phone"]
 """What a value is."""
 
-KINDS: tuple[Kind, ...] = ("secret", "iban", "card", "national_id", "email", "ip", "phone")
+KINDS: tuple[PersonalDataKind, ...] = (
+    "secret",
+    "iban",
+    "card",
+    "national_id",
+    "email",
+    "ip",
+    "phone",
+)
 """The kinds; of two findings that are equally long, the kind that comes first here is right."""
 
 GAP = "\n"
@@ -28,7 +36,7 @@ _ALIKE = {"\u2212": "-", "\u02d7": "-", "\u3002": ".", "\u2028": "\n", "\u2029":
 class Finding(NamedTuple):
     """A value in a folded text: its kind, and from where to where it goes."""
 
-    kind: Kind
+    kind: PersonalDataKind
     start: int
     end: int
 
@@ -91,7 +99,10 @@ def merged(text: str, findings: Iterable[Finding]) -> list[tuple[Finding, str]]:
             clusters.append((start, max(end, finding.end), max(best, finding, key=_weight)))
         else:
             clusters.append((finding.start, finding.end, finding))
-    return [(Finding(best.kind, start, end), text[best.start : best.end]) for start, end, best in clusters]
+    return [
+        (Finding(best.kind, start, end), text[best.start : best.end])
+        for start, end, best in clusters
+    ]
 
 
 def _weight(finding: Finding) -> tuple[int, int]:

@@ -64,7 +64,8 @@ _NO_IP = re.compile(
     re.IGNORECASE,
 )
 _IS_IP = re.compile(
-    r"\b(?:ips?|ipv4|host|server|servidor|address|direcci[oó]n|ping|ssh|from|desde)\b|//|@", re.IGNORECASE
+    r"\b(?:ips?|ipv4|host|server|servidor|address|direcci[oó]n|ping|ssh|from|desde)\b|//|@",
+    re.IGNORECASE,
 )
 
 
@@ -72,7 +73,9 @@ def find_ips(text: str) -> Iterator[Finding]:
     """Return the IP addresses of a folded text, except those that are every machine's own."""
     for match in _IPV4.finditer(text):
         before = _before(text, match.start(), 40)
-        numbered = len(match[0]) == 7 and not _IS_IP.search(before)  # 4.5.1.2 is a section more often than a host
+        numbered = len(match[0]) == 7 and not _IS_IP.search(
+            before
+        )  # 4.5.1.2 is a section more often than a host
         with suppress(AddressValueError):
             if _is_personal(IPv4Address(match[0])) and not numbered and not _NO_IP.search(before):
                 yield Finding("ip", *match.span())
@@ -80,7 +83,9 @@ def find_ips(text: str) -> Iterator[Finding]:
         value = match[0] if match[0].endswith("::") else match[0].rstrip(":")
         with suppress(AddressValueError):
             # Without a digit it is rather a name, such as abc::def in C++; with one group a slice, or a network.
-            is_short = (not _DIGIT.search(value) and value.count(":") <= 3) or len(_HEX.findall(value)) == 1
+            is_short = (not _DIGIT.search(value) and value.count(":") <= 3) or len(
+                _HEX.findall(value)
+            ) == 1
             if _is_personal(IPv6Address(value)) and not is_short:
                 yield Finding("ip", match.start(), match.start() + len(value))
 
@@ -104,7 +109,9 @@ _CVV = re.compile(
     r"(?:(?:is|es|was|era)[ :]{1,2})?(\d{3,4})\b",
     re.IGNORECASE,
 )
-_IBAN = re.compile(r"(?<![A-Z0-9])(?=([A-Z]{2}\d{2}(?:[ .-]{0,2}[A-Z0-9]){11,30}))[A-Z]{2}", re.IGNORECASE)
+_IBAN = re.compile(
+    r"(?<![A-Z0-9])(?=([A-Z]{2}\d{2}(?:[ .-]{0,2}[A-Z0-9]){11,30}))[A-Z]{2}", re.IGNORECASE
+)
 _IBAN_LENGTHS = {
     country: int(length)
     for length, countries in (
@@ -125,7 +132,9 @@ def find_cards(text: str) -> Iterator[Finding]:
         yield Finding("card", *match.span(1))
     for run in _DIGITS.finditer(text):
         if len(run[0]) >= 13:
-            yield from _cards_of(text, [group.span() for group in _GROUP.finditer(text, *run.span())])
+            yield from _cards_of(
+                text, [group.span() for group in _GROUP.finditer(text, *run.span())]
+            )
 
 
 def _cards_of(text: str, groups: Sequence[tuple[int, int]]) -> Iterator[Finding]:
@@ -148,7 +157,9 @@ def _cards_of(text: str, groups: Sequence[tuple[int, int]]) -> Iterator[Finding]
 def _luhn(digits: str) -> bool:
     """ISO/IEC 7812-1, annex B."""
     doubled = (2 * int(digit) for digit in digits[-2::-2])
-    return (sum(map(int, digits[-1::-2])) + sum(two - 9 if two > 9 else two for two in doubled)) % 10 == 0
+    return (
+        sum(map(int, digits[-1::-2])) + sum(two - 9 if two > 9 else two for two in doubled)
+    ) % 10 == 0
 
 
 def find_ibans(text: str) -> Iterator[Finding]:
@@ -180,7 +191,10 @@ def _nie(value: str) -> bool:
 
 def _cuit(value: str) -> bool:
     """Argentina's CUIT and CUIL: weighted sum modulo 11."""
-    total = sum(int(digit) * weight for digit, weight in zip(value, (5, 4, 3, 2, 7, 6, 5, 4, 3, 2, 1), strict=True))
+    total = sum(
+        int(digit) * weight
+        for digit, weight in zip(value, (5, 4, 3, 2, 7, 6, 5, 4, 3, 2, 1), strict=True)
+    )
     return total % 11 == 0
 
 
@@ -190,7 +204,10 @@ _NATIONAL: tuple[tuple[re.Pattern[str], Callable[[str], bool]], ...] = tuple(
         (r"\d{1,2}\.\d{3}\.\d{3} ?- ?[\dk]|\d{7,8}-[\dk]|\d{7,8}k", _rut),
         (r"\d{8}-?[a-z]", ESP.NationalID.validate),
         (r"[xyz]-?\d{7}-?[a-z]", _nie),
-        (r"\d{3}-\d{2}-\d{4}|\d{3} \d{2} \d{4}", lambda v: USA.NationalID.validate(f"{v[:3]}-{v[3:5]}-{v[5:]}")),
+        (
+            r"\d{3}-\d{2}-\d{4}|\d{3} \d{2} \d{4}",
+            lambda v: USA.NationalID.validate(f"{v[:3]}-{v[3:5]}-{v[5:]}"),
+        ),
         (r"\d{3}\.\d{3}\.\d{3}-\d{2}", BRA.NationalID.validate),
         (r"\d{2}-\d{8}-\d", _cuit),
         (r"[a-z]{4}\d{6}[hmx][a-z]{5}[0-9a-z]\d", MEX.NationalID.validate),

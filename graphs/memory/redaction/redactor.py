@@ -36,7 +36,7 @@ from graphs.memory.redaction.findings import (
     KINDS,
     Finding,
     Folded,
-    Kind,
+    PersonalDataKind,
     folded,
     merged,
     without,
@@ -75,14 +75,16 @@ _ROUNDS = 8
 _REPEATED_FROM = 6
 """From which length on a value is taken out also where it stands alone; a shorter one could be any word."""
 
-_WORD = re.compile(r"[^\s.,;:!?()\[\]{}\"'`<>=]++(?:[.,;:!?()\[\]{}'=]++[^\s.,;:!?()\[\]{}\"'`<>=]++)*+")
+_WORD = re.compile(
+    r"[^\s.,;:!?()\[\]{}\"'`<>=]++(?:[.,;:!?()\[\]{}'=]++[^\s.,;:!?()\[\]{}\"'`<>=]++)*+"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
     """That a value of a kind was taken out. Who has the key can tell whether it was a given value, and nobody else."""
 
-    kind: Kind
+    kind: PersonalDataKind
     digest: str
     """HMAC-SHA256 of kind and normalised value, in hexadecimal: `Redactor.digest`."""
 
@@ -96,10 +98,14 @@ class _Redacted:
 
     def __post_init__(self, made_by: object) -> None:
         if made_by is not _MADE_HERE:
-            raise TypeError(f"A {type(self).__name__} is made by a Redactor only: call its redact() or redact_json().")
+            raise TypeError(
+                f"A {type(self).__name__} is made by a Redactor only: call its redact() or redact_json()."
+            )
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(f"A {type(self).__name__} cannot be pickled: anything could come back as one. Send its text.")
+        raise TypeError(
+            f"A {type(self).__name__} cannot be pickled: anything could come back as one. Send its text."
+        )
 
 
 @final
@@ -132,9 +138,13 @@ class Redactor:
 
     def __init__(self, key: bytes, regions: Sequence[str] = ("CL", "ES", "US")) -> None:
         if len(key) < 16:
-            raise ConfigurationError("The key for digests of redacted values must have at least 16 bytes.")
+            raise ConfigurationError(
+                "The key for digests of redacted values must have at least 16 bytes."
+            )
         if unknown := set(regions) - phonenumbers.SUPPORTED_REGIONS:
-            raise ConfigurationError(f"No phone numbers are known of the regions {sorted(unknown)}: use codes as 'CL'.")
+            raise ConfigurationError(
+                f"No phone numbers are known of the regions {sorted(unknown)}: use codes as 'CL'."
+            )
         self._key = key
         self._regions = tuple(regions)
 
@@ -173,10 +183,12 @@ class Redactor:
 
         return RedactedJson(to_json(_mapped(value, "", replaced), path), redactions, _MADE_HERE)
 
-    def digest(self, kind: Kind, value: str) -> str:
+    def digest(self, kind: PersonalDataKind, value: str) -> str:
         """Return the digest that a value has in `Redaction`, to look for it in the audit, however it is written."""
         normal = _normal(kind, folded(value).text, self._regions)
-        return hmac.new(self._key, f"{kind}\0{normal}".encode("utf-8", "replace"), hashlib.sha256).hexdigest()
+        return hmac.new(
+            self._key, f"{kind}\0{normal}".encode("utf-8", "replace"), hashlib.sha256
+        ).hexdigest()
 
     def _redacted(self, parts: Sequence["_Part"]) -> tuple[list[str], tuple[Redaction, ...]]:
         """Redact texts that belong together: what is found in one is taken out of all, with the same placeholder."""
@@ -184,9 +196,11 @@ class Redactor:
             part.find(self._regions)
         values = {value.casefold(): kind for part in parts for (kind, _, _), value in part.found}
         repeated = {value: kind for value, kind in values.items() if len(value) >= _REPEATED_FROM}
-        numbers = _Numbers({match[0] for part in parts for match in _PLACEHOLDER.finditer(part.text)})
+        numbers = _Numbers(
+            {match[0] for part in parts for match in _PLACEHOLDER.finditer(part.text)}
+        )
 
-        def placeholder(kind: Kind, value: str) -> str:
+        def placeholder(kind: PersonalDataKind, value: str) -> str:
             return numbers.placeholder(Redaction(kind, self.digest(kind, value)))
 
         texts = []
@@ -203,7 +217,7 @@ class _Numbers:
     def __init__(self, taken: set[str]) -> None:
         self.placeholders: dict[Redaction, str] = {}
         self._taken = taken
-        self._last: Counter[Kind] = Counter()
+        self._last: Counter[PersonalDataKind] = Counter()
 
     def placeholder(self, redaction: Redaction) -> str:
         while redaction not in self.placeholders:
@@ -232,7 +246,12 @@ class _Part:
 
     def find(self, regions: Sequence[str]) -> None:
         """Find what is personal or secret; and, where that is gone, what had been hidden by it."""
-        if self._cue and names_a_secret(self._cue) and not self._rest.isspace() and can_be_secret(self._rest):
+        if (
+            self._cue
+            and names_a_secret(self._cue)
+            and not self._rest.isspace()
+            and can_be_secret(self._rest)
+        ):
             self._take([(Finding("secret", 0, len(self._rest)), self._folded.text)])
         cue = f"{spoken(self._cue)}: " if self._cue else ""
         for _ in range(_ROUNDS):
@@ -245,12 +264,18 @@ class _Part:
                 break
             self._take(found)
 
-    def find_again(self, known: Mapping[str, Kind]) -> None:
+    def find_again(self, known: Mapping[str, PersonalDataKind]) -> None:
         """Find words that are known to be values, even where nothing says so."""
         words = ((match.span(), match[0]) for match in _WORD.finditer(self._rest))
-        self._take([(Finding(known[word.casefold()], *span), word) for span, word in words if word.casefold() in known])
+        self._take(
+            [
+                (Finding(known[word.casefold()], *span), word)
+                for span, word in words
+                if word.casefold() in known
+            ]
+        )
 
-    def replaced(self, placeholder: Callable[[Kind, str], str]) -> str:
+    def replaced(self, placeholder: Callable[[PersonalDataKind, str], str]) -> str:
         """Return the text with placeholders for what was found."""
         pieces, last, origins = [], 0, self._folded.origins
         for (kind, start, end), value in sorted(self.found, key=lambda found: found[0].start):
@@ -270,7 +295,12 @@ def _found(text: str, regions: Sequence[str]) -> list[tuple[Finding, str]]:
     found += find_emails(without(text, _places(text, found)))
     if _NUMBER.search(text):
         numbers = without(text, (match.span() for match in _NO_VALUE.finditer(text)))
-        found += [*find_ibans(text), *find_cards(numbers), *find_national_ids(numbers), *find_ips(numbers)]
+        found += [
+            *find_ibans(text),
+            *find_cards(numbers),
+            *find_national_ids(numbers),
+            *find_ips(numbers),
+        ]
         found += find_phones(without(numbers, _places(text, found)), regions)
     return merged(text, found)
 
@@ -300,13 +330,15 @@ def _mapped(value: Any, cue: str, leaf: Callable[[_Leaf, str], Any]) -> Any:
             return value
 
 
-def _normal(kind: Kind, value: str, regions: Sequence[str]) -> str:
+def _normal(kind: PersonalDataKind, value: str, regions: Sequence[str]) -> str:
     """Return a value as it is the same however it was written."""
     match kind:
         case "secret":
             return value
         case "email":
-            return _OBFUSCATED.sub(lambda match: "@" if match[1][0] in "aA" else ".", value).casefold()
+            return _OBFUSCATED.sub(
+                lambda match: "@" if match[1][0] in "aA" else ".", value
+            ).casefold()
         case "phone":
             return phone_number(value, regions)
         case "ip":

@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from graphs.memory.contract import ErasureCertificate
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query
 
-_SQL = statements.load("rights", __package__)
+_SQL = statements.load("export", __package__)
 
 FORMAT = "graph-native-memory/user"
 """What an export says it is, in its first line, beside its version."""
@@ -18,15 +17,6 @@ FORMAT = "graph-native-memory/user"
 VERSION = 1
 
 _PAGE = 500
-
-
-def erase(user_id: str) -> Query[ErasureCertificate]:
-    """Ask for all that is kept about a person to be removed, in one transaction."""
-
-    def read(rows: Rows) -> ErasureCertificate:
-        return ErasureCertificate.model_validate(rows[0]._asdict())
-
-    return Query(_SQL["erase"], {"user_id": user_id}, read)
 
 
 async def export(
@@ -49,8 +39,12 @@ async def export(
         return content
 
     at = (exported_at or datetime.now(UTC)).isoformat()
-    yield line(json.dumps({"format": FORMAT, "version": VERSION, "user_id": user_id, "exported_at": at}))
-    for table in await ask(Query(_SQL["personal_tables"], {}, lambda found: [row.name for row in found])):
+    yield line(
+        json.dumps({"format": FORMAT, "version": VERSION, "user_id": user_id, "exported_at": at})
+    )
+    for table in await ask(
+        Query(_SQL["personal_tables"], {}, lambda found: [row.name for row in found])
+    ):
         after: int | None = None
         while page := await ask(_page(user_id, table, after)):
             rows[table] = rows.get(table, 0) + len(page)

@@ -14,7 +14,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 
 from graphs.memory.contract import StoredFile
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory.errors import (
     ConfigurationError,
     FileNotFound,
@@ -38,7 +38,7 @@ _AT_ONCE = 100
 """How many files are removed with one request."""
 
 
-class Bucket(Protocol):
+class StorageBucket(Protocol):
     """What is used of a storage bucket; the proxy that `supabase.AsyncClient.storage.from_` returns is one."""
 
     async def upload(self, path: str, file: bytes, file_options: Any = None) -> Any:
@@ -54,7 +54,7 @@ class Bucket(Protocol):
 class Storage(Protocol):
     """Supabase Storage, as far as it is used."""
 
-    def from_(self, id: str) -> Bucket:  # noqa: A002  the client's signature
+    def from_(self, id: str) -> StorageBucket:  # noqa: A002  the client's signature
         """Return a bucket."""
 
 
@@ -112,20 +112,40 @@ class Files:
         """
         base = _checked_name(name)
         if len(content) > MAX_BYTES:
-            raise InvalidValue("content", f"has {len(content):,} bytes; at most {MAX_BYTES:,} are taken.")
+            raise InvalidValue(
+                "content", f"has {len(content):,} bytes; at most {MAX_BYTES:,} are taken."
+            )
         about = to_json(metadata or {}, "metadata")
         bucket = self._of_bucket()
-        await self._run(user_id, _list(user_id, session_id))  # refuses who may not, before anything is stored
+        await self._run(
+            user_id, _list(user_id, session_id)
+        )  # refuses who may not, before anything is stored
         file_id = uuid4()
         path = f"{encode_label(user_id)}/{file_id}/{base}"
         guessed, digest = await asyncio.to_thread(_look_at, base, content)
         media_type = media_type or guessed
-        options = {"content-type": media_type, "upsert": "true"}  # so that asking again does no harm
-        row = {"id": file_id, "user_id": user_id, "session_id": session_id, "bucket": self._bucket, "path": path}
-        row |= {"media_type": media_type, "bytes": len(content), "sha256": digest, "metadata": about}
+        options = {
+            "content-type": media_type,
+            "upsert": "true",
+        }  # so that asking again does no harm
+        row = {
+            "id": file_id,
+            "user_id": user_id,
+            "session_id": session_id,
+            "bucket": self._bucket,
+            "path": path,
+        }
+        row |= {
+            "media_type": media_type,
+            "bytes": len(content),
+            "sha256": digest,
+            "metadata": about,
+        }
         try:
             await _asked(lambda: bucket.upload(path, content, options))
-            return StoredFile.of(await self._run(user_id, Query(_SQL["put"], row, lambda rows: rows[0])))
+            return StoredFile.of(
+                await self._run(user_id, Query(_SQL["put"], row, lambda rows: rows[0]))
+            )
         except BaseException:
             await asyncio.shield(_discard(bucket, path))
             raise
@@ -149,11 +169,15 @@ class Files:
         file = await self._get(user_id, file_id)
         bucket = self._of_bucket()
         if file.bucket != self._bucket:
-            raise StorageFailed(f"The file {file.id} lies in the bucket {file.bucket!r}, not in {self._bucket!r}.")
+            raise StorageFailed(
+                f"The file {file.id} lies in the bucket {file.bucket!r}, not in {self._bucket!r}."
+            )
         content = await _asked(lambda: bucket.download(file.path))
         _, digest = await asyncio.to_thread(_look_at, file.name, content)
         if digest != file.sha256:
-            raise StorageFailed(f"The file {file.id} is not what was stored: its SHA-256 is {digest}.")
+            raise StorageFailed(
+                f"The file {file.id} is not what was stored: its SHA-256 is {digest}."
+            )
         return content
 
     async def delete(self, user_id: str, file_id: UUID | str) -> None:
@@ -189,7 +213,9 @@ class Files:
             known = UUID(str(file_id))
         except ValueError:
             raise FileNotFound(str(file_id)) from None
-        found = await self._run(user_id, Query(_SQL["get"], {"user_id": user_id, "id": known}, lambda rows: rows))
+        found = await self._run(
+            user_id, Query(_SQL["get"], {"user_id": user_id, "id": known}, lambda rows: rows)
+        )
         if not found:
             raise FileNotFound(str(file_id))
         return StoredFile.of(found[0])
@@ -199,13 +225,13 @@ class Files:
         """Whether there is a Storage to keep files in."""
         return self._supabase is not None
 
-    def _of_bucket(self) -> Bucket:
+    def _of_bucket(self) -> StorageBucket:
         if self._supabase is None:
             raise ConfigurationError(
                 "Files need Supabase Storage: set SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY, and make the private "
                 f"bucket {self._bucket!r} in the project; or give MemoryManager a `supabase` client."
             )
-        bucket: Bucket = self._supabase.storage.from_(self._bucket)
+        bucket: StorageBucket = self._supabase.storage.from_(self._bucket)
         return bucket
 
 
@@ -219,21 +245,27 @@ def _checked_name(name: str) -> str:
     if problem := problem_with(name):
         raise InvalidValue("name", problem)
     if base in ("", ".", "..") or len(base.encode()) > 200:
-        raise InvalidValue("name", f"must be a file's name of at most 200 bytes; got {name[:100]!r}.")
+        raise InvalidValue(
+            "name", f"must be a file's name of at most 200 bytes; got {name[:100]!r}."
+        )
     return "".join(c if c.isascii() and (c.isalnum() or c in "._- ") else "_" for c in base)
 
 
-async def _discard(bucket: Bucket, path: str) -> None:
+async def _discard(bucket: StorageBucket, path: str) -> None:
     """Remove content that no row will name."""
     try:
         await _asked(lambda: bucket.remove([path]))
     except StorageFailed as error:
-        log.warning("The content at %s may be left in Storage, and no row names it: %s", path, error)
+        log.warning(
+            "The content at %s may be left in Storage, and no row names it: %s", path, error
+        )
 
 
 def _look_at(name: str, content: bytes) -> tuple[str, str]:
     """The media type that a name stands for, and the content's SHA-256. It reads files: call it from a thread."""
-    return mimetypes.guess_type(name)[0] or "application/octet-stream", hashlib.sha256(content).hexdigest()
+    return mimetypes.guess_type(name)[0] or "application/octet-stream", hashlib.sha256(
+        content
+    ).hexdigest()
 
 
 async def _asked(ask: Callable[[], Awaitable[T]]) -> T:
@@ -254,7 +286,9 @@ async def _asked(ask: Callable[[], Awaitable[T]]) -> T:
     except GraphMemoryError:
         raise
     except Exception as error:
-        raise StorageFailed(f"Supabase Storage failed: {getattr(error, 'message', None) or error!r}") from error
+        raise StorageFailed(
+            f"Supabase Storage failed: {getattr(error, 'message', None) or error!r}"
+        ) from error
     raise AssertionError  # the last attempt raises
 
 

@@ -1,8 +1,7 @@
 """What becomes of memories with time."""
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,8 +9,8 @@ from langgraph.store.base import PutOp
 
 from graphs.memory.contract import COLLECTIONS, DecayReport
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query
-from graphs.memory.errors import GraphMemoryError, InvalidInput
+from graphs.memory.database.query import Query
+from graphs.memory.errors import InvalidInput
 from graphs.memory.values.namespaces import from_text, user_scope
 
 log = logging.getLogger(__name__)
@@ -42,7 +41,9 @@ def check_threshold(days: float) -> None:
         InvalidInput: it is not a positive number of days.
     """
     if not 0 < days < 36525:
-        raise InvalidInput(f"threshold_days must be a positive number of days (at most a century); got {days!r}.")
+        raise InvalidInput(
+            f"threshold_days must be a positive number of days (at most a century); got {days!r}."
+        )
 
 
 def decay(user_id: str, threshold_days: float) -> Query[DecayReport]:
@@ -51,12 +52,16 @@ def decay(user_id: str, threshold_days: float) -> Query[DecayReport]:
     Only memories written under the contract are concerned: what an application stored for itself is left alone.
     """
     rule = {"user_id": user_id, "days": threshold_days, "important": IMPORTANT}
-    return Query(_SQL["decay"], rule, lambda rows: DecayReport(faded=rows[0].faded, trimmed=rows[0].trimmed))
+    return Query(
+        _SQL["decay"], rule, lambda rows: DecayReport(faded=rows[0].faded, trimmed=rows[0].trimmed)
+    )
 
 
 def decaying(threshold_days: float) -> Query[list[str]]:
     """Ask for the users who have memories that nobody touched for `threshold_days`."""
-    return Query(_SQL["decaying"], {"days": threshold_days}, lambda rows: [row.user_id for row in rows])
+    return Query(
+        _SQL["decaying"], {"days": threshold_days}, lambda rows: [row.user_id for row in rows]
+    )
 
 
 class OldTurn(NamedTuple):
@@ -86,41 +91,3 @@ def expire(turns: Iterable[OldTurn]) -> list[PutOp]:
             scope = user_scope(turn.user_id, COLLECTIONS["episode"])
             ops.append(PutOp(scope, f"{namespace[-1]}:{turn.key}", episode, index=["content"]))
     return ops
-
-
-class Periodic:
-    """Does some work at an interval, in a task of its own. What fails is logged and tried again later.
-
-    Args:
-        name: what the work is called in the log.
-        work: does it.
-    """
-
-    def __init__(self, name: str, work: Callable[[], Awaitable[object]]) -> None:
-        self._name = name
-        self._work = work
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self, seconds: float) -> asyncio.Task[None]:
-        """Start, or return the task that already runs."""
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._every(seconds), name=self._name)
-        return self._task
-
-    async def stop(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  upstream's signature
-        """Stop and return whether it has stopped within `timeout` seconds."""
-        if self._task is None:
-            return True
-        self._task.cancel()
-        stopped, _ = await asyncio.wait([self._task], timeout=timeout)
-        if stopped:
-            self._task = None
-        return bool(stopped)
-
-    async def _every(self, seconds: float) -> None:
-        while True:
-            await asyncio.sleep(seconds)
-            try:
-                await self._work()
-            except GraphMemoryError as error:
-                log.warning("%s failed, next try in %.0f s: %s", self._name, seconds, error)

@@ -9,13 +9,20 @@ from typing import Any, TypeVar
 import httpx
 import numpy as np
 from langchain_core.embeddings import Embeddings
-from langgraph.store.base import IndexConfig, PutOp, ensure_embeddings, get_text_at_path, tokenize_path
+from langgraph.store.base import (
+    IndexConfig,
+    PutOp,
+    ensure_embeddings,
+    get_text_at_path,
+    tokenize_path,
+)
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from graphs.memory import telemetry
 from graphs.memory.database import statements
 from graphs.memory.database.coalescing import Coalescer
-from graphs.memory.database.transaction import Query, Rows, Transaction
+from graphs.memory.database.query import Query, Rows
+from graphs.memory.database.transaction import Transaction
 from graphs.memory.database.vectors import Model, Vector, to_vector
 from graphs.memory.errors import (
     ConfigurationError,
@@ -62,15 +69,21 @@ class Index:
             at_once=8,
             together=lambda _: None,
             most=lambda _: _TOGETHER,
-            alike=lambda texts: len(texts) > _TOGETHER,  # nobody waits for somebody else's thousands
+            alike=lambda texts: (
+                len(texts) > _TOGETHER
+            ),  # nobody waits for somebody else's thousands
             in_turn=lambda _: True,
             hopeless=is_passing,
         )
         if not 1 <= self.dimensions <= 4000:
-            raise ConfigurationError(f"Embeddings must have 1 to 4000 dimensions to be indexed; got {self.dimensions}.")
+            raise ConfigurationError(
+                f"Embeddings must have 1 to 4000 dimensions to be indexed; got {self.dimensions}."
+            )
         distance = config.get("distance_type", "cosine")
         if distance != "cosine":
-            raise ConfigurationError(f"distance_type {distance!r} is not supported: vectors are compared by cosine.")
+            raise ConfigurationError(
+                f"distance_type {distance!r} is not supported: vectors are compared by cosine."
+            )
 
     def texts(self, op: PutOp) -> dict[str, str]:
         """Return what of an item is embedded, by field; a list becomes one entry for each element."""
@@ -95,7 +108,9 @@ class Index:
             texts: what `texts` gave for it.
         """
         # Of a whole value the text alone, without the names of its fields.
-        parts = [" ".join(_leaves(op.value)) if name == "$" else text for name, text in texts.items()]
+        parts = [
+            " ".join(_leaves(op.value)) if name == "$" else text for name, text in texts.items()
+        ]
         text = "\n".join(parts)[:MAX_DOCUMENT]
         label = _LABEL.match(text)
         return (label[1] if label else "", text) if texts else None
@@ -122,7 +137,9 @@ class Index:
         if not texts:
             return {}
         ask = self.embeddings.aembed_query
-        vectors = await self._answered(self._measured(lambda: asyncio.gather(*(ask(text) for text in texts))))
+        vectors = await self._answered(
+            self._measured(lambda: asyncio.gather(*(ask(text) for text in texts)))
+        )
         return dict(zip(texts, map(self._vector, vectors), strict=True))
 
     async def _answered(self, asking: Awaitable[T]) -> T:
@@ -131,11 +148,17 @@ class Index:
         except GraphMemoryError:
             raise
         except Exception as error:
-            raise EmbeddingFailed(f"The embedding model {self.name} failed: {type(error).__name__}: {error}") from error
+            raise EmbeddingFailed(
+                f"The embedding model {self.name} failed: {type(error).__name__}: {error}"
+            ) from error
 
-    async def _embed_together(self, calls: Sequence[tuple[Hashable, Sequence[str]]]) -> list[dict[str, Vector]]:
+    async def _embed_together(
+        self, calls: Sequence[tuple[Hashable, Sequence[str]]]
+    ) -> list[dict[str, Vector]]:
         texts = list(dict.fromkeys(text for _, asked in calls for text in asked))
-        embedded = await self._measured(lambda: self.embeddings.aembed_documents(texts)) if texts else []
+        embedded = (
+            await self._measured(lambda: self.embeddings.aembed_documents(texts)) if texts else []
+        )
         vectors = dict(zip(texts, map(self._vector, embedded), strict=True))
         return [vectors] * len(calls)
 
@@ -173,7 +196,9 @@ class Index:
                 "configured: set VECTOR_EMBEDDING_DIMENSIONS (or index['dims']) to what the model returns."
             )
         if not np.isfinite(vector).all():
-            raise ConfigurationError(f"The embedding model {self.name} returned a vector with NaN or infinity in it.")
+            raise ConfigurationError(
+                f"The embedding model {self.name} returned a vector with NaN or infinity in it."
+            )
         return to_vector(vector)
 
 
@@ -181,13 +206,17 @@ def _weights(config: IndexConfig) -> Weights | None:
     """The weights of a hybrid ranking; None where similarity alone ranks."""
     ranking = config.get("ranking", "similarity")
     if ranking not in ("similarity", "hybrid"):
-        raise ConfigurationError(f"index['ranking'] must be 'similarity' or 'hybrid'; got {ranking!r}.")
+        raise ConfigurationError(
+            f"index['ranking'] must be 'similarity' or 'hybrid'; got {ranking!r}."
+        )
     given: Any = config.get("weights") or {}
     try:
         return Weights(**given) if ranking == "hybrid" else None
     except TypeError:
         names = ", ".join(field.name for field in fields(Weights))
-        raise ConfigurationError(f"index['weights'] must be a mapping of {names} to numbers; got {given!r}.") from None
+        raise ConfigurationError(
+            f"index['weights'] must be a mapping of {names} to numbers; got {given!r}."
+        ) from None
 
 
 def _leaves(value: Any) -> Iterator[str]:
@@ -242,7 +271,9 @@ def checked(model: Model | None, index: Index) -> Model:
         SetupRequired: no model was registered yet.
     """
     if model is None:
-        raise SetupRequired("This database has no embedding model yet: call `await store.setup()` once.")
+        raise SetupRequired(
+            "This database has no embedding model yet: call `await store.setup()` once."
+        )
     if not is_of(model, index):
         raise EmbeddingModelMismatch(model.name, model.dimensions, index.name, index.dimensions)
     return model
@@ -255,7 +286,9 @@ async def activate_model(transaction: Transaction, index: Index) -> Model:
         ConfigurationError: Postgres does not know the text-search configuration.
         EmbeddingModelMismatch: vectors of another model are there already.
     """
-    known: Query[bool] = Query(_SQL["has_configuration"], {"configuration": index.configuration}, _is_true)
+    known: Query[bool] = Query(
+        _SQL["has_configuration"], {"configuration": index.configuration}, _is_true
+    )
     if not (await transaction.run([known]))[0]:
         raise ConfigurationError(
             f"Postgres has no text-search configuration {index.configuration!r}: set MEMORY_TEXT_SEARCH (or "
@@ -265,7 +298,9 @@ async def activate_model(transaction: Transaction, index: Index) -> Model:
     active, held = await transaction.run([active_model(), has_vectors])
     if active and (held or is_of(active, index)):
         return checked(active, index)
-    activate: Query[None] = Query(_SQL["activate_model"], {"name": index.name, "dimensions": index.dimensions})
+    activate: Query[None] = Query(
+        _SQL["activate_model"], {"name": index.name, "dimensions": index.dimensions}
+    )
     retire: Query[None] = Query(_SQL["retire_model"])
     *_, active = await transaction.run([retire, activate, active_model()])
     return checked(active, index)

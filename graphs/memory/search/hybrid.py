@@ -9,8 +9,8 @@ import numpy as np
 from langgraph.store.base import SearchOp
 
 from graphs.memory.database import statements
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.database.statements import Statement
-from graphs.memory.database.transaction import Query, Rows
 from graphs.memory.database.vectors import Model, Vector
 from graphs.memory.search.ranking import (
     Array,
@@ -87,7 +87,9 @@ class HybridSearch:
     def survey(self) -> Query[Scope]:
         """Ask what a large scope is like."""
         return Query(
-            _for_model("survey", self.model), self._scope() | {"most": _COUNTED}, lambda rows: self.surveyed(rows[0])
+            _for_model("survey", self.model),
+            self._scope() | {"most": _COUNTED},
+            lambda rows: self.surveyed(rows[0]),
         )
 
     def surveyed(self, row: Any) -> Scope:
@@ -96,7 +98,11 @@ class HybridSearch:
 
     def signals(self, *, known: bool) -> Query[Any]:
         """Ask for the signals of all items of the scope, and what it is like unless that is `known`."""
-        return Query(_for_model("signals", self.model), self._asked() | {"whole": WHOLE, "known": known}, _only)
+        return Query(
+            _for_model("signals", self.model),
+            self._asked() | {"whole": WHOLE, "known": known},
+            _only,
+        )
 
     def candidates(self, wide: bool | None) -> Query[Any]:
         """Ask for the signals of those items of a large (and `wide`) scope that may matter."""
@@ -126,7 +132,9 @@ class HybridSearch:
         signals = Signals(
             namespace=_array(row.namespaces, ">i8")[by_id],
             position=_array(row.positions, ">i8")[by_id],
-            similarity=_best_of(ids, _array(row.vector_ids, ">i8"), _array(row.similarities, ">f4")),
+            similarity=_best_of(
+                ids, _array(row.vector_ids, ">i8"), _array(row.similarities, ">f4")
+            ),
             words=matches,
             length=_array(row.lengths, ">f4")[by_id],
             label=label,
@@ -134,8 +142,12 @@ class HybridSearch:
             items=max(scope.items, ids.size) if scope.large else ids.size,
             order=scope.order,
         )
-        importances = _array(row.importances, ">f4")[by_id] if row.importances else np.full(ids.size, np.nan)
-        self._ranking = composed(relevance(signals), _array(row.ages, ">f4")[by_id], importances, self.weights)
+        importances = (
+            _array(row.importances, ">f4")[by_id] if row.importances else np.full(ids.size, np.nan)
+        )
+        self._ranking = composed(
+            relevance(signals), _array(row.ages, ">f4")[by_id], importances, self.weights
+        )
 
     def fetch(self) -> Query[Rows] | None:
         """Ask for what the page still lacks, after `rank`; None when it is complete, or there is no more.
@@ -152,10 +164,16 @@ class HybridSearch:
             self._exhausted = True
             if self._ranked_whole:
                 return None
-            rest |= {"limit": end - len(self._entries), "offset": 0, "ids": self._ids.tolist() + sorted(self._taken)}
+            rest |= {
+                "limit": end - len(self._entries),
+                "offset": 0,
+                "ids": self._ids.tolist() + sorted(self._taken),
+            }
             return Query(_SQL["others"], rest, self._take_others)
         spare = 0 if self._ranked_whole else 8
-        next_ = slice(self._looked_at, self._looked_at + end - len(self._entries) + max(self.beyond, spare))
+        next_ = slice(
+            self._looked_at, self._looked_at + end - len(self._entries) + max(self.beyond, spare)
+        )
         rows, places = ranking.row[next_], np.flatnonzero(ranking.row[next_] < 0)
         rest |= {
             "ids": self._ids[rows[rows >= 0]].tolist(),
@@ -173,7 +191,9 @@ class HybridSearch:
             if ranking.row[n] >= 0:
                 row = by_id.get(int(self._ids[ranking.row[n]]))
             else:
-                row = by_place.get((self._places[int(ranking.namespace[n])], int(ranking.position[n])))
+                row = by_place.get(
+                    (self._places[int(ranking.namespace[n])], int(ranking.position[n]))
+                )
             if row is not None and row.id not in self._taken:
                 self._taken.add(row.id)
                 parts = {name: float(part[n]) for name, part in ranking.parts.items()}
@@ -191,9 +211,13 @@ class HybridSearch:
         page, beyond = self._entries[self.op.offset : end], self._entries[end : end + self.beyond]
         return Found(
             items=[search_item(row, score) for row, score, _ in page],
-            stale=[(row.namespace, row.key) for row, _, _ in page if row.stale] if self.op.refresh_ttl else [],
+            stale=[(row.namespace, row.key) for row, _, _ in page if row.stale]
+            if self.op.refresh_ttl
+            else [],
             parts=[parts for _, _, parts in page],
-            nearly=[(from_text(row.namespace), row.key, score, parts) for row, score, parts in beyond],
+            nearly=[
+                (from_text(row.namespace), row.key, score, parts) for row, score, parts in beyond
+            ],
         )
 
 
@@ -208,7 +232,9 @@ def _only(rows: Rows) -> Any:
 
 def _array(data: bytes | None, element: str) -> Array:
     """An array in Postgres' binary format: a header of 20 bytes, then each element after its length. None is empty."""
-    numbers = np.frombuffer(data or b"", np.dtype([("length", ">i4"), ("value", element)]), offset=20 if data else 0)
+    numbers = np.frombuffer(
+        data or b"", np.dtype([("length", ">i4"), ("value", element)]), offset=20 if data else 0
+    )
     return numbers["value"].astype(element[1:])
 
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from graphs.memory.database import statements
 from graphs.memory.database.database import Database, to_the_end
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory.database.vectors import Model
 from graphs.memory.errors import AccessDenied, GraphMemoryError
 from graphs.memory.principal import Principal
@@ -81,7 +81,10 @@ class Indexer:
                     indexed += portion
                 log.info("%d vectors were put into the index", indexed)
         except GraphMemoryError as error:
-            log.warning("The indexes could not be filled, which is tried again after the next write: %s", error)
+            log.warning(
+                "The indexes could not be filled, which is tried again after the next write: %s",
+                error,
+            )
 
     async def _quiet(self, seconds: float, latest: float) -> None:
         """Return when nothing has been written for a while, at the latest at a given time."""
@@ -102,7 +105,8 @@ class Indexer:
             return 0
         given = {"model": model.id, "limit": _PORTION}
         return await self._run(
-            Principal.service(), Query(_SQL["index_vectors"], given, lambda rows: int(rows[0].indexed))
+            Principal.service(),
+            Query(_SQL["index_vectors"], given, lambda rows: int(rows[0].indexed)),
         )
 
     async def _count(self, limit: int) -> int:
@@ -111,7 +115,8 @@ class Indexer:
             return 0
         given = {"model": model.id, "limit": limit}
         return await self._run(
-            Principal.service(), Query(_SQL["count_waiting"], given, lambda rows: int(rows[0].waiting))
+            Principal.service(),
+            Query(_SQL["count_waiting"], given, lambda rows: int(rows[0].waiting)),
         )
 
     async def _run(self, principal: Principal, query: Query[T]) -> T:

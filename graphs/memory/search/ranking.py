@@ -107,7 +107,7 @@ def relevance(signals: Signals) -> Ranking:
     if not signals.position.size:
         nothing = np.zeros(0)
         return Ranking(nothing.astype(int), nothing.astype(int), nothing.astype(int), nothing, {})
-    line = _Line(signals)
+    line = _SlotLine(signals)
     floor, similarity = _similarity(signals.similarity[line.order])
     own, around = line.spread(_matches(signals, line.order), similarity - floor, signals.order)
     idf = _idf(signals)
@@ -116,7 +116,8 @@ def relevance(signals: Signals) -> Ranking:
     parts = {
         "similarity": SIMILARITY * (floor + own[-1]),
         "keywords": KEYWORDS * keywords,
-        "context": SIMILARITY * around[-1] + KEYWORDS * (idf @ _saturated(own[:-1] + around[:-1]) - keywords),
+        "context": SIMILARITY * around[-1]
+        + KEYWORDS * (idf @ _saturated(own[:-1] + around[:-1]) - keywords),
         "length": LENGTH * length / (length + HALF_LENGTH),
         "label": LABEL * line.of_known(signals.label, 0),
     }
@@ -135,10 +136,16 @@ def _best_first(ranking: Ranking) -> Ranking:
 
 def _taken(ranking: Ranking, which: Array) -> Ranking:
     parts = {name: part[which] for name, part in ranking.parts.items()}
-    return Ranking(ranking.row[which], ranking.namespace[which], ranking.position[which], ranking.score[which], parts)
+    return Ranking(
+        ranking.row[which],
+        ranking.namespace[which],
+        ranking.position[which],
+        ranking.score[which],
+        parts,
+    )
 
 
-class _Line:
+class _SlotLine:
     """The items in a line of slots, with room around each for the neighbours that nothing is known about.
 
     Long gaps are cut, and namespaces do not touch. Where order means nothing nobody has neighbours, nor room for any.
@@ -149,7 +156,9 @@ class _Line:
         self.order = np.lexsort((signals.position, signals.namespace))
         namespace, position = signals.namespace[self.order], signals.position[self.order]
         gap = 2 * reach + 1
-        steps = np.clip(np.diff(position, prepend=position[0]), 1, gap)  # two may have taken one place in a race
+        steps = np.clip(
+            np.diff(position, prepend=position[0]), 1, gap
+        )  # two may have taken one place in a race
         steps[np.flatnonzero(np.diff(namespace)) + 1] = gap
         steps[0] = reach
         self.slot = np.cumsum(steps)
@@ -220,7 +229,11 @@ class Weights:
 
     def __post_init__(self) -> None:
         shares = (self.relevance, self.recency, self.importance)
-        if not all(0 <= share < float("inf") for share in shares) or not sum(shares) > 0 or not self.half_life_days > 0:
+        if (
+            not all(0 <= share < float("inf") for share in shares)
+            or not sum(shares) > 0
+            or not self.half_life_days > 0
+        ):
             raise ConfigurationError(
                 "The weights of relevance, recency and importance must be numbers that are not negative and not all "
                 f"zero, and the half-life a positive number of days; got {self}."
@@ -244,7 +257,9 @@ def composed(ranking: Ranking, ages: Array, importances: Array, weights: Weights
     total = weights.relevance + weights.recency + weights.importance
     known = ranking.row >= 0
     age = np.where(known, ages[ranking.row], float(ages.min()))
-    importance = np.where(known & ~np.isnan(importances[ranking.row]), importances[ranking.row], 0.5)
+    importance = np.where(
+        known & ~np.isnan(importances[ranking.row]), importances[ranking.row], 0.5
+    )
     parts = {name: part * (weights.relevance / total) for name, part in ranking.parts.items()}
     parts["recency"] = weights.recency / total * np.exp2(-age / (weights.half_life_days * 86400))
     parts["importance"] = weights.importance / total * importance

@@ -1,11 +1,14 @@
 """What a search found."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from langgraph.store.base import SearchItem
 
+from graphs.memory.contract import (
+    RecalledMemory,
+)
 from graphs.memory.values.namespaces import Namespace, from_text
 
 
@@ -20,7 +23,9 @@ class Found:
     """Whether they come from the vector index, which may give out early; False if the scope was read."""
     parts: list[Mapping[str, float]] = field(default_factory=list)
     """What each item's score is made of, where the ranking is hybrid."""
-    nearly: list[tuple[Namespace, str, float | None, Mapping[str, float]]] = field(default_factory=list)
+    nearly: list[tuple[Namespace, str, float | None, Mapping[str, float]]] = field(
+        default_factory=list
+    )
     """What would have come next: namespace, key, score and what that is made of."""
 
 
@@ -33,4 +38,38 @@ def search_item(row: Any, score: float | None) -> SearchItem:
         created_at=row.created_at,
         updated_at=row.updated_at,
         score=score,
+    )
+
+
+def recalled(found: Found, *, explain: bool = False) -> list[RecalledMemory]:
+    """Return the items that were found as memories, with their scores taken apart where that is asked for."""
+    parts: Sequence[Mapping[str, float] | None] = found.parts or [
+        None if item.score is None else {"similarity": item.score} for item in found.items
+    ]
+    return [as_memory(item, parts[n] if explain else None) for n, item in enumerate(found.items)]
+
+
+def content_of(value: Mapping[str, Any]) -> str:
+    """Return an item's text; of an item of any other shape than a memory's, its value."""
+    found = (
+        value[name] for name in ("content", "text", "memory") if isinstance(value.get(name), str)
+    )
+    return next(found, str(value))
+
+
+def as_memory(item: SearchItem, explanation: Mapping[str, float] | None) -> RecalledMemory:
+    """An item as a memory; one of any other shape shows as its JSON."""
+    value, tags = item.value, item.value.get("tags")
+    return RecalledMemory(
+        namespace=item.namespace,
+        key=item.key,
+        content=content_of(value),
+        type=value.get("type") if isinstance(value.get("type"), str) else None,
+        tags=[tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else [],
+        score=item.score,
+        pinned=value.get("pinned") is True,
+        session_id=value.get("session_id") if isinstance(value.get("session_id"), str) else None,
+        created_at=item.created_at,
+        updated_at=item.updated_at,
+        explanation=dict(explanation) if explanation is not None else None,
     )

@@ -1,17 +1,18 @@
 """Another embedding model for what is stored: filled in beside the one in use, and switched to when it is complete."""
 
-from collections.abc import Callable
 from typing import Any, cast
 
 from langgraph.store.base import get_text_at_path, tokenize_path
 
 from graphs.memory.database import building, statements
 from graphs.memory.database.database import Database
-from graphs.memory.database.transaction import Query, Rows, Transaction
+from graphs.memory.database.driver_errors import driver_errors
+from graphs.memory.database.query import Query, Rows
+from graphs.memory.database.transaction import Transaction
 from graphs.memory.database.vectors import Model
-from graphs.memory.errors import driver_errors
 from graphs.memory.principal import Principal
 from graphs.memory.search.embeddings import Index, create_vector_index
+from graphs.memory.values.progress import Progress
 
 _SQL = statements.load("reembedding", __package__)
 _RETIRE_MODEL = statements.load("setup", "graphs.memory.database")["retire_model"]
@@ -22,9 +23,6 @@ _PORTION = 100
 
 _MARKED = 1000
 """Vectors that are marked together for an index that is not there yet."""
-
-Progress = Callable[[int, int], None]
-"""Gets how many vectors are done, and how many there are to do."""
 
 
 async def reembed(database: Database, index: Index, progress: Progress | None = None) -> int:
@@ -50,7 +48,9 @@ async def _registered(database: Database, index: Index) -> Model:
     """The index's model, registered beside the one in use."""
     named = {"name": index.name, "dimensions": index.dimensions}
     registered: Query[Model] = Query(_SQL["registered_model"], named, lambda rows: Model(*rows[0]))
-    _, model = await database.run(Principal.service(), [Query(_SQL["register_model"], named), registered])
+    _, model = await database.run(
+        Principal.service(), [Query(_SQL["register_model"], named), registered]
+    )
     return cast("Model", model)
 
 
@@ -74,7 +74,9 @@ async def _index_last(database: Database, model: Model) -> None:
     async with database.pool.connection() as conn:
         with driver_errors():
             await conn.execute(building.drop(name), prepare=False)  # one whose making was cut off
-            statement = building.build(name, model.id, model.dimensions, how.extension, lists=how.lists)
+            statement = building.build(
+                name, model.id, model.dimensions, how.extension, lists=how.lists
+            )
             await conn.execute(statement, prepare=False)
 
 
@@ -95,7 +97,9 @@ async def _switch(transaction: Transaction, model: Model) -> bool:
     return bool(missing == 0)
 
 
-async def _fill_in(database: Database, index: Index, model: Model, progress: Progress, done: int, of: int) -> int:
+async def _fill_in(
+    database: Database, index: Index, model: Model, progress: Progress, done: int, of: int
+) -> int:
     """Go through all items once, and return how many vectors were made."""
     after = {"namespace": "", "key": ""}
     made = 0
@@ -135,5 +139,5 @@ def _texts_at(value: dict[str, Any], path: str) -> list[str]:
     return get_text_at_path(value, path if path == "$" else tokenize_path(path))
 
 
-def _untold(done: int, of: int) -> None:
+def _untold(done: int, of: int | None) -> None:
     """Nobody wants to know."""

@@ -8,8 +8,8 @@ from langgraph.store.base import SearchOp
 
 from graphs.memory.contract import check_types
 from graphs.memory.database import statements
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.database.statements import Statement
-from graphs.memory.database.transaction import Query, Rows
 from graphs.memory.database.vectors import Model, Vector
 from graphs.memory.errors import InvalidFilter, InvalidInput, InvalidValue
 from graphs.memory.search.recalled import Found, search_item
@@ -52,7 +52,9 @@ def _check_storable(condition: Mapping[str, Any]) -> None:
 
 def _check_filter(condition: Any) -> None:
     if not isinstance(condition, Mapping):
-        raise InvalidFilter("filter", f"must be a mapping of fields to conditions; got {type(condition).__name__}.")
+        raise InvalidFilter(
+            "filter", f"must be a mapping of fields to conditions; got {type(condition).__name__}."
+        )
     for name, operand in condition.items():
         if name in ("$and", "$or"):
             _check_list(name, operand)
@@ -61,7 +63,10 @@ def _check_filter(condition: Any) -> None:
         elif name == "$not":
             _check_filter(operand)
         elif not isinstance(name, str) or name.startswith("$"):
-            raise InvalidFilter(str(name), "is not an operator; at this place use a field's name, $and, $or or $not.")
+            raise InvalidFilter(
+                str(name),
+                "is not an operator; at this place use a field's name, $and, $or or $not.",
+            )
         else:
             _check_condition(operand)
 
@@ -76,7 +81,10 @@ def _check_condition(condition: Any) -> None:
             return
         for name, operand in condition.items():
             if name not in _FIELD_OPERATORS:
-                raise InvalidFilter(str(name), f"is not supported; use one of {', '.join(sorted(_FIELD_OPERATORS))}.")
+                raise InvalidFilter(
+                    str(name),
+                    f"is not supported; use one of {', '.join(sorted(_FIELD_OPERATORS))}.",
+                )
             if name in _LIST_OPERANDS:
                 _check_list(name, operand)
                 _check_condition(operand)
@@ -105,7 +113,9 @@ def split_filter(condition: Mapping[str, Any] | None) -> dict[str, Any]:
         match expected:
             case str() | int() | float() if not name.startswith("$") and name not in contains:
                 contains[name] = expected
-            case {"$ne": str() | int() | float() as other, **more} if not name.startswith("$") and not more:
+            case {"$ne": str() | int() | float() as other, **more} if (
+                not name.startswith("$") and not more
+            ):
                 lacks.append(to_json({name: other}, "filter"))
             case _:
                 rest.append({name: expected})
@@ -132,7 +142,9 @@ def looked_at(op: SearchOp) -> int:
     return min(max(30, 2 * (op.limit + op.offset)), 2**30)
 
 
-def search(op: SearchOp, query_vector: Vector | None, model: Model | None, *, wide: bool | None = None) -> Query[Found]:
+def search(
+    op: SearchOp, query_vector: Vector | None, model: Model | None, *, wide: bool | None = None
+) -> Query[Found]:
     """Ask for the items of a scope that fit an op, best first; without a vector, the latest change first.
 
     Args:
@@ -143,7 +155,13 @@ def search(op: SearchOp, query_vector: Vector | None, model: Model | None, *, wi
             database find out what is quicker.
     """
     low, high = bounds(op.namespace_prefix)
-    scope = {"low": low, "high": high, "limit": op.limit, "offset": op.offset, **split_filter(op.filter)}
+    scope = {
+        "low": low,
+        "high": high,
+        "limit": op.limit,
+        "offset": op.offset,
+        **split_filter(op.filter),
+    }
 
     def read(rows: Rows) -> Found:
         found = [row for row in rows if row.key is not None]
@@ -154,7 +172,9 @@ def search(op: SearchOp, query_vector: Vector | None, model: Model | None, *, wi
     if query_vector is None or model is None:
         return Query(_SQL["browse"], scope, read)
     statement = _for_model("nearest_filtered" if op.filter else "nearest", model)
-    return Query(statement, scope | {"query": query_vector, "wide": wide, "looked_at": looked_at(op)}, read)
+    return Query(
+        statement, scope | {"query": query_vector, "wide": wide, "looked_at": looked_at(op)}, read
+    )
 
 
 @lru_cache(64)
@@ -177,7 +197,10 @@ def recall_op(
     Raises:
         InvalidInput: a negative limit, a tag that no memory can carry, or a type that there is not.
     """
-    conditions: list[dict[str, Any]] = [{"superseded": {"$ne": True}}, *({"tags": {"$contains": tag}} for tag in tags)]
+    conditions: list[dict[str, Any]] = [
+        {"superseded": {"$ne": True}},
+        *({"tags": {"$contains": tag}} for tag in tags),
+    ]
     if types is None:
         conditions.append({"type": {"$ne": "turn"}})
     else:

@@ -7,11 +7,19 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple, cast
 
-from langgraph.store.base import GetOp, ListNamespacesOp, Op, PutOp, Result, SearchOp, validate_op_namespace
+from langgraph.store.base import (
+    GetOp,
+    ListNamespacesOp,
+    Op,
+    PutOp,
+    Result,
+    SearchOp,
+    validate_op_namespace,
+)
 
 from graphs.memory.database.coalescing import TryAlone
-from graphs.memory.database.database import Database, Part
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.database import Database, PrincipalQueries
+from graphs.memory.database.query import Query
 from graphs.memory.database.vectors import Model, Vector
 from graphs.memory.errors import GraphMemoryError, InvalidInput
 from graphs.memory.principal import Principal
@@ -21,7 +29,7 @@ from graphs.memory.search.hybrid import HybridSearch, Scope
 from graphs.memory.search.ranking import Weights
 from graphs.memory.search.recalled import Found
 from graphs.memory.store import items
-from graphs.memory.store.items import Address, ExpectingPutOp, Write
+from graphs.memory.store.items import ExpectingPutOp, ItemWrite, StoredAddress
 from graphs.memory.values.namespaces import Namespace, to_text
 from graphs.memory.values.remembered import Remembered
 
@@ -36,7 +44,7 @@ class Call:
     """One call of `abatch`: its operations, what they write, and the vectors of its queries."""
 
     operations: Sequence[Op | ExpectingPutOp]
-    writes: Sequence[Write] = ()
+    writes: Sequence[ItemWrite] = ()
     vectors: dict[str, Vector] = field(default_factory=dict)
 
     def deletes(self) -> bool:
@@ -100,7 +108,9 @@ def _name_of_put(op: Any) -> str:
     return "delete" if getattr(put, "value", None) is None else "put"
 
 
-async def prepare(operations: Sequence[Op | ExpectingPutOp], index: Index | None, caller: Hashable = None) -> Call:
+async def prepare(
+    operations: Sequence[Op | ExpectingPutOp], index: Index | None, caller: Hashable = None
+) -> Call:
     """Check operations and embed their texts, each once; writes of one caller come back in their order.
 
     Raises:
@@ -114,12 +124,18 @@ async def prepare(operations: Sequence[Op | ExpectingPutOp], index: Index | None
     vectors: dict[str, Vector] = {}
     asked: dict[str, Vector] = {}
     if index:
-        queries = [op.query for op in operations if isinstance(op, SearchOp) and op.query and op.query.strip()]
+        queries = [
+            op.query
+            for op in operations
+            if isinstance(op, SearchOp) and op.query and op.query.strip()
+        ]
         asked = await index.embed_queries(queries)
         if puts:
-            vectors = await index.embed([text for found in texts for text in found.values()], caller)
+            vectors = await index.embed(
+                [text for found in texts for text in found.values()], caller
+            )
     writes = [
-        Write(
+        ItemWrite(
             op.namespace,
             op.key,
             value,
@@ -196,7 +212,9 @@ class Reads:
 
         self.ask(search.search(op, vector, how.model, wide=how.wide.get(key)), read_scope_if_short)
 
-    def _search_hybrid(self, hybrid: HybridSearch, how: Searching, who: Any, then: Callable[[Found], None]) -> None:
+    def _search_hybrid(
+        self, hybrid: HybridSearch, how: Searching, who: Any, then: Callable[[Found], None]
+    ) -> None:
         key = (who, hybrid.op.namespace_prefix)
         scope = how.scopes.get(key)
 
@@ -258,7 +276,7 @@ class Batch:
     def __init__(self, calls: Sequence[Call], how: Searching, who: Any) -> None:
         self.reads = Reads()
         self.results: list[list[Result]] = [[None] * len(call.operations) for call in calls]
-        self.stale: list[Address] = []
+        self.stale: list[StoredAddress] = []
         self._how = how
         self._writes = [write for call in calls for write in call.writes]
         gets: list[tuple[int, int, GetOp]] = []
@@ -268,19 +286,25 @@ class Batch:
                     case GetOp():
                         gets.append((c, n, op))
                     case SearchOp():
-                        self.reads.search(op, call.vectors.get(op.query or ""), how, who, self._found(c, n))
+                        self.reads.search(
+                            op, call.vectors.get(op.query or ""), how, who, self._found(c, n)
+                        )
                     case ListNamespacesOp():
                         self.reads.ask(items.list_namespaces(op), self._listed(c, n))
         if gets:
-            self.reads.ask(items.get([op for _, _, op in gets]), self._got([(c, n) for c, n, _ in gets]))
+            self.reads.ask(
+                items.get([op for _, _, op in gets]), self._got([(c, n) for c, n, _ in gets])
+            )
 
     def writes(self) -> list[Query[None]]:
         """Return what to write, all or nothing."""
         return items.put(self._writes, self._how.model, self._how.configuration)
 
-    def first_address(self) -> Address:
+    def first_address(self) -> StoredAddress:
         """Return where writing begins: what locks rows goes through them in one order."""
-        return min(((to_text(write.namespace), write.key) for write in self._writes), default=("", ""))
+        return min(
+            ((to_text(write.namespace), write.key) for write in self._writes), default=("", "")
+        )
 
     def _found(self, c: int, n: int) -> Callable[[Found], None]:
         def place(found: Found) -> None:
@@ -314,11 +338,17 @@ def reads_of(call: Call, results: Sequence[Result]) -> Iterator[tuple[Namespace,
             case SearchOp():
                 yield op.namespace_prefix, "searches", len(cast("list[Any]", result))
             case ListNamespacesOp():
-                prefix = (c.path for c in op.match_conditions or () if c.match_type == "prefix" and "*" not in c.path)
+                prefix = (
+                    c.path
+                    for c in op.match_conditions or ()
+                    if c.match_type == "prefix" and "*" not in c.path
+                )
                 yield tuple(next(prefix, ())), "lists", len(cast("list[Any]", result))
 
 
-async def carry_out(database: Database, calls: Sequence[tuple[Caller, Call]], how: Searching) -> list[list[Result]]:
+async def carry_out(
+    database: Database, calls: Sequence[tuple[Caller, Call]], how: Searching
+) -> list[list[Result]]:
     """Return the results of calls, which share their round trips and, if they write, their transaction.
 
     Raises:
@@ -333,10 +363,17 @@ async def carry_out(database: Database, calls: Sequence[tuple[Caller, Call]], ho
     ]
     await answer(database, [(caller.principal, batch.reads) for caller, batch in batches])
     in_order = sorted(batches, key=lambda pair: pair[1].first_address())
-    writes = [Part(caller.principal, batch.writes(), dict(caller.provenance)) for caller, batch in in_order]
+    writes = [
+        PrincipalQueries(caller.principal, batch.writes(), dict(caller.provenance))
+        for caller, batch in in_order
+    ]
     if any(part.queries for part in writes):
         await database.run_parts([part for part in writes if part.queries])
-    if stale := [Part(caller.principal, [items.refresh_ttl(batch.stale)]) for caller, batch in batches if batch.stale]:
+    if stale := [
+        PrincipalQueries(caller.principal, [items.refresh_ttl(batch.stale)])
+        for caller, batch in batches
+        if batch.stale
+    ]:
         try:
             await database.run_parts(stale)
         except GraphMemoryError as error:  # what was read and written stands all the same
@@ -346,7 +383,11 @@ async def carry_out(database: Database, calls: Sequence[tuple[Caller, Call]], ho
 
 async def answer(database: Database, asking: Sequence[tuple[Principal, Reads]]) -> None:
     """Answer the reads of some principals, each round of them in one transaction."""
-    while round_of := [(reads, Part(who, queries)) for who, reads in asking if (queries := reads.queries())]:
+    while round_of := [
+        (reads, PrincipalQueries(who, queries))
+        for who, reads in asking
+        if (queries := reads.queries())
+    ]:
         answers = await database.run_parts([part for _, part in round_of])
         for (reads, _), found in zip(round_of, answers, strict=True):
             reads.take(found)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from langgraph.store.base import GetOp, InvalidNamespaceError, Item, ListNamespacesOp, PutOp
 
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.database.vectors import Model, Vector
 from graphs.memory.errors import InvalidInput, InvalidValue
 from graphs.memory.values.namespaces import (
@@ -23,7 +23,7 @@ from graphs.memory.values.text import to_json
 
 _SQL = statements.load("items", __package__)
 
-Address = tuple[str, str]
+StoredAddress = tuple[str, str]
 """A namespace as it is stored, and a key."""
 
 MAX_TTL_MINUTES = 1000 * 366 * 24 * 60
@@ -42,7 +42,7 @@ class ExpectingPutOp(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Write:
+class ItemWrite:
     """A put that was checked, serialised and embedded, ready to be stored; `value` None deletes.
 
     `vectors` maps field to vector; `document` is what the full-text search reads, a label and a text.
@@ -70,10 +70,17 @@ def check_put(op: PutOp) -> str | None:
     check_address(op.namespace, op.key)
     if op.value is None:
         return None
-    if op.ttl is not None and not (isinstance(op.ttl, (int, float)) and 0 < op.ttl <= MAX_TTL_MINUTES):
-        raise InvalidValue("ttl", f"must be a positive number of minutes, at most a thousand years; got {op.ttl!r}.")
+    if op.ttl is not None and not (
+        isinstance(op.ttl, (int, float)) and 0 < op.ttl <= MAX_TTL_MINUTES
+    ):
+        raise InvalidValue(
+            "ttl",
+            f"must be a positive number of minutes, at most a thousand years; got {op.ttl!r}.",
+        )
     if not isinstance(op.value, Mapping):
-        raise InvalidValue("value", f"must be a mapping with string keys; got {type(op.value).__name__}.")
+        raise InvalidValue(
+            "value", f"must be a mapping with string keys; got {type(op.value).__name__}."
+        )
     return to_json(op.value, "value")
 
 
@@ -86,20 +93,24 @@ def check_get(op: GetOp) -> None:
     check_address(op.namespace, op.key)
 
 
-def get(ops: Sequence[GetOp]) -> Query[tuple[list[Item | None], list[Address]]]:
+def get(ops: Sequence[GetOp]) -> Query[tuple[list[Item | None], list[StoredAddress]]]:
     """Ask for the items of some ops.
 
     Returns:
         The item of each op, None where there is none or it has expired; and the addresses whose TTL is to be refreshed.
     """
 
-    def read(rows: Rows) -> tuple[list[Item | None], list[Address]]:
+    def read(rows: Rows) -> tuple[list[Item | None], list[StoredAddress]]:
         found: list[Item | None] = [None] * len(ops)
         stale = []
         for n, value, created_at, updated_at, is_stale in rows:
             op = ops[n - 1]
             found[n - 1] = Item(
-                value=value, key=op.key, namespace=op.namespace, created_at=created_at, updated_at=updated_at
+                value=value,
+                key=op.key,
+                namespace=op.namespace,
+                created_at=created_at,
+                updated_at=updated_at,
             )
             if is_stale and op.refresh_ttl:
                 stale.append((to_text(op.namespace), op.key))
@@ -108,12 +119,12 @@ def get(ops: Sequence[GetOp]) -> Query[tuple[list[Item | None], list[Address]]]:
     return Query(_SQL["get"], _addresses([(to_text(op.namespace), op.key) for op in ops]), read)
 
 
-def refresh_ttl(addresses: Iterable[Address]) -> Query[None]:
+def refresh_ttl(addresses: Iterable[StoredAddress]) -> Query[None]:
     """Ask for items to live another whole TTL."""
     return Query(_SQL["refresh_ttl"], _addresses(sorted(set(addresses))))
 
 
-def put(writes: Iterable[Write], model: Model | None, configuration: str) -> list[Query[None]]:
+def put(writes: Iterable[ItemWrite], model: Model | None, configuration: str) -> list[Query[None]]:
     """Ask for items to be stored or deleted, and their vectors. Of two writes to one address the last one counts.
 
     Args:
@@ -121,19 +132,29 @@ def put(writes: Iterable[Write], model: Model | None, configuration: str) -> lis
         model: the embedding model, None for a store without an index.
         configuration: Postgres' text-search configuration for the documents, such as `english`.
     """
-    last: dict[Address, Write] = {}
+    last: dict[StoredAddress, ItemWrite] = {}
     for write in writes:
         address = (to_text(write.namespace), write.key)
         before = last.pop(address, None)
-        expects = before is not None and before.expecting  # what the first one expected, the address must fulfil
-        last[address] = replace(write, expecting=True, expected=before.expected) if expects and before else write
+        expects = (
+            before is not None and before.expecting
+        )  # what the first one expected, the address must fulfil
+        last[address] = (
+            replace(write, expecting=True, expected=before.expected)
+            if expects and before
+            else write
+        )
     gone = [address for address, w in last.items() if w.value is None]
     stored = [(address, w) for address, w in last.items() if w.value is not None]
     queries: list[Query[None]] = []
-    expecting = sorted(((a, w.expected) for a, w in last.items() if w.expecting), key=lambda pair: pair[0])
+    expecting = sorted(
+        ((a, w.expected) for a, w in last.items() if w.expecting), key=lambda pair: pair[0]
+    )
     if expecting:
         versions = [expected and expected.isoformat() for _, expected in expecting]
-        queries.append(Query(_SQL["expect"], _addresses([a for a, _ in expecting]) | {"versions": versions}))
+        queries.append(
+            Query(_SQL["expect"], _addresses([a for a, _ in expecting]) | {"versions": versions})
+        )
     if gone and stored:
         queries.append(Query(_SQL["lock"], _addresses([*last])))
     if gone:
@@ -142,12 +163,18 @@ def put(writes: Iterable[Write], model: Model | None, configuration: str) -> lis
         queries += _put_one(*stored[0], model, configuration)
     elif stored:
         queries += _put_many(stored, model, configuration)
-    if new := [address for address, expected in expecting if expected is None and last[address].value is not None]:
+    if new := [
+        address
+        for address, expected in expecting
+        if expected is None and last[address].value is not None
+    ]:
         queries.append(Query(_SQL["expect_created"], _addresses(new)))
     return queries
 
 
-def _put_one(address: Address, write: Write, model: Model | None, configuration: str) -> list[Query[None]]:
+def _put_one(
+    address: StoredAddress, write: ItemWrite, model: Model | None, configuration: str
+) -> list[Query[None]]:
     namespace, key = address
     label, text = write.document or (None, None)
     given = {"namespace": namespace, "key": key}
@@ -163,7 +190,9 @@ def _put_one(address: Address, write: Write, model: Model | None, configuration:
     ]
 
 
-def _put_many(stored: Sequence[tuple[Address, Write]], model: Model | None, configuration: str) -> list[Query[None]]:
+def _put_many(
+    stored: Sequence[tuple[StoredAddress, ItemWrite]], model: Model | None, configuration: str
+) -> list[Query[None]]:
     addresses = _addresses([address for address, _ in stored])
     values = {
         "values": [w.value for _, w in stored],
@@ -184,8 +213,11 @@ def _put_many(stored: Sequence[tuple[Address, Write]], model: Model | None, conf
     return [Query(_SQL["put"], addresses | values), Query(_SQL["put_vectors"], addresses | vectors)]
 
 
-def _addresses(addresses: Sequence[Address]) -> dict[str, Any]:
-    return {"namespaces": [namespace for namespace, _ in addresses], "keys": [key for _, key in addresses]}
+def _addresses(addresses: Sequence[StoredAddress]) -> dict[str, Any]:
+    return {
+        "namespaces": [namespace for namespace, _ in addresses],
+        "keys": [key for _, key in addresses],
+    }
 
 
 def check_list(op: ListNamespacesOp) -> None:
@@ -194,12 +226,18 @@ def check_list(op: ListNamespacesOp) -> None:
     Raises:
         InvalidInput: a negative limit, offset or depth, or an unknown kind of condition.
     """
-    for name, number in (("limit", op.limit), ("offset", op.offset), ("max_depth", op.max_depth or 0)):
+    for name, number in (
+        ("limit", op.limit),
+        ("offset", op.offset),
+        ("max_depth", op.max_depth or 0),
+    ):
         if not isinstance(number, int) or number < 0:
             raise InvalidInput(f"{name} must be a number, and not negative; got {number!r}.")
     for condition in op.match_conditions or ():
         if condition.match_type not in ("prefix", "suffix"):
-            raise InvalidInput(f"match_type must be prefix or suffix; got {condition.match_type!r}.")
+            raise InvalidInput(
+                f"match_type must be prefix or suffix; got {condition.match_type!r}."
+            )
 
 
 def list_namespaces(op: ListNamespacesOp) -> Query[list[Namespace]]:
@@ -214,7 +252,9 @@ def list_namespaces(op: ListNamespacesOp) -> Query[list[Namespace]]:
     def read(rows: Rows) -> list[Namespace]:
         return [tuple(row.path) for row in rows]
 
-    if op.max_depth != 0 and all(c.match_type == "prefix" and c.path == literal[: len(c.path)] for c in conditions):
+    if op.max_depth != 0 and all(
+        c.match_type == "prefix" and c.path == literal[: len(c.path)] for c in conditions
+    ):
         return Query(_SQL["list_namespaces"], given, read)  # the range says it all
     told = json.dumps([{"match_type": c.match_type, "path": list(c.path)} for c in conditions])
     return Query(_SQL["match_namespaces"], given | {"conditions": told}, read)

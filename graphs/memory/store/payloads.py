@@ -22,13 +22,19 @@ def items_of(payload: MemoryPayload) -> list[PutOp]:
 
     def put(type_: str, labels: tuple[str, ...], key: str, content: str, **more: str) -> PutOp:
         namespace = user_scope(payload.identity, COLLECTIONS[type_], *labels)
-        return PutOp(namespace, key, {"content": content, "type": type_, **more, **common}, index=["content"])
+        return PutOp(
+            namespace, key, {"content": content, "type": type_, **more, **common}, index=["content"]
+        )
 
     if isinstance(payload.content, str):
         return [put(payload.type, (), key_of(payload.content), payload.content)]
     exchange, session = payload.content, (encode_label(payload.session_id),)
     sides = {"user": exchange.user, "assistant": exchange.assistant}
-    return [put("turn", session, f"{exchange.id}:{role}", text, role=role) for role, text in sides.items() if text]
+    return [
+        put("turn", session, f"{exchange.id}:{role}", text, role=role)
+        for role, text in sides.items()
+        if text
+    ]
 
 
 def turns_of(payload: MemoryPayload, puts: Iterable[PutOp]) -> dict[str, PutOp]:

@@ -20,19 +20,18 @@ from langgraph.store.base import (
 )
 
 from graphs.memory import telemetry
-from graphs.memory.audit import events
+from graphs.memory.audit import events, reads
 from graphs.memory.database import schema
 from graphs.memory.database.coalescing import Coalescer
 from graphs.memory.database.database import Database, Pool, to_the_end
 from graphs.memory.database.loops import from_another_thread, on_home_loop
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory.database.vectors import Model
 from graphs.memory.errors import AccessDenied, EmbeddingFailed, StoreUnavailable
 from graphs.memory.principal import Principal, current_principal, current_provenance
-from graphs.memory.rights import retention
 from graphs.memory.search import embeddings, indexing, reembedding
 from graphs.memory.search.embeddings import Index
-from graphs.memory.store import items
+from graphs.memory.store import items, periodic
 from graphs.memory.store.batch import (
     Call,
     Caller,
@@ -45,6 +44,7 @@ from graphs.memory.store.batch import (
 )
 from graphs.memory.store.items import ExpectingPutOp
 from graphs.memory.values.namespaces import Namespace
+from graphs.memory.values.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class PostgresStore(BaseStore):
     ) -> None:
         self._database = Database(pool)
         self._reporter = events.Reporter(self._database)
-        self._reads = events.ReadLog(self._database)
+        self._reads = reads.ReadLog(self._database)
         self._index = Index(index) if index else None
         self._searching = Searching()
         if self._index:
@@ -92,7 +92,7 @@ class PostgresStore(BaseStore):
             in_turn=lambda caller: caller.kinds == _WRITES,
             hopeless=lambda error: type(error) is StoreUnavailable,
         )
-        self._sweeper = retention.Periodic("The TTL sweep", self.sweep_ttl)
+        self._sweeper = periodic.Periodic("The TTL sweep", self.sweep_ttl)
         self._indexer = indexing.Indexer(self._database, lambda: self._searching.model)
         self.index_config = index
         self.ttl_config = ttl
@@ -117,9 +117,12 @@ class PostgresStore(BaseStore):
             await schema.apply(conn, scripts)
         if index := self._index:
             self._searching.model = await self._database.transaction(
-                Principal.service(), lambda transaction: embeddings.activate_model(transaction, index)
+                Principal.service(),
+                lambda transaction: embeddings.activate_model(transaction, index),
             )
-            await self._run(Principal.owner(), [embeddings.create_vector_index(self._searching.model)])
+            await self._run(
+                Principal.owner(), [embeddings.create_vector_index(self._searching.model)]
+            )
 
     async def _searched_model(self) -> Model | None:
         """The index's model, looked up once; None for a store without an index."""
@@ -130,7 +133,12 @@ class PostgresStore(BaseStore):
 
     @on_home_loop
     async def _ask_as(
-        self, user_id: str, query: Query[Any], shows: Namespace | None = None, *, first: Query[None] | None = None
+        self,
+        user_id: str,
+        query: Query[Any],
+        shows: Namespace | None = None,
+        *,
+        first: Query[None] | None = None,
     ) -> Any:
         """What a query about a user reads, if whoever is acting is that user or the service.
 
@@ -143,7 +151,10 @@ class PostgresStore(BaseStore):
         return answer
 
     async def _run(
-        self, principal: Principal, queries: Sequence[Query[Any]], provenance: dict[str, Any] | None = None
+        self,
+        principal: Principal,
+        queries: Sequence[Query[Any]],
+        provenance: dict[str, Any] | None = None,
     ) -> list[Any]:
         """What each query reads, in one transaction that a cancelled caller does not cut off."""
         async with self._reporter.denials(principal):
@@ -197,7 +208,9 @@ class PostgresStore(BaseStore):
         with telemetry.call(name_of(operations)):
             call = await self._prepare(operations, principal)
             async with self._reporter.denials(principal):
-                return await self._calls.submit(Caller(principal, tuple(current_provenance().items()), kinds), call)
+                return await self._calls.submit(
+                    Caller(principal, tuple(current_provenance().items()), kinds), call
+                )
 
     async def aput(
         self,
@@ -229,14 +242,18 @@ class PostgresStore(BaseStore):
             put = PutOp(namespace, str(key), value, index, _ensure_ttl(self.ttl_config, ttl))
             await self.abatch([ExpectingPutOp(put, expected)])
 
-    async def _prepare(self, operations: Sequence[Op | ExpectingPutOp], principal: Principal) -> Call:
+    async def _prepare(
+        self, operations: Sequence[Op | ExpectingPutOp], principal: Principal
+    ) -> Call:
         """Check and embed before any transaction: no connection is held while a model works."""
         if any(embeds(op) for op in operations):
             await self._searched_model()
         try:
             return await prepare(operations, self._index, principal)
         except EmbeddingFailed as error:
-            await self._reporter.embedding_failed(principal, self._index.name if self._index else "", error)
+            await self._reporter.embedding_failed(
+                principal, self._index.name if self._index else "", error
+            )
             raise
 
     async def _carry_out(self, calls: Sequence[tuple[Caller, Call]]) -> list[list[Result]]:
@@ -249,7 +266,7 @@ class PostgresStore(BaseStore):
 
     # The vector index -----------------------------------------------------------------------------------------------
 
-    def _wake_indexer(self, writes: Iterable[Iterable[items.Write]]) -> None:
+    def _wake_indexer(self, writes: Iterable[Iterable[items.ItemWrite]]) -> None:
         if any(write.vectors for written in writes for write in written):
             self._indexer.wake()
 
@@ -266,7 +283,7 @@ class PostgresStore(BaseStore):
             await self._run(Principal.owner(), [embeddings.rebuild_vector_index(model)])
 
     @on_home_loop
-    async def reembed(self, progress: reembedding.Progress | None = None) -> int:
+    async def reembed(self, progress: Progress | None = None) -> int:
         """Embed all that is stored with this store's model, beside the one in use, then use it; return how much it was.
 
         For a new embedding model: open a store with it, do not call `setup()`, and call this. It may be interrupted,
@@ -277,7 +294,9 @@ class PostgresStore(BaseStore):
             return 0
         made = await reembedding.reembed(self._database, self._index, progress)
         [model] = await self._run(Principal.service(), [embeddings.active_model()])
-        self._searching.model = embeddings.checked(model, self._index)  # at once: what is being written needs one
+        self._searching.model = embeddings.checked(
+            model, self._index
+        )  # at once: what is being written needs one
         return made
 
     @on_home_loop
@@ -305,7 +324,9 @@ class PostgresStore(BaseStore):
         return swept
 
     @on_home_loop
-    async def start_ttl_sweeper(self, sweep_interval_minutes: float | None = None) -> asyncio.Task[None]:
+    async def start_ttl_sweeper(
+        self, sweep_interval_minutes: float | None = None
+    ) -> asyncio.Task[None]:
         """Sweep at an interval (5 minutes unless configured) until `stop_ttl_sweeper` or the store's end.
 
         Returns:
@@ -334,7 +355,9 @@ class PostgresStore(BaseStore):
         """Who is acting; another person than the one whose memory it is would find nothing, and is told so instead."""
         principal = current_principal(self._default_principal)
         if principal.user_id not in (None, user_id):
-            denied = AccessDenied(f"User {principal.user_id} may not use the memory of user {user_id}.", user_id)
+            denied = AccessDenied(
+                f"User {principal.user_id} may not use the memory of user {user_id}.", user_id
+            )
             await self._reporter.denied(principal, denied)
             raise denied
         return principal

@@ -3,9 +3,7 @@
 import base64
 import json
 
-from graphs.memory.values.namespaces import Namespace, check_address
-
-Address = tuple[Namespace, str]
+from graphs.memory.values.namespaces import Address, Namespace, check_address
 
 
 class UnknownId(Exception):
@@ -28,7 +26,9 @@ def from_id(memory_id: str) -> Address:
         labels = json.loads(base64.urlsafe_b64decode(memory_id + "=" * (-len(memory_id) % 4)))
         *namespace, key = labels
         check_address(tuple(namespace), key)
-        is_one = to_id(tuple(namespace), key) == memory_id  # a memory has one id, not several spellings of it
+        is_one = (
+            to_id(tuple(namespace), key) == memory_id
+        )  # a memory has one id, not several spellings of it
     except (ValueError, TypeError, AttributeError, RecursionError):
         raise UnknownId from None
     if not is_one:

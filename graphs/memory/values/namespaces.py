@@ -12,6 +12,9 @@ from graphs.memory.values.text import problem_with
 
 Namespace = tuple[str, ...]
 
+Address = tuple[Namespace, str]
+"""Where an item lies: its namespace and its key."""
+
 MAX_KEY_BYTES = 2000
 """Longest namespace and key together. Postgres indexes at most about 2,700 bytes of a row."""
 
@@ -75,4 +78,7 @@ def check_address(namespace: Namespace, key: str) -> None:
             raise InvalidValue(name, problem)
     size = len(path.encode()) + len(key.encode())
     if size > MAX_KEY_BYTES:
-        raise InvalidValue("key", f"and namespace take {size} bytes together; at most {MAX_KEY_BYTES} can be indexed.")
+        raise InvalidValue(
+            "key",
+            f"and namespace take {size} bytes together; at most {MAX_KEY_BYTES} can be indexed.",
+        )

@@ -33,7 +33,9 @@ class Page(BaseModel, Generic[T]):
     """The cursor of the next page; None where this is the last."""
 
 
-def page_of(rows: Sequence[T], limit: int, place: Callable[[T], tuple[datetime | None, int | str]]) -> Page[T]:
+def page_of(
+    rows: Sequence[T], limit: int, place: Callable[[T], tuple[datetime | None, int | str]]
+) -> Page[T]:
     """Return a page of the rows of a statement that was asked for one row more than the page has.
 
     Args:
@@ -46,7 +48,9 @@ def page_of(rows: Sequence[T], limit: int, place: Callable[[T], tuple[datetime |
         return Page(items=shown)
     at, id_ = place(shown[-1])
     place_json = json.dumps([at and at.isoformat(), id_], separators=(",", ":"))
-    return Page(items=shown, next=base64.urlsafe_b64encode(place_json.encode()).decode().rstrip("="))
+    return Page(
+        items=shown, next=base64.urlsafe_b64encode(place_json.encode()).decode().rstrip("=")
+    )
 
 
 def numbered(cursor: str | None, limit: int) -> dict[str, Any]:
@@ -83,7 +87,9 @@ def _place(cursor: str | None) -> tuple[str, Any]:
     if cursor is None:
         return "infinity", None
     try:
-        place = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+        place = json.loads(
+            base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        )
         at, id_ = place
         moment = datetime.fromisoformat(at) if at is not None else None
         if id_ is None or (moment is not None and moment.tzinfo is None):
@@ -94,7 +100,9 @@ def _place(cursor: str | None) -> tuple[str, Any]:
 
 
 def _not_one(cursor: str | None) -> InvalidValue:
-    return InvalidValue("cursor", f"must be the `next` of a page before; got {str(cursor)[:100]!r}.")
+    return InvalidValue(
+        "cursor", f"must be the `next` of a page before; got {str(cursor)[:100]!r}."
+    )
 
 
 def _most(limit: int) -> int:

@@ -63,7 +63,10 @@ def _storable(value: Any, path: str, depth: int) -> Any:
             # Written out in digits: Postgres would give 1e+300 back as an integer.
             return value if abs(value) < 1e16 else orjson.Fragment(f"{Decimal(value):f}.0")
         case Mapping():
-            return {_name(name, path): _storable(part, f"{path}.{name}", depth + 1) for name, part in value.items()}
+            return {
+                _name(name, path): _storable(part, f"{path}.{name}", depth + 1)
+                for name, part in value.items()
+            }
         case list() | tuple():
             return [_storable(part, f"{path}[{n}]", depth + 1) for n, part in enumerate(value)]
         case _:

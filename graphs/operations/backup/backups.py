@@ -10,24 +10,18 @@ from typing import Any
 from psycopg.sql import SQL, Composed, Literal
 
 from graphs.memory.database.database import Database
+from graphs.memory.database.driver_errors import driver_errors
 from graphs.memory.database.transaction import Connection
-from graphs.memory.errors import (
-    AccessDenied,
-    CannotFollow,
-    InvalidInput,
-    driver_errors,
-)
+from graphs.memory.errors import AccessDenied, CannotFollow, InvalidInput
 from graphs.memory.principal import Principal
+from graphs.memory.values.progress import Progress
 from graphs.operations.backup import chain, tables
-from graphs.operations.backup.chain import Backup, Chain, Verified
+from graphs.operations.backup.chain import Backup, Chain, VerifiedBackup
 from graphs.operations.backup.file import NewBackup
-from graphs.operations.backup.places import Place, as_place
+from graphs.operations.backup.places import BackupPlace, as_place
 from graphs.operations.backup.restore import Restored, Restoring
-from graphs.operations.backup.selection import Changes, Selection, Span
+from graphs.operations.backup.selection import ChangesSince, Selection, TimeSpan
 from graphs.operations.backup.tables import STATEMENTS, Table
-
-Progress = Callable[[int, int | None], None]
-"""Gets how many rows are done, and how many there are; None where that is not known."""
 
 _TOGETHER = 500
 """Rows that are written together."""
@@ -47,10 +41,10 @@ class Backups:
 
     async def create(
         self,
-        to: Place | Path,
+        to: BackupPlace | Path,
         *,
         user_id: str | None = None,
-        since: Place | Path | datetime | None = None,
+        since: BackupPlace | Path | datetime | None = None,
         begin: datetime | None = None,
         end: datetime | None = None,
         erasures_only: bool = False,
@@ -83,8 +77,10 @@ class Backups:
         for moment in (since, begin, end):
             if isinstance(moment, datetime) and moment.tzinfo is None:
                 raise InvalidInput(f"The time {moment} says no time zone.")
-        span = Span(begin, end) if begin or end else None
-        if [since is not None, span is not None, erasures_only].count(True) > 1 or (erasures_only and user_id):
+        span = TimeSpan(begin, end) if begin or end else None
+        if [since is not None, span is not None, erasures_only].count(True) > 1 or (
+            erasures_only and user_id
+        ):
             raise InvalidInput(
                 "A backup is of what changed since, or of a time, or of erasures only: give one of these."
             )
@@ -94,7 +90,9 @@ class Backups:
             async with self._reading() as conn:
                 now = await _one(conn, SQL(STATEMENTS["moment"]))
                 found = await tables.data_tables(conn)
-                selection = Selection(user_id, await _changes(conn, since, earlier, now, found), span, erasures_only)
+                selection = Selection(
+                    user_id, await _changes(conn, since, earlier, now, found), span, erasures_only
+                )
                 about = {
                     "taken_at": now["now"],
                     "user_id": user_id,
@@ -116,7 +114,11 @@ class Backups:
         return Backup.model_validate({**about, **told})
 
     async def verify(
-        self, place: Place | Path, *, secret: bytes | None = None, progress: Progress | None = None
+        self,
+        place: BackupPlace | Path,
+        *,
+        secret: bytes | None = None,
+        progress: Progress | None = None,
     ) -> Backup:
         """Read a whole backup, and return what it holds if it is as it was written.
 
@@ -126,9 +128,15 @@ class Backups:
             AccessDenied: the principal is not the service.
         """
         self._check()
-        return (await chain.verify(as_place(place), secret, lambda rows: progress and progress(rows, None))).backup
+        return (
+            await chain.verify(
+                as_place(place), secret, lambda rows: progress and progress(rows, None)
+            )
+        ).backup
 
-    async def verify_chain(self, places: Sequence[Place | Path], *, secret: bytes | None = None) -> Backup:
+    async def verify_chain(
+        self, places: Sequence[BackupPlace | Path], *, secret: bytes | None = None
+    ) -> Backup:
         """Read a full backup and those that followed it, and return the last one if they can be restored together.
 
         Raises:
@@ -137,7 +145,9 @@ class Backups:
             AccessDenied: the principal is not the service.
         """
         self._check()
-        return (await Chain.verified([as_place(place) for place in places], secret, lambda _: None)).backup
+        return (
+            await Chain.verified([as_place(place) for place in places], secret, lambda _: None)
+        ).backup
 
     async def erasures(self) -> tuple[int, str]:
         """Return how many certificates of erasures there are, and a digest of which.
@@ -152,9 +162,9 @@ class Backups:
 
     async def restore(
         self,
-        *places: Place | Path,
+        *places: BackupPlace | Path,
         user_id: str | None = None,
-        erasures: Sequence[Place | Path] = (),
+        erasures: Sequence[BackupPlace | Path] = (),
         secret: bytes | None = None,
         dry_run: bool = False,
         progress: Progress | None = None,
@@ -184,13 +194,20 @@ class Backups:
             StoreUnavailable: somebody has been writing for more than a minute in one transaction.
         """
         self._check()
-        verified = await Chain.verified([as_place(place) for place in places], secret, lambda _: None)
+        verified = await Chain.verified(
+            [as_place(place) for place in places], secret, lambda _: None
+        )
         known = [await chain.verify(as_place(place), secret, lambda _: None) for place in erasures]
         total, done = sum(verified.rows.values()), 0
         with driver_errors():
-            async with self._database.pool.connection() as conn, conn.transaction(force_rollback=dry_run):
+            async with (
+                self._database.pool.connection() as conn,
+                conn.transaction(force_rollback=dry_run),
+            ):
                 await conn.execute(STATEMENTS["prepare"], prepare=False)
-                restoring = Restoring(conn, await tables.data_tables(conn), verified.backup, user_id)
+                restoring = Restoring(
+                    conn, await tables.data_tables(conn), verified.backup, user_id
+                )
                 restoring.check(verified.rows)
                 async with restoring.alone():
                     for one in known:
@@ -209,11 +226,13 @@ class Backups:
 
     def _check(self) -> None:
         if self._acting().user_id:
-            raise AccessDenied("A backup has everything of everybody: only the service may make or restore one.")
+            raise AccessDenied(
+                "A backup has everything of everybody: only the service may make or restore one."
+            )
 
     async def _earlier(
-        self, since: Place | Path | datetime | None, user_id: str | None, secret: bytes | None
-    ) -> Verified | None:
+        self, since: BackupPlace | Path | datetime | None, user_id: str | None, secret: bytes | None
+    ) -> VerifiedBackup | None:
         """The backup that another one is to follow, if that is possible."""
         if since is None or isinstance(since, datetime):
             return None
@@ -222,7 +241,9 @@ class Backups:
         if backup.is_of_a_time or backup.erasures_only or backup.user_id != user_id:
             raise CannotFollow(str(since), "it has other people, or only a part of what is there")
         if backup.horizon is None:
-            raise CannotFollow(str(since), "it was made by an earlier version, which did not note its transactions")
+            raise CannotFollow(
+                str(since), "it was made by an earlier version, which did not note its transactions"
+            )
         return earlier
 
     @asynccontextmanager
@@ -242,28 +263,37 @@ async def _one(conn: Connection, statement: SQL | Composed) -> dict[str, Any]:
 
 async def _changes(
     conn: Connection,
-    since: Place | Path | datetime | None,
-    earlier: Verified | None,
+    since: BackupPlace | Path | datetime | None,
+    earlier: VerifiedBackup | None,
     now: dict[str, Any],
     found: Sequence[Table],
-) -> Changes | None:
+) -> ChangesSince | None:
     """What counts as changed; None where everything is to be backed up."""
     if isinstance(since, datetime):
         given = {"next": Literal(now["next"]), "moment": Literal(since)}
-        return Changes((await _one(conn, SQL(STATEMENTS["horizon_at"]).format(**given)))["horizon"], now["next"])
+        return ChangesSince(
+            (await _one(conn, SQL(STATEMENTS["horizon_at"]).format(**given)))["horizon"],
+            now["next"],
+        )
     if earlier is None:
         return None
     if earlier.backup.database != now["database"]:
-        raise CannotFollow(str(since), "it is of another database, or of this one before it was restored or moved")
+        raise CannotFollow(
+            str(since), "it is of another database, or of this one before it was restored or moved"
+        )
     if earlier.columns != {table.title: table.columns for table in found} or [*earlier.columns] != [
         table.title for table in found
     ]:
         raise CannotFollow(str(since), "the database has other tables, or other columns, than then")
-    return Changes(earlier.backup.horizon or 0, now["next"])
+    return ChangesSince(earlier.backup.horizon or 0, now["next"])
 
 
 async def _write_tables(
-    conn: Connection, new: NewBackup, selection: Selection, found: Sequence[Table], progress: Progress | None
+    conn: Connection,
+    new: NewBackup,
+    selection: Selection,
+    found: Sequence[Table],
+    progress: Progress | None,
 ) -> None:
     for table in selection.of(found):
         await asyncio.to_thread(new.writer.section, table.title, table.columns, table.last_numbers)

@@ -6,39 +6,31 @@ role. Everything here blocks: call it from a thread.
 """
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from functools import cached_property
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from graphs.deployment.settings import Settings
+from graphs.deployment.clients.buckets import SCHEME, S3Bucket
 from graphs.memory.errors import (
-    ConfigurationError,
     GraphMemoryError,
     InvalidInput,
     StoreUnavailable,
 )
-from graphs.memory.jobs.queue import Task
-from graphs.operations.backup.backups import Backups
 from graphs.operations.backup.places import (
+    BackupPlace,
     Folder,
     LocalFile,
     LocalFolder,
     Making,
-    Place,
 )
-from graphs.operations.backup.schedule import Plan, Schedule
-
-SCHEME = "s3://"
 
 _PART = 16 * 1024 * 1024
 """Bytes that are sent, or fetched, together. A bucket takes 10,000 parts: 160 GB."""
 
 
-def place(name: str) -> Place:
+def place(name: str) -> BackupPlace:
     """Return what `s3://bucket/key`, or a path, stands for.
 
     Raises:
@@ -49,7 +41,7 @@ def place(name: str) -> Place:
     bucket, _, key = name.removeprefix(SCHEME).partition("/")
     if not bucket or not key or key.endswith("/"):
         raise InvalidInput(f"{name} names no object: write s3://BUCKET/KEY.")
-    return _Object(_Bucket(bucket), key)
+    return _Object(S3Bucket(bucket), key)
 
 
 def folder(name: str) -> Folder:
@@ -57,7 +49,7 @@ def folder(name: str) -> Folder:
     if not name.startswith(SCHEME):
         return LocalFolder(Path(name))
     bucket, _, prefix = name.removeprefix(SCHEME).partition("/")
-    return _Prefix(_Bucket(bucket), prefix and f"{prefix.rstrip('/')}/")
+    return _Prefix(S3Bucket(bucket), prefix and f"{prefix.rstrip('/')}/")
 
 
 def folder_of(name: str) -> Folder:
@@ -67,85 +59,10 @@ def folder_of(name: str) -> Folder:
     return LocalFolder(Path(name).parent)
 
 
-def backup_tasks(settings: Settings, backups: Backups) -> dict[str, Task]:
-    """Return the background jobs that make backups, if the settings say where to."""
-    if not settings.memory_backup_to:
-        return {}
-    secret = settings.memory_backup_passphrase
-    plan = Plan(
-        folder(settings.memory_backup_to),
-        settings.memory_backup_hour,
-        settings.memory_backup_keep_days,
-        secret.get_secret_value().encode() if secret else None,
-    )
-    return Schedule(backups, plan).tasks()
-
-
-class _Bucket:
-    """A bucket, with the client that is made when it is first needed."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    @cached_property
-    def client(self) -> Any:
-        try:
-            import boto3
-            from botocore.config import Config
-        except ImportError as error:
-            raise ConfigurationError(
-                "Buckets need their client: install it with `pip install 'graph-native-memory[s3]'`."
-            ) from error
-        # Checksums that not every store knows are left to those that ask for them: a backup has its own.
-        needed = "when_required"
-        config = Config(
-            request_checksum_calculation=needed,
-            response_checksum_validation=needed,
-            retries={"mode": "standard", "total_max_attempts": 5},
-            connect_timeout=10,
-        )
-        with self.told(""):
-            return boto3.session.Session().client("s3", config=config)
-
-    def call(self, operation: str, key: str, **given: Any) -> Any:
-        """Do something with an object."""
-        client = self.client
-        with self.told(key):
-            return getattr(client, operation)(Bucket=self.name, Key=key, **given)
-
-    def pages(self, operation: str, **given: Any) -> list[dict[str, Any]]:
-        """Return all pages of a list."""
-        client = self.client
-        with self.told(given["Prefix"]):
-            return [*client.get_paginator(operation).paginate(Bucket=self.name, **given)]
-
-    @contextmanager
-    def told(self, key: str) -> Iterator[None]:
-        """Turn the client's errors into ours."""
-        from botocore import exceptions
-
-        what = f"{SCHEME}{self.name}/{key}"
-        try:
-            yield
-        except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.NoRegionError) as error:
-            raise ConfigurationError(
-                f"{what} cannot be used: {error}. Set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_DEFAULT_REGION, "
-                "and AWS_ENDPOINT_URL where it is not Amazon's."
-            ) from error
-        except exceptions.ClientError as error:
-            answer = error.response.get("Error", {})
-            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
-                raise StoreUnavailable(f"{what} is not available: {answer.get('Code')}.") from error
-            reason = answer.get("Message") or answer.get("Code")
-            raise InvalidInput(f"{what} cannot be used: {reason} ({answer.get('Code')}).") from error
-        except exceptions.BotoCoreError as error:
-            raise StoreUnavailable(f"{what} cannot be reached: {error}") from error
-
-
 class _Object:
     """An object of a bucket."""
 
-    def __init__(self, bucket: _Bucket, key: str) -> None:
+    def __init__(self, bucket: S3Bucket, key: str) -> None:
         self._bucket, self._key = bucket, key
 
     def __str__(self) -> str:
@@ -164,20 +81,24 @@ class _Object:
 class _Prefix:
     """The objects of a bucket whose keys begin alike."""
 
-    def __init__(self, bucket: _Bucket, prefix: str) -> None:
+    def __init__(self, bucket: S3Bucket, prefix: str) -> None:
         self._bucket, self._prefix = bucket, prefix
 
     def __str__(self) -> str:
         return f"{SCHEME}{self._bucket.name}/{self._prefix}"
 
-    def place(self, name: str) -> Place:
+    def place(self, name: str) -> BackupPlace:
         """Return one of them."""
         return _Object(self._bucket, self._prefix + name)
 
     def names(self) -> list[str]:
         """Return their names behind the prefix."""
         pages = self._bucket.pages("list_objects_v2", Prefix=self._prefix, Delimiter="/")
-        return sorted(entry["Key"].removeprefix(self._prefix) for page in pages for entry in page.get("Contents", ()))
+        return sorted(
+            entry["Key"].removeprefix(self._prefix)
+            for page in pages
+            for entry in page.get("Contents", ())
+        )
 
     def remove(self, name: str) -> None:
         """Remove one."""
@@ -193,7 +114,7 @@ class _Prefix:
 class _Upload:
     """An object that is sent in parts, and is there when all of them are."""
 
-    def __init__(self, bucket: _Bucket, key: str) -> None:
+    def __init__(self, bucket: S3Bucket, key: str) -> None:
         self._bucket, self._key = bucket, key
         self._waiting = bytearray()
         self._parts: list[dict[str, Any]] = []
@@ -209,14 +130,19 @@ class _Upload:
 
     def _send(self, part: bytes) -> None:
         number = len(self._parts) + 1
-        sent = self._bucket.call("upload_part", self._key, UploadId=self._upload, PartNumber=number, Body=part)
+        sent = self._bucket.call(
+            "upload_part", self._key, UploadId=self._upload, PartNumber=number, Body=part
+        )
         self._parts.append({"ETag": sent["ETag"], "PartNumber": number})
 
     def keep(self) -> None:
         """Send the last part, and have the object made of all of them."""
         self._send(bytes(self._waiting))
         self._bucket.call(
-            "complete_multipart_upload", self._key, UploadId=self._upload, MultipartUpload={"Parts": self._parts}
+            "complete_multipart_upload",
+            self._key,
+            UploadId=self._upload,
+            MultipartUpload={"Parts": self._parts},
         )
         self._upload = None
 
@@ -231,7 +157,7 @@ class _Upload:
 class _Download(io.RawIOBase):
     """An object, from its beginning to its end. What took its place meanwhile is refused, not mixed with it."""
 
-    def __init__(self, bucket: _Bucket, key: str) -> None:
+    def __init__(self, bucket: S3Bucket, key: str) -> None:
         self._bucket, self._key = bucket, key
         found = bucket.call("head_object", key)
         self._size, self._version = found["ContentLength"], found["ETag"]

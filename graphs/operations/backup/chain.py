@@ -13,8 +13,8 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from graphs.memory.errors import InvalidBackup
-from graphs.operations.backup.file import Reader, Section
-from graphs.operations.backup.places import Place
+from graphs.operations.backup.file import BackupReader, Section
+from graphs.operations.backup.places import BackupPlace
 
 
 class Backup(BaseModel):
@@ -23,17 +23,29 @@ class Backup(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     taken_at: datetime = Field(description="The moment that it shows.")
-    user_id: str | None = Field(description="The one person whose rows it has; null for everybody's.")
+    user_id: str | None = Field(
+        description="The one person whose rows it has; null for everybody's."
+    )
     encrypted: bool
     rows: dict[str, int] = Field(description="How many rows it has of each table.")
     sha256: str = Field(description="The digest of its lines.")
-    since: datetime | None = Field(default=None, description="It has only what changed since; null for everything.")
-    follows: str | None = Field(default=None, description="The digest of the backup that was made then.")
-    begin: datetime | None = Field(default=None, description="It has only memories made from then on.")
+    since: datetime | None = Field(
+        default=None, description="It has only what changed since; null for everything."
+    )
+    follows: str | None = Field(
+        default=None, description="The digest of the backup that was made then."
+    )
+    begin: datetime | None = Field(
+        default=None, description="It has only memories made from then on."
+    )
     end: datetime | None = Field(default=None, description="It has only memories made before.")
     erasures_only: bool = Field(default=False, description="Whether it only tells who was erased.")
-    database: str | None = Field(default=None, description="Which database, of which server, it was made of.")
-    horizon: int | None = Field(default=None, description="The first transaction that it may not have seen the end of.")
+    database: str | None = Field(
+        default=None, description="Which database, of which server, it was made of."
+    )
+    horizon: int | None = Field(
+        default=None, description="The first transaction that it may not have seen the end of."
+    )
 
     @property
     def is_of_a_time(self) -> bool:
@@ -42,16 +54,18 @@ class Backup(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class VerifiedBackup:
     """A backup that was read from its beginning to its end, and is as it was written."""
 
-    place: Place
+    place: BackupPlace
     backup: Backup
     columns: dict[str, tuple[str, ...]]
     """Those of each of its tables, in the order of the file."""
 
 
-async def verify(place: Place, secret: bytes | None, progress: Callable[[int], None]) -> Verified:
+async def verify(
+    place: BackupPlace, secret: bytes | None, progress: Callable[[int], None]
+) -> VerifiedBackup:
     """Read a backup, and return what it is.
 
     Args:
@@ -63,7 +77,7 @@ async def verify(place: Place, secret: bytes | None, progress: Callable[[int], N
         InvalidBackup: it is no backup, damaged, cut short, of an unknown version, or has another key.
         InvalidInput: it cannot be read.
     """
-    reader = await asyncio.to_thread(Reader, place, secret)
+    reader = await asyncio.to_thread(BackupReader, place, secret)
     try:
         async for _ in _sections(reader):
             progress(sum(reader.rows.values()))
@@ -71,7 +85,9 @@ async def verify(place: Place, secret: bytes | None, progress: Callable[[int], N
         reader.close()
     told = {"encrypted": reader.is_sealed, "rows": reader.rows, "sha256": reader.sha256}
     try:
-        return Verified(place, Backup.model_validate({**reader.about, **told}), reader.columns)
+        return VerifiedBackup(
+            place, Backup.model_validate({**reader.about, **told}), reader.columns
+        )
     except ValidationError as error:
         raise InvalidBackup("its first line is not what a backup begins with") from error
 
@@ -80,23 +96,31 @@ async def verify(place: Place, secret: bytes | None, progress: Callable[[int], N
 class Chain:
     """Backups that are read as one, the latest first."""
 
-    links: tuple[Verified, ...]
+    links: tuple[VerifiedBackup, ...]
 
     @classmethod
-    async def verified(cls, places: Sequence[Place], secret: bytes | None, progress: Callable[[int], None]) -> "Chain":
+    async def verified(
+        cls, places: Sequence[BackupPlace], secret: bytes | None, progress: Callable[[int], None]
+    ) -> "Chain":
         """Read all of them, a full one first, and return them if each follows the one before it.
 
         Raises:
             InvalidBackup: one is refused, or does not follow.
             InvalidInput: one cannot be read.
         """
-        links: list[Verified] = []
+        links: list[VerifiedBackup] = []
         for place in places:
             before = sum(sum(link.backup.rows.values()) for link in links)
             try:
-                link = await verify(place, secret, lambda rows, before=before: progress(before + rows))  # type: ignore[misc]
+                link = await verify(
+                    place,
+                    secret,
+                    lambda rows, before=before: progress(before + rows),  # type: ignore[misc]
+                )
             except InvalidBackup as error:
-                raise error if len(places) == 1 else InvalidBackup(f"{error.reason} ({place})") from error
+                raise (
+                    error if len(places) == 1 else InvalidBackup(f"{error.reason} ({place})")
+                ) from error
             _check_follows(link, links[-1] if links else None)
             links.append(link)
         return cls(tuple(reversed(links)))
@@ -109,12 +133,16 @@ class Chain:
     @property
     def rows(self) -> dict[str, int]:
         """How many rows all of them have of each table."""
-        return {title: sum(link.backup.rows[title] for link in self.links) for title in self.backup.rows}
+        return {
+            title: sum(link.backup.rows[title] for link in self.links) for title in self.backup.rows
+        }
 
     @asynccontextmanager
-    async def reading(self, secret: bytes | None) -> AsyncIterator[AsyncIterator[tuple[int, Section]]]:
+    async def reading(
+        self, secret: bytes | None
+    ) -> AsyncIterator[AsyncIterator[tuple[int, Section]]]:
         """Lend what they hold, table by table, each from the last one to the first, with the place in this order."""
-        readers = [await asyncio.to_thread(Reader, link.place, secret) for link in self.links]
+        readers = [await asyncio.to_thread(BackupReader, link.place, secret) for link in self.links]
         try:
             yield self._interleaved([_Ahead(_sections(reader)) for reader in readers])
         finally:
@@ -151,13 +179,13 @@ class _Ahead:
             raise InvalidBackup("it changed while it was read")
 
 
-async def _sections(reader: Reader) -> AsyncIterator[Section]:
+async def _sections(reader: BackupReader) -> AsyncIterator[Section]:
     sections = reader.sections()
     while (section := await asyncio.to_thread(next, sections, None)) is not None:
         yield section
 
 
-def _check_follows(link: Verified, before: Verified | None) -> None:
+def _check_follows(link: VerifiedBackup, before: VerifiedBackup | None) -> None:
     backup = link.backup
     if backup.erasures_only:
         raise InvalidBackup(f"{link.place} only tells who was erased: give it as --erasures")
@@ -169,7 +197,9 @@ def _check_follows(link: Verified, before: Verified | None) -> None:
             )
         return
     if not _follows(backup, before.backup):
-        raise InvalidBackup(f"{link.place} does not follow {before.place}: give the files in the order they were made")
+        raise InvalidBackup(
+            f"{link.place} does not follow {before.place}: give the files in the order they were made"
+        )
     if link.columns != before.columns:
         raise InvalidBackup(f"{link.place} has other tables, or other columns, than {before.place}")
 
@@ -180,4 +210,6 @@ def _follows(backup: Backup, earlier: Backup) -> bool:
         return False
     if backup.follows:
         return backup.follows == earlier.sha256
-    return backup.database == earlier.database and backup.since <= earlier.taken_at <= backup.taken_at
+    return (
+        backup.database == earlier.database and backup.since <= earlier.taken_at <= backup.taken_at
+    )

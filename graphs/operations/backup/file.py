@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, cast
 import orjson
 
 from graphs.memory.errors import InvalidBackup
-from graphs.operations.backup.places import Place
+from graphs.operations.backup.places import BackupPlace
 from graphs.operations.backup.seal import MAGIC, Sealing, Unsealing
 
 FORMAT = "graph-native-memory/backup"
@@ -65,11 +65,15 @@ class Writer:
         """Write what the backup is."""
         self._write(orjson.dumps({"format": FORMAT, "version": VERSION, **about}) + b"\n")
 
-    def section(self, table: str, columns: Sequence[str], last_numbers: dict[str, int | None]) -> None:
+    def section(
+        self, table: str, columns: Sequence[str], last_numbers: dict[str, int | None]
+    ) -> None:
         """Begin a table."""
         self._table = table
         self.rows[table] = 0
-        self._write(orjson.dumps({"table": table, "columns": columns, "last_numbers": last_numbers}) + b"\n")
+        self._write(
+            orjson.dumps({"table": table, "columns": columns, "last_numbers": last_numbers}) + b"\n"
+        )
 
     def keys(self, table: str, columns: Sequence[str], *, ranges: bool) -> None:
         """Begin the keys of a table."""
@@ -104,12 +108,14 @@ class NewBackup:
         InvalidInput: nothing can be written there.
     """
 
-    def __init__(self, place: Place, secret: bytes | None) -> None:
+    def __init__(self, place: BackupPlace, secret: bytes | None) -> None:
         self._made = place.make()
         outside = cast("BinaryIO", self._made)
         self._sealing = Sealing(outside, secret) if secret else None
         inside: Any = self._sealing or outside
-        self._gzip = gzip.GzipFile(fileobj=inside, mode="wb", compresslevel=_LEVEL, mtime=0, filename="")
+        self._gzip = gzip.GzipFile(
+            fileobj=inside, mode="wb", compresslevel=_LEVEL, mtime=0, filename=""
+        )
         self.writer = Writer(cast("BinaryIO", self._gzip))
 
     def keep(self) -> None:
@@ -124,7 +130,7 @@ class NewBackup:
         self._made.discard()
 
 
-class Reader:
+class BackupReader:
     """A backup that is being read. `sections` gives what it holds, a portion at a time, and checks it on the way.
 
     Args:
@@ -136,7 +142,7 @@ class Reader:
         InvalidInput: there is none, or it may not be read.
     """
 
-    def __init__(self, place: Place, secret: bytes | None) -> None:
+    def __init__(self, place: BackupPlace, secret: bytes | None) -> None:
         self._file = place.open()
         try:
             with _damage():
@@ -163,13 +169,17 @@ class Reader:
         beginning = cast("io.BufferedReader", self._file).peek(len(MAGIC))[: len(MAGIC)]
         self.is_sealed = beginning == MAGIC
         if self.is_sealed and not secret:
-            raise InvalidBackup("it is encrypted; set MEMORY_BACKUP_PASSPHRASE, or name its --key-file")
+            raise InvalidBackup(
+                "it is encrypted; set MEMORY_BACKUP_PASSPHRASE, or name its --key-file"
+            )
         if not self.is_sealed and not beginning.startswith(_GZIP):
             raise InvalidBackup("it is no backup of this project's")
         inside: Any = self._file
         if self.is_sealed:
             inside = io.BufferedReader(Unsealing(self._file, secret or b""), 128 * 1024)
-        return io.BufferedReader(cast("io.RawIOBase", gzip.GzipFile(fileobj=inside, mode="rb")), _PORTION)
+        return io.BufferedReader(
+            cast("io.RawIOBase", gzip.GzipFile(fileobj=inside, mode="rb")), _PORTION
+        )
 
     def sections(self) -> Iterator[Section]:
         """Yield tables with rows, and with keys, a table several times if it is large, and at least once.
@@ -179,7 +189,9 @@ class Reader:
         """
         with _damage():
             section, size = None, 0
-            while (line := self._line(digested=False)).startswith(b"[") or line.startswith(b'{"table"'):
+            while (line := self._line(digested=False)).startswith(b"[") or line.startswith(
+                b'{"table"'
+            ):
                 self._digest.update(line)
                 if line.startswith(b"["):
                     self._take(section, line)

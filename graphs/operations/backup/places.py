@@ -31,7 +31,7 @@ class Making(Protocol):
         ...
 
 
-class Place(Protocol):
+class BackupPlace(Protocol):
     """Where one backup is, or will be. As a text it is what an operator calls it."""
 
     def make(self) -> Making:
@@ -54,7 +54,7 @@ class Place(Protocol):
 class Folder(Protocol):
     """Where many backups lie side by side. As a text it is what an operator calls it."""
 
-    def place(self, name: str) -> Place:
+    def place(self, name: str) -> BackupPlace:
         """Return where the backup of a name is, or will be."""
         ...
 
@@ -105,7 +105,7 @@ class LocalFolder:
     def __str__(self) -> str:
         return str(self._path)
 
-    def place(self, name: str) -> Place:
+    def place(self, name: str) -> BackupPlace:
         """Return a file in it."""
         return LocalFile(self._path / name)
 
@@ -134,7 +134,9 @@ class _NewFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            number, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_PARTIAL, dir=path.parent)
+            number, name = tempfile.mkstemp(
+                prefix=f".{path.name}.", suffix=_PARTIAL, dir=path.parent
+            )
         except OSError as error:
             raise InvalidInput(f"{path} cannot be written: {error.strerror}.") from error
         self._temporary = Path(name)
@@ -171,6 +173,6 @@ def _to_the_disk(folder: Path) -> None:
         os.close(number)
 
 
-def as_place(place: "Place | Path") -> Place:
+def as_place(place: "BackupPlace | Path") -> BackupPlace:
     """Return the place that a path stands for."""
     return LocalFile(place) if isinstance(place, Path) else place

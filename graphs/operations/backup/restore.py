@@ -33,9 +33,15 @@ from graphs.operations.backup.tables import (
 class Restored(BaseModel):
     """What a restore did, or would do."""
 
-    rows: dict[str, int] = Field(default={}, description="How many rows the backups have of each table.")
-    added: dict[str, int] = Field(default={}, description="How many of them were missing, and are back.")
-    erased_since: int = Field(default=0, description="How many people were erased after the backup, and stay so.")
+    rows: dict[str, int] = Field(
+        default={}, description="How many rows the backups have of each table."
+    )
+    added: dict[str, int] = Field(
+        default={}, description="How many of them were missing, and are back."
+    )
+    erased_since: int = Field(
+        default=0, description="How many people were erased after the backup, and stay so."
+    )
 
 
 class Restoring:
@@ -49,7 +55,9 @@ class Restoring:
             seals, comes back with a restore of everything only.
     """
 
-    def __init__(self, conn: Connection, tables: Sequence[Table], backup: Backup, subject: str | None) -> None:
+    def __init__(
+        self, conn: Connection, tables: Sequence[Table], backup: Backup, subject: str | None
+    ) -> None:
         self._conn = conn
         self._tables = {table.title: table for table in tables}
         self._subject = subject
@@ -80,11 +88,20 @@ class Restoring:
     async def alone(self) -> AsyncIterator[None]:
         """Keep other writers out, and triggers off, for what is done in the block."""
         first = sorted(self._tables.values(), key=lambda table: table.title != MEMORIES)
-        await self._stage.do(SQL(STATEMENTS["lock"]).format(tables=SQL(", ").join(table.identifier for table in first)))
+        await self._stage.do(
+            SQL(STATEMENTS["lock"]).format(
+                tables=SQL(", ").join(table.identifier for table in first)
+            )
+        )
         cursor = await self._conn.execute(STATEMENTS["triggers"], prepare=False)
-        found = [row for row in await cursor.fetchall() if f"{row['schema']}.{row['name']}" in self._tables]
+        found = [
+            row
+            for row in await cursor.fetchall()
+            if f"{row['schema']}.{row['name']}" in self._tables
+        ]
         triggers = [
-            {"table": Identifier(row["schema"], row["name"]), "trigger": Identifier(row["trigger"])} for row in found
+            {"table": Identifier(row["schema"], row["name"]), "trigger": Identifier(row["trigger"])}
+            for row in found
         ]
         for trigger in triggers:
             await self._stage.do(SQL(STATEMENTS["disable_trigger"]).format(**trigger))
@@ -154,7 +171,9 @@ class Restoring:
         await stage.settle()
         if table.title == ERASURES:
             await stage.do(SQL(STATEMENTS["note_erased"]).format(subject=Literal(self._only)))
-            row = await (await self._conn.execute(STATEMENTS["count_erased"], prepare=False)).fetchone()
+            row = await (
+                await self._conn.execute(STATEMENTS["count_erased"], prepare=False)
+            ).fetchone()
             self.restored.erased_since = row["erased"] if row else 0
         if table.title == MODELS:
             await stage.do(SQL(STATEMENTS["reserve_models"]))
@@ -162,7 +181,9 @@ class Restoring:
             await stage.do(SQL(STATEMENTS["note_models"]))
         elif self._belongs(table):
             await stage.refuse_others()
-            self.restored.added[table.title] = await stage.do(tables.add(table, stage.columns, self._subject))
+            self.restored.added[table.title] = await stage.do(
+                tables.add(table, stage.columns, self._subject)
+            )
         if table.title == MEMORIES:
             await stage.do(SQL(STATEMENTS["note_current"]))
             await stage.do(SQL(STATEMENTS["index_current"]))
@@ -170,7 +191,9 @@ class Restoring:
 
     def _belongs(self, table: Table) -> bool:
         """Whether its rows are restored: a part of a backup brings no certificates, whose records it does not have."""
-        return bool(table.personal) or not (self._only or (self._is_of_a_time and table.title == ERASURES))
+        return bool(table.personal) or not (
+            self._only or (self._is_of_a_time and table.title == ERASURES)
+        )
 
     async def continue_numbers(self) -> None:
         """Have numbering go on behind the backup's last numbers: those of removed rows are not given again, either."""

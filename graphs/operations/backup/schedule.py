@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from graphs.memory.errors import InvalidInput
-from graphs.memory.jobs.queue import Task
+from graphs.memory.jobs.tasks import Task
 from graphs.operations.backup.backups import Backups
 from graphs.operations.backup.chain import Backup
-from graphs.operations.backup.places import Folder, Place
+from graphs.operations.backup.places import BackupPlace, Folder
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,9 @@ class Schedule:
         limit = now - timedelta(days=self._plan.keep_days)
         old = [name for chain in earlier if _made(chain[-1]) < limit for name in chain]
         if old:
-            await self._backups.verify_chain([*map(self._plan.folder.place, latest)], secret=self._plan.secret)
+            await self._backups.verify_chain(
+                [*map(self._plan.folder.place, latest)], secret=self._plan.secret
+            )
         for name in old:
             await asyncio.to_thread(self._plan.folder.remove, name)
 
@@ -117,7 +119,9 @@ class Schedule:
         names = await self._names()
         if not count or name in names:
             return
-        await self._backups.create(self._plan.folder.place(name), erasures_only=True, secret=self._plan.secret)
+        await self._backups.create(
+            self._plan.folder.place(name), erasures_only=True, secret=self._plan.secret
+        )
         for known in names:
             # One that knows of more people stays: this database may have been restored without it.
             if (found := _ERASURES.fullmatch(known)) and int(found[1]) < count:
@@ -142,7 +146,7 @@ def chains(names: Sequence[str]) -> list[list[str]]:
     return found
 
 
-def latest(folder: Folder) -> list[Place]:
+def latest(folder: Folder) -> list[BackupPlace]:
     """Return the latest chain of a folder of scheduled backups. It blocks.
 
     Raises:
@@ -153,7 +157,7 @@ def latest(folder: Folder) -> list[Place]:
     return [*map(folder.place, found[-1])]
 
 
-def known_erasures(folder: Folder) -> list[Place]:
+def known_erasures(folder: Folder) -> list[BackupPlace]:
     """Return what tells in a folder who was erased. It blocks.
 
     Raises:
@@ -163,4 +167,6 @@ def known_erasures(folder: Folder) -> list[Place]:
 
 
 def _made(name: str) -> datetime:
-    return datetime.strptime(name.removeprefix(_BEGINNING).partition("-")[0], _TIME).replace(tzinfo=UTC)
+    return datetime.strptime(name.removeprefix(_BEGINNING).partition("-")[0], _TIME).replace(
+        tzinfo=UTC
+    )

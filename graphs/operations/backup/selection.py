@@ -25,7 +25,7 @@ KNOWLEDGE = (ERASURES, ERASED, EVENTS, HISTORY)
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class ChangesSince:
     """Rows of transactions that an earlier moment did not see the end of.
 
     Args:
@@ -38,7 +38,7 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TimeSpan:
     """Memories that were made in some time, the rows that are about them, and the sessions of their turns.
 
     Args:
@@ -62,8 +62,8 @@ class Selection:
     """
 
     user_id: str | None = None
-    changes: Changes | None = None
-    span: Span | None = None
+    changes: ChangesSince | None = None
+    span: TimeSpan | None = None
     erasures: bool = False
 
     def of(self, tables: Sequence[Table]) -> list[Table]:
@@ -74,7 +74,9 @@ class Selection:
         if self.erasures:
             return table.title in KNOWLEDGE
         if self.span:
-            return table.title in {ERASURES, MODELS, MEMORIES, SESSIONS} or bool(_of_memories(table))
+            return table.title in {ERASURES, MODELS, MEMORIES, SESSIONS} or bool(
+                _of_memories(table)
+            )
         return True
 
     def rows(self, table: Table) -> Composed:
@@ -110,7 +112,9 @@ class Selection:
 
 
 def _all(conditions: Sequence[Composable]) -> Composable:
-    together = SQL(" AND ").join(Composed([SQL("("), condition, SQL(")")]) for condition in conditions)
+    together = SQL(" AND ").join(
+        Composed([SQL("("), condition, SQL(")")]) for condition in conditions
+    )
     return together if conditions else SQL("true")
 
 
@@ -120,7 +124,8 @@ def _about(table: Table, subject: str) -> Composable:
     if table.title == MODELS:
         return SQL("true")
     conditions: list[Composable] = [
-        SQL(STATEMENTS["is"]).format(column=Identifier(column), subject=person) for column in table.personal
+        SQL(STATEMENTS["is"]).format(column=Identifier(column), subject=person)
+        for column in table.personal
     ]
     if table.title == ERASURES:
         conditions.append(SQL(STATEMENTS["is_erasure"]).format(subject=person))
@@ -129,7 +134,7 @@ def _about(table: Table, subject: str) -> Composable:
     return SQL(" OR ").join(conditions) if conditions else SQL("false")
 
 
-def _of_time(table: Table, span: Span) -> Composable:
+def _of_time(table: Table, span: TimeSpan) -> Composable:
     """Which rows are of a time. Who was erased is always told: a restore asks who was erased since."""
     limits = {"begin": Literal(span.begin or "-infinity"), "end": Literal(span.end or "infinity")}
     if table.title == MEMORIES:

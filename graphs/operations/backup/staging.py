@@ -49,7 +49,9 @@ class Stage:
                 "version that it was made with, or a later one"
             )
         self.table, self.columns = table, section.columns
-        await self.do(SQL(STATEMENTS["stage"]).format(columns=names(section.columns), table=table.identifier))
+        await self.do(
+            SQL(STATEMENTS["stage"]).format(columns=names(section.columns), table=table.identifier)
+        )
         for column, last in section.last_numbers.items():
             number = table.identifier.as_string(), column
             if last is not None:

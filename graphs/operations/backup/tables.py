@@ -24,7 +24,7 @@ _OF_THIS_DATABASE = {(EMBEDDINGS, "indexed")}
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class ForeignKey:
     """A foreign key: which columns point at which ones of another table."""
 
     table: Identifier
@@ -45,7 +45,7 @@ class Table:
     """The columns that name the person whose a row is."""
     last_numbers: dict[str, int | None]
     """For each numbered column the last number that was given."""
-    references: tuple[Reference, ...]
+    references: tuple[ForeignKey, ...]
     key: tuple[str, ...]
     """The columns by which its rows are told apart; none where nothing tells them apart."""
     numbered: bool
@@ -76,7 +76,12 @@ async def data_tables(conn: Connection) -> list[Table]:
 def _table(row: dict[str, Any]) -> Table:
     title = f"{row['schema']}.{row['name']}"
     references = tuple(
-        Reference(Identifier(r["schema"], r["name"]), f"{r['schema']}.{r['name']}", (*r["columns"],), (*r["parents"],))
+        ForeignKey(
+            Identifier(r["schema"], r["name"]),
+            f"{r['schema']}.{r['name']}",
+            (*r["columns"],),
+            (*r["parents"],),
+        )
         for r in row["foreign_keys"]
     )
     columns = tuple(column for column in row["columns"] if (title, column) not in _OF_THIS_DATABASE)
@@ -96,7 +101,9 @@ def _table(row: dict[str, Any]) -> Table:
 
 def names(columns: Sequence[str], of: str | None = None) -> Composed:
     """Return columns, quoted, with a comma between; `of` is what the table goes by."""
-    return SQL(", ").join(Identifier(of, column) if of else Identifier(column) for column in columns)
+    return SQL(", ").join(
+        Identifier(of, column) if of else Identifier(column) for column in columns
+    )
 
 
 def add(table: Table, columns: Sequence[str], subject: str | None) -> Composed:
@@ -115,7 +122,9 @@ def add(table: Table, columns: Sequence[str], subject: str | None) -> Composed:
     persons: list[Composable] = [Identifier("s", column) for column in table.personal]
     if table.title == EVENTS:
         persons.append(SQL("s.data ->> 'about'"))
-    conditions: list[Composable] = [SQL(STATEMENTS["not_erased"]).format(person=person) for person in persons]
+    conditions: list[Composable] = [
+        SQL(STATEMENTS["not_erased"]).format(person=person) for person in persons
+    ]
     conditions += [_has_parent(reference) for reference in table.references]
     if table.title == EMBEDDINGS:
         values[written.index("model")] = SQL(STATEMENTS["model_here"])
@@ -135,11 +144,16 @@ def add_all(table: Table, columns: Sequence[str]) -> Composed:
     """Return the statement that adds the staged rows which are missing, whosever they are."""
     written = [column for column in columns if column not in table.generated]
     return SQL(STATEMENTS["add"]).format(
-        table=table.identifier, columns=names(written), values=names(written, "s"), condition=SQL("true")
+        table=table.identifier,
+        columns=names(written),
+        values=names(written, "s"),
+        condition=SQL("true"),
     )
 
 
-def _has_parent(reference: Reference) -> Composed:
+def _has_parent(reference: ForeignKey) -> Composed:
     return SQL(STATEMENTS["has_parent"]).format(
-        columns=names(reference.columns, "s"), table=reference.table, parents=names(reference.parents, "p")
+        columns=names(reference.columns, "s"),
+        table=reference.table,
+        parents=names(reference.parents, "p"),
     )

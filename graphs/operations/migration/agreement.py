@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.database import statements
 from graphs.memory.database.database import Database, to_the_end
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory.errors import InvalidValue
 from graphs.memory.principal import Principal
 from graphs.memory.values.namespaces import to_text
@@ -31,7 +31,7 @@ _AT_THIS_MOMENT = timedelta(seconds=5)
 """What expires within it may be gone on one side already."""
 
 
-class Difference(BaseModel):
+class ItemDifference(BaseModel):
     """An item that is not the same on both sides."""
 
     model_config = ConfigDict(frozen=True)
@@ -48,7 +48,7 @@ class Agreement(BaseModel):
     there: int = Field(description="How many items the source has.")
     here: int = Field(description="How many of those that the migration brought are here.")
     differing: int = Field(description="How many are not the same on both sides.")
-    differences: list[Difference] = Field(description="The first of them.")
+    differences: list[ItemDifference] = Field(description="The first of them.")
 
 
 class Comparing:
@@ -72,14 +72,20 @@ class Comparing:
         """
         at = await self._source.tables.moment()
         counts: Query[tuple[int, int]] = Query(
-            _SQL["digest"], {"id": self._id, "at": at}, lambda rows: (int(rows[0].items), int(rows[0].digest))
+            _SQL["digest"],
+            {"id": self._id, "at": at},
+            lambda rows: (int(rows[0].items), int(rows[0].digest)),
         )
-        (_, here), there = await asyncio.gather(self._ask([Query(_SQL["without_limit"]), counts]), self._digest(at))
+        (_, here), there = await asyncio.gather(
+            self._ask([Query(_SQL["without_limit"]), counts]), self._digest(at)
+        )
         if there == here:
             return Agreement(there=there[0], here=here[0], differing=0, differences=[])
         found = [difference async for difference in self._differences()]
         found += [difference async for difference in self._left_over()]
-        return Agreement(there=there[0], here=here[0], differing=len(found), differences=found[:_TOLD])
+        return Agreement(
+            there=there[0], here=here[0], differing=len(found), differences=found[:_TOLD]
+        )
 
     async def obstacles(self) -> Agreement:
         """Return what no following will bring into agreement: items without a place here, or whose place is taken.
@@ -88,14 +94,18 @@ class Comparing:
         """
         there = await self._source.tables.count()
         found = [difference async for difference in self._differences(only_obstacles=True)]
-        return Agreement(there=there, here=there - len(found), differing=len(found), differences=found[:_TOLD])
+        return Agreement(
+            there=there, here=there - len(found), differing=len(found), differences=found[:_TOLD]
+        )
 
     async def _digest(self, at: str) -> tuple[int, int]:
         items = digest = 0
         prefix = ""
         while prefixes := await self._source.tables.prefixes(prefix, _TOGETHER):
             prefix = prefixes[-1]
-            counted = await self._source.tables.digest({each: self._name(each) for each in prefixes}, at)
+            counted = await self._source.tables.digest(
+                {each: self._name(each) for each in prefixes}, at
+            )
             items, digest = items + counted[0], digest + counted[1]
         return items, digest
 
@@ -106,7 +116,7 @@ class Comparing:
         except InvalidValue:
             return ""
 
-    async def _differences(self, *, only_obstacles: bool = False) -> AsyncIterator[Difference]:
+    async def _differences(self, *, only_obstacles: bool = False) -> AsyncIterator[ItemDifference]:
         place = ("", "")
         while places := await self._source.tables.places(place, _TOGETHER):
             place = places[-1]
@@ -114,14 +124,16 @@ class Comparing:
             batch = self._source.batch(items, "")
             unfit = [*batch.rejected, *check(batch.records, None)[1]]
             for rejected in unfit:
-                yield Difference(item=rejected.source_id, problem=f"{rejected.field} {rejected.problem}")
+                yield ItemDifference(
+                    item=rejected.source_id, problem=f"{rejected.field} {rejected.problem}"
+                )
             left_out = {rejected.source_id for rejected in unfit}
             known = [item for item in items if source_id(item.place) not in left_out]
             here = await self._here(known)
             for n, item in enumerate(known):
                 problem = _obstacle(here.get(n)) if only_obstacles else _problem(item, here.get(n))
                 if problem:
-                    yield Difference(item=source_id(item.place), problem=problem)
+                    yield ItemDifference(item=source_id(item.place), problem=problem)
 
     async def _here(self, items: Sequence[Item]) -> dict[int, Any]:
         given = {
@@ -130,12 +142,14 @@ class Comparing:
             "keys": [item.place[1] for item in items],
             "sources": [source_id(item.place) for item in items],
         }
-        found: Query[dict[int, Any]] = Query(_SQL["here"], given, lambda rows: {row.n - 1: row for row in rows})
+        found: Query[dict[int, Any]] = Query(
+            _SQL["here"], given, lambda rows: {row.n - 1: row for row in rows}
+        )
         [rows] = await self._ask([found])
         here: dict[int, Any] = rows
         return here
 
-    async def _left_over(self) -> AsyncIterator[Difference]:
+    async def _left_over(self) -> AsyncIterator[ItemDifference]:
         """What is here and was deleted there."""
         namespace = key = ""
         while True:
@@ -149,7 +163,9 @@ class Comparing:
             there = {item.place for item in await self._source.tables.items(places, indexed=False)}
             for place in places:
                 if place not in there:
-                    yield Difference(item=source_id(place), problem="is here, and there no more")
+                    yield ItemDifference(
+                        item=source_id(place), problem="is here, and there no more"
+                    )
 
     async def _ask(self, queries: Sequence[Query[Any]]) -> list[Any]:
         return await to_the_end(self._database.run(Principal.owner(), queries))
@@ -163,7 +179,11 @@ def _obstacle(here: Any) -> str | None:
 
 def _problem(item: Item, here: Any) -> str | None:
     if here is None:
-        return None if item.expires_at and item.expires_at - datetime.now(UTC) < _AT_THIS_MOMENT else "is not here"
+        return (
+            None
+            if item.expires_at and item.expires_at - datetime.now(UTC) < _AT_THIS_MOMENT
+            else "is not here"
+        )
     if (obstacle := _obstacle(here)) is not None:
         return obstacle
     if here.value != item.value:
@@ -172,4 +192,6 @@ def _problem(item: Item, here: Any) -> str | None:
     prolonged = item.expires_at and here.expires_at and here.expires_at > item.expires_at
     if there != (here.created_at, here.updated_at, here.ttl_minutes):
         return "has other times here"
-    return None if prolonged or here.expires_at == item.expires_at else "expires at another time here"
+    return (
+        None if prolonged or here.expires_at == item.expires_at else "expires at another time here"
+    )

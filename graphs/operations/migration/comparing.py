@@ -45,31 +45,45 @@ class Parity(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     limit: int = Field(description="How many were asked for: the k of overlap@k.")
-    overlap: float | None = Field(description="Which part of what the source found was found here, too; its mean.")
+    overlap: float | None = Field(
+        description="Which part of what the source found was found here, too; its mean."
+    )
     questions: list[Compared]
 
 
-async def compare(source: Source, search: Search, questions: Iterable[Question], limit: int) -> Parity | None:
+async def compare(
+    source: Source, search: Search, questions: Iterable[Question], limit: int
+) -> Parity | None:
     """Ask both sides; None where the source cannot search, or there was nothing to ask."""
     compared = []
     for question in questions:
         theirs = await source.ask(question.scope, question.query, limit)
         if theirs is None:
             return None
-        [found] = await search([SearchOp(question.scope, query=question.query, limit=limit, refresh_ttl=False)])
+        [found] = await search(
+            [SearchOp(question.scope, query=question.query, limit=limit, refresh_ttl=False)]
+        )
         ours = {(item.namespace, item.key) for item in found}
         shared = len(ours.intersection(theirs))
-        compared.append(Compared(**question.model_dump(), theirs=len(theirs), ours=len(ours), shared=shared))
+        compared.append(
+            Compared(**question.model_dump(), theirs=len(theirs), ours=len(ours), shared=shared)
+        )
     parts = [one.shared / one.theirs for one in compared if one.theirs]
     if not compared:
         return None
-    return Parity(limit=limit, overlap=sum(parts) / len(parts) if parts else None, questions=compared)
+    return Parity(
+        limit=limit, overlap=sum(parts) / len(parts) if parts else None, questions=compared
+    )
 
 
 def question_about(namespace: Namespace, value: dict[str, Any]) -> Question | None:
     """Return a question that a memory answers, in its owner's scope; None if it has no text."""
     content = value.get("content")
-    text = content if isinstance(content, str) else " ".join(part for part in value.values() if isinstance(part, str))
+    text = (
+        content
+        if isinstance(content, str)
+        else " ".join(part for part in value.values() if isinstance(part, str))
+    )
     words = text.split()[:_WORDS]
     return Question(scope=namespace[:2], query=" ".join(words)) if words else None
 

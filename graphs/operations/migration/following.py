@@ -6,16 +6,17 @@ from uuid import uuid4
 
 from graphs.memory.database import statements
 from graphs.memory.database.database import Database
-from graphs.memory.database.transaction import Query, Transaction
+from graphs.memory.database.query import Query
+from graphs.memory.database.transaction import Transaction
 from graphs.memory.errors import InvalidValue
 from graphs.memory.principal import Principal
 from graphs.memory.search.embeddings import Index
 from graphs.memory.values.namespaces import to_text
 from graphs.operations.migration import ledger
 from graphs.operations.migration.langgraph_store import LangGraphStore, source_id
-from graphs.operations.migration.langgraph_tables import Place
+from graphs.operations.migration.langgraph_tables import SourceAddress
 from graphs.operations.migration.ledger import Migration
-from graphs.operations.migration.source import Batch, Rejected
+from graphs.operations.migration.source import RecordBatch, Rejected
 from graphs.operations.migration.writing import (
     Brought,
     Prepared,
@@ -46,7 +47,9 @@ class Following:
         source: what is followed.
     """
 
-    def __init__(self, database: Database, index: Index | None, writing: Writing, source: LangGraphStore) -> None:
+    def __init__(
+        self, database: Database, index: Index | None, writing: Writing, source: LangGraphStore
+    ) -> None:
         self._database = database
         self._index = index
         self._writing = writing
@@ -76,16 +79,20 @@ class Following:
         unchanged = await self._unchanged([one for one, _ in checked])
         changed = [one.record for n, (one, _) in enumerate(checked) if n not in unchanged]
         prepared, _ = await prepare(changed, self._index)
-        await self._store(migration, batch, prepared, [checked[n][0] for n in sorted(unchanged)], gone)
+        await self._store(
+            migration, batch, prepared, [checked[n][0] for n in sorted(unchanged)], gone
+        )
         await self._source.tables.forget(changes)
         return len(changes.ids), [*batch.rejected, *rejected]
 
-    def _addresses(self, places: set[Place]) -> list[tuple[str, str, str]]:
+    def _addresses(self, places: set[SourceAddress]) -> list[tuple[str, str, str]]:
         """Namespace, key and name there of what is gone."""
         found = []
         for prefix, key in sorted(places):
             try:
-                found.append((to_text(self._source.namespace(prefix)), key, source_id((prefix, key))))
+                found.append(
+                    (to_text(self._source.namespace(prefix)), key, source_id((prefix, key)))
+                )
             except InvalidValue:  # what has no place here was never brought
                 continue
         return found
@@ -93,7 +100,9 @@ class Following:
     async def _unchanged(self, prepared: Sequence[Prepared]) -> set[int]:
         """Which are here as they are: a read there only prolonged their life, or the change was carried out before."""
         columns = in_columns(prepared, self._index)
-        same: Query[set[int]] = Query(_SQL["same"], columns, lambda rows: {row.n - 1 for row in rows})
+        same: Query[set[int]] = Query(
+            _SQL["same"], columns, lambda rows: {row.n - 1 for row in rows}
+        )
         [found] = await self._database.run(Principal.owner(), [same])
         unchanged: set[int] = found
         return unchanged
@@ -101,7 +110,7 @@ class Following:
     async def _store(
         self,
         migration: Migration,
-        batch: Batch,
+        batch: RecordBatch,
         prepared: Sequence[Prepared],
         unchanged: Sequence[Prepared],
         gone: Sequence[tuple[str, str, str]],
@@ -111,11 +120,23 @@ class Following:
             if not (await transaction.run([holding]))[0]:
                 return
             erased = await self._writing.of_erased(transaction, prepared)
-            living = [one for n, one in enumerate(prepared) if n not in erased and not has_expired(one.record)]
-            queries: list[Query[Any]] = [ledger.silence(migration.id), self._withdraw(migration, gone)]
+            living = [
+                one
+                for n, one in enumerate(prepared)
+                if n not in erased and not has_expired(one.record)
+            ]
+            queries: list[Query[Any]] = [
+                ledger.silence(migration.id),
+                self._withdraw(migration, gone),
+            ]
             withdrawn: int = (await transaction.run([*queries, self._prolong(unchanged)]))[1]
             brought = await self._put(transaction, migration, living)
-            counts = {"brought": len(brought) - withdrawn, "expired": 0, "rejected": 0, "present": 0}
+            counts = {
+                "brought": len(brought) - withdrawn,
+                "expired": 0,
+                "rejected": 0,
+                "present": 0,
+            }
             audited = ledger.record(migration, "memory.imported", len(prepared) + len(gone))
             await transaction.run([ledger.advance(migration.id, batch.cursor, counts), audited])
 
@@ -130,14 +151,18 @@ class Following:
         by_address = {(one.namespace, one.record.key): one for one in prepared}
         columns = in_columns(prepared, self._index) | {"id": str(migration.id)}
         renewing: Query[list[Brought]] = Query(
-            _SQL["renew"], columns, lambda rows: [Brought(row.id, by_address[row.namespace, row.key]) for row in rows]
+            _SQL["renew"],
+            columns,
+            lambda rows: [Brought(row.id, by_address[row.namespace, row.key]) for row in rows],
         )
         forgetting: Query[None] = Query(_SQL["unnote"], columns)
         renewed: list[Brought]
         renewed, _ = await transaction.run([renewing, forgetting])
         if renewed:
             there = in_columns([one.prepared for one in renewed], self._index)
-            await transaction.run([Query(_SQL["forget_vectors"], there), *self._writing.vectors(renewed)])
+            await transaction.run(
+                [Query(_SQL["forget_vectors"], there), *self._writing.vectors(renewed)]
+            )
         known = {(one.prepared.namespace, one.prepared.record.key) for one in renewed}
         new = [one for address, one in by_address.items() if address not in known]
         return await self._writing.bring(transaction, migration, new)
@@ -148,5 +173,10 @@ class Following:
     @staticmethod
     def _withdraw(migration: Migration, gone: Sequence[tuple[str, str, str]]) -> Query[int]:
         namespaces, keys, sources = ([each[n] for each in gone] for n in range(3))
-        given = {"id": str(migration.id), "namespaces": namespaces, "keys": keys, "sources": sources}
+        given = {
+            "id": str(migration.id),
+            "namespaces": namespaces,
+            "keys": keys,
+            "sources": sources,
+        }
         return Query(_SQL["withdraw"], given, lambda rows: int(rows[0].gone))

@@ -14,12 +14,12 @@ from graphs.memory.errors import ContractError, InvalidInput
 from graphs.memory.rights.export import FORMAT
 from graphs.memory.store.payloads import key_of
 from graphs.memory.values.namespaces import from_text
-from graphs.operations.migration.records import Change, memory, rejected
+from graphs.operations.migration.records import SourceChange, memory, rejected
 from graphs.operations.migration.source import (
-    Batch,
-    Record,
+    RecordBatch,
     Rejected,
-    Version,
+    SourceRecord,
+    SourceVersion,
 )
 
 _TOGETHER = 200
@@ -28,7 +28,7 @@ _TOGETHER = 200
 _MEMORIES, _HISTORY = "memory.memories", "memory.memory_history"
 
 
-class _Line(BaseModel):
+class _JsonLine(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     created_at: AwareDatetime | None = None
@@ -45,7 +45,7 @@ class _Change(BaseModel):
     new: str | None = None
 
 
-class MemoryLine(_Line):
+class MemoryLine(_JsonLine):
     """A memory of a person (`user_id`), or of what an agent knows (`agent` alone)."""
 
     content: Any
@@ -71,7 +71,7 @@ class _Version(BaseModel):
     operation: Literal["update", "delete"] = "update"
 
 
-class ItemLine(_Line):
+class ItemLine(_JsonLine):
     """An item of a store, as it is; `index` says what of it is embedded, as in `aput`."""
 
     namespace: tuple[str, ...]
@@ -103,7 +103,7 @@ class JsonLines:
         path: Path,
         digest: str,
         lines: int,
-        history: Mapping[int, list[Version]],
+        history: Mapping[int, list[SourceVersion]],
         *,
         is_export: bool,
         keep_vectors: bool,
@@ -120,7 +120,7 @@ class JsonLines:
         """Return how many memories it has."""
         return self._lines
 
-    async def batches(self, after: str | None) -> AsyncIterator[Batch]:
+    async def batches(self, after: str | None) -> AsyncIterator[RecordBatch]:
         """Yield its lines; the cursor is the place in the file behind the last one, and its number."""
         offset, number = map(int, after.split(":")) if after else (0, 0)
         while True:
@@ -133,8 +133,8 @@ class JsonLines:
     async def ask(self, *_: object) -> None:
         """Return None: a file cannot search."""
 
-    def _read(self, offset: int, number: int) -> Batch | None:
-        records: list[Record] = []
+    def _read(self, offset: int, number: int) -> RecordBatch | None:
+        records: list[SourceRecord] = []
         refused: list[Rejected] = []
         with self._path.open("rb") as file:
             file.seek(offset)
@@ -144,9 +144,15 @@ class JsonLines:
                     self._take(line, number, records, refused)
                 if len(records) + len(refused) == _TOGETHER:
                     break
-            return Batch(records, f"{file.tell()}:{number}", refused) if records or refused else None
+            return (
+                RecordBatch(records, f"{file.tell()}:{number}", refused)
+                if records or refused
+                else None
+            )
 
-    def _take(self, line: bytes, number: int, records: list[Record], refused: list[Rejected]) -> None:
+    def _take(
+        self, line: bytes, number: int, records: list[SourceRecord], refused: list[Rejected]
+    ) -> None:
         source_id, told = f"line {number}", None
         try:
             told = _object(line)
@@ -158,17 +164,23 @@ class JsonLines:
         except ContractError as error:
             refused.append(rejected(source_id, error, told))
         except (KeyError, TypeError) as error:
-            refused.append(Rejected(source_id, str(error.args[0]), "is missing, or of another kind", told))
+            refused.append(
+                Rejected(source_id, str(error.args[0]), "is missing, or of another kind", told)
+            )
         except (ValueError, RecursionError) as error:
             raw = line.decode("utf-8", "replace").rstrip("\n")
             refused.append(Rejected(source_id, "line", f"is no JSON: {error}", raw))
 
-    def _record(self, told: dict[str, Any]) -> Record:
+    def _record(self, told: dict[str, Any]) -> SourceRecord:
         if "namespace" in told:
             return _item(ItemLine.model_validate(told))
         line = MemoryLine.model_validate(told)
         key = line.id or (key_of(line.content) if isinstance(line.content, str) else "")
-        made = line.created_at or line.updated_at or datetime.fromtimestamp(self._path.stat().st_mtime).astimezone()
+        made = (
+            line.created_at
+            or line.updated_at
+            or datetime.fromtimestamp(self._path.stat().st_mtime).astimezone()
+        )
         return memory(
             key,
             line.content,
@@ -184,13 +196,13 @@ class JsonLines:
             created_at=made,
             updated_at=line.updated_at,
             expires_at=line.expires_at,
-            changes=[Change(change.event, change.at, change.old) for change in line.history],
+            changes=[SourceChange(change.event, change.at, change.old) for change in line.history],
             vector=line.embedding if self._keep_vectors else None,
         )
 
-    def _exported(self, row: dict[str, Any]) -> Record:
+    def _exported(self, row: dict[str, Any]) -> SourceRecord:
         is_memory = "content" in row["value"]
-        return Record(
+        return SourceRecord(
             str(row["id"]),
             from_text(row["namespace"]),
             row["key"],
@@ -210,8 +222,8 @@ _TABLE_OF_MEMORIES = f'{{"table": "{_MEMORIES}", '.encode()
 _TABLE_OF_HISTORY = f'{{"table": "{_HISTORY}", '.encode()
 
 
-def _item(line: ItemLine) -> Record:
-    return Record(
+def _item(line: ItemLine) -> SourceRecord:
+    return SourceRecord(
         "/".join((*line.namespace, line.key)),
         line.namespace,
         line.key,
@@ -223,11 +235,14 @@ def _item(line: ItemLine) -> Record:
         line.ttl_minutes,
         line.session_id,
         line.run_id,
-        [Version(each.value, each.valid_from, each.valid_to, each.operation) for each in line.history],
+        [
+            SourceVersion(each.value, each.valid_from, each.valid_to, each.operation)
+            for each in line.history
+        ],
     )
 
 
-def line_of(record: Record) -> str:
+def line_of(record: SourceRecord) -> str:
     """Return a record as a line that this source reads again, without its vectors."""
     line = ItemLine(
         namespace=record.namespace,
@@ -241,7 +256,12 @@ def line_of(record: Record) -> str:
         session_id=record.session_id,
         run_id=record.run_id,
         history=[
-            _Version(value=dict(v.value), valid_from=v.valid_from, valid_to=v.valid_to, operation=v.operation)
+            _Version(
+                value=dict(v.value),
+                valid_from=v.valid_from,
+                valid_to=v.valid_to,
+                operation=v.operation,
+            )
             for v in record.history
         ],
     )
@@ -266,7 +286,7 @@ async def open_jsonl(path: Path, *, keep_vectors: bool = False) -> JsonLines:
 
 def _opened(path: Path, keep_vectors: bool) -> JsonLines:
     digest, lines = hashlib.sha256(), 0
-    history: dict[int, list[Version]] = {}
+    history: dict[int, list[SourceVersion]] = {}
     with path.open("rb") as file:
         is_export = FORMAT.encode() in file.readline(1000)
         file.seek(0)
@@ -275,7 +295,9 @@ def _opened(path: Path, keep_vectors: bool) -> JsonLines:
             lines += line.startswith(_TABLE_OF_MEMORIES) if is_export else bool(line.strip())
             if is_export and line.startswith(_TABLE_OF_HISTORY):
                 _keep(json.loads(line)["row"], history)
-    return JsonLines(path, digest.hexdigest(), lines, history, is_export=is_export, keep_vectors=keep_vectors)
+    return JsonLines(
+        path, digest.hexdigest(), lines, history, is_export=is_export, keep_vectors=keep_vectors
+    )
 
 
 def _object(line: bytes) -> dict[str, Any]:
@@ -285,11 +307,13 @@ def _object(line: bytes) -> dict[str, Any]:
     return told
 
 
-def _keep(row: dict[str, Any], history: dict[int, list[Version]]) -> None:
+def _keep(row: dict[str, Any], history: dict[int, list[SourceVersion]]) -> None:
     """Keep an earlier version for when its memory comes."""
     since, until = _moment(row["valid_from"]), _moment(row["valid_to"])
     if since and until:
-        history.setdefault(row["memory_id"], []).append(Version(row["value"], since, until, row["operation"]))
+        history.setdefault(row["memory_id"], []).append(
+            SourceVersion(row["value"], since, until, row["operation"])
+        )
 
 
 def _moment(text: str | None) -> datetime | None:

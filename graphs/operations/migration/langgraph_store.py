@@ -9,20 +9,15 @@ import numpy as np
 
 from graphs.memory.errors import ConfigurationError, InvalidValue
 from graphs.memory.search.embeddings import Index
-from graphs.memory.values.namespaces import Namespace
+from graphs.memory.values.namespaces import Address, Namespace
 from graphs.operations.migration.langgraph_tables import (
     Item,
     LangGraphTables,
-    Place,
+    SourceAddress,
     Tables,
 )
 from graphs.operations.migration.renaming import Renaming, Rule
-from graphs.operations.migration.source import (
-    Address,
-    Batch,
-    Record,
-    Rejected,
-)
+from graphs.operations.migration.source import RecordBatch, Rejected, SourceRecord
 
 COPIED = "copied"
 """The cursor of the last batch."""
@@ -83,7 +78,11 @@ class LangGraphStore:
         """
         there = await tables.check(follow=follow)
         if keep_vectors and (index is None or there.dimensions != index.dimensions):
-            ours = f"{index.name} has {index.dimensions}" if index else "this deployment embeds nothing"
+            ours = (
+                f"{index.name} has {index.dimensions}"
+                if index
+                else "this deployment embeds nothing"
+            )
             theirs = f"{there.dimensions} dimensions" if there.dimensions else "no vectors"
             raise ConfigurationError(
                 f"The store has {theirs}, and {ours}: that is not the same model. Leave out --keep-vectors: "
@@ -106,7 +105,7 @@ class LangGraphStore:
         """Return how many items there are that have not expired."""
         return await self.tables.count()
 
-    async def batches(self, after: str | None) -> AsyncIterator[Batch]:
+    async def batches(self, after: str | None) -> AsyncIterator[RecordBatch]:
         """Yield the items in the order of the primary key; the last batch, which may be empty, has the cursor `COPIED`.
 
         If the last item of a batch is gone when the copying goes on, it begins anew: what is there stays.
@@ -128,14 +127,20 @@ class LangGraphStore:
         if not (self._keep_vectors and self._index):
             return None
         vector = (await self._index.embed_queries([query]))[query]
-        numbers: list[float] = np.frombuffer(vector[4:], ">f2").tolist()  # behind a header, as `to_vector` writes it
+        numbers: list[float] = np.frombuffer(
+            vector[4:], ">f2"
+        ).tolist()  # behind a header, as `to_vector` writes it
         places = await self.tables.search(self._renaming.pattern(scope), numbers, limit)
         return [(self.namespace(prefix), key) for prefix, key in places]
 
-    async def items(self, places: Sequence[Place]) -> list[Item]:
+    async def items(self, places: Sequence[SourceAddress]) -> list[Item]:
         """Return what lies at some places now and has not expired."""
         indexed = self.there.dimensions is not None
-        return await self.tables.items(places, indexed=indexed, vectors=self._keep_vectors) if places else []
+        return (
+            await self.tables.items(places, indexed=indexed, vectors=self._keep_vectors)
+            if places
+            else []
+        )
 
     def namespace(self, prefix: str) -> Namespace:
         """Return the namespace here of a prefix there.
@@ -145,24 +150,28 @@ class LangGraphStore:
         """
         return self._renaming.apply(tuple(prefix.split(".")))
 
-    def batch(self, items: Sequence[Item], cursor: str) -> Batch:
+    def batch(self, items: Sequence[Item], cursor: str) -> RecordBatch:
         """Return items as records; those without a place here are rejected."""
         records, rejected = [], []
         for item in items:
             try:
                 records.append(self._record(item))
             except InvalidValue as error:
-                rejected.append(Rejected(source_id(item.place), error.path, error.problem, item.value))
-        return Batch(records, cursor, rejected)
+                rejected.append(
+                    Rejected(source_id(item.place), error.path, error.problem, item.value)
+                )
+        return RecordBatch(records, cursor, rejected)
 
-    def _record(self, item: Item) -> Record:
+    def _record(self, item: Item) -> SourceRecord:
         if not isinstance(item.value, Mapping):
             kind = type(item.value).__name__
-            raise InvalidValue("value", f"is no JSON object but a {kind}: change or delete it there")
+            raise InvalidValue(
+                "value", f"is no JSON object but a {kind}: change or delete it there"
+            )
         prefix, key = item.place
         # What the store was told not to embed has no vectors there, and gets none here.
         embeds = self.there.dimensions is None or item.fields is not None
-        return Record(
+        return SourceRecord(
             source_id(item.place),
             self.namespace(prefix),
             key,
@@ -176,12 +185,12 @@ class LangGraphStore:
         )
 
 
-def source_id(place: Place) -> str:
+def source_id(place: SourceAddress) -> str:
     """Return what an item is called in reports and in the ledger; `place_of` undoes it."""
     return json.dumps(place, ensure_ascii=False)
 
 
-def place_of(source_id: str) -> Place:
+def place_of(source_id: str) -> SourceAddress:
     """Return the place that a name stands for."""
     prefix, key = json.loads(source_id)
     return prefix, key
@@ -196,7 +205,7 @@ def _is_digest(cursor: str) -> bool:
     return len(cursor) == hashlib.sha256().digest_size * 2
 
 
-def _digest(place: Place) -> str:
+def _digest(place: SourceAddress) -> str:
     """What names a place without telling it; the statement `place` makes the same."""
     prefix, key = place
     return hashlib.sha256(f"{len(prefix)}:{prefix}{key}".encode()).hexdigest()

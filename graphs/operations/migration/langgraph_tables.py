@@ -10,7 +10,7 @@ from psycopg.errors import LockNotAvailable
 
 from graphs.memory.database import statements
 from graphs.memory.database.database import Database, to_the_end
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import (
     ConfigurationError,
     SetupRequired,
@@ -22,7 +22,7 @@ from graphs.memory.principal import Principal
 
 _SQL = statements.load("langgraph_tables", __package__)
 
-Place = tuple[str, str]
+SourceAddress = tuple[str, str]
 """Where an item lies there: `prefix` and `key`."""
 
 
@@ -46,7 +46,7 @@ class Tables:
 class Item:
     """An item as it lies there."""
 
-    place: Place
+    place: SourceAddress
     value: Any
     created_at: datetime
     updated_at: datetime
@@ -59,10 +59,10 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class ChangedPlaces:
     """Places where something changed, and the numbers under which that was noted."""
 
-    places: Sequence[Place] = ()
+    places: Sequence[SourceAddress] = ()
     ids: Sequence[int] = ()
 
 
@@ -123,29 +123,43 @@ class LangGraphTables:
         [items] = await self._run([_query("count", lambda rows: int(rows[0].items))])
         return int(items)
 
-    async def places(self, after: Place, limit: int) -> list[Place]:
+    async def places(self, after: SourceAddress, limit: int) -> list[SourceAddress]:
         """Return the places that come after one, at most `limit`."""
         prefix, key = after
-        query = _query("addresses", lambda rows: [(r.prefix, r.key) for r in rows], prefix=prefix, key=key, limit=limit)
+        query = _query(
+            "addresses",
+            lambda rows: [(r.prefix, r.key) for r in rows],
+            prefix=prefix,
+            key=key,
+            limit=limit,
+        )
         [places] = await self._run([query])
         return list(places)
 
-    async def place_of(self, digest: str) -> Place | None:
+    async def place_of(self, digest: str) -> SourceAddress | None:
         """Return the place that a digest is of; None if nothing lies there any more."""
-        query = _query("place", lambda rows: (rows[0].prefix, rows[0].key) if rows else None, digest=digest)
+        query = _query(
+            "place", lambda rows: (rows[0].prefix, rows[0].key) if rows else None, digest=digest
+        )
         [place] = await self._run([query])
-        found: Place | None = place
+        found: SourceAddress | None = place
         return found
 
-    async def search(self, pattern: str, vector: Sequence[float], limit: int) -> list[Place]:
+    async def search(
+        self, pattern: str, vector: Sequence[float], limit: int
+    ) -> list[SourceAddress]:
         """Return the places of the items nearest to a vector, among those whose prefix matches a regular expression."""
         given = {"pattern": pattern, "vector": json.dumps(list(vector)), "limit": limit}
-        [places] = await self._run([_query("search", lambda rows: [(r.prefix, r.key) for r in rows], **given)])
+        [places] = await self._run(
+            [_query("search", lambda rows: [(r.prefix, r.key) for r in rows], **given)]
+        )
         return list(places)
 
     async def prefixes(self, after: str, limit: int) -> list[str]:
         """Return the prefixes that come after one, at most `limit`."""
-        query = _query("prefixes", lambda rows: [row.prefix for row in rows], after=after, limit=limit)
+        query = _query(
+            "prefixes", lambda rows: [row.prefix for row in rows], after=after, limit=limit
+        )
         [prefixes] = await self._run([query])
         return list(prefixes)
 
@@ -162,11 +176,15 @@ class LangGraphTables:
             at: the moment.
         """
         given = {"prefixes": [*namespaces], "namespaces": [*namespaces.values()], "at": at}
-        [digest] = await self._run([_query("digest", lambda rows: (int(rows[0].items), int(rows[0].digest)), **given)])
+        [digest] = await self._run(
+            [_query("digest", lambda rows: (int(rows[0].items), int(rows[0].digest)), **given)]
+        )
         items, total = digest
         return items, total
 
-    async def items(self, places: Sequence[Place], *, indexed: bool, vectors: bool = False) -> list[Item]:
+    async def items(
+        self, places: Sequence[SourceAddress], *, indexed: bool, vectors: bool = False
+    ) -> list[Item]:
         """Return what lies at some places now; nothing for those where nothing does, or what has expired.
 
         Args:
@@ -174,10 +192,15 @@ class LangGraphTables:
             indexed: whether the store has vectors at all.
             vectors: whether they are wanted.
         """
-        given: dict[str, Any] = {"prefixes": [prefix for prefix, _ in places], "keys": [key for _, key in places]}
+        given: dict[str, Any] = {
+            "prefixes": [prefix for prefix, _ in places],
+            "keys": [key for _, key in places],
+        }
         if indexed:
             given["vectors"] = vectors
-        [items] = await self._run([_query("items_and_vectors" if indexed else "items", _items, **given)])
+        [items] = await self._run(
+            [_query("items_and_vectors" if indexed else "items", _items, **given)]
+        )
         return list(items)
 
     # Following ------------------------------------------------------------------------------------------------------
@@ -196,29 +219,37 @@ class LangGraphTables:
                 "the migration of those first. If there is none, DROP SCHEMA graph_memory_migration CASCADE."
             )
 
-    async def changes(self, limit: int) -> Changes:
+    async def changes(self, limit: int) -> ChangedPlaces:
         """Return what changed and was not carried out yet, the oldest first; at most `limit` changes."""
 
-        def read(rows: Rows) -> Changes:
-            return Changes([(r.prefix, r.key) for r in rows], [id_ for r in rows for id_ in r.ids])
+        def read(rows: Rows) -> ChangedPlaces:
+            return ChangedPlaces(
+                [(r.prefix, r.key) for r in rows], [id_ for r in rows for id_ in r.ids]
+            )
 
         [changes] = await self._run([_query("changes", read, limit=limit)])
-        found: Changes = changes
+        found: ChangedPlaces = changes
         return found
 
-    async def forget(self, changes: Changes) -> None:
+    async def forget(self, changes: ChangedPlaces) -> None:
         """Take away changes that were carried out."""
         await self._run([_query("forget_changes", ids=list(changes.ids))])
 
     async def lag(self) -> Lag:
         """Return how many changes wait."""
-        [lag] = await self._run([_query("lag", lambda rows: Lag(int(rows[0].changes), float(rows[0].seconds)))])
+        [lag] = await self._run(
+            [_query("lag", lambda rows: Lag(int(rows[0].changes), float(rows[0].seconds)))]
+        )
         found: Lag = lag
         return found
 
     async def state(self) -> tuple[bool, bool]:
         """Return whether changes are noted, and whether writes are refused."""
-        query = _query("is_followed", lambda rows: (bool(rows[0].followed), bool(rows[0].stopped)), schema=self.schema)
+        query = _query(
+            "is_followed",
+            lambda rows: (bool(rows[0].followed), bool(rows[0].stopped)),
+            schema=self.schema,
+        )
         [state] = await self._run([query])
         followed, stopped = state
         return followed, stopped

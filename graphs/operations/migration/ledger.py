@@ -8,13 +8,13 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.database import statements
-from graphs.memory.database.transaction import Query, Rows
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import MigrationConflict, MigrationNotFound
 from graphs.memory.values.text import to_json
 
 STATEMENTS = statements.load("ledger", __package__)
 
-Status = Literal["running", "paused", "finished", "rolled_back"]
+MigrationStatus = Literal["running", "paused", "finished", "rolled_back"]
 
 
 class Migration(BaseModel):
@@ -26,8 +26,12 @@ class Migration(BaseModel):
     source: str = Field(description="What kind of source it reads.")
     origin: str = Field(description="Which one of its kind.")
     options: dict[str, Any] = Field(description="How it is read.")
-    status: Status = Field(description="`running` also after a process was killed: the same command goes on with it.")
-    total: int | None = Field(description="How many records the source has; null where it cannot tell.")
+    status: MigrationStatus = Field(
+        description="`running` also after a process was killed: the same command goes on with it."
+    )
+    total: int | None = Field(
+        description="How many records the source has; null where it cannot tell."
+    )
     brought: int = Field(description="How many memories it brought.")
     present: int = Field(description="How many were left alone, since their address was taken.")
     expired: int = Field(description="How many were left out, since they had expired.")
@@ -43,16 +47,25 @@ class Migration(BaseModel):
         return self.brought + self.present + self.expired + self.rejected
 
 
-def start(source: str, origin: str, options: Mapping[str, Any], total: int | None) -> Query[Migration]:
+def start(
+    source: str, origin: str, options: Mapping[str, Any], total: int | None
+) -> Query[Migration]:
     """Ask for a new migration."""
-    given = {"source": source, "origin": origin, "options": to_json(options, "options"), "total": total}
+    given = {
+        "source": source,
+        "origin": origin,
+        "options": to_json(options, "options"),
+        "total": total,
+    }
     return Query(STATEMENTS["start"], given, lambda rows: _migration(rows[0]))
 
 
 def unfinished(source: str, origin: str) -> Query[Migration | None]:
     """Ask for the migration that was begun with a source and has not ended."""
     given = {"source": source, "origin": origin}
-    return Query(STATEMENTS["unfinished"], given, lambda rows: _migration(rows[0]) if rows else None)
+    return Query(
+        STATEMENTS["unfinished"], given, lambda rows: _migration(rows[0]) if rows else None
+    )
 
 
 def every() -> Query[list[Migration]]:
@@ -116,7 +129,12 @@ def silence(migration_id: UUID) -> Query[None]:
 
 def record(migration: Migration, action: str, memories: int) -> Query[None]:
     """Ask for the one audit record of all that a transaction does."""
-    given = {"id": str(migration.id), "source": migration.source, "action": action, "memories": memories}
+    given = {
+        "id": str(migration.id),
+        "source": migration.source,
+        "action": action,
+        "memories": memories,
+    }
     return Query(STATEMENTS["record"], given)
 
 

@@ -8,25 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_exponential_jitter,
+)
 
 from graphs.adapters.mem0_platform import HOST, TIMEOUT_SECONDS
 from graphs.mem0.importing import import_mem0
 from graphs.memory.errors import ContractError, SourceFailed, SourceUnavailable
-from graphs.memory.values.namespaces import Namespace, decode_label
+from graphs.memory.values.namespaces import Address, Namespace, decode_label
 from graphs.operations.migration.records import (
-    Change,
+    SourceChange,
     expiry,
     memory,
     moment,
     rejected,
 )
-from graphs.operations.migration.source import (
-    Address,
-    Batch,
-    Record,
-    Rejected,
-)
+from graphs.operations.migration.source import RecordBatch, Rejected, SourceRecord
 
 PAGE = 100
 """Memories of a page, which are stored together; the service gives at most 200."""
@@ -61,7 +62,13 @@ class Mem0Platform:
     name = "mem0-platform"
 
     def __init__(
-        self, client: Any, errors: type[Exception], host: str, *, history: bool = True, first_wait: float = 0.5
+        self,
+        client: Any,
+        errors: type[Exception],
+        host: str,
+        *,
+        history: bool = True,
+        first_wait: float = 0.5,
     ) -> None:
         self._client = client
         self._errors = errors
@@ -85,7 +92,7 @@ class Mem0Platform:
         """Return how many memories the account has."""
         return int((await self._page(1, 1))["count"])
 
-    async def batches(self, after: str | None) -> AsyncIterator[Batch]:
+    async def batches(self, after: str | None) -> AsyncIterator[RecordBatch]:
         """Yield its memories; the cursor is the number of a page."""
         number = int(after or 0)
         while True:
@@ -95,8 +102,10 @@ class Mem0Platform:
             if not found:
                 return
             taken = await asyncio.gather(*(self._taken(each) for each in found))
-            records = [each for each in taken if isinstance(each, Record)]
-            yield Batch(records, str(number), [each for each in taken if isinstance(each, Rejected)])
+            records = [each for each in taken if isinstance(each, SourceRecord)]
+            yield RecordBatch(
+                records, str(number), [each for each in taken if isinstance(each, Rejected)]
+            )
             if not page.get("next"):
                 return
 
@@ -108,17 +117,29 @@ class Mem0Platform:
         return [((*scope[:2], "facts"), str(each["id"])) for each in answer["results"]]
 
     async def _page(self, number: int, size: int) -> Mapping[str, Any]:
-        ask = functools.partial(self._client.get_all, filters=_EVERYTHING, page=number, page_size=size)
+        ask = functools.partial(
+            self._client.get_all, filters=_EVERYTHING, page=number, page_size=size
+        )
         answer = await self._asked(ask, missing=_NO_PAGE if number > 1 else _RAISES)
-        if not isinstance(answer, dict) or not isinstance(answer.get("results"), list) or "count" not in answer:
-            raise SourceFailed("Mem0 gave no page of memories: {count, next, results}. Is MEM0_HOST its address?")
+        if (
+            not isinstance(answer, dict)
+            or not isinstance(answer.get("results"), list)
+            or "count" not in answer
+        ):
+            raise SourceFailed(
+                "Mem0 gave no page of memories: {count, next, results}. Is MEM0_HOST its address?"
+            )
         return answer
 
-    async def _taken(self, told: Mapping[str, Any]) -> Record | Rejected:
+    async def _taken(self, told: Mapping[str, Any]) -> SourceRecord | Rejected:
         """Return a memory as it is to lie here, or why it cannot."""
         source_id = str(told.get("id"))
         try:
-            changes = [_change(each) for each in await self._history_of(source_id)] if self._history else []
+            changes = (
+                [_change(each) for each in await self._history_of(source_id)]
+                if self._history
+                else []
+            )
             return _record(source_id, told, changes)
         except ContractError as error:
             return rejected(source_id, error, told)
@@ -152,7 +173,9 @@ class Mem0Platform:
                 return missing
             if _may_pass(code):
                 later = f"in {patience:,.0f} seconds" if (patience := _patience(error)) else "later"
-                raise SourceUnavailable(f"Mem0 does not answer ({code}); run the same command {later}.") from error
+                raise SourceUnavailable(
+                    f"Mem0 does not answer ({code}); run the same command {later}."
+                ) from error
             hint = ": check MEM0_API_KEY" if code in ("HTTP_401", "HTTP_403") else ""
             raise SourceFailed(f"Mem0 refuses ({code or type(error).__name__}){hint}.") from error
         except ValueError as error:
@@ -161,12 +184,18 @@ class Mem0Platform:
 
     def _is_passing(self, error: BaseException) -> bool:
         code = str(getattr(error, "error_code", ""))
-        return isinstance(error, self._errors) and _may_pass(code) and _patience(error) <= _LONGEST_WAIT
+        return (
+            isinstance(error, self._errors)
+            and _may_pass(code)
+            and _patience(error) <= _LONGEST_WAIT
+        )
 
     def _wait(self, state: RetryCallState) -> float:
         """What the service asked for, if it did, and a little more, so that not all come back in the same moment."""
         error = state.outcome.exception() if state.outcome else None
-        wait = wait_exponential_jitter(multiplier=self._first_wait, max=_LONGEST_WAIT / 2, jitter=self._first_wait)
+        wait = wait_exponential_jitter(
+            multiplier=self._first_wait, max=_LONGEST_WAIT / 2, jitter=self._first_wait
+        )
         return max(_patience(error) + wait(state) / 10, wait(state))
 
 
@@ -178,8 +207,11 @@ def _patience(error: BaseException | None) -> float:
     return float((getattr(error, "debug_info", None) or {}).get("retry_after") or 0)
 
 
-def _record(source_id: str, told: Mapping[str, Any], changes: list[Change]) -> Record:
-    metadata = {**(told.get("metadata") or {}), **({"app_id": told["app_id"]} if told.get("app_id") else {})}
+def _record(source_id: str, told: Mapping[str, Any], changes: list[SourceChange]) -> SourceRecord:
+    metadata = {
+        **(told.get("metadata") or {}),
+        **({"app_id": told["app_id"]} if told.get("app_id") else {}),
+    }
     return memory(
         source_id,
         told.get("memory"),
@@ -196,9 +228,9 @@ def _record(source_id: str, told: Mapping[str, Any], changes: list[Change]) -> R
     )
 
 
-def _change(told: Mapping[str, Any]) -> Change:
+def _change(told: Mapping[str, Any]) -> SourceChange:
     at = told.get("updated_at") or told["created_at"]
-    return Change(told["event"], moment(at), told.get("old_memory"))
+    return SourceChange(told["event"], moment(at), told.get("old_memory"))
 
 
 @asynccontextmanager

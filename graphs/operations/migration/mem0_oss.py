@@ -13,28 +13,23 @@ from psycopg.sql import SQL, Identifier
 
 from graphs.memory.database import statements
 from graphs.memory.database.database import Pool
+from graphs.memory.database.driver_errors import TRANSIENT
 from graphs.memory.errors import (
-    TRANSIENT,
     ConfigurationError,
     ContractError,
     SourceFailed,
     SourceUnavailable,
     error_sentence,
 )
-from graphs.memory.values.namespaces import Namespace, decode_label
+from graphs.memory.values.namespaces import Address, Namespace, decode_label
 from graphs.operations.migration.records import (
-    Change,
+    SourceChange,
     expiry,
     memory,
     moment,
     rejected,
 )
-from graphs.operations.migration.source import (
-    Address,
-    Batch,
-    Record,
-    Rejected,
-)
+from graphs.operations.migration.source import RecordBatch, Rejected, SourceRecord
 
 _SQL = statements.load_sources("mem0_oss", __package__)
 
@@ -43,14 +38,24 @@ _TOGETHER = 200
 
 _FIRST = "00000000-0000-0000-0000-000000000000"
 _NOT_METADATA = frozenset(
-    {"data", "hash", "text_lemmatized", "created_at", "updated_at", "expiration_date", "user_id", "agent_id", "run_id"}
+    {
+        "data",
+        "hash",
+        "text_lemmatized",
+        "created_at",
+        "updated_at",
+        "expiration_date",
+        "user_id",
+        "agent_id",
+        "run_id",
+    }
 )
 """What of a payload has a place of its own here, or is mem0's own business."""
 
 Embed = Callable[[str], Awaitable[Sequence[float]]]
 """Makes the vector of a question, with the model of the collection's vectors."""
 
-Changes = Mapping[str, Sequence[Change]]
+ChangesById = Mapping[str, Sequence[SourceChange]]
 
 
 class Mem0Collection:
@@ -67,7 +72,13 @@ class Mem0Collection:
     name = "mem0-oss"
 
     def __init__(
-        self, pool: Pool, collection: str, origin: str, *, embed: Embed | None = None, history: Path | None = None
+        self,
+        pool: Pool,
+        collection: str,
+        origin: str,
+        *,
+        embed: Embed | None = None,
+        history: Path | None = None,
     ) -> None:
         self._pool = pool
         self._collection = Identifier(*collection.split("."))
@@ -80,16 +91,22 @@ class Mem0Collection:
         """Return how many memories it has."""
         return int((await self._rows("count", {}))[0]["memories"])
 
-    async def batches(self, after: str | None) -> AsyncIterator[Batch]:
+    async def batches(self, after: str | None) -> AsyncIterator[RecordBatch]:
         """Yield its memories; the cursor is the id of the last one."""
-        while rows := await self._rows("page", {"after": after or _FIRST, "limit": _TOGETHER, **self._wanted()}):
-            changes: Changes = {}
+        while rows := await self._rows(
+            "page", {"after": after or _FIRST, "limit": _TOGETHER, **self._wanted()}
+        ):
+            changes: ChangesById = {}
             if self._history:
-                changes = await asyncio.to_thread(_changes, self._history, [row["id"] for row in rows])
+                changes = await asyncio.to_thread(
+                    _changes, self._history, [row["id"] for row in rows]
+                )
             taken = [self._taken(row, changes.get(row["id"], ())) for row in rows]
             after = str(rows[-1]["id"])
             refused = [each for each in taken if isinstance(each, Rejected)]
-            yield Batch([each for each in taken if isinstance(each, Record)], after, refused)
+            yield RecordBatch(
+                [each for each in taken if isinstance(each, SourceRecord)], after, refused
+            )
 
     async def ask(self, scope: Namespace, query: str, limit: int, /) -> list[Address] | None:
         """Return the nearest memories of a person, or an agent; None where the embedding model is not its own."""
@@ -109,11 +126,15 @@ class Mem0Collection:
                 statement = SQL(_SQL[name]).format(collection=self._collection)
                 return await (await conn.execute(statement, given, prepare=False)).fetchall()
 
-    def _taken(self, row: Mapping[str, Any], changes: Sequence[Change]) -> Record | Rejected:
+    def _taken(
+        self, row: Mapping[str, Any], changes: Sequence[SourceChange]
+    ) -> SourceRecord | Rejected:
         """Return a row as a memory that is to lie here, or why it cannot."""
         source_id, payload = row["id"], row["payload"]
         try:
-            return _record(source_id, payload, json.loads(row["vector"]) if row["vector"] else None, changes)
+            return _record(
+                source_id, payload, json.loads(row["vector"]) if row["vector"] else None, changes
+            )
         except ContractError as error:
             return rejected(source_id, error, payload)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -121,8 +142,11 @@ class Mem0Collection:
 
 
 def _record(
-    source_id: str, payload: Mapping[str, Any], vector: Sequence[float] | None, changes: Sequence[Change]
-) -> Record:
+    source_id: str,
+    payload: Mapping[str, Any],
+    vector: Sequence[float] | None,
+    changes: Sequence[SourceChange],
+) -> SourceRecord:
     made = moment(payload.get("created_at") or payload["updated_at"])
     return memory(
         source_id,
@@ -132,7 +156,11 @@ def _record(
         agent=payload.get("agent_id"),
         run_id=payload.get("run_id"),
         tags=payload.get("categories") or (),
-        metadata={name: value for name, value in payload.items() if name not in {*_NOT_METADATA, "categories"}},
+        metadata={
+            name: value
+            for name, value in payload.items()
+            if name not in {*_NOT_METADATA, "categories"}
+        },
         created_at=made,
         updated_at=moment(payload["updated_at"]) if payload.get("updated_at") else made,
         expires_at=expiry(payload["expiration_date"]) if payload.get("expiration_date") else None,
@@ -141,13 +169,15 @@ def _record(
     )
 
 
-def _changes(history: Path, memories: Sequence[str]) -> Changes:
+def _changes(history: Path, memories: Sequence[str]) -> ChangesById:
     """What happened to some memories, by their ids."""
-    found: dict[str, list[Change]] = {}
+    found: dict[str, list[SourceChange]] = {}
     try:
         with closing(sqlite3.connect(f"{history.absolute().as_uri()}?mode=ro", uri=True)) as file:
-            for memory_id, event, old, at in file.execute(_SQL["history"], {"memories": json.dumps(memories)}):
-                found.setdefault(memory_id, []).append(Change(event, moment(at), old))
+            for memory_id, event, old, at in file.execute(
+                _SQL["history"], {"memories": json.dumps(memories)}
+            ):
+                found.setdefault(memory_id, []).append(SourceChange(event, moment(at), old))
     except (sqlite3.Error, ValueError, TypeError) as error:
         raise SourceFailed(f"{history} is not mem0's history: {error}.") from error
     return found
@@ -159,9 +189,13 @@ def _reading() -> Iterator[None]:
     try:
         yield
     except TRANSIENT as error:
-        raise SourceUnavailable(f"The database of MIGRATE_FROM_URL is away: {error_sentence(error)}") from error
+        raise SourceUnavailable(
+            f"The database of MIGRATE_FROM_URL is away: {error_sentence(error)}"
+        ) from error
     except psycopg.Error as error:
-        raise SourceFailed(f"The database of MIGRATE_FROM_URL refused: {error_sentence(error)}") from error
+        raise SourceFailed(
+            f"The database of MIGRATE_FROM_URL refused: {error_sentence(error)}"
+        ) from error
 
 
 async def open_collection(
@@ -191,7 +225,9 @@ async def open_collection(
             found = await (await conn.execute(_SQL["describe"], quoted, prepare=False)).fetchall()
             [whose] = await (await conn.execute(_SQL["whose"], prepare=False)).fetchall()
     if not found:
-        raise ConfigurationError(f"The database of MIGRATE_FROM_URL has no table {collection} of mem0's: --collection.")
+        raise ConfigurationError(
+            f"The database of MIGRATE_FROM_URL has no table {collection} of mem0's: --collection."
+        )
     if embed and found[0]["dimensions"] != dimensions:
         raise ConfigurationError(
             f"The vectors of {collection} have {found[0]['dimensions']} dimensions, and the configured model has "

@@ -6,13 +6,14 @@ from typing import Any, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.database.database import Database, to_the_end
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory.database.vectors import Model
 from graphs.memory.errors import EmbeddingFailed, SourceFailed
 from graphs.memory.principal import Principal
 from graphs.memory.search import embeddings
 from graphs.memory.search.embeddings import Index
 from graphs.memory.values.namespaces import from_text
+from graphs.memory.values.progress import Progress
 from graphs.operations.migration import ledger
 from graphs.operations.migration.comparing import (
     Parity,
@@ -23,7 +24,7 @@ from graphs.operations.migration.comparing import (
 )
 from graphs.operations.migration.ledger import STATEMENTS, Migration
 from graphs.operations.migration.rollback import RolledBack, roll_back
-from graphs.operations.migration.source import Batch, Rejected, Source
+from graphs.operations.migration.source import RecordBatch, Rejected, Source
 from graphs.operations.migration.writing import (
     Writing,
     check,
@@ -36,8 +37,6 @@ from graphs.operations.service import only_service
 
 T = TypeVar("T")
 
-Progress = Callable[[int, int | None], None]
-"""Gets how many records are done, and how many there are; None where that is not known."""
 
 Reject = Callable[[Sequence[Rejected]], Awaitable[None]]
 """Is given what cannot be a memory here."""
@@ -48,22 +47,30 @@ class Preview(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    total: int | None = Field(description="How many records the source has; null where it cannot tell.")
+    total: int | None = Field(
+        description="How many records the source has; null where it cannot tell."
+    )
     goes_on_with: Migration | None = Field(description="The unfinished migration that would go on.")
     read: int = Field(description="How many records were looked at.")
     new: int = Field(description="How many of them would be brought.")
-    present: int = Field(description="How many have an address that is taken, and would be left alone.")
+    present: int = Field(
+        description="How many have an address that is taken, and would be left alone."
+    )
     expired: int
     rejected: list[Rejected]
 
 
-class Verified(BaseModel):
+class MigrationVerification(BaseModel):
     """Whether everything arrived."""
 
     model_config = ConfigDict(frozen=True)
 
-    source: int | None = Field(description="How many records the source has now; null where it cannot tell.")
-    seen: int = Field(description="How many were dealt with: brought, present, expired or rejected.")
+    source: int | None = Field(
+        description="How many records the source has now; null where it cannot tell."
+    )
+    seen: int = Field(
+        description="How many were dealt with: brought, present, expired or rejected."
+    )
     brought: int = Field(description="How many memories the ledger notes.")
     there: int = Field(description="How many of these are in the database.")
     matches: bool
@@ -80,7 +87,11 @@ class Migrations:
     """
 
     def __init__(
-        self, database: Database, index: Index | None, acting: Callable[[], Principal], search: Search
+        self,
+        database: Database,
+        index: Index | None,
+        acting: Callable[[], Principal],
+        search: Search,
     ) -> None:
         self._database = database
         self._index = index
@@ -161,15 +172,19 @@ class Migrations:
         return await self.ask(ledger.start(source.name, source.origin, source.options, total))
 
     async def _carry_out(
-        self, writing: Writing, migration: Migration, batch: Batch, reject: Reject | None
+        self, writing: Writing, migration: Migration, batch: RecordBatch, reject: Reject | None
     ) -> Migration:
         checked, rejected = check(batch.records, self._index)
         rejected = [*batch.rejected, *rejected]
         if reject and rejected:
             await reject(rejected)
         taken = await self.ask(present([one for one, _ in checked]))
-        free = [one for n, one in enumerate(checked) if n not in taken]  # a model is not paid for what is here
-        erased = await writing.store(migration, batch, await embed(free, self._index), rejected, len(taken))
+        free = [
+            one for n, one in enumerate(checked) if n not in taken
+        ]  # a model is not paid for what is here
+        erased = await writing.store(
+            migration, batch, await embed(free, self._index), rejected, len(taken)
+        )
         if reject and erased:
             await reject(erased)
         return await self.get(str(migration.id))
@@ -191,7 +206,7 @@ class Migrations:
         """
         return await self.ask(ledger.one(migration_id))
 
-    async def verify(self, migration_id: str, source: Source) -> Verified:
+    async def verify(self, migration_id: str, source: Source) -> MigrationVerification:
         """Return whether everything arrived, by the counts of both sides.
 
         Raises:
@@ -200,9 +215,11 @@ class Migrations:
         """
         migration = await self.get(migration_id)
         total = await source.count()
-        counting: Query[Any] = Query(STATEMENTS["still_there"], {"id": migration_id}, lambda rows: rows[0])
+        counting: Query[Any] = Query(
+            STATEMENTS["still_there"], {"id": migration_id}, lambda rows: rows[0]
+        )
         counted = await self.ask(counting)
-        return Verified(
+        return MigrationVerification(
             source=total,
             seen=migration.seen,
             brought=counted.noted,
@@ -237,7 +254,9 @@ class Migrations:
         if self._index is None:
             return None
         if questions is None:
-            sample: Query[list[Any]] = Query(STATEMENTS["sample"], {"id": migration_id, "limit": samples}, list)
+            sample: Query[list[Any]] = Query(
+                STATEMENTS["sample"], {"id": migration_id, "limit": samples}, list
+            )
             rows = await self.ask(sample)
             made = [question_about(from_text(row.namespace), row.value) for row in rows]
             questions = [question for question in made if question]
@@ -280,7 +299,7 @@ class Migrations:
         return cast("T", answer)
 
 
-async def _first(batches: AsyncIterator[Batch]) -> Batch:
+async def _first(batches: AsyncIterator[RecordBatch]) -> RecordBatch:
     async for batch in batches:
         return batch
-    return Batch((), "")
+    return RecordBatch((), "")

@@ -8,14 +8,14 @@ from typing import Any, Literal
 from graphs.memory.contract import COLLECTIONS, check_payload
 from graphs.memory.errors import ContractError, InvalidValue
 from graphs.memory.values.namespaces import encode_label, user_scope
-from graphs.operations.migration.source import Record, Rejected, Version
+from graphs.operations.migration.source import Rejected, SourceRecord, SourceVersion
 
 UNNAMED = "migration"
 """The agent, or the session, of a memory that came without one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class SourceChange:
     """Something that happened to a memory where it comes from."""
 
     event: Literal["ADD", "UPDATE", "DELETE"]
@@ -40,9 +40,9 @@ def memory(
     updated_at: datetime | None = None,
     expires_at: datetime | None = None,
     run_id: str | None = None,
-    changes: Iterable[Change] = (),
+    changes: Iterable[SourceChange] = (),
     vector: Sequence[float] | None = None,
-) -> Record:
+) -> SourceRecord:
     """Return the record of a memory of a person, or (without `user_id`) of what an agent knows.
 
     Raises:
@@ -52,7 +52,9 @@ def memory(
     if not (isinstance(owner, str) and owner.strip()):
         raise ContractError({"user_id": "is missing, and so is an agent: say whose memory it is"})
     if type_ == "turn":
-        raise ContractError({"type": "is turn: what was said comes with its session, and is not a memory by itself"})
+        raise ContractError(
+            {"type": "is turn: what was said comes with its session, and is not a memory by itself"}
+        )
     payload = check_payload(
         owner,
         session := session_id or run_id or UNNAMED,
@@ -68,10 +70,12 @@ def memory(
             "metadata": metadata or {},
         },
     )
-    value = payload.model_dump(mode="json", include={"content", "type", "agent", "session_id", "tags", "importance"})
+    value = payload.model_dump(
+        mode="json", include={"content", "type", "agent", "session_id", "tags", "importance"}
+    )
     value |= {"timestamp": created_at.isoformat(), "metadata": payload.metadata}
     label = COLLECTIONS[payload.type]
-    return Record(
+    return SourceRecord(
         source_id,
         user_scope(owner, label) if user_id else ("agents", encode_label(owner), label),
         key,
@@ -87,7 +91,9 @@ def memory(
     )
 
 
-def versions(value: Mapping[str, Any], since: datetime, changes: Iterable[Change]) -> list[Version]:
+def versions(
+    value: Mapping[str, Any], since: datetime, changes: Iterable[SourceChange]
+) -> list[SourceVersion]:
     """Return what a memory was before each of its changes.
 
     Args:
@@ -98,7 +104,9 @@ def versions(value: Mapping[str, Any], since: datetime, changes: Iterable[Change
     found = []
     for change in sorted(changes, key=lambda change: change.at):
         if change.event == "UPDATE" and change.old is not None:
-            found.append(Version({**value, "content": change.old}, min(since, change.at), change.at))
+            found.append(
+                SourceVersion({**value, "content": change.old}, min(since, change.at), change.at)
+            )
         since = change.at
     return found
 

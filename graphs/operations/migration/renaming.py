@@ -31,11 +31,15 @@ class Rule:
         rule = cls(tuple(before.split(".")), tuple(after.split(".")))
         if not is_rule or not all((*rule.before, *rule.after)):
             raise InvalidValue(
-                "map", f"is no rule; write it as memories.{{user}}=users.{{user}}.memories. Got {text!r}."
+                "map",
+                f"is no rule; write it as memories.{{user}}=users.{{user}}.memories. Got {text!r}.",
             )
         known, used = _variables(rule.before), _variables(rule.after)
         if len(known) != len(set(known)) or set(known) != set(used):
-            raise InvalidValue("map", f"must have the same labels in braces on both sides, each once; got {text!r}.")
+            raise InvalidValue(
+                "map",
+                f"must have the same labels in braces on both sides, each once; got {text!r}.",
+            )
         return rule
 
     def apply(self, namespace: Namespace) -> Namespace | None:

@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.database.database import Database
 from graphs.memory.database.parts import SchemaPart
-from graphs.memory.database.transaction import Query, Transaction
+from graphs.memory.database.query import Query
+from graphs.memory.database.transaction import Transaction
 from graphs.memory.errors import MigrationConflict
 from graphs.memory.principal import Principal
 from graphs.memory.values.namespaces import Namespace, from_text
@@ -38,7 +39,10 @@ async def roll_back(database: Database, migration: Migration, *, dry_run: bool) 
         judging: Query[list[Any]] = Query(STATEMENTS["judge"], given, list)
         holding: Query[list[Any]] = Query(STATEMENTS["hold"], given, list)
         relating: Query[set[int]] = Query(
-            STATEMENTS["related"], given, lambda rows: {row.memory_id for row in rows}, SchemaPart.GRAPH
+            STATEMENTS["related"],
+            given,
+            lambda rows: {row.memory_id for row in rows},
+            SchemaPart.GRAPH,
         )
         [held], judged, related = await transaction.run([holding, judging, relating])
         if held.cursor != migration.cursor:
@@ -63,7 +67,10 @@ async def _remove(transaction: Transaction, migration: Migration, going: list[An
         "memories": [row.memory_id for row in going],
     }
     history: Query[int] = Query(
-        STATEMENTS["removed_history"], given, lambda rows: int(rows[0].gone), part=SchemaPart.HISTORY
+        STATEMENTS["removed_history"],
+        given,
+        lambda rows: int(rows[0].gone),
+        part=SchemaPart.HISTORY,
     )
     removing: list[Query[Any]] = [
         ledger.silence(migration.id),
@@ -77,5 +84,10 @@ async def _remove(transaction: Transaction, migration: Migration, going: list[An
         ledger.record(migration, "memory.import_rolled_back", len(going)),
     ]
     if gone:
-        ending.append(Query(STATEMENTS["certify"], {"id": migration_id, "certificate": certificate, "gone": gone}))
+        ending.append(
+            Query(
+                STATEMENTS["certify"],
+                {"id": migration_id, "certificate": certificate, "gone": gone},
+            )
+        )
     await transaction.run(ending)

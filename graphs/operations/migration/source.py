@@ -6,14 +6,11 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from graphs.memory.errors import InvalidValue
-from graphs.memory.values.namespaces import Namespace
-
-Address = tuple[Namespace, str]
-"""Where a memory lies: its namespace and its key."""
+from graphs.memory.values.namespaces import Address, Namespace
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class SourceVersion:
     """What a memory was before, and when."""
 
     value: Mapping[str, Any]
@@ -24,7 +21,7 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class SourceRecord:
     """A memory as it is to lie here."""
 
     source_id: str
@@ -41,7 +38,7 @@ class Record:
     """By how much a read prolongs its life, if it does."""
     session_id: str | None = None
     run_id: str | None = None
-    history: Sequence[Version] = ()
+    history: Sequence[SourceVersion] = ()
     vectors: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """Vectors of the deployment's own embedding model, by field; what has none is embedded."""
 
@@ -58,17 +55,17 @@ class Rejected:
     """The record as the source has it."""
 
     @classmethod
-    def of(cls, record: Record, error: InvalidValue) -> "Rejected":
+    def of(cls, record: SourceRecord, error: InvalidValue) -> "Rejected":
         """Return what is told of a record that cannot be stored."""
         raw = {"namespace": record.namespace, "key": record.key, "value": record.value}
         return cls(record.source_id, error.path, error.problem, raw)
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class RecordBatch:
     """Records that are stored together."""
 
-    records: Sequence[Record]
+    records: Sequence[SourceRecord]
     cursor: str
     """Where the source goes on after them: another one for each batch, and without anything personal."""
     rejected: Sequence[Rejected] = ()
@@ -95,7 +92,7 @@ class Source(Protocol):
     async def count(self) -> int | None:
         """Return how many records it has; None if it cannot tell."""
 
-    def batches(self, after: str | None) -> AsyncIterator[Batch]:
+    def batches(self, after: str | None) -> AsyncIterator[RecordBatch]:
         """Yield its records, in an order that is the same whenever it is asked.
 
         Args:

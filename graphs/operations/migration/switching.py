@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.database import statements
 from graphs.memory.database.database import Database, Pool, to_the_end
-from graphs.memory.database.transaction import Query
+from graphs.memory.database.query import Query
 from graphs.memory.errors import (
     ConfigurationError,
     MigrationConflict,
@@ -17,6 +17,7 @@ from graphs.memory.errors import (
 )
 from graphs.memory.principal import Principal
 from graphs.memory.search.embeddings import Index
+from graphs.memory.values.progress import Progress
 from graphs.operations.migration import ledger
 from graphs.operations.migration.agreement import Agreement, Comparing
 from graphs.operations.migration.comparing import Parity, Question
@@ -24,7 +25,7 @@ from graphs.operations.migration.following import Following
 from graphs.operations.migration.langgraph_store import LangGraphStore, is_copied
 from graphs.operations.migration.langgraph_tables import LangGraphTables
 from graphs.operations.migration.ledger import Migration
-from graphs.operations.migration.migrations import Migrations, Progress, Reject
+from graphs.operations.migration.migrations import Migrations, Reject
 from graphs.operations.migration.rollback import RolledBack
 from graphs.operations.service import only_service
 
@@ -40,15 +41,21 @@ _ATTEMPTS = 5
 """How often a rollback is tried while somebody follows."""
 
 
-class Switched(BaseModel):
+class SwitchResult(BaseModel):
     """What a switch did."""
 
     model_config = ConfigDict(frozen=True)
 
     migration: Migration
-    agreement: Agreement | None = Field(description="What comparing both sides found; null if it was switched before.")
-    parity: Parity | None = Field(description="How alike both sides answer; null where the source cannot be asked.")
-    refused_seconds: float = Field(description="How long the source took no writes before it said where to write.")
+    agreement: Agreement | None = Field(
+        description="What comparing both sides found; null if it was switched before."
+    )
+    parity: Parity | None = Field(
+        description="How alike both sides answer; null where the source cannot be asked."
+    )
+    refused_seconds: float = Field(
+        description="How long the source took no writes before it said where to write."
+    )
 
 
 class Rehearsal(BaseModel):
@@ -57,7 +64,9 @@ class Rehearsal(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     waiting: int = Field(description="How many changes were not carried out yet.")
-    obstacles: Agreement = Field(description="What following alone will not make the same on both sides.")
+    obstacles: Agreement = Field(
+        description="What following alone will not make the same on both sides."
+    )
     parity: Parity | None
 
 
@@ -75,7 +84,11 @@ class Moving:
     """
 
     def __init__(
-        self, database: Database, index: Index | None, migrations: Migrations, acting: Callable[[], Principal]
+        self,
+        database: Database,
+        index: Index | None,
+        migrations: Migrations,
+        acting: Callable[[], Principal],
     ) -> None:
         self._database = database
         self._index = index
@@ -107,7 +120,9 @@ class Moving:
         """
         only_service(self._acting())
         tables = LangGraphTables(Database(pool) if pool else self._database, schema)
-        return await LangGraphStore.open(tables, self._index, rules=rules, keep_vectors=keep_vectors, follow=follow)
+        return await LangGraphStore.open(
+            tables, self._index, rules=rules, keep_vectors=keep_vectors, follow=follow
+        )
 
     async def open_again(self, migration_id: str, pool: Pool | None = None) -> LangGraphStore:
         """Return the store that a move is of, as it was opened when that began.
@@ -119,9 +134,15 @@ class Moving:
         migration = await self._migrations.get(migration_id)
         told = migration.options
         if migration.source != LangGraphStore.name or not told["follow"]:
-            raise ConfigurationError(f"Migration {migration_id} follows no store: it was not begun with --follow.")
+            raise ConfigurationError(
+                f"Migration {migration_id} follows no store: it was not begun with --follow."
+            )
         source = await self.open(
-            pool, schema=told["schema"], rules=told["map"], keep_vectors=told["keep_vectors"], follow=True
+            pool,
+            schema=told["schema"],
+            rules=told["map"],
+            keep_vectors=told["keep_vectors"],
+            follow=True,
         )
         if source.origin != migration.origin:
             raise ConfigurationError(
@@ -166,7 +187,10 @@ class Moving:
             return begun
         await source.tables.follow()
         copied = await self._migrations.run(
-            source, reject=reject, progress=progress, stopping=lambda: source.is_copied or stopping()
+            source,
+            reject=reject,
+            progress=progress,
+            stopping=lambda: source.is_copied or stopping(),
         )
         return await self._going_on(source) if is_copied(copied.cursor) else copied
 
@@ -216,7 +240,7 @@ class Moving:
         *,
         questions: Sequence[Question] | None = None,
         progress: Progress | None = None,
-    ) -> Switched:
+    ) -> SwitchResult:
         """Stop writes to a store once all of it is here, and have it say where to write from now on.
 
         Writes are refused for as long as it takes to carry out the last changes and to compare both sides, and callers
@@ -246,7 +270,9 @@ class Moving:
                 break
         return await to_the_end(self._stop(source, migration, parity))
 
-    async def _stop(self, source: LangGraphStore, migration: Migration, parity: Parity | None) -> Switched:
+    async def _stop(
+        self, source: LangGraphStore, migration: Migration, parity: Parity | None
+    ) -> SwitchResult:
         """Not to be cancelled: a store that is stopped is either moved, or opened again."""
         started = time.monotonic()
         try:
@@ -262,9 +288,13 @@ class Moving:
         await source.tables.moved()
         seconds = time.monotonic() - started
         finished = await self._migrations.get(str(migration.id))
-        return Switched(migration=finished, agreement=agreement, parity=parity, refused_seconds=seconds)
+        return SwitchResult(
+            migration=finished, agreement=agreement, parity=parity, refused_seconds=seconds
+        )
 
-    async def _switched_before(self, source: LangGraphStore, migration: Migration, parity: Parity | None) -> Switched:
+    async def _switched_before(
+        self, source: LangGraphStore, migration: Migration, parity: Parity | None
+    ) -> SwitchResult:
         """Perhaps it was killed before it could say so there."""
         _, is_stopped = await source.tables.state()
         if not is_stopped:
@@ -272,9 +302,11 @@ class Moving:
                 f"Migration {migration.id} has ended without being followed: roll it back, and begin with --follow."
             )
         await source.tables.moved()
-        return Switched(migration=migration, agreement=None, parity=parity, refused_seconds=0)
+        return SwitchResult(migration=migration, agreement=None, parity=parity, refused_seconds=0)
 
-    async def rehearse(self, source: LangGraphStore, questions: Sequence[Question] | None = None) -> Rehearsal:
+    async def rehearse(
+        self, source: LangGraphStore, questions: Sequence[Question] | None = None
+    ) -> Rehearsal:
         """Return what a switch would find, while everybody goes on; it changes nothing.
 
         Raises:
@@ -298,7 +330,9 @@ class Moving:
         await source.tables.open_writes()
         return await self._migrations.get(str(migration.id))
 
-    async def roll_back(self, source: LangGraphStore, migration_id: str, *, dry_run: bool = False) -> RolledBack:
+    async def roll_back(
+        self, source: LangGraphStore, migration_id: str, *, dry_run: bool = False
+    ) -> RolledBack:
         """Remove what a move brought and nobody changed since, and all that is ours in the store, which is open then.
 
         Raises:
@@ -330,7 +364,9 @@ class Moving:
         await self._migrations.ask(ledger.goes_on(migration, None))
         return await self._migrations.get(str(migration.id))
 
-    async def _round(self, source: LangGraphStore, migration: Migration, reject: Reject | None = None) -> int:
+    async def _round(
+        self, source: LangGraphStore, migration: Migration, reject: Reject | None = None
+    ) -> int:
         """Carry out some changes, and return how many; 1 if somebody else has just done so."""
         following = Following(self._database, self._index, await self._migrations.writing(), source)
         try:

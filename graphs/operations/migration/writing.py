@@ -10,7 +10,8 @@ from langgraph.store.base import InvalidNamespaceError, PutOp
 
 from graphs.memory.database.database import Database
 from graphs.memory.database.parts import SchemaPart
-from graphs.memory.database.transaction import Query, Transaction
+from graphs.memory.database.query import Query
+from graphs.memory.database.transaction import Transaction
 from graphs.memory.database.vectors import Model, Vector, to_vector
 from graphs.memory.errors import InvalidValue
 from graphs.memory.principal import Principal
@@ -20,14 +21,14 @@ from graphs.memory.values.namespaces import MAX_KEY_BYTES, decode_label, to_text
 from graphs.memory.values.text import problem_with, to_json
 from graphs.operations.migration import ledger
 from graphs.operations.migration.ledger import STATEMENTS, Migration
-from graphs.operations.migration.source import Batch, Record, Rejected
+from graphs.operations.migration.source import RecordBatch, Rejected, SourceRecord
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A record that was checked, serialised and embedded, ready to be stored."""
 
-    record: Record
+    record: SourceRecord
     value: str
     """As JSON."""
     versions: tuple[str, ...]
@@ -59,7 +60,9 @@ class Brought(NamedTuple):
     prepared: Prepared
 
 
-async def prepare(records: Sequence[Record], index: Index | None) -> tuple[list[Prepared], list[Rejected]]:
+async def prepare(
+    records: Sequence[SourceRecord], index: Index | None
+) -> tuple[list[Prepared], list[Rejected]]:
     """Check records, and embed what has no vector; those that cannot be stored come back with the reason.
 
     Raises:
@@ -75,12 +78,16 @@ async def embed(checked: Sequence[Checked], index: Index | None) -> list[Prepare
     Raises:
         EmbeddingFailed: the embedding model did not answer.
     """
-    missing = [text for one, texts in checked for name, text in texts.items() if name not in one.vectors]
+    missing = [
+        text for one, texts in checked for name, text in texts.items() if name not in one.vectors
+    ]
     made = await index.embed(missing) if index and missing else {}
     return [_embedded(one, texts, made) for one, texts in checked]
 
 
-def check(records: Sequence[Record], index: Index | None) -> tuple[list[Checked], list[Rejected]]:
+def check(
+    records: Sequence[SourceRecord], index: Index | None
+) -> tuple[list[Checked], list[Rejected]]:
     """Return the records that can be stored, each with its texts by field, and why the others cannot."""
     checked: list[Checked] = []
     rejected: list[Rejected] = []
@@ -95,26 +102,34 @@ def check(records: Sequence[Record], index: Index | None) -> tuple[list[Checked]
 
 
 def _embedded(one: Prepared, texts: dict[str, str], made: dict[str, Vector]) -> Prepared:
-    return replace(one, vectors={name: one.vectors.get(name) or made[text] for name, text in texts.items()})
+    return replace(
+        one, vectors={name: one.vectors.get(name) or made[text] for name, text in texts.items()}
+    )
 
 
-def _checked(record: Record, index: Index | None) -> Checked:
+def _checked(record: SourceRecord, index: Index | None) -> Checked:
     """A record with the vectors that it came with.
 
     Raises:
         InvalidValue: it cannot be stored.
     """
-    op = PutOp(record.namespace, record.key, dict(record.value), _fields(record), record.ttl_minutes)
+    op = PutOp(
+        record.namespace, record.key, dict(record.value), _fields(record), record.ttl_minutes
+    )
     value = check_operation(op) or ""
     _check_origin(record)
     texts = index.texts(op) if index else {}
-    given = {name: _vector(index, name, record.vectors[name]) for name in texts if index and name in record.vectors}
+    given = {
+        name: _vector(index, name, record.vectors[name])
+        for name in texts
+        if index and name in record.vectors
+    }
     document = index.document(op, texts) if index else None
     versions = tuple(to_json(version.value, "history") for version in record.history)
     return Prepared(record, value, versions, document, given), texts
 
 
-def _check_origin(record: Record) -> None:
+def _check_origin(record: SourceRecord) -> None:
     """Refuse what the columns beside the value cannot hold."""
     for name in ("source_id", "session_id", "run_id"):
         text = getattr(record, name) or ""
@@ -122,15 +137,19 @@ def _check_origin(record: Record) -> None:
             raise InvalidValue(name, problem)
         if len(text.encode()) > MAX_KEY_BYTES:
             raise InvalidValue(name, f"is longer than {MAX_KEY_BYTES} bytes.")
-    spans = [moment for version in record.history for moment in (version.valid_from, version.valid_to)]
+    spans = [
+        moment for version in record.history for moment in (version.valid_from, version.valid_to)
+    ]
     for moment in (record.created_at, record.updated_at, record.expires_at, *spans):
         try:
             _ = moment and moment.astimezone(UTC)
         except OverflowError:
-            raise InvalidValue("created_at", "or another time of it lies outside of the years 1 to 9999.") from None
+            raise InvalidValue(
+                "created_at", "or another time of it lies outside of the years 1 to 9999."
+            ) from None
 
 
-def _fields(record: Record) -> Any:
+def _fields(record: SourceRecord) -> Any:
     return record.fields if record.fields in (None, False) else list(record.fields or ())
 
 
@@ -161,7 +180,7 @@ class Writing:
     async def store(
         self,
         migration: Migration,
-        batch: Batch,
+        batch: RecordBatch,
         prepared: Sequence[Prepared],
         rejected: Sequence[Rejected],
         taken: int = 0,
@@ -233,7 +252,9 @@ class Writing:
 
     def vectors(self, brought: Sequence[Brought]) -> list[Query[None]]:
         """Ask for the vectors of memories that have none yet."""
-        found = [(one, name, vector) for one in brought for name, vector in one.prepared.vectors.items()]
+        found = [
+            (one, name, vector) for one in brought for name, vector in one.prepared.vectors.items()
+        ]
         if not (found and self._model):
             return []
         given = {
@@ -246,18 +267,23 @@ class Writing:
         }
         return [Query(STATEMENTS["bring_vectors"], given)]
 
-    async def of_erased(self, transaction: Transaction, prepared: Sequence[Prepared]) -> dict[int, Rejected]:
+    async def of_erased(
+        self, transaction: Transaction, prepared: Sequence[Prepared]
+    ) -> dict[int, Rejected]:
         """Which of some records are from before their person was erased here: they stay erased."""
         users = sorted({one.user_id for one in prepared if one.user_id})
         query: Query[dict[str, datetime]] = Query(
-            STATEMENTS["erased"], {"users": users}, lambda rows: {users[row.n - 1]: row.at for row in rows}
+            STATEMENTS["erased"],
+            {"users": users},
+            lambda rows: {users[row.n - 1]: row.at for row in rows},
         )
         [erased] = await transaction.run([query])
         problem = "is of a person who was erased here since then, and stays erased"
         return {
             n: Rejected(one.record.source_id, "user_id", problem)
             for n, one in enumerate(prepared)
-            if one.user_id in erased and (_written(one.record) or erased[one.user_id]) <= erased[one.user_id]
+            if one.user_id in erased
+            and (_written(one.record) or erased[one.user_id]) <= erased[one.user_id]
         }
 
 
@@ -309,16 +335,19 @@ def _history(brought: Sequence[Brought]) -> list[Query[None]]:
 
 def present(prepared: Sequence[Prepared]) -> Query[set[int]]:
     """Ask which of some records have an address that is taken."""
-    given = {"namespaces": [one.namespace for one in prepared], "keys": [one.record.key for one in prepared]}
+    given = {
+        "namespaces": [one.namespace for one in prepared],
+        "keys": [one.record.key for one in prepared],
+    }
     return Query(STATEMENTS["present"], given, lambda rows: {row.n - 1 for row in rows})
 
 
-def has_expired(record: Record) -> bool:
+def has_expired(record: SourceRecord) -> bool:
     """Return whether nobody would read a record any more."""
     return record.expires_at is not None and record.expires_at <= datetime.now(UTC)
 
 
-def _written(record: Record) -> datetime | None:
+def _written(record: SourceRecord) -> datetime | None:
     return record.updated_at or record.created_at
 
 

@@ -2,7 +2,16 @@
 
 from typing import Any
 
-from langgraph.store.base import BaseStore, GetOp, Item, ListNamespacesOp, MatchCondition, Op, PutOp, SearchOp
+from langgraph.store.base import (
+    BaseStore,
+    GetOp,
+    Item,
+    ListNamespacesOp,
+    MatchCondition,
+    Op,
+    PutOp,
+    SearchOp,
+)
 
 from graphs.testing.registry import promise
 from graphs.testing.support import found, keys, refusal
@@ -15,7 +24,13 @@ async def a_batch_answers_each_operation_in_its_place(store: BaseStore) -> None:
     """Results stand where their operations stood: items and lists for reads, None for writes."""
     await store.aput(NS, "old", {"n": 0})
     listing = ListNamespacesOp((MatchCondition("prefix", ("users",)),))
-    ops: list[Op] = [PutOp(NS, "new", {"n": 1}), GetOp(NS, "old"), GetOp(NS, "none"), SearchOp(NS), listing]
+    ops: list[Op] = [
+        PutOp(NS, "new", {"n": 1}),
+        GetOp(NS, "old"),
+        GetOp(NS, "none"),
+        SearchOp(NS),
+        listing,
+    ]
     put, got, none, searched, listed = await store.abatch(ops)
     assert put is None
     assert isinstance(got, Item)
@@ -30,7 +45,13 @@ async def a_batch_answers_each_operation_in_its_place(store: BaseStore) -> None:
 async def reads_see_the_state_before_the_batch(store: BaseStore) -> None:
     """Reads in a batch see what was there before its writes, wherever in the batch they stand."""
     await store.aput(NS, "k", {"n": 0})
-    ops: list[Op] = [PutOp(NS, "k", {"n": 1}), PutOp(NS, "new", {}), GetOp(NS, "k"), SearchOp(NS), GetOp(NS, "new")]
+    ops: list[Op] = [
+        PutOp(NS, "k", {"n": 1}),
+        PutOp(NS, "new", {}),
+        GetOp(NS, "k"),
+        SearchOp(NS),
+        GetOp(NS, "new"),
+    ]
     _, _, got, searched, new = await store.abatch(ops)
     assert isinstance(got, Item)
     assert got.value == {"n": 0}
@@ -95,7 +116,11 @@ async def many_searches_go_in_a_batch(store: BaseStore) -> None:
     scopes = [SearchOp(("letters", letter), filter={"text": letter * 4}) for letter in "abcdef"]
     results = await store.abatch([*searches, *scopes])
     found_keys = [
-        item.key for result in results if isinstance(result, list) for item in result if isinstance(item, Item)
+        item.key
+        for result in results
+        if isinstance(result, list)
+        for item in result
+        if isinstance(item, Item)
     ]
     assert found_keys == [*"abcdef", *"abcdef"]
 

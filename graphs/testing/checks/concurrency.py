@@ -44,8 +44,12 @@ async def writes_of_one_moment_keep_their_order(store: BaseStore) -> None:
     await _all_hands_busy(store)
     for last in range(300, 310):
         await asyncio.gather(*(store.aput(NS, "k", {"n": n}) for n in range(last)))
-        assert found(await store.aget(NS, "k")).value == {"n": last - 1}, f"of {last} writes not the last one counted"
-    await asyncio.gather(*(store.aput(NS, "k", {"n": n}) for n in range(300)), store.adelete(NS, "k"))
+        assert found(await store.aget(NS, "k")).value == {"n": last - 1}, (
+            f"of {last} writes not the last one counted"
+        )
+    await asyncio.gather(
+        *(store.aput(NS, "k", {"n": n}) for n in range(300)), store.adelete(NS, "k")
+    )
     assert await store.aget(NS, "k") is None
 
 
@@ -79,7 +83,9 @@ async def calls_of_one_task_come_one_after_the_other(store: BaseStore) -> None:
     await asyncio.gather(*(count(f"k{n}") for n in range(8)), *(disturb() for _ in range(4)))
 
 
-async def _a_bad_call_fails_alone(store: BaseStore, name: str, bad: Coroutine[Any, Any, Any]) -> None:
+async def _a_bad_call_fails_alone(
+    store: BaseStore, name: str, bad: Coroutine[Any, Any, Any]
+) -> None:
     """Make a bad call with good ones before and after it, all in one tick of the event loop."""
     good = await asyncio.gather(
         refusal(store.aput(NS, f"{name} before", {"n": 1})),
@@ -143,7 +149,10 @@ async def a_neighbour_of_a_cancelled_call_succeeds(store: BaseStore) -> None:
         with suppress(asyncio.CancelledError):
             await cancelled
         await asyncio.gather(kept, read)
-    assert len([key for key in keys(await store.asearch(NS, limit=100)) if key.startswith("kept")]) == 20
+    assert (
+        len([key for key in keys(await store.asearch(NS, limit=100)) if key.startswith("kept")])
+        == 20
+    )
 
 
 @promise(index=None)
@@ -203,7 +212,11 @@ async def a_synchronous_call_never_hangs(open_store: OpenStore) -> None:
 
     async def on_its_own_loop() -> None:
         async with open_store(index=LETTERS, ttl=None) as store:
-            for call in (lambda: store.put(NS, "k", {}), lambda: store.get(NS, "k"), lambda: store.search(NS)):
+            for call in (
+                lambda: store.put(NS, "k", {}),
+                lambda: store.get(NS, "k"),
+                lambda: store.search(NS),
+            ):
                 with suppress(Exception):
                     call()
             with suppress(Exception):

@@ -43,7 +43,10 @@ async def exists(store: BaseStore) -> None:
     """`$exists` tells a field that is there, null or not, from one that is missing."""
     await _expect(
         store,
-        [({"colour": {"$exists": True}}, {"red", "blue", "none"}), ({"colour": {"$exists": False}}, {"bare"})],
+        [
+            ({"colour": {"$exists": True}}, {"red", "blue", "none"}),
+            ({"colour": {"$exists": False}}, {"bare"}),
+        ],
     )
 
 
@@ -69,10 +72,23 @@ async def conditions_can_be_combined(store: BaseStore) -> None:
         ({"$not": {"colour": "red"}}, {"blue", "none", "bare"}),
         ({"colour": {"$not": {"$in": ["red", "blue"]}}}, {"none", "bare"}),
         (
-            {"$or": [{"$and": [{"colour": "blue"}, {"size": 2}]}, {"$not": {"size": {"$exists": True}}}]},
+            {
+                "$or": [
+                    {"$and": [{"colour": "blue"}, {"size": 2}]},
+                    {"$not": {"size": {"$exists": True}}},
+                ]
+            },
             {"blue", "bare"},
         ),
-        ({"$and": [{"$or": [{"colour": "red"}, {"colour": "blue"}]}, {"tags": {"$contains": "a"}}]}, {"red"}),
+        (
+            {
+                "$and": [
+                    {"$or": [{"colour": "red"}, {"colour": "blue"}]},
+                    {"tags": {"$contains": "a"}},
+                ]
+            },
+            {"red"},
+        ),
     ]
     await _expect(store, cases)
 

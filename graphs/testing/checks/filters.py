@@ -99,7 +99,9 @@ async def lists_are_equal_as_a_whole(store: BaseStore) -> None:
 @promise(index=None)
 async def names_and_texts_are_data(store: BaseStore) -> None:
     """Quotes, percent signs, dots and braces in a field's name or value are plain letters."""
-    for n, text in enumerate(("it's", 'a"b', "100%", "a.b", "{a}", "$.a", "a\\b", "%s", "'; DROP TABLE store; --")):
+    for n, text in enumerate(
+        ("it's", 'a"b', "100%", "a.b", "{a}", "$.a", "a\\b", "%s", "'; DROP TABLE store; --")
+    ):
         await store.aput(NS, f"name{n}", {f"f {text}": "x"})
         await store.aput(NS, f"value{n}", {"f": text})
         assert await _matches(store, {f"f {text}": "x"}) == {f"name{n}"}, text

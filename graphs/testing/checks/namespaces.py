@@ -50,7 +50,11 @@ async def namespaces_are_listed_by_prefix_suffix_and_depth(store: BaseStore) -> 
         await store.aput(namespace, "k", {})
         await store.aput(namespace, "k2", {})
     listing = store.alist_namespaces
-    assert await listing(prefix=("a", "b"), max_depth=3) == [("a", "b", "c"), ("a", "b", "d"), ("a", "b", "f")]
+    assert await listing(prefix=("a", "b"), max_depth=3) == [
+        ("a", "b", "c"),
+        ("a", "b", "d"),
+        ("a", "b", "f"),
+    ]
     assert await listing(suffix=("f",)) == [("a", "b", "f"), ("a", "c", "f")]
     assert await listing(prefix=("a", "*", "f")) == [("a", "b", "f"), ("a", "c", "f")]
     assert await listing(suffix=("d", "*")) == [("a", "b", "d", "e"), ("a", "b", "d", "i")]
@@ -86,7 +90,12 @@ async def a_bad_namespace_is_refused(store: BaseStore) -> None:
 async def a_batch_does_not_reach_another_namespace(store: BaseStore) -> None:
     """A label with a dot is refused in a batch too: ("a.b",) never means ("a", "b")."""
     await store.aput(("a", "b"), "k", {"n": 1})
-    for op in (GetOp(("a.b",), "k"), SearchOp(("a.b",)), PutOp(("a.b",), "k", {"n": 2}), PutOp(("a.b",), "k", None)):
+    for op in (
+        GetOp(("a.b",), "k"),
+        SearchOp(("a.b",)),
+        PutOp(("a.b",), "k", {"n": 2}),
+        PutOp(("a.b",), "k", None),
+    ):
         with raises(InvalidNamespaceError):
             await store.abatch([op])
     item = await store.aget(("a", "b"), "k")

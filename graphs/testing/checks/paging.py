@@ -24,11 +24,15 @@ async def pages_are_complete_after_a_batch(store: BaseStore) -> None:
     await store.abatch([PutOp(NS, f"k{n:03}", {"n": n}) for n in range(200)])
     for size in (3, 20, 64):
         found = [
-            key for offset in range(0, 200, size) for key in keys(await store.asearch(NS, limit=size, offset=offset))
+            key
+            for offset in range(0, 200, size)
+            for key in keys(await store.asearch(NS, limit=size, offset=offset))
         ]
         assert len(found) == 200
         missing = 200 - len(set(found))
-        assert not missing, f"in pages of {size}, {missing} of 200 items never came and others came twice"
+        assert not missing, (
+            f"in pages of {size}, {missing} of 200 items never came and others came twice"
+        )
 
 
 @promise(index=None)
@@ -47,7 +51,10 @@ async def filtered_pages_count_what_matches(store: BaseStore) -> None:
     """`limit` and `offset` count the items that match, not those that were looked at."""
     for n in range(20):
         await store.aput(NS, f"k{n}", {"n": n, "even": n % 2 == 0})
-    pages = [await store.asearch(NS, filter={"even": True}, limit=4, offset=offset) for offset in (0, 4, 8)]
+    pages = [
+        await store.asearch(NS, filter={"even": True}, limit=4, offset=offset)
+        for offset in (0, 4, 8)
+    ]
     assert [len(page) for page in pages] == [4, 4, 2]
     assert sorted(item.value["n"] for page in pages for item in page) == list(range(0, 20, 2))
 

@@ -16,7 +16,14 @@ NS = ("users", "u1", "notes")
 @promise()
 async def an_item_comes_back_as_it_was_put(store: BaseStore) -> None:
     """An item comes back with its namespace, key, value and times."""
-    value = {"text": "héllo 🌍", "n": 1, "f": 1.5, "t": True, "z": None, "deep": {"a": [{"b": [1, "2"]}]}}
+    value = {
+        "text": "héllo 🌍",
+        "n": 1,
+        "f": 1.5,
+        "t": True,
+        "z": None,
+        "deep": {"a": [{"b": [1, "2"]}]},
+    }
     await store.aput(NS, "k", value)
     item = found(await store.aget(NS, "k"))
     assert isinstance(item, Item)

@@ -25,7 +25,9 @@ def _at(angle: float) -> str:
 @promise(index=POINTS)
 async def a_small_scope_among_many_vectors(store: BaseStore) -> None:
     """A search in a small scope returns its true best, however many nearer vectors lie in other scopes."""
-    await store.abatch([PutOp(("others", str(n % 7)), f"o{n}", {"at": _at(n / 20_000)}) for n in range(3000)])
+    await store.abatch(
+        [PutOp(("others", str(n % 7)), f"o{n}", {"at": _at(n / 20_000)}) for n in range(3000)]
+    )
     await store.abatch([PutOp(("mine",), f"m{n:02}", {"at": _at(0.5 + n / 10)}) for n in range(20)])
     items = await store.asearch(("mine",), query=QUERY, limit=10)
     assert keys(items) == [f"m{n:02}" for n in range(10)], keys(items)
@@ -56,7 +58,10 @@ async def a_large_scope_is_searched_to_its_end(store: BaseStore) -> None:
 async def semantic_pages_are_complete(store: BaseStore) -> None:
     """Pages of a semantic search hold every item once, in the order of their scores."""
     await store.abatch([PutOp(NS, f"k{n:02}", {"at": _at(0.5 + n / 40)}) for n in range(60)])
-    pages = [keys(await store.asearch(NS, query=QUERY, limit=7, offset=offset)) for offset in range(0, 63, 7)]
+    pages = [
+        keys(await store.asearch(NS, query=QUERY, limit=7, offset=offset))
+        for offset in range(0, 63, 7)
+    ]
     together = [key for page in pages for key in page]
     assert [len(page) for page in pages] == [7] * 8 + [4], [len(page) for page in pages]
     assert together == sorted(together), "the pages are not in the order of scores"
@@ -68,7 +73,9 @@ async def equal_scores_are_paged_completely(store: BaseStore) -> None:
     """Items of one score are paged through without a gap or a repetition."""
     await store.abatch([PutOp(NS, f"k{n:02}", {"at": _at(0.5) + " " * n}) for n in range(50)])
     together = [
-        key for offset in range(0, 50, 4) for key in keys(await store.asearch(NS, query=QUERY, limit=4, offset=offset))
+        key
+        for offset in range(0, 50, 4)
+        for key in keys(await store.asearch(NS, query=QUERY, limit=4, offset=offset))
     ]
     assert len(together) == 50
     assert len(set(together)) == 50, f"{50 - len(set(together))} items never came"
@@ -78,7 +85,12 @@ async def equal_scores_are_paged_completely(store: BaseStore) -> None:
 async def limit_counts_items(store: BaseStore) -> None:
     """`limit` and `offset` count items, not their vectors: an item with many near vectors comes once, at its best."""
     for n in range(6):
-        await store.aput(NS, f"k{n}", {"at": [_at(0.2 + n / 5 + part / 1000) for part in range(30)]}, index=["at[*]"])
+        await store.aput(
+            NS,
+            f"k{n}",
+            {"at": [_at(0.2 + n / 5 + part / 1000) for part in range(30)]},
+            index=["at[*]"],
+        )
     assert keys(await store.asearch(NS, query=QUERY, limit=4)) == ["k0", "k1", "k2", "k3"]
     assert keys(await store.asearch(NS, query=QUERY, limit=4, offset=4)) == ["k4", "k5"]
 
@@ -111,7 +123,9 @@ async def a_query_without_direction_is_no_error(store: BaseStore) -> None:
     await store.aput(NS, "k", {"at": _at(0.1)})
     items = await store.asearch(NS, query="0 0")
     assert keys(items) == ["k"]
-    assert all(item.score is None or abs(item.score) <= 1 for item in items), [item.score for item in items]
+    assert all(item.score is None or abs(item.score) <= 1 for item in items), [
+        item.score for item in items
+    ]
 
 
 async def _score(store: BaseStore, query: str) -> float:
@@ -124,15 +138,32 @@ async def an_update_drops_every_vector_of_the_old_value(store: BaseStore) -> Non
     """After an update nothing of the old value is found: no removed list element, no removed field."""
     steps: list[tuple[dict[str, Any], list[str], dict[str, Any], list[str]]] = [
         ({"parts": ["aaaa", "zzzz"]}, ["parts[*]"], {"parts": ["aaaa"]}, ["parts[*]"]),
-        ({"parts": ["aaaa", "zzzz", "bbbb"]}, ["parts[*]"], {"parts": ["bbbb", "aaaa"]}, ["parts[*]"]),
-        ({"title": "aaaa", "body": "zzzz"}, ["title", "body"], {"title": "aaaa"}, ["title", "body"]),
-        ({"title": "aaaa", "body": "zzzz"}, ["title", "body"], {"title": "aaaa", "body": "zzzz"}, ["title"]),
+        (
+            {"parts": ["aaaa", "zzzz", "bbbb"]},
+            ["parts[*]"],
+            {"parts": ["bbbb", "aaaa"]},
+            ["parts[*]"],
+        ),
+        (
+            {"title": "aaaa", "body": "zzzz"},
+            ["title", "body"],
+            {"title": "aaaa"},
+            ["title", "body"],
+        ),
+        (
+            {"title": "aaaa", "body": "zzzz"},
+            ["title", "body"],
+            {"title": "aaaa", "body": "zzzz"},
+            ["title"],
+        ),
     ]
     for old, old_index, new, new_index in steps:
         await store.aput(NS, "k", old, index=old_index)
         assert await _score(store, "zzzz") > 0.9
         await store.aput(NS, "k", new, index=new_index)
-        assert await _score(store, "zzzz") < 0.5, f"{old} by {old_index} is still found after {new} by {new_index}"
+        assert await _score(store, "zzzz") < 0.5, (
+            f"{old} by {old_index} is still found after {new} by {new_index}"
+        )
         assert await _score(store, "aaaa") > 0.9
 
 

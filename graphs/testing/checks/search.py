@@ -13,7 +13,13 @@ async def a_search_covers_everything_below_its_prefix(store: BaseStore) -> None:
     """A search covers its namespace and all below it; the empty prefix covers everything."""
     for namespace in [("d",), ("d", "e"), ("d", "e", "f"), ("g",)]:
         await store.aput(namespace, "k", {"depth": len(namespace)})
-    for prefix, expected in ((("d",), 3), (("d", "e"), 2), (("d", "e", "f"), 1), ((), 4), (("e",), 0)):
+    for prefix, expected in (
+        (("d",), 3),
+        (("d", "e"), 2),
+        (("d", "e", "f"), 1),
+        ((), 4),
+        (("e",), 0),
+    ):
         items = await store.asearch(prefix)
         assert len(items) == expected, f"{prefix}: {items}"
         assert all(item.namespace[: len(prefix)] == prefix for item in items)
@@ -28,7 +34,9 @@ async def a_query_ranks_by_similarity(store: BaseStore) -> None:
     items = await store.asearch(NS, query="aaaaaaaa")
     assert keys(items) == ["a", "az", "z"]
     assert all(isinstance(item, SearchItem) and isinstance(item.score, float) for item in items)
-    assert [item.score for item in items] == sorted((item.score or 0 for item in items), reverse=True)
+    assert [item.score for item in items] == sorted(
+        (item.score or 0 for item in items), reverse=True
+    )
 
 
 @promise()

@@ -1,0 +1,2 @@
+-- name: log_reads
+SELECT memory.log_reads(%(reads)s::jsonb)

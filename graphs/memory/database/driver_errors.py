@@ -1,0 +1,80 @@
+"""The one place where the driver's errors become ours."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import errors as pg
+
+from graphs.memory.database.parts import part_named_in
+from graphs.memory.errors import (
+    AccessDenied,
+    GraphMemoryError,
+    InvalidInput,
+    InvalidValue,
+    SchemaPartMissing,
+    SetupRequired,
+    StatementTimeout,
+    StoreUnavailable,
+    VersionConflict,
+    error_sentence,
+)
+
+VERSION_CONFLICT = "GM409"
+"""The SQLSTATE with which the schema's `expect_versions` refuses."""
+
+
+TRANSIENT = (
+    psycopg.OperationalError,  # connection lost, server shutting down, too many connections, deadlock (a subclass)
+    psycopg.InterfaceError,  # "the connection is closed": it died while it lay in the pool
+    pg.SerializationFailure,
+    pg.DeadlockDetected,
+)
+"""Driver errors after which the same transaction may well succeed."""
+
+
+@contextmanager
+def driver_errors() -> Iterator[None]:
+    """Turn what the driver raises into the tree above, keeping the driver's error as the cause."""
+    try:
+        yield
+    except pg.InsufficientPrivilege as error:
+        raise AccessDenied(
+            f"Access denied by the database: {error.diag.message_primary}"
+        ) from error
+    except (
+        pg.UndefinedTable,
+        pg.UndefinedFunction,
+        pg.UndefinedColumn,
+        pg.InvalidSchemaName,
+    ) as error:
+        raise _missing(error) from error
+    except pg.UntranslatableCharacter as error:
+        raise InvalidValue(
+            "value", f"contains text that Postgres cannot store: {error.diag.message_primary}"
+        ) from error
+    except (pg.DataError, pg.CheckViolation) as error:
+        raise InvalidInput(f"Postgres cannot store this: {error_sentence(error)}") from error
+    except pg.ProgramLimitExceeded as error:
+        raise InvalidInput(f"Too large for Postgres: {error.diag.message_primary}") from error
+    except pg.QueryCanceled as error:
+        raise StatementTimeout(
+            "The database cancelled the statement, most likely at its statement_timeout."
+        ) from error
+    except TRANSIENT as error:
+        raise StoreUnavailable(f"The database is not available: {error_sentence(error)}") from error
+    except psycopg.Error as error:
+        if error.sqlstate == VERSION_CONFLICT:
+            raise VersionConflict(*json.loads(error.diag.message_detail or '["", ""]')) from error
+        raise GraphMemoryError(f"The database refused: {error_sentence(error)}") from error
+
+
+def _missing(error: psycopg.Error) -> SetupRequired:
+    """What the schema lacks: a part that may be left out, or all of this version."""
+    if part := part_named_in(error.diag.message_primary):
+        return SchemaPartMissing(part)
+    return SetupRequired(
+        f"The database lacks this version's schema ({error.diag.message_primary}): "
+        "call `await store.setup()` once, or run `graph-memory setup`."
+    )

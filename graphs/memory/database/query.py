@@ -1,0 +1,97 @@
+"""A query and how to read its rows."""
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from psycopg.pq import Format
+
+from graphs.memory.database.parts import SchemaPart
+from graphs.memory.database.statements import Statement
+from graphs.memory.errors import InvalidInput
+from graphs.memory.values.text import problem_with
+
+T = TypeVar("T")
+
+
+Rows = Sequence[Any]
+"""Rows of a result: named tuples, with a field for each column."""
+
+
+def no_answer(_: Rows) -> Any:
+    """Read nothing: for statements that are only carried out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query(Generic[T]):
+    """A statement, its parameters, and how to read the rows that come back.
+
+    Parameters are texts, numbers, booleans, None, lists of these, or bytes that are in Postgres' binary format already.
+    One that only records something in a part of the schema names that part: where the database is without, it is left
+    out, and its answer is None.
+    """
+
+    statement: Statement
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    read: Callable[[Rows], T] = no_answer
+    part: SchemaPart | None = None
+
+
+_NULL = struct.pack(">i", -1)
+
+
+def _text(text: str) -> bytes:
+    """Return a text as the server takes it. A NUL would end it there, and a lone surrogate is no text.
+
+    Raises:
+        InvalidInput: it has one.
+    """
+    if problem := problem_with(text):
+        raise InvalidInput(f"{text[:100]!r} {problem}")
+    return text.encode()
+
+
+_ELEMENTS: dict[str, tuple[int, Callable[[Any], bytes]]] = {
+    "text[]": (25, _text),
+    "float8[]": (701, struct.Struct(">d").pack),
+    "bigint[]": (20, struct.Struct(">q").pack),
+    "boolean[]": (16, struct.Struct(">?").pack),
+}
+"""For each type of list the OID of its elements, the same in every Postgres, and their binary format."""
+
+
+def encode_array(oid: int, elements: Sequence[bytes | None]) -> bytes:
+    """Return a list that is not empty in Postgres' binary format, from its elements in theirs; `oid` is their type."""
+    parts = [struct.pack(">iiIii", 1, 1, oid, len(elements), 1)]
+    parts += [
+        _NULL if element is None else struct.pack(">i", len(element)) + element
+        for element in elements
+    ]
+    return b"".join(parts)
+
+
+def _encode(value: Any, type_: str) -> tuple[bytes | None, Format]:
+    """Return a parameter as the server takes it. Lists go in binary: as text they would be quoted and parsed."""
+    match value:
+        case None:
+            return None, Format.TEXT
+        case bytes() | bytearray():
+            return bytes(value), Format.BINARY
+        case bool():
+            return (b"true" if value else b"false"), Format.TEXT
+        case [] | ():
+            return b"{}", Format.TEXT
+        case list() | tuple():
+            oid, pack = _ELEMENTS[type_]
+            return encode_array(
+                oid, [None if part is None else pack(part) for part in value]
+            ), Format.BINARY
+        case _:
+            return _text(str(value)), Format.TEXT
+
+
+def encode_parameters(query: Query[Any]) -> tuple[list[bytes | None], list[Format]]:
+    """Return the values of a query's parameters in the order of `$1, $2, …`, and their formats."""
+    encoded = [_encode(query.parameters[name], type_) for name, type_ in query.statement.parameters]
+    return [value for value, _ in encoded], [format_ for _, format_ in encoded]

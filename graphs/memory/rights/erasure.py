@@ -1,0 +1,16 @@
+"""Erasure: everything that is kept about a person is removed."""
+
+from graphs.memory.contract import ErasureCertificate
+from graphs.memory.database import statements
+from graphs.memory.database.query import Query, Rows
+
+_SQL = statements.load("erasure", __package__)
+
+
+def erase(user_id: str) -> Query[ErasureCertificate]:
+    """Ask for all that is kept about a person to be removed, in one transaction."""
+
+    def read(rows: Rows) -> ErasureCertificate:
+        return ErasureCertificate.model_validate(rows[0]._asdict())
+
+    return Query(_SQL["erase"], {"user_id": user_id}, read)
