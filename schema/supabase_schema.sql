@@ -219,6 +219,8 @@ CREATE TABLE IF NOT EXISTS memory.schema_versions (
 );
 -- Which parts of this file the database is without.
 ALTER TABLE memory.schema_versions ADD COLUMN IF NOT EXISTS left_out text[] NOT NULL DEFAULT '{}';
+-- Which step of `migrations/` the database was brought to. What was recorded before there were steps has none.
+ALTER TABLE memory.schema_versions ADD COLUMN IF NOT EXISTS step int CHECK (step > 0);
 
 ALTER TABLE memory.schema_versions ENABLE ROW LEVEL SECURITY;
 REVOKE ALL ON memory.schema_versions FROM PUBLIC, anon, authenticated, service_role;

@@ -3,7 +3,9 @@
 GraphMemoryError
 ├── ConfigurationError          a setting is wrong; the message says which and what to write
 │   ├── EmbeddingModelMismatch  the database holds vectors of another model
-│   └── DatabaseUnreachable     nobody answers at the database's address; a StoreUnavailable, too
+│   ├── DatabaseUnreachable     nobody answers at the database's address; a StoreUnavailable, too
+│   ├── SchemaTooNew            a newer version of this code has changed the schema; `step` and `known` say how far
+│   └── SchemaTooOld            the schema is older than any that steps begin at; `missing` names what it lacks
 ├── SetupRequired               the schema is missing or older than the code
 │   └── SchemaPartMissing       the database was made without this part of the schema; `part` names it
 ├── InvalidInput (ValueError)   bad input, refused before anything is written
@@ -15,6 +17,7 @@ GraphMemoryError
 │   ├── InvalidBackup           a file is no backup, is damaged, or has another key; `reason` says which
 │   ├── CannotFollow            what changed since a backup cannot be told; a full one is needed
 │   └── SchemaPartPresent       a part of the schema is to be left out that the database has; `part` names it
+├── SchemaNotApplied            the database refused a step of the schema, or the whole; `what` names it
 ├── RestoreConflict             the database holds other rows under the numbers of a backup's
 ├── ErasedPresent               the database holds people of whom a backup knows that they were erased
 ├── VersionConflict             an item is not at the version that a write expected
@@ -38,6 +41,8 @@ GraphMemoryError
     └── StatementTimeout        it took longer than the database allows, perhaps waiting for somebody else
 """
 
+from collections.abc import Sequence
+
 
 class GraphMemoryError(Exception):
     """Base of every error this project raises on purpose."""
@@ -60,6 +65,42 @@ class EmbeddingModelMismatch(ConfigurationError):
             f"({configured_dimensions} dimensions) is configured, and vectors of different models cannot be compared. "
             f"Run `graph-memory reembed` to fill in the new model beside the old one and switch to it, or configure "
             f"{stored} again (VECTOR_EMBEDDING_MODEL, VECTOR_EMBEDDING_DIMENSIONS and its API key)."
+        )
+
+
+class SchemaTooNew(ConfigurationError):
+    """The database is at a step of the schema that this code does not know. Nothing was changed."""
+
+    def __init__(self, step: int, known: int) -> None:
+        self.step, self.known = step, known
+        super().__init__(
+            f"This database is at step {step} of the schema, and this code knows {known}: a newer version "
+            "was here. Update the code; nothing was changed."
+        )
+
+
+class SchemaTooOld(ConfigurationError):
+    """The schema is older than the first step, and cannot be brought to this version. Nothing was changed."""
+
+    def __init__(self, missing: Sequence[str]) -> None:
+        self.missing = tuple(missing)
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        super().__init__(
+            f"The schema of this database is older than any that can be upgraded: it lacks {', '.join(missing[:3])}"
+            f"{more}. Nothing was changed. With the version that made it, write the memories to a file "
+            "(`graph-memory backup`, or `graph-memory export-user` for each person). Then point DATABASE_URL to a "
+            "new database and, with this version, run `graph-memory restore` (`graph-memory migrate jsonl` for exports)."
+        )
+
+
+class SchemaNotApplied(GraphMemoryError):
+    """The database refused a step of the schema, or the whole file. Nothing of that was applied."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        self.what = what
+        super().__init__(
+            f"{what} could not be applied, and nothing of it was: {reason}. `graph-memory schema diff` "
+            "shows how this database differs; after that is put right, run `graph-memory schema apply`."
         )
 
 

@@ -1,44 +1,18 @@
 """What a database has of the schema, object by object, compared with what the schema makes."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 from pydantic import BaseModel, ConfigDict, Field
 
-from graphs.memory.database import schema, statements
+from graphs.memory.database import objects, schema, statements
 from graphs.memory.database.driver_errors import driver_errors
+from graphs.memory.database.objects import Object, ObjectKind, Objects
 from graphs.memory.database.schema import AS_IT_IS, Choice, Scripts
 
 _SQL = statements.load_sources("catalogue", __package__)
 _LOCK = statements.load_sources("setup", "graphs.memory.database")["lock"]
-
-ObjectKind = Literal[
-    "table",
-    "column",
-    "constraint",
-    "index",
-    "function",
-    "trigger",
-    "row-level security",
-    "policy",
-    "grant",
-]
-ObjectName = tuple[ObjectKind, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Object:
-    """An object of a database, as its catalogue describes it. An index that is not valid is never used."""
-
-    definition: str
-    valid: bool
-
-
-Objects = Mapping[ObjectName, Object]
-
 
 class SchemaDifference(BaseModel):
     """What a database has otherwise than the schema."""
@@ -85,25 +59,13 @@ async def both(
             await conn.execute(_SQL["lock_briefly"])
             await conn.execute(_LOCK)
             left_out = await schema.parts_left_out(conn, choice)
-            there = await _objects(conn)
+            there = await objects.read(conn)
             models = await _models(conn)
-            await conn.execute(_SQL["set_aside"], prepare=False)
+            await objects.set_aside(conn)
             await schema.carry_out(conn, scripts, left_out)
             await conn.execute(_SQL["add_models"], {"models": models})
             await conn.execute(_SQL["create_vector_indexes"])
-            return there, await _objects(conn)
-
-
-async def _objects(conn: AsyncConnection[DictRow]) -> Objects:
-    await conn.execute(_SQL["qualify_names"])
-    rows = await (await conn.execute(_SQL["objects"], prepare=False)).fetchall()
-    # A business table that stayed where it was points at what was set aside.
-    return {
-        (row["kind"], row["name"]): Object(
-            row["definition"].replace("memory_set_aside.", "memory."), row["valid"]
-        )
-        for row in rows
-    }
+            return there, await objects.read(conn)
 
 
 async def _models(conn: AsyncConnection[DictRow]) -> str | None:
@@ -121,7 +83,7 @@ def compare(there: Objects, wanted: Objects) -> list[SchemaDifference]:
     for kind, name in sorted({*there, *wanted}):
         ours, theirs = wanted.get((kind, name)), there.get((kind, name))
         problem = _problem(ours, theirs)
-        if problem and not (problem == "missing" and _of_missing_table(kind, name, there, wanted)):
+        if problem and not (problem == "missing" and objects.of_missing_table(kind, name, there, wanted)):
             texts = {
                 "wanted": ours.definition if ours else None,
                 "found": theirs.definition if theirs else None,
@@ -140,12 +102,3 @@ def _problem(
     if ours.definition != theirs.definition:
         return "different"
     return None if theirs.valid else "invalid"
-
-
-def _of_missing_table(kind: ObjectKind, name: str, there: Objects, wanted: Objects) -> bool:
-    table = ".".join(name.split(" ")[0].split(".")[:2])
-    return (
-        kind not in ("table", "index", "function")
-        and ("table", table) in wanted
-        and ("table", table) not in there
-    )

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from graphs.memory.database import schema, statements
 from graphs.memory.database.database import Database, to_the_end
 from graphs.memory.database.driver_errors import driver_errors
+from graphs.memory.database.objects import ObjectKind
 from graphs.memory.database.parts import SchemaPart
 from graphs.memory.database.query import Query
 from graphs.memory.database.schema import AS_IT_IS, Choice
@@ -26,7 +27,7 @@ from graphs.operations import (
     policies,
 )
 from graphs.operations.borders import Attempt
-from graphs.operations.catalogue import ObjectKind, SchemaDifference
+from graphs.operations.catalogue import SchemaDifference
 from graphs.operations.connection import Access, Server
 from graphs.operations.policies import Explanation
 from graphs.operations.service import only_service

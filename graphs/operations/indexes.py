@@ -15,7 +15,7 @@ from graphs.memory.database.transaction import Connection
 from graphs.memory.principal import Principal
 from graphs.memory.values.progress import Progress
 from graphs.operations import catalogue, sizing, vector_index
-from graphs.operations.catalogue import Objects
+from graphs.memory.database.objects import Objects
 from graphs.operations.service import only_service
 from graphs.operations.sizing import IndexChoice
 from graphs.operations.vector_index import IndexMigration, VectorIndex

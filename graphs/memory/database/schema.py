@@ -1,21 +1,44 @@
-"""Applying the schema."""
+"""Applying the schema: the whole file to a new database, numbered steps to one that has a past.
+
+A change of the schema is made twice: in `supabase_schema.sql`, which a new database gets, and as a step
+in `schema/migrations/`, which every other database gets. `memory.schema_versions` notes the step.
+
+- A new database gets the whole file, and is at the newest step from the start.
+- A database that lacks steps gets them in their order, each in a transaction of its own that also notes
+  it. Whatever stops this in between, the next call goes on behind the last step that was committed.
+- Then, in a last transaction, what can be applied again and again is: the whole file, the business tables
+  of agents and the queue of jobs. The digest that it notes lets the next start skip all of this. If the
+  digest differs and no step is lacking (other business tables, another procrastinate, a version from
+  before there were steps was here), this transaction is all there is. `graph-memory schema apply` asks
+  for it in any case (`again`), since it brings back functions, policies, indexes and grants that were lost.
+
+One process at a time does so: each transaction takes the same advisory lock, then looks where the
+database is. Two processes that begin together share the steps between them.
+"""
 
 import hashlib
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import LiteralString, cast
 
+import psycopg
 from procrastinate.schema import SchemaManager
 from psycopg import AsyncConnection
 from psycopg import errors as pg
 from psycopg.rows import DictRow
 
 from graphs.memory.database import statements
-from graphs.memory.database.driver_errors import driver_errors
+from graphs.memory.database.driver_errors import TRANSIENT, driver_errors
 from graphs.memory.database.parts import SchemaPart, leave_out
-from graphs.memory.errors import ConfigurationError, SchemaPartPresent
+from graphs.memory.database.steps import SchemaStep, lacking_steps, read_steps, step_of
+from graphs.memory.errors import (
+    ConfigurationError,
+    SchemaNotApplied,
+    SchemaPartPresent,
+    error_sentence,
+)
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +58,13 @@ class Scripts:
     """The schema of the queue of jobs, which is procrastinate's."""
     job_migrations: Mapping[str, str]
     """The steps to it from earlier versions, by name, in their order."""
+    steps: tuple[SchemaStep, ...]
+    """The steps to `supabase_schema` from the baseline, which is the first of them."""
+
+    @property
+    def newest(self) -> int:
+        """The step that `supabase_schema` is at."""
+        return self.steps[-1].number
 
     @property
     def digest(self) -> str:
@@ -44,6 +74,7 @@ class Scripts:
             *self.business_tables.values(),
             self.jobs,
             *self.job_migrations,
+            *(step.name for step in self.steps),
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -78,13 +109,44 @@ def read_scripts() -> Scripts:
         (folder / name).read_text(encoding="utf-8")
         for name in ("supabase_schema.sql", "local_supabase.sql")
     )
-    steps = _read_all(Path(SchemaManager.get_migrations_path()))
-    return Scripts(supabase, _read_all(folder / "agents"), local, SchemaManager.get_schema(), steps)
+    return Scripts(
+        supabase_schema=supabase,
+        business_tables=_read_all(folder / "agents"),
+        local_supabase=local,
+        jobs=SchemaManager.get_schema(),
+        job_migrations=_read_all(Path(SchemaManager.get_migrations_path())),
+        steps=read_steps(folder / "migrations"),
+    )
 
 
 def _read_all(folder: Path) -> dict[str, str]:
     """The SQL files of a folder by name, in the order of names; none where there is no such folder."""
     return {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.sql"))}
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradePlan:
+    """The step that a database is at, and what brings it to this version."""
+
+    step: int | None
+    """None for a database without a schema, which gets the whole of it."""
+    lacking: Sequence[SchemaStep]
+    up_to_date: bool
+    """Whether `apply` would leave it alone."""
+
+
+async def plan(conn: AsyncConnection[DictRow], scripts: Scripts) -> UpgradePlan:
+    """Return what `apply` would do. Changes nothing.
+
+    Raises:
+        SchemaTooNew, SchemaTooOld: as `apply`.
+    """
+    with driver_errors():
+        async with conn.transaction(force_rollback=True):
+            await conn.execute(_SQL["lock"])
+            step = await step_of(conn, scripts.steps, await parts_left_out(conn))
+            lacking = [each for each in scripts.steps if step is not None and each.number > step]
+            return UpgradePlan(step, lacking, not lacking and await _is_current(conn, scripts))
 
 
 async def apply(
@@ -94,14 +156,14 @@ async def apply(
     again: bool = False,
     choice: Choice = AS_IT_IS,
 ) -> bool:
-    """Bring a database to this version of the schema, in one transaction, as the role that connected.
+    """Bring a database to this version of the schema, as the role that connected.
 
     A database that has it already is left alone; processes that come at the same time wait for one another.
 
     Args:
         conn: a connection that is in no transaction.
         scripts: the schema.
-        again: apply it also where it was applied before, since something of it was lost.
+        again: apply the whole also where it was applied before, since something of it was lost.
         choice: which parts the database is to have.
 
     Returns:
@@ -109,16 +171,46 @@ async def apply(
 
     Raises:
         ConfigurationError: this is no Supabase project, and the role may not prepare the database like one.
-        SchemaPartPresent: the database has a part that it is to be made without.
+        SchemaTooNew: a newer version has changed the schema; nothing was changed.
+        SchemaTooOld: the database is older than the baseline; nothing was changed.
+        SchemaNotApplied: a step, or the whole, was refused. The steps before it stay applied.
+        SchemaPartPresent: the database has a part that it is to be made without; nothing was changed.
     """
     with driver_errors():
-        async with conn.transaction():
-            await conn.execute(_SQL["lock"])
-            if await _has_auth(conn) and not again and await applied_digest(conn) == scripts.digest:
-                return False
-            await carry_out(conn, scripts, await parts_left_out(conn, choice))
+        while True:
+            async with conn.transaction():
+                await conn.execute(_SQL["lock"])
+                left_out = await parts_left_out(conn, choice)
+                lacking = await lacking_steps(conn, scripts.steps, await parts_left_out(conn))
+                if not lacking:
+                    if not again and await _is_current(conn, scripts):
+                        return False
+                    await carry_out(conn, scripts, left_out)
+                    break
+                # A part that is to be added comes with the whole, which follows the steps.
+                await take_step(conn, lacking[0], await parts_left_out(conn))
+            log.info("Step %s of the schema was applied", lacking[0].name)
     log.info("The schema was applied")
     return True
+
+
+async def take_step(
+    conn: AsyncConnection[DictRow], step: SchemaStep, left_out: Collection[SchemaPart]
+) -> None:
+    """Carry a step out but for some parts, and note it, in the transaction that is open.
+
+    Raises:
+        SchemaNotApplied: the database refused it.
+        ConfigurationError: the role may not.
+    """
+    await conn.execute(_SQL["prepare_step"])
+    await _apply_schema(conn, leave_out(step.script, left_out), f"Step {step.name}")
+    given = {"digest": step.digest, "left_out": [*left_out], "step": step.number}
+    await conn.execute(_SQL["record_version"], given)
+
+
+async def _is_current(conn: AsyncConnection[DictRow], scripts: Scripts) -> bool:
+    return await _has_auth(conn) and await applied_digest(conn) == scripts.digest
 
 
 async def carry_out(
@@ -127,14 +219,15 @@ async def carry_out(
     """Apply the schema but for some parts in the transaction that is open, which holds the lock.
 
     Raises:
-        ConfigurationError: as `apply`.
+        ConfigurationError, SchemaNotApplied: as `apply`.
     """
     if not await _has_auth(conn):
         await _imitate_supabase(conn, scripts.local_supabase)
-    for script in (leave_out(scripts.supabase_schema, left_out), *scripts.business_tables.values()):
-        await _apply_schema(conn, script)
+    await _apply_schema(conn, leave_out(scripts.supabase_schema, left_out), "supabase_schema.sql")
+    for name, script in scripts.business_tables.items():
+        await _apply_schema(conn, script, f"agents/{name}")
     await _apply_job_schema(conn, scripts)
-    await conn.execute(_SQL["record_version"], {"digest": scripts.digest, "left_out": [*left_out]})
+    await conn.execute(_SQL["record_version"], {"digest": scripts.digest, "left_out": [*left_out], "step": scripts.newest})
 
 
 async def _has_auth(conn: AsyncConnection[DictRow]) -> bool:
@@ -183,7 +276,7 @@ async def _imitate_supabase(conn: AsyncConnection[DictRow], script: str) -> None
         ) from error
 
 
-async def _apply_schema(conn: AsyncConnection[DictRow], script: str) -> None:
+async def _apply_schema(conn: AsyncConnection[DictRow], script: str, what: str) -> None:
     try:
         await _run(conn, script)
     except pg.InsufficientPrivilege as error:
@@ -193,10 +286,16 @@ async def _apply_schema(conn: AsyncConnection[DictRow], script: str) -> None:
             "`CREATE EXTENSION vector SCHEMA extensions`."
         ) from error
     except pg.FeatureNotSupported as error:
+        if "extension" not in (error.diag.message_primary or ""):
+            raise SchemaNotApplied(what, error_sentence(error)) from error
         raise ConfigurationError(
             f"This Postgres lacks pgvector ({error.diag.message_primary}): install it on the server, or use an image "
             "that has it, such as pgvector/pgvector:pg17."
         ) from error
+    except (*TRANSIENT, pg.QueryCanceled):
+        raise
+    except psycopg.Error as error:
+        raise SchemaNotApplied(what, error_sentence(error)) from error
 
 
 async def _apply_job_schema(conn: AsyncConnection[DictRow], scripts: Scripts) -> None:

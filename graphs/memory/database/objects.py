@@ -1,0 +1,86 @@
+"""The objects of a database, as its catalogue describes them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, LiteralString, cast
+
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow
+
+from graphs.memory.database import statements
+
+_SQL = statements.load_sources("objects", __package__)
+
+ObjectKind = Literal[
+    "table",
+    "column",
+    "constraint",
+    "index",
+    "function",
+    "trigger",
+    "row-level security",
+    "policy",
+    "grant",
+    "comment",
+]
+ObjectName = tuple[ObjectKind, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """An object of a database, as its catalogue describes it. An index that is not valid is never used."""
+
+    definition: str
+    valid: bool
+
+
+Objects = Mapping[ObjectName, Object]
+
+
+async def read(conn: AsyncConnection[DictRow]) -> Objects:
+    """Return the objects of the schema and of business tables, in the transaction that is open.
+
+    The transaction's search path is empty afterwards.
+    """
+    await conn.execute(_SQL["qualify_names"])
+    rows = await (await conn.execute(_SQL["objects"], prepare=False)).fetchall()
+    # A business table that stayed where it was points at what was set aside.
+    return {
+        (row["kind"], row["name"]): Object(
+            row["definition"].replace("memory_set_aside.", "memory."), row["valid"]
+        )
+        for row in rows
+    }
+
+
+async def set_aside(conn: AsyncConnection[DictRow]) -> None:
+    """Make room for a schema to compare with, until the transaction that is open is rolled back."""
+    await conn.execute(_SQL["set_aside"], prepare=False)
+
+
+async def missing(conn: AsyncConnection[DictRow], script: str) -> list[str]:
+    """Return what a script would make and the database has not, such as `table memory.turns`.
+
+    The script runs beside the schema, in a savepoint that is rolled back. Parts of a missing table are
+    not listed beside it. Grants and comments do not count.
+    """
+    async with conn.transaction(force_rollback=True):
+        there = await read(conn)
+        await set_aside(conn)
+        await conn.execute(cast("LiteralString", script), prepare=False)  # type: ignore[redundant-cast]
+        wanted = await read(conn)
+    return [
+        f"{kind} {name}"
+        for kind, name in sorted(wanted.keys() - there.keys())
+        if kind not in ("grant", "comment") and not of_missing_table(kind, name, there, wanted)
+    ]
+
+
+def of_missing_table(kind: ObjectKind, name: str, there: Objects, wanted: Objects) -> bool:
+    """Tell whether an object is a part of a table that is missing, too."""
+    table = ".".join(name.split(" ")[0].split(".")[:2])
+    return (
+        kind not in ("table", "index", "function")
+        and ("table", table) in wanted
+        and ("table", table) not in there
+    )
