@@ -14,6 +14,7 @@ from graphs.memory.database.schema import AS_IT_IS, Choice, Scripts
 _SQL = statements.load_sources("catalogue", __package__)
 _LOCK = statements.load_sources("setup", "graphs.memory.database")["lock"]
 
+
 class SchemaDifference(BaseModel):
     """What a database has otherwise than the schema."""
 
@@ -83,7 +84,9 @@ def compare(there: Objects, wanted: Objects) -> list[SchemaDifference]:
     for kind, name in sorted({*there, *wanted}):
         ours, theirs = wanted.get((kind, name)), there.get((kind, name))
         problem = _problem(ours, theirs)
-        if problem and not (problem == "missing" and objects.of_missing_table(kind, name, there, wanted)):
+        if problem and not (
+            problem == "missing" and objects.of_missing_table(kind, name, there, wanted)
+        ):
             texts = {
                 "wanted": ours.definition if ours else None,
                 "found": theirs.definition if theirs else None,

@@ -14,7 +14,8 @@ from graphs.memory.database.driver_errors import driver_errors
 from graphs.memory.database.objects import ObjectKind
 from graphs.memory.database.parts import SchemaPart
 from graphs.memory.database.query import Query
-from graphs.memory.database.schema import AS_IT_IS, Choice
+from graphs.memory.database.schema import AS_IT_IS, Choice, UpgradePlan
+from graphs.memory.database.steps import noted_step
 from graphs.memory.errors import AccessDenied, GraphMemoryError
 from graphs.memory.health import HealthMonitor, PartHealth
 from graphs.memory.principal import Principal
@@ -159,12 +160,24 @@ class Checks:
         async with self._database.pool.connection() as conn:
             return await catalogue.differences(conn, scripts, choice)
 
+    async def plan_upgrade(self) -> UpgradePlan:
+        """Return the step that the database is at, and the steps that it lacks. Changes nothing.
+
+        Raises:
+            SchemaTooNew, SchemaTooOld: as `schema.apply`.
+        """
+        only_service(self._principal())
+        scripts = await asyncio.to_thread(schema.read_scripts)
+        async with self._database.pool.connection() as conn:
+            return await schema.plan(conn, scripts)
+
     async def apply_schema(self, choice: Choice = AS_IT_IS) -> None:
         """Apply the schema, also where it was applied before and something of it was lost since.
 
         Raises:
             ConfigurationError: the role may not; the message says what to do.
             SchemaPartPresent: the database has a part that it is to be made without.
+            SchemaTooNew, SchemaTooOld, SchemaNotApplied: as `schema.apply`.
         """
         only_service(self._principal())
         scripts = await asyncio.to_thread(schema.read_scripts)
@@ -188,10 +201,10 @@ class Checks:
         try:
             with driver_errors():
                 async with self._database.pool.connection() as conn:
-                    found, left_out = (
-                        await schema.applied_digest(conn),
-                        await schema.parts_left_out(conn),
-                    )
+                    found, step = await schema.applied_digest(conn), await noted_step(conn)
+                    if step is not None and step > scripts.newest:
+                        return check_newer(step, scripts.newest)
+                    left_out = await schema.parts_left_out(conn)
                     return check_version(found, scripts.digest, left_out)
         except AccessDenied as error:
             return CheckResult(name="schema", status="wrong", detail=str(error), advice=NOT_OURS)
@@ -311,6 +324,14 @@ def check_roles(server: Server) -> CheckResult:
         "authenticated, service_role TO the role of DATABASE_URL; only service_role has BYPASSRLS."
     )
     return CheckResult(name="roles", status="wrong", detail="; ".join(problems), advice=advice)
+
+
+def check_newer(step: int, known: int) -> CheckResult:
+    """Report that a newer version of this code has changed the schema."""
+    detail = f"at step {step}, and this code knows {known}"
+    return CheckResult(
+        name="schema", status="wrong", detail=detail, advice="Update the code of this server."
+    )
 
 
 def check_version(found: str | None, own: str, left_out: Sequence[SchemaPart] = ()) -> CheckResult:

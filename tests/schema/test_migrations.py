@@ -8,10 +8,10 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from graphs.memory.database import objects, schema
+from graphs.memory.database import objects
 from graphs.memory.database.objects import Objects
 from graphs.memory.database.parts import SchemaPart, leave_out
-from graphs.memory.database.schema import Scripts, read_scripts
+from graphs.memory.database.schema import read_scripts
 
 RELEASED = {
     "0001_baseline": "b4f80e83bfee87667c38be014a8336f7e4382f944888da99fbb22eb78d140698",
@@ -58,7 +58,14 @@ async def test_the_baseline_and_its_steps_make_what_the_file_makes(
     stepped = await made_by(empty_database, *(leave_out(s.script, left_out) for s in scripts.steps))
     whole = await made_by(empty_database, leave_out(scripts.supabase_schema, left_out))
     assert stepped == whole
-    assert {kind for kind, _ in whole} >= {"table", "column", "function", "policy", "trigger", "grant"}
+    assert {kind for kind, _ in whole} >= {
+        "table",
+        "column",
+        "function",
+        "policy",
+        "trigger",
+        "grant",
+    }
 
 
 async def test_the_comparison_sees_every_kind_of_difference(empty_database: str) -> None:

@@ -227,7 +227,10 @@ async def carry_out(
     for name, script in scripts.business_tables.items():
         await _apply_schema(conn, script, f"agents/{name}")
     await _apply_job_schema(conn, scripts)
-    await conn.execute(_SQL["record_version"], {"digest": scripts.digest, "left_out": [*left_out], "step": scripts.newest})
+    await conn.execute(
+        _SQL["record_version"],
+        {"digest": scripts.digest, "left_out": [*left_out], "step": scripts.newest},
+    )
 
 
 async def _has_auth(conn: AsyncConnection[DictRow]) -> bool:
