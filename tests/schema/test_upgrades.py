@@ -260,9 +260,7 @@ async def test_setting_up_is_killed_before_each_statement_and_goes_on(
 async def test_a_process_killed_in_the_middle_of_a_step_leaves_nothing_of_it(database: str) -> None:
     slow = with_steps(f"CREATE TABLE memory.third (); SELECT pg_sleep(2); {FOURTH}")
     process = begin(database, slow)
-    waiting = (
-        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
-    )
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
     while not await rows(database, waiting):
         assert process.is_alive()
         await asyncio.sleep(0.02)
@@ -304,7 +302,7 @@ async def test_what_was_stored_before_an_upgrade_is_there_after_it(
         await store.aput(FACTS, "tea", {"content": "Likes black tea.", "type": "fact"})
         await store.write_memory(USER, "s1", turn(USER, "My dog is called Rex.", "Nice.", "m1"))
         await store.jobs.run_pending()
-        await store.brain.save(USER, "home", "Lives in Lyon.")
+        await store.brain.save_user_memories(USER, {"home": "Lives in Lyon."})
         held = await store.beliefs.hold(USER, "Prefers mornings.", about=[(FACTS, "tea")], **SAID)
         await store.wait_until_indexed()
         await store.log_event(USER, "signed_in", {"from": "Lyon"})
@@ -328,7 +326,10 @@ async def test_what_was_stored_before_an_upgrade_is_there_after_it(
         assert belief.key == held.key
         [edge] = await store.relationships.of(USER, held.address)
         assert edge.target == (FACTS, "tea")
-        assert (await store.jobs.run_pending()) is None
+        home = await store.brain.get_user_memory(USER, "home")
+        assert home is not None
+        assert home.content == "Lives in Lyon."
+        await store.jobs.run_pending()
         assert (
             await rows(
                 baseline, "SELECT 1 FROM memory.turns WHERE extracted_at IS NULL AND role = 'user'"
