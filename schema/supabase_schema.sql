@@ -1,28 +1,31 @@
 -- Graph-Native Memory: the whole schema, as a new database gets it.
 --
--- Applies to hosted Supabase (as the role `postgres`, which is not a superuser) and to any Postgres 15 or
--- newer that `local_supabase.sql` has prepared. Running it again changes nothing that is already there.
--- A database that is in use comes here by the steps in `migrations/`: whatever changes in this file is a
--- step there, too, and a test shows that the steps make what this file makes.
+-- Applies to hosted Supabase (as the role `postgres`, which is not a superuser) and to any
+-- Postgres 15 or newer that `local_supabase.sql` has prepared. Running it again changes nothing
+-- that is already there. A database that is in use comes here by the steps in `migrations/`:
+-- whatever changes in this file is a step there, too, and a test shows that the steps make what
+-- this file makes.
 --
--- Order: what all share first; then one noun after another, each a table with its indexes, functions,
--- triggers, row-level security, policies and grants. A noun stands below those that it refers to.
--- Text between `-- part: …` and `-- end of part` is left out of a database that is made without that part.
+-- Order: what all share first; then one noun after another, each a table with its indexes,
+-- functions, triggers, row-level security, policies and grants. A noun stands below those that
+-- it refers to. Text between `-- part: …` and `-- end of part` is left out of a database that is
+-- made without that part.
 --
 -- A namespace is stored as its labels, each followed by a dot: ("users", "u1", "facts") is
--- 'users.u1.facts.'. With COLLATE "C" a scope is then one range of the primary key, 'users.u1.' up to
--- 'users.u1/', and a sibling such as 'users.u10.' can never fall into it. A label escapes '.' as %2E and
--- '%' as %25. The owner of a namespace is generated from its first two labels, in the column's own
--- expression: calling a function would cost more than the rest of the row.
+-- 'users.u1.facts.'. With COLLATE "C" a scope is then one range of the primary key, 'users.u1.'
+-- up to 'users.u1/', and a sibling such as 'users.u10.' can never fall into it. A label escapes
+-- '.' as %2E and '%' as %25. The owner of a namespace is generated from its first two labels, in
+-- the column's own expression: calling a function would cost more than the rest of the row.
 --
--- Row-level security has three patterns: a person's rows are theirs; an organisation's rows are its
--- members' (administrators manage them); the knowledge of agents is read by everybody who is signed in,
--- and written by the service, which no policy binds. Where a row points at a memory, the policy looks that
--- memory up as the person who writes: a memory that they may not see is not there for them, and a foreign
--- key cannot reveal it. A policy has no IF NOT EXISTS: each is dropped and made again, in the transaction
--- that applies this file.
+-- Row-level security has three patterns: a person's rows are theirs; an organisation's rows are
+-- its members' (administrators manage them); the knowledge of agents is read by everybody who is
+-- signed in, and written by the service, which no policy binds. Where a row points at a memory,
+-- the policy looks that memory up as the person who writes: a memory that they may not see is
+-- not there for them, and a foreign key cannot reveal it. A policy has no IF NOT EXISTS: each is
+-- dropped and made again, in the transaction that applies this file.
 --
--- Grants: nothing for `anon`, nothing by default. Each table and function is closed first, then opened.
+-- Grants: nothing for `anon`, nothing by default. Each table and function is closed first, then
+-- opened.
 
 SET client_min_messages = warning;
 
@@ -37,7 +40,8 @@ CREATE SCHEMA IF NOT EXISTS langgraph;
 -- reach either.
 CREATE SCHEMA IF NOT EXISTS procrastinate;
 
-REVOKE ALL ON SCHEMA memory, langgraph, procrastinate FROM PUBLIC, anon, authenticated, service_role;
+REVOKE ALL ON SCHEMA memory, langgraph, procrastinate
+  FROM PUBLIC, anon, authenticated, service_role;
 GRANT USAGE ON SCHEMA memory TO authenticated, service_role;
 -- Closes what is there already, also what somebody else made in this schema.
 REVOKE ALL ON ALL TABLES IN SCHEMA memory FROM PUBLIC, anon, authenticated, service_role;
@@ -192,7 +196,8 @@ BEGIN
 END $$;
 
 -- Does a namespace (as labels) begin or end with a pattern in which '*' stands for any one label?
-CREATE OR REPLACE FUNCTION memory.path_matches(path text[], pattern text[], match_type text) RETURNS boolean
+CREATE OR REPLACE FUNCTION memory.path_matches(path text[], pattern text[], match_type text)
+  RETURNS boolean
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = ''
 AS $$
   SELECT cardinality(path) >= cardinality(pattern) AND NOT EXISTS (
@@ -219,7 +224,8 @@ CREATE TABLE IF NOT EXISTS memory.schema_versions (
 );
 -- Which parts of this file the database is without.
 ALTER TABLE memory.schema_versions ADD COLUMN IF NOT EXISTS left_out text[] NOT NULL DEFAULT '{}';
--- Which step of `migrations/` the database was brought to. What was recorded before there were steps has none.
+-- The step of `migrations/` that the database was brought to; NULL in rows from before there
+-- were steps.
 ALTER TABLE memory.schema_versions ADD COLUMN IF NOT EXISTS step int CHECK (step > 0);
 
 ALTER TABLE memory.schema_versions ENABLE ROW LEVEL SECURITY;
@@ -268,7 +274,8 @@ CREATE INDEX IF NOT EXISTS members_user ON memory.organisation_members (user_id)
 -- The organisations of the person who asks; `administrator` narrows it to those they administer.
 -- It runs as the owner, since a policy on the members' table that reads the members' table would
 -- never end.
-CREATE OR REPLACE FUNCTION memory.my_organisations(administrator boolean DEFAULT false) RETURNS SETOF text
+CREATE OR REPLACE FUNCTION memory.my_organisations(administrator boolean DEFAULT false)
+  RETURNS SETOF text
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = ''
 AS $$
   SELECT organisation_id FROM memory.organisation_members
@@ -313,31 +320,41 @@ CREATE TABLE IF NOT EXISTS memory.memories (
   namespace     text COLLATE "C" NOT NULL,
   key           text COLLATE "C" NOT NULL,
   value         jsonb NOT NULL,
-  document      tsvector,                                -- the words of what is searched in the value
-  position      bigint NOT NULL DEFAULT 1,               -- place in the namespace, in order of insertion, kept by updates
-  user_id       text COLLATE "C" GENERATED ALWAYS AS (CASE WHEN starts_with(namespace, 'users.') THEN
+  document      tsvector,  -- the words of what is searched in the value
+  -- place in the namespace, in order of insertion, kept by updates
+  position      bigint NOT NULL DEFAULT 1,
+  user_id       text COLLATE "C" GENERATED ALWAYS AS (
+    CASE WHEN starts_with(namespace, 'users.') THEN
     nullif(replace(replace(split_part(namespace, '.', 2), '%2E', '.'), '%25', '%'), '') END) STORED,
-  org_id        text COLLATE "C" GENERATED ALWAYS AS (CASE WHEN starts_with(namespace, 'orgs.') THEN
+  org_id        text COLLATE "C" GENERATED ALWAYS AS (
+    CASE WHEN starts_with(namespace, 'orgs.') THEN
     nullif(replace(replace(split_part(namespace, '.', 2), '%2E', '.'), '%25', '%'), '') END) STORED,
-  agent_id      text COLLATE "C" GENERATED ALWAYS AS (CASE WHEN starts_with(namespace, 'agents.') THEN
+  agent_id      text COLLATE "C" GENERATED ALWAYS AS (
+    CASE WHEN starts_with(namespace, 'agents.') THEN
     nullif(replace(replace(split_part(namespace, '.', 2), '%2E', '.'), '%25', '%'), '') END) STORED,
-  session_id    text DEFAULT (nullif(current_setting('memory.provenance', true), '')::jsonb ->> 'session_id'),
-  thread_id     text DEFAULT (nullif(current_setting('memory.provenance', true), '')::jsonb ->> 'thread_id'),
-  run_id        text DEFAULT (nullif(current_setting('memory.provenance', true), '')::jsonb ->> 'run_id'),
-  checkpoint_id text DEFAULT (nullif(current_setting('memory.provenance', true), '')::jsonb ->> 'checkpoint_id'),
-  task_id       text DEFAULT (nullif(current_setting('memory.provenance', true), '')::jsonb ->> 'task_id'),
+  session_id    text DEFAULT (
+    nullif(current_setting('memory.provenance', true), '')::jsonb ->> 'session_id'),
+  thread_id     text DEFAULT (
+    nullif(current_setting('memory.provenance', true), '')::jsonb ->> 'thread_id'),
+  run_id        text DEFAULT (
+    nullif(current_setting('memory.provenance', true), '')::jsonb ->> 'run_id'),
+  checkpoint_id text DEFAULT (
+    nullif(current_setting('memory.provenance', true), '')::jsonb ->> 'checkpoint_id'),
+  task_id       text DEFAULT (
+    nullif(current_setting('memory.provenance', true), '')::jsonb ->> 'task_id'),
   created_at    timestamptz NOT NULL DEFAULT now(),
   updated_at    timestamptz NOT NULL DEFAULT now(),
   expires_at    timestamptz,
   ttl_minutes   float8,
-  importance    real GENERATED ALWAYS AS (CASE WHEN jsonb_typeof(value -> 'importance') = 'number' THEN
+  importance    real GENERATED ALWAYS AS (
+    CASE WHEN jsonb_typeof(value -> 'importance') = 'number' THEN
     round(least(greatest((value ->> 'importance')::numeric, 0), 1), 6) END) STORED,
   PRIMARY KEY (namespace, key),
-  CHECK (right(namespace, 1) = '.' AND jsonb_typeof(value) = 'object')  -- one, since each is prepared for every statement
+  -- one, since each is prepared for every statement
+  CHECK (right(namespace, 1) = '.' AND jsonb_typeof(value) = 'object')
 );
 
--- Indexes: the primary keys above serve reads by scope; these serve policies, foreign keys and
--- the jobs ----------
+-- The primary key serves reads by scope; these serve policies, foreign keys and jobs.
 CREATE INDEX IF NOT EXISTS memories_user ON memory.memories (user_id, updated_at)
   WHERE user_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS memories_org ON memory.memories (org_id, updated_at)
@@ -383,8 +400,8 @@ $$;
 -- words' is the only one to be used.
 CREATE OR REPLACE FUNCTION memory.find_words(words tsquery[], low text, high text, most int)
   RETURNS TABLE (n int, frequency bigint, ids bigint[])
-  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' SET enable_seqscan = off SET enable_indexscan = off
-  SET enable_indexonlyscan = off SET plan_cache_mode = force_generic_plan
+  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' SET enable_seqscan = off
+  SET enable_indexscan = off SET enable_indexonlyscan = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
   me       text := (SELECT auth.uid())::text;
@@ -419,7 +436,9 @@ END $$;
 
 -- Compare and set: refuse to go on unless each item is at the version that was read (null: not
 -- there). Who expects nothing to be there cannot lock a row, hence the lock on the address.
-CREATE OR REPLACE FUNCTION memory.expect_versions(namespaces text[], keys text[], versions timestamptz[]) RETURNS void
+CREATE OR REPLACE FUNCTION memory.expect_versions(
+  namespaces text[], keys text[], versions timestamptz[])
+  RETURNS void
   LANGUAGE plpgsql SET search_path = ''
 AS $$
 DECLARE
@@ -549,9 +568,11 @@ END $$;
 CREATE OR REPLACE TRIGGER memories_stamped BEFORE UPDATE OF value ON memory.memories
   FOR EACH ROW EXECUTE FUNCTION memory.stamp_memory();
 -- A refreshed expiry is not a change of the memory: only `value` counts.
-CREATE OR REPLACE TRIGGER memories_recorded AFTER INSERT OR DELETE OR UPDATE OF value ON memory.memories
+CREATE OR REPLACE TRIGGER memories_recorded AFTER INSERT OR DELETE OR UPDATE OF value
+  ON memory.memories
   FOR EACH ROW EXECUTE FUNCTION memory.record_memory_change();
-CREATE OR REPLACE TRIGGER memories_emitted AFTER INSERT OR DELETE OR UPDATE OF value ON memory.memories
+CREATE OR REPLACE TRIGGER memories_emitted AFTER INSERT OR DELETE OR UPDATE OF value
+  ON memory.memories
   FOR EACH ROW WHEN (strpos(current_setting('memory.provenance', true), '"adapters"') > 0)
   EXECUTE FUNCTION memory.emit_memory_change();
 
@@ -631,14 +652,17 @@ CREATE TABLE IF NOT EXISTS memory.memory_embeddings (
   namespace text COLLATE "C" NOT NULL,
   key       text COLLATE "C" NOT NULL,
   field     text COLLATE "C" NOT NULL,
-  model     smallint NOT NULL,                           -- of embedding_models
-  memory_id bigint NOT NULL,                             -- of the item, so that signals meet without its address
+  model     smallint NOT NULL,  -- of embedding_models
+  memory_id bigint NOT NULL,    -- of the item, so that signals meet without its address
   indexed   boolean NOT NULL DEFAULT false,
-  user_id   text COLLATE "C" GENERATED ALWAYS AS (CASE WHEN starts_with(namespace, 'users.') THEN
+  user_id   text COLLATE "C" GENERATED ALWAYS AS (
+    CASE WHEN starts_with(namespace, 'users.') THEN
     nullif(replace(replace(split_part(namespace, '.', 2), '%2E', '.'), '%25', '%'), '') END) STORED,
-  org_id    text COLLATE "C" GENERATED ALWAYS AS (CASE WHEN starts_with(namespace, 'orgs.') THEN
+  org_id    text COLLATE "C" GENERATED ALWAYS AS (
+    CASE WHEN starts_with(namespace, 'orgs.') THEN
     nullif(replace(replace(split_part(namespace, '.', 2), '%2E', '.'), '%25', '%'), '') END) STORED,
-  agent_id  text COLLATE "C" GENERATED ALWAYS AS (CASE WHEN starts_with(namespace, 'agents.') THEN
+  agent_id  text COLLATE "C" GENERATED ALWAYS AS (
+    CASE WHEN starts_with(namespace, 'agents.') THEN
     nullif(replace(replace(split_part(namespace, '.', 2), '%2E', '.'), '%25', '%'), '') END) STORED,
   embedding halfvec NOT NULL,
   PRIMARY KEY (namespace, key, model, field),
@@ -655,7 +679,8 @@ CREATE INDEX IF NOT EXISTS embeddings_pending ON memory.memory_embeddings (model
 -- would make it look at every row. Reading one of n vectors takes about 0.7 µs; the index takes
 -- 1 ms, and 4 µs for each of the vectors that it passes by until it has met `wanted` ones in the
 -- scope, which are wanted * N / n of the N there are. The two are equal at the root below.
-CREATE OR REPLACE FUNCTION memory.is_wide(low text, high text, model smallint, wanted int) RETURNS boolean
+CREATE OR REPLACE FUNCTION memory.is_wide(low text, high text, model smallint, wanted int)
+  RETURNS boolean
   LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = ''
 AS $$
 BEGIN
@@ -809,8 +834,10 @@ CREATE TABLE IF NOT EXISTS memory.memory_relationships (
   strength   float8 NOT NULL DEFAULT 1 CHECK (strength BETWEEN 0 AND 1),
   metadata   jsonb NOT NULL DEFAULT '{}',
   created_at timestamptz NOT NULL DEFAULT now(),
-  CHECK (user_id IS NULL OR org_id IS NULL),             -- with two owners, one could plant rows with the other
-  UNIQUE NULLS NOT DISTINCT (user_id, org_id, source_id, target_id, type)  -- by owner: a refusal tells nothing of others
+  -- with two owners, one could plant rows with the other
+  CHECK (user_id IS NULL OR org_id IS NULL),
+  -- by owner: a refusal tells nothing of others
+  UNIQUE NULLS NOT DISTINCT (user_id, org_id, source_id, target_id, type)
 );
 
 -- A person's edges from a memory, and to it, the strongest first: the order in which a traversal
@@ -821,7 +848,8 @@ CREATE INDEX IF NOT EXISTS relationships_in
   ON memory.memory_relationships (target_id, user_id, strength DESC, source_id, type);
 CREATE INDEX IF NOT EXISTS relationships_org ON memory.memory_relationships (org_id);
 
-CREATE OR REPLACE TRIGGER relationships_recorded AFTER INSERT OR UPDATE OR DELETE ON memory.memory_relationships
+CREATE OR REPLACE TRIGGER relationships_recorded AFTER INSERT OR UPDATE OR DELETE
+  ON memory.memory_relationships
   FOR EACH ROW EXECUTE FUNCTION memory.record_knowledge_change('relationship');
 
 ALTER TABLE memory.memory_relationships ENABLE ROW LEVEL SECURITY;
@@ -878,7 +906,7 @@ CREATE TABLE IF NOT EXISTS memory.turns (
   run_id        text DEFAULT memory.provenance('run_id'),
   checkpoint_id text DEFAULT memory.provenance('checkpoint_id'),
   created_at    timestamptz NOT NULL DEFAULT now(),
-  extracted_at  timestamptz,                            -- when facts were taken from it; NULL while that is to be done
+  extracted_at  timestamptz,  -- when facts were taken from it; NULL while that is to be done
   PRIMARY KEY (user_id, session_id, exchange, role),
   FOREIGN KEY (user_id, session_id) REFERENCES memory.sessions (user_id, id) ON DELETE CASCADE,
   FOREIGN KEY (namespace, key) REFERENCES memory.memories (namespace, key) ON DELETE CASCADE
@@ -894,7 +922,8 @@ CREATE INDEX IF NOT EXISTS turns_to_extract ON memory.turns (user_id, session_id
 -- it. One at a time for each person: what is new is compared with what is known. Only the person
 -- themselves and the service may, for some time within a day: a job whose time no worker can
 -- read, such as one before the year 1, would stop them all.
-CREATE OR REPLACE FUNCTION memory.queue_facts(subject text, session text, seconds float8) RETURNS void
+CREATE OR REPLACE FUNCTION memory.queue_facts(subject text, session text, seconds float8)
+  RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
 AS $$
 BEGIN
@@ -984,13 +1013,13 @@ CREATE TABLE IF NOT EXISTS memory.memory_logs (
   session_id      text NOT NULL,
   agent           text NOT NULL,
   type            text NOT NULL,
-  memories        jsonb NOT NULL,                       -- [[namespace, key], …]
+  memories        jsonb NOT NULL,        -- [[namespace, key], …]
   idempotency_key text,
-  digest          text,                                 -- of what it says: another payload under its key is refused
+  digest          text,  -- of what it says: another payload under its key is refused
   thread_id       text DEFAULT memory.provenance('thread_id'),
   run_id          text DEFAULT memory.provenance('run_id'),
   checkpoint_id   text DEFAULT memory.provenance('checkpoint_id'),
-  said_at         timestamptz NOT NULL,                 -- the payload's own timestamp
+  said_at         timestamptz NOT NULL,  -- the payload's own timestamp
   created_at      timestamptz NOT NULL DEFAULT now(),
   UNIQUE (user_id, idempotency_key)
 );
@@ -1012,10 +1041,10 @@ GRANT SELECT, INSERT ON memory.memory_logs TO authenticated, service_role;
 CREATE TABLE IF NOT EXISTS memory.recall_receipts (
   id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   at            timestamptz NOT NULL DEFAULT now(),
-  actor         text NOT NULL,                          -- a user's id, or the role that asked
-  user_id       text COLLATE "C" NOT NULL,              -- whose memory
+  actor         text NOT NULL,              -- a user's id, or the role that asked
+  user_id       text COLLATE "C" NOT NULL,  -- whose memory
   query         text NOT NULL,
-  chosen        jsonb NOT NULL,                         -- [{namespace, key, score, parts}, …]
+  chosen        jsonb NOT NULL,             -- [{namespace, key, score, parts}, …]
   nearly        jsonb NOT NULL,
   session_id    text DEFAULT memory.provenance('session_id'),
   thread_id     text DEFAULT memory.provenance('thread_id'),
@@ -1049,7 +1078,7 @@ CREATE TABLE IF NOT EXISTS memory.goal_assessments (
   user_id     text COLLATE "C" NOT NULL,
   status      text NOT NULL DEFAULT 'open' CHECK (status IN ('open', 'achieved', 'abandoned')),
   progress    float8 NOT NULL DEFAULT 0 CHECK (progress BETWEEN 0 AND 1),
-  assessment  jsonb NOT NULL DEFAULT '{}',               -- the latest; the audit log has those before it
+  assessment  jsonb NOT NULL DEFAULT '{}',  -- the latest; the audit log has those before it
   created_at  timestamptz NOT NULL DEFAULT now(),
   updated_at  timestamptz NOT NULL DEFAULT now()
 );
@@ -1064,7 +1093,8 @@ DROP POLICY IF EXISTS own ON memory.goal_assessments;
 CREATE POLICY own ON memory.goal_assessments TO authenticated
   USING (user_id = (SELECT auth.uid())::text)
   WITH CHECK (user_id = (SELECT auth.uid())::text AND EXISTS (
-    SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.user_id = goal_assessments.user_id));
+    SELECT FROM memory.memories AS m WHERE m.id = memory_id
+    AND m.user_id = goal_assessments.user_id));
 
 REVOKE ALL ON memory.goal_assessments FROM PUBLIC, anon, authenticated, service_role;
 GRANT SELECT, INSERT, UPDATE, DELETE ON memory.goal_assessments TO authenticated, service_role;
@@ -1093,7 +1123,8 @@ DROP POLICY IF EXISTS own ON memory.belief_graphs;
 CREATE POLICY own ON memory.belief_graphs TO authenticated
   USING (user_id = (SELECT auth.uid())::text)
   WITH CHECK (user_id = (SELECT auth.uid())::text AND EXISTS (
-    SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.user_id = belief_graphs.user_id));
+    SELECT FROM memory.memories AS m WHERE m.id = memory_id
+    AND m.user_id = belief_graphs.user_id));
 
 REVOKE ALL ON memory.belief_graphs FROM PUBLIC, anon, authenticated, service_role;
 GRANT SELECT, INSERT, UPDATE, DELETE ON memory.belief_graphs TO authenticated, service_role;
@@ -1108,7 +1139,7 @@ CREATE TABLE IF NOT EXISTS memory.cognitive_metrics (
   name        text NOT NULL,
   value       float8 NOT NULL,
   metadata    jsonb NOT NULL DEFAULT '{}',
-  event_id    uuid NOT NULL DEFAULT gen_random_uuid(),   -- the same call records it once
+  event_id    uuid NOT NULL DEFAULT gen_random_uuid(),  -- the same call records it once
   run_id      text DEFAULT memory.provenance('run_id'),
   created_at  timestamptz NOT NULL DEFAULT now(),
   UNIQUE (user_id, event_id)
@@ -1117,7 +1148,8 @@ CREATE TABLE IF NOT EXISTS memory.cognitive_metrics (
 CREATE INDEX IF NOT EXISTS metrics_user
   ON memory.cognitive_metrics (user_id, name, created_at DESC);
 
-CREATE OR REPLACE TRIGGER metrics_recorded AFTER INSERT OR UPDATE OR DELETE ON memory.cognitive_metrics
+CREATE OR REPLACE TRIGGER metrics_recorded AFTER INSERT OR UPDATE OR DELETE
+  ON memory.cognitive_metrics
   FOR EACH ROW EXECUTE FUNCTION memory.record_knowledge_change('metric');
 
 ALTER TABLE memory.cognitive_metrics ENABLE ROW LEVEL SECURITY;
@@ -1150,7 +1182,8 @@ CREATE POLICY own ON memory.user_brain TO authenticated
   USING (user_id = (SELECT auth.uid())::text)
   WITH CHECK (user_id = (SELECT auth.uid())::text AND EXISTS (
     SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.key = user_brain.slug
-    AND m.namespace = 'users.' || replace(replace(user_brain.user_id, '%', '%25'), '.', '%2E') || '.brain.'));
+    AND m.namespace = 'users.' || replace(replace(user_brain.user_id, '%', '%25'), '.', '%2E')
+      || '.brain.'));
 
 REVOKE ALL ON memory.user_brain FROM PUBLIC, anon, authenticated, service_role;
 GRANT SELECT, INSERT, UPDATE, DELETE ON memory.user_brain TO authenticated, service_role;
@@ -1170,7 +1203,8 @@ CREATE POLICY member ON memory.company_brain TO authenticated
   USING (org_id IN (SELECT memory.my_organisations()))
   WITH CHECK (org_id IN (SELECT memory.my_organisations()) AND EXISTS (
     SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.key = company_brain.slug
-    AND m.namespace = 'orgs.' || replace(replace(company_brain.org_id, '%', '%25'), '.', '%2E') || '.brain.'));
+    AND m.namespace = 'orgs.' || replace(replace(company_brain.org_id, '%', '%25'), '.', '%2E')
+      || '.brain.'));
 
 REVOKE ALL ON memory.company_brain FROM PUBLIC, anon, authenticated, service_role;
 GRANT SELECT, INSERT, UPDATE, DELETE ON memory.company_brain TO authenticated, service_role;
@@ -1185,7 +1219,8 @@ CREATE TABLE IF NOT EXISTS memory.brain_loads (
   kind        text NOT NULL CHECK (kind IN ('user', 'company', 'users', 'companies')),
   user_id     text COLLATE "C",
   org_id      text COLLATE "C",
-  cursor      text COLLATE "C" NOT NULL DEFAULT '',      -- the last owner of the last batch that was counted
+  -- the last owner of the last batch that was counted
+  cursor      text COLLATE "C" NOT NULL DEFAULT '',
   total       bigint,
   done        bigint NOT NULL DEFAULT 0,
   saved       bigint NOT NULL DEFAULT 0,
@@ -1293,8 +1328,9 @@ CREATE TABLE IF NOT EXISTS memory.files (
   metadata   jsonb NOT NULL DEFAULT '{}',
   run_id     text DEFAULT memory.provenance('run_id'),
   created_at timestamptz NOT NULL DEFAULT now(),
-  UNIQUE (user_id, bucket, path),                        -- by owner: a refusal tells nothing of others
-  CHECK (starts_with(path, replace(replace(user_id, '%', '%25'), '.', '%2E') || '/'))  -- nobody names another's content
+  UNIQUE (user_id, bucket, path),  -- by owner: a refusal tells nothing of others
+  -- nobody names another's content
+  CHECK (starts_with(path, replace(replace(user_id, '%', '%25'), '.', '%2E') || '/'))
 );
 
 ALTER TABLE memory.files ENABLE ROW LEVEL SECURITY;
@@ -1320,7 +1356,7 @@ REVOKE ALL ON memory.job_migrations FROM PUBLIC, anon, authenticated, service_ro
 -- Why jobs failed; the jobs themselves are procrastinate's.
 CREATE TABLE IF NOT EXISTS memory.job_failures (
   job_id  bigint PRIMARY KEY,
-  user_id text COLLATE "C",                              -- whom the job is about
+  user_id text COLLATE "C",  -- whom the job is about
   error   text NOT NULL,
   at      timestamptz NOT NULL DEFAULT now()
 );
@@ -1337,17 +1373,19 @@ REVOKE ALL ON memory.job_failures FROM PUBLIC, anon, authenticated, service_role
 -- One without a user is what is left to do when a person was erased: to have everything removed
 -- that left under their pseudonym.
 CREATE TABLE IF NOT EXISTS memory.deliveries (
-  id           uuid PRIMARY KEY DEFAULT gen_random_uuid(),  -- the service gets it as the key of idempotency
+  -- the service gets it as the key of idempotency
+  id           uuid PRIMARY KEY DEFAULT gen_random_uuid(),
   adapter      text NOT NULL,
   mode         text NOT NULL CHECK (mode IN ('on', 'shadow')),
   user_id      text COLLATE "C",
   intent       jsonb NOT NULL,
-  status       text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'delivered', 'skipped', 'failed')),
+  status       text NOT NULL DEFAULT 'pending'
+    CHECK (status IN ('pending', 'delivered', 'skipped', 'failed')),
   attempts     int NOT NULL DEFAULT 0,
-  pseudonym    text,                                     -- under which it left: noted before the first attempt
-  receipt      text,                                     -- under which the service works on it
+  pseudonym    text,                         -- under which it left: noted before the first attempt
+  receipt      text,                         -- under which the service works on it
   error        text,
-  redactions   jsonb NOT NULL DEFAULT '[]',              -- [{kind, digest}, …]
+  redactions   jsonb NOT NULL DEFAULT '[]',  -- [{kind, digest}, …]
   created_at   timestamptz NOT NULL DEFAULT now(),
   delivered_at timestamptz
 );
@@ -1362,7 +1400,8 @@ CREATE INDEX IF NOT EXISTS deliveries_erasures ON memory.deliveries (adapter, ps
 
 -- Queue the job that carries out a delivery. What concerns one person goes to one service in its
 -- order, hence the lock; it names the person by a digest, since jobs are kept for a day.
-CREATE OR REPLACE FUNCTION memory.queue_delivery(delivery uuid, adapter text, whose text) RETURNS void
+CREATE OR REPLACE FUNCTION memory.queue_delivery(delivery uuid, adapter text, whose text)
+  RETURNS void
   LANGUAGE plpgsql SET search_path = ''
 AS $$
 BEGIN
@@ -1410,7 +1449,9 @@ END $$;
 -- Tell an adapter of memories as if they had just been written, so that one that is switched on
 -- late has those from before as well: at most `most` of them, after one with some number; the
 -- number of the last one, NULL when there are no more.
-CREATE OR REPLACE FUNCTION memory.tell_memories(of_adapter text, in_mode text, after bigint, most int) RETURNS bigint
+CREATE OR REPLACE FUNCTION memory.tell_memories(
+  of_adapter text, in_mode text, after bigint, most int)
+  RETURNS bigint
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
 AS $$
 DECLARE
@@ -1530,14 +1571,14 @@ CREATE TABLE IF NOT EXISTS memory.shadow_comparisons (
   at           timestamptz NOT NULL DEFAULT now(),
   candidate    text NOT NULL,
   user_id      text COLLATE "C" NOT NULL,
-  at_most      int NOT NULL,                             -- how many memories were asked for
-  ours         jsonb NOT NULL,                           -- [[namespace, key], …]
-  theirs       jsonb NOT NULL,                           -- the same; null for what is not known here
-  overlap      real,                                     -- which part of ours is among theirs
-  correlation  real,                                     -- Spearman's, of the ranks of what both have
+  at_most      int NOT NULL,    -- how many memories were asked for
+  ours         jsonb NOT NULL,  -- [[namespace, key], …]
+  theirs       jsonb NOT NULL,  -- the same; null for what is not known here
+  overlap      real,            -- which part of ours is among theirs
+  correlation  real,            -- Spearman's, of the ranks of what both have
   our_seconds  real NOT NULL,
   their_seconds real,
-  error        text                                      -- why there is nothing to compare with
+  error        text             -- why there is nothing to compare with
 );
 
 CREATE INDEX IF NOT EXISTS comparisons_user ON memory.shadow_comparisons (user_id);
@@ -1558,16 +1599,17 @@ GRANT INSERT ON memory.shadow_comparisons TO service_role;
 -- names nobody.
 CREATE TABLE IF NOT EXISTS memory.migrations (
   id          uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-  source      text NOT NULL,                             -- which kind of source
-  origin      text NOT NULL,                             -- which one of its kind
+  source      text NOT NULL,              -- which kind of source
+  origin      text NOT NULL,              -- which one of its kind
   options     jsonb NOT NULL DEFAULT '{}',
-  status      text NOT NULL DEFAULT 'running' CHECK (status IN ('running', 'paused', 'finished', 'rolled_back')),
-  cursor      text,                                      -- of the last batch that was stored; NULL before the first
-  total       bigint,                                    -- how many records the source says that it has
+  status      text NOT NULL DEFAULT 'running'
+    CHECK (status IN ('running', 'paused', 'finished', 'rolled_back')),
+  cursor      text,  -- of the last batch that was stored; NULL before the first
+  total       bigint,                     -- how many records the source says that it has
   brought     bigint NOT NULL DEFAULT 0,
-  present     bigint NOT NULL DEFAULT 0,                 -- left alone, since their address was taken
-  expired     bigint NOT NULL DEFAULT 0,                 -- left out, since they had expired
-  rejected    bigint NOT NULL DEFAULT 0,                 -- left out, since they cannot be memories
+  present     bigint NOT NULL DEFAULT 0,  -- left alone, since their address was taken
+  expired     bigint NOT NULL DEFAULT 0,  -- left out, since they had expired
+  rejected    bigint NOT NULL DEFAULT 0,  -- left out, since they cannot be memories
   started_at  timestamptz NOT NULL DEFAULT now(),
   updated_at  timestamptz NOT NULL DEFAULT now(),
   finished_at timestamptz
@@ -1587,8 +1629,8 @@ CREATE TABLE IF NOT EXISTS memory.migrated_memories (
   key          text COLLATE "C" NOT NULL,
   user_id      text COLLATE "C",
   org_id       text COLLATE "C",
-  source_id    text NOT NULL,                            -- what the source calls it
-  version      timestamptz NOT NULL,                     -- its updated_at when it was brought
+  source_id    text NOT NULL,         -- what the source calls it
+  version      timestamptz NOT NULL,  -- its updated_at when it was brought
   PRIMARY KEY (migration_id, namespace, key)
 );
 
@@ -1605,14 +1647,14 @@ REVOKE ALL ON memory.migrated_memories FROM PUBLIC, anon, authenticated, service
 CREATE TABLE IF NOT EXISTS memory.audit_logs (
   id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   at            timestamptz NOT NULL DEFAULT now(),
-  actor         text NOT NULL,                          -- a user's id, or the role that acted
-  action        text NOT NULL,                          -- memory.insert, memory.update, memory.delete, or an event's type
-  user_id       text COLLATE "C",                       -- whom it is about
+  actor         text NOT NULL,     -- a user's id, or the role that acted
+  action        text NOT NULL,  -- memory.insert, memory.update, memory.delete, or an event's type
+  user_id       text COLLATE "C",  -- whom it is about
   org_id        text COLLATE "C",
   namespace     text COLLATE "C",
   key           text COLLATE "C",
   data          jsonb,
-  event_id      uuid,                                   -- of an event that was logged by call: the same call logs it once
+  event_id      uuid,  -- of an event that was logged by call: the same call logs it once
   thread_id     text DEFAULT memory.provenance('thread_id'),
   run_id        text DEFAULT memory.provenance('run_id'),
   checkpoint_id text DEFAULT memory.provenance('checkpoint_id'),
@@ -1633,7 +1675,9 @@ CREATE INDEX IF NOT EXISTS audit_about ON memory.audit_logs ((data ->> 'about'))
 
 -- An event that no trigger records. A person may log about themselves, the service about
 -- anybody; what triggers record cannot be imitated. The same event_id is logged once.
-CREATE OR REPLACE FUNCTION memory.log_event(about text, event_type text, details jsonb, event_id uuid) RETURNS void
+CREATE OR REPLACE FUNCTION memory.log_event(
+  about text, event_type text, details jsonb, event_id uuid)
+  RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
 AS $$
 BEGIN
@@ -1684,9 +1728,9 @@ GRANT EXECUTE ON FUNCTION memory.log_reads(jsonb) TO service_role;
 -- only their id leads to.
 CREATE TABLE IF NOT EXISTS memory.erasures (
   id        uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-  subject   bytea NOT NULL,                              -- SHA-256 of the user's id
-  erased    jsonb NOT NULL,                              -- {table: rows}
-  digest    bytea NOT NULL,                              -- of all of this, and of the records below
+  subject   bytea NOT NULL,  -- SHA-256 of the user's id
+  erased    jsonb NOT NULL,  -- {table: rows}
+  digest    bytea NOT NULL,  -- of all of this, and of the records below
   erased_at timestamptz NOT NULL DEFAULT now()
 );
 
@@ -1768,7 +1812,8 @@ REVOKE ALL ON FUNCTION
 
 -- The records with some ids, erased ones included: how many there are, and the digest of all of
 -- them.
-CREATE OR REPLACE FUNCTION memory.digest_of(source text, ids int8multirange, OUT records bigint, OUT digest bytea)
+CREATE OR REPLACE FUNCTION memory.digest_of(
+  source text, ids int8multirange, OUT records bigint, OUT digest bytea)
   LANGUAGE sql STABLE SET search_path = ''
 AS $$
   WITH present AS (
@@ -1787,7 +1832,9 @@ AS $$
 $$;
 
 -- What ties a seal to the one before it.
-CREATE OR REPLACE FUNCTION memory.seal_digest(previous bytea, source text, ids int8multirange, content bytea) RETURNS bytea
+CREATE OR REPLACE FUNCTION memory.seal_digest(
+  previous bytea, source text, ids int8multirange, content bytea)
+  RETURNS bytea
   LANGUAGE sql IMMUTABLE SET search_path = ''
 AS $$ SELECT sha256(coalesce(previous, '') || convert_to(source || ids::text, 'UTF8') || content) $$;
 
@@ -1833,7 +1880,8 @@ END $$;
 -- What does not fit the seals; nothing, where all is as it was recorded. `head` is the digest of
 -- a seal that was noted somewhere else: without it nobody could tell if the last seals were
 -- taken away, or all of them made anew.
-CREATE OR REPLACE FUNCTION memory.verify_records(head bytea) RETURNS TABLE (source text, ids text, problem text)
+CREATE OR REPLACE FUNCTION memory.verify_records(head bytea)
+  RETURNS TABLE (source text, ids text, problem text)
   LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = ''
 AS $$
 DECLARE
@@ -1909,7 +1957,8 @@ END $$;
 
 -- Every table with a person's rows, and in which columns they are named. What has such a column
 -- belongs to the person.
-CREATE OR REPLACE FUNCTION memory.personal_tables() RETURNS TABLE (name text, columns text[], pages_by text)
+CREATE OR REPLACE FUNCTION memory.personal_tables()
+  RETURNS TABLE (name text, columns text[], pages_by text)
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = ''
 AS $$
   SELECT format('%I.%I', n.nspname, c.relname),

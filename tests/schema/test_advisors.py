@@ -1,5 +1,6 @@
 """Supabase's advisors find nothing to warn of, and its command applies the steps that are written as files."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from langgraph.store.base import IndexConfig
@@ -50,3 +51,12 @@ async def test_supabase_pushes_the_steps_and_setting_up_finds_nothing_to_do(
 
     code, said = await supabase(supabase_cli, tmp_path, empty_database, "db", "push", "--yes")
     assert (code, "up to date" in said) == (0, True), said
+
+    order = "CREATE TABLE IF NOT EXISTS public.orders (id int PRIMARY KEY);"
+    changed = replace(scripts, business_tables={**scripts.business_tables, "orders.sql": order})
+    for name, text in migration_files(changed).items():
+        (folder / name).write_text(text)
+    push = ("db", "push", "--yes", "--include-all")
+    code, said = await supabase(supabase_cli, tmp_path, empty_database, *push)
+    assert code == 0, said
+    assert await rows(empty_database, "SELECT count(*) AS n FROM public.orders") == [{"n": 0}]

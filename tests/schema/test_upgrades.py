@@ -24,7 +24,7 @@ from graphs.memory_manager import MemoryManager
 from tests.conftest import create_database, drop_database
 from tests.integration.test_memory import turn
 from tests.support.dying_setup import begin, ended
-from tests.support.past import make_baseline, with_steps
+from tests.support.past import make_baseline, use_offline_model, with_steps
 from tests.support.sql import rows
 
 NEWEST = read_scripts().newest
@@ -292,11 +292,7 @@ async def opened(database: str, index: IndexConfig, folder: Path) -> AsyncIterat
 async def test_what_was_stored_before_an_upgrade_is_there_after_it(
     baseline: str, index: IndexConfig, tmp_path: Path
 ) -> None:
-    await rows(
-        baseline,
-        "INSERT INTO memory.embedding_models (name, dimensions, active) VALUES ('offline:wordllama', 256, true)",
-    )
-    await rows(baseline, "SELECT memory.create_vector_index(1::smallint, 256)")
+    await use_offline_model(baseline)
     async with opened(baseline, index, tmp_path) as store:
         await store.aput(FACTS, "tea", {"content": "Likes green tea.", "type": "fact"})
         await store.aput(FACTS, "tea", {"content": "Likes black tea.", "type": "fact"})

@@ -10,6 +10,7 @@ from graphs.memory.database import schema
 from graphs.memory.database.parts import SchemaPart, leave_out
 from graphs.memory.database.schema import Scripts, read_scripts
 from graphs.memory.database.steps import SchemaStep
+from tests.support.sql import rows
 
 
 async def make_baseline(database: str, left_out: Collection[SchemaPart] = ()) -> None:
@@ -28,6 +29,16 @@ async def make_baseline(database: str, left_out: Collection[SchemaPart] = ()) ->
             "INSERT INTO memory.schema_versions (digest, left_out) VALUES ('of before', %s)",
             [[*map(str, left_out)]],
         )
+
+
+async def use_offline_model(database: str) -> None:
+    """Register the embedding model as that version did, for a store with an index."""
+    await rows(
+        database,
+        """INSERT INTO memory.embedding_models (name, dimensions, active)
+        VALUES ('offline:wordllama', 256, true)""",
+    )
+    await rows(database, "SELECT memory.create_vector_index(1::smallint, 256)")
 
 
 def with_steps(*texts: str) -> Scripts:

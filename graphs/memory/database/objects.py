@@ -71,9 +71,13 @@ async def missing(conn: AsyncConnection[DictRow], script: str) -> list[str]:
         wanted = await read(conn)
     return [
         f"{kind} {name}"
-        for kind, name in sorted(wanted.keys() - there.keys())
+        for kind, name in sorted(wanted.keys() - there.keys(), key=_tables_first)
         if kind not in ("grant", "comment") and not of_missing_table(kind, name, there, wanted)
     ]
+
+
+def _tables_first(named: ObjectName) -> tuple[bool, ObjectName]:
+    return named[0] != "table", named
 
 
 def of_missing_table(kind: ObjectKind, name: str, there: Objects, wanted: Objects) -> bool:
