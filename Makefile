@@ -1,13 +1,13 @@
-# The whole life of a checkout. Needs Python 3.11 or newer and make; no key, no Docker, no root.
+# All commands of a checkout. They need Python 3.11 or newer and make; no key, Docker or root.
 
 PORT   ?= 2024
 PYTHON ?= python3
 BIN    := .venv/bin
 READY  := .venv/.ready
-# Half of what tests do is to wait, for servers and for Postgres: hence more processes than processors.
+# Tests spend half their time waiting for servers and Postgres: use more processes than processors.
 PYTEST := $(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
-# Each process of the tests, and each server they start, would compile everything again: 35 s of CPU for a whole run.
+# Without bytecode files, each test process and server would compile everything: 35 s of CPU.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: dev setup test check bench picture format lock clean
@@ -15,9 +15,9 @@ unexport PYTHONDONTWRITEBYTECODE
 dev: $(READY)          ## serve on http://127.0.0.1:$(PORT)
 	@exec $(BIN)/graph-memory dev --port $(PORT)
 
-setup: $(READY)        ## make the environment only
+setup: $(READY)        ## create the environment only
 
-test: $(READY)         ## run everything; store, schema and operations on both PostgreSQL versions that the wheel carries
+test: $(READY)         ## run all tests; store, schema and operations on both PostgreSQL versions
 	$(PYTEST)
 	PGSERVER_POSTGRES_VERSION=16 $(PYTEST) --quiet tests/contract tests/schema $(addprefix tests/integration/test_, \
 	  audit.py backup.py backup_chain.py backup_parts.py brain.py deliveries.py facts.py hybrid.py index_migration.py \
@@ -29,15 +29,15 @@ check: $(READY)        ## linters, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/pytest --quiet -n 0 tests/architecture/test_house.py
 
-bench: $(READY)        ## the store against its peers: the same work, in turns, in one run (about ten minutes)
+bench: $(READY)        ## measure the store against its peers (about ten minutes)
 	$(BIN)/python -m benchmarks.store
 
-picture: $(READY)      ## the README's pictures of the inspector anew; needs Chromium
+picture: $(READY)      ## retake the README's pictures of the inspector; needs Chromium
 	$(BIN)/python -m tests.browser.picture
 
-format: $(READY)       ## put the code in shape
+format: $(READY)       ## fix and format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -48,7 +48,7 @@ lock:                  ## pin the newest versions that fit pyproject.toml into r
 	.venv-lock/bin/pip freeze --exclude graph-native-memory > requirements.lock
 	rm -rf .venv-lock
 
-clean:                 ## remove what make made, the embedded database included
+clean:                 ## remove everything that make created, with the embedded database
 	rm -rf .venv .data .langgraph_api
 
 $(READY): requirements.lock pyproject.toml

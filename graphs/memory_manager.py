@@ -5,22 +5,20 @@ the helpers of `graphs.memory`; the SQL, the rules and the models live there.
 """
 
 import functools
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import Any, cast
 
-from langgraph.store.base import IndexConfig, SearchOp, TTLConfig
+from langgraph.store.base import IndexConfig, TTLConfig
 from langgraph.store.postgres.base import PoolConfig
 
 from graphs.deployment.pools import open_pool
 from graphs.memory import telemetry
 from graphs.memory.audit import events, seals
-from graphs.memory.audit.records import Records
-from graphs.memory.brain.brain import Entity, Means
 from graphs.memory.brain.entities import EntityNormaliser
 from graphs.memory.brain.loading import LoadingBrain
+from graphs.memory.brain.owners import Entity
 from graphs.memory.brain.profiles import BrainSource
 from graphs.memory.contract import (
     AuditProblem,
@@ -32,25 +30,18 @@ from graphs.memory.contract import (
     RecalledMemory,
     RecallReceipt,
     WriteReceipt,
-    check_payload,
 )
 from graphs.memory.conversations import context, receipts
 from graphs.memory.conversations.recalling import Recalls
 from graphs.memory.conversations.sessions import Sessions
-from graphs.memory.conversations.writing import write_payload
+from graphs.memory.conversations.writing import Writer
 from graphs.memory.database.database import Pool
 from graphs.memory.database.loops import on_home_loop
 from graphs.memory.database.query import Query
-from graphs.memory.errors import AccessDenied, ConfigurationError
+from graphs.memory.errors import ConfigurationError
 from graphs.memory.facts.conversation import Extractor
 from graphs.memory.facts.extraction import Extraction
 from graphs.memory.facts.judging import Judge
-from graphs.memory.health import (
-    OFF,
-    OK,
-    HealthMonitor,
-    PartHealth,
-)
 from graphs.memory.jobs.queue import Jobs
 from graphs.memory.jobs.tasks import Task, Timing
 from graphs.memory.knowledge.beliefs import Beliefs
@@ -68,20 +59,22 @@ from graphs.memory.outbox.shadow import Shadow
 from graphs.memory.principal import (
     Principal,
     acting_as,
-    current_principal,
     current_provenance,
 )
 from graphs.memory.rights import erasure, export, retention
 from graphs.memory.rights.files import Files, SupabaseClient
+from graphs.memory.rights.records import Records
 from graphs.memory.rights.retention import Keeping
-from graphs.memory.search import recalled, search
+from graphs.memory.search import search
 from graphs.memory.search.ranking import Weights
-from graphs.memory.search.recalled import Found
-from graphs.memory.store import payloads
-from graphs.memory.store.batch import Reads
+from graphs.memory.search.recalled import recalled
+from graphs.memory.store.health import (
+    OFF,
+    OK,
+    HealthMonitor,
+    PartHealth,
+)
 from graphs.memory.store.store import PostgresStore
-from graphs.memory.values.namespaces import to_text
-from graphs.operations.operations import Operations, OperatorMeans
 
 
 class MemoryManager(PostgresStore):
@@ -128,53 +121,32 @@ class MemoryManager(PostgresStore):
         profiles: BrainSource | None = None,
     ) -> None:
         super().__init__(pool, index=index, ttl=ttl, principal=principal)
-        self._database.adapters = outbound.announcement if outbound else {}
+        timing = timing or Timing()
+        access, embedder = self.access, self.embedder
+        access.database.adapters = outbound.announcement if outbound else {}
         self._outbound = outbound
-        self._shadow_weights = shadow_weights
-        attempts = (timing or Timing()).attempts
-        self._courier = Courier(self._database, outbound, attempts)
-        self.deliveries = Deliveries(self._ask_as_operator, outbound, attempts)
-        self.intents = Intents(self._ask_as)
-        self.shadow = Shadow(self._ask_as_operator)
-        self._extract_after = extract_after if extractor else None
-        self._extraction: Extraction | None = None
-        if extractor:
-            self._extraction = Extraction(
-                self._database, self._searching, self._prepare, extractor, judge
-            )
-        self.files = Files(self._ask_as, supabase, files_bucket)
-        acting = functools.partial(current_principal, principal)
-        self.brain = LoadingBrain(
-            Means(
-                self._principal_for,
-                acting,
-                self._prepare,
-                self._run,
-                self._searching,
-                self._reads,
-                self._wake_indexer,
-            ),
-            entities,
-            profiles,
-        )
-        self.memories = Memories(self._ask_as, self.abatch)
-        self.sessions = Sessions(self._ask_as)
-        self.records = Records(self._ask_as)
-        self.beliefs = Beliefs(self._ask_as, self._write_as)
-        self.goals = Goals(self._ask_as, self._write_as)
-        self.reflections = Reflections(self._ask_as, self._write_as)
-        self.relationships = Relationships(self._ask_as)
-        self.metrics = Metrics(self._ask_as)
-        self.origins = Origins(self._ask_as)
-        self.health = HealthMonitor(self._database, self._index, (timing or Timing()).stalled)
+        self._courier = Courier(access.database, outbound, timing.attempts)
+        self.deliveries = Deliveries(access, outbound, timing.attempts)
+        self.intents = Intents(access)
+        self.shadow = Shadow(access)
+        self._recalls = Recalls(access, embedder, self._courier, self.shadow, shadow_weights)
+        self._writer = Writer(access, embedder, extract_after if extractor else None)
+        self._extraction = Extraction(access, embedder, extractor, judge) if extractor else None
+        self.files = Files(access, supabase, files_bucket)
+        self.brain = LoadingBrain(access, embedder, entities, profiles)
+        self.memories = Memories(access, self)
+        self.sessions = Sessions(access)
+        self.records = Records(access)
+        self.beliefs = Beliefs(access, self._writer)
+        self.goals = Goals(access, self._writer)
+        self.reflections = Reflections(access, self._writer)
+        self.relationships = Relationships(access)
+        self.metrics = Metrics(access)
+        self.origins = Origins(access)
+        self.health = HealthMonitor(access.database, embedder.index, timing.stalled)
         self.health.add("storage", self._storage)
         self.health.add("adapters", self._adapters)
-        self.jobs = Jobs(pool, self._tasks(keeping), self._ask_about_jobs, timing)
-        self._recalls = Recalls(self._database, self._searching, self._reads)
-        asking = (self._principal_for, self._ask_as, self._ask_about_jobs, self.abatch)
-        self.operations = Operations(
-            OperatorMeans(self._database, self._index, self.health, acting, *asking)
-        )
+        self.jobs = Jobs(pool, self._tasks(keeping), access, timing)
 
     @classmethod
     @asynccontextmanager
@@ -253,48 +225,19 @@ class MemoryManager(PostgresStore):
         Raises:
             AccessDenied: the principal is not this user and not the service.
         """
-        principal = await self._principal_for(user_id)
-        reads = Reads()
-        answers: dict[str, Any] = {}
-        reads.ask(
-            context.session(user_id, session_id), functools.partial(answers.__setitem__, "session")
-        )
-        reads.ask(
-            context.recent_turns(user_id, session_id, limit),
-            functools.partial(answers.__setitem__, "turns"),
-        )
-        reads.ask(context.profile(user_id), functools.partial(answers.__setitem__, "profile"))
-        reads.ask(
-            context.pinned(user_id, agent, limit), functools.partial(answers.__setitem__, "pinned")
-        )
         op = search.recall_op(user_id, query, (), agent, limit)
-        found = await self._recall(principal, user_id, op, reads, {"session_id": session_id})
-        memories = context.with_pinned(answers.pop("pinned"), recalled.recalled(found), limit)
-        return MemoryContext(user_id=user_id, memories=memories, **answers)
-
-    async def _recall(
-        self,
-        principal: Principal,
-        user_id: str,
-        op: SearchOp,
-        reads: Reads,
-        provenance: dict[str, str] | None = None,
-    ) -> Found:
-        """What a search of a user's memory found, together with other reads, and leave a receipt of it."""
-        vector = (await self._prepare([op], principal)).vectors.get(op.query or "")
-        source = tuple((current_provenance() | (provenance or {})).items())
-        started = time.perf_counter()
-        async with self._reporter.denials(principal):
-            found = await self._recalls.recall(principal, user_id, op, vector, reads, source)
-        others = self._courier.in_shadow(user_id, op)
-        if vector is not None and self._shadow_weights:
-            others["ranking"] = functools.partial(
-                self._recalls.would_find, principal, op, vector, self._shadow_weights
-            )
-        if vector is not None and others:
-            ours = [(to_text(item.namespace), item.key) for item in found.items]
-            self.shadow.compare(user_id, op.limit, ours, time.perf_counter() - started, others)
-        return found
+        beside: list[Query[Any]] = [
+            context.session(user_id, session_id),
+            context.recent_turns(user_id, session_id, limit),
+            context.profile(user_id),
+            context.pinned(user_id, agent, limit),
+        ]
+        found, answers = await self._recalls.recall(user_id, op, beside, session_id)
+        session, turns, profile, pinned = answers
+        memories = context.with_pinned(pinned, recalled(found), limit)
+        return MemoryContext(
+            user_id=user_id, session=session, turns=turns, memories=memories, profile=profile
+        )
 
     @telemetry.operation
     async def write_memory(
@@ -309,35 +252,7 @@ class MemoryManager(PostgresStore):
             ContractError: the payload breaks the contract; `fields` names where.
             AccessDenied: the principal is not this user and not the service.
         """
-        return await self._write_as(user_id, session_id, payload)
-
-    @on_home_loop
-    async def _write_as(
-        self,
-        user_id: str,
-        session_id: str,
-        payload: MemoryPayload | dict[str, Any],
-        also: Sequence[Query[Any]] = (),
-    ) -> WriteReceipt:
-        """Store a payload, and carry out other queries in the same transaction."""
-        principal = await self._principal_for(user_id)
-        checked = check_payload(user_id, session_id, payload)
-        puts = payloads.items_of(checked)
-        writes = (await self._prepare(puts, principal)).writes
-        async with self._reporter.denials(principal):
-            receipt = await write_payload(
-                self._database,
-                principal,
-                checked,
-                puts,
-                writes,
-                self._searching,
-                current_provenance(),
-                self._extract_after,
-                also,
-            )
-        self._wake_indexer([writes])
-        return receipt
+        return await self._writer.write(user_id, session_id, payload)
 
     @on_home_loop
     @telemetry.operation
@@ -349,7 +264,7 @@ class MemoryManager(PostgresStore):
             ExtractionFailed: the model did not do it; the turns are left for another time.
             AccessDenied: the principal is not this user and not the service.
         """
-        principal = await self._principal_for(user_id)
+        principal = await self.access.only(user_id)
         if self._extraction is None:
             raise ConfigurationError(
                 "This store takes no facts from what is said: give it an `extractor`."
@@ -386,11 +301,9 @@ class MemoryManager(PostgresStore):
             InvalidInput: a type that there is not, or a negative limit.
             AccessDenied: the principal is not this user and not the service.
         """
-        principal = await self._principal_for(user_id)
         op = search.recall_op(user_id, query, tags or (), agent, limit, types)
-        return recalled.recalled(
-            await self._recall(principal, user_id, op, Reads()), explain=explain
-        )
+        found, _ = await self._recalls.recall(user_id, op)
+        return recalled(found, explain=explain)
 
     @on_home_loop
     @telemetry.operation
@@ -407,9 +320,9 @@ class MemoryManager(PostgresStore):
         Raises:
             AccessDenied: the principal is not this user and not the service.
         """
-        principal = await self._principal_for(user_id)
+        principal = await self.access.only(user_id)
         await self._recalls.finish()
-        [found] = await self._run(principal, [receipts.latest(user_id, run_id, limit)])
+        [found] = await self.access.run(principal, [receipts.latest(user_id, run_id, limit)])
         return cast("list[RecallReceipt]", found)
 
     @on_home_loop
@@ -421,8 +334,10 @@ class MemoryManager(PostgresStore):
             ContractError: the type is empty, or the data is not JSON.
             AccessDenied: the principal is another user.
         """
-        principal = current_principal(self._default_principal)
-        await self._run(principal, [events.event(user_id, event_type, data)], current_provenance())
+        principal = self.access.principal()
+        await self.access.run(
+            principal, [events.event(user_id, event_type, data)], current_provenance()
+        )
 
     # Audit, and a person's rights ------------------------------------------------------------------------------------
 
@@ -435,7 +350,7 @@ class MemoryManager(PostgresStore):
             The digest of the last seal, which holds all before it; None if there is none. Kept somewhere else, it lets
             `verify_audit` tell if seals were made anew.
         """
-        return await seals.seal_all(self._database)
+        return await seals.seal_all(self.access.database)
 
     @on_home_loop
     @telemetry.operation
@@ -448,8 +363,8 @@ class MemoryManager(PostgresStore):
         Raises:
             AccessDenied: the principal is not the service.
         """
-        principal = current_principal(self._default_principal)
-        [problems] = await self._run(principal, [seals.verify(head)])
+        principal = self.access.principal()
+        [problems] = await self.access.run(principal, [seals.verify(head)])
         return cast("list[AuditProblem]", problems)
 
     async def export_user(self, user_id: str) -> AsyncIterator[str]:
@@ -458,8 +373,8 @@ class MemoryManager(PostgresStore):
         Raises:
             AccessDenied: the principal is not this user and not the service.
         """
-        await self._ask_as(user_id, events.event(user_id, "user.export", {}))
-        async for line in export.export(user_id, functools.partial(self._ask_as, user_id)):
+        await self.access.ask(user_id, events.event(user_id, "user.export", {}))
+        async for line in export.export(user_id, functools.partial(self.access.ask, user_id)):
             yield line
 
     @on_home_loop
@@ -474,10 +389,10 @@ class MemoryManager(PostgresStore):
             AccessDenied: the principal is not this user and not the service.
             StorageFailed: a file could not be removed; nothing else was.
         """
-        principal = await self._principal_for(user_id)
+        principal = await self.access.only(user_id)
         await self._recalls.finish()
         await self.files.remove_contents(user_id)
-        [certificate] = await self._run(principal, [erasure.erase(user_id)])
+        [certificate] = await self.access.run(principal, [erasure.erase(user_id)])
         return cast("ErasureCertificate", certificate)
 
     @on_home_loop
@@ -489,9 +404,9 @@ class MemoryManager(PostgresStore):
             InvalidInput: the threshold is not a positive number of days.
             AccessDenied: the principal is not this user and not the service.
         """
-        principal = await self._principal_for(user_id)
+        principal = await self.access.only(user_id)
         retention.check_threshold(threshold_days)
-        [report] = await self._run(principal, [retention.decay(user_id, threshold_days)])
+        [report] = await self.access.run(principal, [retention.decay(user_id, threshold_days)])
         return cast("DecayReport", report)
 
     @on_home_loop
@@ -505,12 +420,10 @@ class MemoryManager(PostgresStore):
             InvalidInput: not a positive number of days.
             AccessDenied: the principal is not the service.
         """
-        principal = current_principal(self._default_principal)
-        if principal.user_id:
-            raise AccessDenied("Turns of everybody expire: only the service may have them go.")
+        principal = self.access.only_service("have everybody's turns expire")
         retention.check_threshold(days)
         expired = 0
-        while turns := (await self._run(principal, [retention.old_turns(days)]))[0]:
+        while turns := (await self.access.run(principal, [retention.old_turns(days)]))[0]:
             await self.abatch(retention.expire(turns))
             expired += len(turns)
         return expired
@@ -539,7 +452,7 @@ class MemoryManager(PostgresStore):
         return tasks
 
     async def _decay_everybody(self, days: float) -> None:
-        [users] = await self._run(Principal.service(), [retention.decaying(days)])
+        [users] = await self.access.run(Principal.service(), [retention.decaying(days)])
         for user_id in users:
             await self.decay_memory(user_id, days)
 
@@ -547,25 +460,6 @@ class MemoryManager(PostgresStore):
         """The job. It acts as the person, so that row-level security holds it to what is theirs."""
         with acting_as(Principal.of_subject(user_id)):
             await self.extract_facts(user_id, session_id)
-
-    @on_home_loop
-    async def _ask_as_operator(self, user_id: str | None, query: Query[Any]) -> Any:
-        """What a query about a person, or (None) about everybody, reads, if whoever is acting may ask that."""
-        principal = current_principal(self._default_principal)
-        if user_id is not None:
-            principal = await self._principal_for(user_id)
-        elif principal.user_id:
-            raise AccessDenied("Only the service may see what is about everybody.")
-        return (await self._run(principal, [query]))[0]
-
-    @on_home_loop
-    async def _ask_about_jobs(self, user_id: str | None, query: Query[Any]) -> Any:
-        """What a query about a person's jobs, or (None) about everybody's, reads of the queue: it has no policies."""
-        if user_id is not None:
-            await self._principal_for(user_id)
-        elif current_principal(self._default_principal).user_id:
-            raise AccessDenied("Only the service may see the jobs of everybody.")
-        return (await self._run(Principal.owner(), [query]))[0]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""`graph-memory schema`: what the database has of the schema, and bringing it there."""
+"""`graph-memory schema`: compare the database with the schema, and apply the schema."""
 
 import asyncio
 from collections.abc import Sequence
@@ -26,6 +26,7 @@ from graphs.memory.database.schema import Choice, UpgradePlan, read_scripts
 from graphs.operations.catalogue import SchemaDifference
 from graphs.operations.generating import generate as generate_sql
 from graphs.operations.migration_files import migration_files
+from graphs.operations.operations import Operations
 
 app = typer.Typer(
     no_args_is_help=True, help="The database's schema: tables, policies, functions, grants."
@@ -33,21 +34,19 @@ app = typer.Typer(
 
 Without = Annotated[
     list[SchemaPart] | None,
-    typer.Option(
-        help="Leave this part out, in an empty database; may be given twice. Later starts leave it out, too."
-    ),
+    typer.Option(help="Leave this part out of an empty database, and of later starts; repeatable."),
 ]
 With = Annotated[
     list[SchemaPart] | None,
     typer.Option(
-        "--with", help="Add this part to a database that was made without it; may be given twice."
+        "--with", help="Add this part to a database that was made without it; repeatable."
     ),
 ]
 
 
 @app.command()
 def diff(as_json: AsJson = False) -> None:
-    """Tell object by object what the database lacks of this version's schema, or has otherwise. Changes nothing.
+    """List the objects that the database lacks, or that differ from the schema. Changes nothing.
 
     Exit code 1 if there is a difference.
     """
@@ -56,7 +55,7 @@ def diff(as_json: AsJson = False) -> None:
 
 async def _diff(as_json: bool) -> None:
     async with as_service_unprepared() as store:
-        found = await store.operations.checks.differences()
+        found = await Operations(store).checks.differences()
     _show(found, as_json)
     if found:
         raise typer.Exit(Exit.FAILED)
@@ -74,7 +73,7 @@ def status(as_json: AsJson = False) -> None:
 async def _status(as_json: bool) -> None:
     scripts = await asyncio.to_thread(read_scripts)
     async with as_service_unprepared() as store:
-        plan = await store.operations.checks.plan_upgrade()
+        plan = await Operations(store).checks.plan_upgrade()
     if as_json:
         print_json({"newest": scripts.newest, **_as_dict(plan)})
         return
@@ -114,13 +113,14 @@ def _next(plan: UpgradePlan, newest: int) -> str:
 def apply(
     dry_run: DryRun = False, as_json: AsJson = False, without: Without = None, adding: With = None
 ) -> None:
-    """Bring the database to this version of the schema; also where something of it was lost.
+    """Bring the database to this version's schema, also to restore lost objects.
 
-    Steps that it lacks come first, each in a transaction of its own, then the whole schema in one more: that makes
-    what is missing, and drops and changes no table or column. Exit code 1 if something is left that is not as the
-    schema wants it; what the schema does not make does not count.
+    Steps that it lacks come first, each in a transaction of its own. The whole schema follows in
+    one more: it drops and changes no table or column. Exit code 1 if an object still differs from
+    the schema. Objects that are not part of the schema do not count.
 
-    Two parts can be left out: the graph (relationships between memories) and the history (what memories were before).
+    Two parts are optional: the graph (relationships between memories) and the history (earlier
+    versions of memories).
     """
     if both := {*(without or ())} & {*(adding or ())}:
         fail(f"Give either --with {min(both)} or --without {min(both)}.", Exit.USAGE)
@@ -129,14 +129,14 @@ def apply(
 
 async def _apply(dry_run: bool, as_json: bool, choice: Choice) -> None:
     async with as_service_unprepared() as store:
-        plan = await store.operations.checks.plan_upgrade()
-        before = await store.operations.checks.differences(choice)
+        plan = await Operations(store).checks.plan_upgrade()
+        before = await Operations(store).checks.differences(choice)
         if not dry_run:
-            await store.operations.checks.apply_schema(choice)
-        left = before if dry_run else await store.operations.checks.differences()
+            await Operations(store).checks.apply_schema(choice)
+        left = before if dry_run else await Operations(store).checks.differences()
     if dry_run:
         note(_next(plan, (await asyncio.to_thread(read_scripts)).newest))
-        note("What is missing or different now; nothing was changed.")
+        note("Nothing was changed. These objects are missing or differ:")
     else:
         for step in plan.lacking:
             note(f"Step {step.name} was applied.")
@@ -144,7 +144,8 @@ async def _apply(dry_run: bool, as_json: bool, choice: Choice) -> None:
     _show(left, as_json, lacking=[step.name for step in plan.lacking] if dry_run else [])
     if not dry_run and any(each.problem != "extra" for each in left):
         fail(
-            "What is left has to be changed by hand: invalid indexes by `graph-memory indexes create`."
+            "Change the remaining objects by hand; repair invalid indexes with "
+            "`graph-memory indexes create`."
         )
 
 
@@ -176,19 +177,21 @@ def _write(path: Path, text: str) -> None:
 @app.command()
 def generate(
     plain: Annotated[
-        bool, typer.Option(help="Begin with what makes a plain Postgres look like Supabase.")
+        bool,
+        typer.Option(help="Begin with the SQL that makes a plain Postgres look like Supabase."),
     ] = False,
     model: Annotated[
         str | None, typer.Option(help="Register this embedding model, such as openai:…")
     ] = None,
     dimensions: Annotated[
-        int | None, typer.Option(min=1, max=4000, help="Those of the model's vectors.")
+        int | None, typer.Option(min=1, max=4000, help="Dimensions of the model's vectors.")
     ] = None,
     without: Without = None,
 ) -> None:
-    """Print the schema as SQL for an empty database, for a migration tool of your own. Needs no database.
+    """Print the schema as SQL for an empty database, for your own migration tool.
 
-    Only the vector index depends on an embedding model; without --model and --dimensions the first start makes it.
+    It needs no database. Only the vector index depends on an embedding model; without --model and
+    --dimensions the first start creates it.
     """
     if (model is None) != (dimensions is None):
         fail("Give --model and --dimensions together: the vector index needs both.", Exit.USAGE)
@@ -208,7 +211,7 @@ def _show(found: Sequence[SchemaDifference], as_json: bool, *, lacking: Sequence
     if as_json:
         print_json({"differences": found, "steps": lacking})
     elif not found:
-        typer.echo("The database is as the schema wants it.")
+        typer.echo("The database matches the schema.")
     else:
         print_table(
             ("What", "Name", "Is"), [(each.kind, each.name, each.problem) for each in found]
@@ -219,7 +222,7 @@ def _show(found: Sequence[SchemaDifference], as_json: bool, *, lacking: Sequence
 
 
 def _definitions(difference: SchemaDifference) -> Sequence[str]:
-    """How an object is defined in the schema and in the database, as the lines in which they differ."""
+    """Return the differences of an object's definition as a unified diff."""
     wanted, there = (difference.wanted or "").splitlines(), (difference.found or "").splitlines()
     name = f"{difference.kind} {difference.name}"
     return [*unified_diff(there, wanted, f"database: {name}", f"schema: {name}", lineterm="", n=1)]

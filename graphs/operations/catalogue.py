@@ -1,4 +1,4 @@
-"""What a database has of the schema, object by object, compared with what the schema makes."""
+"""A comparison of a database with the schema, object by object."""
 
 from typing import Literal
 
@@ -16,7 +16,7 @@ _LOCK = statements.load_sources("setup", "graphs.memory.database")["lock"]
 
 
 class SchemaDifference(BaseModel):
-    """What a database has otherwise than the schema."""
+    """An object that differs between a database and the schema."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -36,15 +36,16 @@ class SchemaDifference(BaseModel):
 async def differences(
     conn: AsyncConnection[DictRow], scripts: Scripts, choice: Choice = AS_IT_IS
 ) -> list[SchemaDifference]:
-    """Compare a database with the schema, which is made anew beside it in a transaction that is rolled back.
+    """Compare a database with the schema.
 
-    The tables of memory stay as they are meanwhile, for everybody; business tables cannot be set aside, so that they
-    are locked for the moment that it takes, and of them a column that differs is not seen. Parts that the database was
-    made without, or is to be, are left out.
+    The schema is created a second time in a transaction that is rolled back. The existing one is
+    renamed within it and stays usable for everybody. Business tables are not renamed: they are
+    locked for a moment, and differing columns of them are not detected. Parts that the database
+    was created without, or that `choice` leaves out, are not compared.
 
     Raises:
-        AccessDenied: the role does not own the schema, or may make none.
-        StoreUnavailable: somebody used a business table for longer than two seconds.
+        AccessDenied: the role does not own the schema, or may not create one.
+        StoreUnavailable: another transaction used a business table for more than two seconds.
         ConfigurationError, SchemaPartPresent: as `schema.apply`.
     """
     there, wanted = await both(conn, scripts, choice)
@@ -54,7 +55,7 @@ async def differences(
 async def both(
     conn: AsyncConnection[DictRow], scripts: Scripts, choice: Choice = AS_IT_IS
 ) -> tuple[Objects, Objects]:
-    """Return the objects that a database has, and those that the schema would make; see `differences`."""
+    """Return the objects of a database, and those of the schema; see `differences`."""
     with driver_errors():
         async with conn.transaction(force_rollback=True):
             await conn.execute(_SQL["lock_briefly"])
@@ -70,7 +71,7 @@ async def both(
 
 
 async def _models(conn: AsyncConnection[DictRow]) -> str | None:
-    """The embedding models that a database has, as JSON."""
+    """Return the embedding models of a database as JSON."""
     has_models = await (await conn.execute(_SQL["has_models"])).fetchone()
     if not (has_models and has_models["has_models"]):
         return None
@@ -79,7 +80,7 @@ async def _models(conn: AsyncConnection[DictRow]) -> str | None:
 
 
 def compare(there: Objects, wanted: Objects) -> list[SchemaDifference]:
-    """Return what differs, in the order of kinds and names. What belongs to a missing table is not told beside it."""
+    """Return the differences, ordered by kind and name. Parts of a missing table are left out."""
     found = []
     for kind, name in sorted({*there, *wanted}):
         ours, theirs = wanted.get((kind, name)), there.get((kind, name))

@@ -1,4 +1,4 @@
-"""The schema as one SQL script, for those who apply migrations with a tool of their own."""
+"""The schema as one SQL script, for operators who apply migrations with their own tool."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
@@ -28,14 +28,16 @@ def generate(
     dimensions: int = 0,
     without: Collection[SchemaPart] = (),
 ) -> str:
-    """Return SQL that makes of an empty database what `setup()` does.
+    """Return a script that sets up an empty database as `setup()` does.
 
     Args:
-        scripts: the schema.
-        plain: begin with what makes a plain Postgres look like Supabase; needs the right to create roles.
-        model: name of an embedding model to register with its vector index; without, the first start does so.
-        dimensions: those of its vectors, 1 to 4000.
-        without: parts to leave out; the SQL notes it in the database, so that no start adds them.
+        scripts: the scripts of the schema.
+        plain: begin with the script that makes a plain Postgres look like Supabase. It needs the
+            right to create roles.
+        model: name of an embedding model to register together with its vector index; None leaves
+            this to the first start.
+        dimensions: dimensions of its vectors, 1 to 4000.
+        without: parts to leave out. The script records this, so that no start adds them.
     """
     left_out = [part for part in SchemaPart if part in without]
     return "\n".join(_parts(scripts, plain, model, dimensions, left_out))
@@ -70,12 +72,12 @@ def noted(digest: str, left_out: Sequence[SchemaPart], step: int) -> str:
 
 
 def filled(statement: str, /, **values: object) -> str:
-    """Return a statement of `setup.sql` with its parameters written in as literals."""
+    """Return a statement of `setup.sql` with its parameters as literals."""
     return write_in(_SQL[statement], values)
 
 
 def write_in(source: str, values: Mapping[str, object]) -> str:
-    """Return a statement without its comment, its parameters written in as literals."""
+    """Return a statement without its comment, with its parameters as literals."""
     text = "\n".join(line for line in source.splitlines() if not line.startswith("--"))
     for parameter, value in values.items():
         text = text.replace(f"%({parameter})s", Literal(value).as_string())

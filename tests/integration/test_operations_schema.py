@@ -1,4 +1,4 @@
-"""`graph-memory schema`: what it tells is so, what it applies is whole, what it prints makes the same."""
+"""`graph-memory schema`: a true report, atomic changes, and a script that makes the same schema."""
 
 import asyncio
 import json
@@ -13,6 +13,7 @@ from graphs.cli.main import app
 from graphs.memory.database.schema import read_scripts
 from graphs.memory_manager import MemoryManager
 from graphs.operations.migration_files import RELEASE_DAYS
+from graphs.operations.operations import Operations
 from tests.support.command import Command, command_on
 from tests.support.past import make_baseline
 
@@ -34,7 +35,7 @@ def differences(database: str) -> list[tuple[str, str, str]]:
         async with MemoryManager.from_conn_string(database) as store:
             return [
                 (each.kind, each.name, each.problem)
-                for each in await store.operations.checks.differences()
+                for each in await Operations(store).checks.differences()
             ]
 
     return asyncio.run(look())
@@ -42,7 +43,7 @@ def differences(database: str) -> list[tuple[str, str, str]]:
 
 def test_a_diff_tells_each_object_and_how_it_differs(command: Command, database: str) -> None:
     fine = command("schema", "diff")
-    assert (fine.exit_code, fine.stdout) == (0, "The database is as the schema wants it.\n")
+    assert (fine.exit_code, fine.stdout) == (0, "The database matches the schema.\n")
 
     execute(
         database,
@@ -72,7 +73,7 @@ def test_applying_makes_what_is_missing_and_tells_what_is_left(
         "DROP POLICY own ON memory.sessions",
         "ALTER TABLE memory.turns ALTER COLUMN agent SET NOT NULL",
     )
-    for _ in range(2):  # the first changes nothing
+    for _ in range(2):  # the second call finds nothing to change
         dry = command("schema", "apply", "--dry-run")
         assert dry.exit_code == 0
         assert "memory.sessions.own" in dry.stdout

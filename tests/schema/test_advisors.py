@@ -8,6 +8,7 @@ from langgraph.store.base import IndexConfig
 from graphs.memory.database.schema import read_scripts
 from graphs.memory_manager import MemoryManager
 from graphs.operations.migration_files import migration_files
+from graphs.operations.operations import Operations
 from tests.support.sql import rows
 from tests.support.supabase_cli import supabase
 
@@ -24,7 +25,7 @@ async def test_supabases_advisors_find_nothing(
 
     await rows(empty_database, "ALTER TABLE memory.memories DISABLE ROW LEVEL SECURITY")
     code, said = await supabase(supabase_cli, tmp_path, empty_database, *ADVISE)
-    assert code != 0, "they would have found something"
+    assert code != 0, "the advisors must find a planted problem"
     assert "memories" in said
 
 
@@ -41,9 +42,9 @@ async def test_supabase_pushes_the_steps_and_setting_up_finds_nothing_to_do(
     code, said = await supabase(supabase_cli, tmp_path, empty_database, "db", "push", "--yes")
     assert code == 0, said
     async with MemoryManager.from_conn_string(empty_database) as store:
-        plan = await store.operations.checks.plan_upgrade()
+        plan = await Operations(store).checks.plan_upgrade()
         assert (plan.step, plan.lacking, plan.up_to_date) == (scripts.newest, [], True)
-        assert await store.operations.checks.differences() == []
+        assert await Operations(store).checks.differences() == []
         await store.setup()
     noted = "SELECT step FROM memory.schema_versions ORDER BY id"
     before = [None, *range(2, scripts.newest + 1), scripts.newest]

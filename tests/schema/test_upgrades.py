@@ -21,6 +21,7 @@ from graphs.memory.database.parts import SchemaPart
 from graphs.memory.database.schema import AS_IT_IS, Choice, Scripts, read_scripts
 from graphs.memory.errors import ConfigurationError, SchemaNotApplied, SchemaTooNew, SchemaTooOld
 from graphs.memory_manager import MemoryManager
+from graphs.operations.operations import Operations
 from tests.conftest import create_database, drop_database
 from tests.integration.test_memory import turn
 from tests.support.dying_setup import begin, ended
@@ -142,7 +143,7 @@ async def test_an_older_database_is_refused_with_the_way_out(
     await rows(baseline, difference)
     before = await objects_of(baseline)
     async with MemoryManager.from_conn_string(baseline, index=index) as store:
-        for act in (store.setup, store.operations.checks.apply_schema):
+        for act in (store.setup, Operations(store).checks.apply_schema):
             with pytest.raises(SchemaTooOld) as refused:
                 await act()
     assert OLDER[difference] in refused.value.missing
@@ -163,7 +164,7 @@ async def test_code_that_is_older_than_the_database_refuses_before_it_changes_an
         refusing = (
             store.setup,
             PostgresCheckpointer(pool).setup,
-            store.operations.checks.apply_schema,
+            Operations(store).checks.apply_schema,
         )
         for act in refusing:
             with pytest.raises(SchemaTooNew, match="Update the code") as refused:
@@ -310,7 +311,7 @@ async def test_what_was_stored_before_an_upgrade_is_there_after_it(
     async with opened(baseline, index, tmp_path) as store:
         await store.setup()
         assert await contents(baseline) == before
-        assert await store.operations.checks.differences() == []
+        assert await Operations(store).checks.differences() == []
         assert await store.verify_audit() == []
         found = {
             memory.content for memory in await store.recall_memory(USER, "the name of the dog")

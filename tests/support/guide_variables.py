@@ -1,4 +1,4 @@
-"""What $NAME in a guide stands for, where that has to be made first: a database, a pooler, a service. Made if named."""
+"""Values of $NAME in guides: databases, poolers and services, created when a guide uses them."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -27,18 +27,18 @@ MEMORIES = {
     "budget": "The budget for a welding robot is 80,000 dollars.",
     "lyon": "Lives in Lyon.",
 }
-"""What $USER_ID has among their facts."""
+"""The facts of $USER_ID."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Where a guide is followed.
+    """The environment in which a guide is followed.
 
     Args:
-        postgres: the server, as its superuser.
-        name: the deployment's database.
-        folder: the folder to work in.
-        stack: ends what is made for the guide.
+        postgres: The server, as its superuser.
+        name: The deployment's database.
+        folder: The working directory.
+        stack: Closes everything that is created for the guide.
     """
 
     postgres: str
@@ -48,12 +48,12 @@ class Scene:
 
     @property
     def database(self) -> str:
-        """Connection string of the deployment's database."""
+        """Return the connection string of the deployment's database."""
         return make_conninfo(self.postgres, dbname=self.name)
 
 
 def empty_database(scene: Scene) -> str:
-    """A database without any schema."""
+    """Create a database without any schema."""
     name = create_database(scene.postgres, "template0")
     scene.stack.callback(drop_database, scene.postgres, name)
     return as_url(scene.postgres, name)
@@ -82,18 +82,18 @@ async def _live_in(database: str) -> None:
 
 
 def pooler(scene: Scene) -> str:
-    """The deployment's database through PgBouncer in transaction mode, on a port that does not say so."""
+    """Start PgBouncer in transaction mode before the deployment's database, on a random port."""
     port = scene.stack.enter_context(Pooler(scene.postgres)).port
     return f"postgresql://postgres@127.0.0.1:{port}/{scene.name}"
 
 
 def mem0_account(scene: Scene) -> str:
-    """An account of the Mem0 Platform with three memories of two people."""
+    """Start an account of the Mem0 Platform with three memories of two users."""
     return str(scene.stack.enter_context(Mem0Account(3).running()).url)
 
 
 def mem0_collection(scene: Scene) -> str:
-    """A database with a collection as mem0's library makes it, and two memories in that."""
+    """Create a database with a collection of mem0's library that holds two memories."""
     name = create_database(scene.postgres, "template0")
     scene.stack.callback(drop_database, scene.postgres, name)
     with psycopg.connect(make_conninfo(scene.postgres, dbname=name)) as conn:
@@ -101,7 +101,8 @@ def mem0_collection(scene: Scene) -> str:
         conn.execute("CREATE TABLE mem0 (id uuid PRIMARY KEY, vector vector(256), payload jsonb)")
         for text in ("Sails on weekends.", "Owns a red boat."):
             conn.execute(
-                """INSERT INTO mem0 VALUES (gen_random_uuid(), NULL, jsonb_build_object('data', %s::text,
+                """INSERT INTO mem0 VALUES (gen_random_uuid(), NULL, jsonb_build_object(
+                'data', %s::text,
                 'user_id', %s::text, 'created_at', '2025-01-01T00:00:00+00:00'))""",
                 (text, OTHER_ID),
             )
@@ -109,7 +110,7 @@ def mem0_collection(scene: Scene) -> str:
 
 
 def langgraph_store(scene: Scene) -> str:
-    """A database with a store of LangGraph's, and two items in that."""
+    """Create a database with a LangGraph store that holds two items."""
     name = create_database(scene.postgres, "template0")
     scene.stack.callback(drop_database, scene.postgres, name)
     with PostgresStore.from_conn_string(make_conninfo(scene.postgres, dbname=name)) as store:
@@ -120,7 +121,7 @@ def langgraph_store(scene: Scene) -> str:
 
 
 def hosted_mem0(scene: Scene) -> str:
-    """What stands in for hosted Mem0."""
+    """Start a stub of hosted Mem0."""
     return str(scene.stack.enter_context(Mem0Stub().running()).url)
 
 

@@ -1,6 +1,6 @@
 -- name: set_aside
--- Out of the way of the schema that is made to compare with. It locks no table: others go on reading and writing where they
--- did, and the names come back with the end of the transaction.
+-- Renames the schema, to make room for the one to compare with. It locks no table: other sessions
+-- read and write as before, and the old name is back at the end of the transaction.
 DO $$
 BEGIN
   IF to_regnamespace('memory') IS NOT NULL THEN
@@ -12,12 +12,12 @@ BEGIN
 END $$
 
 -- name: qualify_names
--- What tells of expressions leaves out the schemas of the path; it is to tell the same every time.
+-- pg_get_expr and its like omit schemas on the search path: an empty one makes texts comparable.
 SELECT set_config('search_path', '', true)
 
 -- name: objects
--- Everything that the schema makes, one row for each object, with a definition that tells it from another of its name. The
--- queue is procrastinate's, and an old one that was migrated has its columns in another order: of it only what protects it.
+-- All objects of the schema, with definitions that detect differences. Of procrastinate's queue,
+-- only its protection is compared, because a migrated queue has its columns in another order.
 WITH spaces AS (
   SELECT oid, nspname AS name FROM pg_namespace WHERE nspname IN ('memory', 'public', 'procrastinate')
 ), tables AS (

@@ -5,15 +5,15 @@ from typing import Any
 
 from pydantic import Field
 
+from graphs.memory.access import Access
 from graphs.memory.contract import COLLECTIONS, MemoryPayload
+from graphs.memory.conversations.writing import Writer
 from graphs.memory.database import statements
 from graphs.memory.database.parts import SchemaPart
 from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import InvalidValue, MemoryNotFound
 from graphs.memory.knowledge.common import (
     Knowledge,
-    Run,
-    Write,
     address_of,
     check_limit,
     check_share,
@@ -49,13 +49,13 @@ class Beliefs:
     that was made without the graph beliefs are held and superseded alike, and their relationships left out.
 
     Args:
-        run: answers queries.
-        write: stores payloads.
+        access: the way to the database.
+        writer: stores payloads.
     """
 
-    def __init__(self, run: Run, write: Write) -> None:
-        self._run = run
-        self._write = write
+    def __init__(self, access: Access, writer: Writer) -> None:
+        self._access = access
+        self._writer = writer
 
     async def hold(
         self,
@@ -152,7 +152,7 @@ class Beliefs:
         user_id, address = payload.identity, address_of(payload)
         edges = [noted(relate(user_id, address, memory, ABOUT)) for memory in about]
         held = [_held(user_id, address, confidence), _reinstated(user_id, address)]
-        await self._write(user_id, payload.session_id, payload, [*held, *also, *edges])
+        await self._writer.write(user_id, payload.session_id, payload, [*held, *also, *edges])
         return await self.get(user_id, address[1])
 
     async def set_confidence(self, user_id: str, key: str, confidence: float) -> Belief:
@@ -165,7 +165,7 @@ class Beliefs:
         """
         check_share("confidence", confidence)
         address = _address(user_id, key)
-        await self._run(user_id, _held(user_id, address, confidence))
+        await self._access.ask(user_id, _held(user_id, address, confidence))
         return await self.get(user_id, key)
 
     async def get(self, user_id: str, key: str) -> Belief:
@@ -177,7 +177,7 @@ class Beliefs:
         """
         address = _address(user_id, key)
         query = Query(_SQL["get"], located(address), _beliefs)
-        found: list[Belief] = await self._run(user_id, query, address[0])
+        found: list[Belief] = await self._access.ask(user_id, query, address[0])
         if not found:
             raise MemoryNotFound(*address)
         return found[0]
@@ -211,7 +211,9 @@ class Beliefs:
         scope = _scope(user_id)
         given = {"namespace": to_text(scope), "contains": containing(tags, agent), "limit": limit}
         given |= {"least": min_confidence, "superseded": superseded}
-        found: list[Belief] = await self._run(user_id, Query(_SQL["list"], given, _beliefs), scope)
+        found: list[Belief] = await self._access.ask(
+            user_id, Query(_SQL["list"], given, _beliefs), scope
+        )
         return found
 
     async def confidences(self, user_id: str, keys: Sequence[str]) -> dict[str, float]:
@@ -224,7 +226,7 @@ class Beliefs:
         query = Query(
             _SQL["confidences"], given, lambda rows: {row.key: row.confidence for row in rows}
         )
-        found: dict[str, float] = await self._run(user_id, query)
+        found: dict[str, float] = await self._access.ask(user_id, query)
         return found
 
 

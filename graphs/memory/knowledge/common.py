@@ -1,51 +1,23 @@
 """What beliefs, goals and reflections have in common: each is a memory of its type, and its text lives there alone."""
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.contract import (
     MemoryPayload,
     MemoryType,
-    WriteReceipt,
     check_payload,
 )
-from graphs.memory.database.query import Query
 from graphs.memory.errors import InvalidInput, InvalidValue
 from graphs.memory.store.payloads import items_of
-from graphs.memory.values.namespaces import Address, Namespace, from_text, to_text
+from graphs.memory.values.namespaces import Address, from_text, to_text
 from graphs.memory.values.text import to_json
 
 MOST = 1000
 """How many of anything can be asked for at once."""
-
-
-class Run(Protocol):
-    """Answers a query on behalf of whoever is acting, who must be the user that is named, or the service."""
-
-    def __call__(
-        self,
-        user_id: str,
-        query: Query[Any],
-        shows: Namespace | None = None,
-        *,
-        first: Query[None] | None = None,
-    ) -> Awaitable[Any]:
-        """Return what the query reads, after `first` in the same transaction.
-
-        `shows` is the scope whose memories that shows, so that it is recorded.
-        """
-
-
-class Write(Protocol):
-    """Stores a payload as `write_memory` does, and carries out more queries in the same transaction."""
-
-    def __call__(
-        self, user_id: str, session_id: str, payload: MemoryPayload, also: Sequence[Query[Any]] = ()
-    ) -> Awaitable[WriteReceipt]:
-        """Return what became of the payload; `also` is left out where the same write was stored before."""
 
 
 class Knowledge(BaseModel):

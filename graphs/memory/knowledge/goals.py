@@ -5,14 +5,14 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field
 
+from graphs.memory.access import Access
 from graphs.memory.contract import COLLECTIONS
+from graphs.memory.conversations.writing import Writer
 from graphs.memory.database import statements
 from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import InvalidValue, MemoryNotFound
 from graphs.memory.knowledge.common import (
     Knowledge,
-    Run,
-    Write,
     address_of,
     check_limit,
     check_share,
@@ -46,13 +46,13 @@ class Goals:
     `write_memory` stored as a goal is open.
 
     Args:
-        run: answers queries.
-        write: stores payloads.
+        access: the way to the database.
+        writer: stores payloads.
     """
 
-    def __init__(self, run: Run, write: Write) -> None:
-        self._run = run
-        self._write = write
+    def __init__(self, access: Access, writer: Writer) -> None:
+        self._access = access
+        self._writer = writer
 
     async def set(
         self,
@@ -91,7 +91,7 @@ class Goals:
         payload = payload_of(user_id, "goal", content, metadata=metadata, **common)
         address = address_of(payload)
         opened: Query[None] = Query(_SQL["opened"], {"user_id": user_id, **located(address)})
-        await self._write(user_id, session_id, payload, [opened])
+        await self._writer.write(user_id, session_id, payload, [opened])
         return await self.get(user_id, address[1])
 
     async def assess(
@@ -138,7 +138,7 @@ class Goals:
         return await self._one(user_id, address, Query(_SQL["get"], located(address), _goals))
 
     async def _one(self, user_id: str, address: Address, query: Query[list[Goal]]) -> Goal:
-        found: list[Goal] = await self._run(user_id, query, address[0])
+        found: list[Goal] = await self._access.ask(user_id, query, address[0])
         if not found:
             raise MemoryNotFound(*address)
         return found[0]
@@ -174,7 +174,9 @@ class Goals:
             "status": status,
             "limit": limit,
         }
-        found: list[Goal] = await self._run(user_id, Query(_SQL["list"], given, _goals), scope)
+        found: list[Goal] = await self._access.ask(
+            user_id, Query(_SQL["list"], given, _goals), scope
+        )
         return found
 
 

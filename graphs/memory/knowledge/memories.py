@@ -1,22 +1,24 @@
 """Memories one by one: what there is, what it was before, and how a person puts it right."""
 
 import functools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Literal
 
-from langgraph.store.base import Op, PutOp, Result
+from langgraph.store.base import PutOp
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
 
+from graphs.memory.access import Access
 from graphs.memory.contract import check_types
 from graphs.memory.database import statements
 from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import AccessDenied, MemoryNotFound, VersionConflict
-from graphs.memory.knowledge.common import Run, check_limit, containing, located
+from graphs.memory.knowledge.common import check_limit, containing, located
 from graphs.memory.search.recalled import Found, content_of, recalled, search_item
 from graphs.memory.store.items import ExpectingPutOp
+from graphs.memory.store.store import PostgresStore
 from graphs.memory.values.namespaces import Address, check_address, user_scope
 from graphs.memory.values.paging import Page, numbered, page_of
 
@@ -24,9 +26,6 @@ _SQL = statements.load("memories", __package__)
 
 _TRIES = 20
 """How often others may be faster with a change to the same memory."""
-
-Batch = Callable[[Sequence[Op | ExpectingPutOp]], Awaitable[list[Result]]]
-"""Carries out operations of the store: `abatch`."""
 
 
 class Memory(BaseModel):
@@ -95,13 +94,13 @@ class Memories:
     """People's memories, one by one. Every method acts as whoever is acting now, and refuses another person's.
 
     Args:
-        run: answers queries.
-        batch: carries out operations of the store.
+        access: the way to the database.
+        store: where they are items.
     """
 
-    def __init__(self, run: Run, batch: Batch) -> None:
-        self._run = run
-        self._batch = batch
+    def __init__(self, access: Access, store: PostgresStore) -> None:
+        self._access = access
+        self._store = store
 
     async def get(self, user_id: str, memory: Address) -> Memory:
         """Return a memory: the user's own, or one that they share.
@@ -143,7 +142,9 @@ class Memories:
             "containing": containing(tags, agent),
             **numbered(cursor, limit),
         }
-        rows = await self._run(user_id, Query(_SQL["latest"], given, list), user_scope(user_id))
+        rows = await self._access.ask(
+            user_id, Query(_SQL["latest"], given, list), user_scope(user_id)
+        )
         page = page_of(rows, limit, lambda row: (row.updated_at, row.id))
         return Page(items=[_memory(row) for row in page.items], next=page.next)
 
@@ -176,7 +177,7 @@ class Memories:
                         field for field in ("slug", "content") if field in value
                     ]  # as they were embedded
                     put = PutOp(*_address(memory), value, fields or None, _ttl(row, value))
-                    await self._batch([ExpectingPutOp(put, expected or row.updated_at)])
+                    await self._store.abatch([ExpectingPutOp(put, expected or row.updated_at)])
         return await self.get(user_id, memory)
 
     async def forget(
@@ -197,7 +198,7 @@ class Memories:
         async for attempt in _attempts(expected):
             with attempt:
                 row = await self._row(user_id, memory)
-                await self._batch(
+                await self._store.abatch(
                     [ExpectingPutOp(PutOp(*_address(memory), None), expected or row.updated_at)]
                 )
         with suppress(MemoryNotFound):
@@ -217,7 +218,9 @@ class Memories:
         """
         check_address(*_address(memory))
         given = {"user_id": user_id, **located(memory), **numbered(cursor, limit)}
-        rows = await self._run(user_id, Query(_SQL["history"], given, list), user_scope(user_id))
+        rows = await self._access.ask(
+            user_id, Query(_SQL["history"], given, list), user_scope(user_id)
+        )
         page = page_of(rows, limit, lambda row: (row.valid_to, row.id))
         return Page(items=[_version(row) for row in page.items], next=page.next)
 
@@ -232,7 +235,7 @@ class Memories:
         query = Query(
             _SQL["written_by"], {"user_id": user_id, "run_id": run_id, "limit": limit}, _memories
         )
-        found: list[Memory] = await self._run(user_id, query, user_scope(user_id))
+        found: list[Memory] = await self._access.ask(user_id, query, user_scope(user_id))
         return found
 
     async def _row(self, user_id: str, memory: Address) -> Any:
@@ -240,7 +243,7 @@ class Memories:
         check_address(namespace, key)
         read = functools.partial(_only, namespace, key)
         query = Query(_SQL["get"], {"user_id": user_id, **located(memory)}, read)
-        [row] = await self._run(user_id, query, namespace)
+        [row] = await self._access.ask(user_id, query, namespace)
         return row
 
 

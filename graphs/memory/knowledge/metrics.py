@@ -8,10 +8,11 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from graphs.memory.access import Access
 from graphs.memory.database import statements
 from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import InvalidValue
-from graphs.memory.knowledge.common import Run, check_limit
+from graphs.memory.knowledge.common import check_limit
 from graphs.memory.values.text import problem_with, to_json
 
 _SQL = statements.load("metrics", __package__)
@@ -37,11 +38,11 @@ class Metrics:
     """The metrics of people's agents. Every method acts as whoever is acting now, and refuses another person's.
 
     Args:
-        run: answers queries.
+        access: the way to the database.
     """
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, access: Access) -> None:
+        self._access = access
 
     async def record(
         self,
@@ -85,7 +86,9 @@ class Metrics:
             "agent": agent,
         }
         given |= {"metadata": to_json(dict(metadata or {}), "metadata"), "event_id": uuid4()}
-        recorded: list[Metric] = await self._run(user_id, Query(_SQL["record"], given, _metrics))
+        recorded: list[Metric] = await self._access.ask(
+            user_id, Query(_SQL["record"], given, _metrics)
+        )
         return recorded[0]
 
     async def series(
@@ -112,7 +115,9 @@ class Metrics:
         """
         check_limit(limit)
         given = {"user_id": user_id, "name": name, "since": since, "agent": agent, "limit": limit}
-        found: list[Metric] = await self._run(user_id, Query(_SQL["series"], given, _metrics))
+        found: list[Metric] = await self._access.ask(
+            user_id, Query(_SQL["series"], given, _metrics)
+        )
         return found
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from graphs.memory.access import Access
 from graphs.memory.database import statements
 from graphs.memory.database.query import Query, Rows
-from graphs.memory.knowledge.common import Run
 from graphs.memory.values.namespaces import Address, from_text, to_text
 
 _SQL = statements.load("origins", __package__)
@@ -34,11 +34,11 @@ class Origins:
     """Where people's memories come from. It acts as whoever is acting now, and refuses another person's.
 
     Args:
-        run: answers queries.
+        access: the way to the database.
     """
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, access: Access) -> None:
+        self._access = access
 
     async def of(self, user_id: str, memories: Sequence[Address]) -> dict[Address, Origin]:
         """Return the origins of memories by their addresses; what is not there for the user is left out.
@@ -50,7 +50,7 @@ class Origins:
             "user_id": user_id,
             "namespaces": [to_text(namespace) for namespace, _ in memories],
         }
-        found: dict[Address, Origin] = await self._run(
+        found: dict[Address, Origin] = await self._access.ask(
             user_id, Query(_SQL["of"], given | {"keys": [key for _, key in memories]}, _origins)
         )
         return found

@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from graphs.memory.access import Access
 from graphs.memory.contract import COLLECTIONS
+from graphs.memory.conversations.writing import Writer
 from graphs.memory.database import statements
 from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import MemoryNotFound
 from graphs.memory.knowledge.common import (
     Knowledge,
-    Run,
-    Write,
     address_of,
     check_limit,
     containing,
@@ -31,13 +31,13 @@ class Reflections:
     """The reflections of people's agents. Every method acts as whoever is acting now, and refuses another person's.
 
     Args:
-        run: answers queries.
-        write: stores payloads.
+        access: the way to the database.
+        writer: stores payloads.
     """
 
-    def __init__(self, run: Run, write: Write) -> None:
-        self._run = run
-        self._write = write
+    def __init__(self, access: Access, writer: Writer) -> None:
+        self._access = access
+        self._writer = writer
 
     async def write(
         self,
@@ -76,14 +76,14 @@ class Reflections:
         }
         payload = payload_of(user_id, "reflection", content, metadata=metadata, **common)
         address = address_of(payload)
-        await self._write(
+        await self._writer.write(
             user_id,
             session_id,
             payload,
             [noted(relate(user_id, address, memory, REFLECTS_ON)) for memory in on],
         )
         query = Query(_SQL["get"], located(address), _reflections)
-        found: list[Reflection] = await self._run(user_id, query, address[0])
+        found: list[Reflection] = await self._access.ask(user_id, query, address[0])
         if not found:
             raise MemoryNotFound(*address)
         return found[0]
@@ -117,7 +117,7 @@ class Reflections:
         if on:
             given |= {"user_id": user_id, "type": REFLECTS_ON, **located(on)}
         query = Query(_SQL["list_on" if on else "list"], given, _reflections)
-        found: list[Reflection] = await self._run(user_id, query, scope)
+        found: list[Reflection] = await self._access.ask(user_id, query, scope)
         return found
 
 

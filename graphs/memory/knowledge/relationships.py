@@ -8,12 +8,13 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field
 
+from graphs.memory.access import Access
 from graphs.memory.contract import RecalledMemory
 from graphs.memory.database import statements
 from graphs.memory.database.parts import SchemaPart
 from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import InvalidInput, InvalidValue, MemoryNotFound
-from graphs.memory.knowledge.common import Run, check_limit, check_share, located
+from graphs.memory.knowledge.common import check_limit, check_share, located
 from graphs.memory.search.recalled import Found, recalled, search_item
 from graphs.memory.values.models import FrozenModel
 from graphs.memory.values.namespaces import Address, check_address, from_text, user_scope
@@ -84,11 +85,11 @@ class Relationships:
     what agents know), and vanishes with either of its ends. What expired, or is not theirs to see, is on no path.
 
     Args:
-        run: answers queries.
+        access: the way to the database.
     """
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, access: Access) -> None:
+        self._access = access
 
     async def relate(
         self,
@@ -114,7 +115,7 @@ class Relationships:
             InvalidValue: type, strength, metadata or an address cannot be stored, or the two are the same.
             AccessDenied: the principal is not this user and not the service.
         """
-        found: Relationship = await self._run(
+        found: Relationship = await self._access.ask(
             user_id, relate(user_id, source, target, type, strength, metadata)
         )
         return found
@@ -131,7 +132,7 @@ class Relationships:
             **located(source, "source_"),
             **located(target, "target_"),
         }
-        removed: bool = await self._run(user_id, Query(_SQL["unrelate"], given, bool))
+        removed: bool = await self._access.ask(user_id, Query(_SQL["unrelate"], given, bool))
         return removed
 
     async def of(
@@ -164,7 +165,7 @@ class Relationships:
         }
         check_limit(limit)
         query = Query(_SQL["of"], given, _relationships)
-        edges: list[Relationship] = await self._run(user_id, query, first=_IN_ORDER)
+        edges: list[Relationship] = await self._access.ask(user_id, query, first=_IN_ORDER)
         return edges
 
     async def traverse(
@@ -209,7 +210,7 @@ class Relationships:
             **located(start),
         }
         query = Query(_SQL["traverse"], given | _followed(types, direction), lambda rows: rows)
-        rows = await self._run(user_id, query, user_scope(user_id), first=_IN_ORDER)
+        rows = await self._access.ask(user_id, query, user_scope(user_id), first=_IN_ORDER)
         if not rows:
             raise MemoryNotFound(tuple(start[0]), start[1])
         return _paths(rows)

@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar
 from uuid import UUID, uuid4
 
 import httpx
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
+from graphs.memory.access import Access
 from graphs.memory.contract import StoredFile
 from graphs.memory.database import statements
 from graphs.memory.database.query import Query
@@ -22,6 +22,7 @@ from graphs.memory.errors import (
     InvalidValue,
     StorageFailed,
 )
+from graphs.memory.retry import retrying
 from graphs.memory.values.namespaces import encode_label
 from graphs.memory.values.text import problem_with, to_json
 
@@ -66,21 +67,17 @@ class SupabaseClient(Protocol):
         """Storage with the rights of the client's key."""
 
 
-Run = Callable[[str, Query[Any]], Awaitable[Any]]
-"""Answers a query on behalf of whoever is acting, who must be the user that is named, or the service."""
-
-
 class Files:
     """The files of people. Every method acts as whoever is acting now, and refuses another person's files.
 
     Args:
-        run: answers queries.
+        access: the way to the database.
         supabase: a client with the service key; None where there is no Supabase Storage.
         bucket: a private bucket.
     """
 
-    def __init__(self, run: Run, supabase: SupabaseClient | None, bucket: str) -> None:
-        self._run = run
+    def __init__(self, access: Access, supabase: SupabaseClient | None, bucket: str) -> None:
+        self._access = access
         self._supabase = supabase
         self._bucket = bucket
 
@@ -117,7 +114,7 @@ class Files:
             )
         about = to_json(metadata or {}, "metadata")
         bucket = self._of_bucket()
-        await self._run(
+        await self._access.ask(
             user_id, _list(user_id, session_id)
         )  # refuses who may not, before anything is stored
         file_id = uuid4()
@@ -144,7 +141,7 @@ class Files:
         try:
             await _asked(lambda: bucket.upload(path, content, options))
             return StoredFile.of(
-                await self._run(user_id, Query(_SQL["put"], row, lambda rows: rows[0]))
+                await self._access.ask(user_id, Query(_SQL["put"], row, lambda rows: rows[0]))
             )
         except BaseException:
             await asyncio.shield(_discard(bucket, path))
@@ -156,7 +153,10 @@ class Files:
         Raises:
             AccessDenied: the principal is not this user and not the service.
         """
-        return [StoredFile.of(row) for row in await self._run(user_id, _list(user_id, session_id))]
+        return [
+            StoredFile.of(row)
+            for row in await self._access.ask(user_id, _list(user_id, session_id))
+        ]
 
     async def read(self, user_id: str, file_id: UUID | str) -> bytes:
         """Return a file's content.
@@ -190,7 +190,7 @@ class Files:
         """
         file = await self._get(user_id, file_id)
         await self._remove([file.path])
-        await self._run(user_id, Query(_SQL["delete"], {"user_id": user_id, "id": file.id}))
+        await self._access.ask(user_id, Query(_SQL["delete"], {"user_id": user_id, "id": file.id}))
 
     async def remove_contents(self, user_id: str) -> None:
         """Remove the content of all files of a user; their rows go when the user is erased.
@@ -213,7 +213,7 @@ class Files:
             known = UUID(str(file_id))
         except ValueError:
             raise FileNotFound(str(file_id)) from None
-        found = await self._run(
+        found = await self._access.ask(
             user_id, Query(_SQL["get"], {"user_id": user_id, "id": known}, lambda rows: rows)
         )
         if not found:
@@ -275,21 +275,13 @@ async def _asked(ask: Callable[[], Awaitable[T]]) -> T:
         StorageFailed: it refused, or did not answer.
     """
     try:
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception(_is_passing),
-            stop=stop_after_attempt(4),
-            wait=wait_exponential_jitter(multiplier=0.2, max=5, jitter=0.2),
-            reraise=True,
-        ):
-            with attempt:
-                return await ask()
+        return await retrying(ask, _is_passing, attempts=4)
     except GraphMemoryError:
         raise
     except Exception as error:
         raise StorageFailed(
             f"Supabase Storage failed: {getattr(error, 'message', None) or error!r}"
         ) from error
-    raise AssertionError  # the last attempt raises
 
 
 def _is_passing(error: BaseException) -> bool:
