@@ -65,7 +65,7 @@ async def _diff(as_json: bool) -> None:
 def status(as_json: AsJson = False) -> None:
     """Show the step that the database is at, and what `schema apply` would do. Changes nothing.
 
-    Exit code 1 if the database cannot be brought to this version: it is too old, or a newer version was here.
+    Exit code 1 if the database cannot be upgraded to this version: it is too old, or newer.
     """
     run(_status(as_json))
 
@@ -154,10 +154,10 @@ def migrations(
     to: Annotated[Path, typer.Option(help="The folder, such as supabase/migrations.")],
     without: Without = None,
 ) -> None:
-    """Write the steps of the schema as files for `supabase db push`, one for each. Needs no database.
+    """Write the steps of the schema as files for `supabase db push`. Needs no database.
 
-    Each file notes its step in the database, and is refused where the step before it is missing. Written again, a
-    file is the same. Another version of this code adds files: new steps, changed business tables.
+    Each file notes its step in the database, and fails there if the step before it is missing. The
+    same version writes the same files; another one adds files, for new steps and changed tables.
     """
     run(_migrations(to, without or ()))
 

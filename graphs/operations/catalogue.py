@@ -25,7 +25,8 @@ class SchemaDifference(BaseModel):
         description="With its schema, and where it is part of a table with the table's name."
     )
     problem: Literal["missing", "different", "invalid", "extra"] = Field(
-        description="`invalid` is an index whose making was cut off, `extra` what the schema does not make."
+        description="`invalid` is an index whose creation was cut off, `extra` an object that the "
+        "schema does not have."
     )
     wanted: str | None = Field(
         description="Its definition in the schema; None where there it has none."

@@ -14,8 +14,8 @@ _SQL = {
 }
 
 _HEADER = """\
--- Graph-Native Memory, schema version {version}, for a database that does not have it yet; one that has an older one is
--- brought to this by `graph-memory schema apply`. One transaction: all of it is applied, or nothing.
+-- Graph-Native Memory, schema version {version}, for an empty database; `graph-memory schema apply`
+-- upgrades one with an older version. One transaction: all of it is applied, or nothing.
 BEGIN;
 """
 
@@ -51,7 +51,7 @@ def _parts(
         yield scripts.local_supabase
     yield leave_out(scripts.supabase_schema, left_out)
     yield from scripts.business_tables.values()
-    yield "-- The queue of background jobs, which is procrastinate's ------------------------------------------------\n"
+    yield "-- The queue of background jobs, which is procrastinate's\n"
     yield f"{_SQL['in_job_schema']};\n"
     yield scripts.jobs
     yield filled("record_job_migrations", names=list(scripts.job_migrations))

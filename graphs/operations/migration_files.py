@@ -1,9 +1,9 @@
-"""The steps of the schema as migration files, as `supabase db push` applies them.
+"""The steps of the schema as migration files for `supabase db push`.
 
-A file is named `<version>_<name>.sql`. The version is a day and six digits: `supabase` applies files in
-the order of their versions, and each of them once. A step's version is the day of its release and its
-number. What is not made by steps (business tables of agents, the queue of jobs) stands in one more
-file, after them. Its digits come from its content: changed content is a new file, which is applied, too.
+A file is named `<version>_<name>.sql`. The CLI applies files in the order of their versions, each
+once. The version of a step is the day of its release and its number in six digits. Business tables
+and the queue of jobs are not made by steps. They have one more file, whose digits come from its
+content: if the content changes, there is a new file, which is applied as well.
 """
 
 import hashlib
@@ -60,7 +60,7 @@ def _step_file(step: SchemaStep, version: str, left_out: list[SchemaPart]) -> st
 
 
 def _beside(scripts: Scripts, left_out: list[SchemaPart]) -> Iterator[str]:
-    """What steps do not make; it may be applied again, and to a database that has an older queue."""
+    """Yield the SQL beside the steps. It may run again, also over an older queue of jobs."""
     yield _written("expect_newest", step=scripts.newest)
     yield from scripts.business_tables.values()
     yield generating.filled("in_job_schema")

@@ -1,4 +1,4 @@
-"""Supabase's advisors find nothing to warn of, and its command applies the steps that are written as files."""
+"""Supabase's advisors find no problems, and its CLI applies the steps that are written as files."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The schema's past: the baseline and its steps make what the whole file makes, and released steps never change."""
+"""The baseline and its steps make the schema of the whole file; released steps never change."""
 
 import hashlib
 from dataclasses import replace
@@ -82,7 +82,8 @@ CHANGES = [
     "ALTER TABLE memory.memory_embeddings ALTER COLUMN embedding SET STORAGE EXTERNAL",
     "ALTER TABLE memory.users ADD CONSTRAINT named CHECK (display_name <> '')",
     "DROP INDEX memory.turns_age; CREATE INDEX turns_age ON memory.turns (created_at DESC)",
-    "CREATE OR REPLACE FUNCTION memory.actor() RETURNS text LANGUAGE sql STABLE SET search_path = '' AS $$ SELECT '' $$",
+    "CREATE OR REPLACE FUNCTION memory.actor() RETURNS text LANGUAGE sql STABLE "
+    "SET search_path = '' AS $$ SELECT '' $$",
     "ALTER FUNCTION memory.actor() SECURITY DEFINER",
     "ALTER FUNCTION memory.actor() RESET search_path",
     "ALTER TABLE memory.memories DISABLE TRIGGER memories_recorded",

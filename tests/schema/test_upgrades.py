@@ -1,4 +1,4 @@
-"""Databases that have a past get the steps that they lack, whatever happens meanwhile, and keep all that they hold."""
+"""Databases get the steps that they lack, despite kills and races, and keep their data."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -176,10 +176,11 @@ async def test_code_that_is_older_than_the_database_refuses_before_it_changes_an
 async def test_what_a_version_without_steps_puts_back_does_not_last(
     database: str, empty_database: str
 ) -> None:
-    """It knows no steps and refuses nothing: it applies its own file, and notes that without a step."""
+    """It knows no steps: it applies its own file, and notes that without a step."""
     await rows(
         database,
-        "CREATE OR REPLACE FUNCTION memory.actor() RETURNS text LANGUAGE sql STABLE SET search_path = '' AS $$ SELECT '' $$",
+        "CREATE OR REPLACE FUNCTION memory.actor() RETURNS text LANGUAGE sql STABLE "
+        "SET search_path = '' AS $$ SELECT '' $$",
     )
     await rows(database, "INSERT INTO memory.schema_versions (digest) VALUES ('of before')")
     assert await apply(database, read_scripts())
@@ -261,7 +262,8 @@ async def test_setting_up_is_killed_before_each_statement_and_goes_on(
 async def test_a_process_killed_in_the_middle_of_a_step_leaves_nothing_of_it(database: str) -> None:
     slow = with_steps(f"CREATE TABLE memory.third (); SELECT pg_sleep(2); {FOURTH}")
     process = begin(database, slow)
-    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+    waiting = """SELECT 1 FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event = 'PgSleep'"""
     while not await rows(database, waiting):
         assert process.is_alive()
         await asyncio.sleep(0.02)
@@ -342,8 +344,8 @@ async def test_what_was_stored_before_an_upgrade_is_there_after_it(
 async def contents(database: str) -> dict[str, list[Any]]:
     """All rows of the tables that were filled."""
     filled = (
-        "memories memory_embeddings memory_history memory_relationships sessions turns memory_logs user_brain "
-        "belief_graphs audit_logs audit_seals embedding_models"
+        "memories memory_embeddings memory_history memory_relationships sessions turns "
+        "memory_logs user_brain belief_graphs audit_logs audit_seals embedding_models"
     )
     names = [f"memory.{name}" for name in filled.split()] + ["procrastinate.procrastinate_jobs"]
     return {

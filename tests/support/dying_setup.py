@@ -18,7 +18,7 @@ _PROCESSES.set_forkserver_preload([__name__])
 
 
 def begin(database: str, scripts: Scripts, dies_at: int = 0) -> BaseProcess:
-    """Start a process that sets a database up, and dies before its so-many-th statement; 0 for never."""
+    """Start a process that sets a database up, and dies before its nth statement; 0 is never."""
     process = _PROCESSES.Process(target=_set_up, args=(database, scripts, dies_at))
     process.start()
     return process

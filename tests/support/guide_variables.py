@@ -11,9 +11,9 @@ import psycopg
 from langgraph.store.postgres import PostgresStore
 from psycopg.conninfo import make_conninfo
 
-from graphs.deployment.models import OfflineEmbeddings
 from graphs.memory.values.ids import to_id
 from graphs.memory_manager import MemoryManager
+from graphs.offline.embeddings import OfflineEmbeddings
 from tests.conftest import as_url, create_database, drop_database
 from tests.support.mem0_platform_stub import Mem0Account
 from tests.support.outside import TOKEN, Mem0Stub

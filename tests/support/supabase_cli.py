@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 @asynccontextmanager
 async def over_tcp(database: str) -> AsyncIterator[str]:
-    """A database of the embedded Postgres, which listens on a socket in the file system, where the CLI finds it."""
+    """Serve the embedded Postgres, which listens on a Unix socket, over TCP for the CLI."""
     parts = conninfo_to_dict(database)
     path = Path(str(parts["host"])) / f".s.PGSQL.{parts.get('port') or 5432}"
 

@@ -1,4 +1,4 @@
-"""The objects of a database, as its catalogue describes them."""
+"""The objects of a database, read from its catalogue."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ ObjectName = tuple[ObjectKind, str]
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """An object of a database, as its catalogue describes it. An index that is not valid is never used."""
+    """A database object as the catalogue describes it. An invalid index is never used."""
 
     definition: str
     valid: bool
@@ -38,9 +38,9 @@ Objects = Mapping[ObjectName, Object]
 
 
 async def read(conn: AsyncConnection[DictRow]) -> Objects:
-    """Return the objects of the schema and of business tables, in the transaction that is open.
+    """Return the objects of the schema and of business tables, in the open transaction.
 
-    The transaction's search path is empty afterwards.
+    It leaves the transaction with an empty search path.
     """
     await conn.execute(_SQL["qualify_names"])
     rows = await (await conn.execute(_SQL["objects"], prepare=False)).fetchall()
@@ -54,15 +54,15 @@ async def read(conn: AsyncConnection[DictRow]) -> Objects:
 
 
 async def set_aside(conn: AsyncConnection[DictRow]) -> None:
-    """Make room for a schema to compare with, until the transaction that is open is rolled back."""
+    """Rename the schema until the transaction is rolled back, to make room for another one."""
     await conn.execute(_SQL["set_aside"], prepare=False)
 
 
 async def missing(conn: AsyncConnection[DictRow], script: str) -> list[str]:
-    """Return what a script would make and the database has not, such as `table memory.turns`.
+    """Return the objects of a script that a database lacks, such as `table memory.turns`.
 
-    The script runs beside the schema, in a savepoint that is rolled back. Parts of a missing table are
-    not listed beside it. Grants and comments do not count.
+    The script runs beside the schema, in a savepoint that is rolled back. Columns and the like of a
+    missing table are left out. Grants and comments do not count.
     """
     async with conn.transaction(force_rollback=True):
         there = await read(conn)
@@ -81,7 +81,7 @@ def _tables_first(named: ObjectName) -> tuple[bool, ObjectName]:
 
 
 def of_missing_table(kind: ObjectKind, name: str, there: Objects, wanted: Objects) -> bool:
-    """Tell whether an object is a part of a table that is missing, too."""
+    """Return whether an object belongs to a table that is missing, too."""
     table = ".".join(name.split(" ")[0].split(".")[:2])
     return (
         kind not in ("table", "index", "function")

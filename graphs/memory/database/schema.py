@@ -1,19 +1,21 @@
 """Applying the schema: the whole file to a new database, numbered steps to one that has a past.
 
-A change of the schema is made twice: in `supabase_schema.sql`, which a new database gets, and as a step
-in `schema/migrations/`, which every other database gets. `memory.schema_versions` notes the step.
+Every change of the schema is made twice: in `supabase_schema.sql`, which a new database gets, and
+as a step in `schema/migrations/`, which every other database gets. `memory.schema_versions` notes
+the step of a database.
 
 - A new database gets the whole file, and is at the newest step from the start.
-- A database that lacks steps gets them in their order, each in a transaction of its own that also notes
-  it. Whatever stops this in between, the next call goes on behind the last step that was committed.
-- Then, in a last transaction, what can be applied again and again is: the whole file, the business tables
-  of agents and the queue of jobs. The digest that it notes lets the next start skip all of this. If the
-  digest differs and no step is lacking (other business tables, another procrastinate, a version from
-  before there were steps was here), this transaction is all there is. `graph-memory schema apply` asks
-  for it in any case (`again`), since it brings back functions, policies, indexes and grants that were lost.
+- A database that lacks steps gets them in order. Each runs in a transaction of its own, which also
+  notes it. If a step fails or the process dies, the next call continues after the last noted step.
+- One last transaction applies everything idempotent: the whole file, the business tables of agents,
+  and the queue of jobs. It notes a digest, and a start that finds this digest does nothing.
+- If no step is lacking but the digest differs, only that last transaction runs. Causes are changed
+  business tables, another release of procrastinate, or a start of a version without steps.
+- `graph-memory schema apply` runs the last transaction in any case (`again`): it restores lost
+  functions, policies, indexes and grants at the same step.
 
-One process at a time does so: each transaction takes the same advisory lock, then looks where the
-database is. Two processes that begin together share the steps between them.
+Each transaction takes the same advisory lock, and then reads the database's step. So processes
+that start together take turns, and no step runs twice.
 """
 
 import hashlib
@@ -52,7 +54,7 @@ class Scripts:
 
     supabase_schema: str
     business_tables: Mapping[str, str]
-    """What `schema/agents/*.sql` say, by name, in their order: tables of the agents that this deployment has."""
+    """The files `schema/agents/*.sql` by name, in order: tables of this deployment's agents."""
     local_supabase: str
     jobs: str
     """The schema of the queue of jobs, which is procrastinate's."""
@@ -81,7 +83,9 @@ class Scripts:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which parts of the schema a database is to have; of those that are not named, what it has, and an empty one all.
+    """The parts of the schema that a database is to have.
+
+    Parts that are not named stay as they are. An empty database gets them.
 
     Args:
         without: parts that it is to be made without.
@@ -97,7 +101,7 @@ AS_IT_IS = Choice()
 
 
 def schema_folder() -> Path:
-    """Return where the schema's files are: inside an installed package, at the top of a checkout."""
+    """Return the folder of the schema: in an installed package, or at the top of a checkout."""
     installed = _PACKAGE / "_schema"
     return installed if installed.is_dir() else _PACKAGE.parent / "schema"
 
@@ -120,7 +124,7 @@ def read_scripts() -> Scripts:
 
 
 def _read_all(folder: Path) -> dict[str, str]:
-    """The SQL files of a folder by name, in the order of names; none where there is no such folder."""
+    """Return the SQL files of a folder by name, in order; empty if there is no such folder."""
     return {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.sql"))}
 
 
@@ -158,23 +162,24 @@ async def apply(
 ) -> bool:
     """Bring a database to this version of the schema, as the role that connected.
 
-    A database that has it already is left alone; processes that come at the same time wait for one another.
+    A database that has it already stays as it is. Processes that come at the same time take turns.
 
     Args:
         conn: a connection that is in no transaction.
         scripts: the schema.
-        again: apply the whole also where it was applied before, since something of it was lost.
+        again: apply the whole file even if it was applied before, to restore lost objects.
         choice: which parts the database is to have.
 
     Returns:
         Whether something was applied.
 
     Raises:
-        ConfigurationError: this is no Supabase project, and the role may not prepare the database like one.
+        ConfigurationError: the database is no Supabase project, and the role may not make it
+            look like one; or the role may not apply the schema.
         SchemaTooNew: a newer version has changed the schema; nothing was changed.
         SchemaTooOld: the database is older than the baseline; nothing was changed.
         SchemaNotApplied: a step, or the whole, was refused. The steps before it stay applied.
-        SchemaPartPresent: the database has a part that it is to be made without; nothing was changed.
+        SchemaPartPresent: the database has a part that `choice` leaves out; nothing was changed.
     """
     with driver_errors():
         while True:
@@ -274,8 +279,9 @@ async def _imitate_supabase(conn: AsyncConnection[DictRow], script: str) -> None
         await _run(conn, script)
     except pg.InsufficientPrivilege as error:
         raise ConfigurationError(
-            f"This Postgres is not Supabase, and the role {conn.info.user!r} may not prepare it like one "
-            f"({error.diag.message_primary}): run schema/local_supabase.sql on it once as a superuser."
+            f"This Postgres is not Supabase, and the role {conn.info.user!r} may not prepare it "
+            f"like one ({error.diag.message_primary}): run schema/local_supabase.sql on it once as "
+            "a superuser."
         ) from error
 
 
@@ -284,16 +290,16 @@ async def _apply_schema(conn: AsyncConnection[DictRow], script: str, what: str) 
         await _run(conn, script)
     except pg.InsufficientPrivilege as error:
         raise ConfigurationError(
-            f"The role {conn.info.user!r} may not apply the schema ({error.diag.message_primary}): connect as the "
-            "owner of the database, and where it may not make extensions have a superuser run "
-            "`CREATE EXTENSION vector SCHEMA extensions`."
+            f"The role {conn.info.user!r} may not apply the schema ({error.diag.message_primary}): "
+            "connect as the owner of the database. If the owner may not create extensions, have a "
+            "superuser run `CREATE EXTENSION vector SCHEMA extensions`."
         ) from error
     except pg.FeatureNotSupported as error:
         if "extension" not in (error.diag.message_primary or ""):
             raise SchemaNotApplied(what, error_sentence(error)) from error
         raise ConfigurationError(
-            f"This Postgres lacks pgvector ({error.diag.message_primary}): install it on the server, or use an image "
-            "that has it, such as pgvector/pgvector:pg17."
+            f"This Postgres lacks pgvector ({error.diag.message_primary}): install it on the "
+            "server, or use an image that has it, such as pgvector/pgvector:pg17."
         ) from error
     except (*TRANSIENT, pg.QueryCanceled):
         raise

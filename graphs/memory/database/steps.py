@@ -31,7 +31,7 @@ class SchemaStep:
 
 
 def read_steps(folder: Path) -> tuple[SchemaStep, ...]:
-    """Read the steps of a folder, `NNNN_name.sql` each, in their order. The first is the baseline."""
+    """Read the steps of a folder, `NNNN_name.sql`, in order. The first is the baseline."""
     return tuple(
         SchemaStep(int(path.stem.partition("_")[0]), path.stem, path.read_text(encoding="utf-8"))
         for path in sorted(folder.glob("*.sql"))
@@ -53,14 +53,14 @@ async def lacking_steps(
 async def step_of(
     conn: AsyncConnection[DictRow], steps: Sequence[SchemaStep], left_out: Collection[SchemaPart]
 ) -> int | None:
-    """Return the step that a database is at, in the transaction that is open; None without a schema.
+    """Return the step of a database, in the open transaction; None if it has no schema.
 
-    A database that notes no step was made before there were steps. It counts as the baseline if it has
-    all objects of that; business tables of agents, and anything else beside the schema, do not matter.
+    A database that notes no step was made before there were steps. It is at the baseline if it has
+    all objects of the baseline. Business tables and other objects do not count.
 
     Raises:
-        SchemaTooNew: it is at a step that is not among these.
-        SchemaTooOld: it notes no step, and lacks objects of the baseline.
+        SchemaTooNew: the database is at a step beyond these.
+        SchemaTooOld: the database notes no step, and lacks objects of the baseline.
     """
     if (noted := await noted_step(conn)) is not None:
         if noted > steps[-1].number:

@@ -204,13 +204,13 @@ def _schema(found: Any, digest: str, newest: int) -> PartHealth:
         return OK
     if (found.schema_step or 0) > newest:
         advice = (
-            f"The database is at step {found.schema_step} of the schema, and this code knows {newest}: "
-            "replace this server by one of the newer version."
+            f"The database is at step {found.schema_step} of the schema, and this code knows "
+            f"{newest}: replace this server by one of the newer version."
         )
     else:
         advice = (
-            "The database has another version of the schema than this code: run `graph-memory setup` of "
-            "the newest; `graph-memory schema status` lists the steps that it lacks."
+            "The database has another version of the schema than this code: run `graph-memory "
+            "setup` of the newest; `graph-memory schema status` lists the steps that it lacks."
         )
     return PartHealth(status="degraded", advice=advice)
 
