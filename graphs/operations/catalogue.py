@@ -83,7 +83,9 @@ async def _models(conn: AsyncConnection[DictRow]) -> str | None:
 def compare(there: Objects, wanted: Objects) -> list[SchemaDifference]:
     """Return the differences, ordered by kind and name. Parts of a missing table are left out."""
     found = []
-    for kind, name in sorted({*there, *wanted}):
+    # Operators may comment on their tables: a comment that the schema lacks is no difference.
+    compared = {*wanted, *(each for each in there if each[0] != "comment")}
+    for kind, name in sorted(compared):
         ours, theirs = wanted.get((kind, name)), there.get((kind, name))
         problem = _problem(ours, theirs)
         if problem and not (

@@ -65,6 +65,11 @@ def test_a_diff_tells_each_object_and_how_it_differs(command: Command, database:
     assert "+PERMISSIVE * authenticated USING (user_id = " in shown
 
 
+def test_a_comment_of_ones_own_is_no_difference(command: Command, database: str) -> None:
+    execute(database, "COMMENT ON TABLE memory.users IS 'Whoever has signed in once'")
+    assert command("schema", "diff").exit_code == 0
+
+
 def test_applying_makes_what_is_missing_and_tells_what_is_left(
     command: Command, database: str
 ) -> None:
