@@ -67,6 +67,16 @@ def older_database(scene: Scene) -> str:
     return as_url(scene.postgres, name)
 
 
+def too_old_database(scene: Scene) -> str:
+    """A database from before the first step."""
+    name = create_database(scene.postgres, "template0")
+    scene.stack.callback(drop_database, scene.postgres, name)
+    asyncio.run(make_baseline(make_conninfo(scene.postgres, dbname=name)))
+    with psycopg.connect(make_conninfo(scene.postgres, dbname=name)) as conn:
+        conn.execute("DROP TABLE memory.shadow_comparisons")
+    return as_url(scene.postgres, name)
+
+
 async def _live_in(database: str) -> None:
     await make_baseline(database)
     await use_offline_model(database)
@@ -132,6 +142,7 @@ VARIABLES: Mapping[str, Callable[[Scene], str]] = {
     "MEMORY_ID": lambda _: to_id(("users", USER_ID, "facts"), "tea"),
     "EMPTY_URL": empty_database,
     "OLDER_URL": older_database,
+    "TOO_OLD_URL": too_old_database,
     "POOLER_URL": pooler,
     "MEM0_ADDRESS": mem0_account,
     "MEM0_KEY": lambda _: TOKEN,
