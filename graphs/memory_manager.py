@@ -1,7 +1,7 @@
 """`MemoryManager`, the one authority for memory.
 
-It is LangGraph's `BaseStore` on Postgres, with the five methods beside it that the nodes of a graph call. It combines
-the helpers of `graphs.memory`; the SQL, the rules and the models live there.
+It is LangGraph's `BaseStore` on Postgres, with the methods that the nodes of a graph call. It
+combines the parts of `graphs.memory`, which hold the SQL, the rules and the models.
 """
 
 import functools
@@ -66,6 +66,7 @@ from graphs.memory.rights.files import Files, SupabaseClient
 from graphs.memory.rights.records import Records
 from graphs.memory.rights.retention import Keeping
 from graphs.memory.search import search
+from graphs.memory.search.embeddings import MemoryIndexConfig
 from graphs.memory.search.ranking import Weights
 from graphs.memory.search.recalled import recalled
 from graphs.memory.store.health import (
@@ -80,32 +81,32 @@ from graphs.memory.store.store import PostgresStore
 class MemoryManager(PostgresStore):
     """Long-term memory on Postgres and pgvector.
 
-    Make it with `from_conn_string`, or give it a pool that you keep; make it inside a running event loop. A drop-in
-    for LangGraph's `AsyncPostgresStore`.
+    Open one with `from_conn_string`, or inside a running event loop with a pool of your own. It
+    replaces LangGraph's `AsyncPostgresStore`.
 
     Args:
-        pool: an open pool of autocommit connections with `dict_row`; it stays yours to close.
-        index: `{"dims", "embed", "fields"}` for vector search, and `"model"` to name the embedding model.
-        ttl: LangGraph's TTL configuration; expired items are never read, whether swept or not.
-        principal: who acts where neither `acting_as` nor a run says so; None makes that an error.
-        supabase: a `supabase.AsyncClient` with the service key, for `files`; None where there is no Storage.
-        files_bucket: the private bucket that files lie in.
-        extractor: makes facts of what is said; None leaves it at the turns. Jobs do it, where a worker runs: `jobs`.
-        judge: says what a new fact means for known ones where rules cannot; None keeps them side by side.
-        extract_after: how many seconds after a turn; what is said meanwhile is read with it.
-        keeping: for how long background jobs keep turns and memories.
-        timing: how fast background jobs go.
-        outbound: the services outside that are told what changes, by jobs, too: `deliveries`, `intents`.
-        shadow_weights: another ranking that each recall is compared with after its answer is out: `shadow`.
-        entities: how ids of users and companies are normalised in `brain`: `{"company": entities.cl_rut}`.
-        profiles: where jobs that fill `brain` read what is known of users and companies; the database, unless given.
+        pool: an open pool of autocommit connections with `dict_row`; its owner closes it.
+        index: `dims`, `embed` and `fields` for vector search; see `MemoryIndexConfig`.
+        ttl: LangGraph's TTL configuration. Expired items are never read, swept or not.
+        principal: the principal outside `acting_as` and runs; None makes such a call an error.
+        supabase: a `supabase.AsyncClient` with the service key, for `files`.
+        files_bucket: the private bucket of `files`.
+        extractor: extracts facts from turns, in background jobs; None keeps the turns only.
+        judge: rules on facts that contradict each other; None keeps both.
+        extract_after: seconds from a turn until its extraction, which includes later turns.
+        keeping: retention periods of turns and memories, for background jobs.
+        timing: intervals and attempts of background jobs.
+        outbound: external services that receive changes; see `deliveries` and `intents`.
+        shadow_weights: another ranking, compared with each recall after its answer; see `shadow`.
+        entities: normalisers of ids in `brain`, such as `{"company": entities.cl_rut}`.
+        profiles: the source of profiles for loads of `brain`; the database by default.
     """
 
     def __init__(
         self,
         pool: Pool,
         *,
-        index: IndexConfig | None = None,
+        index: IndexConfig | MemoryIndexConfig | None = None,
         ttl: TTLConfig | None = None,
         principal: Principal | None = None,
         supabase: SupabaseClient | None = None,
@@ -156,17 +157,44 @@ class MemoryManager(PostgresStore):
         *,
         pipeline: bool = False,  # noqa: ARG003  always on; here so that callers of AsyncPostgresStore need no change
         pool_config: PoolConfig | None = None,
-        index: IndexConfig | None = None,
+        index: IndexConfig | MemoryIndexConfig | None = None,
         ttl: TTLConfig | None = None,
         principal: Principal | None = None,
+        supabase: SupabaseClient | None = None,
+        files_bucket: str = "memory",
         extractor: Extractor | None = None,
+        judge: Judge | None = None,
         extract_after: float = 2.0,
+        keeping: Keeping = Keeping(),  # noqa: B008  frozen
+        timing: Timing | None = None,
         outbound: Outbound | None = None,
+        shadow_weights: Weights | None = None,
+        entities: Mapping[Entity, EntityNormaliser] | None = None,
+        profiles: BrainSource | None = None,
     ) -> AsyncIterator["MemoryManager"]:
-        """Open a store on a database of your own, with a pool of its own; it closes with the block.
+        """Open a store on a database of your own, with a connection pool that closes with the block.
 
-        It acts as the service unless `principal` or `acting_as` says otherwise. Call `setup()` once per database. With
-        an `extractor`, facts are taken from turns while somebody works: `async with store.jobs.working(): …`.
+        Call `setup()` once per database. With an `extractor`, facts are taken from turns while
+        background jobs run: `async with store.jobs.working(): …`.
+
+        Args:
+            conn_string: `postgresql://user:password@host:port/database`.
+            pipeline: has no effect: statements are always pipelined.
+            pool_config: `min_size` and `max_size` of the pool; 1 and 10 by default.
+            index: `dims`, `embed` and `fields` for vector search; see `MemoryIndexConfig`.
+            ttl: LangGraph's TTL configuration.
+            principal: who acts outside `acting_as` and runs; the service by default.
+            supabase: a `supabase.AsyncClient` with the service key, for `files`.
+            files_bucket: the private bucket of `files`.
+            extractor: makes facts of turns, such as `Mem0Extractor`; None keeps the turns only.
+            judge: rules on facts that contradict each other; None keeps both.
+            extract_after: seconds from a turn until facts are made of it.
+            keeping: for how long background jobs keep turns and memories.
+            timing: how fast background jobs go.
+            outbound: services outside that are told of changes.
+            shadow_weights: another ranking, compared with each recall after its answer.
+            entities: how ids of users and companies are normalised in `brain`.
+            profiles: where `brain` reads profiles; the database by default.
 
         Raises:
             ConfigurationError: the database cannot be reached.
@@ -175,13 +203,24 @@ class MemoryManager(PostgresStore):
         async with open_pool(
             conn_string, min_size=sizes.get("min_size", 1), max_size=sizes.get("max_size") or 10
         ) as pool:
-            who = principal or Principal.service()
-            options: Any = {
-                "extractor": extractor,
-                "extract_after": extract_after,
-                "outbound": outbound,
-            }
-            async with cls(pool, index=index, ttl=ttl, principal=who, **options) as store:
+            store = cls(
+                pool,
+                index=index,
+                ttl=ttl,
+                principal=principal or Principal.service(),
+                supabase=supabase,
+                files_bucket=files_bucket,
+                extractor=extractor,
+                judge=judge,
+                extract_after=extract_after,
+                keeping=keeping,
+                timing=timing,
+                outbound=outbound,
+                shadow_weights=shadow_weights,
+                entities=entities,
+                profiles=profiles,
+            )
+            async with store:
                 yield store
 
     async def __aenter__(self) -> "MemoryManager":
@@ -200,7 +239,7 @@ class MemoryManager(PostgresStore):
     async def _storage(self) -> PartHealth:
         return OK if self.files.is_configured else OFF
 
-    # Memory ---------------------------------------------------------------------------------------------------------
+    # Memory -----------------------------------------------------------------------------------
 
     @on_home_loop
     @telemetry.operation
@@ -213,17 +252,17 @@ class MemoryManager(PostgresStore):
         agent: str | None = None,
         limit: int = 8,
     ) -> MemoryContext:
-        """Return the snapshot a run starts with: session, recent turns, pinned and relevant memories, profile.
+        """Return the context of a run: session, recent turns, memories and profile.
 
         Args:
-            user_id: whose memory.
-            session_id: the conversation; one that is new has no turns yet.
-            query: what the memories should be relevant to; without one, the latest come first.
-            agent: only what this agent wrote.
-            limit: most memories, and most turns, to return.
+            user_id: the user.
+            session_id: the conversation; a new one has no turns.
+            query: memories are ranked by relevance to it; without a query, the latest come first.
+            agent: only memories of this agent.
+            limit: the most memories, and the most turns.
 
         Raises:
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         op = search.recall_op(user_id, query, (), agent, limit)
         beside: list[Query[Any]] = [
@@ -243,32 +282,30 @@ class MemoryManager(PostgresStore):
     async def write_memory(
         self, user_id: str, session_id: str, payload: MemoryPayload | dict[str, Any]
     ) -> WriteReceipt:
-        """Store a payload: its items, vectors, turns, log and audit records commit together or not at all.
+        """Store a payload: items, vectors, turns, log and audit records commit together.
 
-        A turn stores both sides of the exchange, and queues a job that takes facts from it. The same payload written
-        again by the same task of a graph (a retry, a resume) changes nothing.
+        A turn stores both sides of the exchange, and queues the extraction of facts. The same
+        payload from the same task of a graph (a retry or a resume) changes nothing.
 
         Raises:
             ContractError: the payload breaks the contract; `fields` names where.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         return await self._writer.write(user_id, session_id, payload)
 
     @on_home_loop
     @telemetry.operation
     async def extract_facts(self, user_id: str, session_id: str) -> ExtractionReport:
-        """Take facts from what was said in a session and not read yet; a background job does so after each turn.
+        """Extract facts from the unread turns of a session, as a job does after each turn.
 
         Raises:
             ConfigurationError: this store has no extractor.
-            ExtractionFailed: the model did not do it; the turns are left for another time.
-            AccessDenied: the principal is not this user and not the service.
+            ExtractionFailed: the model failed; the turns stay unread.
+            AccessDenied: the principal is neither this user nor the service.
         """
         principal = await self.access.only(user_id)
         if self._extraction is None:
-            raise ConfigurationError(
-                "This store takes no facts from what is said: give it an `extractor`."
-            )
+            raise ConfigurationError("This store extracts no facts: give it an `extractor`.")
         return await self._extraction.extract(principal, user_id, session_id)
 
     @on_home_loop
@@ -284,22 +321,22 @@ class MemoryManager(PostgresStore):
         limit: int = 5,
         explain: bool = False,
     ) -> list[RecalledMemory]:
-        """Return a user's memories that are relevant to a query, best first. Turns are left to `load_context`.
+        """Return the memories of a user that are relevant to a query, best first.
 
-        Beliefs that others have taken the place of are not among them.
+        Turns and superseded beliefs are left out.
 
         Args:
-            user_id: whose memory.
-            query: what to look for, in plain words; empty for the latest.
-            tags: only memories that carry all of them.
-            types: only memories of these types, such as beliefs and reflections.
-            agent: only what this agent wrote.
-            limit: how many at most.
-            explain: take the score apart in `explanation`.
+            user_id: the user.
+            query: the question, in plain words; empty returns the latest.
+            tags: only memories that have all of them.
+            types: only memories of these types.
+            agent: only memories of this agent.
+            limit: the most memories.
+            explain: add the parts of the score as `explanation`.
 
         Raises:
-            InvalidInput: a type that there is not, or a negative limit.
-            AccessDenied: the principal is not this user and not the service.
+            InvalidInput: an unknown type, or a negative limit.
+            AccessDenied: the principal is neither this user nor the service.
         """
         op = search.recall_op(user_id, query, tags or (), agent, limit, types)
         found, _ = await self._recalls.recall(user_id, op)
@@ -310,15 +347,15 @@ class MemoryManager(PostgresStore):
     async def recall_receipts(
         self, user_id: str, *, run_id: str | None = None, limit: int = 20
     ) -> list[RecallReceipt]:
-        """Return what was recalled from a user's memory, what nearly, and why; the latest first.
+        """Return receipts of recalls: chosen memories, near misses, and reasons; the latest first.
 
         Args:
-            user_id: whose memory was read.
-            run_id: only what this run recalled.
-            limit: how many receipts at most.
+            user_id: the user whose memory was read.
+            run_id: only recalls of this run.
+            limit: the most receipts.
 
         Raises:
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         principal = await self.access.only(user_id)
         await self._recalls.finish()
@@ -332,33 +369,33 @@ class MemoryManager(PostgresStore):
 
         Raises:
             ContractError: the type is empty, or the data is not JSON.
-            AccessDenied: the principal is another user.
+            AccessDenied: another user acts.
         """
         principal = self.access.principal()
         await self.access.run(
             principal, [events.event(user_id, event_type, data)], current_provenance()
         )
 
-    # Audit, and a person's rights ------------------------------------------------------------------------------------
+    # Audit, and the rights of users -------------------------------------------------------------
 
     @on_home_loop
     @telemetry.operation
     async def seal_audit(self) -> str | None:
-        """Seal what the audit log and the history recorded since; the deployment does so every few minutes.
+        """Seal new records of the audit log and the history; a job does so every five minutes.
 
         Returns:
-            The digest of the last seal, which holds all before it; None if there is none. Kept somewhere else, it lets
-            `verify_audit` tell if seals were made anew.
+            The digest of the last seal, which covers all before it; None without a seal. Kept
+            elsewhere, it lets `verify_audit` detect seals that were made anew.
         """
         return await seals.seal_all(self.access.database)
 
     @on_home_loop
     @telemetry.operation
     async def verify_audit(self, head: str | None = None) -> list[AuditProblem]:
-        """Return what of the audit log and the history was changed or removed since it was sealed.
+        """Return records of the audit log and the history that changed after they were sealed.
 
         Args:
-            head: a digest that `seal_audit` returned earlier and that was kept elsewhere.
+            head: an earlier digest of `seal_audit`, kept elsewhere.
 
         Raises:
             AccessDenied: the principal is not the service.
@@ -368,10 +405,10 @@ class MemoryManager(PostgresStore):
         return cast("list[AuditProblem]", problems)
 
     async def export_user(self, user_id: str) -> AsyncIterator[str]:
-        """Yield everything that is kept about a user as lines of JSON, which `export.export` describes.
+        """Yield everything about a user as lines of JSON; `rights.export` describes the format.
 
         Raises:
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         await self.access.ask(user_id, events.event(user_id, "user.export", {}))
         async for line in export.export(user_id, functools.partial(self.access.ask, user_id)):
@@ -380,14 +417,14 @@ class MemoryManager(PostgresStore):
     @on_home_loop
     @telemetry.operation
     async def erase_user(self, user_id: str) -> ErasureCertificate:
-        """Remove everything that is kept about a user, in one transaction, and return the certificate that stays.
+        """Delete everything about a user in one transaction, and return a certificate.
 
-        Of the audit log and the history only digests stay, so that `verify_audit` still holds. End the user's runs
-        first: whoever writes meanwhile writes anew.
+        Digests of the audit log and the history stay, so that `verify_audit` still works. End the
+        runs of the user first: later writes are stored as usual.
 
         Raises:
-            AccessDenied: the principal is not this user and not the service.
-            StorageFailed: a file could not be removed; nothing else was.
+            AccessDenied: the principal is neither this user nor the service.
+            StorageFailed: a file could not be removed; nothing else was deleted.
         """
         principal = await self.access.only(user_id)
         await self._recalls.finish()
@@ -398,11 +435,11 @@ class MemoryManager(PostgresStore):
     @on_home_loop
     @telemetry.operation
     async def decay_memory(self, user_id: str, threshold_days: float) -> DecayReport:
-        """Trim a user's memories that nobody touched for `threshold_days`; important ones lose half their importance.
+        """Delete memories untouched for `threshold_days`; halve the importance of important ones.
 
         Raises:
             InvalidInput: the threshold is not a positive number of days.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         principal = await self.access.only(user_id)
         retention.check_threshold(threshold_days)
@@ -412,15 +449,15 @@ class MemoryManager(PostgresStore):
     @on_home_loop
     @telemetry.operation
     async def expire_turns(self, days: float) -> int:
-        """Delete the turns that were stored `days` ago or earlier, and return how many there were.
+        """Delete the turns stored `days` ago or earlier, and return their number.
 
-        Important ones (`retention.IMPORTANT`) are kept as episodes of their user.
+        Important ones (`retention.IMPORTANT`) become episodes.
 
         Raises:
             InvalidInput: not a positive number of days.
             AccessDenied: the principal is not the service.
         """
-        principal = self.access.only_service("have everybody's turns expire")
+        principal = self.access.only_service("expire the turns of all users")
         retention.check_threshold(days)
         expired = 0
         while turns := (await self.access.run(principal, [retention.old_turns(days)]))[0]:
@@ -428,7 +465,7 @@ class MemoryManager(PostgresStore):
             expired += len(turns)
         return expired
 
-    # Background jobs ------------------------------------------------------------------------------------------------
+    # Background jobs ----------------------------------------------------------------------------
 
     def _tasks(self, keeping: Keeping) -> dict[str, Task]:
         sweep_minutes = (self.ttl_config or {}).get("sweep_interval_minutes") or 5
@@ -457,13 +494,13 @@ class MemoryManager(PostgresStore):
             await self.decay_memory(user_id, days)
 
     async def _extract_facts(self, user_id: str, session_id: str) -> None:
-        """The job. It acts as the person, so that row-level security holds it to what is theirs."""
+        """Extract facts as the user, so that row-level security binds the job."""
         with acting_as(Principal.of_subject(user_id)):
             await self.extract_facts(user_id, session_id)
 
 
 def __getattr__(name: str) -> Any:
-    """Return `open_store`, which many a `langgraph.json` names here; it lies in `graphs.composition`, above this."""
+    """Return `open_store` of `graphs.composition`: existing `langgraph.json` files name it here."""
     if name == "open_store":
         return import_module("graphs.composition").open_store
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,20 +4,23 @@ import logging
 from functools import lru_cache
 from typing import Any
 
-from langchain.chat_models import init_chat_model
-from langchain.embeddings import init_embeddings
 from langchain_core.language_models import BaseChatModel
-from langgraph.store.base import IndexConfig
 
 from graphs.deployment.settings import OFFLINE, OPENAI_EMBEDDING_MODEL, Settings
 from graphs.memory.errors import ConfigurationError
+from graphs.memory.extras import extra
+from graphs.memory.search.embeddings import MemoryIndexConfig
 from graphs.offline.chat import OfflineChatModel
 from graphs.offline.embeddings import OfflineEmbeddings
+
+with extra("server"):
+    from langchain.chat_models import init_chat_model
+    from langchain.embeddings import init_embeddings
 
 log = logging.getLogger(__name__)
 
 
-def index_config(settings: Settings) -> IndexConfig:
+def index_config(settings: Settings) -> MemoryIndexConfig:
     """Return the embedding and ranking configuration of the deployment's store.
 
     It loads weights: call it in a thread.
@@ -49,8 +52,8 @@ def index_config(settings: Settings) -> IndexConfig:
     return _index(settings, name, dimensions, embed)
 
 
-def _index(settings: Settings, name: str, dimensions: int, embed: Any) -> IndexConfig:
-    config: dict[str, Any] = {
+def _index(settings: Settings, name: str, dimensions: int, embed: Any) -> MemoryIndexConfig:
+    return {
         "dims": dimensions,
         "embed": embed,
         "fields": ["$"],
@@ -64,7 +67,6 @@ def _index(settings: Settings, name: str, dimensions: int, embed: Any) -> IndexC
             "half_life_days": settings.memory_half_life_days,
         },
     }
-    return config  # type: ignore[return-value]  # more than LangGraph's keys
 
 
 def chat_model(settings: Settings, name: str | None = None) -> BaseChatModel:

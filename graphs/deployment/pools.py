@@ -8,7 +8,7 @@ import asyncio
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psycopg
 from psycopg import AsyncConnection
@@ -16,7 +16,6 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
-from graphs.deployment.settings import Settings
 from graphs.memory import telemetry
 from graphs.memory.database.database import Pool
 from graphs.memory.database.transaction import Connection
@@ -26,6 +25,9 @@ from graphs.memory.errors import (
     StoreUnavailable,
     error_sentence,
 )
+
+if TYPE_CHECKING:
+    from graphs.deployment.settings import Settings
 
 T = TypeVar("T")
 
@@ -145,7 +147,7 @@ async def open_pool(
 
 
 @asynccontextmanager
-async def source_pool(settings: Settings) -> AsyncIterator[Pool]:
+async def source_pool(settings: "Settings") -> AsyncIterator[Pool]:
     """Open a pool of connections to the database that memories are migrated from.
 
     Raises:
@@ -177,7 +179,7 @@ _shared_pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _SharedPool]
 
 
 @asynccontextmanager
-async def shared_pool(settings: Settings) -> AsyncIterator[Pool]:
+async def shared_pool(settings: "Settings") -> AsyncIterator[Pool]:
     """Lend the pool of this event loop. Its first user opens it, its last user closes it.
 
     Raises:
@@ -199,7 +201,7 @@ async def shared_pool(settings: Settings) -> AsyncIterator[Pool]:
 
 
 @asynccontextmanager
-async def _deployment_pool(settings: Settings) -> AsyncIterator[Pool]:
+async def _deployment_pool(settings: "Settings") -> AsyncIterator[Pool]:
     async with AsyncExitStack() as stack:
         if settings.database_url:
             url = settings.database_url.get_secret_value()
@@ -208,7 +210,7 @@ async def _deployment_pool(settings: Settings) -> AsyncIterator[Pool]:
         yield await stack.enter_async_context(open_pool(url, max_size=settings.database_pool_size))
 
 
-def _embedded_postgres(settings: Settings) -> AbstractContextManager[str]:
+def _embedded_postgres(settings: "Settings") -> AbstractContextManager[str]:
     try:
         from graphs.deployment.embedded_postgres import embedded_postgres
     except ImportError as error:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 from uuid import UUID
 
-from dotenv.parser import parse_stream
 from pydantic import (
     AliasChoices,
     Field,
@@ -17,9 +16,13 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from graphs.memory.errors import ConfigurationError
+from graphs.memory.extras import extra
+
+with extra("server"):
+    from dotenv.parser import parse_stream
+    from pydantic_settings import BaseSettings, SettingsConfigDict
 
 OPENAI_EMBEDDING_MODEL = "text-embedding-3-large"
 OFFLINE = "offline"

@@ -5,6 +5,8 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
+from graphs.memory.extras import extra
+
 
 @lru_cache(maxsize=1)
 def import_mem0(folder: Path) -> None:
@@ -20,7 +22,8 @@ def import_mem0(folder: Path) -> None:
     os.environ.setdefault("MEM0_DIR", str(folder.absolute() / "mem0"))
     loggers = [logging.getLogger(name) for name in ("urllib3", "posthog")]
     levels = [logger.level for logger in loggers]
-    import mem0  # noqa: F401
+    with extra("server"):
+        import mem0  # noqa: F401
 
     for logger, level in zip(loggers, levels, strict=True):
         logger.setLevel(level)

@@ -3,6 +3,7 @@
 GraphMemoryError
 ├── ConfigurationError          a setting is wrong; the message says which and what to write
 │   ├── EmbeddingModelMismatch  the database holds vectors of another model
+│   ├── MissingExtra            an optional dependency is not installed; an ImportError, too
 │   ├── DatabaseUnreachable     nobody answers at the database's address; a StoreUnavailable, too
 │   ├── SchemaTooNew            the database is at a step (`step`) beyond the newest one `known`
 │   └── SchemaTooOld            the schema is older than the first step; `missing` lists objects
@@ -50,6 +51,14 @@ class GraphMemoryError(Exception):
 
 class ConfigurationError(GraphMemoryError):
     """A setting, or what it points at, is wrong. One sentence says which and what to do."""
+
+
+class MissingExtra(ConfigurationError, ImportError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, extra: str, module: str) -> None:
+        self.extra, self.module = extra, module
+        super().__init__(f'{module} is not installed: pip install "graph-native-memory[{extra}]".')
 
 
 class EmbeddingModelMismatch(ConfigurationError):

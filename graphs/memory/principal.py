@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables.config import var_child_runnable_config
-from langgraph.runtime import Runtime, get_runtime
 
 from graphs.memory.errors import AccessDenied, PrincipalRequired
+
+if TYPE_CHECKING:
+    from langgraph.runtime import Runtime
 
 Provenance = tuple[tuple[str, str], ...]
 """The run, node and session that a call comes from, as pairs: hashable, so that calls group by it."""
@@ -156,12 +158,15 @@ def current_provenance() -> dict[str, str]:
     return {name: str(value) for name, value in found.items() if value}
 
 
-def _runtime() -> Runtime[Any] | None:
+def _runtime() -> "Runtime[Any] | None":
     """The runtime of the node that called us, if one did."""
     if (
         not var_child_runnable_config.get()
     ):  # outside a graph, where most calls are; to be told by an error costs more
         return None
+    # Late: it takes half as long to import as all else, and only a graph, which has it, comes here.
+    from langgraph.runtime import get_runtime
+
     try:
         return get_runtime()
     except (RuntimeError, KeyError):

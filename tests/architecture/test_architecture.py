@@ -123,6 +123,7 @@ def test_langgraph_validate_and_dockerfile_accept_the_configuration(tmp_path: Pa
         "graphs.composition.open_store",
         "graphs.checkpointer.open_checkpointer",
         "graphs.api.auth:auth",
+        "--extra agents --extra cli",
     ):
         assert path in dockerfile
 

@@ -18,6 +18,7 @@ from graphs.memory.database.database import Pool
 from graphs.memory.errors import GraphMemoryError, PrincipalRequired
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.operations.operations import Operations
 from tests.attacks.calls import (
     StoreCall,
     brain,
@@ -53,7 +54,7 @@ class StoreDoor:
     async def call(self, call: StoreCall) -> str:
         """Return the result or the error of a call, as text."""
         try:
-            called = attrgetter(call.method)(self.store)(*call.args, **call.kwargs)
+            called = _method(self.store, call.method)(*call.args, **call.kwargs)
             return str(
                 [part async for part in called]
                 if isinstance(called, AsyncIterator)
@@ -111,6 +112,14 @@ def unchanged(world: World) -> Iterator[None]:
                 f"{name} of {victim.name} has changed"
             )
     assert foreign == [], "an event or a recall about another user was recorded"
+
+
+def _method(store: MemoryManager, name: str) -> Any:
+    """Return a method of the store, or one of its operations."""
+    facet, _, rest = name.partition(".")
+    if facet == "operations":
+        return attrgetter(rest)(Operations(store))
+    return attrgetter(name)(store)
 
 
 def principal(actor: Actor) -> Principal:

@@ -5,9 +5,11 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-import zipcodes
-
 from graphs.memory.errors import InvalidValue
+from graphs.memory.extras import extra
+
+with extra("agents"):
+    import zipcodes
 
 _ZIP_CODE = re.compile(r"[0-9]{5}")
 

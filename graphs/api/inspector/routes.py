@@ -8,12 +8,15 @@ nothing from other servers.
 import asyncio
 import gzip
 import hashlib
+import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
+
+from graphs.memory.contract import COLLECTIONS
 
 router = APIRouter(prefix="/memory/inspector", include_in_schema=False)
 
@@ -90,11 +93,11 @@ async def _answer(name: str, request: Request) -> Response:
 @cache
 def _files() -> dict[str, _File]:
     """Read all files, by name, once: no path from a request is ever opened."""
-    found = {}
-    for path in _FOLDER.iterdir():
-        content = path.read_bytes()
-        tag = f'W/"{hashlib.sha256(content).hexdigest()[:32]}"'
-        found[path.name] = _File(
-            content, gzip.compress(content, mtime=0), _MEDIA_TYPES[path.suffix], tag
-        )
-    return found
+    contents = {path.name: path.read_bytes() for path in _FOLDER.iterdir()}
+    contents["types.js"] = f"export const TYPES = {json.dumps([*COLLECTIONS])};\n".encode()
+    return {name: _file(name, content) for name, content in contents.items()}
+
+
+def _file(name: str, content: bytes) -> _File:
+    tag = f'W/"{hashlib.sha256(content).hexdigest()[:32]}"'
+    return _File(content, gzip.compress(content, mtime=0), _MEDIA_TYPES[Path(name).suffix], tag)

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 
 from graphs.deployment.settings import Settings
+from graphs.memory.extras import extra
 
 
 @asynccontextmanager
@@ -28,7 +29,8 @@ async def supabase_client(settings: Settings) -> AsyncIterator[Any]:
 
 def _make_client(url: str, key: str, http: httpx.AsyncClient) -> Any:
     """Create the client. It reads files and its import takes 0.5 s: call it in a thread."""
-    from supabase import AsyncClient, AsyncClientOptions
+    with extra("server"):
+        from supabase import AsyncClient, AsyncClientOptions
 
     return AsyncClient(
         url,

@@ -8,14 +8,16 @@ An answer of any other form is discarded, and changes nothing.
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage, SystemMessage
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.errors import JudgementFailed
 from graphs.memory.facts.consolidation import Fact, Ruling
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
 
 PROMPT = """\
 You keep the memory of one person consistent. You get a new fact and known facts, numbered, as \
@@ -71,7 +73,7 @@ class LLMJudge:
         timeout: seconds after which a judgement is given up.
     """
 
-    def __init__(self, model: BaseChatModel, timeout: float = 30.0) -> None:
+    def __init__(self, model: "BaseChatModel", timeout: float = 30.0) -> None:
         self._model = model.with_structured_output(Rulings)
         self._timeout = timeout
 

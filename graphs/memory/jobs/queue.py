@@ -1,8 +1,8 @@
-"""Background jobs: procrastinate on the same Postgres. A job is queued in the transaction that makes it necessary.
+"""The queue of background jobs: procrastinate on the same Postgres.
 
-Workers poll, so that they work behind a transaction pooler too, and any number of them share the queue. A job that
-fails is tried again, ever later; one that goes on failing stays as `failed`, with what went wrong, until somebody has
-it tried again. Arguments name what a job is about and never hold content.
+A job is queued in the transaction that causes it. A job that fails is retried with backoff. After
+its last attempt it stays as `failed`, with the reason, until an operator retries it. Arguments are
+ids, never content.
 """
 
 from datetime import UTC, datetime
@@ -18,14 +18,14 @@ _SQL = statements.load("queue", __package__)
 
 
 def queue_facts(user_id: str, session_id: str, seconds: float) -> Query[None]:
-    """Ask for facts to be taken, in some seconds, from what is said in a session."""
+    """Return the query that queues the extraction of facts from a session's turns."""
     return Query(
         _SQL["queue_facts"], {"user_id": user_id, "session_id": session_id, "seconds": seconds}
     )
 
 
 class Jobs(Workers):
-    """The queue of jobs: look at them, queue them and have them tried again; and the workers."""
+    """The queue of jobs: list, queue and retry them; and the workers."""
 
     async def list(
         self,
@@ -35,7 +35,7 @@ class Jobs(Workers):
         task: str | None = None,
         limit: int = 100,
     ) -> list[Job]:
-        """Return jobs, the latest first. `status="failed"` are those that need somebody to look at them.
+        """Return jobs, the latest first. Those with `status="failed"` need an operator.
 
         Args:
             user_id: only jobs about this user; the user themselves may ask for these.
@@ -44,7 +44,7 @@ class Jobs(Workers):
             limit: how many at most.
 
         Raises:
-            AccessDenied: these are not jobs about the principal, who is not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         given = {"user_id": user_id, "status": status, "task": task, "limit": limit}
         query = Query(
@@ -62,7 +62,7 @@ class Jobs(Workers):
 
         Raises:
             JobNotFound: there is no such job, or none about this user.
-            AccessDenied: this is not the principal, who is not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         given = {"user_id": user_id, "job_id": job_id}
         query = Query(
@@ -76,7 +76,7 @@ class Jobs(Workers):
         return job
 
     async def counts(self) -> dict[str, dict[str, int]]:
-        """Return how many jobs there are of each task, by status.
+        """Return the number of jobs by task and status.
 
         Raises:
             AccessDenied: the principal is not the service.
@@ -91,7 +91,7 @@ class Jobs(Workers):
 
         Args:
             task: what to do.
-            arguments: what it is about; JSON.
+            arguments: its arguments; JSON.
 
         Raises:
             InvalidInput: there is no such task.
@@ -105,7 +105,7 @@ class Jobs(Workers):
         return await self._app.configure_task(task).defer_async(**arguments)
 
     async def retry(self, job_id: int, *, dry_run: bool = False) -> None:
-        """Have a job that failed tried again, as soon as a worker is free; a dry run only looks whether it may be.
+        """Retry a failed job as soon as a worker is free; a dry run only checks that it can.
 
         Raises:
             JobNotFound: there is no such job, or it did not fail.

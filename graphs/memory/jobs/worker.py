@@ -1,4 +1,8 @@
-"""Workers of background jobs: they poll, run what is due, and queue again what a dead worker left."""
+"""Workers of background jobs: they poll, run due jobs, and rescue the jobs of dead workers.
+
+Polling works behind a transaction pooler, where notifications do not. Any number of workers share
+the queue.
+"""
 
 import asyncio
 import logging
@@ -30,22 +34,22 @@ T = TypeVar("T")
 _SQL = statements.load("worker", __package__)
 
 _LOOK_SECONDS = 0.1
-"""How long a look for the next job may take, usually."""
+"""The usual duration of a poll, in seconds."""
 
 _CLOSE_SECONDS = 8
 
 KEPT_HOURS = 24
-"""How long a job that is done can still be looked at."""
+"""Hours for which a finished job stays visible."""
 
 
 class Workers:
-    """The workers of this process, and the tasks that they know.
+    """The workers of this process, and their tasks.
 
     Args:
-        pool: where the queue is.
-        tasks: what jobs do, by name.
-        access: the way to the database; it lets people see the jobs about them.
-        timing: how fast jobs go.
+        pool: connections to the queue.
+        tasks: the tasks by name.
+        access: the way to the database; it lets users see the jobs about them.
+        timing: intervals and attempts.
     """
 
     def __init__(
@@ -67,7 +71,7 @@ class Workers:
         return await self._access.ask_as_owner(user_id, query, "see the jobs of everybody")
 
     def add(self, tasks: Mapping[str, Task]) -> None:
-        """Have other tasks done, too; before `working` begins."""
+        """Register more tasks; call it before `working` begins."""
         self._tasks |= tasks
         for name, task in tasks.items():
             self._register(name, task)
@@ -96,7 +100,7 @@ class Workers:
         )(run)
 
     async def _report(self, job: QueuedJob, error: Exception) -> None:
-        """Note why a job failed, beside the job and in the log."""
+        """Record why a job failed, beside the job and in the log."""
         told = (
             error_sentence(error) if isinstance(error, GraphMemoryError) else type(error).__name__
         )
@@ -110,14 +114,14 @@ class Workers:
         except GraphMemoryError as unwritten:
             log.warning("Why job %s failed could not be noted: %s", job.id, unwritten)
 
-    # Working ----------------------------------------------------------------------------------------------------------
+    # Working ----------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def working(self, *, concurrency: int = 4) -> AsyncIterator[None]:
-        """Work in the background while the block lasts; what runs at its end is finished, or queued again after 5 s.
+        """Work in the background while the block lasts. At its end jobs get 5 s to finish.
 
         Args:
-            concurrency: how many jobs at once.
+            concurrency: the number of jobs at the same time.
         """
         for name, task in self._tasks.items():
             if task.every and not any(
@@ -132,13 +136,14 @@ class Workers:
             _, still_ending = await asyncio.wait([worker], timeout=_CLOSE_SECONDS)
             if still_ending:
                 log.warning(
-                    "The worker of background jobs ends without a word to the database, which does not answer"
+                    "The worker of background jobs stops without telling the database, "
+                    "which does not answer"
                 )
                 worker.cancel()
                 await asyncio.wait([worker])
 
     async def _work(self, concurrency: int) -> None:
-        """Run a worker, and another one should it end: it does where the database is away for long."""
+        """Run a worker, and a new one whenever it ends, as it does in a long outage."""
         rescuer = asyncio.create_task(self._rescue_often(), name="rescuer of background jobs")
         try:
             while True:
@@ -154,16 +159,16 @@ class Workers:
             rescuer.cancel()
 
     async def _rescue_often(self) -> None:
-        """Look for workers that died, as often as this one says that it lives."""
+        """Rescue jobs of dead workers at the rate of heartbeats."""
         while True:
             with suppress(
                 exceptions.ConnectorException, GraphMemoryError
-            ):  # the worker tells of a database that is away
+            ):  # the worker logs the outage
                 await self.rescue()
             await asyncio.sleep(self._timing.heartbeat)
 
     async def run_pending(self) -> None:
-        """Do what is due, and return when nothing is; for scripts and tests. What fails is left for a later try."""
+        """Run all due jobs once, for scripts and tests. Failures stay for a later attempt."""
         await self._worker(wait=False)
 
     async def _worker(self, **options: Any) -> None:
@@ -180,7 +185,7 @@ class Workers:
         )
 
     async def rescue(self) -> None:
-        """Queue the jobs of workers that died again; those that died with several workers stay as failed."""
+        """Queue the jobs of dead workers again; after the last attempt they stay as failed."""
         manager = self._app.job_manager
         for job in await manager.get_stalled_jobs(seconds_since_heartbeat=self._timing.stalled):
             log.warning("Job %s (%s) was cut off, and is queued again", job.id, job.task_name)
@@ -202,9 +207,10 @@ class Workers:
 async def _then_the_next(
     job: Callable[[], Awaitable[Any]], _: procrastinate.JobContext, worker: Worker
 ) -> Any:
-    """Do a job, and then look for what waited for its lock; procrastinate's worker would look at its next poll only.
+    """Run a job, then poll at once for jobs that waited for its lock.
 
-    If the queue cannot be told how it went, end the worker: while it lives, its jobs are not missed.
+    procrastinate's worker would find them at its next poll only. If the result of a job cannot be
+    stored, the worker stops: as long as it lives, its jobs are not rescued.
     """
 
     def ended(task: asyncio.Task[Any]) -> None:
@@ -215,7 +221,7 @@ async def _then_the_next(
             log.warning("How a job ended could not be noted: %s", error_sentence(error))
             worker.stop()  # type: ignore[no-untyped-call]
         worker._new_job_event.set()
-        # A look that began before the lock was free finds nothing, and forgets that it was woken meanwhile.
+        # A poll that began before the lock was free finds nothing, and drops the wake-up.
         asyncio.get_running_loop().call_later(_LOOK_SECONDS, worker._new_job_event.set)
 
     if task := asyncio.current_task():
@@ -224,7 +230,7 @@ async def _then_the_next(
 
 
 def _keep_quiet() -> None:
-    """Leave what goes well out of the log, and tracebacks: they may quote what was remembered."""
+    """Keep successes and tracebacks out of the log; tracebacks may quote memories."""
     logger = logging.getLogger("procrastinate")
     logger.setLevel(max(logger.level, logging.WARNING))
     worker = logging.getLogger("procrastinate.worker")

@@ -1,5 +1,6 @@
 -- name: report_failure
--- Only of a job that is being done still: it may have been erased with its person, or done by another worker meanwhile.
+-- Only of a job that is being done still: it may have been erased with its person, or done by
+-- another worker meanwhile.
 INSERT INTO memory.job_failures (job_id, user_id, error)
 SELECT j.id, %(user_id)s, %(error)s FROM procrastinate.procrastinate_jobs AS j
 WHERE j.id = %(job_id)s AND j.status = 'doing' FOR KEY SHARE

@@ -1,4 +1,4 @@
-"""Goals: what is aimed at, and how far it has come. What a goal says is a memory of type `goal`."""
+"""Goals: aims with their progress. The text of a goal is a memory of type `goal`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
@@ -26,7 +26,7 @@ from graphs.memory.values.text import to_json
 _SQL = statements.load("goals", __package__)
 
 GoalStatus = Literal["open", "achieved", "abandoned"]
-"""What has become of a goal."""
+"""The status of a goal."""
 
 
 class Goal(Knowledge):
@@ -40,10 +40,10 @@ class Goal(Knowledge):
 
 
 class Goals:
-    """The goals of people's agents. Every method acts as whoever is acting now, and refuses another person's.
+    """The goals of users' agents. Every method acts as the acting principal.
 
-    The same words are the same goal. The latest assessment is kept with it, the earlier ones in the audit log. What
-    `write_memory` stored as a goal is open.
+    The same words are the same goal. It has its latest assessment; the audit log has the earlier
+    ones. A goal that `write_memory` stored is open.
 
     Args:
         access: the way to the database.
@@ -67,20 +67,20 @@ class Goals:
     ) -> Goal:
         """Store a goal; one that was achieved or abandoned is open again, with no progress made.
 
-        Memory and assessment commit together; written again by the same task of a graph they change nothing.
+        Memory and assessment commit together. A second write by the same task changes nothing.
 
         Args:
-            user_id: whose memory it belongs to.
-            content: what is aimed at, in words.
+            user_id: the user whose memory it belongs to.
+            content: the aim, in words.
             session_id: the conversation that it comes from.
             agent: the agent that pursues it.
-            tags: what it can be recalled by, beside its words.
+            tags: for filters in a recall.
             importance: from 0 to 1.
-            metadata: a JSON object that is kept with it.
+            metadata: a JSON object.
 
         Raises:
             ContractError: it breaks the contract of a payload; `fields` names where.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         common: Any = {
             "session_id": session_id,
@@ -103,19 +103,19 @@ class Goals:
         status: GoalStatus | None = None,
         assessment: Mapping[str, Any] | None = None,
     ) -> Goal:
-        """Say how far a goal has come, and return it. What is not given stays.
+        """Assess a goal, and return it. Arguments that are not given change nothing.
 
         Args:
             user_id: whose goal.
             key: which one.
             progress: from 0 to 1; 1 for a goal that was achieved, unless given.
-            status: what has become of it.
+            status: the new status.
             assessment: a JSON object, such as `{"next": "…", "because": "…"}`.
 
         Raises:
             MemoryNotFound: there is no such goal.
             InvalidValue: progress, status or assessment are none.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         if progress is not None:
             check_share("progress", progress)
@@ -132,7 +132,7 @@ class Goals:
 
         Raises:
             MemoryNotFound: there is none of this key.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         address = _address(user_id, key)
         return await self._one(user_id, address, Query(_SQL["get"], located(address), _goals))
@@ -155,15 +155,15 @@ class Goals:
         """Return a user's goals, those first of which something was said last.
 
         Args:
-            user_id: whose memory.
+            user_id: the user.
             status: only those that are open, achieved or abandoned.
-            tags: only those that carry all of them.
+            tags: only goals that have all of them.
             agent: only those of this agent.
-            limit: how many at most.
+            limit: the most goals to return.
 
         Raises:
             InvalidInput: status, tags or limit are out of range.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         _check_status(status)
         check_limit(limit)

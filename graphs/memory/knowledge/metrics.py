@@ -1,4 +1,4 @@
-"""Cognitive metrics: numbers that agents note about themselves over time, such as how sure or how helpful they were."""
+"""Cognitive metrics: numbers that agents record about themselves, such as helpfulness."""
 
 import math
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ class Metric(BaseModel):
 
 
 class Metrics:
-    """The metrics of people's agents. Every method acts as whoever is acting now, and refuses another person's.
+    """The metrics of users' agents. Every method acts as the acting principal.
 
     Args:
         access: the way to the database.
@@ -57,8 +57,8 @@ class Metrics:
         """Note a value now, with the run that it comes from.
 
         Args:
-            user_id: in whose service it was measured.
-            name: what is measured, such as `answer.helpful`; at most 200 bytes.
+            user_id: the user whom the agent served.
+            name: the metric, such as `answer.helpful`; at most 200 bytes.
             value: a finite number, in a unit that the name tells.
             session_id: the conversation that it belongs to.
             agent: the agent that it is about.
@@ -66,7 +66,7 @@ class Metrics:
 
         Raises:
             InvalidValue: name, value or metadata cannot be stored.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         if not name or problem_with(name) or len(name.encode()) > MAX_NAME_BYTES:
             raise InvalidValue(
@@ -111,7 +111,7 @@ class Metrics:
 
         Raises:
             InvalidInput: a limit that there is not.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         check_limit(limit)
         given = {"user_id": user_id, "name": name, "since": since, "agent": agent, "limit": limit}

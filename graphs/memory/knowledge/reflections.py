@@ -1,4 +1,4 @@
-"""Reflections: what was concluded from other memories. Each is a memory of type `reflection` that leads to them."""
+"""Reflections: conclusions from other memories, to which they have relationships."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,7 +28,7 @@ class Reflection(Knowledge):
 
 
 class Reflections:
-    """The reflections of people's agents. Every method acts as whoever is acting now, and refuses another person's.
+    """The reflections of users' agents. Every method acts as the acting principal.
 
     Args:
         access: the way to the database.
@@ -51,22 +51,22 @@ class Reflections:
         importance: float = 0.5,
         metadata: Mapping[str, Any] | None = None,
     ) -> Reflection:
-        """Store a reflection and its relationships together; by the same task of a graph again, nothing changes.
+        """Store a reflection and its relationships; a repeat by the same task changes nothing.
 
         Args:
-            user_id: whose memory it belongs to.
-            content: what was concluded, in words.
+            user_id: the user whose memory it belongs to.
+            content: the conclusion, in words.
             session_id: the conversation that it comes from.
             agent: the agent that reflected.
-            on: memories that it was made of; it gets a relationship of type `reflects_on` to each.
-            tags: what it can be recalled by, beside its words.
+            on: memories that it concludes from; each gets a relationship of type `reflects_on`.
+            tags: for filters in a recall.
             importance: from 0 to 1.
-            metadata: a JSON object that is kept with it.
+            metadata: a JSON object.
 
         Raises:
             ContractError: it breaks the contract of a payload; `fields` names where.
-            MemoryNotFound: one of `on` is not there; nothing was written.
-            AccessDenied: the principal is not this user and not the service.
+            MemoryNotFound: a memory of `on` does not exist; nothing was written.
+            AccessDenied: the principal is neither this user nor the service.
         """
         common: Any = {
             "session_id": session_id,
@@ -97,19 +97,19 @@ class Reflections:
         agent: str | None = None,
         limit: int = 100,
     ) -> list[Reflection]:
-        """Return a user's reflections, the latest first. By meaning they are found with `recall_memory`.
+        """Return a user's reflections, the latest first. `recall_memory` finds them by meaning.
 
         Args:
-            user_id: whose memory.
-            on: only those that were made of this memory.
-            tags: only those that carry all of them.
+            user_id: the user.
+            on: only reflections on this memory.
+            tags: only reflections that have all of them.
             agent: only those of this agent.
-            limit: how many at most.
+            limit: the most reflections to return.
 
         Raises:
             InvalidInput: tags or limit are out of range.
             SchemaPartMissing: `on` is given, and the database was made without the graph.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         check_limit(limit)
         scope = user_scope(user_id, COLLECTIONS["reflection"])

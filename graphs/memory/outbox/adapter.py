@@ -9,13 +9,15 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import InitVar, dataclass
-from typing import Any, Literal, Protocol, final, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, final, runtime_checkable
 from uuid import UUID
 
 from graphs.memory.contract import MemoryType
 from graphs.memory.errors import ConfigurationError
 from graphs.memory.outbox.intents import IntentKind
-from graphs.memory.redaction.redactor import RedactedText, Redactor
+
+if TYPE_CHECKING:
+    from graphs.memory.redaction.redactor import RedactedText
 
 Mode = Literal["off", "shadow", "on"]
 """Modes of an adapter.
@@ -83,7 +85,7 @@ class Copy:
 
     reference: Pseudonym
     """The pseudonym of the memory's namespace and key."""
-    text: RedactedText | None
+    text: "RedactedText | None"
     """None if the memory was deleted: the copy must be deleted, too."""
     type: MemoryType | None = None
     role: Literal["user", "assistant"] | None = None
@@ -144,7 +146,7 @@ class Adapter(Protocol):
 class Searchable(Protocol):
     """An adapter whose service can be searched, so that its results can be compared with ours."""
 
-    async def search(self, user: Pseudonym, query: RedactedText, limit: int) -> Sequence[str]:
+    async def search(self, user: Pseudonym, query: "RedactedText", limit: int) -> Sequence[str]:
         """Return the service's ids of the user's memories that it finds, best first.
 
         Raises:
@@ -181,6 +183,9 @@ class Outbound:
         key: bytes,
         regions: Sequence[str] = ("CL", "ES", "US"),
     ) -> None:
+        # Late: only who tells services outside needs the tables of phone numbers and national ids.
+        from graphs.memory.redaction.redactor import Redactor
+
         self.adapters = {each.adapter.name: each for each in switched}
         self.redactor = Redactor(key, regions)
         self.pseudonyms = Pseudonyms(key)

@@ -12,10 +12,29 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
-import phonenumbers
-from idnumbers.nationalid import BEL, BRA, CHL, CHN, ESP, FIN, FRA, IND, ITA, KOR, MEX, SWE, USA
-
+from graphs.memory.extras import extra
 from graphs.memory.redaction.findings import Finding, merged, without
+
+with extra("server"):
+    import phonenumbers
+    from idnumbers.nationalid import (
+        BEL,
+        BRA,
+        CHL,
+        CHN,
+        ESP,
+        FIN,
+        FRA,
+        IND,
+        ITA,
+        KOR,
+        MEX,
+        SWE,
+        USA,
+    )
+
+REGIONS = phonenumbers.SUPPORTED_REGIONS
+"""ISO 3166 codes of the countries whose phone numbers are known."""
 
 _DIGIT = re.compile(r"\d")
 _WORD = re.compile(r"\w")

@@ -26,7 +26,6 @@ from ipaddress import ip_address
 from typing import Any, NoReturn, final
 
 import orjson
-import phonenumbers
 
 from graphs.memory.errors import ConfigurationError
 from graphs.memory.redaction.credentials import (
@@ -45,6 +44,7 @@ from graphs.memory.redaction.findings import (
     without,
 )
 from graphs.memory.redaction.identifiers import (
+    REGIONS,
     find_cards,
     find_emails,
     find_ibans,
@@ -162,7 +162,7 @@ class Redactor:
             raise ConfigurationError(
                 "The key for digests of redacted values is too short: use at least 16 bytes."
             )
-        if unknown := set(regions) - phonenumbers.SUPPORTED_REGIONS:
+        if unknown := set(regions) - REGIONS:
             raise ConfigurationError(
                 f"The phone regions {sorted(unknown)} are unknown: use ISO 3166 codes such as 'CL'."
             )

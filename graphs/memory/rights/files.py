@@ -1,4 +1,4 @@
-"""Files of people: PDFs, recordings, uploads. They lie in Supabase Storage; whose they are is a row under RLS."""
+"""Files of users, such as PDFs: contents in Supabase Storage, owners in a table under RLS."""
 
 import asyncio
 import hashlib
@@ -8,8 +8,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Protocol, TypeVar
 from uuid import UUID, uuid4
-
-import httpx
 
 from graphs.memory.access import Access
 from graphs.memory.contract import StoredFile
@@ -33,14 +31,14 @@ _SQL = statements.load("files", __package__)
 T = TypeVar("T")
 
 MAX_BYTES = 50 * 1024 * 1024
-"""Largest file that is taken, 50 MiB: what a Supabase project takes unless it is told otherwise."""
+"""The largest file: 50 MiB, the default limit of a Supabase project."""
 
 _AT_ONCE = 100
-"""How many files are removed with one request."""
+"""Files that one request removes."""
 
 
 class StorageBucket(Protocol):
-    """What is used of a storage bucket; the proxy that `supabase.AsyncClient.storage.from_` returns is one."""
+    """The part of a bucket in use; `supabase.AsyncClient.storage.from_` returns one."""
 
     async def upload(self, path: str, file: bytes, file_options: Any = None) -> Any:
         """Store a new file."""
@@ -60,7 +58,7 @@ class Storage(Protocol):
 
 
 class SupabaseClient(Protocol):
-    """What is used of `supabase.AsyncClient`."""
+    """The part of `supabase.AsyncClient` in use."""
 
     @property
     def storage(self) -> Any:
@@ -68,7 +66,7 @@ class SupabaseClient(Protocol):
 
 
 class Files:
-    """The files of people. Every method acts as whoever is acting now, and refuses another person's files.
+    """The files of users. Every method acts as the acting principal.
 
     Args:
         access: the way to the database.
@@ -91,12 +89,12 @@ class Files:
         session_id: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> StoredFile:
-        """Store a file: its content, then the row. Where the row is refused, the content goes again.
+        """Store a file: its content, then the row. If the row is refused, the content is removed.
 
         Args:
             user_id: whose file.
-            name: what it is called; folders are left out.
-            content: what is in it, at most 50 MiB.
+            name: its name; folders are dropped.
+            content: at most 50 MiB.
             media_type: such as `application/pdf`; guessed from the name unless given.
             session_id: the session that it belongs to.
             metadata: a JSON object that is kept with it.
@@ -105,7 +103,7 @@ class Files:
             InvalidValue: the name, the metadata or the size cannot be stored.
             ConfigurationError: there is no Storage.
             StorageFailed: Storage did not take it.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         base = _checked_name(name)
         if len(content) > MAX_BYTES:
@@ -116,7 +114,7 @@ class Files:
         bucket = self._of_bucket()
         await self._access.ask(
             user_id, _list(user_id, session_id)
-        )  # refuses who may not, before anything is stored
+        )  # refuses others before anything is stored
         file_id = uuid4()
         path = f"{encode_label(user_id)}/{file_id}/{base}"
         guessed, digest = await asyncio.to_thread(_look_at, base, content)
@@ -151,7 +149,7 @@ class Files:
         """Return a user's files, the latest first.
 
         Raises:
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         return [
             StoredFile.of(row)
@@ -164,7 +162,7 @@ class Files:
         Raises:
             FileNotFound: the user has no such file.
             StorageFailed: Storage did not give it, or something else than was stored.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         file = await self._get(user_id, file_id)
         bucket = self._of_bucket()
@@ -176,7 +174,7 @@ class Files:
         _, digest = await asyncio.to_thread(_look_at, file.name, content)
         if digest != file.sha256:
             raise StorageFailed(
-                f"The file {file.id} is not what was stored: its SHA-256 is {digest}."
+                f"The content of file {file.id} has changed: its SHA-256 is {digest}."
             )
         return content
 
@@ -186,7 +184,7 @@ class Files:
         Raises:
             FileNotFound: the user has no such file.
             StorageFailed: Storage did not remove it; it is still listed.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         file = await self._get(user_id, file_id)
         await self._remove([file.path])
@@ -198,7 +196,7 @@ class Files:
         Raises:
             ConfigurationError: there are files, and there is no Storage to remove them from.
             StorageFailed: Storage did not remove all of them; to remove them again is no error.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         paths = [file.path for file in await self.list(user_id)]
         for n in range(0, len(paths), _AT_ONCE):
@@ -222,14 +220,15 @@ class Files:
 
     @property
     def is_configured(self) -> bool:
-        """Whether there is a Storage to keep files in."""
+        """True if there is a Storage for files."""
         return self._supabase is not None
 
     def _of_bucket(self) -> StorageBucket:
         if self._supabase is None:
             raise ConfigurationError(
-                "Files need Supabase Storage: set SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY, and make the private "
-                f"bucket {self._bucket!r} in the project; or give MemoryManager a `supabase` client."
+                "Files need Supabase Storage: set SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY, and "
+                f"create the private bucket {self._bucket!r} in the project; or give MemoryManager "
+                "a `supabase` client."
             )
         bucket: StorageBucket = self._supabase.storage.from_(self._bucket)
         return bucket
@@ -262,14 +261,14 @@ async def _discard(bucket: StorageBucket, path: str) -> None:
 
 
 def _look_at(name: str, content: bytes) -> tuple[str, str]:
-    """The media type that a name stands for, and the content's SHA-256. It reads files: call it from a thread."""
+    """Return the media type and the SHA-256. It reads files: call it from a thread."""
     return mimetypes.guess_type(name)[0] or "application/octet-stream", hashlib.sha256(
         content
     ).hexdigest()
 
 
 async def _asked(ask: Callable[[], Awaitable[T]]) -> T:
-    """What Storage answers; where it is briefly unwell it is asked again.
+    """Return the answer of Storage; passing failures are retried.
 
     Raises:
         StorageFailed: it refused, or did not answer.
@@ -285,5 +284,8 @@ async def _asked(ask: Callable[[], Awaitable[T]]) -> T:
 
 
 def _is_passing(error: BaseException) -> bool:
+    # Late: a store without Storage needs no HTTP client.
+    from httpx import TransportError
+
     status = str(getattr(error, "status", ""))
-    return isinstance(error, httpx.TransportError) or status == "429" or status.startswith("5")
+    return isinstance(error, TransportError) or status == "429" or status.startswith("5")

@@ -1,4 +1,4 @@
-"""What the audit log has about a person, for themselves: who changed and who read what, page by page."""
+"""The audit log about a user, for the user: changes and reads, page by page."""
 
 from datetime import datetime
 from typing import Any
@@ -23,7 +23,8 @@ class Record(BaseModel):
     at: datetime
     actor: str = Field(description="A user's id, or the role that acted.")
     action: str = Field(
-        description="memory.insert, memory.update, memory.delete, memory.read, …, or an event's type."
+        description="memory.insert, memory.update, memory.delete, memory.read, …, or the type of "
+        "an event."
     )
     namespace: Namespace | None = None
     key: str | None = None
@@ -33,7 +34,7 @@ class Record(BaseModel):
 
 
 class Records:
-    """The audit log, as far as it is about a person. It acts as whoever is acting now, and refuses another person's.
+    """The audit log about a user. Every method acts as the acting principal.
 
     Args:
         access: the way to the database.
@@ -45,13 +46,13 @@ class Records:
     async def latest(
         self, user_id: str, *, cursor: str | None = None, limit: int = 50
     ) -> Page[Record]:
-        """Return what is recorded about a user, a page at a time, the latest first.
+        """Return a page of the records about a user, the latest first.
 
-        Reads are recorded some moments after they were made.
+        Reads are recorded about a second after they happen.
 
         Raises:
             InvalidInput: a cursor or a limit that there is not.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         found = await self._access.ask(
             user_id,

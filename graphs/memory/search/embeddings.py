@@ -4,9 +4,8 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-import httpx
 import numpy as np
 from langchain_core.embeddings import Embeddings
 from langgraph.store.base import (
@@ -16,6 +15,7 @@ from langgraph.store.base import (
     get_text_at_path,
     tokenize_path,
 )
+from langgraph.store.postgres.base import PostgresIndexConfig
 
 from graphs.memory import telemetry
 from graphs.memory.database import statements
@@ -47,14 +47,24 @@ MAX_DOCUMENT = 100_000
 _LABEL = re.compile(r"([^:\n(\[]{1,60}?)\s*(?:[(\[][^)\]\n]{0,60}[)\]])?:\s")
 
 
+class MemoryIndexConfig(PostgresIndexConfig, total=False):
+    """The `index` of a `MemoryManager`: LangGraph's `{"dims", "embed", "fields"}`, and these keys."""
+
+    model: str
+    """Name of the embedding model. Only vectors of the same name and dimensions are compared."""
+    ranking: Literal["similarity", "hybrid"]
+    """`similarity`, as LangGraph's store ranks, is the default. `hybrid` also counts words and time."""
+    weights: Mapping[str, float]
+    """Of a hybrid ranking: the fields of `ranking.Weights`."""
+    text_search: str
+    """Postgres' configuration for full text; the default is `english`."""
+
+
 class Index:
-    """How a store embeds: the model, its dimensions and the fields that are embedded unless an op says otherwise.
+    """How a store embeds: the model, its dimensions, and the fields that are embedded by default.
 
     Args:
-        config: LangGraph's `{"dims", "embed", "fields"}`. `"model"` may name the embedding model; vectors are only ever
-            compared with others of the same name and dimensions. `"text_search"` is Postgres' configuration for full
-            text, `english` unless said otherwise. `"ranking"` is `similarity`, that of LangGraph's store, or `hybrid`,
-            whose `"weights"` are the fields of `ranking.Weights`.
+        config: LangGraph's configuration, or one with the keys of `MemoryIndexConfig`.
     """
 
     def __init__(self, config: IndexConfig) -> None:
@@ -233,7 +243,10 @@ def is_passing(error: BaseException) -> bool:
     status = getattr(error, "status_code", None)
     if isinstance(status, int):
         return status in (408, 409, 425, 429) or status >= 500
-    if isinstance(error, (ConnectionError, TimeoutError, httpx.TransportError)):
+    # Late, as where a lost connection is rare, and a model may speak no HTTP at all.
+    from httpx import TransportError
+
+    if isinstance(error, (ConnectionError, TimeoutError, TransportError)):
         return True
     return error.__cause__ is not None and is_passing(error.__cause__)
 

@@ -29,7 +29,7 @@ from graphs.memory.database.query import Query
 from graphs.memory.errors import StoreUnavailable
 from graphs.memory.principal import Principal, current_provenance
 from graphs.memory.search import embeddings, reembedding
-from graphs.memory.search.embeddings import Index
+from graphs.memory.search.embeddings import Index, MemoryIndexConfig
 from graphs.memory.store import items, periodic
 from graphs.memory.store.batch import (
     Call,
@@ -66,7 +66,7 @@ class PostgresStore(BaseStore):
         self,
         pool: Pool,
         *,
-        index: IndexConfig | None = None,
+        index: IndexConfig | MemoryIndexConfig | None = None,
         ttl: TTLConfig | None = None,
         principal: Principal | None = None,
     ) -> None:

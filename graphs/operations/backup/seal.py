@@ -12,10 +12,8 @@ import os
 from functools import lru_cache
 from typing import BinaryIO
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-
 from graphs.memory.errors import InvalidBackup
+from graphs.memory.extras import extra
 
 MAGIC = b"graph-native-memory/sealed/1\n"
 """The first bytes of an encrypted file."""
@@ -37,6 +35,10 @@ class _Cipher:
     """Encrypts and decrypts numbered chunks. Each chunk also authenticates the file's header."""
 
     def __init__(self, secret: bytes, salt: bytes) -> None:
+        # Late: only a backup under a passphrase needs ciphers.
+        with extra("server"):
+            from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
         self._aead = ChaCha20Poly1305(_key(secret, salt))
         self._beginning = MAGIC + salt
         self._number = 0
@@ -115,6 +117,8 @@ class Unsealing(io.RawIOBase):
         return len(part)
 
     def _opened(self) -> bytes:
+        from cryptography.exceptions import InvalidTag
+
         chunk, self._next = self._next, self._file.read(_CHUNK + _TAG)
         try:
             opened = self._cipher.open(chunk, last=not self._next)

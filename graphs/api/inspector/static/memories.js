@@ -4,8 +4,8 @@ import { api } from "./api.js";
 import { count, dotted, h, icon, kind, linkTo, nothing, when } from "./dom.js";
 import { showMemory } from "./memory.js";
 import { because, legend, stacked } from "./score.js";
+import { TYPES } from "./types.js"; // made by the server from the types that it knows
 
-const TYPES = ["fact", "preference", "episode", "goal", "belief", "reflection", "procedure", "turn"];
 
 function row(memory, href, ...more) {
   return h(
