@@ -9,8 +9,8 @@ from graphs.cli.ending import Exit, as_service_unprepared, run
 from graphs.cli.output import AsJson, print_json, print_table
 from graphs.memory.errors import ConfigurationError, StoreUnavailable
 from graphs.operations.borders import Attempt
-from graphs.operations.checks import CheckResult, worst
 from graphs.operations.operations import Operations
+from graphs.operations.results import CheckResult, worst
 from graphs.operations.trial import try_out
 
 

@@ -15,8 +15,9 @@ from graphs.cli.ending import as_service_unprepared, run
 from graphs.cli.output import AsJson, note, print_json
 from graphs.deployment.settings import Settings, load_settings
 from graphs.memory.errors import ConfigurationError
-from graphs.operations.checks import CheckResult, Size
+from graphs.operations.checks import Size
 from graphs.operations.operations import Operations
+from graphs.operations.results import CheckResult
 
 PACKAGES = (
     "graph-native-memory", "langgraph", "langgraph-api", "langgraph-checkpoint",

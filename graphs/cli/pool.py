@@ -9,10 +9,11 @@ from graphs.cli.checks import show_checks
 from graphs.cli.ending import as_service_unprepared, run
 from graphs.cli.output import AsJson, note
 from graphs.deployment.settings import load_settings
-from graphs.operations.checks import CheckResult, check_access, check_connections
+from graphs.operations.checks import check_access, check_connections
 from graphs.operations.connection import ConnectionInfo
 from graphs.operations.operations import Operations
 from graphs.operations.pooling import configuration
+from graphs.operations.results import CheckResult
 
 app = typer.Typer(no_args_is_help=True, help="Connections: direct, or through a pooler.")
 

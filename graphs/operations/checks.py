@@ -1,10 +1,8 @@
 """Checks of a deployment: one result for each part, with advice where something is wrong."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,9 +10,9 @@ from graphs.memory.access import Access
 from graphs.memory.database import schema, statements
 from graphs.memory.database.database import to_the_end
 from graphs.memory.database.driver_errors import driver_errors
-from graphs.memory.database.parts import SchemaPart
 from graphs.memory.database.query import Query
-from graphs.memory.database.schema import AS_IT_IS, Choice
+from graphs.memory.database.schema import AS_IT_IS, Choice, UpgradePlan
+from graphs.memory.database.steps import noted_step
 from graphs.memory.errors import AccessDenied, GraphMemoryError
 from graphs.memory.principal import Principal
 from graphs.memory.search.embeddings import Index
@@ -22,9 +20,11 @@ from graphs.memory.store.health import HealthMonitor, PartHealth
 from graphs.memory.values.namespaces import Namespace
 from graphs.operations import borders, catalogue, connection, policies
 from graphs.operations.borders import Attempt
-from graphs.operations.catalogue import ObjectKind, SchemaDifference
+from graphs.operations.catalogue import SchemaDifference
 from graphs.operations.connection import ConnectionInfo, Server
 from graphs.operations.policies import Explanation
+from graphs.operations.results import CheckResult, CheckStatus
+from graphs.operations.schema_checks import MISSING, check_newer, check_objects, check_version
 from graphs.operations.service import only_service
 
 _SQL = statements.load("checks", __package__)
@@ -42,29 +42,9 @@ SKEW_WARN = timedelta(seconds=2)
 SKEW_WRONG = timedelta(seconds=30)
 """Clock skew from which on valid tokens are refused."""
 
-MISSING = "missing"
 NOT_OURS = "Connect as the role that owns the schema `memory`; on Supabase that is `postgres`."
 
 _ROLES = ("anon", "authenticated", "service_role")
-_KINDS: tuple[ObjectKind, ...] = (
-    "table", "column", "constraint", "index", "function", "trigger", "row-level security",
-    "policy", "grant",
-)  # fmt: skip
-_PLURALS = {"index": "indexes", "policy": "policies"}
-_TOLD = 3
-
-CheckStatus = Literal["ok", "warn", "wrong"]
-
-
-class CheckResult(BaseModel):
-    """The result of one check."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    status: CheckStatus
-    detail: str = Field(description="The finding. It names schema objects, never users.")
-    advice: str | None = Field(default=None, description="The remedy; None if the check is ok.")
 
 
 class Size(BaseModel):
@@ -153,12 +133,24 @@ class Checks:
         async with self._database.pool.connection() as conn:
             return await catalogue.differences(conn, scripts, choice)
 
+    async def plan_upgrade(self) -> UpgradePlan:
+        """Return the step that the database is at, and the steps that it lacks. Changes nothing.
+
+        Raises:
+            SchemaTooNew, SchemaTooOld: as `schema.apply`.
+        """
+        only_service(self._access)
+        scripts = await asyncio.to_thread(schema.read_scripts)
+        async with self._database.pool.connection() as conn:
+            return await schema.plan(conn, scripts)
+
     async def apply_schema(self, choice: Choice = AS_IT_IS) -> None:
         """Apply the schema, also to a database that has it but lost some of its objects.
 
         Raises:
             ConfigurationError: the role lacks a right; the message says what to do.
             SchemaPartPresent: the database has a part that `choice` leaves out.
+            SchemaTooNew, SchemaTooOld, SchemaNotApplied: as `schema.apply`.
         """
         only_service(self._access)
         scripts = await asyncio.to_thread(schema.read_scripts)
@@ -182,10 +174,10 @@ class Checks:
         try:
             with driver_errors():
                 async with self._database.pool.connection() as conn:
-                    found, left_out = (
-                        await schema.applied_digest(conn),
-                        await schema.parts_left_out(conn),
-                    )
+                    found, step = await schema.applied_digest(conn), await noted_step(conn)
+                    if step is not None and step > scripts.newest:
+                        return check_newer(step, scripts.newest)
+                    left_out = await schema.parts_left_out(conn)
                     return check_version(found, scripts.digest, left_out)
         except AccessDenied as error:
             return CheckResult(name="schema", status="wrong", detail=str(error), advice=NOT_OURS)
@@ -310,59 +302,6 @@ def check_roles(server: Server) -> CheckResult:
     return CheckResult(name="roles", status="wrong", detail="; ".join(problems), advice=advice)
 
 
-def check_version(found: str | None, own: str, left_out: Sequence[SchemaPart] = ()) -> CheckResult:
-    """Check that the database has this version of the schema; name the parts it leaves out."""
-    if found == own:
-        without = f", without {' and '.join(left_out)}" if left_out else ""
-        return CheckResult(name="schema", status="ok", detail=f"version {own[:12]}{without}")
-    if found is None:
-        return CheckResult(
-            name="schema", status="wrong", detail=MISSING, advice="Run `graph-memory schema apply`."
-        )
-    return CheckResult(
-        name="schema",
-        status="wrong",
-        detail=f"version {found[:12]}, and this code's is {own[:12]}",
-        advice="Run `graph-memory schema apply` of the newer one, and restart all servers with it.",
-    )
-
-
-def check_objects(found: Sequence[SchemaDifference]) -> list[CheckResult]:
-    """Return one check for each kind of object: the database compared with the schema."""
-    return [_check_kind(kind, [each for each in found if each.kind == kind]) for kind in _KINDS]
-
-
-def _check_kind(kind: ObjectKind, found: Sequence[SchemaDifference]) -> CheckResult:
-    name = kind if kind == "row-level security" else _PLURALS.get(kind, f"{kind}s")
-    if not found:
-        return CheckResult(name=name, status="ok", detail="as in the schema")
-    # Extra objects belong to the operator, unless they can give access to somebody.
-    harmless = all(each.problem == "extra" for each in found) and kind not in (
-        "policy",
-        "grant",
-        "trigger",
-    )
-    advice = " ".join(dict.fromkeys(_advice(each) for each in found))
-    return CheckResult(
-        name=name, status="warn" if harmless else "wrong", detail=_summary(found), advice=advice
-    )
-
-
-def _summary(found: Sequence[SchemaDifference]) -> str:
-    told = "; ".join(f"{each.name} is {each.problem}" for each in found[:_TOLD])
-    return told + (f"; and {len(found) - _TOLD} more" if len(found) > _TOLD else "")
-
-
-def _advice(difference: SchemaDifference) -> str:
-    if difference.problem == "extra":
-        return "The schema does not create extra objects: drop them, unless they are intended."
-    if difference.kind == "index" and difference.problem in ("missing", "invalid"):
-        return "Run `graph-memory indexes create`."
-    if difference.problem == "different" and difference.kind in ("column", "constraint", "index"):
-        return "Run `graph-memory schema diff`, and change it by hand: `schema apply` does not."
-    return "Run `graph-memory schema apply`."
-
-
 def check_part(name: str, part: PartHealth, told: str) -> CheckResult:
     """Check a part by its health: wrong if it is unavailable, or its vectors have another model."""
     if part.status == "ok":
@@ -387,9 +326,3 @@ def check_clock(server: Server) -> CheckResult:
         detail=detail,
         advice="Synchronise the clocks by NTP: tokens and expiry depend on them.",
     )
-
-
-def worst(checks: Iterable[CheckResult]) -> CheckStatus:
-    """Return the worst status of the checks."""
-    counted = Counter(check.status for check in checks)
-    return "wrong" if counted["wrong"] else "warn" if counted["warn"] else "ok"

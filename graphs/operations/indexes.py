@@ -10,12 +10,12 @@ from graphs.memory.access import Access
 from graphs.memory.database import schema, statements
 from graphs.memory.database.database import to_the_end
 from graphs.memory.database.driver_errors import driver_errors
+from graphs.memory.database.objects import Objects
 from graphs.memory.database.query import Query
 from graphs.memory.database.transaction import Connection
 from graphs.memory.principal import Principal
 from graphs.memory.values.progress import Progress
 from graphs.operations import catalogue, sizing, vector_index
-from graphs.operations.catalogue import Objects
 from graphs.operations.service import only_service
 from graphs.operations.sizing import IndexChoice
 from graphs.operations.vector_index import IndexMigration, VectorIndex

@@ -8,7 +8,7 @@ from graphs.memory.errors import GraphMemoryError
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory.values.namespaces import user_scope
 from graphs.memory_manager import MemoryManager
-from graphs.operations.checks import CheckResult
+from graphs.operations.results import CheckResult
 
 _TEXT = "The robot arm in hall seven is serviced by Ada every March."
 _CHANGED = "The robot arm in hall nine is serviced by Ada every April."

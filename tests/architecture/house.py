@@ -88,8 +88,9 @@ INSIDE: dict[str, tuple[str, ...]] = {
         "rounds",
         "database",
         "schema transaction vectors",
-        "building driver_errors query",
-        "coalescing loops parts statements",
+        "building driver_errors query steps",
+        "coalescing loops objects parts",
+        "statements",
     ),
     "graphs.memory.search": (
         "searching",
@@ -123,7 +124,9 @@ INSIDE: dict[str, tuple[str, ...]] = {
         "operations",
         "indexes oversight trial",
         "audit_report checks migration monitoring pooling vector_index",
+        "migration_files schema_checks",
         "backup benchmarking borders catalogue connection generating policies service sizing",
+        "results",
     ),
     "graphs.operations.backup": (
         "schedule",

@@ -19,14 +19,14 @@ from tests.support.sql import rows
 USER = "00000000-0000-4000-8000-000000000077"
 
 ELSEWHERE = {
-    "dev", "schema generate", "worker",
+    "dev", "schema generate", "schema migrations", "worker",
     "migrate langgraph-store", "migrate mem0-oss", "migrate mem0-platform", "migrate switch",
 }  # fmt: skip
 """Commands with tests of their own: servers, `schema generate` without a database, and migrations
 that need a source."""
 
 COMMANDS = """
-setup | verify | doctor | validate | schema diff | schema apply | reembed | demo
+setup | verify | doctor | validate | schema diff | schema status | schema apply | reembed | demo
 rls test --user-id {user} | rls debug --user-id {user} {namespace} {key}
 indexes status | indexes create | indexes migrate --to hnsw | pool check | pool config
 remember Coffee --user-id {user} | recall tea --user-id {user} --explain

@@ -15,9 +15,10 @@ from graphs.deployment.pools import open_pool
 from graphs.memory.errors import AccessDenied
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
-from graphs.operations.checks import CheckResult, check_clock, worst
+from graphs.operations.checks import check_clock
 from graphs.operations.connection import look_at_access
 from graphs.operations.operations import Operations
+from graphs.operations.results import CheckResult, worst
 from tests.conftest import create_database, drop_database
 from tests.support.command import Command, command_on, environment
 from tests.support.pooler import Pooler

@@ -1,18 +1,23 @@
 """Values of $NAME in guides: databases, poolers and services, created when a guide uses them."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from langgraph.store.postgres import PostgresStore
 from psycopg.conninfo import make_conninfo
 
 from graphs.memory.values.ids import to_id
+from graphs.memory_manager import MemoryManager
+from graphs.offline.embeddings import OfflineEmbeddings
 from tests.conftest import as_url, create_database, drop_database
 from tests.support.mem0_platform_stub import Mem0Account
 from tests.support.outside import TOKEN, Mem0Stub
+from tests.support.past import make_baseline, use_offline_model
 from tests.support.pooler import Pooler
 
 USER_ID = "a0000000-0000-4000-8000-000000000001"
@@ -52,6 +57,38 @@ def empty_database(scene: Scene) -> str:
     name = create_database(scene.postgres, "template0")
     scene.stack.callback(drop_database, scene.postgres, name)
     return as_url(scene.postgres, name)
+
+
+def older_database(scene: Scene) -> str:
+    """The database as a version before this one left it, in which $USER_ID has memories."""
+    name = create_database(scene.postgres, "template0")
+    scene.stack.callback(drop_database, scene.postgres, name)
+    asyncio.run(_live_in(make_conninfo(scene.postgres, dbname=name)))
+    return as_url(scene.postgres, name)
+
+
+def too_old_database(scene: Scene) -> str:
+    """A database from before the first step."""
+    name = create_database(scene.postgres, "template0")
+    scene.stack.callback(drop_database, scene.postgres, name)
+    asyncio.run(make_baseline(make_conninfo(scene.postgres, dbname=name)))
+    with psycopg.connect(make_conninfo(scene.postgres, dbname=name)) as conn:
+        conn.execute("DROP TABLE memory.shadow_comparisons")
+    return as_url(scene.postgres, name)
+
+
+async def _live_in(database: str) -> None:
+    await make_baseline(database)
+    await use_offline_model(database)
+    index: Any = {
+        "dims": 256,
+        "embed": OfflineEmbeddings(),
+        "fields": ["$"],
+        "model": "offline:wordllama",
+    }
+    async with MemoryManager.from_conn_string(database, index=index) as store:
+        for key, content in MEMORIES.items():
+            await store.aput(("users", USER_ID, "facts"), key, {"content": content, "type": "fact"})
 
 
 def pooler(scene: Scene) -> str:
@@ -104,6 +141,8 @@ VARIABLES: Mapping[str, Callable[[Scene], str]] = {
     "OTHER_ID": lambda _: OTHER_ID,
     "MEMORY_ID": lambda _: to_id(("users", USER_ID, "facts"), "tea"),
     "EMPTY_URL": empty_database,
+    "OLDER_URL": older_database,
+    "TOO_OLD_URL": too_old_database,
     "POOLER_URL": pooler,
     "MEM0_ADDRESS": mem0_account,
     "MEM0_KEY": lambda _: TOKEN,

@@ -87,7 +87,7 @@ class HealthMonitor:
         self._looking = asyncio.Lock()
         self._report: HealthReport | None = None
         self._looked_at = float("-inf")
-        self._digest: str | None = None
+        self._own_schema: tuple[str, int] | None = None
 
     def add(self, name: str, probe: Probe) -> None:
         """Have a part looked at that is not in the database, such as an adapter to another system."""
@@ -144,7 +144,7 @@ class HealthMonitor:
             return {"database": PartHealth(status="unavailable", advice=advice)}, {}
         parts = {
             "database": OK,
-            "schema": self._schema(found.schema_digest, await self._own_digest()),
+            "schema": _schema(found, *await self._own_version()),
             "embeddings": self._embeddings(found.model, found.dimensions),
             "jobs": _jobs(found),
             "index": _index(found.pending),
@@ -164,17 +164,12 @@ class HealthMonitor:
         found, age = await to_the_end(self._database.run(Principal.owner(), [query, unsealed]))
         return found._replace(unsealed_age=max(found.unsealed_age or 0.0, age or 0.0))
 
-    async def _own_digest(self) -> str:
-        if self._digest is None:
-            self._digest = (await asyncio.to_thread(schema.read_scripts)).digest
-        return self._digest
-
-    @staticmethod
-    def _schema(stored: str | None, own: str) -> PartHealth:
-        if stored == own:
-            return OK
-        advice = "The database has another version of the schema than this code: run `graph-memory setup` of the newest."
-        return PartHealth(status="degraded", advice=advice)
+    async def _own_version(self) -> tuple[str, int]:
+        """Return the digest and the step of this code's schema."""
+        if self._own_schema is None:
+            scripts = await asyncio.to_thread(schema.read_scripts)
+            self._own_schema = scripts.digest, scripts.newest
+        return self._own_schema
 
     def _embeddings(self, name: str | None, dimensions: int | None) -> PartHealth:
         index = self._index
@@ -202,6 +197,22 @@ async def _probed(name: str, probe: Probe) -> PartHealth:
 
 def _failed(found: Any) -> int:
     return sum(counted["jobs"] for counted in found.jobs if counted["status"] == "failed")
+
+
+def _schema(found: Any, digest: str, newest: int) -> PartHealth:
+    if found.schema_digest == digest:
+        return OK
+    if (found.schema_step or 0) > newest:
+        advice = (
+            f"The database is at step {found.schema_step} of the schema, and this code knows "
+            f"{newest}: replace this server by one of the newer version."
+        )
+    else:
+        advice = (
+            "The database has another version of the schema than this code: run `graph-memory "
+            "setup` of the newest; `graph-memory schema status` lists the steps that it lacks."
+        )
+    return PartHealth(status="degraded", advice=advice)
 
 
 def _jobs(found: Any) -> PartHealth:

@@ -19,6 +19,7 @@ WITH todo AS (
 )
 SELECT
   (SELECT digest FROM memory.schema_versions ORDER BY id DESC LIMIT 1) AS schema_digest,
+  (SELECT max((to_jsonb(v) ->> 'step')::int) FROM memory.schema_versions AS v) AS schema_step,
   (SELECT name FROM active) AS model,
   (SELECT dimensions FROM active) AS dimensions,
   (SELECT coalesce(jsonb_agg(to_jsonb(counted)), '[]') FROM counted) AS jobs,
