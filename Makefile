@@ -1,4 +1,4 @@
-# The whole life of a checkout. Needs Python 3.11 or newer and make; no key, no Docker, no root.
+# All commands of a checkout. They need Python 3.11 or newer and make; no key, Docker or root.
 
 PORT   ?= 2024
 PYTHON ?= python3
@@ -6,10 +6,10 @@ BIN    := .venv/bin
 FREEZE := .venv-lock/bin/pip freeze --all --exclude pip --exclude wheel --exclude graph-native-memory
 READY  := .venv/.ready
 TESTED := .venv/.ready-dev
-# Half of what tests do is to wait, for servers and for Postgres: hence more processes than processors.
+# Tests spend half their time waiting for servers and Postgres: use more processes than processors.
 PYTEST := $(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
-# Each process of the tests, and each server they start, would compile everything again: 35 s of CPU for a whole run.
+# Without bytecode files, each test process and server would compile everything: 35 s of CPU.
 unexport PYTHONDONTWRITEBYTECODE
 
 # uv installs in seconds what takes pip half a minute: the one on the PATH, or one that pip fetches.
@@ -25,9 +25,9 @@ endef
 dev: $(READY)          ## serve on http://127.0.0.1:$(PORT)
 	@exec $(BIN)/graph-memory dev --port $(PORT)
 
-setup: $(READY)        ## make the environment only
+setup: $(READY)        ## create the environment only
 
-test: $(TESTED)        ## run everything; store, schema and operations on both PostgreSQL versions that the wheel carries
+test: $(TESTED)        ## run all tests; store, schema and operations on both PostgreSQL versions
 	$(PYTEST)
 	PGSERVER_POSTGRES_VERSION=16 $(PYTEST) --quiet tests/contract tests/schema $(addprefix tests/integration/test_, \
 	  audit.py backup.py backup_chain.py backup_parts.py brain.py deliveries.py facts.py hybrid.py index_migration.py \
@@ -39,15 +39,15 @@ check: $(TESTED)       ## linters, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/pytest --quiet -n 0 tests/architecture/test_house.py
 
-bench: $(TESTED)       ## the store against its peers: the same work, in turns, in one run (about ten minutes)
+bench: $(TESTED)       ## measure the store against its peers (about ten minutes)
 	$(BIN)/python -m benchmarks.store
 
-picture: $(TESTED)     ## the README's pictures of the inspector anew; needs Chromium
+picture: $(TESTED)     ## retake the README's pictures of the inspector; needs Chromium
 	$(BIN)/python -m tests.browser.picture
 
-format: $(TESTED)      ## put the code in shape
+format: $(TESTED)      ## fix and format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -60,7 +60,7 @@ lock:                  ## pin the newest versions that fit pyproject.toml: what 
 	$(FREEZE) | grep --line-regexp --fixed-strings --invert-match --file requirements.lock > requirements-dev.lock
 	rm -rf .venv-lock
 
-clean:                 ## remove what make made, the embedded database included
+clean:                 ## remove everything that make created, with the embedded database
 	rm -rf .venv .data .langgraph_api
 
 $(READY): requirements.lock pyproject.toml

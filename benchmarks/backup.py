@@ -1,10 +1,10 @@
-"""How long backups, their verification and restores take, and what is about one person among many.
+"""Time of backups, their verification and restores, and of reading one user's rows from a backup.
 
     .venv/bin/python -m benchmarks.backup [--memories 100000] [--users 10000] [--dimensions 256]
 
-A database of its own is filled in bulk, and restored into empty ones; for the increment one memory in a hundred is
-changed, and one in a thousand deleted. Vectors are random, hence hardly compressed. Peak memory is this process's, in
-which Postgres does not run.
+The benchmark fills a database in bulk, backs it up, and restores it into empty databases.
+For the increment, it changes one memory in a hundred and deletes one in a thousand. Vectors are
+random, so they hardly compress. Peak memory is that of this process, without Postgres.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from benchmarks import loading
 from benchmarks.measure import table
 from graphs.memory_manager import MemoryManager
 from graphs.offline.embeddings import OfflineEmbeddings
+from graphs.operations.operations import Operations
 
 HEAD = ("work", "seconds", "rows a second", "file MB", "peak MB")
 SECRET = b"a passphrase of the benchmark"
@@ -33,14 +34,16 @@ FILL = (
     """
 INSERT INTO memory.memories (namespace, key, value)
 SELECT format('users.%%s.facts.', md5((n %% %(users)s)::text)::uuid), n::text,
-  jsonb_build_object('type', 'fact', 'content', format('Fact %%s, which begins with %%s.', n, md5(n::text)))
+  jsonb_build_object('type', 'fact',
+    'content', format('Fact %%s, which begins with %%s.', n, md5(n::text)))
 FROM generate_series(1, %(memories)s) AS n
 """,
     """
 INSERT INTO memory.memory_embeddings (namespace, key, field, model, memory_id, embedding)
 SELECT m.namespace, m.key, '$', (SELECT id FROM memory.embedding_models WHERE active), m.id,
-  ARRAY(SELECT (random() - 0.5 + 0 * m.id * n)::real FROM generate_series(1, %(dimensions)s) AS n)::extensions.vector
-    ::extensions.halfvec
+  ARRAY(
+    SELECT (random() - 0.5 + 0 * m.id * n)::real FROM generate_series(1, %(dimensions)s) AS n
+  )::extensions.vector::extensions.halfvec
 FROM memory.memories AS m
 """,
 )
@@ -55,7 +58,7 @@ CHANGE = (
 async def measure(
     url: str, folder: Path, memories: int, users: int, dimensions: int
 ) -> list[list[str]]:
-    """Fill a database, back it up, restore it into others, and return the lines of the table."""
+    """Fill a database, back it up, restore it into others, and return the rows of the table."""
     index: IndexConfig = {
         "dims": dimensions,
         "embed": OfflineEmbeddings(dimensions),
@@ -83,21 +86,22 @@ async def measure(
         file = folder / kind
         async with MemoryManager.from_conn_string(urls["filled"]) as store:
             started = time.perf_counter()
-            rows = sum((await store.operations.backups.create(file, secret=secret)).rows.values())
+            rows = sum((await Operations(store).backups.create(file, secret=secret)).rows.values())
             lines.append(_line(f"backup, {kind}", started, rows, file))
             started = time.perf_counter()
-            await store.operations.backups.verify(file, secret=secret)
+            await Operations(store).backups.verify(file, secret=secret)
             lines.append(_line(f"verify, {kind}", started, rows, file))
         async with MemoryManager.from_conn_string(urls[empty]) as store:
             started = time.perf_counter()
-            restored = await store.operations.backups.restore(file, secret=secret)
+            restored = await Operations(store).backups.restore(file, secret=secret)
             lines.append(_line(f"restore, {kind}", started, rows, file))
         assert restored.added["memory.memory_embeddings"] == memories
     return lines + await _one_of_many(urls["filled"], folder) + await _changes(urls, folder)
 
 
 async def _one_of_many(url: str, folder: Path) -> list[list[str]]:
-    lines, whose = [], str(UUID(hashlib.md5(b"7").hexdigest()))  # noqa: S324  as the database names them
+    # FILL names users by the same MD5 digest.
+    lines, whose = [], str(UUID(hashlib.md5(b"7").hexdigest()))  # noqa: S324
     async with MemoryManager.from_conn_string(url) as store:
         for n in ("first", "second"):
             file = folder / "exported"
@@ -107,7 +111,7 @@ async def _one_of_many(url: str, folder: Path) -> list[list[str]]:
             lines.append(_line(f"export of one user, {n} time", started, len(exported), file))
         started = time.perf_counter()
         rows = sum(
-            (await store.operations.backups.create(folder / "one", user_id=whose)).rows.values()
+            (await Operations(store).backups.create(folder / "one", user_id=whose)).rows.values()
         )
         lines.append(_line("backup of one user", started, rows, folder / "one"))
     return lines
@@ -120,11 +124,11 @@ async def _changes(urls: dict[str, str], folder: Path) -> list[list[str]]:
             conn.execute(statement)
     async with MemoryManager.from_conn_string(urls["filled"]) as store:
         started = time.perf_counter()
-        rows = sum((await store.operations.backups.create(file, since=full)).rows.values())
+        rows = sum((await Operations(store).backups.create(file, since=full)).rows.values())
         lines = [_line("backup of changes", started, rows, file)]
     async with MemoryManager.from_conn_string(urls["empty_three"]) as store:
         started = time.perf_counter()
-        restored = await store.operations.backups.restore(full, file)
+        restored = await Operations(store).backups.restore(full, file)
         lines.append(_line("restore, with changes", started, sum(restored.rows.values()), full))
     return lines
 
@@ -137,16 +141,16 @@ def _line(work: str, started: float, rows: int, file: Path) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and print the table."""
+    """Run the benchmark and print its table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "--memories", type=int, default=100_000, help="memories, each with a vector and a record"
     )
-    parser.add_argument("--users", type=int, default=10_000, help="whose memories they are")
+    parser.add_argument("--users", type=int, default=10_000, help="users who own the memories")
     parser.add_argument(
-        "--dimensions", type=int, default=256, choices=(64, 128, 256), help="of the vectors"
+        "--dimensions", type=int, default=256, choices=(64, 128, 256), help="dimensions of a vector"
     )
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder, loading.server(Path(folder), "") as url:

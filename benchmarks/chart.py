@@ -1,4 +1,4 @@
-"""Charts as SVG, written by hand: grouped bars, and lines over logarithmic axes. They read on light and dark pages."""
+"""SVG charts for light and dark pages: grouped bars, and lines over logarithmic axes."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ Points = Sequence[tuple[float, float]]
 
 
 def _legend(colours: Mapping[str, str], top: float) -> tuple[list[str], float]:
-    """Return the names with their colours, as many in a line as fit, and where the next thing may be."""
+    """Return the legend, as many names in a line as fit, and the y of the next free line."""
     parts, x, y = [], float(_LEFT), top
     for name, colour in colours.items():
         width = 26 + 7.2 * len(name)
@@ -36,7 +36,7 @@ def _colour(n: int) -> str:
 
 
 def bars(title: str, groups: Sequence[str], series: Mapping[str, Sequence[float]]) -> str:
-    """Return a chart of percentages: for each group one bar of each series."""
+    """Return a chart of percentages, with one bar of each series in each group."""
     parts = [text(_LEFT, 24, title, "start", 16)]
     legend, top = _legend({name: _colour(n) for n, name in enumerate(series)}, _TOP + 6)
     parts += legend
@@ -57,12 +57,11 @@ def bars(title: str, groups: Sequence[str], series: Mapping[str, Sequence[float]
 
 
 def lines(panels: Mapping[str, Mapping[str, Points]], x_name: str, y_name: str) -> str:
-    """Return a panel for each title, one below the other, with a line for each series of (x, y), both above 0."""
+    """Return one panel per title, below each other, with one line per series of (x, y) above 0."""
     parts, top = [], 0.0
     names = dict.fromkeys(name for series in panels.values() for name in series)
-    colours = {
-        name: _colour(n) for n, name in enumerate(names)
-    }  # a series has its colour in every panel
+    # A series has the same colour in every panel.
+    colours = {name: _colour(n) for n, name in enumerate(names)}
     for title, series in panels.items():
         drawn, top = _panel(title, series, colours, (x_name, y_name), top)
         parts += drawn

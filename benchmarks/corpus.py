@@ -1,8 +1,9 @@
-"""What the benchmarks store and ask: items with realistic texts, their vectors computed beforehand, the true answers.
+"""Items with realistic texts, their precomputed vectors, questions, and the true answers.
 
-A text is a sentence of 12 to 25 words. A hundred topics each have a sentence pattern and thirty words of their own;
-a person's items are about five topics. The words are those of the offline embedding model's vocabulary, so every one of
-them has a meaning to it. Everything follows from a seed: two runs store and ask the same.
+A text is a sentence of 12 to 25 words. Each of a hundred topics has a sentence pattern and thirty
+words of its own; the items of one user are about five topics. All words are from the vocabulary of
+the offline embedding model, so each has a meaning to it. A seed decides everything: two runs store
+and ask the same.
 """
 
 import json
@@ -25,14 +26,15 @@ from graphs.offline.embeddings import OfflineEmbeddings
 DIMENSIONS = 256
 CATEGORIES = ("order", "travel", "health", "family", "finance", "training", "garden", "machine")
 TOLERANCE = 1e-4
-"""Two vectors whose similarities differ by less are equally near: half precision cannot tell them apart."""
+"""Similarities that differ by less count as equal: half precision cannot tell them apart."""
 
 _TOPICS, _TOPIC_WORDS, _PER_USER = 100, 30, 5
 _LONGEST, _SHORTEST = 25, 12
 _SMALL_WORDS = (
-    "the a an of to in on at for with from by about after before and or but when while that this these we they she he "
-    "it I our their her his its was were is are will would can had has said told asked needs wants likes found made "
-    "took gave kept went came more very still again also there here not one two some any every new last next"
+    "the a an of to in on at for with from by about after before and or but when while that this "
+    "these we they she he it I our their her his its was were is are will would can had has said "
+    "told asked needs wants likes found made took gave kept went came more very still again also "
+    "there here not one two some any every new last next"
 ).split()
 
 Vectors = NDArray[np.float32]
@@ -45,7 +47,7 @@ def user_id(owner: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One memory of one person; `n` numbers all of a corpus."""
+    """One memory of one user; `n` numbers the items of a corpus."""
 
     owner: int
     n: int
@@ -70,9 +72,9 @@ def namespace(owner: int) -> tuple[str, ...]:
 
 
 class Precomputed(Embeddings):
-    """The offline model, asked beforehand: a call is a look-up, so that it weighs nothing in what is measured.
+    """The offline model with precomputed vectors, so that embedding costs next to nothing.
 
-    A text that was not foreseen is embedded when it is asked for.
+    A call is a look-up. A text that was not precomputed is embedded when it is asked for.
     """
 
     model = "offline:wordllama"
@@ -89,7 +91,7 @@ class Precomputed(Embeddings):
                 progress.advance(len(part))
 
     def vectors(self, texts: Sequence[str]) -> Vectors:
-        """Return the vectors of texts that were given at the start, one in each row."""
+        """Return the vectors of texts given to the constructor, one in each row."""
         rows: Vectors = self.matrix[[self._rows[text] for text in texts]]
         return rows
 
@@ -111,7 +113,7 @@ class Precomputed(Embeddings):
 
 
 class Writer:
-    """Writes sentences about topics, many at a time."""
+    """A writer of sentences about topics, many at a time."""
 
     def __init__(self, seed: int) -> None:
         self._random = np.random.default_rng(seed)
@@ -122,12 +124,10 @@ class Writer:
         self._own = drawn[:own].reshape(_TOPICS, _TOPIC_WORDS)
         self._common = drawn[own : own + 400]
         small = self._random.integers(0, len(_SMALL_WORDS), (_TOPICS, _LONGEST))
-        self._patterns = np.where(
-            self._random.random((_TOPICS, _LONGEST)) < 0.45, small, -1
-        )  # -1: a word to be chosen
-        self._weights = 1 / np.arange(
-            1, _TOPIC_WORDS + 1
-        )  # the first words of a topic are its commonest
+        # -1 stands for a word that is chosen later.
+        self._patterns = np.where(self._random.random((_TOPICS, _LONGEST)) < 0.45, small, -1)
+        # The first words of a topic are its most common ones.
+        self._weights = 1 / np.arange(1, _TOPIC_WORDS + 1)
         self._weights /= self._weights.sum()
 
     def topics_of_users(self, users: int) -> NDArray[np.int64]:
@@ -139,7 +139,7 @@ class Writer:
     def sentences(
         self, topics: NDArray[np.int64], shortest: int = _SHORTEST, longest: int = _LONGEST
     ) -> list[str]:
-        """Return a sentence for each topic."""
+        """Return one sentence for each topic."""
         written: list[str] = []
         for start in range(0, len(topics), 20_000):
             part = topics[start : start + 20_000]
@@ -159,7 +159,7 @@ class Writer:
 
 
 def _vocabulary() -> list[str]:
-    """Whole words of the embedding model's tokenizer, commonest first."""
+    """Return the whole words of the embedding model's tokenizer, most common first."""
     (file,) = (Path(wordllama.__file__).parent / "tokenizers").glob("l2_supercat*.json")
     pieces = json.loads(file.read_text(encoding="utf-8"))["model"]["vocab"]
     words = [
@@ -171,13 +171,13 @@ def _vocabulary() -> list[str]:
 
 
 class Corpus:
-    """The items of a number of people, questions about them, and texts that are still to be put.
+    """Items of several users, questions about them, and texts that are not stored yet.
 
     Args:
-        sizes: how many items each person has.
-        fresh: how many texts to have ready for puts.
-        askers: who asks, a question each; by default all people in turn, two thousand times.
-        seed: another one gives another corpus.
+        sizes: The number of items of each user.
+        fresh: The number of texts to prepare for puts.
+        askers: The user of each question; by default all users in turn, two thousand questions.
+        seed: A different seed gives a different corpus.
     """
 
     def __init__(
@@ -206,7 +206,7 @@ class Corpus:
         self.embeddings = Precomputed([*texts, *self.fresh, *asked])
 
     def items_of(self, owner: int) -> range:
-        """Return the numbers of a person's items."""
+        """Return the numbers of a user's items."""
         start = int(self._starts[owner])
         return range(start, start + self.sizes[owner])
 
@@ -232,7 +232,7 @@ class Corpus:
         owner: int | None = None,
         category: str | None = None,
     ) -> tuple[float, int]:
-        """Return the share of the true nearest items that were found, and how many there are to be found."""
+        """Return the share of the true nearest items that was found, and how many there are."""
         scope = self.items_of(owner) if owner is not None else range(len(self.items))
         query = np.asarray(self.embeddings.embed_query(question), dtype=np.float32)
         nearness = self._unit_vectors[scope.start : scope.stop] @ (query / np.linalg.norm(query))

@@ -1,7 +1,8 @@
-"""How fast Postgres itself is: the least statements, prepared, over libpq in pipeline mode.
+"""The speed limit of Postgres: minimal prepared statements over libpq in pipeline mode.
 
-Two tables (item, half-precision vector) and nothing else: no search index, no full text, no history, no audit, no
-row-level security, and no store around them. What a store can reach at most, on this server and with these disks.
+There are two tables (items and half-precision vectors) and nothing else: no search index, full
+text, history, audit, row-level security, or store around them. It shows the most that a store can
+reach on this server and its disks.
 """
 
 import asyncio
@@ -22,10 +23,12 @@ CONNECTIONS = 4
 _SCHEMA = b"""
 CREATE EXTENSION IF NOT EXISTS vector;
 CREATE TABLE items (
-  namespace text COLLATE "C", key text COLLATE "C", value jsonb NOT NULL, created_at timestamptz NOT NULL DEFAULT now(),
+  namespace text COLLATE "C", key text COLLATE "C", value jsonb NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT now(),
   updated_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (namespace, key));
 CREATE TABLE vectors (
-  namespace text COLLATE "C", key text COLLATE "C", embedding halfvec NOT NULL, PRIMARY KEY (namespace, key));
+  namespace text COLLATE "C", key text COLLATE "C", embedding halfvec NOT NULL,
+  PRIMARY KEY (namespace, key));
 ALTER TABLE vectors ALTER COLUMN embedding SET STORAGE PLAIN;
 """
 _STATEMENTS = {
@@ -51,7 +54,7 @@ class _Waiting:
 
 
 class _Connection:
-    """One connection in pipeline mode; what is sent before a sync is one transaction."""
+    """One connection in pipeline mode; all statements before a sync are one transaction."""
 
     def __init__(self, url: str) -> None:
         self._conn = pq.PGconn.connect(url.encode())
@@ -121,7 +124,7 @@ class _Connection:
 
 
 class Floor:
-    """The peer that does the least."""
+    """The peer that does the minimum."""
 
     name = "floor (libpq)"
     abilities = frozenset({"put", "get", "search"})
@@ -170,7 +173,7 @@ class Floor:
         raise NotImplementedError
 
     async def settle(self) -> None:
-        """Nothing is left for later."""
+        """Do nothing: puts leave no work for later."""
 
     async def load(self, items: Sequence[Item]) -> float:
         for start in range(0, len(items), 1000):

@@ -1,9 +1,10 @@
-"""How long it takes to walk the graph of a person's memory, by hops, with row-level security on.
+"""Time of traversals of a user's memory graph, by hops, under row-level security.
 
     .venv/bin/python -m benchmarks.graph [--memories 10000] [--edges 50000] [--rounds 200]
 
-One person has all the memories, and edges between any two of them, of random strength; one memory is a hub, with an
-edge to every other. Ten others have a graph of a tenth of that size. Every traversal is of both directions, signed in.
+One user has all the memories, with edges of random strength between random pairs. One memory is a
+hub with an edge to every other. Ten other users have a graph of a tenth of that size each. Every
+traversal follows both directions, as the signed-in user.
 """
 
 import argparse
@@ -36,9 +37,11 @@ SELECT format('users.%%s.notes.', %(user)s::text), 'm' || n,
   jsonb_build_object('content', 'Note ' || n || repeat(' more words', 10))
 FROM generate_series(1, %(memories)s) AS n;
 INSERT INTO memory.memory_relationships (user_id, source_id, target_id, type, strength)
-SELECT %(user)s::text, first + (random() * (%(memories)s - 1))::int, first + (random() * (%(memories)s - 1))::int,
+SELECT %(user)s::text, first + (random() * (%(memories)s - 1))::int,
+  first + (random() * (%(memories)s - 1))::int,
   (ARRAY['about', 'supports', 'follows'])[1 + (random() * 2)::int], random()
-FROM (SELECT min(id) AS first FROM memory.memories WHERE user_id = %(user)s::text) AS m, generate_series(1, %(edges)s)
+FROM (SELECT min(id) AS first FROM memory.memories WHERE user_id = %(user)s::text) AS m,
+  generate_series(1, %(edges)s)
 ON CONFLICT DO NOTHING;
 INSERT INTO memory.memory_relationships (user_id, source_id, target_id, type, strength)
 SELECT %(user)s::text, first, first + n, 'about', random()
@@ -49,12 +52,12 @@ ON CONFLICT DO NOTHING
 
 
 def user(n: int) -> str:
-    """Return the id of one of the people."""
+    """Return the id of the n-th user."""
     return str(UUID(int=n + 1, version=4))
 
 
 def fill(database: str, memories: int, edges: int) -> None:
-    """Give the first person the whole graph, and the others one of a tenth of its size."""
+    """Give the first user the whole graph, and each other user one of a tenth of its size."""
     with psycopg.connect(database, autocommit=True, cursor_factory=psycopg.ClientCursor) as conn:
         for n in range(OTHERS + 1):
             share = 1 if n == 0 else 10
@@ -64,14 +67,14 @@ def fill(database: str, memories: int, edges: int) -> None:
 
 
 def starts(memories: int) -> Iterator[tuple[str, Sequence[str]]]:
-    """Yield where traversals begin: any memory, and the one that has an edge to all."""
-    chosen = random.Random(7)  # noqa: S311  no secret
+    """Yield the starts of traversals: any memory, and the hub."""
+    chosen = random.Random(7)  # noqa: S311  not a secret
     yield "any memory", [f"m{chosen.randint(2, memories)}" for _ in range(1000)]
     yield "the hub", ["m1"]
 
 
 async def walk(store: MemoryManager, options: argparse.Namespace) -> list[list[str]]:
-    """Measure, and return the lines of the table."""
+    """Measure, and return the rows of the table."""
     lines = []
     for name, keys in starts(options.memories):
         for hops in (1, 2, 3):
@@ -95,11 +98,12 @@ async def walk(store: MemoryManager, options: argparse.Namespace) -> list[list[s
 
 
 async def measure(url: str, options: argparse.Namespace) -> list[list[str]]:
-    """Fill a database, and walk its graph as the person it belongs to."""
+    """Fill a database, and traverse the graph as the user who owns it."""
     database = make_database(url, "graph")
     async with memory_store(database, OfflineEmbeddings()) as store:
         say(
-            f"{options.memories} memories, {options.edges} edges, and a tenth of it for each of {OTHERS} others"
+            f"{options.memories} memories, {options.edges} edges, "
+            f"and a tenth of both for each of {OTHERS} others"
         )
         await asyncio.to_thread(fill, database, options.memories, options.edges)
         await asyncio.to_thread(loading.tidy, database)
@@ -108,19 +112,19 @@ async def measure(url: str, options: argparse.Namespace) -> list[list[str]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and print the table."""
+    """Run the benchmark and print its table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--memories", type=int, default=10_000, help="of the person who walks")
+    parser.add_argument("--memories", type=int, default=10_000, help="memories of the first user")
     parser.add_argument(
-        "--edges", type=int, default=50_000, help="between any two of them, beside those of the hub"
+        "--edges", type=int, default=50_000, help="edges between random pairs, beside the hub's"
     )
     parser.add_argument(
         "--rounds",
         type=int,
         default=200,
-        help="traversals that count, of each kind; 10 more warm up",
+        help="traversals that count, for each row; 10 more warm up",
     )
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder, loading.server(Path(folder), "1GB") as url:

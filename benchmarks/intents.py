@@ -1,10 +1,11 @@
-"""What telling services outside costs, and whether anything gets lost or doubled on the way when they fail.
+"""The cost of deliveries to external services, and losses and duplicates when calls fail.
 
     .venv/bin/python -m benchmarks.intents [--intents 10000] [--faults 0.05] [--users 500]
 
-Memories are written, changed and forgotten, and hosted Mem0's adapter tells a Mem0 in this process, which has no key
-of idempotency, as the real one. Some of its calls fail: half of them before it did anything, half of them after. At the
-end its copies are compared with the memories.
+Memories are written, changed and forgotten. The adapter for hosted Mem0 delivers them to a Mem0 in
+this process that, like the real one, takes no idempotency key. Some of its calls fail: half of them
+before they have an effect, half of them after. At the end, its copies are compared with the
+memories.
 """
 
 import argparse
@@ -38,27 +39,30 @@ from graphs.memory_manager import MemoryManager
 
 HEAD = ("time", "median ms", "p99 ms")
 KEY = b"a key of the benchmark"
-TEXT = "Note {n}: write to user{n}@example.com, or call +1 202 555 0142, before the welding robot comes."
+TEXT = (
+    "Note {n}: write to user{n}@example.com, or call +1 202 555 0142, "
+    "before the welding robot comes."
+)
 
 
 class Fault(Exception):
-    """What the Mem0 of the benchmark raises; it looks like one of the client's."""
+    """An injected error that looks like one of the client's."""
 
     error_code = "HTTP_503"
-    debug_info: dict[str, Any] = {}  # noqa: RUF012  never written
+    debug_info: dict[str, Any] = {}  # noqa: RUF012  never modified
 
 
 class Gone(Fault):
-    """It does not have that memory."""
+    """An error for a memory that does not exist."""
 
     error_code = "HTTP_404"
 
 
 class FaultyMem0:
-    """Hosted Mem0 as its client shows it.
+    """Hosted Mem0 with the interface of its client.
 
     Args:
-        faults: which part of the calls fails.
+        faults: The share of calls that fail.
     """
 
     def __init__(self, faults: float) -> None:
@@ -66,7 +70,7 @@ class FaultyMem0:
         self.failed = 0
         self._of_reference: dict[str, list[str]] = {}
         self._faults = faults
-        self._random = random.Random(1)  # noqa: S311  nothing secret
+        self._random = random.Random(1)  # noqa: S311  not a secret
 
     async def _failing(self, work: Callable[[], Any]) -> Any:
         await asyncio.sleep(0)
@@ -123,7 +127,7 @@ class FaultyMem0:
 
 
 class Timed(Mem0Adapter):
-    """The adapter, and how long it takes."""
+    """The adapter, with the time that each delivery takes."""
 
     def __init__(self, client: FaultyMem0) -> None:
         super().__init__(client, Fault)
@@ -138,8 +142,8 @@ class Timed(Mem0Adapter):
 
 
 async def tell(store: MemoryManager, users: Sequence[str], intents: int) -> list[float]:
-    """Write, change and forget memories, and return how long each took from the call to the commit."""
-    chances = random.Random(2)  # noqa: S311  nothing secret
+    """Write, change and forget memories; return the seconds from each call to its commit."""
+    chances = random.Random(2)  # noqa: S311  not a secret
     keys: dict[str, list[str]] = {user: [] for user in users}
     seconds: list[float] = []
 
@@ -162,7 +166,7 @@ async def tell(store: MemoryManager, users: Sequence[str], intents: int) -> list
 
 
 async def measure(url: str, options: argparse.Namespace) -> None:
-    """Tell, deliver, compare, and print it."""
+    """Write the memories, deliver them, and print the comparison."""
     mem0 = FaultyMem0(options.faults)
     adapter = Timed(mem0)
     users = [str(uuid4()) for _ in range(options.users)]
@@ -182,7 +186,7 @@ async def measure(url: str, options: argparse.Namespace) -> None:
         async with store.jobs.working(concurrency=options.concurrency):
             taken = await tell(store, users, options.intents)
             told = time.perf_counter() - started
-            while (await store.deliveries.health())[0].pending:  # noqa: ASYNC110  nobody tells
+            while (await store.deliveries.health())[0].pending:  # noqa: ASYNC110  nothing signals it
                 await asyncio.sleep(0.5)
             drained = time.perf_counter() - started
     report(url, options, mem0, taken, told, drained)
@@ -196,12 +200,13 @@ def report(
     told: float,
     drained: float,
 ) -> None:
-    """Print the times, and what was lost and doubled."""
+    """Print the times, the losses and the duplicates."""
     with psycopg.connect(url) as conn:
         arrivals = [
             float(row[0])
             for row in conn.execute(
-                "SELECT extract(epoch FROM delivered_at - created_at) FROM memory.deliveries WHERE status = 'delivered'"
+                "SELECT extract(epoch FROM delivered_at - created_at) FROM memory.deliveries "
+                "WHERE status = 'delivered'"
             )
         ]
         statuses: dict[str, int] = dict(
@@ -212,7 +217,8 @@ def report(
             float(row[0])
             for row in conn.execute(
                 """SELECT extract(epoch FROM max(e.at) FILTER (WHERE e.type = 'succeeded')
-                  - max(e.at) FILTER (WHERE e.type = 'started')) FROM procrastinate.procrastinate_events AS e
+                  - max(e.at) FILTER (WHERE e.type = 'started'))
+                FROM procrastinate.procrastinate_events AS e
                 JOIN procrastinate.procrastinate_jobs AS j ON j.id = e.job_id
                 WHERE j.task_name = 'deliver' AND j.status = 'succeeded' GROUP BY e.job_id"""
             )
@@ -220,7 +226,7 @@ def report(
     copies = Counter(memory["metadata"]["reference"] for memory in mem0.memories.values())
     leaked = sum("@example.com" in memory["text"] for memory in mem0.memories.values())
     print(
-        f"{options.intents:,} intents of {options.users} people, {mem0.failed:,} injected faults\n"
+        f"{options.intents:,} intents of {options.users} users, {mem0.failed:,} injected faults\n"
     )
     times = {
         "from the call to the commit": taken,
@@ -230,35 +236,36 @@ def report(
     print(table(HEAD, [line(name, seconds) for name, seconds in times.items()]))
     total = sum(statuses.values())
     print(
-        f"\ntold in {told:.1f} s, all arrived after {drained:.1f} s: {total / drained:.0f} deliveries a second"
+        f"\nwritten in {told:.1f} s, all delivered after {drained:.1f} s: "
+        f"{total / drained:.0f} deliveries a second"
     )
     print(f"failure rate {statuses.get('failed', 0) / total:.4%}; {statuses}")
     lost = (memories[0] if memories else 0) - len(copies)
-    print(f"lost {lost}, doubled {sum(n - 1 for n in copies.values())}, not redacted {leaked}")
+    print(f"lost {lost}, duplicated {sum(n - 1 for n in copies.values())}, not redacted {leaked}")
 
 
 def line(name: str, seconds: Sequence[float]) -> list[str]:
-    """Return a line of the table."""
+    """Return a row of the table."""
     p99 = statistics.quantiles(seconds, n=100)[98]
     return [name, f"{statistics.median(seconds) * 1000:.2f}", f"{p99 * 1000:.2f}"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and print it."""
+    """Run the benchmark and print its results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--intents", type=int, default=10_000, help="how much happens")
-    parser.add_argument("--users", type=int, default=500, help="to how many people")
+    parser.add_argument("--intents", type=int, default=10_000, help="number of deliveries")
+    parser.add_argument("--users", type=int, default=500, help="number of users")
     parser.add_argument(
-        "--faults", type=float, default=0.05, help="which part of the service's calls fails"
+        "--faults", type=float, default=0.05, help="share of the service's calls that fail"
     )
     parser.add_argument("--concurrency", type=int, default=8, help="deliveries at once")
     parser.add_argument(
-        "--poll", type=float, default=1.0, help="seconds between two looks for new jobs"
+        "--poll", type=float, default=1.0, help="seconds between two polls of the queue"
     )
     parser.add_argument(
-        "--backoff", type=int, default=1, help="seconds until what failed is tried again"
+        "--backoff", type=int, default=1, help="seconds until a failed delivery is retried"
     )
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder, loading.server(Path(folder), "1GB") as url:

@@ -1,13 +1,15 @@
-"""What memory adds to a run of a busy server: many conversations at once with it and without, in turns.
+"""The cost of memory in a run on a busy server: many conversations at once, with and without it.
 
     .venv/bin/python -m benchmarks.load [--conversations 100] [--turns 5] [--rounds 4] [--pause 0]
 
-One `langgraph dev` serves the example agent and the same graph without the memory nodes; both have Postgres checkpoints
-and the offline model. In each round everybody has a conversation of a few turns over the SDK, all at once, first with
-the one and then with the other, the other way round in the next. Facts are taken from what is said meanwhile, by the
-same server; what is left of that is waited for, so that it does not fall on the other. The first round is not counted.
+One `langgraph dev` serves the example agent and the same graph without the memory nodes. Both have
+Postgres checkpoints and the offline model. In each round, all users at once have a conversation of
+a few turns over the SDK, first with one agent and then with the other; the order alternates. The
+same server extracts facts meanwhile. The benchmark waits for the end of these jobs, so that they do
+not slow the other agent's turn. The first round is not counted.
 
-A latency is what the client sees: with more conversations than the server has cores, it is mostly waiting for others.
+A latency is what the client sees. With more conversations than the server has cores, most of it is
+time in the queue.
 """
 
 import argparse
@@ -59,13 +61,13 @@ SAID = (
 
 @dataclass(slots=True)
 class Done:
-    """What came of the conversations with one graph."""
+    """The results of the conversations with one graph."""
 
     latencies: list[float] = field(default_factory=list)
     """Seconds of each run."""
     seconds: float = 0
     processor: dict[str, float] = field(default_factory=dict)
-    """Seconds of processor time, by who took it."""
+    """Seconds of processor time, by process."""
     errors: list[str] = field(default_factory=list)
 
     def percentile(self, percent: int) -> float:
@@ -74,13 +76,13 @@ class Done:
 
     @property
     def speed(self) -> float:
-        """Runs per second."""
+        """Return the runs per second."""
         return len(self.latencies) / self.seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A running server, the secret that signs people in, and what to look at."""
+    """A running server, the secret that signs tokens, and the processes to watch."""
 
     url: str
     secret: str
@@ -88,7 +90,7 @@ class Served:
     processes: dict[str, psutil.Process]
 
     def processor(self) -> dict[str, float]:
-        """Return the seconds of processor time that each process and those it started have taken."""
+        """Return the processor seconds of each watched process, with those of its children."""
         return {
             name: sum(map(_seconds, _with_children(process)))
             for name, process in self.processes.items()
@@ -101,16 +103,15 @@ def _with_children(process: psutil.Process) -> list[psutil.Process]:
 
 def _seconds(process: psutil.Process) -> float:
     try:
-        return float(
-            sum(process.cpu_times()[:4])
-        )  # its own and that of ended children, as user and as system
+        # Own time and that of ended children, in user and in system mode.
+        return float(sum(process.cpu_times()[:4]))
     except psutil.NoSuchProcess:
         return 0.0
 
 
 @contextmanager
 def served(folder: Path, database: str) -> Iterator[Served]:
-    """Run `langgraph dev` as `make dev` does, with both agents."""
+    """Run `langgraph dev` with both agents, as `make dev` does."""
     secret, port = secrets.token_urlsafe(32), free_port()
     config = json.loads((ROOT / "langgraph.json").read_text())
     config["graphs"][WITHOUT] = "benchmarks.plain_agent:graph"
@@ -145,7 +146,7 @@ def served(folder: Path, database: str) -> Iterator[Served]:
 
 
 def postmaster(database: str) -> psutil.Process:
-    """Return the process that a database's others are children of."""
+    """Return the parent of all processes of a database's server."""
     with psycopg.connect(database) as connection:
         parent = psutil.Process(connection.info.backend_pid).parent()
     assert parent
@@ -153,20 +154,20 @@ def postmaster(database: str) -> psutil.Process:
 
 
 def as_url(conninfo: str) -> str:
-    """Return a connection string in the form that DATABASE_URL takes."""
+    """Return a connection string as a URL, the form that DATABASE_URL takes."""
     parts = conninfo_to_dict(conninfo)
     return f"postgresql://{parts['user']}@/{parts['dbname']}?host={parts['host']}"
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def wait_for(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
-    """Return when a server answers."""
+    """Wait until a server answers."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -178,7 +179,7 @@ def wait_for(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
 
 
 def sign_in(secret: str) -> dict[str, str]:
-    """Return the headers with which a new person sends requests."""
+    """Return the request headers of a new user."""
     until = datetime.now(UTC) + timedelta(days=1)
     claims = {"sub": str(uuid4()), "aud": "authenticated", "role": "authenticated", "exp": until}
     return {"Authorization": f"Bearer {jwt.encode(claims, secret, algorithm='HS256')}"}
@@ -191,9 +192,10 @@ async def converse(
     options: argparse.Namespace,
     done: Done,
 ) -> None:
-    """Say a few things to an agent, one after the other, in a thread of its own."""
+    """Say a few things to an agent, one after the other, in a new thread."""
     thread = (await client.threads.create(headers=person))["thread_id"]
-    await asyncio.sleep(random.uniform(0, options.pause))  # noqa: S311  not everybody begins in the same moment
+    # Not all users begin at the same time.
+    await asyncio.sleep(random.uniform(0, options.pause))  # noqa: S311
     for n in range(options.turns):
         said: Any = {"messages": [{"role": "human", "content": SAID[n % len(SAID)]}]}
         begin = time.perf_counter()
@@ -211,12 +213,12 @@ async def converse(
 
 
 async def settled(database: str) -> None:
-    """Return when no background job is left."""
+    """Wait until no background job is left."""
     query = (
         "SELECT count(*) FROM procrastinate.procrastinate_jobs WHERE status IN ('todo', 'doing')"
     )
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
-        while (await (await connection.execute(query)).fetchone()) != (0,):  # noqa: ASYNC110  nobody tells us
+        while (await (await connection.execute(query)).fetchone()) != (0,):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 
 
@@ -240,13 +242,14 @@ async def measure(server: Served, options: argparse.Namespace) -> dict[str, Done
                 done.processor[name] = done.processor.get(name, 0) + seconds
             told = ", ".join(f"{seconds:.1f} s of {name}" for name, seconds in used.items())
             say(
-                f"round {round_} of {options.rounds}, {agent}: {took:.1f} s, {told}, {len(done.errors)} errors"
+                f"round {round_} of {options.rounds}, {agent}: {took:.1f} s, {told}, "
+                f"{len(done.errors)} errors"
             )
     return counted
 
 
 def report(counted: dict[str, Done]) -> str:
-    """Return the tables: latencies, and how many runs there were."""
+    """Return two tables: the latencies, and the number of runs."""
     ours, theirs = counted[WITH], counted[WITHOUT]
     lines = [
         [f"latency of a run, p{percent}", f"{a:.0f}", f"{b:.0f}", f"{a - b:+.0f}", f"{a / b:.2f}"]
@@ -271,17 +274,17 @@ def report(counted: dict[str, Done]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and print the table; ends with 1 if anything failed."""
+    """Run the benchmark and print its tables; exit with 1 if a run failed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--conversations", type=int, default=100, help="people who talk at once")
-    parser.add_argument("--turns", type=int, default=5, help="what each says in a round")
+    parser.add_argument("--conversations", type=int, default=100, help="conversations at once")
+    parser.add_argument("--turns", type=int, default=5, help="messages of each user in a round")
     parser.add_argument(
         "--rounds", type=int, default=4, help="rounds that count; one more warms up"
     )
     parser.add_argument(
-        "--pause", type=float, default=0, help="seconds before each says the next thing"
+        "--pause", type=float, default=0, help="seconds before the next message of each user"
     )
     options = parser.parse_args(arguments)
     logging.getLogger("httpx").setLevel(logging.WARNING)

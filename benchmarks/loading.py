@@ -1,8 +1,8 @@
-"""Servers to measure on, and filling them.
+"""Servers to measure on, and bulk loads into them.
 
-The peers' tables are filled by COPY, past the peers: their HNSW index is dropped before and built again after, which
-takes a twentieth of the time that their own puts would. Rows and index are what puts of the same items leave behind,
-if anything in better order.
+The peers' tables are filled by COPY instead of their own puts. Their HNSW index is dropped before
+and rebuilt after that, which takes a twentieth of the time. Rows and index are the same as after
+puts of the same items; the index is in better order, if anything.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ _PACKAGES = ("langgraph-checkpoint-postgres", "mem0ai", "psycopg")
 
 @contextmanager
 def server(folder: Path, shared_buffers: str | None) -> Iterator[str]:
-    """Run an embedded Postgres with its defaults; `shared_buffers`, if given, and memory to build indexes are set."""
+    """Run an embedded Postgres with defaults, except `shared_buffers` and index build memory."""
     if shared_buffers:
         with embedded_postgres(folder) as url, psycopg.connect(url, autocommit=True) as conn:
             conn.execute(
@@ -53,7 +53,7 @@ def server(folder: Path, shared_buffers: str | None) -> Iterator[str]:
 
 
 def circumstances(url: str) -> dict[str, str]:
-    """Return what the numbers depend on: the machine, the versions, the server's settings."""
+    """Return the conditions of a measurement: the machine, the versions, the server's settings."""
     told = {"cores": str(os.cpu_count()), "python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -72,14 +72,14 @@ def circumstances(url: str) -> dict[str, str]:
 
 
 def tidy(url: str) -> None:
-    """Bring a database into the order that autovacuum brings it into sooner or later."""
+    """Vacuum and analyze a database, as autovacuum would sooner or later."""
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute("VACUUM ANALYZE")
         conn.execute("CHECKPOINT")
 
 
 def _binary(embeddings: Embeddings, text: str) -> bytes:
-    """A vector as pgvector reads it in binary."""
+    """Return a vector in pgvector's binary format."""
     numbers = np.asarray(embeddings.embed_query(text))
     return len(numbers).to_bytes(2, "big") + b"\0\0" + numbers.astype(">f4").tobytes()
 
@@ -89,7 +89,7 @@ def _jsonb(value: Any) -> bytes:
 
 
 async def copy_upstream(url: str, items: Sequence[Item], embeddings: Embeddings) -> float:
-    """Fill the tables of an AsyncPostgresStore that was set up, build its index and return the seconds of that."""
+    """Fill the tables of an AsyncPostgresStore, build its index and return the build's seconds."""
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as conn:
         row = await (
             await conn.execute(
@@ -119,7 +119,7 @@ async def copy_upstream(url: str, items: Sequence[Item], embeddings: Embeddings)
 
 
 async def copy_mem0(url: str, items: Sequence[Item], embeddings: Embeddings) -> float:
-    """Fill mem0's table as `add(infer=False)` does, build its index and return the seconds that this took."""
+    """Fill mem0's table as `add(infer=False)` does; build its index and return the seconds."""
     now = datetime.now(UTC).isoformat()
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as conn:
         row = await (
@@ -141,7 +141,8 @@ async def copy_mem0(url: str, items: Sequence[Item], embeddings: Embeddings) -> 
                         "hash": hashlib.md5(item.text.encode(), usedforsecurity=False).hexdigest(),
                         "created_at": now,
                         "updated_at": now,
-                        "text_lemmatized": item.text,  # as it is without spaCy, which mem0 does not bring along
+                        # What mem0 stores without spaCy, which it does not install.
+                        "text_lemmatized": item.text,
                     }
                     await copy.write_row(
                         (UUID(int=item.n + 1), _binary(embeddings, item.text), _jsonb(payload))
@@ -153,13 +154,12 @@ async def copy_mem0(url: str, items: Sequence[Item], embeddings: Embeddings) -> 
 async def _build(
     conn: psycopg.AsyncConnection[Any], name: str, definition: str, count: int
 ) -> float:
-    """Build an index that was dropped, with memory enough to hold the graph, and return the seconds that it took."""
+    """Build a dropped index, with enough memory to hold the graph, and return the seconds."""
     began = time.perf_counter()
     with Progress(f"{name}: building its HNSW index", count) as progress:
         await conn.execute("SET maintenance_work_mem = '2GB'")
-        await conn.execute(
-            "SET max_parallel_maintenance_workers = 0"
-        )  # shared memory may be scarce
+        # Parallel workers need shared memory, which may be scarce.
+        await conn.execute("SET max_parallel_maintenance_workers = 0")
         await conn.execute(sql.SQL(definition))
         progress.advance(count)
     return time.perf_counter() - began

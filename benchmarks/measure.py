@@ -1,7 +1,8 @@
-"""Measuring several systems at the same work in one run, in turns, so that a slow minute of the machine hits them all.
+"""Fair comparison of several systems: the same work in one run, in turns.
 
-A round has every system do the work once, in an order that rotates. A ratio is taken within a round, and the median of
-the rounds' ratios is what counts. Latencies are pooled over the rounds. The first round warms up and is not counted.
+In a round, every system does the work once; the order rotates, so that a slow minute of the machine
+hits them all. A ratio is taken within a round, and the median of all rounds' ratios counts.
+Latencies are pooled over the rounds. The first round warms up and is not counted.
 """
 
 import asyncio
@@ -20,17 +21,17 @@ from benchmarks.progress import say
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is measured.
+    """One kind of work to measure.
 
     Args:
-        name: what it is called in the table.
-        ability: what a peer must be able to do to take part.
-        call: makes the n-th call to a peer.
-        at_once: how many callers there are.
-        each: how many items one call concerns.
-        calls: how many calls a round makes, fewer if they take longer than the budget.
-        settles: whether puts may leave index work for later, which is then waited for and counted.
-        judge: returns recall, rows returned and rows there were to return.
+        name: Its name in the table.
+        ability: The ability that a peer needs to take part.
+        call: A function that makes the n-th call to a peer.
+        at_once: The number of concurrent callers.
+        each: The number of items per call.
+        calls: The calls of a round; fewer if they take longer than the budget.
+        settles: Whether puts may leave index work for later, which is then awaited and counted.
+        judge: A function that returns recall, rows returned and rows that exist.
     """
 
     name: str
@@ -45,16 +46,16 @@ class Work:
 
 @dataclass(slots=True)
 class Turns:
-    """What one system did in all rounds of one work."""
+    """The measurements of one system at one work, over all rounds."""
 
     latencies: list[float] = field(default_factory=list)
     """Seconds of each call."""
     speeds: list[float] = field(default_factory=list)
     """Items per second, of each round."""
     settled_speeds: list[float] = field(default_factory=list)
-    """The same with the index work counted that was left for later."""
+    """The same, with the index work that was left for later included."""
     recall: float = math.nan
-    """What `judge` found, where the work has one."""
+    """Recall as returned by `judge`, if the work has one."""
 
     def percentile(self, percent: float) -> float:
         """Return a percentile of the latencies in milliseconds."""
@@ -73,7 +74,7 @@ class Turns:
 
 @dataclass(slots=True)
 class Result:
-    """How the systems did at one work; `quality` is what `judge` returned."""
+    """The measurements of all systems at one work; `quality` is the result of `judge`."""
 
     work: Work
     turns: dict[str, Turns]
@@ -83,7 +84,7 @@ class Result:
 async def turn(
     peer: Peer, work: Work, first: int, budget: float
 ) -> tuple[list[float], float, float]:
-    """Do a work once and return the latencies, the time it took, and the time until its index work was done too."""
+    """Do a work once; return latencies, seconds, and seconds with its index work included."""
     latencies: list[float] = []
     began = time.perf_counter()
 
@@ -106,10 +107,10 @@ async def compare(peers: Sequence[Peer], work: Work, rounds: int, budget: float)
     """Have every able peer do a work, round by round.
 
     Args:
-        peers: who takes part, if able.
-        work: what to do. Calls are numbered on from round to round; all peers make the same ones.
-        rounds: how many are counted, after one to warm up.
-        budget: seconds after which a turn makes no further call.
+        peers: The peers; those without the ability are left out.
+        work: The work. Calls are numbered on from round to round; all peers make the same ones.
+        rounds: The rounds that count, after one to warm up.
+        budget: Seconds after which a turn makes no further call.
     """
     able = [peer for peer in peers if work.ability in peer.abilities]
     say(f"{work.name}, {work.at_once} at once: {', '.join(peer.name for peer in able)}")
@@ -128,12 +129,12 @@ async def compare(peers: Sequence[Peer], work: Work, rounds: int, budget: float)
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Return the median of the rounds' ratios."""
+    """Return the median of the ratios of all rounds."""
     return statistics.median(o / t for o, t in zip(ours, theirs, strict=True))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a markdown table whose columns are aligned in plain text too; the first is text, the others numbers."""
+    """Return an aligned markdown table whose first column is text and the others are numbers."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     texts = {
         column

@@ -1,4 +1,4 @@
-"""The systems that are measured, behind one face: MemoryManager, LangGraph's AsyncPostgresStore, mem0.
+"""The measured systems with one interface: MemoryManager, LangGraph's AsyncPostgresStore, mem0.
 
 mem0 runs on its own pgvector store, with its telemetry off.
 """
@@ -51,11 +51,11 @@ STORE_ABILITIES = frozenset(
     }
 )
 OWN_ABILITIES = STORE_ABILITIES - {"wide", "filtered wide", "list prefix", "list depth"}
-"""A person sees what is theirs: a search or a list over all users is not the same work for them."""
+"""Work that a user can do: to search or list all users is not the same work for them."""
 
 
 class Peer(Protocol):
-    """A system under measurement. `abilities` says which works it can do."""
+    """A measured system. `abilities` names the kinds of work that it can do."""
 
     @property
     def name(self) -> str: ...
@@ -66,24 +66,24 @@ class Peer(Protocol):
     async def put(self, item: Item) -> None: ...
 
     async def put_many(self, items: Sequence[Item]) -> None:
-        """Put items of one person, in one call."""
+        """Put items of one user in one call."""
 
     async def get(self, item: Item) -> bool:
-        """Get an item and return whether it was there."""
+        """Get an item and return whether it exists."""
 
     async def search(
         self, query: str, owner: int | None, category: str | None = None, limit: int = 10
     ) -> list[str]:
-        """Return the keys of what was found, best first; `owner` None searches everybody's."""
+        """Return the keys found, best first; an `owner` of None searches all users."""
 
     async def namespaces(self, kind: str, owner: int) -> int:
-        """List namespaces and return how many there were."""
+        """List namespaces and return their number."""
 
     async def settle(self) -> None:
-        """Return when what earlier puts left for later has been done."""
+        """Wait until the work that earlier puts left for later is done."""
 
     async def load(self, items: Sequence[Item]) -> float:
-        """Store many items and return the seconds that the index for searching took after that."""
+        """Store many items; return the seconds of the index build that follows."""
 
 
 @lru_cache(maxsize=100_000)
@@ -95,11 +95,11 @@ class StorePeer:
     """A LangGraph store.
 
     Args:
-        name: what it is called in the tables.
-        store: the store; one store may stand behind several peers.
-        abilities: the works that it does.
-        signed_in: whether each call is made as the person whose data it concerns.
-        copy_url: a database of AsyncPostgresStore's, to be loaded past the store.
+        name: Its name in the tables.
+        store: The store; several peers may share one.
+        abilities: The kinds of work that it does.
+        signed_in: Whether each call is made as the user who owns the data.
+        copy_url: A database of AsyncPostgresStore to load by COPY, instead of by puts.
     """
 
     def __init__(
@@ -116,9 +116,8 @@ class StorePeer:
         self.store = store
         self._signed_in = signed_in
         self._copy_url = copy_url
-        self._prefix = (
-            "s" if signed_in else ""
-        )  # of keys that are put, where another peer has the same store
+        # Peers that share a store put different keys.
+        self._prefix = "s" if signed_in else ""
 
     def _acting(self, owner: int | None) -> AbstractContextManager[Any]:
         return (
@@ -183,9 +182,10 @@ class StorePeer:
 
 
 class Mem0Peer:
-    """mem0 on pgvector, storing texts as they are (`infer=False`): no language model is ever called.
+    """mem0 on pgvector, which stores texts as they are (`infer=False`, no language model).
 
-    Everything is of one agent besides its user: mem0 searches no wider than an id, so the agent's stands for everybody.
+    Every text belongs to one agent besides its user: mem0 searches no wider than an id, so a search
+    of all users is a search by the agent's id.
     """
 
     name = MEM0
@@ -229,7 +229,7 @@ class Mem0Peer:
         return [f"k{UUID(found).int - 1}" for found in await self.ids(query, scope, limit)]
 
     async def ids(self, query: str, scope: Mapping[str, str], limit: int) -> list[str]:
-        """Return the ids of what was found. Nothing is dropped for a low score, as by default would happen."""
+        """Return the ids found, also of low scores, which mem0 drops by default."""
         found = await self.memory.search(query, top_k=limit, filters=dict(scope), threshold=0.0)
         return [str(result["id"]) for result in found["results"]]
 
@@ -237,7 +237,7 @@ class Mem0Peer:
         raise NotImplementedError
 
     async def settle(self) -> None:
-        """Nothing is left for later."""
+        """Do nothing: puts leave no work for later."""
 
     async def load(self, items: Sequence[Item]) -> float:
         return await loading.copy_mem0(self._url, items, self._embeddings)
@@ -252,7 +252,7 @@ def make_database(url: str, name: str) -> str:
 
 @asynccontextmanager
 async def upstream_store(url: str, embeddings: Embeddings) -> AsyncIterator[AsyncPostgresStore]:
-    """LangGraph's store with its defaults (HNSW over all vectors) and a pool, on an empty database."""
+    """Yield LangGraph's store with defaults (HNSW for all vectors) and a pool on a new database."""
     index: Any = {"dims": DIMENSIONS, "embed": embeddings, "fields": ["text"]}
     async with AsyncPostgresStore.from_conn_string(
         url, index=index, pool_config={"min_size": POOL, "max_size": POOL}
@@ -265,7 +265,7 @@ async def upstream_store(url: str, embeddings: Embeddings) -> AsyncIterator[Asyn
 async def memory_store(
     url: str, embeddings: Embeddings, *, hybrid: bool = False
 ) -> AsyncIterator[MemoryManager]:
-    """MemoryManager, acting as the service unless told otherwise, with a pool of the same size."""
+    """Yield a MemoryManager with a pool of the same size; it acts as the service by default."""
     index: Any = {"dims": DIMENSIONS, "embed": embeddings, "fields": ["text"]}
     if hybrid:
         index["ranking"] = "hybrid"
@@ -280,8 +280,8 @@ async def memory_store(
 async def mem0_peer(
     url: str, embeddings: Precomputed, folder: Path
 ) -> AsyncIterator[Mem0Peer | None]:
-    """mem0 with its defaults, a pool of the same size and its files in `folder`; None where it is not installed."""
-    os.environ["MEM0_TELEMETRY"] = "False"  # before the import: it is read there
+    """Yield mem0 with defaults, a pool of the same size, and files in `folder`; None if missing."""
+    os.environ["MEM0_TELEMETRY"] = "False"  # mem0 reads it at import
     os.environ["MEM0_DIR"] = str(folder)
     try:
         with warnings.catch_warnings():
@@ -291,9 +291,8 @@ async def mem0_peer(
         yield None
         return
     for logger in ("mem0", "httpx"):
-        logging.getLogger(logger).setLevel(
-            logging.WARNING
-        )  # it tells every row it inserts, which takes time
+        # mem0 logs every row that it inserts, which takes time.
+        logging.getLogger(logger).setLevel(logging.WARNING)
     memory = mem0.AsyncMemory.from_config(
         {
             "llm": {"provider": "langchain", "config": {"model": OfflineChatModel()}},
@@ -314,9 +313,8 @@ async def mem0_peer(
             "history_db_path": str(folder / "history.db"),
         }
     )
-    await memory.get(
-        str(UUID(int=0))
-    )  # makes the table: calls that come at once would be in one another's way
+    # Creates the table: concurrent first calls would collide.
+    await memory.get(str(UUID(int=0)))
     try:
         yield Mem0Peer(memory, url, embeddings)
     finally:

@@ -1,4 +1,4 @@
-"""The example agent without its memory: what `benchmarks.load` compares it with."""
+"""The example agent without its memory nodes, for `benchmarks.load` to compare with."""
 
 from langgraph.graph import END, START, StateGraph
 

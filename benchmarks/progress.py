@@ -1,4 +1,4 @@
-"""Telling on stderr how far a long work has come; the tables go to stdout."""
+"""Progress of long work, on stderr; tables go to stdout."""
 
 import sys
 import time
@@ -6,7 +6,7 @@ from types import TracebackType
 
 
 class Progress:
-    """How far a long work has come, on stderr."""
+    """A progress line on stderr."""
 
     def __init__(self, what: str, total: int) -> None:
         self._what, self._total, self._done = what, total, 0

@@ -1,18 +1,19 @@
-"""Does a question find what answers it? Conversations in the format of LoCoMo, on all systems, in one run.
+"""Recall of the turns that answer a question: LoCoMo conversations on all systems, in one run.
 
     .venv/bin/python -m benchmarks.recall --data DIR [--per-conversation] [--chart recall.svg]
 
-DIR holds `*.json` files, each a conversation: `session_N` (turns with `speaker`, `dia_id`, `text`, perhaps the
-caption of a picture), `session_N_date_time`, and `qa`: questions with the `dia_id`s of the turns that answer them.
-LoCoMo itself is on GitHub (snap-research/locomo, CC BY-NC 4.0); its ten conversations come as one file, to be split
-into one file each.
+DIR holds `*.json` files, each a conversation: `session_N` (turns with `speaker`, `dia_id`, `text`,
+and perhaps the caption of a picture), `session_N_date_time`, and `qa`: questions with the `dia_id`s
+of the turns that answer them. LoCoMo is on GitHub (snap-research/locomo, CC BY-NC 4.0). Its ten
+conversations come as one file, which must be split into one file each.
 
-Each turn is an item "<speaker> (<date>): <text> [image: <caption>]" in its conversation's namespace, put in the order
-in which it was said, one batch for each session. Each question is one search for 20 items in that namespace. Left out
-are the questions of category 5, which have no answer, and those whose evidence is empty or not in the conversation.
+Each turn is an item "<speaker> (<date>): <text> [image: <caption>]" in the namespace of its
+conversation. Items are put in their order, in one batch per session. Each question is one search
+for 20 items in that namespace. Questions of category 5 have no answer and are left out, as are
+questions whose evidence is empty or not in the conversation.
 
-Every system embeds with the same offline model, beforehand: latencies are those of the store. No language model is
-called.
+Every system uses the same offline embedding model, with precomputed vectors: latencies are those of
+the store. No language model is called.
 """
 
 import argparse
@@ -56,7 +57,7 @@ METRICS = ("R@5", "R@10", "R@20", "hit@10", "MRR")
 Turn = tuple[str, str]
 """A turn's id and its text as it is stored."""
 Search = Callable[[int, str], Awaitable[list[str]]]
-"""Returns the turns that a conversation's question finds, best first."""
+"""A function that returns the turns found for a question of a conversation, best first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How one search went: the metrics by name, and its seconds."""
+    """The result of one search: its metrics by name, and its seconds."""
 
     question: Question
     metrics: dict[str, float]
@@ -78,7 +79,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """What was read: conversations as sessions of turns, the questions that count, and why others do not."""
+    """Conversations as sessions of turns, the questions that count, and why others do not."""
 
     names: list[str]
     conversations: list[list[list[Turn]]]
@@ -90,7 +91,7 @@ def read(folder: Path) -> Data:
     """Read every conversation of a folder.
 
     Raises:
-        SystemExit: there is none.
+        SystemExit: If the folder holds none.
     """
     data = Data([], [], [], Counter())
     for n, file in enumerate(sorted(folder.glob("*.json"))):
@@ -113,7 +114,8 @@ def read(folder: Path) -> Data:
                 )
     if not data.questions:
         raise SystemExit(
-            f"No conversation with questions in {folder}: it must hold *.json files in LoCoMo's format."
+            f"No conversation with questions in {folder}: "
+            "it must hold *.json files in LoCoMo's format."
         )
     return data
 
@@ -123,9 +125,8 @@ def _session_numbers(told: dict[str, Any]) -> list[int]:
 
 
 def _session(told: dict[str, Any], number: int) -> list[Turn]:
-    date = str(told.get(f"session_{number}_date_time", "")).rpartition(" on ")[
-        2
-    ]  # "1:56 pm on 8 May, 2023"
+    # A date looks like "1:56 pm on 8 May, 2023".
+    date = str(told.get(f"session_{number}_date_time", "")).rpartition(" on ")[2]
     turns = []
     for turn in told[f"session_{number}"]:
         caption = f" [image: {turn['blip_caption']}]" if turn.get("blip_caption") else ""
@@ -138,7 +139,7 @@ def namespace(conversation: int) -> tuple[str, ...]:
 
 
 async def fill_store(store: BaseStore, data: Data) -> Search:
-    """Put all conversations into a LangGraph store, each as its own user, and return how it is asked."""
+    """Put all conversations into a LangGraph store, one user each; return its search function."""
     for n, sessions in enumerate(data.conversations):
         with acting_as(Principal.user(user_id(n))):
             for session in sessions:
@@ -157,7 +158,7 @@ async def fill_store(store: BaseStore, data: Data) -> Search:
 
 
 async def fill_mem0(peer: Mem0Peer, data: Data) -> Search:
-    """Add all conversations to mem0, each as its own user, and return how it is asked."""
+    """Add all conversations to mem0, one user each; return its search function."""
     turn_ids: dict[str, str] = {}
     for n, sessions in enumerate(data.conversations):
         for session in sessions:
@@ -174,7 +175,7 @@ async def fill_mem0(peer: Mem0Peer, data: Data) -> Search:
 
 
 def judge(question: Question, found: Sequence[str], seconds: float) -> Answer:
-    """Hold what a search found against the evidence."""
+    """Compare the results of a search with the evidence."""
     ranks = [rank for rank, turn_id in enumerate(found, 1) if turn_id in question.evidence]
 
     def recall(k: int) -> float:
@@ -191,7 +192,7 @@ def judge(question: Question, found: Sequence[str], seconds: float) -> Answer:
 
 
 async def ask(searches: dict[str, Search], data: Data) -> dict[str, list[Answer]]:
-    """Ask every system every question, one after the other; who comes first rotates."""
+    """Ask every system every question, one after the other; the order of systems rotates."""
     answers: dict[str, list[Answer]] = {name: [] for name in searches}
     names = list(searches)
     for question in data.questions[:20]:  # the first searches of a connection are slower
@@ -209,7 +210,7 @@ async def ask(searches: dict[str, Search], data: Data) -> dict[str, list[Answer]
 
 
 async def measure(url: str, data: Data, folder: Path) -> dict[str, list[Answer]]:
-    """Fill all systems, each on a database of its own, and ask them."""
+    """Fill all systems, each on its own database, and ask them."""
     texts = [text for sessions in data.conversations for session in sessions for _, text in session]
     embeddings = Precomputed([*texts, *(question.text for question in data.questions)])
     urls = {name: make_database(url, name) for name in ("upstream", "mem0", "vector", "hybrid")}
@@ -257,7 +258,7 @@ def overall(answers: dict[str, list[Answer]]) -> str:
 def split(
     answers: dict[str, list[Answer]], groups: Sequence[str], of: Callable[[Question], str]
 ) -> str:
-    """Return a table of recall@10 with a column for each group of questions."""
+    """Return a table of recall@10 with one column per group of questions."""
     (first, *_) = answers.values()
     counts = Counter(of(answer.question) for answer in first)
     present = [group for group in groups if counts[group]]
@@ -292,17 +293,17 @@ def draw(answers: dict[str, list[Answer]]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print the tables, draw the chart."""
+    """Run the benchmark, print its tables and draw the chart."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="a folder of conversations")
     parser.add_argument(
-        "--per-conversation", action="store_true", help="a table by conversation, too"
+        "--per-conversation", action="store_true", help="also print a table by conversation"
     )
     parser.add_argument("--chart", type=Path, help="an SVG file for the chart")
     parser.add_argument(
-        "--shared-buffers", default="", help="what the server gets; empty for its default"
+        "--shared-buffers", default="", help="shared_buffers of the server; empty for its default"
     )
     options = parser.parse_args(arguments)
     data = read(options.data)

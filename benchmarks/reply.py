@@ -1,10 +1,11 @@
-"""What taking facts from talk costs the reply: the same conversations with it and without, in turns, in one process.
+"""The cost of fact extraction in the latency of replies: the same conversations with and without.
 
     .venv/bin/python -m benchmarks.reply [--runs 300] [--at-once 4] [--pause 0.25]
 
-Each run is the whole graph with the offline model: load_context, respond, write_memory, and checkpoints. Where facts
-are taken, a worker does it in the same process and on the same Postgres, as in the deployment. The ratio is the latency
-with it over the latency without: 1.00 means that nobody who waits for an answer can tell.
+Each run is the whole graph with the offline model: load_context, respond, write_memory, and
+checkpoints. With extraction, a worker runs in the same process and on the same Postgres, as in the
+deployment. Both run in turns in one process. The ratio is the latency with extraction over the
+latency without: 1.00 means that no user notices a difference.
 """
 
 import argparse
@@ -39,14 +40,14 @@ SAID = (
     "What can you tell me about welding?",
     "My dog is called Rex.",
 )
-"""What people say, over and over: they are known from the beginning, so that both have the same to recall."""
+"""Texts that users repeat. They are stored at the start, so that both sides recall the same."""
 
 
 @asynccontextmanager
 async def agent(
     url: str, extractor: Mem0Extractor, people: Sequence[str], *, takes_facts: bool
 ) -> AsyncIterator[Any]:
-    """The example agent on a database of its own, where it knows its people, and with a worker."""
+    """Yield the example agent on its own database, where it knows its users, with a worker."""
     index = await asyncio.to_thread(index_config, Settings())
     async with open_pool(url) as pool:
         checkpointer = PostgresCheckpointer(pool)
@@ -63,7 +64,7 @@ async def agent(
 
 
 async def reply(agent: Any, person: str, n: int) -> float:
-    """Say something to an agent, and return how long the run took, in seconds."""
+    """Send an agent a message and return the seconds of the run."""
     message = HumanMessage(SAID[n % len(SAID)], id=str(uuid4()))
     begin = time.perf_counter()
     with acting_as(Principal.user(person)):
@@ -91,20 +92,20 @@ async def measure(url: str, folder: Path, options: argparse.Namespace) -> dict[s
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and print the table."""
+    """Run the benchmark and print its table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--runs", type=int, default=300, help="runs of each person that count; ten more warm up"
+        "--runs", type=int, default=300, help="runs of each user that count; ten more warm up"
     )
     parser.add_argument(
         "--pause",
         type=float,
         default=0.25,
-        help="seconds between two messages; 0 for no rest at all",
+        help="seconds between two messages; 0 for no pause",
     )
-    parser.add_argument("--at-once", type=int, default=4, help="people who talk at once")
+    parser.add_argument("--at-once", type=int, default=4, help="concurrent users")
     options = parser.parse_args(arguments)
     with (
         tempfile.TemporaryDirectory() as folder,

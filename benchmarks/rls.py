@@ -1,9 +1,10 @@
-"""What row-level security costs: the same signed-in work with its policies and without them, in turns, in one run.
+"""The cost of row-level security: the same signed-in work with and without its policies, in turns.
 
     .venv/bin/python -m benchmarks.rls [--items 20000] [--rounds 7] [--calls 200]
 
-Two databases hold the same. In one, row-level security is switched off on every table of the memory; role, claims,
-history and audit stay. The ratio is the speed with the policies over the speed without: 0.9 is a tenth slower.
+Two databases hold the same items. In one, row-level security is off on every table of the memory;
+role, claims, history and audit stay. The ratio is the speed with the policies over the speed
+without: 0.9 is a tenth slower.
 """
 
 import argparse
@@ -34,13 +35,13 @@ END $$
 
 
 def switch_off(url: str) -> None:
-    """Switch row-level security off in a whole database."""
+    """Switch row-level security off on every table of a database."""
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute(SWITCH_OFF)
 
 
 async def measure(url: str, options: argparse.Namespace) -> list[list[str]]:
-    """Load both databases, do every work on them in turns, and return the lines of the table."""
+    """Load both databases, do every work on them in turns, and return the rows of the table."""
     fresh = (options.rounds + 1) * (2 * options.calls + batches(options.calls) * BATCH)
     corpus = Corpus([PER_USER] * max(1, options.items // PER_USER), fresh)
     urls = {name: make_database(url, name.replace(" ", "_")) for name in (WITH, WITHOUT)}
@@ -68,12 +69,12 @@ async def measure(url: str, options: argparse.Namespace) -> list[list[str]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and print the table."""
+    """Run the benchmark and print its table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--items", type=int, default=20_000, help="items that are there, 100 for each user"
+        "--items", type=int, default=20_000, help="items in the database, 100 per user"
     )
     parser.add_argument(
         "--rounds", type=int, default=7, help="rounds that count; one more warms up"
@@ -82,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--calls",
         type=int,
         default=200,
-        help="calls of a round, at most; a twentieth as many batches",
+        help="most calls of a round; a twentieth as many batches",
     )
     parser.add_argument(
         "--budget", type=float, default=4, help="seconds after which a round makes no further call"

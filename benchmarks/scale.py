@@ -1,17 +1,18 @@
-"""How the store's work grows with what it holds: 10,000 and 100,000 items, and a million with `--million`.
+"""Growth of the store's latencies with the number of items: 10,000, 100,000, and 1,000,000.
 
     .venv/bin/python -m benchmarks.scale [--million] [--chart scale.svg]
 
-At each size a database of its own is filled: some people have many items (700, 1,000, 5,000, 20,000, where they fit),
-all others a hundred. Then one caller at a time puts, gets and searches, in turns with AsyncPostgresStore up to
-`--peer-up-to` items; its tables are filled by COPY past the store (`benchmarks.loading`), MemoryManager's by
-`abatch`, a thousand items at a time. A person's scope is searched as that person, signed in, under row-level
-security; all users' as the service. Where hybrid ranking is measured, AsyncPostgresStore does its vector search in
-the same scope.
+The million is measured with `--million` only. At each size, a database of its own is filled: some
+users have many items (700, 1,000, 5,000, 20,000, where they fit), all others a hundred. Then one
+caller at a time puts, gets and searches, in turns with AsyncPostgresStore up to `--peer-up-to`
+items. Its tables are filled by COPY (`benchmarks.loading`), MemoryManager's by `abatch`, a thousand
+items at a time. The scope of a user is searched as that user, signed in, under row-level security;
+the scope of all users is searched as the service. Where hybrid ranking is measured,
+AsyncPostgresStore does its vector search in the same scope.
 
-"load" is the bulk load, "index" the time that the vector index is then built in (MemoryManager's `rebuild_index()`).
-Then follow the medians (and 95th percentiles) of calls in milliseconds, and for a search by vector its recall@10
-("r"), held against an exact one: a fast search that misses is no fast search.
+"load" is the bulk load. "index" is the build of the vector index after it (MemoryManager's
+`rebuild_index()`). Then follow medians (and 95th percentiles) of calls in milliseconds. A vector
+search also shows its recall@10 ("r") against an exact search: a search that misses is not fast.
 """
 
 import argparse
@@ -62,7 +63,7 @@ _NAMES = (
 )
 
 Grown = dict[tuple[str, str], dict[int, Turns]]
-"""What was measured: by work and system, for each number of items."""
+"""Measurements by work and system, for each number of items."""
 
 _SIZES = """
 SELECT c.relname, pg_table_size(c.oid) / 1e6 AS table, pg_indexes_size(c.oid) / 1e6 AS indexes
@@ -72,7 +73,7 @@ ORDER BY pg_total_relation_size(c.oid) DESC"""
 
 
 def scopes(items: int) -> list[int]:
-    """Return how many items each person has: some many, the others a hundred, `items` in all."""
+    """Return the number of items of each user: some many, the others a hundred, `items` in all."""
     big: list[int] = []
     for size in BIG_SCOPES:
         if sum(big) + size <= items * 0.8:
@@ -81,7 +82,7 @@ def scopes(items: int) -> list[int]:
 
 
 def works(corpus: Corpus, rounds: int, calls: int) -> list[Work]:
-    """Return what is measured at one size, reads before writes."""
+    """Return the work to measure at one size, reads before writes."""
     asked: dict[int, list[str]] = {}
     for owner, text in corpus.questions:
         asked.setdefault(owner, []).append(text)
@@ -96,7 +97,7 @@ def works(corpus: Corpus, rounds: int, calls: int) -> list[Work]:
             return owner, text, await peer.search(text, owner if size else None)
 
         async def judge(peer: Peer) -> tuple[float, float, float]:
-            if peer.name == HYBRID:  # it does not want the nearest vectors
+            if peer.name == HYBRID:  # hybrid ranking does not aim at the nearest vectors
                 return math.nan, math.nan, math.nan
             scores = []
             for n in range(min(calls, MOST_JUDGED)):
@@ -156,7 +157,7 @@ def works(corpus: Corpus, rounds: int, calls: int) -> list[Work]:
 async def systems(
     url: str, corpus: Corpus, *, upstream: bool
 ) -> AsyncIterator[tuple[list[Peer], dict[str, tuple[float, float]]]]:
-    """Open and fill the systems; yield them, and how long loading and indexing took. Their databases go after it."""
+    """Open and fill the systems, yield them with their loading times, and drop their databases."""
     names = [f"ours_{len(corpus.items)}", f"upstream_{len(corpus.items)}"]
     took: dict[str, tuple[float, float]] = {}
     async with AsyncExitStack() as stack:
@@ -197,7 +198,7 @@ def _drop(url: str, name: str) -> None:
 
 
 def table_sizes(url: str, items: int, upstream: bool) -> list[list[str]]:
-    """Return the tables of more than a megabyte, with their own and their indexes' megabytes."""
+    """Return the tables of more than a megabyte, with their sizes and those of their indexes."""
     rows = []
     for system, name in (
         (OURS, f"ours_{items}"),
@@ -212,7 +213,7 @@ def table_sizes(url: str, items: int, upstream: bool) -> list[list[str]]:
 async def grow(
     url: str, sizes: Sequence[int], options: argparse.Namespace
 ) -> tuple[Grown, dict[str, dict[int, tuple[float, float]]], list[list[str]]]:
-    """Measure at every size; return what was measured, what loading took, and the tables' sizes."""
+    """Measure at every size; return the results, the loading times, and the tables' sizes."""
     grown: Grown = {(work, system): {} for work in _NAMES for system in (OURS, UPSTREAM)}
     loads: dict[str, dict[int, tuple[float, float]]] = {}
     stored: list[list[str]] = []
@@ -244,7 +245,7 @@ def milliseconds(turns: Turns | None) -> str:
 
 
 def draw(grown: Grown, sizes: Sequence[int]) -> str:
-    """Return the line charts: medians over the number of items, and over the scope's at the greatest number."""
+    """Return line charts of medians over the number of items and over the scope's size."""
     panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for system in (OURS, UPSTREAM):
         panels[f"{system}: milliseconds by items stored"] = {
@@ -270,19 +271,19 @@ def draw(grown: Grown, sizes: Sequence[int]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print the tables, draw the chart."""
+    """Run the benchmark, print its tables and draw the chart."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "--sizes", type=int, nargs="+", default=[10_000, 100_000], help="numbers of items"
     )
-    parser.add_argument("--million", action="store_true", help="a million items, too")
+    parser.add_argument("--million", action="store_true", help="also measure a million items")
     parser.add_argument(
         "--peer-up-to",
         type=int,
         default=100_000,
-        help="most items to measure AsyncPostgresStore with",
+        help="largest number of items to measure AsyncPostgresStore with",
     )
     parser.add_argument(
         "--rounds", type=int, default=3, help="rounds that count; one more warms up"
@@ -291,13 +292,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--calls",
         type=int,
         default=100,
-        help="calls of a round, at most; a twentieth as many batches",
+        help="most calls of a round; a twentieth as many batches",
     )
     parser.add_argument(
         "--budget", type=float, default=4, help="seconds after which a round makes no further call"
     )
     parser.add_argument(
-        "--shared-buffers", default="1GB", help="what the server gets; empty for its default"
+        "--shared-buffers",
+        default="1GB",
+        help="shared_buffers of the server; empty for its default",
     )
     parser.add_argument("--chart", type=Path, help="an SVG file for the chart")
     parser.add_argument("--json", type=Path, help="a file for the numbers")

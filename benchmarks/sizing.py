@@ -1,15 +1,16 @@
-"""Which index for how many vectors: exact search, HNSW and IVFFlat, held against each other in one run.
+"""The best vector index for a number of vectors: exact search, HNSW and IVFFlat, in one run.
 
     .venv/bin/python -m benchmarks.sizing [--sizes 1000 10000 100000] [--chart sizing.svg]
 
-At each size a database is filled once, with texts of the offline model's 256 dimensions, and copied for each index,
-which `store.operations.indexes.migrate` builds in its copy. Then all of them are asked the same questions in turns, one
-at a time: the ten nearest of everybody's, as the service, by the store's own statement, which is told to read every
-vector or to use the index. (The store itself would find out: of few vectors it reads every one.)
+At each size, a database is filled once with texts of the offline model's 256 dimensions. It is
+copied for each index, which `Operations(store).indexes.migrate` builds in its copy. Then all of
+them get the same questions in turns, one at a time: the ten nearest items of all users, as the
+service. They use the store's own statement, which is told to read every vector or to use the index.
+(The store itself would choose: with few vectors, it reads every one.)
 
-"build" is all of the migration, "index" the size of the index, recall the share of the true ten nearest that are found.
-An index is written as `hnsw/M/EF_CONSTRUCTION` or `ivfflat/LISTS`; without numbers they follow from how many vectors
-there are.
+"build" is the whole migration. "index" is the size of the index. Recall is the share of the true
+ten nearest items that are found. An index is written as `hnsw/M/EF_CONSTRUCTION` or
+`ivfflat/LISTS`; without numbers, they follow from the number of vectors.
 """
 
 import argparse
@@ -42,6 +43,7 @@ from graphs.memory.database.vectors import Model, to_vector
 from graphs.memory.principal import Principal
 from graphs.memory.search import embeddings, search
 from graphs.memory_manager import MemoryManager
+from graphs.operations.operations import Operations
 from graphs.operations.sizing import IndexChoice
 
 EXACT = "exact"
@@ -50,9 +52,11 @@ HEAD = ("vectors", "index", "build s", "index MB", "p50 ms", "p95 ms", "recall@1
 
 FILL = """
 WITH given AS (
-  SELECT * FROM unnest(%s::text[], %s::text[], %s::jsonb[], %s::text[]) AS g (namespace, key, value, vector)
+  SELECT *
+  FROM unnest(%s::text[], %s::text[], %s::jsonb[], %s::text[]) AS g (namespace, key, value, vector)
 ), items AS (
-  INSERT INTO memory.memories (namespace, key, value) SELECT namespace, key, value FROM given RETURNING id, key
+  INSERT INTO memory.memories (namespace, key, value)
+  SELECT namespace, key, value FROM given RETURNING id, key
 )
 INSERT INTO memory.memory_embeddings (namespace, key, field, model, memory_id, embedding, indexed)
 SELECT g.namespace, g.key, 'text', 1, i.id, g.vector::extensions.halfvec, true
@@ -61,7 +65,7 @@ FROM items AS i JOIN given AS g USING (key)"""
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """How an index did at a size."""
+    """The measurements of one index at one size."""
 
     vectors: int
     asked: str
@@ -96,12 +100,12 @@ class Indexed(StorePeer):
 
 
 def fill(url: str, corpus: Corpus) -> None:
-    """Store all items past the store, as its puts would leave them, with all vectors marked as indexed."""
+    """Insert all items directly, as the store's puts would, with all vectors marked as indexed."""
     with (
         psycopg.connect(url, autocommit=True) as conn,
         Progress("filling", len(corpus.items)) as progress,
     ):
-        conn.execute("SET session_replication_role = replica")  # no history of what nobody wrote
+        conn.execute("SET session_replication_role = replica")  # no triggers: no history
         conn.execute("DROP INDEX memory.embeddings_vectors_1")
         for start in range(0, len(corpus.items), PORTION):
             part = corpus.items[start : start + PORTION]
@@ -121,7 +125,7 @@ def fill(url: str, corpus: Corpus) -> None:
 
 
 def parsed(written: str) -> IndexChoice:
-    """Return the index that is written as `hnsw/16/64` or `ivfflat/100`."""
+    """Return the index written as `hnsw/16/64` or `ivfflat/100`."""
     method, *numbers = written.split("/")
     names = ("m", "ef_construction") if method == "hnsw" else ("lists",)
     return IndexChoice.model_validate(
@@ -133,7 +137,7 @@ def parsed(written: str) -> IndexChoice:
 async def systems(
     url: str, corpus: Corpus, indexes: Sequence[str]
 ) -> AsyncIterator[tuple[list[Peer], dict[str, tuple[str, float, float]]]]:
-    """Yield exact search and the indexes, and what each is, the seconds of its building and its megabytes."""
+    """Yield exact search and the indexes, each with its build seconds and its megabytes."""
     filled = f"filled_{len(corpus.items)}"
     async with memory_store(make_database(url, filled), corpus.embeddings):
         pass
@@ -150,7 +154,7 @@ async def systems(
             name, seconds = EXACT, 0.0
             if asked != EXACT:
                 began = time.perf_counter()
-                made = await store.operations.indexes.migrate(
+                made = await Operations(store).indexes.migrate(
                     parsed(asked), lambda _phase, _done, _of: None
                 )
                 name, seconds = str(made.after), time.perf_counter() - began
@@ -161,7 +165,7 @@ async def systems(
             [model] = await reading.run(Principal.service(), [embeddings.active_model()])
             sizes = {
                 index.name: index.bytes
-                for index in (await store.operations.indexes.status()).indexes
+                for index in (await Operations(store).indexes.status()).indexes
             }
             cost[asked] = name, seconds, sizes.get("embeddings_vectors_1", 0) / 1e6
             peers.append(Indexed(asked, store, reading, model, corpus))
@@ -184,7 +188,7 @@ def _drop(url: str, name: str) -> None:
 
 
 def work(corpus: Corpus, calls: int) -> Work:
-    """Return the questions, and how well they are answered."""
+    """Return the questions, with a judge of the answers."""
     asked = [text for _, text in corpus.questions]
 
     async def call(peer: Peer, n: int) -> tuple[str, list[str]]:
@@ -215,7 +219,7 @@ async def measure(url: str, options: argparse.Namespace) -> list[Measured]:
 
 
 def rows(measured: Sequence[Measured]) -> list[list[str]]:
-    """Return the lines of the table."""
+    """Return the rows of the table."""
     return [
         [
             f"{each.vectors:,}",
@@ -231,7 +235,7 @@ def rows(measured: Sequence[Measured]) -> list[list[str]]:
 
 
 def draw(measured: Sequence[Measured]) -> str:
-    """Return the charts: what a search takes, what the index takes to build and to hold."""
+    """Return the charts of search latency, build time and size of the index."""
     panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for title, value in (
         ("Milliseconds of a search, median", "p50_ms"),
@@ -246,7 +250,7 @@ def draw(measured: Sequence[Measured]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print the table, draw the chart."""
+    """Run the benchmark, print its table and draw the chart."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -259,12 +263,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--rounds", type=int, default=3, help="rounds that count; one more warms up"
     )
-    parser.add_argument("--calls", type=int, default=100, help="calls of a round, at most")
+    parser.add_argument("--calls", type=int, default=100, help="most calls of a round")
     parser.add_argument(
         "--budget", type=float, default=8, help="seconds after which a round makes no further call"
     )
     parser.add_argument(
-        "--shared-buffers", default="1GB", help="what the server gets; empty for its default"
+        "--shared-buffers",
+        default="1GB",
+        help="shared_buffers of the server; empty for its default",
     )
     parser.add_argument("--chart", type=Path, help="an SVG file for the chart")
     parser.add_argument("--json", type=Path, help="a file for the numbers")

@@ -2,18 +2,21 @@
 
     .venv/bin/python -m benchmarks.store [--items 100000] [--rounds 7] [--json FILE] [--only put]
 
-AsyncPostgresStore, mem0 (where installed, see `benchmarks.peers`), and MemoryManager: as a signed-in person under
-row-level security, as the service, and with hybrid ranking, which is held against the others' plain vector search.
-MemoryManager also writes history and audit. The floor is what Postgres does at most, without a store
-(`benchmarks.floor`), over four connections. The others have ten, and all get vectors that were computed beforehand;
-mem0's calls run in asyncio's default threads, as it does it.
+The systems are AsyncPostgresStore, mem0 (where installed, see `benchmarks.peers`), and
+MemoryManager: as a signed-in user under row-level security, as the service, and with hybrid
+ranking, which is compared with the vector search of the others. MemoryManager also writes history
+and audit. The floor is the most that Postgres does without a store (`benchmarks.floor`), over four
+connections. The others have ten, and all get precomputed vectors. mem0's calls run in asyncio's
+default threads, as they do in mem0.
 
-Read the table so: speeds are items per second, the median of the rounds. "x AsyncPostgresStore" and "x floor" are the
-medians of the rounds' ratios, above 1 is faster. Recall is held against an exact search. "rows" are the rows returned
-of those there were. A put that leaves index work for later is counted twice: as its caller sees it, and with the time
-until `wait_until_indexed()` returns, against peers whose puts do that work at once.
+Speeds are items per second, the median of the rounds. "x AsyncPostgresStore" and "x floor" are the
+medians of the rounds' ratios; above 1 is faster. Recall is measured against an exact search. "rows"
+are the rows returned, of those that exist. A put that leaves index work for later is counted twice:
+as its caller sees it, and with the time until `wait_until_indexed()` returns, against peers whose
+puts do that work at once.
 
-At the start the items are loaded in bulk, the peers' past the peers (`benchmarks.loading`). Reads come before writes.
+At the start, the items are loaded in bulk; the peers' tables by COPY (`benchmarks.loading`). Reads
+come before writes.
 """
 
 import argparse
@@ -65,7 +68,7 @@ def batches(calls: int) -> int:
 
 
 def works(corpus: Corpus, rounds: int, calls: int) -> list[Work]:
-    """Return everything that is measured, reads before writes."""
+    """Return all work to measure, reads before writes."""
     puts = (rounds + 1) * calls
 
     def question(n: int) -> tuple[int, str]:
@@ -95,9 +98,8 @@ def works(corpus: Corpus, rounds: int, calls: int) -> list[Work]:
                 recall, count = corpus.score(
                     text, found, 10, None if wide else owner, category(n) if filtered else None
                 )
-                recalls.append(
-                    math.nan if peer.name == HYBRID else recall
-                )  # it does not want the nearest vectors
+                # Hybrid ranking does not aim at the nearest vectors.
+                recalls.append(math.nan if peer.name == HYBRID else recall)
                 returned.append(len(found))
                 existing.append(count)
             return statistics.mean(recalls), statistics.mean(returned), statistics.mean(existing)
@@ -145,7 +147,7 @@ def works(corpus: Corpus, rounds: int, calls: int) -> list[Work]:
 
 @asynccontextmanager
 async def peers(url: str, corpus: Corpus, folder: Path) -> AsyncIterator[list[Peer]]:
-    """Open every system, each on a database of its own, and load it. MemoryManager's three faces share theirs."""
+    """Open every system on its own database and load it; MemoryManager's three peers share one."""
     urls = {name: make_database(url, name) for name in ("upstream", "mem0", "ours", "floor")}
     embeddings = corpus.embeddings
     async with (
@@ -175,7 +177,7 @@ async def peers(url: str, corpus: Corpus, folder: Path) -> AsyncIterator[list[Pe
 
 
 def rows(result: Result, *, deferred: bool = False) -> list[dict[str, Any]]:
-    """Return what the table and the JSON file say of one work; `deferred` counts the index work left for later."""
+    """Return the results of one work; `deferred` counts the index work left for later."""
     turns = result.turns
     speeds = {name: t.settled_speeds if deferred else t.speeds for name, t in turns.items()}
     told = []
@@ -209,7 +211,7 @@ def number(value: float, digits: int) -> str:
 
 
 def cells(row: dict[str, Any]) -> list[str]:
-    """Return a line of the table."""
+    """Return a row of the table."""
     existing = (
         "-" if math.isnan(row["rows"]) else f"{row['rows']:.1f} of {row['rows_existing']:.1f}"
     )
@@ -244,12 +246,12 @@ async def measure(url: str, options: argparse.Namespace, folder: Path) -> list[d
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and print the table."""
+    """Run the benchmark and print its table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--items", type=int, default=100_000, help="items that are there, 100 for each user"
+        "--items", type=int, default=100_000, help="items in the database, 100 per user"
     )
     parser.add_argument(
         "--rounds", type=int, default=7, help="rounds that count; one more warms up"
@@ -258,16 +260,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--calls",
         type=int,
         default=200,
-        help="calls of a round, at most; a twentieth as many batches",
+        help="most calls of a round; a twentieth as many batches",
     )
     parser.add_argument(
         "--budget", type=float, default=4, help="seconds after which a round makes no further call"
     )
-    parser.add_argument("--only", default="", help="only works whose name has this in it")
+    parser.add_argument("--only", default="", help="only work with this in its name")
     parser.add_argument(
-        "--shared-buffers", default="1GB", help="what the server gets; empty for its default"
+        "--shared-buffers",
+        default="1GB",
+        help="shared_buffers of the server; empty for its default",
     )
-    parser.add_argument("--json", type=Path, help="a file for the numbers, each round's among them")
+    parser.add_argument(
+        "--json", type=Path, help="a file for the numbers, with those of each round"
+    )
     options = parser.parse_args(arguments)
     with (
         tempfile.TemporaryDirectory() as folder,

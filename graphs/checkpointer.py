@@ -1,4 +1,4 @@
-"""Thread state in the same Postgres as the memory, in a schema of its own that no API role reaches."""
+"""Thread state in the same Postgres as the memory, in a schema that no API role can reach."""
 
 import asyncio
 import itertools
@@ -41,7 +41,7 @@ from graphs.memory.database.coalescing import Coalescer
 from graphs.memory.database.database import (
     Database,
     Pool,
-    retrying,
+    retrying_on,
     to_the_end,
 )
 from graphs.memory.database.driver_errors import driver_errors
@@ -57,60 +57,64 @@ _SCHEMA = "SELECT set_config('search_path', 'langgraph', true)"
 _PATH = Statement("checkpoint", _SCHEMA)
 
 _MOST_DELETED = 100
-"""So many runs that were deleted last may still be writing."""
+"""Number of deleted runs to remember: they may still be writing."""
 
 T = TypeVar("T")
 Writes = list[Query[None]]
 
 _snapshot: ContextVar[bool] = ContextVar("snapshot", default=False)
-"""Whether transactions read one snapshot throughout, as pruning needs."""
+"""True if transactions read one snapshot throughout, as pruning needs."""
 
 _only_thread: ContextVar[str | None] = ContextVar("only_thread", default=None)
-"""The one thread in which runs may be deleted in this task; None for all."""
+"""The only thread in which this task may delete runs; None for all."""
 
 
 def delete_runs_only_in(thread_id: str) -> None:
-    """Keep what this task deletes of runs to one thread; for request handlers, which own their task.
+    """Limit this task's deletions of runs to one thread.
 
-    The server has the checkpoints of a run deleted before it looks whether the run is one of the thread's.
+    For request handlers, which own their task. The server deletes a run's checkpoints before it
+    checks that the run belongs to the thread.
     """
     _only_thread.set(thread_id)
 
 
 class PostgresCheckpointer(AsyncPostgresSaver):
-    """LangGraph's Postgres checkpointer, and what it lacks: runs deleted, threads copied, an outage survived.
+    """LangGraph's Postgres checkpointer, plus deleting runs, copying threads and retries.
 
-    Its tables lie in the schema `langgraph`, found through a path that lasts one transaction, so that it also works
-    behind a transaction pooler. Unlike its parent it serves calls concurrently, as many as the pool has connections.
+    Its tables are in the schema `langgraph`. Each transaction sets the search path for itself, so
+    it also works behind a transaction pooler. Unlike its parent it serves calls concurrently, as
+    many as the pool has connections.
 
     Args:
-        pool: an open pool of autocommit connections with `dict_row`; it stays yours to close.
-        serde: how state is serialised; LangGraph's own way by default.
+        pool: an open pool of autocommit connections with `dict_row`; the caller closes it.
+        serde: the serializer of state; LangGraph's own by default.
     """
 
     def __init__(self, pool: Pool, serde: SerializerProtocol | None = None) -> None:
-        super().__init__(pool, serde=serde)  # type: ignore[arg-type]  # the parent only hands it to _cursor, which is ours
+        # The parent hands the pool only to _cursor, which is overridden.
+        super().__init__(pool, serde=serde)  # type: ignore[arg-type]
         self.pool = pool
         self._database = Database(pool)
         self._writing: set[asyncio.Task[Any]] = set()
         self._deleted: deque[tuple[str | None, str]] = deque(maxlen=_MOST_DELETED)
-        """Thread (None for any) and id of runs."""
+        """Pairs of a thread id (None for any thread) and a run id."""
         self._writes: Coalescer[str, Writes, None] = Coalescer(
             self._write,
             at_once=4,
-            together=lambda _: None,
+            together=lambda _: None,  # writes of different threads may share a transaction
             most=lambda _: 32,
-            in_turn=lambda _: True,
+            in_turn=lambda _: True,  # a later write of a thread must not overtake an earlier one
+            # In an outage each call alone would fail, too.
             hopeless=lambda error: type(error) is StoreUnavailable,
         )
 
     @asynccontextmanager
     async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[Any]:
-        """Lend a cursor inside a transaction that finds our tables; the parent runs every statement through it.
+        """Lend a cursor in a transaction that finds our tables, for all statements of the parent.
 
-        Where it asks for a pipeline it only writes. All of that is sent at the end, in one round trip with what other
-        runs write in the same moment. Each run writes many checkpoints, and to write them through psycopg's cursors was
-        a third of what a busy server did.
+        If the parent asks for a pipeline, it only writes. These writes are sent at the end of the
+        block, and calls that come together coalesce into one round trip. Each run writes many
+        checkpoints; writing them through psycopg's cursors took a third of a busy server's time.
         """
         if pipeline:
             written = _Written()
@@ -131,13 +135,16 @@ class PostgresCheckpointer(AsyncPostgresSaver):
                     await conn.set_isolation_level(None)
 
     async def _write(self, calls: Sequence[tuple[str, Writes]]) -> list[None]:
-        """Carry out what some calls write, in one transaction."""
+        """Execute the writes of coalesced calls in one transaction."""
         queries = [query for _, written in calls for query in written]
         await self._database.run(Principal.owner(), [Query(_PATH), *queries])
         return [None] * len(calls)
 
     async def setup(self) -> None:
-        """Make the tables, or bring them to the installed version. Idempotent; processes wait for one another."""
+        """Create the tables, or upgrade them to the installed version. Idempotent.
+
+        Processes that set up at the same time wait for one another.
+        """
         scripts = await asyncio.to_thread(schema.read_scripts)
         async with self.pool.connection() as conn:
             await schema.apply(conn, scripts)
@@ -156,16 +163,17 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         )
         done = row["version"] if row else -1
         for version, migration in list(enumerate(self.MIGRATIONS))[done + 1 :]:
-            # New tables have no readers to spare, and a transaction cannot index concurrently.
+            # CREATE INDEX CONCURRENTLY cannot run in a transaction, and new tables have no readers.
             await conn.execute(migration.replace(" CONCURRENTLY", ""))  # the library's own text
             await conn.execute(_SQL["record_version"], {"version": version})
         if done + 1 < len(self.MIGRATIONS):
+            # Several statements in one text cannot be prepared.
             await conn.execute(_SQL["protect"], prepare=False)
 
-    # What runs meet while they run is retried: all of it may safely happen twice.
+    # Methods that runs call are retried: all of them are idempotent.
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """Return a thread's checkpoint, the latest unless the config names one."""
+        """Return a thread's checkpoint: the one that the config names, or else the latest."""
         parent = super().aget_tuple
         return await self._retry(lambda: parent(config))
 
@@ -176,7 +184,7 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        """Store a checkpoint and return the config that names it."""
+        """Store a checkpoint and return the config that names it. Deleted runs store nothing."""
         if self._is_deleted(config, metadata):
             return {"configurable": {**config["configurable"], "checkpoint_id": checkpoint["id"]}}
         return await self._store(super().aput(config, checkpoint, metadata, new_versions))
@@ -188,14 +196,14 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         task_id: str,
         task_path: str = "",
     ) -> None:
-        """Store what a task wrote before its superstep is over."""
+        """Store a task's writes before its superstep ends. Deleted runs store nothing."""
         if not self._is_deleted(config):
             await self._store(super().aput_writes(config, writes, task_id, task_path))
 
     def _is_deleted(
         self, config: RunnableConfig, metadata: Mapping[str, Any] | None = None
     ) -> bool:
-        """Whether the run that writes was deleted: LangGraph goes on to write one that it has cancelled."""
+        """Return True if the run was deleted: LangGraph goes on writing for a cancelled run."""
         if not self._deleted:
             return False
         told = {**config["configurable"], **config.get("metadata", {}), **(metadata or {})}
@@ -203,14 +211,14 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         return (None, run) in self._deleted or (str(told["thread_id"]), run) in self._deleted
 
     async def _store(self, writing: Coroutine[Any, Any, T]) -> T:
-        """Carry out a write. It goes on where its run is cancelled; what deletes waits for it, begun or not."""
+        """Complete a write even if its run is cancelled, so that deletions can wait for it."""
         task = asyncio.create_task(writing)
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
         return await to_the_end(task)
 
     async def _written(self) -> None:
-        """Return when what is being written by now has been."""
+        """Wait for the writes that are in progress now."""
         if self._writing:
             await asyncio.wait(self._writing.copy())
 
@@ -222,7 +230,7 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
-        """Yield a thread's checkpoints, newest first. No connection is held while the caller looks at them."""
+        """Yield a thread's checkpoints, newest first. The caller holds no connection meanwhile."""
         parent = super().alist
 
         async def all_of_them() -> list[CheckpointTuple]:
@@ -236,50 +244,45 @@ class PostgresCheckpointer(AsyncPostgresSaver):
     async def aget_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, DeltaChannelHistory]:
-        """Return what some channels that keep differences went through."""
+        """Return the history of channels that store differences."""
         parent = super().aget_delta_channel_history
         return await self._retry(lambda: parent(config=config, channels=channels))
 
     async def adelete_thread(self, thread_id: str) -> None:
-        """Delete all of a thread's state."""
+        """Delete all state of a thread."""
         parent = super().adelete_thread
         await self._written()
         await self._retry(lambda: parent(thread_id))
 
     async def _retry(self, work: Callable[[], Awaitable[T]]) -> T:
-        async def attempts() -> T:
-            async for attempt in retrying(self.pool):
-                with attempt:
-                    result = await work()
-            return result
-
         with driver_errors():
-            return await to_the_end(attempts())
+            return await to_the_end(retrying_on(self.pool, work))
 
-    # What the parent lacks
+    # Methods that the parent lacks
 
     async def adelete_for_runs(self, run_ids: Iterable[str]) -> None:
-        """Delete what some runs left in their threads, as `multitask_strategy="rollback"` asks.
+        """Delete the checkpoints and writes of runs, as `multitask_strategy="rollback"` requires.
 
-        What a task wrote to a checkpoint that was never stored, since its run was cancelled between the two, has no
-        mark of its run: it stays, read by nobody, until the thread is deleted.
+        Writes to a checkpoint that was never stored, because its run was cancelled in between, do
+        not name their run. They stay, unread, until the thread is deleted.
         """
         runs = [str(run_id) for run_id in run_ids]
+        # From here on these runs write nothing new; then wait for the writes in progress.
         self._deleted.extend((_only_thread.get(), run) for run in runs)
         await self._written()
         await self._execute("delete_for_runs", {"run_ids": runs, "thread_id": _only_thread.get()})
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        """Copy all of a thread's state to another thread, in one statement."""
+        """Copy all state of a thread to another thread, in one statement."""
         await self._execute(
             "copy_thread", {"source": str(source_thread_id), "target": str(target_thread_id)}
         )
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-        """Forget the history of some threads (`keep_latest`), or all of them has (`delete`, `delete_all`).
+        """Delete the history of threads (`keep_latest`), or all their state (`delete`).
 
         Raises:
-            ValueError: another strategy.
+            ValueError: the strategy is unknown. `delete_all` is another name of `delete`.
         """
         parent = super().aprune
         with _one_snapshot():
@@ -307,22 +310,22 @@ def _one_snapshot() -> Iterator[None]:
 
 
 class _Written:
-    """Stands in for a cursor where the parent only writes: takes its statements, to be sent together."""
+    """Stand-in for a cursor that only writes: it collects statements, to be sent together."""
 
     def __init__(self) -> None:
         self.queries: Writes = []
         self.thread_id = ""
-        """Whose state it is: the first parameter of all that the parent writes."""
+        """Thread of the state: the first parameter of every write of the parent."""
 
     async def execute(self, statement: LiteralString, parameters: Sequence[Any]) -> None:
-        """Take a statement."""
+        """Collect a statement."""
         self.thread_id = str(parameters[0])
         self.queries.append(_query(statement, parameters))
 
     async def executemany(
         self, statement: LiteralString, parameters: Iterable[Sequence[Any]]
     ) -> None:
-        """Take a statement once for each row of parameters."""
+        """Collect a statement once per row of parameters."""
         for row in parameters:
             await self.execute(statement, row)
 
@@ -337,7 +340,7 @@ def _query(statement: LiteralString, parameters: Sequence[Any]) -> Query[None]:
 
 @lru_cache(64)
 def _named(statement: LiteralString) -> Statement:
-    """A statement of the parent's, whose parameters have no names, with names for them."""
+    """Return a statement of the parent with names for its positional parameters."""
     numbers = itertools.count()
     source: Any = re.sub("%s", lambda _: f"%(p{next(numbers)})s", statement)
     return Statement("checkpoint", source)
@@ -345,12 +348,12 @@ def _named(statement: LiteralString) -> Statement:
 
 @asynccontextmanager
 async def open_checkpointer() -> AsyncIterator[PostgresCheckpointer]:
-    """Open the deployment's checkpointer, from its settings; what `langgraph.json` names.
+    """Open the deployment's checkpointer. `langgraph.json` names this function.
 
     It shares one pool per event loop with the store.
 
     Raises:
-        ConfigurationError: a setting is wrong, or what it points at.
+        ConfigurationError: a setting is wrong, or the service that it points at.
     """
     settings = await asyncio.to_thread(load_settings)
     async with shared_pool(settings) as pool:

@@ -1,13 +1,15 @@
 -- name: delete_for_runs
--- Everything that some runs left in their threads, or in one of them: checkpoints, their writes, and the blobs that no other
--- needs.
+-- Delete the checkpoints of runs, in all threads or in one, with their writes, and with the blobs
+-- that no other checkpoint needs.
 WITH gone AS (
   DELETE FROM langgraph.checkpoints
-  WHERE metadata ->> 'run_id' = ANY(%(run_ids)s) AND (%(thread_id)s::text IS NULL OR thread_id = %(thread_id)s::text)
+  WHERE metadata ->> 'run_id' = ANY(%(run_ids)s)
+    AND (%(thread_id)s::text IS NULL OR thread_id = %(thread_id)s::text)
   RETURNING thread_id, checkpoint_ns, checkpoint_id, checkpoint -> 'channel_versions' AS versions
 ), writes AS (
   DELETE FROM langgraph.checkpoint_writes AS w USING gone AS g
-  WHERE w.thread_id = g.thread_id AND w.checkpoint_ns = g.checkpoint_ns AND w.checkpoint_id = g.checkpoint_id
+  WHERE w.thread_id = g.thread_id AND w.checkpoint_ns = g.checkpoint_ns
+    AND w.checkpoint_id = g.checkpoint_id
 )
 DELETE FROM langgraph.checkpoint_blobs AS b
 USING (
@@ -24,12 +26,17 @@ WHERE b.thread_id = freed.thread_id AND b.checkpoint_ns = freed.checkpoint_ns
   )
 
 -- name: copy_thread
--- A thread's checkpoints, blobs and writes under another thread's id. What the target has already is kept.
+-- Copy a thread's checkpoints, blobs and writes to another thread. Rows that the target already
+-- has are kept.
 WITH checkpoints AS (
   INSERT INTO langgraph.checkpoints
     (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata)
   SELECT %(target)s, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint,
-    CASE WHEN metadata ? 'thread_id' THEN jsonb_set(metadata, '{thread_id}', to_jsonb(%(target)s::text)) ELSE metadata END
+    CASE
+      WHEN metadata ? 'thread_id'
+      THEN jsonb_set(metadata, '{thread_id}', to_jsonb(%(target)s::text))
+      ELSE metadata
+    END
   FROM langgraph.checkpoints WHERE thread_id = %(source)s
   ON CONFLICT DO NOTHING
 ), blobs AS (
@@ -45,7 +52,7 @@ FROM langgraph.checkpoint_writes WHERE thread_id = %(source)s
 ON CONFLICT DO NOTHING
 
 -- name: lock
--- One process at a time makes the tables.
+-- Let one process at a time create the tables.
 SELECT pg_advisory_xact_lock(hashtextextended('graph-native-memory checkpointer', 0))
 
 -- name: has_versions
@@ -58,7 +65,8 @@ SELECT coalesce(max(v), -1) AS version FROM langgraph.checkpoint_migrations
 INSERT INTO langgraph.checkpoint_migrations (v) VALUES (%(version)s)
 
 -- name: protect
--- No API role reaches these tables: no grants, and row-level security without a policy in case someone grants.
+-- Keep API roles from these tables: no grants, and row-level security without a policy in case
+-- somebody grants access later.
 ALTER TABLE langgraph.checkpoint_migrations ENABLE ROW LEVEL SECURITY;
 ALTER TABLE langgraph.checkpoints           ENABLE ROW LEVEL SECURITY;
 ALTER TABLE langgraph.checkpoint_blobs      ENABLE ROW LEVEL SECURITY;

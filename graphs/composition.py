@@ -1,4 +1,4 @@
-"""The composition root: the one place where settings become objects."""
+"""The composition root: the only module that turns settings into objects."""
 
 import asyncio
 import logging
@@ -28,16 +28,19 @@ from graphs.memory_manager import MemoryManager
 from graphs.operations.backup.backups import Backups
 from graphs.operations.backup.buckets import folder
 from graphs.operations.backup.schedule import Plan, Schedule
+from graphs.operations.operations import Operations
 
 log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
 async def unprepared_store() -> AsyncIterator[MemoryManager]:
-    """Lend the deployment's memory without applying the schema or checking the embedding model; for operators.
+    """Lend the deployment's memory without applying the schema or checking the embedding model.
+
+    For operators, who need it on databases that are not set up.
 
     Raises:
-        ConfigurationError: a setting is wrong, or what it points at.
+        ConfigurationError: a setting is wrong, or the service that it points at.
     """
     settings = await asyncio.to_thread(load_settings)
     index = await asyncio.to_thread(index_config, settings)
@@ -66,18 +69,18 @@ async def unprepared_store() -> AsyncIterator[MemoryManager]:
             entities={"company": NORMALISERS[settings.memory_company_ids]},
         ) as store,
     ):
-        store.jobs.add(backup_tasks(settings, store.operations.backups))
+        store.jobs.add(backup_tasks(settings, Operations(store).backups))
         yield store
 
 
 @asynccontextmanager
 async def deployment_store() -> AsyncIterator[MemoryManager]:
-    """Lend the deployment's memory, from its settings, on the pool that all of this event loop share.
+    """Lend the deployment's memory, on the pool that all users of this event loop share.
 
-    It acts for the authenticated user of a run or request, never on its own.
+    It acts for the authenticated user of a run or request, never by itself.
 
     Raises:
-        ConfigurationError: a setting is wrong, or what it points at.
+        ConfigurationError: a setting is wrong, or the service that it points at.
     """
     async with unprepared_store() as store:
         await store.setup()
@@ -86,10 +89,12 @@ async def deployment_store() -> AsyncIterator[MemoryManager]:
 
 @asynccontextmanager
 async def open_store() -> AsyncIterator[MemoryManager]:
-    """Open the deployment's store; what `langgraph.json` names. Each event loop that runs graphs has one.
+    """Open the deployment's store. `langgraph.json` names this function.
+
+    Each event loop that runs graphs opens one.
 
     Raises:
-        ConfigurationError: a setting is wrong, or what it points at.
+        ConfigurationError: a setting is wrong, or the service that it points at.
     """
     await asyncio.to_thread(export_measurements)
     async with deployment_store() as store:
@@ -98,12 +103,13 @@ async def open_store() -> AsyncIterator[MemoryManager]:
 
 @asynccontextmanager
 async def working_store() -> AsyncIterator[MemoryManager]:
-    """Lend the deployment's memory, and do its background jobs meanwhile, unless MEMORY_WORKER is false.
+    """Lend the deployment's memory and run its background jobs, unless MEMORY_WORKER is false.
 
-    For an event loop that runs as long as the server does; those of runs stand still between two runs.
+    For an event loop that runs as long as the server does. The loops of runs stand still between
+    runs.
 
     Raises:
-        ConfigurationError: a setting is wrong, or what it points at.
+        ConfigurationError: a setting is wrong, or the service that it points at.
     """
     settings = await asyncio.to_thread(load_settings)
     async with open_store() as store, store.health.watching(), AsyncExitStack() as stack:
@@ -113,10 +119,10 @@ async def working_store() -> AsyncIterator[MemoryManager]:
 
 
 def shadow_weights(settings: Settings) -> Weights | None:
-    """Return the weights of a ranking that is to be compared with the one in use.
+    """Return the weights of the ranking that is compared with the one in use; None without one.
 
     Raises:
-        ConfigurationError: they are none.
+        ConfigurationError: a weight has an unknown name.
     """
     if settings.memory_shadow_weights is None:
         return None
@@ -125,15 +131,17 @@ def shadow_weights(settings: Settings) -> Weights | None:
     except TypeError:
         names = ", ".join(field.name for field in fields(Weights))
         raise ConfigurationError(
-            f"MEMORY_SHADOW_WEIGHTS: may name {names}, and nothing else."
+            f"MEMORY_SHADOW_WEIGHTS has an unknown weight: use only {names}."
         ) from None
 
 
 def fact_extractor(settings: Settings) -> Extractor | None:
-    """Return what makes facts of talk: Mem0 with the deployment's chat model, or with rules where that is offline.
+    """Return the extractor of facts; None if extraction is turned off.
+
+    It is Mem0 with the deployment's chat model, or with rules if that model is offline.
 
     Raises:
-        ConfigurationError: the chat model cannot be made.
+        ConfigurationError: the chat model cannot be created.
     """
     if not settings.memory_extract_facts:
         return None
@@ -141,10 +149,12 @@ def fact_extractor(settings: Settings) -> Extractor | None:
 
 
 def fact_judge(settings: Settings) -> Judge | None:
-    """Return what says of facts that meet which still holds, where rules cannot; None with the offline model.
+    """Return the judge of contradicting facts, for those that rules cannot decide.
+
+    None with the offline model, which cannot judge.
 
     Raises:
-        ConfigurationError: the chat model cannot be made.
+        ConfigurationError: the chat model cannot be created.
     """
     if settings.offline_chat or not settings.memory_extract_facts:
         return None
@@ -153,16 +163,18 @@ def fact_judge(settings: Settings) -> Judge | None:
 
 @asynccontextmanager
 async def configured_adapters(settings: Settings) -> AsyncIterator[Outbound | None]:
-    """Lend the adapters that are switched on; None if there are none, and then no client is imported either.
+    """Lend the adapters that are turned on; None if none is.
+
+    Clients of adapters that are turned off are not imported.
 
     Raises:
-        ConfigurationError: one of them lacks a setting; the message names it.
+        ConfigurationError: an adapter lacks a setting; the message names it.
     """
     async with AsyncExitStack() as stack:
         switched = []
         if settings.mem0_backend == "platform" and settings.mem0_api_key is None:
             log.warning(
-                "MEM0_BACKEND=platform without MEM0_API_KEY: nothing is told to hosted Mem0"
+                "MEM0_BACKEND=platform without MEM0_API_KEY: nothing is sent to hosted Mem0"
             )
         elif settings.mem0_backend == "platform" and settings.mem0_api_key:
             key = settings.mem0_api_key.get_secret_value()
@@ -174,7 +186,8 @@ async def configured_adapters(settings: Settings) -> AsyncIterator[Outbound | No
             token, destination = settings.upstash_qstash_token, settings.upstash_qstash_destination
             if not (token and destination):
                 raise ConfigurationError(
-                    "UPSTASH_QSTASH_MODE=on needs UPSTASH_QSTASH_TOKEN and UPSTASH_QSTASH_DESTINATION, the URL to tell."
+                    "UPSTASH_QSTASH_MODE=on needs UPSTASH_QSTASH_TOKEN, and "
+                    "UPSTASH_QSTASH_DESTINATION, the URL to deliver events to."
                 )
             qstash = qstash_adapter(
                 token.get_secret_value(), settings.upstash_qstash_url, destination
@@ -184,7 +197,8 @@ async def configured_adapters(settings: Settings) -> AsyncIterator[Outbound | No
             url, rest_token = settings.upstash_redis_rest_url, settings.upstash_redis_rest_token
             if not (url and rest_token):
                 raise ConfigurationError(
-                    "UPSTASH_REDIS_MODE=on needs UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN."
+                    "UPSTASH_REDIS_MODE=on needs UPSTASH_REDIS_REST_URL and "
+                    "UPSTASH_REDIS_REST_TOKEN."
                 )
             redis = redis_adapter(url, rest_token.get_secret_value())
             switched.append(SwitchedAdapter(await stack.enter_async_context(redis)))
@@ -197,14 +211,15 @@ def _outbound(settings: Settings, switched: list[SwitchedAdapter]) -> Outbound |
     if settings.memory_hash_key is None:
         names = ", ".join(each.adapter.name for each in switched)
         raise ConfigurationError(
-            f"MEMORY_HASH_KEY is missing, and {names} is switched on: what leaves goes under pseudonyms made with it. "
-            "Write a random text of at least 16 characters, and keep it: with another one, nobody finds theirs again."
+            f"MEMORY_HASH_KEY is missing, but {names} is turned on: adapters replace user ids by "
+            "pseudonyms made with it. Set it to a random text of at least 16 characters and keep "
+            "it: with another key, users no longer match the data that was sent before."
         )
     return Outbound(switched, settings.memory_hash_key.get_secret_value().encode())
 
 
 def backup_tasks(settings: Settings, backups: Backups) -> dict[str, Task]:
-    """Return the background jobs that make backups, if the settings say where to."""
+    """Return the background jobs that make backups; none if MEMORY_BACKUP_TO is not set."""
     if not settings.memory_backup_to:
         return {}
     secret = settings.memory_backup_passphrase

@@ -1,26 +1,24 @@
 """`MemoryManager`, the one authority for memory.
 
-It is LangGraph's `BaseStore` on Postgres, with the five methods beside it that the nodes of a graph call. It combines
-the helpers of `graphs.memory`; the SQL, the rules and the models live there.
+It is LangGraph's `BaseStore` on Postgres, with the methods that the nodes of a graph call. It
+combines the parts of `graphs.memory`, which hold the SQL, the rules and the models.
 """
 
 import functools
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import Any, cast
 
-from langgraph.store.base import IndexConfig, SearchOp, TTLConfig
+from langgraph.store.base import IndexConfig, TTLConfig
 from langgraph.store.postgres.base import PoolConfig
 
 from graphs.deployment.pools import open_pool
 from graphs.memory import telemetry
 from graphs.memory.audit import events, seals
-from graphs.memory.audit.records import Records
-from graphs.memory.brain.brain import Entity, Means
 from graphs.memory.brain.entities import EntityNormaliser
 from graphs.memory.brain.loading import LoadingBrain
+from graphs.memory.brain.owners import Entity
 from graphs.memory.brain.profiles import BrainSource
 from graphs.memory.contract import (
     AuditProblem,
@@ -32,25 +30,18 @@ from graphs.memory.contract import (
     RecalledMemory,
     RecallReceipt,
     WriteReceipt,
-    check_payload,
 )
 from graphs.memory.conversations import context, receipts
 from graphs.memory.conversations.recalling import Recalls
 from graphs.memory.conversations.sessions import Sessions
-from graphs.memory.conversations.writing import write_payload
+from graphs.memory.conversations.writing import Writer
 from graphs.memory.database.database import Pool
 from graphs.memory.database.loops import on_home_loop
 from graphs.memory.database.query import Query
-from graphs.memory.errors import AccessDenied, ConfigurationError
+from graphs.memory.errors import ConfigurationError
 from graphs.memory.facts.conversation import Extractor
 from graphs.memory.facts.extraction import Extraction
 from graphs.memory.facts.judging import Judge
-from graphs.memory.health import (
-    OFF,
-    OK,
-    HealthMonitor,
-    PartHealth,
-)
 from graphs.memory.jobs.queue import Jobs
 from graphs.memory.jobs.tasks import Task, Timing
 from graphs.memory.knowledge.beliefs import Beliefs
@@ -68,45 +59,47 @@ from graphs.memory.outbox.shadow import Shadow
 from graphs.memory.principal import (
     Principal,
     acting_as,
-    current_principal,
     current_provenance,
 )
 from graphs.memory.rights import erasure, export, retention
 from graphs.memory.rights.files import Files, SupabaseClient
+from graphs.memory.rights.records import Records
 from graphs.memory.rights.retention import Keeping
-from graphs.memory.search import recalled, search
+from graphs.memory.search import search
 from graphs.memory.search.embeddings import MemoryIndexConfig
 from graphs.memory.search.ranking import Weights
-from graphs.memory.search.recalled import Found
-from graphs.memory.store import payloads
-from graphs.memory.store.batch import Reads
+from graphs.memory.search.recalled import recalled
+from graphs.memory.store.health import (
+    OFF,
+    OK,
+    HealthMonitor,
+    PartHealth,
+)
 from graphs.memory.store.store import PostgresStore
-from graphs.memory.values.namespaces import to_text
-from graphs.operations.operations import Operations, OperatorMeans
 
 
 class MemoryManager(PostgresStore):
     """Long-term memory on Postgres and pgvector.
 
-    Make it with `from_conn_string`, or give it a pool that you keep; make it inside a running event loop. A drop-in
-    for LangGraph's `AsyncPostgresStore`.
+    Open one with `from_conn_string`, or inside a running event loop with a pool of your own. It
+    replaces LangGraph's `AsyncPostgresStore`.
 
     Args:
-        pool: an open pool of autocommit connections with `dict_row`; it stays yours to close.
-        index: `{"dims", "embed", "fields"}` for vector search, and `"model"` to name the embedding model.
-        ttl: LangGraph's TTL configuration; expired items are never read, whether swept or not.
-        principal: who acts where neither `acting_as` nor a run says so; None makes that an error.
-        supabase: a `supabase.AsyncClient` with the service key, for `files`; None where there is no Storage.
-        files_bucket: the private bucket that files lie in.
-        extractor: makes facts of what is said; None leaves it at the turns. Jobs do it, where a worker runs: `jobs`.
-        judge: says what a new fact means for known ones where rules cannot; None keeps them side by side.
-        extract_after: how many seconds after a turn; what is said meanwhile is read with it.
-        keeping: for how long background jobs keep turns and memories.
-        timing: how fast background jobs go.
-        outbound: the services outside that are told what changes, by jobs, too: `deliveries`, `intents`.
-        shadow_weights: another ranking that each recall is compared with after its answer is out: `shadow`.
-        entities: how ids of users and companies are normalised in `brain`: `{"company": entities.cl_rut}`.
-        profiles: where jobs that fill `brain` read what is known of users and companies; the database, unless given.
+        pool: an open pool of autocommit connections with `dict_row`; its owner closes it.
+        index: `dims`, `embed` and `fields` for vector search; see `MemoryIndexConfig`.
+        ttl: LangGraph's TTL configuration. Expired items are never read, swept or not.
+        principal: the principal outside `acting_as` and runs; None makes such a call an error.
+        supabase: a `supabase.AsyncClient` with the service key, for `files`.
+        files_bucket: the private bucket of `files`.
+        extractor: extracts facts from turns, in background jobs; None keeps the turns only.
+        judge: rules on facts that contradict each other; None keeps both.
+        extract_after: seconds from a turn until its extraction, which includes later turns.
+        keeping: retention periods of turns and memories, for background jobs.
+        timing: intervals and attempts of background jobs.
+        outbound: external services that receive changes; see `deliveries` and `intents`.
+        shadow_weights: another ranking, compared with each recall after its answer; see `shadow`.
+        entities: normalisers of ids in `brain`, such as `{"company": entities.cl_rut}`.
+        profiles: the source of profiles for loads of `brain`; the database by default.
     """
 
     def __init__(
@@ -129,53 +122,32 @@ class MemoryManager(PostgresStore):
         profiles: BrainSource | None = None,
     ) -> None:
         super().__init__(pool, index=index, ttl=ttl, principal=principal)
-        self._database.adapters = outbound.announcement if outbound else {}
+        timing = timing or Timing()
+        access, embedder = self.access, self.embedder
+        access.database.adapters = outbound.announcement if outbound else {}
         self._outbound = outbound
-        self._shadow_weights = shadow_weights
-        attempts = (timing or Timing()).attempts
-        self._courier = Courier(self._database, outbound, attempts)
-        self.deliveries = Deliveries(self._ask_as_operator, outbound, attempts)
-        self.intents = Intents(self._ask_as)
-        self.shadow = Shadow(self._ask_as_operator)
-        self._extract_after = extract_after if extractor else None
-        self._extraction: Extraction | None = None
-        if extractor:
-            self._extraction = Extraction(
-                self._database, self._searching, self._prepare, extractor, judge
-            )
-        self.files = Files(self._ask_as, supabase, files_bucket)
-        acting = functools.partial(current_principal, principal)
-        self.brain = LoadingBrain(
-            Means(
-                self._principal_for,
-                acting,
-                self._prepare,
-                self._run,
-                self._searching,
-                self._reads,
-                self._wake_indexer,
-            ),
-            entities,
-            profiles,
-        )
-        self.memories = Memories(self._ask_as, self.abatch)
-        self.sessions = Sessions(self._ask_as)
-        self.records = Records(self._ask_as)
-        self.beliefs = Beliefs(self._ask_as, self._write_as)
-        self.goals = Goals(self._ask_as, self._write_as)
-        self.reflections = Reflections(self._ask_as, self._write_as)
-        self.relationships = Relationships(self._ask_as)
-        self.metrics = Metrics(self._ask_as)
-        self.origins = Origins(self._ask_as)
-        self.health = HealthMonitor(self._database, self._index, (timing or Timing()).stalled)
+        self._courier = Courier(access.database, outbound, timing.attempts)
+        self.deliveries = Deliveries(access, outbound, timing.attempts)
+        self.intents = Intents(access)
+        self.shadow = Shadow(access)
+        self._recalls = Recalls(access, embedder, self._courier, self.shadow, shadow_weights)
+        self._writer = Writer(access, embedder, extract_after if extractor else None)
+        self._extraction = Extraction(access, embedder, extractor, judge) if extractor else None
+        self.files = Files(access, supabase, files_bucket)
+        self.brain = LoadingBrain(access, embedder, entities, profiles)
+        self.memories = Memories(access, self)
+        self.sessions = Sessions(access)
+        self.records = Records(access)
+        self.beliefs = Beliefs(access, self._writer)
+        self.goals = Goals(access, self._writer)
+        self.reflections = Reflections(access, self._writer)
+        self.relationships = Relationships(access)
+        self.metrics = Metrics(access)
+        self.origins = Origins(access)
+        self.health = HealthMonitor(access.database, embedder.index, timing.stalled)
         self.health.add("storage", self._storage)
         self.health.add("adapters", self._adapters)
-        self.jobs = Jobs(pool, self._tasks(keeping), self._ask_about_jobs, timing)
-        self._recalls = Recalls(self._database, self._searching, self._reads)
-        asking = (self._principal_for, self._ask_as, self._ask_about_jobs, self.abatch)
-        self.operations = Operations(
-            OperatorMeans(self._database, self._index, self.health, acting, *asking)
-        )
+        self.jobs = Jobs(pool, self._tasks(keeping), access, timing)
 
     @classmethod
     @asynccontextmanager
@@ -267,7 +239,7 @@ class MemoryManager(PostgresStore):
     async def _storage(self) -> PartHealth:
         return OK if self.files.is_configured else OFF
 
-    # Memory ---------------------------------------------------------------------------------------------------------
+    # Memory -----------------------------------------------------------------------------------
 
     @on_home_loop
     @telemetry.operation
@@ -280,119 +252,60 @@ class MemoryManager(PostgresStore):
         agent: str | None = None,
         limit: int = 8,
     ) -> MemoryContext:
-        """Return the snapshot a run starts with: session, recent turns, pinned and relevant memories, profile.
+        """Return the context of a run: session, recent turns, memories and profile.
 
         Args:
-            user_id: whose memory.
-            session_id: the conversation; one that is new has no turns yet.
-            query: what the memories should be relevant to; without one, the latest come first.
-            agent: only what this agent wrote.
-            limit: most memories, and most turns, to return.
+            user_id: the user.
+            session_id: the conversation; a new one has no turns.
+            query: memories are ranked by relevance to it; without a query, the latest come first.
+            agent: only memories of this agent.
+            limit: the most memories, and the most turns.
 
         Raises:
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
-        principal = await self._principal_for(user_id)
-        reads = Reads()
-        answers: dict[str, Any] = {}
-        reads.ask(
-            context.session(user_id, session_id), functools.partial(answers.__setitem__, "session")
-        )
-        reads.ask(
-            context.recent_turns(user_id, session_id, limit),
-            functools.partial(answers.__setitem__, "turns"),
-        )
-        reads.ask(context.profile(user_id), functools.partial(answers.__setitem__, "profile"))
-        reads.ask(
-            context.pinned(user_id, agent, limit), functools.partial(answers.__setitem__, "pinned")
-        )
         op = search.recall_op(user_id, query, (), agent, limit)
-        found = await self._recall(principal, user_id, op, reads, {"session_id": session_id})
-        memories = context.with_pinned(answers.pop("pinned"), recalled.recalled(found), limit)
-        return MemoryContext(user_id=user_id, memories=memories, **answers)
-
-    async def _recall(
-        self,
-        principal: Principal,
-        user_id: str,
-        op: SearchOp,
-        reads: Reads,
-        provenance: dict[str, str] | None = None,
-    ) -> Found:
-        """What a search of a user's memory found, together with other reads, and leave a receipt of it."""
-        vector = (await self._prepare([op], principal)).vectors.get(op.query or "")
-        source = tuple((current_provenance() | (provenance or {})).items())
-        started = time.perf_counter()
-        async with self._reporter.denials(principal):
-            found = await self._recalls.recall(principal, user_id, op, vector, reads, source)
-        others = self._courier.in_shadow(user_id, op)
-        if vector is not None and self._shadow_weights:
-            others["ranking"] = functools.partial(
-                self._recalls.would_find, principal, op, vector, self._shadow_weights
-            )
-        if vector is not None and others:
-            ours = [(to_text(item.namespace), item.key) for item in found.items]
-            self.shadow.compare(user_id, op.limit, ours, time.perf_counter() - started, others)
-        return found
+        beside: list[Query[Any]] = [
+            context.session(user_id, session_id),
+            context.recent_turns(user_id, session_id, limit),
+            context.profile(user_id),
+            context.pinned(user_id, agent, limit),
+        ]
+        found, answers = await self._recalls.recall(user_id, op, beside, session_id)
+        session, turns, profile, pinned = answers
+        memories = context.with_pinned(pinned, recalled(found), limit)
+        return MemoryContext(
+            user_id=user_id, session=session, turns=turns, memories=memories, profile=profile
+        )
 
     @telemetry.operation
     async def write_memory(
         self, user_id: str, session_id: str, payload: MemoryPayload | dict[str, Any]
     ) -> WriteReceipt:
-        """Store a payload: its items, vectors, turns, log and audit records commit together or not at all.
+        """Store a payload: items, vectors, turns, log and audit records commit together.
 
-        A turn stores both sides of the exchange, and queues a job that takes facts from it. The same payload written
-        again by the same task of a graph (a retry, a resume) changes nothing.
+        A turn stores both sides of the exchange, and queues the extraction of facts. The same
+        payload from the same task of a graph (a retry or a resume) changes nothing.
 
         Raises:
             ContractError: the payload breaks the contract; `fields` names where.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
-        return await self._write_as(user_id, session_id, payload)
-
-    @on_home_loop
-    async def _write_as(
-        self,
-        user_id: str,
-        session_id: str,
-        payload: MemoryPayload | dict[str, Any],
-        also: Sequence[Query[Any]] = (),
-    ) -> WriteReceipt:
-        """Store a payload, and carry out other queries in the same transaction."""
-        principal = await self._principal_for(user_id)
-        checked = check_payload(user_id, session_id, payload)
-        puts = payloads.items_of(checked)
-        writes = (await self._prepare(puts, principal)).writes
-        async with self._reporter.denials(principal):
-            receipt = await write_payload(
-                self._database,
-                principal,
-                checked,
-                puts,
-                writes,
-                self._searching,
-                current_provenance(),
-                self._extract_after,
-                also,
-            )
-        self._wake_indexer([writes])
-        return receipt
+        return await self._writer.write(user_id, session_id, payload)
 
     @on_home_loop
     @telemetry.operation
     async def extract_facts(self, user_id: str, session_id: str) -> ExtractionReport:
-        """Take facts from what was said in a session and not read yet; a background job does so after each turn.
+        """Extract facts from the unread turns of a session, as a job does after each turn.
 
         Raises:
             ConfigurationError: this store has no extractor.
-            ExtractionFailed: the model did not do it; the turns are left for another time.
-            AccessDenied: the principal is not this user and not the service.
+            ExtractionFailed: the model failed; the turns stay unread.
+            AccessDenied: the principal is neither this user nor the service.
         """
-        principal = await self._principal_for(user_id)
+        principal = await self.access.only(user_id)
         if self._extraction is None:
-            raise ConfigurationError(
-                "This store takes no facts from what is said: give it an `extractor`."
-            )
+            raise ConfigurationError("This store extracts no facts: give it an `extractor`.")
         return await self._extraction.extract(principal, user_id, session_id)
 
     @on_home_loop
@@ -408,47 +321,45 @@ class MemoryManager(PostgresStore):
         limit: int = 5,
         explain: bool = False,
     ) -> list[RecalledMemory]:
-        """Return a user's memories that are relevant to a query, best first. Turns are left to `load_context`.
+        """Return the memories of a user that are relevant to a query, best first.
 
-        Beliefs that others have taken the place of are not among them.
+        Turns and superseded beliefs are left out.
 
         Args:
-            user_id: whose memory.
-            query: what to look for, in plain words; empty for the latest.
-            tags: only memories that carry all of them.
-            types: only memories of these types, such as beliefs and reflections.
-            agent: only what this agent wrote.
-            limit: how many at most.
-            explain: take the score apart in `explanation`.
+            user_id: the user.
+            query: the question, in plain words; empty returns the latest.
+            tags: only memories that have all of them.
+            types: only memories of these types.
+            agent: only memories of this agent.
+            limit: the most memories.
+            explain: add the parts of the score as `explanation`.
 
         Raises:
-            InvalidInput: a type that there is not, or a negative limit.
-            AccessDenied: the principal is not this user and not the service.
+            InvalidInput: an unknown type, or a negative limit.
+            AccessDenied: the principal is neither this user nor the service.
         """
-        principal = await self._principal_for(user_id)
         op = search.recall_op(user_id, query, tags or (), agent, limit, types)
-        return recalled.recalled(
-            await self._recall(principal, user_id, op, Reads()), explain=explain
-        )
+        found, _ = await self._recalls.recall(user_id, op)
+        return recalled(found, explain=explain)
 
     @on_home_loop
     @telemetry.operation
     async def recall_receipts(
         self, user_id: str, *, run_id: str | None = None, limit: int = 20
     ) -> list[RecallReceipt]:
-        """Return what was recalled from a user's memory, what nearly, and why; the latest first.
+        """Return receipts of recalls: chosen memories, near misses, and reasons; the latest first.
 
         Args:
-            user_id: whose memory was read.
-            run_id: only what this run recalled.
-            limit: how many receipts at most.
+            user_id: the user whose memory was read.
+            run_id: only recalls of this run.
+            limit: the most receipts.
 
         Raises:
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
-        principal = await self._principal_for(user_id)
+        principal = await self.access.only(user_id)
         await self._recalls.finish()
-        [found] = await self._run(principal, [receipts.latest(user_id, run_id, limit)])
+        [found] = await self.access.run(principal, [receipts.latest(user_id, run_id, limit)])
         return cast("list[RecallReceipt]", found)
 
     @on_home_loop
@@ -458,103 +369,103 @@ class MemoryManager(PostgresStore):
 
         Raises:
             ContractError: the type is empty, or the data is not JSON.
-            AccessDenied: the principal is another user.
+            AccessDenied: another user acts.
         """
-        principal = current_principal(self._default_principal)
-        await self._run(principal, [events.event(user_id, event_type, data)], current_provenance())
+        principal = self.access.principal()
+        await self.access.run(
+            principal, [events.event(user_id, event_type, data)], current_provenance()
+        )
 
-    # Audit, and a person's rights ------------------------------------------------------------------------------------
+    # Audit, and the rights of users -------------------------------------------------------------
 
     @on_home_loop
     @telemetry.operation
     async def seal_audit(self) -> str | None:
-        """Seal what the audit log and the history recorded since; the deployment does so every few minutes.
+        """Seal new records of the audit log and the history; a job does so every five minutes.
 
         Returns:
-            The digest of the last seal, which holds all before it; None if there is none. Kept somewhere else, it lets
-            `verify_audit` tell if seals were made anew.
+            The digest of the last seal, which covers all before it; None without a seal. Kept
+            elsewhere, it lets `verify_audit` detect seals that were made anew.
         """
-        return await seals.seal_all(self._database)
+        return await seals.seal_all(self.access.database)
 
     @on_home_loop
     @telemetry.operation
     async def verify_audit(self, head: str | None = None) -> list[AuditProblem]:
-        """Return what of the audit log and the history was changed or removed since it was sealed.
+        """Return records of the audit log and the history that changed after they were sealed.
 
         Args:
-            head: a digest that `seal_audit` returned earlier and that was kept elsewhere.
+            head: an earlier digest of `seal_audit`, kept elsewhere.
 
         Raises:
             AccessDenied: the principal is not the service.
         """
-        principal = current_principal(self._default_principal)
-        [problems] = await self._run(principal, [seals.verify(head)])
+        principal = self.access.principal()
+        [problems] = await self.access.run(principal, [seals.verify(head)])
         return cast("list[AuditProblem]", problems)
 
     async def export_user(self, user_id: str) -> AsyncIterator[str]:
-        """Yield everything that is kept about a user as lines of JSON, which `export.export` describes.
+        """Yield everything about a user as lines of JSON; `rights.export` describes the format.
 
         Raises:
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
-        await self._ask_as(user_id, events.event(user_id, "user.export", {}))
-        async for line in export.export(user_id, functools.partial(self._ask_as, user_id)):
+        await self.access.ask(user_id, events.event(user_id, "user.export", {}))
+        async for line in export.export(user_id, functools.partial(self.access.ask, user_id)):
             yield line
 
     @on_home_loop
     @telemetry.operation
     async def erase_user(self, user_id: str) -> ErasureCertificate:
-        """Remove everything that is kept about a user, in one transaction, and return the certificate that stays.
+        """Delete everything about a user in one transaction, and return a certificate.
 
-        Of the audit log and the history only digests stay, so that `verify_audit` still holds. End the user's runs
-        first: whoever writes meanwhile writes anew.
+        Digests of the audit log and the history stay, so that `verify_audit` still works. End the
+        runs of the user first: later writes are stored as usual.
 
         Raises:
-            AccessDenied: the principal is not this user and not the service.
-            StorageFailed: a file could not be removed; nothing else was.
+            AccessDenied: the principal is neither this user nor the service.
+            StorageFailed: a file could not be removed; nothing else was deleted.
         """
-        principal = await self._principal_for(user_id)
+        principal = await self.access.only(user_id)
         await self._recalls.finish()
         await self.files.remove_contents(user_id)
-        [certificate] = await self._run(principal, [erasure.erase(user_id)])
+        [certificate] = await self.access.run(principal, [erasure.erase(user_id)])
         return cast("ErasureCertificate", certificate)
 
     @on_home_loop
     @telemetry.operation
     async def decay_memory(self, user_id: str, threshold_days: float) -> DecayReport:
-        """Trim a user's memories that nobody touched for `threshold_days`; important ones lose half their importance.
+        """Delete memories untouched for `threshold_days`; halve the importance of important ones.
 
         Raises:
             InvalidInput: the threshold is not a positive number of days.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
-        principal = await self._principal_for(user_id)
+        principal = await self.access.only(user_id)
         retention.check_threshold(threshold_days)
-        [report] = await self._run(principal, [retention.decay(user_id, threshold_days)])
+        [report] = await self.access.run(principal, [retention.decay(user_id, threshold_days)])
         return cast("DecayReport", report)
 
     @on_home_loop
     @telemetry.operation
     async def expire_turns(self, days: float) -> int:
-        """Delete the turns that were stored `days` ago or earlier, and return how many there were.
+        """Delete the turns stored `days` ago or earlier, and return their number.
 
-        Important ones (`retention.IMPORTANT`) are kept as episodes of their user.
+        Important ones (`retention.IMPORTANT`) become episodes.
 
         Raises:
             InvalidInput: not a positive number of days.
             AccessDenied: the principal is not the service.
         """
-        principal = current_principal(self._default_principal)
-        if principal.user_id:
-            raise AccessDenied("Turns of everybody expire: only the service may have them go.")
+        principal = self.access.only_service("expire the turns of all users")
         retention.check_threshold(days)
         expired = 0
-        while turns := (await self._run(principal, [retention.old_turns(days)]))[0]:
+        while turns := (await self.access.run(principal, [retention.old_turns(days)]))[0]:
             await self.abatch(retention.expire(turns))
             expired += len(turns)
         return expired
 
-    # Background jobs ------------------------------------------------------------------------------------------------
+    # Background jobs ----------------------------------------------------------------------------
 
     def _tasks(self, keeping: Keeping) -> dict[str, Task]:
         sweep_minutes = (self.ttl_config or {}).get("sweep_interval_minutes") or 5
@@ -578,37 +489,18 @@ class MemoryManager(PostgresStore):
         return tasks
 
     async def _decay_everybody(self, days: float) -> None:
-        [users] = await self._run(Principal.service(), [retention.decaying(days)])
+        [users] = await self.access.run(Principal.service(), [retention.decaying(days)])
         for user_id in users:
             await self.decay_memory(user_id, days)
 
     async def _extract_facts(self, user_id: str, session_id: str) -> None:
-        """The job. It acts as the person, so that row-level security holds it to what is theirs."""
+        """Extract facts as the user, so that row-level security binds the job."""
         with acting_as(Principal.of_subject(user_id)):
             await self.extract_facts(user_id, session_id)
 
-    @on_home_loop
-    async def _ask_as_operator(self, user_id: str | None, query: Query[Any]) -> Any:
-        """What a query about a person, or (None) about everybody, reads, if whoever is acting may ask that."""
-        principal = current_principal(self._default_principal)
-        if user_id is not None:
-            principal = await self._principal_for(user_id)
-        elif principal.user_id:
-            raise AccessDenied("Only the service may see what is about everybody.")
-        return (await self._run(principal, [query]))[0]
-
-    @on_home_loop
-    async def _ask_about_jobs(self, user_id: str | None, query: Query[Any]) -> Any:
-        """What a query about a person's jobs, or (None) about everybody's, reads of the queue: it has no policies."""
-        if user_id is not None:
-            await self._principal_for(user_id)
-        elif current_principal(self._default_principal).user_id:
-            raise AccessDenied("Only the service may see the jobs of everybody.")
-        return (await self._run(Principal.owner(), [query]))[0]
-
 
 def __getattr__(name: str) -> Any:
-    """Return `open_store`, which many a `langgraph.json` names here; it lies in `graphs.composition`, above this."""
+    """Return `open_store` of `graphs.composition`: existing `langgraph.json` files name it here."""
     if name == "open_store":
         return import_module("graphs.composition").open_store
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

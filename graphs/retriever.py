@@ -1,4 +1,4 @@
-"""`MemoryRetriever`, a person's memory as a LangChain retriever."""
+"""`MemoryRetriever`, a user's memory as a LangChain retriever."""
 
 import asyncio
 from collections.abc import Sequence
@@ -22,34 +22,36 @@ from graphs.memory_manager import MemoryManager
 
 
 class MemoryRetriever(BaseRetriever):
-    """Recalls what is known about a question, for whatever takes a LangChain retriever.
+    """A LangChain retriever that recalls a user's memories.
 
-    "What do we believe about X" is `MemoryRetriever(memory=store, types=["belief", "reflection"])`. It acts as whoever
-    is acting, and is `recall_memory` underneath: a receipt tells what was recalled. `invoke` is for threads other than
-    the memory's own; on that, and everywhere in asynchronous code, use `ainvoke`.
+    Use it in anything that takes a retriever. For example, `MemoryRetriever(memory=store,
+    types=["belief", "reflection"])` recalls beliefs about a subject. It acts as the acting
+    principal and calls `recall_memory`, so each recall leaves a receipt. `invoke` works only in
+    threads other than the memory's own; there, and in asynchronous code, use `ainvoke`.
 
-    A document's content is the memory's; its metadata are `namespace`, `key`, `type`, `tags`, `score`, `explanation`,
-    `created_at`, `updated_at`, `provenance` (agent, session, thread, run, checkpoint, task, where known), and of a
-    belief `confidence`. All of it is JSON.
+    A document's content is the memory's content. Its metadata are `namespace`, `key`, `type`,
+    `tags`, `score`, `explanation`, `created_at`, `updated_at`, `provenance` (agent, session,
+    thread, run, checkpoint and task, if known) and, for a belief, `confidence`. All metadata are
+    JSON.
 
     Raises, when invoked:
         PrincipalRequired: no user is given, and none is acting.
-        AccessDenied: whoever is acting is neither that user nor the service.
-        InvalidInput: a type that there is not.
+        AccessDenied: the acting principal is neither that user nor the service.
+        InvalidInput: a type does not exist.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
-    memory: MemoryManager = Field(exclude=True, repr=False, description="Where from.")
-    user_id: str | None = Field(
-        default=None, description="Whose memory; unless given, that of the person who is acting."
+    memory: MemoryManager = Field(
+        exclude=True, repr=False, description="The memory to recall from."
     )
+    user_id: str | None = Field(default=None, description="The user; by default the acting user.")
     types: Sequence[str] | None = Field(default=None, description="Only memories of these types.")
     memory_tags: Sequence[str] = Field(
-        default=(), description="Only memories that carry all of them."
+        default=(), description="Only memories with all of these tags."
     )
-    agent: str | None = Field(default=None, description="Only what this agent wrote.")
-    limit: int = Field(default=5, description="How many at most.")
+    agent: str | None = Field(default=None, description="Only memories of this agent.")
+    limit: int = Field(default=5, description="Most memories to return.")
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun

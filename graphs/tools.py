@@ -1,7 +1,8 @@
-"""Tools with which an agent searches and saves memory by itself: any LangGraph agent, such as `create_agent` makes.
+"""Tools that let a LangGraph agent, such as `create_agent`'s, search and save memory.
 
-Whose memory it is comes from the run, as for the nodes: the store it was compiled with, and its authenticated user.
-No tool has an argument for either, so that no model can name another person, whatever it was talked into.
+The tools take the memory and the user from the run, as the nodes do: the store that the graph was
+compiled with, and the authenticated user. No tool has an argument for either, so that no prompt can
+make a model name another user.
 """
 
 import functools
@@ -12,8 +13,9 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from langgraph.runtime import Runtime, get_runtime
 from pydantic import Field
 
-from graphs.memory.brain.brain import company_scope
-from graphs.memory.contract import BrainReport, RecalledMemory
+from graphs.memory.brain.models import BrainReport
+from graphs.memory.brain.owners import company_scope
+from graphs.memory.contract import RecalledMemory
 from graphs.memory.errors import (
     AccessDenied,
     EmbeddingFailed,
@@ -31,23 +33,25 @@ from graphs.nodes.runtime import current_user, memory_of
 
 P = ParamSpec("P")
 
-_AWAY = "The memory cannot be reached at the moment. Go on without it."
+_AWAY = "The memory is temporarily unavailable. Continue without it."
 
 CompanyOf = Callable[[Runtime[Any]], str]
-"""Says which company a run is about."""
+"""A function that returns the company a run is about."""
 
 QueryText = Annotated[str, Field(min_length=1, description="What to look for, in plain words.")]
-MemoryLimit = Annotated[int, Field(ge=1, le=20, description="How many memories at most.")]
+MemoryLimit = Annotated[int, Field(ge=1, le=20, description="Most memories to return.")]
 SlugArgument = Annotated[
     str,
     Field(
-        description="A short, lasting name in snake_case for what the memory is about, such as user_full_name."
+        description="A short, lasting name in snake_case for what the memory is about, such as "
+        "user_full_name."
     ),
 ]
 CompanySlug = Annotated[
     str,
     Field(
-        description="A short, lasting name in snake_case for what the memory is about, such as tax_regime."
+        description="A short, lasting name in snake_case for what the memory is about, such as "
+        "tax_regime."
     ),
 ]
 MemoryText = Annotated[str, Field(description="What to remember: one or two complete sentences.")]
@@ -56,12 +60,14 @@ MemoryText = Annotated[str, Field(description="What to remember: one or two comp
 def memory_tools(company_of: CompanyOf | None = None) -> list[BaseTool]:
     """Return `search_memory`, `save_memory`, `search_company_memory` and `save_company_memory`.
 
-    They are asynchronous: run the agent with `ainvoke` or `astream`, as the LangGraph server does. What a model can put
-    right, or has to go on without, it is told in words; what only an operator can put right is raised.
+    The tools are asynchronous: run the agent with `ainvoke` or `astream`, as the LangGraph server
+    does. Errors that a model can correct or ignore become messages to it. Errors that only an
+    operator can fix are raised.
 
     Args:
-        company_of: which company a run is about, for users who may belong to several; without it, the only one that the
-            user belongs to. It may rely on what the caller configures: the user must be a member all the same.
+        company_of: returns the company a run is about, for users who may belong to several.
+            Without it, it is the only company of the user. It may trust the caller's
+            configuration: the user has to be a member in any case.
     """
 
     async def company() -> str:
@@ -70,17 +76,18 @@ def memory_tools(company_of: CompanyOf | None = None) -> list[BaseTool]:
         companies = await memory_of_run().brain.companies_of(current_user())
         if len(companies) != 1:
             raise ToolException(
-                "The user belongs to several companies, and it is not configured which one is meant."
+                "The user belongs to several companies, and none is configured. Continue without "
+                "company memory."
                 if companies
-                else "The user belongs to no company, so there is no company memory. Go on without it."
+                else "The user belongs to no company. Continue without company memory."
             )
         return companies[0]
 
     async def search_company_memory(query: QueryText, limit: MemoryLimit = 5) -> str:
         """Search what is remembered about the user's company, which all of its members share.
 
-        Use it before answering or asking about the company: its business, its people, taxes, agreements, decisions.
-        Every line of the result is one memory, as `slug: content`.
+        Use it before answering or asking about the company: its business, its people, taxes,
+        agreements, decisions. Every line of the result is one memory, as `slug: content`.
         """
         scope = company_scope(memory_of_run().brain.company_id(await company()))
         return _listed(
@@ -90,8 +97,8 @@ def memory_tools(company_of: CompanyOf | None = None) -> list[BaseTool]:
     async def save_company_memory(slug: CompanySlug, content: MemoryText) -> str:
         """Remember something lasting about the user's company, for all of its members.
 
-        Saving a slug again replaces what it held: search first, and use the slug that is there for what has changed.
-        Never save passwords or keys, nor what only concerns the user.
+        Saving a slug again replaces what it held: search first, and reuse the slug of what has
+        changed. Never save passwords or keys, nor what only concerns the user.
         """
         return said(
             await memory_of_run().brain.save_company_memories(await company(), {slug: content})
@@ -104,9 +111,10 @@ def memory_tools(company_of: CompanyOf | None = None) -> list[BaseTool]:
 
 
 def as_tool(function: Callable[..., Awaitable[str]]) -> BaseTool:
-    """Return an asynchronous function as a tool; a model reads its name, its docstring and its annotated arguments.
+    """Return an asynchronous function as a tool.
 
-    What the model can put right, or has to go on without, it is told in words; what only an operator can is raised.
+    A model reads its name, its docstring and its annotated arguments. Errors that the model can
+    correct or ignore become messages to it. Errors that only an operator can fix are raised.
     """
     return StructuredTool.from_function(coroutine=_telling(function), handle_tool_error=True)
 
@@ -123,8 +131,9 @@ def memory_of_run() -> MemoryManager:
 async def search_memory(query: QueryText, limit: MemoryLimit = 5) -> str:
     """Search what is remembered about the user from earlier conversations.
 
-    Use it before answering or asking about the user: who they are, what they like, want, own, decided or said before.
-    Every line of the result is one memory; where it has a slug, as `slug: content`.
+    Use it before answering or asking about the user: who they are, what they like, want, own,
+    decided or said before. Every line of the result is one memory; with a slug, it is
+    `slug: content`.
     """
     return _listed(await memory_of_run().recall_memory(current_user(), query, limit=limit))
 
@@ -132,14 +141,14 @@ async def search_memory(query: QueryText, limit: MemoryLimit = 5) -> str:
 async def save_memory(slug: SlugArgument, content: MemoryText) -> str:
     """Remember something lasting about the user, for later conversations.
 
-    Saving a slug again replaces what it held: search first, and use the slug that is there for what has changed.
-    Never save passwords or keys, nor what only matters in this conversation.
+    Saving a slug again replaces what it held: search first, and reuse the slug of what has
+    changed. Never save passwords or keys, nor what only matters in this conversation.
     """
     return said(await memory_of_run().brain.save_user_memories(current_user(), {slug: content}))
 
 
 def _telling(function: Callable[P, Awaitable[str]]) -> Callable[P, Awaitable[str]]:
-    """The same tool, which tells the model what went wrong."""
+    """Wrap a tool so that its errors become messages for the model."""
 
     @functools.wraps(function)
     async def told(*args: P.args, **kwargs: P.kwargs) -> str:
@@ -154,16 +163,16 @@ def _telling(function: Callable[P, Awaitable[str]]) -> Callable[P, Awaitable[str
 
 
 def in_words(error: GraphMemoryError) -> str | None:
-    """Return what a model is told about an error; None about those that only an operator can put right."""
+    """Return an error as a message for a model; None if only an operator can fix it."""
     match error:
-        case PrincipalRequired():  # nobody is signed in, which is not for a model to know
+        case PrincipalRequired():  # a fault of the deployment, which a model cannot fix
             return None
         case InvalidInput():
-            return f"That cannot be done: {error}"
+            return f"That is not possible: {error}"
         case AccessDenied():
-            return "The user may not use this memory. Go on without it."
+            return "The user may not use this memory. Continue without it."
         case MemoryNotFound():
-            return "There is no such memory any more."
+            return "There is no such memory, or it was forgotten."
         case VersionConflict():
             return "The memory was changed at the same time. Search for it again."
         case EmbeddingFailed() | StoreUnavailable():
@@ -172,7 +181,7 @@ def in_words(error: GraphMemoryError) -> str | None:
 
 
 def _listed(memories: list[RecalledMemory]) -> str:
-    """Memories as a model reads them, each in a line; those of the brain with the slug to save them anew."""
+    """Return memories as lines for a model, with the slugs of the brain's, to save them again."""
     lines = [f"{m.key}: {m.content}" if m.namespace[-1] == "brain" else m.content for m in memories]
     return (
         "\n".join("- " + " ".join(line.split()) for line in lines)
@@ -181,10 +190,10 @@ def _listed(memories: list[RecalledMemory]) -> str:
 
 
 def said(report: BrainReport) -> str:
-    """Return what a model is told of a memory that was to be saved.
+    """Return the outcome of a saved memory as a message for a model.
 
     Raises:
-        ToolException: it was not.
+        ToolException: it was not saved.
     """
     [saved] = report.outcomes
     if saved.outcome == "failed":
@@ -194,5 +203,5 @@ def said(report: BrainReport) -> str:
     return (
         f"Saved as {saved.slug}."
         if saved.outcome != "unchanged"
-        else f"{saved.slug} said so already."
+        else f"{saved.slug} already says so."
     )

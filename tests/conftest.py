@@ -1,4 +1,4 @@
-"""One embedded Postgres for the whole run; a database of its own for each test, cloned from a template."""
+"""One embedded Postgres for the test run, and a database for each test, cloned from a template."""
 
 import asyncio
 import os
@@ -34,7 +34,7 @@ _numbers = count(1)
 settings.register_profile("no time is asserted", deadline=None)
 settings.load_profile("no time is asserted")
 
-# A test run knows no keys, and no database but its own.
+# Tests use no keys of the environment, and no database but their own.
 for _name in [*os.environ]:
     if _name.lower() in Settings.model_fields or _name.startswith(
         ("LANGSMITH_", "LANGCHAIN_", "LANGGRAPH_")
@@ -47,7 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Where several processes share the tests, each hands on what its attacks came to."""
+    """Hand the results of attacks to the main process, where several processes share the tests."""
     output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
     if output is not None:
         tally = session.config.stash[OVERALL]
@@ -56,7 +56,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give a file to one process, and files that share a server to the same."""
+    """Give a file to one process, and files that share a server to the same one."""
     from tests.support.scheduling import SharingServers
 
     return SharingServers(config, log)
@@ -71,7 +71,7 @@ def pytest_testnodedown(node: Any, error: object) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """End with the line that says what was attacked, and with the tables that tests have recorded as properties."""
+    """Print the number of attacks, and the tables that tests recorded as properties."""
     for outcome in ("passed", "failed"):
         for test in terminalreporter.getreports(outcome):
             for title, table in test.user_properties:
@@ -84,29 +84,29 @@ def pytest_terminal_summary(
 
 
 def quick_folder() -> str | None:
-    """Where files are in memory, if there is room: to clone a database, of 300 files, takes a tenth of the time there.
+    """Return a folder in memory, if there is room; None for the usual temporary folder.
 
-    None stands for the usual temporary folder.
+    A database has 300 files. To clone one takes a tenth of the time there.
     """
-    memory = Path("/dev/shm")  # noqa: S108  in it, each gets a folder of its own
+    memory = Path("/dev/shm")  # noqa: S108  each run makes a folder of its own in it
     return str(memory) if memory.is_dir() and disk_usage(memory).free > 4 * 2**30 else None
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """Connection string of a running Postgres, as its superuser.
+    """Yield the connection string of a running Postgres, as its superuser.
 
-    Its folder is none of pytest's: another run that starts meanwhile would take the rights to that away.
+    Its folder is not pytest's: another test run that starts meanwhile would take its permissions.
     """
     with (
         TemporaryDirectory(dir=quick_folder()) as folder,
         embedded_postgres(Path(folder) / "postgres") as url,
     ):
         with psycopg.connect(url, autocommit=True) as conn:
-            # What it holds is gone with the run. Forced to the disk, a dropped database took half a second, not 0.02 s.
+            # The data need not survive the run. With fsync, a drop takes half a second, not 0.02 s.
             for setting in ("fsync", "full_page_writes", "synchronous_commit"):
                 conn.execute(f"ALTER SYSTEM SET {setting} = off")
-            conn.execute("ALTER SYSTEM SET max_wal_size = '128MB'")  # it may lie in memory
+            conn.execute("ALTER SYSTEM SET max_wal_size = '128MB'")  # the folder may be in memory
             conn.execute("SELECT pg_reload_conf()")
         yield url
 
@@ -118,13 +118,18 @@ def embeddings() -> OfflineEmbeddings:
 
 @pytest.fixture(scope="session")
 def index(embeddings: OfflineEmbeddings) -> IndexConfig:
-    """The index of a deployment without keys."""
-    return {"dims": 256, "embed": embeddings, "fields": ["$"], "model": "offline:wordllama"}  # type: ignore[typeddict-unknown-key]
+    """Return the index configuration of a deployment without keys."""
+    return {
+        "dims": 256,
+        "embed": embeddings,
+        "fields": ["$"],
+        "model": "offline:wordllama",  # type: ignore[typeddict-unknown-key]
+    }
 
 
 @pytest.fixture(scope="session")
 def template(postgres: str, index: IndexConfig) -> str:
-    """Name of a database that has the schema, to be cloned."""
+    """Return the name of a database with the schema, to be cloned."""
     with psycopg.connect(postgres, autocommit=True) as conn:
         conn.execute("CREATE DATABASE prepared")
 
@@ -155,7 +160,7 @@ def drop_database(postgres: str, name: str) -> None:
 
 @pytest.fixture
 def database(postgres: str, template: str) -> Iterator[str]:
-    """Connection string of a fresh database that has the schema."""
+    """Yield the connection string of a fresh database with the schema."""
     name = create_database(postgres, template)
     yield make_conninfo(postgres, dbname=name)
     drop_database(postgres, name)
@@ -163,7 +168,7 @@ def database(postgres: str, template: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def server_database(postgres: str, template: str) -> Iterator[str]:
-    """Connection URL of a database that the tests of one server share."""
+    """Yield the connection URL of a database that the tests of one server share."""
     name = create_database(postgres, template)
     yield as_url(postgres, name)
     drop_database(postgres, name)
@@ -171,7 +176,7 @@ def server_database(postgres: str, template: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def server(server_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator["Server"]:
-    """A running server with sign-in, which tests share: each is somebody whom no other test knows."""
+    """Yield a running server with sign-in, which tests share; each uses new users of its own."""
     from tests.support.server import JWT_SECRET, Server
 
     folder = make_project(tmp_path_factory.mktemp("server") / "project")
@@ -184,7 +189,7 @@ def server(server_database: str, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture
 def empty_database(postgres: str) -> Iterator[str]:
-    """Connection string of a fresh database without any schema."""
+    """Yield the connection string of a fresh database without any schema."""
     name = create_database(postgres, "template0")
     yield make_conninfo(postgres, dbname=name)
     drop_database(postgres, name)
@@ -192,7 +197,7 @@ def empty_database(postgres: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def extractor(tmp_path_factory: pytest.TempPathFactory) -> Mem0Extractor:
-    """What makes facts of talk in a deployment without keys."""
+    """Return the fact extractor of a deployment without keys."""
     return Mem0Extractor(None, tmp_path_factory.mktemp("data"))
 
 
@@ -200,7 +205,10 @@ def extractor(tmp_path_factory: pytest.TempPathFactory) -> Mem0Extractor:
 async def store(
     database: str, index: IndexConfig, extractor: Mem0Extractor
 ) -> AsyncIterator[MemoryManager]:
-    """A store with vector search, acting as the service. `await store.jobs.run_pending()` does what is queued."""
+    """Yield a store with vector search that acts as the service.
+
+    `await store.jobs.run_pending()` runs the queued jobs.
+    """
     async with MemoryManager.from_conn_string(
         database, index=index, ttl={"refresh_on_read": True}, extractor=extractor, extract_after=0
     ) as store:
@@ -211,7 +219,7 @@ async def store(
 def operate(
     postgres: str, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator["Operator"]:
-    """Calls `graph-memory` on a fresh database that has the schema."""
+    """Return a function that calls `graph-memory` on a fresh database with the schema."""
     from tests.support.operator import Operator
 
     yield Operator(postgres, database, str(tmp_path), monkeypatch)
@@ -220,18 +228,18 @@ def operate(
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """An empty folder from which a server can be started, as from a checkout."""
+    """Return an empty folder from which a server can be started, as from a checkout."""
     return make_project(tmp_path / "project")
 
 
 def as_url(postgres: str, database: str) -> str:
-    """The same server, another database, in the form that DATABASE_URL takes."""
+    """Return the URL of another database on the same server, the form that DATABASE_URL takes."""
     host = psycopg.conninfo.conninfo_to_dict(postgres)["host"]
     return f"postgresql://postgres@/{database}?host={host}"
 
 
 def make_project(folder: Path) -> Path:
-    """Lay out what `graph-memory dev` needs: langgraph.json, and beside our graphs a slow one and one of tools."""
+    """Write the langgraph.json that `graph-memory dev` needs, with our and two test graphs."""
     import json
 
     here = Path(__file__).parent

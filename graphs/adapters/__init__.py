@@ -1,1 +1,1 @@
-"""Adapters: services outside that are told what happens here. Off unless they are switched on."""
+"""Adapters to external services. They are off unless they are switched on."""

@@ -1,9 +1,10 @@
-"""Hosted Mem0 has a copy of each memory of a person, redacted and under a pseudonym, one for one.
+"""Adapter to hosted Mem0: one copy of each memory of a user, redacted and under a pseudonym.
 
-A copy carries a reference to its memory, so that one whose id got lost (an answer that never came) is found again
-rather than made twice. What the service does not allow: an `add` has no key of idempotency and is done in the
-background. One that was asked for, whose answer was lost, and that is still not done when it is tried again, is made a
-second time; whoever looks next for copies of that memory finds both, and deletes one.
+A copy carries a reference to its memory. If its id was lost because an answer did not arrive, the
+copy is found again by its reference instead of being made twice. One case is left, since the
+service's `add` has no idempotency key and runs in the background. If its answer was lost and it has
+not finished when it is retried, a second copy is made. The next search for copies of this memory
+finds both, and one is deleted.
 """
 
 import asyncio
@@ -28,24 +29,25 @@ from graphs.memory.redaction.redactor import RedactedText
 T = TypeVar("T")
 
 HOST = "https://api.mem0.ai"
-"""Where the service is, if nothing else is said."""
+"""Default address of the service."""
 
 TIMEOUT_SECONDS = 20.0
-"""How long the service may take to answer."""
+"""Seconds that the service may take to answer."""
 
 POLL_SECONDS = (0.2, 0.5, 1.0, 2.0)
-"""The waits between asking whether an `add` is done, before the worker turns to something else."""
+"""Seconds between polls of an unfinished `add`, before the worker turns to another job."""
 
 _GONE, _BUSY = 404, 429
 _WORTH_RETRYING = {408, 409, 425, _BUSY}
 
 
 class Mem0Adapter:
-    """Tells hosted Mem0. Turns are not for it: it gets the facts that were made of them.
+    """The adapter to hosted Mem0. It takes no turns, only the memories made of them.
 
     Args:
-        client: `graphs.deployment.clients.hosted_mem0.HostedClient`, or what does as that.
-        errors: what it raises.
+        client: a `graphs.deployment.clients.hosted_mem0.HostedClient`, or an object with its
+            methods.
+        errors: the base class of the client's errors.
     """
 
     name = "mem0"
@@ -56,10 +58,10 @@ class Mem0Adapter:
         self._errors = errors
 
     async def deliver(self, outgoing: Outgoing) -> Copies:
-        """Make the service's copies like the memories.
+        """Bring the service's copies into the state of the memories.
 
         Raises:
-            DeliveryFailed: it was not taken, or is not done yet.
+            DeliveryFailed: the service did not accept it, or has not finished yet.
         """
         if outgoing.kind == "user_erased":
             await self._erase(outgoing.user)
@@ -71,10 +73,11 @@ class Mem0Adapter:
         }
 
     async def _copy(self, outgoing: Outgoing, copy: Copy) -> str | None:
-        """Make one copy like its memory, and return its id; None if there is none any more."""
+        """Bring one copy into the state of its memory; return its id, or None if it was deleted."""
         if outgoing.receipt:
             return await self._when_done(outgoing.receipt, outgoing.user, copy)
         known = [copy.external_id] if copy.external_id else []
+        # An earlier attempt may have made a copy whose id did not arrive.
         if copy.text is None or (outgoing.again and not known):
             known = [*dict.fromkeys([*known, *await self._find(outgoing.user, copy.reference)])]
         if copy.text is None:
@@ -98,24 +101,27 @@ class Mem0Adapter:
             (each.get("event_id") for each in answer.get("results", ())), None
         )
         if not event_id:
-            raise DeliveryFailed("Mem0 took a memory, and did not say under which event.")
+            raise DeliveryFailed("Mem0 accepted a memory, but its answer has no event id.")
         return await self._when_done(str(event_id), outgoing.user, copy)
 
     async def _when_done(self, event_id: str, user: Pseudonym, copy: Copy) -> str | None:
-        """Return the id of what an event made, once it is done."""
+        """Poll an event until it is done, and return the id of the copy that it made."""
         for seconds in (*POLL_SECONDS, None):
             event = await self._ask(self._client.event(event_id), receipt=event_id)
             match event.get("status"):
                 case "SUCCEEDED":
                     return await self._made(event, user, copy)
                 case "FAILED":
-                    raise DeliveryFailed(f"Mem0 could not make a memory: event {event_id} failed.")
+                    raise DeliveryFailed(f"Mem0 could not store a memory: event {event_id} failed.")
             if seconds is not None:
                 await asyncio.sleep(seconds)
-        raise DeliveryFailed("Mem0 has not made the memory yet.", receipt=event_id)
+        raise DeliveryFailed("Mem0 has not stored the memory yet.", receipt=event_id)
 
     async def _made(self, event: Mapping[str, Any], user: Pseudonym, copy: Copy) -> str | None:
-        """Return the id of what was made. It is looked for by its reference: an event's results have no fixed form."""
+        """Return the id of the copy that an event made.
+
+        It is found by its reference, since the results of events have no fixed form.
+        """
         made = await self._find(user, copy.reference)
         made = made or [
             each["id"]
@@ -123,14 +129,13 @@ class Mem0Adapter:
             if isinstance(each, dict) and each.get("id")
         ]
         if not made:
-            raise DeliveryFailed("Mem0 says that it made a memory, and does not have it.")
-        await self._delete(
-            made[1:] if copy.text else made
-        )  # what was made twice, or forgotten meanwhile
+            raise DeliveryFailed("Mem0 reports a memory as stored, but does not have it.")
+        # Delete second copies, or all if the memory was deleted meanwhile.
+        await self._delete(made[1:] if copy.text else made)
         return made[0] if copy.text else None
 
     async def _update(self, external_id: str, copy: Copy, text: RedactedText) -> bool:
-        """Give a copy another text; False if the service does not have it any more."""
+        """Update the text of a copy; return False if the service does not have it any more."""
         return await self._unless_gone(
             self._client.update(external_id, text=text.text, metadata=_metadata(copy))
         )
@@ -140,7 +145,7 @@ class Mem0Adapter:
             await self._unless_gone(self._client.delete(external_id))
 
     async def _find(self, user: Pseudonym, reference: Pseudonym) -> list[str]:
-        """Return the ids of all copies of a memory, the oldest first."""
+        """Return the ids of all copies of a memory, oldest first."""
         filters = {"AND": [{"user_id": user.text}, {"metadata": {"reference": reference.text}}]}
         answer = await self._ask(self._client.get_all(filters=filters, page=1, page_size=100))
         found = [
@@ -155,10 +160,10 @@ class Mem0Adapter:
         await self._unless_gone(self._client.delete_users(user_id=user.text))
 
     async def search(self, user: Pseudonym, query: RedactedText, limit: int) -> list[str]:
-        """Return the ids of a person's memories that the service finds, best first.
+        """Return the ids of the user's memories that the service finds, best first.
 
         Raises:
-            DeliveryFailed: it did not answer.
+            DeliveryFailed: the service did not answer.
         """
         answer = await self._ask(
             self._client.search(query.text, filters={"user_id": user.text}, top_k=limit)
@@ -166,7 +171,7 @@ class Mem0Adapter:
         return [each["id"] for each in answer["results"]]
 
     async def check(self) -> None:
-        """Return if the service answers, and knows the key.
+        """Check that the service answers and accepts the key.
 
         Raises:
             DeliveryFailed: it does not.
@@ -174,7 +179,7 @@ class Mem0Adapter:
         await self._ask(self._client.ping())
 
     async def close(self) -> None:
-        """Do nothing: whoever opened the connections closes them."""
+        """Do nothing: the owner of the HTTP client closes it."""
 
     async def _unless_gone(self, call: Coroutine[Any, Any, Any]) -> bool:
         try:
@@ -186,14 +191,17 @@ class Mem0Adapter:
         return True
 
     async def _ask(self, call: Coroutine[Any, Any, T], receipt: str | None = None) -> T:
-        """Await a call of the client. Its errors are told by their code: their words may quote what was sent."""
+        """Await a call of the client, and translate its errors.
+
+        Only their code is told, since their text may quote the content.
+        """
         try:
             return await call
         except self._errors as error:
             raise _failure(error, receipt) from error
         except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
             raise DeliveryFailed(
-                f"Mem0 gave an answer that makes no sense ({type(error).__name__})."
+                f"Mem0 returned an unexpected answer ({type(error).__name__})."
             ) from error
 
 
@@ -212,9 +220,9 @@ def _failure(error: Any, receipt: str | None) -> DeliveryFailed:
     hint = ": check MEM0_API_KEY" if status in (401, 403) else ""
     retry_after = error.debug_info.get("retry_after") if status == _BUSY else None
     if status == _GONE:
-        receipt = None  # an event that is not known any more
+        receipt = None  # the event is not known any more, so the next attempt starts anew
     return DeliveryFailed(
-        f"Mem0 did not take it ({code or type(error).__name__}){hint}.",
+        f"Mem0 did not accept the request ({code or type(error).__name__}){hint}.",
         retry_after=retry_after,
         hopeless=hopeless,
         receipt=receipt,
@@ -223,12 +231,12 @@ def _failure(error: Any, receipt: str | None) -> DeliveryFailed:
 
 @asynccontextmanager
 async def mem0_adapter(key: str, host: str | None, folder: Path) -> AsyncIterator[Mem0Adapter]:
-    """Lend the adapter, with the official client.
+    """Open the adapter with the official client, as a context manager.
 
     Args:
-        key: of the account.
-        host: of the service, None for the usual one.
-        folder: where mem0 may make the folder that it makes when it is imported.
+        key: the account's API key.
+        host: the address of the service; None for the default.
+        folder: the parent of the folder that mem0 makes when it is imported.
     """
     options: dict[str, Any] = {
         "base_url": host or HOST,
@@ -240,7 +248,7 @@ async def mem0_adapter(key: str, host: str | None, folder: Path) -> AsyncIterato
 
 
 def _made(folder: Path, http: httpx.AsyncClient) -> Mem0Adapter:
-    """Make the client. Its import reads files, and takes a second: call it from a thread."""
+    """Make the adapter. The import of mem0 takes a second: call it from a thread."""
     import_mem0(folder)
     from graphs.deployment.clients.hosted_mem0 import HostedClient, Mem0Error
 

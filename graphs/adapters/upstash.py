@@ -1,6 +1,7 @@
-"""Upstash, over its official clients: QStash tells an endpoint what happened, Redis keeps copies near their readers.
+"""Adapters to Upstash, over its official clients.
 
-Both are an optional extra (`pip install graph-native-memory[upstash]`) and imported only where they are switched on.
+QStash delivers each event to an endpoint. Redis keeps copies near their readers. Both are an
+optional extra (`pip install graph-native-memory[upstash]`), imported only if they are switched on.
 """
 
 import asyncio
@@ -20,17 +21,17 @@ from graphs.memory.outbox.intents import IntentKind
 T = TypeVar("T")
 
 TIMEOUT_SECONDS = 20.0
-"""How long the service may take to answer."""
+"""Seconds that the service may take to answer."""
 
 CACHE_SECONDS = 30 * 24 * 3600
-"""How long a person's memories stay in the cache after the last change."""
+"""Seconds that a user's memories stay in the cache after the last change: 30 days."""
 
 _NONSENSE = (ValueError, KeyError, TypeError, AttributeError)
-"""What the clients raise about an answer that is not what they expect, such as a proxy's page."""
+"""Errors of the clients about an unexpected answer, such as a proxy's page."""
 
 _STATUS = re.compile(r"^Request failed with status: (\d{3})")
 _HOPELESS = frozenset({400, 401, 403, 404, 405, 413, 422})
-"""Answers after which the same message will not be taken: the token, the destination or the message is wrong."""
+"""Status codes after which a retry cannot help: the token, destination or message is wrong."""
 
 _EVERYTHING: frozenset[IntentKind] = frozenset(
     {"turn_committed", "memory_written", "memory_forgotten", "session_ended", "user_erased"}
@@ -38,14 +39,16 @@ _EVERYTHING: frozenset[IntentKind] = frozenset(
 
 
 class QStashAdapter:
-    """Publishes each intent as a JSON message: `{id, kind, user, session, memories: [{reference, type, role, text}]}`.
+    """The adapter to QStash. It publishes each intent as a JSON message.
 
-    QStash drops a message whose id it saw in the last ten minutes, and itself promises that a message arrives at least
-    once: the endpoint should go by `id`. What it did with what it got is not ours to undo: `user_erased` asks it to.
+    The message is `{id, kind, user, session, memories: [{reference, type, role, text}]}`. QStash
+    drops a message whose id it saw in the last ten minutes, and promises delivery at least once:
+    the endpoint should use `id` as an idempotency key. Data that the endpoint stored cannot be
+    deleted from here: `user_erased` asks the endpoint to do so.
 
     Args:
-        client: `qstash.AsyncQStash`.
-        errors: what it raises.
+        client: a `qstash.AsyncQStash`.
+        errors: the base class of the client's errors.
         destination: the endpoint's URL.
     """
 
@@ -61,7 +64,7 @@ class QStashAdapter:
         """Publish a message.
 
         Raises:
-            DeliveryFailed: it was not taken.
+            DeliveryFailed: the service did not accept it.
         """
         await _asked(
             "QStash",
@@ -73,7 +76,7 @@ class QStashAdapter:
         return {}
 
     async def check(self) -> None:
-        """Return if the service answers, and knows the token.
+        """Check that the service answers and accepts the token.
 
         Raises:
             DeliveryFailed: it does not.
@@ -81,16 +84,18 @@ class QStashAdapter:
         await _asked("QStash", self._errors, self._client.url_group.list())
 
     async def close(self) -> None:
-        """Close the client's connections, for which it has no call."""
+        """Close the client's connections, for which it has no method."""
         await self._client.http._client.aclose()
 
 
 class RedisAdapter:
-    """Keeps a hash for each person, `graph-memory:<pseudonym>`: reference → `{type, role, session, text}` as JSON.
+    """The adapter to Redis. It keeps one hash per user, `graph-memory:<pseudonym>`.
+
+    A field is a memory's reference; its value is `{type, role, session, text}` as JSON.
 
     Args:
-        client: `upstash_redis.asyncio.Redis`.
-        errors: what it raises.
+        client: an `upstash_redis.asyncio.Redis`.
+        errors: the base class of the client's errors.
     """
 
     name = "redis"
@@ -103,10 +108,10 @@ class RedisAdapter:
         self._errors = errors
 
     async def deliver(self, outgoing: Outgoing) -> Copies:
-        """Make the person's hash like the memories.
+        """Bring the user's hash into the state of the memories.
 
         Raises:
-            DeliveryFailed: it was not taken.
+            DeliveryFailed: the service did not accept it.
         """
         key = f"graph-memory:{outgoing.user.text}"
         changes = self._client.multi()
@@ -128,7 +133,7 @@ class RedisAdapter:
         return {}
 
     async def check(self) -> None:
-        """Return if the service answers, and knows the token.
+        """Check that the service answers and accepts the token.
 
         Raises:
             DeliveryFailed: it does not.
@@ -162,24 +167,33 @@ def _told(copy: Copy) -> dict[str, str | None]:
 
 
 async def _asked(service: str, errors: type[Exception], call: Awaitable[T]) -> T:
-    """Await a call of a client. Errors are told by their kind: their words may quote what was sent."""
+    """Await a call of a client, and translate its errors.
+
+    Only their code or type is told, since their text may quote the content.
+    """
     try:
-        async with asyncio.timeout(TIMEOUT_SECONDS):  # the clients have none, or one of ten minutes
+        # The clients have no timeout, or one of ten minutes.
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             return await call
     except errors as error:
         status = _STATUS.search(str(error))
         code = int(status[1]) if status else 0
         raise DeliveryFailed(
-            f"{service} did not take it ({code or type(error).__name__}).",
+            f"{service} did not accept the request ({code or type(error).__name__}).",
             retry_after=_seconds_until(str(getattr(error, "reset", None))),
             hopeless=code in _HOPELESS,
         ) from error
     except (httpx.HTTPError, TimeoutError, *_NONSENSE) as error:
-        raise DeliveryFailed(f"{service} did not take it ({type(error).__name__}).") from error
+        raise DeliveryFailed(
+            f"{service} did not accept the request ({type(error).__name__})."
+        ) from error
 
 
 def _seconds_until(reset: str) -> float | None:
-    """Return how long it is until a moment, in seconds since 1970, that a service said; None if it said none."""
+    """Return the seconds until a reset time that a service sent; None if it sent none.
+
+    The reset time is in seconds since 1970.
+    """
     return max(1.0, float(reset) - time.time()) if reset.replace(".", "", 1).isdigit() else None
 
 
@@ -187,11 +201,11 @@ def _seconds_until(reset: str) -> float | None:
 async def qstash_adapter(
     token: str, url: str | None, destination: str
 ) -> AsyncIterator[QStashAdapter]:
-    """Lend the adapter of QStash.
+    """Open the adapter to QStash, as a context manager.
 
     Args:
-        token: of the account.
-        url: of the service, None for the usual one.
+        token: the account's token.
+        url: the address of the service; None for the default.
         destination: the endpoint's URL.
 
     Raises:
@@ -206,11 +220,11 @@ async def qstash_adapter(
 
 @asynccontextmanager
 async def redis_adapter(url: str, token: str) -> AsyncIterator[RedisAdapter]:
-    """Lend the adapter of Redis.
+    """Open the adapter to Redis, as a context manager.
 
     Args:
-        url: of the database's REST API.
-        token: of the same.
+        url: the URL of the database's REST API.
+        token: the token of the REST API.
 
     Raises:
         ConfigurationError: the client is not installed.
@@ -223,7 +237,10 @@ async def redis_adapter(url: str, token: str) -> AsyncIterator[RedisAdapter]:
 
 
 def _qstash(token: str, url: str | None) -> tuple[Any, type[Exception]]:
-    """Make the client, and tell what it raises. It reads files: call it from a thread. It does not retry: jobs do."""
+    """Return QStash's client and the base class of its errors.
+
+    The import reads files: call it from a thread. The client does not retry, since jobs do.
+    """
     try:
         from qstash import AsyncQStash
         from qstash.errors import QStashError
@@ -233,7 +250,7 @@ def _qstash(token: str, url: str | None) -> tuple[Any, type[Exception]]:
 
 
 def _redis(url: str, token: str) -> tuple[Any, type[Exception]]:
-    """The same of Redis."""
+    """Return the client of Redis and the base class of its errors."""
     try:
         from upstash_redis.asyncio import Redis
         from upstash_redis.errors import UpstashError
@@ -244,5 +261,5 @@ def _redis(url: str, token: str) -> tuple[Any, type[Exception]]:
 
 def _missing(setting: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{setting} needs Upstash's clients: pip install 'graph-native-memory[upstash]'."
+        f"{setting} needs Upstash's clients: run pip install 'graph-native-memory[upstash]'."
     )

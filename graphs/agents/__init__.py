@@ -1,1 +1,1 @@
-"""One file per graph that `langgraph.json` declares."""
+"""Agents of the example: one file for each graph in `langgraph.json`."""

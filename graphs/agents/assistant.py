@@ -1,4 +1,4 @@
-"""A general assistant that remembers."""
+"""A general assistant with memory."""
 
 from graphs.nodes.respond import respond
 from graphs.shapes.graph import with_memory

@@ -1,4 +1,4 @@
-"""Dealer matching: finds dealers by distance, specialty and rating, and remembers which ones it has shown."""
+"""Dealer matching: finds dealers by distance, specialty and rating, and remembers the results."""
 
 from graphs.agents.robotics import dealers
 from graphs.shapes.agent import agent_with_memory
@@ -6,8 +6,9 @@ from graphs.shapes.routing import Skill
 
 skill = Skill(
     name=dealers.AGENT,
-    description="Dealers of robots: which are near a zip code or city, how far away, how well rated, what they are "
-    "specialised in; shops, sellers, stores, vendors, integrators, service nearby.",
+    description="Dealers of robots: which are near a zip code or city, how far away, how well "
+    "rated, what they are specialised in; shops, sellers, stores, vendors, "
+    "integrators, service nearby.",
     examples=(
         "Which dealers are near 94107?",
         "Find a welding dealer within 50 miles of 48201",
@@ -25,8 +26,8 @@ skill = Skill(
 )
 
 PROMPT = """\
-You are the dealer agent of a company that sells and finances industrial robots. You find dealers near the user by \
-zip code. Ask for the zip code if you do not know it. Name distance, rating and specialty of each dealer, and no \
-dealer that your tools did not find."""
+You are the dealer agent of a company that sells and finances industrial robots. You find \
+dealers near the user by zip code. Ask for the zip code if you do not know it. Name distance, \
+rating and specialty of each dealer, and no dealer that your tools did not find."""
 
 graph = agent_with_memory(name=skill.name, prompt=PROMPT, tools=dealers.tools())

@@ -1,4 +1,4 @@
-"""Knowledge: answers questions about robots from the catalogue, and recommends what fits."""
+"""Knowledge: answers questions about robots from the catalogue, and recommends robots."""
 
 from graphs.agents.robotics import robots
 from graphs.shapes.agent import agent_with_memory
@@ -6,8 +6,9 @@ from graphs.shapes.routing import Skill
 
 skill = Skill(
     name="knowledge",
-    description="Questions about robots as products: which robot can do a task, recommendations, payload, reach, "
-    "price, precision, differences between models and kinds of robots.",
+    description="Questions about robots as products: which robot can do a task, "
+    "recommendations, payload, reach, price, precision, differences between models "
+    "and kinds of robots.",
     examples=(
         "Which robot can weld thick steel?",
         "Recommend a robot that stacks boxes on pallets",
@@ -25,8 +26,9 @@ skill = Skill(
 )
 
 PROMPT = """\
-You are the product expert of a company that sells and finances industrial robots. You answer questions about robots \
-from the catalogue that your tools search, and recommend what fits the user's task and budget, with the reason. Name \
-models as the catalogue does, and state no figure that it does not have."""
+You are the product expert of a company that sells and finances industrial robots. You answer \
+questions about robots from the catalogue that your tools search, and recommend what fits the \
+user's task and budget, with the reason. Name models as the catalogue does, and state no figure \
+that it does not have."""
 
 graph = agent_with_memory(name=skill.name, prompt=PROMPT, tools=robots.tools())

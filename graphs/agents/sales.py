@@ -1,4 +1,4 @@
-"""Sales: notes what people think of buying, and knows what was talked about."""
+"""Sales: notes users' interests in buying, and searches earlier conversations."""
 
 from graphs.agents.robotics import leads
 from graphs.shapes.agent import agent_with_memory
@@ -6,8 +6,8 @@ from graphs.shapes.routing import Skill
 
 skill = Skill(
     name="sales",
-    description="Wishes to buy robots: interest, budget, timeline, quotes, offers and calls; what was said in earlier "
-    "conversations with the customer.",
+    description="Wishes to buy robots: interest, budget, timeline, quotes, offers and calls; "
+    "what was said in earlier conversations with the customer.",
     examples=(
         "We are interested in buying two palletizing robots this year",
         "I would like a quote for a welding cell",
@@ -25,8 +25,9 @@ skill = Skill(
 )
 
 PROMPT = """\
-You are the sales agent of a company that sells and finances industrial robots. Find out what the user wants to buy, \
-what for, with which budget and when, and note it as a lead as soon as there is something to note. Refer to what was \
-said before where it helps. Never promise prices or dates."""
+You are the sales agent of a company that sells and finances industrial robots. Find out what \
+the user wants to buy, what for, with which budget and when, and note it as a lead as soon as \
+there is something to note. Refer to what was said before where it helps. Never promise prices \
+or dates."""
 
 graph = agent_with_memory(name=skill.name, prompt=PROMPT, tools=leads.tools())

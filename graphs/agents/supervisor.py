@@ -1,4 +1,4 @@
-"""The supervisor: hands each message to the agent that it is for, and remembers which one that was."""
+"""The supervisor: passes each message to the right agent, and remembers the choice."""
 
 from graphs.agents import (
     dealer_matching,

@@ -1,4 +1,4 @@
-"""What is served beside the LangGraph API: who may come in, and the HTTP routes of the memory."""
+"""The HTTP API beside the LangGraph API: sign-in, the memory's routes, MCP and the inspector."""
 
 from graphs.memory.extras import extra
 

@@ -4,13 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI
 
-from graphs.api import mcp
-from graphs.api.inspector import router as inspector
+from graphs.api import mcp, problems
+from graphs.api.inspector.routes import router as inspector
 from graphs.api.limits import Limits
-from graphs.api.problems import STATUS
 from graphs.api.routes import router, serve
 from graphs.api.webhooks import router as webhooks
 from graphs.composition import working_store
@@ -19,10 +17,9 @@ from graphs.deployment.settings import load_settings
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Keep the deployment's memory at hand for the routes, and do its background jobs while the server runs."""
-    from graphs.api.auth import (
-        principal_of,  # the server has it already; elsewhere it refuses to be imported
-    )
+    """Open the deployment's store for the routes, and run background jobs while the server runs."""
+    # Imported late: outside a LangGraph server the module refuses to be imported.
+    from graphs.api.auth import principal_of
 
     settings = await asyncio.to_thread(load_settings)
     secret = settings.mem0_webhook_secret
@@ -43,13 +40,4 @@ app.include_router(router)
 app.include_router(webhooks)
 app.include_router(inspector)
 app.router.routes.append(mcp.route)
-
-
-async def explain_error(_: Request, error: Exception) -> JSONResponse:
-    """Answer with what the error says; the LangGraph API's own routes get the same answers."""
-    status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
-    return JSONResponse({"detail": str(error)}, status_code=status)
-
-
-for _kind in STATUS:
-    app.add_exception_handler(_kind, explain_error)
+problems.answer_plainly(app)

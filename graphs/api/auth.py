@@ -1,8 +1,9 @@
-"""Who may come in, and what is theirs: authentication and authorization of the LangGraph server.
+"""Authentication and authorization of the LangGraph server.
 
-With Supabase configured, people sign in with its access tokens. Without it, `langgraph dev` serves one local user;
-any other server refuses to start. What a person creates carries their id, and only they see it. Memory is guarded
-once more, by Postgres itself: the store acts as whoever the request belongs to.
+With Supabase configured, users sign in with its access tokens. Without it, `langgraph dev`
+serves one local user, and any other server refuses to start. Everything that a user creates
+carries their id, and only they see it. Postgres guards the memory a second time: the store
+acts as the user of the request, under row-level security.
 """
 
 import logging
@@ -29,17 +30,21 @@ _verifier = TokenVerifier(_settings) if _settings.supabase_auth else None
 if _verifier is None:
     if os.environ.get("LANGSMITH_LANGGRAPH_API_VARIANT") != "local_dev":
         raise ConfigurationError(
-            "SUPABASE_URL is not set, so nobody could sign in: only `langgraph dev` runs without authentication."
+            "SUPABASE_URL is not set, so nobody could sign in. Set it, or use `langgraph dev`, "
+            "the only server that runs without authentication."
         )
     log.warning(
-        "No SUPABASE_URL: everyone who reaches this server is the one local user %s",
+        "SUPABASE_URL is not set: everybody who reaches this server is the one local user %s",
         _settings.local_user_id,
     )
 
 
 @auth.authenticate
 async def authenticate(headers: dict[bytes, bytes]) -> Auth.types.MinimalUserDict:
-    """Return who sends a request: by bearer token, or by a token in `X-Api-Key` for clients that send nothing else."""
+    """Return the user of a request, from its bearer token or from `X-Api-Key`.
+
+    Some chat clients can send only `X-Api-Key`.
+    """
     if _verifier is None:
         return {"identity": _settings.local_user_id}
     token = _token(headers)
@@ -54,7 +59,7 @@ async def authenticate(headers: dict[bytes, bytes]) -> Auth.types.MinimalUserDic
 
 
 async def principal_of(request: Request) -> Principal:
-    """Return who sends a request, for routes where the server itself asks nobody's name.
+    """Return the principal of a request to routes that the server itself does not authenticate.
 
     Raises:
         NotSignedIn: the request has no token, or one that is not valid here.
@@ -75,19 +80,19 @@ def _token(headers: dict[bytes, bytes]) -> str | None:
 
 @auth.on
 async def deny_by_default(ctx: Auth.types.AuthContext, value: Any) -> bool:  # noqa: ARG001
-    """Allow nothing that no handler below allows."""
+    """Refuse every action that no handler below allows."""
     return ctx.user.identity == SYSTEM
 
 
 @auth.on.threads
 async def own_threads(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> Any:
-    """A thread and its runs belong to whoever created them."""
+    """Restrict a thread and its runs to the user who created them."""
     return _stamped(ctx, value)
 
 
 @auth.on.threads.delete
 async def own_threads_deleted(ctx: Auth.types.AuthContext, value: Auth.types.ThreadsDelete) -> Any:
-    """A run is deleted in the thread that is named, and checked, and nowhere else."""
+    """Delete a run only in the thread that the request names, which is the one that is checked."""
     if value.get("run_id"):
         delete_runs_only_in(str(value["thread_id"]))
     return _stamped(ctx, dict(value))
@@ -95,13 +100,13 @@ async def own_threads_deleted(ctx: Auth.types.AuthContext, value: Auth.types.Thr
 
 @auth.on.crons
 async def own_crons(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> Any:
-    """A scheduled run belongs to whoever scheduled it."""
+    """Restrict a scheduled run to the user who scheduled it."""
     return _stamped(ctx, value)
 
 
 @auth.on.assistants
 async def own_assistants(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> Any:
-    """A person's assistants are theirs; those that the server makes of each graph can be used by all."""
+    """Restrict assistants to their owner. All users share those that the server makes of graphs."""
     if ctx.user.identity != SYSTEM and ctx.action in ("read", "search"):
         return {"$or": [{"owner": ctx.user.identity}, {"created_by": "system"}]}
     if isinstance(value.get("metadata"), dict):
@@ -110,19 +115,19 @@ async def own_assistants(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> 
 
 
 def _stamped(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> Any:
-    """Mark what is created or changed as its owner's, and filter by that mark."""
+    """Mark what is created or changed with its owner, and return the filter by that mark."""
     if ctx.user.identity == SYSTEM:
         return True
     owner = {"owner": ctx.user.identity}
     if ctx.action in ("create", "update", "create_run"):
         if value.get("metadata") is None:
             value["metadata"] = {}
-        value["metadata"].update(owner)  # in place: the server goes on with its own reference
+        value["metadata"].update(owner)  # in place: the server keeps its own reference
     return owner
 
 
 @auth.on.store
 async def as_the_user(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> bool:  # noqa: ARG001
-    """Let the store act as the request's user: row-level security decides what it may touch."""
+    """Make the store act as the request's user. Row-level security decides what it may touch."""
     act_for_this_task(Principal.of_identity(ctx.user.identity))
     return True

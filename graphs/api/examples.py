@@ -1,4 +1,4 @@
-"""Examples of what the routes take and give, for their documentation."""
+"""Examples of requests and responses, for the OpenAPI document."""
 
 from typing import Any
 
@@ -189,14 +189,14 @@ def page(item: Any) -> dict[str, Any]:
 
 
 def answer(example: Any, description: str, **headers: str) -> dict[str, Any]:
-    """Return the documentation of an answer, with an example of it and what its headers say."""
+    """Return the documentation of a response, with an example and a description of each header."""
     return described(description, "application/json", {"example": example}, headers)
 
 
 def described(
     description: str, media_type: str, content: dict[str, Any], headers: dict[str, str]
 ) -> dict[str, Any]:
-    """Return the documentation of an answer; names of headers are written with underscores."""
+    """Return the documentation of a response. Header names are given with underscores."""
     told: dict[str, Any] = {"description": description, "content": {media_type: content}}
     if headers:
         text = {"schema": {"type": "string"}}

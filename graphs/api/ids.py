@@ -1,4 +1,4 @@
-"""Ids of memories in URLs."""
+"""Memory ids as URL parameters."""
 
 from typing import Annotated
 
@@ -6,7 +6,7 @@ from fastapi import Path, Query
 
 PATTERN = r"^[A-Za-z0-9_-]+$"
 
-_WHAT = "A memory's `id`, as answers give it."
+_WHAT = "A memory's `id`, as responses return it."
 
 PathId = Annotated[str, Path(alias="id", pattern=PATTERN, description=_WHAT)]
 QueryId = Annotated[str, Query(pattern=PATTERN, description=_WHAT)]

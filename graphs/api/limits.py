@@ -1,4 +1,4 @@
-"""How much one person may ask for: the length of a body, counted while it comes, and how often."""
+"""Limits of the HTTP API: the length of a body, and how often one user may ask."""
 
 import time
 from collections import OrderedDict
@@ -10,17 +10,17 @@ from fastapi import Request
 from graphs.api.problems import ProblemError
 
 MOST_BUCKETS = 10_000
-"""So many people are kept count of in one process; who asked longest ago is forgotten first."""
+"""Most users that one process counts; the one who asked longest ago is dropped first."""
 
 
 @dataclass(slots=True)
 class Buckets:
-    """A token bucket for each person, in memory: each process counts for itself.
+    """A token bucket for each user, in memory: each process counts for itself.
 
     Args:
-        rate: tokens that come back each second; 0 for no limit at all.
-        burst: tokens that a full bucket has.
-        most: how many buckets there are at most. One that is forgotten is full again.
+        rate: tokens that come back each second; 0 for no limit.
+        burst: tokens in a full bucket.
+        most: most buckets to keep. A bucket that was dropped is full again.
         clock: seconds, as `time.monotonic`.
     """
 
@@ -31,7 +31,7 @@ class Buckets:
     _buckets: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict, init=False)
 
     def take(self, who: str) -> float:
-        """Take a token, and return 0; or return the seconds after which there is one again, and take none."""
+        """Take a token and return 0, or return the seconds until there is one and take none."""
         if not self.rate:
             return 0.0
         now = self.clock()
@@ -46,12 +46,12 @@ class Buckets:
 
 @dataclass(slots=True)
 class Limits:
-    """What the routes of an app allow.
+    """Limits that an app sets for its routes.
 
     Args:
         body_bytes: longest body.
-        rate: requests of one person in a second that may go on for ever; 0 for no limit.
-        burst: requests of one person at once.
+        rate: requests a second that one user may sustain; 0 for no limit.
+        burst: requests that one user may send at once.
     """
 
     body_bytes: int = 1024 * 1024
@@ -63,7 +63,7 @@ class Limits:
         self.buckets = Buckets(self.rate, self.burst)
 
     def count(self, who: str) -> None:
-        """Count a request.
+        """Count a request of a user.
 
         Raises:
             ProblemError: 429; there were too many.
@@ -79,7 +79,7 @@ class Limits:
 
 
 def limits_of(request: Request) -> Limits:
-    """Return the limits of the app that a request is for: `app.state.limits`, or the usual ones."""
+    """Return the limits of a request's app: `app.state.limits`, or the defaults."""
     state = request.app.state
     if not hasattr(state, "limits"):
         state.limits = Limits()
@@ -88,10 +88,10 @@ def limits_of(request: Request) -> Limits:
 
 
 class MeasuredRequest(Request):
-    """A request whose body is given up once it is too long."""
+    """A request that stops reading its body once the body is too long."""
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
-        """Yield the parts of the body.
+        """Yield the chunks of the body.
 
         Raises:
             ProblemError: 413.
@@ -100,5 +100,5 @@ class MeasuredRequest(Request):
         async for part in super().stream():
             size += len(part)
             if size > most:
-                raise ProblemError(413, "body-too-long", f"The body may have {most} bytes at most.")
+                raise ProblemError(413, "body-too-long", f"The body is longer than {most} bytes.")
             yield part

@@ -1,8 +1,8 @@
-"""A person's memory as tools of the Model Context Protocol, at `/memory/mcp`, for any MCP client.
+"""A user's memory as tools of the Model Context Protocol, at `/memory/mcp`, for any MCP client.
 
-Streamable HTTP without sessions: each POST is answered with JSON and nothing is kept between two, so that any number of
-server processes share the work. Who sends a request is found out before any code of MCP's runs, and the tools act as
-that person.
+Streamable HTTP without sessions: each POST is answered with JSON, and nothing is kept between
+two requests, so that any number of server processes share the work. The sender is identified
+before any code of the MCP SDK runs, and the tools act as that user.
 """
 
 from collections.abc import AsyncIterator
@@ -17,16 +17,16 @@ from starlette.types import Receive, Scope, Send
 
 from graphs.api.limits import Limits, limits_of
 from graphs.api.mcp_tools import add_tools
-from graphs.api.principals import NotSignedIn, identify
-from graphs.api.problems import ProblemError, problem_of
+from graphs.api.principals import identify
+from graphs.api.problems import ANSWERED, ProblemError, response_to
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 
 PATH = "/memory/mcp"
 
 _INSTRUCTIONS = (
-    "The long-term memory of the user you talk to, which all of their assistants share. Search it before you answer or "
-    "ask about the user, and save what is lasting and true of them."
+    "The long-term memory of the user you talk to, shared by all of their assistants. Search it "
+    "before you answer or ask about the user, and save lasting facts about them."
 )
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
@@ -35,14 +35,14 @@ _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 async def serving(
     memory: MemoryManager, limits: Limits, *, signs_in: bool
 ) -> AsyncIterator[StreamableHTTPSessionManager]:
-    """Serve a memory through MCP inside the block; `route` hands requests to what is yielded.
+    """Serve a memory through MCP inside the block. `route` passes requests to the yielded manager.
 
     Args:
-        memory: of the deployment.
-        limits: how long a request may be; how many, the app's own limits say.
-        signs_in: whether people sign in. A web page that a browser was tricked into sending here has no token then;
-            without sign-in it would read the local user's memory, so only this machine's own names and pages are
-            answered.
+        memory: the deployment's memory.
+        limits: the longest request. How many requests are allowed is up to the app's limits.
+        signs_in: whether users sign in. If they do not, a web page could trick a browser into
+            sending requests here and read the local user's memory. So only loopback `Host`
+            and `Origin` headers are accepted then.
     """
     server = MCPServer(
         "memory", instructions=_INSTRUCTIONS, log_level="WARNING", subscriptions=False
@@ -52,7 +52,9 @@ async def serving(
         allowed_hosts=[*_LOOPBACK, *(f"{name}:*" for name in _LOOPBACK)],
         allowed_origins=[f"http://{name}{port}" for name in _LOOPBACK for port in ("", ":*")],
     )
-    server.streamable_http_app(  # whose sessions are used, and not its routes; a host would switch its own checks on
+    # Called for its session manager; its routes are not used. Any other `host` would switch on
+    # checks of its own.
+    server.streamable_http_app(
         stateless_http=True,
         json_response=True,
         max_request_body_size=limits.body_bytes,
@@ -64,32 +66,29 @@ async def serving(
 
 
 class _Endpoint:
-    """Finds out who sends a request, and has MCP answer it as them."""
+    """An ASGI app that identifies the sender and lets MCP answer as them."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
         try:
             principal = await _admitted(request)
-        except (NotSignedIn, ProblemError) as error:
-            problem = problem_of(error)
-            if problem is None:
-                raise
-            await problem.answer()(scope, receive, send)
+        except ANSWERED as error:
+            await response_to(error)(scope, receive, send)
         else:
             with acting_as(principal):
                 await request.app.state.mcp.handle_request(scope, receive, send)
 
 
 async def _admitted(request: Request) -> Principal:
-    """The person who sends a request, one of those that they may send."""
+    """Return the user who sends a request, and count it against their limit."""
     principal = await identify(request)
     if principal.user_id is None:
         raise ProblemError(
-            403, "access-denied", "The service has no memory of its own: sign in as a person."
+            403, "access-denied", "The service has no memory of its own: sign in as a user."
         )
     limits_of(request).count(principal.user_id)
     return principal
 
 
 route = Route(PATH, _Endpoint(), methods=["POST"], include_in_schema=False)
-"""Where requests arrive. Nothing is streamed to clients that only listen: GET is refused, as MCP has it."""
+"""The route of all requests. GET is refused, as MCP allows: there is no stream to listen to."""

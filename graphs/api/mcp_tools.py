@@ -1,7 +1,7 @@
-"""The tools that MCP clients get: search, save, forget and explain the memory of whoever is acting.
+"""The tools for MCP clients: search, save, forget and explain the acting user's memory.
 
-No tool has an argument for whose memory it is, so that no model can name another person, whatever it was talked into.
-Each answers with data, as its schema says, and with the same in words.
+No tool takes a user id, so that no prompt can make a model name another user. Each tool
+answers with structured data, and with the same as text.
 """
 
 import asyncio
@@ -34,20 +34,21 @@ from graphs.tools import (
 P = ParamSpec("P")
 
 AGENT = "mcp"
-"""What memories that were saved through MCP name as their agent, and as their session."""
+"""Agent and session of memories that were saved through MCP."""
 
 _LOOKED_THROUGH = 20
-"""How many results, or receipts of earlier searches, are looked through for the memory that is to be explained."""
+"""Results, or receipts of earlier searches, to look through for the memory to explain."""
 
 OptionalSlug = Annotated[
     SlugArgument | None,
     Field(
-        description="A short, lasting name in snake_case for what it is about, such as user_full_name, if one fits."
+        description="A short, lasting name in snake_case for its subject, such as "
+        "user_full_name, if one fits."
     ),
 ]
 MemoryIdArgument = Annotated[
     str,
-    Field(min_length=1, description="The memory's id, as search_memory and save_memory tell it."),
+    Field(min_length=1, description="The memory's id, as search_memory and save_memory return it."),
 ]
 
 
@@ -61,29 +62,27 @@ class FoundMemory(BaseModel):
     content: str
     type: str | None
     tags: list[str]
-    score: float | None = Field(
-        description="How relevant, recent and important it is, about 0 to 1."
-    )
+    score: float | None = Field(description="Relevance, recency and importance, about 0 to 1.")
     session_id: str | None = Field(description="The conversation it was learned in.")
     created_at: datetime
     updated_at: datetime
 
 
 class FoundMemories(BaseModel):
-    """What a search found, best first."""
+    """The memories that a search found, best first."""
 
     memories: list[FoundMemory]
 
 
 class SavedMemory(BaseModel):
-    """What was saved."""
+    """A memory that was saved."""
 
     id: str
     outcome: str = Field(description="created, updated or unchanged; without a slug: saved.")
 
 
 class ForgottenMemory(BaseModel):
-    """What was forgotten."""
+    """A memory that was forgotten."""
 
     id: str
 
@@ -93,14 +92,14 @@ class Recall(BaseModel):
 
     query: str
     at: datetime | None = Field(
-        description="When it was recalled; none if it was searched for just now."
+        description="When it was recalled; null for a search made just now."
     )
     score: float | None
-    parts: dict[str, float] = Field(description="What the score is the sum of.")
+    parts: dict[str, float] = Field(description="The addends of the score.")
 
 
 class SourceTurn(BaseModel):
-    """Something said, from which a memory was taken."""
+    """A turn from which a memory was extracted."""
 
     role: str
     content: str
@@ -109,7 +108,7 @@ class SourceTurn(BaseModel):
 
 
 class EarlierVersion(BaseModel):
-    """What a memory held before, and for how long."""
+    """An earlier version of a memory, and when it was valid."""
 
     content: str
     valid_from: datetime
@@ -117,24 +116,22 @@ class EarlierVersion(BaseModel):
 
 
 class ExplainedMemory(BaseModel):
-    """Why a memory was recalled, where it comes from, and what it held before."""
+    """Why a memory was recalled, where it comes from, and its earlier versions."""
 
     id: str
     content: str
     type: str | None
-    recall: Recall | None = Field(description="None if no recent search chose it.")
-    agent: str | None = Field(description="Which agent wrote it.")
+    recall: Recall | None = Field(description="Null if no recent search chose it.")
+    agent: str | None = Field(description="The agent that wrote it.")
     session_id: str | None = Field(description="The conversation it was learned in.")
     thread_id: str | None
     run_id: str | None
-    turns: list[SourceTurn] = Field(
-        description="What was said that it was taken from, where that is known."
-    )
-    history: list[EarlierVersion] = Field(description="What it held before, the latest first.")
+    turns: list[SourceTurn] = Field(description="The turns that it was extracted from, if known.")
+    history: list[EarlierVersion] = Field(description="Its earlier versions, the latest first.")
 
 
 def add_tools(server: MCPServer[Any], memory: MemoryManager) -> None:
-    """Give a server the tools on a memory."""
+    """Add the memory's tools to an MCP server."""
     tools = _Tools(memory)
     reads = ToolAnnotations(read_only_hint=True, open_world_hint=False)
     saves = ToolAnnotations(
@@ -142,7 +139,7 @@ def add_tools(server: MCPServer[Any], memory: MemoryManager) -> None:
     )
     for tool, title, annotations in (
         (tools.search_memory, "Search memory", reads),
-        (tools.save_memory, "Save a memory", saves),  # what it replaces stays in the history
+        (tools.save_memory, "Save a memory", saves),  # not destructive: the history keeps it
         (
             tools.forget_memory,
             "Forget a memory",
@@ -154,7 +151,7 @@ def add_tools(server: MCPServer[Any], memory: MemoryManager) -> None:
 
 
 class _Tools:
-    """The tools: their names, docstrings and arguments are what a model reads."""
+    """The tools. A model reads their names, docstrings and arguments."""
 
     def __init__(self, memory: MemoryManager) -> None:
         self._memory = memory
@@ -165,15 +162,14 @@ class _Tools:
         limit: MemoryLimit = 5,
         types: Annotated[
             list[MemoryType] | None,
-            Field(
-                description="Only memories of these types; a `turn` is what was said, word for word."
-            ),
+            Field(description="Only memories of these types; a `turn` is a message word for word."),
         ] = None,
     ) -> Annotated[CallToolResult, FoundMemories]:
-        """Search what is remembered about the user from earlier conversations with any of their assistants.
+        """Search what is remembered about the user from earlier conversations.
 
-        Use it before answering or asking about the user: who they are, what they like, want, own, decided or said
-        before. The best match comes first. forget_memory and explain_memory take the id that stands behind each.
+        These are conversations with any of the user's assistants. Use it before answering or asking
+        about the user: who they are, what they like, want, own, decided or said before. The best
+        match comes first. forget_memory and explain_memory take the id that stands behind each.
         """
         found = await self._memory.recall_memory(current_user(), query, types=types, limit=limit)
         memories = [_found(memory) for memory in found]
@@ -185,11 +181,11 @@ class _Tools:
     async def save_memory(
         self, content: MemoryText, slug: OptionalSlug = None
     ) -> Annotated[CallToolResult, SavedMemory]:
-        """Remember something lasting about the user, for later conversations with any of their assistants.
+        """Save something lasting about the user, for later conversations with all their assistants.
 
-        With a slug, it takes the place of what that slug held: search first, and use the slug that is there for what
-        has changed. Without one, it is a fact of its own. Never save passwords or keys, nor what only matters in this
-        conversation.
+        With a slug, it replaces what that slug held: search first, and reuse the slug of what has
+        changed. Without one, it becomes a separate fact. Never save passwords or keys, nor what
+        only matters in this conversation.
         """
         user_id = current_user()
         if slug is not None:
@@ -216,9 +212,9 @@ class _Tools:
         self,
         id: MemoryIdArgument,  # noqa: A002  clients know the argument by this name
     ) -> Annotated[CallToolResult, ForgottenMemory]:
-        """Forget a memory about the user, when they ask for it or when it is wrong and nothing takes its place.
+        """Forget a memory about the user, if they ask for it or if it is wrong.
 
-        It is not recalled any more. For what has changed, save the new state instead.
+        It is no longer recalled. If something has changed, save the new state instead.
         """
         await self._memory.memories.forget(current_user(), from_id(id))
         return _answer(ForgottenMemory(id=id), "Forgotten.")
@@ -227,13 +223,16 @@ class _Tools:
         self,
         id: Annotated[str | None, Field(min_length=1, description="The memory's id.")] = None,  # noqa: A002
         query: Annotated[
-            str | None, Field(min_length=1, description="What was, or is to be, searched for.")
+            str | None,
+            Field(
+                min_length=1, description="A query that was searched for, or that you want to try."
+            ),
         ] = None,
     ) -> Annotated[CallToolResult, ExplainedMemory]:
-        """Explain a memory: why a search chose it, which conversation it comes from, and what it held before.
+        """Explain a memory: why a search chose it, where it comes from, and what it held before.
 
-        Give its id, to have the last search explained that chose it; or a query, to have its best match explained; or
-        both. Use it when the user asks how you know something, or doubts it.
+        Give its id to explain the last search that chose it, or a query to explain the best match
+        for it, or both. Use it when the user asks how you know something, or doubts it.
         """
         user_id = current_user()
         address, recall = await self._recall(user_id, from_id(id) if id else None, query)
@@ -276,7 +275,7 @@ class _Tools:
         return _answer(explained, *_explanation(explained))
 
     async def _history(self, user_id: str, address: Address) -> Sequence[Version]:
-        """What a memory held before; nothing where the database keeps no history."""
+        """Return the earlier versions of a memory; none if the database keeps no history."""
         try:
             return (await self._memory.memories.history(user_id, address)).items
         except SchemaPartMissing:
@@ -285,7 +284,10 @@ class _Tools:
     async def _recall(
         self, user_id: str, address: Address | None, query: str | None
     ) -> tuple[Address, Recall | None]:
-        """The memory that is meant, and why a search chose it: one that is made now for the query, or the last one."""
+        """Return the address of the memory to explain, and why a search chose it.
+
+        With a query the search is made now; otherwise the last receipt with the memory counts.
+        """
         if query:
             found = await self._memory.recall_memory(
                 user_id, query, limit=_LOOKED_THROUGH, explain=True
@@ -318,14 +320,14 @@ class _Tools:
 def _in_words(
     tool: Callable[P, Awaitable[CallToolResult]],
 ) -> Callable[P, Awaitable[CallToolResult]]:
-    """The same tool, which tells the model what went wrong."""
+    """Wrap a tool so that its errors become messages for the model."""
 
     @functools.wraps(tool)
     async def told(*args: P.args, **kwargs: P.kwargs) -> CallToolResult:
         try:
             return await tool(*args, **kwargs)
         except UnknownId:
-            words = "That is no memory's id. Search for the memory, and take the id that stands behind it."
+            words = "This is not a memory's id. Search for the memory and use the id behind it."
         except ToolException as error:
             words = str(error)
         except GraphMemoryError as error:
@@ -338,7 +340,7 @@ def _in_words(
 
 
 def _answer(data: BaseModel, *lines: str) -> CallToolResult:
-    """What a tool answers: data, and the same in words for clients that show text alone."""
+    """Return a tool's result: data, and the same as text for clients that show text alone."""
     text = TextContent(text="\n".join(lines))
     return CallToolResult(content=[text], structured_content=data.model_dump(mode="json"))
 
@@ -359,17 +361,19 @@ def _explanation(memory: ExplainedMemory) -> list[str]:
     if recall := memory.recall:
         parts = ", ".join(f"{name} {part:.2f}" for name, part in recall.parts.items())
         when = f"on {recall.at:%Y-%m-%d %H:%M} " if recall.at else ""
+        score = f"{recall.score or 0:.2f}"
         lines.append(
-            f"Recalled {when}for “{recall.query}” with a score of {recall.score or 0:.2f}: {parts or 'no parts'}."
+            f"Recalled {when}for “{recall.query}” with a score of {score}: {parts or 'no parts'}."
         )
     else:
-        lines.append("It is not among what that search, or else the latest ones, chose.")
+        lines.append("Neither that search nor the latest ones chose it.")
     if memory.agent or memory.session_id:
         lines.append(
-            f"Written by {memory.agent or 'no agent'} in conversation {memory.session_id or 'unknown'}."
+            f"Written by {memory.agent or 'no agent'} "
+            f"in conversation {memory.session_id or 'unknown'}."
         )
     lines += [
-        f"Taken from what the {turn.role} said on {turn.said_at:%Y-%m-%d}: {turn.content}"
+        f"Extracted from what the {turn.role} said on {turn.said_at:%Y-%m-%d}: {turn.content}"
         for turn in memory.turns
     ]
     lines += [

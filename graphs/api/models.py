@@ -1,4 +1,4 @@
-"""What the routes take and give: the models of the memory, with ids for URLs, and an example of each."""
+"""Models of requests and responses, with ids for URLs and an example of each."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -17,14 +17,13 @@ from pydantic import (
 
 from graphs.api import examples
 from graphs.api.ids import PATTERN
-from graphs.memory.brain.brain import company_scope
+from graphs.memory.brain.models import BrainMemory, StoredBrainMemory
+from graphs.memory.brain.owners import company_scope
 from graphs.memory.contract import (
-    BrainMemory,
     Exchange,
     MemoryContext,
     MemoryType,
     RecalledMemory,
-    StoredBrainMemory,
     WriteReceipt,
 )
 from graphs.memory.conversations.sessions import StoredTurn
@@ -37,7 +36,7 @@ from graphs.memory.values.text import problem_with
 T = TypeVar("T")
 
 MAX_ID = 200
-"""Longest id of a session or a run, name of an agent, and tag."""
+"""Longest id of a session or run, name of an agent, and tag."""
 
 
 def _storable(text: str) -> str:
@@ -55,7 +54,7 @@ Metadata = dict[str, JsonValue]
 
 
 def shown(example: Any, extra: Literal["forbid", "ignore"] = "ignore") -> ConfigDict:
-    """Return the configuration of a model of which this is an example."""
+    """Return a model's configuration with an example."""
     return ConfigDict(frozen=True, extra=extra, json_schema_extra={"examples": [example]})
 
 
@@ -63,11 +62,11 @@ PayloadContent = Annotated[
     Annotated[Text, Field(min_length=1), Tag("text")] | Annotated[Exchange, Tag("exchange")],
     Discriminator(lambda given: "text" if isinstance(given, str) else "exchange"),
 ]
-"""What is said about the one kind of content says nothing of the other."""
+"""Text, or an exchange. The discriminator keeps errors about one kind free of the other."""
 
 
 class Listed(BaseModel, Generic[T]):
-    """All of what was asked for."""
+    """A list of all results, without pages."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -75,22 +74,20 @@ class Listed(BaseModel, Generic[T]):
 
 
 class Me(BaseModel):
-    """Who is signed in."""
+    """The principal who is signed in."""
 
     model_config = shown(examples.ME)
 
     user_id: str | None = Field(description="None for the service.")
-    service: bool = Field(
-        description="Whether it is the service, which may name anybody as `user_id`."
-    )
+    service: bool = Field(description="True for the service, which may name any user as `user_id`.")
 
 
 class MemoryRef(BaseModel):
-    """Which memory it is."""
+    """A reference to a memory."""
 
     model_config = shown(examples.REF)
 
-    id: str = Field(description="What the memory is called in URLs; opaque.")
+    id: str = Field(description="The memory's id in URLs; opaque.")
     namespace: Namespace
     key: str
 
@@ -101,12 +98,12 @@ class MemoryRef(BaseModel):
 
 
 class NewMemory(BaseModel):
-    """What is to be remembered. Whose it is the sign-in says."""
+    """A memory to write, for the user who is signed in."""
 
     model_config = shown(examples.NEW_MEMORY, extra="forbid")
 
-    session_id: ShortName = Field(description="The conversation it comes from.")
-    agent: ShortName = Field(description="Who writes: an agent, or an application.")
+    session_id: ShortName = Field(description="The conversation that it comes from.")
+    agent: ShortName = Field(description="The writer: an agent or an application.")
     type: MemoryType
     content: PayloadContent = Field(
         description="The text of the memory; for a `turn`, the exchange."
@@ -115,36 +112,36 @@ class NewMemory(BaseModel):
     importance: Share = 0.5
     metadata: Metadata = Field(default_factory=dict)
     timestamp: AwareDatetime | None = Field(
-        default=None, description="When it was said or learned; now unless given."
+        default=None, description="When it was said or learned; by default now."
     )
 
 
 class Change(Revision):
-    """What is to be changed in a memory. What is not given stays as it is."""
+    """A change of a memory. Fields that are not given stay as they are."""
 
     model_config = shown(examples.REVISION, extra="forbid")
 
-    content: Text | None = Field(default=None, min_length=1, description="What it should say.")
+    content: Text | None = Field(default=None, min_length=1, description="The new text.")
     tags: list[ShortName] | None = None
     importance: Share | None = None
     pinned: bool | None = Field(
-        default=None, strict=True, description="True keeps it from decaying and expiring."
+        default=None, strict=True, description="True protects it from decay and expiry."
     )
 
 
 class Written(BaseModel):
-    """What became of what was to be remembered."""
+    """The result of a write."""
 
     model_config = shown(examples.WRITTEN)
 
     memories: list[MemoryRef]
     replayed: bool = Field(
-        description="True if it was stored before, under the same `Idempotency-Key`."
+        description="True if an earlier write with this `Idempotency-Key` stored it."
     )
 
     @classmethod
     def of(cls, receipt: WriteReceipt) -> Self:
-        """Return what a receipt tells."""
+        """Return the result that a receipt describes."""
         return cls(
             memories=[MemoryRef.at(*address) for address in receipt.memories],
             replayed=receipt.replayed,
@@ -152,11 +149,11 @@ class Written(BaseModel):
 
 
 class MemoryView(Memory):
-    """A memory as it stands."""
+    """A memory in its current version."""
 
     model_config = shown(examples.MEMORY)
 
-    id: str = Field(description="What the memory is called in URLs; opaque.")
+    id: str = Field(description="The memory's id in URLs; opaque.")
 
     @classmethod
     def of(cls, memory: Memory) -> Self:
@@ -169,7 +166,7 @@ class RecalledView(RecalledMemory):
 
     model_config = shown(examples.RECALLED)
 
-    id: str = Field(description="What the memory is called in URLs; opaque.")
+    id: str = Field(description="The memory's id in URLs; opaque.")
 
     @classmethod
     def of(cls, memory: RecalledMemory) -> Self:
@@ -178,11 +175,11 @@ class RecalledView(RecalledMemory):
 
 
 class ContextView(MemoryContext):
-    """The snapshot a run starts with."""
+    """The snapshot that a run starts with."""
 
     model_config = shown(examples.CONTEXT)
 
-    memories: list[RecalledView]  # type: ignore[assignment]  # each of them is one, with its id
+    memories: list[RecalledView]  # type: ignore[assignment]  # a RecalledView is a RecalledMemory
 
     @classmethod
     def of(cls, context: MemoryContext) -> Self:
@@ -193,11 +190,11 @@ class ContextView(MemoryContext):
 
 
 class TurnView(StoredTurn):
-    """One thing said in a session."""
+    """A turn of a session."""
 
     model_config = shown(examples.TURN)
 
-    id: str = Field(description="Of the memory that holds it.")
+    id: str = Field(description="The id of the memory that holds it.")
 
     @classmethod
     def of(cls, turn: StoredTurn) -> Self:
@@ -206,7 +203,7 @@ class TurnView(StoredTurn):
 
 
 class OriginView(BaseModel):
-    """Where a memory comes from; what is not known is null."""
+    """The origin of a memory; what is not known is null."""
 
     model_config = shown(examples.ORIGIN)
 
@@ -216,7 +213,7 @@ class OriginView(BaseModel):
     run_id: str | None
     checkpoint_id: str | None
     task_id: str | None
-    turns: list[TurnView] = Field(description="What was said that a fact was taken from.")
+    turns: list[TurnView] = Field(description="The turns that a fact was extracted from.")
 
 
 class RecalledEntry(MemoryRef):
@@ -225,21 +222,21 @@ class RecalledEntry(MemoryRef):
     model_config = shown(examples.RECALLED_ENTRY)
 
     score: float | None
-    parts: dict[str, float] = Field(description="What the score was made of.")
-    content: str | None = Field(description="What it says now; null if it is gone.")
-    type: str | None = Field(description="What it is now; null if it is gone.")
+    parts: dict[str, float] = Field(description="The addends of the score.")
+    content: str | None = Field(description="Its current text; null if it was deleted.")
+    type: str | None = Field(description="Its current type; null if it was deleted.")
 
 
 class ReceiptView(BaseModel):
-    """What a recall chose, what it nearly chose, and why."""
+    """The memories that a recall chose and nearly chose, and why."""
 
     model_config = shown(examples.RECEIPT)
 
     at: datetime
-    actor: str = Field(description="Who asked: a user's id, or the service.")
+    actor: str = Field(description="The principal who asked: a user's id, or the service.")
     query: str
     chosen: list[RecalledEntry] = Field(description="Best first.")
-    nearly: list[RecalledEntry] = Field(description="Those that would have come next.")
+    nearly: list[RecalledEntry] = Field(description="The memories that would have come next.")
     session_id: str | None
     thread_id: str | None
     run_id: str | None
@@ -247,36 +244,36 @@ class ReceiptView(BaseModel):
 
 
 class RunView(BaseModel):
-    """What a run did with the memory."""
+    """The memories that a run wrote, and its recalls."""
 
     model_config = shown(examples.RUN)
 
     run_id: str
     written: list[MemoryView] = Field(
-        description="What it wrote and that stands so, and facts taken from it."
+        description="What it wrote and is still current, and facts extracted from it."
     )
-    recalled: list[ReceiptView] = Field(description="What it recalled, the latest first.")
+    recalled: list[ReceiptView] = Field(description="Its recalls, the latest first.")
 
 
 class NewRelationship(BaseModel):
-    """An edge from one memory to another; drawn again, it gets its new strength and metadata."""
+    """An edge from one memory to another. An existing edge gets the new strength and metadata."""
 
     model_config = shown(examples.NEW_RELATIONSHIP, extra="forbid")
 
-    source: MemoryId = Field(description="`id` of the memory that it leads from.")
-    target: MemoryId = Field(description="`id` of the memory that it leads to.")
+    source: MemoryId = Field(description="`id` of the memory where it starts.")
+    target: MemoryId = Field(description="`id` of the memory where it ends.")
     type: TypeName
     strength: Share = 1.0
     metadata: Metadata = Field(default_factory=dict)
 
 
 class RelationshipView(BaseModel):
-    """An edge of the graph of a person's memory."""
+    """An edge of the graph of a user's memory."""
 
     model_config = shown(examples.RELATIONSHIP)
 
-    source: str = Field(description="`id` of the memory that it leads from.")
-    target: str = Field(description="`id` of the memory that it leads to.")
+    source: str = Field(description="`id` of the memory where it starts.")
+    target: str = Field(description="`id` of the memory where it ends.")
     type: str
     strength: float
     metadata: dict[str, Any]
@@ -284,7 +281,7 @@ class RelationshipView(BaseModel):
 
     @classmethod
     def of(cls, edge: Relationship) -> Self:
-        """Return an edge between ids."""
+        """Return an edge with the ids of its memories."""
         ends = {"source": to_id(*edge.source), "target": to_id(*edge.target)}
         return cls(**dict(edge) | ends)
 
@@ -299,13 +296,11 @@ class Node(BaseModel):
     content: str
     importance: float | None
     pinned: bool
-    depth: int = Field(
-        description="How many edges away, on the shortest of the paths that were found."
-    )
+    depth: int = Field(description="Number of edges, on the shortest of the paths that were found.")
 
 
 class Edge(BaseModel):
-    """An edge between two nodes, in the direction in which it was drawn."""
+    """An edge between two nodes, in its stored direction."""
 
     model_config = shown(examples.EDGE)
 
@@ -325,7 +320,7 @@ class Neighbourhood(BaseModel):
 
 
 class NewBrainMemory(BaseModel):
-    """What a slug is to stand for."""
+    """A memory to save under a slug."""
 
     model_config = shown(examples.NEW_BRAIN_MEMORY, extra="forbid")
 
@@ -339,7 +334,7 @@ class NewBrainMemory(BaseModel):
 
 
 class OneOfMany(NewBrainMemory):
-    """One of many memories to be saved. One that cannot be is refused alone, in the report."""
+    """One of many memories to save. An invalid one is refused alone, in the report."""
 
     content: str
     tags: list[str] = Field(default_factory=list)
@@ -350,7 +345,7 @@ class BrainView(StoredBrainMemory):
 
     model_config = shown(examples.BRAIN_MEMORY)
 
-    id: str = Field(description="What the memory is called in URLs; opaque.")
+    id: str = Field(description="The memory's id in URLs; opaque.")
 
     @classmethod
     def of_user(cls, user_id: str, memory: StoredBrainMemory) -> Self:
@@ -364,15 +359,15 @@ class BrainView(StoredBrainMemory):
 
 
 class Erasure(BaseModel):
-    """Whose memory goes, said once more."""
+    """The confirmation of an erasure."""
 
     model_config = shown(examples.ERASURE, extra="forbid")
 
     confirm: str = Field(
-        description="Your own user id: everything that is kept about it is removed, for good."
+        description="Your own user id: everything stored about you is removed permanently."
     )
 
 
 def listed(items: Iterable[T]) -> Listed[T]:
-    """Return items as an answer."""
+    """Return items as a response."""
     return Listed(items=list(items))

@@ -1,9 +1,13 @@
-"""Errors as RFC 9457's `application/problem+json`, and which answer each error is."""
+"""HTTP errors: the one place that decides which response each error becomes.
+
+The memory's routes and MCP answer with `application/problem+json` (RFC 9457).
+"""
 
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
@@ -47,14 +51,23 @@ STATUS: dict[type[Exception], int] = {
     StorageFailed: 503,
     ConfigurationError: 503,
 }
-"""What each of our errors is in HTTP; any other is a fault of ours."""
+"""HTTP status of each error. Any other `GraphMemoryError` is a fault of the server: 500."""
+
+ANSWERED = (
+    GraphMemoryError,
+    HTTPException,
+    NotSignedIn,
+    RequestValidationError,
+    UnknownId,
+)
+"""Errors to catch around a handler and to pass to `response_to`."""
 
 RETRY_SECONDS = 5
-"""After which it is worth trying again where something is away."""
+"""Seconds in `Retry-After` of a 503."""
 
 
 class Problem(BaseModel):
-    """What went wrong, and what to do about it (RFC 9457)."""
+    """A problem with a request, and what to do about it (RFC 9457)."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -71,17 +84,17 @@ class Problem(BaseModel):
         },
     )
 
-    type: str = Field(description="Which kind of problem; stable, for programs to tell by.")
+    type: str = Field(description="The kind of problem. Stable, so that programs can rely on it.")
     title: str
     status: int
-    detail: str = Field(description="In one or two sentences, which may be shown to a person.")
+    detail: str = Field(description="One or two sentences that may be shown to a user.")
     fields: dict[str, str] | None = Field(
-        default=None, description="What is wrong with which field of the request."
+        default=None, description="What is wrong with each field of the request."
     )
 
 
 class ProblemError(HTTPException):
-    """A problem that a route has with a request; becomes its answer."""
+    """A problem that a route finds in a request, and that becomes its response."""
 
     def __init__(
         self,
@@ -101,13 +114,37 @@ class ProblemError(HTTPException):
         super().__init__(status, detail, dict(headers) if headers else None)
 
     def answer(self) -> JSONResponse:
-        """Return the response that says so."""
+        """Return the problem+json response."""
         content = self.problem.model_dump(exclude_none=True)
         return JSONResponse(content, self.problem.status, self.headers, media_type=MEDIA_TYPE)
 
 
+def response_to(error: Exception) -> JSONResponse:
+    """Return the problem+json response to one of the `ANSWERED` errors.
+
+    Raises:
+        Exception: the error itself, if the server is at fault.
+    """
+    if problem := problem_of(error):
+        return problem.answer()
+    raise error
+
+
+def answer_plainly(app: FastAPI) -> None:
+    """Make an app answer our errors with `{"detail": …}` where its routes do not answer them.
+
+    The LangGraph API's own routes use our store too, and its clients read `detail`.
+    """
+    for kind in STATUS:
+        app.add_exception_handler(kind, _plain)
+
+
+async def _plain(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": str(error)}, _status(error) or 500)
+
+
 def problem_of(error: Exception) -> ProblemError | None:
-    """Return the problem that an error is, None for a fault of ours."""
+    """Return the problem that an error stands for, or None if the server is at fault."""
     match error:
         case ProblemError():
             return error
@@ -117,7 +154,7 @@ def problem_of(error: Exception) -> ProblemError | None:
             )
         case UnknownId() | MemoryNotFound():
             return ProblemError(
-                404, "memory-not-found", "There is no such memory, or it is not yours to see."
+                404, "memory-not-found", "There is no such memory, or you may not see it."
             )
         case RequestValidationError():
             return _invalid(fields_of(error.errors()))
@@ -127,7 +164,7 @@ def problem_of(error: Exception) -> ProblemError | None:
             return ProblemError(
                 412,
                 "version-conflict",
-                "It was changed since you read it: read it again, and decide anew.",
+                "The memory was changed since you read it. Read it again, then repeat the change.",
             )
         case HTTPException():
             return _of_http(error)
@@ -139,7 +176,7 @@ def problem_of(error: Exception) -> ProblemError | None:
 
 
 def fields_of(errors: Any) -> dict[str, str]:
-    """Return what pydantic says is wrong, by field; never what was sent."""
+    """Return pydantic's messages by field. They never contain what was sent."""
     named = {}
     for error in errors:
         where = [str(part) for part in error["loc"]] or ["body"]
@@ -170,31 +207,33 @@ def _fields(error: InvalidInput) -> dict[str, str]:
 
 
 def _printable(text: str) -> str:
-    """A text without what no answer can carry: an error may quote the lone surrogate that it is about."""
+    """Replace lone surrogates, which no response can encode; an error may quote them."""
     return text.encode("utf-8", "replace").decode()
 
 
 def _of_http(error: HTTPException) -> ProblemError:
-    if (
-        error.status_code == 400
-    ):  # FastAPI's, for a body that Python's JSON does not read: too deep, digits without end
+    # FastAPI raises 400 if Python's JSON parser rejects a body, for example as nested too deeply.
+    if error.status_code == 400:
         return ProblemError(
             422,
             "invalid-request",
-            "The body is not JSON that can be read.",
+            "The body cannot be read as JSON.",
             {"body": "cannot be read"},
         )
     kind = HTTPStatus(error.status_code).name.lower().replace("_", "-")
     return ProblemError(error.status_code, kind, str(error.detail), headers=error.headers)
 
 
+def _status(error: Exception) -> int | None:
+    return next((status for kind, status in STATUS.items() if isinstance(error, kind)), None)
+
+
 def _of_status(error: GraphMemoryError) -> ProblemError | None:
-    status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), None)
-    match status:
+    match status := _status(error):
         case None:
             return None
         case 503:
-            away = "The memory cannot do this at the moment; try again a little later."
+            away = "The memory is temporarily unavailable. Try again in a few seconds."
             return ProblemError(
                 503, "unavailable", away, headers={"Retry-After": str(RETRY_SECONDS)}
             )
@@ -212,29 +251,30 @@ def _documented(description: str, **headers: str) -> dict[str, Any]:
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    401: _documented("Nobody is signed in.", WWW_Authenticate="How to sign in."),
-    403: _documented("It is another's, or not for people to do."),
-    404: _documented("There is no such thing, or it is not yours to see."),
-    412: _documented("It was changed since it was read: `If-Match` names another version."),
+    401: _documented("The request has no valid credentials.", WWW_Authenticate="How to sign in."),
+    403: _documented("It belongs to another user, or only the service may do it."),
+    404: _documented("It does not exist, or you may not see it."),
+    412: _documented("`If-Match` names another version: it was changed since it was read."),
     413: _documented("The body is longer than `MEMORY_HTTP_BODY_BYTES` allows (1 MiB unless set)."),
     415: _documented("The body is not `application/json`."),
-    422: _documented("The request breaks the contract; `fields` names where."),
-    428: _documented("`If-Match` is missing: say which version is meant to change."),
+    422: _documented("The request is not valid; `fields` says where."),
+    428: _documented("`If-Match` is missing: say which version you want to change."),
     429: _documented(
-        "Too many requests of one person: `MEMORY_HTTP_RATE` a second go on for ever (20 unless set), and "
-        "`MEMORY_HTTP_BURST` at once (200 unless set).",
-        Retry_After="Seconds after which the next one is taken.",
+        "Too many requests from one user. `MEMORY_HTTP_RATE` is how many a second are allowed "
+        "(20 unless set), `MEMORY_HTTP_BURST` how many at once (200 unless set).",
+        Retry_After="Seconds after which the next request is accepted.",
     ),
     501: _documented(
-        "The database was made without the graph, or without history; `detail` says what adds it."
+        "The database was created without the graph or without history; `detail` says how to "
+        "add it."
     ),
     503: _documented(
-        "The memory cannot be used at the moment.", Retry_After="Seconds after which to try again."
+        "The memory is temporarily unavailable.", Retry_After="Seconds after which to try again."
     ),
 }
-"""How each problem is documented, by status."""
+"""OpenAPI documentation of each problem, by status."""
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the documentation of these problems, for a route or a router."""
+    """Return the OpenAPI documentation of these statuses, for a route or a router."""
     return {status: PROBLEMS[status] for status in statuses}

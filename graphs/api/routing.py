@@ -1,34 +1,21 @@
-"""How the memory's routes take a request, whichever app they are in: limits, sign-in, and errors as problems."""
+"""Route classes: limits, sign-in and errors, in whichever app the memory's routes are."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.convertors import StringConvertor, register_url_convertor
-from starlette.exceptions import HTTPException
 
 from graphs.api.limits import MeasuredRequest, limits_of
-from graphs.api.principals import NotSignedIn, identify
-from graphs.api.problems import ProblemError, problem_of
-from graphs.memory.errors import GraphMemoryError
-from graphs.memory.values.ids import UnknownId
+from graphs.api.principals import identify
+from graphs.api.problems import ANSWERED, ProblemError, response_to
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
-_ANSWERED = (
-    GraphMemoryError,
-    HTTPException,
-    NotSignedIn,
-    ProblemError,
-    RequestValidationError,
-    UnknownId,
-)
-
 
 class _Any(StringConvertor):
-    """A parameter of a path that may be any text: with slashes, and with line ends, which `path` does not take."""
+    """A path parameter of any text, including slashes and the line ends that `path` rejects."""
 
     regex = r"[\s\S]+"
 
@@ -37,10 +24,10 @@ register_url_convertor("any", _Any())
 
 
 class OpenRoute(APIRoute):
-    """A route that strangers may use. What it refuses is a problem, and the app around it need not know how."""
+    """A route that needs no sign-in. It answers errors itself, without handlers of the app."""
 
     def get_route_handler(self) -> Handler:
-        """Return what answers a request."""
+        """Return the handler of a request."""
         handle = super().get_route_handler()
 
         async def answer(request: Request) -> Response:
@@ -48,15 +35,13 @@ class OpenRoute(APIRoute):
                 await self.admit(request)
                 self._check_media_type(request)
                 return await handle(MeasuredRequest(request.scope, request.receive))
-            except _ANSWERED as error:
-                if problem := problem_of(error):
-                    return problem.answer()
-                raise
+            except ANSWERED as error:
+                return response_to(error)
 
         return answer
 
     async def admit(self, request: Request) -> None:
-        """Look at a request before its body is read."""
+        """Check a request before its body is read."""
 
     def _check_media_type(self, request: Request) -> None:
         given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -68,18 +53,18 @@ class OpenRoute(APIRoute):
             raise ProblemError(
                 415,
                 "unsupported-media-type",
-                f"Send JSON, as application/json; not {given[:100]!r}.",
+                f"Send JSON with Content-Type application/json, not {given[:100]!r}.",
             )
 
 
 class MemoryRoute(OpenRoute):
-    """A route for those who are signed in, each of whom may ask only so often."""
+    """A route for signed-in users, which limits how often each of them may ask."""
 
     async def admit(self, request: Request) -> None:
-        """Refuse strangers, and who asks too often.
+        """Refuse requests without a sign-in, and users who exceed their rate.
 
         Raises:
-            NotSignedIn: nobody knows who it is.
+            NotSignedIn: the request does not say who sends it.
             ProblemError: 429.
         """
         principal = await identify(request)

@@ -1,7 +1,8 @@
-"""Supabase's access tokens: who holds a valid one, and as whom they act.
+"""Supabase's access tokens: verification, and the user that a token belongs to.
 
-Tokens are signed with ES256 or RS256 by keys that the project publishes, or, in old projects, with HS256 and a secret
-that has to be configured. Audience, issuer, expiry (30 s of leeway) and role are all checked.
+The project signs tokens with ES256 or RS256 and publishes the keys. Old projects sign with
+HS256 and a secret, which has to be configured. Audience, issuer, expiry (with 30 s of leeway)
+and role are all checked.
 """
 
 import asyncio
@@ -18,16 +19,19 @@ from graphs.memory.principal import SYSTEM
 
 LEEWAY_SECONDS = 30
 _KEYS_FRESH_SECONDS = 600
+# Tokens with unknown key ids must not make this server flood the key server.
 _REFETCH_SECONDS = 30
 _ASYMMETRIC = ("ES256", "RS256")
 
 
 class InvalidToken(Exception):
-    """The token opens nothing. The message is safe to show: it holds nothing of the token."""
+    """The token is not accepted. The message is safe to show: it contains nothing of the token."""
 
 
 class SigningKeys:
-    """The project's public keys: fetched once for all who wait, kept, and kept longer if the server is away.
+    """The project's public keys, with a cache that survives an outage of the key server.
+
+    Concurrent callers wait for one fetch. Old keys are used while new ones cannot be fetched.
 
     Args:
         url: where the key set is published.
@@ -57,7 +61,7 @@ class SigningKeys:
             return key
         if not self._keys:
             raise InvalidToken(
-                "The sign-in keys of SUPABASE_URL cannot be fetched at the moment; try again shortly."
+                "The sign-in keys of SUPABASE_URL cannot be fetched now. Try again shortly."
             )
         raise InvalidToken("The token was signed with a key that this project does not have.")
 
@@ -67,23 +71,22 @@ class SigningKeys:
     async def _fetch(self) -> None:
         self._tried_at = time.monotonic()
         try:
-            client = await asyncio.to_thread(
-                httpx.AsyncClient, timeout=5
-            )  # it reads certificates from disk
+            # In a thread: the client reads certificates from disk.
+            client = await asyncio.to_thread(httpx.AsyncClient, timeout=5)
             async with client:
                 response = (await client.get(self.url)).raise_for_status()
             found = jwt.PyJWKSet.from_dict(response.json()).keys
         except (httpx.HTTPError, ValueError, jwt.PyJWTError):
-            return  # the keys we have stay good; without any, get() says so
+            return  # the cached keys stay valid; without any, get() raises
         self._keys = {key.key_id: key for key in found if key.key_id}
         self._fetched_at = time.monotonic()
 
 
 class TokenVerifier:
-    """Tells whose token it is.
+    """Verification of access tokens against a Supabase project.
 
     Args:
-        settings: the Supabase project, and its secrets where it has any.
+        settings: the Supabase project, and its secrets if it has any.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -103,7 +106,7 @@ class TokenVerifier:
         """Return the user's id, or `system` for the project's service key.
 
         Raises:
-            InvalidToken: the token is not valid here, or belongs to nobody who may sign in.
+            InvalidToken: the token is not valid here, or is not that of a user who may sign in.
         """
         if self._service_key and hmac.compare_digest(token.encode(), self._service_key.encode()):
             return SYSTEM
@@ -132,12 +135,13 @@ class TokenVerifier:
             raise InvalidToken(f"The token is not valid: {error}") from None
 
     async def _key(self, header: dict[str, Any]) -> tuple[Any, list[str]]:
-        """The key for a token's header. The algorithm decides the kind of key, never the other way round."""
+        """Return the key for a token's header, and the algorithms that it may be used with."""
         algorithm, key_id = header.get("alg"), header.get("kid")
         if algorithm == "HS256" and self._secret:
             return self._secret, ["HS256"]
         if algorithm in _ASYMMETRIC and self._keys and isinstance(key_id, str):
             found = await self._keys.get(key_id)
+            # Otherwise an attacker could choose the algorithm that a key is used with.
             if found.algorithm_name == algorithm:
                 return found.key, [algorithm]
         raise InvalidToken("The token is not signed in a way that this project accepts.")

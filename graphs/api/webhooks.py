@@ -1,4 +1,4 @@
-"""What services outside tell us of their copies: signed, and heard once, however often it is told."""
+"""Webhooks: events from services that hold copies of our memories, signed and processed once."""
 
 import hashlib
 import hmac
@@ -26,15 +26,15 @@ MOST_BYTES = 64 * 1024
 """Longest event that is read."""
 
 _NAMESPACE = uuid.UUID("6f0d9f2c-6a0e-4f0b-9a3e-3b1f5f0a7d21")
-"""Of the ids that events get from their content: the same event has the same id."""
+"""Namespace of event ids, which are made from the content: a repeated event has the same id."""
 
 
 class EventDetails(BaseModel):
-    """What happened to a memory of the service. Its text is not looked at: ours is the one that counts."""
+    """An event of a memory at the service. Its text is ignored: our text is authoritative."""
 
     model_config = ConfigDict(extra="ignore")
 
-    id: str = Field(min_length=1, max_length=200, description="What the service calls the memory.")
+    id: str = Field(min_length=1, max_length=200, description="The memory's id at the service.")
     event: Literal["ADD", "UPDATE", "DELETE"]
 
 
@@ -47,15 +47,15 @@ class Mem0Event(BaseModel):
 
 
 class Heard(BaseModel):
-    """What became of an event."""
+    """The outcome of an event."""
 
     status: Literal["noted", "unknown"] = Field(
-        description="`unknown` if we have no memory that it is a copy of."
+        description="`unknown` if it is no copy of a memory of ours."
     )
 
 
 async def signed_body(request: Request, signature: str, secret: str) -> bytes:
-    """Return a request's body, if it is not too long and its signature is the HMAC-SHA256 of it.
+    """Return a request's body after checking its length and its HMAC-SHA256 signature.
 
     Raises:
         ProblemError: 413 or 401.
@@ -70,7 +70,7 @@ async def signed_body(request: Request, signature: str, secret: str) -> bytes:
         raise ProblemError(
             401,
             "not-signed",
-            "The signature is not that of this body, made with MEM0_WEBHOOK_SECRET.",
+            "The signature does not match the body: sign it with MEM0_WEBHOOK_SECRET.",
         )
     return body
 
@@ -83,12 +83,13 @@ async def mem0(
         str, Header(description="HMAC-SHA256 of the body, in hexadecimal.")
     ] = "",
 ) -> Heard:
-    """Hear of what happened at hosted Mem0. What was deleted there, and is kept here, is told there again."""
+    """Receive an event of hosted Mem0.
+
+    If a memory was deleted there and is kept here, it is delivered there again.
+    """
     secret = getattr(request.app.state, "mem0_webhook_secret", None)
     if not secret:
-        raise ProblemError(
-            404, "not-found", "MEM0_WEBHOOK_SECRET is not set: nobody is listened to."
-        )
+        raise ProblemError(404, "not-found", "Webhooks are off: MEM0_WEBHOOK_SECRET is not set.")
     body = await signed_body(request, x_mem0_signature, secret)
     try:
         event = Mem0Event.model_validate_json(body).event_details

@@ -1,4 +1,4 @@
-"""What commands ask of whoever calls them: whose memory, which memory, and whether they mean it."""
+"""Questions that commands ask: which user, which memory, and whether to continue."""
 
 import asyncio
 import sys
@@ -14,51 +14,62 @@ from graphs.memory.values.namespaces import Address
 
 UserId = Annotated[
     str | None,
-    typer.Option(
-        "--user-id", help="Whose memory; where nobody signs in, the local user's unless given."
-    ),
+    typer.Option("--user-id", help="The user; without sign-in, the local user by default."),
 ]
 Which = Annotated[
     str,
     typer.Argument(
-        metavar="MEMORY", help="A memory's id; or its namespace, as in users.ID.facts, and its key."
+        metavar="MEMORY",
+        help="A memory's id; or its namespace, such as users.ID.facts, and its key.",
     ),
 ]
 KeyArgument = Annotated[
-    str | None, typer.Argument(metavar="KEY", help="Its key, where MEMORY is a namespace.")
+    str | None, typer.Argument(metavar="KEY", help="The memory's key, if MEMORY is a namespace.")
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 
 async def whose(user_id: str | None) -> str:
-    """Return the user whose memory is meant; it ends the command where that has to be said."""
+    """Return the user that a command is about; the local user by default.
+
+    If users sign in, there is no default: the command ends.
+    """
     if user_id is not None:
         return user_id
     settings = await asyncio.to_thread(load_settings)
     if settings.supabase_auth:
-        fail("Say whose memory, with --user-id: people sign in here (SUPABASE_URL).", Exit.USAGE)
+        fail(
+            "Give --user-id: users sign in here (SUPABASE_URL), so there is no default.", Exit.USAGE
+        )
     return settings.local_user_id
 
 
 def address_of(memory: str, key: str | None) -> Address:
-    """Return the namespace and the key that a memory is named by; it ends the command where they are none."""
+    """Return the address of a memory that is given by its id, or by its namespace and key.
+
+    If the id is malformed, the command ends.
+    """
     if key is not None:
         return tuple(memory.removesuffix(".").split(".")), key
     try:
         return from_id(memory)
     except UnknownId:
         fail(
-            f"{memory!r} is no memory's id: give one that `graph-memory recall` shows, or a namespace and a key.",
+            f"{memory!r} is not a memory's id: give one that `graph-memory recall` shows, "
+            "or a namespace and a key.",
             Exit.USAGE,
         )
 
 
 def confirm(question: str, yes: bool) -> None:
-    """Go on if whoever calls means it; otherwise end the command. Where nobody can answer, `--yes` has to say so."""
+    """Ask a question, and end the command unless the answer is yes.
+
+    Without a terminal nobody can answer, so `--yes` is required.
+    """
     if yes:
         return
     if not on_terminal():
-        fail(f"{question} Nobody is here to answer: say --yes.", Exit.USAGE)
+        fail(f"{question} There is no terminal to answer on: give --yes.", Exit.USAGE)
     try:
         meant = typer.confirm(inert(question).plain, err=True)
     except typer.Abort:
@@ -68,5 +79,5 @@ def confirm(question: str, yes: bool) -> None:
 
 
 def on_terminal() -> bool:
-    """Return whether somebody can answer."""
+    """Return True if a terminal can answer questions."""
     return sys.stdin.isatty()

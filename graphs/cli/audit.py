@@ -1,4 +1,4 @@
-"""`graph-memory audit`: who could reach what, who did, and whether the records of it hold."""
+"""`graph-memory audit`: access rights, accesses, and the integrity of the audit log."""
 
 import html
 from collections.abc import Iterator, Sequence
@@ -18,40 +18,44 @@ from graphs.cli.output import (
 )
 from graphs.cli.whole_file import whole_file
 from graphs.operations.audit_report import Grant, SecurityReport
+from graphs.operations.operations import Operations
 
-app = typer.Typer(no_args_is_help=True, help="Security: who could reach what, and who did.")
+app = typer.Typer(no_args_is_help=True, help="Security: access rights, and who used them.")
 
 _ROLES = ("PUBLIC", "anon", "authenticated", "service_role")
 
 
 @app.callback()
 def _group() -> None:
-    """Security: who could reach what, and who did."""
+    """Security: access rights, accesses, and the integrity of the audit log."""
 
 
 @app.command()
 def report(
     output: Annotated[
         Path | None,
-        typer.Option("--output", dir_okay=False, help="Write it to this file, as Markdown."),
+        typer.Option(
+            "--output", dir_okay=False, help="Write the report to this file, as Markdown."
+        ),
     ] = None,
-    days: Annotated[float, typer.Option(help="How many days to look back for who did what.")] = 7,
+    days: Annotated[float, typer.Option(help="Days of accesses to report.")] = 7,
     head: Annotated[
         str | None,
         typer.Option(
-            help="Digest of a seal that was kept elsewhere: are all seals up to it still there?"
+            help="Digest of a seal kept elsewhere, to check that no seal up to it is missing."
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Report on row-level security, grants, functions, access and seals. It ends with 1 where it finds something.
+    """Report on row-level security, grants, functions, access and seals. Exit code 1 for findings.
 
-    It reads only, but for --output. Verifying the seals reads all records: on a large log it takes a while.
+    It reads only, except for --output. Verifying the seals reads all records, which takes a while
+    if the log is large.
     """
 
     async def work() -> SecurityReport:
         async with as_service(prepare=False) as store:
-            found = await store.operations.oversight.security_report(days=days, head=head)
+            found = await Operations(store).oversight.security_report(days=days, head=head)
         if output:
             async with whole_file(output) as write:
                 await write([*markdown(found)])
@@ -70,11 +74,7 @@ def _show(found: SecurityReport, output: Path | None) -> None:
     for each in found.findings:
         show(f"{each.subject}: {each.problem}", f"      {each.advice}")
     print_table(("looked at", "count"), [*_counts(found)])
-    show(
-        f"{len(found.findings)} findings."
-        if found.findings
-        else "Nothing was found that should not be so."
-    )
+    show(f"{len(found.findings)} findings." if found.findings else "No problems were found.")
     if output:
         note(f"{output} has the report.")
 
@@ -86,7 +86,7 @@ def _counts(found: SecurityReport) -> Iterator[tuple[str, int]]:
     yield f"refusals in {found.days:g} days", sum(each.times for each in found.denials)
     yield f"exports in {found.days:g} days", len(found.exports)
     yield f"erasures in {found.days:g} days", len(found.erasures)
-    yield "who read the memory of others", len(found.readers)
+    yield "readers of others' memory", len(found.readers)
     yield "problems with seals", len(found.seals)
 
 
@@ -98,9 +98,10 @@ def markdown(found: SecurityReport) -> Iterator[str]:
     yield from _section("Findings", ("about", "problem", "what to do"), [
         (each.subject, each.problem, each.advice) for each in found.findings
     ])  # fmt: skip
-    yield from _section("Row-level security", ("table", "kind", "protected", "policies", "owner", "not indexed"), [
-        (each.full_name, each.kind, each.protected, each.policies, each.owner_columns, each.unindexed)
-        for each in found.relations
+    columns = ["table", "kind", "protected", "policies", "owner", "not indexed"]
+    yield from _section("Row-level security", columns, [
+        (r.full_name, r.kind, r.protected, r.policies, r.owner_columns, r.unindexed)
+        for r in found.relations
     ])  # fmt: skip
     for kind in ("table", "function"):
         yield from _section(f"Grants on {kind}s", (kind, *_ROLES), _matrix(found.grants, kind))
@@ -121,7 +122,10 @@ def markdown(found: SecurityReport) -> Iterator[str]:
 
 
 def _matrix(grants: Sequence[Grant], kind: str) -> list[tuple[str, ...]]:
-    """What each role may do with each thing of a kind; what it cannot reach stands in brackets."""
+    """Return the privileges of each role on each object of a kind.
+
+    Privileges that the role cannot use, because it cannot reach the object, are in parentheses.
+    """
     cells: dict[str, dict[str, str]] = {}
     for grant in grants:
         if grant.kind == kind:
@@ -150,7 +154,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _told(value: Any) -> str:
-    """A value that neither breaks the table nor is taken for HTML."""
+    """Return a value as a cell of a Markdown table, with Markdown and HTML escaped."""
     match value:
         case None:
             return ""

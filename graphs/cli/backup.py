@@ -1,4 +1,4 @@
-"""`graph-memory backup` and `graph-memory restore`: everything, or a part of it, in a file and back."""
+"""`graph-memory backup` and `graph-memory restore`: all data, or a part, in a file and back."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -28,18 +28,19 @@ from graphs.operations.backup.chain import Backup
 from graphs.operations.backup.places import BackupPlace
 from graphs.operations.backup.restore import Restored
 from graphs.operations.backup.schedule import known_erasures, latest
+from graphs.operations.operations import Operations
 
 app = typer.Typer(invoke_without_command=True)
 
-User = Annotated[str | None, typer.Option("--user-id", help="Only what is about this person.")]
+User = Annotated[str | None, typer.Option("--user-id", help="Only the data about this user.")]
 KeyFile = Annotated[
     Path | None,
     typer.Option(
-        help="A file with the key, instead of the passphrase in MEMORY_BACKUP_PASSPHRASE.",
+        help="A file with the key, in place of MEMORY_BACKUP_PASSPHRASE.",
         dir_okay=False,
     ),
 ]
-File = Annotated[str, typer.Argument(help="A backup.", metavar="FILE")]
+File = Annotated[str, typer.Argument(help="The backup.", metavar="FILE")]
 
 
 _MOMENT = "%Y-%m-%d %H:%M:%S UTC"
@@ -50,46 +51,50 @@ def backup(
     context: typer.Context,
     output: Annotated[
         str | None,
-        typer.Option(help="The file to write; one that is there is replaced.", metavar="FILE"),
+        typer.Option(help="The file to write. It replaces an existing one.", metavar="FILE"),
     ] = None,
     user_id: User = None,
     since: Annotated[
         str | None,
         typer.Option(
-            help="Only what changed since: an earlier backup, or a time.", metavar="FILE|TIME"
+            help="Only changes since an earlier backup, or since a time.", metavar="FILE|TIME"
         ),
     ] = None,
     begin: Annotated[
         str | None,
-        typer.Option("--from", help="Only memories made from this time on.", metavar="TIME"),
+        typer.Option("--from", help="Only memories made at this time or later.", metavar="TIME"),
     ] = None,
     until: Annotated[
         str | None, typer.Option(help="Only memories made before this time.", metavar="TIME")
     ] = None,
     only_erasures: Annotated[
-        bool, typer.Option("--only-erasures", help="Only who was erased, for `restore --erasures`.")
+        bool, typer.Option("--only-erasures", help="Only the erasures, for `restore --erasures`.")
     ] = False,
     key_file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write everything, of one moment, to a file: memories with their vectors, history, audit log, business tables.
+    """Write a consistent snapshot of all data to a file: memories, vectors, history, audit log.
 
-    Others go on reading and writing. The file is compressed JSON lines with a checksum (`zcat FILE` shows them), and
-    encrypted if MEMORY_BACKUP_PASSPHRASE or --key-file gives a secret. It is complete, or it is not there.
+    It includes the business tables. Reads and writes continue meanwhile. The file is compressed
+    JSON lines with a checksum (`zcat FILE` shows them). It is encrypted if MEMORY_BACKUP_PASSPHRASE
+    or --key-file gives a secret. A backup that fails leaves no file.
 
-    With --since FILE it has what was added, changed or deleted since that backup of the same database: the next one may
-    follow it in turn, and `restore FULL FIRST SECOND …` takes all of them. With --since TIME it follows any backup
-    that was made after that time; it reaches back one day further, for transactions that were open then.
+    With --since FILE it has the rows that were added, changed or deleted since that backup of the
+    same database. The next backup may follow it in turn, and `restore FULL FIRST SECOND …` takes
+    all of them. With --since TIME it follows any backup that was made after that time; it reaches
+    back one day further, for transactions that were open then.
 
-    With --from and --until it has the memories that were made in that time, with their vectors, turns, sessions and
-    relationships: an archive. A TIME is such as 2026-11-22 or 2026-11-22T18:00+01:00; without an offset it is UTC.
+    With --from and --until it has the memories that were made in that time, with their vectors,
+    turns, sessions and relationships: an archive. A TIME is such as 2026-11-22 or
+    2026-11-22T18:00+01:00; without an offset it is UTC.
 
-    Not in it: the queue of jobs, threads (the schema langgraph), contents of files in Storage. For the database as a
-    whole use `pg_dump --format=custom --file FILE "$DATABASE_URL"` and `pg_restore`.
+    Not included: the queue of jobs, threads (the schema langgraph), contents of files in Storage.
+    For the whole database use `pg_dump --format=custom --file FILE "$DATABASE_URL"` and
+    `pg_restore`.
     """
     if context.invoked_subcommand is None:
         if output is None:
-            fail("Say where to: --output FILE.", Exit.USAGE)
+            fail("Give the file to write: --output FILE.", Exit.USAGE)
         wanted: dict[str, Any] = {
             "user_id": user_id,
             "since": _earlier(since) if since else None,
@@ -106,19 +111,20 @@ async def _backup(
     secret = await _secret(key_file)
     async with as_service() as store:
         with progress("rows") as advance:
-            written = await store.operations.backups.create(
+            written = await Operations(store).backups.create(
                 place(output), **wanted, secret=secret, progress=advance
             )
     _show(written, as_json)
     if secret is None:
-        note(
-            "It is not encrypted: keep it as you keep the database, or set MEMORY_BACKUP_PASSPHRASE."
-        )
+        note("It is not encrypted: protect it like the database, or set MEMORY_BACKUP_PASSPHRASE.")
 
 
 @app.command()
 def verify(file: File, key_file: KeyFile = None, as_json: AsJson = False) -> None:
-    """Read a whole backup and say what it holds, or what is wrong with it. Exit code 1 if it cannot be restored."""
+    """Read a whole backup and print its contents or its error.
+
+    Exit code 1 if it cannot be restored.
+    """
     run(_verify(file, key_file, as_json))
 
 
@@ -126,7 +132,7 @@ async def _verify(file: str, key_file: Path | None, as_json: bool) -> None:
     secret = await _secret(key_file)
     async with as_service() as store:
         with progress("rows") as advance:
-            verified = await store.operations.backups.verify(
+            verified = await Operations(store).backups.verify(
                 place(file), secret=secret, progress=advance
             )
     _show(verified, as_json)
@@ -136,27 +142,29 @@ def restore(
     files: Annotated[
         list[str],
         typer.Argument(
-            help="A full backup; then those made with --since, in their order.", metavar="FILE…"
+            help="A full backup, then those made with --since, in order.", metavar="FILE…"
         ),
     ],
     user_id: User = None,
     erasures: Annotated[
         list[str] | None,
         typer.Option(
-            help="A later backup of any kind, to erase again who was erased since.", metavar="FILE"
+            help="A later backup of any kind; users erased before it stay erased.", metavar="FILE"
         ),
     ] = None,
     key_file: KeyFile = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring back what a backup has and the database has not. What is there stays as it is; it may be repeated.
+    """Add the rows of a backup that the database lacks. Existing rows stay. It may be repeated.
 
-    A full backup and those that followed it are one: a full backup of the last one's moment. All files are verified
-    first; then all comes back in one transaction, or nothing does. Others go on reading, and who writes waits. People
-    who were erased after the backup stay erased, if the database knows of it or --erasures tells.
+    A full backup and its incremental ones restore the state of the last one. All files are verified
+    first; then one transaction restores everything, or nothing. Reads continue meanwhile, writes
+    wait. Users who were erased after the backup stay erased, if the database or --erasures has a
+    record of it.
 
-    To go back to an earlier state, restore into an empty database: `DATABASE_URL=… graph-memory restore FILE`.
+    To go back to an earlier state, restore into an empty database:
+    `DATABASE_URL=… graph-memory restore FILE`.
     """
     run(_restore(files, user_id, erasures or [], key_file, dry_run, as_json))
 
@@ -173,7 +181,7 @@ async def _restore(
     chain, known = await asyncio.to_thread(_found, files, erasures)
     async with as_service() as store:
         with progress("rows") as advance:
-            restored = await store.operations.backups.restore(
+            restored = await Operations(store).backups.restore(
                 *chain,
                 user_id=user_id,
                 erasures=known,
@@ -190,7 +198,10 @@ async def _restore(
 
 
 def _found(files: list[str], erasures: list[str]) -> tuple[list[BackupPlace], list[BackupPlace]]:
-    """What is to be restored, and what tells who was erased since: beside it, unless that is named."""
+    """Return the backups to restore, and the backups that tell who was erased since.
+
+    The latter are looked for next to the former, unless they are given.
+    """
     if len(files) == 1 and (files[0].endswith("/") or Path(files[0]).is_dir()):
         whole = folder(files[0])
         return latest(whole), [*map(place, erasures)] or known_erasures(whole)
@@ -198,7 +209,7 @@ def _found(files: list[str], erasures: list[str]) -> tuple[list[BackupPlace], li
 
 
 def _earlier(text: str) -> BackupPlace | datetime:
-    """An earlier backup, or a time: a file that is there is one, whatever it is called."""
+    """Return an earlier backup, or a time. The name of an existing file is a backup."""
     if not Path(text).exists():
         try:
             return _moment(text)
@@ -212,7 +223,7 @@ def _time(text: str, option: str) -> datetime:
         return _moment(text)
     except ValueError:
         fail(
-            f"{option} {text!r} is no time: write it as 2026-11-22, or 2026-11-22T18:00+01:00.",
+            f"{option} {text!r} is not a time: write 2026-11-22, or 2026-11-22T18:00+01:00.",
             Exit.USAGE,
         )
 
@@ -231,7 +242,7 @@ def _show(told: Backup, as_json: bool) -> None:
     what += f"that changed since {told.since:{_MOMENT}} " if told.since else ""
     what += f"of memories made from {told.begin:{_MOMENT}} on " if told.begin else ""
     what += f"of memories made before {told.end:{_MOMENT}} " if told.end else ""
-    what += "that tell who was erased " if told.erasures_only else ""
+    what += "of erasures " if told.erasures_only else ""
     sealed = "encrypted" if told.encrypted else "not encrypted"
     typer.echo(f"{sum(told.rows.values()):,} rows {what}as of {told.taken_at:{_MOMENT}}, {sealed}.")
 
@@ -244,12 +255,15 @@ def _tell(restored: Restored, heading: str) -> None:
     print_table(("table", "read", heading), rows)
     if restored.erased_since:
         typer.echo(
-            f"{restored.erased_since:,} people were erased after this backup, and stay erased."
+            f"{restored.erased_since:,} users were erased after this backup, and stay erased."
         )
 
 
 async def _secret(key_file: Path | None) -> bytes | None:
-    """What encrypts: the content of the key file, or the passphrase of the settings; never an argument."""
+    """Return the encryption secret: the content of the key file, or the passphrase of the settings.
+
+    It is never a command's argument, which other users of the machine could see.
+    """
     if key_file is None:
         passphrase = (await asyncio.to_thread(load_settings)).memory_backup_passphrase
         return passphrase.get_secret_value().encode() if passphrase else None
@@ -257,10 +271,10 @@ async def _secret(key_file: Path | None) -> bytes | None:
         key = (await asyncio.to_thread(key_file.read_bytes)).strip()
     except OSError as error:
         raise ConfigurationError(
-            f"--key-file {key_file} cannot be read: {error.strerror}."
+            f"--key-file {key_file} cannot be read ({error.strerror}): give another file."
         ) from error
     if len(key) < 16:
         raise ConfigurationError(
-            f"--key-file {key_file} has no key of 16 bytes or more: `openssl rand -base64 32`."
+            f"--key-file {key_file} has fewer than 16 bytes: use `openssl rand -base64 32`."
         )
     return key

@@ -48,13 +48,11 @@ _LEFT, _TOP, _ROW = 250, 64, 26
 
 def benchmark(
     memories: Annotated[
-        int, typer.Option(min=FEWEST, max=100_000, help="How many memories the person has.")
+        int, typer.Option(min=FEWEST, max=100_000, help="Memories of the made-up user.")
     ] = 1000,
     agent: Annotated[
         str | None,
-        typer.Option(
-            help="Also have this graph of langgraph.json answer, with its configured model."
-        ),
+        typer.Option(help="Also measure answers of this graph of langgraph.json, with its model."),
     ] = None,
     output: Annotated[
         Path | None,
@@ -62,16 +60,17 @@ def benchmark(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure this deployment against the targets of its memory, each by the 95th of 100 calls.
+    """Measure this deployment against the targets of its memory: the 95th percentile of 100 calls.
 
-    A person is made up, gets memories, relationships and a session, and is erased again, also when this is interrupted;
-    the certificate of the erasure stays. Nothing is told to services outside, and no facts are extracted. The embedding
-    model embeds each memory and question, and with --agent the chat model answers 210 times: both may cost money.
+    A made-up user gets memories, relationships and a session, and is erased again, even after an
+    interruption; the certificate of the erasure stays. Nothing is sent to other services, and no
+    facts are extracted. The embedding model embeds each memory and question, and with --agent the
+    chat model answers 210 times: both may cost money.
 
     Exit code 1 if a target is missed.
     """
     if output and output.suffix not in (".svg", ".html"):
-        fail(f"A chart is an .svg or an .html: {output} is neither.", Exit.USAGE)
+        fail(f"{output} is not a chart's name: let it end with .svg or .html.", Exit.USAGE)
     graph = _graph(agent) if agent else None
     found = run(_benchmark(memories, graph, output))
     met = all(each.met for each in found)
@@ -80,7 +79,7 @@ def benchmark(
     else:
         _show(found, memories)
         if agent is None:
-            note("How fast an agent answers was not measured: name one, as in --agent assistant.")
+            note("No agent was measured: name one, as in --agent assistant.")
     if not met:
         raise typer.Exit(Exit.FAILED)
 
@@ -112,7 +111,7 @@ async def _benchmark(
 
 @asynccontextmanager
 async def _bare_store() -> AsyncIterator[MemoryManager]:
-    """Lend the deployment's database and embedding model, without facts extracted and without services outside."""
+    """Lend the deployment's database and embedding model, without extraction and adapters."""
     settings = await asyncio.to_thread(load_settings)
     index = await asyncio.to_thread(index_config, settings)
     async with shared_pool(settings) as pool, MemoryManager(pool, index=index) as store:
@@ -121,24 +120,25 @@ async def _bare_store() -> AsyncIterator[MemoryManager]:
 
 
 def _graph(name: str) -> Pregel[Any]:
-    """Return a graph that the deployment serves; it ends the command where there is none of this name."""
+    """Return a graph of the deployment; end the command if there is none of this name."""
     try:
         given = json.loads(Path("langgraph.json").read_text())["graphs"]
     except FileNotFoundError:
         fail("There is no langgraph.json here: change to the project's folder.", Exit.USAGE)
     if name not in given:
-        fail(f"langgraph.json has no graph {name!r}: it is one of {', '.join(given)}.", Exit.USAGE)
+        fail(f"langgraph.json has no graph {name!r}: choose one of {', '.join(given)}.", Exit.USAGE)
     path = given[name] if isinstance(given[name], str) else given[name]["path"]
     module, _, attribute = path.partition(":")
     try:
         graph = getattr(importlib.import_module(module), attribute, None)
     except ImportError as error:
         fail(
-            f"{path} cannot be imported here ({error}): name a graph by module path, and install what it needs.",
+            f"{path} cannot be imported ({error}): name a graph by its module path, and "
+            "install its dependencies.",
             Exit.USAGE,
         )
     if not isinstance(graph, Pregel):
-        fail(f"{path} is not a compiled graph, which is all that can be measured here.", Exit.USAGE)
+        fail(f"{path} is not a compiled graph: choose a graph that is one.", Exit.USAGE)
     return graph
 
 
@@ -146,7 +146,7 @@ def _graph(name: str) -> Pregel[Any]:
 async def _answering(
     graph: Pregel[Any] | None, store: MemoryManager
 ) -> AsyncIterator[AskAgent | None]:
-    """Lend what has a graph answer, with the store and the deployment's checkpointer."""
+    """Lend a function that asks the graph, with the store and the deployment's checkpointer."""
     if graph is None:
         yield None
         return
@@ -195,13 +195,13 @@ def _share(each: Measurement) -> str:
 
 
 def chart(found: Sequence[Measurement], title: str) -> str:
-    """Return a drawing of what was measured: a bar to the 95th percentile, ticks at p50 and p99, and the target."""
+    """Return an SVG chart of the measurements: bar to p95, ticks at p50 and p99, target."""
     low, high = decades(
         [value for each in found for value in (max(each.p50, 0.01), each.p99, each.target)]
     )
 
     def place(milliseconds: float) -> float:
-        """Where a time is on the axis, which is logarithmic."""
+        """Return the position of a time on the logarithmic axis."""
         return _LEFT + (math.log10(max(milliseconds, 10.0**low)) - low) / (high - low) * (
             WIDTH - _LEFT - 40
         )

@@ -1,4 +1,4 @@
-"""`graph-memory verify` and `validate`: is the deployment set up as it should be, and does it work?"""
+"""`graph-memory verify` and `validate`: is the deployment set up correctly, and does it work?"""
 
 from collections.abc import Sequence
 from uuid import uuid4
@@ -9,15 +9,17 @@ from graphs.cli.ending import Exit, as_service_unprepared, run
 from graphs.cli.output import AsJson, print_json, print_table
 from graphs.memory.errors import ConfigurationError, StoreUnavailable
 from graphs.operations.borders import Attempt
-from graphs.operations.checks import CheckResult, worst
+from graphs.operations.operations import Operations
+from graphs.operations.results import CheckResult, worst
 from graphs.operations.trial import try_out
 
 
 def verify(as_json: AsJson = False) -> None:
-    """Look at connection, server, pgvector, roles, every object of the schema, embeddings, jobs and clock.
+    """Check connection, server, pgvector, roles, schema, embeddings, jobs and clock.
 
-    It changes nothing, works where the schema is missing or old, and says of each part what to do. Exit code 1 if
-    something is wrong, 3 if the database does not answer; what is only to be warned of does not count.
+    It compares the schema object by object, changes nothing, works if the schema is missing or old,
+    and says for each part what to do. Exit code 1 if something is wrong, 3 if the database does not
+    answer. Warnings do not count.
     """
     run(_verify(as_json))
 
@@ -25,8 +27,8 @@ def verify(as_json: AsJson = False) -> None:
 async def _verify(as_json: bool) -> None:
     try:
         async with as_service_unprepared() as store:
-            checks = await store.operations.checks.verify()
-    except ConfigurationError as error:  # a setting, or the database that it points at
+            checks = await Operations(store).checks.verify()
+    except ConfigurationError as error:  # a setting is wrong, or its database
         checks = [CheckResult(name="connection", status="wrong", detail="none", advice=str(error))]
         show_checks(
             checks,
@@ -37,20 +39,21 @@ async def _verify(as_json: bool) -> None:
 
 
 def validate(as_json: AsJson = False) -> None:
-    """Do all that `verify` does, try the borders between persons, and write, search and delete as somebody made up.
+    """Do everything that `verify` does, then test row-level security and try the memory out.
 
-    Nothing is tried where something is wrong already. The made-up person is erased again; what stays is what stays of
-    everybody who is erased: a certificate and its audit record, which name nobody. Exit code 1 if something is wrong.
+    A made-up user writes, searches and deletes. Nothing is tried if a check has failed already. The
+    made-up user is erased again. Like every erasure, it leaves a certificate and an audit record,
+    which do not name the user. Exit code 1 if something is wrong.
     """
     run(_validate(as_json))
 
 
 async def _validate(as_json: bool) -> None:
     async with as_service_unprepared() as store:
-        checks = await store.operations.checks.verify()
+        checks = await Operations(store).checks.verify()
         if worst(checks) != "wrong":
             checks += [
-                _borders(await store.operations.checks.try_borders(str(uuid4()))),
+                _borders(await Operations(store).checks.try_borders(str(uuid4()))),
                 *await try_out(store),
             ]
     show_checks(checks, as_json)
@@ -62,16 +65,17 @@ def _borders(attempts: Sequence[Attempt]) -> CheckResult:
         return CheckResult(
             name="borders",
             status="ok",
-            detail=f"all {len(attempts)} attempts came out as they should",
+            detail=f"all {len(attempts)} attempts had the right result",
         )
     advice = (
-        "Run `graph-memory rls test --user-id …` with anybody's id, and `graph-memory schema diff`."
+        "Run `graph-memory rls test --user-id …` with any user's id, and "
+        "`graph-memory schema diff`."
     )
     return CheckResult(name="borders", status="wrong", detail="; ".join(open_), advice=advice)
 
 
 def show_checks(checks: Sequence[CheckResult], as_json: bool, code: Exit = Exit.FAILED) -> None:
-    """Print checks, and end with an exit code if one is wrong."""
+    """Print checks, and end the command with an exit code if one is wrong."""
     status = worst(checks)
     if as_json:
         print_json({"status": status, "checks": checks})

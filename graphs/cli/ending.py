@@ -1,11 +1,11 @@
-"""How a command ends: with its work done, or with one sentence on what to do next and an exit code of its kind.
+"""End of a command: its work is done, or one sentence says what to do next.
 
 | code | meaning |
 |-----:|---------|
 |    0 | done |
-|    1 | it could not be done, or a check failed; the message says what to change |
+|    1 | failed, or a check failed; the message says what to change |
 |    2 | wrong usage |
-|    3 | the database, or a service, cannot be reached: try again later |
+|    3 | the database or a service cannot be reached: try again later |
 |  130 | interrupted |
 """
 
@@ -36,7 +36,7 @@ class Exit(IntEnum):
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Do what a command does, and return its result; what goes wrong in a way we know ends it with one sentence."""
+    """Run a command's coroutine and return its result; end the command on errors that we know."""
     try:
         return asyncio.run(work)
     except (StoreUnavailable, SourceUnavailable) as error:
@@ -48,17 +48,17 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def fail(message: str, code: Exit = Exit.FAILED) -> NoReturn:
-    """End the command with a sentence."""
+    """End the command with a message and an exit code."""
     typer.secho(f"graph-memory: {inert(message)}", fg=typer.colors.RED, err=True)
     raise typer.Exit(code)
 
 
 @asynccontextmanager
 async def as_service(*, prepare: bool = True) -> AsyncIterator[MemoryManager]:
-    """Lend the deployment's memory, acting as the service: what operators do concerns everybody.
+    """Lend the deployment's memory, acting as the service: operators work for all users.
 
     Args:
-        prepare: whether the schema is applied where it is not; False only looks.
+        prepare: apply the schema first; False leaves the database as it is.
     """
     async with deployment_store() if prepare else unprepared_store() as store:
         with acting_as(Principal.service()):
@@ -67,7 +67,7 @@ async def as_service(*, prepare: bool = True) -> AsyncIterator[MemoryManager]:
 
 @asynccontextmanager
 async def as_service_unprepared() -> AsyncIterator[MemoryManager]:
-    """Lend the deployment's memory as it is, the schema missing or old, acting as the service."""
+    """Lend the deployment's memory, acting as the service, even if its schema is missing or old."""
     async with unprepared_store() as store:
         with acting_as(Principal.service()):
             yield store

@@ -1,4 +1,4 @@
-"""`graph-memory indexes`: how the indexes are, those that are missing made, and the vector index made another."""
+"""`graph-memory indexes`: state of the indexes, missing ones, and the kind of the vector index."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,21 +23,22 @@ from graphs.cli.output import (
 )
 from graphs.memory.errors import InvalidInput
 from graphs.operations.indexes import IndexStatus, Vectors
+from graphs.operations.operations import Operations
 from graphs.operations.sizing import MOST_LISTS, IndexChoice, Method
 from graphs.operations.vector_index import StepProgress
 
-app = typer.Typer(no_args_is_help=True, help="The memory's indexes, the vector index among them.")
+app = typer.Typer(no_args_is_help=True, help="The memory's indexes, including the vector index.")
 
 
 @app.command()
 def status(as_json: AsJson = False) -> None:
-    """Show each index: its size and use, whether it is valid, and how many vectors wait for the vector index."""
+    """Show each index: its size and use, its validity, and the vectors that are not indexed yet."""
     run(_status(as_json))
 
 
 async def _status(as_json: bool) -> None:
     async with as_service_unprepared() as store:
-        told = await store.operations.indexes.status()
+        told = await Operations(store).indexes.status()
     if as_json:
         print_json(told)
         return
@@ -89,10 +90,10 @@ def _parameters(index: IndexStatus | None) -> tuple[int | None, ...]:
 
 @app.command()
 def create(dry_run: DryRun = False, as_json: AsJson = False) -> None:
-    """Make the indexes that are missing, and anew those that are invalid, while everybody goes on reading and writing.
+    """Create missing indexes and rebuild invalid ones. Reads and writes continue meanwhile.
 
-    May be interrupted and repeated. Large ones take long: where the role has a statement_timeout, connect directly
-    and raise it first (ALTER ROLE … SET statement_timeout = 0).
+    May be interrupted and repeated. Large indexes take long: if the role has a statement_timeout,
+    connect directly and raise it first (ALTER ROLE … SET statement_timeout = 0).
     """
     run(_create(dry_run, as_json))
 
@@ -100,10 +101,10 @@ def create(dry_run: DryRun = False, as_json: AsJson = False) -> None:
 async def _create(dry_run: bool, as_json: bool) -> None:
     async with as_service_unprepared() as store:
         if dry_run:
-            names = [*await store.operations.indexes.lacking()]
+            names = [*await Operations(store).indexes.lacking()]
         else:
             with progress("indexes") as advance:
-                names = await store.operations.indexes.create(advance)
+                names = await Operations(store).indexes.create(advance)
     if as_json:
         print_json({"indexes": names})
         return
@@ -114,33 +115,37 @@ async def _create(dry_run: bool, as_json: bool) -> None:
 
 @app.command()
 def migrate(
-    to: Annotated[Method, typer.Option(help="The kind of index to have.")],
+    to: Annotated[Method, typer.Option(help="The kind of index.")],
     m: Annotated[
         int | None, typer.Option(help="HNSW: neighbours kept for each vector.", min=2, max=100)
     ] = None,
     ef_construction: Annotated[
         int | None,
         typer.Option(
-            help="HNSW: candidates from which they are chosen, at least twice m.", min=4, max=1000
+            help="HNSW: candidates that neighbours are chosen from, at least twice m.",
+            min=4,
+            max=1000,
         ),
     ] = None,
     lists: Annotated[
         int | None,
         typer.Option(
-            help="IVFFlat: parts that the vectors are divided into.", min=1, max=MOST_LISTS
+            help="IVFFlat: lists that the vectors are divided into.", min=1, max=MOST_LISTS
         ),
     ] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make the vector index another one: HNSW, IVFFlat, or the same with other parameters, while everybody goes on.
+    """Rebuild the vector index as HNSW or IVFFlat, or with other parameters, while in use.
 
-    What is not given is chosen by the number of vectors; docs/guides/sizing.md says how. The new index is built beside
-    the old one (CREATE INDEX CONCURRENTLY), which searches use until the new one takes its name; then it is dropped.
-    Needs the disk space of both. The choice is kept for this model: later starts, rebuilds and `schema apply` go by it.
+    Parameters that are not given are chosen by the number of vectors; docs/guides/sizing.md says
+    how. The new index is built beside the old one (CREATE INDEX CONCURRENTLY). Searches use the old
+    one until the new one takes its name; then the old one is dropped. This needs the disk space of
+    both. The choice is stored for this model: later starts, rebuilds and `schema apply` use it.
 
-    Interrupted or killed anywhere, it goes on when it is run again. Where the role has a statement_timeout, connect
-    directly and raise it first (ALTER ROLE … SET statement_timeout = 0); a larger maintenance_work_mem makes it faster.
+    If it is interrupted or killed, run it again: it continues. If the role has a statement_timeout,
+    connect directly and raise it first (ALTER ROLE … SET statement_timeout = 0). A larger
+    maintenance_work_mem makes it faster.
     """
     wish = IndexChoice(method=to, m=m, ef_construction=ef_construction, lists=lists)
     try:
@@ -153,17 +158,17 @@ def migrate(
 async def _migrate(wish: IndexChoice, dry_run: bool, as_json: bool) -> None:
     async with as_service_unprepared() as store:
         if dry_run:
-            told = await store.operations.indexes.plan_migration(wish)
+            told = await Operations(store).indexes.plan_migration(wish)
         else:
             with _phases() as phases:
-                told = await store.operations.indexes.migrate(wish, phases)
+                told = await Operations(store).indexes.migrate(wish, phases)
     if as_json:
         print_json(told)
         return
     if not told.steps:
-        typer.echo(f"{told.index} is {told.after}, over {told.vectors:,} vectors: as it should be.")
+        typer.echo(f"{told.index} is {told.after} already, over {told.vectors:,} vectors.")
         return
-    before, became = told.before or "none that is whole", "would become" if dry_run else "became"
+    before, became = told.before or "no complete index", "would become" if dry_run else "became"
     typer.echo(f"{told.index}, over {told.vectors:,} vectors: {before} {became} {told.after}.")
     for step in told.steps if dry_run else []:
         typer.echo(f"- {step}")
@@ -171,7 +176,7 @@ async def _migrate(wish: IndexChoice, dry_run: bool, as_json: bool) -> None:
 
 @contextmanager
 def _phases() -> Iterator[StepProgress]:
-    """Show each phase of a work with a bar of its own: they do not count the same."""
+    """Show a progress bar per phase, since phases count different things."""
     with ExitStack() as stack:
         shown: tuple[str, Advance] | None = None
 

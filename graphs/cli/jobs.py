@@ -1,4 +1,4 @@
-"""`graph-memory jobs`: the queue of background jobs, what failed in it, and why."""
+"""`graph-memory jobs`: the queue of background jobs, failed jobs, and their errors."""
 
 import json
 from typing import Annotated, Any
@@ -21,32 +21,38 @@ from graphs.cli.output import (
     print_table,
 )
 from graphs.memory.contract import Job
-from graphs.memory.jobs.queue import KEPT_HOURS
+from graphs.memory.jobs.worker import KEPT_HOURS
+from graphs.operations.operations import Operations
 
 STATUSES = ("todo", "doing", "succeeded", "failed", "cancelled", "aborting", "aborted")
 
 _MOST = 10_000
+"""Most failed jobs that `retry --all` queues again."""
 
-app = typer.Typer(no_args_is_help=True, help="Background jobs: what waits, what failed and why.")
+app = typer.Typer(
+    no_args_is_help=True, help="Background jobs: waiting and failed ones, and their errors."
+)
 
 TaskName = Annotated[
-    str | None, typer.Option("--task", help="Only jobs of this name, such as extract_facts.")
+    str | None, typer.Option("--task", help="Only jobs of this task, such as extract_facts.")
 ]
 
 
 @app.command("list")
 def list_(
-    status: Annotated[str | None, typer.Option(help=f"Only these: {', '.join(STATUSES)}.")] = None,
+    status: Annotated[
+        str | None, typer.Option(help=f"Only jobs with this status: {', '.join(STATUSES)}.")
+    ] = None,
     task: TaskName = None,
     user_id: Annotated[
         str | None, typer.Option("--user-id", help="Only jobs about this user.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Most jobs to list.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List jobs, the latest first, after how many there are of each task and status."""
+    """List jobs, the latest first, after the number of jobs per task and status."""
     if status is not None and status not in STATUSES:
-        fail(f"There is no status {status!r}: it is one of {', '.join(STATUSES)}.", Exit.USAGE)
+        fail(f"There is no status {status!r}: choose one of {', '.join(STATUSES)}.", Exit.USAGE)
 
     async def work() -> tuple[dict[str, dict[str, int]], list[Job]]:
         async with as_service() as store:
@@ -76,7 +82,7 @@ def list_(
 def show_(
     job_id: Annotated[int, typer.Argument(help="The job's id.")], as_json: AsJson = False
 ) -> None:
-    """Show one job: what it is about, when it is due, and why it failed the last time."""
+    """Show one job: its arguments, when it is due, and its last error."""
 
     async def work() -> Job:
         async with as_service() as store:
@@ -94,17 +100,17 @@ def show_(
 
 @app.command()
 def retry(
-    job_ids: Annotated[list[int] | None, typer.Argument(help="Ids of jobs that failed.")] = None,
+    job_ids: Annotated[list[int] | None, typer.Argument(help="Ids of failed jobs.")] = None,
     all_: Annotated[
-        bool, typer.Option("--all", help="All that failed, or those of --task.")
+        bool, typer.Option("--all", help="All failed jobs, or those of --task.")
     ] = False,
     task: TaskName = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Have jobs that failed tried again, as soon as a worker is free."""
+    """Queue failed jobs again; a worker runs them as soon as one is free."""
     if bool(job_ids) == all_ or (task is not None and not all_):
-        fail("Say which: ids of jobs, or --all, with --task for those of one name.", Exit.USAGE)
+        fail("Give ids of jobs, or --all, with --task for the jobs of one task.", Exit.USAGE)
 
     async def work() -> list[int]:
         async with as_service() as store:
@@ -113,7 +119,7 @@ def retry(
                 ids = [
                     job.id for job in await store.jobs.list(status="failed", task=task, limit=_MOST)
                 ]
-            for job_id in ids:  # one that cannot be is told before any is queued
+            for job_id in ids:  # refuse all of them before any is queued
                 await store.jobs.retry(job_id, dry_run=True)
             for job_id in [] if dry_run else ids:
                 await store.jobs.retry(job_id)
@@ -129,26 +135,29 @@ def retry(
 @app.command()
 def purge(
     hours: Annotated[
-        float, typer.Option(min=0, help="Only those that ended so many hours ago.")
+        float, typer.Option(min=0, help="Only jobs that ended at least so many hours ago.")
     ] = KEPT_HOURS,
     failed: Annotated[
-        bool, typer.Option("--failed", help="Those that failed, too: they cannot be retried then.")
+        bool, typer.Option("--failed", help="Delete failed jobs, too: they cannot be retried then.")
     ] = False,
     yes: Yes = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete jobs that ended a while ago. The worker does so with those that are done; what failed stays until told."""
+    """Delete jobs that ended a while ago; failed ones only with --failed.
+
+    Workers delete jobs that succeeded by themselves.
+    """
 
     async def work(*, only_count: bool) -> dict[str, int]:
         async with as_service() as store:
-            return await store.operations.oversight.purge_jobs(
+            return await Operations(store).oversight.purge_jobs(
                 hours, failed=failed, dry_run=only_count
             )
 
     if failed and not (dry_run or yes):
-        note(f"Of these jobs {run(work(only_count=True)).get('failed', 0):,} failed.")
-        confirm("Delete them, so that they cannot be tried again?", yes)
+        note(f"{run(work(only_count=True)).get('failed', 0):,} of these jobs failed.")
+        confirm("Delete them? They cannot be retried then.", yes)
     counts = run(work(only_count=dry_run))
     if as_json:
         print_json({"dry_run": dry_run, "purged": counts})

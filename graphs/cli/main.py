@@ -1,7 +1,7 @@
 """`graph-memory`: run the deployment, and operate it.
 
-Exit codes: 0 done, 1 could not be done or a check failed (the message says what to change), 2 wrong usage, 3 the
-database or a service cannot be reached, 130 interrupted.
+Exit codes: 0 done, 1 failed or a check failed (the message says what to change), 2 wrong usage,
+3 the database or a service cannot be reached, 130 interrupted.
 """
 
 import asyncio
@@ -19,13 +19,14 @@ from graphs.checkpointer import open_checkpointer
 from graphs.cli import (
     audit,
     backup,
-    everyday,
     indexes,
     jobs,
+    memories,
     migrate,
     moving,
     outbox,
     pool,
+    rights,
     rls,
     schema,
 )
@@ -44,10 +45,12 @@ from graphs.cli.output import (
 from graphs.composition import deployment_store
 from graphs.deployment.models import chat_model
 from graphs.deployment.settings import load_settings
+from graphs.operations.operations import Operations
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help=__doc__)
 
-SERVE, CHECK, WATCH, KEEP = "Serve", "Set up and check", "Watch", "Back up and restore"
+SERVE, CHECK, WATCH = "Serve", "Set up and check", "Watch"
+KEEP, EVERY_DAY = "Back up and restore", "Every day"
 
 Port = Annotated[int, typer.Option(min=1, max=65535, envvar="PORT", help="Port to serve on.")]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
@@ -72,7 +75,7 @@ def dev(port: Port = 2024, host: Host = "127.0.0.1") -> None:
         "20",
     ]
     sys.stdout.flush()
-    # The server takes this process's place: Ctrl-C and signals reach it directly, and nothing is left behind.
+    # The server replaces this process, so that Ctrl-C and signals reach it directly.
     os.execv(command[0], [*command, *options])  # noqa: S606  no shell, a fixed command
 
 
@@ -85,7 +88,10 @@ def setup() -> None:
 
 @app.command(rich_help_panel=CHECK)
 def reembed(dry_run: DryRun = False, as_json: AsJson = False) -> None:
-    """Embed all memories with the configured model, beside the one in use, and switch to it. May be interrupted."""
+    """Embed all memories with the configured model and switch to it. May be interrupted.
+
+    The new vectors are made beside those in use, which searches use until the switch.
+    """
     made = run(_reembed(dry_run))
     if as_json:
         print_json({"dry_run": dry_run, "vectors": made})
@@ -97,11 +103,11 @@ def reembed(dry_run: DryRun = False, as_json: AsJson = False) -> None:
 
 @app.command(rich_help_panel=SERVE)
 def worker(
-    concurrency: Annotated[int, typer.Option(min=1, max=100, help="How many jobs at once.")] = 4,
+    concurrency: Annotated[int, typer.Option(min=1, max=100, help="Most jobs at once.")] = 4,
 ) -> None:
-    """Do background jobs until Ctrl-C or SIGTERM. Any number of workers share the work of one database.
+    """Run background jobs until Ctrl-C or SIGTERM. Any number of workers share a database's jobs.
 
-    The server does it itself unless MEMORY_WORKER=false.
+    The server runs the jobs itself unless MEMORY_WORKER=false.
     """
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -114,20 +120,20 @@ async def _work(concurrency: int) -> None:
     for name in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(name, stopped.set)
     async with deployment_store() as store, store.jobs.working(concurrency=concurrency):
-        typer.echo("Doing background jobs. Ctrl-C ends this when what is being done is done.")
+        typer.echo("Running background jobs. Ctrl-C ends this after the current jobs.")
         await stopped.wait()
 
 
 async def _reembed(dry_run: bool) -> int:
     async with as_service_unprepared() as store:
         if dry_run:
-            return await store.operations.oversight.would_reembed()
+            return await Operations(store).oversight.would_reembed()
         with progress("vectors") as advance:
             return await store.reembed(advance)
 
 
 async def _prepare() -> None:
-    """Open and close all that the server will need: what is wrong shows here, in one sentence."""
+    """Open and close everything that the server needs, so that errors show before it starts."""
     settings = await asyncio.to_thread(load_settings)
     await asyncio.to_thread(chat_model, settings)
     async with deployment_store(), open_checkpointer():
@@ -136,6 +142,7 @@ async def _prepare() -> None:
 
 def _check_port(host: str, port: int) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As the server does it, so that a port in TIME_WAIT counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -151,13 +158,24 @@ for _command in (verify, doctor, validate):
     app.command(rich_help_panel=CHECK)(_command)
 for _name, _group in (("schema", schema), ("indexes", indexes), ("rls", rls), ("pool", pool)):
     app.add_typer(_group.app, name=_name, rich_help_panel=CHECK)
-app.add_typer(everyday.app)
 for _name, _group in (("jobs", jobs), ("outbox", outbox), ("audit", audit)):
     app.add_typer(_group.app, name=_name, rich_help_panel=WATCH)
 app.command(rich_help_panel=WATCH)(monitor)
 app.command(rich_help_panel=WATCH)(benchmark)
 app.add_typer(backup.app, name="backup", rich_help_panel=KEEP)
 app.command(rich_help_panel=KEEP)(backup.restore)
+for _everyday in (
+    memories.recall,
+    memories.remember,
+    memories.history,
+    memories.forget,
+    memories.explain,
+    rights.export_user,
+    rights.erase_user,
+    rights.sweep,
+    rights.decay,
+):
+    app.command(rich_help_panel=EVERY_DAY)(_everyday)
 migrate.app.command()(moving.langgraph_store)
 migrate.app.command()(moving.switch)
 app.add_typer(migrate.app, name="migrate", rich_help_panel="Migrate")

@@ -1,4 +1,4 @@
-"""Memories as a terminal shows them: texts that people stored are only shown, never obeyed."""
+"""Views of memories on a terminal. Stored texts are shown, never interpreted."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -14,13 +14,13 @@ from graphs.memory.knowledge.memories import Memory, Version
 from graphs.memory.values.ids import to_id
 
 _BAR = 32
-"""How wide a bar is that stands for a whole score of 1."""
+"""Width of a bar for a score of 1, in characters."""
 
 _INDENT = "      "
 
 
 class RecallMention(BaseModel):
-    """That a memory was chosen by a recall, or nearly."""
+    """A recall that chose a memory, or nearly chose it."""
 
     at: datetime
     actor: str
@@ -32,26 +32,26 @@ class RecallMention(BaseModel):
 
 
 def as_json(memory: RecalledMemory | Memory) -> dict[str, Any]:
-    """Return a memory with its id, for machines."""
+    """Return a memory with its id, for JSON output."""
     return {"id": to_id(memory.namespace, memory.key), **memory.model_dump(mode="json")}
 
 
 def show(*lines: Text | str) -> None:
-    """Print lines as they are; long ones are not broken, so that an id can be copied."""
+    """Print lines without breaking long ones, so that an id can be copied."""
     console = Console(soft_wrap=True, highlight=False)
     for line in lines:
         console.print(inert(line) if isinstance(line, str) else line)
 
 
 def show_recalled(memory: RecalledMemory) -> None:
-    """Print a memory that was found, and what its score is made of where that is told."""
+    """Print a recalled memory, and the parts of its score if they are known."""
     score = "    -" if memory.score is None else f"{memory.score:5.2f}"
     show(Text(score, "bold") + " " + inert(memory.content), _about(memory))
     show_parts(memory.explanation or {})
 
 
 def show_memory(memory: Memory) -> None:
-    """Print a memory as it stands."""
+    """Print a memory."""
     show(Text(_INDENT).append_text(inert(memory.content)), _about(memory))
 
 
@@ -76,7 +76,7 @@ def show_parts(parts: Mapping[str, float]) -> None:
 
 
 def show_history(now: Memory | None, versions: Sequence[Version]) -> None:
-    """Draw a memory's versions as a timeline, what holds now first."""
+    """Draw the versions of a memory as a timeline, the current one first."""
     if now:
         show(Text("● ", "green") + Text(f"since {now.updated_at:%Y-%m-%d %H:%M:%S}", "bold"))
         show(Text("│ ") + inert(now.content))
@@ -91,11 +91,11 @@ def show_history(now: Memory | None, versions: Sequence[Version]) -> None:
 
 
 def show_recall(recall: RecallMention) -> None:
-    """Print when and why a memory was chosen."""
+    """Print when and why a recall chose a memory."""
     how = (
         f"chosen as {recall.rank}."
         if recall.chosen
-        else f"nearly chosen, {recall.rank}. behind those that were"
+        else f"nearly chosen, {recall.rank}. after the chosen ones"
     )
     show(f"{recall.at:%Y-%m-%d %H:%M:%S}  {how}  for {recall.query!r}  by {recall.actor}")
     show_parts(recall.parts)

@@ -1,4 +1,4 @@
-"""`graph-memory migrate`: memories from elsewhere, brought here with their ids and times, and taken back."""
+"""`graph-memory migrate`: import of memories with their ids and times, and its rollback."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -30,10 +30,11 @@ from graphs.operations.migration.ledger import Migration
 from graphs.operations.migration.mem0_oss import open_collection
 from graphs.operations.migration.rollback import RolledBack
 from graphs.operations.migration.source import Source
+from graphs.operations.operations import Operations
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Bring memories from elsewhere, with their ids and times; go on after an interruption; take them back.",
+    help="Import memories with their ids and times; continue an import; roll it back.",
 )
 
 RejectedFile = Annotated[
@@ -41,7 +42,7 @@ RejectedFile = Annotated[
     typer.Option(
         "--rejected",
         dir_okay=False,
-        help="A file to add what cannot be a memory to, as JSON lines.",
+        help="A file to append rejected records to, as JSON lines.",
     ),
 ]
 Queries = Annotated[
@@ -49,14 +50,14 @@ Queries = Annotated[
     typer.Option(
         exists=True,
         dir_okay=False,
-        help='Questions for both sides, as JSON lines: {"user_id": …, "query": …}.',
+        help='Questions to ask on both sides, as JSON lines: {"user_id": …, "query": …}.',
     ),
 ]
 KeepVectors = Annotated[
     bool,
     typer.Option(
         "--keep-vectors",
-        help="Its vectors are of the embedding model that is configured: keep them.",
+        help="Keep the source's vectors: they are of the configured embedding model.",
     ),
 ]
 MigrationId = Annotated[
@@ -77,9 +78,9 @@ def jsonl(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring memories from a file: {"user_id": …, "content": …} on each line, or what `export-user` wrote.
+    """Import memories from a file: {"user_id": …, "content": …} per line, or from `export-user`.
 
-    Interrupted or killed, it goes on where it was when it is run again. What is there stays as it is.
+    If it is interrupted or killed, run it again: it continues. Existing memories stay as they are.
     """
     run(carry_out(_jsonl(file, keep_vectors), How(rejected, queries, dry_run, as_json)))
 
@@ -94,13 +95,13 @@ def mem0_platform(
     history: Annotated[
         bool,
         typer.Option(
-            "--history/--no-history", help="What each memory was before: one request for each."
+            "--history/--no-history", help="Import earlier versions: one request per memory."
         ),
     ] = True,
     to: Annotated[
         Path | None,
         typer.Option(
-            "--to", dir_okay=False, help="Write it to this file instead, for `migrate jsonl`."
+            "--to", dir_okay=False, help="Write to this file instead, for `migrate jsonl`."
         ),
     ] = None,
     rejected: RejectedFile = None,
@@ -108,10 +109,11 @@ def mem0_platform(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring the memories of a Mem0 Platform account: MEM0_API_KEY names it. Nothing is changed there.
+    """Import the memories of a Mem0 Platform account, given by MEM0_API_KEY. It is only read.
 
-    Ids, categories, metadata, agents, runs and times are kept; vectors are made. It waits where the service asks it to,
-    and goes on where it was when it is run again. MEM0_HOST is the service's address, if it is another one.
+    Ids, categories, metadata, agents, runs and times are kept; vectors are made. It waits when the
+    service asks for it, and continues where it was when it is run again. MEM0_HOST is the service's
+    address, if it is not Mem0's own.
     """
     how = How(rejected, queries, dry_run, as_json)
     run(export(_mem0_platform(history), to, how) if to else carry_out(_mem0_platform(history), how))
@@ -122,7 +124,7 @@ async def _mem0_platform(history: bool) -> AsyncIterator[Source]:
     settings = await asyncio.to_thread(load_settings)
     if settings.mem0_api_key is None:
         raise ConfigurationError(
-            "MEM0_API_KEY is missing: write the key of the account to read into the environment."
+            "MEM0_API_KEY is missing: set it to the key of the account to read."
         )
     key = settings.mem0_api_key.get_secret_value()
     async with mem0_cloud.mem0_platform(
@@ -133,7 +135,7 @@ async def _mem0_platform(history: bool) -> AsyncIterator[Source]:
 
 @app.command()
 def mem0_oss(
-    collection: Annotated[str, typer.Option(help="The table of the collection.")] = "mem0",
+    collection: Annotated[str, typer.Option(help="The collection's table.")] = "mem0",
     history_db: Annotated[
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="mem0's SQLite file: ~/.mem0/history.db."),
@@ -144,10 +146,11 @@ def mem0_oss(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring the memories of mem0's open-source library on pgvector. MIGRATE_FROM_URL is its database; it is only read.
+    """Import the memories of mem0's open-source library on pgvector.
 
-    Ids, metadata, agents, runs and times are kept. Vectors are made, unless --keep-vectors says that they are of the
-    model that is configured here; then the same questions can be asked on both sides, too.
+    MIGRATE_FROM_URL is its database, which is only read. Ids, metadata, agents, runs and times are
+    kept. Vectors are made, unless --keep-vectors says that they are of the model that is configured
+    here. Then the sample questions are asked on both sides, too.
     """
     how = How(rejected, queries, dry_run, as_json)
     run(carry_out(_mem0_oss(collection, history_db, keep_vectors), how))
@@ -172,7 +175,7 @@ def list_(as_json: AsJson = False) -> None:
 
     async def work() -> list[Migration]:
         async with as_service() as store:
-            return await store.operations.migrations.list()
+            return await Operations(store).migrations.list()
 
     found = run(work())
     if as_json:
@@ -190,16 +193,16 @@ def list_(as_json: AsJson = False) -> None:
         )
         for m in found
     ]
-    print_table(("id", "source", "status", "records", "brought", "rejected", "begun"), rows)
+    print_table(("id", "source", "status", "records", "imported", "rejected", "begun"), rows)
 
 
 @app.command()
 def show(migration: MigrationId, as_json: AsJson = False) -> None:
-    """Show where a migration reads from, how far it is, and what became of the records."""
+    """Show the source of a migration, its progress, and the results of its records."""
 
     async def work() -> Migration:
         async with as_service() as store:
-            return await store.operations.migrations.get(migration)
+            return await Operations(store).migrations.get(migration)
 
     found = run(work())
     if as_json:
@@ -219,9 +222,10 @@ def _told(value: object) -> object:
 def rollback(
     migration: MigrationId, yes: Yes = False, dry_run: DryRun = False, as_json: AsJson = False
 ) -> None:
-    """Remove what a migration brought. What somebody changed since, or refers to, stays and is listed.
+    """Remove the memories that a migration imported, except those that changed or are referred to.
 
-    All of it happens in one transaction. The migration cannot go on afterwards; the same command begins a new one.
+    The memories that stay are listed. All of it is one transaction. The migration cannot continue
+    afterwards; the same command starts a new one.
     """
 
     async def work(only_tell: bool) -> RolledBack:
@@ -241,6 +245,4 @@ def rollback(
             [(".".join(at), key) for at, key in done.kept[:_KEPT_SHOWN]],
             title="These stay",
         )
-        note(
-            f"{len(done.kept):,} stay: they were changed or deleted since, or something refers to them."
-        )
+        note(f"{len(done.kept):,} stay: they were changed or deleted since, or are referred to.")

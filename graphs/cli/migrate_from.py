@@ -1,4 +1,4 @@
-"""The database that memories are migrated from, where it is followed: lent, and left as it was."""
+"""Access to the database that a migration reads, and follows."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,11 +10,15 @@ from graphs.memory.database.database import Pool
 from graphs.memory_manager import MemoryManager
 from graphs.operations.migration.langgraph_store import LangGraphStore
 from graphs.operations.migration.rollback import RolledBack
+from graphs.operations.operations import Operations
 
 
 @asynccontextmanager
 async def source_pool() -> AsyncIterator[Pool | None]:
-    """Lend connections to the database of MIGRATE_FROM_URL; None where that is not set: it is the memory's own then."""
+    """Lend connections to the database of MIGRATE_FROM_URL.
+
+    None if it is not set: the source is then in the memory's own database.
+    """
     url = (await asyncio.to_thread(load_settings)).migrate_from_url
     if url is None:
         yield None
@@ -25,15 +29,15 @@ async def source_pool() -> AsyncIterator[Pool | None]:
 
 @asynccontextmanager
 async def followed_store(store: MemoryManager, migration_id: str) -> AsyncIterator[LangGraphStore]:
-    """Lend the store of LangGraph's that a move is of."""
+    """Lend the LangGraph store that a migration follows."""
     async with source_pool() as pool:
-        yield await store.operations.moving.open_again(migration_id, pool)
+        yield await Operations(store).moving.open_again(migration_id, pool)
 
 
 async def roll_back(store: MemoryManager, migration_id: str, *, dry_run: bool) -> RolledBack:
-    """Take a migration back, and out of its source what it has put there."""
-    migration = await store.operations.migrations.get(migration_id)
+    """Roll a migration back, and remove its trigger and tables from a source that it follows."""
+    migration = await Operations(store).migrations.get(migration_id)
     if not migration.options.get("follow"):
-        return await store.operations.migrations.roll_back(migration_id, dry_run=dry_run)
+        return await Operations(store).migrations.roll_back(migration_id, dry_run=dry_run)
     async with followed_store(store, migration_id) as source:
-        return await store.operations.moving.roll_back(source, migration_id, dry_run=dry_run)
+        return await Operations(store).moving.roll_back(source, migration_id, dry_run=dry_run)

@@ -1,4 +1,4 @@
-"""What all commands of `graph-memory migrate` do alike: look, or bring, pause, verify and compare."""
+"""Steps that all commands of `graph-memory migrate` share: preview, import, verify, compare."""
 
 import asyncio
 import json
@@ -28,19 +28,21 @@ from graphs.operations.migration.jsonl import line_of
 from graphs.operations.migration.ledger import Migration
 from graphs.operations.migration.migrations import MigrationVerification, Preview, Reject
 from graphs.operations.migration.source import Rejected, Source
+from graphs.operations.operations import Operations
 
 _REASONS_SHOWN = 10
+"""Most rejected records that are printed."""
 
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """How a migration is carried out.
+    """Options of a migration.
 
     Args:
-        rejected: the file that what cannot be a memory is added to.
-        queries: the file with questions for both sides; some are made of what was brought unless given.
-        dry_run: only look.
-        as_json: tell it to machines.
+        rejected: a file to append rejected records to.
+        queries: a file with questions for both sides; without one, imported memories are asked for.
+        dry_run: only preview.
+        as_json: print JSON.
     """
 
     rejected: Path | None = None
@@ -50,30 +52,31 @@ class How:
 
 
 async def carry_out(opening: AbstractAsyncContextManager[Source], how: How) -> None:
-    """Bring what a source has, or tell what a run would begin with, and end the command with the code that says it."""
+    """Import the records of a source, or preview them, and end the command with its exit code."""
     questions = await questions_in(how.queries)
     async with as_service() as store, opening as source:
         if how.dry_run:
-            _show_preview(await store.operations.migrations.preview(source), how.as_json)
+            _show_preview(await Operations(store).migrations.preview(source), how.as_json)
             return
         migration = await _bring(store, source, how)
         await store.wait_until_indexed()
         if migration.status == "paused":
             _show(migration, None, None, how.as_json)
-            fail("Paused. The same command goes on where it was.", Exit.INTERRUPTED)
-        verified = await store.operations.migrations.verify(str(migration.id), source)
-        parity = await store.operations.migrations.compare(str(migration.id), source, questions)
+            fail("Paused. Run the same command again to continue.", Exit.INTERRUPTED)
+        verified = await Operations(store).migrations.verify(str(migration.id), source)
+        parity = await Operations(store).migrations.compare(str(migration.id), source, questions)
     _show(migration, verified, parity, how.as_json)
     if not verified.matches:
         fail(
-            "The counts differ: what was written to the source meanwhile comes with another run of this command."
+            "The counts differ: run this command again to import what was written to the source "
+            "meanwhile."
         )
     if migration.rejected:
         fail(f"{migration.rejected:,} records were rejected; --rejected FILE has them told.")
 
 
 async def export(opening: AbstractAsyncContextManager[Source], path: Path, how: How) -> None:
-    """Write what a source has to a file that `migrate jsonl` reads, whole or not at all."""
+    """Write the records of a source to a file for `migrate jsonl`, completely or not at all."""
     done = refused = 0
     async with opening as source, whole_file(path) as write, rejects(how.rejected) as reject:
         total = await source.count()
@@ -94,20 +97,23 @@ async def export(opening: AbstractAsyncContextManager[Source], path: Path, how: 
 async def _bring(store: MemoryManager, source: Source, how: How) -> Migration:
     with progress("memories") as advance, until_interrupted() as stopping:
         async with rejects(how.rejected) as reject:
-            run = store.operations.migrations.run
+            run = Operations(store).migrations.run
             return await run(source, reject=reject, progress=advance, stopping=stopping)
 
 
 @contextmanager
 def until_interrupted() -> Iterator[Callable[[], bool]]:
-    """Have Ctrl-C end the work between two batches; a second one ends it at once."""
+    """Let Ctrl-C stop the work after the current batch, and a second Ctrl-C at once.
+
+    Yields a function that returns True after the first one.
+    """
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def pause() -> None:
         asked.set()
         loop.remove_signal_handler(signal.SIGINT)
-        note("Pausing when what is on its way is stored. Ctrl-C again ends it at once.")
+        note("Pausing after the current batch. Ctrl-C again ends it at once.")
 
     loop.add_signal_handler(signal.SIGINT, pause)
     try:
@@ -118,7 +124,7 @@ def until_interrupted() -> Iterator[Callable[[], bool]]:
 
 @asynccontextmanager
 async def rejects(path: Path | None) -> AsyncIterator[Reject]:
-    """Write what is rejected to a file that only its owner may read, or tell the first reasons."""
+    """Append rejected records to a file that only its owner may read; print the first reasons."""
     told: list[Rejected] = []
 
     async def reject(rejected: Sequence[Rejected]) -> None:
@@ -137,6 +143,7 @@ async def rejects(path: Path | None) -> AsyncIterator[Reject]:
 
 def _append(path: Path, lines: Sequence[str]) -> None:
     try:
+        # Rejected records hold users' data: only the owner may read them.
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         with os.fdopen(descriptor, "a", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in lines)
@@ -144,7 +151,7 @@ def _append(path: Path, lines: Sequence[str]) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise ConfigurationError(
-            f"--rejected {path} cannot be written: {error.strerror}."
+            f"--rejected {path} cannot be written ({error.strerror}): give another file."
         ) from error
 
 
@@ -159,7 +166,7 @@ def _without_record(rejected: Rejected) -> dict[str, object]:
 
 
 async def questions_in(path: Path | None) -> list[Question] | None:
-    """Return the questions of a file, None without one."""
+    """Return the questions of a file; None without a file."""
     return await asyncio.to_thread(_questions, path) if path else None
 
 
@@ -181,13 +188,13 @@ def _show_preview(preview: Preview, as_json: bool) -> None:
         return
     total = "an unknown number of" if preview.total is None else f"{preview.total:,}"
     typer.echo(f"The source has {total} records. Of the first {preview.read:,}:")
-    rows = [("would be brought", preview.new), ("are there, and stay as they are", preview.present)]
+    rows = [("would be imported", preview.new), ("exist, and stay as they are", preview.present)]
     rows += [("have expired", preview.expired), ("would be rejected", len(preview.rejected))]
     print_table(("", "records"), rows)
     for each in preview.rejected[:_REASONS_SHOWN]:
         note(f"Rejected: {each.source_id}: {each.field} {each.problem}")
     if preview.goes_on_with:
-        typer.echo(f"It would go on with migration {preview.goes_on_with.id}.")
+        typer.echo(f"It would continue migration {preview.goes_on_with.id}.")
 
 
 def _show(
@@ -201,18 +208,19 @@ def _show(
             {"dry_run": False, "migration": migration, "verified": verified, "parity": parity}
         )
         return
-    rows = [("brought", migration.brought), ("were there, and stay as they are", migration.present)]
+    rows = [("imported", migration.brought), ("existed, and stay as they are", migration.present)]
     rows += [("had expired", migration.expired), ("rejected", migration.rejected)]
     typer.echo(f"Migration {migration.id} is {migration.status}.")
     print_table(("", "records"), rows)
     if verified:
         has = (
-            "does not tell how many it has"
+            "does not say how many it has"
             if verified.source is None
             else f"has {verified.source:,}"
         )
         typer.echo(
-            f"The source {has}; {verified.seen:,} were read, {verified.there:,} of {verified.brought:,} are here."
+            f"The source {has}; {verified.seen:,} were read, "
+            f"{verified.there:,} of {verified.brought:,} are here."
         )
     if parity and parity.overlap is not None:
         asked = f"{len(parity.questions):,} questions were asked on both sides"

@@ -25,29 +25,31 @@ from graphs.cli.output import (
 from graphs.memory.errors import StoreUnavailable
 from graphs.memory_manager import MemoryManager
 from graphs.operations.monitoring import Look
+from graphs.operations.operations import Operations
 
 
 def monitor(
     interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2,
-    once: Annotated[bool, typer.Option("--once", help="Look once, and end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Look once.")] = False,
     slow: Annotated[
-        float, typer.Option(min=0, help="Show statements that have run for so many seconds.")
+        float, typer.Option(min=0, help="Seconds after which a statement is slow.")
     ] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Watch connections, slow statements, jobs, dead letters, vectors that wait, and recalls; until Ctrl-C.
+    """Watch connections, slow statements, jobs, dead letters, unindexed vectors and recalls.
 
-    It only looks, and needs a terminal, unless it is --once. With --json each look is one line.
+    It only reads, until Ctrl-C, and needs a terminal unless --once is given. With --json each look
+    is one line.
     """
     if not (once or as_json or sys.stdout.isatty()):
-        fail("This needs a terminal: say --once, or --json.", Exit.USAGE)
+        fail("This needs a terminal: give --once or --json.", Exit.USAGE)
 
     async def work() -> None:
         async with as_service(prepare=False) as store:
             if as_json:
                 await _print_looks(store, slow, interval, once)
             elif once:
-                Console().print(view(await store.operations.oversight.look(slow_seconds=slow)))
+                Console().print(view(await Operations(store).oversight.look(slow_seconds=slow)))
             else:
                 await _watch(store, slow, interval)
 
@@ -55,27 +57,27 @@ def monitor(
 
 
 async def _print_looks(store: MemoryManager, slow: float, interval: float, once: bool) -> None:
-    print_json(await store.operations.oversight.look(slow_seconds=slow))
+    print_json(await Operations(store).oversight.look(slow_seconds=slow))
     while not once:
         sys.stdout.flush()
         await asyncio.sleep(interval)
-        print_json(await store.operations.oversight.look(slow_seconds=slow))
+        print_json(await Operations(store).oversight.look(slow_seconds=slow))
 
 
 async def _watch(store: MemoryManager, slow: float, interval: float) -> None:
-    """Show look after look on a screen of its own, which is left as it was; where the database is away, say so."""
+    """Refresh the view on an alternate screen; show the error while the database is unreachable."""
     with Live(screen=True, auto_refresh=False) as live:
         while True:
             try:
-                shown = view(await store.operations.oversight.look(slow_seconds=slow))
+                shown = view(await Operations(store).oversight.look(slow_seconds=slow))
             except StoreUnavailable as error:
-                shown = Group(inert(str(error)), Text("It is tried again. Ctrl-C ends this."))
+                shown = Group(inert(str(error)), Text("Trying again. Ctrl-C ends this."))
             live.update(shown, refresh=True)
             await asyncio.sleep(interval)
 
 
 def view(found: Look) -> RenderableType:
-    """Return a look as a terminal shows it."""
+    """Return the view of one look."""
     return Group(
         Text(
             f"{found.at:%Y-%m-%d %H:%M:%S %Z}  answered in {found.answered_seconds * 1000:,.1f} ms",
@@ -85,19 +87,19 @@ def view(found: Look) -> RenderableType:
         *_titled("Connections", found.clients),
         *_titled("Slow statements", found.slow),
         *_titled("Jobs", found.jobs),
-        *_titled("Deliveries outside", found.deliveries),
+        *_titled("Deliveries", found.deliveries),
     )
 
 
 def _vital(found: Look) -> Iterator[tuple[str, str]]:
     yield "connections", f"{found.connections:,} of {found.max_connections:,}"
-    yield "workers of jobs", f"{found.workers:,}"
+    yield "job workers", f"{found.workers:,}"
     yield (
-        "jobs that wait",
+        "waiting jobs",
         f"{_jobs(found, 'todo'):,}"
         + (f", due since {found.oldest_due:,.0f} s" if found.oldest_due else ""),
     )
-    yield "jobs that failed", f"{_jobs(found, 'failed'):,}"
+    yield "failed jobs", f"{_jobs(found, 'failed'):,}"
     yield (
         "dead letters",
         f"{sum(each.deliveries for each in found.deliveries if each.status == 'failed'):,}",
@@ -108,7 +110,7 @@ def _vital(found: Look) -> Iterator[tuple[str, str]]:
         "none" if found.unsealed_seconds is None else f"for {found.unsealed_seconds:,.0f} s",
     )
     yield "pages from cache", "unknown" if found.cache_hits is None else f"{found.cache_hits:.1%}"
-    yield "recalls in a minute", f"{found.recalls:,}"
+    yield "recalls per minute", f"{found.recalls:,}"
     if found.recall_median is not None and found.recall_p95 is not None:
         yield (
             "a recall takes",
@@ -121,7 +123,7 @@ def _jobs(found: Look, status: str) -> int:
 
 
 def _titled(title: str, rows: Sequence[Any]) -> Iterator[RenderableType]:
-    """A table of models by the names of their fields, where there are any."""
+    """Yield a table of models with the names of their fields; nothing without rows."""
     if rows:
         names = [*type(rows[0]).model_fields]
         yield table(

@@ -1,4 +1,4 @@
-"""`graph-memory migrate langgraph-store` and `migrate switch`: LangGraph's own store, while it is written to."""
+"""`graph-memory migrate langgraph-store` and `switch`: LangGraph's own store, while in use."""
 
 import functools
 from collections.abc import AsyncIterator
@@ -41,25 +41,27 @@ from graphs.operations.migration.comparing import Parity
 from graphs.operations.migration.ledger import Migration
 from graphs.operations.migration.source import Source
 from graphs.operations.migration.switching import SwitchResult
+from graphs.operations.operations import Operations
 
-Schema = Annotated[str, typer.Option("--source-schema", help="The schema that its tables lie in.")]
+Schema = Annotated[str, typer.Option("--source-schema", help="The schema of its tables.")]
 Map = Annotated[
     list[str] | None,
     typer.Option(
         "--map",
         metavar="OLD=NEW",
-        help="How a namespace begins there and here, as in memories.{user}=users.{user}.memories. May be repeated; the "
-        "first that fits counts.",
+        help="Rename the beginning of namespaces, as in memories.{user}=users.{user}.memories. "
+        "Repeatable; the first match counts.",
     ),
 ]
 
 
 def langgraph_store(
     follow: Annotated[
-        bool, typer.Option("--follow", help="Go on with what changes there, until it is switched.")
+        bool,
+        typer.Option("--follow", help="Keep applying the changes there, until `migrate switch`."),
     ] = False,
     once: Annotated[
-        bool, typer.Option("--once", help="With --follow: end when nothing is left to carry out.")
+        bool, typer.Option("--once", help="With --follow: end when all changes are applied.")
     ] = False,
     source_schema: Schema = "public",
     map_: Map = None,
@@ -69,17 +71,18 @@ def langgraph_store(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring the items of LangGraph's AsyncPostgresStore, while the application goes on writing to it.
+    """Import the items of LangGraph's AsyncPostgresStore, while the application writes to it.
 
-    Its database is MIGRATE_FROM_URL, or the memory's own where that is not set. Namespaces, keys, times and TTL stay
-    as they are. A namespace that does not begin with users, orgs or agents is nobody's: --map says what it becomes.
+    Its database is MIGRATE_FROM_URL, or the memory's own if that is not set. Namespaces, keys,
+    times and TTL are kept. A namespace that does not begin with users, orgs or agents belongs to
+    nobody: --map renames it.
 
-    With --follow a trigger on its table notes each change, and this command carries them out until `migrate switch`.
-    Interrupted or killed, it goes on where it was when it is run again.
+    With --follow a trigger on its table records each change, and this command applies the changes
+    until `migrate switch`. If it is interrupted or killed, run it again: it continues.
     """
     rules = map_ or []
     if once and not follow:
-        fail("--once says how to --follow: give both.", Exit.USAGE)
+        fail("--once needs --follow: give both.", Exit.USAGE)
     if follow and not dry_run:
         run(_follow(source_schema, rules, keep_vectors, rejected, once, as_json))
         return
@@ -92,7 +95,7 @@ async def _opened(
     schema: str, rules: list[str], keep_vectors: bool, follow: bool
 ) -> AsyncIterator[Source]:
     async with as_service() as store, source_pool() as pool:
-        yield await store.operations.moving.open(
+        yield await Operations(store).moving.open(
             pool, schema=schema, rules=rules, keep_vectors=keep_vectors, follow=follow
         )
 
@@ -106,7 +109,7 @@ async def _follow(
     as_json: bool,
 ) -> None:
     async with as_service() as store, source_pool() as pool, rejects(rejected) as reject:
-        moving = store.operations.moving
+        moving = Operations(store).moving
         source = await moving.open(
             pool, schema=schema, rules=rules, keep_vectors=keep_vectors, follow=True
         )
@@ -116,9 +119,9 @@ async def _follow(
                     source, reject=reject, progress=advance, stopping=stopping
                 )
             if not stopping():
-                brought = f"{migration.brought:,} memories were brought."
+                brought = f"{migration.brought:,} memories were imported."
                 note(
-                    f"{brought} What changes follows until `graph-memory migrate switch {migration.id}`."
+                    f"{brought} Changes follow until `graph-memory migrate switch {migration.id}`."
                 )
                 with progress("changes") as advance:
                     follow = functools.partial(moving.follow, reject=reject, progress=advance)
@@ -126,14 +129,17 @@ async def _follow(
         await store.wait_until_indexed()
     _show_followed(migration, as_json)
     if stopping():
-        fail("Paused. The same command goes on; what changes meanwhile is noted.", Exit.INTERRUPTED)
+        fail(
+            "Paused, changes are recorded. Run the same command again to continue.",
+            Exit.INTERRUPTED,
+        )
 
 
 def _show_followed(migration: Migration, as_json: bool) -> None:
     if as_json:
         print_json({"migration": migration})
         return
-    rows = [("brought", migration.brought), ("were there, and stay as they are", migration.present)]
+    rows = [("imported", migration.brought), ("existed, and stay as they are", migration.present)]
     rows += [("had expired", migration.expired), ("rejected", migration.rejected)]
     print_table(("", "records"), rows, title=f"Migration {migration.id}, {migration.status}")
 
@@ -141,24 +147,26 @@ def _show_followed(migration: Migration, as_json: bool) -> None:
 def switch(
     migration: MigrationId,
     undo: Annotated[
-        bool, typer.Option("--undo", help="Open the old store again, and go on following it.")
+        bool,
+        typer.Option("--undo", help="Open the old store for writes again, and keep following it."),
     ] = False,
     queries: Queries = None,
     yes: Yes = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Stop writes to a store that is followed, once all of it is here, and send the application here.
+    """Stop writes to a followed store once everything is imported, and let the application switch.
 
-    The last changes are carried out and both sides compared: counts, and a digest of all keys, values and times. The
-    old store refuses writes meanwhile (cannot_connect_now: try again); how long is told. Then it says that it has moved
-    (read_only_sql_transaction). If the sides differ, it is opened again and nothing has changed.
+    The last changes are applied, and both sides are compared: counts, and a digest of all keys,
+    values and times. Meanwhile the old store refuses writes (cannot_connect_now: try again); the
+    duration is printed. Afterwards it answers that it has moved (read_only_sql_transaction). If the
+    sides differ, the old store is opened again and nothing has changed.
     """
     if dry_run:
         run(_rehearse(migration, queries, as_json))
     elif undo:
         confirm(
-            "Have the application write to the old store again? What was written here since stays here.",
+            "Open the old store for writes again? Memories written here since then stay here.",
             yes,
         )
         run(_undo(migration, as_json))
@@ -171,7 +179,7 @@ async def _switch(migration_id: str, queries: Path | None, as_json: bool) -> Non
     questions = await questions_in(queries)
     async with as_service() as store, followed_store(store, migration_id) as source:
         with progress("changes") as advance:
-            done = await store.operations.moving.switch(
+            done = await Operations(store).moving.switch(
                 source, questions=questions, progress=advance
             )
         await store.wait_until_indexed()
@@ -198,34 +206,33 @@ def _tell_parity(parity: Parity | None) -> None:
         asked = f"{len(parity.questions):,} questions were asked on both sides"
         typer.echo(f"{asked}: overlap@{parity.limit} is {parity.overlap:.2f}.")
     else:
-        note(
-            "Recall was not compared: the old store's vectors are of another model, or there are none."
-        )
+        note("Recall was not compared: the old store has no vectors, or vectors of another model.")
 
 
 async def _rehearse(migration_id: str, queries: Path | None, as_json: bool) -> None:
     questions = await questions_in(queries)
     async with as_service() as store, followed_store(store, migration_id) as source:
-        found = await store.operations.moving.rehearse(source, questions)
+        found = await Operations(store).moving.rehearse(source, questions)
     if as_json:
         print_json({"dry_run": True, **found.model_dump()})
     else:
         typer.echo(
-            f"{found.obstacles.there:,} items in the old store, {found.waiting:,} changes wait."
+            f"{found.obstacles.there:,} items in the old store, {found.waiting:,} waiting changes."
         )
         _tell_parity(found.parity)
         for each in found.obstacles.differences:
             note(f"{each.item} {each.problem}")
     if found.obstacles.differing:
-        fail(f"{found.obstacles.differing:,} items would keep it from being switched.")
+        fail(f"{found.obstacles.differing:,} items prevent the switch.")
 
 
 async def _undo(migration_id: str, as_json: bool) -> None:
     async with as_service() as store, followed_store(store, migration_id) as source:
-        migration = await store.operations.moving.undo(source)
+        migration = await Operations(store).moving.undo(source)
     if as_json:
         print_json({"migration": migration})
     else:
         typer.echo(
-            "The old store takes writes again. Go on following it with the command that began the migration."
+            "The old store takes writes again. To keep following it, run the command that "
+            "began the migration."
         )

@@ -1,4 +1,4 @@
-"""`graph-memory outbox`: what leaves for services outside, what did not get there, and how it compares."""
+"""`graph-memory outbox`: deliveries to other services, failed ones, and shadow comparisons."""
 
 from collections.abc import Sequence
 from typing import Annotated, cast
@@ -25,20 +25,20 @@ from graphs.memory.outbox.shadow import ShadowSummary
 STATUSES = ("pending", "delivered", "skipped", "failed")
 
 app = typer.Typer(
-    no_args_is_help=True, help="What leaves for services outside: hosted Mem0, QStash, Redis."
+    no_args_is_help=True, help="Deliveries to other services: hosted Mem0, QStash, Redis."
 )
 
 
 @app.command("list")
 def list_(
     status: Annotated[str, typer.Option(help=f"One of {', '.join(STATUSES)}.")] = "failed",
-    adapter: Annotated[str | None, typer.Option(help="Only those for this adapter.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 100,
+    adapter: Annotated[str | None, typer.Option(help="Only deliveries of this adapter.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most deliveries to list.")] = 100,
     as_json: AsJson = False,
 ) -> None:
-    """List deliveries, the latest first; those that failed unless told otherwise."""
+    """List deliveries, the latest first; failed ones by default."""
     if status not in STATUSES:
-        fail(f"There is no status {status!r}: it is one of {', '.join(STATUSES)}.", Exit.USAGE)
+        fail(f"There is no status {status!r}: choose one of {', '.join(STATUSES)}.", Exit.USAGE)
 
     async def work() -> list[Delivery]:
         async with as_service() as store:
@@ -69,15 +69,17 @@ def list_(
 @app.command()
 def replay(
     delivery: Annotated[
-        str | None, typer.Argument(help="Id of one that failed or was skipped.")
+        str | None, typer.Argument(help="Id of a failed or skipped delivery.")
     ] = None,
-    adapter: Annotated[str | None, typer.Option(help="All of this adapter.")] = None,
+    adapter: Annotated[
+        str | None, typer.Option(help="All failed and skipped deliveries of this adapter.")
+    ] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Have a delivery that failed or was skipped, or all of an adapter, tried again by the next worker that is free."""
+    """Queue a failed or skipped delivery, or all of an adapter, for the next free worker."""
     if (delivery is None) == (adapter is None):
-        fail("Say which: the id of a delivery, or --adapter.", Exit.USAGE)
+        fail("Give the id of a delivery, or --adapter.", Exit.USAGE)
 
     async def work() -> int:
         async with as_service() as store:
@@ -97,7 +99,7 @@ def replay(
 def tell(
     adapter: Annotated[str, typer.Argument(help="mem0, qstash or redis.")], as_json: AsJson = False
 ) -> None:
-    """Tell an adapter of all memories that there are; for when it was switched on late."""
+    """Deliver all existing memories to an adapter that was turned on late."""
 
     async def work() -> None:
         async with as_service() as store:
@@ -107,12 +109,12 @@ def tell(
     if as_json:
         print_json({"adapter": adapter, "queued": True})
     else:
-        show(f"{adapter} will be told of everything.")
+        show(f"All memories will be delivered to {adapter}.")
 
 
 @app.command()
 def health(as_json: AsJson = False) -> None:
-    """Tell how each adapter keeps up, and how what it finds compares with what is found here."""
+    """Show the state of each adapter, and how its results compare with ours."""
 
     async def work() -> tuple[Sequence[AdapterHealth], list[ShadowSummary]]:
         async with as_service() as store:
@@ -123,7 +125,7 @@ def health(as_json: AsJson = False) -> None:
         print_json({"adapters": adapters, "shadow": compared})
         return
     if not adapters and not compared:
-        show("No adapter is switched on, and nothing runs in the shadow.")
+        show("No adapter is turned on, and nothing runs in the shadow.")
     if adapters:
         rows = [
             (a.adapter, a.mode, _state(a), a.pending, a.failed, _milliseconds(a.median_seconds))
@@ -135,11 +137,11 @@ def health(as_json: AsJson = False) -> None:
             (c.candidate, c.comparisons, c.different, c.failures, _rounded(c.overlap))
             for c in compared
         ]
-        print_table(("in the shadow", "recalls of a day", "different", "failed", "overlap"), day)
+        print_table(("in the shadow", "recalls per day", "different", "failed", "overlap"), day)
 
 
 def _state(adapter: AdapterHealth) -> str:
-    return {True: "answers", False: adapter.problem or "does not answer", None: "switched off"}[
+    return {True: "answers", False: adapter.problem or "does not answer", None: "turned off"}[
         adapter.reachable
     ]
 

@@ -1,6 +1,6 @@
-"""What commands print: tables for people, JSON for machines, and how far long work has come.
+"""Output of commands: tables for people, JSON for machines, progress of long work.
 
-What was asked for goes to standard output, all else to standard error, so that `--json` can be piped.
+Results go to standard output, everything else to standard error, so that `--json` can be piped.
 """
 
 import json
@@ -19,20 +19,19 @@ from rich.text import Text
 
 AsJson = Annotated[
     bool,
-    typer.Option("--json", help="Print JSON for machines, and nothing else, on standard output."),
+    typer.Option("--json", help="Print JSON, and nothing else, to standard output."),
 ]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")
-]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the effects, and change nothing.")]
 
 Advance = Callable[[int, int | None], None]
-"""Tells how much is done, and of how much; None where that is not known."""
+"""Reports the number of finished things, and their total, or None if it is not known."""
 
 
 def inert(text: str) -> Text:
-    """Return a text that a terminal only shows: what people stored may hold escape sequences, or rich's markup.
+    """Return a text that a terminal shows without obeying it.
 
-    It becomes one line. What steers a terminal, or turns the direction of writing, shows as a replacement character.
+    Stored texts may hold escape sequences or rich's markup. The text becomes one line. Characters
+    that control a terminal, or that change the direction of writing, become replacement characters.
     """
     return Text(
         "".join(" " if char.isspace() else "\ufffd" if _steers(char) else char for char in text)
@@ -40,12 +39,13 @@ def inert(text: str) -> Text:
 
 
 def _steers(char: str) -> bool:
+    # The zero-width joiners belong to emoji and to several scripts.
     joins_emoji = char in "\u200c\u200d"
     return unicodedata.category(char) in {"Cc", "Cf", "Cs"} and not joins_emoji
 
 
 def note(message: str) -> None:
-    """Tell something beside the result."""
+    """Print a message to standard error."""
     Console(stderr=True, soft_wrap=True, highlight=False).print(inert(message))
 
 
@@ -57,14 +57,14 @@ def print_json(result: BaseModel | Mapping[str, Any] | Sequence[Any]) -> None:
 def print_table(
     columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None
 ) -> None:
-    """Print rows as a table; numbers stand to the right, and what is None stays empty."""
+    """Print rows as a table. Numbers are aligned to the right; None is an empty cell."""
     Console().print(table(columns, rows, title=title))
 
 
 def table(
     columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None
 ) -> Table:
-    """Return such a table, for a view that has several."""
+    """Return a table as `print_table` prints it, for views with several tables."""
     shown = Table(*columns, title=title)
     for n, column in enumerate(shown.columns):
         if rows and all(isinstance(row[n], (int, float)) for row in rows):
@@ -85,10 +85,12 @@ def _cell(value: Any) -> Text:
 
 @contextmanager
 def progress(what: str) -> Iterator[Advance]:
-    """Show how far some work has come, how fast it is and how long it will take; nothing where nobody looks.
+    """Show how much of some work is done, its speed and its remaining time.
+
+    Without a terminal nothing is shown.
 
     Args:
-        what: is counted, such as `memories`.
+        what: the things that are counted, such as `memories`.
     """
     columns = (
         TextColumn("{task.description}"),

@@ -1,4 +1,4 @@
-"""Files that are there whole, or not at all."""
+"""Files that are written completely or not at all."""
 
 import asyncio
 import os
@@ -10,14 +10,15 @@ from tempfile import NamedTemporaryFile
 from graphs.cli.ending import fail
 
 WriteLines = Callable[[Sequence[str]], Awaitable[None]]
-"""Writes lines."""
+"""Appends lines to the file."""
 
 
 @asynccontextmanager
 async def whole_file(path: Path) -> AsyncIterator[WriteLines]:
-    """Write a file that only its owner may read, beside its place, and put it there when the block has ended well.
+    """Write a temporary file next to `path`, and move it there if the block ends without an error.
 
-    It takes the place of a file that is there. What the file system refuses ends the command.
+    Only its owner may read it. It replaces an existing file. Errors of the file system end the
+    command.
     """
     try:
         file = await asyncio.to_thread(
@@ -36,6 +37,7 @@ async def whole_file(path: Path) -> AsyncIterator[WriteLines]:
         await asyncio.to_thread(file.writelines, [f"{line}\n" for line in lines])
 
     def finish() -> None:
+        # Sync the content before the rename, so that a crash leaves the old file or the new one.
         file.flush()
         os.fsync(file.fileno())
         Path(file.name).replace(path)
@@ -48,6 +50,6 @@ async def whole_file(path: Path) -> AsyncIterator[WriteLines]:
         yield write
         await asyncio.to_thread(finish)
     except OSError as error:
-        fail(f"{path} could not be written ({error.strerror}); nothing was left there.")
+        fail(f"{path} could not be written ({error.strerror}): no file was left there.")
     finally:
         await asyncio.to_thread(discard)

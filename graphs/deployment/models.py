@@ -1,4 +1,4 @@
-"""The chat model and the embedding model of a deployment."""
+"""The deployment's chat model and embedding model."""
 
 import logging
 from functools import lru_cache
@@ -21,10 +21,12 @@ log = logging.getLogger(__name__)
 
 
 def index_config(settings: Settings) -> MemoryIndexConfig:
-    """Return how the deployment's store embeds. It loads weights: call it from a thread.
+    """Return the embedding and ranking configuration of the deployment's store.
+
+    It loads weights: call it in a thread.
 
     Raises:
-        ConfigurationError: the configured model cannot be made.
+        ConfigurationError: the configured model cannot be created; the message says why.
     """
     if settings.offline_embeddings:
         dimensions = settings.vector_embedding_dimensions or 256
@@ -38,9 +40,8 @@ def index_config(settings: Settings) -> MemoryIndexConfig:
             "dimensions": dimensions
         }
         if settings.openai_base_url:
-            options["check_embedding_ctx_length"] = (
-                False  # compatible servers take text, not OpenAI's token ids
-            )
+            # Compatible servers take text, not the token ids that this check makes of it.
+            options["check_embedding_ctx_length"] = False
     try:
         embed = init_embeddings(name, **options)
     except (ValueError, ImportError) as error:
@@ -69,14 +70,17 @@ def _index(settings: Settings, name: str, dimensions: int, embed: Any) -> Memory
 
 
 def chat_model(settings: Settings, name: str | None = None) -> BaseChatModel:
-    """Return the chat model called `name`, or the deployment's. Building one reads files: call it from a thread.
+    """Return the chat model called `name`, or the deployment's.
+
+    Creating one reads files: call it in a thread. Hosted models are cached per name.
 
     Args:
         settings: keys and defaults.
-        name: `provider:model` as `init_chat_model` takes it, `offline`, or None for the deployment's.
+        name: `provider:model` as `init_chat_model` takes it, `offline`, or None for the
+            deployment's.
 
     Raises:
-        ConfigurationError: it cannot be made; the message says what is missing.
+        ConfigurationError: it cannot be created; the message says what is missing.
     """
     if name == OFFLINE or (name is None and settings.offline_chat):
         return OfflineChatModel()

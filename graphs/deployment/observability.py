@@ -1,8 +1,9 @@
-"""Where a deployment's measurements go: to the LangGraph server's `/metrics`, and to an OTLP collector if one is named.
+"""Export of the deployment's metrics and spans: to `/metrics`, and to an OTLP collector.
 
-The server keeps its own metrics in a provider that nobody else reaches, but `/metrics`, of API servers as of queue
-workers, shows the whole registry of prometheus_client. So ours have a provider of their own with a reader in that
-registry. The global provider is left alone: the server may send what is recorded there to LangChain.
+The server keeps its own metrics in a provider that no other code reaches. But its `/metrics`, on
+API servers and queue workers, shows the whole registry of prometheus_client. So our metrics have a
+provider of their own with a reader in that registry. The global provider is left alone: the server
+may send what is recorded there to LangChain.
 """
 
 import logging
@@ -17,17 +18,17 @@ log = logging.getLogger(__name__)
 
 SERVICE_NAME = "graph-native-memory"
 
-
 _once = threading.Lock()
 
 
 def export_measurements() -> None:
-    """Let what `telemetry` measures be seen; once in a process, later calls do nothing. It blocks: use a thread.
+    """Export the metrics and spans of `telemetry`. Later calls in a process do nothing.
 
-    Metrics go to the registry of prometheus_client. Where OpenTelemetry's own variables name a collector
-    (`OTEL_EXPORTER_OTLP_ENDPOINT`, or that for metrics or traces alone) they and the spans go there, too; spans only if
-    nobody else, such as `opentelemetry-instrument`, has set up tracing. The LangGraph server brings the SDK; without it
-    nothing is exported.
+    It blocks: call it in a thread. Metrics go to the registry of prometheus_client.
+    If OpenTelemetry's own variables name a collector (`OTEL_EXPORTER_OTLP_ENDPOINT`, or the one for
+    metrics or traces alone), metrics and spans go there, too; spans only if nothing else, such as
+    `opentelemetry-instrument`, has set up tracing. The LangGraph server brings the SDK; without the
+    SDK nothing is exported.
     """
     with _once:  # several event loops open their stores at the same time
         _export()
@@ -39,7 +40,7 @@ def _export() -> None:
         from opentelemetry.exporter.prometheus import PrometheusMetricReader
         from opentelemetry.sdk.metrics import MeterProvider
     except ImportError:
-        log.info("No metrics: opentelemetry-exporter-prometheus is not installed")
+        log.info("No metrics are exported: opentelemetry-exporter-prometheus is not installed")
         return
     readers: list[Any] = [PrometheusMetricReader(disable_target_info=True)]
     if _is_sent("METRICS"):
@@ -51,7 +52,10 @@ def _export() -> None:
 
 
 def _is_sent(signal: str) -> bool:
-    """Whether the environment names a collector for a signal, in the words of OpenTelemetry's specification."""
+    """Return True if the environment names a collector for a signal.
+
+    The variables are those of OpenTelemetry's specification.
+    """
     named = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT") or os.environ.get(
         "OTEL_EXPORTER_OTLP_ENDPOINT"
     )

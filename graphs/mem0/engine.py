@@ -1,6 +1,7 @@
-"""mem0's `AsyncMemory` over our own collaborators. Imported late, by `extractor`, since mem0 is imported with it.
+"""mem0's `AsyncMemory` over our own collaborators.
 
-mem0 only adds. What it adds is gathered here; whoever asked stores it, in one transaction with all that belongs to it.
+`extractor` imports this module late, since mem0 is imported with it. mem0 only adds facts. They are
+collected here, and the caller stores them in one transaction with all that belongs to them.
 """
 
 from collections.abc import Coroutine, Sequence
@@ -17,23 +18,23 @@ __all__ = ["FactMemory", "LLMError"]
 
 
 class Asks(Protocol):
-    """What lets a thread wait for the store's loop."""
+    """A way for a thread to wait for the store's event loop."""
 
     def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Run work on the loop and wait for it in this thread."""
+        """Run a coroutine on the loop and wait for its result in this thread."""
 
 
 class FactMemory(AsyncMemory):  # type: ignore[misc]  # mem0 has no types
-    """A memory of one conversation's user, which reads our tables and gathers what there is to add.
+    """A memory of one conversation's user that reads our tables and collects new facts.
 
     Args:
-        conversation: what was said, what was said before it, and how to find what is known.
+        conversation: the turns, the turns before them, and a search of known facts.
         model: answers mem0's prompts.
-        asked: waits for what mem0's threads ask the store.
+        asked: waits for the store when mem0's threads need it.
     """
 
     def __init__(self, conversation: Conversation, model: Any, asked: Asks) -> None:
-        # Not the parent's: it would make clients, tables and a history of its own.
+        # The parent's constructor is not called: it would create clients, tables and a history.
         self.config = SimpleNamespace(
             llm=SimpleNamespace(config={}),
             vector_store=SimpleNamespace(provider="graph-native-memory"),
@@ -49,14 +50,14 @@ class FactMemory(AsyncMemory):  # type: ignore[misc]  # mem0 has no types
         self.reranker = None
 
     async def reset(self) -> None:
-        """Refuse; the parent would remove everything."""
+        """Refuse, since the parent's method would delete everything."""
         raise NotImplementedError(
-            "Nothing resets this memory: `erase_user` removes what is kept about a person."
+            "This memory cannot be reset: call `erase_user` to delete a user's data."
         )
 
 
 class Facts(VectorStoreBase):  # type: ignore[misc]
-    """mem0's collection of memories: searches go to the store, and what is inserted is gathered in `texts`."""
+    """mem0's collection of memories: it searches the store, and collects inserted texts."""
 
     def __init__(self, conversation: Conversation, asked: Asks) -> None:
         self._conversation = conversation
@@ -66,7 +67,7 @@ class Facts(VectorStoreBase):  # type: ignore[misc]
     def search(
         self, query: str, vectors: object, top_k: int = 5, filters: object = None
     ) -> list[SimpleNamespace]:
-        """Return what is known of the user that is near to a text."""
+        """Return the user's known facts that are nearest to a text."""
         known: Sequence[str] = self._asked.wait(self._conversation.known(query, top_k))
         return [
             SimpleNamespace(id=str(n), score=0.0, payload={"data": text})
@@ -76,20 +77,26 @@ class Facts(VectorStoreBase):  # type: ignore[misc]
     def insert(
         self, vectors: object, payloads: Sequence[dict[str, Any]] = (), ids: object = None
     ) -> None:
-        """Gather memories."""
+        """Collect new memories in `texts`."""
         self.texts += [payload["data"] for payload in payloads]
 
     def keyword_search(self, query: str, top_k: int = 5, filters: object = None) -> None:
-        """Return None, for: not supported. Our search goes by words as well."""
+        """Return None, which means that this is not supported.
+
+        The store's search already goes by words as well.
+        """
 
     def _refuse(self, *_: object, **__: object) -> Any:
-        raise NotImplementedError("Facts are changed through the store, where they have a history.")
+        raise NotImplementedError("Change facts through the store, which keeps their history.")
 
     create_col = delete = update = get = list_cols = delete_col = col_info = list = reset = _refuse
 
 
 class Mem0History:
-    """mem0's database of messages and history. The turns are stored already, and triggers keep the history."""
+    """mem0's database of messages and history.
+
+    It stores nothing: the turns are stored already, and triggers keep the history.
+    """
 
     def __init__(self, conversation: Conversation) -> None:
         self._before = [
@@ -97,7 +104,7 @@ class Mem0History:
         ]
 
     def get_last_messages(self, session_scope: object, limit: int = 10) -> list[dict[str, str]]:
-        """Return what was said before the new messages."""
+        """Return the last messages before the new ones."""
         return self._before[-limit:]
 
     def save_messages(self, *_: object) -> None:
@@ -111,22 +118,25 @@ class Mem0History:
 
 
 class NoVectors:
-    """mem0's embedder. The store embeds what it searches and what it keeps, and once is enough."""
+    """mem0's embedder, without vectors.
+
+    The store embeds what it searches and stores, so a second embedding is not needed.
+    """
 
     def embed(self, text: str, memory_action: object = None) -> list[float]:
-        """Return nothing that anybody looks at."""
+        """Return an empty vector, which nothing reads."""
         return []
 
     def embed_batch(self, texts: Sequence[str], memory_action: object = None) -> list[list[float]]:
-        """Return that for each text."""
+        """Return an empty vector for each text."""
         return [[] for _ in texts]
 
 
 class NoEntities:
-    """mem0's second collection, of entities: empty, and it stays so."""
+    """mem0's second collection, of entities, which stays empty."""
 
     def search_batch(self, queries: Sequence[str], **_: object) -> Sequence[Sequence[Any]]:
-        """Return none for each query."""
+        """Return an empty result for each query."""
         return [[] for _ in queries]
 
     def list(self, **_: object) -> Sequence[Sequence[Any]]:
@@ -134,4 +144,4 @@ class NoEntities:
         return [[]]
 
     def insert(self, **_: object) -> None:
-        """Keep none."""
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""Facts from talk, by Mem0's prompts and pipeline, our model and our tables."""
+"""Extraction of facts with Mem0's prompts and pipeline, our model and our tables."""
 
 import asyncio
 import json
@@ -16,35 +16,35 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from graphs.mem0.importing import import_mem0
 from graphs.memory.errors import ExtractionFailed
 from graphs.memory.facts.conversation import Conversation, ExtractedFact, with_sources
-from graphs.memory.facts.statements import worth_remembering
+from graphs.memory.facts.note_taker import worth_remembering
 from graphs.memory.values.text import cleaned
 
 T = TypeVar("T")
 
 LONGEST_TURN = 20_000
-"""Characters of a turn that a model is shown; what is longer is a document, whose beginning has to do."""
+"""Most characters of a turn that a model is shown; a longer one is a document and is cut."""
 
 _OVER_CONTENT = frozenset({400, 413, 422})
-"""What services answer that do not take what they were sent, however often."""
+"""Status codes with which a service refuses the content itself, so that a retry cannot help."""
 
 LONGEST_ANSWER = 120.0
-"""Seconds after which a model that has not answered is given up."""
+"""Seconds to wait for a model's answer."""
 
 MOST_FACTS = 200
-"""Most facts that are taken from what is read at once. Each is compared with what is known, so many take long."""
+"""Most facts of one batch of turns. Each is compared with known ones, which takes time."""
 
 LONGEST_FACT = 2000
-"""Most characters of a fact; what is longer is a document, or a model that has run away."""
+"""Most characters of a fact. A longer one is a document, or a model that did not stop."""
 
 log = logging.getLogger(__name__)
 
 
 class Mem0Extractor:
-    """Makes facts of conversations with Mem0.
+    """An extractor of facts from conversations that uses Mem0.
 
     Args:
-        model: the chat model that reads the conversation; None for a deterministic note-taker in its place.
-        folder: where mem0 may make the folder that it makes when it is imported.
+        model: the chat model that reads the conversation; None for the deterministic note-taker.
+        folder: the parent of the folder that mem0 makes when it is imported.
     """
 
     def __init__(self, model: BaseChatModel | None = None, folder: Path = Path(".data")) -> None:
@@ -52,10 +52,10 @@ class Mem0Extractor:
         self._folder = folder.absolute()
 
     async def extract(self, conversation: Conversation) -> list[ExtractedFact]:
-        """Return the facts in what was said, each with the exchanges that it comes from.
+        """Return the facts in the new turns, each with the exchanges that it comes from.
 
         Raises:
-            ExtractionFailed: the model did not answer, or nothing that can be read.
+            ExtractionFailed: the model failed, or its answer cannot be read.
         """
         engine = await asyncio.to_thread(_engine, self._folder)
         home = asyncio.get_running_loop()
@@ -74,25 +74,27 @@ class Mem0Extractor:
             cause = error.__cause__ or error
             if isinstance(cause, ExtractionFailed):
                 raise cause from None
-            raise ExtractionFailed(  # its kind, and not its words: they may quote what was said
+            # Only the type is told: the error's text may quote the conversation.
+            raise ExtractionFailed(
                 f"The model that extracts facts did not answer ({type(cause).__name__}).",
                 over_content=getattr(cause, "status_code", None) in _OVER_CONTENT,
             ) from error
         finally:
+            # A cancelled call leaves threads of mem0 behind, which wait for this loop.
             asked.stop()
         return await asyncio.to_thread(with_sources, memory.vector_store.texts, conversation.said)
 
 
 def _instructions(conversation: Conversation) -> str:
     return (
-        f"The new messages were said on {conversation.said[-1].said_at:%A, %Y-%m-%d}; resolve relative dates from "
-        "there. Write in the language in which the user speaks."
+        f"The new messages were said on {conversation.said[-1].said_at:%A, %Y-%m-%d}; "
+        "resolve relative dates from there. Write in the language in which the user speaks."
     )
 
 
 @lru_cache(maxsize=1)
 def _engine(folder: Path) -> ModuleType:
-    """Import what is made of mem0's classes, and mem0 before it."""
+    """Import mem0, and then the classes derived from its own."""
     import_mem0(folder)
     from graphs.mem0 import engine
 
@@ -100,7 +102,9 @@ def _engine(folder: Path) -> ModuleType:
 
 
 class Asked:
-    """What threads of mem0 wait for, on the loop they came from; it must not keep them once nobody waits for them.
+    """Coroutines that mem0's threads wait for, on the loop that they came from.
+
+    Threads must not hang once nobody needs them: `stop` ends their waiting.
 
     Args:
         home: the loop.
@@ -111,7 +115,7 @@ class Asked:
         self._waiting: set[Future[Any]] = set()
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run work on the loop and wait for it in this thread."""
+        """Run a coroutine on the loop and wait for its result in this thread."""
         future = asyncio.run_coroutine_threadsafe(work, self._home)
         self._waiting.add(future)
         try:
@@ -120,17 +124,17 @@ class Asked:
             self._waiting.discard(future)
 
     def stop(self) -> None:
-        """Give up what is waited for, so that the threads end."""
+        """Cancel all waiting, so that the threads end."""
         for future in list(self._waiting):
             future.cancel()
 
 
 class Mem0ChatModel:
-    """The deployment's chat model, as mem0 calls one: synchronously, in a thread.
+    """The deployment's chat model with mem0's interface: synchronous, called in a thread.
 
     Args:
         model: the chat model.
-        asked: waits for it.
+        asked: waits for the model.
     """
 
     def __init__(self, model: BaseChatModel, asked: Asked) -> None:
@@ -138,10 +142,12 @@ class Mem0ChatModel:
         self._asked = asked
 
     def generate_response(self, messages: Sequence[dict[str, str]], **_: object) -> str:
-        """Return the JSON in the model's answer; mem0 itself would take anything else for no facts, without a word.
+        """Return the JSON in the model's answer.
+
+        It is checked here, since mem0 would silently treat any other answer as no facts.
 
         Raises:
-            ExtractionFailed: it is not a list of memories.
+            ExtractionFailed: the answer is not a list of memories.
         """
         kinds = {"system": SystemMessage, "user": HumanMessage}
         prompt = [kinds[message["role"]](message["content"]) for message in messages]
@@ -157,7 +163,7 @@ def checked(answer: str) -> str:
     """Return the memories in a model's answer, as JSON.
 
     Raises:
-        ExtractionFailed: there is no JSON object in it, or it is not a list of memories.
+        ExtractionFailed: the answer has no JSON object, or it is not a list of memories.
     """
     found = answer[answer.find("{") : answer.rfind("}") + 1]
     try:
@@ -166,33 +172,36 @@ def checked(answer: str) -> str:
         ]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ExtractionFailed(
-            "The model that extracts facts gave something else than a list of them.",
+            "The model that extracts facts did not return a list of facts.",
             over_content=True,
         ) from None
     return as_memories(texts)
 
 
 def as_memories(texts: Sequence[str]) -> str:
-    """Return texts as mem0 expects them of a model, without those that no fact can be: each once, and not too many."""
+    """Return texts in the form that mem0 expects of a model.
+
+    Repeats and texts that cannot be facts are dropped, and their number is limited.
+    """
     facts = [text for text in dict.fromkeys(texts) if 0 < len(text) <= LONGEST_FACT][:MOST_FACTS]
     if len(facts) < len(texts):
         log.warning(
-            "Of %d facts that were made of a conversation %d are kept", len(texts), len(facts)
+            "Of %d facts extracted from a conversation, %d are kept", len(texts), len(facts)
         )
     return json.dumps({"memory": [{"id": str(n), "text": text} for n, text in enumerate(facts)]})
 
 
 class NoteTaker:
-    """Answers in the place of a model where there is none: it keeps what the user states about themselves.
+    """A deterministic stand-in for a model: it keeps statements of users about themselves.
 
     Args:
-        conversation: what mem0 asks about.
+        conversation: the conversation that mem0 asks about.
     """
 
     def __init__(self, conversation: Conversation) -> None:
         self._said = [turn.content for turn in conversation.said if turn.role == "user"]
 
     def generate_response(self, messages: object, **_: object) -> str:
-        """Return the user's statements in the form in which mem0 expects them of a model."""
+        """Return the user's statements in the form that mem0 expects of a model."""
         texts = dict.fromkeys(text for said in self._said for text in worth_remembering(said))
         return as_memories(list(texts))

@@ -1,4 +1,4 @@
-"""Importing mem0: with its telemetry off, its folder where ours are, and other loggers left as they were."""
+"""Import of mem0: no telemetry, its folder among ours, and no side effects on loggers."""
 
 import logging
 import os
@@ -10,12 +10,13 @@ from graphs.memory.extras import extra
 
 @lru_cache(maxsize=1)
 def import_mem0(folder: Path) -> None:
-    """Import mem0, once, so that what is imported after it may import it, too.
+    """Import mem0 once. Modules that are imported afterwards may import it, too.
 
-    It takes a second and reads hundreds of files, which is why it waits until it is needed: call it from a thread.
+    The import takes a second and reads hundreds of files, so it is done late: call it from a
+    thread.
 
     Args:
-        folder: where mem0 may make the folder that it makes when it is imported.
+        folder: the parent of the folder that mem0 makes when it is imported.
     """
     os.environ.setdefault("MEM0_TELEMETRY", "False")
     os.environ.setdefault("MEM0_DIR", str(folder.absolute() / "mem0"))
@@ -26,6 +27,5 @@ def import_mem0(folder: Path) -> None:
 
     for logger, level in zip(loggers, levels, strict=True):
         logger.setLevel(level)
-    logging.getLogger("mem0").setLevel(
-        logging.CRITICAL
-    )  # it logs texts, and what fails is reported by us
+    # mem0 logs users' texts. Its failures are reported by the callers.
+    logging.getLogger("mem0").setLevel(logging.CRITICAL)

@@ -4,7 +4,9 @@ GraphMemoryError
 ├── ConfigurationError          a setting is wrong; the message says which and what to write
 │   ├── EmbeddingModelMismatch  the database holds vectors of another model
 │   ├── MissingExtra            an optional dependency is not installed; an ImportError, too
-│   └── DatabaseUnreachable     nobody answers at the database's address; a StoreUnavailable, too
+│   ├── DatabaseUnreachable     nobody answers at the database's address; a StoreUnavailable, too
+│   ├── SchemaTooNew            the database is at a step (`step`) beyond the newest one `known`
+│   └── SchemaTooOld            the schema is older than the first step; `missing` lists objects
 ├── SetupRequired               the schema is missing or older than the code
 │   └── SchemaPartMissing       the database was made without this part of the schema; `part` names it
 ├── InvalidInput (ValueError)   bad input, refused before anything is written
@@ -16,6 +18,7 @@ GraphMemoryError
 │   ├── InvalidBackup           a file is no backup, is damaged, or has another key; `reason` says which
 │   ├── CannotFollow            what changed since a backup cannot be told; a full one is needed
 │   └── SchemaPartPresent       a part of the schema is to be left out that the database has; `part` names it
+├── SchemaNotApplied            the database refused a file of the schema; `what` names it
 ├── RestoreConflict             the database holds other rows under the numbers of a backup's
 ├── ErasedPresent               the database holds people of whom a backup knows that they were erased
 ├── VersionConflict             an item is not at the version that a write expected
@@ -38,6 +41,8 @@ GraphMemoryError
 └── StoreUnavailable            the database cannot be reached, or gave up; worth trying again later
     └── StatementTimeout        it took longer than the database allows, perhaps waiting for somebody else
 """
+
+from collections.abc import Sequence
 
 
 class GraphMemoryError(Exception):
@@ -69,6 +74,43 @@ class EmbeddingModelMismatch(ConfigurationError):
             f"({configured_dimensions} dimensions) is configured, and vectors of different models cannot be compared. "
             f"Run `graph-memory reembed` to fill in the new model beside the old one and switch to it, or configure "
             f"{stored} again (VECTOR_EMBEDDING_MODEL, VECTOR_EMBEDDING_DIMENSIONS and its API key)."
+        )
+
+
+class SchemaTooNew(ConfigurationError):
+    """The database is at a step of the schema that this code does not know. Nothing was changed."""
+
+    def __init__(self, step: int, known: int) -> None:
+        self.step, self.known = step, known
+        super().__init__(
+            f"This database is at step {step} of the schema, and this code knows {known}: a newer "
+            "version has changed it. Update the code; nothing was changed."
+        )
+
+
+class SchemaTooOld(ConfigurationError):
+    """The schema is older than the first step, and cannot be upgraded. Nothing was changed."""
+
+    def __init__(self, missing: Sequence[str]) -> None:
+        self.missing = tuple(missing)
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        super().__init__(
+            "The schema of this database is too old to be upgraded: it lacks "
+            f"{', '.join(missing[:3])}{more}. Nothing was changed. With the version that made it, "
+            "write the memories to a file (`graph-memory backup`, or `graph-memory export-user` "
+            "for each person). Then point DATABASE_URL to a new database and run `graph-memory "
+            "restore` with this version (`graph-memory migrate jsonl` for exports)."
+        )
+
+
+class SchemaNotApplied(GraphMemoryError):
+    """The database refused a step, or another file of the schema. Nothing of it was applied."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        self.what = what
+        super().__init__(
+            f"{what} could not be applied, and nothing of it was: {reason}. `graph-memory schema "
+            "diff` lists the objects that differ. Repair them, and run `graph-memory schema apply`."
         )
 
 

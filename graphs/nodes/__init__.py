@@ -1,1 +1,1 @@
-"""The nodes that every agent's graph is made of."""
+"""Nodes that every agent's graph consists of."""

@@ -1,4 +1,4 @@
-"""A conversation as exchanges: what the user said, and what was answered."""
+"""A conversation as exchanges: a user's messages, and the answer to them."""
 
 import hashlib
 
@@ -12,7 +12,10 @@ _LONGEST_ID = 128
 
 
 def exchanges_of(messages: list[AnyMessage]) -> list[Exchange]:
-    """Return a conversation as exchanges: what the user said in a row, and the last answer before they spoke again."""
+    """Return a conversation as exchanges.
+
+    An exchange is the user's messages in a row, and the last answer before they spoke again.
+    """
     exchanges: list[Exchange] = []
     said: list[str] = []
     answer: str | None = None
@@ -37,7 +40,7 @@ def exchanges_of(messages: list[AnyMessage]) -> list[Exchange]:
 
 
 def _short(message_id: str) -> str:
-    """A message's id, or a digest of it where a client's own idea of an id cannot be a key."""
+    """Return a message's id, or a digest of it if the client's id cannot be a key."""
     if len(message_id) <= _LONGEST_ID and not problem_with(message_id):
         return message_id
     return hashlib.sha256(message_id.encode("utf-8", "replace")).hexdigest()

@@ -1,4 +1,4 @@
-"""The first node of every run: what is known that matters now."""
+"""The first node of every run: loads the relevant memory."""
 
 from typing import Any
 
@@ -18,7 +18,8 @@ from graphs.nodes.state import Options, State
 async def load_context(state: State, runtime: Runtime[Any]) -> dict[str, Any]:
     """Put the user's relevant memories and recent turns in the state.
 
-    In a thread's first run it also marks where memory begins: a history that comes along was said elsewhere.
+    In a thread's first run, also mark where memory begins: earlier messages that come along were
+    said elsewhere and are not stored.
     """
     asked = last_human(state["messages"])
     limit = runtime.context.memory_limit if runtime.context else Options().memory_limit

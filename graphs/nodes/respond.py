@@ -1,4 +1,4 @@
-"""The middle node of a plain agent: the chat model answers, knowing what is remembered."""
+"""The middle node of a plain agent: the chat model answers with the memory in its prompt."""
 
 import asyncio
 from typing import Any
@@ -15,7 +15,7 @@ from graphs.nodes.state import Context, Options, State
 
 
 async def respond(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
-    """Answer with the chat model; its tokens are streamed as they come."""
+    """Answer with the chat model, and stream its tokens."""
     configured = runtime.context or Context()
     model = await configured_model(configured)
     return {
@@ -31,19 +31,22 @@ async def configured_model(options: Options) -> BaseChatModel:
     """Return the chat model that is configured for a run, or the deployment's.
 
     Raises:
-        ConfigurationError: it cannot be made; the message says what is missing.
+        ConfigurationError: it cannot be created; the message says what is missing.
     """
     settings = await asyncio.to_thread(load_settings)
     return await asyncio.to_thread(chat_model, settings, options.model or None)
 
 
 def system_message(state: State, *parts: str) -> SystemMessage:
-    """Return the system prompt: its parts, and then what is remembered."""
+    """Return the system prompt: its parts, followed by the memory."""
     return SystemMessage("\n\n".join(part for part in (*parts, _remembered(state)) if part))
 
 
 def _remembered(state: State) -> str:
-    """What is remembered, as text; nothing where somebody else wrote the state, as Studio lets people do."""
+    """Return the memory as text; empty if the state has none that is valid.
+
+    People can edit the state in Studio.
+    """
     try:
         return MemoryContext.model_validate(state.get("memory")).as_prompt()
     except ValidationError:

@@ -1,4 +1,4 @@
-"""What a node needs to know about its run: the memory, the user, the session, the agent."""
+"""Facts about a run for its nodes: the memory, the user, the session and the agent."""
 
 from typing import Any
 
@@ -19,17 +19,19 @@ def memory_of(runtime: Runtime[Any]) -> MemoryManager:
     """
     if not isinstance(runtime.store, MemoryManager):
         raise ConfigurationError(
-            "This graph needs a MemoryManager as its store: name graphs.memory_manager.open_store in langgraph.json, "
-            "or compile the graph with `store=`."
+            "This graph needs a MemoryManager as its store: name graphs.memory_manager.open_store "
+            "in langgraph.json, or compile the graph with `store=`."
         )
     return runtime.store
 
 
 def current_user() -> str:
-    """Return the authenticated user of the run; outside the server, the user that `acting_as` names.
+    """Return the authenticated user of the run; outside the server, the user of `acting_as`.
+
+    A caller cannot name a user in the input or the configuration.
 
     Raises:
-        PrincipalRequired: nobody is signed in. A caller cannot name a user in the input or the configuration.
+        PrincipalRequired: nobody is signed in.
     """
     if user_id := acting_user():
         return user_id
@@ -37,14 +39,17 @@ def current_user() -> str:
 
 
 def session_of(runtime: Runtime[Any]) -> str:
-    """Return the session: the thread, or the run where there is no thread."""
+    """Return the session: the thread, or the run if there is no thread."""
     info = runtime.execution_info
     session_id = info and (info.thread_id or info.run_id or info.task_id)
     return str(session_id) if session_id else "default"
 
 
 def agent_of(runtime: Runtime[Any]) -> str:
-    """Return the agent's name, as `langgraph.json` declares it: of the one that acts, where one hands on to another."""
+    """Return the name of the acting agent, as in `langgraph.json`.
+
+    Under a supervisor it is the agent that answers, not the supervisor.
+    """
     return (
         acting_agent()
         or (runtime.server_info.graph_id if runtime.server_info else "")
@@ -53,12 +58,12 @@ def agent_of(runtime: Runtime[Any]) -> str:
 
 
 def last_human(messages: list[AnyMessage]) -> HumanMessage | None:
-    """Return the latest thing the user said."""
+    """Return the user's latest message."""
     return next(
         (message for message in reversed(messages) if isinstance(message, HumanMessage)), None
     )
 
 
 def text_of(message: AnyMessage) -> str:
-    """Return a message's text, whether its content is a string or a list of blocks."""
+    """Return a message's text, from a string or a list of blocks."""
     return cleaned(str(message.text)).strip()

@@ -1,4 +1,4 @@
-"""What flows through a graph: its state, its input, and what may be configured for a run."""
+"""State, input and configuration of a graph."""
 
 from typing import Annotated, Any
 
@@ -9,52 +9,53 @@ from typing_extensions import TypedDict
 
 
 class Input(TypedDict):
-    """What a caller gives: the new messages of the conversation. Who the user is comes from authentication alone."""
+    """A caller's input: new messages of the conversation. Only authentication names the user."""
 
     messages: Annotated[list[AnyMessage], add_messages]
 
 
 class State(Input, total=False):
-    """The conversation, and what is known about the user while a run lasts."""
+    """The conversation, and what is known about the user during a run."""
 
     memory: dict[str, Any]
     """The snapshot that `load_context` took: session, turns, memories and profile, as JSON."""
     written: dict[str, Any]
-    """What `write_memory` stored last: the exchange's id, and namespace and key of each memory, as JSON."""
+    """The last write of `write_memory` as JSON: the exchange's id, and addresses of memories."""
 
 
 class Options(BaseModel):
-    """What can be configured of every agent for a run, or for an assistant in Studio."""
+    """Configuration of every agent, for a run or for an assistant in Studio."""
 
     model: str | None = Field(
         default=None,
-        description="The chat model as provider:name, or `offline`. Empty for the deployment's own.",
+        description="The chat model as provider:name, or `offline`. Empty for the deployment's.",
         json_schema_extra={"langgraph_nodes": ["respond", "agent"]},
     )
     memory_limit: int = Field(
         default=8,
         ge=0,
         le=50,
-        description="How many memories, and how many recent turns, a run starts with at most.",
+        description="Most memories, and most recent turns, that a run starts with.",
         json_schema_extra={"langgraph_nodes": ["load_context"]},
     )
 
 
 class Context(Options):
-    """What can be configured of an agent without tools, whose prompt is anybody's to write."""
+    """Configuration of an agent without tools. Users may write its prompt."""
 
     system_prompt: str = Field(
-        default="You are a helpful assistant with a long-term memory. Use what you know about the user.",
-        description="How the agent should behave. What is remembered about the user is added to it.",
+        default="You are a helpful assistant with a long-term memory. Use what you know about the "
+        "user.",
+        description="The agent's behaviour. Memories of the user are added to it.",
         json_schema_extra={"langgraph_nodes": ["respond"], "langgraph_type": "prompt"},
     )
 
 
 class AgentContext(Options):
-    """What can be configured of an agent with tools, which has a prompt of its own."""
+    """Configuration of an agent with tools, which has a fixed prompt."""
 
     instructions: str = Field(
         default="",
-        description="How the agent should behave beside what its own prompt says.",
+        description="The agent's behaviour, in addition to its fixed prompt.",
         json_schema_extra={"langgraph_nodes": ["agent"], "langgraph_type": "prompt"},
     )

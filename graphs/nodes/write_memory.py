@@ -1,4 +1,4 @@
-"""The last node of every run: what was said, and what of it is worth remembering."""
+"""The last node of every run: stores the new exchanges."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -17,10 +17,10 @@ from graphs.nodes.state import State
 
 
 async def write_memory(state: State, runtime: Runtime[Any]) -> dict[str, Any]:
-    """Store what was said since the last write as turns of the session, and the facts in it.
+    """Store the exchanges since the last write as turns of the session.
 
-    An exchange is known by the id of the user's message: a run that is retried, resumed or regenerated stores it
-    again in the same place.
+    A background job then extracts facts from them. The id of the user's message identifies an
+    exchange: a run that is retried, resumed or regenerated stores it again in the same place.
     """
     user_id, session_id = current_user(), session_of(runtime)
     written: dict[str, Any] = {"exchange": None, "memories": []}
@@ -42,7 +42,10 @@ async def write_memory(state: State, runtime: Runtime[Any]) -> dict[str, Any]:
 
 
 def _unwritten(state: State) -> list[Exchange]:
-    """The exchanges after the last one that was written; the latest one always, since its answer may be a new one."""
+    """Return the exchanges after the last stored one.
+
+    The latest one is always among them, since its answer may be new.
+    """
     exchanges = exchanges_of(state["messages"])
     last = (state.get("written") or {}).get("exchange")
     if "written" in state and last is None:

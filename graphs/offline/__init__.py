@@ -1,1 +1,1 @@
-"""What stands in for a model where there is no key."""
+"""Chat and embedding models that work without keys and without a network."""

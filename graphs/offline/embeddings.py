@@ -9,13 +9,16 @@ from typing import Any
 from langchain_core.embeddings import Embeddings
 
 MAX_CHARACTERS = 8_000
-"""How much of a text the offline model reads; what hosted models read is of the same order."""
+"""Characters of a text that the offline model reads. Hosted models read a similar amount."""
 
 _PADDED_CHARACTERS = 100_000
+"""Bound on the padded size of a batch, which bounds the memory that it takes."""
 
 
 class OfflineEmbeddings(Embeddings):
-    """Static word vectors whose weights come with their package: no key, no network, about 20 µs a text.
+    """Static word vectors whose weights come with their package: no key, no network.
+
+    Embedding a text takes about 20 µs.
 
     Args:
         dimensions: 256, or a truncation to 128 or 64.
@@ -26,7 +29,7 @@ class OfflineEmbeddings(Embeddings):
         self._model = _word_vectors(dimensions)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Return one vector for each text; a text without a known word gives the zero vector."""
+        """Return one vector per text. A text without a known word gets the zero vector."""
         vectors: dict[int, list[float]] = {}
         for batch in _alike_in_length([text[:MAX_CHARACTERS] for text in texts]):
             vectors.update(
@@ -40,7 +43,8 @@ class OfflineEmbeddings(Embeddings):
 
 
 def _alike_in_length(texts: list[str]) -> Iterator[dict[int, str]]:
-    """Texts by their place, in batches. A batch is padded to its longest text, so it must not mix long and short."""
+    """Yield the texts by their index, in batches of similar length."""
+    # A batch is padded to its longest text: long and short texts in one batch waste time.
     batch: dict[int, str] = {}
     for n in sorted(range(len(texts)), key=lambda n: len(texts[n])):
         if batch and (len(batch) + 1) * len(texts[n]) > _PADDED_CHARACTERS:
@@ -53,14 +57,17 @@ def _alike_in_length(texts: list[str]) -> Iterator[dict[int, str]]:
 
 @lru_cache(maxsize=3)
 def _word_vectors(dimensions: int) -> Any:
-    """The weights, once for all stores of a process: a server has several, and to load them takes 0.3 s."""
+    """Load the weights, once per process: a server has several stores, and loading takes 0.3 s."""
     wordllama = _wordllama()
     folder = Path(wordllama.__file__).parent
     return wordllama.WordLlama.load(cache_dir=folder, disable_download=True, trunc_dim=dimensions)
 
 
 def _wordllama() -> Any:
-    """The package; what it does to the root logger when it is imported is undone, since that is the application's."""
+    """Import the package, and undo what its import does to the root logger.
+
+    The root logger belongs to the application.
+    """
     root = logging.getLogger()
     level, handlers = root.level, [*root.handlers]
     import wordllama

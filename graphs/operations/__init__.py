@@ -1,1 +1,4 @@
-"""What an operator does to a deployment: check it, repair it, try it out. `graph-memory` shows what comes of it."""
+"""The operator's tools: check, repair, back up, migrate and measure a deployment.
+
+The commands of `graph-memory` present their results.
+"""

@@ -1,6 +1,6 @@
-"""A report on security: who could reach what, who did, and whether the records of it are as they were made."""
+"""A security report: who can access which data, who did, and whether the audit seals are intact."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -13,54 +13,54 @@ from graphs.memory.database import statements
 from graphs.memory.database.query import Query
 from graphs.memory.errors import InvalidInput
 from graphs.memory.values.models import FrozenModel
+from graphs.operations.service import Ask
 
 _SQL = statements.load("audit_report", __package__)
 
 OURS = ("memory", "langgraph", "procrastinate")
-"""Schemas that are ours alone."""
+"""The schemas that only this project uses."""
 
 CLOSED = ("langgraph", "procrastinate")
-"""Those of them that no role of the API has any business in."""
+"""The schemas that no API role may use."""
 
 _EVERYBODY = ("anon", "PUBLIC")
 _PEOPLE = (*_EVERYBODY, "authenticated")
 
-Ask = Callable[[Query[Any]], Awaitable[Any]]
 M = TypeVar("M", bound=BaseModel)
 
 
 class AuditFinding(FrozenModel):
-    """Something that should not be so."""
+    """A security problem and its remedy."""
 
-    subject: str = Field(description="What it is about.")
+    subject: str = Field(description="The role, object, user or record with the problem.")
     problem: str
-    advice: str = Field(description="What to do about it.")
+    advice: str = Field(description="The remedy.")
 
 
 class ProtectedRelation(FrozenModel):
-    """A table or view, and what protects it."""
+    """A table or view and its protection."""
 
     schema_: str = Field(alias="schema", serialization_alias="schema")
     name: str
     kind: str
     protected: bool = Field(
-        description="Whether it is under row-level security; of a view, that of whoever asks it."
+        description="Whether row-level security applies; of a view, that of the querying role."
     )
     policies: int
-    open_policies: list[str] = Field(description="Policies that let everybody through.")
-    owner_columns: list[str] = Field(description="Columns that name whose a row is.")
+    open_policies: list[str] = Field(description="Policies whose condition is `true`.")
+    owner_columns: list[str] = Field(description="Columns that name the owner of a row.")
     unindexed: list[str] = Field(
-        description="Those of them without an index: each policy then reads the whole table."
+        description="Owner columns without an index: each policy then reads the whole table."
     )
 
     @property
     def full_name(self) -> str:
-        """Schema and name."""
+        """Return schema and name."""
         return f"{self.schema_}.{self.name}"
 
 
 class Grant(FrozenModel):
-    """What a role of the API may do with a table or a function."""
+    """The privileges of an API role on a table or a function."""
 
     role: str
     kind: str
@@ -68,32 +68,32 @@ class Grant(FrozenModel):
     name: str
     privileges: list[str]
     reachable: bool = Field(
-        description="Whether the role may use the schema, without which a grant is worth nothing."
+        description="Whether the role may use the schema; without it, a grant has no effect."
     )
 
     @property
     def full_name(self) -> str:
-        """Schema and name."""
+        """Return schema and name."""
         return f"{self.schema_}.{self.name}"
 
 
 class Definer(FrozenModel):
-    """A function that runs as its owner."""
+    """A function that runs with its owner's rights (SECURITY DEFINER)."""
 
     schema_: str = Field(alias="schema", serialization_alias="schema")
     name: str
     search_path: str | None = Field(
-        description="Which it has whoever calls it; none if it is the caller's."
+        description="The function's own search path; None if it uses the caller's."
     )
 
     @property
     def full_name(self) -> str:
-        """Schema and name."""
+        """Return schema and name."""
         return f"{self.schema_}.{self.name}"
 
 
 class Denials(FrozenModel):
-    """That somebody was refused."""
+    """Refused accesses of one actor."""
 
     actor: str
     times: int
@@ -101,7 +101,7 @@ class Denials(FrozenModel):
 
 
 class Export(FrozenModel):
-    """That all about a person was handed out."""
+    """An export of all data about a user."""
 
     actor: str
     user_id: str | None
@@ -109,28 +109,28 @@ class Export(FrozenModel):
 
 
 class ErasureRecord(FrozenModel):
-    """That a person was erased."""
+    """An erasure of a user."""
 
     id: UUID
-    subject: str = Field(description="SHA-256 of the person's id.")
+    subject: str = Field(description="SHA-256 of the user's id.")
     actor: str | None
     at: datetime
 
 
 class RecordedReader(FrozenModel):
-    """Somebody who read the memory of others."""
+    """An actor who read the memory of other users."""
 
     actor: str
-    people: int = Field(description="Of how many others.")
+    people: int = Field(description="Number of other users.")
     everybody: int = Field(
-        description="How often the memory of everybody at once, as far as they may read it."
+        description="Number of reads across all users, as far as the actor may read them."
     )
     times: int
     last_at: datetime
 
     @property
     def is_person(self) -> bool:
-        """Whether it is a person, and not the service."""
+        """Return whether the actor is a user, not the service."""
         try:
             UUID(self.actor)
         except ValueError:
@@ -139,13 +139,11 @@ class RecordedReader(FrozenModel):
 
 
 class SecurityReport(FrozenModel):
-    """Who could reach what, who did in the last days, and whether the records fit their seals."""
+    """A security report: access rights, recent access events, audit seals and findings."""
 
     at: datetime
     days: float
-    findings: list[AuditFinding] = Field(
-        description="What should not be so; nothing where all is well."
-    )
+    findings: list[AuditFinding] = Field(description="Security problems; empty if there are none.")
     relations: list[ProtectedRelation]
     grants: list[Grant]
     definers: list[Definer]
@@ -157,15 +155,15 @@ class SecurityReport(FrozenModel):
 
 
 async def security_report(ask: Ask, days: float, head: str | None) -> SecurityReport:
-    """Return a report on security.
+    """Return a security report.
 
     Args:
-        ask: answers a query as the owner of the tables.
-        days: how far back it looks for who did what.
+        ask: runs a query as the owner of the tables.
+        days: how many days of access events to include.
         head: a digest that `seal_audit` returned earlier and that was kept elsewhere.
 
     Raises:
-        InvalidInput: the days are not positive, or the head is no digest.
+        InvalidInput: `days` is not positive, or `head` is not a digest.
     """
     if not 0 < days < 36525:
         raise InvalidInput(f"days must be a positive number (at most a century); got {days!r}.")
@@ -213,7 +211,7 @@ def _of_roles(privileged: list[str]) -> Iterator[AuditFinding]:
     for role in privileged:
         yield AuditFinding(
             subject=f"role {role}",
-            problem="Row-level security does not bind it.",
+            problem="Row-level security does not apply to it.",
             advice=f"ALTER ROLE {role} NOSUPERUSER NOBYPASSRLS;",
         )
 
@@ -229,29 +227,28 @@ def _of_relations(
     for each in relations:
         name, exposed = each.full_name, each.full_name in reached
         if each.kind == "table" and not each.protected and (exposed or each.schema_ in OURS):
-            advice = f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY, and give it policies."
-            yield AuditFinding(
-                subject=name, problem="It is not under row-level security.", advice=advice
-            )
+            advice = f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY, and create policies for it."
+            yield AuditFinding(subject=name, problem="Row-level security is off.", advice=advice)
         if each.kind != "table" and not each.protected and exposed:
-            advice = f"ALTER VIEW {name} SET (security_invoker = true), or revoke it from {', '.join(_PEOPLE)}."
+            roles = ", ".join(_PEOPLE)
+            advice = f"ALTER VIEW {name} SET (security_invoker = true), or revoke it from {roles}."
             yield AuditFinding(
                 subject=name,
-                problem=f"This {each.kind} shows rows past row-level security.",
+                problem=f"This {each.kind} bypasses row-level security.",
                 advice=advice,
             )
         if each.open_policies and each.owner_columns:
             names = ", ".join(each.open_policies)
-            advice = "Compare the owner with (select auth.uid()) in it."
+            advice = "Compare the owner with (select auth.uid()) in the policy."
             yield AuditFinding(
-                subject=name, problem=f"A policy lets everybody through: {names}.", advice=advice
+                subject=name, problem=f"A policy allows every row: {names}.", advice=advice
             )
         if each.unindexed:
             columns = ", ".join(each.unindexed)
-            advice = f"CREATE INDEX CONCURRENTLY ON {name} ({each.unindexed[0]}); and so on."
+            advice = f"CREATE INDEX CONCURRENTLY ON {name} ({each.unindexed[0]}), one per column."
             yield AuditFinding(
                 subject=name,
-                problem=f"Columns that its policies read have no index: {columns}.",
+                problem=f"Columns that its policies compare have no index: {columns}.",
                 advice=advice,
             )
 
@@ -268,8 +265,8 @@ def _of_grants(grants: list[Grant]) -> Iterator[AuditFinding]:
             yield AuditFinding(
                 subject=grant.full_name,
                 problem=f"{grant.role} may: {may}.",
-                advice=f"REVOKE ALL ON {grant.kind.upper()} {grant.full_name} FROM {grant.role}, or run "
-                "`graph-memory setup` of the newest version.",
+                advice=f"REVOKE ALL ON {grant.kind.upper()} {grant.full_name} FROM {grant.role}, "
+                "or run `graph-memory setup` of the newest version.",
             )
 
 
@@ -282,13 +279,13 @@ def _of_definers(definers: list[Definer], grants: list[Grant]) -> Iterator[Audit
     for each in definers:
         if each.search_path is None:
             advice = f"ALTER FUNCTION {each.full_name} SET search_path = '';"
-            problem = "It runs as its owner with the search path of whoever calls it."
+            problem = "It runs with its owner's rights and the caller's search path."
             yield AuditFinding(subject=each.full_name, problem=problem, advice=advice)
         if (each.schema_, each.name) in to_all and each.schema_ not in OURS:
             advice = f"REVOKE EXECUTE ON FUNCTION {each.full_name} FROM PUBLIC, anon;"
             yield AuditFinding(
                 subject=each.full_name,
-                problem="Everybody may call it, and it runs as its owner.",
+                problem="Everybody may call it, and it runs with its owner's rights.",
                 advice=advice,
             )
 
@@ -298,8 +295,9 @@ def _of_readers(readers: list[RecordedReader]) -> Iterator[AuditFinding]:
         if reader.is_person and reader.people:
             yield AuditFinding(
                 subject=f"user {reader.actor}",
-                problem=f"They read the memory of {reader.people} others.",
-                advice="Look in memory.audit_logs at what they read (action memory.read), and at the policies.",
+                problem=f"This user read the memory of {reader.people} other users.",
+                advice="Look up their memory.read records in memory.audit_logs, and check the "
+                "policies.",
             )
 
 
@@ -307,6 +305,6 @@ def _of_seals(seals: list[AuditProblem]) -> Iterator[AuditFinding]:
     for each in seals:
         yield AuditFinding(
             subject=f"{each.source} {each.ids}".strip(),
-            problem=f"The records do not fit their seals: {each.problem}.",
-            advice="Keep the database as it is, and compare it with a backup.",
+            problem=f"The audit records do not match their seals: {each.problem}.",
+            advice="Do not change the database, and compare it with a backup.",
         )

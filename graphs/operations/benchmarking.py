@@ -1,31 +1,32 @@
-"""How fast a deployment is, against its targets: measured as somebody who is made up, and erased again afterwards."""
+"""Latencies of a deployment against their targets, measured as a temporary user."""
 
 import asyncio
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
-from langgraph.store.base import Item, PutOp
+from langgraph.store.base import PutOp
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from graphs.memory.errors import SchemaPartMissing, StoreUnavailable
 from graphs.memory.principal import Principal, acting_as
-from graphs.memory.values.namespaces import Namespace, user_scope
+from graphs.memory.values.namespaces import user_scope
 from graphs.memory.values.progress import Progress
+from graphs.memory_manager import MemoryManager
 
 T = TypeVar("T")
 
 CALLS = 100
-"""How often a work is measured."""
+"""Measured calls per workload."""
 
 CONVERSATIONS = 100
-"""How many people talk at once."""
+"""Number of concurrent conversations."""
 
 _TRAVERSAL = "traverse 2 hops"
 
@@ -40,10 +41,13 @@ TARGETS = {
     "memory of a turn": 3000.0,
     "agent's answer": 3000.0,
 }
-"""Milliseconds that each work may take. What 100 people do at once has that of a whole answer."""
+"""Target latency of each workload in milliseconds.
+
+For 100 concurrent conversations the target is that of a whole answer.
+"""
 
 FEWEST = 105
-"""Memories, so that each call meets another one."""
+"""Fewest memories: one for each call, warm-up included."""
 
 _WARM_UP = 5
 _PORTION = 500
@@ -80,58 +84,27 @@ _SENTENCES = [
 
 
 AskAgent = Callable[[str, str], Awaitable[object]]
-"""Has an agent answer, in the session that is named first, what is said to it."""
+"""Ask an agent: the first argument is the session, the second the message."""
 
 
 class Measurement(BaseModel):
-    """How long one kind of work takes, in milliseconds."""
+    """The latency of one workload, in milliseconds."""
 
     model_config = ConfigDict(frozen=True)
 
     work: str
-    at_once: int = Field(description="How many did it at the same time.")
+    at_once: int = Field(description="Number of concurrent calls.")
     calls: int
     p50: float
     p95: float
     p99: float
     target: float
 
-    @computed_field(description="Whether 95 of 100 calls take no longer than the target.")  # type: ignore[prop-decorator]
+    @computed_field(description="Whether at least 95 % of the calls meet the target.")  # type: ignore[prop-decorator]
     @property
     def met(self) -> bool:
-        """Whether 95 of 100 calls take no longer than the target."""
+        """Return whether at least 95 % of the calls meet the target."""
         return self.p95 <= self.target
-
-
-class MeasuredStore(Protocol):
-    """What is measured; `MemoryManager` is one."""
-
-    relationships: Any
-    sessions: Any
-
-    async def abatch(self, ops: Sequence[PutOp]) -> Any:
-        """Store items."""
-
-    async def aput(self, namespace: Namespace, key: str, value: Mapping[str, Any]) -> None:
-        """Store an item."""
-
-    async def aget(self, namespace: Namespace, key: str) -> Item | None:
-        """Return an item."""
-
-    async def write_memory(self, user_id: str, session_id: str, payload: dict[str, Any]) -> Any:
-        """Store a payload."""
-
-    async def load_context(self, user_id: str, session_id: str, *, query: str) -> Any:
-        """Return what a run starts with."""
-
-    async def recall_memory(self, user_id: str, query: str, *, limit: int) -> Any:
-        """Search a user's memory."""
-
-    async def wait_until_indexed(self) -> Any:
-        """Return when no vector waits for the index."""
-
-    async def erase_user(self, user_id: str) -> Any:
-        """Remove all that is kept about a user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +115,14 @@ class _Workload:
 
 
 @asynccontextmanager
-async def somebody_made_up(store: MeasuredStore) -> AsyncIterator["Trial"]:
-    """Lend somebody who is made up; all that is kept about them is erased at the end, and if it is interrupted.
+async def somebody_made_up(store: MemoryManager) -> AsyncIterator["Trial"]:
+    """Yield a trial with a temporary user, who is erased at the end in any case.
 
-    What stays is what stays of everybody who is erased: a certificate and its audit record, which name nobody.
+    As after every erasure, a certificate and its audit record stay, which name nobody.
 
     Raises:
-        StoreUnavailable: the database is away, so that they were not erased; the message names them.
+        StoreUnavailable: the database is away, so the user was not erased. The message has their
+            id.
     """
     user_id = str(uuid4())
     try:
@@ -160,20 +134,20 @@ async def somebody_made_up(store: MeasuredStore) -> AsyncIterator["Trial"]:
                 await store.erase_user(user_id)
         except StoreUnavailable as error:
             raise StoreUnavailable(
-                f"{error} What was made up for the benchmark is still there: remove it with "
+                f"{error} The benchmark's data is still in the database: remove it with "
                 f"`graph-memory erase-user --user-id {user_id}`."
             ) from error
 
 
 class Trial:
-    """The works, done as one person. Get it from `somebody_made_up`.
+    """The workloads, run as one user. Get it from `somebody_made_up`.
 
     Args:
-        store: the memory.
-        user_id: who it is.
+        store: the store to measure.
+        user_id: the temporary user.
     """
 
-    def __init__(self, store: MeasuredStore, user_id: str) -> None:
+    def __init__(self, store: MemoryManager, user_id: str) -> None:
         self._store = store
         self._user_id = user_id
         self._facts = user_scope(user_id, "facts")
@@ -181,7 +155,14 @@ class Trial:
         self._has_graph = True
 
     async def fill(self, memories: int, told: Progress) -> None:
-        """Give them so many memories, a graph of the first thousand, and a session, and wait for the vector index."""
+        """Store memories, relationships among the first thousand, and a session.
+
+        Returns when all vectors are in the vector index.
+
+        Args:
+            memories: number of memories to store.
+            told: receives the number of stored memories and the total.
+        """
         for first in range(0, memories, _PORTION):
             numbers = range(first, min(first + _PORTION, memories))
             await _whole(
@@ -200,11 +181,11 @@ class Trial:
     async def measure(
         self, told: Progress, answer: AskAgent | None = None
     ) -> AsyncIterator[Measurement]:
-        """Do each kind of work, and yield how long it takes; without a graph nothing is traversed.
+        """Run each workload and yield its latency. Skip the traversal without the graph part.
 
         Args:
-            told: gets how many calls are done.
-            answer: has the deployment's agent answer; without one only the memory is measured.
+            told: receives the number of finished calls and the total.
+            answer: asks the deployment's agent; if None, only the store is measured.
         """
         works = [work for work in self._works() if self._has_graph or work.name != _TRAVERSAL]
         works += self._answers(answer) if answer else ()
@@ -276,7 +257,7 @@ class Trial:
             )
 
     async def _relate(self, n: int, of: int) -> None:
-        """Draw edges to two others, so that every walk finds something."""
+        """Create edges to two other memories, so that every traversal finds something."""
         for step in (1, 7):
             target = (self._facts, f"m{(n + step) % of}")
             await self._store.relationships.relate(
@@ -322,14 +303,17 @@ async def _measured(work: _Workload, told: Callable[[int], None]) -> Measurement
 
 
 async def _together(calls: Iterable[Awaitable[object]]) -> None:
-    """Make calls at once; when all have ended, raise what the first of them raised that failed."""
+    """Run calls concurrently; when all have ended, raise the first error."""
     for came in await asyncio.gather(*map(_whole, calls), return_exceptions=True):
         if isinstance(came, BaseException):
             raise came
 
 
 async def _whole(call: Awaitable[T]) -> T:
-    """Make a call whose end is waited for even if it is interrupted: nothing is to be written after the erasure."""
+    """Run a call to its end, even if the caller is cancelled.
+
+    Otherwise the call could write after the erasure.
+    """
     task = asyncio.ensure_future(call)
     try:
         return await asyncio.shield(task)

@@ -1,4 +1,4 @@
-"""Whether the borders between persons hold: a fixed list of reads and writes, tried as one of them and undone."""
+"""A test of the isolation between users: fixed reads and writes, all rolled back."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,11 +24,14 @@ _SQL = statements.load_sources("borders", __package__)
 _BEGIN = statements.load_sources("database", "graphs.memory.database")["begin"]
 
 AttemptOutcome = Literal["done", "nothing", "refused"]
-"""`nothing` where a policy hides the row, `refused` where a policy or a missing grant says no."""
+"""Outcomes of an attempt.
+
+`nothing`: a policy hides the row. `refused`: a policy or a missing grant raises an error.
+"""
 
 
 class Attempt(BaseModel):
-    """Something that was tried, and what came of it."""
+    """One attempted read or write, with the expected and the actual outcome."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -38,7 +41,7 @@ class Attempt(BaseModel):
 
     @property
     def holds(self) -> bool:
-        """Whether it came out as it should."""
+        """Return whether the actual outcome is the expected one."""
         return self.found == self.expected
 
 
@@ -52,10 +55,12 @@ class _Probe:
 
 
 async def try_borders(pool: Pool, user_id: str) -> list[Attempt]:
-    """Try what a person may do and what not, on rows made for it, in a transaction that is rolled back.
+    """Try permitted and forbidden operations as a user, in a transaction that is rolled back.
+
+    The rows that they need are created in the same transaction.
 
     Raises:
-        AccessDenied: `user_id` is no UUID, or the connection may not act as `authenticated`.
+        AccessDenied: `user_id` is not a UUID, or the connection may not act as `authenticated`.
     """
     person = Principal.user(user_id)
     scratch = f"scratch-{uuid4()}"
@@ -94,26 +99,28 @@ def _probes(user_id: str, given: Mapping[str, Any]) -> Sequence[_Probe]:
         _Probe("read a memory of their own", "read", "done", own),
         _Probe("change a memory of their own", "change", "done", own),
         _Probe("delete a memory of their own", "delete", "done", own),
-        _Probe("read somebody else's memory", "read", "nothing", other),
-        _Probe("change somebody else's memory", "change", "nothing", other),
-        _Probe("delete somebody else's memory", "delete", "nothing", other),
+        _Probe("read another user's memory", "read", "nothing", other),
+        _Probe("change another user's memory", "change", "nothing", other),
+        _Probe("delete another user's memory", "delete", "nothing", other),
         _Probe(
-            "put a memory of somebody else",
+            "put a memory of another user",
             "put",
             "refused",
             to_text(user_scope(str(uuid4()), new_in)),
         ),
         _Probe(
-            "read what another of their agents keeps, through an agent",
+            "read another agent's memory of them, through an agent",
             "read",
             "nothing",
             of_agent,
             "scratch",
         ),
-        _Probe("read what one of their agents keeps, themselves", "read", "done", of_agent),
-        _Probe("read what agents know", "read", "done", known),
-        _Probe("change what agents know", "change", "nothing", known),
-        _Probe("put what agents know", "put", "refused", to_text(("agents", "scratch", new_in))),
+        _Probe("read an agent's memory of them, directly", "read", "done", of_agent),
+        _Probe("read shared agent knowledge", "read", "done", known),
+        _Probe("change shared agent knowledge", "change", "nothing", known),
+        _Probe(
+            "put shared agent knowledge", "put", "refused", to_text(("agents", "scratch", new_in))
+        ),
         _Probe("read a memory of their organisation", "read", "done", member),
         _Probe("delete a memory of their organisation, as a member", "delete", "nothing", member),
         _Probe("read a memory of another organisation", "read", "nothing", closed),
@@ -130,9 +137,8 @@ async def _attempt(
 ) -> Attempt:
     found: AttemptOutcome
     try:
-        async with conn.transaction(
-            force_rollback=True
-        ):  # a savepoint: what one did, the next does not meet
+        # Each attempt gets a savepoint, so that it does not meet the changes of the one before.
+        async with conn.transaction(force_rollback=True):
             await _act(conn, person.through(probe.agent))
             done = await conn.execute(
                 _SQL[probe.statement], {**given, "namespace": probe.namespace}, prepare=False

@@ -1,47 +1,22 @@
-"""What a database has of the schema, object by object, compared with what the schema makes."""
+"""A comparison of a database with the schema, object by object."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 from pydantic import BaseModel, ConfigDict, Field
 
-from graphs.memory.database import schema, statements
+from graphs.memory.database import objects, schema, statements
 from graphs.memory.database.driver_errors import driver_errors
+from graphs.memory.database.objects import Object, ObjectKind, Objects
 from graphs.memory.database.schema import AS_IT_IS, Choice, Scripts
 
 _SQL = statements.load_sources("catalogue", __package__)
 _LOCK = statements.load_sources("setup", "graphs.memory.database")["lock"]
 
-ObjectKind = Literal[
-    "table",
-    "column",
-    "constraint",
-    "index",
-    "function",
-    "trigger",
-    "row-level security",
-    "policy",
-    "grant",
-]
-ObjectName = tuple[ObjectKind, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Object:
-    """An object of a database, as its catalogue describes it. An index that is not valid is never used."""
-
-    definition: str
-    valid: bool
-
-
-Objects = Mapping[ObjectName, Object]
-
 
 class SchemaDifference(BaseModel):
-    """What a database has otherwise than the schema."""
+    """An object that differs between a database and the schema."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -50,7 +25,8 @@ class SchemaDifference(BaseModel):
         description="With its schema, and where it is part of a table with the table's name."
     )
     problem: Literal["missing", "different", "invalid", "extra"] = Field(
-        description="`invalid` is an index whose making was cut off, `extra` what the schema does not make."
+        description="`invalid` is an index whose creation was cut off, `extra` an object that the "
+        "schema does not have."
     )
     wanted: str | None = Field(
         description="Its definition in the schema; None where there it has none."
@@ -61,15 +37,16 @@ class SchemaDifference(BaseModel):
 async def differences(
     conn: AsyncConnection[DictRow], scripts: Scripts, choice: Choice = AS_IT_IS
 ) -> list[SchemaDifference]:
-    """Compare a database with the schema, which is made anew beside it in a transaction that is rolled back.
+    """Compare a database with the schema.
 
-    The tables of memory stay as they are meanwhile, for everybody; business tables cannot be set aside, so that they
-    are locked for the moment that it takes, and of them a column that differs is not seen. Parts that the database was
-    made without, or is to be, are left out.
+    The schema is created a second time in a transaction that is rolled back. The existing one is
+    renamed within it and stays usable for everybody. Business tables are not renamed: they are
+    locked for a moment, and differing columns of them are not detected. Parts that the database
+    was created without, or that `choice` leaves out, are not compared.
 
     Raises:
-        AccessDenied: the role does not own the schema, or may make none.
-        StoreUnavailable: somebody used a business table for longer than two seconds.
+        AccessDenied: the role does not own the schema, or may not create one.
+        StoreUnavailable: another transaction used a business table for more than two seconds.
         ConfigurationError, SchemaPartPresent: as `schema.apply`.
     """
     there, wanted = await both(conn, scripts, choice)
@@ -79,35 +56,23 @@ async def differences(
 async def both(
     conn: AsyncConnection[DictRow], scripts: Scripts, choice: Choice = AS_IT_IS
 ) -> tuple[Objects, Objects]:
-    """Return the objects that a database has, and those that the schema would make; see `differences`."""
+    """Return the objects of a database, and those of the schema; see `differences`."""
     with driver_errors():
         async with conn.transaction(force_rollback=True):
             await conn.execute(_SQL["lock_briefly"])
             await conn.execute(_LOCK)
             left_out = await schema.parts_left_out(conn, choice)
-            there = await _objects(conn)
+            there = await objects.read(conn)
             models = await _models(conn)
-            await conn.execute(_SQL["set_aside"], prepare=False)
+            await objects.set_aside(conn)
             await schema.carry_out(conn, scripts, left_out)
             await conn.execute(_SQL["add_models"], {"models": models})
             await conn.execute(_SQL["create_vector_indexes"])
-            return there, await _objects(conn)
-
-
-async def _objects(conn: AsyncConnection[DictRow]) -> Objects:
-    await conn.execute(_SQL["qualify_names"])
-    rows = await (await conn.execute(_SQL["objects"], prepare=False)).fetchall()
-    # A business table that stayed where it was points at what was set aside.
-    return {
-        (row["kind"], row["name"]): Object(
-            row["definition"].replace("memory_set_aside.", "memory."), row["valid"]
-        )
-        for row in rows
-    }
+            return there, await objects.read(conn)
 
 
 async def _models(conn: AsyncConnection[DictRow]) -> str | None:
-    """The embedding models that a database has, as JSON."""
+    """Return the embedding models of a database as JSON."""
     has_models = await (await conn.execute(_SQL["has_models"])).fetchone()
     if not (has_models and has_models["has_models"]):
         return None
@@ -116,12 +81,16 @@ async def _models(conn: AsyncConnection[DictRow]) -> str | None:
 
 
 def compare(there: Objects, wanted: Objects) -> list[SchemaDifference]:
-    """Return what differs, in the order of kinds and names. What belongs to a missing table is not told beside it."""
+    """Return the differences, ordered by kind and name. Parts of a missing table are left out."""
     found = []
-    for kind, name in sorted({*there, *wanted}):
+    # Operators may comment on their tables: a comment that the schema lacks is no difference.
+    compared = {*wanted, *(each for each in there if each[0] != "comment")}
+    for kind, name in sorted(compared):
         ours, theirs = wanted.get((kind, name)), there.get((kind, name))
         problem = _problem(ours, theirs)
-        if problem and not (problem == "missing" and _of_missing_table(kind, name, there, wanted)):
+        if problem and not (
+            problem == "missing" and objects.of_missing_table(kind, name, there, wanted)
+        ):
             texts = {
                 "wanted": ours.definition if ours else None,
                 "found": theirs.definition if theirs else None,
@@ -140,12 +109,3 @@ def _problem(
     if ours.definition != theirs.definition:
         return "different"
     return None if theirs.valid else "invalid"
-
-
-def _of_missing_table(kind: ObjectKind, name: str, there: Objects, wanted: Objects) -> bool:
-    table = ".".join(name.split(" ")[0].split(".")[:2])
-    return (
-        kind not in ("table", "index", "function")
-        and ("table", table) in wanted
-        and ("table", table) not in there
-    )

@@ -1,19 +1,6 @@
 -- name: lock_briefly
--- Whoever reads a business table is waited for so long, and no longer: others would queue up behind us.
+-- Waits only briefly for readers of a business table: later ones would queue behind this lock.
 SELECT set_config('lock_timeout', '2s', true)
-
--- name: set_aside
--- Out of the way of the schema that is made to compare with. It locks no table: others go on reading and writing where they
--- did, and the names come back with the end of the transaction.
-DO $$
-BEGIN
-  IF to_regnamespace('memory') IS NOT NULL THEN
-    ALTER SCHEMA memory RENAME TO memory_set_aside;
-  END IF;
-  IF to_regnamespace('procrastinate') IS NOT NULL THEN
-    ALTER SCHEMA procrastinate RENAME TO procrastinate_set_aside;
-  END IF;
-END $$
 
 -- name: has_models
 SELECT to_regclass('memory.embedding_models') IS NOT NULL AS has_models
@@ -22,77 +9,11 @@ SELECT to_regclass('memory.embedding_models') IS NOT NULL AS has_models
 SELECT jsonb_agg(to_jsonb(e))::text AS models FROM memory.embedding_models AS e
 
 -- name: add_models
--- With what was chosen for the vector index of each.
+-- With the choice of each model's vector index.
 INSERT INTO memory.embedding_models OVERRIDING SYSTEM VALUE
 SELECT m.* FROM jsonb_populate_recordset(NULL::memory.embedding_models, %(models)s::jsonb) AS m
 
 -- name: create_vector_indexes
--- Another model than the one in use needs none, and may have one.
+-- A model that is not active needs no vector index, but may have one.
 SELECT memory.create_vector_index(id, dimensions) FROM memory.embedding_models
 WHERE active OR to_regclass('memory_set_aside.embeddings_vectors_' || id) IS NOT NULL
-
--- name: qualify_names
--- What tells of expressions leaves out the schemas of the path; it is to tell the same every time.
-SELECT set_config('search_path', '', true)
-
--- name: objects
--- Everything that the schema makes, one row for each object, with a definition that tells it from another of its name. The
--- queue is procrastinate's, and an old one that was migrated has its columns in another order: of it only what protects it.
-WITH spaces AS (
-  SELECT oid, nspname AS name FROM pg_namespace WHERE nspname IN ('memory', 'public', 'procrastinate')
-), tables AS (
-  SELECT c.oid, s.name AS space, s.name || '.' || c.relname AS name, c.relacl, c.relowner, c.relrowsecurity
-  FROM pg_class AS c JOIN spaces AS s ON s.oid = c.relnamespace
-  WHERE c.relkind IN ('r', 'p') AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.objid = c.oid AND d.deptype = 'e')
-), functions AS (
-  SELECT p.oid, s.name || '.' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')' AS name,
-    coalesce(p.proacl, acldefault('f', p.proowner)) AS acl
-  FROM pg_proc AS p JOIN spaces AS s ON s.oid = p.pronamespace
-  WHERE p.prokind IN ('f', 'p') AND s.name <> 'procrastinate'
-    AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.objid = p.oid AND d.deptype = 'e')
-), access AS (
-  SELECT 'schema ' || nspname AS name, nspacl AS acl FROM pg_namespace
-  WHERE nspname IN ('memory', 'procrastinate', 'langgraph')
-  UNION ALL SELECT name, relacl FROM tables
-  UNION ALL SELECT t.name || '.' || a.attname, a.attacl FROM tables AS t JOIN pg_attribute AS a ON a.attrelid = t.oid
-    WHERE a.attacl IS NOT NULL AND NOT a.attisdropped
-  UNION ALL SELECT name, acl FROM functions
-)
-SELECT 'table' AS kind, name, '' AS definition, true AS valid FROM tables
-UNION ALL
-SELECT 'row-level security', name, CASE WHEN relrowsecurity THEN 'enabled' ELSE 'disabled' END, true FROM tables
-UNION ALL
-SELECT 'column', t.name || '.' || a.attname, concat_ws(' ', format_type(a.atttypid, a.atttypmod),
-    'COLLATE ' || nullif(a.attcollation, 0)::regcollation, CASE WHEN a.attnotnull THEN 'NOT NULL' END,
-    CASE a.attgenerated::text WHEN '' THEN 'DEFAULT ' ELSE 'GENERATED ' END || pg_get_expr(d.adbin, d.adrelid),
-    'IDENTITY ' || nullif(a.attidentity::text, ''), 'STORAGE ' || a.attstorage::text), true
-FROM tables AS t JOIN pg_attribute AS a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
-LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-WHERE t.space <> 'procrastinate'
-UNION ALL
-SELECT 'constraint', t.name || '.' || c.conname, pg_get_constraintdef(c.oid), c.convalidated
-FROM tables AS t JOIN pg_constraint AS c ON c.conrelid = t.oid
-WHERE c.contype IN ('c', 'f', 'p', 'u', 'x') AND t.space <> 'procrastinate'
-UNION ALL
-SELECT 'index', t.space || '.' || c.relname, pg_get_indexdef(i.indexrelid), i.indisvalid AND i.indisready
-FROM tables AS t JOIN pg_index AS i ON i.indrelid = t.oid JOIN pg_class AS c ON c.oid = i.indexrelid
-WHERE t.space <> 'procrastinate'
-UNION ALL
-SELECT 'function', f.name, pg_get_functiondef(f.oid), true FROM functions AS f
-UNION ALL
-SELECT 'trigger', t.name || '.' || g.tgname, pg_get_triggerdef(g.oid) || ' ' || g.tgenabled::text, true
-FROM tables AS t JOIN pg_trigger AS g ON g.tgrelid = t.oid WHERE NOT g.tgisinternal AND t.space <> 'procrastinate'
-UNION ALL
-SELECT 'policy', t.name || '.' || p.polname, concat_ws(' ', CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
-    p.polcmd::text, (SELECT string_agg(coalesce(r.rolname, 'PUBLIC'), ', ' ORDER BY r.rolname)
-      FROM unnest(p.polroles) AS to_role (oid) LEFT JOIN pg_roles AS r ON r.oid = to_role.oid),
-    'USING ' || pg_get_expr(p.polqual, p.polrelid), 'WITH CHECK ' || pg_get_expr(p.polwithcheck, p.polrelid)), true
-FROM tables AS t JOIN pg_policy AS p ON p.polrelid = t.oid
-UNION ALL
-SELECT 'grant', g.name || ' to ' || g.grantee, string_agg(DISTINCT g.privilege_type, ', ' ORDER BY g.privilege_type), true
-FROM (
-  SELECT a.name, coalesce(r.rolname, 'PUBLIC') AS grantee, e.privilege_type
-  FROM access AS a CROSS JOIN LATERAL aclexplode(a.acl) AS e LEFT JOIN pg_roles AS r ON r.oid = e.grantee
-) AS g
-WHERE g.grantee IN ('PUBLIC', 'anon', 'authenticated', 'service_role')
-GROUP BY g.name, g.grantee

@@ -1,34 +1,30 @@
-"""Whether a deployment is set up as it should be: one line for each part, and what to do where it is wrong."""
+"""Checks of a deployment: one result for each part, with advice where something is wrong."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from graphs.memory.access import Access
 from graphs.memory.database import schema, statements
-from graphs.memory.database.database import Database, to_the_end
+from graphs.memory.database.database import to_the_end
 from graphs.memory.database.driver_errors import driver_errors
-from graphs.memory.database.parts import SchemaPart
 from graphs.memory.database.query import Query
-from graphs.memory.database.schema import AS_IT_IS, Choice
+from graphs.memory.database.schema import AS_IT_IS, Choice, UpgradePlan
+from graphs.memory.database.steps import noted_step
 from graphs.memory.errors import AccessDenied, GraphMemoryError
-from graphs.memory.health import HealthMonitor, PartHealth
 from graphs.memory.principal import Principal
 from graphs.memory.search.embeddings import Index
+from graphs.memory.store.health import HealthMonitor, PartHealth
 from graphs.memory.values.namespaces import Namespace
-from graphs.operations import (
-    borders,
-    catalogue,
-    connection,
-    policies,
-)
+from graphs.operations import borders, catalogue, connection, policies
 from graphs.operations.borders import Attempt
-from graphs.operations.catalogue import ObjectKind, SchemaDifference
-from graphs.operations.connection import Access, Server
+from graphs.operations.catalogue import SchemaDifference
+from graphs.operations.connection import ConnectionInfo, Server
 from graphs.operations.policies import Explanation
+from graphs.operations.results import CheckResult, CheckStatus
+from graphs.operations.schema_checks import MISSING, check_newer, check_objects, check_version
 from graphs.operations.service import only_service
 
 _SQL = statements.load("checks", __package__)
@@ -37,82 +33,61 @@ OLDEST_SERVER = 150000
 """PostgreSQL 15, the oldest that Supabase still runs."""
 
 OLDEST_VECTOR = (0, 8)
-"""The first pgvector that goes on in its index where a condition has left too few."""
+"""The first pgvector with iterative scans, which continue when a filter leaves too few rows."""
 
 FULL = 0.8
-"""From this share of its connections on a server has few left for a burst, or for who wants to look at it."""
+"""Share of open connections from which on a server has too few left for bursts and operators."""
 
 SKEW_WARN = timedelta(seconds=2)
 SKEW_WRONG = timedelta(seconds=30)
-"""From here on tokens are refused that are valid."""
+"""Clock skew from which on valid tokens are refused."""
 
-MISSING = "missing"
 NOT_OURS = "Connect as the role that owns the schema `memory`; on Supabase that is `postgres`."
 
 _ROLES = ("anon", "authenticated", "service_role")
-_KINDS: tuple[ObjectKind, ...] = (
-    "table", "column", "constraint", "index", "function", "trigger", "row-level security", "policy", "grant",
-)  # fmt: skip
-_PLURALS = {"index": "indexes", "policy": "policies"}
-_TOLD = 3
-
-CheckStatus = Literal["ok", "warn", "wrong"]
-
-
-class CheckResult(BaseModel):
-    """How one part is."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    status: CheckStatus
-    detail: str = Field(description="What was found. It names objects of the schema, and nobody.")
-    advice: str | None = Field(default=None, description="What to do, unless it is ok.")
 
 
 class Size(BaseModel):
-    """How large a table is."""
+    """The size of a table."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
-    rows: int = Field(description="As the planner estimates; -1 where it was never analysed.")
-    bytes: int = Field(description="With its indexes and what is stored beside it.")
+    rows: int = Field(description="The planner's estimate; -1 if the table was never analysed.")
+    bytes: int = Field(description="Size with indexes and TOAST.")
 
 
 class Checks:
-    """Looks whether the deployment is set up as it should be. For the service only.
+    """Checks of a deployment's set-up. For the service only.
 
     Args:
-        database: where the memory is; it may lack the schema.
-        index: how the store embeds, None if it does not.
-        health: tells how the parts are that work.
-        principal: tells who is acting.
+        access: the store's access; its database may lack the schema.
+        index: the store's embedding configuration; None for a store without vector search.
+        health: reports the health of the deployment's parts.
     """
 
     def __init__(
         self,
-        database: Database,
+        access: Access,
         index: Index | None,
         health: HealthMonitor,
-        principal: Callable[[], Principal],
     ) -> None:
-        self._database = database
+        self._access = access
+        self._database = access.database
         self._index = index
         self._health = health
-        self._principal = principal
 
     async def verify(self) -> list[CheckResult]:
-        """Look at connection, server, extension, roles, every object of the schema, embeddings, jobs and clock.
+        """Check connection, server, extension, roles, schema objects, embeddings, jobs and clock.
 
-        It changes nothing, and needs no schema. What it takes: the schema is made once beside the one that is there, in
-        a transaction that is rolled back, in about half a second.
+        It changes nothing and needs no schema. To compare, it creates the schema a second time in a
+        transaction that is rolled back, which takes about half a second.
 
         Raises:
             AccessDenied: the principal is not the service.
             StoreUnavailable: the database does not answer.
         """
-        only_service(self._principal())
+        only_service(self._access)
         access, server = await self.access(), await self.server()
         found = [
             check_access(access),
@@ -126,19 +101,19 @@ class Checks:
             found += [*await self._check_objects(), *await self._check_work()]
         return found
 
-    async def access(self) -> Access:
+    async def access(self) -> ConnectionInfo:
         """Return how this process reaches the database."""
-        only_service(self._principal())
+        only_service(self._access)
         return await connection.look_at_access(self._database.pool)
 
     async def server(self) -> Server:
-        """Return what the server says of itself."""
-        only_service(self._principal())
+        """Return facts that the server reports about itself."""
+        only_service(self._access)
         return await connection.look_at_server(self._database)
 
     async def sizes(self) -> list[Size]:
-        """Return how large the tables of the memory are, the largest first; none where there is no schema."""
-        only_service(self._principal())
+        """Return the sizes of the memory's tables, largest first; empty if there is no schema."""
+        only_service(self._access)
         query: Query[Any] = Query(
             _SQL["sizes"], {}, lambda rows: [Size(**row._asdict()) for row in rows]
         )
@@ -147,25 +122,37 @@ class Checks:
         )
 
     async def differences(self, choice: Choice = AS_IT_IS) -> list[SchemaDifference]:
-        """Return what the database has otherwise than the schema, or the parts of it that it is to have.
+        """Return the differences between the database and the schema, or the chosen parts of it.
 
         Raises:
-            SchemaPartPresent: the database has a part that it is to be made without.
+            SchemaPartPresent: the database has a part that `choice` leaves out.
             AccessDenied, ConfigurationError, StoreUnavailable: as `catalogue.differences`.
         """
-        only_service(self._principal())
+        only_service(self._access)
         scripts = await asyncio.to_thread(schema.read_scripts)
         async with self._database.pool.connection() as conn:
             return await catalogue.differences(conn, scripts, choice)
 
-    async def apply_schema(self, choice: Choice = AS_IT_IS) -> None:
-        """Apply the schema, also where it was applied before and something of it was lost since.
+    async def plan_upgrade(self) -> UpgradePlan:
+        """Return the step that the database is at, and the steps that it lacks. Changes nothing.
 
         Raises:
-            ConfigurationError: the role may not; the message says what to do.
-            SchemaPartPresent: the database has a part that it is to be made without.
+            SchemaTooNew, SchemaTooOld: as `schema.apply`.
         """
-        only_service(self._principal())
+        only_service(self._access)
+        scripts = await asyncio.to_thread(schema.read_scripts)
+        async with self._database.pool.connection() as conn:
+            return await schema.plan(conn, scripts)
+
+    async def apply_schema(self, choice: Choice = AS_IT_IS) -> None:
+        """Apply the schema, also to a database that has it but lost some of its objects.
+
+        Raises:
+            ConfigurationError: the role lacks a right; the message says what to do.
+            SchemaPartPresent: the database has a part that `choice` leaves out.
+            SchemaTooNew, SchemaTooOld, SchemaNotApplied: as `schema.apply`.
+        """
+        only_service(self._access)
         scripts = await asyncio.to_thread(schema.read_scripts)
         async with self._database.pool.connection() as conn:
             await schema.apply(conn, scripts, again=True, choice=choice)
@@ -173,13 +160,13 @@ class Checks:
     async def explain_access(
         self, user_id: str, namespace: Namespace, key: str, *, agent: str | None = None
     ) -> Explanation:
-        """Tell why a person, or an agent that acts for them, sees an item or does not."""
-        only_service(self._principal())
+        """Return why a user, or an agent that acts for them, can or cannot read an item."""
+        only_service(self._access)
         return await policies.explain(self._database, user_id, namespace, key, agent)
 
     async def try_borders(self, user_id: str) -> list[Attempt]:
-        """Try what a person may do and what not, in a transaction that is rolled back; see `borders.try_borders`."""
-        only_service(self._principal())
+        """Try permitted and forbidden operations as a user; see `borders.try_borders`."""
+        only_service(self._access)
         return await borders.try_borders(self._database.pool, user_id)
 
     async def _check_version(self) -> CheckResult:
@@ -187,10 +174,10 @@ class Checks:
         try:
             with driver_errors():
                 async with self._database.pool.connection() as conn:
-                    found, left_out = (
-                        await schema.applied_digest(conn),
-                        await schema.parts_left_out(conn),
-                    )
+                    found, step = await schema.applied_digest(conn), await noted_step(conn)
+                    if step is not None and step > scripts.newest:
+                        return check_newer(step, scripts.newest)
+                    left_out = await schema.parts_left_out(conn)
                     return check_version(found, scripts.digest, left_out)
         except AccessDenied as error:
             return CheckResult(name="schema", status="wrong", detail=str(error), advice=NOT_OURS)
@@ -199,7 +186,7 @@ class Checks:
         try:
             found = await self.differences()
         except GraphMemoryError as error:
-            advice = "Run it as the owner of the schema, and when no migration runs."
+            advice = "Run it as the owner of the schema, while no migration runs."
             return [
                 CheckResult(
                     name="objects",
@@ -213,8 +200,8 @@ class Checks:
     async def _check_work(self) -> list[CheckResult]:
         parts = (await self._health.check()).parts
         told = {
-            "jobs": "a worker is alive, and nothing waits too long",
-            "index": "no more vectors wait for it than it takes",
+            "jobs": "a worker is alive, and no job is overdue",
+            "index": "the number of vectors that wait for it is within its limit",
             "audit": "all but the latest records are sealed",
         }
         if self._index:
@@ -226,13 +213,13 @@ class Checks:
         ]
 
 
-def check_access(access: Access) -> CheckResult:
-    """Tell what the connection goes through."""
+def check_access(access: ConnectionInfo) -> CheckResult:
+    """Check the route to the database."""
     ways = [access.route, "TLS" if access.tls else "no TLS"]
     if access.route == "transaction pooler" and access.prepared_statements:
         advice = (
-            "Use the pooler's port 6543, or PgBouncer 1.21 or newer with max_prepared_statements: until then the first "
-            "statements of each process fail and are tried again without being prepared."
+            "Use the pooler's port 6543, or PgBouncer 1.21 or newer with max_prepared_statements: "
+            "until then the first statements of each process fail and are retried unprepared."
         )
         return CheckResult(
             name="connection",
@@ -241,7 +228,7 @@ def check_access(access: Access) -> CheckResult:
             advice=advice,
         )
     if not (access.tls or access.local):
-        advice = "Add ?sslmode=require to DATABASE_URL: what is said goes over the network as plain text."
+        advice = "Add ?sslmode=require to DATABASE_URL: the connection is not encrypted."
         return CheckResult(name="connection", status="warn", detail=", ".join(ways), advice=advice)
     return CheckResult(
         name="connection", status="ok", detail=access.route + (", TLS" if access.tls else "")
@@ -249,7 +236,7 @@ def check_access(access: Access) -> CheckResult:
 
 
 def check_server(server: Server) -> CheckResult:
-    """Tell whether the server is new enough."""
+    """Check the version of PostgreSQL."""
     if server.number >= OLDEST_SERVER:
         return CheckResult(name="server", status="ok", detail=f"PostgreSQL {server.version}")
     return CheckResult(
@@ -261,7 +248,7 @@ def check_server(server: Server) -> CheckResult:
 
 
 def check_connections(server: Server) -> CheckResult:
-    """Tell how many of the server's connections are open."""
+    """Check the number of open connections."""
     open_, usable = (
         sum(server.connections.values()),
         server.max_connections - server.reserved_connections,
@@ -270,16 +257,18 @@ def check_connections(server: Server) -> CheckResult:
     detail = f"{open_} of {usable} open" + (f" ({states})" if states else "")
     if open_ <= FULL * usable:
         return CheckResult(name="connections", status="ok", detail=detail)
-    advice = "Lower DATABASE_POOL_SIZE or go through a transaction pooler: `graph-memory pool config` prints one's."
+    advice = "Lower DATABASE_POOL_SIZE, or use a pooler: see `graph-memory pool config`."
     return CheckResult(name="connections", status="warn", detail=detail, advice=advice)
 
 
 def check_vector(server: Server) -> CheckResult:
-    """Tell whether pgvector is there, and new enough."""
+    """Check that pgvector is installed and recent enough."""
     if server.vector is None:
-        advice = "Run `graph-memory schema apply`, which makes the extension."
+        advice = "Run `graph-memory schema apply`, which creates the extension."
         if server.available_vector is None:
-            advice = "Install pgvector on the server, or use an image that has it, such as pgvector/pgvector:pg17."
+            advice = (
+                "Install pgvector on the server, or use an image such as pgvector/pgvector:pg17."
+            )
         return CheckResult(
             name="extension", status="wrong", detail="vector is not installed", advice=advice
         )
@@ -292,7 +281,7 @@ def check_vector(server: Server) -> CheckResult:
 
 
 def check_roles(server: Server) -> CheckResult:
-    """Tell whether the roles are there that requests act as, and are what they should be."""
+    """Check the roles that requests act as: existence, membership and row-level security."""
     problems = [f"{name} is missing" for name in _ROLES if name not in server.roles]
     problems += [
         f"we may not act as {name}" for name, role in server.roles.items() if not role["mine"]
@@ -305,70 +294,16 @@ def check_roles(server: Server) -> CheckResult:
     if not problems:
         return CheckResult(name="roles", status="ok", detail=", ".join(_ROLES))
     advice = (
-        "Run `graph-memory schema apply`, which makes what is missing where it may. Where it may not, connect as "
-        "`postgres` on Supabase; elsewhere run schema/local_supabase.sql as a superuser, and GRANT anon, "
-        "authenticated, service_role TO the role of DATABASE_URL; only service_role has BYPASSRLS."
+        "Run `graph-memory schema apply`, which creates what is missing if its role may. Otherwise "
+        "connect as `postgres` on Supabase; elsewhere run schema/local_supabase.sql as a "
+        "superuser, and GRANT anon, authenticated, service_role TO the role of DATABASE_URL; only "
+        "service_role has BYPASSRLS."
     )
     return CheckResult(name="roles", status="wrong", detail="; ".join(problems), advice=advice)
 
 
-def check_version(found: str | None, own: str, left_out: Sequence[SchemaPart] = ()) -> CheckResult:
-    """Tell whether the database has this version of the schema, and without which parts."""
-    if found == own:
-        without = f", without {' and '.join(left_out)}" if left_out else ""
-        return CheckResult(name="schema", status="ok", detail=f"version {own[:12]}{without}")
-    if found is None:
-        return CheckResult(
-            name="schema", status="wrong", detail=MISSING, advice="Run `graph-memory schema apply`."
-        )
-    return CheckResult(
-        name="schema",
-        status="wrong",
-        detail=f"version {found[:12]}, and this code's is {own[:12]}",
-        advice="Run `graph-memory schema apply` of the newer one, and start all servers with it.",
-    )
-
-
-def check_objects(found: Sequence[SchemaDifference]) -> list[CheckResult]:
-    """Tell for each kind of object what the database has otherwise than the schema."""
-    return [_check_kind(kind, [each for each in found if each.kind == kind]) for kind in _KINDS]
-
-
-def _check_kind(kind: ObjectKind, found: Sequence[SchemaDifference]) -> CheckResult:
-    name = kind if kind == "row-level security" else _PLURALS.get(kind, f"{kind}s")
-    if not found:
-        return CheckResult(name=name, status="ok", detail="as in the schema")
-    # What more there is than the schema makes is the operator's, unless it lets somebody in.
-    harmless = all(each.problem == "extra" for each in found) and kind not in (
-        "policy",
-        "grant",
-        "trigger",
-    )
-    advice = " ".join(dict.fromkeys(_advice(each) for each in found))
-    return CheckResult(
-        name=name, status="warn" if harmless else "wrong", detail=_summary(found), advice=advice
-    )
-
-
-def _summary(found: Sequence[SchemaDifference]) -> str:
-    told = "; ".join(f"{each.name} is {each.problem}" for each in found[:_TOLD])
-    return told + (f"; and {len(found) - _TOLD} more" if len(found) > _TOLD else "")
-
-
-def _advice(difference: SchemaDifference) -> str:
-    if difference.problem == "extra":
-        return "The schema does not make what is extra: drop it, unless you made it on purpose."
-    if difference.kind == "index" and difference.problem in ("missing", "invalid"):
-        return "Run `graph-memory indexes create`."
-    if difference.problem == "different" and difference.kind in ("column", "constraint", "index"):
-        return (
-            "Run `graph-memory schema diff`, and change it by hand: applying the schema does not."
-        )
-    return "Run `graph-memory schema apply`."
-
-
 def check_part(name: str, part: PartHealth, told: str) -> CheckResult:
-    """Tell what health says of a part; vectors of another model are wrong, all else is a matter of work to be done."""
+    """Check a part by its health: wrong if it is unavailable, or its vectors have another model."""
     if part.status == "ok":
         return CheckResult(name=name, status="ok", detail=told)
     wrong = name == "embeddings" or part.status == "unavailable"
@@ -378,9 +313,10 @@ def check_part(name: str, part: PartHealth, told: str) -> CheckResult:
 
 
 def check_clock(server: Server) -> CheckResult:
-    """Tell whether this machine and the server agree on what time it is."""
+    """Check that the clocks of this machine and the server agree."""
     off = max(abs(server.ahead) - server.uncertainty, timedelta())
-    detail = f"{abs(server.ahead).total_seconds():.2f} s {'behind' if server.ahead > timedelta() else 'ahead of'} the server"
+    side = "behind" if server.ahead > timedelta() else "ahead of"
+    detail = f"{abs(server.ahead).total_seconds():.2f} s {side} the server"
     if off <= SKEW_WARN:
         return CheckResult(name="clock", status="ok", detail="as the server's")
     status: CheckStatus = "wrong" if off > SKEW_WRONG else "warn"
@@ -388,11 +324,5 @@ def check_clock(server: Server) -> CheckResult:
         name="clock",
         status=status,
         detail=detail,
-        advice="Set the clocks by NTP: tokens and expiry need it.",
+        advice="Synchronise the clocks by NTP: tokens and expiry depend on them.",
     )
-
-
-def worst(checks: Iterable[CheckResult]) -> CheckStatus:
-    """Return how the whole is: as its worst part."""
-    counted = Counter(check.status for check in checks)
-    return "wrong" if counted["wrong"] else "warn" if counted["warn"] else "ok"

@@ -1,4 +1,4 @@
-"""What a connection to the database goes through, and what the server is."""
+"""The route to the database, and facts about the server."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -17,11 +17,14 @@ _SQL = statements.load("checks", __package__)
 _ROUNDS = 3
 
 ConnectionRoute = Literal["direct", "session pooler", "transaction pooler", "pooler"]
-"""`pooler` alone where the mode cannot be told, since the pool lends one connection only."""
+"""Kinds of routes to the database.
+
+`pooler` alone means that the mode is unknown, because the pool lends only one connection.
+"""
 
 
-class Access(BaseModel):
-    """How this process reaches the database."""
+class ConnectionInfo(BaseModel):
+    """The route from this process to the database."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -31,7 +34,7 @@ class Access(BaseModel):
     )
     tls: bool
     local: bool = Field(
-        description="Whether it goes over a socket of this machine, or its own address."
+        description="Whether the connection stays on this machine (socket or loopback address)."
     )
     host: str
     port: int
@@ -39,57 +42,58 @@ class Access(BaseModel):
 
 
 class Server(BaseModel):
-    """What the server says of itself."""
+    """Facts that the server reports about itself."""
 
     model_config = ConfigDict(frozen=True)
 
     version: str
     number: int
     vector: str | None = Field(
-        description="Version of pgvector in this database; None where it is not installed."
+        description="Version of pgvector in this database; None if it is not installed."
     )
-    available_vector: str | None = Field(description="The version that could be installed.")
+    available_vector: str | None = Field(description="The version that can be installed.")
     roles: dict[str, dict[str, bool]] = Field(
-        description="By name: may we act as the role (`mine`), and do policies not bind it (`unbound`)?"
+        description="By name: may we act as the role (`mine`), and does it bypass "
+        "row-level security (`unbound`)?"
     )
     max_connections: int
-    reserved_connections: int = Field(description="Those of them that are kept for superusers.")
-    connections: dict[str, int] = Field(description="How many others are open, by state.")
+    reserved_connections: int = Field(description="Connections that are reserved for superusers.")
+    connections: dict[str, int] = Field(description="Number of other open connections, by state.")
     ahead: timedelta = Field(description="How far its clock is ahead of this machine's.")
-    uncertainty: timedelta = Field(
-        description="By how much that may be wrong: half of the round trip."
-    )
+    uncertainty: timedelta = Field(description="Possible error of `ahead`: half of the round trip.")
 
 
 async def look_at_server(database: Database) -> Server:
-    """Return what the server says of itself; it needs no schema.
+    """Return facts about the server. The database needs no schema.
 
     Raises:
-        StoreUnavailable: it does not answer.
+        StoreUnavailable: the database does not answer.
     """
     before = datetime.now(UTC)
     query: Query[Any] = Query(_SQL["facts"], {}, lambda rows: rows[0]._asdict())
     [told] = await to_the_end(database.run(Principal.owner(), [query]))
     half = (datetime.now(UTC) - before) / 2
+    # The server read its clock somewhere within the round trip: assume the middle.
     return Server(**told, ahead=told["now"] - (before + half), uncertainty=half)
 
 
-async def look_at_access(pool: Pool, patience: float = 5.0) -> Access:
-    """Tell a direct connection from one through a pooler, and a session pooler from a transaction pooler.
+async def look_at_access(pool: Pool, patience: float = 5.0) -> ConnectionInfo:
+    """Detect a direct connection, a session pooler or a transaction pooler.
 
-    A pooler does not know the server's process when somebody connects, and tells another number. In transaction mode it
-    gives a server process to whoever asks next: two connections then meet the same one, or one meets several.
+    A pooler reports another process id at connection time than the server does later. In
+    transaction mode it gives a server process to the next client that asks: two connections then
+    meet the same process, or one connection meets several.
 
     Args:
-        pool: whose connections to look at.
-        patience: how many seconds a second connection is waited for.
+        pool: the pool whose connections are examined.
+        patience: seconds to wait for a second connection.
 
     Raises:
         StoreUnavailable: the database does not answer.
     """
     with driver_errors():
         async with pool.connection() as first:
-            access = Access(
+            access = ConnectionInfo(
                 route="direct" if first.info.backend_pid == await _process(first) else "pooler",
                 prepared_statements=first.prepare_threshold is not None,
                 tls=bool(first.pgconn.ssl_in_use),
@@ -119,6 +123,6 @@ async def _mode(pool: Pool, first: Connection, patience: float) -> ConnectionRou
 
 
 async def _process(conn: Connection) -> int:
-    """The server's process that answers, asked in a transaction of its own."""
+    """Return the id of the server process that answers, in a transaction of its own."""
     row = await (await conn.execute(_SQL["server_process"].source, prepare=False)).fetchone()
     return int(row["pid"]) if row else 0

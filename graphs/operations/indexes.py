@@ -1,21 +1,21 @@
-"""The indexes of the memory: how they are, and those that are missing made while everybody goes on."""
+"""The state of the indexes, and the creation of missing ones without blocking reads or writes."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, LiteralString, cast
 
 from psycopg.sql import SQL, Identifier
 from pydantic import BaseModel, ConfigDict, Field
 
+from graphs.memory.access import Access
 from graphs.memory.database import schema, statements
-from graphs.memory.database.database import Database, to_the_end
+from graphs.memory.database.database import to_the_end
 from graphs.memory.database.driver_errors import driver_errors
+from graphs.memory.database.objects import Objects
 from graphs.memory.database.query import Query
 from graphs.memory.database.transaction import Connection
 from graphs.memory.principal import Principal
 from graphs.memory.values.progress import Progress
 from graphs.operations import catalogue, sizing, vector_index
-from graphs.operations.catalogue import Objects
 from graphs.operations.service import only_service
 from graphs.operations.sizing import IndexChoice
 from graphs.operations.vector_index import IndexMigration, VectorIndex
@@ -24,7 +24,7 @@ _SQL = statements.load("indexes", __package__)
 
 
 class IndexStatus(BaseModel):
-    """How an index is."""
+    """The state of an index."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -33,37 +33,35 @@ class IndexStatus(BaseModel):
     method: str
     bytes: int
     valid: bool = Field(
-        description="One that is not is never used; its making was cut off, unless it goes on."
+        description="An invalid index is never used. Its build failed, unless `building` is true."
     )
     building: bool
-    scans: int = Field(description="How often it was used since the statistics were last reset.")
-    m: int | None = Field(description="Neighbours that an HNSW index keeps for each vector.")
-    ef_construction: int | None = Field(
-        description="Candidates from which an HNSW index chooses them."
-    )
-    lists: int | None = Field(description="Parts that an IVFFlat index divides the vectors into.")
+    scans: int = Field(description="Number of scans since the statistics were last reset.")
+    m: int | None = Field(description="HNSW: neighbours stored for each vector.")
+    ef_construction: int | None = Field(description="HNSW: candidates for neighbours.")
+    lists: int | None = Field(description="IVFFlat: lists that the vectors are divided into.")
 
 
 class Vectors(BaseModel):
-    """How many vectors of a model wait for its index."""
+    """The vectors of a model, and how many of them are not yet in its index."""
 
     model_config = ConfigDict(frozen=True)
 
     model: str
     dimensions: int
     active: bool = Field(description="Whether searches use this model.")
-    index: str = Field(description="The name of its vector index.")
-    vectors: int = Field(description="How many there are.")
+    index: str = Field(description="Name of its vector index.")
+    vectors: int = Field(description="Number of vectors.")
     pending: int = Field(
-        description="Vectors that each search of a wide scope reads one by one until they are in it."
+        description="Vectors not yet in the index. Searches of wide scopes compare them one by one."
     )
     advice: str | None = Field(
-        default=None, description="What so many vectors want; None where they are not searched."
+        default=None, description="Advice on the index; None if no search uses the model."
     )
 
 
 class IndexReport(BaseModel):
-    """How the indexes are."""
+    """The state of all indexes and of the vectors that they hold."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -72,24 +70,25 @@ class IndexReport(BaseModel):
 
 
 class Indexes:
-    """How the indexes are, and those made that are missing. For the service only.
+    """Index status, creation of missing indexes, and migration of the vector index.
+
+    For the service only.
 
     Args:
-        database: where the memory is.
-        principal: tells who is acting.
+        access: the store's access.
     """
 
-    def __init__(self, database: Database, principal: Callable[[], Principal]) -> None:
-        self._database = database
-        self._principal = principal
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._database = access.database
 
     async def status(self) -> IndexReport:
-        """Return how the indexes of the memory are, and how many vectors wait for theirs.
+        """Return the state of the indexes, and the number of vectors that are not yet in theirs.
 
         Raises:
             SetupRequired: there is no schema.
         """
-        only_service(self._principal())
+        only_service(self._access)
         looked: Query[Any] = Query(
             _SQL["status"], {}, lambda rows: [IndexStatus(**row._asdict()) for row in rows]
         )
@@ -107,45 +106,57 @@ class Indexes:
         return IndexReport(indexes=indexes, vectors=told)
 
     async def plan_migration(self, wish: IndexChoice) -> IndexMigration:
-        """Return what `migrate` would do, as `VectorIndex.plan` says."""
-        only_service(self._principal())
+        """Return the plan of `migrate` without running it. Raises as `VectorIndex.plan`."""
+        only_service(self._access)
         return await VectorIndex(self._database).plan(wish)
 
     async def migrate(self, wish: IndexChoice, told: vector_index.StepProgress) -> IndexMigration:
-        """Make the vector index of the model in use what is wished for, beside the old one, while everybody goes on.
+        """Rebuild the vector index of the active model with other parameters, without blocking.
 
-        It may be cut off anywhere: searches have a whole index all the time, and the next call goes on.
+        The new index is built beside the old one, so searches always have a complete index. After
+        an interruption anywhere, the next call continues.
+
+        Args:
+            wish: the method and parameters.
+            told: receives the progress of each step.
 
         Raises:
-            InvalidInput: `wish` names what its method does not have; nothing was begun.
+            InvalidInput: `wish` has parameters that its method lacks; nothing was changed.
             SetupRequired: there is no schema, or no embedding model yet.
-            StatementTimeout: it took longer than the role's `statement_timeout`; the index in use stays.
-            GraphMemoryError: somebody is building another index in its place.
+            StatementTimeout: the build exceeded the role's `statement_timeout`; the old index
+                stays.
+            GraphMemoryError: another session is building a different index in its place.
         """
-        only_service(self._principal())
+        only_service(self._access)
         return await VectorIndex(self._database).migrate(wish, told)
 
     async def lacking(self) -> dict[str, str]:
-        """Return the indexes that are missing or invalid, each with the statement that makes it.
+        """Return the missing or invalid indexes, each with the statement that creates it.
 
-        Those of keys and other constraints come with the schema, and what is being made now is left alone.
+        Indexes of constraints are left out, since the schema creates them. So are indexes that are
+        being built at the moment.
         """
-        only_service(self._principal())
+        only_service(self._access)
         scripts = await asyncio.to_thread(schema.read_scripts)
         async with self._database.pool.connection() as conn:
-            # Looked at twice: what is finished in between seems to be invalid and made by nobody.
+            # Twice: an index whose build ends in between would look invalid and abandoned.
             before = await _being_made(conn)
             there, wanted = await catalogue.both(conn, scripts)
             return _lacking(there, wanted, before | await _being_made(conn))
 
     async def create(self, told: Progress) -> list[str]:
-        """Make the indexes that are missing, one after another, while everybody reads and writes; return their names.
+        """Create the missing indexes one by one, without blocking; return their names.
 
-        Interrupted, it leaves an invalid index at most, which the next call drops and makes anew.
+        After an interruption, at most one invalid index is left. The next call drops and rebuilds
+        it.
+
+        Args:
+            told: receives the number of created indexes and the total.
 
         Raises:
             SetupRequired: a table is missing, too.
-            StatementTimeout: one took longer than the role's `statement_timeout`; what is made stays.
+            StatementTimeout: a build exceeded the role's `statement_timeout`; finished indexes
+                stay.
         """
         todo = await self.lacking()
         for done, (name, definition) in enumerate(todo.items()):
@@ -158,16 +169,17 @@ class Indexes:
 
 
 def _advice(vectors: Vectors, there: dict[str, IndexStatus]) -> str:
-    """What to do about a vector index, in one line."""
+    """Return one line of advice about a vector index."""
     index = there.get(vectors.index)
     if index is None or not (index.valid or index.building):
-        return f"{vectors.index} is {'cut off' if index else 'missing'}: `graph-memory indexes create`."
+        state = "incomplete" if index else "missing"
+        return f"{vectors.index} is {state}: run `graph-memory indexes create`."
     if left := [
         name for name in (f"{vectors.index}_next", f"{vectors.index}_old") if name in there
     ]:
         if any(there[name].building for name in left):
-            return f"{left[0]} is being built in its place."
-        return f"{left[0]} was left by a migration that was cut off: run it again."
+            return f"{left[0]} is being built to replace it."
+        return f"{left[0]} was left by an interrupted migration: run it again."
     built = IndexChoice.model_validate(
         index.model_dump(include={"method", "m", "ef_construction", "lists"})
     )
@@ -196,7 +208,10 @@ def _lacking(there: Objects, wanted: Objects, being_made: set[str]) -> dict[str,
 
 
 async def _make(conn: Connection, name: str, definition: str) -> None:
-    """Make one outside any transaction, as CONCURRENTLY demands. The definition is what our schema's own is read as."""
+    """Create one index, outside any transaction, as CONCURRENTLY demands.
+
+    The definition is trusted: it was read from the catalogue of our own schema.
+    """
     await conn.execute(
         SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(Identifier(*name.split(".")))
     )

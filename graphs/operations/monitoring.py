@@ -1,9 +1,7 @@
-"""One look at a running deployment: its connections, what is slow, what waits and what was given up."""
+"""A snapshot of a running deployment: connections, slow statements, queues and dead letters."""
 
 import time
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any
 
 from pydantic import Field
 
@@ -12,19 +10,19 @@ from graphs.memory.database.query import Query
 from graphs.memory.errors import InvalidInput
 from graphs.memory.jobs.tasks import Timing
 from graphs.memory.values.models import FrozenModel
+from graphs.operations.service import Ask
 
 _SQL = statements.load("monitoring", __package__)
-_VITALS = statements.load("health", "graphs.memory")["vitals"]
-
-Ask = Callable[[Query[Any]], Awaitable[Any]]
+_VITALS = statements.load("health", "graphs.memory.store")["vitals"]
 
 
 class Clients(FrozenModel):
-    """Connections of one application in one state. A pooler's are the server connections that it holds."""
+    """Connections of one application in one state.
 
-    state: str = Field(
-        description="As pg_stat_activity has it: active, idle, idle in transaction, …"
-    )
+    A pooler appears with the server connections that it holds.
+    """
+
+    state: str = Field(description="As in pg_stat_activity: active, idle, idle in transaction, …")
     application: str
     connections: int
 
@@ -32,14 +30,14 @@ class Clients(FrozenModel):
 class Slow(FrozenModel):
     """A statement that has been running for a while."""
 
-    pid: int = Field(description="What `pg_cancel_backend` takes, to cancel it.")
+    pid: int = Field(description="Process id; pass it to `pg_cancel_backend` to cancel.")
     seconds: float
-    waits_for: str = Field(description="What it waits for, such as a lock; empty while it works.")
-    statement: str = Field(description="Its beginning.")
+    waits_for: str = Field(description="The lock or event it waits for; empty while it works.")
+    statement: str = Field(description="The first 300 characters.")
 
 
 class Waiting(FrozenModel):
-    """Background jobs of one task that are not done."""
+    """Unfinished background jobs of one task."""
 
     task: str
     status: str
@@ -47,7 +45,7 @@ class Waiting(FrozenModel):
 
 
 class OpenDeliveries(FrozenModel):
-    """Deliveries to one service outside that are pending, or failed: dead letters."""
+    """Deliveries of one adapter that are pending or failed (dead letters)."""
 
     adapter: str
     status: str
@@ -55,48 +53,49 @@ class OpenDeliveries(FrozenModel):
 
 
 class Look(FrozenModel):
-    """How a deployment is at a moment. Counts of what could be many end at a limit."""
+    """The state of a deployment at one moment. Counts that could be large stop at a limit."""
 
     at: datetime
-    answered_seconds: float = Field(description="In which time the database answered this look.")
+    answered_seconds: float = Field(description="How long the database took to answer, in seconds.")
     connections: int
     max_connections: int
     clients: list[Clients]
     slow: list[Slow]
     jobs: list[Waiting]
     oldest_due: float | None = Field(
-        description="For how many seconds the job that waits longest has been due."
+        description="For how many seconds the oldest waiting job has been due."
     )
-    workers: int = Field(description="How many workers of background jobs are alive.")
+    workers: int = Field(description="Number of live workers of background jobs.")
     deliveries: list[OpenDeliveries]
-    pending_vectors: int = Field(description="How many vectors wait for the vector index.")
+    pending_vectors: int = Field(description="Number of vectors not yet in the vector index.")
     unsealed_seconds: float | None = Field(
-        description="How old the oldest record is that no seal covers."
+        description="Age of the oldest audit record that no seal covers, in seconds."
     )
     cache_hits: float | None = Field(
-        description="Which part of the pages that were asked for lay in Postgres' cache."
+        description="Share of the requested pages that were in Postgres' cache, 0 to 1."
     )
     recalls: int = Field(
-        description="How many recalls of the last minute have a receipt; counted to 5,000."
+        description="Recalls with a receipt in the last minute, counted up to 5,000."
     )
     recall_median: float | None = Field(
-        description="Seconds that half of the recalls of the last 15 minutes took; known where a shadow compares them."
+        description="Median duration of recalls in the last 15 minutes, in seconds; known only "
+        "while a shadow compares them."
     )
-    recall_p95: float | None = Field(description="The same of all but 5 %.")
+    recall_p95: float | None = Field(description="The 95th percentile of the same durations.")
 
 
 async def look(ask: Ask, slow_seconds: float) -> Look:
-    """Return how the deployment is now.
+    """Return the current state of the deployment.
 
     Args:
-        ask: answers a query as the owner of the tables.
-        slow_seconds: from when on a running statement is told.
+        ask: runs a query as the owner of the tables.
+        slow_seconds: running statements are listed from this duration on.
 
     Raises:
-        InvalidInput: the seconds are negative.
+        InvalidInput: `slow_seconds` is negative.
     """
     if not slow_seconds >= 0:
-        raise InvalidInput(f"slow_seconds must be a number from 0; got {slow_seconds!r}.")
+        raise InvalidInput(f"slow_seconds must be 0 or greater; got {slow_seconds!r}.")
     started = time.perf_counter()
     server = await ask(Query(_SQL["look"], {"slow": slow_seconds}, lambda rows: rows[0]._asdict()))
     answered = time.perf_counter() - started

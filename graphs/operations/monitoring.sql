@@ -1,26 +1,32 @@
 -- name: look
--- How the server and the memory are at this moment, without reading what could be much: what could be many is counted no
--- further than to a limit. Of other roles' statements Postgres tells the text only to whoever may see it.
+-- The state of the server and of the memory at this moment. Counts of large tables stop at a limit,
+-- so that the answer takes the same time at any size. Postgres shows the text of other roles'
+-- statements only to roles that may see it.
 WITH clients AS (
-  SELECT pid, coalesce(state, 'unknown') AS state, application_name, wait_event_type, wait_event, query,
+  SELECT pid, coalesce(state, 'unknown') AS state, application_name, wait_event_type, wait_event,
+    query,
     extract(epoch FROM clock_timestamp() - query_start)::float8 AS seconds
   FROM pg_catalog.pg_stat_activity
   WHERE datname = current_database() AND backend_type = 'client backend'
 ), by_state AS (
-  SELECT state, coalesce(nullif(application_name, ''), '-') AS application, count(*) AS connections FROM clients
+  SELECT state, coalesce(nullif(application_name, ''), '-') AS application, count(*) AS connections
+  FROM clients
   GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT 12
 ), slow AS (
-  SELECT pid, seconds, concat_ws(' ', wait_event_type, wait_event) AS waits_for, left(query, 300) AS statement FROM clients
+  SELECT pid, seconds, concat_ws(' ', wait_event_type, wait_event) AS waits_for,
+    left(query, 300) AS statement FROM clients
   WHERE state = 'active' AND pid <> pg_backend_pid() AND seconds >= %(slow)s::float8
   ORDER BY seconds DESC LIMIT 8
 ), open_deliveries AS (
   SELECT adapter, status, count(*) AS deliveries FROM (
-    SELECT adapter, status FROM memory.deliveries WHERE status IN ('pending', 'failed') LIMIT 100000) AS not_done
+    SELECT adapter, status FROM memory.deliveries
+    WHERE status IN ('pending', 'failed') LIMIT 100000) AS not_done
   GROUP BY 1, 2 ORDER BY 1, 2
 ), recalls AS (
   SELECT at FROM memory.recall_receipts ORDER BY id DESC LIMIT 5000
 ), timed AS (
-  SELECT our_seconds FROM memory.shadow_comparisons WHERE at > now() - interval '15 minutes' ORDER BY at DESC LIMIT 5000
+  SELECT our_seconds FROM memory.shadow_comparisons WHERE at > now() - interval '15 minutes'
+  ORDER BY at DESC LIMIT 5000
 )
 SELECT
   (SELECT count(*) FROM clients) AS connections,

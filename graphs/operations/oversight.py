@@ -1,21 +1,17 @@
-"""What an operator looks at before doing something that cannot be undone, and afterwards."""
+"""Previews of irreversible operations, and reports on a deployment's state."""
 
-import asyncio
 import functools
-from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn, Protocol
+from typing import NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from graphs.memory.access import Access
 from graphs.memory.contract import ErasureCertificate
 from graphs.memory.database import statements
-from graphs.memory.database.database import Database
 from graphs.memory.database.loops import on_home_loop
 from graphs.memory.database.query import Query, Rows
 from graphs.memory.database.transaction import Transaction
 from graphs.memory.errors import InvalidInput
-from graphs.memory.knowledge.common import Run
-from graphs.memory.principal import Principal
 from graphs.memory.rights import erasure, retention
 from graphs.memory.search.embeddings import Index
 from graphs.memory.search.recalled import content_of
@@ -25,13 +21,6 @@ from graphs.operations.audit_report import SecurityReport
 from graphs.operations.monitoring import Look
 
 _SQL = statements.load("oversight", __package__)
-
-
-class AskAsOwner(Protocol):
-    """Answers a query as the owner of the tables, for the service alone where it concerns everybody."""
-
-    def __call__(self, user_id: str | None, query: Query[Any]) -> Awaitable[Any]:
-        """Return what the query reads."""
 
 
 class Fading(BaseModel):
@@ -44,80 +33,67 @@ class Fading(BaseModel):
     content: str
     importance: float
     trimmed: bool = Field(
-        description="Whether it would go; otherwise it would lose half of its importance."
+        description="Whether it would be deleted; otherwise its importance would be halved."
     )
 
 
 class Oversight:
-    """What would become of things, and how the whole is.
+    """Dry runs of erasure, decay, sweep and re-embedding; job clean-up, security report and look.
 
     Args:
-        database: where the memory is.
-        index: how the store embeds, None if it does not.
-        principal_for: tells who is acting, and refuses who may not act for a user.
-        ask_as: answers a query about a user as whoever is acting.
-        ask_as_owner: answers a query about everybody, for the service.
+        access: the store's access.
+        index: the store's embedding configuration; None for a store without vector search.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        index: Index | None,
-        principal_for: Callable[[str], Awaitable[Principal]],
-        ask_as: Run,
-        ask_as_owner: AskAsOwner,
-    ) -> None:
-        self._database = database
+    def __init__(self, access: Access, index: Index | None) -> None:
+        self._access = access
         self._index = index
-        self._principal_for = principal_for
-        self._ask_as = ask_as
-        self._ask_as_owner = ask_as_owner
-        self.home_loop = asyncio.get_running_loop()
+        self.home_loop = access.home_loop
 
     @on_home_loop
     async def would_erase(self, user_id: str) -> dict[str, int]:
-        """Return how many rows of which tables `erase_user` would remove now.
+        """Return the number of rows by table that `erase_user` would delete now.
 
-        The erasure is made and rolled back, so that nothing is left out: while it lasts, writes of this user wait.
-        Files are counted; their contents in Supabase Storage are not touched.
+        The erasure runs in full and is rolled back, so that the counts miss nothing. Writes of this
+        user wait until then. Files are counted; their contents in Supabase Storage are not touched.
 
         Raises:
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
-        principal = await self._principal_for(user_id)
+        principal = await self._access.only(user_id)
         try:
-            await self._database.transaction(
+            await self._access.database.transaction(
                 principal, lambda transaction: _erase_and_undo(transaction, user_id)
             )
         except _Undone as undone:
             return undone.certificate.erased
 
     async def would_decay(self, user_id: str, threshold_days: float) -> list[Fading]:
-        """Return the memories that `decay_memory` would trim or let fade now, the least important first.
+        """Return the memories that `decay_memory` would delete or weaken, least important first.
 
         Raises:
             InvalidInput: the threshold is not a positive number of days.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         retention.check_threshold(threshold_days)
         given = {"user_id": user_id, "days": threshold_days, "important": retention.IMPORTANT}
         query = Query(_SQL["would_decay"], given, _fading)
-        found: list[Fading] = await self._ask_as(user_id, query, user_scope(user_id))
+        found: list[Fading] = await self._access.ask(user_id, query, user_scope(user_id))
         return found
 
     async def would_sweep(self) -> int:
-        """Return how many memories have expired, which `sweep_ttl` would delete.
+        """Return the number of expired memories, which `sweep_ttl` would delete.
 
         Raises:
             AccessDenied: the principal is not the service.
         """
-        counted: int = await self._ask_as_owner(
+        counted: int = await self._access.ask_as_owner(
             None, Query(_SQL["would_sweep"], {}, lambda rows: rows[0].expired)
         )
         return counted
 
     async def would_reembed(self) -> int:
-        """Return how many vectors `reembed` would make, with the model that is configured.
+        """Return the number of vectors that `reembed` would create with the configured model.
 
         Raises:
             AccessDenied: the principal is not the service.
@@ -125,7 +101,7 @@ class Oversight:
         if self._index is None:
             return 0
         given = {"name": self._index.name, "dimensions": self._index.dimensions}
-        counted: int = await self._ask_as_owner(
+        counted: int = await self._access.ask_as_owner(
             None, Query(_SQL["would_reembed"], given, lambda rows: rows[0].missing)
         )
         return counted
@@ -133,57 +109,59 @@ class Oversight:
     async def purge_jobs(
         self, hours: float, *, failed: bool = False, dry_run: bool = False
     ) -> dict[str, int]:
-        """Delete the background jobs that ended that many hours ago or earlier; return how many there were, by status.
+        """Delete old background jobs that have ended; return their number by status.
 
         Args:
-            hours: for how long they are kept.
-            failed: those that failed, too; nobody can have them tried again then.
-            dry_run: only count them.
+            hours: age of a job, counted from its end, from which on it is deleted.
+            failed: delete failed jobs, too. They can no longer be retried then.
+            dry_run: count the jobs without deleting them.
 
         Raises:
-            InvalidInput: the hours are negative.
+            InvalidInput: `hours` is negative.
             AccessDenied: the principal is not the service.
         """
         if not hours >= 0:
-            raise InvalidInput(f"hours must be a number from 0; got {hours!r}.")
+            raise InvalidInput(f"hours must be 0 or greater; got {hours!r}.")
         statuses = ["succeeded", "cancelled", "aborted", *(["failed"] if failed else [])]
         given = {"hours": hours, "statuses": statuses, "dry_run": dry_run}
-        counts: dict[str, int] = await self._ask_as_owner(
+        counts: dict[str, int] = await self._access.ask_as_owner(
             None,
             Query(_SQL["purge_jobs"], given, lambda rows: {row.status: row.jobs for row in rows}),
         )
         return counts
 
     async def security_report(self, *, days: float = 7, head: str | None = None) -> SecurityReport:
-        """Report who could reach what, who did in the last days, and whether the records fit their seals.
+        """Return who can access which data, recent access events, and the state of the audit seals.
 
         Args:
-            days: how far back to look for who did what.
+            days: how many days of access events to include.
             head: a digest that `seal_audit` returned earlier and that was kept elsewhere.
 
         Raises:
-            InvalidInput: the days are not positive, or the head is no digest.
+            InvalidInput: `days` is not positive, or `head` is not a digest.
             AccessDenied: the principal is not the service.
         """
         return await audit_report.security_report(
-            functools.partial(self._ask_as_owner, None), days, head
+            functools.partial(self._access.ask_as_owner, None), days, head
         )
 
     async def look(self, *, slow_seconds: float = 1) -> Look:
-        """Return how the deployment is at this moment; a few milliseconds, however much there is.
+        """Return the current state of the deployment, in a few milliseconds at any size.
 
         Args:
-            slow_seconds: from when on a running statement is told.
+            slow_seconds: running statements are listed from this duration on.
 
         Raises:
-            InvalidInput: the seconds are negative.
+            InvalidInput: `slow_seconds` is negative.
             AccessDenied: the principal is not the service.
         """
-        return await monitoring.look(functools.partial(self._ask_as_owner, None), slow_seconds)
+        return await monitoring.look(
+            functools.partial(self._access.ask_as_owner, None), slow_seconds
+        )
 
 
 class _Undone(Exception):
-    """Has a transaction rolled back, and tells what it did."""
+    """Rolls the transaction back and carries the certificate out of it."""
 
     def __init__(self, certificate: ErasureCertificate) -> None:
         self.certificate = certificate

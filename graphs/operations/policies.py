@@ -1,4 +1,4 @@
-"""Row-level security, looked at from one person's side: why they see an item, or do not."""
+"""An explanation of row-level security: why a user can or cannot read an item."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,31 +15,33 @@ _SQL = statements.load("policies", __package__)
 
 
 class Policy(BaseModel):
-    """What a policy says of an item to a person who reads it."""
+    """A row-level security policy and its result for one item and one user."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
-    permissive: bool = Field(description="One of these must hold, and all of the others.")
+    permissive: bool = Field(
+        description="At least one permissive policy must hold, and every restrictive one."
+    )
     condition: str
-    holds: bool | None = Field(description="None where there is no item to say it of.")
+    holds: bool | None = Field(description="None if there is no such item.")
 
 
 class Explanation(BaseModel):
-    """Why a person sees an item, or does not."""
+    """Why a user can or cannot read an item."""
 
     model_config = ConfigDict(frozen=True)
 
     visible: bool = Field(
-        description="Whether the person, or the agent for them, reads it: tried, not concluded."
+        description="Whether the user, or the agent for them, can read it. Tried, not concluded."
     )
     because: str
     claims: dict[str, str | None] = Field(
-        description="What the policies go by: `sub`, and `agent` where one acts."
+        description="The claims that policies use: `sub`, and `agent` if an agent acts."
     )
-    organisations: list[str] = Field(description="Those that the person is in.")
+    organisations: list[str] = Field(description="The user's organisations.")
     item: dict[str, Any] | None = Field(
-        description="The row without its content; None if there is none."
+        description="The row without its content; None if there is no such row."
     )
     policies: list[Policy]
 
@@ -47,11 +49,11 @@ class Explanation(BaseModel):
 async def explain(
     database: Database, user_id: str, namespace: Namespace, key: str, agent: str | None = None
 ) -> Explanation:
-    """Tell why a person, or an agent that acts for them, sees an item or does not.
+    """Return why a user, or an agent that acts for them, can or cannot read an item.
 
     Raises:
         InvalidInput: no item can have this address.
-        AccessDenied: `user_id` is no UUID.
+        AccessDenied: `user_id` is not a UUID.
     """
     check_address(namespace, key)
     person = Principal.user(user_id).through(agent)
@@ -80,25 +82,34 @@ def _reason(told: Any, policies: Sequence[Policy], visible: bool, person: Princi
     if told.item is None:
         return "There is no such item: look at its namespace and key, and whether it was deleted."
     if not told.granted:
-        return "The role `authenticated` may not read memory.memories: run `graph-memory schema apply`."
+        return (
+            "The role `authenticated` may not read memory.memories: "
+            "run `graph-memory schema apply`."
+        )
     if not told.protected:
-        return "Row-level security is off on memory.memories, and everybody sees it: run `graph-memory schema apply`."
+        return (
+            "Row-level security is off on memory.memories, so that everybody can read it: "
+            "run `graph-memory schema apply`."
+        )
     refusing = [policy for policy in policies if not policy.permissive and not policy.holds]
     letting = [policy.name for policy in policies if policy.permissive and policy.holds]
     if not letting:
         whose = _whose(told.item, told.organisations)
         return (
-            f"No policy lets this person read it: {whose}, and the claim `sub` is {person.user_id}."
+            f"No policy lets this user read it: {whose}, and the claim `sub` is {person.user_id}."
         )
     if refusing:
         names = ", ".join(policy.name for policy in refusing)
-        return f"The policy {names} closes it: it is another agent's, and the claim `agent` is {person.agent}."
+        return (
+            f"The policy {names} denies access: the item belongs to another agent, "
+            f"and the claim `agent` is {person.agent}."
+        )
     if told.expired:
-        return "It has expired: policies let it be read, and the store leaves it out until it is swept."
+        return "It has expired: policies allow access, but the store hides it until the next sweep."
     return (
-        f"The policy {', '.join(letting)} lets it be read."
+        f"The policy {', '.join(letting)} allows access."
         if visible
-        else "Something else than policies hides it."
+        else "Something other than a policy hides it."
     )
 
 
@@ -106,5 +117,6 @@ def _whose(item: Mapping[str, Any], organisations: Sequence[str]) -> str:
     if item["user_id"]:
         return f"it belongs to the user {item['user_id']}"
     if item["org_id"]:
-        return f"it belongs to the organisation {item['org_id']}, and theirs are {', '.join(organisations) or 'none'}"
-    return "its namespace begins with none of users, orgs and agents, so that it is the service's alone"
+        theirs = ", ".join(organisations) or "none"
+        return f"it belongs to the organisation {item['org_id']}, and the user's are {theirs}"
+    return "its namespace begins with none of users, orgs and agents, so only the service reads it"

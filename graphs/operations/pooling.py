@@ -1,14 +1,14 @@
-"""How PgBouncer is set up before the database."""
+"""A PgBouncer configuration for a deployment."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from graphs.operations.connection import Access, Server
+from graphs.operations.connection import ConnectionInfo, Server
 
 _CONFIGURATION = """\
-; PgBouncer in transaction mode, for a server with max_connections = {max_connections} and {processes} processes of the
-; deployment that open up to {pool_size} connections for each event loop.
-; Then set DATABASE_URL to postgresql://user:password@<this host>:6543/{database}. Port 6543 tells the deployment that
-; it goes through a transaction pooler, where nothing is prepared.
+; PgBouncer in transaction mode, for a server with max_connections = {max_connections} and
+; {processes} processes of the deployment that open up to {pool_size} connections per event loop.
+; Then set DATABASE_URL to postgresql://user:password@<this host>:6543/{database}. The deployment
+; recognises port 6543 as a transaction pooler and prepares no statements there.
 
 [databases]
 {database} = host={host} port={port} dbname={database}
@@ -28,7 +28,7 @@ ignore_startup_parameters = extra_float_digits,options
 
 
 class PoolSizes(BaseModel):
-    """Sizes for PgBouncer before one server."""
+    """PgBouncer's pool sizes for one server."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -36,22 +36,23 @@ class PoolSizes(BaseModel):
         description="Connections to the server, for each pair of database and user."
     )
     reserve_pool_size: int = Field(
-        description="More of them, while somebody waits for longer than five seconds."
+        description="Additional server connections when a client waits longer than five seconds."
     )
-    max_client_conn: int = Field(description="Connections that processes may open to the pooler.")
+    max_client_conn: int = Field(description="Connections that clients may open to the pooler.")
 
 
 def recommend_sizes(server: Server, processes: int, pool_size: int) -> PoolSizes:
-    """Return how large PgBouncer's pools should be.
+    """Return the recommended sizes of PgBouncer's pools.
 
-    The server keeps a tenth of its connections, three at least, for migrations, psql and monitoring. Of what is left a
-    tenth is the reserve, and the rest the pool. A client costs PgBouncer a few kilobytes only, so that there is room
-    for twice as many as the processes open: each has two event loops, that of runs and that of the HTTP app.
+    The server keeps a tenth of its connections, three at least, for migrations, psql and
+    monitoring. A tenth of the rest is the reserve pool; what remains is the default pool. A client
+    costs PgBouncer a few kilobytes only, so there is room for twice as many as the processes open.
+    Each process has two event loops: one for runs, one for the HTTP app.
 
     Args:
-        server: whose connections are to be shared.
-        processes: how many processes of the deployment there are, servers and workers.
-        pool_size: how many connections each of their event loops opens at most (DATABASE_POOL_SIZE).
+        server: the server whose connections are shared.
+        processes: number of processes of the deployment, servers and workers.
+        pool_size: most connections that one event loop opens (DATABASE_POOL_SIZE).
     """
     usable = max(
         2,
@@ -65,8 +66,8 @@ def recommend_sizes(server: Server, processes: int, pool_size: int) -> PoolSizes
     )
 
 
-def configuration(access: Access, server: Server, processes: int, pool_size: int) -> str:
-    """Return a `pgbouncer.ini` for the database that this process reaches; it holds no password and no user."""
+def configuration(access: ConnectionInfo, server: Server, processes: int, pool_size: int) -> str:
+    """Return a `pgbouncer.ini` for this database. It contains no user and no password."""
     return _CONFIGURATION.format(
         max_connections=server.max_connections,
         processes=processes,

@@ -1,14 +1,19 @@
-"""Who may operate a deployment."""
+"""The check that only the service operates a deployment."""
 
-from graphs.memory.errors import AccessDenied
-from graphs.memory.principal import Principal
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from graphs.memory.access import Access
+from graphs.memory.database.query import Query
+
+Ask = Callable[[Query[Any]], Awaitable[Any]]
+"""Runs a query as the owner of the tables, for the service."""
 
 
-def only_service(principal: Principal) -> None:
-    """Refuse whoever is not the service.
+def only_service(access: Access) -> None:
+    """Check that the service is acting.
 
     Raises:
-        AccessDenied: a person is acting.
+        AccessDenied: a user is acting.
     """
-    if principal.user_id:
-        raise AccessDenied("Only the service may operate the deployment.")
+    access.only_service("operate the deployment: run this as the service, not as a user")

@@ -1,4 +1,4 @@
-"""Which vector index a number of vectors wants: pure rules, each with where it comes from."""
+"""Rules that choose the parameters of a vector index by the number of vectors."""
 
 from math import isqrt
 from typing import Literal
@@ -10,44 +10,48 @@ from graphs.memory.errors import InvalidInput
 Method = Literal["hnsw", "ivfflat"]
 
 MOST_LISTS = 32_768
-"""More an IVFFlat index cannot have."""
+"""The most lists that an IVFFlat index can have."""
 
 _GRAPHS = ((1_000_000, 10, 112), (10_000_000, 16, 128), (None, 24, 200))
-"""Up to how many vectors which m and ef_construction.
+"""Rows of (most vectors, m, ef_construction); None means no limit.
 
-The first is what `create_vector_index` makes, measured in `benchmarks.scale`. pgvector's own are 16 and 64; larger ones
-want more of both, of which m costs memory, and ef_construction time to build.
+The first row is what `create_vector_index` makes, measured in `benchmarks.scale`. pgvector's
+defaults are 16 and 64. Larger indexes need more of both: m costs memory, ef_construction costs
+time to build.
 """
 
 
 class IndexChoice(BaseModel):
-    """How a vector index is, or is to be made; what is None is decided by the number of vectors."""
+    """The method and parameters of a vector index.
+
+    A parameter that is None is chosen by the number of vectors.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     method: Method
     m: int | None = Field(
-        default=None, description="HNSW: neighbours that are kept for each vector, 2 to 100."
+        default=None, description="HNSW: neighbours stored for each vector, 2 to 100."
     )
     ef_construction: int | None = Field(
         default=None,
-        description="HNSW: candidates from which they are chosen, at least twice as many, up to 1000.",
+        description="HNSW: candidates for neighbours, at least twice m, at most 1000.",
     )
     lists: int | None = Field(
-        default=None, description="IVFFlat: parts that the vectors are divided into, 1 to 32768."
+        default=None, description="IVFFlat: lists that the vectors are divided into, 1 to 32768."
     )
 
     def __str__(self) -> str:
-        """Return it as people say it."""
+        """Return the method and parameters as one phrase."""
         if self.method == "ivfflat":
             return f"IVFFlat with {self.lists} list{'' if self.lists == 1 else 's'}"
         return f"HNSW with m {self.m} and ef_construction {self.ef_construction}"
 
     def check(self) -> None:
-        """Refuse what pgvector would refuse after hours.
+        """Check the parameters before pgvector does, which is hours into a build.
 
         Raises:
-            InvalidInput: a parameter is of the other method, or out of its bounds.
+            InvalidInput: a parameter belongs to the other method, or is out of bounds.
         """
         if self.method == "hnsw" and self.lists is not None:
             raise InvalidInput("lists is a parameter of ivfflat; hnsw has m and ef_construction.")
@@ -63,10 +67,10 @@ class IndexChoice(BaseModel):
             )
 
     def completed(self, vectors: int) -> "IndexChoice":
-        """Return it with what was left open decided by a number of vectors.
+        """Return a copy in which missing parameters are chosen for a number of vectors.
 
         Raises:
-            InvalidInput: ef_construction is too small for the m that so many vectors want.
+            InvalidInput: `ef_construction` is too small for the m that is chosen.
         """
         wanted = wanted_by(vectors, self.method)
         if self.method == "ivfflat":
@@ -82,7 +86,10 @@ class IndexChoice(BaseModel):
         return whole
 
     def asks_for(self, built: "IndexChoice", vectors: int) -> bool:
-        """Return whether an index is what is asked for: as named, and where nothing was named as so many want it."""
+        """Return whether an existing index satisfies this choice.
+
+        Named parameters must be equal. If none is named, the index must fit the number of vectors.
+        """
         named = self.model_dump(exclude_none=True)
         if any(getattr(built, name) != value for name, value in named.items()):
             return False
@@ -90,9 +97,9 @@ class IndexChoice(BaseModel):
 
 
 def wanted_by(vectors: int, method: Method) -> IndexChoice:
-    """Return the index of a method that so many vectors want.
+    """Return the recommended index of a method for a number of vectors.
 
-    Lists are pgvector's advice: a thousandth of the vectors up to a million of them, from there on their square root.
+    Lists follow pgvector's advice: vectors / 1000 up to a million vectors, their square root above.
     """
     if method == "ivfflat":
         lists = vectors // 1000 if vectors <= 1_000_000 else isqrt(vectors)
@@ -102,7 +109,10 @@ def wanted_by(vectors: int, method: Method) -> IndexChoice:
 
 
 def fits(built: IndexChoice, vectors: int) -> bool:
-    """Return whether an index is as so many vectors want it; one of half or twice the lists is near enough."""
+    """Return whether an index suits a number of vectors.
+
+    For IVFFlat, half to twice the recommended lists is close enough.
+    """
     wanted = wanted_by(vectors, built.method)
     if built.method == "ivfflat":
         return (wanted.lists or 0) <= 2 * (built.lists or 0) <= 4 * (wanted.lists or 0)
@@ -112,8 +122,11 @@ def fits(built: IndexChoice, vectors: int) -> bool:
 
 
 def advice(built: IndexChoice, vectors: int) -> str:
-    """Return one line: what so many vectors want and the command that makes it, or that it is as it should be."""
+    """Return one line: the recommended index and the command for it, or that the index fits."""
     if fits(built, vectors):
         return f"{built} for {vectors:,} vectors: as it should be."
     wanted = wanted_by(vectors, built.method)
-    return f"{vectors:,} vectors want {wanted}, and have {built}: `graph-memory indexes migrate --to {built.method}`."
+    return (
+        f"{vectors:,} vectors need {wanted}, and have {built}: "
+        f"run `graph-memory indexes migrate --to {built.method}`."
+    )

@@ -1,8 +1,9 @@
-"""The vector index of the model in use, made anew beside the old one while everybody searches and writes.
+"""A migration of the active model's vector index that blocks neither searches nor writes.
 
-A migration looks at what there is and takes the next step, until there is none: cut off anywhere, the next call goes
-on. Searches have a whole index all the time. The new one is built under another name; then names and the choice change
-in one transaction, and the old one is dropped last.
+The migration examines the current state and takes the next step until none is left, so that
+the next call continues after any interruption. Searches always have a complete index: the new
+one is built under another name, then one transaction swaps names and stores the choice, and the
+old one is dropped last.
 """
 
 import asyncio
@@ -37,13 +38,17 @@ _LOCK = statements.load_sources("setup", "graphs.memory.database")["lock"]
 _LOOK_SECONDS = 0.25
 _PORTION = 32
 _ROUNDS = 20
-"""A migration takes at most seven steps, what others leave behind included; who needs more is being worked against."""
+"""Most steps of one migration.
+
+It takes at most seven, clean-up after others included. More steps mean that another session
+keeps undoing them.
+"""
 
 _MET = (pg.DuplicateTable, pg.DeadlockDetected)
-"""Two have come to the same at once: one of them gives way, and looks at what there is then."""
+"""Errors of two sessions that take the same step at once. One gives way and looks again."""
 
 StepProgress = Callable[[str, int, int | None], None]
-"""Gets what is being done, how much of it is, and of how much."""
+"""A callable that receives the phase, the amount done and the total (None if unknown)."""
 
 BuildStep = Literal[
     "drop what was left",
@@ -57,7 +62,7 @@ BuildStep = Literal[
 
 
 class IndexMigration(BaseModel):
-    """What becomes of a vector index."""
+    """The plan of a migration, and its result."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -65,32 +70,32 @@ class IndexMigration(BaseModel):
     index: str
     vectors: int
     before: IndexChoice | None = Field(
-        description="How the index is that searches use; None where there is none."
+        description="The index that searches use now; None if there is none."
     )
     after: IndexChoice
     steps: list[BuildStep] = Field(
-        description="What there is to do, in this order; none where it is as it should be."
+        description="The steps in their order; empty if the index is as wished."
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """An index that there is, whole or not."""
+    """An existing index, complete or not."""
 
     name: str
     choice: IndexChoice
     valid: bool
     builder: int | None
-    """The process of the server that is at work on it."""
+    """The server process that is building it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _BuildPlan:
-    """What there is, and what it is to become."""
+    """The current state of the index and the wished one."""
 
     model: Any
     kept: IndexChoice
-    """What the model is said to have."""
+    """The choice that is stored with the model."""
     wanted: IndexChoice
     now: Built | None
     next: Built | None
@@ -101,12 +106,11 @@ class _BuildPlan:
         return f"embeddings_vectors_{self.model.id}"
 
     def steps(self) -> list[tuple[BuildStep, str]]:
-        """Return what there is to do, each with the name of the index that it concerns."""
+        """Return the remaining steps, each with the name of its index."""
         whole = self.now if self.now and self.now.valid else None
         todo: list[tuple[BuildStep, str]] = []
-        if (
-            self.old and self.now
-        ):  # where the one that is in use is cut off, the old one still serves
+        if self.old and self.now:
+            # If the current index is incomplete, the old one still serves searches.
             todo.append(
                 ("drop the old one", self.old.name) if whole else ("drop what was left", self.name)
             )
@@ -123,7 +127,7 @@ class _BuildPlan:
             todo.append(("wait for another", name))
         elif not (there and there.valid):
             todo += [("drop what was left", name)] if self.next else []
-            # Its lists are laid where the vectors are that it holds when it is built.
+            # IVFFlat places its lists by the vectors present at build time: index them first.
             waits = self.wanted.method == "ivfflat" and 10 * self.model.waiting > self.model.vectors
             todo += [("index what waits", name)] if waits else []
             todo.append(("build", name))
@@ -131,10 +135,10 @@ class _BuildPlan:
 
 
 class VectorIndex:
-    """Makes the vector index of the model in use another one.
+    """Changes the method or parameters of the active model's vector index.
 
     Args:
-        database: where it is.
+        database: the store's database.
     """
 
     def __init__(self, database: Database) -> None:
@@ -144,19 +148,20 @@ class VectorIndex:
         """Return what a migration would do.
 
         Raises:
-            InvalidInput: `wish` names what the method does not have.
+            InvalidInput: `wish` has parameters that its method lacks.
             SetupRequired: there is no schema, or no embedding model yet.
-            GraphMemoryError: another index is being built in its place.
+            GraphMemoryError: another session is building a different index in its place.
         """
         wish.check()
         return _told(await self._look(wish))
 
     async def migrate(self, wish: IndexChoice, told: StepProgress) -> IndexMigration:
-        """Make the index what is wished for; return what that took.
+        """Rebuild the index as wished; return the plan that was carried out.
 
         Raises:
-            StatementTimeout: building took longer than the role's `statement_timeout`; the index in use stays.
-            GraphMemoryError: as `plan`, or somebody else changes the same index all the time.
+            StatementTimeout: the build exceeded the role's `statement_timeout`; the old index
+                stays.
+            GraphMemoryError: as `plan`, or another session keeps changing the same index.
         """
         wish.check()
         work = await self._look(wish)
@@ -168,7 +173,8 @@ class VectorIndex:
             await self._take(*steps[0], work, told)
             work = await self._look(migration.after)
         raise GraphMemoryError(
-            "Somebody else changes the same vector index: look at `graph-memory indexes status`."
+            "Another session keeps changing the same vector index: run "
+            "`graph-memory indexes status`, and try again when it has ended."
         )
 
     async def _look(self, wish: IndexChoice) -> _BuildPlan:
@@ -182,25 +188,25 @@ class VectorIndex:
         found = await self._found([name, f"{name}_next", f"{name}_old"])
         now, next_ = found.get(name), found.get(f"{name}_next")
         wanted = wish.completed(model.vectors)
-        for there in (
-            next_,
-            now,
-        ):  # what is there, or nearly, is not made anew because of a few vectors more
+        # Keep an index that exists or is nearly built: a few more vectors are no reason to rebuild.
+        for there in (next_, now):
             if there and wish.asks_for(there.choice, model.vectors):
                 wanted = there.choice
         if next_ and next_.builder and next_.choice != wanted:
             raise GraphMemoryError(
-                f"The server's process {next_.builder} is building {next_.choice} in its place: wait until it has "
-                f"ended (`graph-memory indexes status`), or end it with SELECT pg_cancel_backend({next_.builder})."
+                f"The server process {next_.builder} is building {next_.choice} in its place: wait "
+                f"until it has ended (`graph-memory indexes status`), or cancel it "
+                f"with SELECT pg_cancel_backend({next_.builder})."
             )
         return _BuildPlan(model, _choice(model), wanted, now, next_, found.get(f"{name}_old"))
 
     async def _found(self, names: Sequence[str]) -> dict[str, Built]:
-        """Those of some indexes that there are; looked at twice: one that was just finished seems to be cut off."""
+        """Return the existing ones of some indexes, by name."""
         built: Query[Any] = Query(
             _SQL["built"], {"names": names}, lambda rows: [*map(_built, rows)]
         )
         [found] = await to_the_end(self._database.run(Principal.owner(), [built]))
+        # Look twice: an index whose build ends in between would look invalid and abandoned.
         if any(not (each.valid or each.builder) for each in found):
             await asyncio.sleep(_LOOK_SECONDS)
             [found] = await to_the_end(self._database.run(Principal.owner(), [built]))
@@ -223,7 +229,7 @@ class VectorIndex:
     async def _carry_out(
         self, statement: Composed, name: str, work: _BuildPlan, told: StepProgress
     ) -> None:
-        """Carry out what no transaction may contain. A caller who leaves ends it."""
+        """Run a statement that no transaction may contain. Cancelling the caller cancels it."""
         async with self._database.pool.connection() as conn:
             with _saying_what_to_do(), driver_errors(), suppress(*_MET):
                 working = asyncio.ensure_future(conn.execute(statement, prepare=False))
@@ -242,26 +248,23 @@ class VectorIndex:
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def _tell(self, name: str, work: _BuildPlan, told: StepProgress) -> None:
-        """Tell how far the server is."""
+        """Report the server's progress."""
         looked: Query[Any] = Query(
             _SQL["progress"], {"name": name}, lambda rows: rows[0] if rows else None
         )
         try:
             [row] = await to_the_end(self._database.run(Principal.owner(), [looked]))
-        except (
-            StoreUnavailable
-        ):  # nothing is wrong with the work itself; it tells when something is
+        except StoreUnavailable:  # the statement itself may still work; it raises if it fails
             return
         if row:
-            tuples = (
-                row.tuples_total or work.model.vectors
-            )  # HNSW does not say how many there will be
+            # HNSW does not report the total.
+            tuples = row.tuples_total or work.model.vectors
             counts = ((row.tuples_done, tuples), (row.blocks_done, row.blocks_total))
             done, of = next(((d, o) for d, o in counts if d), (row.lockers_done, row.lockers_total))
             told(row.phase, done, of or None)
 
     async def _index(self, work: _BuildPlan, told: StepProgress) -> None:
-        """Put what waited at the beginning into the index that is there; what comes meanwhile may wait."""
+        """Index the vectors that waited at the start. Vectors that arrive later may wait."""
         given = {"model": work.model.id, "limit": _PORTION}
         done = 0
         while done < work.model.waiting:
@@ -273,7 +276,7 @@ class VectorIndex:
             told("index what waits", done, work.model.waiting)
 
     async def _swap(self, work: _BuildPlan) -> None:
-        """Give the new index the name that everybody knows, and keep the choice with the model, in one transaction."""
+        """Rename the new index to the name in use and store the choice, in one transaction."""
         async with self._database.pool.connection() as conn:
             with driver_errors():
                 async with conn.transaction():
@@ -298,14 +301,14 @@ def _saying_what_to_do() -> Iterator[None]:
         yield
     except StatementTimeout as error:
         raise StatementTimeout(
-            "The database cancelled it, most likely at the role's statement_timeout; searches go on with the index "
-            "they have. Connect directly (no transaction pooler), ALTER ROLE … SET statement_timeout = 0, and run it "
-            "again."
+            "The database cancelled the build, most likely at the role's statement_timeout; "
+            "searches keep the index that they have. Connect directly (no transaction pooler), "
+            "ALTER ROLE … SET statement_timeout = 0, and run it again."
         ) from error
 
 
 async def _unchanged(conn: Connection, work: _BuildPlan) -> bool:
-    """Whether nobody else has come to the swap first."""
+    """Return whether no other session has changed the indexes meanwhile."""
     names = [work.name, f"{work.name}_next", f"{work.name}_old"]
     found = await (
         await conn.execute(_SQL["built"].source, {"names": names}, prepare=False)
@@ -344,7 +347,7 @@ def _built(row: Any) -> Built:
 
 
 def _choice(model: Any) -> IndexChoice:
-    """What a model is said to have; nothing said is what the schema makes."""
+    """Return the choice stored with a model; without one, the schema's default."""
     if model.lists is not None:
         return IndexChoice(method="ivfflat", lists=model.lists)
     default = wanted_by(0, "hnsw")

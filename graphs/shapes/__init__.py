@@ -1,1 +1,1 @@
-"""How agents are built from nodes."""
+"""Shapes of agents: graphs that are built from nodes."""

@@ -16,10 +16,13 @@ from graphs.nodes.state import AgentContext, Input, State
 from graphs.nodes.write_memory import write_memory
 
 MOST_ROUNDS = 6
-"""How often an agent may call tools before it has to answer the user."""
+"""Most rounds of tool calls before the agent has to answer the user."""
 
 _LAST_ROUND = "Answer the user now with what you have; call no more tools."
-_GAVE_UP = "I could not finish this with the tools I have. Please ask again more narrowly, or in smaller steps."
+_GAVE_UP = (
+    "I could not finish this with the tools I have. Please ask again more narrowly, or in smaller "
+    "steps."
+)
 
 
 def agent_with_memory(
@@ -27,12 +30,13 @@ def agent_with_memory(
 ) -> CompiledStateGraph[State, AgentContext, Input, State]:
     """Return the graph of an agent with tools whose every run begins and ends with memory.
 
-    Its messages carry its name. It runs alone, or as a subgraph of another one, such as a supervisor's.
+    Its messages carry its name. It runs alone, or as a subgraph, such as a supervisor's.
 
     Args:
-        name: of the agent, as `langgraph.json` names it: what it keeps to itself of a person is known by it.
-        prompt: what it is for and how it behaves. What is remembered of the user is added.
-        tools: what it may call; asynchronous, as those of `graphs.tools.as_tool`.
+        name: the agent's name, as in `langgraph.json`. It also identifies the sub-scope of a
+            user's memory that is the agent's own.
+        prompt: the agent's purpose and behaviour. Memories of the user are added.
+        tools: its tools; asynchronous, as those of `graphs.tools.as_tool`.
     """
 
     async def agent(state: State, runtime: Runtime[AgentContext]) -> dict[str, Any]:
@@ -64,7 +68,7 @@ def agent_with_memory(
 
 
 def _rounds(messages: Sequence[AnyMessage]) -> int:
-    """How often tools were called since the user spoke."""
+    """Count the rounds of tool calls since the user's last message."""
     since = next(
         (n for n, m in enumerate(reversed(messages)) if isinstance(m, HumanMessage)), len(messages)
     )
@@ -74,7 +78,10 @@ def _rounds(messages: Sequence[AnyMessage]) -> int:
 
 
 def _answered(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
-    """A conversation without calls that nothing came of, as after a run that was cancelled: models refuse those."""
+    """Return a conversation without unanswered tool calls, as a cancelled run leaves them.
+
+    Chat models refuse such calls.
+    """
     results = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
     kept = [
         m

@@ -17,9 +17,9 @@ def with_memory(
     """Return the graph of an agent whose every run begins and ends with memory.
 
     Args:
-        respond: the agent's own node, a function of `(state, runtime)` or a compiled subgraph. It finds what is
-            remembered in `state["memory"]` and returns the messages that answer.
-        name: what Studio and traces call the graph.
+        respond: the agent's own node, a function of `(state, runtime)` or a compiled subgraph. It
+            finds the memory in `state["memory"]` and returns the messages that answer.
+        name: the graph's name in Studio and traces.
     """
     return (
         StateGraph(State, input_schema=Input, context_schema=Context)

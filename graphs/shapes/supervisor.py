@@ -1,4 +1,4 @@
-"""The shape of a supervisor: route → the agent that it hands on to, a subgraph that answers and remembers."""
+"""The shape of a supervisor: route → the chosen agent, a subgraph that answers and remembers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -24,27 +24,29 @@ from graphs.offline.chat import OfflineChatModel
 from graphs.shapes.routing import Route, Router, Skill
 
 _LATEST_MESSAGES = 6
-"""How much of the conversation a chat model is shown to decide on."""
+"""Messages of the conversation that a chat model gets to choose an agent."""
 
 
 class Routed(State, total=False):
-    """The conversation, and who answers."""
+    """The conversation, and the chosen agent."""
 
     route: dict[str, str]
-    """The agent that was chosen last, by what, and why, as JSON."""
+    """The latest choice as JSON: the agent, the method and the reason."""
 
 
 def supervisor_of(
     agents: Mapping[Skill, CompiledStateGraph[Any, Any, Any, Any]], *, name: str
 ) -> CompiledStateGraph[Routed, AgentContext, Input, Routed]:
-    """Return the graph of a supervisor: it decides who answers, remembers that, and hands the conversation on.
+    """Return the graph of a supervisor, which chooses an agent and passes the conversation to it.
 
-    The agent acts as itself, for the same person: it sees what is its own and not what the others keep to themselves,
-    and the exchange is stored once, as answered by it. What was decided is an item of the supervisor's own.
+    The agent acts under its own name for the same user. It sees its own memories and not the
+    private ones of other agents, and the exchange is stored once, as its own. The supervisor
+    stores each choice as an item of its own.
 
     Args:
-        agents: the graph of each, with what it is there for; the first is for what is like nothing that any is asked.
-        name: of the supervisor, as `langgraph.json` names it.
+        agents: the graph of each agent, by skill. The first one gets questions that are like
+            nothing else.
+        name: the supervisor's name, as in `langgraph.json`.
     """
     router = Router([*agents])
 
@@ -54,7 +56,7 @@ def supervisor_of(
         last = _answered_last(state["messages"], agents)
         chosen = await _choose(router, asked, state["messages"], runtime, last)
         scope, session = decisions_of(current_user(), name), session_of(runtime)
-        told = f"“{asked}” went to {chosen.agent}, since {chosen.because}."
+        told = f"“{asked}” went to {chosen.agent}, because {chosen.because}."
         decision = {"content": told, "question": asked, "session_id": session, **asdict(chosen)}
         await memory_of(runtime).aput(scope, session, decision, index=False)
         return {"route": asdict(chosen)}
@@ -74,12 +76,18 @@ def supervisor_of(
 
 
 def decisions_of(user_id: str, supervisor: str) -> Namespace:
-    """Return where a supervisor keeps which agent answered: one item for each session, its history the ones before."""
+    """Return the namespace of a supervisor's choices.
+
+    There is one item for each session; its history has the earlier choices.
+    """
     return user_scope(user_id, agent_label(supervisor), "routing")
 
 
 def _answered_last(messages: Sequence[AnyMessage], agents: Mapping[Skill, Any]) -> str | None:
-    """The agent that answered last. Messages tell so, since a forked thread has those of its branch alone."""
+    """Return the agent that answered last.
+
+    Messages say so, and not the stored choice: a forked thread has only its own branch.
+    """
     names = {skill.name for skill in agents}
     return next(
         (m.name for m in reversed(messages) if isinstance(m, AIMessage) and m.name in names), None
@@ -100,7 +108,7 @@ async def _choose(
             for m in messages
             if isinstance(m, HumanMessage) or (isinstance(m, AIMessage) and not m.tool_calls)
         ]
-        # Some models refuse a conversation that the user did not begin.
+        # Some models refuse a conversation that does not begin with a user's message.
         shown = trim_messages(
             said, max_tokens=_LATEST_MESSAGES, token_counter=len, start_on="human"
         )
@@ -114,7 +122,7 @@ def _add_agent(
     name: str,
     agent: CompiledStateGraph[Any, Any, Any, Any],
 ) -> None:
-    """Add an agent's graph as a subgraph that is carried out as the agent."""
+    """Add an agent's graph as a subgraph that acts under the agent's name."""
 
     async def handed_on(state: Routed) -> dict[str, Any]:
         with acting_as(current_principal(None).through(name)):

@@ -1,1 +1,1 @@
-"""A contract suite for stores. `graphs.testing.conformance` is its front door."""
+"""A contract suite for stores; `graphs.testing.conformance` is its entry point."""

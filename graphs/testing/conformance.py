@@ -1,6 +1,6 @@
-"""Ask a store what LangGraph's `BaseStore` promises, and what people rely on beside it.
+"""A contract suite for LangGraph's `BaseStore`, and for what its users rely on besides.
 
-Give it a function that opens a fresh, empty store of yours:
+Pass it a function that opens a fresh, empty store:
 
     @asynccontextmanager
     async def open_store(*, index, ttl):
@@ -8,13 +8,13 @@ Give it a function that opens a fresh, empty store of yours:
 
     print(await conformance.check(open_store))
 
-With pytest each promise is a test of its own:
+With pytest, each promise is a test of its own:
 
     @pytest.mark.parametrize("check", conformance.checks())
     async def test_contract(check):
         await check(open_store)
 
-It needs langgraph and nothing else.
+It needs only langgraph.
 """
 
 from collections.abc import Collection
@@ -52,12 +52,12 @@ _MODULES = (
 
 
 def capabilities() -> tuple[str, ...]:
-    """The names of all capabilities. `extensions` is what a store need not have to be a `BaseStore`."""
+    """Return the names of all capabilities. A `BaseStore` need not have `extensions`."""
     return tuple(module.__name__.rpartition(".")[2] for module in _MODULES)
 
 
 def checks(*, leave_out: Collection[str] = ()) -> list[Check]:
-    """Return the checks, for a test runner to be parametrised with.
+    """Return the checks, for the parameters of a test runner.
 
     Args:
         leave_out: capabilities that the store does not claim, such as `extensions`.
@@ -67,7 +67,8 @@ def checks(*, leave_out: Collection[str] = ()) -> list[Check]:
     """
     if unknown := set(leave_out) - set(capabilities()):
         raise ValueError(
-            f"No such capability: {', '.join(sorted(unknown))}. There are {', '.join(capabilities())}."
+            f"No such capability: {', '.join(sorted(unknown))}. "
+            f"There are {', '.join(capabilities())}."
         )
     wanted = [capability for capability in capabilities() if capability not in leave_out]
     return sorted(
@@ -77,7 +78,7 @@ def checks(*, leave_out: Collection[str] = ()) -> list[Check]:
 
 
 async def check(open_store: OpenStore, *, leave_out: Collection[str] = ()) -> Report:
-    """Run every check on a fresh store, one after the other, and report which promises it keeps.
+    """Run every check on a fresh store, one after the other, and report the results.
 
     Args:
         open_store: opens a fresh, empty store; called once for each check.
@@ -96,7 +97,7 @@ async def _result(check: Check, open_store: OpenStore) -> Result:
         await check(open_store)
     except SkipTest as skipped:
         return Result(check, Outcome.SKIPPED, str(skipped))
-    except Exception as error:  # noqa: BLE001  the boundary of a check: whatever it raises is its result
+    except Exception as error:  # noqa: BLE001  any error is the check's result
         sentence = next(iter(str(error).splitlines()), "")
         return Result(check, Outcome.FAILED, f"{type(error).__name__}: {sentence}".rstrip(": "))
     return Result(check, Outcome.PASSED)

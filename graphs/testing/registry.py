@@ -1,4 +1,4 @@
-"""What a check is: a promise, what it needs, and how it is asked of a fresh store."""
+"""Checks of the contract: a promise, its requirements, and the function that checks it."""
 
 import asyncio
 import inspect
@@ -12,16 +12,16 @@ from langgraph.store.base import BaseStore, IndexConfig, TTLConfig
 from graphs.testing.support import LETTERS
 
 SECONDS = 60
-"""How long a check may take; a store that hangs fails then."""
+"""Seconds that a check may take; a store that hangs fails then."""
 
 
 class OpenStore(Protocol):
-    """How the suite gets its stores: a context manager that yields a fresh, empty store, and takes it away again."""
+    """A context manager that yields a fresh, empty store, and removes it at the end."""
 
     def __call__(
         self, *, index: IndexConfig | None, ttl: TTLConfig | None
     ) -> AbstractAsyncContextManager[BaseStore]:
-        """Open a store with vector search as `index` says (None: without), and TTLs as `ttl` says (None: without)."""
+        """Open a store with this vector search and these TTLs; None stands for without."""
 
 
 Function = Callable[[Any], Awaitable[None]]
@@ -30,9 +30,10 @@ F = TypeVar("F", bound=Function)
 
 @dataclass(frozen=True, eq=False)
 class Check:
-    """One promise of the contract. Await it with an `OpenStore`; it raises where the promise is not kept.
+    """A promise of the contract. Await it with an `OpenStore`; it raises if the promise is broken.
 
-    A check that does not apply raises `unittest.SkipTest`, which unittest and pytest both count as skipped.
+    A check that does not apply raises `unittest.SkipTest`, which unittest and pytest both count as
+    skipped.
     """
 
     capability: str
@@ -45,7 +46,7 @@ class Check:
 
     @property
     def __name__(self) -> str:
-        """`capability.name`; test runners show it."""
+        """Return `capability.name`, which test runners show."""
         return f"{self.capability}.{self.name}"
 
     def __str__(self) -> str:
@@ -56,7 +57,7 @@ class Check:
 
         Raises:
             AssertionError: the promise is not kept, or not within `SECONDS`.
-            unittest.SkipTest: the store does not offer what the promise is about.
+            unittest.SkipTest: the store does not offer the subject of the promise.
         """
         try:
             async with asyncio.timeout(SECONDS) as deadline:
@@ -77,12 +78,15 @@ _registered: list[Check] = []
 def promise(
     *, index: IndexConfig | None = LETTERS, ttl: TTLConfig | None = None, opens: bool = False
 ) -> Callable[[F], F]:
-    """Register a function as a check; its docstring is the promise, and the name of its module the capability.
+    """Register a function as a check.
+
+    Its docstring is the promise, and the name of its module is the capability.
 
     Args:
-        index: the vector search that the check needs of its store.
-        ttl: the TTL configuration that it needs.
-        opens: the function takes the `OpenStore` and opens its store itself, where it must be on another event loop.
+        index: the vector search that the check needs.
+        ttl: the TTL configuration that the check needs.
+        opens: the function takes the `OpenStore` and opens its store itself, for checks that need
+            another event loop.
     """
 
     def register(function: F) -> F:
@@ -97,5 +101,5 @@ def promise(
 
 
 def registered() -> tuple[Check, ...]:
-    """Every check that was registered, in the order of their capabilities' import."""
+    """Return all registered checks, in the order in which their modules were imported."""
     return tuple(_registered)

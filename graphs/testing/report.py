@@ -1,4 +1,4 @@
-"""What came out of a run of the suite."""
+"""Results of a run of the suite."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from graphs.testing.registry import Check
 
 
 class Outcome(StrEnum):
-    """How a check ended."""
+    """The outcome of a check."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -18,7 +18,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Result:
-    """How one check ended; `reason` says why it failed or was skipped."""
+    """The outcome of one check; `reason` says why it failed or was skipped."""
 
     check: Check
     outcome: Outcome
@@ -33,16 +33,16 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether no check failed."""
+        """Return true if no check failed."""
         return not self.failures
 
     @property
     def failures(self) -> tuple[Result, ...]:
-        """The promises that were not kept."""
+        """Return the results of broken promises."""
         return tuple(result for result in self.results if result.outcome is Outcome.FAILED)
 
     def by_capability(self) -> dict[str, tuple[Result, ...]]:
-        """The results of each capability."""
+        """Return the results by capability."""
         grouped = groupby(self.results, key=lambda result: result.check.capability)
         return {capability: tuple(results) for capability, results in grouped}
 

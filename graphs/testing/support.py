@@ -1,4 +1,4 @@
-"""What checks share: embeddings whose geometry is known, strict comparison, and threads that may hang."""
+"""Helpers of checks: embeddings of known geometry, strict comparison, and threads that may hang."""
 
 import asyncio
 import threading
@@ -14,12 +14,12 @@ ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
 def embed_letters(texts: Sequence[str]) -> list[list[float]]:
-    """Count letters: as simple as vectors get, and alike for like texts."""
+    """Embed texts by counting letters, so that similar texts have similar vectors."""
     return [[text.casefold().count(letter) + 0.01 for letter in ALPHABET] for text in texts]
 
 
 def embed_point(texts: Sequence[str]) -> list[list[float]]:
-    """Read a vector from a text such as `0.6 0.8`, so that a check can lay out its space exactly."""
+    """Read a vector from a text such as `0.6 0.8`, so that a check can place its items exactly."""
     return [[*map(float, text.split())] for text in texts]
 
 
@@ -27,22 +27,22 @@ LETTERS: IndexConfig = {"dims": len(ALPHABET), "embed": embed_letters, "fields":
 """Vector search over whole values, by their letters."""
 
 POINTS: IndexConfig = {"dims": 2, "embed": embed_point, "fields": ["at"]}
-"""Vector search over the field `at`, which holds points of the plane as text; a list of them has a vector for each."""
+"""Vector search over the field `at`: points of the plane as text, or a list of them."""
 
 
 def keys(items: Iterable[Item]) -> list[str]:
-    """The keys of some items, in their order."""
+    """Return the keys of items, in order."""
     return [item.key for item in items]
 
 
 def found(item: Item | None) -> Item:
-    """An item that must be there."""
+    """Return an item, and fail if it is None."""
     assert item is not None, "the item is not there"
     return item
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two JSON values are the same, also in type: 1, 1.0 and true are three values."""
+    """Return true if two JSON values are equal, including types: 1, 1.0 and true differ."""
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):
@@ -54,7 +54,7 @@ def same(one: Any, other: Any) -> bool:
 
 @contextmanager
 def raises(kind: type[BaseException], *words: str) -> Iterator[None]:
-    """Fail unless the block raises an error of a kind, with some words in its message."""
+    """Fail unless the block raises an error of this kind, with these words in its message."""
     try:
         yield
     except kind as error:
@@ -65,7 +65,7 @@ def raises(kind: type[BaseException], *words: str) -> Iterator[None]:
 
 
 async def refusal(call: Coroutine[Any, Any, Any]) -> Exception | None:
-    """The error a call was refused with, or None if it went through."""
+    """Return the error that a call was refused with, or None if it succeeded."""
     try:
         await call
     except Exception as error:  # noqa: BLE001  each store has errors of its own
@@ -74,7 +74,7 @@ async def refusal(call: Coroutine[Any, Any, Any]) -> Exception | None:
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """Return what `work` returns in a thread of its own, which nobody waits for if the check gives up."""
+    """Return the result of `work` in a new thread. A check that gives up does not wait for it."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 

@@ -1,4 +1,4 @@
-"""The rules of the house, as tests."""
+"""The rules of the architecture."""
 
 import json
 import re
@@ -15,13 +15,6 @@ ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "graphs").rglob("*.py"))
 
 
-def test_imports_go_down_only() -> None:
-    """The layers and the other import contracts of pyproject.toml hold."""
-    command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"]
-    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert checked.returncode == 0, checked.stdout
-
-
 def test_only_the_pools_connect_to_a_database() -> None:
     connecting = re.compile(
         r"\b(AsyncConnection|Connection|psycopg)\.connect\(|\bcreate_(async_)?client\("
@@ -30,7 +23,7 @@ def test_only_the_pools_connect_to_a_database() -> None:
 
 
 def test_sql_lives_in_sql_files() -> None:
-    """The one that sets up a transaction of the checkpointer is the exception: its parent runs all the others."""
+    """Except the transaction setup of the checkpointer, whose parent runs all other statements."""
     statement = re.compile(
         r'"""\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b|"(SELECT|INSERT INTO|UPDATE|DELETE FROM)\s'
     )
@@ -56,7 +49,7 @@ def test_every_folder_of_tests_is_run() -> None:
 
 
 def test_env_example_is_the_settings() -> None:
-    """Every setting is in .env.example with a comment above it, and nothing else is."""
+    """Check that .env.example has each setting with a comment above it, and nothing else."""
     lines = (ROOT / ".env.example").read_text().splitlines()
     named = [
         (n, match.group(1))
@@ -103,7 +96,7 @@ def test_langgraph_json_names_things_that_exist() -> None:
 
 
 def test_the_store_goes_on_being_found_where_it_was() -> None:
-    """A langgraph.json that names `graphs.memory_manager.open_store` works as before."""
+    """Load a langgraph.json that names `graphs.memory_manager.open_store`, as before."""
     from graphs import composition, memory_manager
 
     assert memory_manager.open_store is composition.open_store
@@ -136,7 +129,7 @@ def test_langgraph_validate_and_dockerfile_accept_the_configuration(tmp_path: Pa
 
 
 def test_importing_the_project_needs_no_network_and_writes_no_file(tmp_path: Path) -> None:
-    """Everything an embedding application imports, in an empty home without a network."""
+    """Import all that an embedding application imports, in an empty home without a network."""
     script = """
 import pathlib, socket
 def refuse(*_, **__): raise OSError("no network at import")

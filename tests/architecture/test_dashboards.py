@@ -1,4 +1,4 @@
-"""The dashboard and the alert rules speak of the metrics that the code has, and of all of them."""
+"""The dashboard and the alert rules use existing metrics, and all of them."""
 
 import json
 import re
@@ -24,7 +24,7 @@ QUERIES = PANEL_QUERIES + [rule["expr"] for rule in ALERTS]
 
 
 def exposed(name: str, unit: str) -> str:
-    """A metric's name on a Prometheus endpoint, as OpenTelemetry's exporter writes it."""
+    """Return a metric's Prometheus name, as OpenTelemetry's exporter writes it."""
     return name.replace(".", "_") + ("_seconds" if unit == "s" else "")
 
 
@@ -37,14 +37,14 @@ GAUGES = {
 
 
 def metrics_of(query: str) -> set[str]:
-    """The metrics that a query reads; it raises ValueError for what is no PromQL."""
+    """Return the metrics that a query reads; raise ValueError if it is not PromQL."""
     found: set[str] = set()
 
     def note(node: Any) -> None:
         if isinstance(node, promql_parser.VectorSelector) and node.name:
             found.add(node.name)
 
-    # What Grafana puts in: a duration, and a pattern for the job.
+    # Replace Grafana's variables: a duration, and a pattern for the job.
     promql_parser.walk(
         promql_parser.parse(query.replace("$__rate_interval", "5m").replace("$job", ".*")), note
     )
@@ -52,7 +52,7 @@ def metrics_of(query: str) -> set[str]:
 
 
 def without_part(metric: str) -> str:
-    """A histogram's name, whichever of its series it is."""
+    """Return the name of a histogram without the suffix of one of its series."""
     name = re.sub(r"_(bucket|count|sum)$", "", metric)
     return name if name in HISTOGRAMS else metric
 
@@ -73,7 +73,7 @@ def test_the_dashboard_shows_every_metric() -> None:
 
 
 def test_the_guide_lists_every_metric() -> None:
-    """By both of its names: OpenTelemetry's, and the one that Prometheus sees."""
+    """Look for both of its names: OpenTelemetry's and Prometheus'."""
     guide = (DOCS / "observability.md").read_text()
     names = {*telemetry.DURATIONS, telemetry.RECALLED, *telemetry.POOL_GAUGES, *telemetry.GAUGES}
     missing = {name for name in names | HISTOGRAMS | GAUGES if f"`{name}`" not in guide}
@@ -81,7 +81,7 @@ def test_the_guide_lists_every_metric() -> None:
 
 
 def test_the_dashboard_can_be_imported() -> None:
-    """Panels have ids of their own, do not overlap, and read from the source that is chosen at the top."""
+    """Check that panels have unique ids, do not overlap, and read from the selected source."""
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
     cells = [
         (x, y)

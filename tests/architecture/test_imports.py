@@ -1,4 +1,4 @@
-"""What importing the project does to the machine: nothing."""
+"""Imports of the project have no effect on the machine."""
 
 import json
 import os
@@ -25,13 +25,14 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 import graphs
 
+late = {"graphs.mem0.engine", "graphs.deployment.clients.hosted_mem0"}  # they import mem0
 for module in pkgutil.walk_packages(graphs.__path__, "graphs."):
-    if module.name == "graphs.mem0.engine":
-        from graphs.mem0.extractor import _engine
-
-        _engine(Path("data").absolute())
-    else:
+    if module.name not in late:
         importlib.import_module(module.name)
+from graphs.mem0.extractor import _engine
+
+_engine(Path("data").absolute())
+importlib.import_module("graphs.deployment.clients.hosted_mem0")
 print(json.dumps(seen))
 """
 
@@ -45,7 +46,7 @@ def test_importing_everything_connects_to_nothing_and_writes_only_below_the_data
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
-        "TMPDIR": str(scratch),  # Python tries whether it can write there, and leaves nothing
+        "TMPDIR": str(scratch),  # Python tests whether it can write there, and leaves no file
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": os.pathsep.join(sys.path),
         "SUPABASE_URL": "https://nowhere.invalid",  # without sign-in the API refuses to be imported
@@ -63,20 +64,22 @@ def test_importing_everything_connects_to_nothing_and_writes_only_below_the_data
     allowed = (str(data), str(scratch), os.devnull)
     assert [event for event in seen if not event[1].startswith(allowed)] == []
     assert ["os.mkdir", f"{data}/mem0"] in seen, (
-        "the watching works: mem0 makes its folder when it is imported"
+        "the recording works: mem0 creates its folder at import"
     )
     assert [*home.rglob("*"), *scratch.rglob("*")] == []
     assert {path.name for path in tmp_path.iterdir()} == {"home", "data", "scratch"}
 
 
 def test_what_mem0_is_told_before_it_is_imported(tmp_path: Path) -> None:
-    """Its telemetry is off, and other libraries' loggers keep their level; the application's is left alone, too."""
+    """Switch mem0's telemetry off, and leave the levels of all other loggers alone."""
     script = (
-        "import logging, os; from pathlib import Path; logging.getLogger('urllib3').setLevel(logging.INFO)\n"
+        "import logging, os; from pathlib import Path\n"
+        "logging.getLogger('urllib3').setLevel(logging.INFO)\n"
         "from graphs.mem0.extractor import _engine; _engine(Path('data').absolute())\n"
         "from mem0.memory import telemetry\n"
         "from graphs.deployment.models import OfflineEmbeddings; OfflineEmbeddings()\n"
-        "print(telemetry.MEM0_TELEMETRY, logging.getLogger('urllib3').level == logging.INFO, logging.root.handlers)"
+        "kept = logging.getLogger('urllib3').level == logging.INFO\n"
+        "print(telemetry.MEM0_TELEMETRY, kept, logging.root.handlers)"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MEM0")}
     ran = subprocess.run(

@@ -1,4 +1,7 @@
-"""The README's examples, run as they stand there."""
+"""The examples of the README and of docs/*.md, run as they stand there.
+
+tests/integration/test_guides.py follows docs/operations.md and docs/guides/.
+"""
 
 import asyncio
 import os
@@ -7,15 +10,18 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from io import StringIO
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from dotenv import dotenv_values
 from langgraph.store.base import IndexConfig, TTLConfig
 from langgraph.store.memory import InMemoryStore
 
-from graphs.deployment.settings import load_settings
+from graphs.deployment.settings import Settings, load_settings
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from tests.support import markdown
@@ -23,22 +29,44 @@ from tests.support.server import Server
 
 Running = Callable[..., str]
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+PAGES = {
+    page.relative_to(ROOT).as_posix(): markdown.blocks(page.read_text())
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+}
+README, AGENTS, CONFORMANCE = "README.md", "docs/agents.md", "docs/conformance.md"
+
+SCRIPTS = [
+    pytest.param(block.text, following.text, id=f"{page}:{block.line}")
+    for page, found in PAGES.items()
+    for block, following in zip_longest(found, found[1:], fillvalue=markdown.Block("", "", 0))
+    if block.language == "python" and 'os.environ["DATABASE_URL"]' in block.text
+]
+"""Examples that need only a database, each with the output that follows it."""
+
+OTHERS = {
+    README: ["client.store.search_items", "with_memory"],
+    AGENTS: ['"supervisor"'],
+    CONFORMANCE: ["conformance"],
+    "docs/http-api.md": ["include_memory"],  # run by tests/integration/test_http_routes.py
+    "docs/observability.md": ["telemetry.adapter_call"],  # two lines for those who write adapters
+}
+"""All other examples in Python, by words of theirs."""
 
 
-def blocks(language: str) -> list[str]:
-    return [block.text for block in markdown.blocks(README) if block.language == language]
+def blocks(page: str, language: str) -> list[str]:
+    return [block.text for block in PAGES[page] if block.language == language]
 
 
-def example(of: str) -> str:
-    """The one Python example that has these words."""
-    [found] = [block for block in blocks("python") if of in block]
+def example(page: str, of: str) -> str:
+    """Return the one Python example of a page that contains these words."""
+    [found] = [block for block in blocks(page, "python") if of in block]
     return found
 
 
 @pytest.fixture
 def running(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Running:
-    """Runs an example as a script, in this process, and gives what it prints."""
+    """Return a function that runs an example in this process and returns its output."""
 
     def run(script: str, database: str) -> str:
         monkeypatch.setenv("DATABASE_URL", database)
@@ -58,11 +86,26 @@ def run(command: list[str], **environment: str) -> str:
     return ran.stdout
 
 
-async def test_the_tour_prints_what_the_readme_says(project: Path) -> None:
-    tour, promised = example("client.store.search_items"), blocks("text")[0]
-    agents, handed_on = example('"supervisor"'), blocks("text")[1]
-    demo = next(block.split()[1] for block in blocks("bash") if "graph-memory demo" in block)
-    curl = "\n".join(block for block in blocks("bash") if "curl" in block)
+def test_every_example_in_python_is_known_to_a_test() -> None:
+    here = [str(script.values[0]) for script in SCRIPTS]
+    here += [example(page, words) for page, listed in OTHERS.items() for words in listed]
+    assert sorted(here) == sorted(text for page in PAGES for text in blocks(page, "python"))
+
+
+@pytest.mark.parametrize(("script", "promised"), SCRIPTS)
+def test_an_example_prints_what_its_page_says(
+    running: Running, empty_database: str, script: str, promised: str
+) -> None:
+    assert running(script, empty_database) == promised
+
+
+async def test_the_tours_print_what_their_pages_say(project: Path) -> None:
+    tour, promised = example(README, "client.store.search_items"), blocks(README, "text")[0]
+    agents, handed_on = example(AGENTS, '"supervisor"'), blocks(AGENTS, "text")[0]
+    demo = next(
+        block.split()[1] for block in blocks(AGENTS, "bash") if "graph-memory demo" in block
+    )
+    curl = "\n".join(block for block in blocks(README, "bash") if "curl" in block)
     server = await asyncio.to_thread(Server(project).start)
     try:
         printed = await asyncio.to_thread(
@@ -88,29 +131,9 @@ async def test_the_tour_prints_what_the_readme_says(project: Path) -> None:
     assert routed == handed_on
 
 
-def test_the_store_example_finds_the_welding_robot(running: Running, empty_database: str) -> None:
-    printed = running(example("A welding robot with six axes"), empty_database)
-    assert [line.split()[0] for line in printed.splitlines()] == ["r1"]
-
-
-def test_the_example_of_beliefs_recalls_what_is_believed_now(
-    running: Running, empty_database: str
-) -> None:
-    believed, *paths = running(example("MemoryRetriever"), empty_database).splitlines()
-    assert f"It prints `{believed}`" in README
-    assert {path[2:] for path in paths} == {"A used robot is affordable", "A new robot is too dear"}
-
-
-def test_the_example_of_a_persons_rights_prints_what_the_readme_says(
-    running: Running, empty_database: str
-) -> None:
-    printed = running(example("erase_user"), empty_database)
-    assert f"It prints `{printed.strip()}`" in README
-
-
 async def test_the_example_agent_runs_with_memory(store: MemoryManager) -> None:
     module: dict[str, Any] = {}
-    exec(example("with_memory"), module)
+    exec(example(README, "with_memory"), module)
     graph = module["graph"].copy({"store": store})
     user_id = str(uuid4())
     with acting_as(Principal.user(user_id)):
@@ -118,13 +141,6 @@ async def test_the_example_agent_runs_with_memory(store: MemoryManager) -> None:
         await store.jobs.run_pending()
         result = await graph.ainvoke({"messages": [{"role": "user", "content": "Who is my dog?"}]})
     assert result["messages"][-1].content == "I remember 1 things that matter here."
-
-
-def test_the_example_of_the_brain_prints_what_the_readme_says(
-    running: Running, empty_database: str
-) -> None:
-    printed = running(example("memory_tools"), empty_database)
-    assert printed == blocks("text")[2]
 
 
 async def test_the_contract_can_be_asked_of_any_store() -> None:
@@ -135,7 +151,7 @@ async def test_the_contract_can_be_asked_of_any_store() -> None:
         yield InMemoryStore(index=index)
 
     module: dict[str, Any] = {"open_store": open_store}
-    exec(example("conformance"), module)
+    exec(example(CONFORMANCE, "conformance"), module)
     (marked,) = module["test_contract"].pytestmark
     name, checks = marked.args
     await module["test_contract"](**{name: checks[0]})
@@ -144,6 +160,12 @@ async def test_the_contract_can_be_asked_of_any_store() -> None:
 
 @pytest.mark.parametrize("target", ["dev", "test"])
 def test_the_two_commands_exist(target: str) -> None:
-    assert f"make {target}" in blocks("bash")[0]
-    makefile = (Path(__file__).parents[2] / "Makefile").read_text()
+    assert f"make {target}" in blocks(README, "bash")[0]
+    makefile = (ROOT / "Makefile").read_text()
     assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_setting_that_a_page_shows_exists(page: str) -> None:
+    shown = [dotenv_values(stream=StringIO(block)) for block in blocks(page, "dotenv")]
+    assert {name.lower() for names in shown for name in names} <= Settings.model_fields.keys()

@@ -70,7 +70,7 @@ def test_the_wheel_has_types_and_schema(wheel: Path) -> None:
 def test_the_readmes_store_example_runs_without_extras(
     environment: Path, empty_database: str
 ) -> None:
-    script = example("A welding robot with six axes")
+    script = example("README.md", "A welding robot with six axes")
     printed = run(environment / "python", "-c", script, DATABASE_URL=empty_database)
     assert [line.split()[0] for line in printed.splitlines()] == ["r1"]
 

@@ -1,4 +1,4 @@
-"""Calls of the store, as data: the same ones are made directly, in a node, and in a node of a running server."""
+"""Calls of the store, as data: made directly, in a node, and in a node of a running server."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ Namespace = tuple[str, ...]
 
 @dataclass(frozen=True)
 class StoreCall:
-    """A method of the store and what it is given; `args[0]` is a namespace where the method takes one."""
+    """A method of the store and its arguments; `args[0]` is a namespace if the method takes one."""
 
     verb: str
     method: str
@@ -25,7 +25,7 @@ class StoreCall:
 
 
 def disguises(victim: Victim) -> dict[str, Namespace]:
-    """Namespaces that are not quite the victim's, and would be if anything took them for a pattern or a path."""
+    """Return namespaces that would match the victim's if they were read as patterns or paths."""
     kind, id_ = victim.scope
     return {
         "the root": (),
@@ -84,13 +84,14 @@ FILTERS: tuple[dict[str, Any], ...] = (
     {"": {"$ne": "x"}},
 )
 QUERIES = (
-    WORD, f"{WORD}:*", "password", "%", "*", "' OR 1=1 --", "'; RESET ROLE; SELECT 1; --", "a' | 'b", "!x",
+    WORD, f"{WORD}:*", "password", "%", "*", "' OR 1=1 --", "'; RESET ROLE; SELECT 1; --",
+    "a' | 'b", "!x",
     "x & !y | (z", "$1", "%s %(low)s", "password <-> is", "\\'", "the password is",
 )  # fmt: skip
 
 
 def reads(victim: Victim) -> Iterator[StoreCall]:
-    """Every way to read a scope, and what is almost its name."""
+    """Yield every way to read a scope, under its own name and similar ones."""
     for name, namespace in {
         "the scope": victim.scope,
         "the namespace": victim.namespace,
@@ -116,7 +117,7 @@ def reads(victim: Victim) -> Iterator[StoreCall]:
 
 
 def surveys() -> Iterator[StoreCall]:
-    """Calls that would find everybody's."""
+    """Yield calls without a scope, which would find the data of all users."""
     for prefix in ((), *((kind,) for kind in ("users", "orgs", "agents", "system"))):
         for given in FILTERS:
             yield StoreCall(
@@ -137,7 +138,7 @@ def surveys() -> Iterator[StoreCall]:
 
 
 def writes(victim: Victim) -> Iterator[StoreCall]:
-    """Every way to change what is the victim's."""
+    """Yield every way to change a victim's data."""
     new = {"content": "planted", "type": "fact"}
     kind, id_ = victim.scope
     yield StoreCall("overwrite", "aput", (victim.namespace, "secret", new), {"index": False}, True)
@@ -188,11 +189,15 @@ def writes(victim: Victim) -> Iterator[StoreCall]:
 
 
 def memories(victim: Victim) -> Iterator[StoreCall]:
-    """The manager's own methods, about a person who is not the one that acts."""
+    """Yield the manager's own methods, called about another user."""
     payload = {
-        "identity": victim.id, "timestamp": "2026-01-01T00:00:00Z", "agent": "a", "session_id": "s", "type": "fact",
+        "identity": victim.id,
+        "timestamp": "2026-01-01T00:00:00Z",
+        "agent": "a",
+        "session_id": "s",
+        "type": "fact",
         "content": {"content": "planted"},
-    }  # fmt: skip
+    }
     yield StoreCall("recall", "recall_memory", (victim.id, WORD))
     yield StoreCall("recall by tag", "recall_memory", (victim.id, "", ["t"]))
     yield StoreCall("load the context", "load_context", (victim.id, "s"), {"query": WORD})
@@ -209,7 +214,7 @@ def memories(victim: Victim) -> Iterator[StoreCall]:
 
 
 def brain(victim: Victim) -> Iterator[StoreCall]:
-    """What a slug names, of a user or of a company."""
+    """Yield calls about the slugs of a user or a company."""
     owner = {"users": "user", "orgs": "company"}.get(victim.kind)
     if owner is None:
         return
@@ -232,12 +237,12 @@ def brain(victim: Victim) -> Iterator[StoreCall]:
 
 
 def secret_of(victim: Victim) -> str:
-    """What a victim's brain holds under `secret`."""
+    """Return the content of `secret` in a victim's brain."""
     return f"The brain's password is {victim.marker}."
 
 
 def knowledge(victim: Victim) -> Iterator[StoreCall]:
-    """What is said about a person's memories, and how they lead to one another; also from memories of one's own."""
+    """Yield calls about a user's memories and their relationships, also from the actor's own."""
     secret, another = (victim.namespace, "secret"), (victim.namespace, "another")
     said = {"session_id": "s", "agent": "a"}
     yield StoreCall("list beliefs", "beliefs.of", (victim.id,), {"superseded": True})
@@ -274,7 +279,7 @@ def knowledge(victim: Victim) -> Iterator[StoreCall]:
 
 
 def from_ones_own(actor_id: str, victim: Victim) -> Iterator[StoreCall]:
-    """Calls about oneself that lead into what is the victim's."""
+    """Yield calls about the actor's own data that lead to the victim's."""
     secret, another = (victim.namespace, "secret"), (victim.namespace, "another")
     said = {"session_id": "s", "agent": "a"}
     yield StoreCall(
@@ -299,7 +304,7 @@ def from_ones_own(actor_id: str, victim: Victim) -> Iterator[StoreCall]:
 
 
 def unchecked(victim: Victim) -> list[Op]:
-    """One batch of bare operations, which no method has checked before."""
+    """Return one batch of raw operations, which no method has checked before."""
     operations: list[Op] = []
     for namespace in (victim.namespace, *disguises(victim).values()):
         operations.append(GetOp(namespace, "secret"))

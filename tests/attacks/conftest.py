@@ -1,4 +1,4 @@
-"""A world of victims for each door."""
+"""A database of victims for each entry point."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ from tests.support.pooler import Pooler
 
 @pytest.fixture
 def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
-    """Counts the attempts of one test; they go into the sum of the run."""
+    """Yield the counter of one test's attempts; it is added to the total of the test run."""
     counted = Tally()
     yield counted
     request.config.stash[OVERALL].add(counted)
@@ -23,7 +23,7 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
 
 @pytest.fixture(scope="session")
 def world(postgres: str, template: str, index: IndexConfig) -> Iterator[World]:
-    """A database in which every table holds something of every victim's."""
+    """Yield a database in which every table holds data of every victim."""
     name = create_database(postgres, template)
     yield make_world(psycopg.conninfo.make_conninfo(postgres, dbname=name), index)
     drop_database(postgres, name)
@@ -31,14 +31,14 @@ def world(postgres: str, template: str, index: IndexConfig) -> Iterator[World]:
 
 @pytest.fixture(scope="session")
 def pooler(postgres: str) -> Iterator[Pooler]:
-    """PgBouncer in transaction mode before the test's Postgres."""
+    """Yield PgBouncer in transaction mode before the test's Postgres."""
     with Pooler(postgres) as running:
         yield running
 
 
 @pytest.fixture(scope="session", params=["direct", "pgbouncer"])
 def route(request: pytest.FixtureRequest, world: World) -> str:
-    """A connection string of the world's database: to Postgres itself, or through a transaction pooler."""
+    """Return a connection string of the victims' database, directly or through a pooler."""
     if request.param == "direct":
         return world.database
     pooler: Pooler = request.getfixturevalue("pooler")
@@ -49,7 +49,7 @@ def route(request: pytest.FixtureRequest, world: World) -> str:
 def deployment(
     postgres: str, template: str, index: IndexConfig, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
-    """A running server with Supabase's sign-in, on a database like `world`."""
+    """Yield a running server with Supabase's sign-in, on a database like `world`."""
     name = create_database(postgres, template)
     make_world(as_url(postgres, name), index)
     with Deployment(

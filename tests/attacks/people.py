@@ -1,4 +1,4 @@
-"""Who attacks, who is attacked, and what the rules allow: the data that every matrix is made of."""
+"""Attackers, victims and the rules: the data of every attack matrix."""
 
 import json
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ Verb = Literal["read", "write", "delete"]
 
 @dataclass(frozen=True)
 class Victim:
-    """An owner of data. `marker` stands in everything that is theirs, and nowhere else."""
+    """An owner of data. `marker` is in everything that they own, and nowhere else."""
 
     name: str
     kind: Literal["users", "orgs", "agents", "system"]
@@ -26,20 +26,20 @@ class Victim:
         return (*self.scope, "facts")
 
     def twin(self) -> "Victim":
-        """One of the same shape who does not exist: nobody may be told a difference between the two."""
+        """Return a similar victim who does not exist: answers about the two must not differ."""
         phantom = str(uuid4()) if self.kind in ("users", "orgs") else uuid4().hex[: len(self.id)]
         return Victim(f"nobody like {self.name}", self.kind, phantom, f"{WORD}-{uuid4().hex}")
 
 
 @dataclass(frozen=True)
 class Actor:
-    """Someone who calls: a database role and the claims of a request."""
+    """A caller: a database role and the claims of a request."""
 
     name: str
     role: str
     claims: dict[str, Any] = field(hash=False)
     is_known: bool = True
-    """Whether the claims are ones that a real token could carry: only those may see or write anything."""
+    """Whether a real token could carry these claims; all others may neither read nor write."""
     member_of: frozenset[str] = frozenset()
     administers: frozenset[str] = frozenset()
 
@@ -53,7 +53,7 @@ class Actor:
 
 
 WORD = "swordfish"
-"""What every marker begins with, so that a search for it would find all of them."""
+"""The first word of every marker; a search for it would find all of them."""
 
 
 def _victim(
@@ -91,7 +91,7 @@ PEOPLE = (
 )
 ANONYMOUS = Actor("an anonymous caller", "anon", {"role": "anon"}, is_known=False)
 
-# Claims that no verifier lets through, or that say more than the role does. They open nothing.
+# Claims that no verifier accepts, or that claim more than the role. They grant nothing.
 IMPOSTORS = (
     Actor(
         "anon with Bob's subject", "anon", {"role": "authenticated", "sub": BOB.id}, is_known=False
@@ -129,9 +129,9 @@ IMPOSTORS = (
 )
 ACTORS = (*PEOPLE, ANONYMOUS, *IMPOSTORS)
 A_FEW = (PEOPLE[2], ANONYMOUS, IMPOSTORS[-1])
-"""One of each kind, for where it takes longer."""
+"""One actor of each kind, for slow tests."""
 
-# Rights -----------------------------------------------------------------------------------------------------------
+# Rights -------------------------------------------------------------------------------------------
 
 Standing = Literal["self", "member", "administrator", "reader"]
 
@@ -143,7 +143,7 @@ _RIGHTS: dict[Verb, frozenset[Standing]] = {
 _NOBODY: frozenset[Standing] = frozenset()
 _ADMINISTRATORS = frozenset[Standing]({"self", "administrator"})
 
-# Where a table is stricter than the rest. Records are append-only for everyone.
+# Tables that are stricter than the rest. Records are append-only for all.
 _STRICTER: dict[tuple[str, Verb], frozenset[Standing]] = {
     ("memory.memories", "delete"): _ADMINISTRATORS,
     ("memory.organisation_members", "write"): _ADMINISTRATORS,
@@ -170,7 +170,7 @@ _STRICTER: dict[tuple[str, Verb], frozenset[Standing]] = {
 
 
 def standing(actor: Actor, victim: Victim) -> Standing | None:
-    """What an actor is to a victim; None for a stranger."""
+    """Return the relation of an actor to a victim; None for a stranger."""
     if victim.kind == "agents":
         return "reader" if actor.role == "authenticated" else None
     if actor.user_id == victim.id:
@@ -185,5 +185,5 @@ def standing(actor: Actor, victim: Victim) -> Standing | None:
 
 
 def may(actor: Actor, verb: Verb, victim: Victim, table: str = "memory.memories") -> bool:
-    """The rules, said once more and independently of the policies."""
+    """Return whether an action is allowed, by rules written independently of the policies."""
     return standing(actor, victim) in _STRICTER.get((table, verb), _RIGHTS[verb])

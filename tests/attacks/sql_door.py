@@ -1,6 +1,6 @@
-"""The door that every other one leads to: SQL as a role with claims, the way PostgREST and the store enter it.
+"""Attacks by SQL as a role with claims, as PostgREST and the store use it.
 
-An attack runs in a transaction of its own that is rolled back, after a look at what it changed.
+An attack runs in a transaction of its own. It is rolled back after its changes were checked.
 """
 
 import json
@@ -23,7 +23,7 @@ UNBECOME = "SELECT set_config('role', 'none', true), set_config('request.jwt.cla
 
 @dataclass
 class Outcome:
-    """What came back from an attack, and what everything looked like behind it."""
+    """The result of an attack, and the state of all tables after it."""
 
     seen: list[str]
     error: str | None
@@ -40,10 +40,10 @@ class SqlDoor:
     """Statements of an actor on one connection.
 
     Args:
-        world: whose tables these are.
-        conn: an autocommit connection as the superuser, whose cursors send many statements at once.
-        name: how the door is called in the summary.
-        actors: who attacks.
+        world: The database with its tables.
+        conn: An autocommit connection as superuser, whose cursors pipeline statements.
+        name: The name of this entry point in the summary.
+        actors: The attackers.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class SqlDoor:
         conn.add_notice_handler(lambda notice: self._notices.append(str(notice.message_primary)))
 
     def attack(self, actor: Actor, statement: str, *given: Any, look: bool = True) -> Outcome:
-        """Run a statement as an actor, see what it changed (unless nobody wants to `look`), and undo it."""
+        """Run a statement as an actor, look at its changes if `look`, and roll it back."""
         inside = self.conn.info.transaction_status == TransactionStatus.INTRANS
         self.conn.execute(
             f"{'SAVEPOINT attack' if inside else 'BEGIN'}; {BECOME}".encode(), actor.settings
@@ -83,7 +83,7 @@ class SqlDoor:
         return outcome
 
     def _look(self) -> Snapshot:
-        """Everything as it is now, for somebody who may see it; what has no transaction id has written nothing."""
+        """Return all rows as the superuser; without a transaction id, nothing was written."""
         cursor = self.conn.execute(f"{UNBECOME}; SELECT pg_current_xact_id_if_assigned()".encode())
         cursor.nextset()
         if cursor.fetchall() == [(None,)]:
@@ -91,7 +91,7 @@ class SqlDoor:
         return self.world.snapshot_since(self.before, self._fingerprints, self.conn)
 
     def read(self, tally: Tally, actor: Actor, table: Table, verb: str, statement: str) -> None:
-        """Look for what any victim alone knows, in what comes back or in what an error says."""
+        """Search the result, or its error, for the marker of any victim."""
         outcome = self.attack(actor, statement)
         for victim in VICTIMS:
             if not may(actor, "read", victim, table.name):
@@ -112,7 +112,7 @@ class SqlDoor:
         statement: str,
         *given: Any,
     ) -> None:
-        """Try to change what is not the actor's; look afterwards at everything, as somebody who may."""
+        """Try to change data of others; afterwards check all tables as the superuser."""
         outcome = self.attack(actor, statement, *given)
         for victim in victims:
             if may(actor, verb, victim, table.name):
@@ -127,7 +127,7 @@ class SqlDoor:
 
 
 def _all_rows(cursor: psycopg.Cursor[Any]) -> list[str]:
-    """What every statement of a script gave."""
+    """Return the rows of every statement of a script."""
     seen = [str(row) for row in cursor.fetchall()] if cursor.description else []
     return seen + (_all_rows(cursor) if cursor.nextset() else [])
 
@@ -135,7 +135,7 @@ def _all_rows(cursor: psycopg.Cursor[Any]) -> list[str]:
 def differences(
     before: Snapshot, after: Snapshot, actor: Actor, victim: Victim, table: Table
 ) -> list[str]:
-    """The tables in which a victim's rows are not what they were; of one's own, the attacked table alone."""
+    """Return the tables with changed rows of a victim; for own rows, the attacked table only."""
     names = {*before[victim.id], *after[victim.id]}
     if standing(actor, victim) in ("self", "member", "administrator"):
         names = {table.name, CATALOGUE}
@@ -177,7 +177,8 @@ RULES: dict[str, Callable[[Table], str]] = {
     "add a policy": lambda t: f"CREATE POLICY mine ON {t.name} USING (true)",
     "grant": lambda t: f"GRANT ALL ON {t.name} TO authenticated, anon",
     "add a trigger": lambda t: (
-        f"CREATE TRIGGER mine AFTER INSERT ON {t.name} EXECUTE FUNCTION memory.record_memory_change()"
+        f"CREATE TRIGGER mine AFTER INSERT ON {t.name} "
+        "EXECUTE FUNCTION memory.record_memory_change()"
     ),
     "add a rule": lambda t: f"CREATE RULE mine AS ON INSERT TO {t.name} DO ALSO NOTHING",
     "add a view": lambda t: (
@@ -186,11 +187,11 @@ RULES: dict[str, Callable[[Table], str]] = {
     "own": lambda t: f"ALTER TABLE {t.name} OWNER TO authenticated",
     "drop": lambda t: f"DROP TABLE {t.name} CASCADE",
 }
-"""What would open a table to everybody. It depends on the role alone."""
+"""Statements that would open a table to all users. They depend on the role alone."""
 
 
 def updates(table: Table) -> Iterator[tuple[str, str]]:
-    """For every column a statement that writes it, whatever it holds."""
+    """Yield, for every column, a statement that writes it, whatever it holds."""
     for column in table.columns:
         value = "DEFAULT" if column in table.generated else f'"{column}"'
         yield (
@@ -199,14 +200,14 @@ def updates(table: Table) -> Iterator[tuple[str, str]]:
         )
 
 
-# Rows that say they are somebody else's -------------------------------------------------------------------------------
+# Rows that claim another owner --------------------------------------------------------------------
 
 _KEPT = ("session_id", "namespace", "key", "role", "status", "operation")
-"""Texts of a row that have to be as they are for it to be accepted at all."""
+"""Texts of a row that must keep their value, or the row is refused in any case."""
 
 
 def fresh(row: Row, victim: Victim, *, words: bool = True) -> Row:
-    """The same row with an id of its own and, unless they are probed, other words: no unique key stands in the way."""
+    """Return the row with a new id and new `words`, so that unique keys do not collide."""
     renewed = dict(row)
     for name, value in row.items():
         if name == "id" and value != victim.id and isinstance(value, str):
@@ -219,7 +220,7 @@ def fresh(row: Row, victim: Victim, *, words: bool = True) -> Row:
 
 
 def candidates(table: Table, column: str, actor: Actor, victim: Victim) -> list[str | None]:
-    """Whom an owner column can be said to belong to: the victim, the attacker, or nobody."""
+    """Return possible values of an owner column: the victim, the attacker, or nobody."""
     kind = (
         "orgs"
         if column in ("org_id", "organisation_id") or table.name == "memory.organisations"
@@ -232,7 +233,7 @@ def candidates(table: Table, column: str, actor: Actor, victim: Victim) -> list[
 def forgeries(
     table: Table, row: Row, actor: Actor, victim: Victim, own_memories: Sequence[int]
 ) -> Iterator[tuple[str, Row]]:
-    """Every way to write a row into what is the victim's, or to tie it to one's own; each with a name."""
+    """Yield every way to write a row into the victim's data, or to link to it; each has a name."""
     renewed = fresh(row, victim)
     if not table.owners:
         yield "insert a copy into", renewed
@@ -262,7 +263,7 @@ def forgeries(
 
 
 def insertable(conn: psycopg.Connection[Any], table: Table, role: str) -> tuple[str, ...]:
-    """The columns that a role may give a value, or all where it may give none: it will be told."""
+    """Return the columns that a role may insert; all columns if none, which must be refused."""
     wanted = [column for column in table.columns if column not in table.generated]
     given = conn.execute(
         "SELECT c FROM unnest(%s::text[]) AS c WHERE has_column_privilege(%s, %s, c, 'INSERT')",

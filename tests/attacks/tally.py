@@ -1,4 +1,4 @@
-"""Counts what was tried, and keeps what leaked."""
+"""The count of attack attempts, and the leaks found."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import pytest
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try to cross one border. A statement that could meet several victims is one try for each."""
+    """One attempt of an actor on a victim; a statement may be an attempt on several victims."""
 
     actor: str
     victim: str
@@ -22,7 +22,7 @@ class Attempt:
 
 @dataclass
 class Tally:
-    """What was tried through which door, and every leak with what was seen."""
+    """Attempts by entry point, and every leak with its evidence."""
 
     attempts: Counter[str] = field(default_factory=Counter)
     leaks: list[str] = field(default_factory=list)
@@ -35,12 +35,12 @@ class Tally:
         self.leaks.append(f"{attempt}: {str(seen)[:500]}")
 
     def judge(self, attempt: Attempt, seen: object, tells: str) -> None:
-        """Count an attempt; it is a leak if what the victim alone knows is in what came back."""
+        """Count an attempt; it is a leak if the result contains the victim's marker."""
         if tells in str(self.count(attempt) and seen):
             self.leaked(attempt, seen)
 
     def verdict(self) -> None:
-        """Fail with the leaks, if there are any."""
+        """Fail if there are leaks, and show them."""
         assert self.attempts, "nothing was tried"
         shown = "\n".join(self.leaks[:20])
         assert not self.leaks, f"{len(self.leaks)} leaks, of which the first are:\n{shown}"
@@ -51,11 +51,11 @@ class Tally:
 
 
 OVERALL = pytest.StashKey[Tally]()
-"""Where the sum of a run is kept."""
+"""The key of a test run's total."""
 
 
 def report(tally: Tally, write_line: Callable[[str], None]) -> None:
-    """Say what was tried through which door, and how much of it leaked."""
+    """Print the number of attempts and leaks by entry point."""
     for door, attempts in sorted(tally.attempts.items()):
         write_line(f"{attempts:7,} through {door}")
     write_line(f"{tally.attempts.total():,} attempts, {len(tally.leaks):,} leaks")

@@ -1,4 +1,4 @@
-"""Supabase's own door to the database: PostgREST, by plain HTTP and by its client."""
+"""Supabase's own entry point to the database: PostgREST, by plain HTTP and by its client."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ ATTACKERS = (PEOPLE[0], PEOPLE[2], PEOPLE[5], ANONYMOUS)
 
 
 class Rest:
-    """PostgREST before a world of its own, since what it is asked to do it does for good."""
+    """PostgREST on a database of its own, since its requests commit."""
 
     def __init__(self, url: str, world: World, conn: psycopg.Connection[Any]) -> None:
         self.url, self.world, self.conn = url, world, conn
@@ -86,7 +86,7 @@ def rest(
 
 
 def owned_by(table: Table, victim: Victim) -> str:
-    """A filter for what is a victim's."""
+    """Return a filter for a victim's rows."""
     if "namespace" in table.columns:
         return f"namespace=like.{victim.kind}.{victim.id}.*"
     column = next((c for c in ("user_id", "org_id", "organisation_id") if c in table.columns), "id")
@@ -107,9 +107,12 @@ def test_the_owner_is_let_in(rest: Rest) -> None:
 
 def test_no_table_is_read_by_another(rest: Rest, tally: Tally) -> None:
     shapes = (
-        "", "?select=*&limit=1000", "?order=1", "?or=(key.eq.secret,key.neq.secret)", "?user_id=neq.x", "?key=like.*",
-        "?select=count", "?and=(user_id.not.is.null)", "?user_id=eq.x' OR '1'='1", "?key=in.(secret,\"') OR 1=1 --\")",
-        "?select=*,memories(*)", "?select=*,memory_embeddings(*),turns(*)", "?select=*,source:memories!source_id(*)",
+        "", "?select=*&limit=1000", "?order=1", "?or=(key.eq.secret,key.neq.secret)",
+        "?user_id=neq.x", "?key=like.*",
+        "?select=count", "?and=(user_id.not.is.null)", "?user_id=eq.x' OR '1'='1",
+        "?key=in.(secret,\"') OR 1=1 --\")",
+        "?select=*,memories(*)", "?select=*,memory_embeddings(*),turns(*)",
+        "?select=*,source:memories!source_id(*)",
     )  # fmt: skip
     for actor in ATTACKERS:
         for table in rest.tables:
@@ -155,7 +158,7 @@ def test_no_row_is_changed_by_another(rest: Rest, tally: Tally) -> None:
                     if answer.text not in ("", "[]") and answer.is_success:
                         tally.leaked(attempt, f"{answer.status_code} {answer.text}")
     assert rest.world.snapshot(rest.conn) == rest.before, (
-        "and nothing was changed without being told"
+        "the rows have changed without an answer that says so"
     )
     tally.verdict()
 
@@ -317,7 +320,7 @@ def test_no_forged_token_opens(rest: Rest, tally: Tally) -> None:
 
 
 def test_a_transaction_leaves_nothing_for_the_next_caller(rest: Rest, tally: Tally) -> None:
-    """Its connections are pooled, too: after Bob's request comes one of nobody."""
+    """Use its pooled connections: after Bob's request comes one without a user."""
     for _ in range(25):
         assert BOB.marker in rest.send(PEOPLE[1], "GET", "/memories").text
         answer = rest.send(ANONYMOUS, "GET", "/memories")
@@ -329,9 +332,9 @@ def test_a_transaction_leaves_nothing_for_the_next_caller(rest: Rest, tally: Tal
 
 @pytest.mark.xfail(
     strict=True,
-    reason="PostgREST serves the planner's estimate (Prefer: count=planned), and the planner looks at statistics of all"
-    " rows, since comparing texts is leak-proof: who knows a user's id learns about how many memories that user has,"
-    " once they are many",
+    reason="PostgREST serves the planner's estimate (Prefer: count=planned), and the planner uses "
+    "statistics of all rows, since comparing texts is leak-proof. An attacker who knows a user's "
+    "id learns the approximate number of that user's memories, once there are many.",
 )
 def test_the_planners_estimate_tells_nothing_of_how_much_another_has(rest: Rest) -> None:
     busy, nobody = BOB.twin(), BOB.twin()
@@ -358,7 +361,7 @@ def test_supabases_client_finds_and_changes_nothing_of_anothers(
     client_module: Any = pytest.importorskip("postgrest", reason="supabase-py is not installed")
     bob = client_module.SyncPostgrestClient(rest.url, schema="memory", headers=headers(PEOPLE[1]))
     assert BOB.marker in str(bob.from_("memories").select("*").execute().data), (
-        "the same call finds it for its owner"
+        "the owner must find it with the same call"
     )
     client = client_module.SyncPostgrestClient(rest.url, schema="memory", headers=headers(attacker))
     memories = f"users.{BOB.id}.facts."
@@ -403,7 +406,7 @@ def test_supabases_client_finds_and_changes_nothing_of_anothers(
 
 
 def test_the_secret_is_the_servers_alone(rest: Rest) -> None:
-    """So that refusals of forged tokens say something: a token signed with it opens."""
+    """Check that a token with the right secret is accepted, so that refusals mean something."""
     answer = rest.client.get(
         "/memories",
         headers={

@@ -1,4 +1,4 @@
-"""The whole server: what one user has there, tried by another, by nobody, and by nodes that another runs."""
+"""The whole server: one user's objects, attacked by other users, by nobody, and by nodes."""
 
 import asyncio
 import json
@@ -22,14 +22,14 @@ ATTACKERS = (*PEOPLE[:3], None)
 
 @pytest.fixture
 async def victims(deployment: Deployment) -> AsyncIterator[dict[str, Possessions]]:
-    """What Alice and Bob have; afterwards it is as it was."""
+    """Yield the objects of Alice and Bob; check afterwards that they are unchanged."""
     has, before = {}, {}
     for victim in USERS:
         async with deployment.client(victim) as client:
             has[victim.id] = await settle(client, victim.id, victim.marker)
             before[victim.id] = await inventory(client, has[victim.id])
             assert all(victim.marker in text for text in before[victim.id].values()), (
-                "there is something to steal"
+                "the owner must see the marker"
             )
     yield has
     for victim in USERS:
@@ -38,7 +38,7 @@ async def victims(deployment: Deployment) -> AsyncIterator[dict[str, Possessions
 
 
 def filled(route: Route, names: dict[str, str]) -> tuple[str, Any]:
-    """A route with everybody's ids in place."""
+    """Return a route with all placeholders replaced."""
     path, body = route.path, json.dumps(route.body)
     for name, value in names.items():
         path, body = path.replace("{" + name + "}", value), body.replace("{" + name + "}", value)
@@ -46,7 +46,7 @@ def filled(route: Route, names: dict[str, str]) -> tuple[str, Any]:
 
 
 async def send(client: httpx.AsyncClient, route: Route, names: dict[str, str]) -> tuple[int, str]:
-    """Status and body of an answer, without the ids that were sent; of a stream, what comes within a moment."""
+    """Return status and body of an answer without the ids sent; of a stream, its beginning."""
     path, body = filled(route, names)
     text, status = "", 0
     try:
@@ -67,7 +67,7 @@ async def send(client: httpx.AsyncClient, route: Route, names: dict[str, str]) -
 async def test_no_route_shows_or_changes_what_is_anothers(
     deployment: Deployment, victims: dict[str, Possessions], tally: Tally
 ) -> None:
-    """All attack at once: a run takes its time, and the server has to tell them apart while they wait."""
+    """Run all attacks at once: runs are slow, and the server must keep users apart."""
     for routes in (GROUPS, (LAST,)):
         await asyncio.gather(
             *(
@@ -89,7 +89,7 @@ async def attack(
     routes: Sequence[Route],
     tally: Tally,
 ) -> None:
-    """Try some routes on a victim's things, and beside it on those of a twin who does not exist."""
+    """Try some routes on a victim's objects, and on those of a twin who does not exist."""
     name = attacker.name if attacker else "an anonymous caller"
     twin = victim.twin()
     async with deployment.client(attacker) as client, deployment.client(victim) as owner:
@@ -124,7 +124,7 @@ async def possessions_of(client: httpx.AsyncClient, who: Actor | None, twin: Vic
 
 
 def names_for(has: Possessions, own: Possessions) -> dict[str, str]:
-    """What the names in a route stand for."""
+    """Return the values of the placeholders in a route."""
     theirs, ours = (
         {**vars(whose), "memory": to_id(("users", whose.owner, "facts"), "secret")}
         for whose in (has, own)
@@ -147,7 +147,7 @@ async def test_what_is_open_to_everybody_shows_nothing_of_anybody(
 
 
 async def test_no_route_of_ours_serves_strangers(deployment: Deployment, tally: Tally) -> None:
-    """The server asks nobody's name before routes that are mounted beside its own: each must ask by itself."""
+    """Check each mounted route: the server does not authenticate them, so each must do it."""
     described = app.openapi()["paths"].items()
     ours = [
         (path, method.upper())
@@ -164,16 +164,14 @@ async def test_no_route_of_ours_serves_strangers(deployment: Deployment, tally: 
             answer = await client.request(method, re.sub(r"{[^}]*}", BOB.id, path), json={})
             if answer.status_code not in (401, 403):
                 tally.leaked(attempt, f"{answer.status_code} {answer.text}")
-        assert (await client.get("/memory/health")).is_success, (
-            "the server's health is for everybody to see"
-        )
+        assert (await client.get("/memory/health")).is_success, "the server's health is public"
     assert not tally.leaks, tally.leaks
 
 
 async def test_the_oracle_finds_what_the_owner_is_shown(
     deployment: Deployment, victims: dict[str, Possessions]
 ) -> None:
-    """The same requests, sent by whom it belongs to, bring the marker: they are no blanks."""
+    """Check that the same requests, sent by the owner, return the marker."""
     planted = Tally()
     async with deployment.client(BOB) as client:
         names = names_for(victims[BOB.id], victims[BOB.id])
@@ -186,7 +184,7 @@ async def test_the_oracle_finds_what_the_owner_is_shown(
 
 
 async def test_an_agent_keeps_to_its_own_scope(deployment: Deployment) -> None:
-    """What the financing agent knows about Bob, the sales agent does not read, though it acts for Bob as well."""
+    """Check that the sales agent cannot read the financing agent's memory of the same user."""
     scope = ["users", BOB.id, "agent:financing"]
     async with deployment.client(BOB) as client:
         secret = {"namespace": scope, "key": "score", "value": {"content": BOB.marker}}

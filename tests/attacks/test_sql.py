@@ -1,4 +1,4 @@
-"""SQL as each role, with the claims of each actor, against every table and function that the catalogue knows."""
+"""SQL as each role with the claims of each actor, against every table and function."""
 
 import json
 from collections.abc import Iterator
@@ -47,11 +47,11 @@ def door(world: World, route: str) -> Iterator[SqlDoor]:
 
 
 WRITERS = (*PEOPLE, ANONYMOUS, A_FEW[-1])
-"""Actors whose writing differs: the other impostors have the role of one of these, and less of a name."""
+"""Actors with different write rights. Other impostors have one of these roles and fewer claims."""
 
 
 DIRECTLY = pytest.mark.parametrize("route", ["direct"], indirect=True)
-"""For what constraints and privileges decide, whatever connection it comes through."""
+"""For tests of constraints and privileges, which are the same on every connection."""
 
 
 def owned(door: SqlDoor) -> list[Table]:
@@ -59,21 +59,21 @@ def owned(door: SqlDoor) -> list[Table]:
 
 
 def own_memories(door: SqlDoor, actor: Actor) -> list[int]:
-    """Memories that an actor may point at."""
+    """Return memories that an actor may reference."""
     return sorted(
         i for v in VICTIMS if may(actor, "write", v) for i in door.world.memory_ids.get(v.id, ())
     )
 
 
 def rows_of(door: SqlDoor, victim: Victim) -> Iterator[tuple[Table, Row]]:
-    """Of every table some rows that are the victim's, if there are any."""
+    """Yield some of the victim's rows of every table, where there are any."""
     everything = door.world.rows(door.conn)
     for table in owned(door):
         for row in [row for row in everything[table.name] if door.world.belongs(row, victim)][:2]:
             yield table, row
 
 
-# Can it fail? -----------------------------------------------------------------------------------------------------
+# Can it fail? -------------------------------------------------------------------------------------
 
 
 def test_every_table_holds_something_to_steal(door: SqlDoor) -> None:
@@ -121,7 +121,7 @@ def test_a_planted_row_is_found_where_a_check_is_missing(door: SqlDoor) -> None:
     assert any("Bob" in leak for leak in planted.leaks)
 
 
-# The matrix -------------------------------------------------------------------------------------------------------
+# The matrix ---------------------------------------------------------------------------------------
 
 
 def test_no_statement_reads_anothers_rows(door: SqlDoor, tally: Tally) -> None:
@@ -187,7 +187,7 @@ def test_no_row_is_planted_among_anothers(door: SqlDoor, tally: Tally) -> None:
 
 @DIRECTLY
 def test_no_refusal_tells_whether_a_row_exists(door: SqlDoor, tally: Tally) -> None:
-    """A row whose unique keys are the victim's is refused, or accepted, just as one whose keys nobody has."""
+    """Compare refusals: a victim's unique keys must be refused like keys that nobody has."""
     for victim in VICTIMS:
         for table, row in rows_of(door, victim):
             for actor in (
@@ -227,7 +227,7 @@ def test_no_refusal_tells_whether_a_row_exists(door: SqlDoor, tally: Tally) -> N
 
 
 def readable(door: SqlDoor, actor: Actor, row: Row) -> bool:
-    """Whether the memories that a row points at are all ones that an actor may see."""
+    """Return whether an actor may see all memories that a row references."""
     hidden = {
         i for v in VICTIMS if not may(actor, "read", v) for i in door.world.memory_ids.get(v.id, ())
     }
@@ -241,22 +241,31 @@ WELL_FORMED = [
 ]
 """Actors whose subject could be a UUID."""
 
-# Functions, catalogues, sequences -------------------------------------------------------------------------------------
+# Functions, catalogues, sequences -----------------------------------------------------------------
 
 CALLS: dict[str, str] = {
     "provenance": "memory.provenance('run_id')",
     "actor": "memory.actor()",
-    "my_organisations": "array(SELECT memory.my_organisations(false)), array(SELECT memory.my_organisations(true))",
+    "my_organisations": (
+        "array(SELECT memory.my_organisations(false)), array(SELECT memory.my_organisations(true))"
+    ),
     "may_read_all": "memory.may_read_all(%(low)s, %(high)s), memory.may_read_all('', chr(1114111))",
     "is_wide": "memory.is_wide(%(low)s, %(high)s, 1::smallint, 1)",
     "probe": "memory.probe(1::smallint, true)",
-    "find_words": "(SELECT array_agg(f) FROM memory.find_words(ARRAY[to_tsquery('english', 'swordfish'), 'password'],"
-    " %(low)s, %(high)s, 100) AS f)",
-    "expect_versions": "memory.expect_versions(ARRAY[%(namespace)s], ARRAY['secret'], ARRAY[NULL]::timestamptz[])",
+    "find_words": (
+        "(SELECT array_agg(f) FROM memory.find_words("
+        "ARRAY[to_tsquery('english', 'swordfish'), 'password'], %(low)s, %(high)s, 100) AS f)"
+    ),
+    "expect_versions": (
+        "memory.expect_versions(ARRAY[%(namespace)s], ARRAY['secret'], ARRAY[NULL]::timestamptz[])"
+    ),
     "expect_created": "memory.expect_created(ARRAY[%(namespace)s], ARRAY['secret'])",
     "log_event": "memory.log_event(%(id)s, 'noted', '{}', NULL)",
     "queue_facts": "memory.queue_facts(%(id)s, 'secret', 0)",
-    "queue_load": "memory.queue_load(CASE WHEN starts_with(%(low)s, 'orgs') THEN 'company' ELSE 'user' END, %(id)s)",
+    "queue_load": (
+        "memory.queue_load("
+        "CASE WHEN starts_with(%(low)s, 'orgs') THEN 'company' ELSE 'user' END, %(id)s)"
+    ),
     "load_status": "memory.load_status(md5(%(id)s)::uuid)",
     "mark_read": "memory.mark_read(%(id)s, 'secret', ARRAY['secret'], ARRAY['user'], ARRAY[now()])",
     "satisfies": "memory.satisfies('1', '1')",
@@ -271,8 +280,14 @@ CALLS: dict[str, str] = {
     "is_importing": "memory.is_importing()",
     "keep_records": "memory.keep_records()",
     "agent_label": "memory.agent_label()",
-    "log_reads": "memory.log_reads(jsonb_build_array(jsonb_build_object('actor', %(id)s, 'namespace', %(namespace)s)))",
-    "record_digest": "(SELECT array_agg(memory.record_digest(a)) FROM memory.audit_logs AS a WHERE user_id = %(id)s)",
+    "log_reads": (
+        "memory.log_reads("
+        "jsonb_build_array(jsonb_build_object('actor', %(id)s, 'namespace', %(namespace)s)))"
+    ),
+    "record_digest": (
+        "(SELECT array_agg(memory.record_digest(a)) FROM memory.audit_logs AS a "
+        "WHERE user_id = %(id)s)"
+    ),
     "digest_of": "(SELECT d FROM memory.digest_of('audit_logs', '{[1,1000)}') AS d)",
     "seal_digest": "memory.seal_digest(NULL, 'audit_logs', '{[1,1000)}', '')",
     "seal_records": "memory.seal_records('audit_logs', 1000)",
@@ -280,18 +295,22 @@ CALLS: dict[str, str] = {
     "personal_tables": "(SELECT array_agg(t) FROM memory.personal_tables() AS t)",
     "keep_as_personal": "memory.keep_as_personal('public.applications')",
     "check_subject": "memory.check_subject(%(id)s)",
-    "export_rows": "(SELECT array_agg(e) FROM memory.export_rows(%(id)s, 'memory.memories', NULL, 100) AS e)",
+    "export_rows": (
+        "(SELECT array_agg(e) FROM memory.export_rows(%(id)s, 'memory.memories', NULL, 100) AS e)"
+    ),
     "erase_user": "memory.erase_user(%(id)s)",
     "emit": """memory.emit(%(id)s, '{"kind": "session_ended", "session_id": "s"}')""",
     "fan_out": """memory.fan_out(%(id)s, '{"kind": "memory_written"}')""",
-    "queue_delivery": "memory.queue_delivery((SELECT min(id::text)::uuid FROM memory.deliveries), 'mem0', %(id)s)",
+    "queue_delivery": (
+        "memory.queue_delivery((SELECT min(id::text)::uuid FROM memory.deliveries), 'mem0', %(id)s)"
+    ),
     "tell_memories": "memory.tell_memories('mem0', 'on', 0, 1000)",
     "replay_deliveries": "array(SELECT memory.replay_deliveries(NULL, 'mem0'))",
     "rescue_deliveries": "memory.rescue_deliveries(6, 0)",
     "emit_memory_change": "memory.emit_memory_change()",
     "erasure_digest": "memory.erasure_digest(NULL::memory.erasures)",
 }
-"""How each function is called against a victim."""
+"""A call of each function against a victim."""
 
 
 def call_of(call: str, victim: Victim) -> str:
@@ -304,7 +323,7 @@ def test_every_function_is_attacked(door: SqlDoor) -> None:
     found = door.conn.execute(
         "SELECT DISTINCT proname FROM pg_proc WHERE pronamespace = 'memory'::regnamespace"
     ).fetchall()
-    assert {row[0] for row in found} == CALLS.keys(), "say in CALLS how it is called"
+    assert {row[0] for row in found} == CALLS.keys(), "add its call to CALLS"
 
 
 def test_no_function_tells_or_does_more_than_for_somebody_who_does_not_exist(
@@ -328,9 +347,9 @@ def test_no_function_tells_or_does_more_than_for_somebody_who_does_not_exist(
 
 @pytest.mark.xfail(
     strict=True,
-    reason="auth.uid() casts the subject only where a row is there to be compared: a subject that is no UUID, which"
-    " Supabase Auth never signs but a third-party issuer may, gets an error where a namespace holds something, and"
-    " nothing elsewhere",
+    reason="auth.uid() casts the subject only where there is a row to compare it with. A subject "
+    "that is no UUID, which Supabase Auth never signs but a third-party issuer may, gets an error "
+    "where a namespace holds something, and nothing elsewhere.",
 )
 @DIRECTLY
 def test_a_subject_that_is_no_uuid_is_not_told_what_exists(door: SqlDoor) -> None:
@@ -368,7 +387,8 @@ PEEKS = (
     "SELECT ts_stat('SELECT document FROM memory.memories')",
     "CREATE VIEW public.mine AS SELECT * FROM memory.memories; SELECT * FROM public.mine",
     "CREATE TABLE public.mine AS SELECT * FROM memory.memories; SELECT * FROM public.mine",
-    "CREATE TEMP TABLE mine AS SELECT to_jsonb(m) AS m FROM memory.memories AS m; SELECT m FROM mine",
+    "CREATE TEMP TABLE mine AS SELECT to_jsonb(m) AS m FROM memory.memories AS m; "
+    "SELECT m FROM mine",
     "CREATE FUNCTION memory.mine() RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT"
     " string_agg(t::text, '''') FROM memory.memories AS t'; SELECT memory.mine()",
     "CREATE OR REPLACE FUNCTION auth.uid() RETURNS uuid LANGUAGE sql AS 'SELECT NULL::uuid'",
@@ -381,10 +401,10 @@ PEEKS = (
     "CREATE SCHEMA mine",
     "CREATE ROLE mine SUPERUSER",
 )
-"""Ways around tables."""
+"""Statements that try to bypass the rules of tables."""
 
-# The test's connection belongs to the superuser, who may become anybody; PostgREST's `authenticator` may not, and there
-# the same statements are tried without this excuse (test_postgrest.py).
+# The connection of this test belongs to the superuser, who may take any role. PostgREST's
+# `authenticator` may not: test_postgrest.py tries the same statements without this exception.
 _BY_LOGIN = ("SET ROLE postgres", "SET SESSION AUTHORIZATION")
 
 
@@ -403,10 +423,11 @@ def test_no_way_around_the_tables_shows_or_opens_anything(door: SqlDoor, tally: 
 
 
 def test_no_sequence_is_read_or_moved(door: SqlDoor, tally: Tally) -> None:
-    """Its value would tell how much everybody writes."""
+    """Protect sequences: their values show how much all users write."""
     sequences: list[Any] = door.conn.execute(
-        "SELECT c.oid::regclass::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
-        " WHERE relkind = 'S' AND nspname IN ('memory', 'public')"
+        "SELECT c.oid::regclass::text "
+        "FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+        "WHERE relkind = 'S' AND nspname IN ('memory', 'public')"
     ).fetchall()
     assert sequences
     for actor in door.actors:

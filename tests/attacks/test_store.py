@@ -1,4 +1,4 @@
-"""The store itself: direct calls, calls in a node, and batches in which everybody calls in the same moment."""
+"""The store itself: direct calls, calls in a node, and coalesced batches of several users."""
 
 import asyncio
 import re
@@ -18,6 +18,7 @@ from graphs.memory.database.database import Pool
 from graphs.memory.errors import GraphMemoryError, PrincipalRequired
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.operations.operations import Operations
 from tests.attacks.calls import (
     StoreCall,
     brain,
@@ -35,14 +36,15 @@ from tests.attacks.tally import Attempt, Tally
 from tests.attacks.world import World
 
 LEFT_OVER = """
-SELECT current_setting('role') AS role, current_user AS me, current_setting('request.jwt.claims', true) AS claims,
+SELECT current_setting('role') AS role, current_user AS me,
+  current_setting('request.jwt.claims', true) AS claims,
   current_setting('memory.provenance', true) AS provenance
 """
 
 
 @dataclass
 class StoreDoor:
-    """A served store, which acts for nobody by itself, and the pool behind it."""
+    """A store that acts for nobody by default, and the pool behind it."""
 
     name: str
     store: MemoryManager
@@ -50,9 +52,9 @@ class StoreDoor:
     people: Sequence[Actor] = PEOPLE
 
     async def call(self, call: StoreCall) -> str:
-        """What a call returns or raises, as text."""
+        """Return the result or the error of a call, as text."""
         try:
-            called = attrgetter(call.method)(self.store)(*call.args, **call.kwargs)
+            called = _method(self.store, call.method)(*call.args, **call.kwargs)
             return str(
                 [part async for part in called]
                 if isinstance(called, AsyncIterator)
@@ -62,7 +64,7 @@ class StoreDoor:
             return f"{type(error).__name__}: {error}"
 
     async def left_over(self) -> str | None:
-        """What a connection of the pool still carries of whoever used it before."""
+        """Return state of an earlier user that is left on a pooled connection."""
         async with self.pool.connection() as conn:
             [row] = await (await conn.execute(LEFT_OVER, prepare=False)).fetchall()
         clean = (
@@ -89,9 +91,9 @@ async def door(world: World, route: str, index: IndexConfig) -> AsyncIterator[St
 
 @pytest.fixture
 def unchanged(world: World) -> Iterator[None]:
-    """Look at the whole database before and after: nothing of any victim's may have changed.
+    """Compare the whole database before and after: no victim's data may change.
 
-    What everybody leaves behind about themselves, refusals and receipts, is no one else's.
+    Users' own refusals and receipts may be added.
     """
     with psycopg.connect(world.database, autocommit=True) as conn:
         before = world.snapshot(conn)
@@ -107,9 +109,17 @@ def unchanged(world: World) -> Iterator[None]:
             "memory.recall_receipts",
         }:
             assert before[victim.id].get(name) == after[victim.id].get(name), (
-                f"{name} of {victim.name} was changed"
+                f"{name} of {victim.name} has changed"
             )
-    assert foreign == [], "somebody logged an event about, or recalled from, another"
+    assert foreign == [], "an event or a recall about another user was recorded"
+
+
+def _method(store: MemoryManager, name: str) -> Any:
+    """Return a method of the store, or one of its operations."""
+    facet, _, rest = name.partition(".")
+    if facet == "operations":
+        return attrgetter(rest)(Operations(store))
+    return attrgetter(name)(store)
 
 
 def principal(actor: Actor) -> Principal:
@@ -118,7 +128,7 @@ def principal(actor: Actor) -> Principal:
 
 
 def anonymous(text: str, victim: Victim) -> str:
-    """An answer without what the caller said themselves, and without scores, which change as time passes."""
+    """Return an answer without the caller's own words, and without scores, which change in time."""
     text = re.sub(r"score=[0-9.e-]+", "score", text)
     for piece in (
         victim.id,
@@ -132,7 +142,7 @@ def anonymous(text: str, victim: Victim) -> str:
 
 
 async def test_the_owner_is_let_in(door: StoreDoor, tally: Tally) -> None:
-    """The same calls find the marker for whom it belongs to: they are no blanks."""
+    """Check that the same calls return the marker to its owner."""
     for actor, victim in ((PEOPLE[0], ALICE), (PEOPLE[1], BOB)):
         with acting_as(principal(actor)):
             found = [await door.call(call) for call in reads(victim)]
@@ -146,7 +156,7 @@ async def test_the_owner_is_let_in(door: StoreDoor, tally: Tally) -> None:
 async def test_nobody_crosses_a_border_while_everybody_calls_at_once(
     door: StoreDoor, tally: Tally, unchanged: None
 ) -> None:
-    """All attackers call in the same ticks, so that their calls meet in the coalescing of the store."""
+    """Run all attackers in the same event loop ticks, so that the store coalesces their calls."""
 
     async def attack(
         actor: Actor, victim: Victim, call: StoreCall, twin: StoreCall, nobody: Victim
@@ -200,7 +210,7 @@ async def test_nobody_crosses_a_border_while_everybody_calls_at_once(
 
 
 def forbidden(call: StoreCall, victim: Victim) -> bool:
-    """Whether a call is one that this victim is attacked with: the manager's own methods are about persons."""
+    """Return whether a call is an attack on this victim: the manager's methods are about users."""
     return call.method.startswith(("a", "brain.")) or victim.kind == "users"
 
 
@@ -235,7 +245,7 @@ async def test_bare_operations_cross_no_border_either(
 async def test_nobody_in_particular_is_refused(
     door: StoreDoor, tally: Tally, unchanged: None
 ) -> None:
-    """Where nobody acts there is no empty result but an error, in a thread as on the loop."""
+    """Expect an error instead of an empty result, in a thread as on the loop."""
     for victim in (ALICE, BOB):
         for call in (
             *reads(victim),
@@ -261,7 +271,7 @@ class Seen(TypedDict, total=False):
 async def test_a_node_that_calls_the_store_is_held_to_the_same_rules(
     door: StoreDoor, tally: Tally, unchanged: None
 ) -> None:
-    """Whatever the configuration of a run says about who it is."""
+    """Ignore any identity in the configuration of the run."""
 
     calls = (*reads(BOB), *writes(BOB), *memories(BOB), *brain(BOB), *knowledge(BOB))
 
@@ -298,7 +308,7 @@ async def test_a_node_that_calls_the_store_is_held_to_the_same_rules(
 
 
 async def test_what_is_left_of_an_attack_on_a_connection_is_found(world: World) -> None:
-    """The look at pooled connections can fail: a role set for the session, not for the transaction, is seen."""
+    """Check that a role set for the session, not for the transaction, is detected."""
     async with (
         open_pool(world.database, min_size=1, max_size=1) as pool,
         MemoryManager(pool) as store,

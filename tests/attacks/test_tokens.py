@@ -1,4 +1,4 @@
-"""Coming in without a token that the project signed for a signed-in user."""
+"""Sign-in attempts without a token that the project signed for a user."""
 
 import asyncio
 from urllib.parse import quote
@@ -15,14 +15,14 @@ REFUSED = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 
 
 def raw(headers: dict[str, str]) -> dict[bytes, bytes]:
-    """Headers past what the client would refuse to send."""
+    """Return headers that the client itself would refuse to send."""
     return {name.encode(): value.encode() for name, value in headers.items()}
 
 
 async def try_in(
     client: httpx.AsyncClient, tally: Tally, door: str, verb: str, headers: dict[str, str]
 ) -> None:
-    """Ask for Bob's memory and for all threads; anything but a refusal is a leak."""
+    """Request Bob's memory and all threads; any answer but a refusal is a leak."""
     for method, path, body in (
         ("GET", MEMORY, None),
         ("POST", "/threads/search", {}),
@@ -31,7 +31,7 @@ async def try_in(
         attempt = Attempt("a forger", BOB.name, door, f"{verb}: {method} {path}")
         try:
             answer = await client.request(method, path, json=body, headers=raw(headers))
-        except httpx.HTTPError as error:  # the server hung up on it
+        except httpx.HTTPError as error:  # the server closed the connection
             tally.judge(attempt, error, BOB.marker)
             continue
         tally.judge(attempt, answer.text, BOB.marker)
@@ -79,7 +79,7 @@ async def test_a_token_in_the_address_opens_nothing(deployment: Deployment, tall
 async def test_a_bearer_token_is_not_overruled_by_another_header(
     deployment: Deployment, tally: Tally
 ) -> None:
-    """Alice signs in and adds what might make her Bob."""
+    """Sign in as Alice, and add headers that name Bob."""
     async with deployment.client(None) as client:
         for other in forged(deployment, BOB).values():
             headers = {
@@ -121,7 +121,7 @@ async def test_a_burst_of_unknown_keys_does_not_reach_the_key_server(
             )
         )
         assert deployment.keys.asked - before <= 1, (
-            "each unknown key is asked for at most every 30 s, not once for each token"
+            "unknown keys are fetched once in 30 s at most, not once for each token"
         )
         assert (
             BOB.marker
@@ -133,7 +133,7 @@ async def test_a_burst_of_unknown_keys_does_not_reach_the_key_server(
 
 
 async def test_the_ways_in_that_must_be_open_are(deployment: Deployment) -> None:
-    """So that the refusals above say something."""
+    """Check that valid tokens are accepted, so that the refusals mean something."""
     async with deployment.client(None) as client:
         for way in ("Authorization", "X-Api-Key"):
             for token in (deployment.token(BOB.id), SERVICE_KEY):

@@ -1,4 +1,4 @@
-"""Tokens that open nothing, each with a name: what people try on servers that check too little."""
+"""Invalid tokens, each with a name: known attacks on servers that check too little."""
 
 import base64
 import hmac
@@ -45,7 +45,7 @@ def _part(content: object) -> bytes:
 
 
 def _signed(header: dict[str, Any], body: dict[str, Any], key: bytes | None) -> str:
-    """A token put together by hand, for what no library would sign."""
+    """Return a token built by hand, which no library would sign."""
     numbers = {
         name: int(value.timestamp()) if isinstance(value, datetime) else value
         for name, value in body.items()
@@ -57,7 +57,7 @@ def _signed(header: dict[str, Any], body: dict[str, Any], key: bytes | None) -> 
 
 
 def forged(at: Deployment, victim: Victim) -> dict[str, str]:
-    """Tokens in a victim's name, by what is wrong with them."""
+    """Return tokens in a victim's name, by the name of their defect."""
     body = claims(at.keys, sub=victim.id)
     service = body | {"role": "service_role"}
     public = at.private.public_key()
@@ -153,7 +153,7 @@ def forged(at: Deployment, victim: Victim) -> dict[str, str]:
 
 
 def unknown_keys(at: Deployment, victim: Victim, how_many: int) -> list[str]:
-    """A burst of tokens, each under a key id that nobody has ever seen."""
+    """Return many tokens, each with an unknown key id."""
     stranger = ec.generate_private_key(ec.SECP256R1())
     body = claims(at.keys, sub=victim.id)
     return [
@@ -166,11 +166,14 @@ WAYS: dict[str, Any] = {
     "Authorization": lambda token: {"Authorization": f"Bearer {token}"},
     "X-Api-Key": lambda token: {"X-Api-Key": token},
     "x-auth-scheme: langsmith": lambda token: {
-        "Authorization": f"Bearer {token}", "X-Api-Key": token, "x-auth-scheme": "langsmith", "x-user-id": token[:100],
+        "Authorization": f"Bearer {token}",
+        "X-Api-Key": token,
+        "x-auth-scheme": "langsmith",
+        "x-user-id": token[:100],
         "x-tenant-id": token[:100],
     },
-}  # fmt: skip
-"""Where a token is put."""
+}
+"""Headers in which a token may be sent."""
 
 HEADERS_ALONE: tuple[dict[str, str], ...] = (
     {"x-auth-scheme": "langsmith"},
@@ -187,4 +190,4 @@ HEADERS_ALONE: tuple[dict[str, str], ...] = (
     {"x-forwarded-for": "127.0.0.1", "x-original-url": "/ok"},
     {"x-http-method-override": "GET"},
 )
-"""What opens a door elsewhere without any token."""
+"""Headers that grant access without a token in other products."""

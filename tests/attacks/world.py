@@ -1,4 +1,4 @@
-"""A database in which every table holds something of every victim's, and a way to see what of it is still as it was."""
+"""A database with data of every victim in every table, and snapshots to detect changes."""
 
 import asyncio
 from collections.abc import Iterable, Iterator
@@ -16,14 +16,14 @@ from tests.attacks.people import ORGANISATIONS, PEOPLE, USERS, VICTIMS, Victim
 
 Row = dict[str, Any]
 REFERENCES = ("memory_id", "source_id", "target_id")
-"""Columns in which a row points at a memory by its id."""
+"""Columns that reference a memory by its id."""
 Snapshot = dict[str, dict[str, set[str]]]
-"""For each victim and table: which rows are theirs, in which versions."""
+"""The rows of each victim in each table, with their versions."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table as the catalogue describes it."""
+    """A table, as the catalogue describes it."""
 
     name: str
     columns: tuple[str, ...]
@@ -31,14 +31,15 @@ class Table:
 
     @property
     def owners(self) -> tuple[str, ...]:
-        """The columns that say whose a row is, and can be written."""
+        """Return the writable columns that name the owner of a row."""
         wanted = ("user_id", "org_id", "organisation_id")
         named = tuple(c for c in self.columns if c in wanted and c not in self.generated)
         return named or (("id",) if self.name in ("memory.users", "memory.organisations") else ())
 
 
 _TABLES = """
-SELECT n.nspname || '.' || c.relname AS name, array_agg(a.attname::text ORDER BY a.attnum) AS columns,
+SELECT n.nspname || '.' || c.relname AS name,
+  array_agg(a.attname::text ORDER BY a.attnum) AS columns,
   array_agg(a.attname::text) FILTER (WHERE a.attgenerated <> '' OR a.attidentity <> '') AS generated
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -49,7 +50,8 @@ GROUP BY 1 ORDER BY 1
 
 CATALOGUE = "the catalogue"
 _CATALOGUE = """
-SELECT (SELECT md5(string_agg(concat(oid, relname, relacl, relrowsecurity, relowner), ',' ORDER BY oid)) FROM pg_class
+SELECT (SELECT md5(string_agg(
+    concat(oid, relname, relacl, relrowsecurity, relowner), ',' ORDER BY oid)) FROM pg_class
     WHERE relnamespace IN (SELECT oid FROM pg_namespace
       WHERE nspname IN ('memory', 'public', 'langgraph', 'procrastinate'))),
   (SELECT md5(string_agg(p::text, ',' ORDER BY oid)) FROM pg_policy AS p),
@@ -59,16 +61,20 @@ SELECT (SELECT md5(string_agg(concat(oid, relname, relacl, relrowsecurity, relow
   (SELECT md5(string_agg(concat(rolname, rolsuper, rolbypassrls), ',' ORDER BY oid)) FROM pg_roles),
   (SELECT md5(string_agg(m::text, ',' ORDER BY roleid, member)) FROM pg_auth_members AS m)
 """
-"""What holds the borders up: grants, policies, triggers, functions and roles."""
+"""The objects that protect data: grants, policies, triggers, functions and roles."""
 
-# What belongs to a person beside their memories. %(memory)s and %(other)s are two of these.
+# A user's rows beside their memories. %(memory)s and %(other)s are two of these.
 _A_PERSONS = """
-INSERT INTO memory.users (id, display_name, profile) VALUES (%(id)s, %(marker)s, jsonb_build_object('a', %(marker)s));
+INSERT INTO memory.users (id, display_name, profile)
+  VALUES (%(id)s, %(marker)s, jsonb_build_object('a', %(marker)s));
 INSERT INTO memory.sessions (user_id, id, title) VALUES (%(id)s, %(marker)s, %(marker)s);
 INSERT INTO memory.turns (user_id, session_id, exchange, role, namespace, key)
-  SELECT user_id, %(marker)s, %(marker)s, 'user', namespace, key FROM memory.memories WHERE id = %(memory)s;
-INSERT INTO memory.agent_executions (run_id, agent, user_id, session_id) VALUES (%(marker)s, 'a', %(id)s, %(marker)s);
-INSERT INTO memory.memory_logs (user_id, session_id, agent, type, memories, idempotency_key, said_at)
+  SELECT user_id, %(marker)s, %(marker)s, 'user', namespace, key
+  FROM memory.memories WHERE id = %(memory)s;
+INSERT INTO memory.agent_executions (run_id, agent, user_id, session_id)
+  VALUES (%(marker)s, 'a', %(id)s, %(marker)s);
+INSERT INTO memory.memory_logs
+  (user_id, session_id, agent, type, memories, idempotency_key, said_at)
   VALUES (%(id)s, %(marker)s, 'a', 'turn', '[]', %(marker)s, now());
 INSERT INTO memory.recall_receipts (actor, user_id, query, chosen, nearly)
   VALUES (%(id)s, %(id)s, %(marker)s, '[]', '[]');
@@ -86,7 +92,8 @@ INSERT INTO memory.memory_relationships (user_id, source_id, target_id, type)
 INSERT INTO memory.files (user_id, bucket, path, media_type, bytes, sha256)
   VALUES (%(id)s, 'uploads', %(id)s || '/' || %(marker)s, 'text/plain', 1, %(marker)s);
 INSERT INTO procrastinate.procrastinate_jobs (queue_name, task_name, args)
-  VALUES ('default', 'extract_facts', jsonb_build_object('user_id', %(id)s, 'session_id', %(marker)s));
+  VALUES ('default', 'extract_facts',
+    jsonb_build_object('user_id', %(id)s, 'session_id', %(marker)s));
 INSERT INTO memory.job_failures (job_id, user_id, error)
   SELECT max(id), %(id)s, %(marker)s FROM procrastinate.procrastinate_jobs;
 INSERT INTO memory.deliveries (adapter, mode, user_id, intent) VALUES ('mem0', 'on', %(id)s,
@@ -100,11 +107,14 @@ INSERT INTO memory.brain_loads (id, job_id, kind, user_id)
 INSERT INTO memory.brain_load_errors (load_id, user_id, slug, error)
   VALUES (md5(%(id)s)::uuid, %(id)s, %(marker)s, 'InvalidValue');
 INSERT INTO memory.migrations (id, source, origin) VALUES (md5(%(id)s)::uuid, 'jsonl', 'a file');
-INSERT INTO memory.migrated_memories (migration_id, memory_id, namespace, key, user_id, source_id, version)
-  SELECT md5(%(id)s)::uuid, id, namespace, key, user_id, %(marker)s, now() FROM memory.memories WHERE id = %(memory)s;
+INSERT INTO memory.migrated_memories
+  (migration_id, memory_id, namespace, key, user_id, source_id, version)
+  SELECT md5(%(id)s)::uuid, id, namespace, key, user_id, %(marker)s, now()
+  FROM memory.memories WHERE id = %(memory)s;
 INSERT INTO public.applications (id, user_id, amount, term_months, business_name, score_reasons)
   VALUES (md5(%(id)s)::uuid, %(id)s, 1, 1, %(marker)s, jsonb_build_array(%(marker)s));
-INSERT INTO public.application_scores (application_id, user_id, score, decision, reasons, inputs, rule)
+INSERT INTO public.application_scores
+  (application_id, user_id, score, decision, reasons, inputs, rule)
   VALUES (md5(%(id)s)::uuid, %(id)s, 1, 'declined', jsonb_build_array(%(marker)s), '{}', '1');
 INSERT INTO public.leads (user_id, interest) VALUES (%(id)s, %(marker)s);
 INSERT INTO auth.users (id, email) VALUES (%(id)s, %(marker)s);
@@ -113,7 +123,8 @@ INSERT INTO langgraph.checkpoints (thread_id, checkpoint_ns, checkpoint_id, chec
   VALUES (%(marker)s, '', '1', '{}', jsonb_build_object('owner', %(id)s));
 INSERT INTO langgraph.checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type)
   VALUES (%(marker)s, '', 'c', '1', 't');
-INSERT INTO langgraph.checkpoint_writes (thread_id, checkpoint_ns, checkpoint_id, task_id, idx, channel, blob)
+INSERT INTO langgraph.checkpoint_writes
+  (thread_id, checkpoint_ns, checkpoint_id, task_id, idx, channel, blob)
   VALUES (%(marker)s, '', '1', 't', 1, 'c', 'x');
 """
 _AN_ORGANISATIONS = """
@@ -130,13 +141,15 @@ INSERT INTO memory.audit_logs (actor, action, org_id, data)
 """
 
 UNOWNED = {
-    "memory.schema_versions", "memory.embedding_models", "public.dealers", "public.robot_catalog", "storage.buckets",
+    "memory.schema_versions", "memory.embedding_models", "public.dealers", "public.robot_catalog",
+    "storage.buckets",
     "langgraph.checkpoint_migrations", "memory.job_migrations",
     "memory.personal_business_tables", "memory.audit_seals", "memory.erasures", "memory.migrations",
-    "memory.erased_records", "procrastinate.procrastinate_workers", "procrastinate.procrastinate_events",
+    "memory.erased_records",
+    "procrastinate.procrastinate_workers", "procrastinate.procrastinate_events",
     "procrastinate.procrastinate_periodic_defers",
 }  # fmt: skip
-"""Tables that hold nothing of anybody's."""
+"""Tables without data of any owner."""
 
 
 @dataclass
@@ -144,7 +157,7 @@ class World:
     """The database of an attack.
 
     Args:
-        database: connection string, as the superuser.
+        database: Connection string, as the superuser.
     """
 
     database: str
@@ -159,7 +172,7 @@ class World:
 
     @cached_property
     def memory_ids(self) -> dict[str, set[int]]:
-        """The ids of each victim's memories, which only they may point at; at what agents know, anybody may."""
+        """Return the ids of each victim's memories; all users may reference those of agents."""
         with psycopg.connect(self.database) as conn:
             return {
                 victim.id: {
@@ -176,22 +189,23 @@ class World:
     def _read(
         self, conn: psycopg.Connection[Any], tables: Iterable[Table]
     ) -> Iterator[tuple[str, str, Row]]:
-        """Name of the table, version and content of every row of some tables."""
+        """Yield table name, version and content of every row of some tables."""
         each = (
-            f"SELECT '{t.name}', t.ctid::text || t.xmin, to_jsonb(t) - 'embedding' FROM {t.name} AS t"
+            f"SELECT '{t.name}', t.ctid::text || t.xmin, to_jsonb(t) - 'embedding' "
+            f"FROM {t.name} AS t"
             for t in tables
         )
         yield from conn.execute(" UNION ALL ".join(each).encode())
 
     def rows(self, conn: psycopg.Connection[Any]) -> dict[str, list[Row]]:
-        """All rows of all tables."""
+        """Return all rows of all tables."""
         found: dict[str, list[Row]] = {table.name: [] for table in self.tables}
         for name, _, row in self._read(conn, self.tables):
             found[name].append(row)
         return found
 
     def fingerprints(self, conn: psycopg.Connection[Any]) -> dict[str, str]:
-        """For each table, and for the rules, what is another one as soon as any row has another version."""
+        """Return a digest of each table and of the rules, which changes with any row's version."""
         each = (
             f"(SELECT md5(string_agg(ctid::text || xmin, ',')) FROM {table.name})"
             for table in self.tables
@@ -203,14 +217,14 @@ class World:
         }
 
     def snapshot(self, conn: psycopg.Connection[Any]) -> Snapshot:
-        """What belongs to whom at this moment, on a connection that sees everything."""
+        """Return the current rows by owner, on a connection that sees everything."""
         nothing: Snapshot = {victim.id: {} for victim in VICTIMS}
         return self.snapshot_since(nothing, {}, conn)
 
     def snapshot_since(
         self, before: Snapshot, prints: dict[str, str], conn: psycopg.Connection[Any]
     ) -> Snapshot:
-        """The same, where only tables are read that have changed since a snapshot, which had these fingerprints."""
+        """Return a snapshot, reading only tables whose fingerprints have changed since another."""
         now = self.fingerprints(conn)
         if now == prints:
             return before
@@ -229,7 +243,7 @@ class World:
         return found
 
     def belongs(self, row: Row, victim: Victim) -> bool:
-        """Whether a row is of or about a victim, whatever table it is in."""
+        """Return whether a row of any table is of or about a victim."""
         refers = {row.get(column) for column in REFERENCES}
         return (
             victim.id
@@ -252,7 +266,8 @@ def make_world(database: str, index: IndexConfig) -> World:
             ids = [
                 row[0]
                 for row in conn.execute(
-                    "SELECT id FROM memory.memories WHERE user_id = %(id)s OR org_id = %(id)s ORDER BY id",
+                    "SELECT id FROM memory.memories WHERE user_id = %(id)s OR org_id = %(id)s "
+                    "ORDER BY id",
                     {"id": victim.id},
                 )
             ]
@@ -263,7 +278,8 @@ def make_world(database: str, index: IndexConfig) -> World:
             for organisation in actor.member_of:
                 role = "admin" if organisation in actor.administers else "member"
                 conn.execute(
-                    "INSERT INTO memory.organisation_members (organisation_id, user_id, role) VALUES (%s, %s, %s)",
+                    "INSERT INTO memory.organisation_members (organisation_id, user_id, role) "
+                    "VALUES (%s, %s, %s)",
                     (organisation, actor.user_id, role),
                 )
     with psycopg.connect(database, autocommit=True) as conn:
@@ -272,7 +288,7 @@ def make_world(database: str, index: IndexConfig) -> World:
 
 
 async def _remember(database: str, index: IndexConfig) -> None:
-    """Every victim has two memories with vectors, an older version of one, one that was deleted, and one by slug."""
+    """Give every victim two memories with vectors, an old version, a deleted one, and a slug."""
     async with MemoryManager.from_conn_string(database, index=index) as store:
         for victim in VICTIMS:
             for version, key in ((1, "secret"), (2, "secret"), (1, "another"), (1, "gone")):

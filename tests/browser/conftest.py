@@ -1,4 +1,4 @@
-"""The shared server and one browser for all tests of the inspector; each test is somebody whom no other test knows."""
+"""The shared server and one browser for all tests of the inspector; each test has a new user."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.browser.people import Person, Story
 from tests.support.server import Server
 
-if TYPE_CHECKING:  # the tests are skipped where it is missing
+if TYPE_CHECKING:  # the tests are skipped if it is not installed
     from playwright.sync_api import Browser, Dialog, Page
 
 DESKTOP, PHONE = {"width": 1360, "height": 900}, {"width": 390, "height": 844}
@@ -28,7 +28,7 @@ def browser() -> Iterator[Browser]:
 
     with (
         sync_playwright() as playwright,
-        # As root, as in containers, Chromium has no sandbox; and it only sees the server of the test.
+        # Chromium as root, as in containers, has no sandbox. It only opens the test's server.
         playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"]) as running,
     ):
         yield running
@@ -45,7 +45,7 @@ def story(server: Server) -> Story:
 
 
 class Watch:
-    """What a page complained of, and what it asked of others than its server."""
+    """Errors of a page, and its requests to other servers."""
 
     def __init__(self, origin: str) -> None:
         self.origin = origin
@@ -78,14 +78,17 @@ class Watch:
 
 @pytest.fixture
 def refusals() -> list[int]:
-    """Statuses of refused requests that a test is about; any other fails it."""
+    """Return statuses of refusals that a test expects; any other refusal fails it."""
     return []
 
 
 @pytest.fixture
 def open_as(browser: Browser, server: Server, refusals: list[int]) -> Iterator[Open]:
-    """Opens the inspector as somebody. Afterwards, no page may have complained of anything: errors, its policy, or
-    requests to others than the server."""
+    """Return a function that opens the inspector as a user.
+
+    Afterwards, check that no page reported errors, violations of its content security policy, or
+    requests to other servers.
+    """
     watch = Watch(server.url)
     contexts = []
 

@@ -1,4 +1,4 @@
-"""Somebody with a memory: written as applications and agents write it, through the server's API and its runs."""
+"""Users with memories, written as applications do: through the server's API and its runs."""
 
 import time
 from typing import Any
@@ -8,8 +8,11 @@ import httpx
 
 from tests.support.server import Server, sign_in
 
-EVIL = "<img src=x onerror=\"window.hit = 1; alert('hit')\"><script>window.hit = 1</script> is what the form said"
-"""A memory that would do harm if it were taken for markup."""
+EVIL = (
+    "<img src=x onerror=\"window.hit = 1; alert('hit')\">"
+    "<script>window.hit = 1</script> is what the form said"
+)
+"""A memory that does harm if it is rendered as markup."""
 
 QUESTION = "How much money is there for the welding robot?"
 
@@ -18,8 +21,8 @@ class Person:
     """A user of a server.
 
     Args:
-        server: where.
-        token: their access token; anybody's will do where the server asks for none.
+        server: The server.
+        token: The user's access token; any token will do if the server has no sign-in.
     """
 
     def __init__(self, server: Server, token: str | None = None) -> None:
@@ -33,19 +36,19 @@ class Person:
         )
 
     def ask(self, method: str, path: str, body: Any = None, **more: Any) -> Any:
-        """The answer of the memory's API."""
+        """Send a request to the memory's API and return the answer."""
         answer = self.http.request(method, f"/memory/{path}", json=body, **more)
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json() if answer.content else None
 
     def remember(self, content: str, type_: str = "fact", agent: str = "sales", **more: Any) -> str:
-        """Store a memory, and return its id."""
+        """Store a memory and return its id."""
         body = {"session_id": "visit", "agent": agent, "type": type_, "content": content, **more}
         written = self.ask("POST", "memories", body)
         return str(written["memories"][0]["id"])
 
     def revise(self, id_: str, **change: Any) -> None:
-        """Change a memory, whatever it says by now."""
+        """Change a memory, in whatever version it is."""
         self.ask("PATCH", f"memories/{id_}", change, headers={"If-Match": "*"})
 
     def relate(self, source: str, type_: str, target: str, strength: float = 1.0) -> None:
@@ -57,7 +60,7 @@ class Person:
         return found
 
     def say(self, text: str, thread: str) -> None:
-        """Say something to the assistant, and wait for its answer."""
+        """Send a message to the assistant, and wait for its answer."""
         run = {
             "assistant_id": "assistant",
             "input": {"messages": [{"role": "human", "content": text}]},
@@ -68,7 +71,7 @@ class Person:
         assert answer.is_success, answer.text
 
     def fact(self, says: str) -> str:
-        """The id of the fact that says something, which is taken from what was said a little later."""
+        """Return the id of a fact with this text, once it is extracted."""
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             for memory in self.ask("GET", "memories", params={"types": "fact"})["items"]:
@@ -79,7 +82,7 @@ class Person:
 
 
 class Story:
-    """A buyer of a welding robot, as their agents came to know them: something for every view of the inspector."""
+    """A buyer of a welding robot, with memories for every view of the inspector."""
 
     def __init__(self, person: Person) -> None:
         self.person = person
@@ -95,9 +98,11 @@ class Story:
     def _learn(self) -> None:
         learn = self.person.remember
         learn(
-            "Visited the dealer in Santiago and saw a six-axis arm weld aluminium; was impressed by the seam, and "
-            "worried about service contracts.", "episode", importance=0.4,
-        )  # fmt: skip
+            "Visited the dealer in Santiago and saw a six-axis arm weld aluminium; "
+            "was impressed by the seam, and worried about service contracts.",
+            "episode",
+            importance=0.4,
+        )
         learn(
             "Calls are welcome in the morning; e-mail is not read.",
             "preference",
@@ -111,17 +116,26 @@ class Story:
             "A new robot is beyond the budget.", "belief", agent="financing", importance=0.4
         )
         self.used = learn(
-            "A used robot with a new controller fits the budget of this year.", "belief", agent="financing",
-            tags=["budget", "offer"], importance=0.7,
-        )  # fmt: skip
+            "A used robot with a new controller fits the budget of this year.",
+            "belief",
+            agent="financing",
+            tags=["budget", "offer"],
+            importance=0.7,
+        )
         self.goal = learn(
-            "Replace the manual welding line before the autumn orders.", "goal", agent="financing", tags=["welding"],
+            "Replace the manual welding line before the autumn orders.",
+            "goal",
+            agent="financing",
+            tags=["welding"],
             importance=0.9,
-        )  # fmt: skip
+        )
         self.lesson = learn(
-            "Delivery time mattered more than price in the last three talks: lead with what is in stock.",
-            "reflection", agent="supervisor", importance=0.6,
-        )  # fmt: skip
+            "Delivery time mattered more than price in the last three talks: "
+            "lead with what is in stock.",
+            "reflection",
+            agent="supervisor",
+            importance=0.6,
+        )
         self.person.revise(self.goal, pinned=True)
         brain = {"content": "Talleres Lagos SpA, general tax regime.", "tags": ["company"]}
         self.person.ask("PUT", "brain/user_company", brain)

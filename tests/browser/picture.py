@@ -1,6 +1,6 @@
-"""Makes the pictures of the README anew, from a running server: `python -m tests.browser.picture`.
+"""Takes the README's pictures from a running server: `python -m tests.browser.picture`.
 
-They look as the fonts of the machine do.
+The pictures depend on the fonts of the machine.
 """
 
 import shutil
@@ -38,10 +38,15 @@ def main() -> None:
 
 
 def take(browser: Browser, story: Story, scheme: Literal["light", "dark"], to: Path) -> None:
-    """Search, open what is recalled first, and take a picture."""
-    page = browser.new_page(viewport=SIZE, color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+    """Search, open the first result, and take a picture."""
+    page = browser.new_page(
+        viewport=SIZE,  # type: ignore[arg-type]
+        color_scheme=scheme,
+        reduced_motion="reduce",
+    )
     page.goto(
-        f"{story.person.server.url}/memory/inspector#/search/{story.budget}?{urlencode({'q': QUESTION})}"
+        f"{story.person.server.url}/memory/inspector#/search/{story.budget}"
+        f"?{urlencode({'q': QUESTION})}"
     )
     page.get_by_role("heading", name="Relationships").wait_for()
     page.screenshot(path=to)

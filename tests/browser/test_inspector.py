@@ -1,4 +1,4 @@
-"""The inspector in a real browser, on a real server: what people see of their memory, and what they do with it."""
+"""The inspector in a real browser, on a real server: everything users see and do there."""
 
 import re
 from typing import Any, Literal
@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
-pytest.importorskip("axe_playwright_python", reason="The group `dev` has it, and Playwright.")
+pytest.importorskip("axe_playwright_python", reason="The group `dev` installs it and Playwright.")
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
@@ -31,7 +31,7 @@ LISTS = ["#/memories", "#/sessions", "#/runs", "#/brain"]
 
 
 def views(story: Story) -> list[str]:
-    """Every kind of view that there is beside a list, with something to see in it."""
+    """Return a URL for every kind of view besides the lists, with content in it."""
     run = story.person.ask("GET", f"memories/{story.budget}/origin")["run_id"]
     found = SEARCH.replace("search", f"search/{story.budget}")
     return [SEARCH, found, *(f"#/{name}" for name in (
@@ -40,7 +40,7 @@ def views(story: Story) -> list[str]:
 
 
 def go(page: Page, view: str) -> None:
-    """Go to another view, and wait until it is complete."""
+    """Open another view, and wait until it is complete."""
     there = "new Promise(gone => addEventListener('hashchange', gone, { once: true }))"
     page.evaluate(
         f"async view => {{ const there = {there}; location.hash = view; await there; }}", view
@@ -63,7 +63,8 @@ def test_a_search_shows_scores_whose_parts_add_up(open_as: Open, story: Story) -
         expect(row.locator(".row-text")).to_have_text(memory["content"])
         expect(row.locator(".number")).to_have_text(f"{memory['score']:.2f}")
         widths = row.locator(".stacked").evaluate(
-            "bar => [...bar.children].map(piece => piece.getBoundingClientRect().width / bar.clientWidth)"
+            "bar => [...bar.children]"
+            ".map(piece => piece.getBoundingClientRect().width / bar.clientWidth)"
         )
         assert sum(widths) == pytest.approx(memory["score"], abs=0.02)
         assert len(widths) == sum(part > 1e-6 for part in memory["explanation"].values())
@@ -80,7 +81,7 @@ def test_a_search_shows_scores_whose_parts_add_up(open_as: Open, story: Story) -
     ]
     assert sum(parts) == pytest.approx(found[0]["score"], abs=1e-4)
     expect(why.locator(".total .number")).to_have_text(f"{found[0]['score']:.2f}")
-    why.get_by_text("What the parts mean").click()
+    why.get_by_text("Meaning of the parts").click()
     expect(why.locator(".legend dd").first).to_be_visible()
 
 
@@ -91,7 +92,7 @@ def test_a_correction_is_stored_and_the_history_shows_what_was_said_before(
     page = open_as(person, f"#/memories/{id_}")
     expect(title(page)).to_be_visible()
     page.keyboard.press("e")
-    page.get_by_label("What is true").fill("Lives in Valparaíso de Chile.")
+    page.get_by_label("Correct text").fill("Lives in Valparaíso de Chile.")
     page.get_by_role("textbox", name="Tags").fill("home, city")
     page.get_by_role("button", name="Save").click()
 
@@ -109,12 +110,12 @@ def test_a_correction_is_stored_and_the_history_shows_what_was_said_before(
 def test_a_correction_of_the_text_leaves_the_importance_as_it_is(
     open_as: Open, person: Person
 ) -> None:
-    """The slider goes in steps; what has faded may lie between two of them."""
+    """Use an importance between two steps of the slider, as decayed memories have."""
     id_ = person.remember("Lives in Santiago.", importance=0.33)
     page = open_as(person, f"#/memories/{id_}")
     expect(title(page)).to_be_visible()
     page.keyboard.press("e")
-    page.get_by_label("What is true").fill("Lives in Valparaíso.")
+    page.get_by_label("Correct text").fill("Lives in Valparaíso.")
     page.get_by_role("button", name="Save").click()
     expect(title(page)).to_have_text("Lives in Valparaíso.")
     assert person.memory(id_)["importance"] == 0.33
@@ -159,7 +160,7 @@ def test_what_changed_meanwhile_is_not_overwritten(
     id_ = person.remember("The budget is 80k.")
     page = open_as(person, f"#/memories/{id_}")
     page.get_by_role("button", name="Correct").click()
-    page.get_by_label("What is true").fill("The budget is 100k.")
+    page.get_by_label("Correct text").fill("The budget is 100k.")
     person.revise(id_, content="The budget is 120k.")
     page.get_by_role("button", name="Save").click()
 
@@ -167,7 +168,7 @@ def test_what_changed_meanwhile_is_not_overwritten(
     expect(notice).to_contain_text("nothing was overwritten")
     expect(notice.locator("del")).to_have_text("120k.")
     assert person.memory(id_)["content"] == "The budget is 120k."
-    page.get_by_role("button", name="Save mine over it").click()
+    page.get_by_role("button", name="Overwrite with mine").click()
     expect(title(page)).to_have_text("The budget is 100k.")
     expect(page.locator(".timeline li")).to_have_count(3)
 
@@ -305,7 +306,7 @@ def test_axe_finds_nothing_serious_in_any_view(
 
 
 def serious(page: Page, scheme: str) -> list[str]:
-    """What axe finds that keeps people from using the page; in the dark, only colours can be worse."""
+    """Return axe's serious findings; in the dark scheme, only those about colours."""
     rules = {"runOnly": ["color-contrast"]} if scheme == "dark" else {}
     found = Axe().run(page, options={"resultTypes": ["violations"], **rules}).response["violations"]
     return [
@@ -386,8 +387,8 @@ def test_the_page_is_small_kept_and_strict(server: Server) -> None:
         assert client.get("inspector/", follow_redirects=True).text == page.text
         for elsewhere in (
             "none.js",
-            "..%2Finspector.py",
-            "%2e%2e%2finspector.py",
-            "..\\inspector.py",
+            "..%2Froutes.py",
+            "%2e%2e%2froutes.py",
+            "..\\routes.py",
         ):
             assert client.get(f"inspector/{elsewhere}").status_code in (401, 404)

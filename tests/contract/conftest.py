@@ -1,4 +1,4 @@
-"""The stores that the contract is asked of, each on a database of its own."""
+"""The stores that the contract is checked on, each with a database of its own."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -15,7 +15,7 @@ from graphs.testing.conformance import OpenStore
 def open_in_memory_store(
     *,
     index: IndexConfig | None,
-    ttl: TTLConfig | None,  # it has none, and says so
+    ttl: TTLConfig | None,  # it has no TTL, and raises an error
 ) -> AbstractAsyncContextManager[BaseStore]:
     @asynccontextmanager
     async def opened() -> AsyncIterator[BaseStore]:
@@ -25,7 +25,7 @@ def open_in_memory_store(
 
 
 def opens_async_postgres_store(database: str) -> OpenStore:
-    """At its best: with a pool, and leaving out what has expired."""
+    """Return an opener of AsyncPostgresStore with a pool, whose reads leave out expired items."""
 
     @asynccontextmanager
     async def open_store(
@@ -61,7 +61,7 @@ STORES = ("InMemoryStore", "AsyncPostgresStore", "MemoryManager")
 
 @pytest.fixture
 def open_store(request: pytest.FixtureRequest, store_name: str) -> OpenStore:
-    """Opens the store that a test is about; each check opens it once."""
+    """Return the opener of the tested store; each check opens the store once."""
     if store_name == "AsyncPostgresStore":
         return opens_async_postgres_store(request.getfixturevalue("empty_database"))
     if store_name == "MemoryManager":

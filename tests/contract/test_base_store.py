@@ -1,7 +1,7 @@
-"""Who keeps which promise: the contract of `graphs.testing`, asked of three stores.
+"""The contract of `graphs.testing`, checked on three stores.
 
-What the other two are known not to keep is written down here, and has to stay true: a promise that a new version of
-them keeps is an error until its line is gone. `MemoryManager` keeps them all.
+Known failures of the other two stores are listed here, and the list must stay true: if a new
+version passes a check, that is an error until its line is removed. `MemoryManager` passes all.
 """
 
 import pytest
@@ -21,15 +21,21 @@ BY_CHANCE = {
     "recall.semantic_pages_are_complete",
     "recall.equal_scores_are_paged_completely",
 }
-"""What is not broken every time: it depends on the planner, or on who comes first."""
+"""Checks that do not fail every time: they depend on the planner, or on timing."""
 
 NOT_KEPT: dict[str, dict[str, str]] = {
     "InMemoryStore": {
         "put_and_get.an_update_keeps_the_time_of_creation": "an update is a new item",
         "put_and_get.what_was_read_is_a_copy": "it hands out what it stores",
-        "filters.comparisons_keep_to_their_type": "compares whatever float() takes, and fails for the rest",
-        "filters.an_unknown_operator_is_refused": "looks at operators only as far as an item matches",
-        "namespaces.a_namespace_is_listed_while_it_holds_something": "a namespace stays once it was named",
+        "filters.comparisons_keep_to_their_type": (
+            "compares whatever float() takes, and fails for the rest"
+        ),
+        "filters.an_unknown_operator_is_refused": (
+            "looks at operators only as far as an item matches"
+        ),
+        "namespaces.a_namespace_is_listed_while_it_holds_something": (
+            "a namespace stays once it was named"
+        ),
         "namespaces.a_batch_does_not_reach_another_namespace": "checks no namespaces in a batch",
         "batches.like_items_in_a_batch_are_each_indexed": "miscounts the vectors of like texts",
         "recall.a_vector_that_is_no_number_never_ranks_first": "NaN sorts first",
@@ -91,7 +97,7 @@ def _params() -> list[object]:
     return params
 
 
-# What the others leave behind where they break a promise is theirs.
+# Warnings from resources that the other stores leave open where they fail are not ours.
 @pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::RuntimeWarning"
 )

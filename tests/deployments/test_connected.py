@@ -1,4 +1,4 @@
-"""One deployment with all that can be switched on: hosted models, services outside that are told, a collector."""
+"""One deployment with everything on: hosted models, adapters of external services, a collector."""
 
 import asyncio
 import threading
@@ -21,14 +21,15 @@ SECRET = "xylophone"
 
 
 class Collector:
-    """Takes what exporters send over HTTP, and keeps it as it comes: protobuf, with texts as they are."""
+    """An OTLP receiver over HTTP that keeps the raw bodies: protobuf has texts in plain."""
 
     def __init__(self) -> None:
         self.received: dict[str, bytes] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
-    def _handler(collector) -> type[BaseHTTPRequestHandler]:  # noqa: N805  `self` is the handler's, below
+    # The inner class uses `self`.
+    def _handler(collector) -> type[BaseHTTPRequestHandler]:  # noqa: N805
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -56,7 +57,7 @@ class Collector:
 
 
 class Connected:
-    """A server, and what stands in for everything outside that it is connected to."""
+    """A server with stubs of all the external services that it uses."""
 
     def __init__(self, folder: Path, database: str, stack: ExitStack) -> None:
         self.openai = stack.enter_context(OpenAIStub())
@@ -93,7 +94,7 @@ class Connected:
 
 @pytest.fixture(scope="module")
 def connected(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connected]:
-    """On a database of its own: other servers' workers would do its jobs, and tell nobody outside."""
+    """Yield the deployment on its own database: workers of other servers would take its jobs."""
     name = create_database(postgres, "template0")
     with ExitStack() as stack:
         running = Connected(
@@ -102,13 +103,13 @@ def connected(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield running
     drop_database(postgres, name)
     assert not any(SECRET.encode() in sent for sent in running.collector.received.values()), (
-        "nor was it at the end"
+        "no export contains the secret, not even the last one"
     )
 
 
 @pytest.fixture
 async def client(connected: Connected) -> AsyncIterator[LangGraphClient]:
-    """A client of a user whom no other test knows; nothing that it makes the server do may go wrong."""
+    """Yield a client of a new user; check that the server logged no errors for it."""
     yield connected.server.client(sign_in())
     log = connected.server.log.read_text()
     assert "BlockingError" not in log
@@ -118,7 +119,7 @@ async def client(connected: Connected) -> AsyncIterator[LangGraphClient]:
 async def test_a_key_switches_to_the_hosted_models(
     connected: Connected, client: LangGraphClient
 ) -> None:
-    """The real models answer and embed, through the same graph."""
+    """Answer and embed with the hosted models, through the same graph."""
     assert (await talk(client, "My budget is 80k.")).strip() == ANSWER
     assert await facts(client) == ["My budget is 80k."]
     thread_id = (await client.threads.create())["thread_id"]
@@ -182,7 +183,7 @@ async def test_spans_go_to_the_collector_that_is_named_and_hold_nothing_that_was
 
 
 async def arrival(received: dict[str, bytes], path: str, name: bytes) -> None:
-    """Wait until something of that name was sent."""
+    """Wait until something with that name has been sent."""
     for _ in range(100):
         if name in received.get(path, b""):
             return

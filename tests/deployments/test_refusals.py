@@ -1,4 +1,4 @@
-"""A setting that is wrong stops the start with one sentence that says what to do."""
+"""A wrong setting prevents the start, with one sentence that says what to do."""
 
 import os
 import socket
@@ -26,10 +26,10 @@ def taken_port() -> Iterator[int]:
 
 @pytest.fixture
 def refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Refused]:
-    """Tells what `graph-memory dev` says in the project, given settings, with which it must not start."""
+    """Return a function that runs `graph-memory dev` with settings that it must refuse."""
 
     def serve(*_: object) -> None:
-        raise AssertionError("it would serve")
+        raise AssertionError("the server started")
 
     def refused(code: int = 1, **settings: str) -> str:
         for name, value in settings.items():
@@ -46,7 +46,7 @@ def refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Refused]
 
 
 def the_sentence(errors: str) -> str:
-    """The one line that says why it does not start."""
+    """Return the line that says why the server does not start."""
     assert "Traceback" not in errors
     [spoken] = [line for line in errors.splitlines() if line.startswith("graph-memory: ")]
     return spoken
@@ -82,7 +82,7 @@ def test_a_malformed_env_file_is_refused_with_its_line(refused: Refused, project
 
 
 def test_a_port_in_use_is_refused(project: Path, taken_port: int) -> None:
-    """In a process of its own, as are all starts: its exit code says that it failed."""
+    """Start in a process of its own, as all servers; its exit code must report the failure."""
     ended = Server(project, port=taken_port).fail_to_start()
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert f"Port {taken_port}" in the_sentence(ended.stderr)

@@ -1,4 +1,4 @@
-"""A server starts without keys, ends cleanly, and survives what a laptop does to it."""
+"""A server starts without keys, ends cleanly, and survives crashes and lost connections."""
 
 import asyncio
 import signal
@@ -19,7 +19,7 @@ from tests.support.server import Server
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Start servers in folders by name; whatever still runs at the end is killed."""
+    """Return a function that starts servers in named folders; kill what still runs at the end."""
     servers: list[Server] = []
 
     def starter(name: str = "project", **environment: str) -> Server:
@@ -37,7 +37,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
 
 def postgres_processes(folder: Path) -> list[psutil.Process]:
-    """The Postgres servers whose data lie in a folder."""
+    """Return the Postgres servers whose data directories are in a folder."""
     found = []
     for process in psutil.process_iter(["name", "cmdline"]):
         arguments = process.info["cmdline"] or []
@@ -50,10 +50,10 @@ def postgres_processes(folder: Path) -> list[psutil.Process]:
 async def test_a_checkout_without_any_setting_remembers_over_its_ends_and_crashes_beside_another(
     start: Callable[..., Server],
 ) -> None:
-    """No key, no database, nobody to sign in: one local user, and an embedded Postgres that begins and ends with it."""
+    """Use no key, database or sign-in: there is one local user, and an embedded Postgres."""
     thread_id = await the_first_start_remembers_and_ends_with_its_database(start())
 
-    # The second start finds everything: the thread, its state, the memory.
+    # The second start must find the thread, its state and the memory.
     again = start()
     client = again.client()
     state: Any = await client.threads.get_state(thread_id)
@@ -68,7 +68,7 @@ async def test_a_checkout_without_any_setting_remembers_over_its_ends_and_crashe
     await after_crashes_the_next_start_works_and_ends_cleanly(again, start)
 
     assert "80k" not in await talk(other.client(), "what is my budget?"), (
-        "checkouts run side by side"
+        "servers of two checkouts run side by side"
     )
     assert postgres_processes(other.folder)
     assert other.stop() == 0
@@ -90,7 +90,7 @@ async def the_first_start_remembers_and_ends_with_its_database(server: Server) -
 
 
 async def runs_on_event_loops_of_their_own_share_the_memory(server: Server) -> None:
-    """With BG_JOB_ISOLATED_LOOPS the server gives each worker a thread, a loop, and so a store."""
+    """Set BG_JOB_ISOLATED_LOOPS: each worker gets a thread, an event loop, and so a store."""
     await asyncio.gather(
         *(talk(server.client(), f"My robot number {n} is called R{n}.") for n in range(10))
     )
@@ -100,7 +100,7 @@ async def runs_on_event_loops_of_their_own_share_the_memory(server: Server) -> N
 async def after_crashes_the_next_start_works_and_ends_cleanly(
     running: Server, start: Callable[..., Server]
 ) -> None:
-    """It crashes with a job to do; then together with its Postgres."""
+    """Kill the server with a job in its queue; then kill it together with its Postgres."""
     await talk(running.client(), "My dog is called Rex.")
     running.kill()
 
@@ -127,7 +127,7 @@ async def test_a_worker_of_its_own_does_the_jobs_of_a_server_that_leaves_them(
         await talk(client, "My first car is red.")
         await asyncio.sleep(1)
         assert (await client.store.search_items((), filter={"type": "fact"}))["items"] == [], (
-            "the server leaves them"
+            "the server leaves the facts to the job"
         )
 
         worker = await asyncio.create_subprocess_exec(
@@ -143,7 +143,7 @@ async def test_a_worker_of_its_own_does_the_jobs_of_a_server_that_leaves_them(
 async def test_a_database_that_goes_away_for_ten_seconds_is_survived(
     start: Callable[..., Server], tmp_path: Path
 ) -> None:
-    """By the run that needs it, and by the server's own worker."""
+    """Stop the database under a run, and under the server's own worker."""
     with OwnPostgres(tmp_path / "elsewhere") as postgres:
         server = start(DATABASE_URL=postgres.url)
         client = server.client()
@@ -155,14 +155,14 @@ async def test_a_database_that_goes_away_for_ten_seconds_is_survived(
         async with httpx.AsyncClient(base_url=server.url) as http:
             assert (await http.get("/memory/health")).status_code == httpx.codes.OK
             postgres.stop()
-            await asyncio.sleep(1.1)  # so long its health holds
+            await asyncio.sleep(1.1)  # longer than the health report is cached
             assert (await http.get("/memory/health")).status_code == httpx.codes.SERVICE_UNAVAILABLE
         await asyncio.sleep(8)
         postgres.start()
 
         await client.runs.join(thread_id, run["run_id"])
         assert (await client.runs.get(thread_id, run["run_id"]))["status"] == "success", (
-            "the run waited for the database"
+            "the run waits for the database"
         )
         await facts(client, 2)
         assert "red" in await talk(client, "what colour is my first car?")

@@ -1,4 +1,4 @@
-"""What several files of tests share."""
+"""Fixtures that several test modules share."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -21,7 +21,7 @@ ANNE, *_, ERASED = USERS
 
 @pytest.fixture(scope="session")
 def origin(postgres: str, template: str, index: IndexConfig) -> Iterator[str]:
-    """A database with something in every table, with seals, an erasure, and values that are easily lost."""
+    """Yield a database with rows in every table, seals, an erasure, and unusual values."""
     name = create_database(postgres, template)
     url = make_conninfo(postgres, dbname=name)
     make_world(url, index)
@@ -39,18 +39,21 @@ def origin(postgres: str, template: str, index: IndexConfig) -> Iterator[str]:
     asyncio.run(age())
     with psycopg.connect(url) as conn:
         conn.execute(
-            "INSERT INTO memory.cognitive_metrics (user_id, name, value, metadata) VALUES (%s, 'm', 'NaN', 'null')",
+            "INSERT INTO memory.cognitive_metrics (user_id, name, value, metadata) "
+            "VALUES (%s, 'm', 'NaN', 'null')",
             [ANNE.id],
         )
         conn.execute(
             "INSERT INTO memory.audit_logs (actor, action, data) VALUES ('x', 'noted', 'null')"
         )
         conn.execute(
-            "INSERT INTO public.dealers (name, zip_code, city, state, latitude, longitude, specialties)"
-            " VALUES ('d', '00501', 'c', 's', 0.1, 1e-300, ARRAY['a,b', NULL, '\"'])"
+            "INSERT INTO public.dealers "
+            "(name, zip_code, city, state, latitude, longitude, specialties) "
+            "VALUES ('d', '00501', 'c', 's', 0.1, 1e-300, ARRAY['a,b', NULL, '\"'])"
         )
         conn.execute(
-            "INSERT INTO public.robot_catalog (model, maker, category, price) VALUES ('r', 'm', 'c', 12.50)"
+            "INSERT INTO public.robot_catalog (model, maker, category, price) "
+            "VALUES ('r', 'm', 'c', 12.50)"
         )
     yield url
     drop_database(postgres, name)
@@ -58,7 +61,7 @@ def origin(postgres: str, template: str, index: IndexConfig) -> Iterator[str]:
 
 @pytest.fixture
 def copy(postgres: str, origin: str) -> Iterator[str]:
-    """The same database once more."""
+    """Yield a copy of the `origin` database."""
     name = create_database(postgres, str(conninfo_to_dict(origin)["dbname"]))
     yield make_conninfo(postgres, dbname=name)
     drop_database(postgres, name)
@@ -66,7 +69,7 @@ def copy(postgres: str, origin: str) -> Iterator[str]:
 
 @pytest.fixture
 def elsewhere(postgres: str) -> Iterator[str]:
-    """Connection string of another database, for a store of LangGraph's."""
+    """Yield the connection string of another database, for a LangGraph store."""
     name = create_database(postgres, "template0")
     yield make_conninfo(postgres, dbname=name)
     drop_database(postgres, name)
@@ -74,6 +77,6 @@ def elsewhere(postgres: str) -> Iterator[str]:
 
 @pytest.fixture
 async def old(database: str, index: IndexConfig) -> AsyncIterator[AsyncPostgresStore]:
-    """A store of LangGraph's in the database that is ours, too."""
+    """Yield a LangGraph store in our own database."""
     async with old_store(database, index) as store:
         yield store

@@ -1,4 +1,4 @@
-"""Hosted Mem0 and Upstash, by their official clients, against servers on this machine that fail as services do."""
+"""Adapters for hosted Mem0 and Upstash, with their official clients and servers that fail."""
 
 import asyncio
 import json
@@ -82,7 +82,7 @@ def edge(stub: UpstashStub, **more: Any) -> Settings:
 async def opened(
     database: str, index: IndexConfig, settings: Settings
 ) -> AsyncIterator[MemoryManager]:
-    """A store of the service with the adapters of some settings, which tries again at once what failed."""
+    """Yield a service store with adapters switched on by settings, which retries at once."""
     async with (
         open_pool(database) as pool,
         configured_adapters(settings) as outbound,
@@ -99,7 +99,7 @@ async def opened(
 
 @pytest.fixture
 async def told(database: str, index: IndexConfig, mem0: Mem0Stub) -> AsyncIterator[MemoryManager]:
-    """A store whose memories hosted Mem0 has copies of."""
+    """Yield a store with an adapter that keeps copies in hosted Mem0."""
     async with opened(database, index, Settings(**of_mem0(mem0))) as store:
         yield store
 
@@ -108,7 +108,7 @@ async def statuses(store: MemoryManager) -> list[str]:
     return [delivery.status for delivery in await store.deliveries.list()]
 
 
-# Hosted Mem0 ---------------------------------------------------------------------------------------------------------
+# Hosted Mem0 --------------------------------------------------------------------------------------
 
 
 async def test_mem0_gets_each_memory_once_and_follows_it(
@@ -215,7 +215,7 @@ async def test_a_copy_that_was_deleted_behind_our_back_is_made_again(
 async def test_mem0_is_asked_until_it_has_made_the_memory(
     told: MemoryManager, mem0: Mem0Stub, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some asking within an attempt, and more in the next ones; it is added once all the same."""
+    """Poll within an attempt and in later ones; the memory is added only once."""
     monkeypatch.setattr(mem0_platform, "POLL_SECONDS", (0.01,))
     mem0.polls = 5
     await told.write_memory(user_id, "s1", fact(user_id, "Likes tea."))
@@ -253,13 +253,13 @@ async def test_an_answer_of_mem0_that_is_lost_doubles_nothing(
 async def test_what_was_made_twice_since_an_answer_was_lost_is_put_right_when_it_is_seen(
     told: MemoryManager, mem0: Mem0Stub, user_id: str
 ) -> None:
-    """What the service's API does not let us prevent: an add whose answer was lost, and that is not done yet."""
+    """Lose the answer of an unfinished add: the service's API cannot prevent a duplicate."""
     mem0.polls = 1
     mem0.faults = [Fault("POST /v3/memories/add/", lost=True)]
     await told.write_memory(user_id, "s1", fact(user_id, "Likes tea."))
     await told.jobs.run_pending()
     assert mem0.texts() == ["Likes tea."]
-    for event_id in list(mem0._events):  # the first is done now, and there are two
+    for event_id in list(mem0._events):  # the first add is done by now, so there are two copies
         mem0._event(event_id)
     assert mem0.texts() == ["Likes tea.", "Likes tea."]
     [item] = await told.asearch(("users", user_id, "facts"))
@@ -310,7 +310,7 @@ asyncio.run(main())
 async def test_a_worker_killed_while_mem0_works_loses_nothing_and_doubles_nothing(
     database: str, index: IndexConfig, mem0: Mem0Stub, user_id: str, tmp_path: Path
 ) -> None:
-    """kill -9 of a real process, in the middle of a request that the service carries out all the same."""
+    """Send kill -9 to a real process, during a request that the service completes anyway."""
     settings = Settings(**of_mem0(mem0))
     async with opened(database, index, settings) as store:
         await store.write_memory(user_id, "s1", fact(user_id, "Likes tea."))
@@ -326,7 +326,7 @@ async def test_a_worker_killed_while_mem0_works_loses_nothing_and_doubles_nothin
     worker = await asyncio.create_subprocess_exec(
         sys.executable, "-c", WORKER, database, env=environment
     )
-    while not mem0.memories:  # noqa: ASYNC110  another process works
+    while not mem0.memories:  # noqa: ASYNC110  another process does the work
         await asyncio.sleep(0.02)
     worker.kill()
     await worker.wait()
@@ -369,7 +369,7 @@ async def test_the_whole_account_is_out_of_reach(mem0: Mem0Stub, tmp_path: Path)
             client.delete_users(),
             client.delete_users(""),
         ):
-            with pytest.raises(ValueError, match="whose"):
+            with pytest.raises(ValueError, match="Give a user id"):
                 await call
         with pytest.raises(NotImplementedError):
             await client.reset()
@@ -392,14 +392,14 @@ async def test_the_health_of_an_adapter_says_what_is_wrong(
     assert "MEM0_API_KEY" in (health["mem0"].problem or "")
 
 
-# Upstash -------------------------------------------------------------------------------------------------------------
+# Upstash ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 async def at_the_edge(
     database: str, index: IndexConfig, upstash_stub: UpstashStub
 ) -> AsyncIterator[MemoryManager]:
-    """A store whose changes QStash tells on, and whose memories a Redis has copies of."""
+    """Yield a store with an adapter for QStash, and one that keeps copies in Redis."""
     async with opened(database, index, edge(upstash_stub)) as store:
         yield store
 
@@ -484,7 +484,7 @@ async def test_qstash_says_when_to_come_back(
     assert abs(job.scheduled_at.timestamp() - at) < 30
 
 
-# Settings ------------------------------------------------------------------------------------------------------------
+# Settings -----------------------------------------------------------------------------------------
 
 
 async def test_hosted_mem0_without_a_key_is_left_out_with_one_line(

@@ -1,5 +1,7 @@
-"""The real services. Only where their keys are given: LIVE_MEM0_API_KEY; LIVE_UPSTASH_REDIS_REST_URL and …_TOKEN;
-LIVE_UPSTASH_QSTASH_TOKEN and …_DESTINATION. What is written there is removed again.
+"""The real services, where their keys are set, without leaving data behind.
+
+The keys are LIVE_MEM0_API_KEY; LIVE_UPSTASH_REDIS_REST_URL and …_TOKEN; LIVE_UPSTASH_QSTASH_TOKEN
+and …_DESTINATION.
 """
 
 import asyncio

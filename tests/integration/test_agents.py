@@ -1,4 +1,4 @@
-"""The example agents against the real tables: what they find, write and remember, and whose it is."""
+"""The example agents on real tables: their answers, their writes, and the isolation of users."""
 
 import asyncio
 import json
@@ -50,7 +50,7 @@ Agent = CompiledStateGraph[Any, Any, Any, Any]
 
 @pytest.fixture(scope="module")
 def stocked(postgres: str, template: str, index: IndexConfig) -> Iterator[str]:
-    """Name of a database with the demo's data, which Ann has a part of; to be cloned."""
+    """Yield the name of a database with the demo data and some data of Ann, to be cloned."""
     name = create_database(postgres, template)
 
     async def load() -> None:
@@ -73,7 +73,7 @@ def database(postgres: str, stocked: str) -> Iterator[str]:
 
 @pytest.fixture
 async def store(database: str, index: IndexConfig) -> AsyncIterator[MemoryManager]:
-    """The deployment's way of ranking."""
+    """Yield a store with the ranking of the deployment."""
     hybrid: Any = {**index, "ranking": "hybrid"}
     async with MemoryManager.from_conn_string(database, index=hybrid) as store:
         yield store
@@ -82,7 +82,7 @@ async def store(database: str, index: IndexConfig) -> AsyncIterator[MemoryManage
 async def ask(
     store: MemoryManager, graph: Agent, *questions: str, user: str = ANN
 ) -> dict[str, Any]:
-    """The state after a conversation, in which a person acts through the agent, as on the server."""
+    """Return the state after a conversation of a user with an agent, as on the server."""
     messages: list[BaseMessage] = []
     state: dict[str, Any] = {}
     thread: Any = {"configurable": {"thread_id": str(uuid4())}}
@@ -98,7 +98,7 @@ def said(state: dict[str, Any]) -> str:
     return str(state["messages"][-1].text)
 
 
-# Dealers ----------------------------------------------------------------------------------------------------------
+# Dealers ------------------------------------------------------------------------------------------
 
 
 async def test_dealers_come_by_distance_specialty_and_rating_and_are_remembered(
@@ -134,10 +134,10 @@ async def test_dealers_come_by_distance_specialty_and_rating_and_are_remembered(
     assert "Motor City Robot Works, Buckeye Robotics." in again
     with acting_as(Principal.user(ANN).through("sales")):
         assert await store.asearch(matches_of(ANN)) == [], (
-            "what was matched is the dealer agent's own"
+            "matches are in the scope of the dealer agent"
         )
     with acting_as(Principal.user(ANN)):
-        assert len(await store.asearch(matches_of(ANN))) == 2, "the person sees it"
+        assert len(await store.asearch(matches_of(ANN))) == 2, "the user sees them"
 
 
 @settings(
@@ -162,7 +162,7 @@ async def test_distances_are_those_of_the_great_circle(
         assert row.distance == pytest.approx(expected, rel=0.002, abs=0.01)
 
 
-# Robots -----------------------------------------------------------------------------------------------------------
+# Robots -------------------------------------------------------------------------------------------
 
 
 async def test_robots_are_found_by_what_they_are_for_and_what_they_cost(
@@ -189,21 +189,25 @@ async def test_nobody_but_the_service_writes_the_catalogue(
     for statement in (
         "UPDATE public.robot_catalog SET price = 1",
         "DELETE FROM public.dealers",
-        "INSERT INTO memory.memories (namespace, key, value) VALUES ('agents.knowledge.robots.', 'k', '{}')",
+        "INSERT INTO memory.memories (namespace, key, value) "
+        "VALUES ('agents.knowledge.robots.', 'k', '{}')",
     ):
         with pytest.raises(pg.InsufficientPrivilege):
             await as_person(database, Principal.user(ANN).through("knowledge"), statement)
 
 
-# Financing --------------------------------------------------------------------------------------------------------
+# Financing ----------------------------------------------------------------------------------------
 
-APPLY = "Can I finance $60,000 over 48 months with $12,000 down, $1.2 million revenue and 6 years in business?"
+APPLY = (
+    "Can I finance $60,000 over 48 months with $12,000 down, $1.2 million revenue "
+    "and 6 years in business?"
+)
 
 
 async def as_person(
     database: str, principal: Principal, statement: str, *parameters: Any
 ) -> list[Any]:
-    """What a statement gives, carried out the way PostgREST would for a signed-in person."""
+    """Return the rows of a statement, run as PostgREST would for a signed-in user."""
     async with await psycopg.AsyncConnection.connect(database) as conn:
         await conn.execute(BECOME, (principal.claims,))
         cursor = await conn.execute(statement, parameters or None)
@@ -216,7 +220,7 @@ async def test_an_application_is_scored_by_the_rule_and_the_scoring_is_kept(
     answer = said(await ask(store, financing.graph, APPLY, user=BOB))
     assert "is approved. Its score is 80.0 of 100" in answer
     assert said(await ask(store, financing.graph, APPLY, user=BOB)) == answer, (
-        "asked again, it is the same application"
+        "a second request uses the same application"
     )
 
     [kept] = await rows(database, "SELECT * FROM public.application_scores WHERE user_id = %s", BOB)
@@ -245,10 +249,12 @@ async def test_an_application_is_scored_by_the_rule_and_the_scoring_is_kept(
     [
         "UPDATE public.applications SET status = 'approved'",
         "UPDATE public.applications SET score = 100",
-        "INSERT INTO public.applications (user_id, amount, term_months, status) VALUES (auth.uid(), 1, 1, 'approved')",
+        "INSERT INTO public.applications (user_id, amount, term_months, status) "
+        "VALUES (auth.uid(), 1, 1, 'approved')",
         "UPDATE public.application_scores SET score = 100",
         "DELETE FROM public.application_scores",
-        """INSERT INTO public.application_scores (application_id, user_id, score, decision, reasons, inputs, rule)
+        """INSERT INTO public.application_scores
+          (application_id, user_id, score, decision, reasons, inputs, rule)
         SELECT id, user_id, 100, 'approved', '[]', '{}', '' FROM public.applications""",
         "UPDATE public.leads SET status = 'won'",
     ],
@@ -272,7 +278,7 @@ async def test_what_was_approved_is_a_draft_again_once_the_person_changes_it(
     )
     assert {(row["status"], row["score"]) for row in changed} == {("draft", None)}
     assert not await record_score(store, ANN, read, scoring.score(scoring.Inputs(1, 1))), (
-        "nor is what was read scored"
+        "an outdated version must not be scored"
     )
 
 
@@ -280,7 +286,7 @@ async def test_what_a_table_does_not_take_the_model_is_told_and_the_run_goes_on(
     store: MemoryManager,
 ) -> None:
     class Insisting(OfflineChatModel):
-        """Calls a tool with arguments that its schema allows, and its table does not."""
+        """A model whose tool call fits the schema, but not the constraints of the table."""
 
         def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> Any:
             result = super()._generate(messages, *args, **kwargs)
@@ -290,7 +296,7 @@ async def test_what_a_table_does_not_take_the_model_is_told_and_the_run_goes_on(
                 )
             return result
 
-    for graph, call in (  # noqa: B007  the model makes the call
+    for graph, call in (  # noqa: B007  the model uses `call`
         (sales.graph, {"name": "save_lead", "args": {"interest": " "}}),
         (
             financing.graph,
@@ -302,10 +308,10 @@ async def test_what_a_table_does_not_take_the_model_is_told_and_the_run_goes_on(
                 "graphs.nodes.respond.chat_model", lambda *_: Insisting(disable_streaming=True)
             )
             answer = said(await ask(store, graph, "Hello"))
-        assert "That cannot be done: Postgres cannot store this: new row for relation" in answer
+        assert "That is not possible: Postgres cannot store this: new row for relation" in answer
 
 
-# Sales ------------------------------------------------------------------------------------------------------------
+# Sales --------------------------------------------------------------------------------------------
 
 
 async def test_leads_and_conversations_are_remembered(store: MemoryManager) -> None:
@@ -327,7 +333,7 @@ async def _turns(store: MemoryManager, user: str) -> AsyncIterator[str]:
         yield item.value["content"]
 
 
-# Isolation --------------------------------------------------------------------------------------------------------
+# Isolation ----------------------------------------------------------------------------------------
 
 
 async def test_nobody_sees_what_another_person_has(store: MemoryManager) -> None:
@@ -359,11 +365,11 @@ async def test_an_agent_reaches_the_tables_that_are_its_business(
         [(seen,)] = await as_person(database, Principal.user(ANN).through(agent), count)
         assert bool(seen) == (agent == of), agent
     assert (await as_person(database, Principal.user(ANN), count))[0][0] == 2, (
-        "the person sees their own"
+        "the user sees all of them"
     )
 
 
-# Composite scoring ------------------------------------------------------------------------------------------------
+# Composite scoring --------------------------------------------------------------------------------
 
 
 async def test_of_equally_relevant_memories_the_recent_and_the_important_come_first(
@@ -379,7 +385,8 @@ async def test_of_equally_relevant_memories_the_recent_and_the_important_come_fi
             await store.aput(("users", BOB, name), "k", value, index=["content"])
         await rows(
             database,
-            "UPDATE memory.memories SET updated_at = %s WHERE key = 'k' AND namespace LIKE '%%.old.'",
+            "UPDATE memory.memories SET updated_at = %s "
+            "WHERE key = 'k' AND namespace LIKE '%%.old.'",
             (await store.aget(("users", BOB, "old"), "k")).updated_at - timedelta(days=90),  # type: ignore[union-attr]
         )
         found = await store.recall_memory(
@@ -395,7 +402,7 @@ async def test_of_equally_relevant_memories_the_recent_and_the_important_come_fi
     assert relevance == pytest.approx([relevance[0]] * 3)
 
 
-# The supervisor -----------------------------------------------------------------------------------------------------
+# The supervisor -----------------------------------------------------------------------------------
 
 
 async def test_the_supervisor_hands_on_remembers_and_goes_on_with_the_same_agent(
@@ -407,7 +414,7 @@ async def test_the_supervisor_hands_on_remembers_and_goes_on_with_the_same_agent
     assert state["route"] == {
         "agent": "dealer_matching",
         "by": "context",
-        "because": "it goes on with what dealer_matching answered",
+        "because": "it continues the answer of dealer_matching",
     }
     assert "Windy City Robotics" in said(state)
     assert state["messages"][-1].name == "dealer_matching"
@@ -416,9 +423,9 @@ async def test_the_supervisor_hands_on_remembers_and_goes_on_with_the_same_agent
         database, "SELECT agent, count(*) AS n FROM memory.turns WHERE user_id = %s GROUP BY 1", ANN
     )
     assert {turn["agent"] for turn in turns} == {"dealer_matching"}, (
-        "stored as answered by the agent that did"
+        "a turn names the agent that answered"
     )
-    assert sum(turn["n"] for turn in turns) == 4, "each exchange once"
+    assert sum(turn["n"] for turn in turns) == 4, "each exchange is stored once"
     with acting_as(Principal.user(ANN).through("supervisor")):
         [decision] = await store.asearch(decisions_of(ANN, "supervisor"))
     assert decision.value["agent"] == "dealer_matching"
@@ -464,7 +471,7 @@ async def test_with_a_chat_model_that_decides_and_answers(
 async def test_a_chat_model_is_shown_a_conversation_that_the_user_begins(
     store: MemoryManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some refuse any other, however long it has become."""
+    """Begin with a user's message after trimming: some models refuse anything else."""
     with OpenAIStub(
         {"content": json.dumps({"because": "of the price", "agent": "knowledge"})}
     ) as stub:
@@ -477,13 +484,13 @@ async def test_a_chat_model_is_shown_a_conversation_that_the_user_begins(
     shown = [[message["role"] for message in request["messages"]] for request in decided]
     assert [roles[:2] for roles in shown] == [["system", "user"]] * 6
     assert {roles[-1] for roles in shown} == {"user"}
-    assert len(shown[-1]) >= 5, "what was said before is shown, too"
+    assert len(shown[-1]) >= 5, "earlier messages are shown as well"
 
 
 async def test_what_goes_on_with_an_earlier_answer_goes_to_the_agent_that_gave_it(
     store: MemoryManager,
 ) -> None:
-    """A client that edits a message forks from the checkpoint before it: what was said after that is another branch."""
+    """Edit a message: the run forks from the checkpoint before it, without later answers."""
     graph = supervisor.graph.copy({"store": store, "checkpointer": InMemorySaver()})
     thread: Any = {"configurable": {"thread_id": str(uuid4())}}
 
@@ -509,7 +516,7 @@ def test_the_agents_are_drawn_as_subgraphs_of_the_supervisor() -> None:
         } <= nodes.keys()
 
 
-# An agent with tools --------------------------------------------------------------------------------------------------
+# An agent with tools ------------------------------------------------------------------------------
 
 
 class Restless(OfflineChatModel):
@@ -566,7 +573,7 @@ async def test_a_call_that_was_cut_off_before_its_result_does_not_stop_the_conve
     assert "Hello" in said(state)
 
 
-# The demo's data ------------------------------------------------------------------------------------------------------
+# The demo's data ----------------------------------------------------------------------------------
 
 
 async def test_the_demo_is_loaded_once_and_leaves_nothing_of_itself(
@@ -574,7 +581,7 @@ async def test_the_demo_is_loaded_once_and_leaves_nothing_of_itself(
 ) -> None:
     assert set((await demo.load(store, ANN)).values()) == {0}
     await as_person(database, Principal.user(ANN), "UPDATE public.leads SET budget = 1")
-    assert set((await demo.load(store, ANN)).values()) == {0}, "what a person changed stays"
+    assert set((await demo.load(store, ANN)).values()) == {0}, "the user's own changes stay"
 
     removed = await demo.remove(store, ANN)
     assert removed == {

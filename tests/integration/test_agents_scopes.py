@@ -1,4 +1,4 @@
-"""What an agent keeps to itself in a person's scope is closed to the person's other agents."""
+"""The private scope of an agent in a user's memory is closed to the user's other agents."""
 
 from typing import Any
 from uuid import uuid4
@@ -29,7 +29,7 @@ def through(agent: str | None) -> Any:
 
 
 async def fill(store: MemoryManager) -> None:
-    """Have every agent keep something to itself, twice, so that there is history; and Ann something for all."""
+    """Have every agent write to its private scope twice, for history; and Ann to a shared one."""
     for agent in NAMES:
         with through(agent):
             for n in range(2):
@@ -54,7 +54,7 @@ async def test_an_agent_finds_its_own_and_what_is_for_all(
                 assert set(await store.alist_namespaces(prefix=scope)) == {own(agent), SHARED}
         with through(None):
             found = {item.namespace for item in await store.asearch(scope, query="secret robot")}
-            assert found == {*map(own, NAMES), SHARED}, "the person sees all"
+            assert found == {*map(own, NAMES), SHARED}, "the user sees everything"
 
 
 async def test_an_agent_neither_reads_nor_writes_what_another_keeps(

@@ -1,4 +1,4 @@
-"""The audit log and the history: nobody changes them, and who did all the same is found out."""
+"""Audit log and history cannot be changed by roles, and changes by a superuser are detected."""
 
 import asyncio
 import itertools
@@ -23,14 +23,14 @@ KEPT = ("audit_logs", "memory_history", "audit_seals", "erasures", "erased_recor
 
 
 async def remember(store: MemoryManager, times: int = 3) -> None:
-    """Put two items again and again, which makes records of both kinds."""
+    """Put two items several times, which makes records of both kinds."""
     for n in range(times):
         await asyncio.gather(*(store.aput(NS, f"k{k}", {"n": n}) for k in range(2)))
 
 
 @asynccontextmanager
 async def intruder(database: str) -> AsyncIterator[psycopg.AsyncConnection[tuple[object, ...]]]:
-    """A superuser who switches the triggers off."""
+    """Yield a connection of a superuser with all triggers switched off."""
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as conn:
         await conn.execute("SET session_replication_role = 'replica'")
         yield conn
@@ -60,7 +60,8 @@ async def test_nobody_removes_records_by_saying_that_they_erase_a_person(
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             await rows(
                 database,
-                f"BEGIN; SET LOCAL ROLE {role}; SET LOCAL memory.erasing = 'x'; DELETE FROM memory.audit_logs; COMMIT",
+                f"BEGIN; SET LOCAL ROLE {role}; SET LOCAL memory.erasing = 'x'; "
+                "DELETE FROM memory.audit_logs; COMMIT",
             )
 
 
@@ -69,7 +70,7 @@ async def test_what_is_as_it_was_recorded_fits_its_seals(store: MemoryManager) -
     await remember(store)
     first = await store.seal_audit()
     assert first is not None
-    assert await store.seal_audit() == first, "there was nothing to seal"
+    assert await store.seal_audit() == first, "there was nothing new to seal"
     await remember(store)
     second = await store.seal_audit()
     assert second != first
@@ -122,7 +123,7 @@ async def test_seals_that_are_made_anew_or_taken_away_do_not_have_the_one_that_w
         await conn.execute("UPDATE memory.audit_logs SET actor = 'somebody else' WHERE id = 2")
         await conn.execute("DELETE FROM memory.audit_seals")
     await store.seal_audit()
-    assert await store.verify_audit() == [], "a chain that was made anew fits itself"
+    assert await store.verify_audit() == [], "a chain that was recomputed is consistent"
     [problem] = await store.verify_audit(noted)
     assert problem.source == "audit_seals"
 
@@ -148,7 +149,7 @@ async def test_a_record_that_commits_late_is_sealed_later(
         await remember(store)
         for _ in range(3):
             await store.seal_audit()
-            async with intruder(database) as conn:  # as if minutes had passed between the seals
+            async with intruder(database) as conn:  # simulates minutes between the seals
                 await conn.execute(
                     "UPDATE memory.audit_seals SET sealed_at = sealed_at - interval '1 minute'"
                 )
@@ -188,21 +189,23 @@ async def test_while_many_write_and_several_seal_every_record_gets_into_one_seal
     )
     recorded = await rows(
         database,
-        "SELECT (SELECT count(*) FROM memory.audit_logs) + (SELECT count(*) FROM memory.memory_history) AS n",
+        "SELECT (SELECT count(*) FROM memory.audit_logs) "
+        "+ (SELECT count(*) FROM memory.memory_history) AS n",
     )
     assert held == recorded
     assert await store.verify_audit() == []
 
 
 async def unsealed(database: str) -> list[object]:
-    """The records that no seal holds."""
+    """Return the records that are in no seal."""
     return [
         row["id"]
         for source in ("audit_logs", "memory_history")
         for row in await rows(
             database,
             f"""SELECT id FROM memory.{source} AS r WHERE NOT EXISTS (
-                SELECT FROM memory.audit_seals AS s WHERE s.source = '{source}' AND s.ids @> r.id)""",
+                SELECT FROM memory.audit_seals AS s
+                WHERE s.source = '{source}' AND s.ids @> r.id)""",
         )
     ]
 
@@ -220,7 +223,8 @@ async def test_the_span_of_a_version_ends_where_the_next_begins(
     await remember(store, 5)
     versions = await rows(
         database,
-        """SELECT value, valid_from, valid_to, lead(valid_from) OVER (PARTITION BY key ORDER BY id) AS next
+        """SELECT value, valid_from, valid_to,
+          lead(valid_from) OVER (PARTITION BY key ORDER BY id) AS next
         FROM memory.memory_history ORDER BY id""",
     )
     assert all(
@@ -229,13 +233,13 @@ async def test_the_span_of_a_version_ends_where_the_next_begins(
     assert json.dumps(versions[0]["value"]) == '{"n": 0}'
 
 
-# Who read what ------------------------------------------------------------------------------------------------------
+# Who read what ------------------------------------------------------------------------------------
 
 
 async def reads(
     store: MemoryManager, database: str
 ) -> list[tuple[str, str | None, str, dict[str, int]]]:
-    """Close the store, and return what it recorded of reads: who, whose, which scope, how many."""
+    """Close the store; return its records of reads: actor, owner, scope, and counts."""
     await store.__aexit__()
     found = await rows(
         database, "SELECT * FROM memory.audit_logs WHERE action = 'memory.read' ORDER BY namespace"
@@ -302,6 +306,6 @@ async def test_a_store_closes_although_its_database_is_gone(
             postgres.stop()
             closing = asyncio.get_running_loop().time()
         assert asyncio.get_running_loop().time() - closing < 25, (
-            "it did not wait for a connection that never comes"
+            "it must not wait for a connection that never comes"
         )
     assert "could not be recorded" in caplog.text

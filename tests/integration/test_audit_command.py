@@ -1,4 +1,4 @@
-"""`graph-memory audit report`, called as an operator calls it: what was opened is found."""
+"""`graph-memory audit report`, called as by an operator: it finds every opened access."""
 
 import asyncio
 import stat
@@ -10,6 +10,7 @@ import pytest
 from graphs.memory.errors import AccessDenied
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.operations.operations import Operations
 from tests.support.operator import Operator
 
 OPENED = {
@@ -17,21 +18,25 @@ OPENED = {
     "memory.turns": "GRANT SELECT, TRUNCATE ON memory.turns TO authenticated",
     "memory.users": "CREATE POLICY everybody ON memory.users TO authenticated USING (true)",
     "memory.deliveries": "DROP INDEX memory.deliveries_user",
-    "memory.erasures": "GRANT USAGE ON SCHEMA memory TO anon; GRANT SELECT ON memory.erasures TO anon",
+    "memory.erasures": "GRANT USAGE ON SCHEMA memory TO anon; "
+    "GRANT SELECT ON memory.erasures TO anon",
     "langgraph.checkpoints": "GRANT USAGE ON SCHEMA langgraph TO authenticated;"
     "GRANT SELECT ON langgraph.checkpoints TO authenticated",
-    "memory.actor()": "ALTER FUNCTION memory.actor() SECURITY DEFINER; ALTER FUNCTION memory.actor() RESET search_path",
+    "memory.actor()": "ALTER FUNCTION memory.actor() SECURITY DEFINER; "
+    "ALTER FUNCTION memory.actor() RESET search_path",
     "public.everything": "CREATE VIEW public.everything AS SELECT * FROM memory.memories;"
     "GRANT SELECT ON public.everything TO anon",
-    "public.notes": "CREATE TABLE public.notes (n int); GRANT SELECT ON public.notes TO authenticated",
-    "public.read_all()": "CREATE FUNCTION public.read_all() RETURNS bigint LANGUAGE sql SECURITY DEFINER "
+    "public.notes": "CREATE TABLE public.notes (n int); "
+    "GRANT SELECT ON public.notes TO authenticated",
+    "public.read_all()": "CREATE FUNCTION public.read_all() RETURNS bigint "
+    "LANGUAGE sql SECURITY DEFINER "
     "SET search_path = '' AS 'SELECT count(*) FROM memory.memories'",
 }  # fmt: skip
-"""What somebody may have done to a database, and what it is about."""
+"""Unsafe changes of a database, by the object that the report must name."""
 
 
 def falsify(operate: Operator, assignment: str) -> None:
-    """Change the records, as only the owner of the table can."""
+    """Change records, as only the owner of the table can."""
     operate.sql("ALTER TABLE memory.audit_logs DISABLE TRIGGER USER")
     operate.sql(f"UPDATE memory.audit_logs SET {assignment}")
     operate.sql("ALTER TABLE memory.audit_logs ENABLE TRIGGER USER")
@@ -39,7 +44,7 @@ def falsify(operate: Operator, assignment: str) -> None:
 
 def test_a_database_as_it_is_set_up_gives_no_finding(operate: Operator, tmp_path: Path) -> None:
     output = tmp_path / "security-audit.md"
-    assert "Nothing was found" in operate.done("audit", "report", "--output", str(output))
+    assert "No problems were found." in operate.done("audit", "report", "--output", str(output))
     assert stat.S_IMODE(output.stat().st_mode) == 0o600
     written = output.read_text()
     assert "| memory.memories | table | yes | 5 | agent_id, org_id, user_id |  |" in written
@@ -75,7 +80,7 @@ def test_who_was_refused_who_read_others_and_who_was_handed_out_is_told(operate:
             await store.erase_user(gone := str(uuid4()))
             await store.aput(("users", gone), "k", {"content": "a"})
             await store.asearch(("users", gone))
-            await store._reads.finish()
+            await store.access.reads.finish()
 
     asyncio.run(live())
     report = operate.json("audit", "report")
@@ -128,8 +133,8 @@ def test_names_in_the_report_neither_break_its_tables_nor_are_taken_for_html(
 async def test_what_is_about_everybody_is_for_the_service_alone(store: MemoryManager) -> None:
     with acting_as(Principal.user(str(uuid4()))):
         for call in (
-            store.operations.oversight.security_report(),
-            store.operations.oversight.purge_jobs(0, failed=True),
+            Operations(store).oversight.security_report(),
+            Operations(store).oversight.purge_jobs(0, failed=True),
         ):
             with pytest.raises(AccessDenied, match="Only the service"):
                 await call

@@ -1,4 +1,4 @@
-"""Backups: what comes back is what was there, row by row, and a file that is not whole changes nothing."""
+"""Backups: a restore brings back every row, and a damaged file changes nothing."""
 
 import asyncio
 import gzip
@@ -13,6 +13,7 @@ from psycopg.conninfo import make_conninfo
 from graphs.memory.errors import AccessDenied, InvalidInput, RestoreConflict
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.operations.operations import Operations
 from tests.attacks.people import USERS, VICTIMS
 from tests.support.backups import back_up, erase, restore
 from tests.support.pooler import Pooler
@@ -35,7 +36,8 @@ async def test_what_is_restored_into_an_empty_database_is_every_row_as_it_was(
     assert {name: len(rows) for name, rows in before.items()} == backup.rows
     restored = await restore(database, file)
     assert all_rows(database) == before
-    assert sum(restored.added.values()) == sum(restored.rows.values()) - 1  # the model was there
+    # The embedding model exists in the new database as well.
+    assert sum(restored.added.values()) == sum(restored.rows.values()) - 1
     async with MemoryManager.from_conn_string(database) as store:
         assert await store.verify_audit() == []
 
@@ -43,7 +45,7 @@ async def test_what_is_restored_into_an_empty_database_is_every_row_as_it_was(
 async def test_a_restored_database_goes_on_as_if_nothing_had_been(
     origin: str, database: str, file: Path, index: IndexConfig
 ) -> None:
-    """New rows get new numbers, also where rows were removed from the end; and triggers record as before."""
+    """Give new rows new numbers, also after rows at the end were deleted; triggers still record."""
     await back_up(origin, file)
     await restore(database, file)
     async with MemoryManager.from_conn_string(database, index=index) as store:
@@ -129,7 +131,7 @@ async def test_a_model_with_another_number_here_keeps_it(
 async def test_triggers_are_on_again_and_others_could_not_write_meanwhile(
     origin: str, database: str, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No write goes without its record: whoever writes during a restore waits, and is recorded."""
+    """Block writers during a restore, so that every write is recorded."""
     await back_up(origin, file)
     writing: list[asyncio.Task[None]] = []
     async with (
@@ -146,14 +148,15 @@ async def test_triggers_are_on_again_and_others_could_not_write_meanwhile(
                 )
             assert not writing[0].done()
 
-        await store.operations.backups.restore(file, progress=write)
+        await Operations(store).backups.restore(file, progress=write)
         await writing[0]
     with psycopg.connect(database) as conn:
         late = conn.execute(
             "SELECT count(*) FROM memory.audit_logs WHERE namespace LIKE '%late.'"
         ).fetchone()
         off = conn.execute(
-            "SELECT count(*) FROM pg_trigger WHERE tgrelid::regclass::text ~ '^(memory|public)' AND tgenabled <> 'O'"
+            "SELECT count(*) FROM pg_trigger "
+            "WHERE tgrelid::regclass::text ~ '^(memory|public)' AND tgenabled <> 'O'"
         ).fetchone()
     assert (late, off) == ((1,), (0,))
 
@@ -162,11 +165,11 @@ async def test_only_the_service_may(origin: str, file: Path) -> None:
     async with MemoryManager.from_conn_string(origin) as store:
         with acting_as(Principal.user(ANNE.id)):
             for call in (
-                store.operations.backups.create(file),
-                store.operations.backups.verify(file),
-                store.operations.backups.restore(file),
+                Operations(store).backups.create(file),
+                Operations(store).backups.verify(file),
+                Operations(store).backups.restore(file),
             ):
-                with pytest.raises(AccessDenied, match="only the service"):
+                with pytest.raises(AccessDenied, match="Only the service"):
                     await call
 
 
@@ -221,8 +224,8 @@ async def test_one_person_comes_back_out_of_a_backup_of_everybody_and_nothing_el
         name: [row for row in about if row not in restored[name]]
         for name, about in rows_about(everything, ANNE.id).items()
     }
-    # What they share with others comes back with everybody: an edge between memories of agents that are not here,
-    # and that a migration which is not here brought one.
+    # Shared rows come back only with the other data: an edge between memories of agents, and the
+    # record of a migration.
     shared = {"memory.memory_relationships", "memory.migrated_memories"}
     assert {name for name, rows in missing.items() if rows} <= shared
     async with MemoryManager.from_conn_string(database) as store:
@@ -249,9 +252,8 @@ async def test_a_backup_of_one_person_has_nothing_of_others_and_brings_them_back
     assert {name: rows for name, rows in after.items() if name not in records} == {
         name: rows for name, rows in before.items() if name not in records
     }
-    assert all(
-        {*after[name]} > {*before[name]} for name in records
-    )  # that they were deleted stays on record
+    # The records of the deletion stay.
+    assert all({*after[name]} > {*before[name]} for name in records)
 
 
 async def test_who_was_erased_after_a_backup_stays_erased_when_it_is_restored(

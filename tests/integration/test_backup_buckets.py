@@ -1,4 +1,4 @@
-"""Backups in a bucket: as in files, and what breaks off leaves nothing."""
+"""Backups in a bucket behave like files, and a failed upload leaves nothing."""
 
 import io
 import os
@@ -17,6 +17,7 @@ from graphs.memory_manager import MemoryManager
 from graphs.operations.backup import buckets
 from graphs.operations.backup.buckets import folder, place
 from graphs.operations.backup.schedule import Plan, Schedule
+from graphs.operations.operations import Operations
 from tests.support.operator import Operator
 from tests.support.rows import all_rows
 
@@ -33,7 +34,7 @@ def endpoint() -> Iterator[str]:
 
 @pytest.fixture
 def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """A client of the machine's own bucket `backups`."""
+    """Return a client of a local bucket `backups`."""
     for name, value in {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": "key",
@@ -49,7 +50,7 @@ def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> An
 
 
 def left(bucket: Any) -> list[str]:
-    """What lies in the bucket, or waits to be completed."""
+    """Return the objects in the bucket, and the uploads that are not completed."""
     objects = bucket.list_objects_v2(Bucket="backups").get("Contents", ())
     return [
         o["Key"]
@@ -90,7 +91,7 @@ async def test_a_worker_keeps_them_there_and_clears_up_after_one_that_died(
     assert upload["UploadId"]
     async with MemoryManager.from_conn_string(database) as store:
         schedule = Schedule(
-            store.operations.backups, Plan(folder("s3://backups/daily/"), 2, 30, b"a secret")
+            Operations(store).backups, Plan(folder("s3://backups/daily/"), 2, 30, b"a secret")
         )
         await schedule.back_up()
     [name] = left(bucket)
@@ -109,7 +110,7 @@ async def test_an_upload_that_breaks_off_leaves_the_object_that_was_there(
 
     async with MemoryManager.from_conn_string(database) as store:
         with pytest.raises(KeyboardInterrupt):
-            await store.operations.backups.create(place("s3://backups/full"), progress=breaks)
+            await Operations(store).backups.create(place("s3://backups/full"), progress=breaks)
     assert left(bucket) == ["full"]
     assert place("s3://backups/full").open().read() == b"that of yesterday"
 
@@ -117,7 +118,7 @@ async def test_an_upload_that_breaks_off_leaves_the_object_that_was_there(
 def test_what_is_larger_than_a_part_is_sent_and_fetched_in_parts(
     bucket: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(buckets, "_PART", 5 * 1024 * 1024)  # the least that a bucket takes
+    monkeypatch.setattr(buckets, "_PART", 5 * 1024 * 1024)  # the minimum of a bucket
     content = os.urandom(11 * 1024 * 1024 + 7)
     made = place("s3://backups/large").make()
     for chunk in iter(io.BytesIO(content).readline, b""):
@@ -138,7 +139,7 @@ def test_what_is_wrong_with_a_bucket_is_told(
             ("backup", "--output", "s3://nowhere/key"),
             "s3://nowhere/key cannot be used: The specified bucket",
         ),
-        (("backup", "--output", "s3://backups/"), "names no object"),
+        (("backup", "--output", "s3://backups/"), "does not name an object"),
         (("backup", "verify", "s3://backups/none"), "s3://backups/none cannot be used: Not Found"),
     ):
         refused = operate(*arguments)

@@ -1,4 +1,4 @@
-"""Backups of what changed: with the full one before them they are the database at the last moment, row by row."""
+"""Incremental backups: with their full backup, they restore the last state, row by row."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -13,6 +13,7 @@ from psycopg.conninfo import make_conninfo
 
 from graphs.memory.errors import CannotFollow, InvalidBackup, InvalidInput
 from graphs.memory_manager import MemoryManager
+from graphs.operations.operations import Operations
 from tests.attacks.people import USERS
 from tests.conftest import create_database, drop_database
 from tests.support.backups import back_up, restore
@@ -22,23 +23,29 @@ ANNE, BOB, *_ = USERS
 
 CHANGES = (
     "UPDATE memory.memories SET value = value || '{\"n\": 2}' WHERE id % 3 = 0",
-    "UPDATE memory.memories SET expires_at = now() + interval '1 year', ttl_minutes = 1 WHERE id % 2 = 0",
-    "DELETE FROM memory.memories WHERE id IN (SELECT id FROM memory.memories ORDER BY md5(id::text) LIMIT 2)",
-    # An address anew: another memory, under another number.
-    "WITH gone AS (DELETE FROM memory.memories WHERE key = 'another' RETURNING namespace, key, value, position)"
-    " INSERT INTO memory.memories (namespace, key, value, position) SELECT * FROM gone",
-    "INSERT INTO memory.memories (namespace, key, value)"
-    ' SELECT DISTINCT namespace, gen_random_uuid()::text, \'{"type": "turn"}\'::jsonb FROM memory.memories',
+    "UPDATE memory.memories SET expires_at = now() + interval '1 year', ttl_minutes = 1 "
+    "WHERE id % 2 = 0",
+    "DELETE FROM memory.memories "
+    "WHERE id IN (SELECT id FROM memory.memories ORDER BY md5(id::text) LIMIT 2)",
+    # A reused address: another memory with another id.
+    "WITH gone AS ("
+    "DELETE FROM memory.memories WHERE key = 'another' RETURNING namespace, key, value, position) "
+    "INSERT INTO memory.memories (namespace, key, value, position) SELECT * FROM gone",
+    "INSERT INTO memory.memories (namespace, key, value) "
+    'SELECT DISTINCT namespace, gen_random_uuid()::text, \'{"type": "turn"}\'::jsonb '
+    "FROM memory.memories",
     "DELETE FROM memory.memory_embeddings WHERE memory_id % 3 = 1",
-    "UPDATE memory.memory_embeddings SET embedding = (SELECT embedding FROM memory.memory_embeddings LIMIT 1)"
-    " WHERE memory_id % 3 = 2",
+    "UPDATE memory.memory_embeddings "
+    "SET embedding = (SELECT embedding FROM memory.memory_embeddings LIMIT 1) "
+    "WHERE memory_id % 3 = 2",
     "UPDATE memory.memory_embeddings SET indexed = NOT indexed",
     "INSERT INTO memory.embedding_models (name, dimensions) VALUES (gen_random_uuid()::text, 3)",
     "UPDATE memory.memory_relationships SET strength = strength / 2",
     "DELETE FROM memory.memory_relationships WHERE org_id IS NOT NULL",
     "UPDATE memory.organisation_members SET role = 'admin'",
     "DELETE FROM memory.organisation_members WHERE role = 'admin'",
-    "INSERT INTO memory.sessions (user_id, id) SELECT id, gen_random_uuid()::text FROM memory.users",
+    "INSERT INTO memory.sessions (user_id, id) "
+    "SELECT id, gen_random_uuid()::text FROM memory.users",
     "DELETE FROM memory.sessions WHERE user_id = (SELECT min(user_id) FROM memory.sessions)",
     "UPDATE memory.users SET display_name = 'another'",
     "INSERT INTO memory.audit_logs (actor, action) SELECT 'x', 'noted' FROM generate_series(1, 3)",
@@ -50,10 +57,11 @@ CHANGES = (
     "INSERT INTO memory.users (id) VALUES (gen_random_uuid())",
     "UPDATE public.applications SET robot_id = (SELECT id FROM public.robot_catalog LIMIT 1)",
     "DELETE FROM public.robot_catalog",
-    "INSERT INTO public.robot_catalog (model, maker, category, price) VALUES (gen_random_uuid(), 'm', 'c', 1)",
+    "INSERT INTO public.robot_catalog (model, maker, category, price) "
+    "VALUES (gen_random_uuid(), 'm', 'c', 1)",
     "TRUNCATE public.leads",
 )
-"""What happens between two backups: every table changes, rows go, and come back under their address or another."""
+"""Changes between two backups: in every table, with rows that disappear and come back."""
 
 
 def change(url: str, *statements: str) -> None:
@@ -77,10 +85,10 @@ def test_a_chain_restored_into_an_empty_database_is_the_database_at_the_last_mom
 
     async def back_up_and_restore() -> None:
         async with MemoryManager.from_conn_string(copy) as store:
-            await store.operations.backups.create(files[0])
+            await Operations(store).backups.create(files[0])
             for n, step in enumerate(steps, 1):
                 change(copy, *step)
-                await store.operations.backups.create(files[n], since=files[n - 1])
+                await Operations(store).backups.create(files[n], since=files[n - 1])
         await restore(empty, *files[: len(steps) + 1])
 
     asyncio.run(back_up_and_restore())
@@ -112,7 +120,7 @@ async def test_every_kind_of_change_is_in_it_and_what_did_not_change_is_not(
 async def test_what_was_being_written_when_the_earlier_backup_was_made_is_in_the_next_one(
     copy: str, database: str, files: list[Path]
 ) -> None:
-    """Also what a subtransaction writes, and what began before other transactions that ended before the backup."""
+    """Include subtransactions, and transactions older than some that ended before the backup."""
     with (
         psycopg.connect(copy) as slow,
         psycopg.connect(copy) as nested,
@@ -135,7 +143,7 @@ async def test_what_was_being_written_when_the_earlier_backup_was_made_is_in_the
 async def test_a_chain_adds_what_is_missing_and_leaves_what_is_there(
     copy: str, files: list[Path]
 ) -> None:
-    """Into the same database: as a full backup of the last moment would."""
+    """Restore into the same database, as a full backup of the last state would."""
     await back_up(copy, files[0])
     change(copy, *CHANGES[:4])
     await back_up(copy, files[1], since=files[0])
@@ -172,7 +180,7 @@ async def test_one_person_has_increments_of_their_own(
     assert {row for row in before if f"users.{ANNE.id}." in row} == {
         row for row in back if "users." in row
     }
-    with pytest.raises(CannotFollow, match="other people"):
+    with pytest.raises(CannotFollow, match="another user"):
         await back_up(copy, files[2], since=files[0])
 
 
@@ -185,7 +193,7 @@ async def test_files_that_do_not_follow_one_another_are_refused(
     await back_up(copy, second, since=first)
     before = all_rows(database)
     for chain, reason in (
-        ([first], "only what changed since"),
+        ([first], "only changes since"),
         ([full, second], "does not follow"),
         ([full, second, first], "does not follow"),
         ([full, full], "does not follow"),
@@ -193,13 +201,13 @@ async def test_files_that_do_not_follow_one_another_are_refused(
         with pytest.raises(InvalidBackup, match=reason):
             await restore(database, *chain)
     second.write_bytes(second.read_bytes()[:-9])
-    with pytest.raises(InvalidBackup, match=f"cut short.*{second.name}"):
+    with pytest.raises(InvalidBackup, match=f"truncated.*{second.name}"):
         await restore(database, full, first, second)
     assert all_rows(database) == before
     with pytest.raises(CannotFollow, match="another database"):
         await back_up(origin, other, since=full)
     change(copy, "ALTER TABLE public.leads ADD COLUMN note text")
-    with pytest.raises(CannotFollow, match="other columns"):
+    with pytest.raises(CannotFollow, match="different tables or columns"):
         await back_up(copy, late, since=first)
     assert not other.exists()
     assert not late.exists()
@@ -214,7 +222,8 @@ async def test_a_time_is_told_instead_of_a_file_and_what_is_taken_reaches_back_a
     change(
         copy,
         "INSERT INTO memory.audit_seals (source, ids, digest, settled, reached, horizon, sealed_at)"
-        " SELECT 'audit_logs', '{}', '', 0, 0, pg_snapshot_xmax(pg_current_snapshot()), now() - interval '25 hours'",
+        " SELECT 'audit_logs', '{}', '', 0, 0, pg_snapshot_xmax(pg_current_snapshot()),"
+        " now() - interval '25 hours'",
         "UPDATE memory.users SET display_name = 'later'",
     )
     later = await back_up(copy, files[2], since=now)
@@ -230,7 +239,10 @@ async def test_a_time_is_told_instead_of_a_file_and_what_is_taken_reaches_back_a
 async def test_a_table_that_nothing_tells_the_rows_of_apart_is_taken_whole(
     copy: str, database: str, files: list[Path]
 ) -> None:
-    make = "CREATE TABLE public.notes (user_id text, n int); SELECT memory.keep_as_personal('public.notes')"
+    make = (
+        "CREATE TABLE public.notes (user_id text, n int); "
+        "SELECT memory.keep_as_personal('public.notes')"
+    )
     change(copy, make, "INSERT INTO public.notes VALUES ('x', 1), ('x', 1)")
     change(database, make)
     await back_up(copy, files[0])

@@ -1,4 +1,4 @@
-"""The file of a backup: whole, or not there; as it was written, or refused before anything is changed."""
+"""The file of a backup: complete or absent, and unchanged or refused before any write."""
 
 import asyncio
 import gzip
@@ -19,6 +19,7 @@ from graphs.memory.errors import InvalidBackup
 from graphs.memory_manager import MemoryManager
 from graphs.operations.backup import seal
 from graphs.operations.backup.chain import Backup
+from graphs.operations.operations import Operations
 from tests.conftest import create_database, drop_database
 from tests.support.rows import all_rows
 
@@ -28,7 +29,7 @@ USER = "11111111-1111-4111-8111-111111111111"
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_keys() -> Iterator[None]:
-    """Keys are made of secrets a hundred times as fast; the command's tests make real ones."""
+    """Derive keys a hundred times as fast; the tests of the command use the real parameters."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(seal._COST, "n", 2**10)
         yield
@@ -65,12 +66,12 @@ def sealed(origin: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 async def back_up(url: str, file: Path, secret: bytes | None = None) -> Path:
     async with MemoryManager.from_conn_string(url) as store:
-        await store.operations.backups.create(file, secret=secret)
+        await Operations(store).backups.create(file, secret=secret)
     return file
 
 
 def content_of(file: Path) -> bytes:
-    assert file.stat().st_mode & 0o077 == 0, "others on the machine could read it"
+    assert file.stat().st_mode & 0o077 == 0, "other users of the machine can read it"
     return file.read_bytes()
 
 
@@ -79,23 +80,23 @@ def unpacked(file: Path) -> bytes:
 
 
 def packed(body: bytes, rows: dict[str, int]) -> bytes:
-    """A backup that fits its checksum."""
+    """Return a backup with a correct checksum."""
     end = json.dumps({"rows": rows, "sha256": hashlib.sha256(body).hexdigest()})
     return gzip.compress(body + end.encode() + b"\n")
 
 
 async def verify(url: str, file: Path, secret: bytes | None = None) -> Backup:
     async with MemoryManager.from_conn_string(url) as store:
-        return await store.operations.backups.verify(file, secret=secret)
+        return await Operations(store).backups.verify(file, secret=secret)
 
 
 async def assert_refused(url: str, file: Path, reason: str, secret: bytes | None = None) -> None:
     before = all_rows(url)
     async with MemoryManager.from_conn_string(url) as store:
         with pytest.raises(InvalidBackup, match=reason):
-            await store.operations.backups.verify(file, secret=secret)
+            await Operations(store).backups.verify(file, secret=secret)
         with pytest.raises(InvalidBackup, match="Nothing was changed"):
-            await store.operations.backups.restore(file, secret=secret)
+            await Operations(store).backups.restore(file, secret=secret)
     assert all_rows(url) == before
 
 
@@ -118,7 +119,7 @@ async def test_an_encrypted_backup_shows_nothing_and_comes_back(
     assert b"\x1f\x8b" not in content[:80]
     assert USER.encode() not in content
     async with MemoryManager.from_conn_string(database) as store:
-        await store.operations.backups.restore(sealed, secret=SECRET)
+        await Operations(store).backups.restore(sealed, secret=SECRET)
     assert all_rows(database) == all_rows(origin)
 
 
@@ -132,7 +133,7 @@ async def test_two_backups_of_one_moment_under_one_passphrase_have_nothing_in_co
 
 async def test_another_key_or_none_is_refused(database: str, sealed: Path) -> None:
     await assert_refused(
-        database, sealed, "passphrase or key is not the one", b"another secret of somebody"
+        database, sealed, "passphrase or key is wrong", b"another secret of somebody"
     )
     await assert_refused(database, sealed, "MEMORY_BACKUP_PASSPHRASE")
 
@@ -141,7 +142,7 @@ async def test_an_encrypted_backup_that_was_changed_or_cut_is_refused(
     origin: str, sealed: Path, tmp_path: Path
 ) -> None:
     content, file, chunk, begin = content_of(sealed), tmp_path / "file", 65536 + 16, 45
-    assert len(content) > begin + 3 * chunk, "too small to swap chunks of"
+    assert len(content) > begin + 3 * chunk, "too small to swap chunks"
     swapped = (
         content[:begin]
         + content[begin + chunk : begin + 2 * chunk]
@@ -150,16 +151,16 @@ async def test_an_encrypted_backup_that_was_changed_or_cut_is_refused(
     changed = bytearray(content)
     changed[begin + 2 * chunk + 7] ^= 1
     for damaged in (
-        content[: begin + 2 * chunk],  # at the end of a chunk
+        content[: begin + 2 * chunk],  # cut at the end of a chunk
         content[:-1],
         content + b"x",
         swapped + content[begin + 2 * chunk :],
         bytes(changed),
-        content[:40] + bytes([content[40] ^ 1]) + content[41:],  # the salt
+        content[:40] + bytes([content[40] ^ 1]) + content[41:],  # a changed salt
         content[:begin],
     ):
         file.write_bytes(damaged)
-        with pytest.raises(InvalidBackup, match=r"damaged|cut short|no backup"):
+        with pytest.raises(InvalidBackup, match=r"damaged|truncated|not a backup"):
             await verify(origin, file, SECRET)
 
 
@@ -190,14 +191,14 @@ async def test_what_is_no_backup_or_of_a_later_version_is_refused(
     file = tmp_path / "file"
     lines = unpacked(plain)
     for content, reason in (
-        (b"", "no backup"),
-        (b"SELECT 1;", "no backup"),
-        (gzip.compress(b'{"format": "graph-native-memory/user", "version": 1}\n'), "no backup"),
-        (gzip.compress(b"[1]\n"), "no backup"),
+        (b"", "not a backup"),
+        (b"SELECT 1;", "not a backup"),
+        (gzip.compress(b'{"format": "graph-native-memory/user", "version": 1}\n'), "not a backup"),
+        (gzip.compress(b"[1]\n"), "not a backup"),
         (gzip.compress(lines.replace(b'"version":1', b'"version":2', 1)), "version 2"),
         (gzip.compress(lines.replace(b"Note 17,", b"Note 18,", 1)), "checksum"),
         (gzip.compress(lines + b"[]\n"), "checksum"),
-        (gzip.compress(b"".join(lines.splitlines(keepends=True)[:-1])), "cut short"),
+        (gzip.compress(b"".join(lines.splitlines(keepends=True)[:-1])), "truncated"),
     ):
         file.write_bytes(content)
         await assert_refused(database, file, reason)
@@ -221,11 +222,11 @@ async def test_tables_and_columns_that_are_not_here_are_refused_unless_they_are_
         before = all_rows(database)
         async with MemoryManager.from_conn_string(database) as store:
             with pytest.raises(InvalidBackup, match=r"unheard_of.*setup"):
-                await store.operations.backups.restore(file)
+                await Operations(store).backups.restore(file)
         assert all_rows(database) == before
     file.write_bytes(rewritten("public.leads", "public.unheard_of"))
     async with MemoryManager.from_conn_string(database) as store:
-        assert (await store.operations.backups.restore(file)).added["memory.memories"] == 300
+        assert (await Operations(store).backups.restore(file)).added["memory.memories"] == 300
 
 
 async def killed(*arguments: object) -> None:
@@ -238,7 +239,7 @@ async def killed(*arguments: object) -> None:
 async def test_a_backup_that_is_killed_leaves_the_one_before_it(
     origin: str, plain: Path, tmp_path: Path
 ) -> None:
-    """A full one while it is written, and one of what changed when only its name is missing."""
+    """Kill a full backup while it is written, and an increment before the rename of its file."""
     file, before = tmp_path / "file", tmp_path / "before"
     before.write_bytes(b"the backup of yesterday")
     await asyncio.gather(
@@ -252,7 +253,7 @@ async def test_a_backup_that_is_killed_leaves_the_one_before_it(
 async def test_a_restore_that_is_killed_changed_nothing_and_the_next_one_brings_back_everything(
     postgres: str, template: str, origin: str, plain: Path, tmp_path: Path
 ) -> None:
-    """In the midst of a full backup, and with all of a full one and what changed done but not committed."""
+    """Kill in the middle of a full backup, and before the commit of a chain."""
     names = [create_database(postgres, template) for _ in range(2)]
     urls = [make_conninfo(postgres, dbname=name) for name in names]
     before = all_rows(urls[0])
@@ -260,14 +261,14 @@ async def test_a_restore_that_is_killed_changed_nothing_and_the_next_one_brings_
     with psycopg.connect(origin) as conn:
         conn.execute("DELETE FROM memory.memories WHERE key = '7'")
     async with MemoryManager.from_conn_string(origin) as store:
-        await store.operations.backups.create(changes, since=plain)
+        await Operations(store).backups.create(changes, since=plain)
     await asyncio.gather(
         killed("restore", urls[0], 400, plain), killed("restore", urls[1], -1, plain, changes)
     )
     for url in urls:
         assert all_rows(url) == before
         async with MemoryManager.from_conn_string(url) as store:
-            await store.operations.backups.restore(plain, changes)
+            await Operations(store).backups.restore(plain, changes)
         assert all_rows(url) == all_rows(origin)
     for name in names:
         drop_database(postgres, name)

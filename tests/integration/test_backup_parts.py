@@ -1,4 +1,4 @@
-"""Parts of what there is: archives of a time, and what is known of people who were erased."""
+"""Partial backups: archives of a time span, and records of erased users."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,7 @@ def about(rows: dict[str, list[str]], user_id: str) -> dict[str, list[str]]:
 
 @pytest.fixture
 async def aged(copy: str, index: IndexConfig) -> str:
-    """A database in which some memories, and a turn, are of 2020."""
+    """Return a database in which some memories and a turn are from 2020."""
     async with MemoryManager.from_conn_string(copy, index=index) as store:
         said = {
             "identity": ANNE.id,
@@ -57,7 +57,10 @@ async def test_an_archive_has_the_memories_of_a_time_with_what_they_need_and_bri
     archive = await back_up(aged, tmp_path / "archive", begin=OLD[0], end=OLD[1])
     before = all_rows(aged)
     with psycopg.connect(aged) as conn:
-        gone = "DELETE FROM memory.memories WHERE created_at >= '2020-01-01Z' AND created_at < '2021-01-01Z'"
+        gone = (
+            "DELETE FROM memory.memories "
+            "WHERE created_at >= '2020-01-01Z' AND created_at < '2021-01-01Z'"
+        )
         assert conn.execute(gone).rowcount == archive.rows["memory.memories"] > 4
         conn.execute("DELETE FROM memory.sessions WHERE id = 'old'")
     kept = all_rows(aged)
@@ -72,7 +75,7 @@ async def test_an_archive_has_the_memories_of_a_time_with_what_they_need_and_bri
     assert {"memory.turns", "memory.sessions", "memory.belief_graphs", "memory.company_brain"} < {
         name for name, n in restored.added.items() if n
     }
-    # Edges come back whose both ends are of that time: those to memories of another time lie in no archive.
+    # Only edges with both ends in the time span come back: the archive holds no others.
     assert {*after["memory.memory_relationships"]} <= {*before["memory.memory_relationships"]}
     await restore(database, tmp_path / "archive")
     async with MemoryManager.from_conn_string(database) as store:
@@ -99,7 +102,7 @@ async def test_an_archive_of_a_person_has_theirs_only_and_who_was_erased_since_s
 async def test_who_was_erased_after_a_backup_is_erased_again_in_an_empty_database_that_is_told(
     copy: str, database: str, tmp_path: Path, kind: str
 ) -> None:
-    """By what any later backup knows; seals hold over what is left of their records, and it stays known."""
+    """Use the erasures in any later backup; seals still verify, and the erasure stays recorded."""
     full, later = tmp_path / "full", tmp_path / "later"
     await back_up(copy, full)
     await erase(copy, ANNE.id)
@@ -131,7 +134,7 @@ async def test_who_was_erased_after_a_backup_is_erased_again_in_an_empty_databas
 async def test_who_is_here_and_was_erased_elsewhere_is_not_said_to_be_erased(
     copy: str, origin: str, tmp_path: Path
 ) -> None:
-    """Such as in a database that was brought back by other means: what is there would stay."""
+    """Keep a user who exists here, e.g. in a database that was restored by other means."""
     await back_up(origin, tmp_path / "full")
     await erase(copy, ANNE.id)
     await back_up(copy, tmp_path / "later", erasures_only=True)

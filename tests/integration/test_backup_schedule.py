@@ -1,4 +1,4 @@
-"""Backups that a worker makes: what is made when, what goes, and that who was erased is known beside them."""
+"""Scheduled backups of a worker: their kinds, their retention, and the erasures beside them."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -13,6 +13,7 @@ from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from graphs.operations.backup.places import LocalFolder
 from graphs.operations.backup.schedule import Plan, Schedule, latest
+from graphs.operations.operations import Operations
 from tests.attacks.people import ORGANISATIONS, USERS
 from tests.support.backups import erase
 from tests.support.operator import Operator
@@ -34,7 +35,7 @@ def kinds(folder: Path) -> list[str]:
 
 
 def age(folder: Path, days: float) -> None:
-    """Have all backups there be some days older."""
+    """Make all existing backups some days older."""
     for name in names(folder):
         _, made, kind = name.split("-")
         moment = datetime.strptime(made, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) - timedelta(
@@ -46,7 +47,7 @@ def age(folder: Path, days: float) -> None:
 async def run(url: str, folder: Path, keep_days: int = 30) -> None:
     async with MemoryManager.from_conn_string(url) as store:
         await Schedule(
-            store.operations.backups, Plan(LocalFolder(folder), 2, keep_days, None)
+            Operations(store).backups, Plan(LocalFolder(folder), 2, keep_days, None)
         ).back_up()
 
 
@@ -61,7 +62,7 @@ async def test_a_week_begins_with_a_full_backup_and_goes_on_with_what_changed(
     assert kinds(tmp_path) == ["full", "changes", "changes", "full"]
     await run(copy, tmp_path)
     async with MemoryManager.from_conn_string(database) as store:
-        await store.operations.backups.restore(
+        await Operations(store).backups.restore(
             *await asyncio.to_thread(latest, LocalFolder(tmp_path))
         )
     assert all_rows(database) == all_rows(copy)
@@ -116,7 +117,7 @@ async def test_who_was_erased_is_written_beside_the_backups_and_a_restore_of_the
     copy: str, tmp_path: Path, operate: Operator
 ) -> None:
     async with MemoryManager.from_conn_string(copy) as store:
-        schedule = Schedule(store.operations.backups, Plan(LocalFolder(tmp_path), 2, 30, None))
+        schedule = Schedule(Operations(store).backups, Plan(LocalFolder(tmp_path), 2, 30, None))
         await schedule.keep_erasures()
         [before] = names(tmp_path)
         await schedule.back_up()

@@ -1,4 +1,4 @@
-"""Beliefs, goals, reflections and metrics: memories of their type, with more to them than their text."""
+"""Beliefs, goals, reflections and metrics: typed memories with more fields than their text."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -28,7 +28,7 @@ SAID: Any = {"session_id": "s1", "agent": "sales"}
 
 @pytest.fixture
 async def store(database: str, index: IndexConfig) -> AsyncIterator[MemoryManager]:
-    """A store in which Ann acts unless told otherwise."""
+    """Yield a store in which Ann acts by default."""
     async with (
         open_pool(database) as pool,
         MemoryManager(pool, index=index, principal=Principal.user(ANN)) as store,
@@ -36,7 +36,7 @@ async def store(database: str, index: IndexConfig) -> AsyncIterator[MemoryManage
         yield store
 
 
-# Beliefs ----------------------------------------------------------------------------------------------------------
+# Beliefs ------------------------------------------------------------------------------------------
 
 
 async def test_a_belief_is_a_memory_of_its_type_with_a_confidence(
@@ -200,7 +200,7 @@ async def test_items_of_another_shape_beside_beliefs_and_goals_are_none(
         await store.goals.assess(ANN, "k1", progress=0.5)
 
 
-# Goals --------------------------------------------------------------------------------------------------------------
+# Goals --------------------------------------------------------------------------------------------
 
 
 async def test_a_goal_keeps_its_latest_assessment_and_the_audit_log_those_before(
@@ -228,7 +228,7 @@ async def test_a_goal_that_is_set_again_is_open_again(store: MemoryManager) -> N
     goal = await store.goals.set(ANN, "Learn to weld.", **SAID)
     await store.goals.assess(ANN, goal.key, progress=0.3)
     assert (await store.goals.set(ANN, "Learn to weld.", **SAID)).progress == 0.3, (
-        "it was still open"
+        "it is still open"
     )
     await store.goals.assess(ANN, goal.key, status="abandoned", assessment={"because": "tired"})
     again = await store.goals.set(ANN, "Learn to weld.", **SAID)
@@ -250,7 +250,7 @@ async def test_goals_are_listed_by_status_and_by_what_they_carry(store: MemoryMa
     assert [goal.progress for goal in await store.goals.list(ANN, status="achieved")] == [0.9]
 
 
-# Reflections and metrics ------------------------------------------------------------------------------------------
+# Reflections and metrics --------------------------------------------------------------------------
 
 
 async def test_a_reflection_leads_to_what_it_was_made_of(store: MemoryManager) -> None:
@@ -298,7 +298,7 @@ async def test_a_series_is_the_latest_values_oldest_first(store: MemoryManager) 
             await store.metrics.record(ANN, "helpful", wrong)  # type: ignore[arg-type]
 
 
-# All of them ----------------------------------------------------------------------------------------------------
+# All of them --------------------------------------------------------------------------------------
 
 
 class State(TypedDict, total=False):
@@ -306,7 +306,7 @@ class State(TypedDict, total=False):
 
 
 async def in_a_task(store: MemoryManager, work: Callable[[], Awaitable[Any]]) -> None:
-    """Do work twice in one node of a graph, as where it is retried."""
+    """Do work twice in one node of a graph, as in a retry."""
 
     async def node(state: State, runtime: Runtime[Any]) -> State:
         await work()
@@ -432,7 +432,7 @@ async def test_what_breaks_the_contract_is_refused_by_field(store: MemoryManager
 
 
 async def test_all_revisions_that_are_made_at_once_count(store: MemoryManager) -> None:
-    """Each is a belief of its own, and the old one is superseded by all of them."""
+    """Make concurrent revisions: each is a new belief, and all supersede the old one."""
     old = await store.beliefs.hold(ANN, "It is zero.", **SAID)
     await asyncio.gather(
         *(store.beliefs.revise(ANN, old.key, f"It is {n}.", **SAID) for n in range(1, 6))

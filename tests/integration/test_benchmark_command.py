@@ -1,4 +1,4 @@
-"""`graph-memory benchmark`: it measures, says what is missed, and leaves nobody behind."""
+"""`graph-memory benchmark`: it measures, reports missed targets, and leaves no data behind."""
 
 import asyncio
 import json
@@ -40,7 +40,8 @@ def test_it_measures_each_work_against_its_target_and_leaves_nobody(
     for each in told["works"]:
         assert 0 < each["p50"] <= each["p95"] <= each["p99"]
     assert (told["met"], told["memories"]) == (True, 105)
-    drawn = "".join(ElementTree.parse(tmp_path / "chart.svg").getroot().itertext())  # noqa: S314  our own
+    root = ElementTree.parse(tmp_path / "chart.svg").getroot()  # noqa: S314  our own file
+    drawn = "".join(root.itertext())
     assert all(work in drawn for work in TARGETS)
     assert nobody_is_left(operate.database)
 
@@ -107,7 +108,7 @@ async def test_who_could_not_be_erased_is_named(
     [
         (["--memories", "10"], "105"),
         (["--output", "chart.png"], ".svg"),
-        (["--agent", "none"], "it is one of one, lost, dictionary"),
+        (["--agent", "none"], "choose one of one, lost, dictionary"),
         (["--agent", "dictionary"], "is not a compiled graph"),
         (["--agent", "lost"], "cannot be imported"),
     ],

@@ -1,4 +1,4 @@
-"""The benchmarks run: each from end to end, at a size that says nothing."""
+"""The benchmarks run from start to end, at a size too small for useful numbers."""
 
 import asyncio
 import importlib
@@ -26,7 +26,7 @@ Run = Callable[..., str]
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Gives what a benchmark prints, run in this process."""
+    """Return a function that runs a benchmark in this process and returns its output."""
     monkeypatch.setattr(tempfile, "tempdir", quick_folder())
 
     def run(script: str, *options: str) -> str:
@@ -38,7 +38,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def run_alone(script: str, *options: str) -> str:
-    """What a benchmark prints, run as its docstring says."""
+    """Run a benchmark as its docstring says, and return its output."""
     command = [sys.executable, "-m", f"benchmarks.{script}", *options]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -46,7 +46,7 @@ def run_alone(script: str, *options: str) -> str:
 
 
 def columns(printed: str) -> Iterator[list[str]]:
-    """The cells of every line of every table."""
+    """Yield the cells of every row of every table."""
     for line in printed.splitlines():
         if line.startswith("| ") and "---" not in line:
             yield [cell.strip() for cell in line.strip("| ").split(" | ")]
@@ -74,12 +74,12 @@ def test_telling_a_service_that_fails_loses_and_doubles_nothing() -> None:
     )
     assert len(list(columns(printed))) == 4
     assert "failure rate 0.0000%" in printed
-    assert "lost 0, doubled 0, not redacted 0" in printed
+    assert "lost 0, duplicated 0, not redacted 0" in printed
 
 
 @pytest.fixture
 def conversation(tmp_path: Path) -> Path:
-    """A folder with a conversation of a few turns."""
+    """Return a folder with a conversation of a few turns."""
     told = {
         "session_1_date_time": "1:56 pm on 8 May, 2023",
         "session_1": [
@@ -123,7 +123,7 @@ def test_recall_is_measured_on_conversations(run: Run, conversation: Path, tmp_p
     assert (
         found["AsyncPostgresStore"] == found["MemoryManager, hybrid"] == ["100.0", "100.0", "100.0"]
     )
-    assert ElementTree.parse(chart).getroot().tag.endswith("svg")  # noqa: S314  it is ours
+    assert ElementTree.parse(chart).getroot().tag.endswith("svg")  # noqa: S314  our own file
 
 
 def test_growth_is_measured(run: Run, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_growth_is_measured(run: Run, tmp_path: Path) -> None:
         ("hybrid search, 700 in scope", "MemoryManager"),
         ("index, s", "AsyncPostgresStore"),
     } <= works
-    assert ElementTree.parse(chart).getroot().tag.endswith("svg")  # noqa: S314  it is ours
+    assert ElementTree.parse(chart).getroot().tag.endswith("svg")  # noqa: S314  our own file
 
 
 def test_what_row_level_security_costs_is_measured(run: Run) -> None:
@@ -152,7 +152,7 @@ def test_walks_through_the_graph_of_memories_are_measured(run: Run) -> None:
         (s, h) for s in ("any memory", "the hub") for h in "123"
     }
     assert {line[3] for line in lines[1:] if line[0] == "the hub"} == {"10", "50", "200"}, (
-        "as many paths as asked for"
+        "the limit is the number of paths"
     )
 
 
@@ -168,7 +168,7 @@ def test_indexes_are_held_against_exact_search(run: Run, tmp_path: Path) -> None
         "IVFFlat with 2 lists",
     ]
     assert (lines[0][6], lines[1][6]) == ("1.000", "1.000")
-    assert ElementTree.parse(chart).getroot().tag.endswith("svg")  # noqa: S314  it is ours
+    assert ElementTree.parse(chart).getroot().tag.endswith("svg")  # noqa: S314  our own file
 
 
 def test_a_move_is_measured(postgres: str) -> None:

@@ -1,4 +1,4 @@
-"""The brain: a slug names one memory of a user or a company, and saving it again changes that one."""
+"""The brain: a slug names one memory of a user or a company, and a new save replaces it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -15,7 +15,7 @@ from graphs.deployment.pools import open_pool
 from graphs.deployment.settings import load_settings
 from graphs.memory.brain.brain import Brain
 from graphs.memory.brain.entities import cl_rut
-from graphs.memory.contract import BrainMemory, BrainReport
+from graphs.memory.brain.models import BrainMemory, BrainReport
 from graphs.memory.database.database import Pool
 from graphs.memory.errors import (
     AccessDenied,
@@ -37,7 +37,7 @@ COMPANY = "761920839"
 
 
 class Embeddings(OfflineEmbeddings):
-    """Counts what it is asked, and refuses what it is told to refuse."""
+    """An embedding model that records its batches, and fails on demand."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ def model() -> Embeddings:
 
 @pytest.fixture
 async def store(database: str, model: Embeddings) -> AsyncIterator[MemoryManager]:
-    """A store that acts for nobody by itself; its companies are known by their RUT, and one has two members."""
+    """Yield a store without a default principal; companies have RUTs, one has two members."""
     index: Any = {"dims": 256, "embed": model, "model": "offline:wordllama", "ranking": "hybrid"}
     await rows(
         database,
@@ -85,16 +85,18 @@ def outcomes(report: BrainReport) -> dict[str, str]:
 
 
 async def versions(database: str) -> tuple[int, int, int]:
-    """How many memories, old versions and records of changes there are."""
+    """Return the numbers of memories, old versions, and records of changes."""
     [counted] = await rows(
         database,
-        """SELECT (SELECT count(*) FROM memory.memories) AS m, (SELECT count(*) FROM memory.memory_history) AS h,
-        (SELECT count(*) FROM memory.audit_logs WHERE action IN ('memory.insert', 'memory.update')) AS a""",
+        """SELECT (SELECT count(*) FROM memory.memories) AS m,
+          (SELECT count(*) FROM memory.memory_history) AS h,
+          (SELECT count(*) FROM memory.audit_logs
+           WHERE action IN ('memory.insert', 'memory.update')) AS a""",
     )
     return counted["m"], counted["h"], counted["a"]
 
 
-# Saving -----------------------------------------------------------------------------------------------------------
+# Saving -------------------------------------------------------------------------------------------
 
 
 async def test_a_slug_saved_again_changes_its_memory_in_place(
@@ -163,9 +165,8 @@ async def test_hundreds_take_one_batch_of_embeddings_and_a_restart_costs_none(
 ) -> None:
     memories = {f"fact_{n}": f"Fact number {n}." for n in range(500)}
     with acting_as(Principal.service()):
-        await store.brain.save_company_memories(
-            RUT, dict(list(memories.items())[:200])
-        )  # and then it was interrupted
+        # The first call stands for a save that was interrupted.
+        await store.brain.save_company_memories(RUT, dict(list(memories.items())[:200]))
         model.batches = []
         report = await store.brain.save_company_memories(RUT, memories)
     assert (report.success, report.saved_count, report.failed_count, report.errors) == (
@@ -177,7 +178,7 @@ async def test_hundreds_take_one_batch_of_embeddings_and_a_restart_costs_none(
     assert sorted(outcomes(report).values()) == ["created"] * 300 + ["unchanged"] * 200
     assert list(outcomes(report)) == list(memories)
     [batch] = model.batches
-    assert len(batch) == 600, "the contents and the slugs of what is new"
+    assert len(batch) == 600, "the contents and slugs of the new memories"
     [row] = await rows(
         database,
         "SELECT count(*) AS n, count(DISTINCT xmin::text) AS writes FROM memory.company_brain",
@@ -281,7 +282,7 @@ async def test_concurrent_saves_of_one_slug_neither_fail_nor_make_a_second_memor
     store: MemoryManager, database: str
 ) -> None:
     async def save(n: int) -> BrainReport:
-        slugs = ["a", "b", "c", "d"] if n % 2 else ["d", "c", "b", "a"]  # batches that cross
+        slugs = ["a", "b", "c", "d"] if n % 2 else ["d", "c", "b", "a"]  # opposite orders
         return await store.brain.save_user_memories(
             ANN, {slug: f"{slug}, said by {n % 5}." for slug in slugs}
         )
@@ -312,7 +313,7 @@ async def test_a_memory_and_its_row_are_stored_together_or_not_at_all(
     assert await versions(database) == (0, 0, 0)
 
 
-# Reading and forgetting -------------------------------------------------------------------------------------------
+# Reading and forgetting ---------------------------------------------------------------------------
 
 
 async def test_what_was_deleted_behind_our_back_is_gone_and_is_made_again(
@@ -378,7 +379,7 @@ async def test_what_is_no_slug_is_refused_by_name(store: MemoryManager, slug: An
 
 
 async def test_a_person_recalls_what_is_in_the_brain_also_by_its_slug(store: MemoryManager) -> None:
-    """A terse content says too little by itself."""
+    """Match the slug too, since a terse content has too little meaning by itself."""
     with acting(ANN):
         await store.brain.save_user_memories(
             ANN, {"favourite_drink": "Earl Grey", "home_town": "Valparaíso", "shoe_size": "38"}
@@ -414,7 +415,7 @@ async def test_every_read_and_change_is_recorded(store: MemoryManager, database:
         await store.brain.save_user_memories(ANN, {"a": "One."})
         await store.brain.get_user_memory(ANN, "a")
         assert [m.slug async for m in store.brain.user_memories(ANN)] == ["a"]
-        await store.recall_receipts(ANN)  # waits until reads are recorded
+        await store.recall_receipts(ANN)  # waits until the reads are recorded
     records = await rows(
         database, "SELECT action, actor, namespace, data FROM memory.audit_logs ORDER BY id"
     )
@@ -426,7 +427,7 @@ async def test_every_read_and_change_is_recorded(store: MemoryManager, database:
     assert records[1]["data"] == {"gets": 1, "searches": 1, "found": 2}
 
 
-# Whose they are -----------------------------------------------------------------------------------------------------
+# Whose they are -----------------------------------------------------------------------------------
 
 
 async def test_nobody_reaches_anothers_brain(store: MemoryManager, database: str) -> None:
@@ -547,7 +548,7 @@ async def test_without_a_normaliser_ids_are_as_they_are_given(
 
 
 async def test_no_row_can_point_past_the_brain(store: MemoryManager, database: str) -> None:
-    """Such a row would take the memory of another slug, and no one could save that any more."""
+    """Refuse the row: it would take the memory of another slug, which then could not be saved."""
     with acting(MEMBER):
         await store.brain.save_company_memories(RUT, {"tax_regime": "Pro PyME"})
         await store.aput(("orgs", COMPANY, "notes"), "planted", {"text": "x"})
@@ -583,7 +584,7 @@ async def test_the_brain_is_exported_and_erased_with_its_person(
 
 
 class WatchedPool:
-    """A pool that notes on which event loops it is asked."""
+    """A pool that records the event loops of its callers."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool

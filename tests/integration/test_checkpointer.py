@@ -1,4 +1,4 @@
-"""Thread state: LangGraph's own conformance suite, and what we add to the checkpointer it ships."""
+"""Thread state: LangGraph's conformance suite, and our additions to its checkpointer."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -40,7 +40,7 @@ async def test_it_conforms_with_every_capability(database: str) -> None:
 
 
 def conversation(checkpointer: PostgresCheckpointer) -> Any:
-    """A graph that answers, to make real checkpoints with."""
+    """Return a graph that answers, to make real checkpoints."""
 
     async def answer(state: MessagesState) -> dict[str, Any]:
         return {"messages": [AIMessage(f"You said {state['messages'][-1].content}.")]}
@@ -83,7 +83,7 @@ async def test_deleting_a_run_leaves_the_thread_as_it_was_before(
 async def test_nothing_of_a_run_that_was_rolled_back_comes_after(
     checkpointer: PostgresCheckpointer, database: str
 ) -> None:
-    """LangGraph goes on to write what a run has done when the run is cancelled already."""
+    """Delete a cancelled run while LangGraph still writes its results."""
     graph = conversation(checkpointer)
     for round_ in range(20):
         config = on_thread("t") | {"metadata": {"run_id": f"run-{round_}"}}
@@ -100,7 +100,7 @@ async def test_nothing_of_a_run_that_was_rolled_back_comes_after(
 async def test_a_run_that_is_named_in_a_thread_of_anothers_is_not_stopped(
     checkpointer: PostgresCheckpointer,
 ) -> None:
-    """The server has a run deleted in the thread that somebody names before it looks whose run it is."""
+    """Delete a run in another thread, as the server does before it checks the owner of the run."""
     config = on_thread("hers", checkpoint_ns="") | {"metadata": {"run_id": "run-a"}}
     await asyncio.create_task(deleting(checkpointer, "mine", "run-a"))
     await checkpointer.aput(config, empty_checkpoint(), {"source": "input", "step": 0}, {})
@@ -222,7 +222,7 @@ async def test_cancelling_runs_at_any_moment_leaves_a_checkpointer_that_works(
 async def test_a_checkpoint_that_cannot_be_stored_leaves_nothing_of_itself(
     checkpointer: PostgresCheckpointer, database: str
 ) -> None:
-    """Its channels are sent before it, together with it."""
+    """Send an invalid checkpoint after its channels, in the same transaction."""
     checkpoint = empty_checkpoint() | {
         "channel_values": {"list": ["kept apart"]},
         "channel_versions": {"list": "1"},
@@ -240,10 +240,10 @@ async def test_a_checkpoint_that_cannot_be_stored_leaves_nothing_of_itself(
 
 
 async def test_what_serialises_state_keeps_nobody_from_a_connection(database: str) -> None:
-    """With one connection, what is put while another is being serialised is stored at once."""
+    """Use one connection: a put during the serialisation of another must not wait."""
 
     class Serialising(JsonPlusSerializer):
-        """Lets the other be stored before it is done."""
+        """A serializer that waits until the other put is stored."""
 
         def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
             if obj == ["slow"]:

@@ -1,4 +1,4 @@
-"""Every command does its work behind a pooler, in transaction mode and in session mode: Supabase offers both."""
+"""Every command works behind a pooler in transaction and in session mode, as at Supabase."""
 
 import asyncio
 import json
@@ -19,14 +19,14 @@ from tests.support.sql import rows
 USER = "00000000-0000-4000-8000-000000000077"
 
 ELSEWHERE = {
-    "dev", "schema generate", "worker",
+    "dev", "schema generate", "schema migrations", "worker",
     "migrate langgraph-store", "migrate mem0-oss", "migrate mem0-platform", "migrate switch",
 }  # fmt: skip
-"""One serves, one needs no database, one works until it is stopped, and what reads from elsewhere needs an elsewhere:
-tests of their own see them do it."""
+"""Commands with tests of their own: servers, `schema generate` without a database, and migrations
+that need a source."""
 
 COMMANDS = """
-setup | verify | doctor | validate | schema diff | schema apply | reembed | demo
+setup | verify | doctor | validate | schema diff | schema status | schema apply | reembed | demo
 rls test --user-id {user} | rls debug --user-id {user} {namespace} {key}
 indexes status | indexes create | indexes migrate --to hnsw | pool check | pool config
 remember Coffee --user-id {user} | recall tea --user-id {user} --explain
@@ -36,7 +36,8 @@ outbox list | outbox health | outbox tell redis | outbox replay --adapter redis
 audit report --output {folder}/audit.md | monitor --once | benchmark --memories 105
 export-user --user-id {user} --output {folder}/user.jsonl
 backup --output {folder}/backup.gz | backup verify {folder}/backup.gz | restore {folder}/backup.gz
-migrate jsonl {folder}/user.jsonl | migrate list | migrate show {migration} | migrate rollback {migration} --yes
+migrate jsonl {folder}/user.jsonl | migrate list | migrate show {migration}
+migrate rollback {migration} --yes
 sweep | decay --days 90 --user-id {user} --yes
 forget {id} --user-id {user} --yes | erase-user --user-id {user} --yes
 """
@@ -50,7 +51,7 @@ REDIS = {
 
 
 def names(command: object, *above: str) -> Iterator[str]:
-    """All commands, as they are called."""
+    """Yield the names of all commands, with those of their groups."""
     if above and not getattr(command, "no_args_is_help", False):
         yield " ".join(above)
     for name, below in getattr(command, "commands", {}).items():
@@ -83,7 +84,10 @@ def test_every_command_works_behind_a_pooler(
             [job, *_] = asyncio.run(
                 rows(database, "SELECT id FROM procrastinate.procrastinate_jobs ORDER BY id")
             )
-            begun = "INSERT INTO memory.migrations (source, origin) VALUES ('jsonl', 'a file') RETURNING id"
+            begun = (
+                "INSERT INTO memory.migrations (source, origin) "
+                "VALUES ('jsonl', 'a file') RETURNING id"
+            )
             [migration] = asyncio.run(rows(database, begun))
             namespace = ".".join(memory.pop("namespace"))
             given = {

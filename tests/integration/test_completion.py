@@ -1,4 +1,4 @@
-"""Completion of `graph-memory` in a shell: what it offers on Tab, and how a shell learns to ask."""
+"""Shell completion of `graph-memory`: its suggestions and its installation."""
 
 import subprocess
 from pathlib import Path
@@ -10,7 +10,7 @@ from graphs.cli.main import app
 
 
 def asked(instruction: str, line: str = "") -> str:
-    """What the command answers a shell, which asks by variables of the environment."""
+    """Return the command's answer to a shell, which asks through environment variables."""
     words = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" ")), "_TYPER_COMPLETE_ARGS": line}
     return (
         CliRunner()
@@ -42,9 +42,8 @@ def test_a_shell_that_starts_anew_completes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv(
-        "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1"
-    )  # whichever shell runs the tests
+    # Install for bash, whatever shell runs the tests.
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
     installed = CliRunner().invoke(app, ["--install-completion", "bash"], prog_name="graph-memory")
     assert installed.exit_code == 0, installed.output
     shell = ["bash", "-c", "source ~/.bashrc && complete -p graph-memory"]

@@ -1,4 +1,4 @@
-"""What leaves: nothing by default; else each change that was committed, in order, redacted and under a pseudonym."""
+"""Deliveries: none by default; otherwise every committed change, in order, redacted."""
 
 import json
 from collections.abc import AsyncIterator
@@ -58,7 +58,7 @@ def notebook() -> Notebook:
 async def told(
     database: str, index: IndexConfig, extractor: Mem0Extractor, notebook: Notebook
 ) -> AsyncIterator[MemoryManager]:
-    """A store of the service whose changes are told to the notebook; what fails is tried again at once."""
+    """Yield a service store with an adapter, the notebook; failures are retried at once."""
     async with (
         open_pool(database) as pool,
         MemoryManager(
@@ -89,7 +89,7 @@ async def outbox(database: str) -> list[dict[str, Any]]:
     return await rows(database, "SELECT * FROM memory.deliveries ORDER BY created_at, id")
 
 
-# Off ---------------------------------------------------------------------------------------------------------------
+# Off ----------------------------------------------------------------------------------------------
 
 
 async def test_without_an_adapter_nothing_is_put_in_the_outbox(
@@ -156,7 +156,7 @@ async def test_an_adapter_that_cannot_be_searched_has_no_shadow() -> None:
         Outbound([SwitchedAdapter(Mute(), "shadow")], KEY)
 
 
-# What is told --------------------------------------------------------------------------------------------------------
+# Deliveries ---------------------------------------------------------------------------------------
 
 
 async def test_a_memory_is_told_redacted_under_a_pseudonym_and_digests_of_what_was_taken_out_stay(
@@ -303,9 +303,8 @@ async def test_what_somebody_claims_about_anothers_memory_tells_nothing_of_it(
         await told.intents.emit(
             MemoryWritten(user_id=thief, namespace=item.namespace, key=item.key)
         )
-    await told.intents.emit(
-        MemoryWritten(user_id="nobody", namespace=item.namespace, key=item.key)
-    )  # by the service
+    # The second intent is emitted by the service.
+    await told.intents.emit(MemoryWritten(user_id="nobody", namespace=item.namespace, key=item.key))
     await told.jobs.run_pending()
     assert notebook.copies == {
         Pseudonyms(KEY).of_user(user_id).text: {
@@ -318,7 +317,7 @@ async def test_what_somebody_claims_about_anothers_memory_tells_nothing_of_it(
     }
 
 
-# Failing -------------------------------------------------------------------------------------------------------------
+# Failing ------------------------------------------------------------------------------------------
 
 
 async def test_a_delivery_that_fails_is_made_again_under_the_same_id_before_what_comes_after_it(
@@ -423,7 +422,7 @@ async def test_an_intent_of_another_version_is_a_dead_letter(
 async def test_a_worker_that_dies_at_any_point_loses_nothing_and_doubles_nothing(
     told: MemoryManager, notebook: Notebook, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before the attempt is noted, before it leaves, after it left, after the answer came."""
+    """Die before and after the attempt is recorded, and before and after the answer is."""
     await told.write_memory(user_id, "s1", fact(user_id, "Likes tea."))
     [delivery] = await told.deliveries.list()
     courier: Any = told._courier
@@ -434,7 +433,7 @@ async def test_a_worker_that_dies_at_any_point_loses_nothing_and_doubles_nothing
             async def dies(*args: Any, real: Any = real, when: str = when) -> Any:
                 if when == "after":
                     await real(*args)
-                raise KeyboardInterrupt  # nothing of ours handles it
+                raise KeyboardInterrupt  # our code does not catch it
 
             with monkeypatch.context() as patched, acting_as(Principal.service()):
                 patched.setattr(courier, step, dies)
@@ -461,7 +460,7 @@ async def test_a_memory_that_changed_or_went_before_it_was_told_is_told_as_it_is
     assert not any("old" in repr(o) or "gone" in repr(o.memories) for o in notebook.told)
 
 
-# Erasure -------------------------------------------------------------------------------------------------------------
+# Erasure ------------------------------------------------------------------------------------------
 
 
 async def test_an_erasure_is_told_under_the_pseudonym_after_what_was_under_way(
@@ -500,7 +499,7 @@ async def test_a_delivery_in_the_air_while_its_person_is_erased_leaves_nothing(
     user_id: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The service takes it, the person is erased, the answer comes; then the erasure goes out."""
+    """Erase the user between the service's copy and its answer; the erasure is delivered next."""
     await told.write_memory(user_id, "s1", fact(user_id, "Likes tea."))
     real = notebook.deliver
 
@@ -520,7 +519,7 @@ async def test_a_delivery_in_the_air_while_its_person_is_erased_leaves_nothing(
 async def test_what_is_written_of_an_erased_person_anew_leaves_only_after_the_erasure(
     told: MemoryManager, notebook: Notebook, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An erasure that is made late, as one that is replayed, would take along what was told since."""
+    """Delay the erasure, as a replay does: it would also erase the new copies at the service."""
     await told.write_memory(user_id, "s1", fact(user_id, "Likes tea."))
     await told.jobs.run_pending()
     real = notebook.deliver
@@ -561,7 +560,7 @@ async def test_an_erasure_for_a_switched_off_adapter_is_not_skipped_but_kept(
     assert notebook.texts == set()
 
 
-# Looking -------------------------------------------------------------------------------------------------------------
+# Inspection ---------------------------------------------------------------------------------------
 
 
 async def test_a_person_sees_their_own_deliveries_and_only_the_service_all_and_their_health(

@@ -1,4 +1,4 @@
-"""`graph-memory recall`, `remember`, `forget` and their like, called as an operator calls them."""
+"""`graph-memory recall`, `remember`, `forget` and similar commands, called as by an operator."""
 
 import asyncio
 import json
@@ -129,7 +129,7 @@ async def put(
     importance: float = 0.5,
     pinned: bool = False,
 ) -> list[list[str]]:
-    """Memories that were touched long ago; their namespaces and keys."""
+    """Store memories with old times of change; return their namespaces and keys."""
     user = user_id or load_settings().local_user_id
     value = {"type": "fact", "importance": importance, "pinned": pinned}
     async with MemoryManager.from_conn_string(operate.database) as store:
@@ -246,7 +246,7 @@ def test_what_cannot_be_undone_is_asked_for(
 
     monkeypatch.setattr(asking, "on_terminal", changed_meanwhile)
     changed = operate("forget", *address, answer="y\n")
-    assert changed.exit_code == 1, "what was shown is forgotten, and nothing else"
+    assert changed.exit_code == 1, "only the version that was shown may be forgotten"
     monkeypatch.setattr(asking, "on_terminal", lambda: True)
     assert operate("forget", *address, answer="y\n").exit_code == 0
     assert operate.sql("SELECT key FROM memory.memories") == []

@@ -1,4 +1,4 @@
-"""From talk to facts: read by a job, linked to the turns they come from, and kept true."""
+"""Fact extraction: by a job, linked to the source turns, and consolidated."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -47,7 +47,7 @@ async def test_what_a_user_states_becomes_facts_that_name_their_turns(
 
 @pytest.fixture
 def said(store: MemoryManager, user_id: str) -> Callable[..., Awaitable[None]]:
-    """Say something in a session, some minutes after the start of it, and have facts taken from it."""
+    """Return a function that says something in a session, minutes after its start, and extracts."""
     begin = datetime(2026, 3, 2, 9, tzinfo=UTC)
     numbers = count()
 
@@ -73,10 +73,11 @@ async def facts(store: MemoryManager, user_id: str) -> dict[str, dict[str, Any]]
 
 
 async def past(database: str, user_id: str) -> list[str]:
-    """The texts that history keeps, oldest first."""
+    """Return the texts in the history, oldest first."""
     found = await rows(
         database,
-        "SELECT value FROM memory.memory_history WHERE user_id = %s AND namespace LIKE '%%facts.' ORDER BY id",
+        "SELECT value FROM memory.memory_history "
+        "WHERE user_id = %s AND namespace LIKE '%%facts.' ORDER BY id",
         user_id,
     )
     return [row["value"]["content"] for row in found]
@@ -178,7 +179,7 @@ async def test_a_conversation_of_ten_turns_leaves_true_facts_that_name_their_tur
 
 
 class Judge:
-    """Rules the same on every fact, or fails."""
+    """A judge that returns the same ruling for every fact, or fails."""
 
     def __init__(self, ruling: str | None) -> None:
         self.ruling = ruling

@@ -1,4 +1,4 @@
-"""What fails outside is asked again, then told clearly, and leaves a trace in the audit log."""
+"""Failures of external services are retried, reported clearly, and recorded in the audit log."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ NS = ("users", "u1", "notes")
 
 
 class Unwell(Exception):
-    """What a hosted model's client raises."""
+    """An error of a hosted model's client."""
 
     def __init__(self, status_code: int) -> None:
         super().__init__(f"status {status_code}")
@@ -23,7 +23,7 @@ class Unwell(Exception):
 
 
 class Moody:
-    """An embedder that fails in a given way before it answers."""
+    """An embedder that fails with given errors before it answers."""
 
     def __init__(self, *failures: Exception, vector: Sequence[float] = (1.0, 0.0)) -> None:
         self.failures = list(failures)
@@ -69,7 +69,7 @@ async def test_a_model_that_stays_unwell_is_a_clear_error_and_an_audit_record(
     assert embedder.asked == times
     assert await rows(empty_database, "SELECT 1 FROM memory.memories") == []
     audit = await rows(empty_database, "SELECT action, data FROM memory.audit_logs")
-    assert str(failure) not in str(audit), "the model's words may quote what was to be embedded"
+    assert str(failure) not in str(audit), "the error may quote the text to embed"
     assert [(a["action"], a["data"]["error"]) for a in audit] == [
         ("embedding.failed", "EmbeddingFailed")
     ]

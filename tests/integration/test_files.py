@@ -1,4 +1,4 @@
-"""Files lie in Supabase Storage; whose they are is decided by Postgres."""
+"""Files are in Supabase Storage; Postgres decides who may access them."""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -33,7 +33,7 @@ def storage() -> Iterator[StorageStub]:
 
 @pytest.fixture
 async def memory(database: str, storage: StorageStub) -> AsyncIterator[MemoryManager]:
-    """A store with the real Supabase client, which acts for nobody by itself."""
+    """Yield a store with the real Supabase client, which acts for nobody by default."""
     settings = Settings(supabase_url=storage.url, supabase_service_role_key=SecretStr(SERVICE_KEY))
     async with (
         open_pool(database) as pool,
@@ -87,8 +87,8 @@ async def test_nobody_reaches_anothers_files(memory: MemoryManager, storage: Sto
         with pytest.raises(FileNotFound):
             await memory.files.delete(BOB, saved.id)
     with pytest.raises(AccessDenied):
-        await memory.files.list(ANN)  # nobody acts
-    assert storage.requests == before, "Storage was not even asked"
+        await memory.files.list(ANN)  # without a principal
+    assert storage.requests == before, "Storage must not be called"
 
 
 async def test_the_folder_of_a_name_is_left_out(
@@ -119,9 +119,7 @@ async def test_without_storage_the_error_says_what_to_set(store: MemoryManager) 
     with pytest.raises(ConfigurationError, match="SUPABASE_SERVICE_ROLE_KEY"):
         await store.files.save(ANN, "a.txt", b"x")
     assert await store.files.list(ANN) == []
-    assert (await store.erase_user(ANN)).erased == {}, (
-        "where there are no files, nothing is missing"
-    )
+    assert (await store.erase_user(ANN)).erased == {}, "a user without files has nothing to erase"
 
 
 async def test_storage_that_is_briefly_unwell_is_asked_again(
@@ -134,7 +132,7 @@ async def test_storage_that_is_briefly_unwell_is_asked_again(
         storage.failures = [500] * 9
         with pytest.raises(StorageFailed, match="failing as asked"):
             await memory.files.delete(ANN, saved.id)
-        assert await memory.files.list(ANN) == [saved], "what could not be removed is still listed"
+        assert await memory.files.list(ANN) == [saved], "a file that was not removed stays listed"
 
 
 async def test_a_file_that_storage_does_not_take_leaves_no_row(
@@ -177,7 +175,7 @@ async def test_an_erased_persons_files_are_gone_from_storage(
         storage.failures = [403]
         with pytest.raises(StorageFailed):
             await memory.erase_user(ANN)
-        assert len(await memory.files.list(ANN)) == 120, "nothing was erased"
+        assert len(await memory.files.list(ANN)) == 120, "nothing is erased"
         assert (await memory.erase_user(ANN)).erased["memory.files"] == 120
         assert await memory.files.list(ANN) == []
         assert await memory.files.list(BOB) == [kept]

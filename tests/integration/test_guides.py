@@ -1,4 +1,4 @@
-"""The guides: every command in them is run, and prints what they say. tests/support/guides.py has the convention."""
+"""Every command of the guides runs and prints what they show (see tests/support/guides.py)."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -19,14 +19,14 @@ from tests.support.operator import Operator
 
 ROOT = Path(__file__).parents[2]
 GUIDES = [*sorted((ROOT / "docs" / "guides").glob("*.md")), ROOT / "docs" / "operations.md"]
-PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 Follow = Callable[[str], None]
 
 
 @pytest.fixture(scope="session")
 def lived_in(postgres: str, template: str, index: IndexConfig) -> str:
-    """Name of a database in which $USER_ID has memories, to be cloned."""
+    """Return the name of a database in which $USER_ID has memories, to be cloned."""
     name = create_database(postgres, template)
 
     async def fill() -> None:
@@ -46,7 +46,7 @@ def lived_in(postgres: str, template: str, index: IndexConfig) -> str:
 def follow(
     postgres: str, lived_in: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Follow]:
-    """Follows a page in an empty folder, on a deployment of its own."""
+    """Return a function that follows a page in an empty folder, on a deployment of its own."""
     with ExitStack() as stack:
         scene = Scene(postgres, create_database(postgres, lived_in), tmp_path, stack)
         stack.callback(drop_database, postgres, scene.name)
@@ -70,12 +70,12 @@ def test_what_a_guide_says_is_so(path: Path, follow: Follow) -> None:
     follow(path.read_text())
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_command_that_is_named_in_passing_is_one(path: Path) -> None:
     assert unknown_commands(path.read_text()) == []
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_link_leads_to_a_page_and_a_heading_of_it(path: Path) -> None:
     lost = [link for link in links(path.read_text()) if not leads_somewhere(path, link)]
     assert lost == []
@@ -85,6 +85,11 @@ def leads_somewhere(path: Path, link: str) -> bool:
     name, _, heading = link.partition("#")
     target = path.parent / name if name else path
     return target.exists() and (not heading or heading in headings(target.read_text()))
+
+
+def test_the_index_names_every_page() -> None:
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert pages <= {*links((ROOT / "docs" / "README.md").read_text())}
 
 
 def test_the_index_names_every_guide() -> None:
@@ -100,12 +105,16 @@ def test_what_a_guide_does_holds_for_the_rest_of_it(follow: Follow) -> None:
     claims = "SELECT set_config('request.jwt.claims', '{\"sub\": \"$USER_ID\"}', true);"
     follow(
         "```dotenv\nLOCAL_USER_ID=$USER_ID\nMEMORY_HASH_KEY=…\n```\n"
-        "```sh\nexport WHAT='green tea'\ngraph-memory recall \"$WHAT\" --json | head -c 9 > found.json\n"
-        "graph-memory rls debug \\\n  users.$USER_ID.facts tea --user-id $OTHER_ID  # exit 1: hidden\n```\n"
+        "```sh\nexport WHAT='green tea'\n"
+        'graph-memory recall "$WHAT" --json | head -c 9 > found.json\n'
+        "graph-memory rls debug \\\n"
+        "  users.$USER_ID.facts tea --user-id $OTHER_ID  # exit 1: hidden\n```\n"
         "```text\nHidden. No policy …: it belongs to the user $USER_ID\n…permissive … no\n```\n"
-        "```sh\nset -C; cat found.json\nnone  # Not tested: there is no such command\n```\n```text\n[{\n```\n"
+        "```sh\nset -C; cat found.json\nnone  # Not tested: there is no such command\n```\n"
+        "```text\n[{\n```\n"
         f"```sql\nBEGIN; SET LOCAL ROLE authenticated;\n{claims}\n"
-        "SELECT key FROM memory.memories ORDER BY key;\nDELETE FROM memory.memories;\n```\n```text\nbudget\ntea\n```\n"
+        "SELECT key FROM memory.memories ORDER BY key;\nDELETE FROM memory.memories;\n```\n"
+        "```text\nbudget\ntea\n```\n"
         "```sql\nSELECT count(*) FROM memory.memories;\n```\n```text\n3\n```\n"
         "```sql\nSELECT 1/0;\n```\n```text\nERROR:  division by zero\n```\n"
         "```python\nprint('done')\n```\n```text\ndone\n```\n"

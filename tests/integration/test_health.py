@@ -1,4 +1,4 @@
-"""The memory tells which part of it is unwell, and what to do."""
+"""Health reports name the unhealthy part, and what to do."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,12 +11,12 @@ import pytest
 from langgraph.store.base import IndexConfig
 
 from graphs.deployment.pools import open_pool
-from graphs.memory import health
 from graphs.memory.errors import StorageFailed
 from graphs.memory.facts.conversation import Conversation, ExtractedFact
-from graphs.memory.health import HealthReport, PartHealth
 from graphs.memory.jobs.tasks import Timing
 from graphs.memory.principal import Principal
+from graphs.memory.store import health
+from graphs.memory.store.health import HealthReport, PartHealth
 from graphs.memory_manager import MemoryManager
 from tests.integration.test_memory import turn
 from tests.support.postgres import OwnPostgres
@@ -30,7 +30,7 @@ QUEUE = "procrastinate.procrastinate"
 async def working(
     store: MemoryManager, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[MemoryManager]:
-    """A store with a worker of background jobs, whose health is looked at anew each time."""
+    """Yield a store with a background worker, whose health is not cached."""
     monkeypatch.setattr(health, "FRESH_SECONDS", 0)
     async with store.jobs.working():
         await until(store, "jobs", "ok")
@@ -38,7 +38,7 @@ async def working(
 
 
 async def until(store: MemoryManager, part: str, status: str) -> HealthReport:
-    """How it is when a part has come to a state; workers need a moment."""
+    """Wait until a part has a status, and return the report; workers start with a delay."""
     for _ in range(400):
         if (report := await store.health.check()).parts[part].status == status:
             return report
@@ -73,7 +73,7 @@ async def test_without_a_worker_the_jobs_are_degraded(store: MemoryManager, data
 
 
 async def test_a_worker_that_died_is_missed(working: MemoryManager, database: str) -> None:
-    """It leaves its row behind, with its last sign of life."""
+    """Plant a worker's row with an old heartbeat, as a dead worker leaves it."""
     await rows(
         database, f"UPDATE {QUEUE}_workers SET last_heartbeat = now() - interval '31 seconds'"
     )
@@ -120,9 +120,8 @@ async def test_a_job_that_failed_is_told_until_it_is_tried_again(
         await store.write_memory(user_id, "s1", turn(user_id, "My budget is 80k."))
         await store.jobs.run_pending()
         async with store.jobs.working():
-            await rows(
-                database, f"INSERT INTO {QUEUE}_workers DEFAULT VALUES"
-            )  # there is one, from the first moment
+            # A live worker, without the delay of its start.
+            await rows(database, f"INSERT INTO {QUEUE}_workers DEFAULT VALUES")
             told = advice(await store.health.check(), "jobs")
             assert told.startswith("Jobs that failed: 1.")
             assert user_id not in told

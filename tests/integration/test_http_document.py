@@ -1,4 +1,4 @@
-"""The OpenAPI document: what a client is made of."""
+"""The OpenAPI document is complete enough to generate clients."""
 
 import json
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 
 
 def examples_of(content: dict[str, Any], document: dict[str, Any]) -> list[Any]:
-    """The examples of a content: its own, or those of the model that it points to."""
+    """Return the examples of a content: its own, or those of its model."""
     schema = content.get("schema", {})
     model = document["components"]["schemas"].get(schema.get("$ref", "").rpartition("/")[2], schema)
     return [content["example"]] if "example" in content else list(model.get("examples", []))

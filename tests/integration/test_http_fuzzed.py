@@ -1,4 +1,4 @@
-"""Requests made of the OpenAPI document, right and wrong: no fault of ours, and no answer that it leaves out."""
+"""Valid and invalid requests generated from the OpenAPI document get only documented answers."""
 
 import asyncio
 from collections import Counter
@@ -31,14 +31,14 @@ CONFIG: dict[str, Any] = {
         "deterministic": True,
         "no-shrink": True,
         "database": "none",
-        "with-security-parameters": False,  # it takes two ways to sign in for two that are needed
-        "mode": "positive",  # for all but fuzzing: what is wrong in every way that there is takes a minute
+        "with-security-parameters": False,  # it would require both kinds of sign-in at once
+        # For all phases but fuzzing: every kind of invalid request would take a minute.
+        "mode": "positive",
     },
     "checks": {
-        "positive_data_acceptance": {
-            "enabled": False
-        },  # what fits the document may still name nothing that is there
-        "missing_required_header": {"enabled": False},  # we answer 428, as RFC 6585 has it
+        # A valid request may still name an object that does not exist.
+        "positive_data_acceptance": {"enabled": False},
+        "missing_required_header": {"enabled": False},  # we answer 428, as in RFC 6585
     },
     "phases": {
         "fuzzing": {"generation": {"mode": "all"}},
@@ -48,9 +48,10 @@ CONFIG: dict[str, Any] = {
 
 
 def more(self: Any) -> bool:
-    """Say whether there is another element: what hypothesis took from `many`, and hypothesis-jsonschema calls still.
+    """Return whether there is another element, for hypothesis-jsonschema.
 
-    The schemathesis that does without hypothesis-jsonschema wants a newer jsonschema-rs than langgraph-api allows.
+    It calls a method of `many` that hypothesis has removed. The schemathesis without
+    hypothesis-jsonschema needs a newer jsonschema-rs than langgraph-api allows.
     """
     if not hasattr(self, "_steps"):
         self._steps = iter(self.__enter__())
@@ -68,7 +69,7 @@ async def memory(database: str, index: IndexConfig) -> AsyncIterator[MemoryManag
 
 @asynccontextmanager
 async def served(app: FastAPI) -> AsyncIterator[str]:
-    """Serve an app on the loop of its memory, and give its address."""
+    """Serve an app on the event loop of its memory, and yield its address."""
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", access_log=False))
     task = asyncio.create_task(server.serve())
@@ -108,7 +109,7 @@ async def test_no_request_meets_a_fault_or_an_answer_that_is_not_documented(
 
 
 def outcome(stream: Any) -> tuple[Counter[int], list[str]]:
-    """How many answers there were of each status, and what was wrong with them."""
+    """Return the number of answers by status, and the errors."""
     answers: Counter[int] = Counter()
     found: dict[str, str] = {}
     for event in stream:

@@ -1,4 +1,4 @@
-"""The HTTP API, in an app that is not ours: what each route does for whom it belongs to."""
+"""The HTTP API in an app that is not ours: the effect of each route, and its access rules."""
 
 import asyncio
 import hashlib
@@ -32,7 +32,7 @@ PROBLEM = "application/problem+json"
 
 @pytest.fixture
 async def memory(database: str, index: IndexConfig) -> AsyncIterator[MemoryManager]:
-    """A memory that acts for nobody by itself, as that of a deployment."""
+    """Yield a memory that acts for nobody by default, like that of a deployment."""
     hybrid: Any = {**index, "ranking": "hybrid"}
     async with open_pool(database) as pool, MemoryManager(pool, index=hybrid) as memory:
         yield memory
@@ -54,7 +54,7 @@ def fact(content: str, **more: Any) -> dict[str, Any]:
 
 
 async def wrote(http: httpx.AsyncClient, content: str, **more: Any) -> str:
-    """The id of a memory that was just written."""
+    """Write a memory and return its id."""
     answer = await http.post("/memory/memories", json=fact(content, **more))
     assert answer.status_code == 201, answer.text
     [written] = answer.json()["memories"]
@@ -208,7 +208,7 @@ async def test_a_key_of_idempotency_makes_a_write_once(
     ]
     assert len(await rows(database, "SELECT 1 FROM memory.memory_logs")) == 1
     assert len(await rows(database, "SELECT 1 FROM memory.memory_history")) == 0, (
-        "it was written once"
+        "it is written only once"
     )
 
 

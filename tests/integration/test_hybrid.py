@@ -1,4 +1,4 @@
-"""Hybrid search through the store: complete, explained, and as closed to strangers as any other."""
+"""Hybrid search through the store: complete, explained, and as closed to others as any search."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -27,7 +27,7 @@ async def store(database: str, index: IndexConfig) -> AsyncIterator[MemoryManage
 
 @pytest.fixture(params=["whole", "candidates"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways of looking at a scope: at all of it, and at candidates alone."""
+    """Set both ways to search a scope: all of it, or only its candidate set."""
     if request.param == "candidates":
         monkeypatch.setattr(hybrid, "WHOLE", 0)
     return str(request.param)
@@ -46,7 +46,7 @@ async def found(store: MemoryManager, query: str, **more: Any) -> list[str]:
 
 
 async def test_a_word_finds_what_no_vector_would(store: MemoryManager, way: str) -> None:
-    """An id or a name that the embedding model never saw is still a word."""
+    """Match ids and names that the embedding model does not know by words."""
     await put(
         store,
         {f"k{n}": f"Order number {n} of the customer" for n in range(40)}
@@ -156,7 +156,7 @@ async def test_nobody_finds_by_words_what_is_anothers(store: MemoryManager, way:
 async def test_the_words_function_tells_strangers_nothing(
     store: MemoryManager, database: str
 ) -> None:
-    """It runs as the owner, so it must repeat what the policies say."""
+    """Check the policies in the function, since it runs as the owner of the tables."""
     alice, bob = str(uuid4()), str(uuid4())
     await put(store, {"k": "swordfish"}, ("users", alice, "notes"))
     await put(store, {"k": "swordfish"}, ("orgs", "acme", "notes"))
@@ -167,7 +167,8 @@ async def test_the_words_function_tells_strangers_nothing(
         "INSERT INTO memory.organisation_members (organisation_id, user_id) VALUES ('acme', %s)",
         alice,
     )
-    ask = """WITH me AS (SELECT set_config('role', %s, true), set_config('request.jwt.claims', %s, true))
+    ask = """WITH me AS (
+        SELECT set_config('role', %s, true), set_config('request.jwt.claims', %s, true))
       SELECT frequency FROM me, memory.find_words(ARRAY['swordfish'::tsquery], '', 'z', 10)"""
     for principal, count in (
         (Principal.user(alice), 3),
@@ -176,7 +177,7 @@ async def test_the_words_function_tells_strangers_nothing(
     ):
         assert await rows(database, ask, principal.role, principal.claims) == [{"frequency": count}]
     assert await rows(database, ask, "authenticated", "{}") == [{"frequency": 1}], (
-        "without an id, what agents know"
+        "without a user, the memories of agents"
     )
 
 
@@ -212,7 +213,7 @@ async def test_recall_takes_its_scores_apart_and_leaves_a_receipt(
 async def test_neighbours_of_a_hit_come_with_it_in_a_conversation(
     store: MemoryManager, way: str
 ) -> None:
-    """Said one after the other, about one thing each time: what follows a question is its answer."""
+    """Store a dialogue in which each answer follows its question."""
     topics = [
         "harbour boats sea fishing",
         "piano music concert song",
@@ -273,7 +274,8 @@ async def test_a_vector_that_points_at_anothers_item_does_not_bring_it_up(
     await put(store, {"mine": "a note", "other": "another note"}, ("users", alice, "notes"))
     await rows(
         database,
-        """UPDATE memory.memory_embeddings SET memory_id = (SELECT id FROM memory.memories WHERE key = 'secret')
+        """UPDATE memory.memory_embeddings
+        SET memory_id = (SELECT id FROM memory.memories WHERE key = 'secret')
         WHERE key = 'mine'""",
     )
     assert {i.key for i in await store.asearch(("users", alice), query="password swordfish")} <= {
@@ -289,7 +291,8 @@ async def test_whether_a_scope_is_wide_is_told_to_its_readers_alone(
     await store.abatch(
         [PutOp(("users", "bob", "notes"), f"k{n}", {"text": f"{n}"}) for n in range(3000)]
     )
-    ask = """WITH me AS (SELECT set_config('role', %s, true), set_config('request.jwt.claims', %s, true))
+    ask = """WITH me AS (
+        SELECT set_config('role', %s, true), set_config('request.jwt.claims', %s, true))
       SELECT memory.is_wide('users.bob.', 'users.bob/', 1::smallint, 1) AS wide FROM me"""
     service, person = Principal.service(), Principal.user(alice)
     assert await rows(database, ask, service.role, service.claims) == [{"wide": True}]

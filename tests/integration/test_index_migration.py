@@ -1,4 +1,4 @@
-"""The vector index becomes another one: whoever searches and writes meanwhile, and wherever it is cut off."""
+"""Migrations of the vector index under searches and writes, wherever they are killed."""
 
 import asyncio
 import json
@@ -18,6 +18,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from graphs.memory.errors import GraphMemoryError, InvalidInput, StatementTimeout
 from graphs.memory_manager import MemoryManager
+from graphs.operations.operations import Operations
 from graphs.operations.sizing import IndexChoice
 from tests.conftest import create_database, drop_database
 from tests.integration.test_indexing import DIMENSIONS, INDEX, NS, OTHER
@@ -37,8 +38,10 @@ FILL = """
       SELECT 'users.u' || n %% 40 || '.', 'k' || n, jsonb_build_object('text', n::text) FROM given
       RETURNING id, namespace, key
     )
-    INSERT INTO memory.memory_embeddings (namespace, key, field, model, memory_id, embedding, indexed)
-    SELECT i.namespace, i.key, 'text', 1, i.id, extensions.l2_normalize(g.vector::extensions.halfvec), true
+    INSERT INTO memory.memory_embeddings
+      (namespace, key, field, model, memory_id, embedding, indexed)
+    SELECT i.namespace, i.key, 'text', 1, i.id,
+      extensions.l2_normalize(g.vector::extensions.halfvec), true
     FROM items AS i JOIN given AS g ON i.key = 'k' || n"""
 
 INDEXES = """
@@ -50,13 +53,14 @@ CHOICES = "SELECT m, ef_construction, lists FROM memory.embedding_models ORDER B
 
 NEAREST = """
     EXPLAIN SELECT FROM memory.memory_embeddings WHERE model = 1 AND indexed
-    ORDER BY embedding::extensions.halfvec(8) OPERATOR(extensions.<=>) '[1,0,0,0,0,0,0,0]'::extensions.halfvec(8)
+    ORDER BY embedding::extensions.halfvec(8)
+      OPERATOR(extensions.<=>) '[1,0,0,0,0,0,0,0]'::extensions.halfvec(8)
     LIMIT 1"""
 
 
 @cache
 def vectors() -> Any:
-    """Those that are there from the beginning, of unit length."""
+    """Return the vectors of the start, of unit length."""
     found = np.asarray([np.random.default_rng(n).normal(size=DIMENSIONS) for n in range(COUNT)])
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
@@ -68,7 +72,7 @@ def true_best(query: int, limit: int) -> set[str]:
 
 @pytest.fixture(scope="module")
 def filled(postgres: str) -> Iterator[str]:
-    """Name of a database with so many vectors that searches of all of them use the index."""
+    """Yield the name of a database with enough vectors for full searches to use the index."""
     name = create_database(postgres, "template0")
     database = make_conninfo(postgres, dbname=name)
 
@@ -96,11 +100,11 @@ def database(postgres: str, filled: str) -> Iterator[str]:
 
 
 def untold(_phase: str, _done: int, _of: int | None) -> None:
-    """Nobody wants to know."""
+    """Ignore the progress."""
 
 
 async def recall(store: MemoryManager, queries: range) -> float:
-    """The share of the true best that searches of everything find, of what was there from the beginning."""
+    """Return the share of the true nearest vectors of the start that full searches find."""
     hits = looked_for = 0
     for query in queries:
         found = await store.asearch((), query=str(query), limit=10)
@@ -112,12 +116,12 @@ async def recall(store: MemoryManager, queries: range) -> float:
 
 
 async def as_the_schema_says(store: MemoryManager) -> bool:
-    return await store.operations.checks.differences() == []
+    return await Operations(store).checks.differences() == []
 
 
 @asynccontextmanager
 async def busy(store: MemoryManager) -> AsyncIterator[list[float]]:
-    """Others write and search all the time; what they wrote is there in the end, and what they found was right."""
+    """Write and search all the time; check that all writes are stored, and yield each recall."""
     done, written, found = asyncio.Event(), 0, [1.0]
 
     async def write() -> None:
@@ -148,10 +152,10 @@ async def busy(store: MemoryManager) -> AsyncIterator[list[float]]:
 async def test_it_becomes_another_and_back_while_others_write_and_search(
     postgres: str, database: str
 ) -> None:
-    """The second time behind a transaction pooler; searches look through as many lists as there should be."""
+    """Migrate back behind a transaction pooler; searches must probe the right number of lists."""
     async with MemoryManager.from_conn_string(database, index=INDEX) as store:
         async with busy(store) as found:
-            moved = await store.operations.indexes.migrate(IVFFLAT, untold)
+            moved = await Operations(store).indexes.migrate(IVFFLAT, untold)
         assert moved.steps == ["build", "swap", "drop the old one"]
         assert (moved.before, moved.after) == (
             IndexChoice(method="hnsw", m=10, ef_construction=112),
@@ -159,7 +163,7 @@ async def test_it_becomes_another_and_back_while_others_write_and_search(
         )
         assert sum(found) / len(found) >= 0.85
         assert await recall(store, range(7000, 7020)) >= 0.85, (
-            "of 64 lists 8 are looked through; 1 would find half"
+            "8 of 64 lists are probed; 1 would find half"
         )
         assert await rows(database, INDEXES) == [
             {"name": "embeddings_vectors_1", "method": "ivfflat", "valid": True}
@@ -171,7 +175,7 @@ async def test_it_becomes_another_and_back_while_others_write_and_search(
                 pooler.url_for(database), index=INDEX
             ) as pooled:
                 async with busy(pooled) as found:
-                    await pooled.operations.indexes.migrate(HNSW, untold)
+                    await Operations(pooled).indexes.migrate(HNSW, untold)
                 assert sum(found) / len(found) >= 0.85
                 assert await recall(pooled, range(7000, 7020)) >= 0.95
         assert await rows(database, INDEXES) == [
@@ -182,7 +186,7 @@ async def test_it_becomes_another_and_back_while_others_write_and_search(
 
 async def test_a_rare_filter_finds_all_that_fit_whatever_the_index(database: str) -> None:
     async with MemoryManager.from_conn_string(database, index=INDEX) as store:
-        await store.operations.indexes.migrate(IVFFLAT, untold)
+        await Operations(store).indexes.migrate(IVFFLAT, untold)
         for n in (5, 77):
             [item] = await store.asearch((), query="42", filter={"text": f"{n}"}, limit=10)
             assert item.key == f"k{n}"
@@ -190,14 +194,14 @@ async def test_a_rare_filter_finds_all_that_fit_whatever_the_index(database: str
 
 async def test_the_choice_outlives_starts_rebuilds_and_the_schema(database: str) -> None:
     async with MemoryManager.from_conn_string(database, index=INDEX) as store:
-        await store.operations.indexes.migrate(IVFFLAT, untold)
+        await Operations(store).indexes.migrate(IVFFLAT, untold)
         chosen = await rows(database, CHOICES)
         assert chosen == [{"m": None, "ef_construction": None, "lists": 64}]
-        await store.operations.checks.apply_schema()
+        await Operations(store).checks.apply_schema()
         await store.setup()
         await store.rebuild_index()
         await rows(database, "DROP INDEX memory.embeddings_vectors_1")
-        assert await store.operations.indexes.create(lambda _done, _of: None) == [
+        assert await Operations(store).indexes.create(lambda _done, _of: None) == [
             "memory.embeddings_vectors_1"
         ]
         assert await rows(database, CHOICES) == chosen
@@ -207,11 +211,11 @@ async def test_the_choice_outlives_starts_rebuilds_and_the_schema(database: str)
         assert await as_the_schema_says(store)
 
 
-# Cut off ------------------------------------------------------------------------------------------------------------
+# Cut off ------------------------------------------------------------------------------------------
 
 
 class Dying:
-    """Migrations in processes of their own, each of which kills itself when it comes to a phase."""
+    """Migrations in processes of their own that kill themselves at a given phase."""
 
     def __init__(self, stdin: IO[str], stdout: IO[str]) -> None:
         self._stdin, self._stdout = stdin, stdout
@@ -235,7 +239,7 @@ def dying(database: str) -> Iterator[Dying]:
 
 @contextmanager
 def reading(database: str) -> Iterator[None]:
-    """Somebody has an old look at the tables: an index cannot be finished as long as they have."""
+    """Hold an old snapshot, which keeps an index build from its end."""
     with psycopg.connect(database) as conn:
         conn.execute("SELECT count(*) FROM memory.memory_embeddings")
         conn.execute("LOCK TABLE memory.memory_embeddings IN ROW EXCLUSIVE MODE")
@@ -250,7 +254,7 @@ async def builders(database: str) -> list[int]:
 
 
 async def serving(database: str) -> str:
-    """The index that a search uses."""
+    """Return the name of the index that a search uses."""
     told = " ".join(row["QUERY PLAN"] for row in await rows(database, NEAREST))
     used = re.search(r"Index Scan using (embeddings_vectors_1\w*)", told)
     return used[1] if used else told
@@ -259,22 +263,22 @@ async def serving(database: str) -> str:
 async def test_killed_anywhere_it_goes_on_and_searches_have_an_index_all_the_time(
     database: str,
 ) -> None:
-    """At each step, in the middle of building, while another builds, and with the server's process killed, too."""
+    """Kill at each step, during a build, while another build runs, and with the server process."""
     killed = -9
     with dying(database) as migrate_and_die:
         async with MemoryManager.from_conn_string(database, index=INDEX) as store:
-            indexes = store.operations.indexes
+            indexes = Operations(store).indexes
 
             async def still_serves() -> None:
                 assert (await serving(database)).startswith("embeddings_vectors_1")
-                assert await recall(store, range(7000, 7004)) >= 0.8, "whichever of two it is"
+                assert await recall(store, range(7000, 7004)) >= 0.8, "whichever index serves"
 
             assert await migrate_and_die(IVFFLAT, "build") == killed
             await still_serves()
             with reading(database):
                 assert await migrate_and_die(IVFFLAT, "waiting") == killed
                 await still_serves()
-                [builder] = await builders(database)  # the server goes on with it
+                [builder] = await builders(database)  # the server process still builds
                 await store.aput(NS, "meanwhile", {"text": "50000"})
                 assert (await store.asearch((), query="50000", limit=1))[0].key == "meanwhile"
                 assert (await indexes.plan_migration(IVFFLAT)).steps[0] == "wait for another"
@@ -287,7 +291,7 @@ async def test_killed_anywhere_it_goes_on_and_searches_have_an_index_all_the_tim
             left = {row["name"]: row["valid"] for row in await rows(database, INDEXES)}
             assert left == {"embeddings_vectors_1": True, "embeddings_vectors_1_next": False}
             [told] = (await indexes.status()).vectors
-            assert "cut off: run it again" in (told.advice or "")
+            assert "interrupted migration: run it again" in (told.advice or "")
 
             assert await migrate_and_die(IVFFLAT, "swap") == killed
             await still_serves()
@@ -315,9 +319,9 @@ async def test_the_servers_patience_is_told_of_and_leaves_the_index_that_there_i
     await rows(database, f"ALTER DATABASE {name} SET statement_timeout = '300ms'")
     async with MemoryManager.from_conn_string(database, index=INDEX) as store:
         with reading(database), pytest.raises(StatementTimeout, match="ALTER ROLE"):
-            await store.operations.indexes.migrate(IVFFLAT, untold)
+            await Operations(store).indexes.migrate(IVFFLAT, untold)
         assert await serving(database) == "embeddings_vectors_1"
-        assert (await store.operations.indexes.plan_migration(IVFFLAT)).steps[
+        assert (await Operations(store).indexes.plan_migration(IVFFLAT)).steps[
             0
         ] == "drop what was left"
 
@@ -325,7 +329,7 @@ async def test_the_servers_patience_is_told_of_and_leaves_the_index_that_there_i
 async def test_whoever_interrupts_it_ends_the_servers_work_too(database: str) -> None:
     async with MemoryManager.from_conn_string(database, index=INDEX) as store:
         with reading(database):
-            migrating = asyncio.create_task(store.operations.indexes.migrate(IVFFLAT, untold))
+            migrating = asyncio.create_task(Operations(store).indexes.migrate(IVFFLAT, untold))
             while not await builders(database):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             migrating.cancel()
@@ -334,13 +338,13 @@ async def test_whoever_interrupts_it_ends_the_servers_work_too(database: str) ->
             while await builders(database):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert await serving(database) == "embeddings_vectors_1"
-        await store.operations.indexes.migrate(IVFFLAT, untold)
+        await Operations(store).indexes.migrate(IVFFLAT, untold)
         assert await as_the_schema_says(store)
 
 
 async def test_two_at_once_come_to_the_same_end(database: str) -> None:
     async with MemoryManager.from_conn_string(database, index=INDEX) as store:
-        indexes = store.operations.indexes
+        indexes = Operations(store).indexes
         both = await asyncio.gather(*(indexes.migrate(IVFFLAT, untold) for _ in range(2)))
         assert [each.after for each in both] == [IVFFLAT, IVFFLAT]
         assert await rows(database, INDEXES) == [
@@ -350,10 +354,10 @@ async def test_two_at_once_come_to_the_same_end(database: str) -> None:
 
 
 async def test_what_waits_is_indexed_before_lists_are_laid(database: str) -> None:
-    """Lists of an index that was empty would lie anywhere."""
+    """Index the waiting vectors first: the lists of an empty index would be arbitrary."""
     await rows(database, "UPDATE memory.memory_embeddings SET indexed = false WHERE key > 'k7'")
     async with MemoryManager.from_conn_string(database, index=INDEX) as store:
-        moved = await store.operations.indexes.migrate(IVFFLAT, untold)
+        moved = await Operations(store).indexes.migrate(IVFFLAT, untold)
         assert moved.steps[0] == "index what waits"
         waiting = await rows(
             database, "SELECT count(*) AS n FROM memory.memory_embeddings WHERE NOT indexed"
@@ -361,7 +365,7 @@ async def test_what_waits_is_indexed_before_lists_are_laid(database: str) -> Non
         assert waiting == [{"n": 0}]
 
 
-# The command --------------------------------------------------------------------------------------------------------
+# The command --------------------------------------------------------------------------------------
 
 
 def test_the_command_says_what_it_would_do_and_does_it(database: str) -> None:
@@ -393,9 +397,9 @@ def test_the_command_says_what_it_would_do_and_does_it(database: str) -> None:
         }
         assert (checks["indexes"], checks["columns"], checks["functions"]) == ("ok", "ok", "ok")
         again = command("indexes", "migrate", "--to", "ivfflat", "--lists", "64")
-        assert "as it should be" in again.stdout
+        assert "64 lists already" in again.stdout
         shown = " ".join(command("indexes", "status").stdout.split())
-        assert "want IVFFlat with 3 lists" in shown
+        assert "need IVFFlat with 3 lists" in shown
         assert "`graph-memory indexes migrate --to ivfflat`" in shown
         assert command("indexes", "migrate", "--to", "ivfflat").exit_code == 0
         assert (
@@ -418,11 +422,11 @@ async def test_what_pgvector_would_refuse_is_refused_before_anything_is_done(dat
             IndexChoice(method="ivfflat", lists=40_000),
         ):
             with pytest.raises(InvalidInput):
-                await store.operations.indexes.migrate(wrong, untold)
+                await Operations(store).indexes.migrate(wrong, untold)
     assert len(await rows(database, INDEXES)) == 1
 
 
-# Another embedding model ---------------------------------------------------------------------------------------------
+# Another embedding model --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -437,7 +441,7 @@ async def test_the_choice_outlives_another_embedding_model(
     ):
         await old.setup()
         await old.abatch([PutOp(NS, f"k{n}", {"text": f"{n}"}) for n in range(150)])
-        await old.operations.indexes.migrate(wish, untold)
+        await Operations(old).indexes.migrate(wish, untold)
         assert await new.reembed() == 150
         chosen = {"m": wish.m, "ef_construction": wish.ef_construction, "lists": wish.lists}
         assert await rows(empty_database, CHOICES) == [chosen, chosen]

@@ -1,4 +1,4 @@
-"""The vector index is filled behind the writes; searches are right before, while and after."""
+"""The vector index is filled after the writes; searches are right before, during and after."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ PENDING = "SELECT count(*) AS n FROM memory.memory_embeddings WHERE NOT indexed"
 
 
 async def embed(texts: list[str]) -> list[list[float]]:
-    """A direction for each text, the same whenever it is asked for."""
+    """Return a direction for each text, always the same one."""
     return [
         np.random.default_rng(int(text.split()[0])).normal(size=DIMENSIONS).tolist()
         for text in texts
@@ -40,7 +40,7 @@ def true_best(query: str, count: int, limit: int) -> list[str]:
 async def test_a_wide_scope_is_answered_from_the_index_and_from_what_waits(
     empty_database: str,
 ) -> None:
-    """Six thousand vectors: some indexed, some waiting, one expired, one of many fields."""
+    """Use six thousand vectors: some indexed, some waiting, one expired, one of many fields."""
     async with MemoryManager.from_conn_string(empty_database, index=INDEX) as store:
         await store.setup()
         puts = [
@@ -69,7 +69,7 @@ async def test_a_wide_scope_is_answered_from_the_index_and_from_what_waits(
         for item in await store.asearch((), query="42", filter={"odd": 1}, limit=30):
             assert item.value["odd"] == 1
         assert len(await store.asearch((), query="42", filter={"text": "77"}, limit=10)) == 1, (
-            "rarer than the index finds"
+            "the match is too rare for the index to find it"
         )
         first = (await store.asearch((), query="42", limit=1))[0]
         assert first.key == "k42"
@@ -101,13 +101,13 @@ async def test_many_waiting_vectors_are_indexed_by_themselves(
     async with MemoryManager.from_conn_string(empty_database, index=INDEX) as store:
         await store.setup()
         await store.abatch([PutOp(NS, f"k{n}", {"text": f"{n}"}) for n in range(100)])
-        task = store._indexer._task
+        task = store.embedder.indexer._task
         assert task is not None
         await task
         assert (await rows(empty_database, PENDING))[0]["n"] == 0
 
 
-# Another embedding model ---------------------------------------------------------------------------------------------
+# Another embedding model --------------------------------------------------------------------------
 
 
 async def other_embed(texts: list[str]) -> list[list[float]]:
@@ -134,14 +134,14 @@ async def test_another_model_is_filled_in_beside_and_switched_to(empty_database:
         found = await new.asearch(NS, query="3", limit=300)
         assert {int(item.key[1:]) % 7 for item in found[:30]} == {3}
         assert len(found) == 251
-        assert await new.reembed() == 0, "there is nothing left to do"
+        assert await new.reembed() == 0, "no vectors are missing"
         await new.aput(NS, "k0", {"text": "3"})
         models = await rows(
             empty_database, "SELECT model FROM memory.memory_embeddings WHERE key = 'k0'"
         )
         assert len(models) == 1, "an update drops the vectors of every model"
 
-        await old.aput(NS, "late", {"text": "5"})  # a process that still has the old model
+        await old.aput(NS, "late", {"text": "5"})  # by a process with the old model
         assert [item.key for item in await new.asearch(NS, query="5", limit=1)] != ["late"]
         assert await old.refresh_embeddings() == 0, "its hourly job does not switch back"
         assert await new.refresh_embeddings() == 1
@@ -166,7 +166,7 @@ async def test_an_interrupted_switch_goes_on_where_it_stopped(empty_database: st
         with pytest.raises(Interrupted):
             await new.reembed(interrupt)
         assert (await old.asearch(NS, query="17"))[0].key == "k17", (
-            "until the switch the old model answers"
+            "the old model answers until the switch"
         )
         assert await new.reembed() == 150
         assert int((await new.asearch(NS, query="17"))[0].key[1:]) % 7 == 3

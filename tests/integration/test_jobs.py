@@ -1,4 +1,4 @@
-"""Background jobs: queued with what makes them necessary, done once whatever happens, and visible where they fail."""
+"""Background jobs: queued with their cause, done once, and visible if they fail."""
 
 import asyncio
 import json
@@ -42,7 +42,7 @@ def user_id() -> str:
 async def opened(
     database: str, index: IndexConfig, extractor: Extractor
 ) -> AsyncIterator[MemoryManager]:
-    """A store of the service whose jobs go fast."""
+    """Yield a service store with short delays between jobs."""
     async with open_pool(database) as pool:
         options: Any = {"principal": Principal.service(), "extract_after": 0, "timing": FAST}
         async with MemoryManager(pool, index=index, extractor=extractor, **options) as store:
@@ -65,7 +65,7 @@ async def until_done(store: MemoryManager) -> None:
 
 
 class Broken:
-    """An extractor that raises what it is given, until it is mended."""
+    """An extractor that raises a given error, until the error is removed."""
 
     def __init__(self, error: Exception, otherwise: Extractor) -> None:
         self.error: Exception | None = error
@@ -117,16 +117,14 @@ async def test_an_answer_that_is_no_list_of_facts_changes_nothing_and_is_told(
         await store.write_memory(user_id, "s1", turn(user_id, "My budget is 80k."))
         await store.jobs.run_pending()
         [failed] = await store.jobs.list(status="failed")
-        assert (
-            failed.error == "The model that extracts facts gave something else than a list of them."
-        )
+        assert failed.error == "The model that extracts facts did not return a list of facts."
         assert await facts_of(store, user_id) == []
         unread = await rows(database, "SELECT 1 FROM memory.turns WHERE extracted_at IS NULL")
         assert len(unread) == 2
 
 
 class Choosy(FakeListChatModel):
-    """A model that refuses whatever has a word in it, and else repeats what the user said."""
+    """A model that refuses a given word, and otherwise repeats what the user said."""
 
     refused: str = "poison"
 
@@ -164,7 +162,7 @@ async def test_a_turn_that_a_model_refuses_does_not_keep_the_others_from_being_r
 
 
 class Silent(FakeListChatModel):
-    """A model that never answers, and says when it was given up."""
+    """A model that never answers, and records its cancellation."""
 
     given_up: list[bool] = Field(default_factory=list)
 
@@ -211,7 +209,10 @@ async def test_a_worker_that_is_stopped_does_not_wait_for_a_model(
 async def test_what_a_model_extracts_is_stored_with_the_turns_it_comes_from(
     database: str, index: IndexConfig, user_id: str, tmp_path: Path
 ) -> None:
-    answer = 'Here it is:\n```json\n{"memory": [{"id": "0", "text": "User has a budget of 80k for a robot"}]}\n```'
+    answer = (
+        'Here it is:\n```json\n{"memory": '
+        '[{"id": "0", "text": "User has a budget of 80k for a robot"}]}\n```'
+    )
     async with opened(
         database, index, Mem0Extractor(FakeListChatModel(responses=[answer]), tmp_path)
     ) as store:
@@ -282,7 +283,8 @@ async def test_two_workers_share_the_queue_and_read_each_turn_once(
     assert history == []
     events = await rows(
         database,
-        "SELECT sum((data ->> 'turns')::int) AS n FROM memory.audit_logs WHERE action = 'facts.extracted'",
+        "SELECT sum((data ->> 'turns')::int) AS n FROM memory.audit_logs "
+        "WHERE action = 'facts.extracted'",
     )
     assert events == [{"n": 30}]
 
@@ -317,7 +319,8 @@ async def test_a_worker_killed_at_any_point_loses_nothing_and_does_nothing_twice
     assert [event["data"]["turns"] for event in events] == [2]
     written = await rows(
         database,
-        "SELECT key FROM memory.audit_logs WHERE action = 'memory.insert' AND namespace LIKE '%%facts%%'",
+        "SELECT key FROM memory.audit_logs "
+        "WHERE action = 'memory.insert' AND namespace LIKE '%%facts%%'",
     )
     assert len(written) == 2
 

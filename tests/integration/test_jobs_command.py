@@ -1,4 +1,4 @@
-"""`graph-memory jobs`, called as an operator calls it."""
+"""`graph-memory jobs`, called as by an operator."""
 
 import pytest
 
@@ -8,12 +8,15 @@ from tests.support.operator import Operator
 
 @pytest.fixture
 def jobs(operate: Operator) -> dict[str, int]:
-    """A job of each status, two days old, and what it was told when it failed; their ids by status."""
+    """Insert a job of each status, two days old, and an error; return the ids by status."""
     made = operate.sql(
-        """INSERT INTO procrastinate.procrastinate_jobs (queue_name, task_name, priority, status, args, attempts)
+        """INSERT INTO procrastinate.procrastinate_jobs
+          (queue_name, task_name, priority, status, args, attempts)
         SELECT 'default', CASE s WHEN 'failed' THEN 'extract_facts' ELSE 'sweep_ttl' END, 0,
-          s::procrastinate.procrastinate_job_status, '{"user_id": "u1", "session_id": "[red]\\u001b[2J"}', 1
-        FROM unnest('{todo,doing,succeeded,failed,cancelled}'::text[]) AS s RETURNING id, status::text AS status""",
+          s::procrastinate.procrastinate_job_status,
+          '{"user_id": "u1", "session_id": "[red]\\u001b[2J"}', 1
+        FROM unnest('{todo,doing,succeeded,failed,cancelled}'::text[]) AS s
+        RETURNING id, status::text AS status""",
     )
     ids = {row["status"]: row["id"] for row in made}
     operate.sql(
@@ -52,7 +55,7 @@ def test_jobs_are_listed_with_their_counts_and_shown_one_by_one(
 
 
 def test_a_job_that_failed_is_tried_again(operate: Operator, jobs: dict[str, int]) -> None:
-    for dry_run in ([], ["--dry-run"]):  # all of them, or none
+    for dry_run in ([], ["--dry-run"]):  # all jobs or none
         assert (
             operate(
                 "jobs", "retry", str(jobs["failed"]), str(jobs["succeeded"]), *dry_run

@@ -1,4 +1,4 @@
-"""Background jobs that meet erasure, zombies, lost connections, and models that answer anything."""
+"""Background jobs under erasure, zombie workers, lost connections, and odd answers of models."""
 
 import asyncio
 import gc
@@ -31,7 +31,7 @@ def user_id() -> str:
 
 
 class Gated:
-    """An extractor that waits for a gate, before or after it has read what was said."""
+    """An extractor that waits for a gate, before or after it has read the turns."""
 
     def __init__(self, otherwise: Extractor, only: str, after: bool) -> None:
         self.reached, self.gate = asyncio.Event(), asyncio.Event()
@@ -60,7 +60,7 @@ async def loop_troubles() -> AsyncIterator[list[dict[str, Any]]]:
 
 
 async def mentions(database: str, text: str) -> list[str]:
-    """Every table of ours and of procrastinate's in which a text stands in some row."""
+    """Return every table of ours and of procrastinate's with a row that contains a text."""
     tables = await rows(
         database,
         "SELECT oid::regclass::text AS name FROM pg_class WHERE relkind = 'r' "
@@ -225,7 +225,8 @@ async def test_a_fact_stored_while_an_erasure_begins_is_erased_too(
             await conn.execute(
                 """SELECT memory.mark_read(
                   t.user_id, t.session_id, ARRAY[t.exchange], ARRAY[t.role], ARRAY[m.updated_at])
-                FROM memory.turns AS t JOIN memory.memories AS m USING (namespace, key) WHERE t.role = 'user'"""
+                FROM memory.turns AS t JOIN memory.memories AS m USING (namespace, key)
+                WHERE t.role = 'user'"""
             )
             erasing = asyncio.create_task(store.erase_user(user_id))
             await asyncio.sleep(0.5)
@@ -240,7 +241,7 @@ async def test_a_fact_stored_while_an_erasure_begins_is_erased_too(
 
 
 class Losing:
-    """A pool that loses the connection once, at a statement."""
+    """A pool that loses the connection once, at a given statement."""
 
     def __init__(self, pool: Any, at: str) -> None:
         self._pool, self._at, self.lost = pool, at, 0
@@ -318,7 +319,8 @@ async def test_whoever_queues_a_job_at_an_impossible_time_holds_up_nobody(
     async with opened(database, index, extractor) as store:
         async with await psycopg.AsyncConnection.connect(database) as conn:
             await conn.execute(
-                "SELECT set_config('role', 'authenticated', true), set_config('request.jwt.claims', %s, true)",
+                "SELECT set_config('role', 'authenticated', true), "
+                "set_config('request.jwt.claims', %s, true)",
                 [json.dumps({"sub": user_id, "role": "authenticated"})],
             )
             await conn.execute(

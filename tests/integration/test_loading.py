@@ -1,4 +1,4 @@
-"""Loads: profiles become memories of the brain, all of them, counted once, whatever happens on the way."""
+"""Loads: every profile becomes memories of the brain exactly once, whatever fails on the way."""
 
 import asyncio
 import json
@@ -11,11 +11,11 @@ import pytest
 from langgraph.store.base import IndexConfig
 
 from graphs.deployment.pools import open_pool
-from graphs.memory.brain.brain import Entity
 from graphs.memory.brain.entities import cl_rut
 from graphs.memory.brain.loading import LoadingBrain
+from graphs.memory.brain.models import BrainLoad
+from graphs.memory.brain.owners import Entity
 from graphs.memory.brain.profiles import Profile
-from graphs.memory.contract import BrainLoad
 from graphs.memory.errors import AccessDenied, InvalidInput, StoreUnavailable
 from graphs.memory.jobs.tasks import Timing
 from graphs.memory.principal import Principal, acting_as
@@ -36,7 +36,7 @@ FROM generate_series(1, {n}) AS n
 
 
 class Profiles:
-    """Profiles in memory, as a CRM might give them; a hook is called before each page."""
+    """Profiles in memory, as a CRM might return them, with a hook before each page."""
 
     def __init__(
         self, profiles: Sequence[Profile], before: Callable[[str], Any] = lambda _: None
@@ -61,10 +61,11 @@ Opened = Callable[..., MemoryManager]
 
 @pytest.fixture
 async def opened(database: str, index: IndexConfig) -> AsyncIterator[Opened]:
-    """Opens stores of the service; companies are known by their RUT, and one has two members."""
+    """Yield a function that opens service stores; companies have RUTs, and one has two members."""
     await rows(
         database,
-        f"""INSERT INTO memory.organisations (id, name, profile) VALUES ('{COMPANY}', 'Acme', '{{"taxRegime": "14D"}}');
+        f"""INSERT INTO memory.organisations (id, name, profile)
+        VALUES ('{COMPANY}', 'Acme', '{{"taxRegime": "14D"}}');
         INSERT INTO memory.organisation_members VALUES ('{COMPANY}', '{MEMBER}', 'member'),
         ('{COMPANY}', '{ADMINISTRATOR}', 'admin')""",
     )
@@ -92,7 +93,8 @@ async def write_profile(
     await rows(
         database,
         """INSERT INTO memory.users (id, display_name, profile) VALUES (%s, %s, %s)
-        ON CONFLICT (id) DO UPDATE SET display_name = EXCLUDED.display_name, profile = EXCLUDED.profile""",
+        ON CONFLICT (id) DO UPDATE
+        SET display_name = EXCLUDED.display_name, profile = EXCLUDED.profile""",
         user_id,
         name,
         json.dumps(profile),
@@ -100,7 +102,7 @@ async def write_profile(
 
 
 async def done(store: MemoryManager, load_id: UUID) -> BrainLoad:
-    """A load, after the jobs are done that are due."""
+    """Run the due jobs, and return a load."""
     await store.jobs.run_pending()
     load = await store.brain.load(load_id)
     assert load is not None
@@ -120,16 +122,18 @@ async def memories(store: MemoryManager, user_id: str) -> dict[str, str]:
 
 
 async def versions(database: str) -> tuple[int, int, int]:
-    """How many memories, old versions and records of changes there are."""
+    """Return the numbers of memories, old versions, and records of changes."""
     [counted] = await rows(
         database,
-        """SELECT (SELECT count(*) FROM memory.memories) AS m, (SELECT count(*) FROM memory.memory_history) AS h,
-        (SELECT count(*) FROM memory.audit_logs WHERE action IN ('memory.insert', 'memory.update')) AS a""",
+        """SELECT (SELECT count(*) FROM memory.memories) AS m,
+          (SELECT count(*) FROM memory.memory_history) AS h,
+          (SELECT count(*) FROM memory.audit_logs
+           WHERE action IN ('memory.insert', 'memory.update')) AS a""",
     )
     return counted["m"], counted["h"], counted["a"]
 
 
-# One, all, and again ----------------------------------------------------------------------------------------------
+# One, all, and again ------------------------------------------------------------------------------
 
 
 async def test_the_profile_of_a_user_becomes_their_memories(
@@ -215,7 +219,7 @@ async def test_an_entry_that_is_gone_is_forgotten_if_a_load_made_it(
     }
 
 
-# What fails -------------------------------------------------------------------------------------------------------
+# What fails ---------------------------------------------------------------------------------------
 
 
 async def test_what_fails_is_told_and_stops_nobody_else(
@@ -368,7 +372,7 @@ async def test_two_workers_that_do_the_same_load_count_it_once(opened: Opened) -
     assert totals(load) == (130, 130, 130, 0, 0)
 
 
-# Stopping, and who may --------------------------------------------------------------------------------------------
+# Stopping, and who may ----------------------------------------------------------------------------
 
 
 async def test_a_cancelled_load_stops_after_its_batch(opened: Opened) -> None:

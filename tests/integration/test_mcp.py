@@ -1,4 +1,4 @@
-"""The memory as MCP tools: the SDK's client, the app in this process, the real database."""
+"""The memory's MCP tools: the SDK's client, the app in this process, and a real database."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,11 +23,11 @@ from tests.support.mcp_client import mcp_client, text
 
 URL = "http://127.0.0.1:8000"
 MODES = ("auto", "legacy")
-"""Both generations of the protocol: one request alone, and a handshake before."""
+"""Both generations of the protocol: single requests, and a handshake before them."""
 
 
 async def by_token(request: Request) -> Principal:
-    """Here a person's token is their id."""
+    """Sign in with a user's id as the token."""
     token = request.headers.get("authorization", "").removeprefix("Bearer ")
     if token == "service":
         return Principal.service()
@@ -39,7 +39,7 @@ async def by_token(request: Request) -> Principal:
 
 @pytest.fixture
 async def store(database: str, index: IndexConfig) -> AsyncIterator[MemoryManager]:
-    """A store that acts for nobody by itself, like that of a deployment."""
+    """Yield a store that acts for nobody by default, like that of a deployment."""
     ranked: Any = {**index, "ranking": "hybrid"}
     async with open_pool(database) as pool, MemoryManager(pool, index=ranked) as store:
         yield store
@@ -47,7 +47,7 @@ async def store(database: str, index: IndexConfig) -> AsyncIterator[MemoryManage
 
 @asynccontextmanager
 async def serving(store: MemoryManager, *, signs_in: bool = True) -> AsyncIterator[FastAPI]:
-    """An app with the tools. (No fixture: what the SDK starts has to be ended by the same task.)"""
+    """Yield an app with the tools; not a fixture, since the SDK must be closed by the same task."""
     app = FastAPI()
     app.state.principal_of = by_token
     app.router.routes.append(mcp.route)
@@ -72,7 +72,7 @@ async def test_a_model_is_told_what_the_tools_are_for_what_they_take_and_what_th
         assert tool.description
         assert tool.output_schema
         assert "user" not in str(tool.input_schema["properties"].keys()), (
-            "no model can name another person"
+            "no tool takes a user, so no model can name one"
         )
         assert all(
             "description" in argument for argument in tool.input_schema["properties"].values()
@@ -103,7 +103,7 @@ async def test_what_is_saved_is_found_explained_and_forgotten(
         assert second == {"id": first["id"], "outcome": "updated"}
         fact, _ = await call("save_memory", content="She lives in Valparaíso.")
         again, _ = await call("save_memory", content="she lives in  Valparaíso")
-        assert again == fact, "the same words again are the same memory"
+        assert again == fact, "the same words again give the same memory"
 
         found, said = await call("search_memory", query="what tea does she like?", limit=1)
         [memory] = found["memories"]
@@ -129,7 +129,10 @@ async def test_what_is_saved_is_found_explained_and_forgotten(
         found, said = await call("search_memory", query="Valparaíso", types=["fact"])
         assert fact["id"] not in said
         gone = await client.call_tool("forget_memory", {"id": fact["id"]})
-        assert (gone.is_error, text(gone)) == (True, "There is no such memory any more.")
+        assert (gone.is_error, text(gone)) == (
+            True,
+            "There is no such memory, or it was forgotten.",
+        )
 
 
 async def test_a_fact_names_the_turns_it_was_taken_from(
@@ -154,7 +157,7 @@ async def test_a_fact_names_the_turns_it_was_taken_from(
         result: Any = await client.call_tool("explain_memory", {"query": "what is the budget?"})
     told = [(turn["role"], turn["content"]) for turn in result.structured_content["turns"]]
     assert told == [("user", "My budget is 80k for a robot."), ("assistant", "Noted.")]
-    assert "Taken from what the user said" in text(result)
+    assert "Extracted from what the user said" in text(result)
 
 
 async def test_what_a_model_can_put_right_it_is_told_in_words(store: MemoryManager) -> None:
@@ -164,7 +167,7 @@ async def test_what_a_model_can_put_right_it_is_told_in_words(store: MemoryManag
             ("save_memory", {"content": "x", "slug": "Not a slug"}, "small letters"),
             ("save_memory", {"content": " "}, "must not be blank"),
             ("search_memory", {"query": "x", "limit": 1000}, "less than or equal to 20"),
-            ("forget_memory", {"id": "nonsense"}, "no memory's id"),
+            ("forget_memory", {"id": "nonsense"}, "not a memory's id"),
             ("forget_memory", {"id": to_id(("users", bob, "facts"), "x")}, "no such memory"),
             ("explain_memory", {}, "Give the id of a memory, or a query."),
             ("explain_memory", {"query": "anything"}, "Nothing is remembered about that."),
@@ -175,7 +178,7 @@ async def test_what_a_model_can_put_right_it_is_told_in_words(store: MemoryManag
 
 
 async def test_of_many_people_at_once_each_uses_their_own_memory(store: MemoryManager) -> None:
-    """All tools of all of them run in each other's midst: a person that got lost on the way to one would show."""
+    """Run all tools of all users concurrently: a principal that got lost would show."""
 
     async def talk(app: FastAPI, n: int, person: str) -> str:
         async with mcp_client(URL, person, app=app, mode=MODES[n % 2]) as client:
@@ -214,7 +217,7 @@ async def test_strangers_are_refused_before_anything_of_mcp_runs(store: MemoryMa
         serving(store) as app,
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=URL) as http,
     ):
-        app.state.mcp = None  # whatever got that far would fail
+        app.state.mcp = None  # any request that gets this far fails
         for body in (LIST, "no JSON at all"):
             refused = await http.post(
                 mcp.PATH, json=body, headers=JSON | {"Authorization": "Bearer x"}
@@ -231,7 +234,7 @@ async def test_strangers_are_refused_before_anything_of_mcp_runs(store: MemoryMa
 async def test_where_nobody_signs_in_only_this_machine_is_answered(
     store: MemoryManager, *, signs_in: bool
 ) -> None:
-    """A web page of somebody else's, in a browser here, may neither say so nor hide it behind a name of its own."""
+    """Refuse foreign web pages in a local browser, even if their domain resolves to this host."""
     headers = JSON | {"Authorization": f"Bearer {uuid4()}"}
     async with (
         serving(store, signs_in=signs_in) as app,

@@ -1,4 +1,4 @@
-"""Memories one by one: seen, put right, kept, forgotten, and what they were before."""
+"""Single memories: read, corrected, pinned, forgotten, and their history."""
 
 import asyncio
 import base64
@@ -35,9 +35,14 @@ ANN, BOB = "a0000000-0000-4000-8000-00000000000a", "b0000000-0000-4000-8000-0000
 
 async def remember(store: MemoryManager, content: str, user: str = ANN, **more: Any) -> Memory:
     payload = {
-        "identity": user, "timestamp": datetime.now(UTC), "agent": "sales", "session_id": "s1", "type": "fact",
-        "content": content, **more,
-    }  # fmt: skip
+        "identity": user,
+        "timestamp": datetime.now(UTC),
+        "agent": "sales",
+        "session_id": "s1",
+        "type": "fact",
+        "content": content,
+        **more,
+    }
     receipt = await store.write_memory(user, payload["session_id"], payload)
     return await store.memories.get(user, receipt.memories[0])
 
@@ -96,7 +101,7 @@ async def test_a_revised_memory_is_found_by_what_it_says_now_and_was_what_its_hi
     [found] = await store.recall_memory(ANN, "tea", limit=1, explain=True)
     assert found.content == "Prefers green tea"
     assert found.explanation is not None
-    assert found.explanation["similarity"] > 0.3, "the vector is that of the new text"
+    assert found.explanation["similarity"] > 0.3, "the vector must be that of the new text"
 
     [version] = (await store.memories.history(ANN, before.address)).items
     assert (version.content, version.operation) == ("The budget is 80k", "update")
@@ -248,7 +253,7 @@ async def test_every_run_knows_what_is_pinned(store: MemoryManager) -> None:
         "The robot welds car doors",
     ]
     assert await known("allergies") == ["Is allergic to nuts", "The robot welds car doors"], (
-        "and each once"
+        "each of them once"
     )
     assert await known("welding robots", limit=1) == ["Is allergic to nuts"]
     assert await known("welding robots", limit=0) == []
@@ -288,9 +293,10 @@ async def test_pages_show_everything_once_whatever_is_written_meanwhile(
     assert shown == [f"memory {n}" for n in range(6, -1, -1)]
 
     value = {"content": "together", "type": "episode"}
+    # One batch, hence one time of creation for all.
     await store.abatch(
         [PutOp(("users", ANN, "batch"), str(n), value, index=False) for n in range(5)]
-    )  # one moment
+    )
     first = await store.memories.latest(ANN, limit=3)
     rest = await store.memories.latest(ANN, cursor=first.next, limit=2)
     assert sorted(memory.key for memory in first.items + rest.items) == ["0", "1", "2", "3", "4"]
@@ -304,7 +310,7 @@ async def test_memories_are_narrowed_by_type_tag_and_agent(store: MemoryManager)
     async def found(**how: Any) -> list[str]:
         return [memory.content for memory in (await store.memories.latest(ANN, **how)).items]
 
-    assert await found() == ["Buy a robot", "Likes tea"], "turns are shown where they are asked for"
+    assert await found() == ["Buy a robot", "Likes tea"], "turns are listed only on request"
     assert sorted(await found(types=["turn"])) == ["answer 1", "question 1"]
     assert await found(tags=["drinks"]) == ["Likes tea"]
     assert await found(agent="financing") == ["Buy a robot"]
@@ -331,7 +337,7 @@ async def test_sessions_and_their_turns_come_in_pages_the_latest_first(
         ("third", 2, "sales"),
         ("first", 4, "sales"),
     ]
-    assert [s.title for s in page.items] == ["question 3", "question 0"], "what was said first"
+    assert [s.title for s in page.items] == ["question 3", "question 0"], "the first message"
     assert [s.id for s in rest.items] == ["second"]
     assert rest.next is None
     assert await store.sessions.get(ANN, "first") == page.items[1]
@@ -391,11 +397,17 @@ async def test_nobody_sees_or_changes_anothers(store: MemoryManager) -> None:
     await say(store, 1)
     with acting_as(Principal.user(BOB)):
         for refused in (
-            store.memories.get(ANN, memory.address), store.memories.latest(ANN), store.memories.written_by(ANN, "r"),
-            store.memories.revise(ANN, memory.address, Revision(pinned=True)), store.records.latest(ANN),
-            store.memories.forget(ANN, memory.address), store.memories.history(ANN, memory.address),
-            store.sessions.latest(ANN), store.sessions.get(ANN, "s1"), store.sessions.turns(ANN, "s1"),
-        ):  # fmt: skip
+            store.memories.get(ANN, memory.address),
+            store.memories.latest(ANN),
+            store.memories.written_by(ANN, "r"),
+            store.memories.revise(ANN, memory.address, Revision(pinned=True)),
+            store.records.latest(ANN),
+            store.memories.forget(ANN, memory.address),
+            store.memories.history(ANN, memory.address),
+            store.sessions.latest(ANN),
+            store.sessions.get(ANN, "s1"),
+            store.sessions.turns(ANN, "s1"),
+        ):
             with pytest.raises(AccessDenied):
                 await refused
         with pytest.raises(MemoryNotFound):
@@ -404,7 +416,7 @@ async def test_nobody_sees_or_changes_anothers(store: MemoryManager) -> None:
             await store.memories.forget(BOB, memory.address)
         assert (await store.memories.history(BOB, memory.address)).items == []
         assert (await store.sessions.turns(BOB, "s1")).items == []
-    with pytest.raises(MemoryNotFound):  # the service, too, when it asks for Bob
+    with pytest.raises(MemoryNotFound):  # also for the service, if it asks for Bob
         await store.memories.get(BOB, memory.address)
     assert (await store.memories.get(ANN, memory.address)).content == "Likes tea"
 

@@ -169,7 +169,7 @@ async def test_every_field_of_the_contract_is_required(
 async def test_a_write_is_stored_whole_or_not_at_all(
     store: MemoryManager, database: str, user_id: str
 ) -> None:
-    """The relational part fails last; the items that came before it must not stay."""
+    """Fail in the relational part, which comes last; the items before it must not stay."""
     await rows(
         database, "ALTER TABLE memory.turns ADD CONSTRAINT broken CHECK (role <> 'assistant')"
     )
@@ -208,7 +208,8 @@ async def test_every_write_leaves_an_audit_record_and_every_change_its_old_versi
     }
     history = await rows(
         database,
-        "SELECT operation, value, valid_from < valid_to AS span FROM memory.memory_history ORDER BY id",
+        "SELECT operation, value, valid_from < valid_to AS span "
+        "FROM memory.memory_history ORDER BY id",
     )
     assert [(h["operation"], h["value"], h["span"]) for h in history] == [
         ("update", {"n": 1}, True),
@@ -261,7 +262,7 @@ async def test_decay_fades_the_important_and_trims_the_rest(
     assert item is not None
     assert item.value["importance"] == 0.45
     assert await store.aget(("users", user_id, "settings"), "mine") is not None, (
-        "an application's own items are left alone"
+        "items of the application are kept"
     )
     again = await store.decay_memory(user_id, 30)
     assert (again.faded, again.trimmed) == (0, 0)
@@ -278,7 +279,7 @@ async def test_decay_refuses_a_threshold_that_is_no_time(
 async def test_items_of_any_shape_among_the_memories_do_no_harm(
     store: MemoryManager, user_id: str
 ) -> None:
-    """A user may put what they like under their own name, over their own turns too."""
+    """Put arbitrary items into a user's own namespaces, also over their turns."""
     await store.write_memory(user_id, "s1", turn(user_id, "My budget is 80k."))
     odd: list[dict[str, Any]] = [
         {"text": "x", "tags": 5},
@@ -325,7 +326,7 @@ async def test_what_triggers_record_cannot_be_imitated(store: MemoryManager, use
         await store.log_event(user_id, "memory.delete", {})
 
 
-# Who is acting ------------------------------------------------------------------------------------------------------
+# Who is acting ------------------------------------------------------------------------------------
 
 
 async def test_one_user_never_sees_or_changes_what_is_anothers(store: MemoryManager) -> None:
@@ -380,16 +381,15 @@ async def test_principals_do_not_mix_in_calls_of_the_same_moment(store: MemoryMa
     assert await asyncio.gather(*(own(user) for user in users)) == [[user] for user in users]
 
 
-async def test_writes_of_many_principals_in_one_moment_are_each_their_own_and_a_refused_one_fails_alone(
+async def test_writes_of_many_principals_in_one_batch_are_kept_apart_and_a_refusal_fails_alone(
     store: MemoryManager, database: str
 ) -> None:
     users = [str(uuid4()) for _ in range(12)]
 
     async def put(n: int, user: str) -> None:
         with acting_as(Principal.user(user)):
-            scope = (
-                users[n - 1] if n % 4 == 3 else user
-            )  # every fourth tries to write to a neighbour
+            # Every fourth user tries to write to another user's scope.
+            scope = users[n - 1] if n % 4 == 3 else user
             await store.aput(("users", scope), f"by {user}", {"text": "mine"})
 
     answers = await asyncio.gather(

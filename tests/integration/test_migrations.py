@@ -1,4 +1,4 @@
-"""Migrations: what comes from elsewhere comes whole, once, with its ids, times and history, and can be taken back."""
+"""Migrations: complete, idempotent, with ids, times and history, and reversible."""
 
 import json
 from collections.abc import AsyncIterator
@@ -15,6 +15,7 @@ from graphs.offline.embeddings import OfflineEmbeddings
 from graphs.operations.migration.jsonl import open_jsonl
 from graphs.operations.migration.ledger import Migration
 from graphs.operations.migration.source import RecordBatch, Rejected
+from graphs.operations.operations import Operations
 from tests.support.operator import Operator
 from tests.support.rows import all_rows
 from tests.support.sql import rows
@@ -45,7 +46,7 @@ async def bring(store: MemoryManager, path: Path) -> tuple[Migration, list[Rejec
     async def reject(found: Any) -> None:
         rejected.extend(found)
 
-    return await store.operations.migrations.run(await open_jsonl(path), reject=reject), rejected
+    return await Operations(store).migrations.run(await open_jsonl(path), reject=reject), rejected
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +116,8 @@ async def test_who_does_not_own_the_tables_cannot_write_past_the_triggers(
 ) -> None:
     await rows(
         database,
-        """SELECT set_config('memory.importing', 'x', true), set_config('role', 'service_role', true);
+        """SELECT set_config('memory.importing', 'x', true),
+          set_config('role', 'service_role', true);
         INSERT INTO memory.memories (namespace, key, value) VALUES ('users.x.', 'k', '{}');
         UPDATE memory.memories SET value = '{"a": 1}'""",
     )
@@ -132,9 +134,8 @@ async def test_what_is_there_stays_and_a_second_run_adds_nothing(
     first, _ = await bring(store, path)
     assert (first.brought, first.present) == (4, 2)
     before = all_rows(database)
-    monkeypatch.setattr(
-        OfflineEmbeddings, "aembed_documents", None
-    )  # nothing is embedded again, either
+    # A second migration embeds nothing, or it would fail.
+    monkeypatch.setattr(OfflineEmbeddings, "aembed_documents", None)
     second, _ = await bring(store, path)
     assert (second.brought, second.present, second.id != first.id) == (0, 6, True)
     after = all_rows(database)
@@ -181,9 +182,9 @@ async def test_a_rollback_leaves_what_was_there_before(
         store, write(tmp_path / "m.jsonl", *[line(n, history=history) for n in range(5)])
     )
     await store.seal_audit()
-    dry = await store.operations.migrations.roll_back(str(migration.id), dry_run=True)
+    dry = await Operations(store).migrations.roll_back(str(migration.id), dry_run=True)
     assert (dry.removed, dry.kept) == (4, [])
-    done = await store.operations.migrations.roll_back(str(migration.id))
+    done = await Operations(store).migrations.roll_back(str(migration.id))
     assert done == dry
     after = all_rows(database)
     tells = {
@@ -200,7 +201,7 @@ async def test_a_rollback_leaves_what_was_there_before(
         row for row in before["memory.audit_logs"] if row not in after["memory.audit_logs"]
     ] == []
     assert await store.verify_audit() == []
-    assert (await store.operations.migrations.get(str(migration.id))).status == "rolled_back"
+    assert (await Operations(store).migrations.get(str(migration.id))).status == "rolled_back"
 
 
 async def test_a_rollback_keeps_what_somebody_changed_or_refers_to(
@@ -211,7 +212,7 @@ async def test_a_rollback_keeps_what_somebody_changed_or_refers_to(
     await store.aput(facts, "m-0", {"content": "Changed."})
     await store.adelete(facts, "m-1")
     await store.relationships.relate(ANN, (facts, "m-2"), (facts, "m-3"), "explains")
-    done = await store.operations.migrations.roll_back(str(migration.id))
+    done = await Operations(store).migrations.roll_back(str(migration.id))
     assert done.removed == 1
     assert done.kept == [(facts, f"m-{n}") for n in range(4)]
     assert {item.key for item in await store.asearch(facts)} == {"m-0", "m-2", "m-3"}
@@ -241,7 +242,10 @@ async def test_an_export_of_a_person_comes_back_as_it_was(
             facts, "k", {"content": content, "type": "fact", "tags": []}, index=["content"]
         )
     await store.aput(("users", ANN, "notes"), "n", {"text": "A note."})
-    shown = "SELECT namespace, key, value, created_at, updated_at, document FROM memory.memories ORDER BY 1, 2"
+    shown = (
+        "SELECT namespace, key, value, created_at, updated_at, document "
+        "FROM memory.memories ORDER BY 1, 2"
+    )
     before = await rows(database, shown)
     said = "SELECT operation, value, valid_from, valid_to FROM memory.memory_history"
     history = await rows(database, said)
@@ -249,8 +253,11 @@ async def test_an_export_of_a_person_comes_back_as_it_was(
     path.write_text(
         "".join([f"{text}\n" async for text in store.export_user(ANN)]), encoding="utf-8"
     )
-    await rows(database, "SELECT set_config('memory.erasing', 'x', false); DELETE FROM memory.memories;"
-               "DELETE FROM memory.memory_history")  # fmt: skip
+    await rows(
+        database,
+        "SELECT set_config('memory.erasing', 'x', false); DELETE FROM memory.memories;"
+        "DELETE FROM memory.memory_history",
+    )
     migration, rejected = await bring(store, path)
     assert (migration.total, migration.brought, rejected) == (2, 2, [])
     assert await rows(database, shown) == before
@@ -261,7 +268,7 @@ async def test_it_pauses_where_it_is_asked_to_and_goes_on_there(
     store: MemoryManager, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "m.jsonl", *[line(n) for n in range(450)])
-    migrations = store.operations.migrations
+    migrations = Operations(store).migrations
     paused = await migrations.run(await open_jsonl(path), stopping=lambda: True)
     assert (paused.status, paused.brought) == ("paused", 200)
     assert (await migrations.preview(await open_jsonl(path))).goes_on_with == paused
@@ -281,7 +288,7 @@ async def test_who_finds_that_it_was_taken_back_meanwhile_stores_nothing(
     store: MemoryManager, tmp_path: Path
 ) -> None:
     source = await open_jsonl(write(tmp_path / "m.jsonl", *[line(n) for n in range(450)]))
-    migrations, reading = store.operations.migrations, source.batches
+    migrations, reading = Operations(store).migrations, source.batches
     begun = await migrations.run(source, stopping=lambda: True)
 
     async def interfering(after: str | None) -> AsyncIterator[RecordBatch]:
@@ -298,13 +305,18 @@ async def test_who_finds_that_it_was_taken_back_meanwhile_stores_nothing(
 async def test_only_the_service_migrates(store: MemoryManager, tmp_path: Path) -> None:
     path = write(tmp_path / "m.jsonl", line(1))
     with acting_as(Principal.user(ANN)):
-        migrations = store.operations.migrations
-        for call in (migrations.run(await open_jsonl(path)), migrations.preview(await open_jsonl(path)),
-                     migrations.list(), migrations.get("x"), migrations.roll_back("x")):  # fmt: skip
+        migrations = Operations(store).migrations
+        for call in (
+            migrations.run(await open_jsonl(path)),
+            migrations.preview(await open_jsonl(path)),
+            migrations.list(),
+            migrations.get("x"),
+            migrations.roll_back("x"),
+        ):
             with pytest.raises(AccessDenied):
                 await call
     with pytest.raises(MigrationNotFound):
-        await store.operations.migrations.roll_back("x")
+        await Operations(store).migrations.roll_back("x")
 
 
 def test_the_command_looks_brings_tells_and_takes_back(operate: Operator, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Migrations from mem0's own tables on pgvector, which mem0 itself has filled."""
+"""Migrations from the pgvector tables of mem0's library, filled by mem0 itself."""
 
 import asyncio
 import json
@@ -22,11 +22,11 @@ FACTS = [
 ]
 
 UNLIKELY = [0] * 255 + [1]
-"""A vector that no model makes: who has it has kept it."""
+"""A vector that no model returns: it shows that the old vector was kept."""
 
 
 async def fill(url: str, folder: Path) -> dict[str, Any]:
-    """Have mem0 remember, and change what it remembers; returns what it tells of a changed memory."""
+    """Fill mem0 with memories and changes; return a changed memory as mem0 shows it."""
     async with mem0_library(url, folder) as memory:
         about = {
             "user_id": ANN,
@@ -62,7 +62,8 @@ def test_what_mem0_remembers_comes_with_ids_times_history_and_vectors(
     assert (done["migration"]["brought"], done["verified"]["matches"]) == (4, True)
     assert done["parity"]["overlap"] == 1.0
     [item] = operate.sql(
-        "SELECT namespace, value, created_at, updated_at, run_id FROM memory.memories WHERE key = %s",
+        "SELECT namespace, value, created_at, updated_at, run_id "
+        "FROM memory.memories WHERE key = %s",
         library["id"],
     )
     assert item["namespace"] == f"users.{ANN}.facts."

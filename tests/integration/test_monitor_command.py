@@ -1,4 +1,4 @@
-"""`graph-memory monitor`, called as an operator calls it, and as one who watches until Ctrl-C."""
+"""`graph-memory monitor`, called as by an operator, once and until Ctrl-C."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from tests.support.pooler import Pooler
 from tests.support.sql import rows
 
 SEND, LEAVE = b"\x1b[?1049h", b"\x1b[?1049l"
-"""How a terminal's second screen is entered, and left."""
+"""Escape sequences that enter and leave a terminal's second screen."""
 
 
 def test_a_look_counts_what_waits_what_failed_and_what_is_slow(operate: Operator) -> None:
@@ -37,7 +37,8 @@ def test_a_look_counts_what_waits_what_failed_and_what_is_slow(operate: Operator
         )
         await rows(
             operate.database,
-            """INSERT INTO memory.shadow_comparisons (candidate, user_id, at_most, ours, theirs, our_seconds)
+            """INSERT INTO memory.shadow_comparisons
+              (candidate, user_id, at_most, ours, theirs, our_seconds)
             SELECT 'r', 'u', 5, '[]', '[]', n / 1000.0 FROM generate_series(1, 101) AS n""",
         )
 
@@ -109,8 +110,8 @@ def read_until(terminal: int, text: bytes) -> bytes:
     while text not in seen:
         try:
             seen += os.read(terminal, 65536)
-        except OSError:  # nobody has the terminal any more
-            raise AssertionError(f"It ended with {seen!r}") from None
+        except OSError:  # the terminal has been closed
+            raise AssertionError(f"The output ended with {seen!r}") from None
     return seen
 
 

@@ -1,4 +1,4 @@
-"""Moving a store of LangGraph's while it is written to: nothing is lost, doubled or overwritten, whatever is killed."""
+"""A move of a LangGraph store under writes: no loss, no duplicates, even if it is killed."""
 
 import asyncio
 import random
@@ -19,6 +19,7 @@ from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from graphs.operations.migration.langgraph_store import LangGraphStore
 from graphs.operations.migration.switching import Moving
+from graphs.operations.operations import Operations
 from tests.support.application import (
     ADA,
     BOB,
@@ -36,17 +37,17 @@ from tests.support.sql import rows
 
 @asynccontextmanager
 async def moved(store: MemoryManager, **how: Any) -> AsyncIterator[LangGraphStore]:
-    """A store that was copied and is being followed."""
-    source = await store.operations.moving.open(follow=True, **how)
-    await store.operations.moving.copy(source)
+    """Yield a store that has been copied and is being followed."""
+    source = await Operations(store).moving.open(follow=True, **how)
+    await Operations(store).moving.copy(source)
     async with asyncio.TaskGroup() as group:
-        following = group.create_task(store.operations.moving.follow(source))
+        following = group.create_task(Operations(store).moving.follow(source))
         yield source
         following.cancel()
 
 
 async def eventually(ask: Callable[[], Awaitable[Any]]) -> Any:
-    """What is answered at last, if it is within ten seconds."""
+    """Repeat a question until its answer is true, for ten seconds at most, and return it."""
     for _ in range(1000):
         if found := await ask():
             return found
@@ -72,7 +73,7 @@ async def test_a_store_moves_while_an_application_writes_to_it(
         application = Application(old, seed=len(where))
         await application.write(80)
         writing = asyncio.create_task(application.write(2000))
-        moving = store.operations.moving
+        moving = Operations(store).moving
         source = await moving.open(pool, follow=True)
         await moving.copy(source)
         following = asyncio.create_task(moving.follow(source))
@@ -80,7 +81,7 @@ async def test_a_store_moves_while_an_application_writes_to_it(
         assert await eventually(lambda: application.has_written(before + 60))
         done = await moving.switch(source)
         await asyncio.gather(writing, following)
-        assert application.writes < 2000  # it went on to the end
+        assert application.writes < 2000  # the switch stopped the writes
         assert shared(done) == len(application.known)
         left, right = await both_sides(there, database)
         assert left == right
@@ -107,9 +108,9 @@ async def test_killed_at_any_moment_it_goes_on(
             MemoryManager.from_conn_string(database, index=index) as store,
             open_pool(elsewhere) as pool,
         ):
-            source = await store.operations.moving.open(pool, follow=True)
-            await store.operations.moving.copy(source)
-            await store.operations.moving.switch(source)
+            source = await Operations(store).moving.open(pool, follow=True)
+            await Operations(store).moving.copy(source)
+            await Operations(store).moving.switch(source)
         await writing
     left, right = await both_sides(elsewhere, database)
     assert left == right
@@ -119,7 +120,7 @@ async def test_killed_at_any_moment_it_goes_on(
 async def test_a_change_that_commits_after_later_ones_were_seen_is_not_lost(
     store: MemoryManager, old: AsyncPostgresStore, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    moving = store.operations.moving
+    moving = Operations(store).moving
     source = await moving.open(follow=True)
     await moving.copy(source)
     async with await psycopg.AsyncConnection.connect(database) as conn:
@@ -144,7 +145,7 @@ async def test_a_change_that_commits_after_later_ones_were_seen_is_not_lost(
 async def test_a_switch_waits_for_whoever_is_writing(
     store: MemoryManager, old: AsyncPostgresStore, database: str
 ) -> None:
-    moving = store.operations.moving
+    moving = Operations(store).moving
     source = await moving.open(follow=True)
     await moving.copy(source)
     async with await psycopg.AsyncConnection.connect(database) as conn:
@@ -168,7 +169,7 @@ async def test_deletions_and_a_truncated_table_are_followed(
     store: MemoryManager, old: AsyncPostgresStore
 ) -> None:
     await old.abatch([PutOp(ADA, f"k{n}", {"text": f"tea {n}"}) for n in range(5)])
-    moving = store.operations.moving
+    moving = Operations(store).moving
     source = await moving.open(follow=True)
     await moving.copy(source)
     async with old._cursor() as cursor:
@@ -193,9 +194,8 @@ async def test_vectors_are_kept_where_the_model_is_the_same(
 ) -> None:
     await old.aput(ADA, "kept", {"text": "tea"})
     await old.aput(ADA, "stale", {"text": "tea"})
-    await old.aput(
-        ADA, "stale", {"text": "coffee"}, index=False
-    )  # leaves the vector of the tea behind
+    # The vector of the tea stays, although the text has changed.
+    await old.aput(ADA, "stale", {"text": "coffee"}, index=False)
     embedded: list[str] = []
     embed = store.index_config["embed"].aembed_documents  # type: ignore[index,union-attr]
 
@@ -208,7 +208,7 @@ async def test_vectors_are_kept_where_the_model_is_the_same(
         assert embedded == ['{"text": "coffee"}']
         [found] = await store.asearch(ADA, query='{"text": "tea"}', limit=1)
         assert (found.key, round(found.score or 0, 2)) == ("kept", 1.0)
-        parity = (await store.operations.moving.rehearse(source)).parity
+        parity = (await Operations(store).moving.rehearse(source)).parity
         assert parity is not None
         assert parity.overlap == 1.0
 
@@ -217,7 +217,7 @@ async def test_reads_there_prolong_a_life_here_and_embed_nothing(
     store: MemoryManager, old: AsyncPostgresStore, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await old.aput(ADA, "k", {"text": "tea"}, ttl=60)
-    moving = store.operations.moving
+    moving = Operations(store).moving
     source = await moving.open(follow=True)
     await moving.copy(source)
     monkeypatch.setattr(store.index_config["embed"], "aembed_documents", None)  # type: ignore[index]
@@ -231,7 +231,7 @@ async def test_reads_there_prolong_a_life_here_and_embed_nothing(
 async def test_who_follows_ends_when_it_is_rolled_back(
     store: MemoryManager, old: AsyncPostgresStore
 ) -> None:
-    moving = store.operations.moving
+    moving = Operations(store).moving
     source = await moving.open(follow=True)
     migration = await moving.copy(source)
     following = asyncio.create_task(moving.follow(source))
@@ -244,7 +244,7 @@ async def test_what_was_changed_here_is_not_overwritten(
 ) -> None:
     await old.aput(ADA, "k", {"text": "tea"})
     await old.aput(ADA, "l", {"text": "tea"})
-    moving = store.operations.moving
+    moving = Operations(store).moving
     source = await moving.open(follow=True)
     await moving.copy(source)
     await store.aput(ADA, "k", {"text": "ours"})
@@ -266,7 +266,7 @@ async def test_namespaces_are_renamed(store: MemoryManager, old: AsyncPostgresSt
     async with moved(store, rules=rules, keep_vectors=True) as source:
         await old.aput(("memories", "bob"), "k", {"text": "coffee"})
         await old.adelete(("memories", "ada"), "k")
-        done = await store.operations.moving.switch(source)
+        done = await Operations(store).moving.switch(source)
     assert done.parity is not None
     assert done.parity.overlap == 1.0
     namespaces = [("app",), ("users", "ada", "memories", "deep"), ("users", "bob", "memories")]
@@ -278,9 +278,9 @@ async def test_of_two_stores_in_a_database_one_is_followed_at_a_time(
 ) -> None:
     await rows(database, "CREATE SCHEMA other")
     await rows(database, "CREATE TABLE other.store (LIKE public.store INCLUDING ALL)")
-    moving = store.operations.moving
+    moving = Operations(store).moving
     await moving.copy(await moving.open(follow=True))
-    with pytest.raises(ConfigurationError, match="follows other tables than these"):
+    with pytest.raises(ConfigurationError, match="belongs to other tables"):
         await moving.copy(await moving.open(schema="other", follow=True))
 
 
@@ -294,19 +294,19 @@ async def test_who_may_not_follow_is_told_what_to_grant(
                 ConfigurationError,
                 match='GRANT SELECT ON ALL TABLES IN SCHEMA "public" TO "reader"',
             ):
-                await store.operations.moving.open(pool)
+                await Operations(store).moving.open(pool)
             await rows(database, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
-            await store.operations.moving.open(pool)
+            await Operations(store).moving.open(pool)
             with pytest.raises(
                 ConfigurationError,
                 match=r'GRANT TRIGGER ON "public".store TO "reader"; GRANT CREATE',
             ):
-                await store.operations.moving.open(pool, follow=True)
+                await Operations(store).moving.open(pool, follow=True)
     finally:
         await rows(database, "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM reader")
         await rows(database, "DROP ROLE reader")
     with pytest.raises(ConfigurationError, match=r'no table "elsewhere"\.store'):
-        await store.operations.moving.open(schema="elsewhere")
+        await Operations(store).moving.open(schema="elsewhere")
 
 
 async def test_of_two_items_that_become_one_neither_is_lost_unnoticed(
@@ -314,7 +314,7 @@ async def test_of_two_items_that_become_one_neither_is_lost_unnoticed(
 ) -> None:
     for namespace in (("a", "ada"), ("b", "ada")):
         await old.aput(namespace, "k", {"text": namespace[0]})
-    moving = store.operations.moving
+    moving = Operations(store).moving
     source = await moving.open(follow=True, rules=["a.{u}=users.{u}.x", "b.{u}=users.{u}.x"])
     await moving.copy(source)
     await old.aput(("b", "ada"), "k", {"text": "changed"})
@@ -335,15 +335,15 @@ async def test_only_the_service_moves_a_store(
         acting_as(Principal.user(str(uuid4()))),
         pytest.raises(AccessDenied, match="Only the service"),
     ):
-        await store.operations.moving.open()
+        await Operations(store).moving.open()
 
 
 async def test_options_stay_those_that_it_was_begun_with(
     store: MemoryManager, old: AsyncPostgresStore
 ) -> None:
-    moving = store.operations.moving
+    moving = Operations(store).moving
     await moving.copy(await moving.open(follow=True))
-    with pytest.raises(ConfigurationError, match="begun with other options"):
+    with pytest.raises(ConfigurationError, match="started with other options"):
         await moving.copy(await moving.open(follow=True, rules=["a=users.a"]))
 
 

@@ -1,4 +1,4 @@
-"""What is done can be seen, with how it ended; what is remembered cannot."""
+"""Telemetry shows operations and their outcomes, but never the content of memories."""
 
 import asyncio
 import logging
@@ -43,7 +43,7 @@ def user_id() -> str:
 
 
 async def do_everything(store: MemoryManager, user_id: str) -> None:
-    """Call what there is to call, with secrets wherever something can be said."""
+    """Call every operation, with secrets in every text."""
     scope = ("users", user_id, f"{SECRET} notes")
     await store.aput(scope, f"{SECRET} key", {"text": f"a {SECRET} in the value"})
     await store.aget(scope, f"{SECRET} key")
@@ -120,7 +120,7 @@ async def test_spans_belong_to_the_span_of_whoever_calls(
 async def test_a_caller_that_leaves_has_not_failed(
     store: MemoryManager, exported: Exported
 ) -> None:
-    async with store._database.pool.connection():
+    async with store.access.database.pool.connection():
         calling = asyncio.create_task(store.load_context("u1", "s1"))
         await asyncio.sleep(0)
         calling.cancel()
@@ -141,7 +141,7 @@ async def test_nothing_that_is_remembered_is_exported_or_logged(
 
 
 class Quoting:
-    """An embedder and an extractor whose errors quote what they were given, as those of some services do."""
+    """An embedder and an extractor whose errors quote their input, as some services' errors do."""
 
     def __init__(self) -> None:
         self.fails = False

@@ -1,4 +1,4 @@
-"""`graph-memory verify`: every kind of damage is found, and the advice repairs it."""
+"""`graph-memory verify` finds every kind of damage, and its advice repairs it."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -15,8 +15,10 @@ from graphs.deployment.pools import open_pool
 from graphs.memory.errors import AccessDenied
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
-from graphs.operations.checks import CheckResult, check_clock, worst
+from graphs.operations.checks import check_clock
 from graphs.operations.connection import look_at_access
+from graphs.operations.operations import Operations
+from graphs.operations.results import CheckResult, worst
 from tests.conftest import create_database, drop_database
 from tests.support.command import Command, command_on, environment
 from tests.support.pooler import Pooler
@@ -29,7 +31,8 @@ DAMAGE = {
         "memory.sessions.title is missing",
     ),
     "constraints": (
-        "ALTER TABLE memory.memory_relationships DROP CONSTRAINT memory_relationships_strength_check",
+        "ALTER TABLE memory.memory_relationships "
+        "DROP CONSTRAINT memory_relationships_strength_check",
         "memory.memory_relationships.memory_relationships_strength_check is missing",
     ),
     "indexes": ("DROP INDEX memory.memories_document", "memory.memories_document is missing"),
@@ -68,7 +71,7 @@ async def operated(database: str, index: IndexConfig) -> AsyncIterator[MemoryMan
 
 @pytest.fixture(scope="module")
 def untouched(postgres: str, template: str) -> Iterator[str]:
-    """A database that has the schema, for tests that change nothing."""
+    """Yield a database with the schema, for tests that change nothing."""
     name = create_database(postgres, template)
     yield make_conninfo(postgres, dbname=name)
     drop_database(postgres, name)
@@ -83,7 +86,7 @@ async def intact(untouched: str, index: IndexConfig) -> AsyncIterator[MemoryMana
 async def test_a_deployment_that_is_set_up_lacks_nothing_but_a_worker(
     intact: MemoryManager,
 ) -> None:
-    checks = by_name(await intact.operations.checks.verify())
+    checks = by_name(await Operations(intact).checks.verify())
     assert {name for name, check in checks.items() if check.status != "ok"} == {"jobs"}
     assert checks["connection"].detail == "direct"
     assert checks["embeddings"].detail == "offline:wordllama, 256 dimensions"
@@ -94,7 +97,7 @@ async def test_every_kind_of_damage_is_found_and_told(
 ) -> None:
     for damage, _ in DAMAGE.values():
         await rows(database, damage)
-    checks = by_name(await operated.operations.checks.verify())
+    checks = by_name(await Operations(operated).checks.verify())
     for name, (_, told) in DAMAGE.items():
         assert checks[name].status == "wrong"
         assert told in checks[name].detail
@@ -102,8 +105,8 @@ async def test_every_kind_of_damage_is_found_and_told(
             checks[name].advice or ""
         )
 
-    await operated.operations.checks.apply_schema()
-    left = {each.name for each in await operated.operations.checks.differences()}
+    await Operations(operated).checks.apply_schema()
+    left = {each.name for each in await Operations(operated).checks.differences()}
     assert left <= {
         "memory.sessions.title",
         "memory.memory_relationships.memory_relationships_strength_check",
@@ -116,7 +119,7 @@ async def test_what_lets_somebody_in_beside_the_schema_is_wrong_and_an_index_of_
     await rows(database, "CREATE INDEX of_our_own ON memory.memories (created_at)")
     await rows(database, "CREATE POLICY everything ON memory.memories TO anon USING (true)")
     await rows(database, "GRANT SELECT ON memory.memories TO anon")
-    checks = by_name(await operated.operations.checks.verify())
+    checks = by_name(await Operations(operated).checks.verify())
     assert {checks[name].status for name in ("policies", "grants")} == {"wrong"}
     assert checks["indexes"].status == "warn"
     assert "memory.of_our_own is extra" in checks["indexes"].detail
@@ -125,10 +128,13 @@ async def test_what_lets_somebody_in_beside_the_schema_is_wrong_and_an_index_of_
 async def test_an_index_that_was_cut_off_and_a_damaged_business_table_are_told(
     database: str, operated: MemoryManager
 ) -> None:
-    invalid = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'memory.embeddings_vectors_1'::regclass"
+    invalid = (
+        "UPDATE pg_index SET indisvalid = false "
+        "WHERE indexrelid = 'memory.embeddings_vectors_1'::regclass"
+    )
     await rows(database, invalid)
     await rows(database, "DROP TRIGGER leads_recorded ON public.leads")
-    checks = by_name(await operated.operations.checks.verify())
+    checks = by_name(await Operations(operated).checks.verify())
     assert checks["indexes"].detail == "memory.embeddings_vectors_1 is invalid"
     assert "indexes create" in (checks["indexes"].advice or "")
     assert checks["triggers"].detail == "public.leads.leads_recorded is missing"
@@ -137,12 +143,15 @@ async def test_an_index_that_was_cut_off_and_a_damaged_business_table_are_told(
 async def test_looking_changes_nothing_and_does_not_wait_for_who_uses_the_memory(
     untouched: str, intact: MemoryManager
 ) -> None:
-    """The tables are set aside by name only: no stronger lock is taken on them than a reader's."""
-    count = "SELECT count(*) AS n, max(oid::bigint) AS latest FROM pg_class WHERE relnamespace = 'memory'::regnamespace"
+    """Compare tables by their names only, with no stronger lock on them than a reader's."""
+    count = (
+        "SELECT count(*) AS n, max(oid::bigint) AS latest FROM pg_class "
+        "WHERE relnamespace = 'memory'::regnamespace"
+    )
     before = await rows(untouched, count)
     async with open_pool(untouched) as pool, pool.connection() as conn, conn.transaction():
         await conn.execute("LOCK TABLE memory.memories, memory.turns IN EXCLUSIVE MODE")
-        assert await intact.operations.checks.differences() == []
+        assert await Operations(intact).checks.differences() == []
     assert await rows(untouched, count) == before
 
 
@@ -150,13 +159,13 @@ async def test_an_empty_database_and_an_old_schema_are_told_apart(
     empty_database: str, database: str
 ) -> None:
     async with MemoryManager.from_conn_string(empty_database) as store:
-        checks = by_name(await store.operations.checks.verify())
+        checks = by_name(await Operations(store).checks.verify())
     assert (checks["schema"].status, checks["schema"].detail) == ("wrong", "missing")
     assert "grants" not in checks
 
     await rows(database, "INSERT INTO memory.schema_versions (digest) VALUES ('0123456789abcdef')")
     async with MemoryManager.from_conn_string(database) as store:
-        schema = by_name(await store.operations.checks.verify())["schema"]
+        schema = by_name(await Operations(store).checks.verify())["schema"]
     assert schema.status == "wrong"
     assert "version 0123456789ab" in schema.detail
 
@@ -169,7 +178,7 @@ async def test_a_role_that_does_not_own_the_schema_is_told_so(
         async with MemoryManager.from_conn_string(
             make_conninfo(untouched, user="passer_by")
         ) as store:
-            checks = by_name(await store.operations.checks.verify())
+            checks = by_name(await Operations(store).checks.verify())
     finally:
         await rows(postgres, "DROP ROLE passer_by")
     assert checks["schema"].status == checks["roles"].status == "wrong"
@@ -182,7 +191,7 @@ async def test_a_transaction_pooler_is_told_from_a_direct_connection(
 ) -> None:
     with Pooler(postgres) as pooler:
         async with MemoryManager.from_conn_string(pooler.url_for(untouched)) as store:
-            checks = by_name(await store.operations.checks.verify())
+            checks = by_name(await Operations(store).checks.verify())
             assert checks["connection"].detail.startswith("transaction pooler")
             assert checks["grants"].status == "ok"
     with Pooler(postgres, mode="session") as pooler:
@@ -193,7 +202,7 @@ async def test_a_transaction_pooler_is_told_from_a_direct_connection(
 
 
 async def test_a_clock_that_is_off_is_told_by_how_much(intact: MemoryManager) -> None:
-    server = await intact.operations.checks.server()
+    server = await Operations(intact).checks.server()
     for ahead, status in ((0, "ok"), (5, "warn"), (-5, "warn"), (40, "wrong")):
         check = check_clock(server.model_copy(update={"ahead": timedelta(seconds=ahead)}))
         assert check.status == status
@@ -209,7 +218,7 @@ async def test_a_clock_that_is_off_is_told_by_how_much(intact: MemoryManager) ->
 
 async def test_persons_may_not_look(intact: MemoryManager) -> None:
     with acting_as(Principal.user("00000000-0000-4000-8000-000000000009")):
-        checks = intact.operations.checks
+        checks = Operations(intact).checks
         for look in (checks.verify, checks.differences, checks.apply_schema):
             with pytest.raises(AccessDenied, match="Only the service"):
                 await look()

@@ -1,4 +1,4 @@
-"""`graph-memory doctor`: it can be pasted anywhere."""
+"""`graph-memory doctor`: its output shows no secrets, so that it can be posted anywhere."""
 
 import json
 from uuid import uuid4
@@ -28,7 +28,9 @@ PLANTED = (
         if name != "database_url" and SecretStr in getattr(field.annotation, "__args__", ())
     }
     | {
-        "MIGRATE_FROM_URL": "postgresql://planted:planted-migrate-from-url-Zq8@planted-host.example/base"
+        "MIGRATE_FROM_URL": (
+            "postgresql://planted:planted-migrate-from-url-Zq8@planted-host.example/base"
+        )
     }
 )
 
@@ -39,9 +41,8 @@ def test_nothing_secret_and_nobody_is_in_it(database: str) -> None:
         conn.execute(
             "INSERT INTO memory.users (id, display_name) VALUES (%s, 'Planted Person')", [person]
         )
-        conn.execute(
-            f'CREATE INDEX "for_{person}" ON memory.users (created_at)'
-        )  # what `verify` tells as extra
+        # `verify` reports it as an extra index.
+        conn.execute(f'CREATE INDEX "for_{person}" ON memory.users (created_at)')
     with command_on(database, **PLANTED) as command:
         told = command("doctor")
         as_json = command("doctor", "--json")
@@ -74,7 +75,7 @@ def test_a_database_that_refuses_is_told_without_its_address(url: str) -> None:
 secret_texts = st.text(
     st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="/:@?#[]%")
 ).map(
-    "s3cr3t-{}".format  # so that no setting's name happens to hold it
+    "s3cr3t-{}".format  # a prefix that is in no name of a setting
 )
 
 

@@ -1,4 +1,4 @@
-"""`graph-memory indexes`: what is missing or was cut off is made, whatever else goes on."""
+"""`graph-memory indexes` creates missing and broken indexes while the database is in use."""
 
 import asyncio
 import json
@@ -8,6 +8,7 @@ from langgraph.store.base import IndexConfig
 
 from graphs.deployment.pools import open_pool
 from graphs.memory_manager import MemoryManager
+from graphs.operations.operations import Operations
 from tests.support.command import command_on
 from tests.support.pooler import Pooler
 from tests.support.sql import rows
@@ -21,7 +22,7 @@ LACKING = ["memory.embeddings_vectors_1", "memory.memories_expiry", "memory.turn
 
 
 def untold(done: int, of: int | None) -> None:
-    """Nobody wants to know."""
+    """Ignore the progress."""
 
 
 async def test_missing_and_invalid_indexes_are_made_behind_a_pooler_too(
@@ -32,18 +33,18 @@ async def test_missing_and_invalid_indexes_are_made_behind_a_pooler_too(
     told: list[tuple[int, int | None]] = []
     with Pooler(postgres) as pooler:
         async with MemoryManager.from_conn_string(pooler.url_for(database)) as store:
-            assert sorted(await store.operations.indexes.lacking()) == LACKING
-            made = await store.operations.indexes.create(lambda done, of: told.append((done, of)))
+            assert sorted(await Operations(store).indexes.lacking()) == LACKING
+            made = await Operations(store).indexes.create(lambda done, of: told.append((done, of)))
             assert sorted(made) == LACKING
-            assert await store.operations.checks.differences() == []
-            assert await store.operations.indexes.create(untold) == []
+            assert await Operations(store).checks.differences() == []
+            assert await Operations(store).indexes.create(untold) == []
     assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
 async def test_writes_go_on_while_an_index_is_made_and_what_is_made_elsewhere_is_left_alone(
     database: str, index: IndexConfig
 ) -> None:
-    """Making one concurrently waits for older transactions; meanwhile others write, and a second call finds nothing."""
+    """Create an index concurrently while others write; a second call must find nothing to do."""
     await rows(database, "DROP INDEX memory.memories_expiry")
     async with (
         MemoryManager.from_conn_string(database, index=index) as store,
@@ -54,15 +55,15 @@ async def test_writes_go_on_while_an_index_is_made_and_what_is_made_elsewhere_is
                 await conn.execute(
                     "INSERT INTO memory.memories (namespace, key, value) VALUES ('a.', 'b', '{}')"
                 )
-                making = asyncio.create_task(store.operations.indexes.create(untold))
+                making = asyncio.create_task(Operations(store).indexes.create(untold))
                 while not any(  # noqa: ASYNC110
-                    each.building for each in (await store.operations.indexes.status()).indexes
+                    each.building for each in (await Operations(store).indexes.status()).indexes
                 ):
                     await asyncio.sleep(0.01)
                 await store.aput(("users", "u1"), "k", {"text": "robot"})
-                assert await store.operations.indexes.lacking() == {}
+                assert await Operations(store).indexes.lacking() == {}
             assert await making == ["memory.memories_expiry"]
-        assert await store.operations.checks.differences() == []
+        assert await Operations(store).checks.differences() == []
 
 
 def test_the_commands_show_and_make_them(database: str) -> None:

@@ -1,4 +1,4 @@
-"""`graph-memory pool`: what is told is so, and PgBouncer takes what is printed."""
+"""`graph-memory pool`: its report is true, and PgBouncer accepts the configuration it prints."""
 
 import json
 
@@ -7,16 +7,24 @@ from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
 from graphs.operations.checks import check_access, check_connections
-from graphs.operations.connection import Access, Server
+from graphs.operations.connection import ConnectionInfo, Server
 from graphs.operations.pooling import recommend_sizes
 from tests.support.command import command_on
 from tests.support.pooler import Pooler
 
 SERVER = Server(
-    version="17.2", number=170002, vector="0.8.0", available_vector="0.8.0", roles={}, max_connections=100,
-    reserved_connections=3, connections={}, ahead=0, uncertainty=0,
-)  # fmt: skip
-ACCESS = Access(
+    version="17.2",
+    number=170002,
+    vector="0.8.0",
+    available_vector="0.8.0",
+    roles={},
+    max_connections=100,
+    reserved_connections=3,
+    connections={},
+    ahead=0,
+    uncertainty=0,
+)
+ACCESS = ConnectionInfo(
     route="direct",
     prepared_statements=True,
     tls=False,
@@ -39,7 +47,7 @@ def test_pgbouncer_takes_what_is_printed_and_the_check_tells_that_it_is_there(
     assert told["checks"][0]["detail"] == "direct"
     assert "default_pool_size = 79\nreserve_pool_size = 8\n" in printed.stdout
 
-    # The test signs in without a password, as one user, on a free port; the rest is as it was printed.
+    # The test has no password, one user, and a free port; the rest stays as printed.
     configuration = printed.stdout.replace("{", "{{").replace("}", "}}")
     for line, instead in (
         ("auth_type = scram-sha-256\n", "auth_type = any\nunix_socket_dir =\n"),

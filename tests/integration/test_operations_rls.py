@@ -1,4 +1,4 @@
-"""`graph-memory rls`: why a row is hidden, and whether the borders hold."""
+"""`graph-memory rls`: why a row is hidden, and whether row-level security holds."""
 
 import json
 from uuid import uuid4
@@ -8,6 +8,7 @@ import pytest
 from graphs.memory.errors import AccessDenied
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.operations.operations import Operations
 from tests.support.command import command_on
 from tests.support.sql import rows
 
@@ -40,21 +41,21 @@ async def test_each_reason_for_which_a_row_is_hidden_is_told(database: str) -> N
             (BOB, hers, None, False, f"belongs to the user {ADA}, and the claim `sub` is {BOB}"),
             (ADA, kept, None, True, "policy readable"),
             (ADA, kept, "sales", True, "policy readable"),
-            (ADA, kept, "financing", False, "policy own_agent closes it"),
+            (ADA, kept, "financing", False, "policy own_agent denies access"),
             (ADA, ("orgs", "acme"), None, True, "policy readable"),
             (
                 ADA,
                 ("orgs", "other"),
                 None,
                 False,
-                "belongs to the organisation other, and theirs are acme",
+                "belongs to the organisation other, and the user's are acme",
             ),
             (BOB, ("agents", "sales"), None, True, "policy readable"),
-            (ADA, ("system", "all"), None, False, "service's alone"),
+            (ADA, ("system", "all"), None, False, "only the service reads it"),
             (ADA, (*hers, "gone"), None, False, "There is no such item"),
         ]
         for user, at, agent, visible, because in cases:
-            told = await store.operations.checks.explain_access(user, at, "k", agent=agent)
+            told = await Operations(store).checks.explain_access(user, at, "k", agent=agent)
             assert (told.visible, because in told.because) == (visible, True), told.because
             with acting_as(Principal.user(user).through(agent)):
                 assert (await store.aget(at, "k") is not None) == visible
@@ -67,28 +68,31 @@ async def test_each_reason_for_which_a_row_is_hidden_is_told(database: str) -> N
             f"users.{ADA}.facts.",
         )
         assert (
-            "has expired" in (await store.operations.checks.explain_access(ADA, hers, "k")).because
+            "has expired" in (await Operations(store).checks.explain_access(ADA, hers, "k")).because
         )
         await rows(database, "ALTER TABLE memory.memories DISABLE ROW LEVEL SECURITY")
         assert (
             "Row-level security is off"
-            in (await store.operations.checks.explain_access(BOB, hers, "k")).because
+            in (await Operations(store).checks.explain_access(BOB, hers, "k")).because
         )
         await rows(database, "REVOKE SELECT ON memory.memories FROM authenticated")
         assert (
             "may not read memory.memories"
-            in (await store.operations.checks.explain_access(ADA, hers, "k")).because
+            in (await Operations(store).checks.explain_access(ADA, hers, "k")).because
         )
         with acting_as(Principal.user(BOB)), pytest.raises(AccessDenied):
-            await store.operations.checks.explain_access(ADA, hers, "k")
+            await Operations(store).checks.explain_access(ADA, hers, "k")
         with acting_as(Principal.user(BOB)), pytest.raises(AccessDenied):
-            await store.operations.checks.try_borders(ADA)
+            await Operations(store).checks.try_borders(ADA)
 
 
 async def test_the_borders_hold_and_trying_them_leaves_nothing(database: str) -> None:
-    everything = "SELECT (SELECT count(*) FROM memory.memories) + (SELECT count(*) FROM memory.audit_logs) AS n"
+    everything = (
+        "SELECT (SELECT count(*) FROM memory.memories) "
+        "+ (SELECT count(*) FROM memory.audit_logs) AS n"
+    )
     async with MemoryManager.from_conn_string(database) as store:
-        attempts = await store.operations.checks.try_borders(ADA)
+        attempts = await Operations(store).checks.try_borders(ADA)
     assert [a for a in attempts if not a.holds] == []
     assert {a.found for a in attempts} == {"done", "nothing", "refused"}
     assert (await rows(database, everything))[0]["n"] == 0
@@ -104,11 +108,11 @@ async def test_a_border_that_is_open_is_found(database: str) -> None:
         await rows(database, damage)
     async with MemoryManager.from_conn_string(database) as store:
         broken = {
-            a.what: a.found for a in await store.operations.checks.try_borders(ADA) if not a.holds
+            a.what: a.found for a in await Operations(store).checks.try_borders(ADA) if not a.holds
         }
     assert broken == {
-        "read somebody else's memory": "done",
-        "read what another of their agents keeps, through an agent": "done",
+        "read another user's memory": "done",
+        "read another agent's memory of them, through an agent": "done",
         "read a memory of another organisation": "done",
         "forge an audit record": "done",
     }

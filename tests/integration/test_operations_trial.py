@@ -1,4 +1,4 @@
-"""`graph-memory validate`: it works for somebody made up, of whom nothing stays."""
+"""`graph-memory validate` works with an invented user, and leaves no data of them behind."""
 
 import json
 from collections.abc import Iterator
@@ -60,7 +60,7 @@ async def test_each_step_that_fails_is_told_and_the_rest_is_erased(
         ),
         "stay hidden": (
             "ALTER TABLE memory.memories DISABLE ROW LEVEL SECURITY",
-            "another person could read it",
+            "another user could read it",
         ),
     }
     async with MemoryManager.from_conn_string(database, index=index) as store:
@@ -80,6 +80,6 @@ async def test_a_store_that_loses_what_it_was_given_is_found_out(
 
     monkeypatch.setattr(store, "asearch", finds_nothing)
     checks = {check.name: check for check in await try_out(store)}
-    assert checks["search"].detail == "what was written was not found"
+    assert checks["search"].detail == "the search did not find the item that was written"
     assert checks["erase"].status == "ok"
     assert "change" not in checks

@@ -1,4 +1,4 @@
-"""`graph-memory outbox`, run as an operator runs it."""
+"""`graph-memory outbox`, called as by an operator."""
 
 import asyncio
 from uuid import uuid4
@@ -12,7 +12,7 @@ from tests.support.operator import Operator
 
 
 async def skip_a_delivery(database: str, index: IndexConfig) -> None:
-    """Leave a delivery for an adapter that is switched off since."""
+    """Leave a delivery for an adapter that was switched off afterwards."""
     async with MemoryManager.from_conn_string(
         database, index=index, outbound=outbound_to(Notebook())
     ) as store:
@@ -44,7 +44,7 @@ def test_an_operator_looks_at_dead_letters_and_replays_them(
         1,
         0,
     )
-    assert "switched off" in operate.done("outbox", "health")
+    assert "turned off" in operate.done("outbox", "health")
     assert [d["status"] for d in operate.json("outbox", "list", "--status", "pending")] == [
         "pending"
     ]

@@ -1,4 +1,4 @@
-"""The graph of a person's memory: edges, paths, and whose they are."""
+"""The graph of a user's memory: edges, paths, and access to them."""
 
 import asyncio
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ async def notes(store: MemoryManager, keys: str, user: str = ANN, **options: Any
 
 
 async def edges(store: MemoryManager, drawn: str, user: str = ANN) -> None:
-    """Draw edges that are written as `ab` or, with a strength, `ab:0.5`."""
+    """Create edges that are written as `ab` or, with a strength, `ab:0.5`."""
     for edge in drawn.split():
         ends, _, strength = edge.partition(":")
         await store.relationships.relate(
@@ -204,7 +204,7 @@ async def test_a_cycle_is_walked_once(store: MemoryManager) -> None:
     ]
     assert sorted(ways(await store.relationships.traverse(ANN, at("a"), hops=3))) == [
         *("ab", "ab", "abc", "abc", "ac", "acb")
-    ], "two edges are two ways, and no memory comes twice on any"
+    ], "two edges are two paths, and no path has a memory twice"
 
 
 async def test_of_a_hub_the_strongest_edges_are_followed_however_many_there_are(
@@ -214,7 +214,8 @@ async def test_of_a_hub_the_strongest_edges_are_followed_however_many_there_are(
     await rows(
         database,
         f"""INSERT INTO memory.memories (namespace, key, value)
-          SELECT 'users.{ANN}.notes.', 'n' || n, '{{"content": "x"}}' FROM generate_series(1, 3000) AS n;
+          SELECT 'users.{ANN}.notes.', 'n' || n, '{{"content": "x"}}'
+          FROM generate_series(1, 3000) AS n;
         INSERT INTO memory.memory_relationships (user_id, source_id, target_id, type, strength)
           SELECT '{ANN}', h.id, m.id, 'next', substr(m.key, 2)::int / 6000.0
           FROM memory.memories AS m, memory.memories AS h WHERE m.key ~ '^n\\d' AND h.key = 'h'""",
@@ -228,7 +229,7 @@ async def test_of_a_hub_the_strongest_edges_are_followed_however_many_there_are(
     await rows(database, gone)
     paths = await store.relationships.traverse(ANN, at("a"), hops=2, limit=2)
     assert [path.end.key for path in paths] == ["h", "n2998"], (
-        "what has expired takes nobody's place"
+        "expired memories do not count towards the limit"
     )
 
 
@@ -243,11 +244,12 @@ async def test_an_edge_goes_with_either_of_its_ends(store: MemoryManager, databa
 async def test_no_path_leads_through_what_is_not_ones_own(
     store: MemoryManager, database: str
 ) -> None:
-    """Not even over an edge that should not be there, and not for the service either."""
+    """Follow no planted edge between users, not even as the service."""
     await notes(store, "ab")
     await notes(store, "xy", BOB)
     planted = """INSERT INTO memory.memory_relationships (user_id, source_id, target_id, type)
-        SELECT %s, s.id, t.id, 'next' FROM memory.memories AS s, memory.memories AS t WHERE s.key = %s AND t.key = %s"""
+        SELECT %s, s.id, t.id, 'next' FROM memory.memories AS s, memory.memories AS t
+        WHERE s.key = %s AND t.key = %s"""
     for source, target in (("a", "x"), ("x", "b"), ("x", "y")):
         await rows(database, planted, ANN, source, target)
     for principal in (Principal.user(ANN), Principal.service()):
@@ -338,7 +340,7 @@ async def test_what_a_traversal_shows_is_recorded(store: MemoryManager, database
     await edges(store, "ab")
     with acting_as(Principal.user(ANN)):
         await store.relationships.traverse(ANN, at("a"))
-    await store.recall_receipts(ANN)  # which waits for the records
+    await store.recall_receipts(ANN)  # waits until the reads are recorded
     reads = await rows(
         database, "SELECT * FROM memory.audit_logs WHERE action = 'memory.read' AND actor = %s", ANN
     )

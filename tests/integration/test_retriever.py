@@ -1,4 +1,4 @@
-"""A person's memory as a LangChain retriever."""
+"""A user's memory as a LangChain retriever."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ SAID: Any = {"session_id": "s1", "agent": "sales"}
 
 @pytest.fixture
 async def store(database: str, index: IndexConfig) -> AsyncIterator[MemoryManager]:
-    """A store that acts for nobody by itself, in which Ann's memory says something of robots."""
+    """Yield a store that acts for nobody by default, with a memory of Ann about robots."""
     hybrid: Any = {**index, "ranking": "hybrid"}
     async with open_pool(database) as pool, MemoryManager(pool, index=hybrid) as store:
         with acting_as(Principal.user(ANN)):
@@ -54,7 +54,7 @@ async def test_what_do_we_believe_about_robots(store: MemoryManager) -> None:
     assert goal.page_content == best.page_content == "Buy robots."
 
     about = belief.metadata
-    assert json.loads(json.dumps(about)) == about, "all of it is JSON"
+    assert json.loads(json.dumps(about)) == about, "all metadata is JSON"
     assert (about["namespace"], about["type"], about["tags"]) == (
         ["users", ANN, "beliefs"],
         "belief",

@@ -1,4 +1,4 @@
-"""A person gets everything that is kept about them, and has it removed without residue."""
+"""A user can get all data about them, and have it erased without residue."""
 
 import hashlib
 import json
@@ -32,30 +32,37 @@ OTHER_TABLES = """
 INSERT INTO memory.users (id, display_name) VALUES ('{user}', 'Secret {name}');
 INSERT INTO memory.organisations (id, name) VALUES ('robots', 'Robots') ON CONFLICT DO NOTHING;
 INSERT INTO memory.organisation_members (organisation_id, user_id) VALUES ('robots', '{user}');
-INSERT INTO memory.user_brain (user_id, slug, memory_id) SELECT user_id, 'k', id FROM memory.memories
+INSERT INTO memory.user_brain (user_id, slug, memory_id)
+  SELECT user_id, 'k', id FROM memory.memories
   WHERE user_id = '{user}' ORDER BY id LIMIT 1;
 INSERT INTO memory.shadow_comparisons (candidate, user_id, at_most, ours, theirs, our_seconds)
   VALUES ('ranking', '{user}', 1, '["secret_{name}"]', '[]', 0);
-INSERT INTO memory.job_failures (job_id, user_id, error) VALUES (hashtext('{user}'), '{user}', 'secret_{name}');
-INSERT INTO memory.brain_loads (id, job_id, kind, user_id) VALUES (md5('{user}')::uuid, 0, 'user', '{user}');
+INSERT INTO memory.job_failures (job_id, user_id, error)
+  VALUES (hashtext('{user}'), '{user}', 'secret_{name}');
+INSERT INTO memory.brain_loads (id, job_id, kind, user_id)
+  VALUES (md5('{user}')::uuid, 0, 'user', '{user}');
 INSERT INTO memory.brain_load_errors (load_id, user_id, slug, error)
   VALUES (md5('{user}')::uuid, '{user}', 'secret_{name}', 'InvalidValue');
 INSERT INTO memory.migrations (id, source, origin) VALUES (md5('{user}')::uuid, 'jsonl', 'a file');
-INSERT INTO memory.migrated_memories (migration_id, memory_id, namespace, key, user_id, source_id, version)
-  VALUES (md5('{user}')::uuid, 0, 'users.{user}.facts.', 'secret_{name}', '{user}', 'secret_{name}', now());
-INSERT INTO public.applications (id, user_id, amount, term_months) VALUES (md5('{user}')::uuid, '{user}', 1000, 12);
-INSERT INTO public.application_scores (application_id, user_id, score, decision, reasons, inputs, rule)
+INSERT INTO memory.migrated_memories
+  (migration_id, memory_id, namespace, key, user_id, source_id, version)
+  VALUES (md5('{user}')::uuid, 0, 'users.{user}.facts.', 'secret_{name}', '{user}',
+    'secret_{name}', now());
+INSERT INTO public.applications (id, user_id, amount, term_months)
+  VALUES (md5('{user}')::uuid, '{user}', 1000, 12);
+INSERT INTO public.application_scores
+  (application_id, user_id, score, decision, reasons, inputs, rule)
   VALUES (md5('{user}')::uuid, '{user}', 1, 'declined', '["secret_{name}"]', '{{}}', '1');
 INSERT INTO public.leads (user_id, interest) VALUES ('{user}', 'secret_{name}');
 """
-"""A row in every table that nothing fills by itself yet."""
+"""A row in every table that no operation of these tests fills."""
 
 
 @pytest.fixture
 async def store(
     database: str, index: IndexConfig, extractor: Mem0Extractor
 ) -> AsyncIterator[MemoryManager]:
-    """A store of the service, which has files, too, queues the extraction of facts, and tells a service outside."""
+    """Yield a service store with files, extraction of facts, and an adapter."""
     with storage_stub() as stub:
         settings = Settings(supabase_url=stub.url, supabase_service_role_key=SecretStr(SERVICE_KEY))
         async with (
@@ -74,7 +81,7 @@ async def store(
 
 
 async def live(store: MemoryManager, database: str, user: str, name: str) -> None:
-    """Have a person do everything that leaves something behind."""
+    """Do everything as a user that leaves data behind."""
     with acting_as(Principal.user(user)):
         for n in range(3):
             await store.aput(("users", user, "notes"), f"k{n % 2}", {"text": f"secret_{name} {n}"})
@@ -105,7 +112,7 @@ async def live(store: MemoryManager, database: str, user: str, name: str) -> Non
 
 
 async def residue(database: str, *markers: str) -> dict[str, list[Any]]:
-    """Every row of the whole database that has one of the markers in it, as text or as bytes."""
+    """Return every row of the whole database that contains a marker, as text or as bytes."""
     tables = await rows(
         database,
         """SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables
@@ -116,8 +123,8 @@ async def residue(database: str, *markers: str) -> dict[str, list[Any]]:
     for table in (row["name"] for row in tables):
         hits = await rows(
             database,
-            f"SELECT t::text FROM {table} AS t WHERE EXISTS (SELECT FROM unnest(%s::text[]) AS m WHERE "
-            "strpos(t::text, m) > 0)",
+            f"SELECT t::text FROM {table} AS t "
+            "WHERE EXISTS (SELECT FROM unnest(%s::text[]) AS m WHERE strpos(t::text, m) > 0)",
             wanted,
         )
         if hits:
@@ -136,9 +143,7 @@ async def test_an_erased_person_leaves_no_residue_and_others_keep_everything(
     await live(store, database, BOB, "bob")
     await store.seal_audit()
     of_bob = await residue(database, "secret_bob")
-    assert len(await residue(database, ANN, "secret_ann")) >= 20, (
-        "there is something to erase in every table"
-    )
+    assert len(await residue(database, ANN, "secret_ann")) >= 20, "every table has data to erase"
 
     certificate = await store.erase_user(ANN)
 
@@ -156,7 +161,7 @@ async def test_an_erased_person_leaves_no_residue_and_others_keep_everything(
 async def test_every_table_that_names_a_person_is_known(
     store: MemoryManager, database: str
 ) -> None:
-    """A table that is added later and names a person in another column must not be forgotten."""
+    """Find new tables that name a user in another column, so that none is forgotten."""
     await live(store, database, ANN, "ann")
     full = {
         table for table in await residue(database, ANN) if table.startswith(("memory.", "public."))
@@ -224,7 +229,10 @@ async def test_only_the_person_and_the_service_may_export_and_erase(
 
 def as_person(user: str, statement: str) -> str:
     claims = json.dumps({"sub": user, "role": "authenticated"})
-    return f"BEGIN; SET LOCAL ROLE authenticated; SET LOCAL request.jwt.claims = '{claims}'; {statement}; COMMIT"
+    return (
+        f"BEGIN; SET LOCAL ROLE authenticated; SET LOCAL request.jwt.claims = '{claims}'; "
+        f"{statement}; COMMIT"
+    )
 
 
 async def test_an_export_is_everything_about_the_person_and_nothing_of_others(

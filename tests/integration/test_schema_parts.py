@@ -1,4 +1,4 @@
-"""A database without the graph, or without history: what does not need them works, what does says what it takes."""
+"""A database without graph or history: other features work, and these name the missing part."""
 
 import asyncio
 import json
@@ -22,6 +22,7 @@ from graphs.memory.errors import InvalidBackup, SchemaPartMissing, SchemaPartPre
 from graphs.memory.values.ids import to_id
 from graphs.memory_manager import MemoryManager
 from graphs.operations import benchmarking
+from graphs.operations.operations import Operations
 from tests.conftest import create_database, drop_database
 from tests.integration.test_mcp import URL, serving
 from tests.integration.test_memory import payload, turn
@@ -36,7 +37,7 @@ WITHOUT = ["--without", "graph", "--without", "history"]
 
 @pytest.fixture(scope="module")
 def lean_template(postgres: str) -> Iterator[str]:
-    """Name of a database that was made without either part, as an operator makes one, to be cloned."""
+    """Yield the name of a database without both parts, made as by an operator, to be cloned."""
     name = create_database(postgres, "template0")
     database = make_conninfo(postgres, dbname=name)
     with command_on(database) as command:
@@ -48,7 +49,7 @@ def lean_template(postgres: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def lean(postgres: str, lean_template: str) -> Iterator[str]:
-    """A database without either part, which tests share."""
+    """Yield a database without both parts, which tests share."""
     name = create_database(postgres, lean_template)
     yield make_conninfo(postgres, dbname=name)
     drop_database(postgres, name)
@@ -56,7 +57,7 @@ def lean(postgres: str, lean_template: str) -> Iterator[str]:
 
 @pytest.fixture
 def lean_copy(postgres: str, lean_template: str) -> Iterator[str]:
-    """A fresh one."""
+    """Yield a fresh database without both parts."""
     name = create_database(postgres, lean_template)
     yield make_conninfo(postgres, dbname=name)
     drop_database(postgres, name)
@@ -110,8 +111,8 @@ def test_what_is_generated_without_parts_is_whole_and_stays_without(
         await rows(empty_database, generated.stdout)
         async with MemoryManager.from_conn_string(empty_database) as store:
             await store.setup()
-            assert await store.operations.checks.differences() == [], "as applying makes it"
-            await store.operations.checks.apply_schema()
+            assert await Operations(store).checks.differences() == [], "the same as after `apply`"
+            await Operations(store).checks.apply_schema()
         return await tables_of(empty_database)
 
     tables = asyncio.run(come_up())
@@ -138,7 +139,7 @@ def test_a_database_without_parts_is_verified_validated_and_has_no_differences(
         assert command("indexes", "create").exit_code == 0
         refused = command("history", to_id(("users", "ann", "facts"), "tea"), "--user-id", "ann")
     assert {name for name, check in checks.items() if check["status"] != "ok"} <= {"jobs"}, (
-        "nobody works here"
+        "only jobs are not ok, without a worker"
     )
     assert refused.exit_code == 1
     assert "graph-memory schema apply --with history" in refused.stderr
@@ -241,16 +242,15 @@ async def test_http_and_mcp_tell_what_is_not_kept(lean: str, index: IndexConfig)
 
 async def test_nothing_that_is_there_is_left_out(lean: str, database: str) -> None:
     async with MemoryManager.from_conn_string(database) as store:
-        for act in (store.operations.checks.differences, store.operations.checks.apply_schema):
+        for act in (Operations(store).checks.differences, Operations(store).checks.apply_schema):
             with pytest.raises(SchemaPartPresent, match="nothing is ever dropped"):
                 await act(Choice(without=[SchemaPart.HISTORY]))
-    await rows(
-        database, "ALTER TABLE memory.schema_versions DROP COLUMN left_out"
-    )  # as an older version has it
+    # Older versions have no such column.
+    await rows(database, "ALTER TABLE memory.schema_versions DROP COLUMN left_out")
     await rows(database, "UPDATE memory.schema_versions SET digest = 'older'")
     async with MemoryManager.from_conn_string(database) as store:
         await store.setup()
-        assert await store.operations.checks.differences() == []
+        assert await Operations(store).checks.differences() == []
     with command_on(lean) as command:
         refused = await asyncio.to_thread(
             command, "schema", "apply", "--with", "graph", "--without", "graph"
@@ -278,7 +278,7 @@ async def test_a_part_that_is_added_is_used_by_a_server_that_runs(
             )
             assert added.exit_code == 0, added.output
         await store.setup()
-        assert await store.operations.checks.differences() == []
+        assert await Operations(store).checks.differences() == []
         await store.aput(scope, "tea", {"content": "Likes black tea."})
         [version] = (await store.memories.history(user_id, (scope, "tea"))).items
         assert version.value["content"] == "Likes green tea."

@@ -1,4 +1,4 @@
-"""What another ranking or service would have found is compared with what was found, and reaches nobody."""
+"""Shadow comparisons: the results of another ranking or service are recorded, and never shown."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ def notebook() -> Notebook:
 async def shadowed(
     database: str, index: IndexConfig, notebook: Notebook
 ) -> AsyncIterator[MemoryManager]:
-    """A store with a hybrid ranking, and in its shadow a service and a ranking by importance alone."""
+    """Yield a store with hybrid ranking, and with a service and another ranking as shadows."""
     hybrid: IndexConfig = {**index, "ranking": "hybrid"}  # type: ignore[typeddict-unknown-key]
     async with (
         open_pool(database) as pool,
@@ -141,7 +141,7 @@ async def test_an_answer_is_the_same_and_does_not_wait_whatever_its_shadow_does(
     await shadowed.shadow.finish()
     summary = {each.candidate: each.comparisons for each in await shadowed.shadow.summary()}
     assert summary["notebook"] + summary["ranking"] < 2 * len(found), (
-        "what comes while too many wait is left out"
+        "comparisons are dropped while too many wait"
     )
 
 

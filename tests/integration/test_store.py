@@ -1,4 +1,4 @@
-"""MemoryManager as a store: what it promises beyond the contract that every BaseStore shares."""
+"""MemoryManager as a store: promises beyond the contract of every BaseStore."""
 
 import asyncio
 import threading
@@ -34,7 +34,7 @@ async def keys(store: MemoryManager, condition: dict[str, Any]) -> set[str]:
     return {item.key for item in await store.asearch(NS, filter=condition, limit=100)}
 
 
-# Values -------------------------------------------------------------------------------------------------------------
+# Values -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ async def test_a_value_that_cannot_be_stored_is_refused_by_its_path(
     with pytest.raises(InvalidValue) as refused:
         await store.abatch([PutOp(NS, "good", {"a": 1}), PutOp(NS, "bad", value)])
     assert refused.value.path == path
-    assert await store.aget(NS, "good") is None, "a batch is stored whole or not at all"
+    assert await store.aget(NS, "good") is None, "a batch is stored completely or not at all"
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ async def test_seventeen_thousand_puts_in_one_batch(store: MemoryManager) -> Non
     assert len(await store.asearch(NS, limit=20_000)) == 17_000
 
 
-# Filters ------------------------------------------------------------------------------------------------------------
+# Filters ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ async def test_seventeen_thousand_puts_in_one_batch(store: MemoryManager) -> Non
     ],
 )
 async def test_filters(store: MemoryManager, condition: dict[str, Any], expected: set[str]) -> None:
-    """Numbers compare as numbers, text as text, and a missing field is like null."""
+    """Compare numbers as numbers and texts as texts; a missing field is like null."""
     await store.aput(NS, "two", {"n": 2, "name": "two", "deep": {"a": {"b": 1}}}, index=False)
     await store.aput(NS, "ten", {"n": 10, "tags": ["a", "b"]}, index=False)
     await store.aput(NS, "text", {"n": "9"}, index=False)
@@ -209,7 +209,7 @@ async def test_a_negative_page_is_refused(store: MemoryManager) -> None:
         await store.asearch(NS, offset=-1)
 
 
-# Search -------------------------------------------------------------------------------------------------------------
+# Search -------------------------------------------------------------------------------------------
 
 
 async def test_a_small_scope_among_many_vectors_gives_its_true_best(store: MemoryManager) -> None:
@@ -256,7 +256,7 @@ async def test_an_update_forgets_every_vector_of_the_old_value(store: MemoryMana
     assert await store.asearch(NS, query="garden") == []
 
 
-# TTL ----------------------------------------------------------------------------------------------------------------
+# TTL ----------------------------------------------------------------------------------------------
 
 
 async def test_an_expired_item_is_gone_for_every_reader_before_it_is_swept(
@@ -323,7 +323,7 @@ async def test_the_sweeper_runs_with_the_store_and_stops_with_it(
     assert task.done()
 
 
-# Threads, loops and cancellation ------------------------------------------------------------------------------------
+# Threads, loops and cancellation ------------------------------------------------------------------
 
 
 async def test_a_synchronous_call_on_the_stores_own_loop_raises_instead_of_hanging(
@@ -345,7 +345,7 @@ async def test_it_can_be_awaited_on_other_event_loops(store: MemoryManager) -> N
 
 
 async def test_cancelling_a_caller_never_costs_a_connection(database: str) -> None:
-    """Cancelled while its connection is on the way back to the pool, the call still gives it back, and clean."""
+    """Cancel while the connection goes back to the pool: it must arrive there, and clean."""
     async with open_pool(database, max_size=1) as pool:
         slow = SlowToTakeBack(pool)
         store = MemoryManager(slow, principal=Principal.service())
@@ -419,7 +419,7 @@ async def test_the_store_recovers_after_its_connections_were_cut(
     assert all(items)
 
 
-# Setting up ---------------------------------------------------------------------------------------------------------
+# Setting up ---------------------------------------------------------------------------------------
 
 
 async def test_several_processes_may_set_up_at_once(
@@ -478,7 +478,7 @@ async def test_reads_in_a_batch_see_the_state_before_its_writes(store: MemoryMan
 async def test_stores_that_share_a_pool_do_not_prepare_the_same_statement_twice(
     database: str, index: IndexConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As the deployment's store and its routes do."""
+    """Share a pool, as the deployment's store and its routes do."""
     async with open_pool(database, max_size=1) as pool:
         for n in range(2):
             async with MemoryManager(pool, index=index, principal=Principal.service()) as store:

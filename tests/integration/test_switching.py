@@ -1,4 +1,4 @@
-"""Switching from a store of LangGraph's: refused where the sides differ, done once, and taken back."""
+"""The switch from a LangGraph store: refused if the sides differ, done once, and reversible."""
 
 import psycopg
 import pytest
@@ -7,6 +7,7 @@ from langgraph.store.postgres.aio import AsyncPostgresStore
 
 from graphs.memory.errors import SwitchRefused
 from graphs.memory_manager import MemoryManager
+from graphs.operations.operations import Operations
 from tests.support.application import ADA, OURS_THERE, Application, both_sides
 from tests.support.sql import rows
 
@@ -15,7 +16,7 @@ async def test_reads_and_sweeps_go_on_where_writes_are_refused(
     store: MemoryManager, old: AsyncPostgresStore
 ) -> None:
     await old.aput(ADA, "k", {"text": "tea"}, ttl=60)
-    moving = store.operations.moving
+    moving = Operations(store).moving
     source = await moving.open(follow=True)
     await moving.copy(source)
     await moving.switch(source)
@@ -36,14 +37,14 @@ async def test_reads_and_sweeps_go_on_where_writes_are_refused(
 async def test_a_switch_is_refused_with_the_reason_and_the_store_goes_on(
     store: MemoryManager, old: AsyncPostgresStore
 ) -> None:
-    moving = store.operations.moving
+    moving = Operations(store).moving
     with pytest.raises(SwitchRefused, match="has not been copied yet"):
         await moving.switch(await moving.open())
     await old.aput(ADA, "k", {"text": "tea"})
     await old.aput(("notes",), "n", {"text": "nobody's"})
     source = await moving.open(follow=True)
     assert (await moving.copy(source)).rejected == 1
-    with pytest.raises(SwitchRefused, match=r"would be nobody's.*--map"):
+    with pytest.raises(SwitchRefused, match=r"would have no owner.*--map"):
         await moving.switch(source)
     await old.adelete(("notes",), "n")
     await old.aput(ADA, "k" * 2000, {"text": "no place for its key"})
@@ -51,7 +52,7 @@ async def test_a_switch_is_refused_with_the_reason_and_the_store_goes_on(
         await moving.switch(source)
     await old.adelete(ADA, "k" * 2000)
     await store.aput(ADA, "k", {"text": "changed here"})
-    with pytest.raises(SwitchRefused, match="was written here by somebody else"):
+    with pytest.raises(SwitchRefused, match="was written here by another writer"):
         await moving.switch(source)
     await old.aput(ADA, "k", {"text": "still open"})
 
@@ -59,22 +60,26 @@ async def test_a_switch_is_refused_with_the_reason_and_the_store_goes_on(
 @pytest.mark.parametrize(
     ("where", "tampering", "told"),
     [
-        ("memory.memories", "DELETE FROM memory.memories WHERE key = 'k'", "is not here"),
-        ("public.store", "DELETE FROM public.store WHERE key = 'k'", "is here, and there no more"),
+        ("memory.memories", "DELETE FROM memory.memories WHERE key = 'k'", "is not in this store"),
+        (
+            "public.store",
+            "DELETE FROM public.store WHERE key = 'k'",
+            "is in this store, but not in the source",
+        ),
         (
             "public.store",
             "UPDATE public.store SET value = '{}' WHERE key = 'k'",
-            "has another value here",
+            "has a different value here",
         ),
         (
             "public.store",
             "UPDATE public.store SET updated_at = now() WHERE key = 'k'",
-            "has other times here",
+            "has different times here",
         ),
         (
             "public.store",
             "UPDATE public.store SET expires_at = '2100-01-01' WHERE key = 'k'",
-            "expires at another time",
+            "has a different expiry",
         ),
     ],
 )
@@ -87,7 +92,7 @@ async def test_what_no_trigger_saw_keeps_a_store_from_being_switched(
     database: str,
 ) -> None:
     await old.abatch([PutOp(ADA, key, {"text": "tea"}) for key in ("j", "k", "l")])
-    moving = store.operations.moving
+    moving = Operations(store).moving
     source = await moving.open(follow=True)
     await moving.copy(source)
     for statement in (
@@ -108,7 +113,7 @@ async def test_a_rollback_leaves_both_sides_as_they_were(
     await store.aput(("users", "eve", "facts"), "k", {"text": "was here"})
     here = await rows(database, "SELECT * FROM memory.memories")
     await Application(old, seed=1).write(50)
-    moving = store.operations.moving
+    moving = Operations(store).moving
     source = await moving.open(follow=True)
     migration = await moving.copy(source)
     application = Application(old, seed=2)
@@ -128,7 +133,7 @@ async def test_a_switch_can_be_undone_and_done_again(
     store: MemoryManager, old: AsyncPostgresStore
 ) -> None:
     await old.aput(ADA, "k", {"text": "tea"})
-    moving = store.operations.moving
+    moving = Operations(store).moving
     source = await moving.open(follow=True)
     await moving.copy(source)
     await moving.switch(source)
@@ -146,7 +151,7 @@ async def test_a_switch_that_was_killed_is_done_by_the_next_one(
     after: str, store: MemoryManager, old: AsyncPostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await old.aput(ADA, "k", {"text": "tea"})
-    moving = store.operations.moving
+    moving = Operations(store).moving
     source = await moving.open(follow=True)
     await moving.copy(source)
     if after == "stop_writes":
@@ -167,7 +172,7 @@ async def test_a_switch_that_fails_opens_the_store_again(
     store: MemoryManager, old: AsyncPostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await old.aput(ADA, "k", {"text": "tea"})
-    moving = store.operations.moving
+    moving = Operations(store).moving
     source = await moving.open(follow=True)
     await moving.copy(source)
     monkeypatch.setattr(source.tables, "digest", None)

@@ -1,4 +1,4 @@
-"""The memory tools, in a real agent whose model says what the test wrote down, on the real database."""
+"""The memory tools in a real agent with a scripted model, on a real database."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -31,7 +31,7 @@ ACME, GLOBEX = "761920839", "123456785"
 
 
 class Scripted(BaseChatModel):
-    """Calls the tools that it is told to, one after another, then says that it is done."""
+    """A model that makes the given tool calls one after another, then says that it is done."""
 
     calls: list[tuple[str, dict[str, Any]]]
     shown: list[dict[str, Any]] = Field(default_factory=list)
@@ -57,7 +57,7 @@ class Scripted(BaseChatModel):
 
 
 class Embeddings(OfflineEmbeddings):
-    """Embeddings that may be away."""
+    """An embedding model that can be switched off."""
 
     is_away = False
 
@@ -74,11 +74,13 @@ def model() -> Embeddings:
 
 @pytest.fixture
 async def store(database: str, model: Embeddings) -> AsyncIterator[MemoryManager]:
-    """A store that acts for nobody by itself. Ann belongs to Acme, Bob to nobody."""
+    """Yield a store that acts for nobody by default. Ann belongs to Acme, Bob to no company."""
     await rows(
         database,
-        f"""INSERT INTO memory.organisations (id, name) VALUES ('{ACME}', 'Acme'), ('{GLOBEX}', 'Globex');
-        INSERT INTO memory.organisation_members (organisation_id, user_id) VALUES ('{ACME}', '{ANN}')""",
+        f"""INSERT INTO memory.organisations (id, name)
+        VALUES ('{ACME}', 'Acme'), ('{GLOBEX}', 'Globex');
+        INSERT INTO memory.organisation_members (organisation_id, user_id)
+        VALUES ('{ACME}', '{ANN}')""",
     )
     index: Any = {"dims": 256, "embed": model, "model": "offline:wordllama", "ranking": "hybrid"}
     async with (
@@ -98,11 +100,10 @@ async def run(
     *calls: tuple[str, dict[str, Any]],
     tools: list[BaseTool] | None = None,
 ) -> list[ToolMessage]:
-    """What the tools answered, in a run of an agent on behalf of a user."""
+    """Return the answers of tools, in a run of an agent for a user."""
     agent: Any = create_agent(Scripted(calls=list(calls)), tools or memory_tools(), store=store)
-    config = {
-        "configurable": {"user_id": BOB, "langgraph_auth_user_id": BOB}
-    }  # which a client may say
+    # A client may send any configuration.
+    config = {"configurable": {"user_id": BOB, "langgraph_auth_user_id": BOB}}
     asked = {"messages": [HumanMessage("Hello")]}
     if user_id is None:
         result = await agent.ainvoke(asked, config)
@@ -127,7 +128,7 @@ async def test_what_one_run_saves_another_finds_and_changes(store: MemoryManager
     assert texts(saved) == [
         "Saved as favourite_drink.",
         "Saved as home_town.",
-        "home_town said so already.",
+        "home_town already says so.",
     ]
     found = await run(
         store,
@@ -186,15 +187,17 @@ async def test_the_model_is_shown_no_argument_that_says_whose_memory_it_is(
 FORGED: dict[str, Any] = {
     "user_id": BOB, "user": BOB, "company_id": GLOBEX, "company": GLOBEX, "company_of": GLOBEX,
     "namespace": ["users", BOB],
-    "runtime": {"server_info": {"user": {"identity": BOB}}, "store": None}, "store": None, "state": {"user_id": BOB},
-    "config": {"configurable": {"langgraph_auth_user_id": BOB}}, "principal": {"role": "service_role"}, "self": BOB,
+    "runtime": {"server_info": {"user": {"identity": BOB}}, "store": None},
+    "store": None, "state": {"user_id": BOB},
+    "config": {"configurable": {"langgraph_auth_user_id": BOB}},
+    "principal": {"role": "service_role"}, "self": BOB,
 }  # fmt: skip
 
 
 async def test_no_model_can_name_another_user_or_company(
     store: MemoryManager, database: str
 ) -> None:
-    """Whatever it adds to its calls: each is carried out for the user who is signed in, or refused."""
+    """Add forged arguments to calls: they act for the signed-in user, or are refused."""
     with acting_as(Principal.service()):
         await store.brain.save_user_memories(BOB, {"secret": "The password is swordfish."})
         await store.brain.save_company_memories(GLOBEX, {"secret": "The password is swordfish."})
@@ -215,7 +218,8 @@ async def test_no_model_can_name_another_user_or_company(
         assert answer.status == "error"
     owners = await rows(
         database,
-        "SELECT coalesce(user_id, org_id) AS owner, value ->> 'content' AS content FROM memory.memories",
+        "SELECT coalesce(user_id, org_id) AS owner, value ->> 'content' AS content "
+        "FROM memory.memories",
     )
     assert {(row["owner"], row["content"]) for row in owners} == {
         (BOB, "The password is swordfish."),
@@ -265,7 +269,7 @@ async def test_what_is_away_is_said_without_saying_how_it_is_built(
     for answer in (unembedded, unreachable):
         assert (answer.status, answer.text) == (
             "error",
-            "The memory cannot be reached at the moment. Go on without it.",
+            "The memory is temporarily unavailable. Continue without it.",
         )
 
 
@@ -350,9 +354,9 @@ async def test_an_agent_can_say_which_company_a_run_is_about_among_those_of_the_
         answers[company] = texts([m for m in result["messages"] if isinstance(m, ToolMessage)])
     assert answers["76.192.083-9"] == ["Saved as tax_regime.", "- tax_regime: Pro PyME."]
     assert answers["12.345.678-5"] == [
-        "The user may not use this memory. Go on without it.",
+        "The user may not use this memory. Continue without it.",
         "Nothing is remembered about that.",
-    ], "Ann is no member of Globex, wherever the run says it is about"
+    ], "Ann is no member of Globex, whatever company the run names"
     assert all("check digit" in text for text in answers["1-0"])
     assert [
         row["org_id"] for row in await rows(database, "SELECT org_id FROM memory.company_brain")
@@ -375,7 +379,7 @@ async def test_what_only_an_operator_can_put_right_is_raised(
 async def test_the_tools_work_in_a_graph_with_a_tool_node_of_its_own(
     store: MemoryManager, database: str
 ) -> None:
-    """And what they write says from which run it comes."""
+    """Check also that their writes name the run."""
     calls = [
         {
             "name": "save_memory",

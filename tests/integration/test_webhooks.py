@@ -1,4 +1,4 @@
-"""What hosted Mem0 tells us: only under its signature, once, and never instead of what is kept here."""
+"""Webhooks of hosted Mem0: signed, idempotent, and never overwriting our own memories."""
 
 import hashlib
 import hmac
@@ -69,7 +69,7 @@ async def send(
 
 @pytest.fixture
 async def copy(store: MemoryManager, database: str) -> tuple[str, str]:
-    """A user, and what the service calls its copy of their only memory."""
+    """Return a user, and the service's id for its copy of the user's only memory."""
     user_id = str(uuid4())
     await store.write_memory(user_id, "s1", fact(user_id, "Likes tea."))
     await store.jobs.run_pending()

@@ -1,4 +1,4 @@
-"""Writes that meet: expected versions, races, and what a batch leaves behind."""
+"""Concurrent writes: expected versions, races, and the vectors that a batch leaves."""
 
 import asyncio
 from typing import Any
@@ -14,7 +14,7 @@ from tests.support.sql import rows
 
 NS = ("users", "u1", "notes")
 
-# Expected versions --------------------------------------------------------------------------------------------------
+# Expected versions --------------------------------------------------------------------------------
 
 
 async def test_of_two_who_read_the_same_version_one_is_told(store: MemoryManager) -> None:
@@ -73,7 +73,7 @@ async def test_the_same_statement_twice_in_a_round_trip_is_prepared_once(
 async def test_a_new_schema_under_open_connections_is_no_failure(
     store: MemoryManager, database: str
 ) -> None:
-    """What a connection has prepared may have another result afterwards."""
+    """Change a column's type, which changes the results of prepared statements."""
     await store.aput(NS, "k", {"n": 1})
     await store.aget(NS, "k")
     await rows(database, "ALTER TABLE memory.memories ALTER COLUMN updated_at TYPE timestamp")
@@ -83,10 +83,11 @@ async def test_a_new_schema_under_open_connections_is_no_failure(
 async def test_an_item_that_came_in_between_is_not_overwritten_by_who_expected_none(
     store: MemoryManager, database: str
 ) -> None:
-    """The other one does not expect anything: it is not held up by the lock on the address."""
+    """Insert without an expected version, which takes no lock on the address."""
     async with await psycopg.AsyncConnection.connect(database) as other:
         await other.execute(
-            "INSERT INTO memory.memories (namespace, key, value) VALUES ('users.u1.notes.', 'k', '{}')"
+            "INSERT INTO memory.memories (namespace, key, value) "
+            "VALUES ('users.u1.notes.', 'k', '{}')"
         )
         expecting = asyncio.create_task(store.aput(NS, "k", {"n": 2}, expected=None))
         await asyncio.sleep(0.3)
@@ -105,8 +106,10 @@ async def test_a_batch_forgets_the_vectors_of_whoever_it_had_to_wait_for(
     async with await psycopg.AsyncConnection.connect(database) as other:
         await other.execute("UPDATE memory.memories SET value = '{}' WHERE key = 'k0'")
         await other.execute(
-            """INSERT INTO memory.memory_embeddings (namespace, key, field, model, memory_id, embedding)
-            SELECT namespace, key, 'parts[*].7', model, memory_id, embedding FROM memory.memory_embeddings"""
+            """INSERT INTO memory.memory_embeddings
+              (namespace, key, field, model, memory_id, embedding)
+            SELECT namespace, key, 'parts[*].7', model, memory_id, embedding
+            FROM memory.memory_embeddings"""
         )
         batch = [PutOp(NS, f"k{n}", {"parts": ["two"]}, index=["parts[*]"]) for n in range(2)]
         waiting = asyncio.create_task(store.abatch(batch))
@@ -152,11 +155,11 @@ async def test_any_page_can_be_asked_for(store: MemoryManager) -> None:
     assert await store.asearch(NS, query="robot", limit=0) == []
 
 
-# Writes that wait for their vectors --------------------------------------------------------------------------------
+# Writes that wait for their vectors ---------------------------------------------------------------
 
 
 class SlowEmbedder:
-    """Takes longer for what comes first, and remembers what it was asked together; a text with `bad` in it fails."""
+    """An embedder that records batches, is slow with the first, and refuses texts with `bad`."""
 
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
@@ -193,7 +196,7 @@ async def test_writes_that_nobody_waits_for_keep_their_order_whatever_is_embedde
         assert [item.key for item in await store.asearch(NS, query="x")] == ["replaced"]
 
 
-async def test_what_is_put_in_one_moment_is_embedded_together_and_a_text_that_is_refused_fails_alone(
+async def test_concurrent_puts_are_embedded_in_one_batch_and_a_refused_text_fails_alone(
     empty_database: str,
 ) -> None:
     embedder = SlowEmbedder()

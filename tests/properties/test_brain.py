@@ -1,4 +1,4 @@
-"""Any sequence of saves, by anybody and at once: the last content of each slug, in one row and one memory."""
+"""Any sequence of concurrent saves: each slug keeps its last content, in one row and one memory."""
 
 import asyncio
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from graphs.memory.brain.brain import Brain
-from graphs.memory.contract import BrainMemory, BrainReport
+from graphs.memory.brain.models import BrainMemory, BrainReport
 from graphs.memory_manager import MemoryManager
 from graphs.testing.support import ALPHABET, embed_letters
 from tests.support.sql import rows
@@ -50,12 +50,13 @@ async def kept_by(brain: Brain, kind: str) -> dict[str, str]:
 
 
 async def check_rows(database: str, kind: str, slugs: set[str]) -> None:
-    """One row for each memory, one memory for each row, and the two belong together."""
+    """Check that each memory has one row, each row one memory, and that the two match."""
     table = "user_brain" if kind == "users" else "company_brain"
     linked = await rows(
         database,
         f"""SELECT b.slug, m.key FROM memory.{table} AS b FULL JOIN (
-          SELECT id, key FROM memory.memories WHERE namespace = '{kind}.o.brain.') AS m ON m.id = b.memory_id""",
+          SELECT id, key FROM memory.memories WHERE namespace = '{kind}.o.brain.'
+        ) AS m ON m.id = b.memory_id""",
     )
     assert sorted((row["slug"], row["key"]) for row in linked) == sorted(
         (slug, slug) for slug in slugs

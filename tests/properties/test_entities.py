@@ -1,4 +1,4 @@
-"""Ids of entities: one entity has one id, however it is spelled."""
+"""Ids of entities: every spelling of an entity has the same id."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ spaces = st.text(" \t\u00a0", max_size=2)
 
 @st.composite
 def spellings(draw: Any, number: int, digit: str) -> str:
-    """A RUT as people write it: with dots or without, with some dash or none, in capitals or not."""
+    """Return a Chilean RUT in a common spelling: with or without dots, any dash, either case."""
     written = f"{number:,}".replace(",", draw(st.sampled_from([".", "", " "])))
     dash = draw(st.sampled_from(["-", "", " ", " - ", "\u2013", "\u2010", "\u2212"]))
     zeros = draw(st.sampled_from(["", "0", "00"]))

@@ -1,4 +1,4 @@
-"""Lines of JSON that nobody would write: each is a memory or is rejected, and what we wrote is read as it was."""
+"""Random lines of JSON: each becomes a memory or is rejected; our own lines are read unchanged."""
 
 import json
 from datetime import UTC, datetime
@@ -14,7 +14,10 @@ from graphs.operations.migration.source import RecordBatch, SourceRecord, Source
 from graphs.operations.migration.writing import check
 from tests.properties.test_round_trips import namespaces, text, values
 
-moments = st.datetimes(min_value=datetime(1, 1, 2), timezones=st.just(UTC))  # noqa: DTZ001  hypothesis adds the zone
+moments = st.datetimes(
+    min_value=datetime(1, 1, 2),  # noqa: DTZ001  hypothesis adds the zone
+    timezones=st.just(UTC),
+)
 versions = st.builds(SourceVersion, values, moments, moments, st.sampled_from(["update", "delete"]))
 records = st.builds(
     SourceRecord,

@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order, and however the service fails: in the end its copies are the memories."""
+"""Any order of changes and failures of the service: in the end, its copies equal the memories."""
 
 import asyncio
 from typing import Any
@@ -17,7 +17,7 @@ from tests.support.adapters import KEY, Notebook, outbound_to
 
 
 class Moody(Notebook):
-    """Fails before it did anything, or after, as its moods say."""
+    """A service that fails before or after its work, as its moods say."""
 
     def __init__(self, moods: list[str]) -> None:
         super().__init__()
@@ -47,10 +47,8 @@ MOODS = st.lists(
 
 
 async def live(database: str, steps: list[tuple[str, int, str, str]], moods: list[str]) -> None:
-    people = [
-        str(uuid4()),
-        str(uuid4()),
-    ]  # of this example: what another one left behind is not its own
+    # New users for each example, since the service keeps the copies of earlier ones.
+    people = [str(uuid4()), str(uuid4())]
     service = Moody(moods)
     async with (
         open_pool(database) as pool,

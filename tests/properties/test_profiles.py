@@ -1,4 +1,4 @@
-"""Profiles become memories: every entry is a memory, nothing known, or a problem that is told."""
+"""Import of profiles: every entry becomes a memory, is known already, or is reported."""
 
 import json
 import re
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphs.memory.brain.brain import Entity
+from graphs.memory.brain.owners import Entity
 from graphs.memory.brain.profiles import (
     MARK,
     Profile,

@@ -1,4 +1,4 @@
-"""Any sequence of operations, with LangGraph's InMemoryStore as the oracle of what they answer."""
+"""Any sequence of operations, with LangGraph's InMemoryStore as the oracle."""
 
 import asyncio
 import json
@@ -92,7 +92,7 @@ def cosine(one: str, other: str) -> float:
 
 
 class Oracle:
-    """InMemoryStore, and beside it what it gets wrong: it lists empty namespaces, and keeps old vectors."""
+    """InMemoryStore, corrected: it lists empty namespaces, and keeps old vectors."""
 
     def __init__(self) -> None:
         self.store = InMemoryStore()
@@ -120,7 +120,7 @@ class Oracle:
         ]
 
     def scores(self, op: SearchOp) -> dict[Address, float]:
-        """The best cosine of each item of a scope that has something to be compared."""
+        """Return the best cosine similarity of each item in a scope that has vectors."""
         found: dict[Address, float] = {}
         for item in self.store.search(op.namespace_prefix, filter=op.filter, limit=EVERYTHING):
             texts = [
@@ -134,7 +134,7 @@ class Oracle:
 
 
 def plain(answer: Any) -> Any:
-    """An answer without its times, and where the contract names no order, without one."""
+    """Return an answer without times, and sorted where the contract promises no order."""
     if isinstance(answer, Item):
         return (answer.namespace, answer.key, json.dumps(answer.value, sort_keys=True))
     if isinstance(answer, list) and answer and isinstance(answer[0], Item):
@@ -155,7 +155,7 @@ def assert_same(op: Op, actual: Any, expected: Any) -> None:
 
 @pytest.fixture
 def opened(database: str) -> Iterator[tuple[asyncio.Runner, MemoryManager]]:
-    """A store that all examples use, and the event loop it lives on."""
+    """Yield a store that all examples share, and its event loop."""
     with asyncio.Runner() as runner:
         opening = MemoryManager.from_conn_string(database, index=INDEX)
         store = runner.run(opening.__aenter__())

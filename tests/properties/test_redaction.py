@@ -1,4 +1,4 @@
-"""Whatever stands around a value, and however it is written, it does not get through; and nothing else is touched."""
+"""Random contexts and spellings: no value gets through, and nothing else is redacted."""
 
 import re
 import unicodedata
@@ -11,13 +11,13 @@ from graphs.memory.redaction.redactor import Redactor
 
 redactor = Redactor(b"a key of the tests, 32 bytes long")
 
-unhurried = settings(deadline=None)  # the first number of a country loads what is known of it
+unhurried = settings(deadline=None)  # the first number of a country loads its metadata
 
 PLACEHOLDER = re.compile(r"<[a-z_]+_\d+>")
 
 
 def luhn_digit(digits: str) -> str:
-    """The digit that makes a card number valid, by trial."""
+    """Return the digit that makes a card number valid, by trial."""
     for last in "0123456789":
         total = 0
         for place, digit in enumerate(reversed(digits + last)):
@@ -29,7 +29,7 @@ def luhn_digit(digits: str) -> str:
 
 
 def rut_digit(number: int) -> str:
-    """The check digit of a Chilean RUT."""
+    """Return the check digit of a Chilean RUT."""
     total = sum(int(digit) * (2 + place % 6) for place, digit in enumerate(reversed(str(number))))
     return "0K987654321"[total % 11]
 
@@ -72,7 +72,7 @@ def ruts(draw: st.DrawFn) -> str:
 
 
 def hosts(address: IPv4Address | IPv6Address) -> bool:
-    """Whether this can be somebody's address, and not every machine's own or a network."""
+    """Return whether this can be the address of one host, not a loopback or a network."""
     return not (address.is_loopback or address.is_unspecified) and not re.fullmatch(
         r":?:?\w+:?:?", str(address)
     )
@@ -114,7 +114,7 @@ mixed = st.lists(st.one_of(texts, values, cued), max_size=6).map("".join)
 
 
 def written_strangely(value: str, seed: int) -> str:
-    """The same digits, dashes and spaces in other scripts and widths, with what cannot be seen between."""
+    """Return the same text with digits, dashes and spaces of other scripts, and invisible signs."""
     strange = []
     for place, char in enumerate(value):
         form = (seed >> place % 60) & 7
@@ -135,7 +135,7 @@ def written_strangely(value: str, seed: int) -> str:
 
 
 def seen(text: str) -> str:
-    """What is left of a text for a reader who looks only at its letters and digits."""
+    """Return the letters and digits of a text, as a reader sees them."""
     return "".join(
         char
         for char in unicodedata.normalize("NFKC", PLACEHOLDER.sub("|", text))

@@ -1,4 +1,4 @@
-"""Renaming namespaces: nothing gets lost, and a search there looks wherever its scope here comes from."""
+"""Renamed namespaces: nothing gets lost, and a search covers every source of its scope."""
 
 import re
 

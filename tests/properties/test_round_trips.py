@@ -1,4 +1,4 @@
-"""Invariants, over values that nobody would think of."""
+"""Invariants over unusual values."""
 
 import asyncio
 import json
@@ -57,7 +57,7 @@ def test_a_namespace_gives_its_labels_back(namespace: tuple[str, ...]) -> None:
 def test_a_range_covers_a_scope_and_nothing_beside_it(
     prefix: tuple[str, ...], namespace: tuple[str, ...]
 ) -> None:
-    """Bytes compare as the database's C collation does."""
+    """Compare bytes, as the C collation of the database does."""
     low, high = bounds(prefix)
     stored = to_text(namespace).encode()
     assert high is not None
@@ -110,7 +110,7 @@ def contents(items: Sequence[Item]) -> set[tuple[object, ...]]:
 def test_any_sequence_of_writes_leaves_what_it_leaves_in_memory(
     batches: list[list[Op]], database: str, loop: asyncio.AbstractEventLoop
 ) -> None:
-    """LangGraph's InMemoryStore is the oracle."""
+    """Use LangGraph's InMemoryStore as the oracle."""
 
     async def compare() -> None:
         oracle = InMemoryStore()

@@ -1,4 +1,4 @@
-"""Any graph, cycles and all: its strongest paths are those that enumerating every path finds."""
+"""Traversals of any graph, with cycles, find the strongest of all enumerated paths."""
 
 import asyncio
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ class Edge(NamedTuple):
 
 
 class Way(NamedTuple):
-    """A path as the reference knows it: nodes, and for each step its type, strength and direction."""
+    """A path of the reference: nodes, and the type, strength and direction of each step."""
 
     nodes: str
     types: tuple[str, ...] = ()
@@ -33,7 +33,7 @@ class Way(NamedTuple):
     strength: float = 1.0
 
     def order(self) -> Any:
-        """The strongest first, then the shorter, then those whose strong edges come first."""
+        """Return a key that sorts by strength, then length, then by early strong edges."""
         falling = tuple(-strength for strength in self.strengths)
         return -self.strength, len(self.types), falling, self.nodes, self.types, self.forwards
 
@@ -57,7 +57,7 @@ questions = st.fixed_dictionaries(
 
 
 def expected(graph: list[Edge], gone: set[str], start: str, question: dict[str, Any]) -> list[Way]:
-    """All paths that a question is about, one after the other, the best of them in order."""
+    """Return all paths that a question asks for: enumerate every path, and sort the best."""
     ways, found = [Way(start)], []
     for _ in range(question["hops"]):
         ways = [
@@ -88,7 +88,7 @@ def expected(graph: list[Edge], gone: set[str], start: str, question: dict[str, 
 
 @pytest.fixture
 def opened(database: str) -> Iterator[tuple[asyncio.Runner, MemoryManager]]:
-    """A store that all examples use, and the event loop it lives on."""
+    """Yield a store that all examples share, and its event loop."""
     with asyncio.Runner() as runner:
         opening = MemoryManager.from_conn_string(database)
         yield runner, runner.run(opening.__aenter__())
@@ -115,9 +115,8 @@ def test_the_strongest_paths_are_found_in_any_graph(
     notes = ("users", user_id, "notes")
 
     async def compare() -> None:
-        for node in (
-            NODES
-        ):  # one by one: of two paths that are alike, the one to the older memory comes first
+        # One by one: of two equal paths, the one to the older memory comes first.
+        for node in NODES:
             await store.aput(notes, node, {"content": node}, index=False)
         drawn = [
             store.relationships.relate(

@@ -1,84 +1,18 @@
-"""Supabase's own advisors find nothing to warn of."""
+"""Supabase's advisors find no problems, and its CLI applies the steps that are written as files."""
 
-import asyncio
-import os
-import shutil
-import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
-import pytest
 from langgraph.store.base import IndexConfig
-from psycopg.conninfo import conninfo_to_dict
 
+from graphs.memory.database.schema import read_scripts
 from graphs.memory_manager import MemoryManager
+from graphs.operations.migration_files import migration_files
+from graphs.operations.operations import Operations
 from tests.support.sql import rows
+from tests.support.supabase_cli import supabase
 
-PACKAGE = "supabase@3"
-
-
-@pytest.fixture(scope="module")
-def supabase_cli(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Supabase's command from npm; skips the test where there is none to be had."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("npm is not installed, and the Supabase CLI comes from there")
-    folder = tmp_path_factory.mktemp("supabase_cli")
-    command = [
-        npm,
-        "install",
-        "--silent",
-        "--no-audit",
-        "--no-fund",
-        "--prefix",
-        str(folder),
-        PACKAGE,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    binary = folder / "node_modules" / ".bin" / "supabase"
-    if done.returncode or not binary.exists():
-        pytest.skip(f"npm could not install {PACKAGE}: {done.stderr.strip()[-200:]}")
-    return binary
-
-
-@asynccontextmanager
-async def over_tcp(database: str) -> AsyncIterator[str]:
-    """A database of the embedded Postgres, which listens on a socket in the file system, where the CLI finds it."""
-    parts = conninfo_to_dict(database)
-    path = Path(str(parts["host"])) / f".s.PGSQL.{parts.get('port') or 5432}"
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        finally:
-            writer.close()
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_unix_connection(path)
-        await asyncio.gather(pump(reader, back), pump(there, writer), return_exceptions=True)
-
-    async with await asyncio.start_server(connected, "127.0.0.1") as server:
-        port = server.sockets[0].getsockname()[1]
-        yield f"postgresql://{parts['user']}:unused@127.0.0.1:{port}/{parts['dbname']}?sslmode=disable"
-
-
-async def advise(cli: Path, database: str, folder: Path) -> tuple[int, str]:
-    """The exit code of the advisors, and what they say."""
-    async with over_tcp(database) as url:
-        command = ["db", "advisors", f"--remote={url}", "--level", "warn", "--fail-on", "warn"]
-        asked = await asyncio.create_subprocess_exec(
-            cli,
-            *command,
-            cwd=folder,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env={**os.environ, "HOME": str(folder), "DO_NOT_TRACK": "1"},
-        )
-        said, _ = await asyncio.wait_for(asked.communicate(), 60)
-    return asked.returncode or 0, said.decode()
+ADVISE = ("db", "advisors", "--level", "warn", "--fail-on", "warn")
 
 
 async def test_supabases_advisors_find_nothing(
@@ -86,10 +20,44 @@ async def test_supabases_advisors_find_nothing(
 ) -> None:
     async with MemoryManager.from_conn_string(empty_database, index=index) as store:
         await store.setup()
-    code, said = await advise(supabase_cli, empty_database, tmp_path)
+    code, said = await supabase(supabase_cli, tmp_path, empty_database, *ADVISE)
     assert (code, "No issues found" in said) == (0, True), said
 
     await rows(empty_database, "ALTER TABLE memory.memories DISABLE ROW LEVEL SECURITY")
-    code, said = await advise(supabase_cli, empty_database, tmp_path)
-    assert code != 0, "they would have found something"
+    code, said = await supabase(supabase_cli, tmp_path, empty_database, *ADVISE)
+    assert code != 0, "the advisors must find a planted problem"
     assert "memories" in said
+
+
+async def test_supabase_pushes_the_steps_and_setting_up_finds_nothing_to_do(
+    supabase_cli: Path, empty_database: str, tmp_path: Path
+) -> None:
+    scripts = read_scripts()
+    await rows(empty_database, scripts.local_supabase)
+    folder = tmp_path / "supabase" / "migrations"
+    folder.mkdir(parents=True)
+    for name, text in migration_files(scripts).items():
+        (folder / name).write_text(text)
+
+    code, said = await supabase(supabase_cli, tmp_path, empty_database, "db", "push", "--yes")
+    assert code == 0, said
+    async with MemoryManager.from_conn_string(empty_database) as store:
+        plan = await Operations(store).checks.plan_upgrade()
+        assert (plan.step, plan.lacking, plan.up_to_date) == (scripts.newest, [], True)
+        assert await Operations(store).checks.differences() == []
+        await store.setup()
+    noted = "SELECT step FROM memory.schema_versions ORDER BY id"
+    before = [None, *range(2, scripts.newest + 1), scripts.newest]
+    assert [row["step"] for row in await rows(empty_database, noted)] == before
+
+    code, said = await supabase(supabase_cli, tmp_path, empty_database, "db", "push", "--yes")
+    assert (code, "up to date" in said) == (0, True), said
+
+    order = "CREATE TABLE IF NOT EXISTS public.orders (id int PRIMARY KEY);"
+    changed = replace(scripts, business_tables={**scripts.business_tables, "orders.sql": order})
+    for name, text in migration_files(changed).items():
+        (folder / name).write_text(text)
+    push = ("db", "push", "--yes", "--include-all")
+    code, said = await supabase(supabase_cli, tmp_path, empty_database, *push)
+    assert code == 0, said
+    assert await rows(empty_database, "SELECT count(*) AS n FROM public.orders") == [{"n": 0}]

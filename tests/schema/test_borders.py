@@ -1,4 +1,4 @@
-"""What the role `authenticated` cannot do with plain SQL, whatever reaches it there."""
+"""Limits of the role `authenticated` with plain SQL."""
 
 from typing import Any
 from uuid import uuid4
@@ -22,7 +22,7 @@ BECOME = (
 async def as_user(
     database: str, user_id: str, statement: str, parameters: dict[str, Any] | None = None
 ) -> None:
-    """Run a statement the way PostgREST would for a signed-in user."""
+    """Run a statement as PostgREST would for a signed-in user."""
     async with await psycopg.AsyncConnection.connect(database) as conn:
         await conn.execute(BECOME, (Principal.user(user_id).claims,))
         await conn.execute(statement, parameters)
@@ -30,7 +30,7 @@ async def as_user(
 
 @pytest.fixture
 async def alices(store: MemoryManager, database: str) -> dict[str, Any]:
-    """A memory of Alice's, as its row; Bob has a session of his own."""
+    """Return the row of a memory of Alice; Bob has a session of his own."""
     await store.aput(
         ("users", ALICE, "facts"), "k", {"content": "My secret is swordfish."}, index=False
     )
@@ -41,7 +41,8 @@ async def alices(store: MemoryManager, database: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "statement",
     [
-        "INSERT INTO memory.user_brain (user_id, slug, memory_id) VALUES (%(bob)s, 's', %(memory)s)",
+        "INSERT INTO memory.user_brain (user_id, slug, memory_id) "
+        "VALUES (%(bob)s, 's', %(memory)s)",
         "INSERT INTO memory.goal_assessments (user_id, memory_id) VALUES (%(bob)s, %(memory)s)",
         "INSERT INTO memory.belief_graphs (user_id, memory_id) VALUES (%(bob)s, %(memory)s)",
         """INSERT INTO memory.memory_relationships (user_id, source_id, target_id, type)
@@ -67,14 +68,16 @@ async def test_no_row_can_point_at_anothers_memory_or_tell_whether_it_exists(
         "UPDATE memory.memories SET namespace = 'users.x.'",
         "UPDATE memory.memories SET updated_at = '2001-01-01'",
         "UPDATE memory.memories SET run_id = 'forged'",
-        "INSERT INTO memory.memories (namespace, key, value, run_id) VALUES ('users.x.', 'k', '{}', 'forged')",
+        "INSERT INTO memory.memories (namespace, key, value, run_id) "
+        "VALUES ('users.x.', 'k', '{}', 'forged')",
         "INSERT INTO memory.audit_logs (actor, action) VALUES ('me', 'memory.insert')",
         "UPDATE memory.audit_logs SET action = 'x'",
         "DELETE FROM memory.audit_logs",
         "DELETE FROM memory.memory_history",
         "UPDATE memory.memory_logs SET agent = 'x'",
         "UPDATE public.applications SET status = 'approved'",
-        "INSERT INTO public.applications (user_id, amount, term_months, score) VALUES ('x', 1, 1, 99)",
+        "INSERT INTO public.applications (user_id, amount, term_months, score) "
+        "VALUES ('x', 1, 1, 99)",
         "SELECT * FROM langgraph.checkpoints",
         "SELECT memory.log_event(NULL, 'memory.delete', '{}', NULL)",
     ],

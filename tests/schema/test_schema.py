@@ -20,12 +20,15 @@ from graphs.memory.errors import ConfigurationError
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from graphs.operations.migration.jsonl import open_jsonl
+from graphs.operations.operations import Operations
 from tests.support.sql import rows
 
 MEMORY_TABLES = {
-    "agent_executions", "audit_logs", "audit_seals", "belief_graphs", "brain_load_errors", "brain_loads",
+    "agent_executions", "audit_logs", "audit_seals", "belief_graphs",
+    "brain_load_errors", "brain_loads",
     "cognitive_metrics", "company_brain",
-    "deliveries", "embedding_models", "erased_records", "erasures", "external_copies", "files", "goal_assessments",
+    "deliveries", "embedding_models", "erased_records", "erasures", "external_copies", "files",
+    "goal_assessments",
     "job_failures", "job_migrations", "memories", "memory_embeddings",
     "memory_history", "memory_logs", "memory_relationships", "migrated_memories", "migrations",
     "organisation_members", "organisations",
@@ -59,14 +62,17 @@ async def test_every_table_is_there_and_under_row_level_security(database: str) 
 
 
 async def privileges(database: str, role: str) -> dict[str, set[str]]:
-    """What a role may do with each table, as the database itself sees it."""
+    """Return the privileges of a role on each table, as the database reports them."""
     granted = await rows(
         database,
         """SELECT n.nspname || '.' || c.relname AS name, p.kind
         FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace,
-          unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS p (kind)
+          unnest(ARRAY[
+            'SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER'
+          ]) AS p (kind)
         WHERE c.relkind = 'r' AND n.nspname IN ('memory', 'public', 'langgraph', 'procrastinate')
-          AND has_schema_privilege(%s, n.oid, 'USAGE') AND has_table_privilege(%s, c.oid, p.kind)""",
+          AND has_schema_privilege(%s, n.oid, 'USAGE')
+          AND has_table_privilege(%s, c.oid, p.kind)""",
         role,
         role,
     )
@@ -112,7 +118,7 @@ async def test_every_function_has_a_fixed_search_path_and_is_closed_to_anonymous
 
 
 async def test_every_foreign_key_has_an_index(database: str) -> None:
-    """Without one, deleting a memory would read whole tables."""
+    """Ensure that the deletion of a memory never reads whole tables."""
     bare = await rows(
         database,
         """SELECT conrelid::regclass::text AS name, conname FROM pg_constraint AS c
@@ -140,7 +146,7 @@ async def test_applying_it_again_changes_nothing(database: str, index: IndexConf
 async def test_a_business_table_takes_part_in_export_and_erasure_once_it_is_said_to(
     database: str,
 ) -> None:
-    """Saying it again changes nothing, a table that is dropped is forgotten, and one that names nobody is refused."""
+    """Declare a table twice, drop one, and declare one without a user column, which is refused."""
     user = str(uuid4())
     personal = "SELECT name FROM memory.personal_tables() WHERE name = 'public.orders'"
     await rows(
@@ -173,7 +179,7 @@ async def test_a_business_table_takes_part_in_export_and_erasure_once_it_is_said
 
 
 async def test_the_threads_that_a_business_table_names_are_nobodys_to_erase(database: str) -> None:
-    """A person writes what they like into tables of their own, such as the thread of another."""
+    """Keep other users' threads: a user can write any thread id into their own rows."""
     user, thread = str(uuid4()), str(uuid4())
     for type_ in ("text", "uuid"):
         await rows(
@@ -184,7 +190,8 @@ async def test_the_threads_that_a_business_table_names_are_nobodys_to_erase(data
         await rows(database, f"INSERT INTO public.tickets_{type_} VALUES (%s, %s)", user, thread)
     await rows(
         database,
-        """INSERT INTO langgraph.checkpoints (thread_id, checkpoint_ns, checkpoint_id, checkpoint, metadata)
+        """INSERT INTO langgraph.checkpoints
+          (thread_id, checkpoint_ns, checkpoint_id, checkpoint, metadata)
         VALUES (%s, '', '1', '{}', '{}')""",
         thread,
     )
@@ -197,7 +204,7 @@ async def test_the_threads_that_a_business_table_names_are_nobodys_to_erase(data
     assert len(await rows(database, "SELECT 1 FROM langgraph.checkpoints")) == 1
 
 
-# A role like Supabase's `postgres`: no superuser, no right to make roles --------------------------------------------
+# A role like Supabase's `postgres`: no superuser, no right to make roles --------------------------
 
 
 AT = "2024-05-01T00:00:00Z"
@@ -205,7 +212,7 @@ AT = "2024-05-01T00:00:00Z"
 
 @pytest.fixture
 def plain_owner(postgres: str) -> Iterator[str]:
-    """Connection string of an ordinary role that owns an empty database."""
+    """Yield the connection string of an ordinary role that owns an empty database."""
     with psycopg.connect(postgres, autocommit=True) as conn:
         conn.execute("CREATE ROLE project_owner LOGIN")
         conn.execute("CREATE DATABASE project OWNER project_owner TEMPLATE template0")
@@ -224,9 +231,8 @@ async def test_a_role_that_is_no_superuser_applies_it_as_on_hosted_supabase(
     async with MemoryManager.from_conn_string(plain_owner, index=index) as store:
         with pytest.raises(ConfigurationError, match="CREATE EXTENSION vector"):
             await store.setup()
-    await rows(
-        superuser, "CREATE EXTENSION vector SCHEMA extensions"
-    )  # Supabase lets its `postgres` do that
+    # Supabase lets its `postgres` create it.
+    await rows(superuser, "CREATE EXTENSION vector SCHEMA extensions")
 
     async with (
         MemoryManager.from_conn_string(plain_owner, index=index) as store,
@@ -251,10 +257,12 @@ async def test_a_role_that_is_no_superuser_applies_it_as_on_hosted_supabase(
             "history": [{"event": "UPDATE", "at": AT, "old": "No."}],
         }
         (tmp_path / "old.jsonl").write_text(json.dumps(old))
-        done = await store.operations.migrations.run(await open_jsonl(tmp_path / "old.jsonl"))
+        done = await Operations(store).migrations.run(await open_jsonl(tmp_path / "old.jsonl"))
         await store.seal_audit()
         assert (
-            (await store.operations.migrations.roll_back(str(done.id))).removed == done.brought == 1
+            (await Operations(store).migrations.roll_back(str(done.id))).removed
+            == done.brought
+            == 1
         )
         assert await store.verify_audit() == []
 
@@ -267,7 +275,7 @@ async def test_without_the_right_to_make_roles_the_error_says_what_to_run(
             await store.setup()
 
 
-# Plans --------------------------------------------------------------------------------------------------------------
+# Plans --------------------------------------------------------------------------------------------
 
 
 async def plan(
@@ -288,7 +296,7 @@ async def plan(
 
 
 async def test_hot_statements_read_a_scope_by_its_index(database: str, index: IndexConfig) -> None:
-    """At this size a sequential scan of the tables would read a hundred times what is wanted."""
+    """Use tables so large that a sequential scan would read a hundred times the wanted rows."""
     from langgraph.store.base import PutOp
 
     from graphs.memory.database import statements
@@ -312,7 +320,7 @@ async def test_hot_statements_read_a_scope_by_its_index(database: str, index: In
     async with MemoryManager.from_conn_string(database, index=index) as store:
         await store.setup()
         assert "memories_id_key" in await plan(database, filtered, scope | {"query": vector}), (
-            "made while it was empty"
+            "a plan made for an empty table"
         )
         await store.abatch(
             [PutOp(("users", f"u{n % 100}"), f"k{n}", {"text": f"robot {n}"}) for n in range(5_000)]
@@ -335,7 +343,7 @@ async def test_hot_statements_read_a_scope_by_its_index(database: str, index: In
 
 
 async def test_a_hybrid_search_never_compares_every_pair(database: str, index: IndexConfig) -> None:
-    """Candidates are looked up one by one, whether the plan is made for an empty table or for scopes of a few items."""
+    """Look candidates up one by one, with plans for an empty table and for scopes of few items."""
     from langgraph.store.base import PutOp
 
     from graphs.memory.database import statements
@@ -391,7 +399,7 @@ USER = "a0000000-0000-4000-8000-00000000000a"
 async def test_a_traversal_follows_edges_by_their_index_in_order(
     database: str, principal: Principal
 ) -> None:
-    """Whether the plan is made for empty tables or for full ones: a hub's edges are never all read, nor sorted."""
+    """Never read or sort all edges of a hub, with plans for empty tables and for full ones."""
     from graphs.memory.database import statements
 
     relationships = statements.load("relationships", "graphs.memory.knowledge")
@@ -409,7 +417,8 @@ async def test_a_traversal_follows_edges_by_their_index_in_order(
             f"""INSERT INTO memory.memories (namespace, key, value)
               SELECT 'users.{USER}.', 'k' || n, '{{}}' FROM generate_series(1, {memories}) AS n;
             INSERT INTO memory.memory_relationships (user_id, source_id, target_id, type, strength)
-              SELECT '{USER}', a.id, b.id, 'next', random() FROM memory.memories AS a, memory.memories AS b
+              SELECT '{USER}', a.id, b.id, 'next', random()
+              FROM memory.memories AS a, memory.memories AS b
               WHERE a.id % 1000 = 0 OR b.id = a.id + 1 ON CONFLICT DO NOTHING""",
         )
         await rows(database, "ANALYZE memory.memories, memory.memory_relationships")

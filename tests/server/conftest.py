@@ -1,4 +1,4 @@
-"""Clients of the server that these tests share; those that need one of their own are in tests/deployments."""
+"""Clients of the shared server; tests that need a server of their own are in tests/deployments."""
 
 import pytest
 from langgraph_sdk.client import LangGraphClient
@@ -8,5 +8,5 @@ from tests.support.server import Server, sign_in
 
 @pytest.fixture
 def client(server: Server) -> LangGraphClient:
-    """A client of a user whom no other test knows."""
+    """Return a client of a new user."""
     return server.client(sign_in())

@@ -1,4 +1,4 @@
-"""The example agents on a running server, with the demo's data that a command loads beside it."""
+"""The example agents on a running server, with the demo data loaded by a command."""
 
 import json
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ ANN = str(uuid4())
 
 @pytest.fixture(scope="module")
 def stocked(server: Server, server_database: str) -> Iterator[Server]:
-    """The server, while its database has the demo's data."""
+    """Yield the server while its database has the demo data."""
     every = {"dealers": 36, "robots": 36, "descriptions": 36, "applications": 26, "leads": 26}
     assert demo_command(server_database)["written"] == {**every, "scores": 26}
     yield server
@@ -28,7 +28,7 @@ def stocked(server: Server, server_database: str) -> Iterator[Server]:
 
 
 def demo_command(database: str, *options: str) -> dict[str, Any]:
-    """What `graph-memory demo` says that it did."""
+    """Run `graph-memory demo` and return its report."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("DATABASE_URL", database)
         load_settings.cache_clear()

@@ -1,4 +1,4 @@
-"""What a real chat client does: blocks of content, a checkpoint on every message, answers made again."""
+"""Real chat clients: blocks of content, a checkpoint on every message, answers made again."""
 
 import asyncio
 from typing import Any
@@ -13,12 +13,12 @@ from tests.support.server import Server, sign_in
 
 
 def block_message(text: str) -> Any:
-    """A user's message as chat clients send it: with an id of their own, and a list of blocks as content."""
+    """Return a user's message as chat clients send it: with its own id, and a list of blocks."""
     return {"id": str(uuid4()), "type": "human", "content": [{"type": "text", "text": text}]}
 
 
 async def turns_of(client: LangGraphClient) -> list[tuple[str, str]]:
-    """All turns that are stored for the user, oldest first."""
+    """Return all stored turns of the user, oldest first."""
     found = (await client.store.search_items((), filter={"type": "turn"}, limit=100))["items"]
     return [(item["value"]["role"], item["value"]["content"]) for item in reversed(found)]
 
@@ -69,7 +69,7 @@ async def test_an_answer_made_again_takes_the_place_of_the_old_one(
 
     after = await turns_of(client)
     assert [role for role, _ in before] == [role for role, _ in after] == ["user", "assistant"]
-    await asyncio.sleep(4)  # the turns are read again
+    await asyncio.sleep(4)  # the job reads the turns again
     assert await facts(client) == ["My dog is called Rex."]
 
 

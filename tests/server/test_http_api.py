@@ -1,4 +1,4 @@
-"""The HTTP API on the running server: beside the LangGraph API, under the same sign-in, over what runs have written."""
+"""The HTTP API on the running server: the same sign-in as LangGraph's, over memories from runs."""
 
 import asyncio
 import hashlib

@@ -13,7 +13,7 @@ CONVERSATIONS = 100
 
 
 async def known(database: str, people: Sequence[str]) -> None:
-    """Return when a fact is known of everybody: they are made in the background."""
+    """Wait until each user has a fact, which a job extracts."""
     query = """SELECT count(DISTINCT user_id) AS people FROM memory.memories
     WHERE user_id = ANY (%s) AND value ->> 'type' = 'fact'"""
     for _ in range(300):
@@ -26,10 +26,10 @@ async def test_of_a_hundred_conversations_at_once_each_recalls_its_own_and_is_st
     server: Server, server_database: str
 ) -> None:
     people = [str(uuid4()) for _ in range(CONVERSATIONS)]
-    client = server.client()  # one for all: it is the header that says who speaks
+    client = server.client()  # shared by all users: the header says who is signed in
 
     async def speak(person: str, text: str) -> tuple[str, Any]:
-        """Say something in a new thread, and return it and the state in the end."""
+        """Say something in a new thread; return the thread and its final state."""
         signed_in = {"Authorization": f"Bearer {sign_in(person)}"}
         thread = (await client.threads.create(headers=signed_in))["thread_id"]
         return thread, await client.runs.wait(
@@ -49,7 +49,8 @@ async def test_of_a_hundred_conversations_at_once_each_recalls_its_own_and_is_st
         ]
     stored = await rows(
         server_database,
-        "SELECT user_id, session_id, count(*) AS turns FROM memory.turns WHERE user_id = ANY (%s) GROUP BY 1, 2",
+        "SELECT user_id, session_id, count(*) AS turns FROM memory.turns "
+        "WHERE user_id = ANY (%s) GROUP BY 1, 2",
         people,
     )
     threads = {
@@ -58,4 +59,4 @@ async def test_of_a_hundred_conversations_at_once_each_recalls_its_own_and_is_st
         for person, (thread, _) in zip(people, said, strict=True)
     }
     assert {(row["user_id"], row["session_id"]) for row in stored} == threads
-    assert {row["turns"] for row in stored} == {2}, "what was said and what was answered, once"
+    assert {row["turns"] for row in stored} == {2}, "one message and one answer, each stored once"

@@ -1,4 +1,4 @@
-"""The memory as MCP tools on a running server, with sign-in, beside the LangGraph server's own `/mcp`."""
+"""The memory's MCP tools on a running server with sign-in, beside LangGraph's own `/mcp`."""
 
 import asyncio
 from typing import Any
@@ -68,5 +68,5 @@ async def test_strangers_are_refused_and_told_how_to_sign_in(server: Server) -> 
             "/mcp", json=listing, headers=key | {"Accept": "application/json, text/event-stream"}
         )
         assert "assistant" in theirs.text, (
-            "the LangGraph server's own tools are its graphs, and still there"
+            "the LangGraph server's own tools are its graphs, and still exist"
         )

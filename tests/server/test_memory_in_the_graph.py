@@ -31,8 +31,8 @@ async def test_a_run_begins_with_load_context_and_ends_with_write_memory(
             tokens.append(data[0]["content"])
 
     assert nodes == ["load_context", "respond", "write_memory"]
-    assert len(tokens) > 5, "the answer is streamed in pieces"
-    assert "offline model" in "".join(tokens), "the model says what it is"
+    assert len(tokens) > 5, "the answer is streamed in parts"
+    assert "offline model" in "".join(tokens), "the model says that it is the offline model"
 
 
 async def test_a_second_thread_knows_what_the_first_one_was_told(client: LangGraphClient) -> None:
@@ -113,7 +113,7 @@ async def test_recent_turns_are_in_the_state_of_the_next_run(client: LangGraphCl
     turns = [(turn["role"], turn["content"]) for turn in result["memory"]["turns"]]
     assert turns[0] == ("user", "My name is Ada.")
     assert turns[1][0] == "assistant"
-    assert result["written"]["memories"], "the state tells what the run wrote"
+    assert result["written"]["memories"], "the state names the memories written by the run"
 
 
 async def test_a_conversation_of_ten_turns_becomes_facts_that_are_true_and_name_their_turns(

@@ -1,4 +1,4 @@
-"""What a running server tells of itself: its metrics and health."""
+"""Metrics and health of a running server."""
 
 import asyncio
 import re
@@ -12,7 +12,7 @@ SECRET = "xylophone"
 
 
 async def text_of(url: str, path: str, until: str = "") -> str:
-    """What a path answers, once it contains a text; what is measured behind a run may need a moment."""
+    """Wait until a path's answer contains a text, and return it; metrics may lag behind a run."""
     async with httpx.AsyncClient(base_url=url) as http:
         for _ in range(100):
             if until in (text := (await http.get(path)).text):
@@ -24,7 +24,7 @@ async def text_of(url: str, path: str, until: str = "") -> str:
 async def test_the_servers_metrics_show_the_memorys_beside_its_own(server: Server) -> None:
     await talk(server.client(sign_in()), f"I own a {SECRET}.")
     text = await text_of(server.url, "/metrics", until='memory_operation="extract_facts"')
-    # Where some failed, all have a label for that, too.
+    # A series with failures has one more label.
     for operation in ("load_context", "write_memory"):
         assert re.search(
             rf'^memory_operation_duration_seconds_count{{.*memory_operation="{operation}"',
@@ -41,7 +41,7 @@ async def test_the_servers_metrics_show_the_memorys_beside_its_own(server: Serve
     assert "lg_api_http_requests_total" in text
     assert SECRET not in text
     families = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
-    assert len(families) == len(set(families)), "no metric comes twice"
+    assert len(families) == len(set(families)), "no metric is exported twice"
 
 
 async def test_health_tells_everybody_whether_and_the_signed_in_which_part(server: Server) -> None:

@@ -1,4 +1,4 @@
-"""What happens to memory when runs are doubled, interrupted, rolled back or cancelled."""
+"""Memory of concurrent, interrupted, rolled-back and cancelled runs."""
 
 import asyncio
 from typing import Any
@@ -11,14 +11,14 @@ from tests.support.chat import facts, says, talk
 
 
 async def start_slow_run(client: LangGraphClient, thread_id: str, text: str) -> str:
-    """Start a run that answers after three seconds, and return its id once it has loaded its context."""
+    """Start a run that takes three seconds; return its id once it has loaded its context."""
     run = await client.runs.create(thread_id, "slow", input=says(text))
     for _ in range(100):
         state: Any = await client.threads.get_state(thread_id)
         if "respond" in state["next"]:
             return str(run["run_id"])
         await asyncio.sleep(0.1)
-    raise AssertionError("the run did not begin")
+    raise AssertionError("the run did not start")
 
 
 async def human_messages(client: LangGraphClient, thread_id: str) -> list[str]:

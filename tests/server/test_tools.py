@@ -1,4 +1,4 @@
-"""The memory tools on a running server: who is signed in is whose memory they use."""
+"""The memory tools on a running server use the memory of the signed-in user."""
 
 from typing import Any
 from uuid import uuid4
@@ -9,7 +9,7 @@ from tests.support.server import Server, sign_in
 
 
 async def answer(client: LangGraphClient, name: str, config: Any = None, **args: Any) -> str:
-    """What a tool answers in a run of its own."""
+    """Return the answer of a tool, called in a run of its own."""
     call = {"name": name, "args": args, "id": "call_1", "type": "tool_call"}
     said: Any = {"messages": [{"type": "ai", "content": "", "tool_calls": [call]}]}
     result: Any = await client.runs.wait(None, "tool", input=said, config=config)

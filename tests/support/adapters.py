@@ -1,4 +1,4 @@
-"""An adapter whose service is a dictionary, and which fails as it is told."""
+"""An adapter whose service is a dictionary, with injected failures."""
 
 from collections.abc import Iterable, Sequence
 
@@ -21,11 +21,11 @@ EVERYTHING: frozenset[IntentKind] = frozenset(
 
 
 class Notebook:
-    """Keeps what it is told: `told` in its order, each once for each time; `copies` as they are now.
+    """An adapter that records deliveries: `told` in order, with repeats; `copies` as they are now.
 
     Args:
-        name: what it is called.
-        takes: the intents that it is told.
+        name: Its name.
+        takes: The intents that it accepts.
     """
 
     def __init__(self, name: str = "notebook", takes: Iterable[IntentKind] = EVERYTHING) -> None:
@@ -69,7 +69,7 @@ class Notebook:
 
     @property
     def texts(self) -> set[str]:
-        """The texts of all copies."""
+        """Return the texts of all copies."""
         return {text for of_user in self.copies.values() for text in of_user.values()}
 
 

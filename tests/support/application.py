@@ -1,4 +1,4 @@
-"""An application that writes to a store of LangGraph's, and does not stop while that is moved."""
+"""An application that keeps writing to a LangGraph store while the store is moved."""
 
 import asyncio
 import random
@@ -17,14 +17,15 @@ from tests.support.sql import rows
 ADA, BOB = ("users", "ada", "facts"), ("users", "bob", "facts")
 
 OURS_THERE = """SELECT (SELECT count(*) FROM pg_namespace WHERE nspname = 'graph_memory_migration')
-  + (SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'graph_memory%' AND NOT tgisinternal) AS ours"""
+  + (SELECT count(*) FROM pg_trigger
+     WHERE tgname LIKE 'graph_memory%' AND NOT tgisinternal) AS ours"""
 
 Place = tuple[tuple[str, ...], str]
 
 
 @asynccontextmanager
 async def old_store(database: str, index: IndexConfig | None) -> AsyncIterator[AsyncPostgresStore]:
-    """A store of LangGraph's in a database, which may be ours: there pgvector lies in a schema of its own."""
+    """Yield a LangGraph store; in our own database, pgvector is in the schema `extensions`."""
     theirs: Any = dict(index) if index else None
     url = make_conninfo(database, options="-c search_path=public,extensions")
     ttl: Any = {"refresh_on_read": True}
@@ -36,26 +37,26 @@ async def old_store(database: str, index: IndexConfig | None) -> AsyncIterator[A
 
 
 class Application:
-    """Puts, updates, deletes, batches and reads, until the store says that it has moved.
+    """A writer that puts, updates, deletes, batches and reads, until the store has moved.
 
     Args:
-        store: where it writes.
-        seed: makes what it does another one.
+        store: The store that it writes to.
+        seed: A different seed gives different writes.
     """
 
     def __init__(self, store: AsyncPostgresStore, seed: int) -> None:
         self._store = store
         self._random = random.Random(seed)  # noqa: S311
         self.known: dict[Place, dict[str, Any]] = {}
-        """What it believes to have stored."""
+        """The items that it expects in the store."""
         self.writes = self.refused = 0
 
     async def has_written(self, times: int) -> bool:
-        """Return whether it has written so many times."""
+        """Return True once it has written that many times."""
         return self.writes >= times
 
     async def write(self, most: int, pause: float = 0.0) -> None:
-        """Write so many times at most, or until the store has moved."""
+        """Write `most` times at most, or until the store has moved."""
         for _ in range(most):
             try:
                 await self._write_until_taken(self._operations())
@@ -102,20 +103,22 @@ class Application:
         )
 
 
-THERE = """SELECT prefix AS namespace, key, value, created_at, updated_at, expires_at, ttl_minutes::float8
+THERE = """SELECT prefix AS namespace, key, value, created_at, updated_at, expires_at,
+  ttl_minutes::float8
 FROM public.store ORDER BY prefix COLLATE "C", key COLLATE "C" """
 
-HERE = """SELECT left(namespace, -1) AS namespace, key, value, created_at, updated_at, expires_at, ttl_minutes
+HERE = """SELECT left(namespace, -1) AS namespace, key, value, created_at, updated_at, expires_at,
+  ttl_minutes
 FROM memory.memories ORDER BY left(namespace, -1) COLLATE "C", key"""
 
 
 async def both_sides(there: str, here: str) -> tuple[Any, Any]:
-    """All items of a store of LangGraph's, and all of ours."""
+    """Return all items of a LangGraph store, and all of ours."""
     return await rows(there, THERE), await rows(here, HERE)
 
 
 def shared(done: SwitchResult) -> int:
-    """How many items are the same on both sides, as all must be."""
+    """Return the number of items that are equal on both sides; check that all are."""
     assert done.agreement is not None
     assert (done.agreement.differing, done.agreement.there) == (0, done.agreement.here)
     return done.agreement.here

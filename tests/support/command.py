@@ -1,4 +1,4 @@
-"""`graph-memory` run in the test's own process, on the test's own database."""
+"""`graph-memory`, run in the process of the test, on the database of the test."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,16 +15,17 @@ Command = Callable[..., Result]
 
 @contextmanager
 def command_on(database: str, **settings: str) -> Iterator[Command]:
-    """Lend a function that runs a command, given its arguments, on a database: from a test that is not async."""
+    """Yield a function that runs a command on a database, for tests that are not async."""
     parts = conninfo_to_dict(database)
-    url = f"postgresql://{parts['user']}@/{parts['dbname']}?host={parts['host']}&port={parts.get('port') or ''}"
+    host, port = parts["host"], parts.get("port") or ""
+    url = f"postgresql://{parts['user']}@/{parts['dbname']}?host={host}&port={port}"
     with environment({"DATABASE_URL": url.removesuffix("&port="), **settings}):
         yield lambda *arguments: CliRunner().invoke(app, [*arguments])
 
 
 @contextmanager
 def environment(settings: Mapping[str, str]) -> Iterator[None]:
-    """Give a command settings; they are read once for each process, hence anew here."""
+    """Set settings for a command; clear the cache, since a process reads settings only once."""
     load_settings.cache_clear()
     try:
         with patch.dict("os.environ", settings):

@@ -1,7 +1,10 @@
-"""A backup, or a restore, that is killed: `python -m tests.support.dying_backup create|restore DATABASE ROWS FILE…`.
+"""A backup or restore that kills itself.
 
-It dies as soon as so many rows are done; with -1 when all is done but the last step: the file's name, the commit. A
-second file to `create` is the backup that it follows; one to `restore` is what followed the first.
+    python -m tests.support.dying_backup create|restore DATABASE ROWS FILE…
+
+It dies after ROWS rows. With -1, it dies when only the last step is left: the rename of the file,
+or the commit. A second file for `create` is the previous backup of the chain; for `restore`, the
+next one.
 """
 
 import asyncio
@@ -11,6 +14,7 @@ from pathlib import Path
 from graphs.memory_manager import MemoryManager
 from graphs.operations.backup.file import NewBackup
 from graphs.operations.backup.restore import Restoring
+from graphs.operations.operations import Operations
 from tests.support.dying_worker import die
 
 
@@ -30,10 +34,10 @@ async def main(what: str, database: str, rows: int, *files: Path) -> None:
         Restoring.continue_numbers = continue_numbers  # type: ignore[method-assign]
     async with MemoryManager.from_conn_string(database) as store:
         if what == "restore":
-            await store.operations.backups.restore(*files, progress=progress)
+            await Operations(store).backups.restore(*files, progress=progress)
         else:
             since = files[1] if files[1:] else None
-            await store.operations.backups.create(files[0], since=since, progress=progress)
+            await Operations(store).backups.create(files[0], since=since, progress=progress)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""A worker that is killed at a point of a load: `python -m tests.support.dying_loader DATABASE POINT`."""
+"""A worker that dies at a point of a load.
+
+python -m tests.support.dying_loader DATABASE POINT
+"""
 
 import asyncio
 import sys
@@ -20,7 +23,7 @@ POINTS = (
 
 
 class Brain(LoadingBrain):
-    """Kills its process in its second batch."""
+    """A brain that kills its process in its second batch."""
 
     point = ""
     batches = 0
@@ -49,7 +52,7 @@ class Brain(LoadingBrain):
 
 
 class Store(MemoryManager):
-    """Its brain is the one that dies."""
+    """A store with the brain that dies."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -1,7 +1,9 @@
-"""A migration from Mem0 that is killed: `python -m tests.support.dying_migration DATABASE URL STEPS FOLDER`.
+"""A migration from Mem0 that kills itself.
 
-It dies before the so-many-th time that it says something to the database, or hears from it: in a transaction, at its
-commit, or between two of them.
+    python -m tests.support.dying_migration DATABASE URL STEPS FOLDER
+
+It dies before its STEPS-th message to or from the database: inside a transaction, at a commit, or
+between two transactions.
 """
 
 import asyncio
@@ -12,11 +14,12 @@ from typing import Any
 from graphs.memory.database.transaction import Transaction
 from graphs.memory_manager import MemoryManager
 from graphs.operations.migration import mem0_cloud
+from graphs.operations.operations import Operations
 from tests.support.dying_worker import die
 from tests.support.outside import TOKEN
 
 PAGE = 20
-"""Small, so that there are many."""
+"""A small size, for many pages."""
 
 
 async def main(database: str, url: str, steps: int, folder: str) -> None:
@@ -43,7 +46,7 @@ async def main(database: str, url: str, steps: int, folder: str) -> None:
     async with MemoryManager.from_conn_string(database, index=index) as store:
         Transaction.run = run  # type: ignore[method-assign,assignment]
         async with mem0_cloud.mem0_platform(TOKEN, url, Path(folder)) as source:
-            await store.operations.migrations.run(source)
+            await Operations(store).migrations.run(source)
 
 
 if __name__ == "__main__":

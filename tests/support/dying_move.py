@@ -1,4 +1,4 @@
-"""A move that is killed at one of its transactions, in a process that is forked from one which has imported it all."""
+"""A move that dies at one of its transactions, in a fork of a process with all modules loaded."""
 
 import asyncio
 import multiprocessing
@@ -10,13 +10,17 @@ from graphs.deployment.pools import open_pool
 from graphs.memory.database.database import Database
 from graphs.memory_manager import MemoryManager
 from graphs.offline.embeddings import OfflineEmbeddings
+from graphs.operations.operations import Operations
 
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload([__name__])
 
 
 async def killed_at(call: int, database: str, source: str) -> int:
-    """Copy and follow up to a transaction: an odd one is not carried out, an even one is. Return the exit code."""
+    """Copy and follow up to a transaction; return the exit code.
+
+    The process dies before an odd transaction, and after an even one.
+    """
     process = _PROCESSES.Process(target=_move, args=(call, database, source))
     process.start()
     await asyncio.to_thread(process.join, 60)
@@ -51,7 +55,7 @@ async def _copy_and_follow(call: int, database: str, source: str) -> None:
         open_pool(source) as pool,
         MemoryManager.from_conn_string(database, index=index) as store,
     ):
-        moving = store.operations.moving
+        moving = Operations(store).moving
         there = await moving.open(pool, follow=True)
         Database._retrying = dies  # type: ignore[method-assign,assignment]
         await moving.copy(there)

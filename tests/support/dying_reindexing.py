@@ -1,7 +1,10 @@
-"""Migrations of the vector index that are killed: `python -m tests.support.dying_reindexing DATABASE`.
+"""Migrations of the vector index that kill themselves.
 
-Each line on standard input is `METHOD LISTS PHASE`: a process of its own begins that migration and kills itself as soon
-as it is told of the phase. The answer is a line that says how it ended: the signal, or 0 where the phase never came.
+    python -m tests.support.dying_reindexing DATABASE
+
+Each line on standard input is `METHOD LISTS PHASE`. A process of its own begins that migration and
+kills itself when the phase is reported. The line of the answer is the signal that ended it, or 0 if
+the phase was never reported.
 """
 
 import asyncio
@@ -10,6 +13,7 @@ import sys
 
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.operations.operations import Operations
 from graphs.operations.sizing import IndexChoice
 from tests.support.dying_worker import die
 
@@ -21,7 +25,7 @@ async def migrate(database: str, wish: IndexChoice, last: str) -> None:
 
     async with MemoryManager.from_conn_string(database) as store:
         with acting_as(Principal.service()):
-            await store.operations.indexes.migrate(wish, told)
+            await Operations(store).indexes.migrate(wish, told)
 
 
 def main(database: str) -> None:

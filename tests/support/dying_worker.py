@@ -1,4 +1,7 @@
-"""A worker that is killed at a point of its work: `python -m tests.support.dying_worker DATABASE POINT FOLDER`."""
+"""A worker that dies at a point of its work.
+
+python -m tests.support.dying_worker DATABASE POINT FOLDER
+"""
 
 import asyncio
 import os
@@ -22,7 +25,7 @@ def die() -> None:
 
 
 class Extractor(Mem0Extractor):
-    """Kills its process before it begins, or when it is done."""
+    """An extractor that kills its process before or after an extraction."""
 
     point = ""
 
@@ -36,7 +39,7 @@ class Extractor(Mem0Extractor):
 
 
 class Store(MemoryManager):
-    """Kills its process before what was extracted is stored, or right after."""
+    """A store that kills its process before or right after it stores extracted facts."""
 
     point = ""
 

@@ -1,13 +1,15 @@
-"""A guide carried out, block by block, as an operator does who reads it. What a block means:
+"""A guide, followed block by block as an operator does. The meaning of blocks:
 
-- ```sh: each line is a command, and ends well, or as `# exit 1` behind it says. `graph-memory` runs in this process,
-  all else in bash, each line by itself. `export NAME=value` holds for the rest of the page.
-- ```sql: one script, as the role of DATABASE_URL; the rows that were given last are what it prints.
-- ```python: a program. ```dotenv: settings, in force from here on; of a value with … in it only the name is looked at.
-- ```text after one of these: what its last command prints, these lines among others, in this order; … is anything. A
-  script in sql may fail only where it begins with ERROR:.
-- `# Not tested: why` behind a line, or as the first line of a block, leaves it out.
-- $NAME is one of tests/support/guide_variables.py, or what the page exports.
+- ```sh: Each line is a command that succeeds, or exits as a `# exit 1` after it says.
+  `graph-memory` runs in this process, everything else in bash, each line by itself.
+  `export NAME=value` holds for the rest of the page.
+- ```sql: One script, run as the role of DATABASE_URL. It prints the rows of its last result.
+- ```python: A program.
+- ```dotenv: Settings, in force from here on. If a value contains …, only its name is checked.
+- ```text after one of these: Lines that its last command prints, in this order, among others.
+  … stands for any text. An sql script may fail only if this block begins with ERROR:.
+- `# Not tested: why` after a line, or as the first line of a block, skips it.
+- $NAME is a variable of tests/support/guide_variables.py, or one that the page exports.
 """
 
 import contextlib
@@ -44,12 +46,12 @@ _OUTSIDE_SETTINGS = {"MEM0_TELEMETRY"}
 
 
 class Guide:
-    """A page, and the deployment that it is followed on.
+    """A page, and the deployment on which it is followed.
 
     Args:
-        operate: calls `graph-memory`.
-        folder: the folder to work in.
-        variables: what $NAME stands for.
+        operate: Calls `graph-memory`.
+        folder: The working directory.
+        variables: The values of $NAME.
     """
 
     def __init__(self, operate: Operator, folder: Path, variables: dict[str, str]) -> None:
@@ -60,10 +62,10 @@ class Guide:
         self._left_out = False
 
     def follow(self, page: str) -> None:
-        """Do what a page says.
+        """Follow the steps of a page.
 
         Raises:
-            AssertionError: something came out otherwise; the message names the line.
+            AssertionError: If a result differs from the page; the message names the line.
         """
         self._operate.set(COLUMNS="240", **self._variables)
         found = blocks(page)
@@ -98,7 +100,7 @@ class Guide:
                 self._set(self._expanded(block.text))
             case other:
                 raise AssertionError(
-                    f"Nothing runs a block of {other!r}: say sh, sql, python, dotenv or text."
+                    f"A block of {other!r} cannot be run: use sh, sql, python, dotenv or text."
                 )
 
     def _run(self, line: str) -> str:
@@ -108,7 +110,7 @@ class Guide:
             self._keep(exported[1], self._bash(f"printf %s {exported[2]}", 0))
             return ""
         assert not _HIDDEN.search(command), (
-            "graph-memory has to begin its line: nothing runs it here."
+            "graph-memory must be at the start of its line: it cannot run inside bash."
         )
         if ours := _OURS.fullmatch(command):
             return self._graph_memory(ours[1], *_cut(ours[2]), expected)
@@ -116,7 +118,7 @@ class Guide:
         return self._bash(command, expected)
 
     def _graph_memory(self, given: str, words: str, led: str, expected: int) -> str:
-        """Run the command here, and what its output is led to in bash. Bash also takes the line apart."""
+        """Run the command here, and its redirection or pipe in bash, which also splits the line."""
         self._expanded(words)
         arguments = self._bash(f"printf '%s\\0' {words.removeprefix('graph-memory')}", 0).split(
             "\0"
@@ -136,9 +138,14 @@ class Guide:
 
     def _bash(self, command: str, expected: int, given: str | None = None) -> str:
         ran = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", command],  # noqa: S607  whichever bash there is
-            cwd=self._folder, input=given, capture_output=True, text=True, timeout=60, env=os.environ | self._variables,
-        )  # fmt: skip
+            ["bash", "-euo", "pipefail", "-c", command],  # noqa: S607  any bash will do
+            cwd=self._folder,
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=os.environ | self._variables,
+        )
         assert ran.returncode == expected, (
             f"{command}\nended with {ran.returncode}:\n{ran.stdout}{ran.stderr}"
         )
@@ -178,14 +185,14 @@ class Guide:
         self._operate.set(**{name: value})
 
     def _expanded(self, text: str) -> str:
-        """The text with its variables, each of which there must be."""
+        """Return the text with its variables replaced; each must be defined."""
         missing = [name for name in _VARIABLE.findall(text) if name not in self._variables]
-        assert not missing, f"Nothing says what ${missing[0]} is."
+        assert not missing, f"${missing[0]} is not defined."
         return _VARIABLE.sub(lambda found: self._variables[found[1]], text)
 
     def _compare(self, promised: str) -> None:
         if self._printed is None:
-            assert self._left_out, "Nothing ran that prints this: move it behind its command."
+            assert self._left_out, "No block before this one printed: move it after its command."
             return
         left = _plain(self._printed)
         for line in filter(None, map(_plain, promised.splitlines())):
@@ -194,25 +201,26 @@ class Guide:
             )
             found = re.search(pattern, left)
             assert found, (
-                f"It does not print (after what is above it): {line}\nIt prints:\n{self._printed}"
+                f"The output has no such line (after the lines above it): {line}\n"
+                f"The output is:\n{self._printed}"
             )
             left = left[found.end() :]
 
 
 def _plain(printed: str) -> str:
-    """What is printed without the frames of tables, on one line."""
+    """Return the output without the frames of tables, on one line."""
     return _FRAME.sub(" ", printed).strip()
 
 
 def commands(block: str) -> Iterator[str]:
-    """Yield the commands of an sh block that are to be run."""
+    """Yield the commands of an sh block that are not skipped."""
     for line in re.sub(r"\\\n\s*", "", block).splitlines():
         if line.strip() and not line.lstrip().startswith("#") and not NOT_TESTED.search(line):
             yield line.strip()
 
 
 def _cut(command: str) -> tuple[str, str]:
-    """A command, and where its output is led (`> FILE`, `| …`)."""
+    """Split a command from its redirection or pipe (`> FILE`, `| …`)."""
     quote = ""
     for n, char in enumerate(command):
         if char in "'\"":
@@ -223,7 +231,7 @@ def _cut(command: str) -> tuple[str, str]:
 
 
 def unknown_commands(page: str) -> list[str]:
-    """Return the `graph-memory …` of a page's prose that there is no such command, or no such option, for."""
+    """Return each `graph-memory …` in a page's prose with an unknown command or option."""
     said = [each.replace("\n", " ") for each in re.findall(r"`(graph-memory [^`]+)`", prose(page))]
     return [
         each

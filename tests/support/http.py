@@ -1,4 +1,4 @@
-"""The memory's routes in an app that is not ours, with a sign-in of its own, and requests as anybody."""
+"""The memory routes in an app that is not ours, with its own sign-in, and clients for any user."""
 
 from uuid import uuid4
 
@@ -16,7 +16,7 @@ UNLIMITED = Limits(rate=0)
 
 
 async def by_name(request: Request) -> Principal:
-    """A sign-in that believes everybody: the token is the user's id, or `the service`."""
+    """Sign in as the token says, without a check: a user's id, or `the service`."""
     name = request.headers.get("authorization", "").removeprefix("Bearer ")
     try:
         return Principal.service() if name == "the service" else Principal.user(name)
@@ -31,7 +31,7 @@ def app_of(memory: MemoryManager, limits: Limits = UNLIMITED) -> FastAPI:
 
 
 def client(app: FastAPI, user_id: str | None = None, **headers: str) -> httpx.AsyncClient:
-    """A client as a user, as somebody whom no other test knows, or ("") as nobody."""
+    """Return a client for a user; for a new user by default, or not signed in with ""."""
     who = str(uuid4()) if user_id is None else user_id
     signed_in = {"Authorization": f"Bearer {who}"} if who else {}
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)

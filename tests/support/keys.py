@@ -1,4 +1,4 @@
-"""A stand-in for Supabase Auth's published keys, and the tokens that are signed with them, or are not."""
+"""A stub of Supabase Auth's published keys, and tokens with good and bad signatures."""
 
 import base64
 import hmac
@@ -16,7 +16,7 @@ USER = str(uuid4())
 
 
 class KeyServer:
-    """Publishes a key set, counts who asks, and can be made to fail."""
+    """A server that publishes a key set, counts requests, and can be made to fail."""
 
     def __init__(self) -> None:
         self.keys: list[dict[str, Any]] = []
@@ -71,7 +71,7 @@ def claims(keys: KeyServer, **changed: Any) -> dict[str, Any]:
 
 
 def hmac_token(body: dict[str, Any], key: bytes) -> str:
-    """A token whose HMAC was made with a public key, in the hope that it is checked with the same one."""
+    """Return a token with an HMAC by a public key, for a verifier that confuses algorithms."""
 
     def part(content: bytes) -> bytes:
         return base64.urlsafe_b64encode(content).rstrip(b"=")

@@ -1,4 +1,4 @@
-"""What a page is made of: fenced blocks, headings, links."""
+"""The parts of a page: fenced blocks, headings, links."""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block, and the line of the page that its text begins on."""
+    """A fenced block, and the line number at which its text begins."""
 
     language: str
     text: str
@@ -29,11 +29,11 @@ def prose(page: str) -> str:
 
 
 def links(page: str) -> list[str]:
-    """Return where the links of a page lead to in this repository."""
+    """Return the targets of a page's links inside this repository."""
     return [found for found in re.findall(r"\]\(([^)\s]+)\)", prose(page)) if "://" not in found]
 
 
 def headings(page: str) -> set[str]:
-    """Return the headings of a page as links name them."""
+    """Return the headings of a page, as the anchors that links use."""
     found = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in found}

@@ -1,4 +1,4 @@
-"""The MCP SDK's own client, as somebody."""
+"""The MCP SDK's own client, signed in as a user."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +15,7 @@ from graphs.api.mcp import PATH
 async def mcp_client(
     url: str, token: str | None = None, *, mode: str = "auto", app: Any = None
 ) -> AsyncIterator[Client]:
-    """A connected client; of an app in this process, where one is given."""
+    """Yield a connected client, over the network or to an app in this process."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     transport = httpx2.ASGITransport(app) if app else None
     async with (
@@ -26,5 +26,5 @@ async def mcp_client(
 
 
 def text(result: Any) -> str:
-    """What a tool said in words."""
+    """Return the text of a tool's result."""
     return "\n".join(block.text for block in result.content)

@@ -1,4 +1,4 @@
-"""mem0's open-source library on pgvector, with the offline embedding model, as the benchmarks' peers have it."""
+"""mem0's library on pgvector with the offline embedding model, as in the benchmarks."""
 
 import importlib
 import os
@@ -14,8 +14,8 @@ from graphs.offline.embeddings import OfflineEmbeddings
 
 @asynccontextmanager
 async def mem0_library(url: str, folder: Path) -> AsyncIterator[Any]:
-    """Lend mem0's own `AsyncMemory`, on an empty database, with its history in `folder`/history.db."""
-    os.environ.setdefault("MEM0_TELEMETRY", "False")  # before the import: it is read there
+    """Yield mem0's `AsyncMemory` on an empty database, with its history in `folder`/history.db."""
+    os.environ.setdefault("MEM0_TELEMETRY", "False")  # mem0 reads it at import
     os.environ.setdefault("MEM0_DIR", str(folder))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -9,7 +9,7 @@ OWNERS = ("user_id", "agent_id", "app_id", "run_id")
 
 
 class Mem0Account(OutsideStub):
-    """What an account holds is `memories`, each as the service tells of it; `histories` is by their ids."""
+    """An account: `memories` in the form of the service, and `histories` by memory id."""
 
     def __init__(self, count: int = 0) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Mem0Account(OutsideStub):
 
 
 def memory(n: int, **more: Any) -> dict[str, Any]:
-    """A memory of Ann's, or of Bob's, as the service tells of it."""
+    """Return a memory of Ann or Bob in the form of the service."""
     told = {
         "id": f"00000000-0000-4000-8000-{n:012}",
         "memory": f"Fact number {n} is about tea.",
@@ -68,7 +68,7 @@ def memory(n: int, **more: Any) -> dict[str, Any]:
 
 
 def _fits(told: dict[str, Any], filters: Any) -> bool:
-    """Whether a memory fits filters of the kinds that are used; what names some owners leaves out those with others."""
+    """Return whether a memory fits the filters; a filter on owners leaves out other owners."""
     if "OR" in filters:
         return any(_matches(told, condition) for condition in filters["OR"])
     named = {name for condition in filters["AND"] for name in condition}

@@ -1,4 +1,4 @@
-"""A server that speaks enough of OpenAI's API for chat (streamed or not) and embeddings."""
+"""A server with the parts of OpenAI's API that are used: chat (also streamed) and embeddings."""
 
 import hashlib
 import json
@@ -14,11 +14,11 @@ ANSWER = "A real model would say: noted."
 
 
 class OpenAIStub:
-    """Runs on a free port of 127.0.0.1 and keeps the requests it got. Embeddings are hashes of their texts.
+    """A server on a free port of 127.0.0.1 that records requests. Embeddings are hashes of texts.
 
     Args:
-        message: what it always says in a chat that is not streamed, as OpenAI's API has it, such as a refusal.
-        seconds: how long it takes for it.
+        message: The answer to every chat that is not streamed, in OpenAI's form, e.g. a refusal.
+        seconds: The time that this answer takes.
     """
 
     def __init__(self, message: dict[str, Any] | None = None, seconds: float = 0) -> None:
@@ -48,7 +48,8 @@ class OpenAIStub:
         self._server.shutdown()
         self._server.server_close()
 
-    def _handler(stub) -> type[BaseHTTPRequestHandler]:  # noqa: N805  `self` is the handler's, below
+    # The inner class uses `self`.
+    def _handler(stub) -> type[BaseHTTPRequestHandler]:  # noqa: N805
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -60,7 +61,7 @@ class OpenAIStub:
                 else:
                     time.sleep(stub.seconds)
                     message = {"role": "assistant", **(stub.message or {"content": _answer(body)})}
-                    with suppress(BrokenPipeError):  # nobody waits for it any more
+                    with suppress(BrokenPipeError):  # the client may have gone
                         self._send(_completion(body, {"message": message}))
 
             def _send(self, answer: dict[str, Any]) -> None:
@@ -80,7 +81,9 @@ class OpenAIStub:
                         body, {"delta": {"role": "assistant", "content": word + " "}}
                     )
                     self.wfile.write(
-                        f"data: {json.dumps(chunk | {'object': 'chat.completion.chunk'})}\n\n".encode()
+                        b"data: "
+                        + json.dumps(chunk | {"object": "chat.completion.chunk"}).encode()
+                        + b"\n\n"
                     )
                 self.wfile.write(b"data: [DONE]\n\n")
 
@@ -91,7 +94,7 @@ class OpenAIStub:
 
 
 def _answer(body: dict[str, Any]) -> str:
-    """What the model says; asked to extract memories, it repeats what the user said, as a list of them."""
+    """Return the model's answer; an extraction prompt gets the user's sentences as a list."""
     prompt = str(body["messages"][-1]["content"])
     if "## New Messages" not in prompt:
         return ANSWER

@@ -1,4 +1,4 @@
-"""`graph-memory`, called in this process as an operator calls it."""
+"""`graph-memory`, called in this process, as an operator would."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from tests.support.sql import rows
 
 
 class Operator:
-    """Calls commands on a database. Nobody signs in there, and there is no terminal."""
+    """Commands on a database, in a deployment without sign-in and without a terminal."""
 
     def __init__(
         self, postgres: str, database: str, folder: str, monkeypatch: pytest.MonkeyPatch
@@ -26,27 +26,27 @@ class Operator:
         self.set(DATABASE_URL=self.url, DATA_DIR=folder)
 
     def set(self, **settings: str) -> None:
-        """Have a deployment with other settings."""
+        """Set settings of the deployment."""
         for name, value in settings.items():
             self._monkeypatch.setenv(name, value)
         load_settings.cache_clear()
 
     def __call__(self, *arguments: str, answer: str | None = None) -> Result:
-        """Return how a command ended."""
+        """Run a command and return its result."""
         return CliRunner().invoke(app, arguments, input=answer)
 
     def done(self, *arguments: str) -> str:
-        """Return what a command printed that must have ended well."""
+        """Run a command that must succeed, and return its output."""
         result = self(*arguments)
         assert result.exit_code == 0, result.output
         return result.stdout
 
     def json(self, *arguments: str, code: int = 0) -> Any:
-        """Return what a command printed with `--json`; that has to be all there is on standard output."""
+        """Run a command with `--json` and return its output, which must be JSON only."""
         result = self(*arguments, "--json")
         assert result.exit_code == code, result.output
         return json.loads(result.stdout)
 
     def sql(self, statement: str, *parameters: Any) -> list[dict[str, Any]]:
-        """Return what a statement gives, as the role that owns the tables."""
+        """Return the rows of a statement, run as the owner of the tables."""
         return asyncio.run(rows(self.database, statement, *parameters))

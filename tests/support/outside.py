@@ -1,4 +1,4 @@
-"""Servers that speak enough of hosted Mem0 and of Upstash for their official clients, and fail as they are told."""
+"""Servers with the parts of hosted Mem0 and Upstash that their clients use; they fail on demand."""
 
 import base64
 import json
@@ -16,20 +16,20 @@ TOKEN = "a-token-of-the-stub"
 
 
 class Fault(NamedTuple):
-    """What goes wrong with the next request whose line matches."""
+    """A failure of the next request whose line matches."""
 
     line: str
     """A regular expression for "METHOD path"."""
     status: int = 500
     headers: tuple[tuple[str, str], ...] = ()
     lost: bool = False
-    """Do what is asked for, and never answer."""
+    """Whether the request is carried out, but not answered."""
     seconds: float = 0
-    """Answer so much later."""
+    """Seconds until the answer."""
 
 
 class OutsideStub:
-    """Runs on a free port of 127.0.0.1. `heard` is all it ever got: lines, headers and bodies."""
+    """A server on a free port of 127.0.0.1. `heard` holds all requests: lines, headers, bodies."""
 
     def __init__(self) -> None:
         self.heard: list[str] = []
@@ -59,7 +59,7 @@ class OutsideStub:
 
 
 class Mem0Stub(OutsideStub):
-    """Hosted Mem0: adds are done in the background, after having been asked about `polls` times, or never (`fails`)."""
+    """Hosted Mem0: adds are done in the background, after `polls` queries, or never (`fails`)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -178,7 +178,7 @@ class Mem0Stub(OutsideStub):
 
 
 class UpstashStub(OutsideStub):
-    """QStash, which publishes a message once, and a Redis of hashes."""
+    """QStash, which publishes each message once, and a Redis of hashes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -218,7 +218,7 @@ class UpstashStub(OutsideStub):
                 return 1
             case "DEL", keys:
                 return len([self.hashes.pop(key, None) for key in keys])
-        raise AssertionError(f"the stub does not know {command}")
+        raise AssertionError(f"the stub does not support {command}")
 
 
 def _handler(stub: OutsideStub) -> type[BaseHTTPRequestHandler]:
@@ -247,7 +247,7 @@ def _handler(stub: OutsideStub) -> type[BaseHTTPRequestHandler]:
             if fault and fault.lost:
                 self.close_connection = True
                 return
-            with suppress(ConnectionError):  # who asked may be gone
+            with suppress(ConnectionError):  # the client may have gone
                 self._send(
                     status, dict(fault.headers) if fault else {}, json.dumps(answer).encode()
                 )

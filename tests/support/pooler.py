@@ -1,4 +1,4 @@
-"""PgBouncer, in transaction mode unless told otherwise: every transaction may meet another server connection."""
+"""PgBouncer, by default in transaction mode: each transaction may get another server connection."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ ignore_startup_parameters = extra_float_digits,options
 
 
 class Pooler:
-    """One process, before one Postgres. Skips the test where PgBouncer is not installed."""
+    """One PgBouncer process before one Postgres. Skips the test if it is not installed."""
 
     def __init__(
         self, postgres: str, mode: str = "transaction", configuration: str = _CONFIGURATION
@@ -53,7 +53,7 @@ class Pooler:
         configuration.write_text(
             self._configuration.format(host=self._host, port=self.port, mode=self._mode)
         )
-        # It refuses to run as root; the owner of Postgres' socket may connect to it.
+        # PgBouncer refuses to run as root; the owner of the socket may connect to Postgres.
         owner = Path(self._host).stat().st_uid if os.geteuid() == 0 else None
         self._process = subprocess.Popen(
             [self._binary, "--quiet", str(configuration)],
@@ -76,7 +76,7 @@ class Pooler:
         self._folder.cleanup()
 
     def url_for(self, database: str) -> str:
-        """The same database, through the pooler."""
+        """Return the URL of the same database, through the pooler."""
         parts = conninfo_to_dict(database)
         return make_conninfo(
             host="127.0.0.1", port=self.port, user="postgres", dbname=str(parts["dbname"])

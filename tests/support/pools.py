@@ -1,4 +1,4 @@
-"""A pool that takes its time to take a connection back: the moment at which a cancellation used to cost it."""
+"""A pool that takes back connections slowly, to cancel a caller while it gives one back."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,7 +9,10 @@ from graphs.memory.database.transaction import Connection
 
 
 class SlowToTakeBack:
-    """Wraps a pool. `giving_back` is set while a connection is on its way home; cut off there, it never arrives."""
+    """A pool that sets `giving_back` while it takes back a connection.
+
+    A cancellation at that point would lose the connection.
+    """
 
     def __init__(self, pool: Any) -> None:
         self.pool = pool

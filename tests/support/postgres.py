@@ -1,4 +1,4 @@
-"""A Postgres of a test's own, which it may stop and start."""
+"""A Postgres that a test may stop and start."""
 
 from pathlib import Path
 from types import TracebackType
@@ -7,7 +7,7 @@ from graphs.deployment.embedded_postgres import EmbeddedServer
 
 
 class OwnPostgres:
-    """A server in a folder. Its socket stays where it is over restarts."""
+    """A server in a folder. Its socket stays at the same path over restarts."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

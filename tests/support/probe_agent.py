@@ -1,4 +1,4 @@
-"""An agent that does with the store whatever its input says: what a node could do that its author got wrong."""
+"""An agent that makes the store calls in its input: stands for nodes with mistakes in them."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ async def probe(state: State, runtime: Runtime[Any]) -> State:
         args = [tuple(part) if isinstance(part, list) else part for part in call["args"]]
         try:
             seen.append(str(await getattr(runtime.store, call["method"])(*args, **call["kwargs"])))
-        except Exception as error:  # noqa: BLE001  whatever a node meets, it tells
+        except Exception as error:  # noqa: BLE001  every error is part of the answer
             seen.append(f"{type(error).__name__}: {error}")
     return {"seen": seen, "calls": []}
 

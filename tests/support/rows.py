@@ -1,4 +1,4 @@
-"""Every row of a database that is data, to be compared with another's."""
+"""All rows of a database's data, for comparison with another database."""
 
 import psycopg
 
@@ -13,13 +13,14 @@ OF_THIS_DATABASE = {
 """Tables that describe a database, or belong to its queue."""
 
 _TABLES = """
-SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+SELECT format('%I.%I', n.nspname, c.relname)
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND n.nspname IN ('memory', 'public') ORDER BY 1
 """
 
 
 def all_rows(database: str) -> dict[str, list[str]]:
-    """All rows of each table as texts, without what tells how vectors lie in their index."""
+    """Return all rows of each table as texts, without columns about the vector index."""
     with psycopg.connect(database) as conn:
         tables = [name for (name,) in conn.execute(_TABLES) if name not in OF_THIS_DATABASE]
         rows = {}

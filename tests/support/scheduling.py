@@ -1,4 +1,4 @@
-"""Which tests go to the same process, where several share them."""
+"""The distribution of tests to processes, where several share them."""
 
 from xdist.scheduler import LoadFileScheduling
 
@@ -6,11 +6,11 @@ _SHARED_SERVERS = (
     ("tests/server/", "tests/browser/"),
     ("tests/attacks/test_server.py", "tests/attacks/test_tokens.py"),
 )
-"""A server takes seconds of CPU to start, and each process would start its own."""
+"""Tests that share a server: it takes seconds of CPU to start, and each process would start one."""
 
 
-class SharingServers(LoadFileScheduling):  # type: ignore[misc]  # it has no types
-    """Gives a file to one process, and files that share a server to the same."""
+class SharingServers(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    """A scheduler that gives each file, and all files that share a server, to one process."""
 
     def _split_scope(self, nodeid: str) -> str:
         for paths in _SHARED_SERVERS:

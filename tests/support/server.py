@@ -26,7 +26,7 @@ def free_port() -> int:
 
 
 def sign_in(user_id: str | None = None, **claims: object) -> str:
-    """An access token such as Supabase Auth gives a user."""
+    """Return an access token of a user, as Supabase Auth issues them."""
     now = datetime.now(UTC)
     payload = {"sub": user_id or str(uuid4()), "aud": "authenticated", "role": "authenticated"}
     return jwt.encode(
@@ -37,7 +37,7 @@ def sign_in(user_id: str | None = None, **claims: object) -> str:
 
 
 class Server:
-    """One server process. `start` returns when it answers; `stop` asks it to end, as Ctrl-C does."""
+    """One server process. `start` returns when it answers; `stop` ends it, as Ctrl-C does."""
 
     def __init__(
         self, folder: Path, environment: dict[str, str] | None = None, port: int | None = None
@@ -86,7 +86,7 @@ class Server:
         )
 
     def fail_to_start(self) -> subprocess.CompletedProcess[str]:
-        """Start a server that is expected to refuse, and return what it said."""
+        """Start a server that is expected to refuse, and return its output."""
         return subprocess.run(
             self.command(),
             cwd=self.folder,

@@ -1,4 +1,4 @@
-"""An agent whose answer takes its time: what a run looks like that can be interrupted."""
+"""An agent with a slow answer, so that its runs can be interrupted."""
 
 import asyncio
 from typing import Any

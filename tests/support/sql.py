@@ -1,4 +1,4 @@
-"""Looking into a database past the store, as its owner."""
+"""Direct queries of a database as its owner, past the store."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from psycopg.rows import dict_row
 
 
 async def rows(database: str, statement: str, *parameters: Any) -> list[dict[str, Any]]:
-    """Return what a statement of a test gives, as the role that owns the tables."""
+    """Return the rows of a statement, run as the owner of the tables."""
     async with await psycopg.AsyncConnection.connect(
         database, autocommit=True, row_factory=dict_row
     ) as conn:

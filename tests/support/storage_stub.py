@@ -1,4 +1,4 @@
-"""A server that speaks enough of Supabase Storage: objects are stored, given and removed, with the service key."""
+"""A server with the parts of Supabase Storage that are used; it asks for the service key."""
 
 import json
 import re
@@ -14,7 +14,7 @@ SERVICE_KEY = "service-role-key-of-the-stub"
 
 
 class StorageStub:
-    """Runs on a free port of 127.0.0.1. `failures` are the statuses with which the next requests are answered."""
+    """A server on a free port of 127.0.0.1. `failures` holds the statuses of its next answers."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -67,7 +67,7 @@ def _handler(stub: StorageStub) -> type[BaseHTTPRequestHandler]:
                 self._answer(200, [])
 
         def _allowed(self) -> str | None:
-            """The bucket and path that is asked for; None if the answer is an error already."""
+            """Return the requested bucket and path; None if an error has been sent."""
             stub.requests.append(f"{self.command} {self.path}")
             if stub.failures:
                 self._body()

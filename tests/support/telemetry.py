@@ -1,4 +1,4 @@
-"""What would be exported: OpenTelemetry's SDK with exporters that keep it."""
+"""Exported telemetry: OpenTelemetry's SDK with exporters that keep everything in memory."""
 
 import json
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from graphs.memory import telemetry
 
 
 class Exported:
-    """What was measured since `exporting` began."""
+    """The telemetry since `exporting` began."""
 
     def __init__(self) -> None:
         self._spans = InMemorySpanExporter()
@@ -24,9 +24,8 @@ class Exported:
 
     @contextmanager
     def exporting(self) -> Iterator[None]:
-        if isinstance(
-            trace.get_tracer_provider(), trace.ProxyTracerProvider
-        ):  # a process has one for ever
+        # A process can set its tracer provider only once.
+        if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
             trace.set_tracer_provider(TracerProvider())
         tracing: Any = trace.get_tracer_provider()
         tracing.add_span_processor(SimpleSpanProcessor(self._spans))
@@ -43,7 +42,7 @@ class Exported:
         return [span for span in self._spans.get_finished_spans() if name in (None, span.name)]
 
     def points(self, metric: str) -> list[Any]:
-        """The points of a metric: each with its attributes, and a value, or a sum and a count."""
+        """Return the points of a metric: attributes with a value, or with a sum and a count."""
         found = json.loads(self._metrics())
         scopes = [
             scope for resource in found["resource_metrics"] for scope in resource["scope_metrics"]
@@ -57,7 +56,7 @@ class Exported:
         ]
 
     def values(self, metric: str, label: str) -> dict[str, float]:
-        """The values of a gauge, or the counts of a histogram, by one of its attributes."""
+        """Return the values of a gauge, or the counts of a histogram, by one attribute."""
         return {
             point["attributes"].get(label, ""): point["value"]
             if "value" in point
@@ -66,7 +65,7 @@ class Exported:
         }
 
     def text(self) -> str:
-        """All of it, as it would leave the process."""
+        """Return everything as text, as it would leave the process."""
         return "\n".join([*(span.to_json() for span in self.spans()), self._metrics()])
 
     def _metrics(self) -> str:

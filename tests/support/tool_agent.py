@@ -1,4 +1,4 @@
-"""An agent that calls the memory tools as its input says: whatever a model might come to say."""
+"""An agent that makes the tool calls in its input: stands for anything that a model might say."""
 
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode

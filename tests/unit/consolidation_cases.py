@@ -1,8 +1,8 @@
-"""What somebody said first, what they say now, and what should become of the two. Written by hand.
+"""Pairs of known and new facts, written by hand, with the expected outcome of consolidation.
 
-`HELD_OUT` was written before the rules were. The first rules that got all of `TUNED` right got 78 of these 81, and
-retired or merged nothing by mistake. Two of the three misses have been mended since, so what is measured on them now
-flatters the rules a little.
+`HELD_OUT` was written before the rules. The first rules that got all of `TUNED` right got 78 of
+these 81 right, and retired or merged nothing by mistake. Two of the three misses have been fixed
+since, so a measurement on `HELD_OUT` now flatters the rules a little.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 Expected = Literal["new", "unsure", "duplicate", "supersedes", "past"]
-"""`unsure`: new, and a judge should say what it means for the known one."""
+"""`unsure`: the fact is new, and a judge should decide about the known one."""
 
 THEN = datetime(2024, 6, 1, 10, tzinfo=UTC)
 NOW = datetime(2024, 9, 1, 10, tzinfo=UTC)
@@ -21,12 +21,12 @@ class Case:
     """Known facts and a new one.
 
     Args:
-        expected: what the new fact is to the known one.
-        known: the fact that is concerned, if any is.
-        new: what is said now.
-        beside: other known facts, which must be left alone.
-        after: how long after the known facts the new one was said; negative where it is older.
-        similarity: cosine of the new fact and the known one.
+        expected: The relation of the new fact to the known one.
+        known: The fact that is concerned, if any.
+        new: The new fact.
+        beside: Other known facts, which must stay as they are.
+        after: The time from the known facts to the new one; negative if it is older.
+        similarity: Cosine similarity of the new fact and the known one.
     """
 
     expected: Expected
@@ -85,7 +85,7 @@ TUNED = [
         ("I weigh 82 kg", "I weigh 78 kg now"),
         ("My brother's budget is 50k", "My brother's budget is now 60k"),
     ),
-    # Negations of what is known.
+    # Negations of known facts.
     *_cases(
         "supersedes",
         ("I eat meat", "I no longer eat meat"),
@@ -136,7 +136,7 @@ TUNED = [
         ("I moved to Berlin", "I live in Berlin"),
     ),
     Case("duplicate", "I live in Lyon", "I live in Lyon", after=EARLIER),
-    # What can hold together.
+    # Facts that can hold together.
     *_cases(
         "new",
         ("I like tea", "I like coffee"),
@@ -176,7 +176,7 @@ TUNED = [
         ("My budget is 80k", "The company's budget is 2 million"),
         ("My favourite colour is blue", "My daughter's favourite colour is pink"),
     ),
-    # Not said to be so: conditions, plans, what others say, questions.
+    # Not asserted: conditions, plans, words of others, questions.
     *_cases(
         "new",
         ("My budget is 80k", "If my budget were 200k I would buy two robots"),
@@ -240,7 +240,7 @@ TUNED = [
     Case("past", "I live in Berlin", "I live in Lyon", after=EARLIER),
     Case("past", "I no longer eat meat", "I eat meat", after=EARLIER),
     Case("past", "My email is a.meier@example.org", "My email is anna@example.com", after=EARLIER),
-    # Found by looking for sentences that the rules get wrong.
+    # Found in a search for sentences that the rules get wrong.
     *_cases(
         "new",
         ("My budget is 80k", "It is not true that my budget is 120k"),

@@ -1,4 +1,4 @@
-"""How well the cases of `redaction_cases.txt` are redacted: precision and recall."""
+"""Precision and recall of redaction on the cases of `redaction_cases.txt`."""
 
 import re
 from collections import Counter
@@ -15,7 +15,7 @@ _ESCAPED = re.compile(r"\\(?:n|u([0-9a-f]{4}))")
 
 @dataclass(frozen=True)
 class Case:
-    """A text, and the values in it that have to go."""
+    """A text, and the values in it that must be redacted."""
 
     text: str
     values: tuple[tuple[PersonalDataKind, str], ...]
@@ -23,7 +23,7 @@ class Case:
 
 @dataclass
 class Scores:
-    """How many values of each kind were found rightly, found wrongly, and missed."""
+    """The numbers of values of each kind that were found rightly, found wrongly, and missed."""
 
     right: Counter[PersonalDataKind] = field(default_factory=Counter)
     wrong: Counter[PersonalDataKind] = field(default_factory=Counter)
@@ -43,7 +43,7 @@ class Scores:
 
 
 def cases() -> dict[str, list[Case]]:
-    """The cases of each part: `tuned` and `held out`."""
+    """Return the cases of each part: `tuned` and `held out`."""
     parts: dict[str, list[Case]] = {}
     for line in (Path(__file__).parent / "redaction_cases.txt").read_text().splitlines():
         if name := re.fullmatch("== (.*) ==", line):
@@ -68,7 +68,7 @@ def _case(line: str) -> Case:
 def measured(
     redactor: Redactor, some: list[Case], on_error: Callable[[str, Case], None] = lambda *_: None
 ) -> Scores:
-    """Redact cases, and compare what was taken out with what had to be, by kind and digest."""
+    """Redact cases, and compare the redacted values with the expected ones, by kind and digest."""
     scores = Scores()
     for case in some:
         found = set(redactor.redact(case.text).redactions)
@@ -85,7 +85,7 @@ def measured(
 
 
 def report(parts: dict[str, Scores]) -> Iterator[str]:
-    """Lines of a table: precision and recall of each kind, and of all."""
+    """Yield the lines of a table: precision and recall of each kind, and of all."""
     yield "".join(
         [f"{'':14}", *(f"{name + ': precision':>24}{'recall':>9}{'values':>8}" for name in parts)]
     )

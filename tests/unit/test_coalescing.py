@@ -1,4 +1,4 @@
-"""Calls of one moment go together, keep their order, and fail alone."""
+"""Coalescing: concurrent calls share a batch, keep their order, and fail alone."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from graphs.memory.database.coalescing import Coalescer, TryAlone
 
 
 class Recorder:
-    """Carries out groups of numbers, and remembers them; `bad` numbers fail."""
+    """A handler that records its batches of numbers; numbers in `bad` fail."""
 
     def __init__(self, *bad: int, seconds: float = 0.0) -> None:
         self.groups: list[tuple[str, list[int]]] = []

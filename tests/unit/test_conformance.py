@@ -1,4 +1,4 @@
-"""The contract suite itself: it passes what keeps its promises, finds what does not, and says so."""
+"""The contract suite itself: it passes correct stores, finds broken ones, and reports them."""
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""Facts stay true: what a new fact means for known ones, by rules alone."""
+"""Consolidation by rules alone: the effect of a new fact on known facts."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -180,7 +180,7 @@ def test_an_amount_alone_that_arrives_late_leaves_the_newer_one_alone() -> None:
 
 def test_an_amount_alone_of_nothing_known_is_new() -> None:
     assert decide(new("now 120k"), facts("I live in Lyon")) == Decision(
-        "new", "says how much, but not of what"
+        "new", "names an amount without its attribute"
     )
 
 
@@ -205,7 +205,7 @@ def test_a_text_too_long_to_be_a_fact_is_compared_by_its_words_alone() -> None:
     assert decide(new(f"I eat {menu}"), facts(f"I eat {menu}")).verdict == "duplicate"
 
 
-# What a judge says
+# Verdicts of a judge
 
 
 def ruled(new_content: str, rulings: Mapping[str, Ruling], *known: str) -> Decision:
@@ -237,7 +237,7 @@ def test_without_a_ruling_it_stays_unsure() -> None:
     assert settled(decision, {}) == decision
 
 
-# What holds for all facts
+# Rules for all facts
 
 SENTENCES = st.one_of(
     st.builds(

@@ -1,4 +1,4 @@
-"""What the driver says becomes ours, and no row is shown on the way."""
+"""The driver's errors become ours, without any data of the row."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Where a zip code is."""
+"""Locations of zip codes."""
 
 import pytest
 

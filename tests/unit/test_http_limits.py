@@ -1,4 +1,4 @@
-"""How often somebody may ask, and what a memory's id says."""
+"""Rate limits of HTTP requests, and the ids of memories."""
 
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -57,7 +57,7 @@ def test_who_waits_as_long_as_told_gets_through(rate: float, burst: int) -> None
 def test_only_so_many_people_are_kept_count_of_and_who_asked_longest_ago_goes() -> None:
     buckets = Buckets(0.001, 1, most=2, clock=Clock())
     assert [buckets.take(who) == 0 for who in ("ann", "bob", "ann")] == [True, True, False]
-    assert buckets.take("cem") == 0, "a third bucket: Bob's is forgotten, who asked before Ann"
+    assert buckets.take("cem") == 0, "a third bucket evicts Bob's, which was used before Ann's"
     assert [buckets.take(who) == 0 for who in ("ann", "bob")] == [False, True]
 
 

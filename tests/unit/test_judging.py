@@ -1,4 +1,4 @@
-"""A model judges what rules leave open, and nothing it says can do more than that. Asked over HTTP."""
+"""A model judges what the rules leave open, over HTTP; it cannot do more than that."""
 
 import json
 from datetime import UTC, datetime

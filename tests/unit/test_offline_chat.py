@@ -1,4 +1,4 @@
-"""The chat model without keys: deterministic, honest, useful."""
+"""The chat model for deployments without keys: deterministic, honest, useful."""
 
 from typing import Annotated, Any, Literal
 
@@ -149,15 +149,31 @@ def called(question: str, *before: BaseMessage) -> dict[str, Any]:
         ("A loan over 48 months for 64,900 dollars", {"amount": 64900, "term_months": 48}),
         ("Can I get a loan of 1.5 million over five years?", {"amount": 1.5e6, "term_months": 60}),
         (
-            "Apply for a loan of 60k for 36 months, with 900k annual revenue, 3 years in business and 6,000 down",
-            {"amount": 6e4, "term_months": 36, "annual_revenue": 9e5, "years": 3, "down_payment": 6000},
+            "Apply for a loan of 60k for 36 months, with 900k annual revenue, 3 years in business "
+            "and 6,000 down",
+            {
+                "amount": 6e4,
+                "term_months": 36,
+                "annual_revenue": 9e5,
+                "years": 3,
+                "down_payment": 6000,
+            },
         ),
-        ("A loan for the AW-1400 at $5,000 over 12 months", {"amount": 5000, "term_months": 12, "model": "AW-1400"}),
+        (
+            "A loan for the AW-1400 at $5,000 over 12 months",
+            {"amount": 5000, "term_months": 12, "model": "AW-1400"},
+        ),
         ("Shops near 94107", {"zip_code": "94107"}),
-        ("Shops near 94107 for welding, 4.5 stars", {"zip_code": "94107", "sells": "welding", "minimum_rating": 4.5}),
-        ("Which shops near 94107 tend machines?", {"zip_code": "94107", "sells": "machine tending"}),
+        (
+            "Shops near 94107 for welding, 4.5 stars",
+            {"zip_code": "94107", "sells": "welding", "minimum_rating": 4.5},
+        ),
+        (
+            "Which shops near 94107 tend machines?",
+            {"zip_code": "94107", "sells": "machine tending"},
+        ),
     ],
-)  # fmt: skip
+)
 def test_arguments_are_what_was_said(question: str, expected: dict[str, Any]) -> None:
     assert called(question) == expected
 

@@ -1,4 +1,4 @@
-"""The embedding model without keys."""
+"""The embedding model for deployments without keys."""
 
 import resource
 
@@ -27,4 +27,4 @@ def test_a_long_text_among_many_short_ones_takes_little_memory(
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     embeddings.embed_documents(["word " * 30_000, *("a short sentence" for _ in range(63))])
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert grown < 300 * 1024, "kibibytes; padded to the longest it would be gigabytes"
+    assert grown < 300 * 1024, "KiB; padded to the longest text, it would be gigabytes"

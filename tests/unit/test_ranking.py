@@ -1,4 +1,4 @@
-"""Ranking: what each signal is worth, and what odd scopes do to it."""
+"""Ranking: the weight of each signal, and unusual scopes."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from graphs.memory.search.ranking import (
 
 
 def signals(n: int, **given: Any) -> Signals:
-    """Signals of `n` items of one namespace that have nothing to do with the query, changed where given."""
+    """Return signals of `n` items of one namespace, unrelated to the query except as given."""
     words = np.asarray(given.pop("words", [0] * n), np.uint64)
     frequency = [int(((words >> np.uint64(j)) & np.uint64(1)).sum()) for j in range(2)]
     plain: dict[str, Any] = {
@@ -67,7 +67,7 @@ def test_the_neighbour_of_a_hit_is_lifted_where_order_means_something() -> None:
     context = rank(signals(11, words=words)).parts["context"]
     assert context[1] > 0
     assert list(rank(signals(11, words=words)).row[:2]) == [3, 4], (
-        "what follows a hit counts more than what precedes it"
+        "the item after a hit counts more than the item before it"
     )
     assert not rank(signals(11, words=words, order=0.0)).parts["context"].any()
 
@@ -87,12 +87,12 @@ def test_an_unknown_neighbour_of_candidates_is_promoted() -> None:
     assert (ranking.row == -1).any()
     assert set(ranking.position[ranking.row == -1]) <= {46, 47, 48, 49, 51, 52, 53, 54}
     assert not (rank(signals(1, words=[1])).row == -1).any(), (
-        "where all is known there is nobody to promote"
+        "if all items are hits, there are no neighbours to promote"
     )
 
 
 def test_two_items_at_one_place_are_both_ranked() -> None:
-    """Two writers may take the same place at the same moment."""
+    """Cover two writers that take the same place at the same moment."""
     ranking = rank(signals(3, position=[1, 1, 2]))
     assert sorted(ranking.row) == [0, 1, 2]
 
@@ -158,7 +158,7 @@ def test_recency_and_importance_decide_between_what_is_equally_relevant() -> Non
 def test_order_means_nothing_where_neighbours_are_as_alike_as_any_two() -> None:
     assert order_gate(0.30, 0.2, 0.30, 199) == 0
     assert order_gate(0.45, 0.2, 0.30, 199) == 1
-    assert order_gate(0.99, 0.0, 0.1, 2) == 0, "of two pairs nothing can be said"
+    assert order_gate(0.99, 0.0, 0.1, 2) == 0, "two pairs are too few"
 
 
 @pytest.mark.parametrize(

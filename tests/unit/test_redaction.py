@@ -1,4 +1,4 @@
-"""What is redacted, how well, and that nothing gets round it. The table of cases is `redaction_cases.txt`."""
+"""Redaction: its quality on the cases of `redaction_cases.txt`, and that nothing bypasses it."""
 
 import copy
 import pickle
@@ -27,9 +27,8 @@ from tests.unit.redaction_scores import cases, measured, report
 
 KEY = b"a key of the tests, 32 bytes long"
 
-_parser: Any = import_module(
-    "re._parser"
-)  # private to the standard library, which has no other way to read a pattern
+# Private to the standard library, which offers no other parser of patterns.
+_parser: Any = import_module("re._parser")
 
 redactor = Redactor(KEY)
 
@@ -43,7 +42,7 @@ def test_the_table_has_two_hundred_cases_a_third_of_them_with_nothing_to_redact(
 def test_precision_and_recall_are_no_less_than_measured(
     record_property: Callable[[str, object], None],
 ) -> None:
-    """The floors are a little below what was measured; the table is printed at the end of the run."""
+    """Compare with floors a little below the measured scores; the test run prints the table."""
     scores = {name: measured(redactor, some) for name, some in cases().items()}
     record_property("redaction", "\n".join(report(scores)))
     for name, overall, each in (("tuned", 0.985, 0.96), ("held out", 0.955, 0.88)):
@@ -206,7 +205,7 @@ def _patterns(module: ModuleType) -> Iterator[re.Pattern[str]]:
 
 
 def _repeats(tree: Any, depth: int = 0) -> Iterator[tuple[str, int, int]]:
-    """For each repetition of a parsed pattern: its kind, its bound, and how many that can be undone it stands in."""
+    """Yield each repeat of a parsed pattern: kind, bound, and the number of repeats around it."""
     for node in tree:
         if not isinstance(node, tuple):
             continue
@@ -228,7 +227,7 @@ def _repeats_in(argument: Any, depth: int) -> Iterator[tuple[str, int, int]]:
 
 @pytest.mark.parametrize("module", [credentials, findings, identifiers, redaction])
 def test_no_pattern_can_go_back_over_more_than_it_is_bounded_to(module: ModuleType) -> None:
-    """Hence linear time: what repeats without a bound is never undone, and what can be undone is bounded."""
+    """Ensure linear time: unbounded repeats never backtrack, and all others are bounded."""
     patterns = list(_patterns(module))
     assert patterns
     for pattern in patterns:
@@ -272,7 +271,7 @@ HOSTILE = (
 
 @pytest.mark.parametrize("unit", HOSTILE)
 def test_a_text_of_four_times_the_length_takes_no_more_than_four_times_the_work(unit: str) -> None:
-    """Counts calls of functions, which tell of the loops around the patterns."""
+    """Count function calls, which show the loops around the patterns."""
     once, fourfold = (_calls(partial(redactor.redact, unit * times)) for times in (400, 1600))
     assert fourfold <= 4.4 * once + 100
 
@@ -284,7 +283,7 @@ def _calls(work: Any) -> int:
         nonlocal count
         count += event in ("call", "c_call")
 
-    work()  # what is made once is made now
+    work()  # fills the caches
     before = sys.getprofile()
     sys.setprofile(called)
     try:

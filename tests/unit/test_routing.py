@@ -1,4 +1,4 @@
-"""Which agent a question goes to."""
+"""The choice of an agent for a question."""
 
 import json
 from pathlib import Path
@@ -66,7 +66,7 @@ async def test_what_goes_on_with_an_answer_stays_with_the_agent_that_gave_it(
 ) -> None:
     for last in ("dealer_matching", "financing"):
         assert await router.by_likeness(question, index, last) == Route(
-            last, "context", f"it goes on with what {last} answered"
+            last, "context", f"it continues the answer of {last}"
         )
 
 

@@ -1,4 +1,4 @@
-"""The rule by which applications are scored."""
+"""The scoring rule of applications."""
 
 from dataclasses import replace
 from typing import Any
@@ -44,7 +44,7 @@ def test_a_sound_application_gets_everything_and_one_of_which_nothing_is_known_g
 @pytest.mark.parametrize(
     ("changed", "component", "expected"),
     [
-        ({"annual_revenue": 80_000}, "affordability", 20),  # 1,000 a month are 15 % of revenue
+        ({"annual_revenue": 80_000}, "affordability", 20),  # 1,000 a month is 15 % of revenue
         ({"annual_revenue": 48_000}, "affordability", 0),
         ({"annual_revenue": 0.0}, "affordability", 0),
         ({"years_in_business": 2.5}, "experience", 10),

@@ -30,7 +30,7 @@ def test_a_key_in_the_env_file_switches_to_the_hosted_models(tmp_path: Path) -> 
     (tmp_path / ".env").write_text('# a comment\nexport OPENAI_API_KEY="sk-1"\nCHAT_MODEL=\n')
     settings = load_settings()
     assert (settings.offline_chat, settings.offline_embeddings) == (False, False)
-    assert settings.chat_model is None, "an empty value counts as not given"
+    assert settings.chat_model is None, "an empty value counts as not set"
     assert "sk-1" not in repr(settings)
 
 

@@ -1,4 +1,4 @@
-"""Which vector index a number of vectors wants."""
+"""The best vector index for a number of vectors."""
 
 import pytest
 from hypothesis import given
@@ -74,12 +74,12 @@ def test_lists_that_are_asked_for_are_had_and_others_are_not_what_was_asked(
 def test_advice_names_what_is_wanted_and_the_command() -> None:
     told = advice(IndexChoice(method="ivfflat", lists=10), 100_000)
     assert told == (
-        "100,000 vectors want IVFFlat with 100 lists, and have IVFFlat with 10 lists: "
-        "`graph-memory indexes migrate --to ivfflat`."
+        "100,000 vectors need IVFFlat with 100 lists, and have IVFFlat with 10 lists: "
+        "run `graph-memory indexes migrate --to ivfflat`."
     )
-    assert "want HNSW with m 16" in advice(
+    assert "need HNSW with m 16" in advice(
         IndexChoice(method="hnsw", m=10, ef_construction=112), 2_000_000
     )
     assert "as it should be" in advice(IndexChoice(method="ivfflat", lists=60), 100_000), (
-        "half or twice is near enough"
+        "half or twice the best value is near enough"
     )

@@ -1,4 +1,4 @@
-"""Supabase's access tokens: each way in that must stay shut, and those that must be open."""
+"""Supabase's access tokens: valid ones are accepted, and every known attack is refused."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,1 +1,4 @@
-"""What the example agents do: financing robots. Rules, queries, tools and demo data; deleted with the agents."""
+"""The example's business, robot financing: rules, queries, tools and demo data.
+
+It is deleted together with the example agents.
+"""

@@ -1,4 +1,4 @@
-"""Applications for financing: made by people, scored by the service, with a history of every scoring."""
+"""Applications for financing: made by users, scored by the service, with a history of scores."""
 
 import json
 from dataclasses import asdict
@@ -66,14 +66,14 @@ async def apply_for_financing(
 ) -> str:
     """Apply for financing, a loan, credit or a lease of a robot; the application is scored at once.
 
-    Ask for annual revenue, years in business and the down payment first: without them the score is low. The result is
-    the score with its reasons, and what was decided; tell the user both.
+    Ask for annual revenue, years in business and the down payment first: without them the score is
+    low. The result is the score with its reasons, and the decision; tell the user both.
     """
     if down_payment >= amount:
         raise ToolException("The down payment must be smaller than the amount.")
     if robot_model and not await memory_of_run().ask(facts_of([robot_model])):
         raise ToolException(
-            f"There is no model {robot_model!r} in the catalogue; leave it out if it is not known."
+            f"There is no model {robot_model!r} in the catalogue. Leave it out if it is not known."
         )
     given = {
         "user_id": current_user(),
@@ -90,7 +90,7 @@ async def apply_for_financing(
 
 
 async def list_applications(limit: ResultLimit = 10) -> str:
-    """Show the user's applications for financing, loans and requests: their status, score, and what was decided.
+    """Show the user's applications for financing, loans and requests: status, score and decision.
 
     The latest comes first. Use it when the user asks what became of one.
     """
@@ -99,34 +99,34 @@ async def list_applications(limit: ResultLimit = 10) -> str:
 
 
 async def score_application(application: ApplicationReference = None) -> str:
-    """Score an application again and explain the score: the latest one, unless a reference is given.
+    """Score an application again and explain the score.
 
-    Use it when the user asks for the score of an application, or why it is low. What comes out as before is not
-    recorded a second time.
+    It is the latest application, unless a reference is given. Use it when the user asks for the
+    score of an application, or why it is low. An unchanged score is not recorded a second time.
     """
     memory, user_id = memory_of_run(), current_user()
     found = await memory.ask(latest(user_id, application, limit=1))
     if not found:
         raise ToolException(
-            "The user has no such application; list_applications shows those that there are."
+            "The user has no such application. list_applications shows the user's applications."
         )
     scored = score(inputs_of(found[0]))
     if not _is_known(found[0], scored) and not await record_score(
         memory, user_id, found[0], scored
     ):
-        raise ToolException("The application was changed at this moment. Score it again.")
+        raise ToolException("The application was changed during the scoring. Score it again.")
     return _explained(found[0], scored)
 
 
 async def scoring_history(application: ApplicationReference = None, limit: ResultLimit = 10) -> str:
-    """Show how the user's applications were scored in the past, with the reasons; the latest first."""
+    """Show how the user's applications were scored in the past, with reasons; the latest first."""
     asked = {"user_id": current_user(), "reference": application or "", "limit": limit}
     found = await memory_of_run().ask(Query(_SQL["scores"], asked, lambda rows: rows))
     return "\n".join(map(_past, found)) or "Nothing was scored yet."
 
 
 def tools() -> list[BaseTool]:
-    """Return what the financing agent can do."""
+    """Return the financing agent's tools."""
     return [
         as_tool(tool)
         for tool in (apply_for_financing, list_applications, score_application, scoring_history)
@@ -134,7 +134,10 @@ def tools() -> list[BaseTool]:
 
 
 def latest(user_id: str, reference: str | None = None, *, limit: int) -> Query[Rows]:
-    """Ask for a person's applications, the latest first; only those whose id begins with `reference`."""
+    """Return the query for a user's applications, the latest first.
+
+    Only those whose id begins with `reference` are found.
+    """
     return Query(
         _SQL["latest"],
         {"user_id": user_id, "reference": reference or "", "limit": limit},
@@ -143,7 +146,7 @@ def latest(user_id: str, reference: str | None = None, *, limit: int) -> Query[R
 
 
 def inputs_of(row: Any) -> Inputs:
-    """Return what the score of an application is made of; `row` is one of `latest`."""
+    """Return the inputs of an application's score; `row` is one of `latest`."""
     return Inputs(
         row.amount,
         row.term_months,
@@ -155,12 +158,12 @@ def inputs_of(row: Any) -> Inputs:
 
 
 async def record_score(memory: MemoryManager, user_id: str, row: Any, scored: Score) -> bool:
-    """Write a score, and what was decided, as the service: nobody may write their own.
+    """Write a score and its decision as the service, since users may not write their own.
 
-    What was scored is a row that the person read under their own rights; it must be unchanged.
+    The application is a row that the user read under their own rights. It must be unchanged.
 
     Returns:
-        Whether it was.
+        True if it was unchanged, and the score was written.
     """
     given = {
         "id": row.id,
@@ -177,7 +180,7 @@ async def record_score(memory: MemoryManager, user_id: str, row: Any, scored: Sc
 
 
 def _is_known(row: Any, scored: Score) -> bool:
-    """Whether an application has this score already, for these reasons."""
+    """Return true if the application already has this score, for the same reasons."""
     return bool(row.score_reasons == scored.reasons and row.status == scored.decision)
 
 

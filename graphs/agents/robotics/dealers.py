@@ -1,4 +1,4 @@
-"""Finding dealers, and remembering which ones a person was shown."""
+"""Dealers: a search for them, and a memory of the results."""
 
 import hashlib
 from typing import Annotated, Any, Literal
@@ -40,7 +40,7 @@ Order = Annotated[
 
 
 def matches_of(user_id: str) -> Namespace:
-    """Return where the agent keeps what a person asked for and was shown; closed to their other agents."""
+    """Return the namespace of a user's searches. The user's other agents cannot read it."""
     return user_scope(user_id, agent_label(AGENT), "matches")
 
 
@@ -52,7 +52,7 @@ def nearest(
     best_first: bool,
     limit: int,
 ) -> Query[Rows]:
-    """Ask for dealers within reach of a place, by distance, or the best rated first."""
+    """Return the query for dealers within reach of a place, ordered by distance or by rating."""
     given = {
         "latitude": place.latitude,
         "longitude": place.longitude,
@@ -75,8 +75,9 @@ async def find_dealers(
 ) -> str:
     """Find robot dealers near a zip code, by distance, specialty and rating.
 
-    Use it whenever the user asks where to buy, see or service a robot, or for the nearest or best dealer, shop, seller,
-    store, vendor or integrator. Ask for the zip code if you do not know it. Every line is one dealer and its distance.
+    Use it whenever the user asks where to buy, see or service a robot, or for the nearest or best
+    dealer, shop, seller, store, vendor or integrator. Ask for the zip code if you do not know it.
+    Every line is one dealer and its distance.
     """
     place = await place_of(zip_code)
     wanted = f"{specialty} dealers" if specialty else "Dealers"
@@ -85,7 +86,8 @@ async def find_dealers(
         nearest(place, specialty, minimum_rating, within_miles, sort_by == "rating", limit)
     )
     if not found:
-        return f"There are no {wanted[0].lower()}{wanted[1:]}{rated} within {within_miles:g} miles of {place.name}."
+        reach = f"within {within_miles:g} miles of {place.name}"
+        return f"There are no {wanted[0].lower()}{wanted[1:]}{rated} {reach}."
     heading = (
         f"{wanted[0].upper()}{wanted[1:]}{rated} within {within_miles:g} miles of {place.name}"
     )
@@ -106,12 +108,12 @@ async def past_matches(limit: ResultLimit = 5) -> str:
 
 
 def tools() -> list[BaseTool]:
-    """Return what the dealer agent can do."""
+    """Return the dealer agent's tools."""
     return [as_tool(find_dealers), as_tool(past_matches)]
 
 
 async def _remember(heading: str, zip_code: str, specialty: str | None, names: list[str]) -> None:
-    """Keep what was asked and found; asked again, it takes the place of what was found before."""
+    """Store a search and its result. The same search again replaces the earlier result."""
     value = {
         "content": f"{heading}: {', '.join(names)}.",
         "zip_code": zip_code,

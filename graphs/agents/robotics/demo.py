@@ -1,7 +1,7 @@
-"""Data to try the example agents with: dealers, robots, and what some customers and the local user have asked for.
+"""Demo data for the example agents: dealers, robots, applications and leads.
 
-It lies in `data/`, a line of JSON for each row. Loading it again changes nothing but what differs from the files; what
-belongs to people stays as they have left it.
+The rows lie in `data/`, one line of JSON each. Loading them again writes only what differs from the
+files, and leaves users' applications and leads as they are.
 """
 
 import asyncio
@@ -28,21 +28,22 @@ _IDS = UUID("5f0c2f7e-6a52-4a5e-9d0b-1f6f3c0a9b11")
 QUESTIONS = {
     "dealer_matching": "Which welding dealers are within 200 miles of 48201?",
     "knowledge": "Which robot can weld thick steel plate?",
-    "financing": "Can I finance $64,900 over 48 months with $13,000 down, $1.8 million revenue, 6 years in business?",
+    "financing": "Can I finance $64,900 over 48 months with $13,000 down, $1.8 million revenue, "
+    "6 years in business?",
     "sales": "We are interested in a palletizer for our cold store, with a budget of $90,000",
     "supervisor": "Which robot stacks boxes on pallets for less than $50,000?",
 }
-"""What to ask each agent first."""
+"""A first question for each agent."""
 
 Row = dict[str, Any]
 
 
 async def load(memory: MemoryManager, user_id: str) -> dict[str, int]:
-    """Load the data, and return how many rows of each kind were written. Act as the service.
+    """Load the data, and return the number of rows written by kind. Act as the service.
 
     Args:
-        memory: where to.
-        user_id: who gets applications and leads beside the customers of the data.
+        memory: the memory to load into.
+        user_id: the user who gets applications and leads, beside the customers in the data.
     """
     robots = await _read("robots")
     descriptions = [
@@ -75,7 +76,7 @@ async def load(memory: MemoryManager, user_id: str) -> dict[str, int]:
 
 
 async def remove(memory: MemoryManager, user_id: str) -> dict[str, int]:
-    """Take the data out again, and return how many rows of each kind there were. Act as the service."""
+    """Remove the data, and return the number of rows deleted by kind. Act as the service."""
     robots = [row["model"] for row in await _read("robots")]
     dealers = [_id("dealers", row["name"]) for row in await _read("dealers")]
     known = [
@@ -96,7 +97,7 @@ async def remove(memory: MemoryManager, user_id: str) -> dict[str, int]:
 
 
 async def _score(memory: MemoryManager, applications: Sequence[Row]) -> int:
-    """Score what is not scored yet, as the financing agent would."""
+    """Score the applications without a score, as the financing agent would."""
     scored = 0
     for application in applications:
         found = await memory.ask(latest(application["user_id"], application["id"], limit=1))
@@ -114,7 +115,7 @@ async def _read(kind: str) -> list[Row]:
 
 
 async def _of_people(kind: str, user_id: str) -> list[Row]:
-    """Rows with their ids and owners: a customer of the data, or, where none is named, the user."""
+    """Return rows with ids and owners: a customer of the data, or the user if none is named."""
     return [
         {
             **row,
@@ -136,7 +137,7 @@ async def _placed(dealer: Row) -> Row:
 
 
 def _id(kind: str, name: str) -> str:
-    """An id that is the same each time."""
+    """Return the same id for the same name every time."""
     return str(uuid5(_IDS, f"{kind}:{name}"))
 
 

@@ -1,4 +1,4 @@
-"""Where a zip code is: the `zipcodes` package has the middle of each in the United States."""
+"""Places of zip codes of the United States, from the package `zipcodes`."""
 
 import asyncio
 import re
@@ -16,7 +16,7 @@ _ZIP_CODE = re.compile(r"[0-9]{5}")
 
 @dataclass(frozen=True, slots=True)
 class ZipPlace:
-    """The middle of a zip code's area; degrees north and east."""
+    """The centre of a zip code's area; degrees north and east."""
 
     zip_code: str
     city: str
@@ -26,15 +26,17 @@ class ZipPlace:
 
     @property
     def name(self) -> str:
-        """As people write it: `Detroit, MI 48201`."""
+        """Return the place as people write it: `Detroit, MI 48201`."""
         return f"{self.city}, {self.state} {self.zip_code}"
 
 
 async def place_of(zip_code: str) -> ZipPlace:
-    """Return where a zip code is. The package reads its data at the first call, hence in a thread.
+    """Return the place of a zip code.
+
+    The package reads its data at the first call, so the lookup runs in a thread.
 
     Raises:
-        InvalidValue: there is no such zip code; the message is for whoever asked.
+        InvalidValue: there is no such zip code; the message may be shown to the user.
     """
     return await asyncio.to_thread(_look_up, zip_code.strip())
 

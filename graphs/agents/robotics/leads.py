@@ -1,4 +1,4 @@
-"""Leads: what people think of buying. And what was said about it before."""
+"""Leads: users' interests in buying, and a search of earlier conversations."""
 
 from textwrap import shorten
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ from graphs.tools import as_tool, memory_of_run
 _SQL = statements.load("leads", __package__)
 
 _LONGEST = 240
-"""How many characters of a turn are quoted."""
+"""Characters of a turn that are quoted."""
 
 Interest = Annotated[
     str,
@@ -39,9 +39,9 @@ About = Annotated[
 async def save_lead(
     interest: Interest, company: Company = None, budget: Budget = None, timeline: Timeline = None
 ) -> str:
-    """Note that the user is interested in buying: plans, wants, needs a quote or an offer, evaluates, asks for a call.
+    """Note that the user is interested in buying: plans, wants, needs a quote, an offer or a call.
 
-    Saving the same interest again adds what is new about it.
+    It is also for a user who evaluates. Saving the same interest again adds new details to it.
     """
     given = {
         "user_id": current_user(),
@@ -61,7 +61,10 @@ async def save_lead(
 
 
 async def list_leads(limit: ResultLimit = 10) -> str:
-    """Show the plans and interests to buy that are noted of the user: budget, timeline and status, the latest first."""
+    """Show the user's noted plans and interests to buy: budget, timeline and status.
+
+    The latest comes first.
+    """
     found = await memory_of_run().ask(
         Query(_SQL["latest"], {"user_id": current_user(), "limit": limit}, lambda rows: rows)
     )
@@ -69,19 +72,20 @@ async def list_leads(limit: ResultLimit = 10) -> str:
 
 
 async def search_conversations(query: About, limit: ResultLimit = 5) -> str:
-    """Search what was said in earlier conversations with the user: what we talked about, told, discussed last time."""
+    """Search what was said in earlier conversations: talked about, told, discussed last time."""
     scope, session = user_scope(current_user(), COLLECTIONS["turn"]), session_of(get_runtime())
     elsewhere = {"session_id": {"$ne": session}}
     found = await memory_of_run().asearch(scope, query=query, filter=elsewhere, limit=limit)
     lines = [
-        f"- {turn.created_at:%Y-%m-%d}, {turn.value['role']}: {shorten(turn.value['content'], _LONGEST)}"
+        f"- {turn.created_at:%Y-%m-%d}, {turn.value['role']}: "
+        f"{shorten(turn.value['content'], _LONGEST)}"
         for turn in found
     ]
     return "\n".join(lines) or "There are no earlier conversations."
 
 
 def tools() -> list[BaseTool]:
-    """Return what the sales agent can do."""
+    """Return the sales agent's tools."""
     return [as_tool(save_lead), as_tool(list_leads), as_tool(search_conversations)]
 
 

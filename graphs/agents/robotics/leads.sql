@@ -1,13 +1,15 @@
 -- name: save
--- A person who says the same wish again says more about it: what is new takes the place of what was known.
+-- The same interest again updates the lead: new details replace the earlier ones.
 WITH known AS (
-  UPDATE public.leads SET company = coalesce(%(company)s::text, company), budget = coalesce(%(budget)s::numeric, budget),
+  UPDATE public.leads SET company = coalesce(%(company)s::text, company),
+    budget = coalesce(%(budget)s::numeric, budget),
     timeline = coalesce(%(timeline)s::text, timeline)
   WHERE user_id = %(user_id)s::text AND lower(interest) = lower(%(interest)s::text)
   RETURNING id
 ), made AS (
   INSERT INTO public.leads (user_id, interest, company, budget, timeline)
-  SELECT %(user_id)s::text, %(interest)s::text, %(company)s::text, %(budget)s::numeric, %(timeline)s::text
+  SELECT %(user_id)s::text, %(interest)s::text, %(company)s::text, %(budget)s::numeric,
+    %(timeline)s::text
   WHERE NOT EXISTS (SELECT FROM known) RETURNING id
 )
 SELECT id::text AS id, false AS is_new FROM known UNION ALL SELECT id::text, true FROM made

@@ -14,7 +14,7 @@ from graphs.tools import as_tool, memory_of_run
 _SQL = statements.load("robots", __package__)
 
 DESCRIPTIONS: Namespace = ("agents", "knowledge", "robots")
-"""Where the descriptions are; the key is the model. Everybody who is signed in reads them, the service writes them."""
+"""Namespace of the descriptions, by model. Signed-in users read them, the service writes them."""
 
 Wish = Annotated[
     str, Field(min_length=1, description="What the robot is needed for, in plain words.")
@@ -38,7 +38,7 @@ Models = Annotated[
 
 
 def facts_of(models: list[str]) -> Query[Rows]:
-    """Ask for the facts about models, in the order given; those that there are not are left out."""
+    """Return the query for facts about models, in the order given, without unknown models."""
     return Query(_SQL["facts"], {"models": models}, lambda rows: rows)
 
 
@@ -50,10 +50,11 @@ async def search_robots(
     min_reach_mm: MinReach = 0,
     limit: ResultLimit = 3,
 ) -> str:
-    """Search the catalogue for robots that fit a task: which robot, machine, model, cobot or arm can do something.
+    """Search the catalogue for robots that fit a task.
 
-    Use it for every question about products: recommendations, prices, payload, reach, what a robot is able to do.
-    Every entry of the result is one robot, the best match first.
+    Use it for every question about products: which robot, machine, model, cobot or arm can do
+    something, recommendations, prices, payload, reach, what a robot is able to do. Every entry of
+    the result is one robot, the best match first.
     """
     memory = memory_of_run()
     asked = {
@@ -75,12 +76,12 @@ async def search_robots(
 
 
 async def compare_robots(models: Models) -> str:
-    """Compare robots that are named by their models: price, payload, reach and description of each."""
+    """Compare robots by their models: price, payload, reach and description of each."""
     memory = memory_of_run()
     known = [row.model for row in await memory.ask(facts_of(models))]
     if not known:
         raise ToolException(
-            "There are no such models in the catalogue; search_robots finds what there is."
+            "There are no such models in the catalogue. Use search_robots to find models."
         )
     found = await memory.asearch(DESCRIPTIONS, filter={"model": {"$in": known}}, limit=len(known))
     texts = {item.key: item.value["content"] for item in found}
@@ -88,12 +89,12 @@ async def compare_robots(models: Models) -> str:
 
 
 def tools() -> list[BaseTool]:
-    """Return what the knowledge agent can do."""
+    """Return the knowledge agent's tools."""
     return [as_tool(search_robots), as_tool(compare_robots)]
 
 
 async def _told(descriptions: dict[str, str]) -> str:
-    """Robots as a model reads them: facts from the table, and the description."""
+    """Return robots as text for a model: facts from the table, and the description."""
     facts = await memory_of_run().ask(facts_of(list(descriptions)))
     return "\n".join(_line(row, descriptions.get(row.model, "")) for row in facts)
 

@@ -1,5 +1,5 @@
 -- name: fitting
--- Models that keep to what was asked for.
+-- Models that satisfy all conditions.
 SELECT model FROM public.robot_catalog
 WHERE (%(category)s::text IS NULL OR category = %(category)s::text)
   AND (%(max_price)s::numeric IS NULL OR price <= %(max_price)s::numeric)
@@ -9,6 +9,6 @@ ORDER BY model
 
 -- name: facts
 SELECT r.model, maker, category, price::float8 AS price, payload_kg, reach_mm
-FROM unnest(%(models)s::text[]) WITH ORDINALITY AS asked (model, place) JOIN public.robot_catalog AS r
-  ON lower(r.model) = lower(asked.model)
+FROM unnest(%(models)s::text[]) WITH ORDINALITY AS asked (model, place)
+  JOIN public.robot_catalog AS r ON lower(r.model) = lower(asked.model)
 ORDER BY place

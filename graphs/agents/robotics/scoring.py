@@ -1,6 +1,6 @@
-"""How an application for financing is scored. Pure: what is known goes in, points and reasons come out.
+"""Scores of applications for financing: a pure function from inputs to points and reasons.
 
-A score is the sum of four components, each between 0 and its most, in steps of a tenth:
+A score is the sum of four components, each from 0 to its most, in steps of a tenth:
 
 | component     | most | all of it                             | none of it                        |
 |---------------|-----:|---------------------------------------|-----------------------------------|
@@ -9,19 +9,20 @@ A score is the sum of four components, each between 0 and its most, in steps of 
 | own share     |   20 | 20 % of the price is paid down        | nothing is                        |
 | collateral    |   20 | 80 % of the list price is financed    | 120 % or more, or no robot named  |
 
-Between these two a component is linear. Payments are those of a month, without interest: what is financed over the
-term, against a month of revenue. From 70 points an application is approved; below 40 it is declined, unless something
-is unknown; all others stay submitted, for a person to decide. More revenue, more years, a larger down payment, a higher
-list price and a smaller amount never lower a score.
+Between these two values a component is linear. A payment is the financed amount divided by the
+months of the term, without interest, and is compared with a month of revenue. From 70 points an
+application is approved. Below 40 it is declined, unless an input is unknown. All others stay
+submitted, for a person to decide. More revenue, more years, a larger down payment, a higher list
+price and a smaller amount never lower a score.
 
-The rule is an example, of the kind that lenders' scorecards have; its numbers are nobody's policy.
+The rule is an example in the manner of lenders' scorecards; its numbers are nobody's policy.
 """
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 RULE = "robotics-1"
-"""Name of this version of the rule; it stands beside every score."""
+"""Name of this version of the rule, stored with every score."""
 
 AFFORDABILITY, EXPERIENCE, OWN_SHARE, COLLATERAL = 40, 20, 20, 20
 APPROVED_FROM, DECLINED_BELOW = 70, 40
@@ -31,31 +32,31 @@ ScoringDecision = Literal["approved", "submitted", "declined"]
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a score is made of. Amounts are US dollars; None is what nobody said."""
+    """Inputs of a score. Amounts are US dollars; None is not known."""
 
     amount: float
-    """What the purchase costs, more than 0."""
+    """Price of the purchase, more than 0."""
     term_months: int
     down_payment: float = 0
     annual_revenue: float | None = None
     years_in_business: float | None = None
     list_price: float | None = None
-    """Of the robot in the catalogue."""
+    """List price of the robot in the catalogue."""
 
     @property
     def financed(self) -> float:
-        """What is left to be paid in months."""
+        """Return the amount that is paid in monthly rates."""
         return max(self.amount - self.down_payment, 0)
 
     @property
     def monthly_payment(self) -> float:
-        """What is paid each month, without interest."""
+        """Return the payment each month, without interest."""
         return self.financed / self.term_months
 
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One part of a score."""
+    """A part of a score."""
 
     component: str
     points: float
@@ -65,17 +66,17 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A score from 0 to 100, what was decided on it, and the components that add up to it."""
+    """A score from 0 to 100, its decision, and the components that add up to it."""
 
     value: float
     decision: ScoringDecision
     components: tuple[Component, ...]
     missing: tuple[str, ...]
-    """What would have been needed to know."""
+    """Names of unknown inputs that matter."""
 
     @property
     def reasons(self) -> list[dict[str, Any]]:
-        """The components as JSON."""
+        """Return the components as JSON."""
         return [asdict(component) for component in self.components]
 
 
@@ -147,5 +148,5 @@ def _collateral(inputs: Inputs) -> Component:
 
 
 def _points(value: float, *, none_at: float, full_at: float, most: int) -> float:
-    """Points between 0 and the most, linear between the two values, in tenths."""
+    """Return points between 0 and the most, linear between the two values, rounded to tenths."""
     return round(most * min(max((value - none_at) / (full_at - none_at), 0), 1), 1)

@@ -1,10 +1,10 @@
-"""Words that tools, tables and demo data share."""
+"""Vocabulary that tools, tables and demo data share."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-ResultLimit = Annotated[int, Field(ge=1, le=20, description="How many at most.")]
+ResultLimit = Annotated[int, Field(ge=1, le=20, description="Most results.")]
 
 Category = Literal[
     "welding",
@@ -16,9 +16,9 @@ Category = Literal[
     "inspection",
     "logistics",
 ]
-"""What a robot is for, and what a dealer is specialised in."""
+"""A robot's use, and a dealer's specialty."""
 
 
 def dollars(amount: float) -> str:
-    """Return an amount as people read it: `$84,500`."""
+    """Return an amount as people write it: `$84,500`."""
     return f"${amount:,.0f}"

@@ -1,6 +1,6 @@
-"""Routes of the memory; a router that any FastAPI app can include.
+"""The memory's routes: a router that any FastAPI app can include.
 
-`include_memory` brings them into an app, with its own sign-in.
+`include_memory` adds them to an app that has its own sign-in.
 """
 
 from fastapi import APIRouter, FastAPI
@@ -39,10 +39,10 @@ def include_memory(
     """Serve a memory from an app of your own, below `/memory`. Nothing else in the app changes.
 
     Args:
-        app: your app. Where the memory opens with it, call this in its lifespan.
-        memory: the memory; it stays yours to close.
-        principal_of: tells who sends a request, or raises `NotSignedIn`.
-        limits: how much one person may ask for; the usual limits unless given.
+        app: your app. If the memory is opened in its lifespan, call this there.
+        memory: the memory; closing it remains your task.
+        principal_of: identifies a request's sender, or raises `NotSignedIn`.
+        limits: limits of one user's requests; by default those of `Limits`.
     """
     app.include_router(router)
     serve(app, memory, principal_of, limits)
@@ -51,7 +51,7 @@ def include_memory(
 def serve(
     app: FastAPI, memory: MemoryManager, principal_of: PrincipalOf, limits: Limits | None = None
 ) -> None:
-    """Give an app that has the routes already what they work with."""
+    """Set the state that the routes need, in an app that already includes them."""
     app.state.memory = memory
     app.state.principal_of = principal_of
     app.state.limits = limits or Limits()

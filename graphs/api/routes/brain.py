@@ -1,4 +1,4 @@
-"""The brain: memories that a slug names, of a person and of the companies that they belong to."""
+"""Routes of the brain: memories with slugs, of a user and of the companies they belong to."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ from graphs.api.routes.common import (
     answered,
     routes,
 )
-from graphs.memory.contract import BrainReport, StoredBrainMemory
+from graphs.memory.brain.models import BrainReport, StoredBrainMemory
 from graphs.memory.errors import EmbeddingFailed, InvalidValue
 from graphs.memory.values.paging import Page
 
@@ -48,8 +48,8 @@ _PAGE = answered(
 )
 _ONE = answered(200, answer(examples.BRAIN_MEMORY, "The memory."), 404)
 _SAVED = answered(200, answer(examples.BRAIN_MEMORY, "The memory as it is now."), 413, 415)
-_REPORT = answered(200, answer(examples.BRAIN_REPORT, "What became of each."), 413, 415)
-_GONE = answered(204, {"description": "It is forgotten."}, 404)
+_REPORT = answered(200, answer(examples.BRAIN_REPORT, "The outcome of each."), 413, 415)
+_GONE = answered(204, {"description": "It was forgotten."}, 404)
 
 
 @router.get("/brain", responses=_PAGE)
@@ -65,28 +65,28 @@ async def list_brain(
 
 @router.post("/brain", responses=_REPORT)
 async def save_brain(mine: MineDep, memories: Many) -> BrainReport:
-    """Save many memories of your brain. One that cannot be saved fails alone, and the report says why."""
+    """Save many memories of your brain. An invalid one fails alone, and the report says why."""
     given = [memory.named(slug) for slug, memory in memories.items()]
     return await mine.memory.brain.save_user_memories(mine.user_id, given)
 
 
 @router.get("/brain/{slug}", responses=_ONE)
 async def get_brain_memory(mine: MineDep, slug: SlugPath) -> BrainView:
-    """Return the memory of your brain that a slug names."""
+    """Return the memory of your brain with this slug."""
     found = _there(await mine.memory.brain.get_user_memory(mine.user_id, slug), slug)
     return BrainView.of_user(mine.user_id, found)
 
 
 @router.put("/brain/{slug}", responses=_SAVED)
 async def save_brain_memory(mine: MineDep, slug: SlugPath, new: NewBrainMemory) -> BrainView:
-    """Save a memory of your brain; one that the slug names already is updated in place."""
+    """Save a memory of your brain. An existing one with this slug is updated."""
     _saved(await mine.memory.brain.save_user_memories(mine.user_id, [new.named(slug)]))
     return await get_brain_memory(mine, slug)
 
 
 @router.delete("/brain/{slug}", status_code=204, responses=_GONE)
 async def forget_brain_memory(mine: MineDep, slug: SlugPath) -> None:
-    """Forget a memory of your brain; its last version stays in its history."""
+    """Forget a memory of your brain. Its last version stays in its history."""
     _forgotten(await mine.memory.brain.forget_user_memory(mine.user_id, slug), slug)
 
 
@@ -94,7 +94,7 @@ async def forget_brain_memory(mine: MineDep, slug: SlugPath) -> None:
 async def list_company_brain(
     mine: MineDep, company_id: CompanyId, cursor: Cursor = None, limit: PageLimit = 50
 ) -> Page[BrainView]:
-    """List the memories of a company's brain; none to who is no member."""
+    """List the memories of a company's brain. Only its members see any."""
     page = await mine.memory.brain.company_page(company_id, cursor=cursor, limit=limit)
     kept = mine.memory.brain.company_id(company_id)
     return Page(items=[BrainView.of_company(kept, memory) for memory in page.items], next=page.next)
@@ -109,7 +109,7 @@ async def save_company_brain(mine: MineDep, company_id: CompanyId, memories: Man
 
 @router.get("/companies/{company_id:any}/brain/{slug}", responses=_ONE)
 async def get_company_memory(mine: MineDep, company_id: CompanyId, slug: SlugPath) -> BrainView:
-    """Return the memory of a company's brain that a slug names, to its members."""
+    """Return the memory of a company's brain with this slug, to the company's members."""
     found = _there(await mine.memory.brain.get_company_memory(company_id, slug), slug)
     return BrainView.of_company(mine.memory.brain.company_id(company_id), found)
 
@@ -142,12 +142,12 @@ def _forgotten(was_there: bool, slug: str) -> None:
 
 def _nothing(slug: str) -> ProblemError:
     return ProblemError(
-        404, "memory-not-found", f"The slug {slug} names no memory, or none that is yours to see."
+        404, "memory-not-found", f"There is no memory with the slug {slug}, or you may not see it."
     )
 
 
 def _saved(report: BrainReport) -> None:
-    """Refuse what the report of a single memory says was not saved."""
+    """Raise the error that the report of a single memory contains, if it was not saved."""
     [outcome] = report.outcomes
     if outcome.error == EmbeddingFailed.__name__:
         raise EmbeddingFailed(outcome.reason)

@@ -1,4 +1,4 @@
-"""What the routes have in common: whose memory it is, pages, versions, and how each is documented."""
+"""Dependencies and documentation that the routes share: user, pages and versions."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ from graphs.memory.values import paging
 from graphs.memory.values.namespaces import Address
 from graphs.memory_manager import MemoryManager
 
-_BEARER = HTTPBearer(
-    auto_error=False, description="An access token, as the LangGraph server takes it."
-)
+_BEARER = HTTPBearer(auto_error=False, description="An access token, as for the LangGraph server.")
 _API_KEY = APIKeyHeader(
-    name="X-Api-Key", auto_error=False, description="The same, for clients that send nothing else."
+    name="X-Api-Key",
+    auto_error=False,
+    description="The same token, for clients that can send only this header.",
 )
 
 
@@ -36,13 +36,13 @@ async def memory(request: Request) -> MemoryManager:
 
 @dataclass(frozen=True, slots=True)
 class Mine:
-    """The memory, and whose part of it a request is about; while it is answered, they are acting."""
+    """The memory and the user a request is about. The sender is acting while it is answered."""
 
     memory: MemoryManager
     user_id: str
 
     async def values(self, addresses: Iterable[Address]) -> dict[Address, dict[str, Any]]:
-        """Return what lies at addresses, in one query; what is gone, or not theirs to see, is left out."""
+        """Return the visible values among these addresses, in one query."""
         asked = list(addresses)
         found = await self.memory.abatch([GetOp(*address, refresh_ttl=False) for address in asked])
         return {
@@ -56,36 +56,39 @@ async def mine(
     manager: Annotated[MemoryManager, Depends(memory)],
     principal: Annotated[Principal, Depends(acting)],
     user_id: Annotated[
-        UUID | None, Query(description="Whose memory; for the service, which has none itself.")
+        UUID | None,
+        Query(description="The user; only for the service, which has no memory itself."),
     ] = None,
 ) -> Mine:
-    """Return whose memory a request is about: the person's who sends it; the service has to say whose.
+    """Return the user a request is about: the one signed in, or the one that the service names.
 
     Raises:
-        AccessDenied: a person names another.
-        ProblemError: the service names nobody.
+        AccessDenied: a user names another user.
+        ProblemError: the service names no user.
     """
     named = str(user_id) if user_id else None
     if principal.user_id and named not in (None, principal.user_id):
         raise AccessDenied(
-            "`user_id` is for the service: people use their own memory and no other.", named
+            "Only the service may send `user_id`: leave it out to use your own memory.", named
         )
     if not (whose := principal.user_id or named):
-        missing = "must say whose memory, since the service has none of its own"
+        missing = "is required, because the service has no memory of its own"
         raise ProblemError(422, "invalid-request", f"user_id: {missing}.", {"user_id": missing})
     return Mine(manager, whose)
 
 
 MineDep = Annotated[Mine, Depends(mine)]
 
-PageLimit = Annotated[int, Query(ge=1, le=paging.MOST, description="How many at most.")]
-Cursor = Annotated[Text | None, Query(description="`next` of the page before; none for the first.")]
+PageLimit = Annotated[int, Query(ge=1, le=paging.MOST, description="Most items to return.")]
+Cursor = Annotated[
+    Text | None, Query(description="`next` of the previous page; omit it for the first page.")
+]
 NameQuery = Annotated[ShortName | None, Query()]
 IfMatch = Annotated[
     str | None,
     Header(
         alias="If-Match",
-        description="`ETag` of what was read, to change only that; `*` for whatever there is.",
+        description="The `ETag` that you read, to change only that version; `*` for any version.",
     ),
 ]
 
@@ -94,36 +97,38 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def etag(updated_at: datetime) -> str:
-    """Return the `ETag` of a memory that changed last at this time: microseconds since 1970."""
+    """Return the `ETag` of a memory last changed at this time: microseconds since 1970."""
     return f'"{(updated_at - _EPOCH) // _MICROSECOND}"'
 
 
 def version(if_match: str) -> datetime | None:
-    """Return the time that an `If-Match` stands for, None for `*`.
+    """Return the time that an `If-Match` header stands for, or None for `*`.
 
     Raises:
-        ProblemError: 412; no version has it.
+        ProblemError: 412; it is not an `ETag` of ours.
     """
     if if_match.strip() == "*":
         return None
     try:
         expected = _EPOCH + int(if_match.strip().strip('"')) * _MICROSECOND
-        is_one = etag(expected) == if_match.strip()
+        is_one = etag(expected) == if_match.strip()  # no other spelling of the number counts
     except (ValueError, OverflowError):
         is_one = False
     if not is_one:
         raise ProblemError(
-            412, "version-conflict", "`If-Match` is no version's `ETag`: read the memory again."
+            412,
+            "version-conflict",
+            "`If-Match` is not an `ETag` of this API. Read the memory again and send its `ETag`.",
         )
     return expected
 
 
 def routes(tag: str, prefix: str = "") -> APIRouter:
-    """Return a router for signed-in people's routes about one noun.
+    """Return a router for signed-in users' routes about one noun.
 
     Args:
         tag: the noun.
-        prefix: what all its paths begin with.
+        prefix: the beginning of all its paths.
     """
     return APIRouter(
         prefix=prefix,
@@ -138,5 +143,5 @@ def routes(tag: str, prefix: str = "") -> APIRouter:
 def answered(
     status: int, documented: dict[str, Any], *statuses: int
 ) -> dict[int | str, dict[str, Any]]:
-    """Return the documentation of a route's answer, and of the problems that it has beside those of its router."""
+    """Return the documentation of a route's response, and of problems that its router lacks."""
     return {status: documented, **problems(*statuses)}

@@ -1,4 +1,4 @@
-"""How the memory is, and who asks."""
+"""Routes of health and of the principal who asks."""
 
 from typing import Annotated, Literal
 
@@ -11,8 +11,8 @@ from graphs.api.principals import acting, is_signed_in
 from graphs.api.problems import Problem, problems
 from graphs.api.routes.common import memory, routes
 from graphs.api.routing import OpenRoute
-from graphs.memory.health import PartHealth
 from graphs.memory.principal import Principal
+from graphs.memory.store.health import PartHealth
 from graphs.memory_manager import MemoryManager
 
 router = APIRouter(
@@ -22,13 +22,13 @@ signed_in = routes("health")
 
 
 class Health(BaseModel):
-    """Whether the memory can be used, and which part of it is unwell."""
+    """The state of the memory and of its parts."""
 
     model_config = shown(examples.HEALTH)
 
     status: Literal["ok", "degraded", "unavailable"]
     parts: dict[str, PartHealth] | None = Field(
-        default=None, description="For those who are signed in."
+        default=None, description="Only for signed-in users."
     )
 
 
@@ -42,17 +42,17 @@ async def memory_health(
     is_known: Annotated[bool, Depends(is_signed_in)],
     response: Response,
 ) -> Health:
-    """Tell how the memory is: 200 if it can be used, also where a part is degraded; 503 if it cannot.
+    """Return 200 if the memory can be used, even if a part is degraded, and 503 if it cannot.
 
-    Everybody learns that much; which part it is, and what to do, those who are signed in.
+    Only signed-in users see which part it is and what to do.
     """
     report = await manager.health.check()
     response.status_code = 503 if report.status == "unavailable" else 200
     return Health(status=report.status, parts=report.parts if is_known else None)
 
 
-# The model is named once, so that the document has the schema to which all descriptions of problems point.
+# One route names the model, so that the document contains the schema that all problems refer to.
 @signed_in.get("/me", responses={401: {"model": Problem, **problems(401)[401]}})
 async def who_am_i(principal: Annotated[Principal, Depends(acting)]) -> Me:
-    """Tell who is signed in."""
+    """Return who is signed in."""
     return Me(user_id=principal.user_id, service=principal.user_id is None)

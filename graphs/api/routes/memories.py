@@ -1,4 +1,4 @@
-"""Memories: written, listed, and one by one."""
+"""Routes of memories: write, list, read, change and forget."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -37,12 +37,13 @@ from graphs.memory.values.paging import Page
 
 router = routes("memories", "/memories")
 
-_ETAG = {"ETag": "Its version, for `If-Match`."}
+_ETAG = {"ETag": "The version, for `If-Match`."}
 
 IdempotencyKey = Annotated[
     ShortName | None,
     Header(
-        description="Your own name for this write. Sent again, it gives the same answer and writes nothing twice.",
+        description="Your own id of this write. A retry with it returns the same response and "
+        "writes nothing twice.",
     ),
 ]
 
@@ -54,8 +55,8 @@ IdempotencyKey = Annotated[
         201,
         answer(
             examples.WRITTEN,
-            "It is remembered.",
-            Idempotent_Replayed="`true` if its key was used before.",
+            "The memory was written.",
+            Idempotent_Replayed="`true` if an earlier write used this key.",
         ),
         413,
         415,
@@ -64,10 +65,10 @@ IdempotencyKey = Annotated[
 async def write_memory(
     mine: MineDep, new: NewMemory, response: Response, idempotency_key: IdempotencyKey = None
 ) -> Written:
-    """Remember something: items, vectors, log and audit commit together or not at all.
+    """Write a memory: items, vectors, log and audit records commit together or not at all.
 
-    A `turn` stores both sides of an exchange, and facts are taken from it a little later (`GET /memory/jobs`). The same
-    `Idempotency-Key` with another body is refused with 422.
+    A `turn` stores both sides of an exchange, and a background job then extracts facts from it
+    (`GET /memory/jobs`). The same `Idempotency-Key` with another body is refused with 422.
     """
     payload: dict[str, Any] = dict(new) | {
         "identity": mine.user_id,
@@ -86,14 +87,14 @@ async def write_memory(
 async def list_memories(
     mine: MineDep,
     types: Annotated[
-        list[MemoryType] | None, Query(description="Only of these types; else all but turns.")
+        list[MemoryType] | None, Query(description="Only these types; by default all except turns.")
     ] = None,
-    tags: Annotated[list[ShortName], Query(description="Only those that carry all of these.")] = [],  # noqa: B006  FastAPI copies it
+    tags: Annotated[list[ShortName], Query(description="Only memories with all of these.")] = [],  # noqa: B006  FastAPI copies it
     agent: NameQuery = None,
     cursor: Cursor = None,
     limit: PageLimit = 50,
 ) -> Page[MemoryView]:
-    """List memories: what changed last comes first."""
+    """List memories. The most recently changed comes first."""
     page = await mine.memory.memories.latest(
         mine.user_id, types=types, tags=tags, agent=agent, cursor=cursor, limit=limit
     )
@@ -102,7 +103,7 @@ async def list_memories(
 
 @router.get("/{id}", responses=answered(200, answer(examples.MEMORY, "The memory.", **_ETAG), 404))
 async def get_memory(mine: MineDep, id_: PathId, response: Response) -> MemoryView:
-    """Return a memory. Its `ETag` says which version it is."""
+    """Return a memory. Its `ETag` is its version."""
     memory = await mine.memory.memories.get(mine.user_id, from_id(id_))
     response.headers["ETag"] = etag(memory.updated_at)
     return MemoryView.of(memory)
@@ -111,21 +112,28 @@ async def get_memory(mine: MineDep, id_: PathId, response: Response) -> MemoryVi
 @router.patch(
     "/{id}",
     responses=answered(
-        200, answer(examples.MEMORY, "It as it is now.", **_ETAG), 404, 412, 413, 415, 428
+        200,
+        answer(examples.MEMORY, "The memory in its new version.", **_ETAG),
+        404,
+        412,
+        413,
+        415,
+        428,
     ),
 )
 async def revise_memory(
     mine: MineDep, id_: PathId, change: Change, response: Response, if_match: IfMatch = None
 ) -> MemoryView:
-    """Put a memory right, or pin it. What is not given stays; what it was before goes to its history.
+    """Change a memory, or pin it. Fields not given stay; the history keeps the earlier version.
 
-    `If-Match` says which version is meant: without it 428, and 412 if the memory was changed meanwhile.
+    `If-Match` is required (428 without it). If the memory was changed since that version, the
+    request is refused with 412.
     """
     if if_match is None:
         raise ProblemError(
             428,
             "precondition-required",
-            "Send `If-Match` with the `ETag` of what you read, so that nothing is lost.",
+            "Send `If-Match` with the `ETag` that you read, so that no other change is lost.",
         )
     expected = version(if_match)
     memory = await mine.memory.memories.revise(
@@ -136,10 +144,12 @@ async def revise_memory(
 
 
 @router.delete(
-    "/{id}", status_code=204, responses=answered(204, {"description": "It is forgotten."}, 404, 412)
+    "/{id}",
+    status_code=204,
+    responses=answered(204, {"description": "It was forgotten."}, 404, 412),
 )
 async def forget_memory(mine: MineDep, id_: PathId, if_match: IfMatch = None) -> None:
-    """Forget a memory. What it was stays in its history, and nothing recalls it any more."""
+    """Forget a memory. It is no longer recalled, and its last version stays in its history."""
     expected = version(if_match) if if_match is not None else None
     await mine.memory.memories.forget(mine.user_id, from_id(id_), expected=expected)
 
@@ -153,7 +163,7 @@ async def forget_memory(mine: MineDep, id_: PathId, if_match: IfMatch = None) ->
 async def memory_history(
     mine: MineDep, id_: PathId, cursor: Cursor = None, limit: PageLimit = 50
 ) -> Page[Version]:
-    """List what a memory was before, the last version first; also of one that was forgotten."""
+    """List the earlier versions of a memory, the latest first; also of a forgotten memory."""
     return await mine.memory.memories.history(
         mine.user_id, from_id(id_), cursor=cursor, limit=limit
     )
@@ -163,7 +173,7 @@ async def memory_history(
     "/{id}/origin", responses=answered(200, answer(examples.ORIGIN, "Where it comes from."), 404)
 )
 async def memory_origin(mine: MineDep, id_: PathId) -> OriginView:
-    """Tell where a memory comes from: agent, thread, run and checkpoint, and the turns that a fact was taken from."""
+    """Return the origin of a memory: agent, thread, run, checkpoint, and a fact's source turns."""
     address = from_id(id_)
     origin = (await mine.memory.origins.of(mine.user_id, [address])).get(address)
     if origin is None:

@@ -1,4 +1,4 @@
-"""What is recalled, and what was: context, recall, receipts and runs."""
+"""Routes of recall: context, searches, receipts and runs."""
 
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
@@ -33,7 +33,7 @@ from graphs.memory.search.recalled import content_of
 
 router = routes("recall")
 
-SearchText = Annotated[Text | None, Query(description="What to look for, in plain words.")]
+SearchText = Annotated[Text | None, Query(description="What to search for, in plain words.")]
 RunId = Annotated[ShortName, Path()]
 
 
@@ -60,16 +60,18 @@ async def recall_memories(
     mine: MineDep,
     query: SearchText = None,
     tags: Annotated[
-        list[ShortName], Query(description="Only memories that carry all of these.")
+        list[ShortName], Query(description="Only memories with all of these tags.")
     ] = [],  # noqa: B006  FastAPI copies it
     types: Annotated[
-        list[MemoryType] | None, Query(description="Only of these types; else all but turns.")
+        list[MemoryType] | None, Query(description="Only these types; by default all except turns.")
     ] = None,
     agent: NameQuery = None,
     limit: PageLimit = 5,
-    explain: Annotated[bool, Query(description="Take each score apart, in `explanation`.")] = False,
+    explain: Annotated[
+        bool, Query(description="Add the addends of each score as `explanation`.")
+    ] = False,
 ) -> Listed[RecalledView]:
-    """Return the memories that are relevant to a query, best first; without a query the latest."""
+    """Return the memories that are relevant to a query, best first. Without a query, the latest."""
     found = await mine.memory.recall_memory(
         mine.user_id, query or "", tags, types=types, agent=agent, limit=limit, explain=explain
     )
@@ -85,14 +87,14 @@ async def recall_memories(
 async def list_recalls(
     mine: MineDep, run_id: NameQuery = None, limit: PageLimit = 20
 ) -> Listed[ReceiptView]:
-    """List what was recalled, what nearly, and why; the latest first."""
+    """List recalls: the memories chosen, those nearly chosen, and why. The latest comes first."""
     receipts = await mine.memory.recall_receipts(mine.user_id, run_id=run_id, limit=limit)
     return Listed(items=await _with_contents(mine, receipts))
 
 
 @router.get("/runs/{run_id}", responses=answered(200, answer(examples.RUN, "What the run did.")))
 async def get_run(mine: MineDep, run_id: RunId) -> RunView:
-    """Return what a run wrote and recalled; nothing of either if it is not known, or not yours."""
+    """Return what a run wrote and recalled. An unknown run, or another user's, has neither."""
     written = await mine.memory.memories.written_by(mine.user_id, run_id)
     receipts = await mine.memory.recall_receipts(mine.user_id, run_id=run_id, limit=100)
     return RunView(
@@ -103,7 +105,7 @@ async def get_run(mine: MineDep, run_id: RunId) -> RunView:
 
 
 async def _with_contents(mine: Mine, receipts: Sequence[RecallReceipt]) -> list[ReceiptView]:
-    """Receipts with what the memories that they name say now, which is one query."""
+    """Return receipts with the current content of their memories, which takes one query."""
     told = [entry for receipt in receipts for entry in (*receipt.chosen, *receipt.nearly)]
     addresses = dict.fromkeys((tuple(entry["namespace"]), entry["key"]) for entry in told)
     values = await mine.values(addresses)

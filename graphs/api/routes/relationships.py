@@ -1,4 +1,4 @@
-"""Relationships: the edges of a memory, and the graph around it."""
+"""Routes of relationships: the edges of a memory, and the graph around it."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -34,17 +34,17 @@ from graphs.memory.values.namespaces import Address
 router = routes("relationships")
 
 Types = Annotated[list[TypeName] | None, Query(description="Only edges of these types.")]
-Way = Annotated[Direction, Query(description="Along the edges, against them, or either way.")]
+Way = Annotated[Direction, Query(description="Follow edges outwards, inwards or both ways.")]
 
 
 @router.put(
     "/relationships",
     responses=answered(
-        200, answer(examples.RELATIONSHIP, "The edge as it is now."), 404, 413, 415, 501
+        200, answer(examples.RELATIONSHIP, "The edge in its new version."), 404, 413, 415, 501
     ),
 )
 async def relate_memories(mine: MineDep, new: NewRelationship) -> RelationshipView:
-    """Draw an edge from one memory to another; drawn again, it gets its new strength and metadata."""
+    """Create an edge between two memories. An existing edge gets the new strength and metadata."""
     source, target = from_id(new.source), from_id(new.target)
     edge = await mine.memory.relationships.relate(
         mine.user_id, source, target, new.type, new.strength, new.metadata
@@ -55,19 +55,19 @@ async def relate_memories(mine: MineDep, new: NewRelationship) -> RelationshipVi
 @router.delete(
     "/relationships",
     status_code=204,
-    responses=answered(204, {"description": "The edge is gone."}, 404, 501),
+    responses=answered(204, {"description": "The edge was deleted."}, 404, 501),
 )
 async def unrelate_memories(
     mine: MineDep, source: QueryId, target: QueryId, type_: Annotated[TypeName, Query(alias="type")]
 ) -> None:
-    """Remove an edge."""
+    """Delete an edge."""
     if not await mine.memory.relationships.unrelate(
         mine.user_id, from_id(source), from_id(target), type_
     ):
         raise ProblemError(
             404,
             "relationship-not-found",
-            "There is no such relationship, or it is not yours to see.",
+            "There is no such relationship, or you may not see it.",
         )
 
 
@@ -80,7 +80,7 @@ async def unrelate_memories(
 async def list_relationships(
     mine: MineDep, id_: PathId, types: Types = None, direction: Way = "both", limit: PageLimit = 100
 ) -> Listed[RelationshipView]:
-    """List the edges of a memory, the strongest first; none if there is no such memory."""
+    """List the edges of a memory, the strongest first. An unknown memory has none."""
     edges = await mine.memory.relationships.of(
         mine.user_id, from_id(id_), types=types, direction=direction, limit=limit
     )
@@ -94,12 +94,14 @@ async def list_relationships(
 async def memory_graph(
     mine: MineDep,
     id_: PathId,
-    hops: Annotated[int, Query(ge=1, le=MAX_HOPS, description="How many edges away at most.")] = 2,
+    hops: Annotated[
+        int, Query(ge=1, le=MAX_HOPS, description="Most edges between the memory and a node.")
+    ] = 2,
     types: Types = None,
     direction: Way = "both",
-    limit: Annotated[PageLimit, Query(description="How many paths at most, the strongest.")] = 50,
+    limit: Annotated[PageLimit, Query(description="Most paths, the strongest first.")] = 50,
 ) -> Neighbourhood:
-    """Return the strongest paths from a memory as a graph: each memory and each edge once."""
+    """Return the strongest paths from a memory as a graph, with each memory and edge once."""
     start = from_id(id_)
     paths = await mine.memory.relationships.traverse(
         mine.user_id, start, hops=hops, types=types, direction=direction, limit=limit
@@ -123,7 +125,7 @@ async def memory_graph(
 
 
 def _node(address: Address, depth: int, value: dict[str, Any]) -> Node:
-    """A memory as a node, whatever somebody may have put into its value."""
+    """Return a memory as a node. Its value may hold anything, so every field is checked."""
     type_, importance = value.get("type"), value.get("importance")
     return Node(
         id=to_id(*address),
@@ -136,7 +138,7 @@ def _node(address: Address, depth: int, value: dict[str, Any]) -> Node:
 
 
 def _edges(path: Path) -> Iterator[Edge]:
-    """The edges of a path, each in the direction in which it was drawn."""
+    """Yield the edges of a path, each in its stored direction."""
     ids = [to_id(memory.namespace, memory.key) for memory in path.memories]
     for step, (here, there) in zip(path.steps, pairwise(ids), strict=True):
         source, target = (here, there) if step.forward else (there, here)

@@ -1,4 +1,4 @@
-"""A person's rights: what is recorded about them, all of it to take along, and its end. And their jobs."""
+"""Routes of a user's rights: audit records, export and erasure; and of their jobs."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -16,9 +16,9 @@ from graphs.api.routes.common import (
     answered,
     routes,
 )
-from graphs.memory.audit.records import Record
 from graphs.memory.contract import ErasureCertificate, Job
 from graphs.memory.errors import InvalidValue
+from graphs.memory.rights.records import Record
 from graphs.memory.values.paging import Page
 
 router = routes("rights")
@@ -32,7 +32,10 @@ _LINES = {"schema": {"type": "string"}, "example": examples.EXPORT}
     "/audit", responses=answered(200, answer(examples.page(examples.RECORD), "A page of records."))
 )
 async def list_records(mine: MineDep, cursor: Cursor = None, limit: PageLimit = 50) -> Page[Record]:
-    """List what the audit log has about you, the latest first. Reads are recorded some moments after they were made."""
+    """List the audit log's records about you, the latest first.
+
+    Reads are recorded a few seconds after they were made.
+    """
     return await mine.memory.records.latest(mine.user_id, cursor=cursor, limit=limit)
 
 
@@ -44,31 +47,35 @@ async def list_records(mine: MineDep, cursor: Cursor = None, limit: PageLimit = 
     ),
 )
 async def export_memory(mine: MineDep) -> StreamingResponse:
-    """Stream everything that is kept about you, as lines of JSON.
+    """Stream everything that is stored about you, as lines of JSON.
 
-    An export is whole if its last line is there and has the SHA-256 of all lines before it.
+    An export is complete if its last line exists and has the SHA-256 of all lines before it.
     """
     lines = mine.memory.export_user(mine.user_id)
-    first = await anext(lines)  # what is refused is refused before the answer begins
+    first = await anext(lines)  # errors must come before the response begins
     return StreamingResponse(_ended(first, lines), media_type=NDJSON)
 
 
 async def _ended(first: str, lines: AsyncIterator[str]) -> AsyncIterator[str]:
-    """Lines with their ends. Each is waited for until the one before has been taken."""
+    """Yield lines with line ends, each only when the client has taken the one before."""
     yield f"{first}\n"
     async for line in lines:
         yield f"{line}\n"
 
 
 @router.post(
-    "/erasure", responses=answered(200, answer(examples.CERTIFICATE, "What stays of it."), 413, 415)
+    "/erasure",
+    responses=answered(
+        200, answer(examples.CERTIFICATE, "The certificate of the erasure."), 413, 415
+    ),
 )
 async def erase_memory(mine: MineDep, erasure: Erasure) -> ErasureCertificate:
-    """Remove everything that is kept about you, in one transaction and for good. End your runs first."""
+    """Erase everything that is stored about you, in one transaction and permanently.
+
+    End your runs first.
+    """
     if erasure.confirm != mine.user_id:
-        raise InvalidValue(
-            "confirm", "must be the id of the user whose memory is erased: `GET /memory/me` has it."
-        )
+        raise InvalidValue("confirm", "must be your own user id, which `GET /memory/me` returns.")
     return await mine.memory.erase_user(mine.user_id)
 
 
@@ -77,11 +84,11 @@ async def erase_memory(mine: MineDep, erasure: Erasure) -> ErasureCertificate:
     responses=answered(200, answer({"items": [examples.JOB]}, "Jobs about you, the latest first.")),
 )
 async def list_jobs(mine: MineDep, limit: PageLimit = 50) -> Listed[Job]:
-    """List the background jobs about you, such as those that take facts from what was said."""
+    """List the background jobs about you, such as the extraction of facts from turns."""
     return Listed(items=await mine.memory.jobs.list(user_id=mine.user_id, limit=limit))
 
 
 @jobs.get("/{job_id}", responses=answered(200, answer(examples.JOB, "The job."), 404))
 async def get_job(mine: MineDep, job_id: Annotated[int, Path(ge=1, le=2**63 - 1)]) -> Job:
-    """Return a background job about you. It is kept for a day after its end."""
+    """Return a background job about you. Jobs are kept for a day after they end."""
     return await mine.memory.jobs.get(job_id, user_id=mine.user_id)

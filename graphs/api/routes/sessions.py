@@ -1,4 +1,4 @@
-"""Sessions, and what was said in them."""
+"""Routes of sessions and their turns."""
 
 from typing import Annotated
 
@@ -19,7 +19,7 @@ from graphs.memory.values.paging import Page
 
 router = routes("sessions", "/sessions")
 
-SessionId = Annotated[ShortName, Path()]  # which may have slashes: whoever talks names the session
+SessionId = Annotated[ShortName, Path()]  # may have slashes: clients choose the name
 
 
 @router.get(
@@ -28,7 +28,7 @@ SessionId = Annotated[ShortName, Path()]  # which may have slashes: whoever talk
 async def list_sessions(
     mine: MineDep, cursor: Cursor = None, limit: PageLimit = 50
 ) -> Page[Session]:
-    """List sessions: where something happened last comes first."""
+    """List sessions. The most recently active comes first."""
     return await mine.memory.sessions.latest(mine.user_id, cursor=cursor, limit=limit)
 
 
@@ -39,7 +39,7 @@ async def list_sessions(
 async def list_turns(
     mine: MineDep, session_id: SessionId, cursor: Cursor = None, limit: PageLimit = 50
 ) -> Page[TurnView]:
-    """List what was said in a session, the last of it first; nothing if there is no such session."""
+    """List the turns of a session, the latest first. An unknown session has none."""
     page = await mine.memory.sessions.turns(mine.user_id, session_id, cursor=cursor, limit=limit)
     return Page(items=[TurnView.of(turn) for turn in page.items], next=page.next)
 

@@ -1,1 +1,1 @@
-"""Clients of services outside: Supabase, hosted Mem0."""
+"""Clients of other services: Supabase, hosted Mem0, S3 buckets."""

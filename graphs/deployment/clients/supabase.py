@@ -1,4 +1,4 @@
-"""The Supabase client of a deployment: the one place where the project makes one."""
+"""The deployment's Supabase client. Only this module creates one."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from graphs.memory.extras import extra
 
 @asynccontextmanager
 async def supabase_client(settings: Settings) -> AsyncIterator[Any]:
-    """Lend a client with the service key; None where the project's URL or that key is not configured."""
+    """Lend a client with the service key; None if the project's URL or the key is not set."""
     if not (settings.supabase_url and settings.supabase_service_role_key):
         yield None
         return
@@ -28,7 +28,7 @@ async def supabase_client(settings: Settings) -> AsyncIterator[Any]:
 
 
 def _make_client(url: str, key: str, http: httpx.AsyncClient) -> Any:
-    """Make the client. It reads files, and its import takes half a second: call it from a thread."""
+    """Create the client. It reads files and its import takes 0.5 s: call it in a thread."""
     with extra("server"):
         from supabase import AsyncClient, AsyncClientOptions
 

@@ -6,104 +6,36 @@ its slug; the brain's row says which item a slug stands for. Both commit togethe
 
 import asyncio
 import functools
-import json
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
-
-from langgraph.store.base import PutOp
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from graphs.memory import telemetry
-from graphs.memory.audit.reads import ReadLog
+from graphs.memory.access import Access
 from graphs.memory.brain.entities import EntityNormaliser, normalise, plain
-from graphs.memory.contract import (
-    BrainMemory,
-    BrainOutcome,
+from graphs.memory.brain.models import (
     BrainReport,
     StoredBrainMemory,
 )
+from graphs.memory.brain.owners import Entity, Owner, check_slug
+from graphs.memory.brain.saving import BrainEntries, Saver
 from graphs.memory.database import statements
 from graphs.memory.database.loops import on_home_loop
 from graphs.memory.database.query import Query
 from graphs.memory.errors import (
     AccessDenied,
-    ConfigurationError,
-    EmbeddingFailed,
-    GraphMemoryError,
-    InvalidInput,
-    InvalidValue,
-    SetupRequired,
-    StoreUnavailable,
 )
-from graphs.memory.principal import Principal, current_provenance
-from graphs.memory.search.embeddings import is_passing
+from graphs.memory.principal import current_provenance
 from graphs.memory.store import items
-from graphs.memory.store.batch import Call, Searching
+from graphs.memory.store.embedder import Embedder
 from graphs.memory.store.items import ItemWrite
-from graphs.memory.values.namespaces import (
-    Namespace,
-    encode_label,
-    to_text,
-    user_scope,
-)
 from graphs.memory.values.paging import (
     MOST,
     Page,
     named,
     page_of,
 )
-from graphs.memory.values.text import problem_with, to_json
 
 _SQL = statements.load("brain", __package__)
-
-_SLUG = re.compile(r"[a-z][a-z0-9_]{0,127}")
-_SHOWN = 200  # characters of what was to be a slug, in a report
-
-# These would meet every memory of the owner alike.
-_OF_ALL = (AccessDenied, ConfigurationError, SetupRequired, StoreUnavailable)
-
-Entity = Literal["user", "company"]
-BrainEntries = Mapping[str, str] | Sequence[BrainMemory]
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What the brain works with. It opens nothing itself."""
-
-    principal_for: Callable[[str], Awaitable[Principal]]
-    """Who is acting, who must be the user that is named, or the service."""
-    principal: Callable[[], Principal]
-    """Who is acting."""
-    prepare: Callable[[Sequence[PutOp], Principal], Awaitable[Call]]
-    """Checks and embeds."""
-    run: Callable[[Principal, Sequence[Query[Any]], dict[str, Any]], Awaitable[list[Any]]]
-    """Answers queries in one transaction."""
-    how: Searching
-    """The embedding model and the text search."""
-    reads: ReadLog
-    """The record of reads."""
-    wrote: Callable[[Iterable[Sequence[ItemWrite]]], None]
-    """Hears of what was written, for the vector index."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Owner:
-    """Whose memories they are, and who acts on them."""
-
-    entity: Entity
-    id: str
-    principal: Principal
-
-    @property
-    def namespace(self) -> Namespace:
-        return (
-            *(user_scope(self.id) if self.entity == "user" else company_scope(self.id)),
-            "brain",
-        )
-
-    def ask(self, statement: str, read: Callable[[Any], Any], **given: Any) -> Query[Any]:
-        return Query(_SQL[f"{statement}_{self.entity}"], {"owner": self.id, **given}, read)
 
 
 class Brain:
@@ -113,15 +45,21 @@ class Brain:
     Every method acts as whoever is acting now.
 
     Args:
-        means: what it works with.
+        access: the way to the database.
+        embedder: the store's model and text search.
         normalisers: how ids become the ones that are kept, by kind of entity: `{"company": entities.cl_rut}`. An
             organisation's id in `memory.organisations` must be the normalised one.
     """
 
     def __init__(
-        self, means: Means, normalisers: Mapping[Entity, EntityNormaliser] | None = None
+        self,
+        access: Access,
+        embedder: Embedder,
+        normalisers: Mapping[Entity, EntityNormaliser] | None = None,
     ) -> None:
-        self._means = means
+        self._access = access
+        self._embedder = embedder
+        self._saver = Saver(access, embedder)
         self._normalisers: dict[Entity, EntityNormaliser] = {
             "user": plain,
             "company": plain,
@@ -149,7 +87,7 @@ class Brain:
             AccessDenied: the principal is not this user and not the service; nothing was stored.
             StoreUnavailable: the database could not do it; saving them again does no harm.
         """
-        return await self._save(await self._user(user_id), memories)
+        return await self._saver.save(await self._user(user_id), memories)
 
     @on_home_loop
     @telemetry.operation
@@ -161,7 +99,7 @@ class Brain:
             AccessDenied: the principal is neither a member of this organisation nor the service; nothing was stored.
             StoreUnavailable: the database could not do it; saving them again does no harm.
         """
-        return await self._save(self._company(company_id), memories)
+        return await self._saver.save(self._company(company_id), memories)
 
     @on_home_loop
     @telemetry.operation
@@ -249,7 +187,7 @@ class Brain:
         query: Query[list[str]] = Query(
             _SQL["companies"], {"user_id": user.id}, lambda rows: [row[0] for row in rows]
         )
-        [companies] = await self._means.run(user.principal, [query], current_provenance())
+        [companies] = await self._access.run(user.principal, [query], current_provenance())
         return list(companies)
 
     def company_id(self, company_id: str) -> str:
@@ -260,25 +198,25 @@ class Brain:
         """
         return normalise(company_id, self._normalisers["company"], "company_id")
 
-    async def _user(self, user_id: str) -> _Owner:
+    async def _user(self, user_id: str) -> Owner:
         kept = normalise(user_id, self._normalisers["user"], "user_id")
-        return _Owner("user", kept, await self._means.principal_for(kept))
+        return Owner("user", kept, await self._access.only(kept))
 
-    def _company(self, company_id: str) -> _Owner:
-        return _Owner("company", self.company_id(company_id), self._means.principal())
+    def _company(self, company_id: str) -> Owner:
+        return Owner("company", self.company_id(company_id), self._access.principal())
 
-    async def _run(self, owner: _Owner, queries: Sequence[Query[Any]]) -> list[Any]:
-        return await self._means.run(owner.principal, queries, current_provenance())
+    async def _run(self, owner: Owner, queries: Sequence[Query[Any]]) -> list[Any]:
+        return await self._access.run(owner.principal, queries, current_provenance())
 
     # Reading ----------------------------------------------------------------------------------------------------------
 
-    async def _get(self, owner: _Owner, slug: str) -> StoredBrainMemory | None:
-        _check_slug(slug)
+    async def _get(self, owner: Owner, slug: str) -> StoredBrainMemory | None:
+        check_slug(slug)
         [found] = await self._run(owner, [_get(owner, [slug])])
         self._note(owner, "gets", len(found))
         return found[0] if found else None
 
-    async def _page(self, owner: _Owner, cursor: str | None, limit: int) -> Page[StoredBrainMemory]:
+    async def _page(self, owner: Owner, cursor: str | None, limit: int) -> Page[StoredBrainMemory]:
         place = named(cursor, limit)
         found: list[StoredBrainMemory]
         [found] = await self._run(
@@ -287,19 +225,19 @@ class Brain:
         self._note(owner, "searches", len(found))
         return page_of(found, limit, lambda memory: (None, memory.slug))
 
-    def _note(self, owner: _Owner, kind: str, found: int) -> None:
+    def _note(self, owner: Owner, kind: str, found: int) -> None:
         source = tuple(current_provenance().items())
-        self._means.reads.note(owner.principal, source, owner.namespace, kind, found)
+        self._access.reads.note(owner.principal, source, owner.namespace, kind, found)
 
-    async def _forget(self, owner: _Owner, slug: str) -> bool:
-        _check_slug(slug)
+    async def _forget(self, owner: Owner, slug: str) -> bool:
+        check_slug(slug)
         look = _get(owner, [slug])
         before, *_, after = await self._run(
             owner,
             [
                 look,
                 *items.put(
-                    [ItemWrite(owner.namespace, slug, None)], None, self._means.how.configuration
+                    [ItemWrite(owner.namespace, slug, None)], None, self._embedder.how.configuration
                 ),
                 look,
             ],
@@ -309,86 +247,6 @@ class Brain:
                 f"Only administrators may delete memories of company {owner.id}.", owner.id
             )
         return bool(before)
-
-    # Saving -----------------------------------------------------------------------------------------------------------
-
-    async def _save(self, owner: _Owner, memories: BrainEntries) -> BrainReport:
-        given = (
-            memories
-            if isinstance(memories, Mapping)
-            else {memory.slug: memory for memory in memories}
-        )
-        became: dict[Any, BrainOutcome] = {}
-        puts: dict[str, PutOp] = {}
-        for slug, memory in given.items():
-            try:
-                puts[slug] = _put(owner.namespace, slug, memory)
-            except InvalidInput as error:
-                became[slug] = _failed(slug, error)
-        known = await self._known(owner, [*puts])
-        puts = {slug: _as_kept(put, known.get(slug)) for slug, put in puts.items()}
-        same = [
-            slug
-            for slug, value in known.items()
-            if _canonical(value) == _canonical(puts[slug].value)
-        ]
-        became |= {slug: BrainOutcome(slug=slug, outcome="unchanged") for slug in same}
-        writes, failed = await self._embed(
-            owner, [put for slug, put in puts.items() if slug not in became]
-        )
-        became |= failed | await self._store(owner, writes)
-        return BrainReport.of([became[slug] for slug in given])
-
-    async def _known(self, owner: _Owner, slugs: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """What slugs stand for by now."""
-        if not slugs:
-            return {}
-        rows: Any
-        [rows] = await self._run(owner, [owner.ask("get", lambda rows: rows, slugs=slugs)])
-        return {row.slug: row.value for row in rows}
-
-    async def _embed(
-        self, owner: _Owner, puts: Sequence[PutOp]
-    ) -> tuple[list[ItemWrite], dict[str, BrainOutcome]]:
-        """What is to be written, and what the embedding model did not take: alone, unless it is away altogether."""
-        if not puts:
-            return [], {}
-        try:
-            return [*(await self._means.prepare(puts, owner.principal)).writes], {}
-        except EmbeddingFailed as error:
-            if len(puts) == 1 or is_passing(error):
-                return [], {put.key: _failed(put.key, error) for put in puts}
-        alone = await asyncio.gather(*(self._embed(owner, [put]) for put in puts))
-        failed = {slug: outcome for _, outcomes in alone for slug, outcome in outcomes.items()}
-        return [write for writes, _ in alone for write in writes], failed
-
-    async def _store(self, owner: _Owner, writes: Sequence[ItemWrite]) -> dict[str, BrainOutcome]:
-        """Store memories together. Where the database refuses, each half is tried, so that a bad one fails alone."""
-        if not writes:
-            return {}
-        how, slugs = self._means.how, [write.key for write in writes]
-        link = owner.ask("link", lambda rows: rows, slugs=slugs, namespace=to_text(owner.namespace))
-        try:
-            *_, linked = await self._run(
-                owner, [*items.put(writes, how.model, how.configuration), link]
-            )
-        except _OF_ALL:
-            raise
-        except GraphMemoryError as error:
-            if len(writes) == 1:
-                return {slugs[0]: _failed(slugs[0], error)}
-            half = len(writes) // 2
-            return await self._store(owner, writes[:half]) | await self._store(owner, writes[half:])
-        self._means.wrote([writes])
-        return {
-            row.slug: BrainOutcome(slug=row.slug, outcome="created" if row.created else "updated")
-            for row in linked
-        }
-
-
-def company_scope(company_id: str) -> Namespace:
-    """Return the namespace of everything that belongs to a company: `("orgs", company_id)`."""
-    return ("orgs", encode_label(company_id))
 
 
 async def _all(
@@ -403,51 +261,9 @@ async def _all(
             return
 
 
-def _get(owner: _Owner, slugs: Sequence[str]) -> Query[list[StoredBrainMemory]]:
+def _get(owner: Owner, slugs: Sequence[str]) -> Query[list[StoredBrainMemory]]:
     return owner.ask("get", _memories, slugs=slugs)
 
 
 def _memories(rows: Any) -> list[StoredBrainMemory]:
     return [StoredBrainMemory.of(row) for row in rows]
-
-
-def _check_slug(slug: Any) -> None:
-    if not isinstance(slug, str) or not _SLUG.fullmatch(slug):
-        raise InvalidValue(
-            "slug", "must be small letters, digits and _, begin with a letter and have at most 128."
-        )
-
-
-def _put(namespace: Namespace, slug: Any, memory: Any) -> PutOp:
-    """What is to be stored, checked. The slug is embedded, too: it often says what a terse content is about.
-
-    It has no importance, by which memories fade: what a slug names holds until it is replaced.
-    """
-    _check_slug(slug)
-    content = memory.content if isinstance(memory, BrainMemory) else memory
-    if not isinstance(content, str) or not content.strip():
-        raise InvalidValue("content", "must be a text that is not blank.")
-    tags, metadata = (memory.tags, memory.metadata) if isinstance(memory, BrainMemory) else ([], {})
-    value = {"slug": slug, "content": content, "type": "fact", "tags": tags, "metadata": metadata}
-    put = PutOp(namespace, slug, value, index=["slug", "content"])
-    items.check_put(put)
-    return put
-
-
-def _as_kept(put: PutOp, known: Mapping[str, Any] | None) -> PutOp:
-    """The same, pinned if a person has pinned what it takes the place of."""
-    if known is None or known.get("pinned") is not True:
-        return put
-    return put._replace(value={**(put.value or {}), "pinned": True})
-
-
-def _canonical(value: Any) -> str:
-    """A value in the one form in which equal ones are the same text."""
-    return json.dumps(json.loads(to_json(value, "value")), sort_keys=True)
-
-
-def _failed(slug: Any, error: GraphMemoryError) -> BrainOutcome:
-    shown = slug if isinstance(slug, str) and not problem_with(slug) else repr(slug)
-    return BrainOutcome(
-        slug=shown[:_SHOWN], outcome="failed", error=type(error).__name__, reason=str(error)
-    )

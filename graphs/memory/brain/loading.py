@@ -14,15 +14,17 @@ from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
-from graphs.memory.brain.brain import Brain, Entity, Means
+from graphs.memory.access import Access
+from graphs.memory.brain.brain import Brain
 from graphs.memory.brain.entities import EntityNormaliser
+from graphs.memory.brain.models import BrainLoad, BrainReport
+from graphs.memory.brain.owners import Entity
 from graphs.memory.brain.profiles import (
     BrainSource,
     Profile,
     StoredProfiles,
     memories_of,
 )
-from graphs.memory.contract import BrainLoad, BrainReport
 from graphs.memory.database import statements
 from graphs.memory.database.loops import on_home_loop
 from graphs.memory.database.query import Query, no_answer
@@ -34,6 +36,7 @@ from graphs.memory.errors import (
     StoreUnavailable,
 )
 from graphs.memory.principal import Principal, acting_as, current_provenance
+from graphs.memory.store.embedder import Embedder
 
 _SQL = statements.load("loading", __package__)
 
@@ -128,21 +131,21 @@ class LoadingBrain(Brain):
     history keeps it. A memory that was made so is forgotten when its entry is gone; others are left alone.
 
     Args:
-        means: what it works with.
+        access: the way to the database.
+        embedder: the store's model and text search.
         normalisers: how ids become the ones that are kept, by kind of entity.
         source: where profiles are read; the database, unless given.
     """
 
     def __init__(
         self,
-        means: Means,
+        access: Access,
+        embedder: Embedder,
         normalisers: Mapping[Entity, EntityNormaliser] | None = None,
         source: BrainSource | None = None,
     ) -> None:
-        super().__init__(means, normalisers)
-        self._source = source or StoredProfiles(
-            lambda principal, queries: means.run(principal, queries, {})
-        )
+        super().__init__(access, embedder, normalisers)
+        self._source = source or StoredProfiles(access)
 
     # Asking for loads -------------------------------------------------------------------------------------------------
 
@@ -175,7 +178,7 @@ class LoadingBrain(Brain):
         Raises:
             AccessDenied: the principal is not the service.
         """
-        return await self._queue(self._means.principal(), "users", None)
+        return await self._queue(self._access.principal(), "users", None)
 
     @on_home_loop
     async def load_all_companies(self) -> UUID:
@@ -184,14 +187,14 @@ class LoadingBrain(Brain):
         Raises:
             AccessDenied: the principal is not the service.
         """
-        return await self._queue(self._means.principal(), "companies", None)
+        return await self._queue(self._access.principal(), "companies", None)
 
     async def _queue(self, principal: Principal, kind: str, owner: str | None) -> UUID:
         query: Query[UUID] = Query(
             _SQL["queue"], {"kind": kind, "owner": owner}, lambda rows: rows[0].id
         )
         load_id: UUID
-        [load_id] = await self._means.run(principal, [query], current_provenance())
+        [load_id] = await self._access.run(principal, [query], current_provenance())
         return load_id
 
     # Looking, and stopping --------------------------------------------------------------------------------------------
@@ -235,7 +238,7 @@ class LoadingBrain(Brain):
             lambda rows: [BrainLoad.model_validate(row._asdict()) for row in rows],
         )
         found: list[BrainLoad]
-        [found] = await self._means.run(self._means.principal(), [query], current_provenance())
+        [found] = await self._access.run(self._access.principal(), [query], current_provenance())
         return found
 
     # The job ----------------------------------------------------------------------------------------------------------
@@ -319,14 +322,14 @@ class LoadingBrain(Brain):
             owner = await self._user(profile.id) if entity == "user" else self._company(profile.id)
             if owner.id != profile.id:
                 raise InvalidEntityId("id", f"is not spelled as it is kept, which is {owner.id!r}.")
-            report = await self._save(owner, memories)
+            report = await self._saver.save(owner, memories)
             named = {*slugs, *(problem.slug for problem in problems)}
             return _Saved(owner.id, report, named, functools.partial(self._forget, owner))
         return None
 
     async def _ask(self, statement: str, read: Callable[[Any], Any], **given: Any) -> Any:
         return (
-            await self._means.run(Principal.service(), [Query(_SQL[statement], given, read)], {})
+            await self._access.run(Principal.service(), [Query(_SQL[statement], given, read)], {})
         )[0]
 
 

@@ -3,12 +3,13 @@
 import json
 import re
 import unicodedata
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from graphs.memory.brain.brain import Entity
-from graphs.memory.contract import BrainMemory
+from graphs.memory.access import Access
+from graphs.memory.brain.models import BrainMemory
+from graphs.memory.brain.owners import Entity
 from graphs.memory.database import statements
 from graphs.memory.database.query import Query
 from graphs.memory.principal import Principal
@@ -68,13 +69,11 @@ class StoredProfiles:
     """The profiles in `memory.users` and `memory.organisations`, read as the service.
 
     Args:
-        run: answers queries in one transaction.
+        access: the way to the database.
     """
 
-    def __init__(
-        self, run: Callable[[Principal, Sequence[Query[Any]]], Awaitable[list[Any]]]
-    ) -> None:
-        self._run = run
+    def __init__(self, access: Access) -> None:
+        self._access = access
 
     async def one(self, entity: Entity, entity_id: str) -> Profile | None:
         """Return the profile of a user or a company, None if there is none."""
@@ -95,11 +94,8 @@ class StoredProfiles:
     async def _ask(
         self, entity: Entity, statement: str, read: Callable[[Any], Any], **given: Any
     ) -> Any:
-        return (
-            await self._run(
-                Principal.service(), [Query(_SQL[f"{statement}_{entity}"], given, read)]
-            )
-        )[0]
+        query = Query(_SQL[f"{statement}_{entity}"], given, read)
+        return (await self._access.run(Principal.service(), [query]))[0]
 
 
 def _profiles(rows: Any) -> list[Profile]:

@@ -1,20 +1,29 @@
-"""Recalling: a search of a person's memory, what else is read in the same round trips, and the record of it."""
+"""Recalling: a search of a user's memory, other reads in the same round trips, and its receipt."""
 
 import asyncio
+import functools
 import logging
+import time
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from langgraph.store.base import SearchOp
 
 from graphs.memory import telemetry
-from graphs.memory.audit.reads import ReadLog
+from graphs.memory.access import Access
 from graphs.memory.conversations import receipts
-from graphs.memory.database.database import Database, to_the_end
+from graphs.memory.database.database import to_the_end
+from graphs.memory.database.query import Query
+from graphs.memory.database.rounds import asking, read, side_by_side
 from graphs.memory.database.vectors import Vector
-from graphs.memory.principal import Principal, Provenance
+from graphs.memory.outbox.delivering import Courier
+from graphs.memory.outbox.shadow import Shadow
+from graphs.memory.principal import Principal, current_provenance
 from graphs.memory.search.ranking import Weights
 from graphs.memory.search.recalled import Found
-from graphs.memory.store.batch import Reads, Searching, answer
+from graphs.memory.search.searching import find
+from graphs.memory.store.embedder import Embedder
 from graphs.memory.store.items import StoredAddress
 from graphs.memory.values.namespaces import to_text
 
@@ -24,68 +33,98 @@ _CLOSE_SECONDS = 5
 
 
 class Recalls:
-    """Carries recalls out, and has each recorded: what was chosen, what nearly, and why.
+    """Carries recalls out, records a receipt of each, and has them compared with shadows.
 
     Args:
-        database: where from.
-        how: the store's way of searching.
-        reads: the record of reads.
+        access: the way to the database.
+        embedder: the store's way of searching.
+        courier: knows which services outside run in the shadow.
+        shadow: compares recalls after their answers are out.
+        shadow_weights: another ranking to compare with; None for none.
     """
 
-    def __init__(self, database: Database, how: Searching, reads: ReadLog) -> None:
-        self._database = database
-        self._how = how
-        self._reads = reads
-        self._receipts = receipts.Receipts(database)
+    def __init__(
+        self,
+        access: Access,
+        embedder: Embedder,
+        courier: Courier,
+        shadow: Shadow,
+        shadow_weights: Weights | None = None,
+    ) -> None:
+        self._access = access
+        self._embedder = embedder
+        self._courier = courier
+        self._shadow = shadow
+        self._shadow_weights = shadow_weights
+        self._receipts = receipts.Receipts(access.database)
 
     async def recall(
+        self,
+        user_id: str,
+        op: SearchOp,
+        beside: Sequence[Query[Any]] = (),
+        session_id: str | None = None,
+    ) -> tuple[Found, list[Any]]:
+        """Return what a search of a user's memory found, and the answers to other queries.
+
+        Args:
+            user_id: the user.
+            op: the search.
+            beside: queries that share the round trips of the search.
+            session_id: the session that the receipt names.
+
+        Raises:
+            AccessDenied: the principal is neither this user nor the service.
+        """
+        principal = await self._access.only(user_id)
+        vector = (await self._embedder.prepare([op], principal)).vectors.get(op.query or "")
+        session = {"session_id": session_id} if session_id else {}
+        source = tuple((current_provenance() | session).items())
+        started = time.perf_counter()
+        search = find(op, vector, self._embedder.how, principal, beyond=receipts.NEARLY)
+        together = side_by_side([search, *map(asking, beside)])
+        async with self._access.reporter.denials(principal):
+            [[found, *answers]] = await to_the_end(
+                read(self._access.database, [(principal, together)])
+            )
+        seconds = time.perf_counter() - started
+        telemetry.recalled(len(found.items))
+        self._access.reads.note(
+            principal, source, op.namespace_prefix, "searches", len(found.items)
+        )
+        if vector is not None:
+            who = principal.user_id or principal.role
+            self._receipts.note(source, receipts.receipt(who, user_id, op.query or "", found))
+            self._compare(principal, user_id, op, vector, found, seconds)
+        return found, answers
+
+    def _compare(
         self,
         principal: Principal,
         user_id: str,
         op: SearchOp,
-        vector: Vector | None,
-        reads: Reads,
-        source: Provenance,
-    ) -> Found:
-        """Return what was found, and take the answers of `reads` on the way.
+        vector: Vector,
+        found: Found,
+        seconds: float,
+    ) -> None:
+        others = self._courier.in_shadow(user_id, op)
+        if self._shadow_weights:
+            others["ranking"] = functools.partial(self._would_find, principal, op, vector)
+        if others:
+            ours = [(to_text(item.namespace), item.key) for item in found.items]
+            self._shadow.compare(user_id, op.limit, ours, seconds, others)
 
-        Args:
-            principal: who recalls.
-            user_id: whose memory.
-            op: the search.
-            vector: its embedded query, None without one.
-            reads: what else is asked for.
-            source: the run and node that recall.
-        """
-        found: list[Found] = []
-        reads.search(op, vector, self._how, principal, found.append, beyond=receipts.NEARLY)
-        await to_the_end(answer(self._database, [(principal, reads)]))
-        telemetry.recalled(len(found[0].items))
-        self._reads.note(principal, source, op.namespace_prefix, "searches", len(found[0].items))
-        if vector is not None:
-            who = principal.user_id or principal.role
-            self._receipts.note(source, receipts.receipt(who, user_id, op.query or "", found[0]))
-        return found[0]
-
-    async def would_find(
-        self, principal: Principal, op: SearchOp, vector: Vector, weights: Weights
+    async def _would_find(
+        self, principal: Principal, op: SearchOp, vector: Vector
     ) -> list[StoredAddress]:
-        """Return where what another ranking would find lies, best first; nothing is recorded of it.
-
-        Args:
-            principal: who recalls.
-            op: the search.
-            vector: its embedded query.
-            weights: of the other ranking.
-        """
-        found: list[Found] = []
-        reads = Reads()
-        reads.search(op, vector, replace(self._how, weights=weights), principal, found.append)
-        await to_the_end(answer(self._database, [(principal, reads)]))
-        return [(to_text(item.namespace), item.key) for item in found[0].items]
+        """Return what the other ranking would find, best first; nothing is recorded of it."""
+        how = replace(self._embedder.how, weights=self._shadow_weights)
+        search = find(op, vector, how, principal)
+        [found] = await to_the_end(read(self._access.database, [(principal, search)]))
+        return [(to_text(item.namespace), item.key) for item in found.items]
 
     async def close(self) -> None:
-        """Finish, but do not wait for a database that is away: what is lost then, the log says."""
+        """Finish, but do not wait for a database that is away: the log names what is lost."""
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self.finish()
@@ -98,4 +137,4 @@ class Recalls:
     async def finish(self) -> None:
         """Return when every recall is recorded, or was reported as not recorded."""
         await self._receipts.finish()
-        await self._reads.finish()
+        await self._access.reads.finish()

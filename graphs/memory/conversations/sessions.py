@@ -5,11 +5,11 @@ from typing import Any
 
 from pydantic import Field
 
+from graphs.memory.access import Access
 from graphs.memory.contract import Session, Turn
 from graphs.memory.database import statements
 from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import SessionNotFound
-from graphs.memory.knowledge.common import Run
 from graphs.memory.values.namespaces import Namespace, from_text, user_scope
 from graphs.memory.values.paging import (
     Page,
@@ -39,11 +39,11 @@ class Sessions:
     """People's sessions. Every method acts as whoever is acting now, and refuses another person's.
 
     Args:
-        run: answers queries.
+        access: the way to the database.
     """
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, access: Access) -> None:
+        self._access = access
 
     async def latest(
         self, user_id: str, *, cursor: str | None = None, limit: int = 50
@@ -59,7 +59,7 @@ class Sessions:
         query = Query(
             _SQL["latest"], {"user_id": user_id, "only": None, **named(cursor, limit)}, _sessions
         )
-        found = await self._run(user_id, query)
+        found = await self._access.ask(user_id, query)
         return page_of(found, limit, lambda session: (session.last_activity_at, session.id))
 
     async def get(self, user_id: str, session_id: str) -> Session:
@@ -72,10 +72,10 @@ class Sessions:
         query = Query(
             _SQL["latest"], {"user_id": user_id, "only": [session_id], **named(None, 1)}, _sessions
         )
-        if not (found := await self._run(user_id, query)):
+        if not (found := await self._access.ask(user_id, query)):
             raise SessionNotFound(session_id)
         [session] = found
-        return session  # type: ignore[no-any-return]
+        return session
 
     async def turns(
         self, user_id: str, session_id: str, *, cursor: str | None = None, limit: int = 50
@@ -87,7 +87,7 @@ class Sessions:
             AccessDenied: the principal is not this user and not the service.
         """
         given = {"user_id": user_id, "session_id": session_id, **numbered(cursor, limit)}
-        rows = await self._run(
+        rows = await self._access.ask(
             user_id, Query(_SQL["turns"], given, lambda rows: rows), user_scope(user_id, "turns")
         )
         page = page_of(rows, limit, lambda row: (None, row.id))
@@ -104,7 +104,7 @@ class Sessions:
             "sessions": [session_id for session_id, _ in exchanges],
             "exchanges": [exchange for _, exchange in exchanges],
         }
-        found: list[StoredTurn] = await self._run(
+        found: list[StoredTurn] = await self._access.ask(
             user_id, Query(_SQL["exchanges"], given, _turns), user_scope(user_id, "turns")
         )
         return found

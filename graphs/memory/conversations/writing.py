@@ -1,87 +1,123 @@
-"""Writing a payload: what it becomes commits together, once for each task of a graph, or key, that says it."""
+"""Writing payloads: items, turns, jobs and records of one payload commit together, and once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from langgraph.store.base import PutOp
 
+from graphs.memory.access import Access
 from graphs.memory.audit import claims
-from graphs.memory.contract import Exchange, MemoryPayload, WriteReceipt
+from graphs.memory.contract import Exchange, MemoryPayload, WriteReceipt, check_payload
 from graphs.memory.conversations import context
-from graphs.memory.database.database import Database
+from graphs.memory.database.loops import on_home_loop
 from graphs.memory.database.query import Query
 from graphs.memory.database.transaction import Transaction
 from graphs.memory.jobs import queue
 from graphs.memory.outbox import intents
-from graphs.memory.principal import Principal
+from graphs.memory.principal import Principal, current_provenance
 from graphs.memory.store import items, payloads
-from graphs.memory.store.batch import Searching
+from graphs.memory.store.embedder import Embedder
 from graphs.memory.store.items import ItemWrite
 
 
-async def write_payload(
-    database: Database,
-    principal: Principal,
-    payload: MemoryPayload,
-    puts: Sequence[PutOp],
-    writes: Sequence[ItemWrite],
-    how: Searching,
-    provenance: Mapping[str, str],
-    extract_after: float | None = None,
-    also: Sequence[Query[Any]] = (),
-) -> WriteReceipt:
-    """Store a payload, or return what the same write stored before.
+class Writer:
+    """Stores payloads: `write_memory`, and everything else that writes under the contract.
 
     Args:
-        database: where to.
-        principal: who writes.
-        payload: what was checked.
-        puts: the items that it becomes.
-        writes: the same, embedded.
-        how: the store's model and text search.
-        provenance: where it comes from.
-        extract_after: in how many seconds facts are to be taken from a turn; None for never.
-        also: what else is carried out in the transaction, after the items are stored.
+        access: the way to the database.
+        embedder: the store's model and text search.
+        extract_after: seconds after which facts are taken from a turn; None for never.
     """
-    addresses = [(op.namespace, op.key) for op in puts]
-    claim = claims.claim_of(
-        payload, provenance.get("task_id"), [query.parameters for query in also]
-    )
-    stored: list[Query[Any]] = []
-    if isinstance(payload.content, Exchange):
-        stored.append(
-            context.put_turns(payload, payload.content.id, payloads.turns_of(payload, puts))
+
+    def __init__(self, access: Access, embedder: Embedder, extract_after: float | None) -> None:
+        self._access = access
+        self._embedder = embedder
+        self._extract_after = extract_after
+        self.home_loop = access.home_loop
+
+    @on_home_loop
+    async def write(
+        self,
+        user_id: str,
+        session_id: str,
+        payload: MemoryPayload | dict[str, Any],
+        also: Sequence[Query[Any]] = (),
+    ) -> WriteReceipt:
+        """Store a payload, or return the receipt of the same write, if it was stored before.
+
+        Args:
+            user_id: the user whose memory it is.
+            session_id: the session it belongs to.
+            payload: what to store, checked here.
+            also: other queries for the same transaction, after the items are stored; left out
+                where the same write was stored before.
+
+        Raises:
+            ContractError: the payload breaks the contract; `fields` names where.
+            AccessDenied: the principal is neither this user nor the service.
+        """
+        principal = await self._access.only(user_id)
+        checked = check_payload(user_id, session_id, payload)
+        puts = payloads.items_of(checked)
+        writes = (await self._embedder.prepare(puts, principal)).writes
+        async with self._access.reporter.denials(principal):
+            receipt = await self._store(principal, checked, puts, writes, also)
+        self._embedder.wrote([writes])
+        return receipt
+
+    async def _store(
+        self,
+        principal: Principal,
+        payload: MemoryPayload,
+        puts: Sequence[PutOp],
+        writes: Sequence[ItemWrite],
+        also: Sequence[Query[Any]],
+    ) -> WriteReceipt:
+        provenance = current_provenance()
+        addresses = [(op.namespace, op.key) for op in puts]
+        beside = [query.parameters for query in also]
+        claim = claims.claim_of(payload, provenance.get("task_id"), beside)
+        stored = [*self._queries_beside(payload, puts, provenance.get("run_id")), *also]
+        how = self._embedder.how
+
+        async def work(transaction: Transaction) -> WriteReceipt:
+            claiming = claims.claim_write(payload, addresses, claim)
+            is_ours, pinned = await transaction.run([claiming, context.pinned_among(addresses)])
+            if not is_ours:
+                [earlier] = await transaction.run([claims.claimed_write(payload.identity, claim)])
+                return WriteReceipt(memories=earlier, replayed=True)
+            session = context.touch_session(payload.identity, payload.session_id, payload.agent)
+            kept = [
+                _pinned(write) if (write.namespace, write.key) in pinned else write
+                for write in writes
+            ]
+            items_stored = items.put(kept, how.model, how.configuration)
+            await transaction.run([session, *items_stored, *stored])
+            return WriteReceipt(memories=addresses)
+
+        return await self._access.database.transaction(
+            principal, work, {**provenance, "session_id": payload.session_id}
         )
-        if extract_after is not None:
-            stored.append(queue.queue_facts(payload.identity, payload.session_id, extract_after))
-        if database.adapters:
-            told = {
-                "user_id": payload.identity,
-                "session_id": payload.session_id,
-                "exchange": payload.content.id,
-            }
-            stored.append(intents.emit(intents.TurnCommitted.model_validate(told)))
-    if run_id := provenance.get("run_id"):
-        stored.append(context.record_execution(run_id, payload))
-    stored += also
 
-    async def work(transaction: Transaction) -> WriteReceipt:
-        claiming = claims.claim_write(payload, addresses, claim)
-        is_ours, pinned = await transaction.run([claiming, context.pinned_among(addresses)])
-        if not is_ours:
-            [earlier] = await transaction.run([claims.claimed_write(payload.identity, claim)])
-            return WriteReceipt(memories=earlier, replayed=True)
-        session = context.touch_session(payload.identity, payload.session_id, payload.agent)
-        kept = [
-            _pinned(write) if (write.namespace, write.key) in pinned else write for write in writes
-        ]
-        await transaction.run([session, *items.put(kept, how.model, how.configuration), *stored])
-        return WriteReceipt(memories=addresses)
-
-    return await database.transaction(
-        principal, work, {**provenance, "session_id": payload.session_id}
-    )
+    def _queries_beside(
+        self, payload: MemoryPayload, puts: Sequence[PutOp], run_id: str | None
+    ) -> Iterator[Query[Any]]:
+        """Yield what commits with the items: turns, the job of facts, the intent, the execution."""
+        if isinstance(payload.content, Exchange):
+            exchange = payload.content.id
+            yield context.put_turns(payload, exchange, payloads.turns_of(payload, puts))
+            if self._extract_after is not None:
+                yield queue.queue_facts(payload.identity, payload.session_id, self._extract_after)
+            if self._access.database.adapters:
+                told = {
+                    "user_id": payload.identity,
+                    "session_id": payload.session_id,
+                    "exchange": exchange,
+                }
+                yield intents.emit(intents.TurnCommitted.model_validate(told))
+        if run_id:
+            yield context.record_execution(run_id, payload)
 
 
 def _pinned(write: ItemWrite) -> ItemWrite:

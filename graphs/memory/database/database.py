@@ -13,13 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import psycopg
 from psycopg import errors as pg
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception,
-    stop_after_attempt,
-    wait_exponential_jitter,
-)
+from tenacity import RetryCallState
 
 from graphs.memory import telemetry
 from graphs.memory.database import statements
@@ -29,6 +23,7 @@ from graphs.memory.database.query import Query
 from graphs.memory.database.transaction import Connection, Transaction
 from graphs.memory.errors import error_sentence
 from graphs.memory.principal import Principal
+from graphs.memory.retry import retrying
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +60,8 @@ def is_transient(error: BaseException) -> bool:
     )
 
 
-def retrying(pool: Pool) -> AsyncRetrying:
-    """Return the retry policy of database work: at most five attempts, exponential waits with jitter up to 2 s.
+async def retrying_on(pool: Pool, work: Callable[[], Awaitable[T]]) -> T:
+    """Return what database work returns, tried at most five times, with waits of up to 2 s.
 
     What is retried must be safe to repeat: a commit whose answer was lost is tried again.
     """
@@ -79,12 +74,8 @@ def retrying(pool: Pool) -> AsyncRetrying:
         )
         await _throw_away_dead(pool, error)
 
-    return AsyncRetrying(
-        retry=retry_if_exception(is_transient),
-        stop=stop_after_attempt(5),
-        wait=wait_exponential_jitter(multiplier=0.05, max=2, jitter=0.05),
-        before_sleep=before_sleep,
-        reraise=True,
+    return await retrying(
+        work, is_transient, attempts=5, first=0.05, longest=2, before_sleep=before_sleep
     )
 
 
@@ -260,10 +251,7 @@ class Database:
             self._generation += isinstance(error, _STALE_PLAN)
             self._prepares = self._prepares and not isinstance(error, _FOREIGN_PLAN)
             await _throw_away_dead(self.pool, error)
-        async for again in retrying(self.pool):
-            with again:
-                result = await attempt()
-        return result
+        return await retrying_on(self.pool, attempt)
 
 
 def _name_of(parts: Sequence[PrincipalQueries]) -> str:

@@ -1,21 +1,46 @@
-"""Applying the schema."""
+"""Applying the schema: the whole file to a new database, numbered steps to one that has a past.
+
+Every change of the schema is made twice: in `supabase_schema.sql`, which a new database gets, and
+as a step in `schema/migrations/`, which every other database gets. `memory.schema_versions` notes
+the step of a database.
+
+- A new database gets the whole file, and is at the newest step from the start.
+- A database that lacks steps gets them in order. Each runs in a transaction of its own, which also
+  notes it. If a step fails or the process dies, the next call continues after the last noted step.
+- One last transaction applies everything idempotent: the whole file, the business tables of agents,
+  and the queue of jobs. It notes a digest, and a start that finds this digest does nothing.
+- If no step is lacking but the digest differs, only that last transaction runs. Causes are changed
+  business tables, another release of procrastinate, or a start of a version without steps.
+- `graph-memory schema apply` runs the last transaction in any case (`again`): it restores lost
+  functions, policies, indexes and grants at the same step.
+
+Each transaction takes the same advisory lock, and then reads the database's step. So processes
+that start together take turns, and no step runs twice.
+"""
 
 import hashlib
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import LiteralString, cast
 
+import psycopg
 from procrastinate.schema import SchemaManager
 from psycopg import AsyncConnection
 from psycopg import errors as pg
 from psycopg.rows import DictRow
 
 from graphs.memory.database import statements
-from graphs.memory.database.driver_errors import driver_errors
+from graphs.memory.database.driver_errors import TRANSIENT, driver_errors
 from graphs.memory.database.parts import SchemaPart, leave_out
-from graphs.memory.errors import ConfigurationError, SchemaPartPresent
+from graphs.memory.database.steps import SchemaStep, lacking_steps, read_steps, step_of
+from graphs.memory.errors import (
+    ConfigurationError,
+    SchemaNotApplied,
+    SchemaPartPresent,
+    error_sentence,
+)
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +54,19 @@ class Scripts:
 
     supabase_schema: str
     business_tables: Mapping[str, str]
-    """What `schema/agents/*.sql` say, by name, in their order: tables of the agents that this deployment has."""
+    """The files `schema/agents/*.sql` by name, in order: tables of this deployment's agents."""
     local_supabase: str
     jobs: str
     """The schema of the queue of jobs, which is procrastinate's."""
     job_migrations: Mapping[str, str]
     """The steps to it from earlier versions, by name, in their order."""
+    steps: tuple[SchemaStep, ...]
+    """The steps to `supabase_schema` from the baseline, which is the first of them."""
+
+    @property
+    def newest(self) -> int:
+        """The step that `supabase_schema` is at."""
+        return self.steps[-1].number
 
     @property
     def digest(self) -> str:
@@ -44,13 +76,16 @@ class Scripts:
             *self.business_tables.values(),
             self.jobs,
             *self.job_migrations,
+            *(step.name for step in self.steps),
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which parts of the schema a database is to have; of those that are not named, what it has, and an empty one all.
+    """The parts of the schema that a database is to have.
+
+    Parts that are not named stay as they are. An empty database gets them.
 
     Args:
         without: parts that it is to be made without.
@@ -66,7 +101,7 @@ AS_IT_IS = Choice()
 
 
 def schema_folder() -> Path:
-    """Return where the schema's files are: inside an installed package, at the top of a checkout."""
+    """Return the folder of the schema: in an installed package, or at the top of a checkout."""
     installed = _PACKAGE / "_schema"
     return installed if installed.is_dir() else _PACKAGE.parent / "schema"
 
@@ -78,13 +113,44 @@ def read_scripts() -> Scripts:
         (folder / name).read_text(encoding="utf-8")
         for name in ("supabase_schema.sql", "local_supabase.sql")
     )
-    steps = _read_all(Path(SchemaManager.get_migrations_path()))
-    return Scripts(supabase, _read_all(folder / "agents"), local, SchemaManager.get_schema(), steps)
+    return Scripts(
+        supabase_schema=supabase,
+        business_tables=_read_all(folder / "agents"),
+        local_supabase=local,
+        jobs=SchemaManager.get_schema(),
+        job_migrations=_read_all(Path(SchemaManager.get_migrations_path())),
+        steps=read_steps(folder / "migrations"),
+    )
 
 
 def _read_all(folder: Path) -> dict[str, str]:
-    """The SQL files of a folder by name, in the order of names; none where there is no such folder."""
+    """Return the SQL files of a folder by name, in order; empty if there is no such folder."""
     return {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.sql"))}
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradePlan:
+    """The step that a database is at, and what brings it to this version."""
+
+    step: int | None
+    """None for a database without a schema, which gets the whole of it."""
+    lacking: Sequence[SchemaStep]
+    up_to_date: bool
+    """Whether `apply` would leave it alone."""
+
+
+async def plan(conn: AsyncConnection[DictRow], scripts: Scripts) -> UpgradePlan:
+    """Return what `apply` would do. Changes nothing.
+
+    Raises:
+        SchemaTooNew, SchemaTooOld: as `apply`.
+    """
+    with driver_errors():
+        async with conn.transaction(force_rollback=True):
+            await conn.execute(_SQL["lock"])
+            step = await step_of(conn, scripts.steps, await parts_left_out(conn))
+            lacking = [each for each in scripts.steps if step is not None and each.number > step]
+            return UpgradePlan(step, lacking, not lacking and await _is_current(conn, scripts))
 
 
 async def apply(
@@ -94,31 +160,62 @@ async def apply(
     again: bool = False,
     choice: Choice = AS_IT_IS,
 ) -> bool:
-    """Bring a database to this version of the schema, in one transaction, as the role that connected.
+    """Bring a database to this version of the schema, as the role that connected.
 
-    A database that has it already is left alone; processes that come at the same time wait for one another.
+    A database that has it already stays as it is. Processes that come at the same time take turns.
 
     Args:
         conn: a connection that is in no transaction.
         scripts: the schema.
-        again: apply it also where it was applied before, since something of it was lost.
+        again: apply the whole file even if it was applied before, to restore lost objects.
         choice: which parts the database is to have.
 
     Returns:
         Whether something was applied.
 
     Raises:
-        ConfigurationError: this is no Supabase project, and the role may not prepare the database like one.
-        SchemaPartPresent: the database has a part that it is to be made without.
+        ConfigurationError: the database is no Supabase project, and the role may not make it
+            look like one; or the role may not apply the schema.
+        SchemaTooNew: a newer version has changed the schema; nothing was changed.
+        SchemaTooOld: the database is older than the baseline; nothing was changed.
+        SchemaNotApplied: a step, or the whole, was refused. The steps before it stay applied.
+        SchemaPartPresent: the database has a part that `choice` leaves out; nothing was changed.
     """
     with driver_errors():
-        async with conn.transaction():
-            await conn.execute(_SQL["lock"])
-            if await _has_auth(conn) and not again and await applied_digest(conn) == scripts.digest:
-                return False
-            await carry_out(conn, scripts, await parts_left_out(conn, choice))
+        while True:
+            async with conn.transaction():
+                await conn.execute(_SQL["lock"])
+                left_out = await parts_left_out(conn, choice)
+                lacking = await lacking_steps(conn, scripts.steps, await parts_left_out(conn))
+                if not lacking:
+                    if not again and await _is_current(conn, scripts):
+                        return False
+                    await carry_out(conn, scripts, left_out)
+                    break
+                # A part that is to be added comes with the whole, which follows the steps.
+                await take_step(conn, lacking[0], await parts_left_out(conn))
+            log.info("Step %s of the schema was applied", lacking[0].name)
     log.info("The schema was applied")
     return True
+
+
+async def take_step(
+    conn: AsyncConnection[DictRow], step: SchemaStep, left_out: Collection[SchemaPart]
+) -> None:
+    """Carry a step out but for some parts, and note it, in the transaction that is open.
+
+    Raises:
+        SchemaNotApplied: the database refused it.
+        ConfigurationError: the role may not.
+    """
+    await conn.execute(_SQL["prepare_step"])
+    await _apply_schema(conn, leave_out(step.script, left_out), f"Step {step.name}")
+    given = {"digest": step.digest, "left_out": [*left_out], "step": step.number}
+    await conn.execute(_SQL["record_version"], given)
+
+
+async def _is_current(conn: AsyncConnection[DictRow], scripts: Scripts) -> bool:
+    return await _has_auth(conn) and await applied_digest(conn) == scripts.digest
 
 
 async def carry_out(
@@ -127,14 +224,18 @@ async def carry_out(
     """Apply the schema but for some parts in the transaction that is open, which holds the lock.
 
     Raises:
-        ConfigurationError: as `apply`.
+        ConfigurationError, SchemaNotApplied: as `apply`.
     """
     if not await _has_auth(conn):
         await _imitate_supabase(conn, scripts.local_supabase)
-    for script in (leave_out(scripts.supabase_schema, left_out), *scripts.business_tables.values()):
-        await _apply_schema(conn, script)
+    await _apply_schema(conn, leave_out(scripts.supabase_schema, left_out), "supabase_schema.sql")
+    for name, script in scripts.business_tables.items():
+        await _apply_schema(conn, script, f"agents/{name}")
     await _apply_job_schema(conn, scripts)
-    await conn.execute(_SQL["record_version"], {"digest": scripts.digest, "left_out": [*left_out]})
+    await conn.execute(
+        _SQL["record_version"],
+        {"digest": scripts.digest, "left_out": [*left_out], "step": scripts.newest},
+    )
 
 
 async def _has_auth(conn: AsyncConnection[DictRow]) -> bool:
@@ -178,25 +279,32 @@ async def _imitate_supabase(conn: AsyncConnection[DictRow], script: str) -> None
         await _run(conn, script)
     except pg.InsufficientPrivilege as error:
         raise ConfigurationError(
-            f"This Postgres is not Supabase, and the role {conn.info.user!r} may not prepare it like one "
-            f"({error.diag.message_primary}): run schema/local_supabase.sql on it once as a superuser."
+            f"This Postgres is not Supabase, and the role {conn.info.user!r} may not prepare it "
+            f"like one ({error.diag.message_primary}): run schema/local_supabase.sql on it once as "
+            "a superuser."
         ) from error
 
 
-async def _apply_schema(conn: AsyncConnection[DictRow], script: str) -> None:
+async def _apply_schema(conn: AsyncConnection[DictRow], script: str, what: str) -> None:
     try:
         await _run(conn, script)
     except pg.InsufficientPrivilege as error:
         raise ConfigurationError(
-            f"The role {conn.info.user!r} may not apply the schema ({error.diag.message_primary}): connect as the "
-            "owner of the database, and where it may not make extensions have a superuser run "
-            "`CREATE EXTENSION vector SCHEMA extensions`."
+            f"The role {conn.info.user!r} may not apply the schema ({error.diag.message_primary}): "
+            "connect as the owner of the database. If the owner may not create extensions, have a "
+            "superuser run `CREATE EXTENSION vector SCHEMA extensions`."
         ) from error
     except pg.FeatureNotSupported as error:
+        if "extension" not in (error.diag.message_primary or ""):
+            raise SchemaNotApplied(what, error_sentence(error)) from error
         raise ConfigurationError(
-            f"This Postgres lacks pgvector ({error.diag.message_primary}): install it on the server, or use an image "
-            "that has it, such as pgvector/pgvector:pg17."
+            f"This Postgres lacks pgvector ({error.diag.message_primary}): install it on the "
+            "server, or use an image that has it, such as pgvector/pgvector:pg17."
         ) from error
+    except (*TRANSIENT, pg.QueryCanceled):
+        raise
+    except psycopg.Error as error:
+        raise SchemaNotApplied(what, error_sentence(error)) from error
 
 
 async def _apply_job_schema(conn: AsyncConnection[DictRow], scripts: Scripts) -> None:

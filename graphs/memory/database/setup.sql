@@ -12,8 +12,21 @@ SELECT to_regclass('memory.schema_versions') IS NOT NULL AS has_versions
 -- One that an older version recorded has no column `left_out`.
 SELECT digest, coalesce(to_jsonb(v) -> 'left_out', '[]') AS left_out FROM memory.schema_versions AS v ORDER BY id DESC LIMIT 1
 
+-- name: has_tables
+-- A schema that is empty is as good as none.
+SELECT EXISTS (
+  SELECT FROM pg_class WHERE relnamespace = to_regnamespace('memory') AND relkind = 'r') AS has_tables
+
+-- name: noted_step
+-- The highest one: a version from before there were steps records itself without one. Its database has no such column.
+SELECT max((to_jsonb(v) ->> 'step')::int) AS step FROM memory.schema_versions AS v
+
+-- name: prepare_step
+-- Steps find the types of `vector` wherever it was installed, and say nothing of what is there already.
+SELECT set_config('search_path', 'memory, extensions, public', true), set_config('client_min_messages', 'warning', true)
+
 -- name: record_version
-INSERT INTO memory.schema_versions (digest, left_out) VALUES (%(digest)s, %(left_out)s::text[])
+INSERT INTO memory.schema_versions (digest, left_out, step) VALUES (%(digest)s, %(left_out)s::text[], %(step)s::int)
 
 -- name: has_jobs
 SELECT to_regclass('procrastinate.procrastinate_jobs') IS NOT NULL AS has_jobs

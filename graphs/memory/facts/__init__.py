@@ -1,1 +1,1 @@
-"""From talk to facts, and how facts stay true."""
+"""Extraction of facts from conversations, and their consolidation."""

@@ -1,4 +1,4 @@
-"""What facts that were decided on come to: puts and deletions, in an order in which history keeps each of them."""
+"""Puts and deletions that carry out decisions on facts, in an order that history can keep."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,30 +15,39 @@ from graphs.memory.store.payloads import key_of
 from graphs.memory.values.namespaces import user_scope
 
 MOST_SOURCES = 20
-"""How many exchanges are kept as sources of one fact; the latest."""
+"""Most exchanges kept as sources of one fact; the oldest are dropped."""
 
 
 @dataclass(slots=True)
 class FactChanges:
-    """The facts of one person as they are while new ones are added: what is stored, and what will be.
+    """The facts of one user while new ones are added: those stored, and the changes so far.
 
     Args:
-        user_id: the person.
-        session_id: where the new facts come from.
-        stored: the facts that new ones are compared with, by key; None where it is known that there is none.
+        user_id: the user.
+        session_id: the session that the new facts come from.
+        stored: the facts that new ones are compared with, by key; None if no item has this key.
     """
 
     user_id: str
     session_id: str
     stored: Mapping[str, Item | None]
     puts: list[tuple[PutOp | ExpectingPutOp, UnreadTurn]] = field(default_factory=list)
-    """What to store, in this order, and the turn that each is from."""
+    """Items to store, in this order, each with the turn that it comes from."""
     report: dict[str, list[str]] = field(default_factory=dict)
-    """What became of which facts, by their keys."""
+    """Keys of facts by outcome.
+
+    `added`, `merged`, `superseded`, `outdated`, `retired`, `unsure` or `unjudged`.
+    """
     _values: dict[str, dict[str, Any] | None] = field(default_factory=dict)
 
     def known(self, similarity: Mapping[str, float | None]) -> list[Known]:
-        """Return the facts that hold now, of those near to a new one and those that were added before it."""
+        """Return the facts to compare a new one with: its candidates, and those written before it.
+
+        Facts that were retired meanwhile are left out.
+
+        Args:
+            similarity: cosine similarity of each candidate, by key; None if it was not measured.
+        """
         keys = dict.fromkeys([*similarity, *self._values])
         found = [
             (key, value)
@@ -51,7 +60,7 @@ class FactChanges:
         ]
 
     def carry_out(self, statement: ExtractedFact, turn: UnreadTurn, decision: Decision) -> None:
-        """Do with a new fact what was decided."""
+        """Apply the decision on a new fact."""
         if decision.verdict == "duplicate":
             self._merge(decision.about[0], statement, turn)
             self._retire(decision.retires, turn)
@@ -69,11 +78,11 @@ class FactChanges:
             self.note("unsure", key_of(statement.text))
 
     def note(self, what: str, key: str) -> None:
-        """Report that something became of a fact."""
+        """Add the key of a fact to the report, under the outcome `what`."""
         self.report.setdefault(what, []).append(key)
 
     def _merge(self, key: str, statement: ExtractedFact, turn: UnreadTurn) -> None:
-        """Add where it was said again to a fact that is known."""
+        """Add the exchanges of a repeated fact to the sources of the known one."""
         value = self._value(key) or {}
         before: Any = value.get("sources")
         before = before if isinstance(before, list) else []
@@ -87,7 +96,7 @@ class FactChanges:
     def _only_remember(
         self, statement: ExtractedFact, turn: UnreadTurn, decision: Decision
     ) -> None:
-        """Leave what something newer has replaced already to history."""
+        """Put an outdated fact and delete it at once, so that only history keeps it."""
         value = self._new(statement, turn, decision)
         key = self._free_key(value["content"], turn)
         self._put("outdated", key, value, turn)
@@ -103,7 +112,7 @@ class FactChanges:
         self._write(key, value, turn)
 
     def _write(self, key: str, value: dict[str, Any] | None, turn: UnreadTurn) -> None:
-        """Write to a key; the first time, if it is as it was when it was compared."""
+        """Add a put. The first one of a key expects the item as it was when it was compared."""
         put = PutOp(user_scope(self.user_id, COLLECTIONS["fact"]), key, value, index=["content"])
         is_first = key not in self._values and key in self.stored
         stored = self.stored.get(key)
@@ -136,7 +145,10 @@ class FactChanges:
         ]
 
     def _free_key(self, content: str, turn: UnreadTurn) -> str:
-        """A key by which nothing else is known: a fact that was superseded left its own to what took its place."""
+        """Return a key that no current fact has.
+
+        The key of the content may be taken: a superseded fact leaves its key to its successor.
+        """
         key = key_of(content)
         return (
             key
@@ -156,7 +168,10 @@ class FactChanges:
 
 
 def said_at(value: Mapping[str, Any], otherwise: datetime | None) -> datetime:
-    """When a fact was said; a person may have written anything into their own items."""
+    """Return when a fact was said; `otherwise` if its timestamp is not a date.
+
+    Users may write any value into their own items.
+    """
     try:
         moment = datetime.fromisoformat(value["timestamp"])
     except (KeyError, TypeError, ValueError):
@@ -167,7 +182,11 @@ def said_at(value: Mapping[str, Any], otherwise: datetime | None) -> datetime:
 def in_rounds(
     puts: Sequence[tuple[PutOp | ExpectingPutOp, UnreadTurn]],
 ) -> list[list[tuple[PutOp | ExpectingPutOp, UnreadTurn]]]:
-    """Part puts so that each round is of one run and writes no key twice; in this order nothing is lost to history."""
+    """Return puts in rounds, each of one provenance and without a key twice.
+
+    The order is kept. As each version of an item is written in a round of its own, history keeps
+    it.
+    """
     rounds: list[list[tuple[PutOp | ExpectingPutOp, UnreadTurn]]] = []
     keys: set[str] = set()
     for put, turn in puts:

@@ -1,6 +1,7 @@
-"""What a sentence claims: whose what is which, since when, and whether it is claimed at all. Pure; English.
+"""Claims of sentences: subject, attribute and value, and when they held. Pure; English.
 
-A sentence is understood only where a rule reads all of it. Anything else has no claim, and nothing follows from it.
+A sentence has a claim only if a rule reads all of it.
+Any other sentence has none, and no conclusion is drawn from it.
 """
 
 import re
@@ -8,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
+from graphs.memory.facts.marks import asserted, unmarked
 from graphs.memory.facts.spans import Span, over, undated
 from graphs.memory.facts.values import (
     AMOUNT,
@@ -21,8 +23,8 @@ Single = Literal["always", "if changed", "never"]
 Tense = Literal["present", "perfect", "past", "change"]
 
 ATTRIBUTES: dict[str, tuple[ValueKind, Single]] = {
-    **dict.fromkeys(("budget", "salary", "income", "rent", "age", "weight", "height", "credit score", "net worth"),
-                    ("amount", "always")),
+    **dict.fromkeys(("budget", "salary", "income", "rent", "age", "weight", "height",
+                     "credit score", "net worth"), ("amount", "always")),
     **dict.fromkeys(("birthday", "wedding day"), ("date", "always")),
     "email": ("email", "always"),
     "phone number": ("phone", "always"),
@@ -35,16 +37,22 @@ ATTRIBUTES: dict[str, tuple[ValueKind, Single]] = {
     **dict.fromkeys(("name", "boss", "manager"), ("name", "if changed")),
     **dict.fromkeys(("car", "phone", "laptop", "computer"), ("thing", "if changed")),
 }  # fmt: skip
-"""Attributes that have one value at a time: of which kind, and whether another value alone says that it changed."""
+"""Attributes that have one value at a time: the kind of value, and when another one supersedes it.
+
+`always`: any other value does. `if changed`: only if the sentence says that something changed.
+"""
 
 
 LONGEST = 300
-"""A longer text is no single fact, and is not taken for one."""
+"""Most characters of a text that is read for a claim; a longer one is not a single fact."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Whose what is which. Subject and attribute are folded; the value keeps its capitals."""
+    """A value of an attribute of a subject.
+
+    Subject and attribute are folded; the value keeps its capitals.
+    """
 
     subject: str
     attribute: str
@@ -54,35 +62,43 @@ class Claim:
     tense: Tense = "present"
     negated: bool = False
     qualifier: frozenset[str] = frozenset()
-    """What narrows the attribute: the budget for the robot, the work e-mail. Of a preference, both alternatives."""
+    """Words that narrow the attribute: `robot` in `budget for the robot`, `work` in `work e-mail`.
+
+    For a preference: both alternatives.
+    """
     replaces: str | None = None
-    """The value before, where the sentence names it."""
+    """The previous value, if the sentence names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedSentence:
-    """A sentence as far as it is understood."""
+    """A sentence, as far as the rules understand it."""
 
     words: str
-    """Folded, without what only says that it holds now; sentences of equal words say the same."""
+    """Folded, without marks such as `now`; sentences of equal words say the same."""
     claim: Claim | None
     asserted: bool
-    """False for questions, conditions, plans, and what others say."""
+    """False for questions, conditions, plans and hearsay."""
     changed: bool
-    """It says of itself that something changed: now, actually, moved to."""
+    """The sentence itself says that something changed: `now`, `actually`, `moved to`."""
     also: bool
-    """It says that something else goes on holding."""
+    """The sentence says that something else still holds, too: `also`, `as well`."""
     past: bool
     held_from: datetime | None
     held_until: datetime | None
     amount: str | None
-    """The sentence is a new amount of something that it does not name."""
+    """The new amount, if the sentence does not name its attribute: `make it 120k`."""
 
 
 def read(text: str, said_at: datetime) -> ParsedSentence:
-    """Return what a sentence claims, as of when it was said."""
+    """Parse a sentence.
+
+    Args:
+        text: the sentence.
+        said_at: when it was said; relative times such as `two years ago` count from here.
+    """
     spoken = canonical(text)
-    clause, marks = _unmarked(spoken)
+    clause, marks = unmarked(spoken)
     words = folded(clause)
     clause, time = undated(clause, said_at) if len(clause) <= LONGEST else (clause, None)
     claim = _timely(_claim(clause), time) if len(clause) <= LONGEST else None
@@ -95,7 +111,7 @@ def read(text: str, said_at: datetime) -> ParsedSentence:
     return ParsedSentence(
         words=words,
         claim=claim,
-        asserted=_asserted(text, spoken) and not (since and since > said_at),
+        asserted=asserted(text, spoken) and not (since and since > said_at),
         changed="changed" in marks or _changes(claim, clause),
         also="also" in marks,
         past=past,
@@ -108,7 +124,10 @@ def read(text: str, said_at: datetime) -> ParsedSentence:
 
 
 def _timely(claim: Claim | None, time: Span | None) -> Claim | None:
-    """A claim, if its tense and its time go together: `I have lived in Rome` alone does not say whether I still do."""
+    """Return a claim if its tense and its time agree, else None.
+
+    `I have lived in Rome` alone does not say whether the user still lives there.
+    """
     if claim is None or (claim.tense == "perfect" and not (time and time.since and not time.until)):
         return None
     if claim.tense == "past" and not fits(claim.kind, claim.attribute, claim.value):
@@ -119,7 +138,11 @@ def _timely(claim: Claim | None, time: Span | None) -> Claim | None:
 def _span(
     claim: Claim | None, time: Span | None, past: bool, said_at: datetime
 ) -> tuple[datetime | None, datetime | None]:
-    """Since when and until when it held. What changed two years ago holds since then; what was then, who knows."""
+    """Return since when and until when a claim held; None for an unknown bound.
+
+    A change two years ago holds since then. If the value of that time is past, its bounds are
+    unknown.
+    """
     if time is None:
         return None, None
     if past:
@@ -128,8 +151,9 @@ def _span(
 
 
 _TURNS = re.compile(
-    r"\b(switched|moved|changed|replaced|swapped|sold|left|quit|became|joined|retired|cancell?ed|stopped|started|bought"
-    r"|gave up|doubled|tripled|halved|increased|decreased|rose|fell|dropped)\b"
+    r"\b(switched|moved|changed|replaced|swapped|sold|left|quit|became|joined|retired|cancell?ed"
+    r"|stopped|started|bought|gave up|doubled|tripled|halved|increased|decreased|rose|fell"
+    r"|dropped)\b"
 )
 
 
@@ -139,66 +163,25 @@ def _changes(claim: Claim | None, clause: str) -> bool:
     return (claim is None or claim.attribute not in ATTRIBUTES) and bool(_TURNS.search(clause))
 
 
-# Whether it is said to be so
+# Patterns of subject, attribute and value
 
-_HEDGES = re.compile(
-    r"\b(if|unless|might|may|could|would|should|will|shall|must|perhaps|maybe|probably|possibly|likely|almost|wish(es)?"
-    r"|hopes?|hoping|wants?|wanted|plans?|planning|thinks?|guess|believes?|supposes?|supposed|imagine|pretend"
-    r"|assum(e|es|ing)|considers?|considering|going to|about to|says?|said|told|tells?|claims?|heard"
-    r"|according to|dreams? of|next (week|month|year)|tomorrow|soon)\b"
+_SUBJECT = (
+    r"(?P<who>(?:user|[Ww]e|[A-Z][\w-]*(?: [A-Z][\w-]*){0,2}|[Tt]he [a-z]+)"
+    r"(?: 's [a-z][\w-]*(?: [a-z][\w-]*)??){0,2}?)"
 )
-_OPENINGS = re.compile(
-    r"(if|unless|perhaps|maybe|suppose|supposing|imagine|assum(e|ing)|let|what|who|whose|where|when|why|how|which|be|do"
-    r"|was|were|did|have|can|could|would|should|will|according|say|pretend)\b",
-    re.IGNORECASE,
-)
-
-
-def _asserted(text: str, spoken: str) -> bool:
-    quoted = re.search(r"[\"\u201c-\u201e«»?¿]", text)
-    return not (quoted or _OPENINGS.match(spoken) or _HEDGES.search(spoken))
-
-
-# What only says that it holds now, or also, or again
-
-_MARKS = {
-    "changed": "now|actually|correction|update|these days|nowadays|from now on|as of now|as of today|instead|again",
-    "also": "also|too|as well|in addition|besides",
-    "filler": "well|so|and|but|oh|okay|ok|sorry|just|still|currently|at the moment|by the way|previously|before that",
-}
-_ANY_MARK = "|".join(f"(?P<{name}>{words})" for name, words in _MARKS.items())
-_FIRST = re.compile(rf"(?:{_ANY_MARK})\b[,:]? ", re.IGNORECASE)
-_LAST = re.compile(rf",? (?:{_ANY_MARK})$")
-_WITHIN = re.compile(
-    r"(?<!not) (?:(?P<changed>now)|(?P<also>also)|(?P<filler>still|really|currently|just|recently))(?= )"
-)
-
-
-def _unmarked(clause: str) -> tuple[str, set[str]]:
-    """The sentence without its marks, and which kinds it had. Where something is negated, fillers may matter."""
-    marks: set[str] = set()
-    for pattern in (_FIRST, _LAST, _WITHIN):
-        while (
-            match := pattern.search(clause) if pattern is not _FIRST else pattern.match(clause)
-        ) and (match.lastgroup != "filler" or pattern is _FIRST or " not " not in clause):
-            marks.add(str(match.lastgroup))
-            clause = clause[: match.start()] + clause[match.end() :]
-    return clause, marks
-
-
-# Who, what, which
-
-_SUBJECT = r"(?P<who>(?:user|[Ww]e|[A-Z][\w-]*(?: [A-Z][\w-]*){0,2}|[Tt]he [a-z]+)(?: 's [a-z][\w-]*(?: [a-z][\w-]*)??){0,2}?)"
 _MOVE = (
-    r"(?:have )?(?:changed|went(?: up| down)?|gone(?: up| down)?|rose|increased|decreased|grew|grown|dropped|fell)"
-    r"|(?:was|were|have been|got) (?:raised|increased|changed|lowered|cut|reduced|updated|set|bumped|corrected)"
+    r"(?:have )?(?:changed|went(?: up| down)?|gone(?: up| down)?|rose|increased|decreased|grew"
+    r"|grown|dropped|fell)"
+    r"|(?:was|were|have been|got) (?:raised|increased|changed|lowered|cut|reduced|updated|set"
+    r"|bumped|corrected)"
 )
 _COPULA = (
     rf"(?:(?P<change>{_MOVE})(?: from (?P<old>.+?))? to|(?P<past>was|were|used to be|had been)"
     r"|(?:be|(?P<perfect>have been))(?P<not> not| no longer)?)"
 )
 _BARE = re.compile(
-    rf"(?:(?P<make>(?:make|set|change|update|raise|lower) it)(?: to)? |(?:it|that) be )?(?P<amount>{AMOUNT.pattern})$",
+    r"(?:(?P<make>(?:make|set|change|update|raise|lower) it)(?: to)? |(?:it|that) be )?"
+    rf"(?P<amount>{AMOUNT.pattern})$",
     re.IGNORECASE,
 )
 
@@ -279,7 +262,7 @@ def _claim(clause: str) -> Claim | None:
 
 
 def _affirmed(clause: str) -> tuple[str, bool]:
-    """The sentence without its denial, and whether there was one."""
+    """Return a sentence without its denial, and whether there was one."""
     for pattern in _DENIALS:
         if match := pattern.match(clause):
             rest = (match["rest"] or "").removesuffix(" any more")
@@ -288,7 +271,7 @@ def _affirmed(clause: str) -> tuple[str, bool]:
 
 
 def _owned(clause: str) -> Claim | None:
-    """My budget for the robot is 80k."""
+    """Return the claim of a sentence such as `My budget for the robot is 80k`."""
     for pattern in _OWNED:
         if (match := pattern.match(clause)) and re.fullmatch(_SUBJECT, match["who"]):
             return _attributed(match["what"], _claimed(match, "", "any"))
@@ -296,7 +279,7 @@ def _owned(clause: str) -> Claim | None:
 
 
 def _attributed(what: str, claim: Claim) -> Claim:
-    """A claim of the attribute that a phrase such as `new marketing budget` means."""
+    """Return a claim with the attribute that a phrase such as `new marketing budget` names."""
     if former := _FORMER.match(what):
         what, claim = what[former.end() :], replace(claim, tense="past")
     elif present := _PRESENT.match(what):
@@ -331,7 +314,7 @@ def _attributed(what: str, claim: Claim) -> Claim:
 
 
 def _by_verb(clause: str) -> Claim | None:
-    """I live in Lyon."""
+    """Return the claim of a sentence such as `I live in Lyon`."""
     for pattern, attribute, kind in _VERBS:
         if match := pattern.match(clause):
             return replace(
@@ -342,7 +325,10 @@ def _by_verb(clause: str) -> Claim | None:
 
 
 def _claimed(match: re.Match[str], attribute: str, kind: ValueKind) -> Claim:
-    """What the groups of a match say. Of `120k instead of 80k` the value is 120k, which replaces 80k."""
+    """Return the claim in the groups of a match.
+
+    Of `120k instead of 80k` the value is 120k, and it replaces 80k.
+    """
     found = match.groupdict()
     value, instead, old = re.match(
         r"(.+?)(?:(,? instead of|,? rather than|,? and not|, not) (.+))?$", match["value"]
@@ -359,7 +345,7 @@ def _claimed(match: re.Match[str], attribute: str, kind: ValueKind) -> Claim:
 
 
 def _preferred(clause: str) -> Claim | None:
-    """I prefer tea over coffee."""
+    """Return the claim of a sentence such as `I prefer tea over coffee`."""
     if not (match := _PREFERENCE.match(clause)):
         return None
     value, other = match["value"], match["other"]
@@ -369,10 +355,11 @@ def _preferred(clause: str) -> Claim | None:
 
 
 def _plain(clause: str, negated: bool) -> Claim | None:
-    """I eat meat.
+    """Return the claim of a sentence such as `I eat meat`.
 
-    Of others only what has the form of an English verb counts, so that `Ich mag Tee` is not taken for one; and what
-    happens to a budget is no act of a person named so.
+    With a subject other than the user, the verb must have the form of an English verb: `Ich mag
+    Tee` is not read as a claim. A subject that is itself an attribute does not act: `my budget runs
+    out` has no claim of this form.
     """
     if not (match := _PLAIN.match(clause)):
         return None
@@ -380,14 +367,14 @@ def _plain(clause: str, negated: bool) -> Claim | None:
     english = subject in ("user", "we") or " 's " in subject or negated or _ENGLISH.fullmatch(verb)
     if not english or subject.rpartition("'s ")[2] in ATTRIBUTES:
         return None
-    if match["past"] and re.search(r"[,;]| but ", clause):  # what follows may hold to this day
+    if match["past"] and re.search(r"[,;]| but ", clause):  # the rest may still hold
         return None
     tense: Tense = "past" if match["past"] else "present"
     return Claim(subject, _stem(verb), match["value"] or "", tense=tense)
 
 
 def _stem(verb: str) -> str:
-    """The same for eat, eats and eating."""
+    """Return one stem for `eat`, `eats` and `eating`."""
     stem = re.sub(r"(?<!s)s$|ing$", "", verb)
     stem = re.sub(r"e$", "", stem)
     return re.sub(r"y$", "i", re.sub(r"([^aeiou])\1$", r"\1", stem))

@@ -1,4 +1,4 @@
-"""Facts: what was said that is still to be read for them, where each comes from, and how it is stored."""
+"""Turns that facts are extracted from: queries to read and mark them, and the sources of facts."""
 
 import re
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -16,7 +16,7 @@ _WORD = re.compile(r"\w+")
 
 
 class UnreadTurn(NamedTuple):
-    """One turn of a session, and what makes sure later that it is still the same."""
+    """A turn of a session; `written_at` is its version, which is checked when it is marked."""
 
     role: Literal["user", "assistant"]
     content: str
@@ -28,7 +28,7 @@ class UnreadTurn(NamedTuple):
 
 
 class ExtractedFact(NamedTuple):
-    """A fact, in words, and the exchanges that it comes from."""
+    """The text of a fact, and the ids of the exchanges that it comes from."""
 
     text: str
     exchanges: tuple[str, ...]
@@ -36,13 +36,14 @@ class ExtractedFact(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What facts are to be made of.
+    """The input of an extraction.
 
     Args:
-        user_id: who talked with an agent.
-        said: what is new, oldest first.
-        before: what was said before it, and is only there to be understood.
-        known: finds what is known of the user that is near to a text; how much of it at most is the second argument.
+        user_id: the user who talked with an agent.
+        said: the new turns, oldest first.
+        before: the turns before them, which only serve as context.
+        known: returns the known facts of the user nearest to a text; its second argument is the
+            most to return.
     """
 
     user_id: str
@@ -52,20 +53,21 @@ class Conversation:
 
 
 class Extractor(Protocol):
-    """What makes facts of talk."""
+    """An extractor of facts from conversations."""
 
     async def extract(self, conversation: Conversation) -> list[ExtractedFact]:
-        """Return the facts in what was said.
+        """Return the facts in the new turns.
 
         Raises:
-            ExtractionFailed: nothing was made of it, and may be another time.
+            ExtractionFailed: no facts were made; a later attempt may succeed.
         """
 
 
 def with_sources(texts: Iterable[str], said: Iterable[UnreadTurn]) -> list[ExtractedFact]:
-    """Return facts with the exchanges each comes from: those with most of its words, within a third of the best one.
+    """Return facts with the exchanges that each comes from.
 
-    It reads all that was said, which may be long documents: call it from a thread.
+    These are the exchanges with most words of the fact, and those with at least two thirds as many.
+    All turns are read, and they may be long documents: call it from a thread.
     """
     turns = [(turn, {word.casefold() for word in _WORD.findall(turn.content)}) for turn in said]
     return [ExtractedFact(text, _sources_of(text, turns)) for text in texts]
@@ -75,6 +77,7 @@ def _sources_of(text: str, turns: Iterable[tuple[UnreadTurn, set[str]]]) -> tupl
     words = {word.casefold() for word in _WORD.findall(text) if len(word) > 2 or word.isdigit()}
     shared: dict[str, int] = {}
     for turn, its_words in turns:
+        # A turn that contains the fact literally counts for more than one with all of its words.
         found = len(words & its_words) + (len(words) if text in turn.content else 0)
         shared[turn.exchange] = max(shared.get(turn.exchange, 0), found)
     most = max(shared.values(), default=0)
@@ -82,7 +85,7 @@ def _sources_of(text: str, turns: Iterable[tuple[UnreadTurn, set[str]]]) -> tupl
 
 
 def first_of(said: Sequence[UnreadTurn], most_characters: int) -> list[UnreadTurn]:
-    """Return the turns of the first exchanges that have so many characters together; of the first one at least."""
+    """Return the turns of the first exchanges within a limit of characters, at least of one."""
     kept: list[UnreadTurn] = []
     for _, exchange in groupby(said, key=lambda turn: turn.exchange):
         turns = list(exchange)
@@ -95,20 +98,22 @@ def first_of(said: Sequence[UnreadTurn], most_characters: int) -> list[UnreadTur
 def unread(
     user_id: str, session_id: str, limit: int, but: Sequence[str] = ()
 ) -> Query[list[UnreadTurn]]:
-    """Ask for the oldest turns of a session that no facts were taken from yet; an exchange is never torn apart.
+    """Return the query for the oldest turns of a session that no facts were extracted from yet.
+
+    Exchanges are never split.
 
     Args:
-        user_id: whose session.
+        user_id: the user.
         session_id: the session.
-        limit: how many turns at most, or a few more.
-        but: exchanges to leave out.
+        limit: most turns; a few more if the last exchange would be split.
+        but: ids of exchanges to leave out.
     """
     given = {"user_id": user_id, "session_id": session_id, "limit": limit, "but": list(but)}
     return Query(_SQL["unread_turns"], given, _said)
 
 
 def read_before(user_id: str, session_id: str, limit: int) -> Query[list[UnreadTurn]]:
-    """Ask for the last turns of a session that facts were taken from, oldest first."""
+    """Return the query for the last turns that facts were extracted from, oldest first."""
     return Query(
         _SQL["read_turns"], {"user_id": user_id, "session_id": session_id, "limit": limit}, _said
     )
@@ -131,7 +136,10 @@ def _said(rows: Rows) -> list[UnreadTurn]:
 
 
 def _said_at(row: Any) -> datetime:
-    """When it was said. A person may have written anything into their own items; then it is when it was stored."""
+    """Return when a turn was said; when it was stored if its timestamp is not a date.
+
+    Users may write any value into their own items.
+    """
     try:
         said_at = datetime.fromisoformat(row.said_at)
     except (TypeError, ValueError):
@@ -140,7 +148,11 @@ def _said_at(row: Any) -> datetime:
 
 
 def mark_read(user_id: str, session_id: str, said: Sequence[UnreadTurn]) -> Query[None]:
-    """Ask for turns to be marked as read, if they are still as they were; VersionConflict if they are not."""
+    """Return the query that marks turns as read.
+
+    Raises:
+        VersionConflict: a turn was changed meanwhile. It is raised when the query runs.
+    """
     given = {
         "user_id": user_id,
         "session_id": session_id,

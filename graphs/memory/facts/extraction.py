@@ -1,16 +1,17 @@
-"""From talk to facts: read what was said, make facts of it, compare them with what is known, store it all at once."""
+"""Extraction: read turns, make facts of them, compare these with known ones, store all at once."""
 
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langgraph.store.base import GetOp, Item, SearchOp
 
+from graphs.memory.access import Access
 from graphs.memory.audit import events
 from graphs.memory.contract import COLLECTIONS, ExtractionReport
-from graphs.memory.database.database import Database, PrincipalQueries, to_the_end
+from graphs.memory.database.database import PrincipalQueries, to_the_end
 from graphs.memory.database.query import Query
 from graphs.memory.errors import ExtractionFailed, JudgementFailed
 from graphs.memory.facts import conversation as facts
@@ -31,67 +32,64 @@ from graphs.memory.facts.judging import Judge
 from graphs.memory.principal import Principal
 from graphs.memory.search import search
 from graphs.memory.store import items
-from graphs.memory.store.batch import Call, Searching
+from graphs.memory.store.embedder import Embedder
 from graphs.memory.store.payloads import key_of
 from graphs.memory.values.namespaces import user_scope
 
 log = logging.getLogger(__name__)
 
 MOST_TURNS = 40
-"""How many turns are read together at most."""
+"""Most turns that are read together."""
 
 MOST_CHARACTERS = 50_000
-"""How many characters of them; a longer exchange is read alone."""
+"""Most characters that are read together; a longer exchange is read alone."""
 
 CONTEXT_TURNS = 10
-"""How many turns before them a model is shown, to understand them."""
+"""Earlier turns that a model is shown as context."""
 
 NEAR_FACTS = 20
-"""How many of the nearest facts a new one is compared with, beside the latest ones."""
+"""Nearest facts that a new one is compared with, beside the latest ones."""
 
 LATEST_FACTS = 10
-"""How many of the latest facts a new one is compared with: "now 120k" is near to nothing."""
-
-Prepare = Callable[[Sequence[Any], Principal], Awaitable[Call]]
+"""Latest facts that a new one is compared with: `now 120k` is near to none."""
 
 
 class Extraction:
-    """Makes facts of sessions, each turn once.
+    """The extraction of facts from sessions, each turn once.
 
     Args:
-        database: where the turns are, and the facts go.
-        how: the store's model and text search.
-        prepare: checks and embeds what is to be stored.
-        extractor: makes facts of talk.
-        judge: rules on what rules leave open; None leaves it open.
+        access: the way to the database.
+        embedder: the store's embedding model and text search.
+        extractor: makes facts of conversations.
+        judge: settles pairs of facts that the rules leave unsure; None leaves them unsure.
     """
 
     def __init__(
         self,
-        database: Database,
-        how: Searching,
-        prepare: Prepare,
+        access: Access,
+        embedder: Embedder,
         extractor: Extractor,
         judge: Judge | None = None,
     ) -> None:
-        self._database = database
-        self._how = how
-        self._prepare = prepare
+        self._access = access
+        self._embedder = embedder
         self._extractor = extractor
         self._judge = judge
 
     async def extract(
         self, principal: Principal, user_id: str, session_id: str
     ) -> ExtractionReport:
-        """Take facts from all of a session that they were not taken from yet.
+        """Extract facts from all turns of a session that none were extracted from yet.
 
-        It may be cut off anywhere, and called again: what it makes of some turns is stored with the note that they were
-        read, or not at all. Where a model stumbles over what was said, exchanges are read one by one, so that one does
-        not keep the others from being read.
+        It may be interrupted at any point and called again: the facts of some turns are stored
+        together with the mark that these were read, or not at all. If a model fails because of the
+        content, exchanges are read one by one, so that one of them does not block the others.
 
         Raises:
-            ExtractionFailed: the model did not do it, or not for all; those turns are left for another time.
-            VersionConflict: a turn or a fact was changed meanwhile; the turns are left for another time.
+            ExtractionFailed: the model failed for some or all exchanges; their turns stay unread
+                for the next attempt.
+            VersionConflict: a turn or a fact was changed meanwhile; the turns stay unread for the
+                next attempt.
         """
         total = ExtractionReport()
         refused: dict[str, ExtractionFailed] = {}
@@ -107,7 +105,7 @@ class Extraction:
                     raise
                 if together == 0 or said[0].exchange == said[-1].exchange:
                     refused[said[0].exchange] = error
-                together = 0  # from here on one exchange at a time
+                together = 0  # from now on, read one exchange at a time
             else:
                 total = total.with_more(len(said), changes.report)
         if refused:
@@ -125,16 +123,16 @@ class Extraction:
         return changes
 
     async def _ask(self, principal: Principal, query: Any) -> Any:
-        return (await to_the_end(self._database.run(principal, [query])))[0]
+        return (await to_the_end(self._access.database.run(principal, [query])))[0]
 
     async def _known_texts(
         self, principal: Principal, user_id: str, text: str, limit: int
     ) -> list[str]:
-        """What is known of the user that is near to a text."""
+        """Return the texts of the user's known facts that are nearest to a text."""
         op = SearchOp(user_scope(user_id, COLLECTIONS["fact"]), limit=limit, query=text)
-        vectors = (await self._prepare([op], principal)).vectors
+        vectors = (await self._embedder.prepare([op], principal)).vectors
         found = await self._ask(
-            principal, search.search(op, vectors.get(text), self._how.model, wide=False)
+            principal, search.search(op, vectors.get(text), self._embedder.how.model, wide=False)
         )
         return [str(item.value.get("content", "")) for item in found.items]
 
@@ -146,7 +144,7 @@ class Extraction:
         said: Sequence[UnreadTurn],
         statements: Sequence[ExtractedFact],
     ) -> FactChanges:
-        """Decide on new facts one after the other, as they were said."""
+        """Decide on new facts one after the other, in the order in which they were said."""
         by_exchange = {turn.exchange: turn for turn in said}
         order = {exchange: n for n, exchange in enumerate(by_exchange)}
         in_order = sorted(
@@ -176,34 +174,39 @@ class Extraction:
         candidates: Sequence[Fact],
         changes: FactChanges,
     ) -> Decision:
-        """What a judge makes of a decision; the decision as it is, and a word in the report, where there is none."""
+        """Return a decision completed by a judge.
+
+        If the judge fails, the decision stays as it is, and the report notes the fact as
+        `unjudged`.
+        """
         try:
             return settled(decision, await judge.judge(new, candidates))
         except JudgementFailed as error:
-            log.warning("No judgement on a new fact, which is kept beside the others: %s", error)
+            log.warning("A new fact could not be judged; it is kept beside the others: %s", error)
             changes.note("unjudged", new.key)
             return decision
 
     async def _near(
         self, principal: Principal, user_id: str, texts: Sequence[str]
     ) -> tuple[dict[str, Item | None], list[dict[str, float | None]]]:
-        """The facts that new ones are to be compared with, and for each of these which, with their similarities.
+        """Return the facts to compare new ones with, and the similarities for each new fact.
 
-        Where nothing is stored under the key of a new one, the first has None.
+        The facts are by key; None if nothing is stored under the key of a new fact.
         """
         scope = user_scope(user_id, COLLECTIONS["fact"])
         ops = [SearchOp(scope, limit=NEAR_FACTS, query=text) for text in texts]
         if not ops:
             return {}, []
-        vectors = (await self._prepare(ops, principal)).vectors
+        vectors = (await self._embedder.prepare(ops, principal)).vectors
         latest = search.search(SearchOp(scope, limit=LATEST_FACTS), None, None)
+        # A comparison is not a read by the user: it does not extend the time to live.
         same = items.get([GetOp(scope, key_of(text), refresh_ttl=False) for text in texts])
         queries: list[Query[Any]] = [latest, same]
         queries += [
-            search.search(op, vectors.get(op.query or ""), self._how.model, wide=False)
+            search.search(op, vectors.get(op.query or ""), self._embedder.how.model, wide=False)
             for op in ops
         ]
-        recent, (exact, _), *near = await to_the_end(self._database.run(principal, queries))
+        recent, (exact, _), *near = await to_the_end(self._access.database.run(principal, queries))
         stored: dict[str, Item | None] = dict(zip(map(key_of, texts), exact, strict=True))
         stored |= {item.key: item for answer in (recent, *near) for item in answer.items}
         always: dict[str, float | None] = {item.key: None for item in recent.items}
@@ -225,13 +228,20 @@ class Extraction:
         said: Sequence[UnreadTurn],
         changes: FactChanges,
     ) -> None:
-        """Store what the turns came to, with the note that they were read; each fact with the run it comes from."""
-        writes = iter((await self._prepare([put for put, _ in changes.puts], principal)).writes)
+        """Store the changes and the mark that the turns were read, in one transaction.
+
+        Each fact is stored with the run that it comes from.
+        """
+        writes = iter(
+            (await self._embedder.prepare([put for put, _ in changes.puts], principal)).writes
+        )
         read: Query[Any] = facts.mark_read(user_id, session_id, said)
         parts = [PrincipalQueries(principal, [read], _provenance(session_id, said[-1].provenance))]
         for together in in_rounds(changes.puts):
             queries = items.put(
-                [next(writes) for _ in together], self._how.model, self._how.configuration
+                [next(writes) for _ in together],
+                self._embedder.how.model,
+                self._embedder.how.configuration,
             )
             parts.append(
                 PrincipalQueries(
@@ -246,7 +256,7 @@ class Extraction:
                 _provenance(session_id, {}),
             )
         )
-        await to_the_end(self._database.run_parts(parts))
+        await to_the_end(self._access.database.run_parts(parts))
 
 
 def _provenance(session_id: str, of_turn: Mapping[str, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""When something held, as sentences say it: in 2019, since March 2024, from 2015 to 2020. Pure; English."""
+"""Times in sentences: `in 2019`, `since March 2024`, `from 2015 to 2020`. Pure; English."""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """From when until when; `over` is in the past, though it is not known when."""
+    """A span of time. If `over`, it lies in the past, though its end is not known."""
 
     since: datetime | None
     until: datetime | None
@@ -26,7 +26,8 @@ _TIMES = [
         (rf"(?:until|till|up to) (?P<a>{_PERIOD})", "until"),
         (rf"(?:from|between) (?P<a>{_PERIOD}) (?:to|and|until|till) (?P<b>{_PERIOD})", "span"),
         (
-            r"(?P<n>\d+) (?P<unit>year|month|week|day)s? ago|(?:last (?P<last>year|month|week))|yesterday",
+            r"(?P<n>\d+) (?P<unit>year|month|week|day)s? ago|(?:last (?P<last>year|month|week))"
+            r"|yesterday",
             "ago",
         ),
         (r"in the past|back then", "over"),
@@ -36,7 +37,7 @@ _TIMES = [
 
 
 def undated(clause: str, said_at: datetime) -> tuple[str, Span | None]:
-    """Return a canonical sentence without the time at its beginning or end, and that time, if it has one."""
+    """Return a canonical sentence without the time at its start or end, and that time or None."""
     clause = re.sub(rf"^(.+) in ({_PERIOD}) (was|were) (.+)$", r"\1 \3 \4 in \2", clause)
     for pattern, how in _TIMES:
         first = re.match(rf"(?:{pattern.pattern}),? (?P<rest>.+)$", clause, re.IGNORECASE)
@@ -56,6 +57,7 @@ def _span(how: str, found: dict[str, str | None], said_at: datetime) -> Span:
         case "until":
             return Span(None, begin and begin[0])
         case "ago":
+            # At most 100 units, so that any number gives a date that exists.
             days = _DAYS[found.get("unit") or found.get("last") or "day"]
             return Span(
                 said_at - min(int(found.get("n") or 1), 100) * timedelta(days=days), None, over=True
@@ -67,7 +69,7 @@ _DAYS = {"day": 1, "week": 7, "month": 30, "year": 365}
 
 
 def _bounds(period: str | None, said_at: datetime) -> tuple[datetime, datetime] | None:
-    """Begin and end of a year, a month or a day; nothing if there is no such day."""
+    """Return the begin and end of a year, a month or a day; None if there is no such day."""
     if not period:
         return None
     zone = said_at.tzinfo or UTC
@@ -83,5 +85,5 @@ def _bounds(period: str | None, said_at: datetime) -> tuple[datetime, datetime] 
 
 
 def over(time: Span | None, said_at: datetime) -> bool:
-    """Return whether that time lay in the past when it was said."""
+    """Return whether a span of time was over when the sentence was said."""
     return time is not None and (time.over or (time.until is not None and time.until <= said_at))

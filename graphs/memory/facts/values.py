@@ -1,4 +1,4 @@
-"""Values by kind: whether a text is one, and whether two are the same, exclude one another, or cannot be told. Pure."""
+"""Values by kind: recognise a value, and compare two. Pure."""
 
 import re
 from decimal import Decimal
@@ -8,13 +8,21 @@ from graphs.memory.facts.places import exclude_one_another, is_listed, same_plac
 from graphs.memory.facts.wording import folded
 
 ValueKind = Literal[
-    "amount", "date", "email", "phone", "place", "name", "client", "address", "favorite", "thing", "marital", "words",
-    "any",
+    "amount", "date", "email", "phone", "place", "name", "client", "address", "favorite", "thing",
+    "marital", "words", "any",
 ]  # fmt: skip
-"""`client` is a name that may be a person's: who somebody works for. `any` is anything, of which several may hold."""
+"""Kinds of values.
+
+`client` is a name that may be a person's, as in `I work for Ada`.
+`any` is anything; several such values may hold at once.
+"""
 
 ValueRelation = Literal["same", "replaced", "unsure", "apart"]
-"""What is new beside what is known: says it again, takes its place, cannot be told, or leaves it alone."""
+"""The relation of a new value to a known one.
+
+`same`: it says the same. `replaced`: it takes its place.
+`unsure`: this cannot be decided. `apart`: both may hold.
+"""
 
 _UNIT = r"(?:usd|eur|gbp|chf|percent|kg|g|lbs?|m|cm|km|feet|ft|years?(?: old)?|points?)"
 AMOUNT = re.compile(rf"(?P<number>\d+(?:\.\d+)?)(?<!\.\d\d\d)(?P<unit>(?: {_UNIT})?(?: per \w+)?)")
@@ -31,23 +39,29 @@ _DATE = re.compile(
 _SMALL = frozenset("of the & de von van la le".split())
 _PREDICATES = re.compile(
     r"\b(on|in|at|for|from|with|to|by|of|because|than|that|so|very|too|not)\b"
-    r"|\b(open|closed|expensive|cheap|hard|easy|great|good|bad|nice|old|new|long|short|boring|fun|important|healthy"
-    r"|unhealthy|spicy|sweet|gone|over|dead|terrible|popular|common|rare|unusual|different|same|fine|ok|okay|better|worse"
-    r"|hot|cold|special|nothing|something|complicated|unclear|unknown|secret|private|wrong|pending|near|far)$"
+    r"|\b(open|closed|expensive|cheap|hard|easy|great|good|bad|nice|old|new|long|short|boring|fun"
+    r"|important|healthy|unhealthy|spicy|sweet|gone|over|dead|terrible|popular|common|rare|unusual"
+    r"|different|same|fine|ok|okay|better|worse|hot|cold|special|nothing|something|complicated"
+    r"|unclear|unknown|secret|private|wrong|pending|near|far)$"
     r"|(ful|ous|ive|able|ible|ing|est)$"
 )
-"""What is said of a value rather than being one: it is closed on Mondays, it is too expensive."""
+"""Words that describe a value and are none: `closed on Mondays`, `too expensive`."""
 
 MARITAL = "single|married|divorced|widowed|engaged|separated"
 _FAVORITES = {
-    "favorite color": "black|blue|brown|gr[ae]y|green|orange|pink|purple|red|turquoise|violet|white|yellow",
+    "favorite color": (
+        "black|blue|brown|gr[ae]y|green|orange|pink|purple|red|turquoise|violet|white|yellow"
+    ),
     "favorite season": "spring|summer|autumn|fall|winter",
     "favorite number": r"\d+",
 }
 
 
 def fits(kind: ValueKind, attribute: str, value: str) -> bool:
-    """Return whether a text is a value of this kind, and not what somebody says about it: a budget may be tight."""
+    """Return whether a text is a value of this kind, and not a description.
+
+    `80k` is a budget, `tight` is not.
+    """
     match kind:
         case "amount":
             amount = AMOUNT.fullmatch(value)
@@ -81,14 +95,14 @@ def fits(kind: ValueKind, attribute: str, value: str) -> bool:
 def compared(
     kind: ValueKind, attribute: str, new: str, old: str, changed: bool = False
 ) -> ValueRelation:
-    """Return what a value is to another one of the same attribute.
+    """Return the relation of a new value to a known one of the same attribute.
 
     Args:
-        kind: of the values.
-        attribute: what they are values of.
-        new: what is claimed now.
-        old: what is known.
-        changed: the sentence says of itself that something changed: then what shares a word may be another value.
+        kind: the kind of both values.
+        attribute: the attribute of both values.
+        new: the value that is claimed now.
+        old: the value that is known.
+        changed: the sentence says that something changed; then values that share a word may differ.
     """
     if folded(new) == folded(old):
         return "same"
@@ -114,7 +128,7 @@ def compared(
 
 
 def _may_be(kind: ValueKind, value: str) -> bool:
-    """Whether a text that is no value of its kind may still mean one: at least 100k."""
+    """Return whether a text that does not fit a kind may still mean a value: `at least 100k`."""
     match kind:
         case "amount" | "phone" | "date":
             return bool(re.search(r"\d", value))
@@ -137,7 +151,11 @@ def _amounts(new: str, old: str) -> ValueRelation:
 
 
 def _dates(new: str, old: str) -> ValueRelation:
-    """Dates exclude one another where both name the same parts: a day in May is no other date than May."""
+    """Return the relation of two dates.
+
+    They exclude each other only if both name the same parts: a day in May does not contradict
+    `May`.
+    """
     a, b = _DATE.fullmatch(new), _DATE.fullmatch(old)
     assert a and b  # noqa: S101, PT018  they fit
     if a["date"] == b["date"]:
@@ -147,7 +165,10 @@ def _dates(new: str, old: str) -> ValueRelation:
 
 
 def _phones(new: str, old: str) -> ValueRelation:
-    """Numbers are compared without country and area: 0171 123456 may be +49 171 123456."""
+    """Return the relation of two phone numbers by their last digits.
+
+    Country and area may be written in several ways: 0171 123456 may be +49 171 123456.
+    """
     a, b = (re.sub(r"\D", "", value) for value in (new, old))
     if a == b:
         return "same"
@@ -155,14 +176,21 @@ def _phones(new: str, old: str) -> ValueRelation:
 
 
 def _places(new: str, old: str) -> ValueRelation:
-    """Berlin says less than Berlin, Germany; the other way round it is said more exactly, and worth keeping."""
+    """Return the relation of two places.
+
+    `Berlin` says less than `Berlin, Germany`. The other way round it is more exact, and worth
+    keeping.
+    """
     if same_place(new, old):
         return "same" if len(new) <= len(old) else "unsure"
     return "replaced" if exclude_one_another(new, old) else "unsure"
 
 
 def _are_alike(attribute: str, new: str, old: str) -> bool:
-    """Whether both are names, or both of the colors; of other words one may be what somebody says of the other."""
+    """Return whether both values are names, or both are in the attribute's list, such as colors.
+
+    Any other word may be a description instead of a value.
+    """
     listed = _FAVORITES.get(attribute)
     return all(re.fullmatch(listed, value) if listed else _is_name(value) for value in (new, old))
 

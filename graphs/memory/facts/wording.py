@@ -1,16 +1,17 @@
-"""One way of writing what English can say in several: person, contractions, numbers, dates, spelling. Pure.
+"""Canonical wording of English sentences: person, contractions, numbers, dates, spelling. Pure.
 
     My budget's 80 thousand dollars.      user 's budget be 80000 usd
     User's budget is $80,000              user 's budget be 80000 usd
 
-Names keep their capitals, since they tell a name from a word. What is not understood stays as it is; so do other
-languages, apart from their numbers.
+Names keep their capitals, which tell a name from a word.
+Words that are not understood stay as they are. So do other languages, apart from their numbers.
 """
 
 import re
 import unicodedata
 from decimal import Decimal
 
+# The order matters: later patterns read the output of earlier ones.
 _SUBSTITUTIONS = [
     (re.compile(pattern, re.IGNORECASE), replacement)
     for pattern, replacement in [
@@ -48,7 +49,8 @@ _MONTHS = {
     name: n for n, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)
 }
 _MONTH = (
-    r"(?P<month>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?"
+    r"(?P<month>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
+    r"|sept?(?:ember)?"
     r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
 )
 _DAY, _YEAR = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?", r"(?P<year>(?:19|20)\d\d)"
@@ -100,7 +102,10 @@ _ARTICLE = re.compile(r"(?:(?<!\S)(?:an?(?! (?:few|little|lot|bit)\b)|the)|^(?:A
 
 
 def canonical(text: str) -> str:
-    """Return a sentence in the one way of writing it; of equal ones the meaning is equal, not the other way round."""
+    """Return a sentence in canonical wording.
+
+    Sentences of equal wording have equal meanings; the reverse does not hold.
+    """
     words = unicodedata.normalize("NFKC", text).replace("\u2019", "'").replace("\u2018", "'")
     words = re.sub(r"\s+", " ", words).strip().rstrip(".!;, ")
     for pattern, replacement in _SUBSTITUTIONS:
@@ -113,12 +118,15 @@ def canonical(text: str) -> str:
 
 
 def folded(words: str) -> str:
-    """Return canonical words without what never makes a difference: capitals and articles."""
+    """Return canonical words without capitals and articles, which never make a difference."""
     return re.sub(r"\s+", " ", _ARTICLE.sub("", words)).strip().casefold()
 
 
 def with_amount_of(text: str, other: str) -> str | None:
-    """Return a text with the amount of another one in place of its own, if both have one; the unit stays if it must."""
+    """Return a text with its amount replaced by that of another text.
+
+    The unit is kept if the other amount has none. None unless each text has exactly one amount.
+    """
     ours, theirs = list(_NUMBER.finditer(text)), list(_NUMBER.finditer(other))
     if len(ours) != 1 or len(theirs) != 1:
         return None
@@ -132,7 +140,7 @@ def with_amount_of(text: str, other: str) -> str | None:
 
 
 def _unit(match: re.Match[str]) -> str:
-    """The unit of a number by its one name, if it has any."""
+    """Return the canonical unit of a number; an empty text if it has none."""
     return _SIGNS.get(match["sign"] or "") or next((unit for unit in _UNITS if match[unit]), "")
 
 
@@ -149,7 +157,10 @@ def _date(match: re.Match[str]) -> str:
 
 
 def _number(match: re.Match[str]) -> str:
-    """Write a number out. One with a leading zero is no number, and `80.000` may be 80 or 80 thousand."""
+    """Return a number written out.
+
+    Digits with a leading zero are no number. `80.000` stays: it may be 80 or 80 thousand.
+    """
     digits, fraction, scale = (
         match["digits"].replace(",", ""),
         match["fraction"] or "",

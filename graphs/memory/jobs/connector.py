@@ -14,7 +14,7 @@ _IN_SCHEMA = statements.load_sources("setup", "graphs.memory.database")["in_job_
 
 
 class Connector(connector.BaseAsyncConnector):
-    """procrastinate's statements on our pool, each in a transaction that finds procrastinate's tables."""
+    """Runs procrastinate's statements on our pool, with its schema in the search path."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -23,7 +23,7 @@ class Connector(connector.BaseAsyncConnector):
         """Do nothing: the pool is open."""
 
     async def close_async(self) -> None:
-        """Do nothing: whoever opened the pool closes it."""
+        """Do nothing: the owner of the pool closes it."""
 
     async def execute_query_async(self, query: LiteralString, **arguments: Any) -> None:
         """Carry out a statement."""

@@ -1,212 +1,31 @@
-"""Background jobs: procrastinate on the same Postgres. A job is queued in the transaction that makes it necessary.
+"""The queue of background jobs: procrastinate on the same Postgres.
 
-Workers poll, so that they work behind a transaction pooler too, and any number of them share the queue. A job that
-fails is tried again, ever later; one that goes on failing stays as `failed`, with what went wrong, until somebody has
-it tried again. Arguments name what a job is about and never hold content.
+A job is queued in the transaction that causes it. A job that fails is retried with backoff. After
+its last attempt it stays as `failed`, with the reason, until an operator retries it. Arguments are
+ids, never content.
 """
 
-import asyncio
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
-import procrastinate
-from procrastinate import exceptions
-from procrastinate.jobs import Job as QueuedJob
-from procrastinate.jobs import Status
-from procrastinate.worker import Worker
-from psycopg.errors import RaiseException
-
-from graphs.memory import telemetry
 from graphs.memory.contract import Job
 from graphs.memory.database import statements
-from graphs.memory.database.database import Pool
 from graphs.memory.database.query import Query
-from graphs.memory.errors import GraphMemoryError, InvalidInput, JobNotFound, error_sentence
-from graphs.memory.jobs.connector import Connector
-from graphs.memory.jobs.tasks import Backoff, Task, Timing
-from graphs.memory.principal import Principal, acting_as
-
-log = logging.getLogger(__name__)
+from graphs.memory.errors import InvalidInput, JobNotFound
+from graphs.memory.jobs.worker import KEPT_HOURS, Workers
 
 _SQL = statements.load("queue", __package__)
 
-_LOOK_SECONDS = 0.1
-"""How long a look for the next job may take, usually."""
-
-_CLOSE_SECONDS = 8
-
-KEPT_HOURS = 24
-"""How long a job that is done can still be looked at."""
-
 
 def queue_facts(user_id: str, session_id: str, seconds: float) -> Query[None]:
-    """Ask for facts to be taken, in some seconds, from what is said in a session."""
+    """Return the query that queues the extraction of facts from a session's turns."""
     return Query(
         _SQL["queue_facts"], {"user_id": user_id, "session_id": session_id, "seconds": seconds}
     )
 
 
-class Jobs:
-    """The queue of jobs, and the workers of this process.
-
-    Args:
-        pool: where the queue is.
-        tasks: what jobs do, by name.
-        ask: answers a query on behalf of whoever may see the jobs of a user (or, for None, all jobs).
-        timing: how fast jobs go.
-    """
-
-    def __init__(
-        self,
-        pool: Pool,
-        tasks: Mapping[str, Task],
-        ask: Callable[[str | None, Query[Any]], Awaitable[Any]],
-        timing: Timing | None = None,
-    ) -> None:
-        self._ask = ask
-        self._timing = timing or Timing()
-        _keep_quiet()
-        self._app = procrastinate.App(connector=Connector(pool))
-        self._tasks = {**tasks, "clean_jobs": Task(self._clean, "7 * * * *")}
-        for name, task in self._tasks.items():
-            self._register(name, task)
-
-    def add(self, tasks: Mapping[str, Task]) -> None:
-        """Have other tasks done, too; before `working` begins."""
-        self._tasks |= tasks
-        for name, task in tasks.items():
-            self._register(name, task)
-
-    def _register(self, name: str, task: Task) -> None:
-        async def run(
-            context: procrastinate.JobContext,
-            /,
-            timestamp: int | None = None,  # noqa: ARG001  procrastinate gives it to periodic jobs
-            **arguments: Any,
-        ) -> None:
-            try:
-                with telemetry.job(name), acting_as(Principal.service()):
-                    await task.run(**arguments)
-            except Exception as error:
-                await self._report(context.job, error)
-                raise
-
-        alone = name if task.every else None
-        self._app.task(
-            name=name,
-            pass_context=True,
-            retry=Backoff(self._timing),
-            lock=alone,
-            queueing_lock=alone,
-        )(run)
-
-    async def _report(self, job: QueuedJob, error: Exception) -> None:
-        """Note why a job failed, beside the job and in the log."""
-        told = (
-            error_sentence(error) if isinstance(error, GraphMemoryError) else type(error).__name__
-        )
-        log.warning(
-            "Job %s (%s) failed, attempt %d: %s", job.id, job.task_name, job.attempts + 1, told
-        )
-        given = {"job_id": job.id, "user_id": job.task_kwargs.get("user_id"), "error": told}
-        try:
-            with acting_as(Principal.service()):
-                await self._ask(None, Query(_SQL["report_failure"], given))
-        except GraphMemoryError as unwritten:
-            log.warning("Why job %s failed could not be noted: %s", job.id, unwritten)
-
-    # Working ----------------------------------------------------------------------------------------------------------
-
-    @asynccontextmanager
-    async def working(self, *, concurrency: int = 4) -> AsyncIterator[None]:
-        """Work in the background while the block lasts; what runs at its end is finished, or queued again after 5 s.
-
-        Args:
-            concurrency: how many jobs at once.
-        """
-        for name, task in self._tasks.items():
-            if task.every and not any(
-                known == name for known, _ in self._app.periodic_registry.periodic_tasks
-            ):
-                self._app.periodic(cron=task.every)(self._app.tasks[name])
-        worker = asyncio.create_task(self._work(concurrency), name="worker of background jobs")
-        try:
-            yield
-        finally:
-            worker.cancel()
-            _, still_ending = await asyncio.wait([worker], timeout=_CLOSE_SECONDS)
-            if still_ending:
-                log.warning(
-                    "The worker of background jobs ends without a word to the database, which does not answer"
-                )
-                worker.cancel()
-                await asyncio.wait([worker])
-
-    async def _work(self, concurrency: int) -> None:
-        """Run a worker, and another one should it end: it does where the database is away for long."""
-        rescuer = asyncio.create_task(self._rescue_often(), name="rescuer of background jobs")
-        try:
-            while True:
-                try:
-                    await self._worker(concurrency=concurrency, wait=True)
-                except (exceptions.ConnectorException, GraphMemoryError) as error:
-                    log.warning(
-                        "The worker of background jobs ended, and starts again: %s",
-                        error_sentence(error),
-                    )
-                await asyncio.sleep(self._timing.poll)
-        finally:
-            rescuer.cancel()
-
-    async def _rescue_often(self) -> None:
-        """Look for workers that died, as often as this one says that it lives."""
-        while True:
-            with suppress(
-                exceptions.ConnectorException, GraphMemoryError
-            ):  # the worker tells of a database that is away
-                await self.rescue()
-            await asyncio.sleep(self._timing.heartbeat)
-
-    async def run_pending(self) -> None:
-        """Do what is due, and return when nothing is; for scripts and tests. What fails is left for a later try."""
-        await self._worker(wait=False)
-
-    async def _worker(self, **options: Any) -> None:
-        timing = self._timing
-        await self._app.run_worker_async(
-            listen_notify=False,
-            install_signal_handlers=False,
-            fetch_job_polling_interval=timing.poll,
-            update_heartbeat_interval=timing.heartbeat,
-            stalled_worker_timeout=timing.stalled,
-            shutdown_graceful_timeout=5,
-            worker_middleware=[_then_the_next],
-            **options,
-        )
-
-    async def rescue(self) -> None:
-        """Queue the jobs of workers that died again; those that died with several workers stay as failed."""
-        manager = self._app.job_manager
-        for job in await manager.get_stalled_jobs(seconds_since_heartbeat=self._timing.stalled):
-            log.warning("Job %s (%s) was cut off, and is queued again", job.id, job.task_name)
-            if job.attempts + 1 >= self._timing.attempts:
-                await self._report(
-                    job, InvalidInput("the worker died while it ran, again and again")
-                )
-                await manager.finish_job(job, status=Status.FAILED, delete_job=False)
-            else:
-                await manager.retry_job(job)
-
-    async def _clean(self) -> None:
-        await self._app.job_manager.delete_old_jobs(
-            KEPT_HOURS, include_cancelled=True, include_aborted=True
-        )
-        await self._ask(None, Query(_SQL["forget_failures"]))
-
-    # Looking ----------------------------------------------------------------------------------------------------------
+class Jobs(Workers):
+    """The queue of jobs: list, queue and retry them; and the workers."""
 
     async def list(
         self,
@@ -216,7 +35,7 @@ class Jobs:
         task: str | None = None,
         limit: int = 100,
     ) -> list[Job]:
-        """Return jobs, the latest first. `status="failed"` are those that need somebody to look at them.
+        """Return jobs, the latest first. Those with `status="failed"` need an operator.
 
         Args:
             user_id: only jobs about this user; the user themselves may ask for these.
@@ -225,7 +44,7 @@ class Jobs:
             limit: how many at most.
 
         Raises:
-            AccessDenied: these are not jobs about the principal, who is not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         given = {"user_id": user_id, "status": status, "task": task, "limit": limit}
         query = Query(
@@ -243,7 +62,7 @@ class Jobs:
 
         Raises:
             JobNotFound: there is no such job, or none about this user.
-            AccessDenied: this is not the principal, who is not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         given = {"user_id": user_id, "job_id": job_id}
         query = Query(
@@ -254,10 +73,10 @@ class Jobs:
                 f"There is no job {job_id}; jobs are kept for {KEPT_HOURS} hours after they ended."
             )
         [job] = found
-        return job  # type: ignore[no-any-return]
+        return job
 
     async def counts(self) -> dict[str, dict[str, int]]:
-        """Return how many jobs there are of each task, by status.
+        """Return the number of jobs by task and status.
 
         Raises:
             AccessDenied: the principal is not the service.
@@ -272,7 +91,7 @@ class Jobs:
 
         Args:
             task: what to do.
-            arguments: what it is about; JSON.
+            arguments: its arguments; JSON.
 
         Raises:
             InvalidInput: there is no such task.
@@ -286,7 +105,7 @@ class Jobs:
         return await self._app.configure_task(task).defer_async(**arguments)
 
     async def retry(self, job_id: int, *, dry_run: bool = False) -> None:
-        """Have a job that failed tried again, as soon as a worker is free; a dry run only looks whether it may be.
+        """Retry a failed job as soon as a worker is free; a dry run only checks that it can.
 
         Raises:
             JobNotFound: there is no such job, or it did not fail.
@@ -299,41 +118,3 @@ class Jobs:
             )
         if not dry_run:
             await self._app.job_manager.retry_job_by_id_async(job_id, retry_at=datetime.now(UTC))
-
-
-async def _then_the_next(
-    job: Callable[[], Awaitable[Any]], _: procrastinate.JobContext, worker: Worker
-) -> Any:
-    """Do a job, and then look for what waited for its lock; procrastinate's worker would look at its next poll only.
-
-    If the queue cannot be told how it went, end the worker: while it lives, its jobs are not missed.
-    """
-
-    def ended(task: asyncio.Task[Any]) -> None:
-        error = None if task.cancelled() else task.exception()
-        if error and not isinstance(
-            error.__cause__, RaiseException
-        ):  # which says that it is this worker's job no more
-            log.warning("How a job ended could not be noted: %s", error_sentence(error))
-            worker.stop()  # type: ignore[no-untyped-call]
-        worker._new_job_event.set()
-        # A look that began before the lock was free finds nothing, and forgets that it was woken meanwhile.
-        asyncio.get_running_loop().call_later(_LOOK_SECONDS, worker._new_job_event.set)
-
-    if task := asyncio.current_task():
-        task.add_done_callback(ended)
-    return await job()
-
-
-def _keep_quiet() -> None:
-    """Leave what goes well out of the log, and tracebacks: they may quote what was remembered."""
-    logger = logging.getLogger("procrastinate")
-    logger.setLevel(max(logger.level, logging.WARNING))
-    worker = logging.getLogger("procrastinate.worker")
-    if _without_traceback not in worker.filters:
-        worker.addFilter(_without_traceback)
-
-
-def _without_traceback(record: logging.LogRecord) -> bool:
-    record.exc_info = record.exc_text = None
-    return getattr(record, "action", "") != "job_error"  # `Jobs` tells of it

@@ -5,16 +5,19 @@ SELECT memory.queue_facts(%(user_id)s, %(session_id)s, %(seconds)s)
 -- name: jobs
 -- Jobs, the latest first.
 SELECT j.id, j.task_name AS task, j.status::text AS status, j.args, j.attempts, j.scheduled_at,
-  (SELECT max(e.at) FROM procrastinate.procrastinate_events AS e WHERE e.job_id = j.id AND e.type <> 'scheduled') AS changed_at,
+  (SELECT max(e.at) FROM procrastinate.procrastinate_events AS e WHERE e.job_id = j.id
+    AND e.type <> 'scheduled') AS changed_at,
   f.error
 FROM procrastinate.procrastinate_jobs AS j LEFT JOIN memory.job_failures AS f ON f.job_id = j.id
-WHERE (%(status)s::text IS NULL OR j.status::text = %(status)s) AND (%(task)s::text IS NULL OR j.task_name = %(task)s)
+WHERE (%(status)s::text IS NULL OR j.status::text = %(status)s)
+  AND (%(task)s::text IS NULL OR j.task_name = %(task)s)
   AND (%(user_id)s::text IS NULL OR j.args ->> 'user_id' = %(user_id)s)
 ORDER BY j.id DESC LIMIT %(limit)s
 
 -- name: job
 SELECT j.id, j.task_name AS task, j.status::text AS status, j.args, j.attempts, j.scheduled_at,
-  (SELECT max(e.at) FROM procrastinate.procrastinate_events AS e WHERE e.job_id = j.id AND e.type <> 'scheduled') AS changed_at,
+  (SELECT max(e.at) FROM procrastinate.procrastinate_events AS e WHERE e.job_id = j.id
+    AND e.type <> 'scheduled') AS changed_at,
   f.error
 FROM procrastinate.procrastinate_jobs AS j LEFT JOIN memory.job_failures AS f ON f.job_id = j.id
 WHERE j.id = %(job_id)s AND (%(user_id)s::text IS NULL OR j.args ->> 'user_id' = %(user_id)s)
@@ -29,15 +32,3 @@ FROM procrastinate.procrastinate_jobs AS j GROUP BY 1, 2 ORDER BY 1, 2
 
 -- name: is_failed
 SELECT FROM procrastinate.procrastinate_jobs WHERE id = %(job_id)s AND status = 'failed'
-
--- name: report_failure
--- Only of a job that is being done still: it may have been erased with its person, or done by another worker meanwhile.
-INSERT INTO memory.job_failures (job_id, user_id, error)
-SELECT j.id, %(user_id)s, %(error)s FROM procrastinate.procrastinate_jobs AS j
-WHERE j.id = %(job_id)s AND j.status = 'doing' FOR KEY SHARE
-ON CONFLICT (job_id) DO UPDATE SET error = EXCLUDED.error, at = now()
-
--- name: forget_failures
--- What is known of jobs that are no longer kept.
-DELETE FROM memory.job_failures AS f
-WHERE NOT EXISTS (SELECT FROM procrastinate.procrastinate_jobs AS j WHERE j.id = f.job_id)

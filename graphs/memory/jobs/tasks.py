@@ -1,4 +1,4 @@
-"""What jobs do, and how fast they go."""
+"""Tasks of background jobs, their timing and their backoff."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from graphs.memory.errors import InvalidInput
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What jobs of one name do.
+    """The work of all jobs of one name.
 
     Args:
-        run: does it, with the job's arguments. It may be run again after it was cut off anywhere.
-        every: when, as cron writes it, if it is done periodically.
+        run: does the work with the job's arguments. It may run again after any interruption.
+        every: a cron expression for a periodic task.
     """
 
     run: Callable[..., Awaitable[object]]
@@ -25,14 +25,14 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How fast jobs go.
+    """The timing of workers, in seconds.
 
     Args:
-        poll: seconds between two looks for new jobs, while there are none.
-        heartbeat: seconds between two signs of life of a worker.
-        stalled: seconds without one after which a worker is taken for dead, and its jobs are queued again.
-        backoff: seconds before the first retry, and by what factor each next one is later.
-        attempts: how often a job is tried before it stays as failed.
+        poll: between two polls of an empty queue.
+        heartbeat: between two heartbeats of a worker.
+        stalled: without a heartbeat until a worker counts as dead and its jobs are queued again.
+        backoff: before the first retry, and the factor of each later wait.
+        attempts: the number of attempts until a job stays as failed.
     """
 
     poll: float = 1.0
@@ -43,7 +43,7 @@ class Timing:
 
 
 class Backoff(retry.BaseRetryStrategy):
-    """Try again what may succeed later, ever later; at once it would only meet the same trouble."""
+    """Retries failures that may pass, with growing waits."""
 
     def __init__(self, timing: Timing) -> None:
         self._timing = timing
@@ -56,7 +56,8 @@ class Backoff(retry.BaseRetryStrategy):
             return None
         told = getattr(exception, "retry_after", None)
         seconds = self._timing.backoff ** (job.attempts + 1) if told is None else told
-        # Of jobs with one lock the earlier one goes first, waiting or not: behind those of its person it holds up none.
+        # Of jobs with one lock, the earlier one goes first, even while it waits. A lower
+        # priority puts it behind the other jobs of its user, so that it holds none up.
         behind = 0 if getattr(exception, "keeps_its_turn", False) else 1
         return procrastinate.RetryDecision(
             retry_in={"seconds": min(seconds, 3600)}, priority=job.priority - behind

@@ -1,19 +1,19 @@
-"""Beliefs: what is held to be true, and how firmly. What a belief says is a memory of type `belief`."""
+"""Beliefs: statements with a confidence. The text of a belief is a memory of type `belief`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import Field
 
+from graphs.memory.access import Access
 from graphs.memory.contract import COLLECTIONS, MemoryPayload
+from graphs.memory.conversations.writing import Writer
 from graphs.memory.database import statements
 from graphs.memory.database.parts import SchemaPart
 from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import InvalidValue, MemoryNotFound
 from graphs.memory.knowledge.common import (
     Knowledge,
-    Run,
-    Write,
     address_of,
     check_limit,
     check_share,
@@ -33,29 +33,29 @@ _SQL = statements.load("beliefs", __package__)
 
 
 class Belief(Knowledge):
-    """Something that is held to be true."""
+    """A statement that an agent holds to be true."""
 
-    confidence: float = Field(description="How firmly, from 0 to 1.")
+    confidence: float = Field(description="Confidence, from 0 to 1.")
     superseded: bool = Field(
         description="True once another belief has taken its place: it is not recalled any more."
     )
 
 
 class Beliefs:
-    """The beliefs of people's agents. Every method acts as whoever is acting now, and refuses another person's.
+    """The beliefs of users' agents. Every method acts as the acting principal.
 
-    The same words are the same belief. One that is revised stays, superseded, and the new one leads to it by a
-    relationship of type `supersedes`. What `write_memory` stored as a belief is held with confidence 1. In a database
-    that was made without the graph beliefs are held and superseded alike, and their relationships left out.
+    The same words are the same belief. A revised belief stays, marked as superseded, and the new
+    one has a relationship of type `supersedes` to it. A belief that `write_memory` stored has
+    confidence 1. In a database without the graph, relationships are left out.
 
     Args:
-        run: answers queries.
-        write: stores payloads.
+        access: the way to the database.
+        writer: stores payloads.
     """
 
-    def __init__(self, run: Run, write: Write) -> None:
-        self._run = run
-        self._write = write
+    def __init__(self, access: Access, writer: Writer) -> None:
+        self._access = access
+        self._writer = writer
 
     async def hold(
         self,
@@ -70,27 +70,27 @@ class Beliefs:
         importance: float = 0.5,
         metadata: Mapping[str, Any] | None = None,
     ) -> Belief:
-        """Store a belief; the same words again get the new confidence, and hold again if they were superseded.
+        """Store a belief. The same words again update its confidence, and revive a superseded one.
 
-        Memory, confidence and relationships commit together; written again by the same task of a graph they change
-        nothing.
+        Memory, confidence and relationships commit together. A second write by the same task of a
+        graph changes nothing.
 
         Args:
-            user_id: whose memory it belongs to.
-            content: what is held to be true, in words.
+            user_id: the user whose memory it belongs to.
+            content: the statement, in words.
             session_id: the conversation that it comes from.
             agent: the agent that holds it.
-            confidence: how firmly, from 0 to 1.
-            about: memories that it is about; it gets a relationship of type `about` to each.
-            tags: what it can be recalled by, beside its words.
+            confidence: from 0 to 1.
+            about: memories that it is about; each gets a relationship of type `about`.
+            tags: for filters in a recall.
             importance: from 0 to 1.
-            metadata: a JSON object that is kept with it.
+            metadata: a JSON object.
 
         Raises:
             ContractError: it breaks the contract of a payload; `fields` names where.
             InvalidValue: the confidence is not from 0 to 1.
-            MemoryNotFound: one of `about` is not there; nothing was written.
-            AccessDenied: the principal is not this user and not the service.
+            MemoryNotFound: a memory of `about` does not exist; nothing was written.
+            AccessDenied: the principal is neither this user nor the service.
         """
         common: Any = {
             "session_id": session_id,
@@ -115,15 +115,17 @@ class Beliefs:
         importance: float = 0.5,
         metadata: Mapping[str, Any] | None = None,
     ) -> Belief:
-        """Put another belief in the place of one, which is superseded; return the new one.
+        """Replace a belief, which becomes superseded, and return the new one.
 
-        The arguments are those of `hold`, and the key of the belief that is given up.
+        The arguments are those of `hold`, and the key of the old belief.
 
         Raises:
-            MemoryNotFound: there is no such belief, or one of `about` is not there; nothing was written.
-            InvalidValue: the new words are the old ones (see `set_confidence`), or the confidence is not from 0 to 1.
+            MemoryNotFound: the belief or a memory of `about` does not exist; nothing was
+                written.
+            InvalidValue: the words did not change (see `set_confidence`), or the confidence is
+                not from 0 to 1.
             ContractError: it breaks the contract of a payload; `fields` names where.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         common: Any = {
             "session_id": session_id,
@@ -135,7 +137,7 @@ class Beliefs:
         old, new = _address(user_id, key), address_of(payload)
         if old == new:
             raise InvalidValue(
-                "content", "says what the belief says already; `set_confidence` changes the rest."
+                "content", "is the same as before; `set_confidence` changes the confidence."
             )
         edge = noted(relate(user_id, new, old, SUPERSEDES))
         return await self._hold(payload, confidence, about, [_superseded(old), edge])
@@ -147,37 +149,37 @@ class Beliefs:
         about: Sequence[Address],
         also: Sequence[Query[Any]] = (),
     ) -> Belief:
-        """Store a payload and what belongs to it, and return the belief that it became."""
+        """Store a payload with its confidence and relationships, and return the belief."""
         check_share("confidence", confidence)
         user_id, address = payload.identity, address_of(payload)
         edges = [noted(relate(user_id, address, memory, ABOUT)) for memory in about]
         held = [_held(user_id, address, confidence), _reinstated(user_id, address)]
-        await self._write(user_id, payload.session_id, payload, [*held, *also, *edges])
+        await self._writer.write(user_id, payload.session_id, payload, [*held, *also, *edges])
         return await self.get(user_id, address[1])
 
     async def set_confidence(self, user_id: str, key: str, confidence: float) -> Belief:
-        """Say how firmly a belief is held, and return it.
+        """Set the confidence of a belief, and return it.
 
         Raises:
             MemoryNotFound: there is no such belief.
             InvalidValue: the confidence is not from 0 to 1.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         check_share("confidence", confidence)
         address = _address(user_id, key)
-        await self._run(user_id, _held(user_id, address, confidence))
+        await self._access.ask(user_id, _held(user_id, address, confidence))
         return await self.get(user_id, key)
 
     async def get(self, user_id: str, key: str) -> Belief:
         """Return a belief.
 
         Raises:
-            MemoryNotFound: there is none of this key.
-            AccessDenied: the principal is not this user and not the service.
+            MemoryNotFound: there is no belief with this key.
+            AccessDenied: the principal is neither this user nor the service.
         """
         address = _address(user_id, key)
         query = Query(_SQL["get"], located(address), _beliefs)
-        found: list[Belief] = await self._run(user_id, query, address[0])
+        found: list[Belief] = await self._access.ask(user_id, query, address[0])
         if not found:
             raise MemoryNotFound(*address)
         return found[0]
@@ -192,39 +194,41 @@ class Beliefs:
         superseded: bool = False,
         limit: int = 100,
     ) -> list[Belief]:
-        """Return a user's beliefs, the firmest first. By meaning they are found with `recall_memory`.
+        """Return a user's beliefs, highest confidence first. `recall_memory` finds them by meaning.
 
         Args:
-            user_id: whose memory.
-            tags: only those that carry all of them.
+            user_id: the user.
+            tags: only beliefs that have all of them.
             agent: only those of this agent.
-            min_confidence: only those held at least so firmly.
-            superseded: whether to return those, too, that others have taken the place of.
-            limit: how many at most.
+            min_confidence: only those with at least this confidence.
+            superseded: whether to include superseded beliefs.
+            limit: the most beliefs to return.
 
         Raises:
             InvalidInput: tags, confidence or limit are out of range.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         check_share("min_confidence", min_confidence)
         check_limit(limit)
         scope = _scope(user_id)
         given = {"namespace": to_text(scope), "contains": containing(tags, agent), "limit": limit}
         given |= {"least": min_confidence, "superseded": superseded}
-        found: list[Belief] = await self._run(user_id, Query(_SQL["list"], given, _beliefs), scope)
+        found: list[Belief] = await self._access.ask(
+            user_id, Query(_SQL["list"], given, _beliefs), scope
+        )
         return found
 
     async def confidences(self, user_id: str, keys: Sequence[str]) -> dict[str, float]:
-        """Return how firmly beliefs are held, by their keys; what is no belief of the user is left out.
+        """Return confidences by key; keys that are no beliefs of the user are left out.
 
         Raises:
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         given = {"namespace": to_text(_scope(user_id)), "keys": list(keys)}
         query = Query(
             _SQL["confidences"], given, lambda rows: {row.key: row.confidence for row in rows}
         )
-        found: dict[str, float] = await self._run(user_id, query)
+        found: dict[str, float] = await self._access.ask(user_id, query)
         return found
 
 
@@ -241,7 +245,7 @@ def _beliefs(rows: Rows) -> list[Belief]:
 
 
 def _held(user_id: str, address: Address, confidence: float) -> Query[None]:
-    """Ask for the confidence in a belief that is there to be kept."""
+    """Store the confidence of an existing belief."""
 
     def read(rows: Rows) -> None:
         if not rows:
@@ -253,7 +257,7 @@ def _held(user_id: str, address: Address, confidence: float) -> Query[None]:
 
 
 def _reinstated(user_id: str, address: Address) -> Query[None]:
-    """Ask for a belief not to be superseded by any other."""
+    """Remove the `supersedes` relationships that lead to a belief."""
     return Query(
         _SQL["reinstated"],
         {"user_id": user_id, "type": SUPERSEDES, **located(address)},
@@ -262,7 +266,7 @@ def _reinstated(user_id: str, address: Address) -> Query[None]:
 
 
 def _superseded(address: Address) -> Query[None]:
-    """Ask for a belief to be marked as superseded, which keeps searches from finding it."""
+    """Mark a belief as superseded, so that searches no longer find it."""
 
     def read(rows: Rows) -> None:
         if not rows:

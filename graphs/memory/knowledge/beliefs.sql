@@ -3,7 +3,8 @@
 INSERT INTO memory.belief_graphs AS b (memory_id, user_id, confidence)
 SELECT m.id, %(user_id)s, %(confidence)s::float8 FROM memory.memories AS m
 WHERE m.namespace = ANY (ARRAY[%(namespace)s]) AND m.key = ANY (ARRAY[%(key)s])
-  AND (m.expires_at IS NULL OR m.expires_at > now()) AND jsonb_typeof(m.value -> 'content') = 'string'
+  AND (m.expires_at IS NULL OR m.expires_at > now())
+  AND jsonb_typeof(m.value -> 'content') = 'string'
 ON CONFLICT (memory_id) DO UPDATE SET confidence = EXCLUDED.confidence, updated_at = now()
 RETURNING b.memory_id
 
@@ -21,23 +22,28 @@ WHERE m.namespace = ANY (ARRAY[%(namespace)s]) AND m.key = ANY (ARRAY[%(key)s])
 RETURNING m.id
 
 -- name: get
-SELECT m.namespace, m.key, m.value, m.created_at, greatest(m.updated_at, b.updated_at) AS updated_at,
+SELECT m.namespace, m.key, m.value, m.created_at,
+  greatest(m.updated_at, b.updated_at) AS updated_at,
   coalesce(b.confidence, 1) AS confidence, m.value @> '{"superseded": true}' AS superseded
 FROM memory.memories AS m LEFT JOIN memory.belief_graphs AS b ON b.memory_id = m.id
 WHERE m.namespace = ANY (ARRAY[%(namespace)s]) AND m.key = ANY (ARRAY[%(key)s])
-  AND (m.expires_at IS NULL OR m.expires_at > now()) AND jsonb_typeof(m.value -> 'content') = 'string'
+  AND (m.expires_at IS NULL OR m.expires_at > now())
+  AND jsonb_typeof(m.value -> 'content') = 'string'
 
 -- name: list
 -- A person may put items of any shape beside their beliefs: what has no text is none.
-SELECT m.namespace, m.key, m.value, m.created_at, greatest(m.updated_at, b.updated_at) AS updated_at,
+SELECT m.namespace, m.key, m.value, m.created_at,
+  greatest(m.updated_at, b.updated_at) AS updated_at,
   coalesce(b.confidence, 1) AS confidence, m.value @> '{"superseded": true}' AS superseded
 FROM memory.memories AS m LEFT JOIN memory.belief_graphs AS b ON b.memory_id = m.id
 WHERE m.namespace = %(namespace)s AND (m.expires_at IS NULL OR m.expires_at > now())
   AND jsonb_typeof(m.value -> 'content') = 'string' AND m.value @> %(contains)s::jsonb
-  AND (%(superseded)s::boolean OR NOT m.value @> '{"superseded": true}') AND coalesce(b.confidence, 1) >= %(least)s::float8
+  AND (%(superseded)s::boolean OR NOT m.value @> '{"superseded": true}')
+  AND coalesce(b.confidence, 1) >= %(least)s::float8
 ORDER BY confidence DESC, updated_at DESC, m.key LIMIT %(limit)s::int
 
 -- name: confidences
 SELECT m.key, coalesce(b.confidence, 1) AS confidence
 FROM memory.memories AS m LEFT JOIN memory.belief_graphs AS b ON b.memory_id = m.id
-WHERE m.namespace = %(namespace)s AND m.key = ANY (%(keys)s::text[]) AND (m.expires_at IS NULL OR m.expires_at > now())
+WHERE m.namespace = %(namespace)s AND m.key = ANY (%(keys)s::text[])
+  AND (m.expires_at IS NULL OR m.expires_at > now())

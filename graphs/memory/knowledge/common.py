@@ -1,55 +1,27 @@
-"""What beliefs, goals and reflections have in common: each is a memory of its type, and its text lives there alone."""
+"""Shared parts of beliefs, goals and reflections: each is a memory, which alone holds its text."""
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.contract import (
     MemoryPayload,
     MemoryType,
-    WriteReceipt,
     check_payload,
 )
-from graphs.memory.database.query import Query
 from graphs.memory.errors import InvalidInput, InvalidValue
 from graphs.memory.store.payloads import items_of
-from graphs.memory.values.namespaces import Address, Namespace, from_text, to_text
+from graphs.memory.values.namespaces import Address, from_text, to_text
 from graphs.memory.values.text import to_json
 
 MOST = 1000
-"""How many of anything can be asked for at once."""
-
-
-class Run(Protocol):
-    """Answers a query on behalf of whoever is acting, who must be the user that is named, or the service."""
-
-    def __call__(
-        self,
-        user_id: str,
-        query: Query[Any],
-        shows: Namespace | None = None,
-        *,
-        first: Query[None] | None = None,
-    ) -> Awaitable[Any]:
-        """Return what the query reads, after `first` in the same transaction.
-
-        `shows` is the scope whose memories that shows, so that it is recorded.
-        """
-
-
-class Write(Protocol):
-    """Stores a payload as `write_memory` does, and carries out more queries in the same transaction."""
-
-    def __call__(
-        self, user_id: str, session_id: str, payload: MemoryPayload, also: Sequence[Query[Any]] = ()
-    ) -> Awaitable[WriteReceipt]:
-        """Return what became of the payload; `also` is left out where the same write was stored before."""
+"""The largest limit of a list."""
 
 
 class Knowledge(BaseModel):
-    """A memory of a type that has more to it than its text."""
+    """A memory of a type that has data beyond its text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -61,18 +33,16 @@ class Knowledge(BaseModel):
     session_id: str | None = Field(default=None, description="The session it was learned in.")
     metadata: dict[str, Any] = Field(default_factory=dict)
     created_at: datetime
-    updated_at: datetime = Field(
-        description="When its text, or what is said about it, last changed."
-    )
+    updated_at: datetime = Field(description="When its text or data last changed.")
 
     @property
     def address(self) -> Address:
-        """Namespace and key: what relationships join."""
+        """Namespace and key, which relationships join."""
         return self.namespace, self.key
 
     @classmethod
     def of(cls, row: Any) -> Self:
-        """Return what a row of a memory stands for; columns beside the memory's own are fields."""
+        """Return the model of a row; columns beside the memory's own become fields."""
         fields = row._asdict()
         value = fields.pop("value")
         texts = {
@@ -101,7 +71,7 @@ def payload_of(
     importance: float,
     metadata: Mapping[str, Any] | None,
 ) -> MemoryPayload:
-    """Return the payload of a memory that is learned now.
+    """Return the payload of a memory with the current time.
 
     Raises:
         ContractError: it breaks the contract; `fields` names where.
@@ -121,23 +91,23 @@ def payload_of(
 
 
 def address_of(payload: MemoryPayload) -> Address:
-    """Return where the memory lies that a payload of text becomes."""
+    """Return the address of the memory that a payload of text becomes."""
     [put] = items_of(payload)
     return put.namespace, put.key
 
 
 def located(address: Address, end: str = "") -> dict[str, Any]:
-    """Return the parameters that name a memory: `namespace` and `key`, behind `end` where there are two of them."""
+    """Return the parameters `namespace` and `key` of a memory, with `end` as a prefix."""
     namespace, key = address
     return {f"{end}namespace": to_text(tuple(namespace)), f"{end}key": key}
 
 
 def containing(tags: Sequence[str], agent: str | None) -> str:
-    """Return the JSON that a memory's value contains if it carries all tags and, where one is given, is of the agent.
+    """Return the JSON that the value of a memory with these tags and this agent contains.
 
     Raises:
-        InvalidInput: the tags are one text.
-        InvalidValue: no memory can carry them.
+        InvalidInput: the tags are a single text.
+        InvalidValue: no memory can have such tags.
     """
     if isinstance(tags, str):
         raise InvalidInput(f"tags must be a list of texts; got {tags!r}.")
@@ -147,7 +117,7 @@ def containing(tags: Sequence[str], agent: str | None) -> str:
 
 
 def check_share(name: str, number: float) -> None:
-    """Refuse what is not a number from 0 to 1.
+    """Check that a number is from 0 to 1.
 
     Raises:
         InvalidValue: it is not; `path` is its name.
@@ -157,7 +127,7 @@ def check_share(name: str, number: float) -> None:
 
 
 def check_limit(limit: int) -> None:
-    """Refuse a number of results that nobody can be given.
+    """Check the limit of a list.
 
     Raises:
         InvalidInput: it is not from 1 to `MOST`.

@@ -1,18 +1,18 @@
-"""Goals: what is aimed at, and how far it has come. What a goal says is a memory of type `goal`."""
+"""Goals: aims with their progress. The text of a goal is a memory of type `goal`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from pydantic import Field
 
+from graphs.memory.access import Access
 from graphs.memory.contract import COLLECTIONS
+from graphs.memory.conversations.writing import Writer
 from graphs.memory.database import statements
 from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import InvalidValue, MemoryNotFound
 from graphs.memory.knowledge.common import (
     Knowledge,
-    Run,
-    Write,
     address_of,
     check_limit,
     check_share,
@@ -26,7 +26,7 @@ from graphs.memory.values.text import to_json
 _SQL = statements.load("goals", __package__)
 
 GoalStatus = Literal["open", "achieved", "abandoned"]
-"""What has become of a goal."""
+"""The status of a goal."""
 
 
 class Goal(Knowledge):
@@ -40,19 +40,19 @@ class Goal(Knowledge):
 
 
 class Goals:
-    """The goals of people's agents. Every method acts as whoever is acting now, and refuses another person's.
+    """The goals of users' agents. Every method acts as the acting principal.
 
-    The same words are the same goal. The latest assessment is kept with it, the earlier ones in the audit log. What
-    `write_memory` stored as a goal is open.
+    The same words are the same goal. It has its latest assessment; the audit log has the earlier
+    ones. A goal that `write_memory` stored is open.
 
     Args:
-        run: answers queries.
-        write: stores payloads.
+        access: the way to the database.
+        writer: stores payloads.
     """
 
-    def __init__(self, run: Run, write: Write) -> None:
-        self._run = run
-        self._write = write
+    def __init__(self, access: Access, writer: Writer) -> None:
+        self._access = access
+        self._writer = writer
 
     async def set(
         self,
@@ -67,20 +67,20 @@ class Goals:
     ) -> Goal:
         """Store a goal; one that was achieved or abandoned is open again, with no progress made.
 
-        Memory and assessment commit together; written again by the same task of a graph they change nothing.
+        Memory and assessment commit together. A second write by the same task changes nothing.
 
         Args:
-            user_id: whose memory it belongs to.
-            content: what is aimed at, in words.
+            user_id: the user whose memory it belongs to.
+            content: the aim, in words.
             session_id: the conversation that it comes from.
             agent: the agent that pursues it.
-            tags: what it can be recalled by, beside its words.
+            tags: for filters in a recall.
             importance: from 0 to 1.
-            metadata: a JSON object that is kept with it.
+            metadata: a JSON object.
 
         Raises:
             ContractError: it breaks the contract of a payload; `fields` names where.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         common: Any = {
             "session_id": session_id,
@@ -91,7 +91,7 @@ class Goals:
         payload = payload_of(user_id, "goal", content, metadata=metadata, **common)
         address = address_of(payload)
         opened: Query[None] = Query(_SQL["opened"], {"user_id": user_id, **located(address)})
-        await self._write(user_id, session_id, payload, [opened])
+        await self._writer.write(user_id, session_id, payload, [opened])
         return await self.get(user_id, address[1])
 
     async def assess(
@@ -103,19 +103,19 @@ class Goals:
         status: GoalStatus | None = None,
         assessment: Mapping[str, Any] | None = None,
     ) -> Goal:
-        """Say how far a goal has come, and return it. What is not given stays.
+        """Assess a goal, and return it. Arguments that are not given change nothing.
 
         Args:
             user_id: whose goal.
             key: which one.
             progress: from 0 to 1; 1 for a goal that was achieved, unless given.
-            status: what has become of it.
+            status: the new status.
             assessment: a JSON object, such as `{"next": "…", "because": "…"}`.
 
         Raises:
             MemoryNotFound: there is no such goal.
             InvalidValue: progress, status or assessment are none.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         if progress is not None:
             check_share("progress", progress)
@@ -132,13 +132,13 @@ class Goals:
 
         Raises:
             MemoryNotFound: there is none of this key.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         address = _address(user_id, key)
         return await self._one(user_id, address, Query(_SQL["get"], located(address), _goals))
 
     async def _one(self, user_id: str, address: Address, query: Query[list[Goal]]) -> Goal:
-        found: list[Goal] = await self._run(user_id, query, address[0])
+        found: list[Goal] = await self._access.ask(user_id, query, address[0])
         if not found:
             raise MemoryNotFound(*address)
         return found[0]
@@ -155,15 +155,15 @@ class Goals:
         """Return a user's goals, those first of which something was said last.
 
         Args:
-            user_id: whose memory.
+            user_id: the user.
             status: only those that are open, achieved or abandoned.
-            tags: only those that carry all of them.
+            tags: only goals that have all of them.
             agent: only those of this agent.
-            limit: how many at most.
+            limit: the most goals to return.
 
         Raises:
             InvalidInput: status, tags or limit are out of range.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         _check_status(status)
         check_limit(limit)
@@ -174,7 +174,9 @@ class Goals:
             "status": status,
             "limit": limit,
         }
-        found: list[Goal] = await self._run(user_id, Query(_SQL["list"], given, _goals), scope)
+        found: list[Goal] = await self._access.ask(
+            user_id, Query(_SQL["list"], given, _goals), scope
+        )
         return found
 
 

@@ -1,36 +1,35 @@
-"""Memories one by one: what there is, what it was before, and how a person puts it right."""
+"""Single memories: read, list, correct, pin, delete, and their earlier versions."""
 
 import functools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Literal
 
-from langgraph.store.base import Op, PutOp, Result
+from langgraph.store.base import PutOp
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
 
+from graphs.memory.access import Access
 from graphs.memory.contract import check_types
 from graphs.memory.database import statements
 from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import AccessDenied, MemoryNotFound, VersionConflict
-from graphs.memory.knowledge.common import Run, check_limit, containing, located
+from graphs.memory.knowledge.common import check_limit, containing, located
 from graphs.memory.search.recalled import Found, content_of, recalled, search_item
 from graphs.memory.store.items import ExpectingPutOp
+from graphs.memory.store.store import PostgresStore
 from graphs.memory.values.namespaces import Address, check_address, user_scope
 from graphs.memory.values.paging import Page, numbered, page_of
 
 _SQL = statements.load("memories", __package__)
 
 _TRIES = 20
-"""How often others may be faster with a change to the same memory."""
-
-Batch = Callable[[Sequence[Op | ExpectingPutOp]], Awaitable[list[Result]]]
-"""Carries out operations of the store: `abatch`."""
+"""Attempts at a change while others change the same memory."""
 
 
 class Memory(BaseModel):
-    """A memory as it stands."""
+    """A memory in its current version."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -57,13 +56,13 @@ class Memory(BaseModel):
 
 
 class Version(BaseModel):
-    """What a memory was before, and for how long."""
+    """An earlier version of a memory, with the time span in which it held."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     content: str
     value: dict[str, Any]
-    operation: Literal["update", "delete"] = Field(description="What ended it.")
+    operation: Literal["update", "delete"] = Field(description="The operation that ended it.")
     valid_from: datetime
     valid_to: datetime
     run_id: str | None = Field(default=None, description="The run that wrote it.")
@@ -71,11 +70,11 @@ class Version(BaseModel):
 
 
 class Revision(BaseModel):
-    """What is to be changed in a memory. What is not set stays as it is."""
+    """A change of a memory. Fields that are not set stay as they are."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    content: str | None = Field(default=None, min_length=1, description="What it should say.")
+    content: str | None = Field(default=None, min_length=1, description="The new text.")
     tags: list[str] | None = None
     importance: float | None = Field(default=None, ge=0, le=1)
     pinned: bool | None = Field(
@@ -92,23 +91,23 @@ class Revision(BaseModel):
 
 
 class Memories:
-    """People's memories, one by one. Every method acts as whoever is acting now, and refuses another person's.
+    """The memories of users, one by one. Every method acts as the acting principal.
 
     Args:
-        run: answers queries.
-        batch: carries out operations of the store.
+        access: the way to the database.
+        store: where they are items.
     """
 
-    def __init__(self, run: Run, batch: Batch) -> None:
-        self._run = run
-        self._batch = batch
+    def __init__(self, access: Access, store: PostgresStore) -> None:
+        self._access = access
+        self._store = store
 
     async def get(self, user_id: str, memory: Address) -> Memory:
         """Return a memory: the user's own, or one that they share.
 
         Raises:
             MemoryNotFound: there is none for the user.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         return _memory(await self._row(user_id, memory))
 
@@ -122,19 +121,19 @@ class Memories:
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Memory]:
-        """Return a user's memories, a page at a time: what changed last comes first.
+        """Return a page of a user's memories, the last changed first.
 
         Args:
             user_id: whose memories.
             types: only of these types; without them all but turns, which `store.sessions` has.
             tags: only those that carry all of them.
-            agent: only what this agent wrote.
+            agent: only memories of this agent.
             cursor: `next` of the page before.
             limit: how many at most.
 
         Raises:
             InvalidInput: a type, a cursor or a limit that there is not.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         wanted = None if types is None else check_types(types)
         given = {
@@ -143,23 +142,25 @@ class Memories:
             "containing": containing(tags, agent),
             **numbered(cursor, limit),
         }
-        rows = await self._run(user_id, Query(_SQL["latest"], given, list), user_scope(user_id))
+        rows = await self._access.ask(
+            user_id, Query(_SQL["latest"], given, list), user_scope(user_id)
+        )
         page = page_of(rows, limit, lambda row: (row.updated_at, row.id))
         return Page(items=[_memory(row) for row in page.items], next=page.next)
 
     async def revise(
         self, user_id: str, memory: Address, revision: Revision, *, expected: datetime | None = None
     ) -> Memory:
-        """Change what a memory says, or how it is kept, and return it; what it was before goes to its history.
+        """Change a memory, and return it; the old version goes to its history.
 
-        Every run knows a pinned memory, which neither decays nor expires. One that is pinned no longer does not get its
-        old time back.
+        Every run knows a pinned memory, which neither decays nor expires. Unpinning does not
+        restore its old expiry.
 
         Args:
-            user_id: whose memory.
+            user_id: the user.
             memory: namespace and key.
             revision: what changes.
-            expected: `updated_at` of what was read, to change only that; otherwise whatever is there is changed.
+            expected: `updated_at` of the version to change; None changes the current one.
 
         Raises:
             MemoryNotFound: there is none for the user.
@@ -176,18 +177,18 @@ class Memories:
                         field for field in ("slug", "content") if field in value
                     ]  # as they were embedded
                     put = PutOp(*_address(memory), value, fields or None, _ttl(row, value))
-                    await self._batch([ExpectingPutOp(put, expected or row.updated_at)])
+                    await self._store.abatch([ExpectingPutOp(put, expected or row.updated_at)])
         return await self.get(user_id, memory)
 
     async def forget(
         self, user_id: str, memory: Address, *, expected: datetime | None = None
     ) -> None:
-        """Delete a memory. What it was stays in its history, and nothing recalls it any more.
+        """Delete a memory. Recalls no longer find it; its history keeps the last version.
 
         Args:
-            user_id: whose memory.
+            user_id: the user.
             memory: namespace and key.
-            expected: `updated_at` of what was read, to delete only that; otherwise whatever is there is deleted.
+            expected: `updated_at` of the version to delete; None deletes the current one.
 
         Raises:
             MemoryNotFound: there is none for the user.
@@ -197,7 +198,7 @@ class Memories:
         async for attempt in _attempts(expected):
             with attempt:
                 row = await self._row(user_id, memory)
-                await self._batch(
+                await self._store.abatch(
                     [ExpectingPutOp(PutOp(*_address(memory), None), expected or row.updated_at)]
                 )
         with suppress(MemoryNotFound):
@@ -209,30 +210,32 @@ class Memories:
     async def history(
         self, user_id: str, memory: Address, *, cursor: str | None = None, limit: int = 50
     ) -> Page[Version]:
-        """Return what a memory was before, a page at a time, the last version first; also of one that was deleted.
+        """Return a page of earlier versions, the last first; also of a deleted memory.
 
         Raises:
             InvalidInput: a cursor or a limit that there is not.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         check_address(*_address(memory))
         given = {"user_id": user_id, **located(memory), **numbered(cursor, limit)}
-        rows = await self._run(user_id, Query(_SQL["history"], given, list), user_scope(user_id))
+        rows = await self._access.ask(
+            user_id, Query(_SQL["history"], given, list), user_scope(user_id)
+        )
         page = page_of(rows, limit, lambda row: (row.valid_to, row.id))
         return Page(items=[_version(row) for row in page.items], next=page.next)
 
     async def written_by(self, user_id: str, run_id: str, *, limit: int = 100) -> list[Memory]:
-        """Return the memories that a run wrote and that stand so: turns, and the facts that were taken from them.
+        """Return the memories whose current version a run wrote: turns, and facts made of them.
 
         Raises:
             InvalidInput: a limit that there is not.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         check_limit(limit)
         query = Query(
             _SQL["written_by"], {"user_id": user_id, "run_id": run_id, "limit": limit}, _memories
         )
-        found: list[Memory] = await self._run(user_id, query, user_scope(user_id))
+        found: list[Memory] = await self._access.ask(user_id, query, user_scope(user_id))
         return found
 
     async def _row(self, user_id: str, memory: Address) -> Any:
@@ -240,12 +243,12 @@ class Memories:
         check_address(namespace, key)
         read = functools.partial(_only, namespace, key)
         query = Query(_SQL["get"], {"user_id": user_id, **located(memory)}, read)
-        [row] = await self._run(user_id, query, namespace)
+        [row] = await self._access.ask(user_id, query, namespace)
         return row
 
 
 def _attempts(expected: datetime | None) -> AsyncRetrying:
-    """Tries of a change to what was read: another where somebody was faster, unless one version was meant."""
+    """Return the attempts at a change: one for a given version, else several."""
     tries = stop_after_attempt(1 if expected else _TRIES)
     return AsyncRetrying(retry=retry_if_exception_type(VersionConflict), stop=tries, reraise=True)
 
@@ -276,7 +279,7 @@ def _memories(rows: Rows) -> list[Memory]:
 
 
 def _memory(row: Any) -> Memory:
-    """A row as a memory, whatever somebody may have put into its value."""
+    """Return a row as a memory. Its value may hold anything: users write items themselves."""
     [shown] = recalled(Found([search_item(row, None)]))
     value, metadata, importance = row.value, row.value.get("metadata"), row.value.get("importance")
     known = isinstance(importance, (int, float)) and not isinstance(importance, bool)

@@ -1,4 +1,4 @@
-"""Cognitive metrics: numbers that agents note about themselves over time, such as how sure or how helpful they were."""
+"""Cognitive metrics: numbers that agents record about themselves, such as helpfulness."""
 
 import math
 from collections.abc import Mapping
@@ -8,10 +8,11 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from graphs.memory.access import Access
 from graphs.memory.database import statements
 from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import InvalidValue
-from graphs.memory.knowledge.common import Run, check_limit
+from graphs.memory.knowledge.common import check_limit
 from graphs.memory.values.text import problem_with, to_json
 
 _SQL = statements.load("metrics", __package__)
@@ -34,14 +35,14 @@ class Metric(BaseModel):
 
 
 class Metrics:
-    """The metrics of people's agents. Every method acts as whoever is acting now, and refuses another person's.
+    """The metrics of users' agents. Every method acts as the acting principal.
 
     Args:
-        run: answers queries.
+        access: the way to the database.
     """
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, access: Access) -> None:
+        self._access = access
 
     async def record(
         self,
@@ -56,8 +57,8 @@ class Metrics:
         """Note a value now, with the run that it comes from.
 
         Args:
-            user_id: in whose service it was measured.
-            name: what is measured, such as `answer.helpful`; at most 200 bytes.
+            user_id: the user whom the agent served.
+            name: the metric, such as `answer.helpful`; at most 200 bytes.
             value: a finite number, in a unit that the name tells.
             session_id: the conversation that it belongs to.
             agent: the agent that it is about.
@@ -65,7 +66,7 @@ class Metrics:
 
         Raises:
             InvalidValue: name, value or metadata cannot be stored.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         if not name or problem_with(name) or len(name.encode()) > MAX_NAME_BYTES:
             raise InvalidValue(
@@ -85,7 +86,9 @@ class Metrics:
             "agent": agent,
         }
         given |= {"metadata": to_json(dict(metadata or {}), "metadata"), "event_id": uuid4()}
-        recorded: list[Metric] = await self._run(user_id, Query(_SQL["record"], given, _metrics))
+        recorded: list[Metric] = await self._access.ask(
+            user_id, Query(_SQL["record"], given, _metrics)
+        )
         return recorded[0]
 
     async def series(
@@ -108,11 +111,13 @@ class Metrics:
 
         Raises:
             InvalidInput: a limit that there is not.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         check_limit(limit)
         given = {"user_id": user_id, "name": name, "since": since, "agent": agent, "limit": limit}
-        found: list[Metric] = await self._run(user_id, Query(_SQL["series"], given, _metrics))
+        found: list[Metric] = await self._access.ask(
+            user_id, Query(_SQL["series"], given, _metrics)
+        )
         return found
 
 

@@ -1,20 +1,20 @@
-"""Origins: which run of which agent wrote a memory as it is now."""
+"""Origins: the run and the agent that wrote the current version of a memory."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from graphs.memory.access import Access
 from graphs.memory.database import statements
 from graphs.memory.database.query import Query, Rows
-from graphs.memory.knowledge.common import Run
 from graphs.memory.values.namespaces import Address, from_text, to_text
 
 _SQL = statements.load("origins", __package__)
 
 
 class Origin(BaseModel):
-    """Where a memory comes from; what is not known is None."""
+    """The origin of a memory; unknown fields are None."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -31,26 +31,26 @@ class Origin(BaseModel):
 
 
 class Origins:
-    """Where people's memories come from. It acts as whoever is acting now, and refuses another person's.
+    """The origins of memories. Every method acts as the acting principal.
 
     Args:
-        run: answers queries.
+        access: the way to the database.
     """
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, access: Access) -> None:
+        self._access = access
 
     async def of(self, user_id: str, memories: Sequence[Address]) -> dict[Address, Origin]:
-        """Return the origins of memories by their addresses; what is not there for the user is left out.
+        """Return origins by address; memories that the user cannot see are left out.
 
         Raises:
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         given = {
             "user_id": user_id,
             "namespaces": [to_text(namespace) for namespace, _ in memories],
         }
-        found: dict[Address, Origin] = await self._run(
+        found: dict[Address, Origin] = await self._access.ask(
             user_id, Query(_SQL["of"], given | {"keys": [key for _, key in memories]}, _origins)
         )
         return found
@@ -67,7 +67,7 @@ def _origins(rows: Rows) -> dict[Address, Origin]:
 
 
 def _sources(given: Any) -> list[tuple[str, str]]:
-    """The sources that a fact names, whatever somebody may have written there."""
+    """Return the sources of a fact. Its value may hold anything: users write items, too."""
     named = (
         [source for source in given if isinstance(source, dict)] if isinstance(given, list) else []
     )

@@ -1,16 +1,16 @@
-"""Reflections: what was concluded from other memories. Each is a memory of type `reflection` that leads to them."""
+"""Reflections: conclusions from other memories, to which they have relationships."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from graphs.memory.access import Access
 from graphs.memory.contract import COLLECTIONS
+from graphs.memory.conversations.writing import Writer
 from graphs.memory.database import statements
 from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import MemoryNotFound
 from graphs.memory.knowledge.common import (
     Knowledge,
-    Run,
-    Write,
     address_of,
     check_limit,
     containing,
@@ -28,16 +28,16 @@ class Reflection(Knowledge):
 
 
 class Reflections:
-    """The reflections of people's agents. Every method acts as whoever is acting now, and refuses another person's.
+    """The reflections of users' agents. Every method acts as the acting principal.
 
     Args:
-        run: answers queries.
-        write: stores payloads.
+        access: the way to the database.
+        writer: stores payloads.
     """
 
-    def __init__(self, run: Run, write: Write) -> None:
-        self._run = run
-        self._write = write
+    def __init__(self, access: Access, writer: Writer) -> None:
+        self._access = access
+        self._writer = writer
 
     async def write(
         self,
@@ -51,22 +51,22 @@ class Reflections:
         importance: float = 0.5,
         metadata: Mapping[str, Any] | None = None,
     ) -> Reflection:
-        """Store a reflection and its relationships together; by the same task of a graph again, nothing changes.
+        """Store a reflection and its relationships; a repeat by the same task changes nothing.
 
         Args:
-            user_id: whose memory it belongs to.
-            content: what was concluded, in words.
+            user_id: the user whose memory it belongs to.
+            content: the conclusion, in words.
             session_id: the conversation that it comes from.
             agent: the agent that reflected.
-            on: memories that it was made of; it gets a relationship of type `reflects_on` to each.
-            tags: what it can be recalled by, beside its words.
+            on: memories that it concludes from; each gets a relationship of type `reflects_on`.
+            tags: for filters in a recall.
             importance: from 0 to 1.
-            metadata: a JSON object that is kept with it.
+            metadata: a JSON object.
 
         Raises:
             ContractError: it breaks the contract of a payload; `fields` names where.
-            MemoryNotFound: one of `on` is not there; nothing was written.
-            AccessDenied: the principal is not this user and not the service.
+            MemoryNotFound: a memory of `on` does not exist; nothing was written.
+            AccessDenied: the principal is neither this user nor the service.
         """
         common: Any = {
             "session_id": session_id,
@@ -76,14 +76,14 @@ class Reflections:
         }
         payload = payload_of(user_id, "reflection", content, metadata=metadata, **common)
         address = address_of(payload)
-        await self._write(
+        await self._writer.write(
             user_id,
             session_id,
             payload,
             [noted(relate(user_id, address, memory, REFLECTS_ON)) for memory in on],
         )
         query = Query(_SQL["get"], located(address), _reflections)
-        found: list[Reflection] = await self._run(user_id, query, address[0])
+        found: list[Reflection] = await self._access.ask(user_id, query, address[0])
         if not found:
             raise MemoryNotFound(*address)
         return found[0]
@@ -97,19 +97,19 @@ class Reflections:
         agent: str | None = None,
         limit: int = 100,
     ) -> list[Reflection]:
-        """Return a user's reflections, the latest first. By meaning they are found with `recall_memory`.
+        """Return a user's reflections, the latest first. `recall_memory` finds them by meaning.
 
         Args:
-            user_id: whose memory.
-            on: only those that were made of this memory.
-            tags: only those that carry all of them.
+            user_id: the user.
+            on: only reflections on this memory.
+            tags: only reflections that have all of them.
             agent: only those of this agent.
-            limit: how many at most.
+            limit: the most reflections to return.
 
         Raises:
             InvalidInput: tags or limit are out of range.
             SchemaPartMissing: `on` is given, and the database was made without the graph.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         check_limit(limit)
         scope = user_scope(user_id, COLLECTIONS["reflection"])
@@ -117,7 +117,7 @@ class Reflections:
         if on:
             given |= {"user_id": user_id, "type": REFLECTS_ON, **located(on)}
         query = Query(_SQL["list_on" if on else "list"], given, _reflections)
-        found: list[Reflection] = await self._run(user_id, query, scope)
+        found: list[Reflection] = await self._access.ask(user_id, query, scope)
         return found
 
 

@@ -1,4 +1,4 @@
-"""Relationships: typed edges from one memory to another, with a strength; the graph of a person's memory."""
+"""Relationships: typed edges with a strength between memories; the graph of a user's memory."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,12 +8,13 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field
 
+from graphs.memory.access import Access
 from graphs.memory.contract import RecalledMemory
 from graphs.memory.database import statements
 from graphs.memory.database.parts import SchemaPart
 from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import InvalidInput, InvalidValue, MemoryNotFound
-from graphs.memory.knowledge.common import Run, check_limit, check_share, located
+from graphs.memory.knowledge.common import check_limit, check_share, located
 from graphs.memory.search.recalled import Found, recalled, search_item
 from graphs.memory.values.models import FrozenModel
 from graphs.memory.values.namespaces import Address, check_address, from_text, user_scope
@@ -24,14 +25,15 @@ _SQL = statements.load("relationships", __package__)
 _IN_ORDER: Query[None] = Query(_SQL["in_order"])
 
 ABOUT, REFLECTS_ON, SUPERSEDES = "about", "reflects_on", "supersedes"
-"""The types that beliefs and reflections use: from a belief to what it is about, from a reflection to what it was made
-of, from a belief to the one that it replaced. Any other name is a type of your own."""
+"""The types of beliefs and reflections. `about` leads from a belief to its subjects,
+`reflects_on` from a reflection to its sources, `supersedes` from a belief to its predecessor.
+Applications may use any other name."""
 
 MAX_HOPS = 3
 MAX_TYPE_BYTES = 100
 
 Direction = Literal["out", "in", "both"]
-"""Along the edges, against them, or either way."""
+"""Along the edges, against them, or both."""
 
 
 class Relationship(FrozenModel):
@@ -50,7 +52,7 @@ class Relationship(FrozenModel):
 
 
 class PathStep(FrozenModel):
-    """An edge as a path takes it."""
+    """An edge of a path."""
 
     type: str
     strength: float
@@ -58,37 +60,36 @@ class PathStep(FrozenModel):
 
 
 class Path(FrozenModel):
-    """A way through the graph on which no memory comes twice."""
+    """A path through the graph that visits no memory twice."""
 
-    memories: list[RecalledMemory] = Field(
-        description="Where it starts, and every memory on the way to its end."
-    )
+    memories: list[RecalledMemory] = Field(description="Its memories, from the start to the end.")
     steps: list[PathStep] = Field(description="The edges between them.")
     strength: float = Field(description="Product of the strengths of its edges.")
 
     @property
     def depth(self) -> int:
-        """How many edges it has."""
+        """The number of edges."""
         return len(self.steps)
 
     @property
     def end(self) -> RecalledMemory:
-        """The memory that it leads to."""
+        """Its last memory."""
         return self.memories[-1]
 
 
 class Relationships:
-    """The graph of people's memories. Every method acts as whoever is acting now, and refuses another person's graph.
+    """The graphs of users' memories. Every method acts as the acting principal.
 
-    An edge is the person's who drew it. It may lead to what they may read beside their own memories (an organisation's,
-    what agents know), and vanishes with either of its ends. What expired, or is not theirs to see, is on no path.
+    An edge belongs to the user who created it. It may lead to any memory that the user can read,
+    such as those of an organisation. It is deleted with either end. Expired or invisible memories
+    are on no path.
 
     Args:
-        run: answers queries.
+        access: the way to the database.
     """
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, access: Access) -> None:
+        self._access = access
 
     async def relate(
         self,
@@ -99,31 +100,38 @@ class Relationships:
         strength: float = 1.0,
         metadata: Mapping[str, Any] | None = None,
     ) -> Relationship:
-        """Draw an edge; drawn again, it gets its new strength and metadata.
+        """Create an edge, or update its strength and metadata.
 
         Args:
-            user_id: whose graph.
+            user_id: the user whose graph it is.
             source: namespace and key of the memory that it leads from.
             target: namespace and key of the memory that it leads to.
-            type: what the one is to the other, such as `supports`.
-            strength: from 0 to 1; along a path strengths are multiplied.
-            metadata: a JSON object that is kept with it.
+            type: the kind of relationship, such as `supports`.
+            strength: from 0 to 1; the strengths of a path are multiplied.
+            metadata: a JSON object.
 
         Raises:
-            MemoryNotFound: one of the two is not there for the user; nothing was written.
-            InvalidValue: type, strength, metadata or an address cannot be stored, or the two are the same.
-            AccessDenied: the principal is not this user and not the service.
+            MemoryNotFound: the user cannot see one of the two; nothing was written.
+            InvalidValue: type, strength, metadata or an address cannot be stored, or both
+                addresses are the same.
+            AccessDenied: the principal is neither this user nor the service.
         """
-        found: Relationship = await self._run(
+        found: Relationship = await self._access.ask(
             user_id, relate(user_id, source, target, type, strength, metadata)
         )
         return found
 
-    async def unrelate(self, user_id: str, source: Address, target: Address, type: str) -> bool:  # noqa: A002
+    async def unrelate(
+        self,
+        user_id: str,
+        source: Address,
+        target: Address,
+        type: str,  # noqa: A002  the column's name
+    ) -> bool:
         """Remove an edge, and return whether there was one.
 
         Raises:
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         given = {
             "user_id": user_id,
@@ -131,7 +139,7 @@ class Relationships:
             **located(source, "source_"),
             **located(target, "target_"),
         }
-        removed: bool = await self._run(user_id, Query(_SQL["unrelate"], given, bool))
+        removed: bool = await self._access.ask(user_id, Query(_SQL["unrelate"], given, bool))
         return removed
 
     async def of(
@@ -143,18 +151,18 @@ class Relationships:
         direction: Direction = "both",
         limit: int = 100,
     ) -> list[Relationship]:
-        """Return the edges of a memory, the strongest first; none if there is no such memory.
+        """Return the edges of a memory, the strongest first; none for an unknown memory.
 
         Args:
-            user_id: whose graph.
+            user_id: the user whose graph it is.
             memory: namespace and key.
             types: only edges of these types.
-            direction: which leave it (`out`), which lead to it (`in`), or both.
-            limit: how many at most.
+            direction: edges from it (`out`), to it (`in`), or both.
+            limit: the most edges to return.
 
         Raises:
-            InvalidInput: a direction or a limit that there is not.
-            AccessDenied: the principal is not this user and not the service.
+            InvalidInput: the direction or the limit is invalid.
+            AccessDenied: the principal is neither this user nor the service.
         """
         given = {
             "user_id": user_id,
@@ -164,7 +172,7 @@ class Relationships:
         }
         check_limit(limit)
         query = Query(_SQL["of"], given, _relationships)
-        edges: list[Relationship] = await self._run(user_id, query, first=_IN_ORDER)
+        edges: list[Relationship] = await self._access.ask(user_id, query, first=_IN_ORDER)
         return edges
 
     async def traverse(
@@ -178,24 +186,24 @@ class Relationships:
         min_strength: float = 0.0,
         limit: int = 50,
     ) -> list[Path]:
-        """Return the strongest paths that start at a memory, the strongest first, of two as strong the shorter.
+        """Return the strongest paths from a memory, the strongest first; of equals, the shorter.
 
-        They are the best there are: a weaker path never hides a stronger one, however many edges a memory has. The
-        work is bounded all the same, by `hops · limit²` edges, since no path is stronger than what it goes on from.
+        The result is exact: a weaker path never hides a stronger one, however many edges a memory
+        has. The work is bounded by `hops · limit²` edges: no path is stronger than its beginning.
 
         Args:
-            user_id: whose graph.
+            user_id: the user whose graph it is.
             start: namespace and key.
-            hops: how many edges a path has at most, 1 to 3.
-            types: only along edges of these types.
+            hops: the most edges of a path, 1 to 3.
+            types: only edges of these types.
             direction: along the edges (`out`), against them (`in`), or both.
             min_strength: the least product of strengths.
-            limit: how many paths at most.
+            limit: the most paths to return.
 
         Raises:
-            MemoryNotFound: there is no such memory for the user.
+            MemoryNotFound: the user can see no such memory.
             InvalidInput: hops, direction, min_strength or limit are out of range.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         if hops not in range(1, MAX_HOPS + 1):
             raise InvalidInput(f"hops must be a number from 1 to {MAX_HOPS}; got {hops!r}.")
@@ -209,7 +217,7 @@ class Relationships:
             **located(start),
         }
         query = Query(_SQL["traverse"], given | _followed(types, direction), lambda rows: rows)
-        rows = await self._run(user_id, query, user_scope(user_id), first=_IN_ORDER)
+        rows = await self._access.ask(user_id, query, user_scope(user_id), first=_IN_ORDER)
         if not rows:
             raise MemoryNotFound(tuple(start[0]), start[1])
         return _paths(rows)
@@ -223,11 +231,11 @@ def relate(
     strength: float = 1.0,
     metadata: Mapping[str, Any] | None = None,
 ) -> Query[Relationship]:
-    """Ask for an edge to be drawn.
+    """Return the query that creates or updates an edge.
 
     Raises:
         InvalidValue: it cannot be stored.
-        MemoryNotFound: when it is answered, if an end is not there.
+        MemoryNotFound: when it is answered, if an end does not exist.
     """
     source, target = (tuple(source[0]), source[1]), (tuple(target[0]), target[1])
     check_address(*source)
@@ -260,12 +268,12 @@ def relate(
 
 
 def noted(edge: Query[Relationship]) -> Query[Relationship]:
-    """Return an edge that is drawn beside what is stored, and left out where the database has no graph."""
+    """Return the query of an edge that is left out in a database without the graph."""
     return replace(edge, part=SchemaPart.GRAPH)
 
 
 def _followed(types: Sequence[str] | None, direction: Direction) -> dict[str, Any]:
-    """The parameters that say which edges are followed, and which way."""
+    """Return the parameters for the edges to follow, and their direction."""
     if direction not in get_args(Direction):
         raise InvalidInput(
             f"direction must be one of {', '.join(get_args(Direction))}; got {direction!r}."
@@ -291,7 +299,7 @@ def _relationships(rows: Rows) -> list[Relationship]:
 
 
 def _paths(rows: Rows) -> list[Path]:
-    """The paths that rows describe, one for each memory of each path; the first is the start alone."""
+    """Return the paths of rows, which have one memory each; the first row is the start alone."""
     known = {row.id: row for row in rows}
     memories = dict(
         zip(known, recalled(Found([search_item(row, None) for row in known.values()])), strict=True)

@@ -1,1 +1,1 @@
-"""What services outside are told: intents, deliveries, and how theirs compares with ours."""
+"""The outbox: intents, their deliveries to external services, and comparisons in the shadow."""

@@ -1,7 +1,8 @@
-"""What an adapter is, and what it gets: nothing that was not redacted, and nobody's id.
+"""The interface of adapters, and the types of their input.
 
-An adapter tells a service outside what happened here. What it is handed has types that only this side can make: texts
-are `RedactedText`, ids are `Pseudonym`, and what is left are ids of our own making and words of the contract.
+An adapter delivers to one external service what happened here. Its input contains no text that was
+not redacted, and no id of a user or session. Only this side can make the types of its input: texts
+are `RedactedText` and ids are `Pseudonym`. The rest are ids made here and words of the contract.
 """
 
 import hashlib
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
     from graphs.memory.redaction.redactor import RedactedText
 
 Mode = Literal["off", "shadow", "on"]
-"""Whether an adapter gets anything (`shadow`, `on`), and whether what it finds is compared with ours (`shadow`)."""
+"""Modes of an adapter.
+
+`off`: no deliveries. `on`: deliveries. `shadow`: deliveries, and its search results are compared
+with ours.
+"""
 
 _MADE_HERE = object()
 
@@ -27,143 +32,149 @@ _MADE_HERE = object()
 @final
 @dataclass(frozen=True, slots=True)
 class Pseudonym:
-    """What stands outside for an id of ours. The same id has the same one; only who has the key can tell which."""
+    """A stand-in outside for an id of ours.
+
+    The same id always has the same pseudonym. Only the holder of the key can link the two.
+    """
 
     text: str
     made_by: InitVar[object] = None
 
     def __post_init__(self, made_by: object) -> None:
         if made_by is not _MADE_HERE:
-            raise TypeError("A Pseudonym is made by Pseudonyms only: call its of().")
+            raise TypeError("A Pseudonym is only made by Pseudonyms: call its of().")
 
 
 class Pseudonyms:
-    """Makes pseudonyms: HMAC-SHA256 of what is named, the first 128 bits of it in hexadecimal.
+    """A maker of pseudonyms: the first 128 bits of an HMAC-SHA256, in hexadecimal.
 
     Args:
-        key: secret of the deployment.
+        key: the deployment's secret.
     """
 
     def __init__(self, key: bytes) -> None:
         self._key = key
 
     def of(self, *names: str) -> Pseudonym:
-        """Return what stands for an id: what kind of thing it is, and its names."""
+        """Return the pseudonym of an id, given its kind and the names that form it."""
+        # The lengths tell `("ab", "c")` from `("a", "bc")`.
         told = "".join(f"{len(name.encode())}:{name}" for name in ("pseudonym", *names))
         return Pseudonym(
             hmac.new(self._key, told.encode(), hashlib.sha256).hexdigest()[:32], _MADE_HERE
         )
 
     def of_user(self, user_id: str) -> Pseudonym:
-        """Return what stands for a person."""
+        """Return the pseudonym of a user."""
         return self.of("user", user_id)
 
     @staticmethod
     def again(text: str) -> Pseudonym:
-        """Return a pseudonym that was made before, as the record of deliveries has it.
+        """Return a pseudonym that was made before, from its text in the record of deliveries.
 
         Raises:
-            ValueError: it is none; an empty one would stand for everybody.
+            ValueError: the text is not a pseudonym. An empty one would stand for every user.
         """
         if len(text) != 32 or not all(digit in "0123456789abcdef" for digit in text):
-            raise ValueError(f"{text!r} is no pseudonym.")
+            raise ValueError(f"{text!r} is not a pseudonym: it must be 32 hexadecimal digits.")
         return Pseudonym(text, _MADE_HERE)
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A memory as a service outside may have it."""
+    """A memory in the form in which an external service may have it."""
 
     reference: Pseudonym
-    """Stands for its namespace and key."""
+    """The pseudonym of the memory's namespace and key."""
     text: "RedactedText | None"
-    """None where it is gone, and the copy is to go, too."""
+    """None if the memory was deleted: the copy must be deleted, too."""
     type: MemoryType | None = None
     role: Literal["user", "assistant"] | None = None
-    """Who said it, where it is a turn."""
+    """The speaker, if the memory is a turn."""
     external_id: str | None = None
-    """What the service called it the last time."""
+    """The service's id of its copy, as of the last delivery."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """What a service is told: that something happened, and how the memories it is about are now.
+    """A delivery, as an adapter gets it: an event, and the current state of its memories.
 
-    It may be told twice, or late: it says how things are, not what to change, so that nothing is lost by that.
+    It may arrive twice or late. As it describes a state and not a change, this does no harm.
     """
 
     id: UUID
-    """The same whenever this is tried again: the key of idempotency."""
+    """The idempotency key: the same for every attempt."""
     kind: IntentKind
     user: Pseudonym
     session: Pseudonym | None = None
     memories: Sequence[Copy] = ()
     again: bool = False
-    """Whether it was tried before, and may have arrived without our knowing."""
+    """True if it was tried before, and may have arrived without an answer."""
     receipt: str | None = None
-    """What the service is working on since the last attempt."""
+    """The service's id of the work that it accepted in the last attempt and had not finished."""
 
 
 Copies = Mapping[str, str | None]
-"""What a service calls its copies, by the reference's text; None for those it has no more."""
+"""The service's ids of its copies, by the reference's text; None for a copy that was deleted."""
 
 
 class Adapter(Protocol):
-    """Tells one service outside. Everything it raises on purpose is a `DeliveryFailed`."""
+    """A client of one external service. The only error it raises on purpose is `DeliveryFailed`."""
 
     name: str
     takes: frozenset[IntentKind]
-    """The intents that it is told. `user_erased` is always among them."""
+    """The kinds of intents that it delivers; `user_erased` must be one of them."""
 
     async def deliver(self, outgoing: Outgoing) -> Copies:
-        """Tell the service; to tell it twice must be as good as once.
+        """Deliver to the service. To deliver twice must have the same effect as once.
 
         Raises:
-            DeliveryFailed: it was not taken, or is not done yet.
+            DeliveryFailed: the service did not accept it, or has not finished yet.
         """
 
     async def check(self) -> None:
-        """Return if the service answers.
+        """Check that the service answers.
 
         Raises:
             DeliveryFailed: it does not.
         """
 
     async def close(self) -> None:
-        """Give back what it holds."""
+        """Release its resources."""
 
 
 @runtime_checkable
 class Searchable(Protocol):
-    """An adapter whose service can be searched, and so be compared with ours."""
+    """An adapter whose service can be searched, so that its results can be compared with ours."""
 
     async def search(self, user: Pseudonym, query: "RedactedText", limit: int) -> Sequence[str]:
-        """Return what the service calls the memories of a person that it finds, best first.
+        """Return the service's ids of the user's memories that it finds, best first.
 
         Raises:
-            DeliveryFailed: it did not answer.
+            DeliveryFailed: the service did not answer.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class SwitchedAdapter:
-    """An adapter that is switched on."""
+    """An adapter that is switched on, and its mode."""
 
     adapter: Adapter
     mode: Literal["shadow", "on"] = "on"
 
 
 class Outbound:
-    """The adapters that are switched on, and what makes texts and ids fit to leave.
+    """The adapters that are switched on, with the redactor and the pseudonyms for their input.
 
     Args:
         switched: the adapters.
-        key: secret of the deployment, at least 16 bytes, for pseudonyms and for the digests of what is redacted. With
-            another key people get other pseudonyms, and what left under the old ones stays where it is.
-        regions: ISO 3166 codes of the countries whose phone numbers are known also without a country's code.
+        key: the deployment's secret, at least 16 bytes, for pseudonyms and for digests of redacted
+            values. With another key, users get other pseudonyms, and data delivered under the old
+            ones stays where it is.
+        regions: ISO 3166 codes of the countries whose phone numbers are recognised without a
+            country code.
 
     Raises:
-        ConfigurationError: the key is too short, or an adapter that is to be compared cannot be searched.
+        ConfigurationError: the key is too short, or an adapter in the shadow cannot be searched.
     """
 
     def __init__(
@@ -181,19 +192,22 @@ class Outbound:
         for name, each in self.adapters.items():
             if each.mode == "shadow" and not isinstance(each.adapter, Searchable):
                 raise ConfigurationError(
-                    f"The adapter {name} cannot be searched, so that there is nothing to compare in its shadow: "
-                    "switch it `on` or `off`."
+                    f"The adapter {name} cannot run in the shadow, since its service cannot be "
+                    "searched: switch it `on` or `off`."
                 )
 
     @property
     def announcement(self) -> dict[str, Any]:
-        """What a transaction tells the database about its adapters: which there are, and what each takes."""
+        """The mode of each adapter, and the intents that it takes.
+
+        Each transaction announces it to the database, which queues deliveries accordingly.
+        """
         return {
             name: {"mode": each.mode, "takes": sorted(each.adapter.takes)}
             for name, each in self.adapters.items()
         }
 
     async def close(self) -> None:
-        """Give back what the adapters hold."""
+        """Close all adapters."""
         for each in self.adapters.values():
             await each.adapter.close()

@@ -1,14 +1,15 @@
-"""What became of what was to leave for services outside: looking, replaying, and how each adapter keeps up."""
+"""Operations on the outbox: list and replay deliveries, and the health of each adapter."""
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal, cast
 from uuid import UUID
 
 from pydantic import Field
 
+from graphs.memory.access import Access
 from graphs.memory.database import statements
 from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import DeliveryFailed, DeliveryNotFound, InvalidInput
@@ -21,75 +22,75 @@ from graphs.memory.values.namespaces import from_text
 _SQL = statements.load("deliveries", __package__)
 
 STUCK_SECONDS = 60.0
-"""How old a delivery is at least that is taken for stuck where no job is there for it."""
+"""Age from which a delivery without a job counts as stuck."""
 
 PORTION = 1000
-"""How many memories an adapter is told of in one transaction, where it is told of all."""
+"""Most memories that are queued in one transaction when all are delivered to an adapter."""
 
 LATE_SECONDS = 300.0
-"""So long a delivery may wait."""
+"""Seconds that a delivery may wait before this is reported as trouble."""
 
 CHECK_SECONDS = 5.0
-"""How long a service may take to answer a health check."""
+"""Seconds that a service may take to answer a health check."""
 
 
 class Delivery(FrozenModel):
-    """What was, or is to be, told to a service outside."""
+    """A delivery to an external service, made or still to be made."""
 
     id: UUID
     adapter: str
     mode: Literal["shadow", "on"]
-    user_id: str | None = Field(description="Whom it is about; none where a person was erased.")
-    intent: dict[str, Any] = Field(description="What happened, by reference.")
+    user_id: str | None = Field(description="The user it is about; none if the user was erased.")
+    intent: dict[str, Any] = Field(description="The event, by reference.")
     status: DeliveryStatus
     attempts: int
-    error: str | None = Field(description="Why it was not taken the last time.")
+    error: str | None = Field(description="The reason why the last attempt failed.")
     redactions: list[dict[str, str]] = Field(
-        description="What was taken out before it left: its kind, and a keyed digest (`Redactor.digest`)."
+        description="The redacted values: kind and keyed digest (`Redactor.digest`) of each."
     )
     created_at: datetime
     delivered_at: datetime | None
 
 
 class AdapterHealth(FrozenModel):
-    """How an adapter does."""
+    """The health of an adapter and its deliveries."""
 
     adapter: str
     mode: Mode
     reachable: bool | None = Field(
-        default=None, description="Whether its service answered just now; none where off."
+        default=None, description="Whether its service answers now; none if off."
     )
     problem: str | None = Field(
-        default=None, description="What it said, if it did not answer as it should."
+        default=None, description="The failure of the health check, if any."
     )
     pending: int = 0
     failed: int = 0
     behind_seconds: float | None = Field(
-        default=None, description="How long the oldest pending one has waited."
+        default=None, description="Age of the oldest pending delivery."
     )
-    delivered: int = Field(default=0, description="How many of the last hour's arrived.")
+    delivered: int = Field(default=0, description="Deliveries that arrived in the last hour.")
     median_seconds: float | None = Field(
-        default=None, description="From the commit to the arrival, of those."
+        default=None, description="Median time from commit to arrival, of these."
     )
     p99_seconds: float | None = None
 
 
 class Deliveries:
-    """The outbox, to look at: `store.deliveries`.
+    """The deliveries of the outbox: `store.deliveries`.
 
     Args:
-        ask: answers a query of whoever may see what is about a user (or, for None, about everybody).
+        access: the way to the database.
         outbound: the adapters that are switched on; None for none.
-        attempts: how often a delivery is tried before it stays as failed.
+        attempts: attempts after which a delivery stays failed.
     """
 
     def __init__(
         self,
-        ask: Callable[[str | None, Query[Any]], Awaitable[Any]],
+        access: Access,
         outbound: Outbound | None,
         attempts: int,
     ) -> None:
-        self._ask = ask
+        self._access = access
         self._adapters = outbound.adapters if outbound else {}
         self._attempts = attempts
 
@@ -101,16 +102,16 @@ class Deliveries:
         user_id: str | None = None,
         limit: int = 100,
     ) -> list[Delivery]:
-        """Return deliveries, the latest first. `status="failed"` are the dead letters.
+        """Return deliveries, latest first. Those with `status="failed"` are the dead letters.
 
         Args:
-            status: only those with this status.
-            adapter: only those for this adapter.
-            user_id: only those about this user; the user themselves may ask for these.
-            limit: how many at most.
+            status: only deliveries with this status.
+            adapter: only deliveries to this adapter.
+            user_id: only deliveries about this user. Users may list their own.
+            limit: most deliveries to return.
 
         Raises:
-            AccessDenied: these are not about the principal, who is not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         given = {"status": status, "adapter": adapter, "user_id": user_id, "limit": limit}
         query = Query(
@@ -118,25 +119,26 @@ class Deliveries:
             given,
             lambda rows: [Delivery.model_validate(row._asdict()) for row in rows],
         )
-        found: list[Delivery] = await self._ask(user_id, query)
+        found: list[Delivery] = await self._access.ask(user_id, query)
         return found
 
     async def replay(self, delivery_id: UUID | str, *, dry_run: bool = False) -> None:
-        """Have a delivery that failed, or was skipped, tried again; a dry run only looks whether it may be.
+        """Retry a delivery that failed or was skipped. A dry run only checks that this is possible.
 
         Raises:
             DeliveryNotFound: there is no such delivery, or it neither failed nor was skipped.
             AccessDenied: the principal is not the service.
         """
+        # The database would refuse to cast any other text to a uuid.
         is_id = re.fullmatch("[0-9a-f-]{36}", str(delivery_id))
         if not is_id or not await self._replay([str(delivery_id)], None, dry_run):
             raise DeliveryNotFound(
-                f"There is no delivery {delivery_id} that failed or was skipped: `deliveries.list(status='failed')` "
-                "has those that failed."
+                f"There is no delivery {delivery_id} that failed or was skipped: "
+                "`deliveries.list(status='failed')` returns the failed ones."
             )
 
     async def replay_all(self, adapter: str, *, dry_run: bool = False) -> int:
-        """Have all deliveries of an adapter that failed, or were skipped, tried again; return how many those are.
+        """Retry all deliveries of an adapter that failed or were skipped, and return their number.
 
         A dry run only counts them.
 
@@ -147,49 +149,65 @@ class Deliveries:
 
     async def _replay(self, ids: Sequence[str], adapter: str | None, dry_run: bool) -> Any:
         statement = _SQL["would_replay" if dry_run else "replay"]
-        return await self._ask(None, Query(statement, {"ids": ids, "adapter": adapter}, _all))
+        return await self._access.ask(
+            None, Query(statement, {"ids": ids, "adapter": adapter}, _all)
+        )
 
     async def tell_all(self, adapter: str) -> None:
-        """Tell an adapter of all memories that there are, so that one that is switched on late has those from before.
+        """Queue deliveries of all memories to an adapter.
 
-        It may be cut off and called again: what an adapter is told twice is as good as once.
+        Use it when an adapter is switched on late, so that it gets the memories from before.
+        It may be interrupted and called again: a second delivery of a memory has no further effect.
 
         Raises:
-            InvalidInput: the adapter is not switched on, or memories are nothing that it is told of.
+            InvalidInput: the adapter is not switched on, or does not take memories.
             AccessDenied: the principal is not the service.
         """
         switched = self._adapters.get(adapter)
         if switched is None or "memory_written" not in switched.adapter.takes:
-            raise InvalidInput(f"No adapter {adapter!r} that is told of memories is switched on.")
+            raise InvalidInput(
+                f"No adapter {adapter!r} that takes memories is switched on: "
+                "`graph-memory outbox health` lists those that are."
+            )
         last: int | None = 0
         while last is not None:
             given = {"adapter": adapter, "mode": switched.mode, "after": last, "most": PORTION}
-            last = await self._ask(None, Query(_SQL["tell"], given, lambda rows: rows[0].last))
+            last = await self._access.ask(
+                None, Query(_SQL["tell"], given, lambda rows: rows[0].last)
+            )
 
     async def rescue(self, older_than: float = STUCK_SECONDS) -> int:
-        """Queue deliveries again that nobody works on, and return how many those are; done every few minutes.
+        """Queue stuck deliveries again, and return their number. A periodic job calls it.
+
+        A delivery is stuck if it is pending and no job exists for it.
 
         Args:
-            older_than: how many seconds old they are at least.
+            older_than: least age of a stuck delivery, in seconds.
 
         Raises:
             AccessDenied: the principal is not the service.
         """
         given = {"most": self._attempts, "older_than": older_than}
         return cast(
-            "int", await self._ask(None, Query(_SQL["rescue"], given, lambda rows: rows[0].rescued))
+            "int",
+            await self._access.ask(
+                None, Query(_SQL["rescue"], given, lambda rows: rows[0].rescued)
+            ),
         )
 
     async def heard(self, adapter: str, external_id: str, event: str, event_id: UUID) -> bool:
-        """Note what a service says of its copy of a memory, and return whether there is one that we know.
+        """Log an event that a service reports about its copy of a memory.
 
-        A copy that it deleted is no copy any more; where the memory is still there, it is told again.
+        If the service deleted its copy and the memory still exists, the memory is delivered again.
 
         Args:
-            adapter: the service.
-            external_id: what it calls the copy.
+            adapter: the service's adapter.
+            external_id: the service's id of the copy.
             event: `ADD`, `UPDATE` or `DELETE`.
-            event_id: the same for the same event, which is logged once.
+            event_id: the same for repeats of an event, which is logged once.
+
+        Returns:
+            True if the copy is known here.
 
         Raises:
             AccessDenied: the principal is not the service.
@@ -200,21 +218,21 @@ class Deliveries:
             "event": event,
             "event_id": event_id,
         }
-        [copy] = await self._ask(None, Query(_SQL["heard"], given, _all)) or [None]
+        [copy] = await self._access.ask(None, Query(_SQL["heard"], given, _all)) or [None]
         if copy and event == "DELETE":
             told = MemoryWritten(
                 user_id=copy.user_id, namespace=from_text(copy.namespace), key=copy.key
             )
-            await self._ask(None, emit(told))
+            await self._access.ask(None, emit(told))
         return copy is not None
 
     async def health(self) -> Sequence[AdapterHealth]:
-        """Return how each adapter does that is switched on, or has something left to deliver.
+        """Return the health of each adapter that is switched on or has open deliveries.
 
         Raises:
             AccessDenied: the principal is not the service.
         """
-        rows = await self._ask(None, Query(_SQL["sync"], {}, _all))
+        rows = await self._access.ask(None, Query(_SQL["sync"], {}, _all))
         numbers = {row.adapter: row._asdict() for row in rows}
         names = sorted({*numbers, *self._adapters})
         told = {name: {"adapter": name, "mode": "off", **numbers.get(name, {})} for name in names}
@@ -224,13 +242,19 @@ class Deliveries:
         return [AdapterHealth.model_validate(told[name]) for name in names]
 
     async def trouble(self) -> str | None:
-        """Return what is to be done about deliveries that fail or wait, in a sentence; None if there are none."""
+        """Return a message about failed or late deliveries and their remedy, or None."""
         with acting_as(Principal.service()):
-            found = await self._ask(None, Query(_SQL["open"], {}, lambda rows: rows[0]))
+            found = await self._access.ask(None, Query(_SQL["open"], {}, lambda rows: rows[0]))
         if found.failed:
-            return f"Deliveries that failed: {found.failed}. `graph-memory outbox list` says why, `replay` tries again."
+            return (
+                f"Deliveries that failed: {found.failed}. `graph-memory outbox list` shows why, "
+                "`graph-memory outbox replay` retries them."
+            )
         if (found.behind_seconds or 0) > LATE_SECONDS:
-            return f"A delivery has waited for {found.behind_seconds:.0f} s: see `graph-memory outbox health`."
+            return (
+                f"A delivery has waited for {found.behind_seconds:.0f} s: "
+                "see `graph-memory outbox health`."
+            )
         return None
 
 

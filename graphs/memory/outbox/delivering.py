@@ -1,8 +1,9 @@
-"""Delivering: what leaves for services outside, after it was committed here.
+"""Delivery of the outbox to external services, after the commit.
 
-The outbox (`memory.deliveries`) is written in the transaction that makes it necessary, with a job for each delivery.
-The job reads what the intent is about as it is by then, redacts it and hands it to the adapter. So a delivery says how
-things are: it may be made late, twice, or after its successor, and ends in the same.
+The transaction that makes a delivery necessary also writes it to the outbox (`memory.deliveries`)
+and queues a job for it. The job reads the current state of the memories that the intent is about,
+redacts them and passes them to the adapter. A delivery therefore describes a state: it may be made
+late, twice, or after a newer one, with the same result.
 """
 
 import asyncio
@@ -48,18 +49,21 @@ log = logging.getLogger(__name__)
 
 _SQL = statements.load("deliveries", __package__)
 
-_ERASURE_FIRST = "this person was erased, and the service has yet to be told: that goes first, and may be replayed"
+_ERASURE_FIRST = (
+    "this user was erased, and the erasure must be delivered first: if it failed, replay it "
+    "(`graph-memory outbox list`)"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """What is about to leave.
+    """A delivery that is about to leave.
 
     Args:
-        number: the how-many-th attempt it is.
-        outgoing: what the adapter gets.
-        addresses: whose references those in it are.
-        waits_for_erasure: whether the service has yet to forget the same person, of whom this tells anew.
+        number: the number of the attempt, from 1.
+        outgoing: the input of the adapter.
+        addresses: the addresses of the memories in it, by their references.
+        waits_for_erasure: an earlier erasure of the same user was not delivered to the service yet.
     """
 
     number: int
@@ -69,7 +73,7 @@ class _Attempt:
 
     @property
     def redactions(self) -> str:
-        """What was taken out of it, as JSON: of each value its kind and digest, once."""
+        """The values that were redacted, as JSON: kind and digest of each, without repeats."""
         texts = (copy.text for copy in self.outgoing.memories if copy.text)
         found = dict.fromkeys(redaction for text in texts for redaction in text.redactions)
         return json.dumps(
@@ -78,12 +82,12 @@ class _Attempt:
 
 
 class Courier:
-    """Makes deliveries.
+    """The worker's side of the outbox: it makes deliveries.
 
     Args:
-        database: where the outbox is.
+        database: the database of the outbox.
         outbound: the adapters that are switched on; None for none.
-        attempts: how often a delivery is tried before it stays as failed.
+        attempts: attempts after which a delivery stays failed.
     """
 
     def __init__(self, database: Database, outbound: Outbound | None, attempts: int) -> None:
@@ -93,18 +97,18 @@ class Courier:
         self._told: set[str] = set()
 
     async def deliver(self, delivery_id: str) -> None:
-        """Make a delivery; the job. It may be cut off anywhere, and run again.
+        """Make a delivery; this is the job. It may be interrupted at any point and run again.
 
         Raises:
-            DeliveryFailed: it was not taken, and is to be tried again.
+            DeliveryFailed: the service did not accept it, and the job is to be retried.
         """
         due = await self._run(Query(_SQL["delivery"], {"id": delivery_id}, _first))
-        if due is None:  # made already, given up, or of a person who was erased
+        if due is None:  # delivered or failed meanwhile, or its user was erased
             return
         await self._deliver(due)
 
     async def _deliver(self, due: Any) -> None:
-        """Make a delivery; one that is to be tried again raises."""
+        """Make a delivery. Raise `DeliveryFailed` only if it is to be retried."""
         outbound = self._outbound
         if outbound is None or due.adapter not in outbound.adapters:
             await self._leave(due)
@@ -112,7 +116,8 @@ class Courier:
         try:
             attempt = await self._begin(due, outbound)
         except ValidationError:
-            why = "its intent is none that this version knows"
+            # A newer version wrote it, so no attempt of this one can succeed.
+            why = "this version does not know the intent: upgrade, then replay the delivery"
             log.warning("Delivery %s to %s failed for good: %s", due.id, due.adapter, why)
             await self._not_delivered(due, "failed", why, due.receipt, None)
             return
@@ -132,8 +137,11 @@ class Courier:
         await self._delivered(due, attempt, copies)
 
     async def _leave(self, due: Any) -> None:
-        """Skip what is for an adapter that is switched off; but that something is to be removed stays to be done."""
-        why = f"the adapter {due.adapter} is switched off; what is for it can be replayed when it is on"
+        """Skip a delivery to an adapter that is switched off.
+
+        An erasure becomes a dead letter instead: the service still has data that must be deleted.
+        """
+        why = f"the adapter {due.adapter} is switched off: switch it on, then replay its deliveries"
         if due.adapter not in self._told:
             self._told.add(due.adapter)
             log.warning("Deliveries are skipped: %s", why)
@@ -141,7 +149,7 @@ class Courier:
         await self._not_delivered(due, status, why, due.receipt, None)
 
     async def _begin(self, due: Any, outbound: Outbound) -> _Attempt | None:
-        """Note the attempt, and return what is to leave; None if nothing is any more."""
+        """Record the attempt and return it; None if there is nothing left to deliver."""
         intent = parse(due.user_id, due.intent)
         if isinstance(intent, UserErased):
             user = outbound.pseudonyms.again(intent.pseudonym)
@@ -150,6 +158,7 @@ class Courier:
         begin = Query(_SQL["begin"], {"id": due.id, "pseudonym": user.text}, _first)
         parts = [PrincipalQueries(Principal.service(), [begin])]
         if content := _content(intent, due.adapter):
+            # Read as the user: row-level security limits it to their own memories.
             parts.append(PrincipalQueries(Principal.of_subject(due.user_id), [content]))
         [[begun], *rest] = await to_the_end(self._database.run_parts(parts))
         if begun is None:
@@ -190,10 +199,10 @@ class Courier:
     async def _run(self, query: Query[Any]) -> Any:
         return (await to_the_end(self._database.run(Principal.service(), [query])))[0]
 
-    # Searching --------------------------------------------------------------------------------------------------------
+    # Searching ------------------------------------------------------------------------------------
 
     def in_shadow(self, user_id: str, op: SearchOp) -> dict[str, Candidate]:
-        """Return the services that run in the shadow of ours, and how each searches a person's memory in its way."""
+        """Return a search for each service in the shadow of ours, by adapter, for a comparison."""
         switched = self._outbound.adapters if self._outbound else {}
         return {
             name: functools.partial(self.search, name, user_id, op.query or "", op.limit)
@@ -204,7 +213,7 @@ class Courier:
     async def search(
         self, name: str, user_id: str, query: str, limit: int
     ) -> list[StoredAddress | None]:
-        """Return which memories of a person a service finds, best first; None for what is not known here.
+        """Return the memories of a user that a service finds, best first; None for unknown ones.
 
         Raises:
             InvalidInput: no such adapter is switched on, or its service cannot be searched.
@@ -215,7 +224,10 @@ class Courier:
             outbound.adapters[name].adapter if outbound and name in outbound.adapters else None
         )
         if outbound is None or not isinstance(adapter, Searchable):
-            raise InvalidInput(f"No adapter {name!r} that can be searched is switched on.")
+            raise InvalidInput(
+                f"No adapter {name!r} that can be searched is switched on: "
+                "`graph-memory outbox health` lists those that are."
+            )
         redacted = await asyncio.to_thread(outbound.redactor.redact, query)
         with telemetry.adapter_call(name, "search"):
             found = await adapter.search(outbound.pseudonyms.of_user(user_id), redacted, limit)
@@ -241,7 +253,7 @@ def _first(rows: Rows) -> Any:
 
 
 def _content(intent: Emitted | UserErased, adapter: str) -> Query[Rows] | None:
-    """Ask for the memories that an intent is about."""
+    """Return the query for the memories that an intent is about; None if it is about none."""
     match intent:
         case MemoryWritten() | MemoryForgotten():
             address = {"namespace": to_text(intent.namespace), "key": intent.key}
@@ -267,7 +279,7 @@ def _attempt(
     rows: Rows,
     outbound: Outbound,
 ) -> _Attempt:
-    """Make what is to leave. It redacts, which takes a while with long texts: call it from a thread."""
+    """Make the input of an adapter. Redaction of long texts is slow: call it from a thread."""
     pseudonyms = outbound.pseudonyms
     copies, addresses = [], {}
     for row in rows:
@@ -277,9 +289,8 @@ def _attempt(
             Copy(
                 reference,
                 None if row.content is None else outbound.redactor.redact(row.content),
-                row.type
-                if row.type in get_args(MemoryType)
-                else None,  # a person may write anything there
+                # Users may write any value into their own items.
+                row.type if row.type in get_args(MemoryType) else None,
                 row.role if row.role in ("user", "assistant") else None,
                 row.external_id,
             )

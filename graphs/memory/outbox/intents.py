@@ -1,15 +1,16 @@
-"""Intents: what happened, told by reference and without content, so that adapters can tell it on.
+"""Intents: events by reference and without content, for delivery to adapters.
 
-Memories that are written or forgotten are told by a trigger, whatever path they take (`memory.emit_memory_change`);
-`write_memory` tells of turns, `erase_user` of persons who were erased. Agents and routes tell the rest:
-`await store.intents.emit(SessionEnded(user_id=…, session_id=…))`.
+A trigger emits intents for memories that are written or deleted, on every path
+(`memory.emit_memory_change`). `write_memory` emits them for turns, and `erase_user` for erased
+users. Agents and routes emit the rest: `await store.intents.emit(SessionEnded(user_id=…,
+session_id=…))`.
 """
 
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from graphs.memory.access import Access
 from graphs.memory.database import statements
 from graphs.memory.database.query import Query
 from graphs.memory.errors import InvalidInput
@@ -40,7 +41,7 @@ class TurnCommitted(_OfPerson):
 
 
 class MemoryWritten(_OfPerson):
-    """A memory was stored, or has another text now."""
+    """A memory was stored, or its text changed."""
 
     kind: Literal["memory_written"] = "memory_written"
     namespace: tuple[str, ...]
@@ -48,7 +49,7 @@ class MemoryWritten(_OfPerson):
 
 
 class MemoryForgotten(_OfPerson):
-    """A memory, or one side of an exchange, was deleted: by hand, by decay, or since its time was over."""
+    """A memory, or one side of an exchange, was deleted: by a call, by decay or by expiry."""
 
     kind: Literal["memory_forgotten"] = "memory_forgotten"
     namespace: tuple[str, ...]
@@ -56,21 +57,21 @@ class MemoryForgotten(_OfPerson):
 
 
 class SessionEnded(_OfPerson):
-    """A conversation is over; `ended_at` of the session says so, until something is said in it again."""
+    """A session ended. Its `ended_at` is set until the next turn."""
 
     kind: Literal["session_ended"] = "session_ended"
     session_id: str
 
 
 class UserErased(_Intent):
-    """A person was erased. Nothing names them any more but the pseudonym under which things had left."""
+    """A user was erased. Only the pseudonym that deliveries used still stands for them."""
 
     kind: Literal["user_erased"] = "user_erased"
     pseudonym: str
 
 
 Emitted = TurnCommitted | MemoryWritten | MemoryForgotten | SessionEnded
-"""What may be emitted by a call."""
+"""Intents that callers may emit."""
 
 Intent = Annotated[Emitted | UserErased, Field(discriminator="kind")]
 
@@ -78,39 +79,44 @@ _INTENT: TypeAdapter[Emitted | UserErased] = TypeAdapter(Intent)
 
 
 def parse(user_id: str | None, told: dict[str, Any]) -> Emitted | UserErased:
-    """Return an intent as it was stored. Whom it is about is said beside it, where the database checked it.
+    """Return a stored intent. Its user is stored beside it, where the database checked it.
 
     Raises:
-        pydantic.ValidationError: it is none.
+        pydantic.ValidationError: it is not a valid intent.
     """
     return _INTENT.validate_python(told if user_id is None else {**told, "user_id": user_id})
 
 
 def emit(intent: Emitted) -> Query[None]:
-    """Ask for an intent to be told to all adapters that are switched on and take it, if the transaction commits."""
+    """Return the query that emits an intent.
+
+    If its transaction commits, all adapters that are switched on and take this kind get a delivery.
+    """
     told = intent.model_dump_json(exclude={"user_id"})
     return Query(_SQL["emit"], {"user_id": intent.user_id, "intent": told})
 
 
 class Intents:
-    """Where agents and routes emit intents: `store.intents`.
+    """The entry for agents and routes to emit intents: `store.intents`.
 
     Args:
-        ask: answers a query about a user, if whoever is acting is that user or the service.
+        access: the way to the database.
     """
 
-    def __init__(self, ask: Callable[[str, Query[Any]], Awaitable[Any]]) -> None:
-        self._ask = ask
+    def __init__(self, access: Access) -> None:
+        self._access = access
 
     async def emit(self, intent: Emitted) -> None:
-        """Have it noted that something happened, and told to the adapters that are switched on; with none, only that.
+        """Emit an intent. It is delivered to the adapters that are switched on and take its kind.
+
+        `SessionEnded` also ends the session in the database, even if no adapter is switched on.
 
         Raises:
-            InvalidInput: that a person was erased is for `erase_user` to tell.
-            AccessDenied: the principal is not this user and not the service.
+            InvalidInput: the intent is `UserErased`, which only `erase_user` emits.
+            AccessDenied: the principal is neither this user nor the service.
         """
         if not isinstance(intent, Emitted):
             raise InvalidInput(
-                f"{type(intent).__name__} cannot be emitted: `erase_user` tells that by itself."
+                f"{type(intent).__name__} cannot be emitted: call `erase_user`, which emits it."
             )
-        await self._ask(intent.user_id, emit(intent))
+        await self._access.ask(intent.user_id, emit(intent))

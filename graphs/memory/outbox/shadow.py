@@ -1,7 +1,8 @@
-"""Shadows: what another ranking, or a service outside, would have found, beside what was found. Nobody is shown it.
+"""Shadow comparisons: the results of another ranking or service beside ours. Users never see them.
 
-Comparisons are made after the answer is out, a few at a time. They are samples: what comes while too many wait is left
-out, and a process that ends takes with it what it had not compared yet. What is kept is keys, never what was asked.
+Comparisons run after the answer was returned, a few at a time. They are samples: if too many wait,
+new ones are dropped, and a process that ends drops its unfinished ones. Only keys are stored, never
+queries.
 """
 
 import asyncio
@@ -9,10 +10,10 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from graphs.memory.access import Access
 from graphs.memory.database import statements
 from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import GraphMemoryError
@@ -25,43 +26,47 @@ log = logging.getLogger(__name__)
 _SQL = statements.load("shadow", __package__)
 
 AT_ONCE = 2
-"""How many comparisons are made at once, so that they take little from those who wait for answers."""
+"""Most comparisons that run at once, so that they take little from requests."""
 
 MOST_WAITING = 100
-"""How many comparisons may wait; what comes then is not compared."""
+"""Most comparisons that may wait; further ones are dropped."""
 
 Candidate = Callable[[], Awaitable[Sequence[StoredAddress | None]]]
-"""Searches in another way for what was searched, and returns what it finds, best first; None for what is not known."""
+"""A search by another ranking or service for the same query.
+
+It returns the addresses found, best first; None for memories that are unknown here.
+"""
 
 
 class ShadowSummary(BaseModel):
-    """What the comparisons with a candidate come to."""
+    """The comparisons with one candidate, summed up."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     candidate: str
     comparisons: int
-    failures: int = Field(description="How often it gave nothing that could be compared.")
-    different: int = Field(description="How often it found something else, or in another order.")
-    overlap: float | None = Field(
-        description="Which part of what was found it found, too; the mean."
-    )
+    failures: int = Field(description="Comparisons in which the candidate failed.")
+    different: int = Field(description="Comparisons with other results, or another order.")
+    overlap: float | None = Field(description="Mean share of our results that it found, too.")
     correlation: float | None = Field(
-        description="Spearman's, of the ranks of what both found; the mean."
+        description="Mean of Spearman's rho over the ranks of common results."
     )
     our_median_seconds: float | None
     their_median_seconds: float | None
 
 
 def overlap(ours: Sequence[StoredAddress], theirs: Sequence[StoredAddress | None]) -> float | None:
-    """Return which part of ours is among theirs; None where there is nothing of ours."""
+    """Return the share of our results that are among theirs; None if we have none."""
     return len(set(ours) & set(theirs)) / len(set(ours)) if ours else None
 
 
 def rank_correlation(
     ours: Sequence[StoredAddress], theirs: Sequence[StoredAddress | None]
 ) -> float | None:
-    """Return Spearman's rho, of the ranks of what both have, 1 - 6 Σd² / n(n² - 1); None for less than two."""
+    """Return Spearman's rho of the ranks of common results: 1 - 6 Σd² / n(n² - 1).
+
+    None for fewer than two common results.
+    """
     both = [address for address in dict.fromkeys(ours) if address in set(theirs)]
     if (n := len(both)) < 2:
         return None
@@ -75,11 +80,11 @@ class Shadow:
     """The comparisons: `store.shadow`.
 
     Args:
-        ask: answers a query of whoever may see what is about everybody.
+        access: the way to the database.
     """
 
-    def __init__(self, ask: Callable[[str | None, Query[Any]], Awaitable[Any]]) -> None:
-        self._ask = ask
+    def __init__(self, access: Access) -> None:
+        self._access = access
         self._running: set[asyncio.Task[None]] = set()
         self._turns = asyncio.Semaphore(AT_ONCE)
 
@@ -91,14 +96,14 @@ class Shadow:
         seconds: float,
         candidates: Mapping[str, Candidate],
     ) -> None:
-        """Have a recall compared with what candidates would have found, soon; it never waits and never raises.
+        """Schedule comparisons of a recall with candidates. It never waits and never raises.
 
         Args:
-            user_id: whose memory was recalled.
-            at_most: how many memories were asked for.
-            ours: what was found, best first.
-            seconds: how long that took.
-            candidates: the others, by name.
+            user_id: the user whose memory was recalled.
+            at_most: the limit of the recall.
+            ours: the results of the recall, best first.
+            seconds: the duration of the recall.
+            candidates: the other searches, by name.
         """
         for name, candidate in candidates.items():
             if len(self._running) >= MOST_WAITING:
@@ -106,22 +111,23 @@ class Shadow:
             task = asyncio.create_task(
                 self._compare(name, candidate, user_id, at_most, ours, seconds)
             )
+            # The event loop itself holds only a weak reference to a task.
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
     async def finish(self) -> None:
-        """Return when every comparison that was begun is recorded, or was reported as not recorded."""
+        """Wait until every scheduled comparison is recorded, or its failure is logged."""
         while self._running:
             await asyncio.wait(self._running)
 
     async def close(self) -> None:
-        """Give up what is not compared yet."""
+        """Cancel the comparisons that are not finished."""
         for task in self._running:
             task.cancel()
         await self.finish()
 
     async def summary(self, hours: float = 24) -> list[ShadowSummary]:
-        """Return what the comparisons of the last hours come to, by candidate.
+        """Return a summary of the comparisons of the last hours for each candidate.
 
         Raises:
             AccessDenied: the principal is not the service.
@@ -130,7 +136,7 @@ class Shadow:
         def read(rows: Rows) -> list[ShadowSummary]:
             return [ShadowSummary.model_validate(row._asdict()) for row in rows]
 
-        found: list[ShadowSummary] = await self._ask(
+        found: list[ShadowSummary] = await self._access.ask(
             None, Query(_SQL["summary"], {"hours": hours}, read)
         )
         return found
@@ -166,6 +172,8 @@ class Shadow:
             }
             try:
                 with acting_as(Principal.service()):
-                    await self._ask(None, Query(_SQL["put"], told))
+                    await self._access.ask(None, Query(_SQL["put"], told))
             except GraphMemoryError as unwritten:
-                log.warning("A comparison with %s could not be recorded: %s", name, unwritten)
+                log.warning(
+                    "A shadow comparison with %s could not be recorded: %s", name, unwritten
+                )

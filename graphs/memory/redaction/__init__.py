@@ -1,1 +1,1 @@
-"""Personal data and secrets taken out of what leaves for other services."""
+"""Redaction of personal data and secrets in data for external services."""

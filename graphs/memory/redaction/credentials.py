@@ -1,8 +1,8 @@
-"""Secrets in folded text: keys of known providers, keys and tokens by their form, passwords by what stands before them.
+"""Secrets in folded text: providers' keys, tokens by their form, passwords by the words before.
 
-No library serves here: detect-secrets (Yelp) has its last release in 2024, needs requests, tells no places, and some of
-its patterns take quadratic time. Every pattern below takes linear time: it starts at a fixed word, and what follows is
-either bounded or taken without going back (`++`).
+No library is used. detect-secrets (Yelp) had its last release in 2024, needs requests, reports no
+positions, and some of its patterns take quadratic time. Every pattern below takes linear time. It
+starts at a fixed word, and the rest is either bounded or matched without backtracking (`++`).
 """
 
 import re
@@ -39,7 +39,8 @@ _PROVIDERS = re.compile(
 )
 
 _PRIVATE_KEY = re.compile(
-    r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-(?!----))*+(?:-----END [A-Z0-9 ]{0,60}-----)?"
+    r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
+    r"(?:[^-]|-(?!----))*+(?:-----END [A-Z0-9 ]{0,60}-----)?"
 )
 _IN_URL = re.compile(
     r"://[^\s/:@]{0,128}+:(?!\d{1,5}(?:[/?#\s]|$))(?P<value>[^\s\"'<>]{1,256})@(?=[\w\[])"
@@ -59,7 +60,8 @@ _ASSIGNED = re.compile(
     (?:[ ](?:code|key|n[uú]mero|number|phrase|value))?
     ["'`]?[ ]{{0,3}}
     (?P<sign>=>|:=|==?|:|(?<=[ ])(?:is|was|es|era)(?=[ :])[ ]?:?
-      |(?<=[ ])(?=[^\s\d]{{0,30}}\d)(?=\d{{0,30}}[^\W\d])(?=\S{{6}}))        # nothing, before letters with digits
+      # nothing, before letters with digits
+      |(?<=[ ])(?=[^\s\d]{{0,30}}\d)(?=\d{{0,30}}[^\W\d])(?=\S{{6}}))
     [ ]{{0,3}}
     (?:"(?P<double>[^"\n]{{3,200}})"|'(?P<single>[^'\n]{{3,200}})'|`(?P<tick>[^`\n]{{3,200}})`
       |["'`]?(?P<value>[^\s"'`<>]{{3,512}}+)[ ]?(?P<next>\S?))""",
@@ -74,16 +76,16 @@ _NO_WORD = re.compile(r"[_\W]++")
 _REFERENCES = ("${", "{", "$(", "process.env", "os.", "self.", "settings.", "config.")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _NO_SECRET = frozenset(
-    """null none nil true false undefined string str text bytes int number required optional missing invalid
-    incorrect wrong expired forgotten changed reset empty unset unknown todo tbd requerida requerido opcional
-    incorrecta incorrecto inválida vencida cambiada ninguna ninguno nada vacía oculta hidden redacted removed
-    here below above secret password token getpass input valid stored encrypted cifrada private privada public
-    different easy""".split()
+    """null none nil true false undefined string str text bytes int number required optional
+    missing invalid incorrect wrong expired forgotten changed reset empty unset unknown todo tbd
+    requerida requerido opcional incorrecta incorrecto inválida vencida cambiada ninguna ninguno
+    nada vacía oculta hidden redacted removed here below above secret password token getpass input
+    valid stored encrypted cifrada private privada public different easy""".split()
 )
 
 
 def find_credentials(text: str) -> Iterator[Finding]:
-    """Return the secrets of a folded text; they may overlap."""
+    """Return the secrets in a folded text; they may overlap."""
     for pattern in (_PROVIDERS, _PRIVATE_KEY):
         for match in pattern.finditer(text):
             yield Finding("secret", *match.span())
@@ -94,7 +96,7 @@ def find_credentials(text: str) -> Iterator[Finding]:
 
 
 def names_a_secret(key: str) -> bool:
-    """Return whether what stands under this key of a JSON object is a secret as a whole, such as under `apiKey`."""
+    """Return whether the whole value under a JSON key is a secret, such as under `apiKey`."""
     return len(key) <= 100 and _SECRET_KEY.fullmatch(_CAMEL.sub("_", key)) is not None
 
 
@@ -104,16 +106,15 @@ def spoken(key: str) -> str:
 
 
 def can_be_secret(value: str) -> bool:
-    """Return whether a word can be a secret, and is not said of secrets, such as `required`."""
+    """Return whether a word can be a secret, and does not describe one, such as `required`."""
     if len(value) < 3 or value.casefold() in _NO_SECRET:
         return False
-    return not value.startswith(_REFERENCES) and not _CALL.match(
-        value
-    )  # in code, the secret is elsewhere
+    # A variable or a call in code only refers to a secret.
+    return not value.startswith(_REFERENCES) and not _CALL.match(value)
 
 
 def _assigned(text: str) -> Iterator[Finding]:
-    """What is said to be a password or a key."""
+    """Return the words that the text calls a password or a key."""
     for match in _ASSIGNED.finditer(text):
         for group in ("double", "single", "tick"):
             if match[group]:
@@ -126,13 +127,13 @@ def _assigned(text: str) -> Iterator[Finding]:
 
 
 def _is_secret(name: str, sign: str, value: str, alone: bool) -> bool:
-    """Whether this can be a password, or is only the next word of a sentence.
+    """Return whether a word can be a password, and is not just the next word of a sentence.
 
     Args:
-        name: what it is said to be.
-        sign: what stands between name and value: a colon, an equals sign, a verb, or nothing.
+        name: the name of the secret, such as `password`.
+        sign: the characters between name and word: a colon, an equals sign, a verb, or nothing.
         value: the word.
-        alone: whether nothing of the sentence follows.
+        alone: the sentence ends after the word.
     """
     if not can_be_secret(value):
         return False

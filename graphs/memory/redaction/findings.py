@@ -1,8 +1,8 @@
-"""Text as detectors of personal data read it, and what they find in it. Pure.
+"""Folded text, as detectors of personal data read it, and their findings. Pure.
 
-Detectors read folded text: digits of any script are ASCII digits, dashes and spaces of any kind are `-` and a space,
-and what cannot be seen is not there, so that no such trick hides a value from them. Folded text knows where each of
-its characters comes from.
+In folded text, digits of any script are ASCII digits, and dashes and spaces of any kind are `-` and
+a space. Invisible characters are removed, so that these tricks hide no value. Folded text knows the
+position in the original of each of its characters.
 """
 
 import re
@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 PersonalDataKind = Literal["secret", "iban", "card", "national_id", "email", "ip", "phone"]
-"""What a value is."""
+"""Kinds of values that are redacted."""
 
 KINDS: tuple[PersonalDataKind, ...] = (
     "secret",
@@ -23,10 +23,10 @@ KINDS: tuple[PersonalDataKind, ...] = (
     "ip",
     "phone",
 )
-"""The kinds; of two findings that are equally long, the kind that comes first here is right."""
+"""The kinds by rank: of two findings of equal length, the kind that comes first here wins."""
 
 GAP = "\n"
-"""Stands where something was taken out. Detectors read line by line: nothing is found across it."""
+"""Stands in for removed text. Detectors read line by line, so nothing is found across it."""
 
 _PLAIN = re.compile(r"[\t\n\r -~]*+")
 _INVISIBLE = {"Cc", "Cf", "Cn", "Co", "Mn", "Me"}
@@ -34,7 +34,7 @@ _ALIKE = {"\u2212": "-", "\u02d7": "-", "\u3002": ".", "\u2028": "\n", "\u2029":
 
 
 class Finding(NamedTuple):
-    """A value in a folded text: its kind, and from where to where it goes."""
+    """A value in a folded text: its kind, and its start and end."""
 
     kind: PersonalDataKind
     start: int
@@ -42,14 +42,14 @@ class Finding(NamedTuple):
 
 
 class Folded(NamedTuple):
-    """A folded text, and for each of its characters (and its end) the place in the original that it comes from."""
+    """A folded text, and the position in the original of each character and of the end."""
 
     text: str
     origins: Sequence[int]
 
 
 def folded(text: str) -> Folded:
-    """Return a text as detectors read it."""
+    """Return a text in its folded form."""
     if _PLAIN.fullmatch(text):
         return Folded(text.replace("\t", " "), range(len(text) + 1))
     pieces: list[str] = []
@@ -78,7 +78,10 @@ def _folded_char(char: str) -> str:
 
 
 def without(text: str, spans: Iterable[tuple[int, int]]) -> str:
-    """Return a text of the same length in which the spans, in order and apart, are gaps."""
+    """Return a text of the same length with gaps in place of spans.
+
+    The spans must be in order and must not overlap.
+    """
     pieces, last = [], 0
     for start, end in spans:
         pieces += [text[last:start], GAP * (end - start)]
@@ -89,7 +92,7 @@ def without(text: str, spans: Iterable[tuple[int, int]]) -> str:
 def merged(text: str, findings: Iterable[Finding]) -> list[tuple[Finding, str]]:
     """Return findings that do not overlap, in order, each with its value.
 
-    Findings that overlap become one, over all that any of them covers; it is of the kind, and has the value, of the
+    Overlapping findings become one that covers all of them. It has the kind and the value of the
     longest.
     """
     clusters: list[tuple[int, int, Finding]] = []

@@ -1,8 +1,10 @@
-"""What names a person or an account, in folded text: e-mail and IP addresses, cards, IBANs, national ids, phones.
+"""Identifiers of persons and accounts in folded text.
 
-What has check digits is tested by them; what has none, or a wrong one, counts where the words before it say what it is.
-National ids are tested by `idnumbers`, phones are found by `phonenumbers` (Google's libphonenumber), IP addresses are
-parsed by the standard library. The patterns take linear time: they are bounded, and start at what is rare.
+These are e-mail and IP addresses, cards, IBANs, national ids and phone numbers. A value with check
+digits is verified by them. A value without them, or with a wrong one, counts if the words before it
+name its kind. National ids are verified by `idnumbers`, phone numbers are found by `phonenumbers`
+(Google's libphonenumber), and IP addresses are parsed by the standard library. The patterns take
+linear time: they are bounded, and start at rare characters.
 """
 
 import re
@@ -37,7 +39,7 @@ REGIONS = phonenumbers.SUPPORTED_REGIONS
 _DIGIT = re.compile(r"\d")
 _WORD = re.compile(r"\w")
 
-# ── e-mail ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── e-mail ────────────────────────────────────────────────────────────────────────────────────────
 
 _AT = re.compile(r"@| ?[\[({<] ?(?:at|arroba) ?[\])}>] ?", re.IGNORECASE)
 _LOCAL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}+|\"[^\"\n]{1,62}\"")
@@ -47,7 +49,7 @@ _LABEL = re.compile(rf"{_DOT}[^\W\d_][\w-]", re.IGNORECASE)
 
 
 def find_emails(text: str) -> Iterator[Finding]:
-    """Return the e-mail addresses of a folded text, also those written as `ann [at] example [dot] com`."""
+    """Return the e-mail addresses in a folded text, also `ann [at] example [dot] com`."""
     for at in _AT.finditer(text):
         domain = _DOMAIN.match(text, at.end())
         local = _LOCAL.match(text[max(at.start() - 64, 0) : at.start()][::-1])
@@ -60,7 +62,10 @@ def find_emails(text: str) -> Iterator[Finding]:
 
 
 def _prefix(local: str) -> int:
-    """How much of what stands before an @ is a URL, an assignment or markup, and not the address."""
+    """Return the length of the part before an address that does not belong to it.
+
+    It may be the rest of a URL, an assignment or markup.
+    """
     if "//" in local or local.startswith(("/", "?", "&")):
         return max(local.rfind(mark) for mark in "/=?&") + 1
     if assigned := re.match(r"\w+=", local):
@@ -68,17 +73,19 @@ def _prefix(local: str) -> int:
     return len(local) - len(local.lstrip("'`*{|.")) if local.strip("'`*{|.") else 0
 
 
-# ── IP ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── IP ────────────────────────────────────────────────────────────────────────────────────────────
 
 _IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\d)")
 _IPV6 = re.compile(
-    r"(?<![\w:.])(?=[0-9a-f]{0,4}:)[0-9a-f:]{2,39}+(?:(?<=:)\d{1,3}(?:\.\d{1,3}){3})?(?:%\w{1,16})?(?!\w)",
+    r"(?<![\w:.])(?=[0-9a-f]{0,4}:)[0-9a-f:]{2,39}+(?:(?<=:)\d{1,3}(?:\.\d{1,3}){3})?"
+    r"(?:%\w{1,16})?(?!\w)",
     re.IGNORECASE,
 )
 _HEX = re.compile(r"[0-9a-f]++", re.IGNORECASE)
 _NO_IP = re.compile(
-    r"(?:section|secci[oó]n|chapter|cap[ií]tulo|clause|cl[aá]usula|art[ií]c(?:le|ulo)|paragraph|p[aá]rrafo|§|version"
-    r"|versi[oó]n|release|build|kernel|firmware|update|v|ver|step|paso|figure|figura|table|tabla|item|punto)"
+    r"(?:section|secci[oó]n|chapter|cap[ií]tulo|clause|cl[aá]usula|art[ií]c(?:le|ulo)|paragraph"
+    r"|p[aá]rrafo|§|version|versi[oó]n|release|build|kernel|firmware|update|v|ver|step|paso|figure"
+    r"|figura|table|tabla|item|punto)"
     r"[ s.:#]{0,3}$",
     re.IGNORECASE,
 )
@@ -89,19 +96,19 @@ _IS_IP = re.compile(
 
 
 def find_ips(text: str) -> Iterator[Finding]:
-    """Return the IP addresses of a folded text, except those that are every machine's own."""
+    """Return the IP addresses in a folded text, except loopback and unspecified ones."""
     for match in _IPV4.finditer(text):
         before = _before(text, match.start(), 40)
-        numbered = len(match[0]) == 7 and not _IS_IP.search(
-            before
-        )  # 4.5.1.2 is a section more often than a host
+        # 4.5.1.2 is more often a section than a host.
+        numbered = len(match[0]) == 7 and not _IS_IP.search(before)
         with suppress(AddressValueError):
             if _is_personal(IPv4Address(match[0])) and not numbered and not _NO_IP.search(before):
                 yield Finding("ip", *match.span())
     for match in _IPV6.finditer(text):
         value = match[0] if match[0].endswith("::") else match[0].rstrip(":")
         with suppress(AddressValueError):
-            # Without a digit it is rather a name, such as abc::def in C++; with one group a slice, or a network.
+            # Without a digit it is rather a name, such as abc::def in C++.
+            # With one group it is a slice or a network.
             is_short = (not _DIGIT.search(value) and value.count(":") <= 3) or len(
                 _HEX.findall(value)
             ) == 1
@@ -113,15 +120,19 @@ def _is_personal(address: IPv4Address | IPv6Address) -> bool:
     return not (address.is_loopback or address.is_unspecified)
 
 
-# ── cards and accounts ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── cards and accounts ────────────────────────────────────────────────────────────────────────────
 
 _DIGITS = re.compile(r"\d(?:[ ./-]{0,3}\d)*+")
 _GROUP = re.compile(r"\d++")
 _CARD = re.compile(
-    r"4\d{12}(?:\d{3}){0,2}|(?:5[1-5]|2[2-7])\d{14}|3[47]\d{13}|3(?:0[0-5]|[689])\d{11,16}|35\d{14,17}"
+    r"4\d{12}(?:\d{3}){0,2}|(?:5[1-5]|2[2-7])\d{14}|3[47]\d{13}|3(?:0[0-5]|[689])\d{11,16}"
+    r"|35\d{14,17}"
     r"|(?:6\d|5[0678])\d{11,17}"
 )
-"""Visa, Mastercard and Mir, American Express, Diners, JCB; Discover, Maestro, UnionPay and others. ISO/IEC 7812."""
+"""Issuers' ranges of numbers, by ISO/IEC 7812.
+
+Visa, Mastercard and Mir, American Express, Diners, JCB; Discover, Maestro, UnionPay and others.
+"""
 
 _CVV = re.compile(
     r"\b(?:cvv2?|cvc2?|cvn|csc|security code|c[oó]digo de seguridad)\b[ :=.#]{0,3}"
@@ -135,8 +146,9 @@ _IBAN_LENGTHS = {
     country: int(length)
     for length, countries in (
         entry.split(":")
-        for entry in """15:NO 16:BE 18:DK,FI,FK,FO,GL,NL,SD 19:MK,SI 20:AT,BA,EE,KZ,LT,LU,MN,XK 21:CH,HR,LI,LV
-        22:BG,BH,CR,DE,GB,GE,IE,ME,RS,VA 23:AE,GI,IL,IQ,OM,SO,TL 24:AD,CZ,DZ,ES,MD,PK,RO,SA,SE,SK,TN,VG
+        for entry in """15:NO 16:BE 18:DK,FI,FK,FO,GL,NL,SD 19:MK,SI 20:AT,BA,EE,KZ,LT,LU,MN,XK
+        21:CH,HR,LI,LV 22:BG,BH,CR,DE,GB,GE,IE,ME,RS,VA 23:AE,GI,IL,IQ,OM,SO,TL
+        24:AD,CZ,DZ,ES,MD,PK,RO,SA,SE,SK,TN,VG
         25:LY,PT,ST 26:IS,TR 27:BI,DJ,FR,GR,IT,MC,MR,SM 28:AL,AZ,BY,CY,DO,GT,HN,HU,LB,NI,PL,SV
         29:BR,EG,PS,QA,UA 30:JO,KW,MU,YE 31:MT,SC 32:LC 33:RU""".split()
     )
@@ -146,7 +158,10 @@ _IBAN_LENGTHS = {
 
 
 def find_cards(text: str) -> Iterator[Finding]:
-    """Return the payment cards of a folded text, by issuer, length and Luhn's check digit, and security codes."""
+    """Return the payment cards in a folded text, and their security codes.
+
+    Cards are found by issuer, length and Luhn's check digit.
+    """
     for match in _CVV.finditer(text):
         yield Finding("card", *match.span(1))
     for run in _DIGITS.finditer(text):
@@ -157,7 +172,10 @@ def find_cards(text: str) -> Iterator[Finding]:
 
 
 def _cards_of(text: str, groups: Sequence[tuple[int, int]]) -> Iterator[Finding]:
-    """Cards among groups of digits: what begins and ends with a group, is at most 19 digits, and so few groups."""
+    """Return the cards among groups of digits.
+
+    A card starts and ends with a group, and has at most 19 digits.
+    """
     first = 0
     while first < len(groups):
         digits, last, card = "", first, None
@@ -174,7 +192,7 @@ def _cards_of(text: str, groups: Sequence[tuple[int, int]]) -> Iterator[Finding]
 
 
 def _luhn(digits: str) -> bool:
-    """ISO/IEC 7812-1, annex B."""
+    """Return whether the check digit is right (Luhn's algorithm, ISO/IEC 7812-1, annex B)."""
     doubled = (2 * int(digit) for digit in digits[-2::-2])
     return (
         sum(map(int, digits[-1::-2])) + sum(two - 9 if two > 9 else two for two in doubled)
@@ -182,7 +200,7 @@ def _luhn(digits: str) -> bool:
 
 
 def find_ibans(text: str) -> Iterator[Finding]:
-    """Return the IBANs of a folded text, by their country's length and ISO 7064's check digits."""
+    """Return the IBANs in a folded text, by their country's length and ISO 7064's check digits."""
     for match in _IBAN.finditer(text):
         length = _IBAN_LENGTHS.get(match[0].upper(), 0)
         end, characters = match.start(), ""
@@ -196,7 +214,7 @@ def find_ibans(text: str) -> Iterator[Finding]:
                 yield Finding("iban", match.start(), end)
 
 
-# ── national ids ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── national ids ──────────────────────────────────────────────────────────────────────────────────
 
 
 def _rut(value: str) -> bool:
@@ -209,7 +227,7 @@ def _nie(value: str) -> bool:
 
 
 def _cuit(value: str) -> bool:
-    """Argentina's CUIT and CUIL: weighted sum modulo 11."""
+    """Return whether an Argentine CUIT or CUIL is valid: its weighted sum is 0 modulo 11."""
     total = sum(
         int(digit) * weight
         for digit, weight in zip(value, (5, 4, 3, 2, 7, 6, 5, 4, 3, 2, 1), strict=True)
@@ -241,15 +259,21 @@ _NATIONAL: tuple[tuple[re.Pattern[str], Callable[[str], bool]], ...] = tuple(
         (r"\d{6}-\d{7}", lambda v: KOR.NationalID.validate(v[:6] + "-" + v[6:])),
     )
 )
-"""Forms that are an id by themselves, and what tests a value without its separators, in capitals."""
+"""Forms that are recognisable as an id, and the check of a value.
+
+The check gets the value without separators and in capitals.
+"""
 
 _NATIONAL_NAMED = re.compile(
-    r"""(?:\b(?i:rut|dni|d\.n\.i\.|nif|nie|cpf|curp|cui[tl]|nino|ssn|social\ security|seguro\ social|aadhaar|bsn|pesel
-      |c[eé]dulas?|passport|pasaporte|passaporte|national\ insurance|social\ insurance|codice\ fiscale|steuer-?id
-      |(?:national|identity|personal|tax)[ ](?:id|card|number)|documento\ de\ identidad|carn[eé]t?\ de\ identidad)\b
+    r"""(?:\b(?i:rut|dni|d\.n\.i\.|nif|nie|cpf|curp|cui[tl]|nino|ssn|social\ security
+      |seguro\ social|aadhaar|bsn|pesel|c[eé]dulas?|passport|pasaporte|passaporte
+      |national\ insurance|social\ insurance|codice\ fiscale|steuer-?id
+      |(?:national|identity|personal|tax)[ ](?:id|card|number)
+      |documento\ de\ identidad|carn[eé]t?\ de\ identidad)\b
       |\b(?:RUN|RFC|CC|C\.C\.|CI|C\.I\.|SIN|PAN|NIT|INE|ID\ card)(?!\w))
     [^\d\n.;!?]{0,24}?[ .:\#ºo]{0,4}
-    (?P<value>(?<!\w)(?i:[a-z]{1,4}-?)?\d(?:[ .-]?\d){5,17}(?i:-?[a-z]|[a-z][0-9a-z]{0,2}|[ ]?\d{2,5}x)?(?!\w)
+    (?P<value>(?<!\w)(?i:[a-z]{1,4}-?)?\d(?:[ .-]?\d){5,17}
+        (?i:-?[a-z]|[a-z][0-9a-z]{0,2}|[ ]?\d{2,5}x)?(?!\w)
       |(?<!\w)(?=(?:[A-Z]{0,8}\d){3})[A-Z0-9]{6,12}(?!\w))""",
     re.VERBOSE,
 )
@@ -257,7 +281,10 @@ _NOT_ALNUM = re.compile(r"[^0-9a-z]++", re.IGNORECASE)
 
 
 def find_national_ids(text: str) -> Iterator[Finding]:
-    """Return national ids and tax numbers of persons: by form and check digits, or by what is said to be one."""
+    """Return the national ids and tax numbers of persons in a folded text.
+
+    They are found by form and check digits, or by the words before them.
+    """
     for form, validate in _NATIONAL:
         for match in form.finditer(text):
             if validate(_NOT_ALNUM.sub("", match[0]).upper()):
@@ -266,42 +293,45 @@ def find_national_ids(text: str) -> Iterator[Finding]:
         yield Finding("national_id", *match.span("value"))
 
 
-# ── phones ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── phones ────────────────────────────────────────────────────────────────────────────────────────
 
 _RUN = re.compile(r"\d(?:[ ()./+-]{0,4}\d)*+")
 _PHONE_NAMED = re.compile(
-    r"""\b(?:(?:tele)?phones?|tel[eé]fonos?|telefone|tels?|fonos?|cel(?:ular(?:es)?|u)?|cell|mobile|m[oó]vil(?:es)?
-      |landline|whats?app|wsp|fax|sms|call|ring|dial|ll[aá]m[ae]\w{0,6}
+    r"""\b(?:(?:tele)?phones?|tel[eé]fonos?|telefone|tels?|fonos?|cel(?:ular(?:es)?|u)?|cell|mobile
+      |m[oó]vil(?:es)?|landline|whats?app|wsp|fax|sms|call|ring|dial|ll[aá]m[ae]\w{0,6}
       |(?:contact|my)\ number|n[uú]mero\ de\ contacto)\b
     [^\d\n+(;!?]{0,24}
     (?P<value>\+?\(?\d(?:[ ().-]{0,3}\d){6,14})(?![\w]|[.-]\d)""",
     re.VERBOSE | re.IGNORECASE,
 )
 _NO_PHONE = re.compile(
-    r"""(?:\b(?:orders?|pedidos?|invoices?|facturas?|boletas?|tickets?|ref(?:erence|erencia)?|folio|serial|serie|tracking
-      |seguimiento|parts?|sku|id|case|caso|batch|lote|version|total|sum|suma|price|precio|amount|monto|loan|pr[eé]stamo
-      |clp|usd|eur|gbp|mxn|cop|ars|brl|r\$|population|poblaci[oó]n|zip|postal|c\.?p\.?|timestamp|isbn|gtin|ean
-      |modelo?)\b|[$€£#])
-    (?:[ ._]?(?:id|n[uú]m(?:ber|ero)?|no|nr|n[º°]|of|de|del|code|c[oó]digo))?[ .:=\#º°-]{0,3}(?:is|es|was)?[ ]?$""",
+    r"""(?:\b(?:orders?|pedidos?|invoices?|facturas?|boletas?|tickets?|ref(?:erence|erencia)?|folio
+      |serial|serie|tracking|seguimiento|parts?|sku|id|case|caso|batch|lote|version|total|sum|suma
+      |price|precio|amount|monto|loan|pr[eé]stamo|clp|usd|eur|gbp|mxn|cop|ars|brl|r\$|population
+      |poblaci[oó]n|zip|postal|c\.?p\.?|timestamp|isbn|gtin|ean|modelo?)\b|[$€£#])
+    (?:[ ._]?(?:id|n[uú]m(?:ber|ero)?|no|nr|n[º°]|of|de|del|code|c[oó]digo))?
+    [ .:=\#º°-]{0,3}(?:is|es|was)?[ ]?$""",
     re.VERBOSE | re.IGNORECASE,
 )
 _INTERNATIONAL = re.compile(r"(?<!\w)\+ ?\(?\d(?:[ ().-]{0,3}\d){7,14}(?!\w|[.-]\d)")
 _AREA = re.compile(r"\(\d{1,5}\) ?$")
 _AMOUNT = re.compile(r"\d{1,3}(?:\.\d{3}){1,4}")
 _UNIT = re.compile(
-    r" ?(?:[%€$£]|(?:clp|usd|eur|pesos|euros?|d[oó]lares|dollars?|uf|units?|unidades|pieces|steps|pasos|rows|items|"
-    r"people|personas|habitantes|tokens|bytes|[km]?b|k?m|kg|ms|seconds?|segundos|years?|a[nñ]os|times|veces|votes|"
+    r" ?(?:[%€$£]|(?:clp|usd|eur|pesos|euros?|d[oó]lares|dollars?|uf|units?|unidades|pieces|steps"
+    r"|pasos|rows|items|people|personas|habitantes|tokens|bytes|[km]?b|k?m|kg|ms|seconds?|segundos"
+    r"|years?|a[nñ]os|times|veces|votes|"
     r"votos)\b)",
     re.IGNORECASE,
 )
 
 
 def find_phones(text: str, regions: Sequence[str]) -> Iterator[Finding]:
-    """Return the phone numbers of a folded text.
+    """Return the phone numbers in a folded text.
 
     Args:
-        text: without what looks like a phone and is something else, such as cards and dates.
-        regions: ISO 3166 codes of the countries whose numbers are known without their country's code.
+        text: the text without values that look like phone numbers, such as cards and dates.
+        regions: ISO 3166 codes of the countries whose numbers are recognised without a country
+            code.
     """
     runs = [(run.span(), len(_DIGIT.findall(run[0])) >= 7) for run in _RUN.finditer(text)]
     if not any(is_long for _, is_long in runs):
@@ -311,7 +341,7 @@ def find_phones(text: str, regions: Sequence[str]) -> Iterator[Finding]:
         found = list(_matches(text, region))
         yield from found
         text = without(text, [(start, end) for (_, start, end), _ in merged(text, found)])
-    # Made-up and mistyped numbers are of no country, and still somebody's where they are said to be phones.
+    # Invented and mistyped numbers belong to no country. They count if the words call them phones.
     for match in _INTERNATIONAL.finditer(text):
         if " " in match[0] or not _UNIT.match(text, match.end()):
             yield Finding("phone", *match.span())
@@ -321,7 +351,7 @@ def find_phones(text: str, regions: Sequence[str]) -> Iterator[Finding]:
 
 
 def _matches(text: str, region: str | None) -> Iterator[Finding]:
-    """Numbers with a country's code, or else those of a country."""
+    """Return numbers with a country code if `region` is None, else numbers of that country."""
     if region is None and "+" not in text:
         return
     leniency = phonenumbers.Leniency.VALID if region else phonenumbers.Leniency.POSSIBLE
@@ -332,14 +362,14 @@ def _matches(text: str, region: str | None) -> Iterator[Finding]:
 
 
 def _is_something_else(text: str, start: int, end: int) -> bool:
-    """Whether digits that could be a phone are rather an amount, or the number of an order."""
+    """Return whether digits are rather an amount or, for example, the number of an order."""
     if _NO_PHONE.search(_before(text, start, 40)) or _UNIT.match(text, end):
         return True
     return _AMOUNT.fullmatch(text, start, end) is not None
 
 
 def phone_number(value: str, regions: Sequence[str]) -> str:
-    """Return a phone number in the form E.164, or its digits where it is no known country's."""
+    """Return a phone number in E.164 form, or its digits if it belongs to no known country."""
     for region in (None, *regions):
         with suppress(phonenumbers.NumberParseException):
             number = phonenumbers.parse(value, region)
@@ -349,5 +379,5 @@ def phone_number(value: str, regions: Sequence[str]) -> str:
 
 
 def _before(text: str, place: int, length: int) -> str:
-    """What stands before a place, in the same line."""
+    """Return up to `length` characters before a position, within its line."""
     return text[max(place - length, 0) : place].rpartition("\n")[2]

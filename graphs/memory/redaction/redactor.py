@@ -1,15 +1,18 @@
-"""Personal data and secrets taken out of texts before they leave for somebody else's service. Pure; no input or output.
+"""Redaction: personal data and secrets are removed from texts before they leave. Pure.
 
-Adapters take `RedactedText` and `RedactedJson`, never a text: these can be made by a `Redactor` only, so that what was
-not redacted cannot be sent. Each value becomes a placeholder that a reader, or a model, can follow: `<email_1>` is the
-same address wherever it stands. Of each value a keyed digest is kept, for the audit.
+Adapters take `RedactedText` and `RedactedJson`, never a plain text. Only a `Redactor` makes these,
+so a text that was not redacted cannot be sent. Each value is replaced by a placeholder that readers
+and models can follow: `<email_1>` is the same address everywhere. A keyed digest of each value is
+kept for the audit.
 
-What is found: `findings.KINDS`. What is not: names, postal addresses, dates of birth, and whatever else has no form.
-How well it is found is measured by `tests/unit/test_redaction.py`, which prints it.
+The kinds of values that are found are listed in `findings.KINDS`. Names, postal addresses, dates of
+birth and other data without a form are not found. `tests/unit/test_redaction.py` measures precision
+and recall, and prints them.
 
-A text of 200 characters takes 0.1 to 1 ms, and time grows with length alone; what costs are numbers that may be phones.
-The first number of a country loads what is known of it, from disk. So redaction belongs in a thread: `await
-asyncio.to_thread(redactor.redact_json, value)`. A megabyte of nothing but phone numbers takes a minute or two.
+A text of 200 characters takes 0.1 to 1 ms, and time grows linearly with length. Numbers that may be
+phone numbers cost the most. The first number of a country loads that country's metadata from disk.
+Redact in a thread, therefore: `await asyncio.to_thread(redactor.redact_json, value)`. A megabyte of
+nothing but phone numbers takes one to two minutes.
 """
 
 import hashlib
@@ -58,22 +61,29 @@ _PLACEHOLDER = re.compile(rf"<({'|'.join(KINDS)})_(\d{{1,9}})>")
 _NO_VALUE = re.compile(
     r"""(?<![0-9a-z])(?:
       [0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}
-    | (?:19|20)\d\d-(?:0\d|1[0-2])-[0-3]\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)?)?
+    | (?:19|20)\d\d-(?:0\d|1[0-2])-[0-3]\d
+      (?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)?)?
     | [0-3]?\d([/.-])[0-3]?\d\1(?:19|20)\d\d
     | (?=[0-9]{0,30}[a-f])[0-9a-f]{32,128}
     )(?![0-9a-z])""",
     re.VERBOSE | re.IGNORECASE,
 )
-"""UUIDs, dates and times, digests: many digits, and nobody's number."""
+"""UUIDs, dates and times, and digests: many digits, but no personal numbers."""
 
 _NUMBER = re.compile(r"\d|:[0-9a-f]{0,4}:", re.IGNORECASE)
 _OBFUSCATED = re.compile(r" ?[\[({<] ?(at|arroba|dot|punto) ?[\])}>] ?", re.IGNORECASE)
 
 _ROUNDS = 8
-"""Taking something out may lay bare what stood beside it, which has to be looked at again; this often at most."""
+"""Most passes over a text.
+
+A removed value may reveal another one beside it, so the text is searched again.
+"""
 
 _REPEATED_FROM = 6
-"""From which length on a value is taken out also where it stands alone; a shorter one could be any word."""
+"""Length from which a found value is also removed where nothing marks it.
+
+A shorter one could be any word.
+"""
 
 _WORD = re.compile(
     r"[^\s.,;:!?()\[\]{}\"'`<>=]++(?:[.,;:!?()\[\]{}'=]++[^\s.,;:!?()\[\]{}\"'`<>=]++)*+"
@@ -82,7 +92,11 @@ _WORD = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
-    """That a value of a kind was taken out. Who has the key can tell whether it was a given value, and nobody else."""
+    """The record of a removed value.
+
+    With the key, it can be checked against a given value. Without the key, it reveals only the
+    kind.
+    """
 
     kind: PersonalDataKind
     digest: str
@@ -93,57 +107,64 @@ class Redaction:
 class _Redacted:
     text: str
     redactions: tuple[Redaction, ...]
-    """One for each different value, in the order in which they first appeared."""
+    """One for each different value, in order of first appearance."""
     made_by: InitVar[object] = None
 
     def __post_init__(self, made_by: object) -> None:
         if made_by is not _MADE_HERE:
             raise TypeError(
-                f"A {type(self).__name__} is made by a Redactor only: call its redact() or redact_json()."
+                f"A {type(self).__name__} is only made by a Redactor: "
+                "call its redact() or redact_json()."
             )
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            f"A {type(self).__name__} cannot be pickled: anything could come back as one. Send its text."
+            f"A {type(self).__name__} cannot be pickled, since unpickling could forge one. "
+            "Send its text."
         )
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class RedactedText(_Redacted):
-    """A text that may leave: `text` has placeholders where personal data was, `redactions` say what was there."""
+    """A text that may leave.
+
+    `text` has placeholders in place of personal data; `redactions` records the removed values.
+    """
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class RedactedJson(_Redacted):
-    """A JSON value that may leave. `text` is its serialisation."""
+    """A JSON value that may leave; `text` is its serialisation."""
 
     @property
     def value(self) -> Any:
-        """The value itself, made anew each time."""
+        """The value, parsed anew each time."""
         return orjson.loads(self.text)
 
 
 class Redactor:
-    """Redacts texts and JSON values.
+    """A redactor of texts and JSON values.
 
     Args:
-        key: secret of the deployment for the digests, at least 16 bytes. Digests of different keys cannot be compared.
-        regions: ISO 3166 codes of the countries whose phone numbers are known also without a country's code.
+        key: the deployment's secret for digests, at least 16 bytes. Digests made with different
+            keys cannot be compared.
+        regions: ISO 3166 codes of the countries whose phone numbers are recognised without a
+            country code.
 
     Raises:
-        ConfigurationError: the key is too short, or a region unknown.
+        ConfigurationError: the key is too short, or a region is unknown.
     """
 
     def __init__(self, key: bytes, regions: Sequence[str] = ("CL", "ES", "US")) -> None:
         if len(key) < 16:
             raise ConfigurationError(
-                "The key for digests of redacted values must have at least 16 bytes."
+                "The key for digests of redacted values is too short: use at least 16 bytes."
             )
         if unknown := set(regions) - REGIONS:
             raise ConfigurationError(
-                f"No phone numbers are known of the regions {sorted(unknown)}: use codes as 'CL'."
+                f"The phone regions {sorted(unknown)} are unknown: use ISO 3166 codes such as 'CL'."
             )
         self._key = key
         self._regions = tuple(regions)
@@ -151,7 +172,7 @@ class Redactor:
     def redact(self, text: str) -> RedactedText:
         """Return a text without personal data and secrets.
 
-        Redacting what is redacted changes nothing. Placeholders that stand in the text already are kept, and their
+        To redact a redacted text changes nothing: placeholders in the text are kept, and their
         numbers are not used again.
         """
         (result,), redactions = self._redacted([_Part(text)])
@@ -160,11 +181,16 @@ class Redactor:
     def redact_json(self, value: Any, path: str = "value") -> RedactedJson:
         """Return a JSON value of the same shape without personal data and secrets.
 
-        Texts, whole numbers and keys are redacted, with the same placeholders throughout; the key tells what a value
-        is: `{"phone": 987654321}`. What stands under the key of a secret, such as `apiKey`, goes as a whole.
+        Texts, whole numbers and keys are redacted, with the same placeholders throughout. A key
+        helps to recognise its value, as in `{"phone": 987654321}`. The value under the key of a
+        secret, such as `apiKey`, is removed as a whole.
+
+        Args:
+            value: the JSON value.
+            path: the name of the value in error messages.
 
         Raises:
-            InvalidValue: something in it is not JSON; `path` leads there.
+            InvalidValue: a part of it is not JSON; `path` leads to this part.
         """
         to_json(value, path)
         parts: list[_Part] = []
@@ -184,14 +210,20 @@ class Redactor:
         return RedactedJson(to_json(_mapped(value, "", replaced), path), redactions, _MADE_HERE)
 
     def digest(self, kind: PersonalDataKind, value: str) -> str:
-        """Return the digest that a value has in `Redaction`, to look for it in the audit, however it is written."""
+        """Return the digest that a value has in `Redaction`, in order to search the audit for it.
+
+        Different spellings of a value have the same digest.
+        """
         normal = _normal(kind, folded(value).text, self._regions)
         return hmac.new(
             self._key, f"{kind}\0{normal}".encode("utf-8", "replace"), hashlib.sha256
         ).hexdigest()
 
     def _redacted(self, parts: Sequence["_Part"]) -> tuple[list[str], tuple[Redaction, ...]]:
-        """Redact texts that belong together: what is found in one is taken out of all, with the same placeholder."""
+        """Redact texts that belong together.
+
+        A value that is found in one text is removed from all, with the same placeholder.
+        """
         for part in parts:
             part.find(self._regions)
         values = {value.casefold(): kind for part in parts for (kind, _, _), value in part.found}
@@ -212,7 +244,7 @@ class Redactor:
 
 
 class _Numbers:
-    """The placeholder of each redaction, numbered by kind."""
+    """The placeholders of redactions, numbered by kind."""
 
     def __init__(self, taken: set[str]) -> None:
         self.placeholders: dict[Redaction, str] = {}
@@ -229,11 +261,11 @@ class _Numbers:
 
 
 class _Part:
-    """A text to be redacted, and what is found in it.
+    """A text to redact, and the findings in it.
 
     Args:
-        text: as it is.
-        cue: the key under which it stands in a JSON object.
+        text: the original text.
+        cue: the key of the text in a JSON object.
     """
 
     def __init__(self, text: str, cue: str = "") -> None:
@@ -245,7 +277,7 @@ class _Part:
         self._rest = without(self._folded.text, placeholders)
 
     def find(self, regions: Sequence[str]) -> None:
-        """Find what is personal or secret; and, where that is gone, what had been hidden by it."""
+        """Find personal data and secrets; search again after removal, since it may reveal more."""
         if (
             self._cue
             and names_a_secret(self._cue)
@@ -265,7 +297,7 @@ class _Part:
             self._take(found)
 
     def find_again(self, known: Mapping[str, PersonalDataKind]) -> None:
-        """Find words that are known to be values, even where nothing says so."""
+        """Find words that are known values, even where nothing marks them."""
         words = ((match.span(), match[0]) for match in _WORD.finditer(self._rest))
         self._take(
             [
@@ -276,7 +308,7 @@ class _Part:
         )
 
     def replaced(self, placeholder: Callable[[PersonalDataKind, str], str]) -> str:
-        """Return the text with placeholders for what was found."""
+        """Return the text with placeholders for the findings."""
         pieces, last, origins = [], 0, self._folded.origins
         for (kind, start, end), value in sorted(self.found, key=lambda found: found[0].start):
             pieces += [self.text[last : origins[start]], placeholder(kind, value)]
@@ -289,7 +321,7 @@ class _Part:
 
 
 def _found(text: str, regions: Sequence[str]) -> list[tuple[Finding, str]]:
-    """What a folded text has, of any kind."""
+    """Return the findings of all kinds in a folded text."""
     found = list(find_credentials(text))
     # The password of a URL and the host after it would look like an address.
     found += find_emails(without(text, _places(text, found)))
@@ -310,13 +342,13 @@ def _places(text: str, found: list[Finding]) -> list[tuple[int, int]]:
 
 
 def _mapped(value: Any, cue: str, leaf: Callable[[_Leaf, str], Any]) -> Any:
-    """Return a JSON value of the same shape with its texts, whole numbers and keys as `leaf` makes them."""
+    """Return a JSON value with `leaf` applied to its texts, whole numbers and keys."""
     match value:
         case Mapping():
             result: dict[str, Any] = {}
             for name, part in value.items():
                 new = leaf(name, "")
-                while new in result:  # two spellings of one value
+                while new in result:  # two spellings of one value have one placeholder
                     new += "'"
                 result[new] = _mapped(part, name, leaf)
             return result
@@ -331,7 +363,7 @@ def _mapped(value: Any, cue: str, leaf: Callable[[_Leaf, str], Any]) -> Any:
 
 
 def _normal(kind: PersonalDataKind, value: str, regions: Sequence[str]) -> str:
-    """Return a value as it is the same however it was written."""
+    """Return the normal form of a value, which is the same for all its spellings."""
     match kind:
         case "secret":
             return value

@@ -1,4 +1,4 @@
-"""A person's rights: to get everything that is kept about them, and to have it removed."""
+"""Export: everything about a user, as lines of JSON."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from graphs.memory.database.query import Query
 _SQL = statements.load("export", __package__)
 
 FORMAT = "graph-native-memory/user"
-"""What an export says it is, in its first line, beside its version."""
+"""The name of the format, in the first line of an export."""
 
 VERSION = 1
 
@@ -22,14 +22,14 @@ _PAGE = 500
 async def export(
     user_id: str, ask: Callable[[Query[Any]], Awaitable[Any]], exported_at: datetime | None = None
 ) -> AsyncIterator[str]:
-    """Yield all about a person as lines of JSON: what it is, `{"table", "row"}` for each row, how many there were.
+    """Yield everything about a user as lines of JSON: a header, `{"table", "row"}` lines, counts.
 
-    The last line has the SHA-256 of all lines before it, their line ends included.
+    The last line has the SHA-256 of all lines before it, with their line ends.
 
     Args:
-        user_id: the person.
-        ask: answers a query; no connection is held between two pages.
-        exported_at: the time to write into the first line; now unless given.
+        user_id: the user.
+        ask: runs a query; no connection is held between two pages.
+        exported_at: the time in the first line; now by default.
     """
     digest = hashlib.sha256()
     rows: dict[str, int] = {}

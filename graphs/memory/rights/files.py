@@ -1,4 +1,4 @@
-"""Files of people: PDFs, recordings, uploads. They lie in Supabase Storage; whose they are is a row under RLS."""
+"""Files of users, such as PDFs: contents in Supabase Storage, owners in a table under RLS."""
 
 import asyncio
 import hashlib
@@ -9,8 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any, Protocol, TypeVar
 from uuid import UUID, uuid4
 
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
-
+from graphs.memory.access import Access
 from graphs.memory.contract import StoredFile
 from graphs.memory.database import statements
 from graphs.memory.database.query import Query
@@ -21,6 +20,7 @@ from graphs.memory.errors import (
     InvalidValue,
     StorageFailed,
 )
+from graphs.memory.retry import retrying
 from graphs.memory.values.namespaces import encode_label
 from graphs.memory.values.text import problem_with, to_json
 
@@ -31,14 +31,14 @@ _SQL = statements.load("files", __package__)
 T = TypeVar("T")
 
 MAX_BYTES = 50 * 1024 * 1024
-"""Largest file that is taken, 50 MiB: what a Supabase project takes unless it is told otherwise."""
+"""The largest file: 50 MiB, the default limit of a Supabase project."""
 
 _AT_ONCE = 100
-"""How many files are removed with one request."""
+"""Files that one request removes."""
 
 
 class StorageBucket(Protocol):
-    """What is used of a storage bucket; the proxy that `supabase.AsyncClient.storage.from_` returns is one."""
+    """The part of a bucket in use; `supabase.AsyncClient.storage.from_` returns one."""
 
     async def upload(self, path: str, file: bytes, file_options: Any = None) -> Any:
         """Store a new file."""
@@ -58,28 +58,24 @@ class Storage(Protocol):
 
 
 class SupabaseClient(Protocol):
-    """What is used of `supabase.AsyncClient`."""
+    """The part of `supabase.AsyncClient` in use."""
 
     @property
     def storage(self) -> Any:
         """Storage with the rights of the client's key."""
 
 
-Run = Callable[[str, Query[Any]], Awaitable[Any]]
-"""Answers a query on behalf of whoever is acting, who must be the user that is named, or the service."""
-
-
 class Files:
-    """The files of people. Every method acts as whoever is acting now, and refuses another person's files.
+    """The files of users. Every method acts as the acting principal.
 
     Args:
-        run: answers queries.
+        access: the way to the database.
         supabase: a client with the service key; None where there is no Supabase Storage.
         bucket: a private bucket.
     """
 
-    def __init__(self, run: Run, supabase: SupabaseClient | None, bucket: str) -> None:
-        self._run = run
+    def __init__(self, access: Access, supabase: SupabaseClient | None, bucket: str) -> None:
+        self._access = access
         self._supabase = supabase
         self._bucket = bucket
 
@@ -93,12 +89,12 @@ class Files:
         session_id: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> StoredFile:
-        """Store a file: its content, then the row. Where the row is refused, the content goes again.
+        """Store a file: its content, then the row. If the row is refused, the content is removed.
 
         Args:
             user_id: whose file.
-            name: what it is called; folders are left out.
-            content: what is in it, at most 50 MiB.
+            name: its name; folders are dropped.
+            content: at most 50 MiB.
             media_type: such as `application/pdf`; guessed from the name unless given.
             session_id: the session that it belongs to.
             metadata: a JSON object that is kept with it.
@@ -107,7 +103,7 @@ class Files:
             InvalidValue: the name, the metadata or the size cannot be stored.
             ConfigurationError: there is no Storage.
             StorageFailed: Storage did not take it.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         base = _checked_name(name)
         if len(content) > MAX_BYTES:
@@ -116,9 +112,9 @@ class Files:
             )
         about = to_json(metadata or {}, "metadata")
         bucket = self._of_bucket()
-        await self._run(
+        await self._access.ask(
             user_id, _list(user_id, session_id)
-        )  # refuses who may not, before anything is stored
+        )  # refuses others before anything is stored
         file_id = uuid4()
         path = f"{encode_label(user_id)}/{file_id}/{base}"
         guessed, digest = await asyncio.to_thread(_look_at, base, content)
@@ -143,7 +139,7 @@ class Files:
         try:
             await _asked(lambda: bucket.upload(path, content, options))
             return StoredFile.of(
-                await self._run(user_id, Query(_SQL["put"], row, lambda rows: rows[0]))
+                await self._access.ask(user_id, Query(_SQL["put"], row, lambda rows: rows[0]))
             )
         except BaseException:
             await asyncio.shield(_discard(bucket, path))
@@ -153,9 +149,12 @@ class Files:
         """Return a user's files, the latest first.
 
         Raises:
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
-        return [StoredFile.of(row) for row in await self._run(user_id, _list(user_id, session_id))]
+        return [
+            StoredFile.of(row)
+            for row in await self._access.ask(user_id, _list(user_id, session_id))
+        ]
 
     async def read(self, user_id: str, file_id: UUID | str) -> bytes:
         """Return a file's content.
@@ -163,7 +162,7 @@ class Files:
         Raises:
             FileNotFound: the user has no such file.
             StorageFailed: Storage did not give it, or something else than was stored.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         file = await self._get(user_id, file_id)
         bucket = self._of_bucket()
@@ -175,7 +174,7 @@ class Files:
         _, digest = await asyncio.to_thread(_look_at, file.name, content)
         if digest != file.sha256:
             raise StorageFailed(
-                f"The file {file.id} is not what was stored: its SHA-256 is {digest}."
+                f"The content of file {file.id} has changed: its SHA-256 is {digest}."
             )
         return content
 
@@ -185,11 +184,11 @@ class Files:
         Raises:
             FileNotFound: the user has no such file.
             StorageFailed: Storage did not remove it; it is still listed.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         file = await self._get(user_id, file_id)
         await self._remove([file.path])
-        await self._run(user_id, Query(_SQL["delete"], {"user_id": user_id, "id": file.id}))
+        await self._access.ask(user_id, Query(_SQL["delete"], {"user_id": user_id, "id": file.id}))
 
     async def remove_contents(self, user_id: str) -> None:
         """Remove the content of all files of a user; their rows go when the user is erased.
@@ -197,7 +196,7 @@ class Files:
         Raises:
             ConfigurationError: there are files, and there is no Storage to remove them from.
             StorageFailed: Storage did not remove all of them; to remove them again is no error.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         paths = [file.path for file in await self.list(user_id)]
         for n in range(0, len(paths), _AT_ONCE):
@@ -212,7 +211,7 @@ class Files:
             known = UUID(str(file_id))
         except ValueError:
             raise FileNotFound(str(file_id)) from None
-        found = await self._run(
+        found = await self._access.ask(
             user_id, Query(_SQL["get"], {"user_id": user_id, "id": known}, lambda rows: rows)
         )
         if not found:
@@ -221,14 +220,15 @@ class Files:
 
     @property
     def is_configured(self) -> bool:
-        """Whether there is a Storage to keep files in."""
+        """True if there is a Storage for files."""
         return self._supabase is not None
 
     def _of_bucket(self) -> StorageBucket:
         if self._supabase is None:
             raise ConfigurationError(
-                "Files need Supabase Storage: set SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY, and make the private "
-                f"bucket {self._bucket!r} in the project; or give MemoryManager a `supabase` client."
+                "Files need Supabase Storage: set SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY, and "
+                f"create the private bucket {self._bucket!r} in the project; or give MemoryManager "
+                "a `supabase` client."
             )
         bucket: StorageBucket = self._supabase.storage.from_(self._bucket)
         return bucket
@@ -261,34 +261,26 @@ async def _discard(bucket: StorageBucket, path: str) -> None:
 
 
 def _look_at(name: str, content: bytes) -> tuple[str, str]:
-    """The media type that a name stands for, and the content's SHA-256. It reads files: call it from a thread."""
+    """Return the media type and the SHA-256. It reads files: call it from a thread."""
     return mimetypes.guess_type(name)[0] or "application/octet-stream", hashlib.sha256(
         content
     ).hexdigest()
 
 
 async def _asked(ask: Callable[[], Awaitable[T]]) -> T:
-    """What Storage answers; where it is briefly unwell it is asked again.
+    """Return the answer of Storage; passing failures are retried.
 
     Raises:
         StorageFailed: it refused, or did not answer.
     """
     try:
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception(_is_passing),
-            stop=stop_after_attempt(4),
-            wait=wait_exponential_jitter(multiplier=0.2, max=5, jitter=0.2),
-            reraise=True,
-        ):
-            with attempt:
-                return await ask()
+        return await retrying(ask, _is_passing, attempts=4)
     except GraphMemoryError:
         raise
     except Exception as error:
         raise StorageFailed(
             f"Supabase Storage failed: {getattr(error, 'message', None) or error!r}"
         ) from error
-    raise AssertionError  # the last attempt raises
 
 
 def _is_passing(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""What becomes of memories with time."""
+"""Retention: expiry of turns, and decay of memories."""
 
 import logging
 from collections.abc import Iterable
@@ -23,11 +23,11 @@ IMPORTANT = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """For how long things are kept, where background jobs run. 0 stands for ever.
+    """Retention periods, for background jobs. 0 keeps for ever.
 
     Args:
-        retention_days: how long turns are kept; important ones become episodes then.
-        decay_days: after how long memories that nobody touched decay.
+        retention_days: days until turns expire; important ones become episodes then.
+        decay_days: days without a change or read until memories decay.
     """
 
     retention_days: float = 0
@@ -35,7 +35,7 @@ class Keeping:
 
 
 def check_threshold(days: float) -> None:
-    """Refuse a threshold that would delete everything.
+    """Check a threshold: 0 would delete everything.
 
     Raises:
         InvalidInput: it is not a positive number of days.
@@ -47,9 +47,9 @@ def check_threshold(days: float) -> None:
 
 
 def decay(user_id: str, threshold_days: float) -> Query[DecayReport]:
-    """Ask for a user's memories that nobody touched for `threshold_days` to be trimmed, the important ones to fade.
+    """Return the query that trims memories untouched for `threshold_days`; important ones fade.
 
-    Only memories written under the contract are concerned: what an application stored for itself is left alone.
+    It affects memories under the contract only, not the items of applications.
     """
     rule = {"user_id": user_id, "days": threshold_days, "important": IMPORTANT}
     return Query(
@@ -58,14 +58,14 @@ def decay(user_id: str, threshold_days: float) -> Query[DecayReport]:
 
 
 def decaying(threshold_days: float) -> Query[list[str]]:
-    """Ask for the users who have memories that nobody touched for `threshold_days`."""
+    """Return the query for users with memories untouched for `threshold_days`."""
     return Query(
         _SQL["decaying"], {"days": threshold_days}, lambda rows: [row.user_id for row in rows]
     )
 
 
 class OldTurn(NamedTuple):
-    """A turn that has been kept long enough."""
+    """A turn past its retention period."""
 
     namespace: str
     key: str
@@ -75,13 +75,13 @@ class OldTurn(NamedTuple):
 
 
 def old_turns(days: float, limit: int = 200) -> Query[list[OldTurn]]:
-    """Ask for turns that were stored `days` ago or earlier, the oldest first."""
+    """Return the query for turns stored `days` ago or earlier, the oldest first."""
     given = {"days": days, "important": IMPORTANT, "limit": limit}
     return Query(_SQL["old_turns"], given, lambda rows: [OldTurn(*row) for row in rows])
 
 
 def expire(turns: Iterable[OldTurn]) -> list[PutOp]:
-    """Return the operations that remove turns, and keep the important ones as episodes of the user."""
+    """Return the operations that delete turns, and keep important ones as episodes."""
     ops: list[PutOp] = []
     for turn in turns:
         namespace = from_text(turn.namespace)

@@ -16,7 +16,6 @@ from langgraph.store.base import (
     tokenize_path,
 )
 from langgraph.store.postgres.base import PostgresIndexConfig
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from graphs.memory import telemetry
 from graphs.memory.database import statements
@@ -31,6 +30,7 @@ from graphs.memory.errors import (
     GraphMemoryError,
     SetupRequired,
 )
+from graphs.memory.retry import retrying
 from graphs.memory.search.ranking import Weights
 
 _SQL = statements.load("setup", "graphs.memory.database")
@@ -183,15 +183,7 @@ class Index:
         except Exception as error:
             if not is_passing(error):
                 raise
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception(is_passing),
-            stop=stop_after_attempt(3),
-            wait=wait_exponential_jitter(multiplier=0.2, max=5, jitter=0.2),
-            reraise=True,
-        ):
-            with attempt:
-                return await ask()
-        raise AssertionError  # the last attempt raises
+        return await retrying(ask, is_passing, attempts=3)
 
     def _vector(self, numbers: Sequence[float]) -> Vector:
         """Check a vector and return it as it is stored.

@@ -20,30 +20,26 @@ from langgraph.store.base import (
 )
 
 from graphs.memory import telemetry
-from graphs.memory.audit import events, reads
+from graphs.memory.access import Access
 from graphs.memory.database import schema
 from graphs.memory.database.coalescing import Coalescer
-from graphs.memory.database.database import Database, Pool, to_the_end
+from graphs.memory.database.database import Database, Pool
 from graphs.memory.database.loops import from_another_thread, on_home_loop
 from graphs.memory.database.query import Query
-from graphs.memory.database.vectors import Model
-from graphs.memory.errors import AccessDenied, EmbeddingFailed, StoreUnavailable
-from graphs.memory.principal import Principal, current_principal, current_provenance
-from graphs.memory.search import embeddings, indexing, reembedding
+from graphs.memory.errors import StoreUnavailable
+from graphs.memory.principal import Principal, current_provenance
+from graphs.memory.search import embeddings, reembedding
 from graphs.memory.search.embeddings import Index, MemoryIndexConfig
 from graphs.memory.store import items, periodic
 from graphs.memory.store.batch import (
     Call,
     Caller,
-    Searching,
     carry_out,
-    embeds,
     name_of,
-    prepare,
     reads_of,
 )
+from graphs.memory.store.embedder import Embedder
 from graphs.memory.store.items import ExpectingPutOp
-from graphs.memory.values.namespaces import Namespace
 from graphs.memory.values.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -74,14 +70,8 @@ class PostgresStore(BaseStore):
         ttl: TTLConfig | None = None,
         principal: Principal | None = None,
     ) -> None:
-        self._database = Database(pool)
-        self._reporter = events.Reporter(self._database)
-        self._reads = reads.ReadLog(self._database)
-        self._index = Index(index) if index else None
-        self._searching = Searching()
-        if self._index:
-            self._searching = Searching(None, self._index.configuration, self._index.weights)
-        self._default_principal = principal
+        self.access = Access(Database(pool), principal)
+        self.embedder = Embedder(self.access, Index(index) if index else None)
         self.home_loop = asyncio.get_running_loop()
         self._calls = Coalescer(
             self._carry_out,
@@ -93,14 +83,13 @@ class PostgresStore(BaseStore):
             hopeless=lambda error: type(error) is StoreUnavailable,
         )
         self._sweeper = periodic.Periodic("The TTL sweep", self.sweep_ttl)
-        self._indexer = indexing.Indexer(self._database, lambda: self._searching.model)
         self.index_config = index
         self.ttl_config = ttl
 
     async def close(self) -> None:
         """Stop what runs beside the calls. The pool stays open."""
         await self.stop_ttl_sweeper()
-        await self._indexer.stop()
+        await self.embedder.indexer.stop()
 
     # Setting up ---------------------------------------------------------------------------------------------------
 
@@ -113,52 +102,16 @@ class PostgresStore(BaseStore):
             EmbeddingModelMismatch: the database holds vectors of another model.
         """
         scripts = await asyncio.to_thread(schema.read_scripts)
-        async with self._database.pool.connection() as conn:
+        async with self.access.database.pool.connection() as conn:
             await schema.apply(conn, scripts)
-        if index := self._index:
-            self._searching.model = await self._database.transaction(
+        if index := self.embedder.index:
+            self.embedder.how.model = await self.access.database.transaction(
                 Principal.service(),
                 lambda transaction: embeddings.activate_model(transaction, index),
             )
-            await self._run(
-                Principal.owner(), [embeddings.create_vector_index(self._searching.model)]
+            await self.access.run(
+                Principal.owner(), [embeddings.create_vector_index(self.embedder.how.model)]
             )
-
-    async def _searched_model(self) -> Model | None:
-        """The index's model, looked up once; None for a store without an index."""
-        if self._index and self._searching.model is None:
-            [model] = await self._run(Principal.service(), [embeddings.active_model()])
-            self._searching.model = embeddings.checked(model, self._index)
-        return self._searching.model
-
-    @on_home_loop
-    async def _ask_as(
-        self,
-        user_id: str,
-        query: Query[Any],
-        shows: Namespace | None = None,
-        *,
-        first: Query[None] | None = None,
-    ) -> Any:
-        """What a query about a user reads, if whoever is acting is that user or the service.
-
-        `shows` is the scope whose items it shows, if it shows any: that is recorded. `first` comes before the query.
-        """
-        principal, provenance = await self._principal_for(user_id), current_provenance()
-        *_, answer = await self._run(principal, [first, query] if first else [query], provenance)
-        if shows:
-            self._reads.note(principal, tuple(provenance.items()), shows, "searches", len(answer))
-        return answer
-
-    async def _run(
-        self,
-        principal: Principal,
-        queries: Sequence[Query[Any]],
-        provenance: dict[str, Any] | None = None,
-    ) -> list[Any]:
-        """What each query reads, in one transaction that a cancelled caller does not cut off."""
-        async with self._reporter.denials(principal):
-            return await to_the_end(self._database.run(principal, queries, provenance))
 
     @on_home_loop
     @telemetry.operation
@@ -172,8 +125,8 @@ class PostgresStore(BaseStore):
             AccessDenied: a policy or a missing grant refuses it; nothing was written.
             StoreUnavailable: the database could not do it; nothing was written.
         """
-        principal = current_principal(self._default_principal)
-        [answer] = await self._run(principal, [query], current_provenance())
+        principal = self.access.principal()
+        [answer] = await self.access.run(principal, [query], current_provenance())
         return cast("T", answer)
 
     # BaseStore ------------------------------------------------------------------------------------------------------
@@ -199,15 +152,15 @@ class PostgresStore(BaseStore):
             AccessDenied: the principal may not do one of them; nothing was written.
             StoreUnavailable: the database could not do it; nothing was written.
         """
-        principal = current_principal(self._default_principal)
+        principal = self.access.principal()
         operations = list(ops)
         if not operations:
             return []
         kinds = frozenset(map(type, operations))  # what is quick does not wait for what is slow
         kinds = _WRITES if kinds & {PutOp, ExpectingPutOp} else kinds
         with telemetry.call(name_of(operations)):
-            call = await self._prepare(operations, principal)
-            async with self._reporter.denials(principal):
+            call = await self.embedder.prepare(operations, principal)
+            async with self.access.reporter.denials(principal):
                 return await self._calls.submit(
                     Caller(principal, tuple(current_provenance().items()), kinds), call
                 )
@@ -242,45 +195,27 @@ class PostgresStore(BaseStore):
             put = PutOp(namespace, str(key), value, index, _ensure_ttl(self.ttl_config, ttl))
             await self.abatch([ExpectingPutOp(put, expected)])
 
-    async def _prepare(
-        self, operations: Sequence[Op | ExpectingPutOp], principal: Principal
-    ) -> Call:
-        """Check and embed before any transaction: no connection is held while a model works."""
-        if any(embeds(op) for op in operations):
-            await self._searched_model()
-        try:
-            return await prepare(operations, self._index, principal)
-        except EmbeddingFailed as error:
-            await self._reporter.embedding_failed(
-                principal, self._index.name if self._index else "", error
-            )
-            raise
-
     async def _carry_out(self, calls: Sequence[tuple[Caller, Call]]) -> list[list[Result]]:
-        results = await carry_out(self._database, calls, self._searching)
-        self._wake_indexer(call.writes for _, call in calls)
+        results = await carry_out(self.access.database, calls, self.embedder.how)
+        self.embedder.wrote(call.writes for _, call in calls)
         for (caller, call), answers in zip(calls, results, strict=True):
             for scope, kind, found in reads_of(call, answers):
-                self._reads.note(caller.principal, caller.provenance, scope, kind, found)
+                self.access.reads.note(caller.principal, caller.provenance, scope, kind, found)
         return results
 
     # The vector index -----------------------------------------------------------------------------------------------
 
-    def _wake_indexer(self, writes: Iterable[Iterable[items.ItemWrite]]) -> None:
-        if any(write.vectors for written in writes for write in written):
-            self._indexer.wake()
-
     @on_home_loop
     async def wait_until_indexed(self) -> None:
         """Return when every vector is in the vector index. Searches do not need it: what waits is read one by one."""
-        if await self._searched_model():
-            await self._indexer.finish()
+        if await self.embedder.model():
+            await self.embedder.indexer.finish()
 
     @on_home_loop
     async def rebuild_index(self) -> None:
         """Put all vectors into the index at once, after a bulk load: faster, but nobody reads or writes meanwhile."""
-        if model := await self._searched_model():
-            await self._run(Principal.owner(), [embeddings.rebuild_vector_index(model)])
+        if model := await self.embedder.model():
+            await self.access.run(Principal.owner(), [embeddings.rebuild_vector_index(model)])
 
     @on_home_loop
     async def reembed(self, progress: Progress | None = None) -> int:
@@ -290,12 +225,12 @@ class PostgresStore(BaseStore):
         and goes on when called again; call it once more when the last process with the old model has ended. `progress`
         is told how many vectors are made, and how many there are to make.
         """
-        if not self._index:
+        if not self.embedder.index:
             return 0
-        made = await reembedding.reembed(self._database, self._index, progress)
-        [model] = await self._run(Principal.service(), [embeddings.active_model()])
-        self._searching.model = embeddings.checked(
-            model, self._index
+        made = await reembedding.reembed(self.access.database, self.embedder.index, progress)
+        [model] = await self.access.run(Principal.service(), [embeddings.active_model()])
+        self.embedder.how.model = embeddings.checked(
+            model, self.embedder.index
         )  # at once: what is being written needs one
         return made
 
@@ -305,8 +240,8 @@ class PostgresStore(BaseStore):
 
         A process that still has another model configured does nothing: it must not switch everybody back to that.
         """
-        [model] = await self._run(Principal.service(), [embeddings.active_model()])
-        if not (self._index and model and embeddings.is_of(model, self._index)):
+        [model] = await self.access.run(Principal.service(), [embeddings.active_model()])
+        if not (self.embedder.index and model and embeddings.is_of(model, self.embedder.index)):
             return 0
         return await self.reembed()
 
@@ -317,7 +252,7 @@ class PostgresStore(BaseStore):
     async def sweep_ttl(self) -> int:
         """Delete every expired item, in portions that lock little, and return how many there were."""
         swept = 0
-        while portion := (await self._run(Principal.service(), [items.sweep()]))[0]:
+        while portion := (await self.access.run(Principal.service(), [items.sweep()]))[0]:
             swept += int(portion)
         if swept:
             log.info("Swept %d expired memories", swept)
@@ -349,15 +284,4 @@ class PostgresStore(BaseStore):
         Raises:
             StoreUnavailable: it does not.
         """
-        await self._run(Principal.service(), [items.ping()])
-
-    async def _principal_for(self, user_id: str) -> Principal:
-        """Who is acting; another person than the one whose memory it is would find nothing, and is told so instead."""
-        principal = current_principal(self._default_principal)
-        if principal.user_id not in (None, user_id):
-            denied = AccessDenied(
-                f"User {principal.user_id} may not use the memory of user {user_id}.", user_id
-            )
-            await self._reporter.denied(principal, denied)
-            raise denied
-        return principal
+        await self.access.run(Principal.service(), [items.ping()])

@@ -1,1 +1,1 @@
-"""Backups: everything of one moment in a file, and back again."""
+"""Backups: a consistent snapshot in a file, and its restore."""

@@ -1,43 +1,54 @@
 -- name: begin_reading
--- All of a backup is one moment, and nothing but read.
+-- A read-only snapshot of one moment.
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
 
 -- name: prepare
--- Values are written alike everywhere. Long work is meant; and where policies would hide rows, it fails instead.
-SELECT set_config('role', 'none', true), set_config('search_path', 'pg_catalog, memory, extensions, public', true),
-  set_config('timezone', 'UTC', true), set_config('datestyle', 'ISO', true), set_config('intervalstyle', 'postgres', true),
-  set_config('bytea_output', 'hex', true), set_config('extra_float_digits', '1', true), set_config('row_security', 'off', true),
+-- The same text format on every server, and no time limits. Where policies would hide rows, fail.
+SELECT set_config('role', 'none', true), set_config('search_path',
+  'pg_catalog, memory, extensions, public', true),
+  set_config('timezone', 'UTC', true), set_config('datestyle', 'ISO', true),
+  set_config('intervalstyle', 'postgres', true),
+  set_config('bytea_output', 'hex', true), set_config('extra_float_digits', '1', true),
+  set_config('row_security', 'off', true),
   set_config('statement_timeout', '0', true), set_config('lock_timeout', '60s', true),
   set_config('idle_in_transaction_session_timeout', '0', true)
 
 -- name: moment
--- When it is, as the clock has it and as transactions have it: what this transaction does not see, or will be written, has
--- `horizon` or a later number, subtransactions included. Only in one and the same database can these be compared: the
--- server's identity, its timeline, and the database in it.
-SELECT now() AS now, pg_snapshot_xmin(s)::text::bigint AS horizon, pg_snapshot_xmax(s)::text::bigint AS next,
-  format('%s/%s/%s', (SELECT system_identifier FROM pg_control_system()), left(pg_walfile_name(pg_current_wal_insert_lsn()), 8),
+-- The current time and transaction ids. Every transaction that this snapshot does not see has the
+-- id `horizon` or a higher one, subtransactions included. Ids are comparable only within one
+-- database: its identifier has the server, its timeline and the database's oid.
+SELECT now() AS now, pg_snapshot_xmin(s)::text::bigint AS horizon,
+  pg_snapshot_xmax(s)::text::bigint AS next,
+  format('%s/%s/%s', (SELECT system_identifier FROM pg_control_system()),
+    left(pg_walfile_name(pg_current_wal_insert_lsn()), 8),
     (SELECT oid FROM pg_database WHERE datname = current_database())) AS database
 FROM pg_current_snapshot() AS s
 
 -- name: horizon_at
--- Before which number no transaction ended after some time, provided that none lasts a day: what a seal of a day before had
--- seen begin. Seals that a restore brought tell of another server, and do not count for more than the restore.
-SELECT coalesce(max(least(s.horizon::text::bigint, {next} - (({next} - s.xmin::text::bigint) & 4294967295))), 0) AS horizon
+-- An id below which every transaction had ended at some time, provided that none lasts a day: the
+-- horizon of a seal at least a day older. Seals from another server, brought by a restore, cannot
+-- count for more than the restore itself.
+SELECT coalesce(max(least(s.horizon::text::bigint,
+  {next} - (({next} - s.xmin::text::bigint) & 4294967295))), 0) AS horizon
 FROM memory.audit_seals AS s
-WHERE s.sealed_at = (SELECT max(e.sealed_at) FROM memory.audit_seals AS e WHERE e.sealed_at <= {moment}::timestamptz - interval '1 day')
+WHERE s.sealed_at = (SELECT max(e.sealed_at) FROM memory.audit_seals AS e
+  WHERE e.sealed_at <= {moment}::timestamptz - interval '1 day')
 
 -- name: erasures
-SELECT count(*) AS count, md5(coalesce(string_agg(e.id::text, '' ORDER BY e.id), '')) AS digest FROM memory.erasures AS e
+SELECT count(*) AS count, md5(coalesce(string_agg(e.id::text, '' ORDER BY e.id), '')) AS digest
+FROM memory.erasures AS e
 
 -- name: tables
--- What is data: the tables of the schema, without what describes this database or belongs to its queue, personal business
--- tables, and what these point at.
+-- The tables that hold data: those of the schema, except for state of this database and its queue,
+-- personal business tables, and the tables that these reference.
 WITH RECURSIVE kept AS (
   SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
   WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND (
-    n.nspname = 'memory' AND c.relname NOT IN ('schema_versions', 'job_migrations', 'job_failures', 'brain_loads',
+    n.nspname = 'memory' AND c.relname NOT IN ('schema_versions', 'job_migrations', 'job_failures',
+      'brain_loads',
       'brain_load_errors', 'personal_business_tables')
-    OR EXISTS (SELECT FROM memory.personal_business_tables AS b WHERE (b.table_schema, b.table_name) = (n.nspname, c.relname)))
+    OR EXISTS (SELECT FROM memory.personal_business_tables AS b
+      WHERE (b.table_schema, b.table_name) = (n.nspname, c.relname)))
   UNION
   SELECT c.oid FROM kept JOIN pg_constraint AS f ON f.contype = 'f' AND f.conrelid = kept.oid
   JOIN pg_class AS c ON c.oid = f.confrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -47,23 +58,33 @@ SELECT n.nspname AS schema, c.relname AS name,
   array_agg(a.attname::text ORDER BY a.attnum) AS columns,
   coalesce(array_agg(a.attname::text) FILTER (WHERE a.attgenerated <> ''), '{}') AS generated,
   coalesce(min(p.columns), '{}') AS personal,
-  (SELECT jsonb_build_object('columns', coalesce(array_agg(k.attname ORDER BY w.n), '{}'), 'numbered', min(k.atttypid) = 'bigint'::regtype AND count(*) = 1)
+  (SELECT jsonb_build_object('columns', coalesce(array_agg(k.attname ORDER BY w.n), '{}'),
+    'numbered', min(k.atttypid) = 'bigint'::regtype AND count(*) = 1)
     FROM (
-      SELECT i.indkey FROM pg_index AS i JOIN pg_attribute AS f ON f.attrelid = c.oid AND f.attnum = i.indkey[0]
-      WHERE i.indrelid = c.oid AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+      SELECT i.indkey FROM pg_index AS i JOIN pg_attribute AS f ON f.attrelid = c.oid
+        AND f.attnum = i.indkey[0]
+      WHERE i.indrelid = c.oid AND i.indisunique AND i.indimmediate AND i.indisvalid
+        AND i.indpred IS NULL AND i.indexprs IS NULL
         AND i.indnatts = i.indnkeyatts AND NOT EXISTS (
-          SELECT FROM pg_attribute AS n WHERE n.attrelid = c.oid AND n.attnum = ANY (i.indkey) AND NOT n.attnotnull)
-      ORDER BY i.indnatts = 1 AND f.atttypid = 'bigint'::regtype DESC, i.indisprimary DESC, i.indexrelid LIMIT 1) AS best
+          SELECT FROM pg_attribute AS n WHERE n.attrelid = c.oid AND n.attnum = ANY (i.indkey)
+            AND NOT n.attnotnull)
+      ORDER BY i.indnatts = 1 AND f.atttypid = 'bigint'::regtype DESC, i.indisprimary DESC,
+        i.indexrelid LIMIT 1) AS best
     CROSS JOIN unnest(best.indkey) WITH ORDINALITY AS w (attnum, n)
     JOIN pg_attribute AS k ON k.attrelid = c.oid AND k.attnum = w.attnum) AS key,
-  coalesce(jsonb_object_agg(a.attname, pg_sequence_last_value(pg_get_serial_sequence(c.oid::regclass::text, a.attname)::regclass))
-    FILTER (WHERE pg_get_serial_sequence(c.oid::regclass::text, a.attname) IS NOT NULL), '{}') AS last_numbers,
+  coalesce(jsonb_object_agg(a.attname,
+    pg_sequence_last_value(pg_get_serial_sequence(c.oid::regclass::text, a.attname)::regclass))
+    FILTER (WHERE pg_get_serial_sequence(c.oid::regclass::text, a.attname) IS NOT NULL),
+    '{}') AS last_numbers,
   coalesce((
     SELECT jsonb_agg(jsonb_build_object('schema', pn.nspname, 'name', parent.relname,
-      'columns', (SELECT jsonb_agg(k.attname ORDER BY w.n) FROM unnest(f.conkey) WITH ORDINALITY AS w (attnum, n)
+      'columns', (SELECT jsonb_agg(k.attname ORDER BY w.n)
+        FROM unnest(f.conkey) WITH ORDINALITY AS w (attnum, n)
         JOIN pg_attribute AS k ON k.attrelid = f.conrelid AND k.attnum = w.attnum),
-      'parents', (SELECT jsonb_agg(k.attname ORDER BY w.n) FROM unnest(f.confkey) WITH ORDINALITY AS w (attnum, n)
-        JOIN pg_attribute AS k ON k.attrelid = f.confrelid AND k.attnum = w.attnum)) ORDER BY f.conname)
+      'parents', (SELECT jsonb_agg(k.attname ORDER BY w.n)
+        FROM unnest(f.confkey) WITH ORDINALITY AS w (attnum, n)
+        JOIN pg_attribute AS k ON k.attrelid = f.confrelid AND k.attnum = w.attnum))
+          ORDER BY f.conname)
     FROM pg_constraint AS f JOIN pg_class AS parent ON parent.oid = f.confrelid
     JOIN pg_namespace AS pn ON pn.oid = parent.relnamespace
     WHERE f.contype = 'f' AND f.conrelid = c.oid AND f.confrelid <> c.oid), '[]') AS foreign_keys
@@ -77,23 +98,24 @@ ORDER BY 1, 2
 COPY (SELECT {columns} FROM {table} AS t WHERE {condition}) TO STDOUT
 
 -- name: read_ranges
--- Numbers without a gap between them have one difference from their rank.
+-- Consecutive numbers have the same difference from their rank.
 COPY (
   SELECT min(t.key), max(t.key) FROM (
-    SELECT t.{key} AS key, t.{key} - row_number() OVER (ORDER BY t.{key}) AS island FROM {table} AS t WHERE {condition}) AS t
+    SELECT t.{key} AS key, t.{key} - row_number() OVER (ORDER BY t.{key}) AS island
+    FROM {table} AS t WHERE {condition}) AS t
   GROUP BY t.island ORDER BY 1
 ) TO STDOUT
 
 -- name: is_changed
--- A row has the last 32 bits of the number of the transaction that wrote it: the latest number that fits counts.
+-- xmin has the lower 32 bits of the writing transaction's id: take the latest id that matches.
 {next} - (({next} - t.xmin::text::bigint) & 4294967295) >= {horizon}
 
 -- name: lock
--- Others go on reading, and write when the restore is done: nobody writes while the triggers are off.
+-- Readers continue; writers wait for the restore, because triggers are disabled.
 LOCK TABLE {tables} IN SHARE ROW EXCLUSIVE MODE
 
 -- name: triggers
--- Those that fire on what is written.
+-- The enabled triggers on writes.
 SELECT n.nspname AS schema, c.relname AS name, g.tgname AS trigger FROM pg_trigger AS g
 JOIN pg_class AS c ON c.oid = g.tgrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE NOT g.tgisinternal AND g.tgenabled = 'O'
@@ -105,8 +127,9 @@ ALTER TABLE {table} DISABLE TRIGGER {trigger}
 ALTER TABLE {table} ENABLE TRIGGER {trigger}
 
 -- name: stage
--- Of several backups that are read as one, the last one's rows are of generation 0.
-CREATE TEMP TABLE backup_staged ON COMMIT DROP AS SELECT {columns}, 0::smallint AS backup_generation FROM {table} WITH NO DATA
+-- Generation 0 is the last backup of a chain.
+CREATE TEMP TABLE backup_staged ON COMMIT DROP AS SELECT {columns}, 0::smallint AS backup_generation
+  FROM {table} WITH NO DATA
 
 -- name: fill
 COPY pg_temp.backup_staged ({columns}, backup_generation) FROM STDIN
@@ -127,31 +150,33 @@ COPY pg_temp.backup_keys FROM STDIN
 DROP TABLE pg_temp.backup_keys
 
 -- name: leave_latest
--- Of each row the latest version counts, …
+-- The latest version of each row counts, …
 DELETE FROM pg_temp.backup_staged AS s USING pg_temp.backup_staged AS later
 WHERE ({keys}) = ({later}) AND later.backup_generation < s.backup_generation
 
 -- name: leave_present
--- … if it was still there at the last moment.
+-- … if the row still existed at the last moment.
 DELETE FROM pg_temp.backup_staged AS s WHERE s.backup_generation > 0
   AND NOT EXISTS (SELECT FROM pg_temp.backup_keys AS k WHERE ({present}) = ({keys}))
 
 -- name: leave_in_ranges
 DELETE FROM pg_temp.backup_staged AS s WHERE s.backup_generation > 0
-  AND ({keys} <@ (SELECT range_agg(int8range(k.first, k.last, '[]')) FROM pg_temp.backup_keys AS k)) IS NOT TRUE
+  AND ({keys} <@ (SELECT range_agg(int8range(k.first, k.last, '[]'))
+    FROM pg_temp.backup_keys AS k)) IS NOT TRUE
 
 -- name: leave_last
--- Where nothing tells rows apart, the last backup has all of them.
+-- For tables without a key, the last backup has all rows.
 DELETE FROM pg_temp.backup_staged WHERE backup_generation > 0
 
 -- name: erased_present
--- Is anybody here who was erased elsewhere, and not here?
+-- Whether a user is here whose erasure is only recorded elsewhere.
 SELECT EXISTS (
-  SELECT FROM {table} AS t JOIN pg_temp.backup_staged AS s ON s.subject = sha256(convert_to(t.{column}, 'UTF8'))
+  SELECT FROM {table} AS t JOIN pg_temp.backup_staged AS s
+    ON s.subject = sha256(convert_to(t.{column}, 'UTF8'))
   WHERE NOT EXISTS (SELECT FROM memory.erasures AS e WHERE e.id = s.id)) AS present
 
 -- name: note_erased
--- Who was erased after the backup: by their certificates, which it does not have.
+-- Users erased after the backup: those whose certificates it does not have.
 CREATE TEMP TABLE backup_erased ON COMMIT DROP AS
   SELECT DISTINCT e.subject FROM memory.erasures AS e
   WHERE ({subject}::text IS NULL OR e.subject = sha256(convert_to({subject}, 'UTF8')))
@@ -162,25 +187,29 @@ SELECT count(*) AS erased FROM pg_temp.backup_erased
 
 -- name: reserve_models
 SELECT setval(pg_get_serial_sequence('memory.embedding_models', 'id'), greatest(max(s.id),
-  pg_sequence_last_value(pg_get_serial_sequence('memory.embedding_models', 'id')::regclass), 1)) FROM pg_temp.backup_staged AS s
+  pg_sequence_last_value(pg_get_serial_sequence('memory.embedding_models', 'id')::regclass), 1))
+    FROM pg_temp.backup_staged AS s
 
 -- name: add_models
--- Which model is in use, a database that has one decides. A number that is taken here gives way to the next one.
-INSERT INTO memory.embedding_models (id, name, dimensions, active, created_at) OVERRIDING SYSTEM VALUE
+-- An active model of this database stays the active one. A taken id is replaced by the next one.
+INSERT INTO memory.embedding_models (id, name, dimensions, active,
+  created_at) OVERRIDING SYSTEM VALUE
 SELECT CASE WHEN EXISTS (SELECT FROM memory.embedding_models AS m WHERE m.id = s.id)
     THEN nextval(pg_get_serial_sequence('memory.embedding_models', 'id')) ELSE s.id END,
-  s.name, s.dimensions, s.active AND NOT EXISTS (SELECT FROM memory.embedding_models AS m WHERE m.active), s.created_at
+  s.name, s.dimensions, s.active AND NOT EXISTS (SELECT FROM memory.embedding_models AS m
+    WHERE m.active), s.created_at
 FROM pg_temp.backup_staged AS s
-WHERE NOT EXISTS (SELECT FROM memory.embedding_models AS m WHERE (m.name, m.dimensions) = (s.name, s.dimensions))
+WHERE NOT EXISTS (SELECT FROM memory.embedding_models AS m
+  WHERE (m.name, m.dimensions) = (s.name, s.dimensions))
 
 -- name: note_models
--- The numbers that the backup's models have here.
+-- The ids here of the backup's models.
 CREATE TEMP TABLE backup_models ON COMMIT DROP AS
   SELECT s.id AS there, m.id AS here FROM pg_temp.backup_staged AS s
   JOIN memory.embedding_models AS m ON (m.name, m.dimensions) = (s.name, s.dimensions)
 
 -- name: note_current
--- The memories that are at the backup's version now: its vectors are theirs.
+-- Memories whose version here is the backup's, so that its vectors belong to them.
 CREATE TEMP TABLE backup_current ON COMMIT DROP AS
   SELECT m.id FROM pg_temp.backup_staged AS s
   JOIN memory.memories AS m ON (m.id, m.updated_at) = (s.id, s.updated_at)
@@ -189,7 +218,7 @@ CREATE TEMP TABLE backup_current ON COMMIT DROP AS
 ALTER TABLE pg_temp.backup_current ADD PRIMARY KEY (id)
 
 -- name: others
--- Rows that have a number of the backup's and are not what it had under that.
+-- Rows with the same id but a different identity.
 SELECT count(*) AS others FROM pg_temp.backup_staged AS s JOIN {table} AS t ON t.id = s.id
 WHERE ({staged}) IS DISTINCT FROM ({present})
 
@@ -202,12 +231,13 @@ ON CONFLICT DO NOTHING
 SET CONSTRAINTS ALL IMMEDIATE
 
 -- name: raise_number
--- The next number is none that the backup, or this database, has given before.
+-- The next id is higher than all ids that the backup or this database ever assigned.
 SELECT setval(pg_get_serial_sequence(%(table)s, %(column)s), greatest(%(last)s::bigint,
   pg_sequence_last_value(pg_get_serial_sequence(%(table)s, %(column)s)::regclass), 1))
 
 -- name: index_vectors
-SELECT memory.create_vector_index(m.id, m.dimensions) FROM memory.embedding_models AS m WHERE m.active
+SELECT memory.create_vector_index(m.id, m.dimensions) FROM memory.embedding_models AS m
+WHERE m.active
 
 -- name: is
 t.{column} = {subject}
@@ -226,7 +256,8 @@ EXISTS (SELECT FROM memory.memories AS m WHERE ({parents}) = ({columns})
   AND m.created_at >= {begin}::timestamptz AND m.created_at < {end}::timestamptz)
 
 -- name: is_session_of_time
-EXISTS (SELECT FROM memory.turns AS u JOIN memory.memories AS m ON (m.namespace, m.key) = (u.namespace, u.key)
+EXISTS (SELECT FROM memory.turns AS u JOIN memory.memories AS m
+  ON (m.namespace, m.key) = (u.namespace, u.key)
   WHERE (u.user_id, u.session_id) = (t.user_id, t.id)
   AND m.created_at >= {begin}::timestamptz AND m.created_at < {end}::timestamptz)
 
@@ -234,10 +265,12 @@ EXISTS (SELECT FROM memory.turns AS u JOIN memory.memories AS m ON (m.namespace,
 t.action = 'memory.erased'
 
 -- name: not_erased
-NOT EXISTS (SELECT FROM pg_temp.backup_erased AS e WHERE e.subject = sha256(convert_to({person}, 'UTF8')))
+NOT EXISTS (SELECT FROM pg_temp.backup_erased AS e
+  WHERE e.subject = sha256(convert_to({person}, 'UTF8')))
 
 -- name: has_parent
-(({columns}) IS NOT NULL AND EXISTS (SELECT FROM {table} AS p WHERE ({parents}) = ({columns})) OR NOT ({columns}) IS NOT NULL)
+(({columns}) IS NOT NULL AND EXISTS (SELECT FROM {table} AS p WHERE ({parents}) = ({columns}))
+  OR NOT ({columns}) IS NOT NULL)
 
 -- name: is_current
 EXISTS (SELECT FROM pg_temp.backup_current AS c WHERE c.id = s.memory_id)

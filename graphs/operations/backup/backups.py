@@ -1,7 +1,7 @@
-"""Backups: everything that a database holds, or everything of one person, in a file; and back again."""
+"""Backups of a whole database or of one user, and their restore."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -9,11 +9,10 @@ from typing import Any
 
 from psycopg.sql import SQL, Composed, Literal
 
-from graphs.memory.database.database import Database
+from graphs.memory.access import Access
 from graphs.memory.database.driver_errors import driver_errors
 from graphs.memory.database.transaction import Connection
-from graphs.memory.errors import AccessDenied, CannotFollow, InvalidInput
-from graphs.memory.principal import Principal
+from graphs.memory.errors import CannotFollow, InvalidInput
 from graphs.memory.values.progress import Progress
 from graphs.operations.backup import chain, tables
 from graphs.operations.backup.chain import Backup, Chain, VerifiedBackup
@@ -24,20 +23,21 @@ from graphs.operations.backup.selection import ChangesSince, Selection, TimeSpan
 from graphs.operations.backup.tables import STATEMENTS, Table
 
 _TOGETHER = 500
-"""Rows that are written together."""
+"""Rows that are written in one call."""
 
 
 class Backups:
-    """Writes backups, checks them and restores them. For the service, on a connection that owns the tables.
+    """Creates, verifies and restores backups.
+
+    For the service, on a connection that owns the tables.
 
     Args:
-        database: what is backed up, and restored.
-        acting: tells who is acting.
+        access: the store's access.
     """
 
-    def __init__(self, database: Database, acting: Callable[[], Principal]) -> None:
-        self._database = database
-        self._acting = acting
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._database = access.database
 
     async def create(
         self,
@@ -51,38 +51,42 @@ class Backups:
         secret: bytes | None = None,
         progress: Progress | None = None,
     ) -> Backup:
-        """Write a backup of one moment, while others go on reading and writing.
+        """Write a backup of one moment, without blocking reads or writes.
 
-        The queue of jobs is not in it, nor are threads and the contents of files. It is there, complete and on the
-        disk, or there is none; a file can be read by its owner only.
+        It leaves out the queue of jobs, threads and the contents of files. The backup appears only
+        when it is complete and on the disk; a file is readable by its owner only.
 
         Args:
-            to: the file; one that is there is replaced.
-            user_id: only what is about this person.
-            since: only what changed since an earlier backup of this database, with which it is restored; or since a
-                time, provided that no transaction lasts a day.
-            begin: only memories made from then on, with their vectors, turns, sessions, relationships and beliefs.
-            end: only memories made before.
-            erasures_only: only who was erased, for restores of earlier backups into databases that do not know.
-            secret: a passphrase or key to encrypt it with, and which opens the earlier one.
-            progress: is told how many rows are written.
+            to: where to write it. An existing backup is replaced.
+            user_id: back up only what is about this user.
+            since: back up only changes since an earlier backup of this database, with which it must
+                be restored; or since a time, provided that no transaction lasts a day.
+            begin: back up only memories created from then on, with their vectors, turns, sessions,
+                relationships and beliefs.
+            end: back up only memories created before.
+            erasures_only: back up only the records of erasures, for restores of earlier backups
+                into databases without them.
+            secret: passphrase or key to encrypt it with; it must also open the earlier backup.
+            progress: receives the number of written rows.
 
         Raises:
-            InvalidInput: it cannot be written, or these do not go together.
-            InvalidBackup: the earlier one cannot be restored.
-            CannotFollow: what changed since the earlier one cannot be told.
-            AccessDenied: the principal is not the service, or the connection does not own the tables.
+            InvalidInput: it cannot be written, or the arguments exclude each other.
+            InvalidBackup: the earlier backup cannot be restored.
+            CannotFollow: the changes since the earlier backup cannot be determined.
+            AccessDenied: the principal is not the service, or the connection does not own the
+                tables.
         """
         self._check()
         for moment in (since, begin, end):
             if isinstance(moment, datetime) and moment.tzinfo is None:
-                raise InvalidInput(f"The time {moment} says no time zone.")
+                raise InvalidInput(f"The time {moment} has no time zone: add one, such as +00:00.")
         span = TimeSpan(begin, end) if begin or end else None
         if [since is not None, span is not None, erasures_only].count(True) > 1 or (
             erasures_only and user_id
         ):
             raise InvalidInput(
-                "A backup is of what changed since, or of a time, or of erasures only: give one of these."
+                "A backup has changes since a moment, or a time span, or only erasures: "
+                "give one of these."
             )
         earlier = await self._earlier(since, user_id, secret)
         new = await asyncio.to_thread(NewBackup, as_place(to), secret)
@@ -120,10 +124,11 @@ class Backups:
         secret: bytes | None = None,
         progress: Progress | None = None,
     ) -> Backup:
-        """Read a whole backup, and return what it holds if it is as it was written.
+        """Read a whole backup, and return its description if it is undamaged.
 
         Raises:
-            InvalidBackup: it is no backup, damaged, cut short, of an unknown version, or has another key.
+            InvalidBackup: it is not a backup, is damaged or truncated, has an unknown version, or
+                was encrypted with another secret.
             InvalidInput: it cannot be read.
             AccessDenied: the principal is not the service.
         """
@@ -137,11 +142,15 @@ class Backups:
     async def verify_chain(
         self, places: Sequence[BackupPlace | Path], *, secret: bytes | None = None
     ) -> Backup:
-        """Read a full backup and those that followed it, and return the last one if they can be restored together.
+        """Read a chain of backups, and return the last one if they can be restored together.
+
+        Args:
+            places: the full backup, then those that followed it, in their order.
+            secret: the secret that all of them were encrypted with.
 
         Raises:
-            InvalidBackup: one is refused, or does not follow the one before.
-            InvalidInput: one cannot be read.
+            InvalidBackup: one of them is invalid, or does not follow the one before.
+            InvalidInput: one of them cannot be read.
             AccessDenied: the principal is not the service.
         """
         self._check()
@@ -150,7 +159,7 @@ class Backups:
         ).backup
 
     async def erasures(self) -> tuple[int, str]:
-        """Return how many certificates of erasures there are, and a digest of which.
+        """Return the number of erasure certificates, and a digest of them.
 
         Raises:
             AccessDenied: the principal is not the service.
@@ -169,29 +178,31 @@ class Backups:
         dry_run: bool = False,
         progress: Progress | None = None,
     ) -> Restored:
-        """Bring back what a backup has and the database has not, in one transaction, after it was verified.
+        """Verify a backup, then restore its missing rows in one transaction.
 
-        A full backup and those that tell what changed since the one before each are one: a full backup of the last
-        one's moment. What is there stays as it is, so that doing it twice does nothing twice; people who were erased
-        after the backup stay erased. Ids, times, history, audit records and seals come back as they were, and no
-        trigger records anything anew. Others go on reading; who writes waits until it is done. Vectors are searched
-        one by one until they are in the vector index: `wait_until_indexed` puts them there, as does the next write.
+        A full backup and the backups of changes that followed it restore the moment of the last
+        one. Existing rows are not changed, so a second restore does nothing. Users who were erased
+        after the backup stay erased. Ids, times, history, audit records and seals are restored as
+        they were, and no trigger records them again. Reads go on; writes wait until the end.
+        Vectors are compared one by one until they are in the vector index: `wait_until_indexed`
+        puts them there, as does the next write.
 
         Args:
-            places: the backup; or a full one, and then those that followed, in their order.
-            user_id: only what is about this person.
-            erasures: later backups of whatever kind, which know of people who were erased since; the database
-                remembers these as well.
-            secret: what all of them were encrypted with.
-            dry_run: only tell what would be added.
-            progress: is told how many of the rows are read.
+            places: the backup; or a full one and those that followed it, in their order.
+            user_id: restore only what is about this user.
+            erasures: later backups of any kind, which have records of users erased since. The
+                database keeps these records as well.
+            secret: the secret that all of them were encrypted with.
+            dry_run: return what would be added, without adding it.
+            progress: receives the number of rows read and the total.
 
         Raises:
-            InvalidBackup: one is refused, does not follow the one before, or this database's schema has no place for
-                what is in it.
-            RestoreConflict: the database holds other rows under the numbers of the backup's.
-            AccessDenied: the principal is not the service, or the connection does not own the tables.
-            StoreUnavailable: somebody has been writing for more than a minute in one transaction.
+            InvalidBackup: one of them is invalid, does not follow the one before, or has data for
+                which this database's schema has no place.
+            RestoreConflict: the database has other rows with the same ids.
+            AccessDenied: the principal is not the service, or the connection does not own the
+                tables.
+            StoreUnavailable: another transaction has been writing for more than a minute.
         """
         self._check()
         verified = await Chain.verified(
@@ -225,30 +236,28 @@ class Backups:
         return restoring.restored
 
     def _check(self) -> None:
-        if self._acting().user_id:
-            raise AccessDenied(
-                "A backup has everything of everybody: only the service may make or restore one."
-            )
+        self._access.only_service("create or restore a backup: it has the data of all users")
 
     async def _earlier(
         self, since: BackupPlace | Path | datetime | None, user_id: str | None, secret: bytes | None
     ) -> VerifiedBackup | None:
-        """The backup that another one is to follow, if that is possible."""
+        """Return the backup that the new one will follow, if that is possible."""
         if since is None or isinstance(since, datetime):
             return None
         earlier = await chain.verify(as_place(since), secret, lambda _: None)
         backup = earlier.backup
         if backup.is_of_a_time or backup.erasures_only or backup.user_id != user_id:
-            raise CannotFollow(str(since), "it has other people, or only a part of what is there")
+            raise CannotFollow(str(since), "it is for another user, or has only a part of the data")
         if backup.horizon is None:
             raise CannotFollow(
-                str(since), "it was made by an earlier version, which did not note its transactions"
+                str(since),
+                "it was made by an earlier version, which recorded no transaction ids",
             )
         return earlier
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[Connection]:
-        """Lend a connection that sees one moment."""
+        """Yield a connection with a snapshot of one moment."""
         with driver_errors():
             async with self._database.pool.connection() as conn, conn.transaction():
                 await conn.execute(STATEMENTS["begin_reading"], prepare=False)
@@ -268,7 +277,7 @@ async def _changes(
     now: dict[str, Any],
     found: Sequence[Table],
 ) -> ChangesSince | None:
-    """What counts as changed; None where everything is to be backed up."""
+    """Return the limits of the changes; None to back up everything."""
     if isinstance(since, datetime):
         given = {"next": Literal(now["next"]), "moment": Literal(since)}
         return ChangesSince(
@@ -279,12 +288,12 @@ async def _changes(
         return None
     if earlier.backup.database != now["database"]:
         raise CannotFollow(
-            str(since), "it is of another database, or of this one before it was restored or moved"
+            str(since), "it is from another database, or from before this one was restored or moved"
         )
     if earlier.columns != {table.title: table.columns for table in found} or [*earlier.columns] != [
         table.title for table in found
     ]:
-        raise CannotFollow(str(since), "the database has other tables, or other columns, than then")
+        raise CannotFollow(str(since), "the database has different tables or columns now")
     return ChangesSince(earlier.backup.horizon or 0, now["next"])
 
 
@@ -308,7 +317,7 @@ async def _write_tables(
 
 
 async def _rows(conn: Connection, statement: Composed) -> AsyncIterator[list[Any]]:
-    """What a statement reads, as texts, some rows at a time."""
+    """Yield the rows of a statement as text, in portions."""
     rows: list[Any] = []
     async with conn.cursor() as cursor, cursor.copy(statement) as copy:
         async for row in copy.rows():

@@ -1,8 +1,9 @@
-"""Where backups lie, by what an operator calls it: files of this machine, and objects of an S3-compatible bucket.
+"""Places of backups by name: local files, and objects of an S3-compatible bucket.
 
-The one place where the project makes a client of a bucket: boto3, of the extra `s3`. It finds its credentials, region
-and endpoint by itself: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION, AWS_ENDPOINT_URL, a profile, a
-role. Everything here blocks: call it from a thread.
+This is the only module that creates clients of buckets: boto3, of the extra `s3`. It finds
+credentials, region and endpoint by itself: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+AWS_DEFAULT_REGION, AWS_ENDPOINT_URL, a profile or a role. Everything here blocks: call it in a
+thread.
 """
 
 import io
@@ -27,11 +28,11 @@ from graphs.operations.backup.places import (
 )
 
 _PART = 16 * 1024 * 1024
-"""Bytes that are sent, or fetched, together. A bucket takes 10,000 parts: 160 GB."""
+"""Bytes of one part of a transfer. A bucket takes 10,000 parts: 160 GB."""
 
 
 def place(name: str) -> BackupPlace:
-    """Return what `s3://bucket/key`, or a path, stands for.
+    """Return the place of `s3://bucket/key`, or of a path.
 
     Raises:
         InvalidInput: the bucket or the key is missing.
@@ -40,12 +41,12 @@ def place(name: str) -> BackupPlace:
         return LocalFile(Path(name))
     bucket, _, key = name.removeprefix(SCHEME).partition("/")
     if not bucket or not key or key.endswith("/"):
-        raise InvalidInput(f"{name} names no object: write s3://BUCKET/KEY.")
+        raise InvalidInput(f"{name} does not name an object: write s3://BUCKET/KEY.")
     return _Object(S3Bucket(bucket), key)
 
 
 def folder(name: str) -> Folder:
-    """Return the folder that `s3://bucket/prefix`, or a path, stands for."""
+    """Return the folder of `s3://bucket/prefix`, or of a path."""
     if not name.startswith(SCHEME):
         return LocalFolder(Path(name))
     bucket, _, prefix = name.removeprefix(SCHEME).partition("/")
@@ -53,7 +54,7 @@ def folder(name: str) -> Folder:
 
 
 def folder_of(name: str) -> Folder:
-    """Return the folder in which `s3://bucket/key`, or a path, lies."""
+    """Return the folder that contains `s3://bucket/key`, or a path."""
     if name.startswith(SCHEME):
         return folder(name.rpartition("/")[0])
     return LocalFolder(Path(name).parent)
@@ -69,17 +70,17 @@ class _Object:
         return f"{SCHEME}{self._bucket.name}/{self._key}"
 
     def make(self) -> Making:
-        """Begin to send it, in parts."""
+        """Begin a multipart upload."""
         return _Upload(self._bucket, self._key)
 
     def open(self) -> BinaryIO:
-        """Open it; it is fetched part by part, all of the version that it has now."""
+        """Open the current version of the object. It is fetched in parts."""
         raw: Any = _Download(self._bucket, self._key)
         return io.BufferedReader(raw, _PART)
 
 
 class _Prefix:
-    """The objects of a bucket whose keys begin alike."""
+    """The objects of a bucket under a prefix."""
 
     def __init__(self, bucket: S3Bucket, prefix: str) -> None:
         self._bucket, self._prefix = bucket, prefix
@@ -88,11 +89,11 @@ class _Prefix:
         return f"{SCHEME}{self._bucket.name}/{self._prefix}"
 
     def place(self, name: str) -> BackupPlace:
-        """Return one of them."""
+        """Return the place of one object."""
         return _Object(self._bucket, self._prefix + name)
 
     def names(self) -> list[str]:
-        """Return their names behind the prefix."""
+        """Return the names of the objects, without the prefix."""
         pages = self._bucket.pages("list_objects_v2", Prefix=self._prefix, Delimiter="/")
         return sorted(
             entry["Key"].removeprefix(self._prefix)
@@ -101,18 +102,18 @@ class _Prefix:
         )
 
     def remove(self, name: str) -> None:
-        """Remove one."""
+        """Delete one object."""
         self._bucket.call("delete_object", self._prefix + name)
 
     def tidy(self, beginning: str) -> None:
-        """Give up what was being sent by processes that died."""
+        """Abort uploads whose processes died."""
         pages = self._bucket.pages("list_multipart_uploads", Prefix=self._prefix + beginning)
         for entry in [entry for page in pages for entry in page.get("Uploads", ())]:
             self._bucket.call("abort_multipart_upload", entry["Key"], UploadId=entry["UploadId"])
 
 
 class _Upload:
-    """An object that is sent in parts, and is there when all of them are."""
+    """A multipart upload. The object appears when it is complete."""
 
     def __init__(self, bucket: S3Bucket, key: str) -> None:
         self._bucket, self._key = bucket, key
@@ -121,7 +122,7 @@ class _Upload:
         self._upload: str | None = bucket.call("create_multipart_upload", key)["UploadId"]
 
     def write(self, data: bytes) -> int:
-        """Take what comes next, and send the parts that are full."""
+        """Buffer data, and send full parts."""
         self._waiting += data
         while len(self._waiting) >= _PART:
             self._send(bytes(self._waiting[:_PART]))
@@ -136,7 +137,7 @@ class _Upload:
         self._parts.append({"ETag": sent["ETag"], "PartNumber": number})
 
     def keep(self) -> None:
-        """Send the last part, and have the object made of all of them."""
+        """Send the last part and complete the upload."""
         self._send(bytes(self._waiting))
         self._bucket.call(
             "complete_multipart_upload",
@@ -147,7 +148,10 @@ class _Upload:
         self._upload = None
 
     def discard(self) -> None:
-        """Have the parts removed, unless they were kept. A bucket that cannot be reached keeps them: see `tidy`."""
+        """Abort the upload, unless it was kept.
+
+        If the bucket is not reachable, its parts stay until `tidy`.
+        """
         if self._upload:
             with suppress(GraphMemoryError):
                 self._bucket.call("abort_multipart_upload", self._key, UploadId=self._upload)
@@ -155,7 +159,7 @@ class _Upload:
 
 
 class _Download(io.RawIOBase):
-    """An object, from its beginning to its end. What took its place meanwhile is refused, not mixed with it."""
+    """An object as a stream. It fails if the object is replaced meanwhile."""
 
     def __init__(self, bucket: S3Bucket, key: str) -> None:
         self._bucket, self._key = bucket, key
@@ -164,11 +168,11 @@ class _Download(io.RawIOBase):
         self._at = 0
 
     def readable(self) -> bool:
-        """Return that it is."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]  # all that io has here
-        """Fetch as much as a buffer holds; 0 at the end."""
+        """Fetch as many bytes as fit into a buffer; 0 at the end."""
         if self._at >= self._size:
             return 0
         part = self._fetch(min(self._at + len(buffer), self._size))
@@ -183,7 +187,10 @@ class _Download(io.RawIOBase):
         reraise=True,
     )
     def _fetch(self, end: int) -> bytes:
-        """The bytes up to there. The client asks again where there is no answer, and not where one breaks off."""
+        """Return the bytes up to `end`.
+
+        The client retries a missing response itself, but not one that breaks off.
+        """
         given = {"Range": f"bytes={self._at}-{end - 1}", "IfMatch": self._version}
         with self._bucket.told(self._key):
             part: bytes = self._bucket.call("get_object", self._key, **given)["Body"].read()

@@ -1,7 +1,7 @@
-"""Backups that are read as one: a full one, and those that tell what changed since the one before each.
+"""Chains of backups: a full backup and the backups of changes that followed it, read as one.
 
-Together they are a full backup of the last one's moment. The keys that the last one has are what there was then; of
-each row its latest version counts.
+A chain equals a full backup of the moment of its last link. The keys of the last link say which
+rows existed then; of each row the latest version counts.
 """
 
 import asyncio
@@ -18,63 +18,64 @@ from graphs.operations.backup.places import BackupPlace
 
 
 class Backup(BaseModel):
-    """What a backup holds."""
+    """The description of a backup."""
 
     model_config = ConfigDict(frozen=True)
 
-    taken_at: datetime = Field(description="The moment that it shows.")
-    user_id: str | None = Field(
-        description="The one person whose rows it has; null for everybody's."
-    )
+    taken_at: datetime = Field(description="The moment of its snapshot.")
+    user_id: str | None = Field(description="The one user whose rows it has; null for all users.")
     encrypted: bool
-    rows: dict[str, int] = Field(description="How many rows it has of each table.")
-    sha256: str = Field(description="The digest of its lines.")
+    rows: dict[str, int] = Field(description="Number of rows by table.")
+    sha256: str = Field(description="SHA-256 of its lines.")
     since: datetime | None = Field(
-        default=None, description="It has only what changed since; null for everything."
+        default=None, description="It has only changes since this moment; null for everything."
     )
-    follows: str | None = Field(
-        default=None, description="The digest of the backup that was made then."
-    )
+    follows: str | None = Field(default=None, description="Digest of the backup that it follows.")
     begin: datetime | None = Field(
-        default=None, description="It has only memories made from then on."
+        default=None, description="It has only memories created from this moment on."
     )
-    end: datetime | None = Field(default=None, description="It has only memories made before.")
-    erasures_only: bool = Field(default=False, description="Whether it only tells who was erased.")
+    end: datetime | None = Field(
+        default=None, description="It has only memories created before this moment."
+    )
+    erasures_only: bool = Field(
+        default=False, description="Whether it has only the records of erasures."
+    )
     database: str | None = Field(
-        default=None, description="Which database, of which server, it was made of."
+        default=None, description="Identifier of the database and its server."
     )
     horizon: int | None = Field(
-        default=None, description="The first transaction that it may not have seen the end of."
+        default=None, description="First transaction id whose end it may not have seen."
     )
 
     @property
     def is_of_a_time(self) -> bool:
-        """Whether it has only memories that were made in some time."""
+        """Return whether it is limited to memories of a time span."""
         return self.begin is not None or self.end is not None
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedBackup:
-    """A backup that was read from its beginning to its end, and is as it was written."""
+    """A backup that was read completely and is undamaged."""
 
     place: BackupPlace
     backup: Backup
     columns: dict[str, tuple[str, ...]]
-    """Those of each of its tables, in the order of the file."""
+    """The columns of each table, in the order of the file."""
 
 
 async def verify(
     place: BackupPlace, secret: bytes | None, progress: Callable[[int], None]
 ) -> VerifiedBackup:
-    """Read a backup, and return what it is.
+    """Read a whole backup, and return its description.
 
     Args:
         place: where it is.
-        secret: what it was encrypted with.
-        progress: is told how many rows are read.
+        secret: the secret that it was encrypted with.
+        progress: receives the number of rows read.
 
     Raises:
-        InvalidBackup: it is no backup, damaged, cut short, of an unknown version, or has another key.
+        InvalidBackup: it is not a backup, is damaged or truncated, has an unknown version, or was
+            encrypted with another secret.
         InvalidInput: it cannot be read.
     """
     reader = await asyncio.to_thread(BackupReader, place, secret)
@@ -89,12 +90,12 @@ async def verify(
             place, Backup.model_validate({**reader.about, **told}), reader.columns
         )
     except ValidationError as error:
-        raise InvalidBackup("its first line is not what a backup begins with") from error
+        raise InvalidBackup("its first line is not that of a backup") from error
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Backups that are read as one, the latest first."""
+    """Backups that are read as one, latest first."""
 
     links: tuple[VerifiedBackup, ...]
 
@@ -102,11 +103,11 @@ class Chain:
     async def verified(
         cls, places: Sequence[BackupPlace], secret: bytes | None, progress: Callable[[int], None]
     ) -> "Chain":
-        """Read all of them, a full one first, and return them if each follows the one before it.
+        """Read all backups, the full one first, and check that each follows the one before.
 
         Raises:
-            InvalidBackup: one is refused, or does not follow.
-            InvalidInput: one cannot be read.
+            InvalidBackup: one of them is invalid, or does not follow.
+            InvalidInput: one of them cannot be read.
         """
         links: list[VerifiedBackup] = []
         for place in places:
@@ -127,12 +128,12 @@ class Chain:
 
     @property
     def backup(self) -> Backup:
-        """The last one: whose moment the chain shows."""
+        """Return the last link, whose moment the chain restores."""
         return self.links[0].backup
 
     @property
     def rows(self) -> dict[str, int]:
-        """How many rows all of them have of each table."""
+        """Return the number of rows of all links by table."""
         return {
             title: sum(link.backup.rows[title] for link in self.links) for title in self.backup.rows
         }
@@ -141,7 +142,10 @@ class Chain:
     async def reading(
         self, secret: bytes | None
     ) -> AsyncIterator[AsyncIterator[tuple[int, Section]]]:
-        """Lend what they hold, table by table, each from the last one to the first, with the place in this order."""
+        """Yield the content table by table, with the generation of each section.
+
+        Generation 0 is the last link; each table begins with it.
+        """
         readers = [await asyncio.to_thread(BackupReader, link.place, secret) for link in self.links]
         try:
             yield self._interleaved([_Ahead(_sections(reader)) for reader in readers])
@@ -159,7 +163,7 @@ class Chain:
 
 
 class _Ahead:
-    """What a reader gives, up to the next table."""
+    """A reader's sections, with a look at the next one."""
 
     def __init__(self, sections: AsyncIterator[Section]) -> None:
         self._sections = sections
@@ -174,9 +178,9 @@ class _Ahead:
             self._next = await anext(self._sections, None)
 
     async def end(self) -> None:
-        """Read to the end: only there the checksum tells that all was as it had been verified."""
+        """Read to the end, where the checksum shows that the file is still the verified one."""
         if self._next is not None or await anext(self._sections, None) is not None:
-            raise InvalidBackup("it changed while it was read")
+            raise InvalidBackup("it was changed while it was read")
 
 
 async def _sections(reader: BackupReader) -> AsyncIterator[Section]:
@@ -188,24 +192,27 @@ async def _sections(reader: BackupReader) -> AsyncIterator[Section]:
 def _check_follows(link: VerifiedBackup, before: VerifiedBackup | None) -> None:
     backup = link.backup
     if backup.erasures_only:
-        raise InvalidBackup(f"{link.place} only tells who was erased: give it as --erasures")
+        raise InvalidBackup(
+            f"{link.place} has only the records of erasures: pass it with --erasures"
+        )
     if before is None:
         if backup.since:
             raise InvalidBackup(
-                f"{link.place} has only what changed since {backup.since:%Y-%m-%d %H:%M:%S} UTC: give the full backup, "
-                "and all that were made in between, before it"
+                f"{link.place} has only changes since {backup.since:%Y-%m-%d %H:%M:%S} UTC: "
+                "pass the full backup and all backups in between before it"
             )
         return
     if not _follows(backup, before.backup):
         raise InvalidBackup(
-            f"{link.place} does not follow {before.place}: give the files in the order they were made"
+            f"{link.place} does not follow {before.place}: pass the files in the order in which "
+            "they were made"
         )
     if link.columns != before.columns:
-        raise InvalidBackup(f"{link.place} has other tables, or other columns, than {before.place}")
+        raise InvalidBackup(f"{link.place} has different tables or columns from {before.place}")
 
 
 def _follows(backup: Backup, earlier: Backup) -> bool:
-    """Whether a backup has all that changed since an earlier one."""
+    """Return whether a backup has all changes since an earlier one."""
     if backup.since is None or earlier.is_of_a_time or backup.user_id != earlier.user_id:
         return False
     if backup.follows:

@@ -1,13 +1,16 @@
-"""The file of a backup: lines of JSON, gzipped, and where there is a secret sealed.
+"""The file format of a backup: gzipped lines of JSON, encrypted if there is a secret.
 
-The first line says what it is. Then, for each table, one line with its name, its columns and the last numbers it gave,
-and one line for each of its rows: a list of its values in that order, as Postgres writes them as text, or null. The
-last line has how many rows there are of each table, and the SHA-256 of all lines before it, line ends included.
+The first line describes the backup. Then each table has one line with its name, its columns and
+the last values of its sequences, and one line per row: a list of the values in that order, as
+Postgres writes them as text, or null. The last line has the number of rows of each table, and the
+SHA-256 of all lines before it, line ends included.
 
-A backup of what changed since an earlier one has, behind a table's rows, a line with its name and the columns by which
-its rows are told apart, and then one line for each row that there was at its moment, changed or not: its values in
-these columns. Where that is a number, a line has the first and the last one of a range without gaps.
-Everything here blocks: call it from a thread.
+In a backup of changes, a table's rows are followed by its keys: one line with the table's name and
+its key columns, and one line per row that existed at that moment, changed or not, with the values
+of these columns. If the key is a number, each line has the first and the last one of a range
+without gaps.
+
+Everything here blocks: call it in a thread.
 """
 
 import gzip
@@ -31,29 +34,29 @@ VERSION = 1
 _GZIP = b"\x1f\x8b"
 _LEVEL = 4
 _PORTION = 1024 * 1024
-"""Bytes of lines that are read together."""
+"""Bytes of lines that are read as one portion."""
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A table in a backup, and what of its rows, or of the keys that there were, was read together."""
+    """A portion of a table's rows or keys in a backup."""
 
     table: str
     columns: tuple[str, ...]
     last_numbers: dict[str, int | None] = field(default_factory=dict)
     keys: bool = False
-    """Whether these are keys, and no rows."""
+    """True for a portion of keys, False for rows."""
     ranges: bool = False
-    """Whether each key is the first and the last one of a range."""
+    """True if each key is the first and the last number of a range."""
     rows: list[list[str | None]] = field(default_factory=list)
 
     def more(self) -> "Section":
-        """Return it without rows, for those that come next."""
+        """Return a copy without rows, for the next portion."""
         return replace(self, rows=[])
 
 
 class Writer:
-    """Writes lines, and counts and digests them."""
+    """Writes lines, counts rows and computes the digest."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -62,7 +65,7 @@ class Writer:
         self.rows: dict[str, int] = {}
 
     def begin(self, **about: Any) -> None:
-        """Write what the backup is."""
+        """Write the first line."""
         self._write(orjson.dumps({"format": FORMAT, "version": VERSION, **about}) + b"\n")
 
     def section(
@@ -81,13 +84,13 @@ class Writer:
         self._write(orjson.dumps({"table": table, "keys": columns, "ranges": ranges}) + b"\n")
 
     def add(self, rows: Sequence[Sequence[str | None]]) -> None:
-        """Write rows, or keys, of the table that was begun last."""
+        """Write rows, or keys, of the current table."""
         if self._table is not None:
             self.rows[self._table] += len(rows)
         self._write(b"".join(orjson.dumps(row) + b"\n" for row in rows))
 
     def end(self) -> str:
-        """Write the last line, and return the digest of all before it."""
+        """Write the last line, and return the digest of all lines before it."""
         digest = self._digest.hexdigest()
         self._file.write(orjson.dumps({"rows": self.rows, "sha256": digest}) + b"\n")
         return digest
@@ -98,14 +101,14 @@ class Writer:
 
 
 class NewBackup:
-    """A backup that is being written, gzipped and, where there is a secret, sealed: complete, or not there.
+    """A backup that is being written. It appears under its name only when it is complete.
 
     Args:
-        place: where it will be. What is there is replaced.
-        secret: what to seal it with; None leaves it open.
+        place: where to write it. An existing backup is replaced.
+        secret: secret to encrypt it with; None for no encryption.
 
     Raises:
-        InvalidInput: nothing can be written there.
+        InvalidInput: the place is not writable.
     """
 
     def __init__(self, place: BackupPlace, secret: bytes | None) -> None:
@@ -119,27 +122,28 @@ class NewBackup:
         self.writer = Writer(cast("BinaryIO", self._gzip))
 
     def keep(self) -> None:
-        """Complete it, and give it its name."""
+        """Complete the backup and give it its name."""
         self._gzip.close()
         if self._sealing:
             self._sealing.finish()
         self._made.keep()
 
     def discard(self) -> None:
-        """Take away what was written, unless it was kept."""
+        """Delete what was written, unless it was kept."""
         self._made.discard()
 
 
 class BackupReader:
-    """A backup that is being read. `sections` gives what it holds, a portion at a time, and checks it on the way.
+    """A backup that is being read. `sections` yields its content in portions and checks it.
 
     Args:
         place: where it is.
-        secret: what it was sealed with.
+        secret: the secret that it was encrypted with.
 
     Raises:
-        InvalidBackup: it is no backup, of a version that is not known, or sealed and there is no secret or another one.
-        InvalidInput: there is none, or it may not be read.
+        InvalidBackup: it is not a backup, has an unknown version, or is encrypted and the secret is
+            missing or wrong.
+        InvalidInput: it does not exist, or is not readable.
     """
 
     def __init__(self, place: BackupPlace, secret: bytes | None) -> None:
@@ -157,12 +161,12 @@ class BackupReader:
         self.sha256 = ""
         if not isinstance(self.about, dict) or self.about.get("format") != FORMAT:
             self.close()
-            raise InvalidBackup("it is no backup of this project's")
+            raise InvalidBackup("it is not a backup of this project")
         if self.about.get("version") != VERSION:
             self.close()
             raise InvalidBackup(
-                f"it is of version {self.about.get('version')}, and this program reads version {VERSION}; use the "
-                "program that made it"
+                f"it has version {self.about.get('version')}, but this program reads version "
+                f"{VERSION}; use the program that made it"
             )
 
     def _open(self, secret: bytes | None) -> io.BufferedReader:
@@ -170,10 +174,10 @@ class BackupReader:
         self.is_sealed = beginning == MAGIC
         if self.is_sealed and not secret:
             raise InvalidBackup(
-                "it is encrypted; set MEMORY_BACKUP_PASSPHRASE, or name its --key-file"
+                "it is encrypted; set MEMORY_BACKUP_PASSPHRASE, or pass its --key-file"
             )
         if not self.is_sealed and not beginning.startswith(_GZIP):
-            raise InvalidBackup("it is no backup of this project's")
+            raise InvalidBackup("it is not a backup of this project")
         inside: Any = self._file
         if self.is_sealed:
             inside = io.BufferedReader(Unsealing(self._file, secret or b""), 128 * 1024)
@@ -182,10 +186,12 @@ class BackupReader:
         )
 
     def sections(self) -> Iterator[Section]:
-        """Yield tables with rows, and with keys, a table several times if it is large, and at least once.
+        """Yield the tables with their rows and keys. Large tables come in several portions.
+
+        Each table comes at least once, also if it has no rows.
 
         Raises:
-            InvalidBackup: it is damaged, or was cut short.
+            InvalidBackup: it is damaged or truncated.
         """
         with _damage():
             section, size = None, 0
@@ -216,16 +222,16 @@ class BackupReader:
     def _take(self, section: Section | None, line: bytes) -> None:
         row = _parsed(line)
         if section is None or len(row) != (2 if section.ranges else len(section.columns)):
-            raise InvalidBackup("it is damaged: a row belongs to no table")
+            raise InvalidBackup("it is damaged: a row does not fit its table")
         section.rows.append(row)
         if not section.keys:
             self.rows[section.table] += 1
 
     def _check(self, end: Any) -> None:
-        """Compare what was read with what the last line says, after which there is nothing."""
+        """Compare the content with the last line, which must also be the end of the file."""
         self.sha256 = self._digest.hexdigest()
         if end.get("sha256") != self.sha256 or end.get("rows") != self.rows or self._lines.read(1):
-            raise InvalidBackup("it is damaged: its checksum does not fit")
+            raise InvalidBackup("it is damaged: its checksum does not match")
 
     def _line(self, *, digested: bool = True) -> bytes:
         line = self._lines.readline()
@@ -240,13 +246,13 @@ class BackupReader:
 
 def _parsed(line: bytes) -> Any:
     if not line.endswith(b"\n"):
-        raise InvalidBackup("it is damaged, or was cut short")
+        raise InvalidBackup("it is damaged or truncated")
     return orjson.loads(line)
 
 
 @contextmanager
 def _damage() -> Iterator[None]:
-    """Turn what reading a damaged file raises into one error."""
+    """Translate the errors of reading a damaged file into `InvalidBackup`."""
     try:
         yield
     except (
@@ -258,4 +264,4 @@ def _damage() -> Iterator[None]:
         TypeError,
         AttributeError,
     ) as error:
-        raise InvalidBackup("it is damaged, or was cut short") from error
+        raise InvalidBackup("it is damaged or truncated") from error

@@ -1,6 +1,6 @@
-"""Where backups lie: files of this machine here, and whatever else is given that behaves like them.
+"""Interfaces for places of backups, and their implementation for local files.
 
-Everything here blocks: call it from a thread.
+Everything here blocks: call it in a thread.
 """
 
 import os
@@ -12,71 +12,71 @@ from typing import BinaryIO, Protocol
 from graphs.memory.errors import InvalidInput
 
 _PARTIAL = ".partial"
-"""How files are called that are not complete."""
+"""Suffix of incomplete files."""
 
 
 class Making(Protocol):
-    """Something that is being written, and has its name when it is complete."""
+    """A backup that is being written. It gets its name when it is complete."""
 
     def write(self, data: bytes, /) -> int:
-        """Take what comes next."""
+        """Write the next bytes."""
         ...
 
     def keep(self) -> None:
-        """Complete it, and give it its name; what had that name before is replaced."""
+        """Complete it and give it its name. An existing backup of that name is replaced."""
         ...
 
     def discard(self) -> None:
-        """Take away what was written, unless it was kept."""
+        """Delete what was written, unless it was kept."""
         ...
 
 
 class BackupPlace(Protocol):
-    """Where one backup is, or will be. As a text it is what an operator calls it."""
+    """The place of one backup. `str` returns the name that operators use."""
 
     def make(self) -> Making:
-        """Begin to write it.
+        """Begin to write the backup.
 
         Raises:
-            InvalidInput: nothing can be written there.
+            InvalidInput: the place is not writable.
         """
         ...
 
     def open(self) -> BinaryIO:
-        """Open it for reading, buffered.
+        """Open the backup for buffered reading.
 
         Raises:
-            InvalidInput: there is none, or it cannot be read.
+            InvalidInput: it does not exist, or is not readable.
         """
         ...
 
 
 class Folder(Protocol):
-    """Where many backups lie side by side. As a text it is what an operator calls it."""
+    """A place of many backups. `str` returns the name that operators use."""
 
     def place(self, name: str) -> BackupPlace:
-        """Return where the backup of a name is, or will be."""
+        """Return the place of a backup by name."""
         ...
 
     def names(self) -> list[str]:
-        """Return the names of what lies there, sorted.
+        """Return the names of the backups, sorted.
 
         Raises:
-            InvalidInput: it cannot be read.
+            InvalidInput: the folder is not readable.
         """
         ...
 
     def remove(self, name: str) -> None:
-        """Remove what has a name; it may be gone already."""
+        """Delete a backup by name. It may be missing already."""
         ...
 
     def tidy(self, beginning: str) -> None:
-        """Remove what was begun, under a name with this beginning, by a process that died."""
+        """Delete incomplete backups of dead processes whose names have this beginning."""
         ...
 
 
 class LocalFile:
-    """A file of this machine. Only its owner may read what is written."""
+    """A local file. What is written is readable by its owner only."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -85,11 +85,11 @@ class LocalFile:
         return str(self.path)
 
     def make(self) -> Making:
-        """Begin to write it, under another name."""
+        """Begin to write the file, under a temporary name."""
         return _NewFile(self.path)
 
     def open(self) -> BinaryIO:
-        """Open it."""
+        """Open the file for reading."""
         try:
             return self.path.open("rb")
         except OSError as error:
@@ -97,7 +97,7 @@ class LocalFile:
 
 
 class LocalFolder:
-    """A folder of this machine."""
+    """A local folder."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -106,7 +106,7 @@ class LocalFolder:
         return str(self._path)
 
     def place(self, name: str) -> BackupPlace:
-        """Return a file in it."""
+        """Return the place of a file in this folder."""
         return LocalFile(self._path / name)
 
     def names(self) -> list[str]:
@@ -117,19 +117,19 @@ class LocalFolder:
             raise InvalidInput(f"{self._path} cannot be read: {error.strerror}.") from error
 
     def remove(self, name: str) -> None:
-        """Remove a file."""
+        """Delete a file."""
         with suppress(FileNotFoundError):
             (self._path / name).unlink()
 
     def tidy(self, beginning: str) -> None:
-        """Remove files that never got their name."""
+        """Delete incomplete files."""
         for name in self.names():
             if name.startswith(f".{beginning}") and name.endswith(_PARTIAL):
                 self.remove(name)
 
 
 class _NewFile:
-    """A file that gets its name when it is complete and on the disk: cut off anywhere, there is none of that name."""
+    """A file that gets its name only when it is complete and on the disk."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -154,12 +154,13 @@ class _NewFile:
             os.fsync(self._file.fileno())
             self._file.close()
             self._temporary.replace(self._path)
+            # Without this, a power failure could lose the rename.
             _to_the_disk(self._path.parent)
         except OSError as error:
             raise InvalidInput(f"{self._path} cannot be written: {error.strerror}.") from error
 
     def discard(self) -> None:
-        with suppress(OSError):  # a disk that is full says so once more
+        with suppress(OSError):  # closing flushes, which fails again on a full disk
             self._file.close()
         with suppress(FileNotFoundError):
             self._temporary.unlink()
@@ -174,5 +175,5 @@ def _to_the_disk(folder: Path) -> None:
 
 
 def as_place(place: "BackupPlace | Path") -> BackupPlace:
-    """Return the place that a path stands for."""
+    """Return the place of a path."""
     return LocalFile(place) if isinstance(place, Path) else place

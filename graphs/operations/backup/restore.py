@@ -1,8 +1,9 @@
-"""A restore in one transaction: what is staged of each table is judged and added there.
+"""A restore in one transaction: each table's rows are staged, checked and added.
 
-The triggers that record changes must not fire, or history and audit would tell of everything twice. They are switched
-off as the tables' owner, behind a lock that keeps every other writer out until they are on again: nobody ever writes
-without them, and a transaction that is cut off has never switched anything off.
+The triggers that record changes must not fire, or history and audit would record everything twice.
+The owner of the tables disables them behind a lock that excludes all other writers until they are
+enabled again. So nobody ever writes without triggers, and a transaction that is rolled back has
+never disabled any.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -31,28 +32,26 @@ from graphs.operations.backup.tables import (
 
 
 class Restored(BaseModel):
-    """What a restore did, or would do."""
+    """The result of a restore, or of its dry run."""
 
-    rows: dict[str, int] = Field(
-        default={}, description="How many rows the backups have of each table."
-    )
+    rows: dict[str, int] = Field(default={}, description="Number of rows in the backups, by table.")
     added: dict[str, int] = Field(
-        default={}, description="How many of them were missing, and are back."
+        default={}, description="Number of missing rows that were added, by table."
     )
     erased_since: int = Field(
-        default=0, description="How many people were erased after the backup, and stay so."
+        default=0, description="Number of users erased after the backup, who stay erased."
     )
 
 
 class Restoring:
-    """What happens to each table of a backup, in an open transaction.
+    """Restores the tables of a backup in an open transaction.
 
     Args:
-        conn: the transaction's, as the owner of the tables.
-        tables: the database's.
-        backup: which one it is; of several that are read as one, the last.
-        subject: the one person to restore; None for all that it has. What belongs to nobody, or to everybody, such as
-            seals, comes back with a restore of everything only.
+        conn: the transaction's connection, as the owner of the tables.
+        tables: the database's tables.
+        backup: the backup; of a chain, the last link.
+        subject: the only user to restore; None for everything. Rows without one owner, such as
+            seals, are restored only with everything.
     """
 
     def __init__(
@@ -67,26 +66,26 @@ class Restoring:
         self.restored = Restored()
 
     def check(self, rows: Mapping[str, int]) -> None:
-        """Refuse what this database has no table for: seals tell of the history, and nobody asked to lose the graph.
+        """Check that this database has a table for all rows: seals and the graph must not be lost.
 
         Raises:
-            InvalidBackup: it lacks a table of which the backup has rows.
+            InvalidBackup: a table is missing of which the backup has rows.
         """
         for title, count in rows.items():
             if count and title not in self._tables:
                 if part := part_named_in(f'"{title}"'):
                     raise InvalidBackup(
-                        f"it has {count:,} rows of {title}, and this database was made without the {part}; "
-                        f"`graph-memory schema apply --with {part}` adds it"
+                        f"it has {count:,} rows of {title}, and this database was made without "
+                        f"the {part}; `graph-memory schema apply --with {part}` adds it"
                     )
                 raise InvalidBackup(
-                    f"it has {count:,} rows of {title}, which this database does not have; run `graph-memory setup` of "
-                    "the version that it was made with, or a later one"
+                    f"it has {count:,} rows of {title}, a table that this database lacks; run "
+                    "`graph-memory setup` of the version that made the backup, or a later one"
                 )
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
-        """Keep other writers out, and triggers off, for what is done in the block."""
+        """Exclude other writers and disable triggers within the block."""
         first = sorted(self._tables.values(), key=lambda table: table.title != MEMORIES)
         await self._stage.do(
             SQL(STATEMENTS["lock"]).format(
@@ -113,7 +112,7 @@ class Restoring:
         await self._stage.do(SQL(STATEMENTS["index_vectors"]))
 
     async def learn(self, section: Section) -> None:
-        """Take from another backup who was erased, with what tells of it: all this before anything is restored."""
+        """Take the records of erasures from another backup, before anything is restored."""
         table = self._tables.get(section.table)
         if table is None or section.table not in KNOWLEDGE or section.keys:
             return
@@ -126,7 +125,7 @@ class Restoring:
         await self._stage.end()
 
     async def _refuse_erased(self) -> None:
-        """Refuse certificates of people who are here: the database would say that they were erased, and have them."""
+        """Refuse records of erasures of users whose data is in this database."""
         for table in self._tables.values():
             for column in table.personal:
                 given = {"table": table.identifier, "column": Identifier(column)}
@@ -136,11 +135,11 @@ class Restoring:
                     raise ErasedPresent(table.title)
 
     async def take(self, section: Section, generation: int) -> None:
-        """Stage rows; those of a table are added when the next one begins.
+        """Stage rows. The rows of a table are added when the next table begins.
 
         Args:
             section: rows, or keys.
-            generation: 0 for those of the last backup of several, and so on.
+            generation: 0 for the last link of a chain, 1 for the one before, and so on.
         """
         if section.table not in self._tables:
             self._refuse_erased_history(section)
@@ -156,15 +155,18 @@ class Restoring:
             await self._stage.fill_keys(section)
 
     def _refuse_erased_history(self, section: Section) -> None:
-        """Refuse seals over history whose numbers could be given again: they would not fit any more."""
+        """Refuse seals over erased history.
+
+        Its ids could be assigned again, and the new rows would not match the seals.
+        """
         if section.table == HISTORY and not self._only and any(section.last_numbers.values()):
             raise InvalidBackup(
-                "it has seals over history that was erased, and this database was made without the history; "
-                "`graph-memory schema apply --with history` adds it"
+                "it has seals over history that was erased, and this database was made without "
+                "the history; `graph-memory schema apply --with history` adds it"
             )
 
     async def _finish(self) -> None:
-        """Add what is staged."""
+        """Add the staged rows."""
         stage, table = self._stage, self._stage.table
         if table is None:
             return
@@ -190,13 +192,16 @@ class Restoring:
         await stage.end()
 
     def _belongs(self, table: Table) -> bool:
-        """Whether its rows are restored: a part of a backup brings no certificates, whose records it does not have."""
+        """Return whether a table's rows are restored.
+
+        Without the audit records of everything, certificates of erasures are left out.
+        """
         return bool(table.personal) or not (
             self._only or (self._is_of_a_time and table.title == ERASURES)
         )
 
     async def continue_numbers(self) -> None:
-        """Have numbering go on behind the backup's last numbers: those of removed rows are not given again, either."""
+        """Raise the sequences to the backup's last values, so that no id is assigned twice."""
         for (table, column), last in self._stage.last_numbers.items():
             given = {"table": table, "column": column, "last": last}
             await self._conn.execute(STATEMENTS["raise_number"], given, prepare=False)

@@ -1,7 +1,8 @@
-"""Backups that a worker makes: a full one each week, what changed on the other days, and what is old goes.
+"""Scheduled backups: a full one each week, changes on other days, and removal of old ones.
 
-A full backup and those that followed it are one chain, and go together. Beside them lies who was erased, renewed within
-minutes of each erasure: a restore of any of them erases these people again.
+A full backup and those that followed it form one chain and are removed together. The records of
+erasures lie beside them and are renewed within minutes of each erasure: a restore of any backup
+erases these users again.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from graphs.operations.backup.places import BackupPlace, Folder
 
 log = logging.getLogger(__name__)
 
+# One full backup a week bounds the length of a chain, and so the time of a restore.
 FULL_EVERY = timedelta(days=7)
 
 _BEGINNING = "memory-"
@@ -29,13 +31,13 @@ _TIME = "%Y%m%dT%H%M%SZ"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """When and where backups are made.
+    """The place, time and retention of scheduled backups.
 
     Args:
-        folder: where they lie. Other files in it are left alone.
-        hour: of the day, in UTC.
-        keep_days: how long a chain is kept after its last backup; the latest one always is.
-        secret: what they are encrypted with.
+        folder: where they lie. Other files there are left alone.
+        hour: hour of the day, in UTC.
+        keep_days: days that a chain is kept after its last backup. The latest chain always stays.
+        secret: secret to encrypt them with.
     """
 
     folder: Folder
@@ -45,11 +47,11 @@ class Plan:
 
 
 class Schedule:
-    """Makes backups by a plan. Each of its jobs may be cut off anywhere, and run again.
+    """Makes backups according to a plan. Its jobs can be interrupted anywhere and retried.
 
     Args:
-        backups: makes them.
-        plan: when and where.
+        backups: makes the backups.
+        plan: where and when.
     """
 
     def __init__(self, backups: Backups, plan: Plan) -> None:
@@ -64,11 +66,11 @@ class Schedule:
         }
 
     async def back_up(self) -> Backup:
-        """Make the backup that is due, read it again, and remove what is older than it has to be.
+        """Make the backup that is due, verify it, and remove expired ones.
 
         Raises:
-            InvalidInput: the folder cannot be read, or nothing can be written there.
-            InvalidBackup: what was written cannot be read again.
+            InvalidInput: the folder is not readable or not writable.
+            InvalidBackup: the new backup cannot be read.
             StoreUnavailable: the database or the bucket is away.
         """
         plan = self._plan
@@ -76,6 +78,7 @@ class Schedule:
         chain = next(iter(chains(await self._names())[-1:]), [])
         now = datetime.now(UTC)
         name = f"{_BEGINNING}{now:{_TIME}}-full.backup"
+        # An hour of tolerance, since a job does not start at the same second each week.
         if chain and now - _made(chain[0]) < FULL_EVERY - timedelta(hours=1):
             name = await self._follow(chain[-1], now) or name
         if name.endswith("-full.backup"):
@@ -85,18 +88,18 @@ class Schedule:
         return made
 
     async def _follow(self, last: str, now: datetime) -> str | None:
-        """Back up what changed since the last one, and return under which name; None if it cannot be followed."""
+        """Back up the changes since the last backup; return the name, None if impossible."""
         name = f"{_BEGINNING}{now:{_TIME}}-changes.backup"
         earlier, place = self._plan.folder.place(last), self._plan.folder.place(name)
         try:
             await self._backups.create(place, since=earlier, secret=self._plan.secret)
         except InvalidInput as error:
-            log.warning("A full backup is made, since %s cannot be followed: %s", last, error)
+            log.warning("Making a full backup, because %s cannot be followed: %s", last, error)
             return None
         return name
 
     async def _forget_old(self, now: datetime) -> None:
-        """Remove chains that are old, once the latest one was read from its beginning to its end."""
+        """Remove expired chains, once the latest chain has been verified completely."""
         *earlier, latest = chains(await self._names())
         limit = now - timedelta(days=self._plan.keep_days)
         old = [name for chain in earlier if _made(chain[-1]) < limit for name in chain]
@@ -108,10 +111,10 @@ class Schedule:
             await asyncio.to_thread(self._plan.folder.remove, name)
 
     async def keep_erasures(self) -> None:
-        """Write down who was erased, beside the backups, unless that is written already.
+        """Write the current records of erasures, unless they are there already.
 
         Raises:
-            InvalidInput: the folder cannot be read, or nothing can be written there.
+            InvalidInput: the folder is not readable or not writable.
             StoreUnavailable: the database or the bucket is away.
         """
         count, digest = await self._backups.erasures()
@@ -123,7 +126,7 @@ class Schedule:
             self._plan.folder.place(name), erasures_only=True, secret=self._plan.secret
         )
         for known in names:
-            # One that knows of more people stays: this database may have been restored without it.
+            # A record of more erasures stays: this database may have been restored without it.
             if (found := _ERASURES.fullmatch(known)) and int(found[1]) < count:
                 await asyncio.to_thread(self._plan.folder.remove, known)
 
@@ -132,9 +135,9 @@ class Schedule:
 
 
 def chains(names: Sequence[str]) -> list[list[str]]:
-    """Return the names of scheduled backups, those of a chain together, the oldest first.
+    """Return the names of scheduled backups by chain, oldest first.
 
-    Others are left out, and so is what followed a full one that is gone.
+    Other names are left out, and so are changes whose full backup is gone.
     """
     found: list[list[str]] = []
     for name in sorted(names):
@@ -147,21 +150,21 @@ def chains(names: Sequence[str]) -> list[list[str]]:
 
 
 def latest(folder: Folder) -> list[BackupPlace]:
-    """Return the latest chain of a folder of scheduled backups. It blocks.
+    """Return the latest chain in a folder of scheduled backups. It blocks.
 
     Raises:
-        InvalidInput: there is none, or it cannot be read.
+        InvalidInput: there is none, or the folder cannot be read.
     """
     if not (found := chains(folder.names())):
-        raise InvalidInput(f"{folder} has no scheduled backups: name the files.")
+        raise InvalidInput(f"{folder} has no scheduled backups: name the files instead.")
     return [*map(folder.place, found[-1])]
 
 
 def known_erasures(folder: Folder) -> list[BackupPlace]:
-    """Return what tells in a folder who was erased. It blocks.
+    """Return the records of erasures in a folder. It blocks.
 
     Raises:
-        InvalidInput: it cannot be read.
+        InvalidInput: the folder cannot be read.
     """
     return [folder.place(name) for name in folder.names() if _ERASURES.fullmatch(name)]
 

@@ -1,8 +1,9 @@
-"""Encryption of a stream: chunks of ChaCha20-Poly1305, each with its number and whether it is the last.
+"""Encryption of a stream in chunks of ChaCha20-Poly1305, each bound to its number and to the end.
 
-The construction is STREAM (Hoang, Reyhanitabar, Rogaway and Vizár, "Online Authenticated-Encryption and its
-Nonce-Reuse Misuse-Resistance", CRYPTO 2015), with chunks of 64 KiB as the file format `age` has it. The key is made of
-the secret and a salt of the file's own by scrypt (RFC 7914), so that no two files have one key and nonces can count.
+The construction is STREAM (Hoang, Reyhanitabar, Rogaway and Vizár, "Online
+Authenticated-Encryption and its Nonce-Reuse Misuse-Resistance", CRYPTO 2015), with chunks of
+64 KiB as in the file format `age`. The key is derived by scrypt (RFC 7914) from the secret and a
+salt of each file. So no two files have the same key, and nonces can be counters.
 """
 
 import hashlib
@@ -15,23 +16,23 @@ from graphs.memory.errors import InvalidBackup
 from graphs.memory.extras import extra
 
 MAGIC = b"graph-native-memory/sealed/1\n"
-"""How a sealed file begins."""
+"""The first bytes of an encrypted file."""
 
 _SALT = 16
 _CHUNK = 64 * 1024
 _TAG = 16
 _COST = {"n": 2**17, "r": 8, "p": 1, "maxmem": 256 * 1024 * 1024}
-"""128 MiB and about half a second for each guess of a passphrase."""
+"""scrypt's cost: 128 MiB and about half a second for each guess of a passphrase."""
 
 
 @lru_cache(maxsize=64)
 def _key(secret: bytes, salt: bytes) -> bytes:
-    """The key of a file, which is opened twice: to be verified, and to be restored."""
+    """Return the key of a file. Cached, because a restore opens each file twice."""
     return hashlib.scrypt(secret, salt=salt, dklen=32, **_COST)
 
 
 class _Cipher:
-    """Numbers chunks. What a file begins with is authenticated by each of them."""
+    """Encrypts and decrypts numbered chunks. Each chunk also authenticates the file's header."""
 
     def __init__(self, secret: bytes, salt: bytes) -> None:
         # Late: only a backup under a passphrase needs ciphers.
@@ -55,7 +56,10 @@ class _Cipher:
 
 
 class Sealing(io.RawIOBase):
-    """Encrypts what is written to it; `close` writes the last chunk, without which the file counts as cut short."""
+    """Encrypts what is written to it.
+
+    `finish` writes the last chunk. Without it, the file counts as truncated.
+    """
 
     def __init__(self, file: BinaryIO, secret: bytes) -> None:
         salt = os.urandom(_SALT)
@@ -65,11 +69,11 @@ class Sealing(io.RawIOBase):
         file.write(MAGIC + salt)
 
     def writable(self) -> bool:
-        """Return that it is."""
+        """Return True."""
         return True
 
     def write(self, data: bytes) -> int:  # type: ignore[override]  # all that io has here
-        """Take data, and write the chunks that are full."""
+        """Buffer data, and write full chunks."""
         self._waiting += data
         while len(self._waiting) > _CHUNK:
             self._file.write(self._cipher.seal(bytes(self._waiting[:_CHUNK]), last=False))
@@ -82,10 +86,11 @@ class Sealing(io.RawIOBase):
 
 
 class Unsealing(io.RawIOBase):
-    """Decrypts what is read from it; nothing comes out that is not as it was sealed.
+    """Decrypts what is read from it. Only authenticated data comes out.
 
     Raises:
-        InvalidBackup: when it is made or read: the secret is another one, or the file was changed or cut short.
+        InvalidBackup: on creation or reading, if the secret is wrong, or the file was changed or
+            truncated.
     """
 
     def __init__(self, file: BinaryIO, secret: bytes) -> None:
@@ -94,16 +99,16 @@ class Unsealing(io.RawIOBase):
         self._cipher = _Cipher(secret, beginning[len(MAGIC) :])
         self._next = file.read(_CHUNK + _TAG)
         if not self._next:
-            raise InvalidBackup("it is damaged, or was cut short")
+            raise InvalidBackup("it is damaged or truncated")
         self._open = b""
         self._is_first = True
 
     def readable(self) -> bool:
-        """Return that it is."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]  # all that io has here
-        """Fill a buffer as far as one chunk does; 0 after the last."""
+        """Fill a buffer with at most one chunk; 0 at the end."""
         while not self._open and self._next:
             self._open = self._opened()
         part = self._open[: len(buffer)]
@@ -119,9 +124,9 @@ class Unsealing(io.RawIOBase):
             opened = self._cipher.open(chunk, last=not self._next)
         except InvalidTag:
             raise InvalidBackup(
-                "the passphrase or key is not the one it was made with, or its beginning is damaged"
+                "the passphrase or key is wrong, or its beginning is damaged"
                 if self._is_first
-                else "it is damaged, or was cut short"
+                else "it is damaged or truncated"
             ) from None
         self._is_first = False
         return opened

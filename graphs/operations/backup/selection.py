@@ -1,4 +1,4 @@
-"""Which rows a backup has: everybody's or a person's, all of them, those that changed, or those of a time."""
+"""The selection of a backup's rows: by user, by change or by time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,16 +21,16 @@ from graphs.operations.backup.tables import (
 SESSIONS = "memory.sessions"
 
 KNOWLEDGE = (ERASURES, ERASED, EVENTS, HISTORY)
-"""Where it is told who was erased; and what was numbered until then, so that no number is given again."""
+"""Tables with the records of erasures, and the history, whose ids must not be assigned again."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChangesSince:
-    """Rows of transactions that an earlier moment did not see the end of.
+    """Rows of transactions that had not ended at an earlier moment.
 
     Args:
-        horizon: the first number that one of them can have.
-        next: the next number that will be given.
+        horizon: the lowest id that such a transaction can have.
+        next: the next id to be assigned.
     """
 
     horizon: int
@@ -39,11 +39,11 @@ class ChangesSince:
 
 @dataclass(frozen=True, slots=True)
 class TimeSpan:
-    """Memories that were made in some time, the rows that are about them, and the sessions of their turns.
+    """Memories created in a time span, the rows about them, and the sessions of their turns.
 
     Args:
-        begin: from then on; None from the first one on.
-        end: before then; None up to the last one.
+        begin: inclusive; None for no limit.
+        end: exclusive; None for no limit.
     """
 
     begin: datetime | None
@@ -52,13 +52,13 @@ class TimeSpan:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which rows a backup has. Conditions come together: the changes of a person's, what is of a time among these.
+    """The rows that a backup has. All conditions must hold.
 
     Args:
-        user_id: only what is about this person.
+        user_id: only what is about this user.
         changes: only what changed.
-        span: only what is of this time.
-        erasures: only who was erased.
+        span: only what is of this time span.
+        erasures: only the records of erasures.
     """
 
     user_id: str | None = None
@@ -67,7 +67,7 @@ class Selection:
     erasures: bool = False
 
     def of(self, tables: Sequence[Table]) -> list[Table]:
-        """Return the tables that it has anything of."""
+        """Return the tables of which it may have rows."""
         return [table for table in tables if self._has(table)]
 
     def _has(self, table: Table) -> bool:
@@ -80,7 +80,7 @@ class Selection:
         return True
 
     def rows(self, table: Table) -> Composed:
-        """Return the statement that reads the rows that it has of a table."""
+        """Return the statement that reads the selected rows of a table."""
         conditions = [self._theirs(table)]
         if self.changes and table.key:
             number = {"horizon": Literal(self.changes.horizon), "next": Literal(self.changes.next)}
@@ -90,7 +90,7 @@ class Selection:
         )
 
     def keys(self, table: Table) -> Composed:
-        """Return the statement that reads by what all rows are told apart that there are, changed or not."""
+        """Return the statement that reads the keys of all existing rows, changed or not."""
         condition = self._theirs(table) if table.key else SQL("false")
         if table.numbered:
             return SQL(STATEMENTS["read_ranges"]).format(
@@ -119,7 +119,10 @@ def _all(conditions: Sequence[Composable]) -> Composable:
 
 
 def _about(table: Table, subject: str) -> Composable:
-    """Which rows are about a person. Models have no owner, and vectors are nothing without them."""
+    """Return the condition for rows about a user.
+
+    It includes all models: they have no owner, and vectors cannot be restored without them.
+    """
     person = Literal(subject)
     if table.title == MODELS:
         return SQL("true")
@@ -135,7 +138,10 @@ def _about(table: Table, subject: str) -> Composable:
 
 
 def _of_time(table: Table, span: TimeSpan) -> Composable:
-    """Which rows are of a time. Who was erased is always told: a restore asks who was erased since."""
+    """Return the condition for rows of a time span.
+
+    Erasures are always included, because a restore needs to know who was erased since.
+    """
     limits = {"begin": Literal(span.begin or "-infinity"), "end": Literal(span.end or "infinity")}
     if table.title == MEMORIES:
         return SQL(STATEMENTS["is_of_time"]).format(**limits)
@@ -152,7 +158,7 @@ def _of_time(table: Table, span: TimeSpan) -> Composable:
 
 
 def _of_memories(table: Table) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """By which columns a table points at memories, and at which ones of theirs."""
+    """Return the references of a table to memories: its columns and theirs."""
     return [(found.columns, found.parents) for found in table.references if found.title == MEMORIES]
 
 

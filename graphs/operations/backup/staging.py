@@ -1,4 +1,4 @@
-"""The rows of one table of a backup, side by side in a temporary table, before any of them is added."""
+"""A temporary table for the rows of one table of a backup, before they are added."""
 
 from psycopg.sql import SQL, Composed
 
@@ -18,35 +18,38 @@ _KNOWN_BY: dict[str, tuple[str, ...]] = {
     "memory.memory_history": ("memory_id", "namespace", "key", "valid_to"),
     "memory.audit_seals": ("digest",),
 }
-"""What a numbered row is known by: with another one of these it is another database's."""
+"""Columns that identify a numbered row.
+
+If they differ for the same id, the row is from another database.
+"""
 
 
 class Stage:
-    """Where rows are staged, in an open transaction: one table after the other.
+    """Stages rows in an open transaction, one table after the other.
 
     Args:
-        conn: the transaction's, as the owner of the tables.
+        conn: the transaction's connection, as the owner of the tables.
     """
 
     def __init__(self, conn: Connection) -> None:
         self._conn = conn
         self._ranges: bool | None = None
         self.table: Table | None = None
-        """Whose rows are staged."""
+        """The table whose rows are staged."""
         self.columns: tuple[str, ...] = ()
         self.last_numbers: dict[tuple[str, str], int] = {}
-        """The last numbers that were given, by table and column, of all that was staged so far."""
+        """Last assigned ids by table and column, of everything that was staged so far."""
 
     async def begin(self, table: Table, section: Section) -> None:
-        """Make room for the rows of a table.
+        """Create the temporary table for the rows of a table.
 
         Raises:
             InvalidBackup: the table lacks one of the columns.
         """
         if unknown := sorted({*section.columns} - {*table.columns}):
             raise InvalidBackup(
-                f"{section.table} has no column {unknown[0]!r} in this database; run `graph-memory setup` of the "
-                "version that it was made with, or a later one"
+                f"{section.table} has no column {unknown[0]!r} in this database; run "
+                "`graph-memory setup` of the version that made the backup, or a later one"
             )
         self.table, self.columns = table, section.columns
         await self.do(
@@ -58,14 +61,14 @@ class Stage:
                 self.last_numbers[number] = max(last, self.last_numbers.get(number, last))
 
     async def fill(self, rows: list[list[str | None]], generation: int = 0) -> None:
-        """Stage rows; of generation 0 are those of the latest of several backups."""
+        """Stage rows. Generation 0 is the last link of a chain."""
         fill = SQL(STATEMENTS["fill"]).format(columns=names(self.columns))
         async with self._conn.cursor() as cursor, cursor.copy(fill) as copy:
             for row in rows:
                 await copy.write_row((*row, generation))
 
     async def fill_keys(self, section: Section) -> None:
-        """Stage by what the rows are told apart that there were at the moment of the latest backup."""
+        """Stage the keys of the rows that existed at the moment of the last link."""
         if self.table and self._ranges is None:
             self._ranges = section.ranges
             stage = SQL(STATEMENTS["stage_ranges" if section.ranges else "stage_keys"])
@@ -76,7 +79,7 @@ class Stage:
                     await copy.write_row(row)
 
     async def settle(self) -> None:
-        """Leave of the staged rows what there was at the moment of the latest backup."""
+        """Reduce the staged rows to those that existed at the moment of the last link."""
         if self.table is None or self._ranges is None:
             return
         if key := self.table.key:
@@ -88,7 +91,7 @@ class Stage:
             await self.do(SQL(STATEMENTS["leave_last"]))
 
     async def refuse_others(self) -> None:
-        """Refuse rows under whose numbers the database has others.
+        """Check that the database has no other rows with the same ids.
 
         Raises:
             RestoreConflict: it has.
@@ -104,13 +107,13 @@ class Stage:
             raise RestoreConflict(self.table.title, row["others"])
 
     async def end(self) -> None:
-        """Take away what is staged."""
+        """Drop the temporary tables."""
         await self.do(SQL(STATEMENTS["unstage"]))
         if self._ranges is not None:
             await self.do(SQL(STATEMENTS["unstage_keys"]))
         self.table, self._ranges = None, None
 
     async def do(self, statement: SQL | Composed) -> int:
-        """Carry out a statement, and return of how many rows it told."""
+        """Run a statement, and return its row count."""
         cursor = await self._conn.execute(statement, prepare=False)
         return int(cursor.rowcount)

@@ -1,4 +1,7 @@
-"""What of a database is data, and the statement that adds to it: composed of names of the catalogue only."""
+"""The tables that hold data, and the statements that add rows to them.
+
+Statements are composed of names from the catalogue only.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,15 +20,18 @@ MEMORIES, EMBEDDINGS = "memory.memories", "memory.memory_embeddings"
 EVENTS, HISTORY = "memory.audit_logs", "memory.memory_history"
 
 _FIRST = (ERASURES, MODELS)
-"""What a restore must have read before it can judge any other row. The links of a chain have one order of tables."""
+"""Tables that a restore must have read before it can judge other rows.
+
+The links of a chain must have the same order of tables.
+"""
 
 _OF_THIS_DATABASE = {(EMBEDDINGS, "indexed")}
-"""Columns that tell how a database lies on its disk, and say nothing about what it holds."""
+"""Columns that describe the physical state of this database, not its content."""
 
 
 @dataclass(frozen=True, slots=True)
 class ForeignKey:
-    """A foreign key: which columns point at which ones of another table."""
+    """A foreign key: columns, and the columns of another table that they reference."""
 
     table: Identifier
     title: str
@@ -42,28 +48,28 @@ class Table:
     columns: tuple[str, ...]
     generated: frozenset[str]
     personal: tuple[str, ...]
-    """The columns that name the person whose a row is."""
+    """Columns that name the user of a row."""
     last_numbers: dict[str, int | None]
-    """For each numbered column the last number that was given."""
+    """The last assigned id of each numbered column."""
     references: tuple[ForeignKey, ...]
     key: tuple[str, ...]
-    """The columns by which its rows are told apart; none where nothing tells them apart."""
+    """The primary key or another unique key; empty if there is none."""
     numbered: bool
-    """Whether that is a number."""
+    """True if the key is a single number."""
 
     @property
     def title(self) -> str:
-        """Its name with its schema, as a backup calls it."""
+        """Return the name with its schema, as in a backup."""
         return f"{self.schema}.{self.name}"
 
     @property
     def identifier(self) -> Identifier:
-        """Its name, quoted."""
+        """Return the name as an SQL identifier."""
         return Identifier(self.schema, self.name)
 
 
 async def data_tables(conn: Connection) -> list[Table]:
-    """Return the tables that hold data, those that others point at before them."""
+    """Return the tables that hold data. Referenced tables come before those that reference them."""
     cursor = await conn.execute(STATEMENTS["tables"], {}, prepare=False)
     tables = {table.title: table for table in map(_table, await cursor.fetchall())}
     order = TopologicalSorter[str]()
@@ -100,22 +106,22 @@ def _table(row: dict[str, Any]) -> Table:
 
 
 def names(columns: Sequence[str], of: str | None = None) -> Composed:
-    """Return columns, quoted, with a comma between; `of` is what the table goes by."""
+    """Return quoted columns with commas between them; `of` is the alias of their table."""
     return SQL(", ").join(
         Identifier(of, column) if of else Identifier(column) for column in columns
     )
 
 
 def add(table: Table, columns: Sequence[str], subject: str | None) -> Composed:
-    """Return the statement that adds the staged rows which are missing.
+    """Return the statement that adds missing rows from the staged ones.
 
-    Left out are rows of people who were erased since, rows whose parents are not here, and the vectors of memories
-    that have another version now.
+    It leaves out rows of users who were erased since, rows whose parents are missing here, and
+    vectors of memories that have a different version now.
 
     Args:
-        table: where to.
-        columns: what is staged.
-        subject: whose rows only; None for everybody's.
+        table: the table to add to.
+        columns: the staged columns.
+        subject: the only user whose rows are added; None for all users.
     """
     written = [column for column in columns if column not in table.generated]
     values: list[Composable] = [Identifier("s", column) for column in written]
@@ -141,7 +147,7 @@ def add(table: Table, columns: Sequence[str], subject: str | None) -> Composed:
 
 
 def add_all(table: Table, columns: Sequence[str]) -> Composed:
-    """Return the statement that adds the staged rows which are missing, whosever they are."""
+    """Return the statement that adds missing rows from the staged ones, without conditions."""
     written = [column for column in columns if column not in table.generated]
     return SQL(STATEMENTS["add"]).format(
         table=table.identifier,

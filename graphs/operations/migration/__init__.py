@@ -1,1 +1,1 @@
-"""Migrations: memories from elsewhere, brought here with their ids and times, and taken back if that was wrong."""
+"""Migrations: import memories with their ids and times, verify the import, roll it back."""

@@ -1,4 +1,4 @@
-"""Whether both sides hold the same: every key, value and time."""
+"""A comparison of both sides of a migration: every key, value and time."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -21,43 +21,43 @@ from graphs.operations.migration.writing import check
 _SQL = statements.load("following", __package__)
 
 _TOGETHER = 1000
-"""Items, or namespaces, that are compared together."""
+"""Items, or namespaces, compared in one batch."""
 
 _TOLD = 20
-"""Differences that are told; the others are counted."""
+"""Differences that are listed; the others are only counted."""
 
 
 _AT_THIS_MOMENT = timedelta(seconds=5)
-"""What expires within it may be gone on one side already."""
+"""Items that expire within this time may already be deleted on one side."""
 
 
 class ItemDifference(BaseModel):
-    """An item that is not the same on both sides."""
+    """An item that differs between the two sides."""
 
     model_config = ConfigDict(frozen=True)
 
-    item: str = Field(description="Its namespace and key there.")
+    item: str = Field(description="Namespace and key in the source.")
     problem: str
 
 
 class Agreement(BaseModel):
-    """What a comparison of both sides found."""
+    """The result of comparing both sides."""
 
     model_config = ConfigDict(frozen=True)
 
-    there: int = Field(description="How many items the source has.")
-    here: int = Field(description="How many of those that the migration brought are here.")
-    differing: int = Field(description="How many are not the same on both sides.")
-    differences: list[ItemDifference] = Field(description="The first of them.")
+    there: int = Field(description="Number of items in the source.")
+    here: int = Field(description="Number of the migration's items in this store.")
+    differing: int = Field(description="Number of items that differ.")
+    differences: list[ItemDifference] = Field(description="The first differences.")
 
 
 class Comparing:
-    """Compares a source with what a migration brought.
+    """Compares a source with the items that a migration imported.
 
     Args:
-        database: our side.
-        source: the other side.
-        migration: what brought it.
+        database: the store's database.
+        source: the source.
+        migration: the migration.
     """
 
     def __init__(self, database: Database, source: LangGraphStore, migration: Migration) -> None:
@@ -66,9 +66,10 @@ class Comparing:
         self._id = str(migration.id)
 
     async def compare(self) -> Agreement:
-        """Compare sums over both sides and, only where they differ, item by item.
+        """Compare checksums of both sides and, only if they differ, item by item.
 
-        Nobody may write meanwhile. An item whose life a reader here has prolonged is the same.
+        Both sides must be free of writes meanwhile. An item whose expiry was extended by a read in
+        this store counts as equal.
         """
         at = await self._source.tables.moment()
         counts: Query[tuple[int, int]] = Query(
@@ -88,9 +89,10 @@ class Comparing:
         )
 
     async def obstacles(self) -> Agreement:
-        """Return what no following will bring into agreement: items without a place here, or whose place is taken.
+        """Return the items that following alone will never make equal.
 
-        Others may go on writing meanwhile.
+        These are items without a valid address here, and items whose address is taken. Writes may
+        continue meanwhile.
         """
         there = await self._source.tables.count()
         found = [difference async for difference in self._differences(only_obstacles=True)]
@@ -110,7 +112,7 @@ class Comparing:
         return items, digest
 
     def _name(self, prefix: str) -> str:
-        """What a namespace is called here; what has no place here differs under whatever name."""
+        """Return the namespace here as text; empty if it has none, so that the sums differ."""
         try:
             return ".".join(self._source.namespace(prefix))
         except InvalidValue:
@@ -150,7 +152,7 @@ class Comparing:
         return here
 
     async def _left_over(self) -> AsyncIterator[ItemDifference]:
-        """What is here and was deleted there."""
+        """Yield the items that are here and were deleted in the source."""
         namespace = key = ""
         while True:
             given = {"id": self._id, "namespace": namespace, "key": key, "limit": _TOGETHER}
@@ -164,7 +166,7 @@ class Comparing:
             for place in places:
                 if place not in there:
                     yield ItemDifference(
-                        item=source_id(place), problem="is here, and there no more"
+                        item=source_id(place), problem="is in this store, but not in the source"
                     )
 
     async def _ask(self, queries: Sequence[Query[Any]]) -> list[Any]:
@@ -174,7 +176,7 @@ class Comparing:
 def _obstacle(here: Any) -> str | None:
     if here is None or here.untouched:
         return None
-    return "was written here by somebody else: its address was taken, or it was changed after it had come"
+    return "was written here by another writer: its address was taken, or it was changed"
 
 
 def _problem(item: Item, here: Any) -> str | None:
@@ -182,16 +184,16 @@ def _problem(item: Item, here: Any) -> str | None:
         return (
             None
             if item.expires_at and item.expires_at - datetime.now(UTC) < _AT_THIS_MOMENT
-            else "is not here"
+            else "is not in this store"
         )
     if (obstacle := _obstacle(here)) is not None:
         return obstacle
     if here.value != item.value:
-        return "has another value here"
+        return "has a different value here"
     there = (item.created_at, item.updated_at, item.ttl_minutes)
     prolonged = item.expires_at and here.expires_at and here.expires_at > item.expires_at
     if there != (here.created_at, here.updated_at, here.ttl_minutes):
-        return "has other times here"
+        return "has different times here"
     return (
-        None if prolonged or here.expires_at == item.expires_at else "expires at another time here"
+        None if prolonged or here.expires_at == item.expires_at else "has a different expiry here"
     )

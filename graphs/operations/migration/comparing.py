@@ -1,4 +1,4 @@
-"""The same questions on both sides: how much of what the source finds is found here, too."""
+"""A comparison of search results: the source and the store answer the same questions."""
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -12,14 +12,14 @@ from graphs.memory.values.namespaces import Namespace, user_scope
 from graphs.operations.migration.source import Source
 
 Search = Callable[[Sequence[SearchOp]], Awaitable[Sequence[Any]]]
-"""Carries searches out: the store's `abatch`."""
+"""A callable that runs searches: the store's `abatch`."""
 
 _WORDS = 12
-"""A question that is made of a memory is its first words."""
+"""Words of a memory that make a question about it."""
 
 
 class Question(BaseModel):
-    """Something to ask in a scope."""
+    """A query and its scope."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -28,25 +28,25 @@ class Question(BaseModel):
 
 
 class Compared(BaseModel):
-    """What became of a question."""
+    """The results of one question on both sides."""
 
     model_config = ConfigDict(frozen=True)
 
     scope: Namespace
     query: str
-    theirs: int = Field(description="How many the source found.")
-    ours: int = Field(description="How many were found here.")
-    shared: int = Field(description="How many of the source's were found here, too.")
+    theirs: int = Field(description="Number of results in the source.")
+    ours: int = Field(description="Number of results in this store.")
+    shared: int = Field(description="Number of the source's results that this store found, too.")
 
 
 class Parity(BaseModel):
-    """How alike the two sides answer."""
+    """The similarity of the search results of both sides."""
 
     model_config = ConfigDict(frozen=True)
 
-    limit: int = Field(description="How many were asked for: the k of overlap@k.")
+    limit: int = Field(description="Results requested per question: the k of overlap@k.")
     overlap: float | None = Field(
-        description="Which part of what the source found was found here, too; its mean."
+        description="Mean share of the source's results that this store found, too: overlap@k."
     )
     questions: list[Compared]
 
@@ -54,7 +54,7 @@ class Parity(BaseModel):
 async def compare(
     source: Source, search: Search, questions: Iterable[Question], limit: int
 ) -> Parity | None:
-    """Ask both sides; None where the source cannot search, or there was nothing to ask."""
+    """Ask both sides. Return None if the source cannot search or there are no questions."""
     compared = []
     for question in questions:
         theirs = await source.ask(question.scope, question.query, limit)
@@ -89,10 +89,10 @@ def question_about(namespace: Namespace, value: dict[str, Any]) -> Question | No
 
 
 def read_questions(lines: Iterable[str]) -> list[Question]:
-    """Read questions, one JSON object on each line: `{"user_id": …, "query": …}`, or `namespace` for `user_id`.
+    """Parse questions: one JSON object per line with `query` and `user_id` or `namespace`.
 
     Raises:
-        InvalidInput: a line is none; its number is told.
+        InvalidInput: a line is not a question; the message has its number.
     """
     found = []
     for number, line in enumerate(lines, 1):
@@ -104,6 +104,7 @@ def read_questions(lines: Iterable[str]) -> list[Question]:
             found.append(Question(scope=scope, query=told["query"]))
         except (ValueError, KeyError, TypeError) as error:
             raise InvalidInput(
-                f'line {number} of the questions is not {{"user_id": …, "query": …}}: {type(error).__name__}.'
+                f'Line {number} of the questions must be {{"user_id": …, "query": …}}: '
+                f"{type(error).__name__}."
             ) from error
     return found

@@ -1,4 +1,4 @@
-"""A store that is written to while it is copied: what changes there is carried out here, again and again."""
+"""Following a source: changes made there during a migration are applied here, round by round."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,21 +30,22 @@ from graphs.operations.migration.writing import (
 _SQL = statements.load("following", __package__)
 
 _TOGETHER = 500
-"""Changes that are carried out together."""
+"""Changes applied in one round."""
 
 
 class Following:
-    """Carries out here what changed there.
+    """Applies changes of the source to this store.
 
-    A round reads changes, then the items they are about as they are by then, and stores these; only then are the
-    changes taken away. It is stored only if no other was since it began (the migration's cursor is another one after
-    each), so that nothing older ever comes after something newer, however many follow, and whatever was killed.
+    A round reads changes, then the current state of the changed items, stores it, and only then
+    deletes the changes from the queue. A round commits only if no other round has since it began
+    (each round sets a new cursor). So an older state never overwrites a newer one, with any number
+    of followers and after any crash.
 
     Args:
-        database: where to.
-        index: how the store embeds, None if it does not.
-        writing: stores what is new.
-        source: what is followed.
+        database: the store's database.
+        index: the store's embedding configuration; None for a store without vector search.
+        writing: stores new records.
+        source: the followed store.
     """
 
     def __init__(
@@ -56,16 +57,17 @@ class Following:
         self._source = source
 
     async def round(self, migration: Migration) -> tuple[int, Sequence[Rejected]]:
-        """Carry out the oldest changes.
+        """Apply the oldest changes.
 
         Args:
-            migration: as it stands.
+            migration: the migration in its current state.
 
         Returns:
-            How many changes that were, 0 if none waits; and what cannot be a memory here.
+            The number of changes, 0 if none wait; and the records that cannot be memories here.
 
         Raises:
-            MigrationConflict: another round was stored meanwhile, or the migration has ended. Nothing was done.
+            MigrationConflict: another round committed meanwhile, or the migration has ended.
+                Nothing was changed.
             SourceFailed: the source cannot be read.
             EmbeddingFailed: the embedding model did not answer.
         """
@@ -86,19 +88,22 @@ class Following:
         return len(changes.ids), [*batch.rejected, *rejected]
 
     def _addresses(self, places: set[SourceAddress]) -> list[tuple[str, str, str]]:
-        """Namespace, key and name there of what is gone."""
+        """Return namespace, key and source id of deleted items."""
         found = []
         for prefix, key in sorted(places):
             try:
                 found.append(
                     (to_text(self._source.namespace(prefix)), key, source_id((prefix, key)))
                 )
-            except InvalidValue:  # what has no place here was never brought
+            except InvalidValue:  # an item without a valid address was never imported
                 continue
         return found
 
     async def _unchanged(self, prepared: Sequence[Prepared]) -> set[int]:
-        """Which are here as they are: a read there only prolonged their life, or the change was carried out before."""
+        """Return the positions of records that are stored with the same value and times.
+
+        A read in the source only extended their expiry, or the change was applied before.
+        """
         columns = in_columns(prepared, self._index)
         same: Query[set[int]] = Query(
             _SQL["same"], columns, lambda rows: {row.n - 1 for row in rows}
@@ -145,7 +150,7 @@ class Following:
     async def _put(
         self, transaction: Transaction, migration: Migration, prepared: Sequence[Prepared]
     ) -> Sequence[Brought]:
-        """Renew what is here, bring what is not; returns the latter."""
+        """Update existing memories and insert new ones; return the new ones."""
         if not prepared:
             return ()
         by_address = {(one.namespace, one.record.key): one for one in prepared}

@@ -1,4 +1,4 @@
-"""JSON lines: a memory on each line, an item of a store on each line, or what `export-user` wrote."""
+"""JSON lines as a source: one memory or item per line, or the output of `export-user`."""
 
 import asyncio
 import hashlib
@@ -23,7 +23,7 @@ from graphs.operations.migration.source import (
 )
 
 _TOGETHER = 200
-"""Lines that are stored together."""
+"""Lines per batch."""
 
 _MEMORIES, _HISTORY = "memory.memories", "memory.memory_history"
 
@@ -46,7 +46,7 @@ class _Change(BaseModel):
 
 
 class MemoryLine(_JsonLine):
-    """A memory of a person (`user_id`), or of what an agent knows (`agent` alone)."""
+    """A memory of a user (`user_id`), or agent knowledge (`agent` alone)."""
 
     content: Any
     user_id: Any = None
@@ -72,7 +72,7 @@ class _Version(BaseModel):
 
 
 class ItemLine(_JsonLine):
-    """An item of a store, as it is; `index` says what of it is embedded, as in `aput`."""
+    """An item of a store. `index` lists the paths to embed, as in `aput`."""
 
     namespace: tuple[str, ...]
     key: str
@@ -89,11 +89,11 @@ class JsonLines:
 
     Args:
         path: the file, in UTF-8.
-        digest: of its content.
-        lines: how many there are, those that are empty not counted.
-        history: for each memory of an export, what it was before.
-        is_export: whether it is what `export-user` wrote.
-        keep_vectors: whether `embedding` is of the deployment's own model.
+        digest: SHA-256 of its content.
+        lines: number of lines that are not empty.
+        history: the earlier versions of each memory of an export.
+        is_export: whether `export-user` wrote the file.
+        keep_vectors: whether `embedding` comes from the deployment's own model.
     """
 
     name = "jsonl"
@@ -117,11 +117,11 @@ class JsonLines:
         self.options = {"keep_vectors": keep_vectors, "export": is_export}
 
     async def count(self) -> int | None:
-        """Return how many memories it has."""
+        """Return the number of memories."""
         return self._lines
 
     async def batches(self, after: str | None) -> AsyncIterator[RecordBatch]:
-        """Yield its lines; the cursor is the place in the file behind the last one, and its number."""
+        """Yield its lines. The cursor is the byte offset after the last line, and its number."""
         offset, number = map(int, after.split(":")) if after else (0, 0)
         while True:
             batch = await asyncio.to_thread(self._read, offset, number)
@@ -131,7 +131,7 @@ class JsonLines:
             offset, number = map(int, batch.cursor.split(":"))
 
     async def ask(self, *_: object) -> None:
-        """Return None: a file cannot search."""
+        """Return None, since a file cannot search."""
 
     def _read(self, offset: int, number: int) -> RecordBatch | None:
         records: list[SourceRecord] = []
@@ -165,17 +165,18 @@ class JsonLines:
             refused.append(rejected(source_id, error, told))
         except (KeyError, TypeError) as error:
             refused.append(
-                Rejected(source_id, str(error.args[0]), "is missing, or of another kind", told)
+                Rejected(source_id, str(error.args[0]), "is missing, or has the wrong type", told)
             )
         except (ValueError, RecursionError) as error:
             raw = line.decode("utf-8", "replace").rstrip("\n")
-            refused.append(Rejected(source_id, "line", f"is no JSON: {error}", raw))
+            refused.append(Rejected(source_id, "line", f"is not JSON: {error}", raw))
 
     def _record(self, told: dict[str, Any]) -> SourceRecord:
         if "namespace" in told:
             return _item(ItemLine.model_validate(told))
         line = MemoryLine.model_validate(told)
         key = line.id or (key_of(line.content) if isinstance(line.content, str) else "")
+        # Without any time of its own, a memory is as old as the file.
         made = (
             line.created_at
             or line.updated_at
@@ -243,7 +244,7 @@ def _item(line: ItemLine) -> SourceRecord:
 
 
 def line_of(record: SourceRecord) -> str:
-    """Return a record as a line that this source reads again, without its vectors."""
+    """Return a record as a line that this source can read, without its vectors."""
     line = ItemLine(
         namespace=record.namespace,
         key=record.key,
@@ -269,11 +270,12 @@ def line_of(record: SourceRecord) -> str:
 
 
 async def open_jsonl(path: Path, *, keep_vectors: bool = False) -> JsonLines:
-    """Open a file of JSON lines: it is read once, to count its lines and to tell it from others.
+    """Open a file of JSON lines. It is read once, to count lines and compute its digest.
 
     Args:
         path: the file.
-        keep_vectors: whether `embedding` of its lines is of the deployment's own model; otherwise vectors are made.
+        keep_vectors: whether `embedding` comes from the deployment's own model. Otherwise the texts
+            are embedded again.
 
     Raises:
         InvalidInput: it cannot be read.
@@ -303,12 +305,12 @@ def _opened(path: Path, keep_vectors: bool) -> JsonLines:
 def _object(line: bytes) -> dict[str, Any]:
     told = json.loads(line)
     if not isinstance(told, dict):
-        raise ContractError({"line": "is no JSON object"})
+        raise ContractError({"line": "is not a JSON object"})
     return told
 
 
 def _keep(row: dict[str, Any], history: dict[int, list[SourceVersion]]) -> None:
-    """Keep an earlier version for when its memory comes."""
+    """Keep an earlier version until its memory is read."""
     since, until = _moment(row["valid_from"]), _moment(row["valid_to"])
     if since and until:
         history.setdefault(row["memory_id"], []).append(

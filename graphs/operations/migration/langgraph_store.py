@@ -1,4 +1,4 @@
-"""LangGraph's AsyncPostgresStore as a source: its items, under the namespaces that they have here."""
+"""LangGraph's AsyncPostgresStore as a source, with its namespaces mapped to those here."""
 
 import hashlib
 import json
@@ -23,19 +23,20 @@ COPIED = "copied"
 """The cursor of the last batch."""
 
 _TOGETHER = 200
-"""Items that are read together."""
+"""Items per batch."""
 
 
 class LangGraphStore:
-    """A store of LangGraph's, to be copied while an application goes on writing to it. Make it with `open`.
+    """A LangGraph store that is copied while applications write to it. Create it with `open`.
 
     Args:
         tables: its tables.
-        there: what there is of them.
-        rules: how namespaces are renamed: `memories.{user}=users.{user}.memories`; the first that fits counts.
-        index: how the deployment embeds, None if it does not.
-        keep_vectors: whether the store's vectors are of the deployment's embedding model.
-        follow: whether what changes in it is followed.
+        there: facts about them.
+        rules: namespace rules such as `memories.{user}=users.{user}.memories`; the first match
+            applies.
+        index: the deployment's embedding configuration; None without vector search.
+        keep_vectors: whether the store's vectors come from the deployment's embedding model.
+        follow: whether its changes are followed.
     """
 
     name = "langgraph-store"
@@ -58,7 +59,7 @@ class LangGraphStore:
         self._keep_vectors = keep_vectors
         self._follow = follow
         self.is_copied = False
-        """Whether the last batch has been read."""
+        """True once the last batch has been read."""
 
     @classmethod
     async def open(
@@ -70,11 +71,11 @@ class LangGraphStore:
         keep_vectors: bool = False,
         follow: bool = False,
     ) -> "LangGraphStore":
-        """Return a store that can be read and (`follow`) followed.
+        """Return a store that can be read and, with `follow`, followed.
 
         Raises:
-            ConfigurationError: it cannot, or its vectors cannot be those of the deployment's model.
-            InvalidValue: a rule is none.
+            ConfigurationError: it cannot, or its vectors cannot come from the deployment's model.
+            InvalidValue: a rule is invalid.
         """
         there = await tables.check(follow=follow)
         if keep_vectors and (index is None or there.dimensions != index.dimensions):
@@ -85,30 +86,31 @@ class LangGraphStore:
             )
             theirs = f"{there.dimensions} dimensions" if there.dimensions else "no vectors"
             raise ConfigurationError(
-                f"The store has {theirs}, and {ours}: that is not the same model. Leave out --keep-vectors: "
-                "vectors are made anew."
+                f"The store has {theirs}, and {ours}: these are not the same model. Leave out "
+                "--keep-vectors to embed the items again."
             )
         return cls(tables, there, rules, index, keep_vectors=keep_vectors, follow=follow)
 
     @property
     def origin(self) -> str:
-        """Which tables they are."""
+        """Return an identifier of the store's tables."""
         return f"{self.there.database}.{self.tables.schema} {self.there.identity}"
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """How it is read."""
+        """Return the options of reading."""
         how = {"keep_vectors": self._keep_vectors, "follow": self._follow}
         return {"schema": self.tables.schema, "map": list(self._rules), **how}
 
     async def count(self) -> int | None:
-        """Return how many items there are that have not expired."""
+        """Return the number of items that have not expired."""
         return await self.tables.count()
 
     async def batches(self, after: str | None) -> AsyncIterator[RecordBatch]:
-        """Yield the items in the order of the primary key; the last batch, which may be empty, has the cursor `COPIED`.
+        """Yield the items in the order of the primary key.
 
-        If the last item of a batch is gone when the copying goes on, it begins anew: what is there stays.
+        The last batch, which may be empty, has the cursor `COPIED`. If the item of the cursor was
+        deleted meanwhile, copying restarts from the beginning; items that are already here stay.
         """
         if after is not None and is_copied(after):
             return
@@ -123,18 +125,17 @@ class LangGraphStore:
             place = places[-1]
 
     async def ask(self, scope: Namespace, query: str, limit: int) -> list[Address] | None:
-        """Return the items nearest to a query; None unless the vectors are of the deployment's model."""
+        """Return the items nearest to a query; None if the vectors come from another model."""
         if not (self._keep_vectors and self._index):
             return None
         vector = (await self._index.embed_queries([query]))[query]
-        numbers: list[float] = np.frombuffer(
-            vector[4:], ">f2"
-        ).tolist()  # behind a header, as `to_vector` writes it
+        # `to_vector` puts a header of four bytes before the numbers.
+        numbers: list[float] = np.frombuffer(vector[4:], ">f2").tolist()
         places = await self.tables.search(self._renaming.pattern(scope), numbers, limit)
         return [(self.namespace(prefix), key) for prefix, key in places]
 
     async def items(self, places: Sequence[SourceAddress]) -> list[Item]:
-        """Return what lies at some places now and has not expired."""
+        """Return the unexpired items at some addresses."""
         indexed = self.there.dimensions is not None
         return (
             await self.tables.items(places, indexed=indexed, vectors=self._keep_vectors)
@@ -146,12 +147,12 @@ class LangGraphStore:
         """Return the namespace here of a prefix there.
 
         Raises:
-            InvalidValue: it has none.
+            InvalidValue: no rule gives it one.
         """
         return self._renaming.apply(tuple(prefix.split(".")))
 
     def batch(self, items: Sequence[Item], cursor: str) -> RecordBatch:
-        """Return items as records; those without a place here are rejected."""
+        """Return items as records. Items without a valid address here are rejected."""
         records, rejected = [], []
         for item in items:
             try:
@@ -166,10 +167,10 @@ class LangGraphStore:
         if not isinstance(item.value, Mapping):
             kind = type(item.value).__name__
             raise InvalidValue(
-                "value", f"is no JSON object but a {kind}: change or delete it there"
+                "value", f"is not a JSON object but a {kind}: change or delete it in the source"
             )
         prefix, key = item.place
-        # What the store was told not to embed has no vectors there, and gets none here.
+        # An item that the store was told not to embed has no vectors there, and gets none here.
         embeds = self.there.dimensions is None or item.fields is not None
         return SourceRecord(
             source_id(item.place),
@@ -186,18 +187,18 @@ class LangGraphStore:
 
 
 def source_id(place: SourceAddress) -> str:
-    """Return what an item is called in reports and in the ledger; `place_of` undoes it."""
+    """Return the id of an item in reports and in the ledger. `place_of` parses it."""
     return json.dumps(place, ensure_ascii=False)
 
 
 def place_of(source_id: str) -> SourceAddress:
-    """Return the place that a name stands for."""
+    """Return the address of a source id."""
     prefix, key = json.loads(source_id)
     return prefix, key
 
 
 def is_copied(cursor: str | None) -> bool:
-    """Return whether all that was there in the beginning has been copied."""
+    """Return whether a cursor says that the initial copy is complete."""
     return cursor is not None and not _is_digest(cursor)
 
 
@@ -206,6 +207,6 @@ def _is_digest(cursor: str) -> bool:
 
 
 def _digest(place: SourceAddress) -> str:
-    """What names a place without telling it; the statement `place` makes the same."""
+    """Return a digest of an address. The statement `place` computes the same."""
     prefix, key = place
     return hashlib.sha256(f"{len(prefix)}:{prefix}{key}".encode()).hexdigest()

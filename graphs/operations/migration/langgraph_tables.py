@@ -1,4 +1,4 @@
-"""The tables of LangGraph's AsyncPostgresStore: what is in them, what changes in them, and whether they may change."""
+"""The tables of LangGraph's AsyncPostgresStore: read them, follow changes, refuse writes."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -23,28 +23,28 @@ from graphs.memory.principal import Principal
 _SQL = statements.load("langgraph_tables", __package__)
 
 SourceAddress = tuple[str, str]
-"""Where an item lies there: `prefix` and `key`."""
+"""The address of an item in the source: `prefix` and `key`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """What there is, and what the connection's role may do with it."""
+    """Facts about the source's tables, and the rights of the connection's role."""
 
     role: str
     database: str
     is_there: bool
     identity: str
-    """Which tables they are: the same for as long as they live."""
+    """An identifier of the tables, constant for as long as they exist."""
     may_read: bool
     may_follow: bool
     is_current: bool
     dimensions: int | None
-    """Those of the vectors; None where the store has none."""
+    """Dimensions of the vectors; None for a store without vectors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An item as it lies there."""
+    """An item as the source stores it."""
 
     place: SourceAddress
     value: Any
@@ -53,14 +53,14 @@ class Item:
     expires_at: datetime | None
     ttl_minutes: float | None
     fields: Sequence[str] | None = None
-    """Which fields have vectors; None where none has."""
+    """Fields that have vectors; None if there are none."""
     vectors: dict[str, list[float]] = field(default_factory=dict)
-    """Those that were asked for, if all of them were made of this value."""
+    """The requested vectors; empty unless all of them belong to this value."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChangedPlaces:
-    """Places where something changed, and the numbers under which that was noted."""
+    """Addresses of changed items, and the ids of these changes in the queue."""
 
     places: Sequence[SourceAddress] = ()
     ids: Sequence[int] = ()
@@ -68,19 +68,19 @@ class ChangedPlaces:
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """How far we are behind."""
+    """The number and age of changes that are not applied yet."""
 
     changes: int
     seconds: float
-    """How long the oldest of them has waited."""
+    """Age of the oldest change."""
 
 
 class LangGraphTables:
     """The tables of one store.
 
     Args:
-        database: where they are.
-        schema: the schema that they lie in.
+        database: the source's database.
+        schema: the schema of the tables.
     """
 
     def __init__(self, database: Database, schema: str = "public") -> None:
@@ -88,43 +88,44 @@ class LangGraphTables:
         self.schema = schema
 
     async def check(self, *, follow: bool = False) -> Tables:
-        """Return what there is, if it can be read and (`follow`) followed.
+        """Check that the tables can be read and, with `follow`, followed. Return facts about them.
 
         Raises:
-            ConfigurationError: it cannot; the message says what is missing.
+            ConfigurationError: they cannot; the message says what is missing.
         """
         [found] = await self._run([_query("describe", _tables, schema=self.schema)])
         there: Tables = found
         name = f'"{self.schema}".store'
         if not there.is_there:
             raise ConfigurationError(
-                f"There is no table {name} in the database {there.database}: name the store's database and, with "
-                "--source-schema, the schema its tables lie in."
+                f"There is no table {name} in the database {there.database}: connect to the "
+                "store's database, and give the schema of its tables with --source-schema."
             )
         if not there.may_read:
             raise ConfigurationError(
-                f'The role {there.role} may not read the store: GRANT SELECT ON ALL TABLES IN SCHEMA "{self.schema}" '
-                f'TO "{there.role}".'
+                f"The role {there.role} may not read the store: GRANT SELECT ON ALL TABLES IN "
+                f'SCHEMA "{self.schema}" TO "{there.role}".'
             )
         if not there.is_current:
             raise ConfigurationError(
-                f"{name} is of an old version, without expiry: have AsyncPostgresStore's `setup()` called there once."
+                f"{name} is of an old version, without expiry: call AsyncPostgresStore's `setup()` "
+                "on it once."
             )
         if follow and not there.may_follow:
             raise ConfigurationError(
-                f"To follow changes the role {there.role} makes a trigger, and a schema of its own. As the owner: "
-                f'GRANT TRIGGER ON {name} TO "{there.role}"; GRANT CREATE ON DATABASE "{there.database}" TO '
-                f'"{there.role}". Or connect as the owner.'
+                f"To follow changes, the role {there.role} creates a trigger and a schema. As the "
+                f'owner: GRANT TRIGGER ON {name} TO "{there.role}"; GRANT CREATE ON DATABASE '
+                f'"{there.database}" TO "{there.role}". Or connect as the owner.'
             )
         return there
 
     async def count(self) -> int:
-        """Return how many items there are that have not expired."""
+        """Return the number of items that have not expired."""
         [items] = await self._run([_query("count", lambda rows: int(rows[0].items))])
         return int(items)
 
     async def places(self, after: SourceAddress, limit: int) -> list[SourceAddress]:
-        """Return the places that come after one, at most `limit`."""
+        """Return the addresses after one, at most `limit`."""
         prefix, key = after
         query = _query(
             "addresses",
@@ -137,7 +138,7 @@ class LangGraphTables:
         return list(places)
 
     async def place_of(self, digest: str) -> SourceAddress | None:
-        """Return the place that a digest is of; None if nothing lies there any more."""
+        """Return the address of a digest; None if the item was deleted."""
         query = _query(
             "place", lambda rows: (rows[0].prefix, rows[0].key) if rows else None, digest=digest
         )
@@ -148,7 +149,13 @@ class LangGraphTables:
     async def search(
         self, pattern: str, vector: Sequence[float], limit: int
     ) -> list[SourceAddress]:
-        """Return the places of the items nearest to a vector, among those whose prefix matches a regular expression."""
+        """Return the addresses of the items nearest to a vector, best first.
+
+        Args:
+            pattern: regular expression for the prefix.
+            vector: the query's embedding.
+            limit: most results.
+        """
         given = {"pattern": pattern, "vector": json.dumps(list(vector)), "limit": limit}
         [places] = await self._run(
             [_query("search", lambda rows: [(r.prefix, r.key) for r in rows], **given)]
@@ -156,7 +163,7 @@ class LangGraphTables:
         return list(places)
 
     async def prefixes(self, after: str, limit: int) -> list[str]:
-        """Return the prefixes that come after one, at most `limit`."""
+        """Return the prefixes after one, at most `limit`."""
         query = _query(
             "prefixes", lambda rows: [row.prefix for row in rows], after=after, limit=limit
         )
@@ -164,16 +171,16 @@ class LangGraphTables:
         return list(prefixes)
 
     async def moment(self) -> str:
-        """Return what time it is there."""
+        """Return the current time of the source's server."""
         [moment] = await self._run([_query("moment", lambda rows: rows[0].at)])
         return str(moment)
 
     async def digest(self, namespaces: Mapping[str, str], at: str) -> tuple[int, int]:
-        """Return how many items some prefixes have that have not expired at a moment, and a sum over all that they are.
+        """Return the number of unexpired items under some prefixes, and a checksum over them.
 
         Args:
-            namespaces: what each prefix is called in the sum.
-            at: the moment.
+            namespaces: the name of each prefix in the checksum.
+            at: the moment at which expiry is judged.
         """
         given = {"prefixes": [*namespaces], "namespaces": [*namespaces.values()], "at": at}
         [digest] = await self._run(
@@ -185,12 +192,12 @@ class LangGraphTables:
     async def items(
         self, places: Sequence[SourceAddress], *, indexed: bool, vectors: bool = False
     ) -> list[Item]:
-        """Return what lies at some places now; nothing for those where nothing does, or what has expired.
+        """Return the items at some addresses, except for missing and expired ones.
 
         Args:
-            places: where to look.
-            indexed: whether the store has vectors at all.
-            vectors: whether they are wanted.
+            places: the addresses.
+            indexed: whether the store has vectors.
+            vectors: whether to return them.
         """
         given: dict[str, Any] = {
             "prefixes": [prefix for prefix, _ in places],
@@ -203,24 +210,26 @@ class LangGraphTables:
         )
         return list(items)
 
-    # Following ------------------------------------------------------------------------------------------------------
+    # Following -------------------------------------------------------------------------------
 
     async def follow(self) -> None:
-        """Have every change of an item noted from now on; again, it changes nothing.
+        """Queue every change of an item from now on. Idempotent.
 
         Raises:
-            ConfigurationError: another store in this database is followed, or these tables took the place of others.
+            ConfigurationError: another store of this database is followed, or the tables were
+                replaced.
         """
         await self._run([_query("follow")])
         is_followed, _ = await self.state()
         if not is_followed:
             raise ConfigurationError(
-                "The schema graph_memory_migration of this database follows other tables than these: roll back "
-                "the migration of those first. If there is none, DROP SCHEMA graph_memory_migration CASCADE."
+                "The schema graph_memory_migration of this database belongs to other tables: roll "
+                "back their migration first. If there is none, DROP SCHEMA "
+                "graph_memory_migration CASCADE."
             )
 
     async def changes(self, limit: int) -> ChangedPlaces:
-        """Return what changed and was not carried out yet, the oldest first; at most `limit` changes."""
+        """Return the oldest queued changes, at most `limit`."""
 
         def read(rows: Rows) -> ChangedPlaces:
             return ChangedPlaces(
@@ -232,11 +241,11 @@ class LangGraphTables:
         return found
 
     async def forget(self, changes: ChangedPlaces) -> None:
-        """Take away changes that were carried out."""
+        """Delete applied changes from the queue."""
         await self._run([_query("forget_changes", ids=list(changes.ids))])
 
     async def lag(self) -> Lag:
-        """Return how many changes wait."""
+        """Return the number and age of the queued changes."""
         [lag] = await self._run(
             [_query("lag", lambda rows: Lag(int(rows[0].changes), float(rows[0].seconds)))]
         )
@@ -244,7 +253,7 @@ class LangGraphTables:
         return found
 
     async def state(self) -> tuple[bool, bool]:
-        """Return whether changes are noted, and whether writes are refused."""
+        """Return whether changes are queued, and whether writes are refused."""
         query = _query(
             "is_followed",
             lambda rows: (bool(rows[0].followed), bool(rows[0].stopped)),
@@ -255,19 +264,19 @@ class LangGraphTables:
         return followed, stopped
 
     async def stop_writes(self) -> None:
-        """Refuse writes from now on; those that are under way are waited for, and committed when this returns."""
+        """Refuse new writes. Running writes are waited for and have committed when this returns."""
         await self._run([_query("stop_writes")])
 
     async def moved(self) -> None:
-        """Refuse writes for good, and say so: until now it was for a moment."""
+        """Refuse writes permanently; until now they were refused for a retry."""
         await self._run([_query("moved")])
 
     async def open_writes(self) -> None:
-        """Take writes again; changes are noted as before."""
+        """Accept writes again. Changes are queued as before."""
         await self._run([_query("open_writes")])
 
     async def unfollow(self) -> None:
-        """Remove all that is ours there: what notes changes, the changes, and what refuses writes."""
+        """Remove everything that this project created there: triggers, queue and functions."""
         await self._run([_query("unfollow")])
 
     async def _run(self, queries: Sequence[Query[Any]]) -> list[Any]:
@@ -276,16 +285,17 @@ class LangGraphTables:
             return (await to_the_end(self._database.run(Principal.owner(), there)))[1:]
         except SetupRequired as error:
             raise SourceFailed(
-                f"The store's tables, or what notes their changes, are gone ({error.__cause__}): roll the migration "
-                "back, and begin anew."
+                f"The store's tables, or the queue of their changes, were deleted "
+                f"({error.__cause__}): roll the migration back, and start again."
             ) from error
         except StoreUnavailable as error:
             if isinstance(error.__cause__, LockNotAvailable):
                 raise SourceUnavailable(
-                    "Somebody has been writing to the store in one transaction for so long that it was not waited for: "
-                    "others would have had to wait as well. Try again, or end that transaction (pg_stat_activity)."
+                    "A long transaction holds a lock on the store. The migration did not wait for "
+                    "it, since other writers would have had to wait as well. Try again, or end "
+                    "that transaction (pg_stat_activity)."
                 ) from error
-            raise SourceUnavailable(f"The store that is migrated from: {error}") from error
+            raise SourceUnavailable(f"The migration's source: {error}") from error
 
 
 def _query(name: str, read: Any = None, **given: Any) -> Query[Any]:

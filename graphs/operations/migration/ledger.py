@@ -1,4 +1,4 @@
-"""The ledger: which migrations there are, how far each is, and what it brought."""
+"""The ledger of migrations: their progress and the memories that they imported."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -18,39 +18,39 @@ MigrationStatus = Literal["running", "paused", "finished", "rolled_back"]
 
 
 class Migration(BaseModel):
-    """A migration, and how far it is."""
+    """A migration and its progress."""
 
     model_config = ConfigDict(frozen=True)
 
     id: UUID
-    source: str = Field(description="What kind of source it reads.")
-    origin: str = Field(description="Which one of its kind.")
-    options: dict[str, Any] = Field(description="How it is read.")
+    source: str = Field(description="Kind of source.")
+    origin: str = Field(description="Identifier of the source.")
+    options: dict[str, Any] = Field(description="Options of reading.")
     status: MigrationStatus = Field(
-        description="`running` also after a process was killed: the same command goes on with it."
+        description="Stays `running` after a crash; the same command resumes the migration."
     )
     total: int | None = Field(
-        description="How many records the source has; null where it cannot tell."
+        description="Number of records in the source; null if it cannot count."
     )
-    brought: int = Field(description="How many memories it brought.")
-    present: int = Field(description="How many were left alone, since their address was taken.")
-    expired: int = Field(description="How many were left out, since they had expired.")
-    rejected: int = Field(description="How many cannot be memories here.")
-    cursor: str | None = Field(description="Where the source goes on.")
+    brought: int = Field(description="Number of imported memories.")
+    present: int = Field(description="Number of records skipped because their address was taken.")
+    expired: int = Field(description="Number of records skipped because they had expired.")
+    rejected: int = Field(description="Number of records that cannot be memories here.")
+    cursor: str | None = Field(description="The source's position after the last stored batch.")
     started_at: datetime
-    updated_at: datetime = Field(description="When a batch was stored last.")
+    updated_at: datetime = Field(description="When the last batch was stored.")
     finished_at: datetime | None
 
     @property
     def seen(self) -> int:
-        """How many records it has dealt with."""
+        """Return the number of processed records."""
         return self.brought + self.present + self.expired + self.rejected
 
 
 def start(
     source: str, origin: str, options: Mapping[str, Any], total: int | None
 ) -> Query[Migration]:
-    """Ask for a new migration."""
+    """Build the query that inserts a migration."""
     given = {
         "source": source,
         "origin": origin,
@@ -61,7 +61,7 @@ def start(
 
 
 def unfinished(source: str, origin: str) -> Query[Migration | None]:
-    """Ask for the migration that was begun with a source and has not ended."""
+    """Build the query for the unfinished migration of a source."""
     given = {"source": source, "origin": origin}
     return Query(
         STATEMENTS["unfinished"], given, lambda rows: _migration(rows[0]) if rows else None
@@ -69,12 +69,12 @@ def unfinished(source: str, origin: str) -> Query[Migration | None]:
 
 
 def every() -> Query[list[Migration]]:
-    """Ask for all migrations, the latest first."""
+    """Build the query for all migrations, latest first."""
     return Query(STATEMENTS["all"], {}, lambda rows: [_migration(row) for row in rows])
 
 
 def one(migration_id: str) -> Query[Migration]:
-    """Ask for a migration; reading the answer raises `MigrationNotFound` if there is none."""
+    """Build the query for one migration. Reading it raises `MigrationNotFound` if there is none."""
 
     def read(rows: Rows) -> Migration:
         if not rows:
@@ -85,27 +85,27 @@ def one(migration_id: str) -> Query[Migration]:
 
 
 def goes_on(migration: Migration, total: int | None) -> Query[None]:
-    """Ask for a migration to count as running again."""
+    """Build the query that marks a migration as running."""
     return Query(STATEMENTS["goes_on"], {"id": str(migration.id), "total": total})
 
 
 def pause(migration: Migration) -> Query[None]:
-    """Ask for a migration to count as paused."""
+    """Build the query that marks a migration as paused."""
     return Query(STATEMENTS["pause"], {"id": str(migration.id)})
 
 
 def finish(migration: Migration, total: int | None) -> Query[None]:
-    """Ask for a migration to count as finished."""
+    """Build the query that marks a migration as finished."""
     return Query(STATEMENTS["finish"], {"id": str(migration.id), "total": total})
 
 
 def hold(migration_id: UUID, before: str | None, then: str) -> Query[bool]:
-    """Ask for a migration to be held by this transaction, to store the batch between two cursors.
+    """Build the query that locks a migration, to store the batch between two cursors.
 
-    Reading the answer raises `MigrationConflict` if somebody else carries it out, or it has ended.
+    Reading it raises `MigrationConflict` if another process runs the migration, or it has ended.
 
     Returns:
-        Whether the batch is still to be stored; False if it was, and only the answer to its commit got lost.
+        Whether the batch is still to be stored. False after a commit whose answer was lost.
     """
 
     def read(rows: Rows) -> bool:
@@ -118,17 +118,21 @@ def hold(migration_id: UUID, before: str | None, then: str) -> Query[bool]:
 
 
 def advance(migration_id: UUID, cursor: str, counts: Mapping[str, int]) -> Query[None]:
-    """Ask for a batch to be counted: `brought`, `present`, `expired`, `rejected`."""
+    """Build the query that counts a batch: `brought`, `present`, `expired`, `rejected`."""
     return Query(STATEMENTS["advance"], {"id": str(migration_id), "cursor": cursor, **counts})
 
 
 def silence(migration_id: UUID) -> Query[None]:
-    """Ask for this transaction to write as a migration does: past the triggers that stamp, record and tell."""
+    """Build the query that marks this transaction as a migration's.
+
+    The triggers of memories then keep ids and times, and write no audit record or delivery for
+    each memory.
+    """
     return Query(STATEMENTS["silence"], {"id": str(migration_id)})
 
 
 def record(migration: Migration, action: str, memories: int) -> Query[None]:
-    """Ask for the one audit record of all that a transaction does."""
+    """Build the query that writes one audit record for the whole transaction."""
     given = {
         "id": str(migration.id),
         "source": migration.source,

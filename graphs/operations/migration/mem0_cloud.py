@@ -1,4 +1,4 @@
-"""The Mem0 Platform as something to migrate from: its memories page by page, and the history of each."""
+"""The Mem0 Platform as a source: pages of memories, and the history of each memory."""
 
 import asyncio
 import functools
@@ -30,17 +30,17 @@ from graphs.operations.migration.records import (
 from graphs.operations.migration.source import RecordBatch, Rejected, SourceRecord
 
 PAGE = 100
-"""Memories of a page, which are stored together; the service gives at most 200."""
+"""Memories per page and batch. The service returns at most 200."""
 
 _AT_ONCE = 4
-"""How many histories are asked for at the same time."""
+"""Concurrent requests for histories."""
 
 _ATTEMPTS = 8
 _LONGEST_WAIT = 60.0
-"""Seconds; a service that asks for more patience than this is given up, and gone on with another time."""
+"""Longest wait in seconds. If the service asks for more, the migration stops and can be resumed."""
 
 _EVERYTHING = {"OR": [{name: "*"} for name in ("user_id", "agent_id", "app_id", "run_id")]}
-"""What belongs to anybody. A filter that names one kind of owner finds only what has no other."""
+"""A filter for memories of any owner. Filtering by one kind of owner omits those with several."""
 
 _WORTH_RETRYING = {"HTTP_408", "HTTP_409", "HTTP_425", "HTTP_429"}
 
@@ -49,14 +49,14 @@ _RAISES = object()
 
 
 class Mem0Platform:
-    """The memories of an account of the Mem0 Platform.
+    """The memories of an account on the Mem0 Platform.
 
     Args:
-        client: `graphs.deployment.clients.hosted_mem0.HostedClient`, or what does as that.
-        errors: what it raises.
-        host: of the service.
-        history: whether to ask for the history of each memory, which is one request for each.
-        first_wait: seconds before something is asked again; what the service says goes before.
+        client: `graphs.deployment.clients.hosted_mem0.HostedClient`, or an equivalent.
+        errors: the exception type that it raises.
+        host: host of the service.
+        history: whether to import histories, which takes one request per memory.
+        first_wait: seconds before the first retry; the service's `retry_after` takes precedence.
     """
 
     name = "mem0-platform"
@@ -79,21 +79,21 @@ class Mem0Platform:
         self.options = {"history": history}
 
     async def identify(self) -> None:
-        """Ask the service which account it is, so that one that was begun is not gone on with in another one.
+        """Set `origin` to the account, so that no migration is resumed with another account.
 
         Raises:
-            SourceFailed: the service does not know the key, or does not answer.
+            SourceFailed: the service rejects the key, or does not answer.
         """
         told = await self._asked(self._client.ping)
         if told.get("project_id"):
             self.origin = f"{self.origin} {told.get('org_id')}/{told['project_id']}"
 
     async def count(self) -> int | None:
-        """Return how many memories the account has."""
+        """Return the number of memories in the account."""
         return int((await self._page(1, 1))["count"])
 
     async def batches(self, after: str | None) -> AsyncIterator[RecordBatch]:
-        """Yield its memories; the cursor is the number of a page."""
+        """Yield its memories. The cursor is the number of a page."""
         number = int(after or 0)
         while True:
             number += 1
@@ -110,7 +110,7 @@ class Mem0Platform:
                 return
 
     async def ask(self, scope: Namespace, query: str, limit: int, /) -> list[Address] | None:
-        """Return the memories that the service finds for a person, or an agent, by the addresses here."""
+        """Return the addresses here of the memories that the service finds in a scope."""
         kind, owner = scope[0], decode_label(scope[1])
         filters = {"AND": [{"user_id" if kind == "users" else "agent_id": owner}]}
         answer = await self._asked(lambda: self._client.search(query, filters=filters, top_k=limit))
@@ -127,12 +127,12 @@ class Mem0Platform:
             or "count" not in answer
         ):
             raise SourceFailed(
-                "Mem0 gave no page of memories: {count, next, results}. Is MEM0_HOST its address?"
+                "Mem0 did not return a page of memories ({count, next, results}): check MEM0_HOST."
             )
         return answer
 
     async def _taken(self, told: Mapping[str, Any]) -> SourceRecord | Rejected:
-        """Return a memory as it is to lie here, or why it cannot."""
+        """Return a memory as a record, or the reason why it cannot be one."""
         source_id = str(told.get("id"))
         try:
             changes = (
@@ -144,7 +144,7 @@ class Mem0Platform:
         except ContractError as error:
             return rejected(source_id, error, told)
         except (ValueError, KeyError, TypeError) as error:
-            return Rejected(source_id, "memory", f"is not as Mem0 describes them: {error}", told)
+            return Rejected(source_id, "memory", f"does not have Mem0's format: {error}", told)
 
     async def _history_of(self, memory_id: str) -> list[Mapping[str, Any]]:
         async with self._slots:
@@ -152,11 +152,11 @@ class Mem0Platform:
         return list(answer)
 
     async def _asked(self, ask: Callable[[], Awaitable[Any]], *, missing: Any = _RAISES) -> Any:
-        """Ask the service, as patiently as it wants; `missing` is the answer where it knows of no such thing.
+        """Call the service with retries; `missing` is the result for a 404.
 
         Raises:
-            SourceFailed: it refuses.
-            SourceUnavailable: it did not answer, also when it was asked again.
+            SourceFailed: the service refuses the request.
+            SourceUnavailable: it did not answer, retries included.
         """
         try:
             async for attempt in AsyncRetrying(
@@ -174,12 +174,14 @@ class Mem0Platform:
             if _may_pass(code):
                 later = f"in {patience:,.0f} seconds" if (patience := _patience(error)) else "later"
                 raise SourceUnavailable(
-                    f"Mem0 does not answer ({code}); run the same command {later}."
+                    f"Mem0 does not answer ({code}): run the same command again {later}."
                 ) from error
             hint = ": check MEM0_API_KEY" if code in ("HTTP_401", "HTTP_403") else ""
-            raise SourceFailed(f"Mem0 refuses ({code or type(error).__name__}){hint}.") from error
+            raise SourceFailed(
+                f"Mem0 refuses the request ({code or type(error).__name__}){hint}."
+            ) from error
         except ValueError as error:
-            raise SourceFailed("Mem0 gave no JSON. Is MEM0_HOST its address?") from error
+            raise SourceFailed("Mem0 did not return JSON: check MEM0_HOST.") from error
         raise AssertionError  # the last attempt raises
 
     def _is_passing(self, error: BaseException) -> bool:
@@ -191,7 +193,7 @@ class Mem0Platform:
         )
 
     def _wait(self, state: RetryCallState) -> float:
-        """What the service asked for, if it did, and a little more, so that not all come back in the same moment."""
+        """Return the seconds until the next attempt: `retry_after`, if given, plus jitter."""
         error = state.outcome.exception() if state.outcome else None
         wait = wait_exponential_jitter(
             multiplier=self._first_wait, max=_LONGEST_WAIT / 2, jitter=self._first_wait
@@ -237,17 +239,17 @@ def _change(told: Mapping[str, Any]) -> SourceChange:
 async def mem0_platform(
     key: str, host: str | None, folder: Path, *, history: bool = True, first_wait: float = 0.5
 ) -> AsyncIterator[Mem0Platform]:
-    """Lend the source, with the official client.
+    """Yield the source, with the official client.
 
     Args:
-        key: of the account.
-        host: of the service, None for the usual one.
-        folder: where mem0 may make the folder that it makes when it is imported.
-        history: whether to bring the history of each memory.
-        first_wait: seconds before something is asked again.
+        key: API key of the account.
+        host: host of the service; None for the default.
+        folder: where mem0 may create the folder that its import creates.
+        history: whether to import the history of each memory.
+        first_wait: seconds before the first retry.
 
     Raises:
-        SourceFailed: the service does not know the key, or does not answer.
+        SourceFailed: the service rejects the key, or does not answer.
     """
     where = host or HOST
     options: dict[str, Any] = {"base_url": where, "headers": {"Authorization": f"Token {key}"}}
@@ -260,7 +262,7 @@ async def mem0_platform(
 
 
 def _client(folder: Path, http: httpx.AsyncClient) -> tuple[Any, type[Exception]]:
-    """Make the client. Its import reads files, and takes a second: call it from a thread."""
+    """Create the client. Its import reads files and takes a second: call it in a thread."""
     import_mem0(folder)
     from graphs.deployment.clients.hosted_mem0 import HostedClient, Mem0Error
 

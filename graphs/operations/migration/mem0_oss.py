@@ -1,4 +1,4 @@
-"""mem0's own tables on pgvector as something to migrate from, and the SQLite file with its history."""
+"""mem0's open-source version as a source: its pgvector tables and its SQLite history."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ from graphs.operations.migration.source import RecordBatch, Rejected, SourceReco
 _SQL = statements.load_sources("mem0_oss", __package__)
 
 _TOGETHER = 200
-"""Rows that are stored together."""
+"""Rows per batch."""
 
 _FIRST = "00000000-0000-0000-0000-000000000000"
 _NOT_METADATA = frozenset(
@@ -50,23 +50,24 @@ _NOT_METADATA = frozenset(
         "run_id",
     }
 )
-"""What of a payload has a place of its own here, or is mem0's own business."""
+"""Parts of a payload that have their own columns here, or that only mem0 uses."""
 
 Embed = Callable[[str], Awaitable[Sequence[float]]]
-"""Makes the vector of a question, with the model of the collection's vectors."""
+"""A callable that embeds a query with the model of the collection."""
 
 ChangesById = Mapping[str, Sequence[SourceChange]]
 
 
 class Mem0Collection:
-    """A collection of mem0 on pgvector.
+    """A mem0 collection on pgvector.
 
     Args:
-        pool: connections to its database, which are only read from.
+        pool: connections to its database. They only read.
         collection: the table.
-        origin: which one it is.
-        embed: embeds as the collection does: its vectors are kept then, and it can be asked; None has them made anew.
-        history: mem0's SQLite file with what its memories were before.
+        origin: an identifier of the collection.
+        embed: embeds with the collection's model: vectors are kept, and it can be searched. None to
+            embed the memories again.
+        history: mem0's SQLite file with the history of its memories.
     """
 
     name = "mem0-oss"
@@ -88,11 +89,11 @@ class Mem0Collection:
         self.options = {"keep_vectors": embed is not None, "history": history is not None}
 
     async def count(self) -> int | None:
-        """Return how many memories it has."""
+        """Return the number of memories."""
         return int((await self._rows("count", {}))[0]["memories"])
 
     async def batches(self, after: str | None) -> AsyncIterator[RecordBatch]:
-        """Yield its memories; the cursor is the id of the last one."""
+        """Yield its memories. The cursor is the id of the last one."""
         while rows := await self._rows(
             "page", {"after": after or _FIRST, "limit": _TOGETHER, **self._wanted()}
         ):
@@ -109,7 +110,7 @@ class Mem0Collection:
             )
 
     async def ask(self, scope: Namespace, query: str, limit: int, /) -> list[Address] | None:
-        """Return the nearest memories of a person, or an agent; None where the embedding model is not its own."""
+        """Return the nearest memories of a user or an agent; None if the model differs."""
         if self._embed is None:
             return None
         vector = json.dumps([*await self._embed(query)])
@@ -129,7 +130,7 @@ class Mem0Collection:
     def _taken(
         self, row: Mapping[str, Any], changes: Sequence[SourceChange]
     ) -> SourceRecord | Rejected:
-        """Return a row as a memory that is to lie here, or why it cannot."""
+        """Return a row as a record, or the reason why it cannot be one."""
         source_id, payload = row["id"], row["payload"]
         try:
             return _record(
@@ -138,7 +139,7 @@ class Mem0Collection:
         except ContractError as error:
             return rejected(source_id, error, payload)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            return Rejected(source_id, "payload", f"is not as mem0 makes them: {error}", payload)
+            return Rejected(source_id, "payload", f"does not have mem0's format: {error}", payload)
 
 
 def _record(
@@ -170,7 +171,7 @@ def _record(
 
 
 def _changes(history: Path, memories: Sequence[str]) -> ChangesById:
-    """What happened to some memories, by their ids."""
+    """Return the changes of some memories by id."""
     found: dict[str, list[SourceChange]] = {}
     try:
         with closing(sqlite3.connect(f"{history.absolute().as_uri()}?mode=ro", uri=True)) as file:
@@ -185,16 +186,16 @@ def _changes(history: Path, memories: Sequence[str]) -> ChangesById:
 
 @contextmanager
 def _reading() -> Iterator[None]:
-    """Turn what the driver says of the source into what can be done about it."""
+    """Translate driver errors into errors that say what to do about the source."""
     try:
         yield
     except TRANSIENT as error:
         raise SourceUnavailable(
-            f"The database of MIGRATE_FROM_URL is away: {error_sentence(error)}"
+            f"The database of MIGRATE_FROM_URL is not reachable: {error_sentence(error)}"
         ) from error
     except psycopg.Error as error:
         raise SourceFailed(
-            f"The database of MIGRATE_FROM_URL refused: {error_sentence(error)}"
+            f"The database of MIGRATE_FROM_URL reported an error: {error_sentence(error)}"
         ) from error
 
 
@@ -206,17 +207,17 @@ async def open_collection(
     dimensions: int | None = None,
     history: Path | None = None,
 ) -> Mem0Collection:
-    """Return a collection as a source, after a look at whether it is one.
+    """Return a collection as a source, after checking that it is one.
 
     Args:
         pool: connections to its database.
-        collection: the table's name, with its schema before a dot unless the connection finds it.
-        embed: embeds with the model of the collection, where that is the deployment's own, too.
-        dimensions: those of the deployment's model.
-        history: mem0's SQLite file, if its history is to come along.
+        collection: name of the table, with its schema unless the search path has it.
+        embed: embeds with the collection's model, if it is also the deployment's.
+        dimensions: dimensions of the deployment's model.
+        history: mem0's SQLite file, to import the history as well.
 
     Raises:
-        ConfigurationError: there is no such table, or its vectors are of another model.
+        ConfigurationError: there is no such table, or its vectors are from another model.
         SourceFailed: it cannot be read.
     """
     with _reading():
@@ -226,12 +227,14 @@ async def open_collection(
             [whose] = await (await conn.execute(_SQL["whose"], prepare=False)).fetchall()
     if not found:
         raise ConfigurationError(
-            f"The database of MIGRATE_FROM_URL has no table {collection} of mem0's: --collection."
+            f"The database of MIGRATE_FROM_URL has no mem0 table {collection}: "
+            "name the right one with --collection."
         )
     if embed and found[0]["dimensions"] != dimensions:
         raise ConfigurationError(
-            f"The vectors of {collection} have {found[0]['dimensions']} dimensions, and the configured model has "
-            f"{dimensions}: they are not of one model. Leave out --keep-vectors, and they are made anew."
+            f"The vectors of {collection} have {found[0]['dimensions']} dimensions, and the "
+            f"configured model has {dimensions}: these are different models. Leave out "
+            "--keep-vectors to embed the memories again."
         )
     origin = f"{collection} in {whose['database']} ({whose['number']})"
     return Mem0Collection(pool, collection, origin, embed=embed, history=history)

@@ -1,11 +1,12 @@
-"""Migrations: preview, run, list, verify, compare, roll back. What `store.operations.migrations` is."""
+"""Migrations: preview, run, list, verify, compare, roll back. It is `operations.migrations`."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from graphs.memory.database.database import Database, to_the_end
+from graphs.memory.access import Access
+from graphs.memory.database.database import to_the_end
 from graphs.memory.database.query import Query
 from graphs.memory.database.vectors import Model
 from graphs.memory.errors import EmbeddingFailed, SourceFailed
@@ -39,67 +40,69 @@ T = TypeVar("T")
 
 
 Reject = Callable[[Sequence[Rejected]], Awaitable[None]]
-"""Is given what cannot be a memory here."""
+"""A callable that receives rejected records."""
 
 
 class Preview(BaseModel):
-    """What a migration would begin with: its first batch was read, and nothing written."""
+    """A dry run of a migration: its first batch was read, and nothing was written."""
 
     model_config = ConfigDict(frozen=True)
 
     total: int | None = Field(
-        description="How many records the source has; null where it cannot tell."
+        description="Number of records in the source; null if it cannot count."
     )
-    goes_on_with: Migration | None = Field(description="The unfinished migration that would go on.")
-    read: int = Field(description="How many records were looked at.")
-    new: int = Field(description="How many of them would be brought.")
+    goes_on_with: Migration | None = Field(
+        description="The unfinished migration that a run would resume."
+    )
+    read: int = Field(description="Number of records in the first batch.")
+    new: int = Field(description="Number of them that would be imported.")
     present: int = Field(
-        description="How many have an address that is taken, and would be left alone."
+        description="Number of them that would be skipped, since their address is taken."
     )
     expired: int
     rejected: list[Rejected]
 
 
 class MigrationVerification(BaseModel):
-    """Whether everything arrived."""
+    """A check that all records arrived."""
 
     model_config = ConfigDict(frozen=True)
 
     source: int | None = Field(
-        description="How many records the source has now; null where it cannot tell."
+        description="Number of records in the source now; null if it cannot count."
     )
     seen: int = Field(
-        description="How many were dealt with: brought, present, expired or rejected."
+        description="Number of processed records: brought, present, expired or rejected."
     )
-    brought: int = Field(description="How many memories the ledger notes.")
-    there: int = Field(description="How many of these are in the database.")
+    brought: int = Field(description="Number of memories in the ledger.")
+    there: int = Field(description="Number of them that are in the database.")
     matches: bool
 
 
 class Migrations:
-    """Brings memories from elsewhere, and takes them back. For the service, on a connection that owns the tables.
+    """Imports memories from other systems, and rolls imports back.
+
+    For the service, on a connection that owns the tables.
 
     Args:
-        database: where to.
-        index: how the store embeds, None if it does not.
-        acting: tells who is acting.
+        access: the store's access.
+        index: the store's embedding configuration; None for a store without vector search.
         search: searches the store.
     """
 
     def __init__(
         self,
-        database: Database,
+        access: Access,
         index: Index | None,
-        acting: Callable[[], Principal],
         search: Search,
     ) -> None:
-        self._database = database
+        self._access = access
+        self._database = access.database
         self._index = index
-        self._acting = acting
         self._search = search
 
     async def preview(self, source: Source) -> Preview:
-        """Return what a run would begin with: the counts, and what would become of the first batch.
+        """Return the counts of a run, and the outcome of its first batch. It writes nothing.
 
         Raises:
             SourceFailed: the source cannot be read.
@@ -131,23 +134,26 @@ class Migrations:
         progress: Progress | None = None,
         stopping: Callable[[], bool] | None = None,
     ) -> Migration:
-        """Bring what a source has, or go on with what was begun, and return how it stands then.
+        """Import a source, or resume its unfinished migration. Return its final state.
 
-        Each batch commits with its checkpoint: cut off anywhere, it goes on where it was when it is run again. Ids,
-        times and history are the source's. What is there stays as it is. No connection is held while the source or the
-        embedding model works. Vectors are searched one by one until `wait_until_indexed` has put them into the index.
+        Each batch commits together with its cursor, so a later run resumes after any interruption.
+        Ids, times and history are the source's; existing memories are not changed. No connection is
+        held while the source or the embedding model works. New vectors are compared one by one
+        until `wait_until_indexed` has put them into the vector index.
 
         Args:
-            source: where from.
-            reject: is given what cannot be a memory, before it is counted; after a kill it may be given it again.
-            progress: is told how far it is.
-            stopping: whether to pause, asked between two batches.
+            source: the source.
+            reject: receives rejected records before they are counted; after a crash, possibly
+                twice.
+            progress: receives the number of processed records and the total.
+            stopping: called between two batches; returns whether to pause.
 
         Raises:
-            SourceFailed: the source cannot be read; what was stored stays, and a later run goes on.
-            EmbeddingFailed: the embedding model did not answer; the same.
-            MigrationConflict: somebody else carries out the same migration.
-            AccessDenied: the principal is not the service, or the connection does not own the tables.
+            SourceFailed: the source cannot be read. Stored batches stay, and a later run resumes.
+            EmbeddingFailed: the embedding model did not answer. A later run resumes.
+            MigrationConflict: another process runs the same migration.
+            AccessDenied: the principal is not the service, or the connection does not own the
+                tables.
         """
         writing = await self.writing()
         total = await source.count()
@@ -179,9 +185,8 @@ class Migrations:
         if reject and rejected:
             await reject(rejected)
         taken = await self.ask(present([one for one, _ in checked]))
-        free = [
-            one for n, one in enumerate(checked) if n not in taken
-        ]  # a model is not paid for what is here
+        # Embed only records with a free address: embeddings cost money.
+        free = [one for n, one in enumerate(checked) if n not in taken]
         erased = await writing.store(
             migration, batch, await embed(free, self._index), rejected, len(taken)
         )
@@ -190,7 +195,7 @@ class Migrations:
         return await self.get(str(migration.id))
 
     async def list(self) -> list[Migration]:
-        """Return all migrations, the latest first.
+        """Return all migrations, latest first.
 
         Raises:
             AccessDenied: the principal is not the service.
@@ -198,19 +203,19 @@ class Migrations:
         return await self.ask(ledger.every())
 
     async def get(self, migration_id: str) -> Migration:
-        """Return a migration as it stands.
+        """Return the current state of a migration.
 
         Raises:
-            MigrationNotFound: there is none of this id.
+            MigrationNotFound: there is no migration with this id.
             AccessDenied: the principal is not the service.
         """
         return await self.ask(ledger.one(migration_id))
 
     async def verify(self, migration_id: str, source: Source) -> MigrationVerification:
-        """Return whether everything arrived, by the counts of both sides.
+        """Check by counts on both sides that all records arrived.
 
         Raises:
-            MigrationNotFound: there is none of this id.
+            MigrationNotFound: there is no migration with this id.
             AccessDenied: the principal is not the service.
         """
         migration = await self.get(migration_id)
@@ -236,17 +241,17 @@ class Migrations:
         samples: int = 20,
         limit: int = 10,
     ) -> Parity | None:
-        """Ask the same questions on both sides; None where the source, or this store, cannot search.
+        """Ask both sides the same questions. None if the source or this store cannot search.
 
         Args:
-            migration_id: what it brought makes the questions, unless they are given.
-            source: the other side.
-            questions: what to ask.
-            samples: how many questions are made.
-            limit: how many memories each question asks for.
+            migration_id: the migration whose memories make the questions, unless they are given.
+            source: the source.
+            questions: the questions.
+            samples: number of questions to make.
+            limit: results per question.
 
         Raises:
-            MigrationNotFound: there is none of this id.
+            MigrationNotFound: there is no migration with this id.
             SourceFailed: the source did not answer.
             AccessDenied: the principal is not the service.
         """
@@ -263,22 +268,23 @@ class Migrations:
         return await compare(source, self._search, questions, limit)
 
     async def roll_back(self, migration_id: str, *, dry_run: bool = False) -> RolledBack:
-        """Remove what a migration brought and nobody changed since, in one transaction; the rest stays, and is told.
+        """Remove the imported memories that nobody changed, in one transaction.
 
         Args:
-            migration_id: the migration; it cannot go on afterwards.
-            dry_run: only tell what would be removed.
+            migration_id: the migration. It cannot be resumed afterwards.
+            dry_run: return what would be removed, without removing it.
 
         Raises:
-            MigrationNotFound: there is none of this id.
-            MigrationConflict: it is going on at this moment.
-            AccessDenied: the principal is not the service, or the connection does not own the tables.
+            MigrationNotFound: there is no migration with this id.
+            MigrationConflict: it is running at this moment.
+            AccessDenied: the principal is not the service, or the connection does not own the
+                tables.
         """
         migration = await self.get(migration_id)
         return await to_the_end(roll_back(self._database, migration, dry_run=dry_run))
 
     async def writing(self) -> Writing:
-        """Return what stores records, with the embedding model in use."""
+        """Return the writer of records, with the active embedding model."""
         model: Model | None = None
         if self._index:
             model = embeddings.checked(await self.ask(embeddings.active_model()), self._index)
@@ -289,12 +295,12 @@ class Migrations:
         return await self.get(str(migration.id))
 
     async def ask(self, query: Query[T]) -> T:
-        """Return what a query reads, as the tables' owner, if the service is acting.
+        """Run a query as the owner of the tables, if the service is acting.
 
         Raises:
             AccessDenied: the principal is not the service.
         """
-        only_service(self._acting())
+        only_service(self._access)
         [answer] = await to_the_end(self._database.run(Principal.owner(), [query]))
         return cast("T", answer)
 

@@ -1,4 +1,4 @@
-"""What memories of other systems become: values under the JSON contract, and the versions that they had."""
+"""Records made of other systems' memories: values under the JSON contract, and their history."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from graphs.memory.values.namespaces import encode_label, user_scope
 from graphs.operations.migration.source import Rejected, SourceRecord, SourceVersion
 
 UNNAMED = "migration"
-"""The agent, or the session, of a memory that came without one."""
+"""The agent or session of a memory that came without one."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceChange:
-    """Something that happened to a memory where it comes from."""
+    """A change of a memory in its source."""
 
     event: Literal["ADD", "UPDATE", "DELETE"]
     at: datetime
     old: str | None = None
-    """What it said before."""
+    """The content before the change."""
 
 
 def memory(
@@ -43,17 +43,19 @@ def memory(
     changes: Iterable[SourceChange] = (),
     vector: Sequence[float] | None = None,
 ) -> SourceRecord:
-    """Return the record of a memory of a person, or (without `user_id`) of what an agent knows.
+    """Return the record of a user's memory or, without `user_id`, of agent knowledge.
 
     Raises:
-        ContractError: it breaks the JSON contract; `fields` names where.
+        ContractError: it violates the JSON contract; `fields` names the fields.
     """
     owner = user_id or agent
     if not (isinstance(owner, str) and owner.strip()):
-        raise ContractError({"user_id": "is missing, and so is an agent: say whose memory it is"})
+        raise ContractError(
+            {"user_id": "is missing, and so is the agent: give one of them as the owner"}
+        )
     if type_ == "turn":
         raise ContractError(
-            {"type": "is turn: what was said comes with its session, and is not a memory by itself"}
+            {"type": "is turn: turns belong to a session and cannot be imported as memories"}
         )
     payload = check_payload(
         owner,
@@ -94,11 +96,11 @@ def memory(
 def versions(
     value: Mapping[str, Any], since: datetime, changes: Iterable[SourceChange]
 ) -> list[SourceVersion]:
-    """Return what a memory was before each of its changes.
+    """Return the versions of a memory before each of its changes.
 
     Args:
-        value: what it is now; of earlier versions only the content is known.
-        since: when it was made.
+        value: the current value. Of earlier versions only the content is known.
+        since: creation time.
         changes: in any order.
     """
     found = []
@@ -112,20 +114,20 @@ def versions(
 
 
 def moment(text: str) -> datetime:
-    """Return a time of mem0's; one without a zone is in UTC."""
+    """Parse one of mem0's times. A time without a zone is in UTC."""
     found = datetime.fromisoformat(text)
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def expiry(text: str | None) -> datetime | None:
-    """Return when a memory of mem0's expires, if it does: a date is the last day on which it counts."""
-    if not text or text.startswith("9999-12-31"):  # the last day that there is: never
+    """Return the expiry of a mem0 memory, None if it has none. A date includes its whole day."""
+    if not text or text.startswith("9999-12-31"):  # the last representable day means never
         return None
     return moment(text) + timedelta(days=len(text) == len("2026-01-31"))
 
 
 def rejected(source_id: str, error: ContractError | InvalidValue, raw: Any) -> Rejected:
-    """Return what is told of something that cannot be a memory: its first problem, and which field has it."""
+    """Return the rejection of an invalid memory, with its first problem and field."""
     if isinstance(error, InvalidValue):
         return Rejected(source_id, error.path, error.problem, raw)
     field, problem = next(iter(error.fields.items()))

@@ -1,4 +1,4 @@
-"""Which namespace here is which one of another store's: the same, unless the first labels are renamed."""
+"""Rules that map the namespaces of another store to namespaces here."""
 
 import re
 from collections.abc import Sequence
@@ -10,29 +10,30 @@ from graphs.memory.values.namespaces import Namespace
 _VARIABLE = re.compile(r"\{(\w+)\}")
 
 OWNERS = ("users", "orgs", "agents")
-"""First labels that say whose a namespace is; the second one says who."""
+"""First labels that name a kind of owner; the second label is the owner's id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How a namespace begins, and how it begins here; a label in braces stands for any one label."""
+    """The beginning of a namespace there and here. A label in braces stands for any label."""
 
     before: tuple[str, ...]
     after: tuple[str, ...]
 
     @classmethod
     def parse(cls, text: str) -> "Rule":
-        """Read a rule such as `memories.{user}=users.{user}.memories`.
+        """Parse a rule such as `memories.{user}=users.{user}.memories`.
 
         Raises:
-            InvalidValue: it is none, or two namespaces would become the same one.
+            InvalidValue: it is not a rule, or it would map two namespaces to the same one.
         """
         before, is_rule, after = text.partition("=")
         rule = cls(tuple(before.split(".")), tuple(after.split(".")))
         if not is_rule or not all((*rule.before, *rule.after)):
             raise InvalidValue(
                 "map",
-                f"is no rule; write it as memories.{{user}}=users.{{user}}.memories. Got {text!r}.",
+                "is not a rule; write it as memories.{user}=users.{user}.memories. "
+                f"Got {text!r}.",
             )
         known, used = _variables(rule.before), _variables(rule.after)
         if len(known) != len(set(known)) or set(known) != set(used):
@@ -43,7 +44,7 @@ class Rule:
         return rule
 
     def apply(self, namespace: Namespace) -> Namespace | None:
-        """Return what a namespace is called here; None if it begins otherwise."""
+        """Return the namespace here; None if the rule does not match."""
         if len(namespace) < len(self.before):
             return None
         found: dict[str, str] = {}
@@ -56,7 +57,7 @@ class Rule:
         return (*begun, *namespace[len(self.before) :])
 
     def pattern(self, scope: Namespace) -> str | None:
-        """Return a regular expression for the namespaces there that lie in a scope here; None if none does."""
+        """Return a regular expression for the source namespaces in a scope here; None if none."""
         found: dict[str, str] = {}
         for label, pattern in zip(scope, self.after, strict=False):
             if variable := _VARIABLE.fullmatch(pattern):
@@ -68,7 +69,7 @@ class Rule:
 
 
 def _pattern(label: str, found: dict[str, str]) -> str:
-    """A regular expression for a label of a rule, whose variables may be known."""
+    """Return a regular expression for one label of a rule; a variable may have a known value."""
     variable = _VARIABLE.fullmatch(label)
     known = found.get(variable[1]) if variable else label
     return "[^.]+" if known is None else re.escape(known)
@@ -80,15 +81,15 @@ def _variables(labels: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Renaming:
-    """Rules, of which the first that fits counts."""
+    """A list of rules. The first one that matches applies."""
 
     rules: tuple[Rule, ...] = ()
 
     def apply(self, namespace: Namespace) -> Namespace:
-        """Return what a namespace is called here.
+        """Return the namespace here.
 
         Raises:
-            InvalidValue: it belongs to nobody here, and no rule says where it goes.
+            InvalidValue: the namespace has no owner here, and no rule matches it.
         """
         for rule in self.rules:
             if (renamed := rule.apply(namespace)) is not None:
@@ -96,14 +97,15 @@ class Renaming:
         if len(namespace) < 2 or namespace[0] not in OWNERS:
             raise InvalidValue(
                 "namespace",
-                f"{namespace} would be nobody's: it does not begin with users, orgs or agents and whose it is. Say "
-                "what it becomes, as in --map 'memories.{user}=users.{user}.memories', or keep it for the service "
-                "alone with --map '{any}={any}'.",
+                f"{namespace} would have no owner: it does not begin with users, orgs or agents "
+                "and an owner's id. Map it, as in "
+                "--map 'memories.{user}=users.{user}.memories', or keep it for the service alone "
+                "with --map '{any}={any}'.",
             )
         return namespace
 
     def pattern(self, scope: Namespace) -> str:
-        """Return a regular expression for the namespaces there that lie in a scope here."""
+        """Return a regular expression for the source namespaces that lie in a scope here."""
         patterns = [pattern for rule in self.rules if (pattern := rule.pattern(scope))]
         either = "|".join([*patterns, r"\.".join(map(re.escape, scope))])
         return rf"^({either})(\.|$)"

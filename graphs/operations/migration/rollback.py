@@ -1,4 +1,4 @@
-"""Taking a migration back: what it brought goes, and nothing else; what somebody changed since stays, and is told."""
+"""Rollback of a migration: remove its memories, except those that changed since."""
 
 from typing import Any
 from uuid import uuid4
@@ -17,21 +17,21 @@ from graphs.operations.migration.ledger import STATEMENTS, Migration
 
 
 class RolledBack(BaseModel):
-    """What a rollback did, or would do."""
+    """The result of a rollback, or of its dry run."""
 
     model_config = ConfigDict(frozen=True)
 
-    removed: int = Field(description="How many memories went, as they were brought.")
+    removed: int = Field(description="Number of memories removed, unchanged since the import.")
     kept: list[tuple[Namespace, str]] = Field(
-        description="Those that stay: changed or deleted by somebody since, or something of ours points at them."
+        description="Memories that stay: changed or deleted since the import, or referenced."
     )
 
 
 async def roll_back(database: Database, migration: Migration, *, dry_run: bool) -> RolledBack:
-    """Remove what a migration brought, in one transaction.
+    """Remove the memories that a migration imported, in one transaction.
 
     Raises:
-        MigrationConflict: it is going on.
+        MigrationConflict: the migration is running.
     """
 
     async def work(transaction: Transaction) -> RolledBack:
@@ -45,6 +45,7 @@ async def roll_back(database: Database, migration: Migration, *, dry_run: bool) 
             SchemaPart.GRAPH,
         )
         [held], judged, related = await transaction.run([holding, judging, relating])
+        # The cursor moved since the caller read it: another process is importing.
         if held.cursor != migration.cursor:
             raise MigrationConflict(str(migration.id), held.status)
         going = [row for row in judged if row.untouched and row.memory_id not in (related or ())]

@@ -1,4 +1,4 @@
-"""What a migration reads from: a source gives records in batches, and says where it would go on after each."""
+"""The interface of a migration's sources, which yield records in batches with a cursor."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,52 +11,52 @@ from graphs.memory.values.namespaces import Address, Namespace
 
 @dataclass(frozen=True, slots=True)
 class SourceVersion:
-    """What a memory was before, and when."""
+    """An earlier version of a memory and the time in which it held."""
 
     value: Mapping[str, Any]
     valid_from: datetime
     valid_to: datetime
     operation: Literal["update", "delete"] = "update"
-    """What ended it."""
+    """The operation that ended it."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRecord:
-    """A memory as it is to lie here."""
+    """A memory in the form in which it is stored here."""
 
     source_id: str
-    """What the source calls it."""
+    """The id in the source."""
     namespace: Namespace
     key: str
     value: Mapping[str, Any]
     fields: Sequence[str] | Literal[False] | None = None
-    """What of the value is embedded, as in `aput(index=…)`; None for the store's own choice."""
+    """Paths of the value to embed, as in `aput(index=…)`; None for the store's default."""
     created_at: datetime | None = None
     updated_at: datetime | None = None
     expires_at: datetime | None = None
     ttl_minutes: float | None = None
-    """By how much a read prolongs its life, if it does."""
+    """Minutes by which a read extends the expiry, if it does."""
     session_id: str | None = None
     run_id: str | None = None
     history: Sequence[SourceVersion] = ()
     vectors: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    """Vectors of the deployment's own embedding model, by field; what has none is embedded."""
+    """Vectors of the deployment's own embedding model, by field. Missing ones are embedded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Something of a source that cannot be a memory here."""
+    """A record of a source that cannot be stored as a memory."""
 
     source_id: str
     field: str
-    """Which part of it is wrong."""
+    """The part of the record that is invalid."""
     problem: str
     raw: Any = None
     """The record as the source has it."""
 
     @classmethod
     def of(cls, record: SourceRecord, error: InvalidValue) -> "Rejected":
-        """Return what is told of a record that cannot be stored."""
+        """Return the rejection of a record that cannot be stored."""
         raw = {"namespace": record.namespace, "key": record.key, "value": record.value}
         return cls(record.source_id, error.path, error.problem, raw)
 
@@ -67,37 +67,43 @@ class RecordBatch:
 
     records: Sequence[SourceRecord]
     cursor: str
-    """Where the source goes on after them: another one for each batch, and without anything personal."""
+    """The source's position after these records.
+
+    Unique for each batch, and free of personal data.
+    """
     rejected: Sequence[Rejected] = ()
 
 
 class Source(Protocol):
-    """Where memories come from. Whoever opens a source closes it; a migration only reads.
+    """A source of memories. A migration only reads from it; the code that opened it closes it.
 
-    What cannot be read now, and perhaps later, raises `SourceUnavailable`; what never will, `SourceFailed`.
+    Raise `SourceUnavailable` for failures that may pass, `SourceFailed` for all others.
     """
 
     @property
     def name(self) -> str:
-        """What kind of source it is, as in the command."""
+        """Return the kind of source, as in the command."""
 
     @property
     def origin(self) -> str:
-        """Which one of its kind, without secrets: an unfinished migration from the same one is gone on with."""
+        """Return an identifier of this source, without secrets.
+
+        An unfinished migration with the same origin is resumed.
+        """
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """How it is read, without secrets; what `graph-memory migrate show` tells."""
+        """Return the options of reading, without secrets; shown by `graph-memory migrate show`."""
 
     async def count(self) -> int | None:
-        """Return how many records it has; None if it cannot tell."""
+        """Return the number of records; None if the source cannot count."""
 
     def batches(self, after: str | None) -> AsyncIterator[RecordBatch]:
-        """Yield its records, in an order that is the same whenever it is asked.
+        """Yield the records in an order that never changes.
 
         Args:
-            after: the cursor of the last batch that was stored; None from the beginning.
+            after: cursor of the last batch that was stored; None to begin at the start.
         """
 
     async def ask(self, scope: Namespace, query: str, limit: int, /) -> list[Address] | None:
-        """Return what the source finds in a scope, best first, by the addresses here; None if it cannot search."""
+        """Search a scope; return addresses in this store, best first. None if it cannot search."""

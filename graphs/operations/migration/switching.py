@@ -1,4 +1,4 @@
-"""A move of LangGraph's store while it is written to: copy, follow, switch, and back. What `operations.moving` is."""
+"""A live migration of a LangGraph store: copy, follow, switch, undo. It is `operations.moving`."""
 
 import asyncio
 import time
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from graphs.memory.access import Access
 from graphs.memory.database import statements
 from graphs.memory.database.database import Database, Pool, to_the_end
 from graphs.memory.database.query import Query
@@ -15,7 +16,6 @@ from graphs.memory.errors import (
     SourceFailed,
     SwitchRefused,
 )
-from graphs.memory.principal import Principal
 from graphs.memory.search.embeddings import Index
 from graphs.memory.values.progress import Progress
 from graphs.operations.migration import ledger
@@ -32,68 +32,63 @@ from graphs.operations.service import only_service
 _SQL = statements.load("following", __package__)
 
 _PAUSE = 0.5
-"""Seconds until the next look for changes where there were none."""
+"""Seconds to wait after a round that found no changes."""
 
 _SMALL = 100
-"""Changes that are carried out in a moment: then writes may be stopped."""
+"""Queued changes up to which writes may be stopped, since applying them takes a moment."""
 
 _ATTEMPTS = 5
-"""How often a rollback is tried while somebody follows."""
+"""Attempts of a rollback while another process follows."""
 
 
 class SwitchResult(BaseModel):
-    """What a switch did."""
+    """The result of a switch."""
 
     model_config = ConfigDict(frozen=True)
 
     migration: Migration
     agreement: Agreement | None = Field(
-        description="What comparing both sides found; null if it was switched before."
+        description="The comparison of both sides; null if the switch was made earlier."
     )
     parity: Parity | None = Field(
-        description="How alike both sides answer; null where the source cannot be asked."
+        description="Similarity of both sides' search results; null if the source cannot search."
     )
-    refused_seconds: float = Field(
-        description="How long the source took no writes before it said where to write."
-    )
+    refused_seconds: float = Field(description="How long writers were told to retry, in seconds.")
 
 
 class Rehearsal(BaseModel):
-    """What a switch would find."""
+    """A dry run of a switch."""
 
     model_config = ConfigDict(frozen=True)
 
-    waiting: int = Field(description="How many changes were not carried out yet.")
-    obstacles: Agreement = Field(
-        description="What following alone will not make the same on both sides."
-    )
+    waiting: int = Field(description="Number of changes that are not applied yet.")
+    obstacles: Agreement = Field(description="Differences that following alone will not remove.")
     parity: Parity | None
 
 
 class Moving:
-    """Moves a store of LangGraph's that an application goes on writing to. For the service, as the tables' owner.
+    """Migrates a LangGraph store while applications write to it.
 
-    `copy` has all changes noted from its beginning on, `follow` carries them out, `switch` stops writes there when both
-    sides are the same. Each may be killed and goes on when it is called again; several may run at once.
+    For the service, as the tables' owner. `copy` queues all changes from its beginning on, `follow`
+    applies them, and `switch` stops writes in the source when both sides are equal. After a crash,
+    call each again to continue. Several processes may run at once.
 
     Args:
-        database: where to.
-        index: how the store embeds, None if it does not.
+        access: the store's access.
+        index: the store's embedding configuration; None for a store without vector search.
         migrations: does the copying.
-        acting: tells who is acting.
     """
 
     def __init__(
         self,
-        database: Database,
+        access: Access,
         index: Index | None,
         migrations: Migrations,
-        acting: Callable[[], Principal],
     ) -> None:
-        self._database = database
+        self._access = access
+        self._database = access.database
         self._index = index
         self._migrations = migrations
-        self._acting = acting
 
     async def open(
         self,
@@ -104,38 +99,40 @@ class Moving:
         keep_vectors: bool = False,
         follow: bool = False,
     ) -> LangGraphStore:
-        """Return a store of LangGraph's that can be read and (`follow`) followed.
+        """Return a LangGraph store that can be read and, with `follow`, followed.
 
         Args:
-            pool: connections to its database; None if it lies in ours.
+            pool: connections to its database; None if it is in the store's own database.
             schema: the schema of its tables.
-            rules: how namespaces are renamed: `memories.{user}=users.{user}.memories`; the first that fits counts.
-            keep_vectors: whether its vectors are of our embedding model.
-            follow: whether its changes are to be followed.
+            rules: namespace rules such as `memories.{user}=users.{user}.memories`; the first match
+                applies.
+            keep_vectors: whether its vectors come from the deployment's embedding model.
+            follow: whether its changes will be followed.
 
         Raises:
             ConfigurationError: it cannot be read or followed; the message says what to do.
-            InvalidValue: a rule is none.
+            InvalidValue: a rule is invalid.
             AccessDenied: the principal is not the service.
         """
-        only_service(self._acting())
+        only_service(self._access)
         tables = LangGraphTables(Database(pool) if pool else self._database, schema)
         return await LangGraphStore.open(
             tables, self._index, rules=rules, keep_vectors=keep_vectors, follow=follow
         )
 
     async def open_again(self, migration_id: str, pool: Pool | None = None) -> LangGraphStore:
-        """Return the store that a move is of, as it was opened when that began.
+        """Return the source of a live migration, with the options of its start.
 
         Raises:
-            MigrationNotFound: there is none of this id.
-            ConfigurationError: it is no move of a store that is followed, or the connections lead to another store.
+            MigrationNotFound: there is no migration with this id.
+            ConfigurationError: it is not a live migration, or the connections lead to another
+                store.
         """
         migration = await self._migrations.get(migration_id)
         told = migration.options
         if migration.source != LangGraphStore.name or not told["follow"]:
             raise ConfigurationError(
-                f"Migration {migration_id} follows no store: it was not begun with --follow."
+                f"Migration {migration_id} follows no store: it was started without --follow."
             )
         source = await self.open(
             pool,
@@ -146,13 +143,13 @@ class Moving:
         )
         if source.origin != migration.origin:
             raise ConfigurationError(
-                f"Migration {migration_id} reads {migration.origin}, and the connection leads to {source.origin}: "
-                "set MIGRATE_FROM_URL to the database that it was begun with."
+                f"Migration {migration_id} reads {migration.origin}, but the connection leads to "
+                f"{source.origin}: set MIGRATE_FROM_URL to the database that it was started with."
             )
         return source
 
     async def find(self, source: LangGraphStore) -> Migration | None:
-        """Return the move of a store that was begun last and not rolled back, if there is one."""
+        """Return the latest migration of a store that was not rolled back, if there is one."""
         known = await self._migrations.list()
         found = (m for m in known if (m.source, m.origin) == (source.name, source.origin))
         return next((m for m in found if m.status != "rolled_back"), None)
@@ -165,26 +162,27 @@ class Moving:
         progress: Progress | None = None,
         stopping: Callable[[], bool] = lambda: False,
     ) -> Migration:
-        """Have the changes of a store noted, and bring all that is in it; `follow` goes on from there.
+        """Queue the changes of a store and copy its items; continue with `follow`.
 
         Args:
             source: the store.
-            reject: is given what cannot be a memory here.
-            progress: is told how far it is.
-            stopping: whether to pause, asked between two batches.
+            reject: receives the records that cannot be memories here.
+            progress: receives the number of processed records and the total.
+            stopping: called between two batches; returns whether to pause.
 
         Raises:
-            ConfigurationError: it was begun with other options.
-            SourceFailed: the store cannot be read; what was stored stays, and a later call goes on.
+            ConfigurationError: the migration was started with other options.
+            SourceFailed: the store cannot be read. Stored batches stay, and a later call continues.
         """
         begun = await self.find(source)
         if begun and begun.options != source.options:
             raise ConfigurationError(
-                f"Migration {begun.id} was begun with other options ({begun.options}): use the same, or roll it back "
-                f"first with `graph-memory migrate rollback {begun.id}`."
+                f"Migration {begun.id} was started with other options ({begun.options}): use the "
+                f"same, or roll it back with `graph-memory migrate rollback {begun.id}`."
             )
         if begun and (is_copied(begun.cursor) or begun.status == "finished"):
             return begun
+        # Queue changes before the first read, so that no change is missed.
         await source.tables.follow()
         copied = await self._migrations.run(
             source,
@@ -203,18 +201,18 @@ class Moving:
         stopping: Callable[[], bool] = lambda: False,
         once: bool = False,
     ) -> Migration:
-        """Carry out what changes in a store that was copied, until it was switched or rolled back.
+        """Apply the changes of a copied store, until a switch or a rollback.
 
         Args:
             source: the store.
-            reject: is given what cannot be a memory here.
-            progress: is told how many changes were carried out, and how many there were.
-            stopping: whether to end, asked between two rounds.
-            once: whether to end when nothing is left to carry out.
+            reject: receives the records that cannot be memories here.
+            progress: receives the number of applied changes, and of all known ones.
+            stopping: called between two rounds; returns whether to end.
+            once: end when no change is left.
 
         Raises:
-            SwitchRefused: it was not copied yet.
-            SourceFailed: the store cannot be read; a later call goes on.
+            SwitchRefused: the store was not copied yet.
+            SourceFailed: the store cannot be read. A later call continues.
         """
         migration = await self._going_on(source)
         all_done = 0
@@ -229,6 +227,7 @@ class Moving:
                 if not done:
                     await asyncio.sleep(_PAUSE)
             except SourceFailed:
+                # A switch or a rollback by another process removes the queue: that is the end.
                 if _goes_on(await self._migrations.get(str(migration.id))):
                     raise
             migration = await self._migrations.get(str(migration.id))
@@ -241,19 +240,22 @@ class Moving:
         questions: Sequence[Question] | None = None,
         progress: Progress | None = None,
     ) -> SwitchResult:
-        """Stop writes to a store once all of it is here, and have it say where to write from now on.
+        """Stop writes to a store once its items are here, and tell its writers where to write.
 
-        Writes are refused for as long as it takes to carry out the last changes and to compare both sides, and callers
-        are told to try again. If both sides are not the same then, it is opened again and nothing is switched.
+        Writes are refused, with a request to retry, while the last changes are applied and both
+        sides are compared. If the sides differ then, the store accepts writes again and nothing is
+        switched.
 
         Args:
             source: the store.
-            questions: asked on both sides; made of what was brought unless given.
-            progress: is told how many changes were carried out, and how many there were.
+            questions: questions for both sides; made of imported memories if None.
+            progress: receives the number of applied changes, and of all known ones.
 
         Raises:
-            SwitchRefused: both sides are not the same, or cannot become so; the message says where. The store is open.
-            SourceFailed: the store cannot be read or stopped; it is open, unless it cannot be reached at all.
+            SwitchRefused: the sides differ, or cannot become equal; the message says where. The
+                store accepts writes.
+            SourceFailed: the store cannot be read or stopped. It accepts writes, unless it cannot
+                be reached at all.
         """
         migration = await self._going_on(source)
         parity = await self._migrations.compare(str(migration.id), source, questions)
@@ -273,7 +275,7 @@ class Moving:
     async def _stop(
         self, source: LangGraphStore, migration: Migration, parity: Parity | None
     ) -> SwitchResult:
-        """Not to be cancelled: a store that is stopped is either moved, or opened again."""
+        """Stop writes and finish, or accept writes again. Must not be cancelled in between."""
         started = time.monotonic()
         try:
             await source.tables.stop_writes()
@@ -295,11 +297,12 @@ class Moving:
     async def _switched_before(
         self, source: LangGraphStore, migration: Migration, parity: Parity | None
     ) -> SwitchResult:
-        """Perhaps it was killed before it could say so there."""
+        """Finish a switch whose process may have been killed before it told the source."""
         _, is_stopped = await source.tables.state()
         if not is_stopped:
             raise SwitchRefused(
-                f"Migration {migration.id} has ended without being followed: roll it back, and begin with --follow."
+                f"Migration {migration.id} ended without following the store: roll it back, and "
+                "start again with --follow."
             )
         await source.tables.moved()
         return SwitchResult(migration=migration, agreement=None, parity=parity, refused_seconds=0)
@@ -307,7 +310,7 @@ class Moving:
     async def rehearse(
         self, source: LangGraphStore, questions: Sequence[Question] | None = None
     ) -> Rehearsal:
-        """Return what a switch would find, while everybody goes on; it changes nothing.
+        """Return what a switch would find. It changes nothing and blocks nobody.
 
         Raises:
             SwitchRefused: the store was not copied yet.
@@ -320,10 +323,10 @@ class Moving:
         )
 
     async def undo(self, source: LangGraphStore) -> Migration:
-        """Open a store again that was switched from, and go on following it. What was written here since stays here.
+        """Reopen a store after a switch, and follow it again. Later memories here stay here.
 
         Raises:
-            SwitchRefused: it was not copied at all.
+            SwitchRefused: the store was never copied.
         """
         migration = await self._going_on(source)
         await self._migrations.ask(Query(_SQL["reopen"], {"id": str(migration.id)}))
@@ -333,17 +336,19 @@ class Moving:
     async def roll_back(
         self, source: LangGraphStore, migration_id: str, *, dry_run: bool = False
     ) -> RolledBack:
-        """Remove what a move brought and nobody changed since, and all that is ours in the store, which is open then.
+        """Remove unchanged imported memories, and everything that was added to the source.
+
+        The source accepts writes afterwards.
 
         Raises:
-            MigrationNotFound: there is none of this id.
-            MigrationConflict: it is going on at this moment; try again.
+            MigrationNotFound: there is no migration with this id.
+            MigrationConflict: it is running at this moment; try again.
         """
         for attempt in range(_ATTEMPTS):
             try:
                 done = await self._migrations.roll_back(migration_id, dry_run=dry_run)
                 break
-            except MigrationConflict:  # somebody who follows has just stored a round
+            except MigrationConflict:  # a follower has just committed a round
                 if attempt == _ATTEMPTS - 1:
                     raise
         if not dry_run:
@@ -354,12 +359,13 @@ class Moving:
         migration = await self.find(source)
         if migration is None or not is_copied(migration.cursor):
             raise SwitchRefused(
-                "This store has not been copied yet: run `graph-memory migrate langgraph-store --follow` until it has."
+                "This store has not been copied yet: run `graph-memory migrate langgraph-store "
+                "--follow` until the copy is complete."
             )
         return migration
 
     async def _going_on(self, source: LangGraphStore) -> Migration:
-        """The migration that copied a store, no longer paused."""
+        """Return the migration that copied a store, marked as running."""
         migration = await self._copied(source)
         await self._migrations.ask(ledger.goes_on(migration, None))
         return await self._migrations.get(str(migration.id))
@@ -367,7 +373,7 @@ class Moving:
     async def _round(
         self, source: LangGraphStore, migration: Migration, reject: Reject | None = None
     ) -> int:
-        """Carry out some changes, and return how many; 1 if somebody else has just done so."""
+        """Apply some changes and return their number; 1 if another process has just done so."""
         following = Following(self._database, self._index, await self._migrations.writing(), source)
         try:
             done, rejected = await following.round(await self._migrations.get(str(migration.id)))
@@ -386,6 +392,7 @@ def _refuse(agreement: Agreement) -> None:
     if agreement.differing:
         told = "; ".join(f"{one.item} {one.problem}" for one in agreement.differences[:3])
         raise SwitchRefused(
-            f"{agreement.differing:,} of {agreement.there:,} items are not the same on both sides: {told}. The store "
-            "goes on as before. Put that right there, or give a --map for it, and switch again."
+            f"{agreement.differing:,} of {agreement.there:,} items differ between the two sides: "
+            f"{told}. The store still accepts writes. Correct them there, or add a --map rule, and "
+            "switch again."
         )

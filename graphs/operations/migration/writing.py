@@ -1,4 +1,4 @@
-"""A batch of records, stored whole: memories, vectors, history, ledger and checkpoint commit together or not at all."""
+"""Storage of a batch in one transaction: memories, vectors, history, ledger and cursor."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,31 +26,31 @@ from graphs.operations.migration.source import RecordBatch, Rejected, SourceReco
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A record that was checked, serialised and embedded, ready to be stored."""
+    """A record that was checked, serialised and embedded, and is ready to be stored."""
 
     record: SourceRecord
     value: str
-    """As JSON."""
+    """The value as JSON."""
     versions: tuple[str, ...]
-    """Its earlier values, as JSON."""
+    """The earlier values as JSON."""
     document: tuple[str, str] | None
-    """What the full-text search reads, a label and a text."""
+    """Label and text for the full-text search."""
     vectors: dict[str, Vector] = field(default_factory=dict)
 
     @property
     def namespace(self) -> str:
-        """Its namespace as it is stored."""
+        """Return the namespace as it is stored."""
         return to_text(self.record.namespace)
 
     @property
     def user_id(self) -> str | None:
-        """Whose it is, if it is a person's."""
+        """Return the id of the owning user; None if the owner is not a user."""
         labels = self.record.namespace
         return decode_label(labels[1]) if labels[0] == "users" and len(labels) > 1 else None
 
 
 Checked = tuple[Prepared, dict[str, str]]
-"""A record that can be stored, and its texts by field."""
+"""A record that can be stored, and its texts to embed by field."""
 
 
 class Brought(NamedTuple):
@@ -63,7 +63,7 @@ class Brought(NamedTuple):
 async def prepare(
     records: Sequence[SourceRecord], index: Index | None
 ) -> tuple[list[Prepared], list[Rejected]]:
-    """Check records, and embed what has no vector; those that cannot be stored come back with the reason.
+    """Check records and embed missing vectors. Return the rejected ones with their reasons.
 
     Raises:
         EmbeddingFailed: the embedding model did not answer.
@@ -88,7 +88,7 @@ async def embed(checked: Sequence[Checked], index: Index | None) -> list[Prepare
 def check(
     records: Sequence[SourceRecord], index: Index | None
 ) -> tuple[list[Checked], list[Rejected]]:
-    """Return the records that can be stored, each with its texts by field, and why the others cannot."""
+    """Return the records that can be stored, and rejections of the others."""
     checked: list[Checked] = []
     rejected: list[Rejected] = []
     for record in records:
@@ -108,7 +108,7 @@ def _embedded(one: Prepared, texts: dict[str, str], made: dict[str, Vector]) -> 
 
 
 def _checked(record: SourceRecord, index: Index | None) -> Checked:
-    """A record with the vectors that it came with.
+    """Return a record with the vectors that it came with.
 
     Raises:
         InvalidValue: it cannot be stored.
@@ -130,7 +130,7 @@ def _checked(record: SourceRecord, index: Index | None) -> Checked:
 
 
 def _check_origin(record: SourceRecord) -> None:
-    """Refuse what the columns beside the value cannot hold."""
+    """Check the parts that are stored in columns of their own."""
     for name in ("source_id", "session_id", "run_id"):
         text = getattr(record, name) or ""
         if problem := problem_with(text):
@@ -145,7 +145,7 @@ def _check_origin(record: SourceRecord) -> None:
             _ = moment and moment.astimezone(UTC)
         except OverflowError:
             raise InvalidValue(
-                "created_at", "or another time of it lies outside of the years 1 to 9999."
+                "created_at", "or another of its times is outside of the years 1 to 9999."
             ) from None
 
 
@@ -156,20 +156,23 @@ def _fields(record: SourceRecord) -> Any:
 def _vector(index: Index, name: str, numbers: Sequence[float]) -> Vector:
     vector = np.asarray(numbers, dtype=np.float64)
     if vector.shape != (index.dimensions,):
-        problem = f"has {vector.size} dimensions, and {index.name} has {index.dimensions}: have it embedded anew"
+        problem = (
+            f"has {vector.size} dimensions, but {index.name} has {index.dimensions}: "
+            "leave the vector out to embed the text again"
+        )
         raise InvalidValue(f"vectors.{name}", problem)
     if not np.isfinite(vector).all():
-        raise InvalidValue(f"vectors.{name}", "has NaN or infinity in it")
+        raise InvalidValue(f"vectors.{name}", "contains NaN or infinity")
     return to_vector(vector)
 
 
 class Writing:
-    """Stores what a migration brings.
+    """Stores the records of a migration.
 
     Args:
-        database: where to.
-        index: how the store embeds, None if it does not.
-        model: the embedding model in use.
+        database: the store's database.
+        index: the store's embedding configuration; None for a store without vector search.
+        model: the active embedding model.
     """
 
     def __init__(self, database: Database, index: Index | None, model: Model | None) -> None:
@@ -185,26 +188,27 @@ class Writing:
         rejected: Sequence[Rejected],
         taken: int = 0,
     ) -> list[Rejected]:
-        """Store a batch, and how far the migration is with it; nothing that is there changes.
+        """Store a batch and the new cursor. Existing memories are not changed.
 
         Args:
-            migration: as it stood before.
-            batch: what the source gave.
-            prepared: what of it is to be stored.
-            rejected: what of it cannot be.
-            taken: how many of it have an address that is known to be taken.
+            migration: the migration before this batch.
+            batch: the batch from the source.
+            prepared: the records to store.
+            rejected: the records that cannot be stored.
+            taken: number of other records whose address is known to be taken.
 
         Returns:
-            What else was rejected: memories of people who were erased here.
+            Further rejections: memories of users who were erased here.
 
         Raises:
-            MigrationConflict: somebody else carries it out, or it has ended.
+            MigrationConflict: another process runs the migration, or it has ended.
         """
 
         async def work(transaction: Transaction) -> list[Rejected]:
             holding = ledger.hold(migration.id, migration.cursor, batch.cursor)
             if not (await transaction.run([holding]))[0]:
                 return []
+            # Counted in the same transaction as the memories, so that a retry never counts twice.
             of_erased = await self.of_erased(transaction, prepared)
             wanted = first_ones(one for n, one in enumerate(prepared) if n not in of_erased)
             living = [one for one in wanted if not has_expired(one.record)]
@@ -226,7 +230,7 @@ class Writing:
     async def bring(
         self, transaction: Transaction, migration: Migration, prepared: Sequence[Prepared]
     ) -> list[Brought]:
-        """Store records whose address is free, with their vectors and their history, and note them in the ledger."""
+        """Store records at free addresses with vectors and history, and add them to the ledger."""
         if not prepared:
             return []
         _, found = await transaction.run([ledger.silence(migration.id), self._bring(prepared)])
@@ -251,7 +255,7 @@ class Writing:
         )
 
     def vectors(self, brought: Sequence[Brought]) -> list[Query[None]]:
-        """Ask for the vectors of memories that have none yet."""
+        """Build the queries that store the vectors of memories that have none yet."""
         found = [
             (one, name, vector) for one in brought for name, vector in one.prepared.vectors.items()
         ]
@@ -270,7 +274,7 @@ class Writing:
     async def of_erased(
         self, transaction: Transaction, prepared: Sequence[Prepared]
     ) -> dict[int, Rejected]:
-        """Which of some records are from before their person was erased here: they stay erased."""
+        """Return by position the rejections of records older than their user's erasure."""
         users = sorted({one.user_id for one in prepared if one.user_id})
         query: Query[dict[str, datetime]] = Query(
             STATEMENTS["erased"],
@@ -278,7 +282,7 @@ class Writing:
             lambda rows: {users[row.n - 1]: row.at for row in rows},
         )
         [erased] = await transaction.run([query])
-        problem = "is of a person who was erased here since then, and stays erased"
+        problem = "belongs to a user who was erased here since then, and stays erased"
         return {
             n: Rejected(one.record.source_id, "user_id", problem)
             for n, one in enumerate(prepared)
@@ -288,7 +292,7 @@ class Writing:
 
 
 def in_columns(prepared: Sequence[Prepared], index: Index | None) -> dict[str, Any]:
-    """Return records as statements take them: a list for each column."""
+    """Return records as query parameters: one list per column."""
     records = [one.record for one in prepared]
     return {
         "namespaces": [one.namespace for one in prepared],
@@ -308,7 +312,7 @@ def in_columns(prepared: Sequence[Prepared], index: Index | None) -> dict[str, A
 
 
 def first_ones(prepared: Iterable[Prepared]) -> list[Prepared]:
-    """Return records by address; of two at one address, the first."""
+    """Return records without duplicate addresses; the first one of each address counts."""
     found: dict[tuple[str, str], Prepared] = {}
     for one in prepared:
         found.setdefault((one.namespace, one.record.key), one)
@@ -334,7 +338,7 @@ def _history(brought: Sequence[Brought]) -> list[Query[None]]:
 
 
 def present(prepared: Sequence[Prepared]) -> Query[set[int]]:
-    """Ask which of some records have an address that is taken."""
+    """Build the query for the records whose address is taken, by position."""
     given = {
         "namespaces": [one.namespace for one in prepared],
         "keys": [one.record.key for one in prepared],
@@ -343,7 +347,7 @@ def present(prepared: Sequence[Prepared]) -> Query[set[int]]:
 
 
 def has_expired(record: SourceRecord) -> bool:
-    """Return whether nobody would read a record any more."""
+    """Return whether a record has expired, so that nobody could read it."""
     return record.expires_at is not None and record.expires_at <= datetime.now(UTC)
 
 

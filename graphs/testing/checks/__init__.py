@@ -1,1 +1,1 @@
-"""The checks, one file for each capability; importing a file registers what it promises."""
+"""The checks, one file for each capability; importing a file registers its checks."""

@@ -1,4 +1,4 @@
-"""Batches: answers in their places, all or none, of any size."""
+"""Batches: results in order, all or nothing, of any size."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ NS = ("users", "u1", "notes")
 
 @promise()
 async def a_batch_answers_each_operation_in_its_place(store: BaseStore) -> None:
-    """Results stand where their operations stood: items and lists for reads, None for writes."""
+    """Results come in the order of operations: items and lists for reads, None for writes."""
     await store.aput(NS, "old", {"n": 0})
     listing = ListNamespacesOp((MatchCondition("prefix", ("users",)),))
     ops: list[Op] = [
@@ -43,7 +43,7 @@ async def a_batch_answers_each_operation_in_its_place(store: BaseStore) -> None:
 
 @promise(index=None)
 async def reads_see_the_state_before_the_batch(store: BaseStore) -> None:
-    """Reads in a batch see what was there before its writes, wherever in the batch they stand."""
+    """Reads in a batch see the state before its writes, wherever in the batch they are."""
     await store.aput(NS, "k", {"n": 0})
     ops: list[Op] = [
         PutOp(NS, "k", {"n": 1}),
@@ -62,7 +62,7 @@ async def reads_see_the_state_before_the_batch(store: BaseStore) -> None:
 
 @promise()
 async def the_last_write_to_a_key_counts(store: BaseStore) -> None:
-    """Of several writes to one key in a batch the last one counts, put or delete, vectors included."""
+    """Of several writes to a key in a batch, the last counts, put or delete, with its vectors."""
     writes = [PutOp(NS, "k", {"text": "aaaa"}), PutOp(NS, "k", {"text": "zzzz"}, index=["text"])]
     await store.abatch([*writes, PutOp(NS, "gone", {"n": 1}), PutOp(NS, "gone", None)])
     await store.abatch([PutOp(NS, "back", None), PutOp(NS, "back", {"text": "back"})])
@@ -79,13 +79,13 @@ async def the_last_write_to_a_key_counts(store: BaseStore) -> None:
 
 @promise(index=None)
 async def an_empty_batch_answers_nothing(store: BaseStore) -> None:
-    """A batch of nothing is no error."""
+    """An empty batch is no error."""
     assert await store.abatch([]) == []
 
 
 @promise(index=None)
 async def a_refused_batch_leaves_nothing(store: BaseStore) -> None:
-    """A batch that is refused for one of its operations stores nothing of the others."""
+    """A batch that is refused because of one operation stores none of the others."""
     bad_values: list[Any] = [{"v": object()}, {"v": "a\0b"}, {"v": float("nan")}]
     for value in bad_values:
         refused = await refusal(
@@ -93,7 +93,7 @@ async def a_refused_batch_leaves_nothing(store: BaseStore) -> None:
         )
         stored = set(keys(await store.asearch(NS)))
         if refused:
-            assert stored == set(), f"{value}: refused, and yet there are {stored}"
+            assert stored == set(), f"{value}: refused, but {stored} are stored"
         else:
             assert stored == {"before", "bad", "after"}
             await store.abatch([PutOp(NS, key, None) for key in stored])
@@ -101,7 +101,7 @@ async def a_refused_batch_leaves_nothing(store: BaseStore) -> None:
 
 @promise(index=None)
 async def a_batch_may_be_large(store: BaseStore) -> None:
-    """A batch of 17,000 puts is stored, and a batch of as many gets reads it."""
+    """A batch of 17,000 puts is stored, and a batch of as many gets reads them."""
     await store.abatch([PutOp(NS, f"k{n}", {"n": n}) for n in range(17_000)])
     items = await store.abatch([GetOp(NS, f"k{n}") for n in range(17_000)])
     assert [item.value["n"] for item in items if isinstance(item, Item)] == list(range(17_000))
@@ -109,7 +109,7 @@ async def a_batch_may_be_large(store: BaseStore) -> None:
 
 @promise()
 async def many_searches_go_in_a_batch(store: BaseStore) -> None:
-    """Searches of one batch are answered each with its own query, filter and scope."""
+    """Searches in one batch each use their own query, filter and scope."""
     for letter in "abcdef":
         await store.aput(("letters", letter), letter, {"text": letter * 4})
     searches = [SearchOp(("letters",), query=letter * 8, limit=1) for letter in "abcdef"]
@@ -127,7 +127,7 @@ async def many_searches_go_in_a_batch(store: BaseStore) -> None:
 
 @promise()
 async def like_items_in_a_batch_are_each_indexed(store: BaseStore) -> None:
-    """Items of one batch that are alike to the letter are each found by a query."""
+    """Identical items in one batch are each found by a query."""
     await store.abatch([PutOp(NS, f"k{n}", {"text": "qqqq"}) for n in range(5)])
     items = await store.asearch(NS, query="qqqq", limit=10)
     assert len(items) == 5

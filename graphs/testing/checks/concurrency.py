@@ -1,4 +1,4 @@
-"""Calls at once: from tasks, from loops, from threads; cancelled ones, and bad ones among good ones."""
+"""Concurrent calls: from tasks, event loops and threads, some of them cancelled or bad."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -23,7 +23,7 @@ NS = ("users", "u1", "notes")
 
 @promise(index=None)
 async def many_calls_at_once_all_succeed(store: BaseStore) -> None:
-    """Ten thousand calls made at once, reads and writes, all succeed."""
+    """Ten thousand concurrent calls, reads and writes, all succeed."""
     calls: list[Coroutine[Any, Any, Any]] = []
     for n in range(2500):
         calls += [store.aput(NS, f"k{n}", {"n": n}), store.aget(NS, f"k{n % 10}")]
@@ -34,13 +34,13 @@ async def many_calls_at_once_all_succeed(store: BaseStore) -> None:
 
 
 async def _all_hands_busy(store: BaseStore) -> None:
-    """Let a store that works with several connections open them: its order must not depend on there being one."""
+    """Make a store open all its connections: the order of writes must not depend on having one."""
     await asyncio.gather(*(store.abatch([GetOp(NS, f"k{n}")]) for n in range(600)))
 
 
 @promise(index=None)
 async def writes_of_one_moment_keep_their_order(store: BaseStore) -> None:
-    """Of many writes to one key that are made at once, the last one counts, be it a put or a delete."""
+    """Of many concurrent writes to a key, the last one counts, be it a put or a delete."""
     await _all_hands_busy(store)
     for last in range(300, 310):
         await asyncio.gather(*(store.aput(NS, "k", {"n": n}) for n in range(last)))
@@ -55,7 +55,7 @@ async def writes_of_one_moment_keep_their_order(store: BaseStore) -> None:
 
 @promise(index=None)
 async def writes_set_off_in_turn_keep_their_order(store: BaseStore) -> None:
-    """Of writes to one key that a task sets off one after the other, awaiting none of them yet, the last one counts."""
+    """Of writes to a key that a task starts in turn without awaiting any, the last one counts."""
     await _all_hands_busy(store)
     for _ in range(20):
         writes = []
@@ -69,7 +69,7 @@ async def writes_set_off_in_turn_keep_their_order(store: BaseStore) -> None:
 
 @promise(index=None)
 async def calls_of_one_task_come_one_after_the_other(store: BaseStore) -> None:
-    """What a call has stored, the next call of the same task reads, also where others are busy on the same key."""
+    """A call reads what the same task's call before stored, even if others write the same key."""
 
     async def count(key: str) -> None:
         for n in range(20):
@@ -95,7 +95,7 @@ async def _a_bad_call_fails_alone(
         refusal(store.aput(NS, f"{name} after", {"n": 2})),
     )
     errors = [str(error) for n, error in enumerate(good) if error and n != 2]
-    assert not errors, f"{name}: the calls beside it failed too: {errors[0]}"
+    assert not errors, f"{name}: other calls failed too: {errors[0]}"
     assert await store.aget(NS, f"{name} before") is not None
     assert await store.aget(NS, f"{name} after") is not None
     assert found(await store.aget(NS, "here")).value == {"n": 0}
@@ -103,7 +103,7 @@ async def _a_bad_call_fails_alone(
 
 @promise(index=None)
 async def a_bad_value_fails_alone(store: BaseStore) -> None:
-    """A put that cannot be stored fails for its caller alone; what others asked for in the same moment succeeds."""
+    """A put that cannot be stored fails alone; other calls of the same tick succeed."""
     await store.aput(NS, "here", {"n": 0})
     await _a_bad_call_fails_alone(store, "unserialisable", store.aput(NS, "bad", {"v": object()}))
     await _a_bad_call_fails_alone(store, "NUL", store.aput(NS, "bad", {"v": "a\0b"}))
@@ -121,7 +121,7 @@ async def a_bad_search_fails_alone(store: BaseStore) -> None:
 
 @promise()
 async def a_cancelled_caller_leaves_the_store_in_order(store: BaseStore) -> None:
-    """However many callers are cancelled, at whatever point, the store answers the next ones."""
+    """The store answers the next callers, however many are cancelled, at whatever point."""
     for wait in (0.0, 0.0, 0.001, 0.005, 0.02):
         calls = [
             *(asyncio.ensure_future(store.aput(NS, f"k{n}", {"n": n})) for n in range(20)),
@@ -139,7 +139,7 @@ async def a_cancelled_caller_leaves_the_store_in_order(store: BaseStore) -> None
 
 @promise(index=None)
 async def a_neighbour_of_a_cancelled_call_succeeds(store: BaseStore) -> None:
-    """A call that is cancelled takes none of those with it that were made in the same moment."""
+    """A cancelled call does not cancel other calls of the same tick."""
     for n in range(20):
         kept = asyncio.ensure_future(store.aput(NS, f"kept{n}", {"n": n}))
         cancelled = asyncio.ensure_future(store.aput(NS, f"cancelled{n}", {"n": n}))
@@ -157,7 +157,7 @@ async def a_neighbour_of_a_cancelled_call_succeeds(store: BaseStore) -> None:
 
 @promise(index=None)
 async def crossing_batches_do_not_deadlock(store: BaseStore) -> None:
-    """Batches that write the same keys in opposite orders, at once, all succeed."""
+    """Concurrent batches that write the same keys in opposite orders all succeed."""
     there = [PutOp(NS, f"k{n:03}", {"there": n}) for n in range(400)]
     back = [PutOp(NS, f"k{n:03}", {"back": n}) for n in reversed(range(400))]
     gone = [PutOp(NS, f"k{n:03}", None) for n in (399, 3, 257, 0)]
@@ -189,7 +189,7 @@ async def synchronous_calls_work_from_another_thread(store: BaseStore) -> None:
 
 @promise()
 async def several_threads_and_event_loops_at_once(store: BaseStore) -> None:
-    """The store can be awaited on other event loops than its own, in several threads at once."""
+    """The store can be awaited on event loops of other threads, on several at once."""
 
     async def work(name: str) -> None:
         await asyncio.gather(*(store.aput((name,), f"k{n}", {"n": n}) for n in range(10)))
@@ -208,7 +208,7 @@ async def several_threads_and_event_loops_at_once(store: BaseStore) -> None:
 
 @promise(opens=True)
 async def a_synchronous_call_never_hangs(open_store: OpenStore) -> None:
-    """A synchronous call on the event loop's own thread is answered or raises; it does not block the loop for ever."""
+    """A synchronous call on the event loop's own thread returns or raises, and never hangs."""
 
     async def on_its_own_loop() -> None:
         async with open_store(index=LETTERS, ttl=None) as store:

@@ -1,4 +1,4 @@
-"""What a store may have beyond `BaseStore`: more filter operators, and errors that say where."""
+"""Extensions of `BaseStore`: more filter operators, and errors that say where."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ async def _expect(store: BaseStore, cases: list[tuple[dict[str, Any], set[str]]]
 
 @promise(index=None)
 async def in_and_nin(store: BaseStore) -> None:
-    """`$in` matches one of a list, `$nin` what is none of it, a missing field included."""
+    """`$in` matches any value of a list; `$nin` matches all others, and a missing field."""
     cases: list[tuple[dict[str, Any], set[str]]] = [
         ({"colour": {"$in": ["red", "green"]}}, {"red"}),
         ({"colour": {"$in": []}}, set()),
@@ -40,7 +40,7 @@ async def in_and_nin(store: BaseStore) -> None:
 
 @promise(index=None)
 async def exists(store: BaseStore) -> None:
-    """`$exists` tells a field that is there, null or not, from one that is missing."""
+    """`$exists` tells a field that is present, even if null, from a missing one."""
     await _expect(
         store,
         [
@@ -52,7 +52,7 @@ async def exists(store: BaseStore) -> None:
 
 @promise(index=None)
 async def contains(store: BaseStore) -> None:
-    """`$contains` matches a list that holds an element."""
+    """`$contains` matches a list that has the element."""
     await _expect(
         store,
         [
@@ -65,7 +65,7 @@ async def contains(store: BaseStore) -> None:
 
 @promise(index=None)
 async def conditions_can_be_combined(store: BaseStore) -> None:
-    """`$and`, `$or` and `$not` combine conditions, inside one another too."""
+    """`$and`, `$or` and `$not` combine conditions, and can be nested."""
     cases: list[tuple[dict[str, Any], set[str]]] = [
         ({"$and": [{"size": {"$gte": 1}}, {"size": {"$lte": 2}}]}, {"red", "blue"}),
         ({"$or": [{"colour": "red"}, {"size": 3}]}, {"red", "none"}),
@@ -95,7 +95,7 @@ async def conditions_can_be_combined(store: BaseStore) -> None:
 
 @promise(index=None)
 async def a_refused_filter_names_its_operator(store: BaseStore) -> None:
-    """A filter that cannot be understood is a ValueError whose `operator` is what was not."""
+    """An invalid filter is a ValueError whose `operator` is the invalid operator or field."""
     cases: list[tuple[dict[str, Any], str]] = [
         ({"n": {"$regex": "x"}}, "$regex"),
         ({"$nor": [{"n": 1}]}, "$nor"),
@@ -112,7 +112,7 @@ async def a_refused_filter_names_its_operator(store: BaseStore) -> None:
 
 @promise(index=None)
 async def a_refused_value_names_its_place(store: BaseStore) -> None:
-    """A value that cannot be stored is a ValueError whose `path` leads to the part that cannot."""
+    """A value that cannot be stored is a ValueError whose `path` leads to the invalid part."""
     cases: list[tuple[Any, str]] = [
         ({"a": {"b": [1, object()]}}, "value.a.b[1]"),
         ({"a": ["x", "a\0b"]}, "value.a[1]"),

@@ -1,4 +1,4 @@
-"""Filters: what matches, and what must not."""
+"""Filters: the items that match, and those that must not."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ async def _matches(store: BaseStore, condition: dict[str, Any]) -> set[str]:
 
 @promise(index=None)
 async def equality_and_comparisons(store: BaseStore) -> None:
-    """Plain equality, `$eq`, `$ne`, `$gt`, `$gte`, `$lt` and `$lte` do what they say, and several must all hold."""
+    """Equality, `$eq`, `$ne`, `$gt`, `$gte`, `$lt` and `$lte` work, and can be combined."""
     await store.aput(NS, "one", {"colour": "red", "size": 1})
     await store.aput(NS, "two", {"colour": "blue", "size": 2})
     await store.aput(NS, "three", {"colour": "red", "size": 3})
@@ -37,7 +37,7 @@ async def equality_and_comparisons(store: BaseStore) -> None:
 
 @promise(index=None)
 async def numbers_compare_as_numbers(store: BaseStore) -> None:
-    """Comparisons of numbers go by their size, not by their digits: 10 is more than 9, -1 less than 0, 1e3 is 1000."""
+    """Numbers compare by size, not by digits: 10 is more than 9, -1 less than 0, 1e3 is 1000."""
     for n in (-1, 0, 9, 10, 10.5, 1e3):
         await store.aput(NS, str(n), {"n": n})
     assert await _matches(store, {"n": {"$gt": 9}}) == {"10", "10.5", "1000.0"}
@@ -47,7 +47,7 @@ async def numbers_compare_as_numbers(store: BaseStore) -> None:
 
 @promise(index=None)
 async def comparisons_keep_to_their_type(store: BaseStore) -> None:
-    """A comparison with a number matches numbers only: no text, no truth, no null, no missing field."""
+    """A comparison with a number matches only numbers: no text, boolean, null or missing field."""
     others: dict[str, Any] = {
         "text": "7",
         "word": "seven",
@@ -68,7 +68,7 @@ async def comparisons_keep_to_their_type(store: BaseStore) -> None:
 
 @promise(index=None)
 async def nested_fields_can_be_filtered(store: BaseStore) -> None:
-    """A condition inside a condition reaches a nested field; what else the object holds does not matter."""
+    """A condition in a condition reaches a nested field, whatever else the object holds."""
     await store.aput(NS, "low", {"meta": {"page": 1, "by": {"name": "ann"}, "more": True}})
     await store.aput(NS, "high", {"meta": {"page": 20, "by": {"name": "ann"}}})
     await store.aput(NS, "flat", {"meta": 20})
@@ -89,7 +89,7 @@ async def not_equal_matches_a_missing_field(store: BaseStore) -> None:
 
 @promise(index=None)
 async def lists_are_equal_as_a_whole(store: BaseStore) -> None:
-    """A list equals a list with the same elements in the same order, and no longer or shorter one."""
+    """A list equals only a list with the same elements in the same order."""
     await store.aput(NS, "ab", {"tags": ["a", "b"]})
     await store.aput(NS, "ba", {"tags": ["b", "a"]})
     await store.aput(NS, "abc", {"tags": ["a", "b", "c"]})
@@ -98,7 +98,7 @@ async def lists_are_equal_as_a_whole(store: BaseStore) -> None:
 
 @promise(index=None)
 async def names_and_texts_are_data(store: BaseStore) -> None:
-    """Quotes, percent signs, dots and braces in a field's name or value are plain letters."""
+    """Quotes, percent signs, dots and braces in a field's name or value are plain characters."""
     for n, text in enumerate(
         ("it's", 'a"b', "100%", "a.b", "{a}", "$.a", "a\\b", "%s", "'; DROP TABLE store; --")
     ):
@@ -112,7 +112,7 @@ async def names_and_texts_are_data(store: BaseStore) -> None:
 
 @promise(index=None)
 async def an_unknown_operator_is_refused(store: BaseStore) -> None:
-    """An operator that the store does not know raises, and the error names it; it never matches nothing, or all."""
+    """An unknown operator raises an error that names it, and never matches nothing or all."""
     await store.aput(NS, "k", {"n": 1})
     for operator in ("$regex", "$near", "$"):
         with raises(Exception, operator):

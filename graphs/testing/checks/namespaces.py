@@ -1,4 +1,4 @@
-"""Namespaces: labels are compared whole, and listed while they hold something."""
+"""Namespaces: labels match as a whole, and namespaces are listed while they hold an item."""
 
 from langgraph.store.base import BaseStore, GetOp, InvalidNamespaceError, PutOp, SearchOp
 
@@ -8,7 +8,7 @@ from graphs.testing.support import raises
 
 @promise()
 async def a_prefix_matches_whole_labels(store: BaseStore) -> None:
-    """The prefix ("a",) never matches ("ab",), and `%`, `_`, `*` and other letters in a label are plain letters."""
+    """The prefix ("a",) never matches ("ab",); `%`, `_` and `*` in a label are plain characters."""
     labels = ("a", "ab", "a_", "a%", "a-b", "A", "a b", "a/", "a\\", "ä", "[a]", "a\n", "*")
     for label in labels:
         await store.aput((label, "x"), "k", {"label": label})
@@ -24,7 +24,7 @@ async def a_prefix_matches_whole_labels(store: BaseStore) -> None:
 
 @promise()
 async def the_same_key_in_two_namespaces_is_two_items(store: BaseStore) -> None:
-    """A key belongs to its namespace: the same key above, below or beside it is another item."""
+    """A key belongs to its namespace: the same key in any other namespace is another item."""
     namespaces = [("a",), ("a", "b"), ("b",), ("a", "b", "k")]
     for n, namespace in enumerate(namespaces):
         await store.aput(namespace, "k", {"n": n})
@@ -38,7 +38,7 @@ async def the_same_key_in_two_namespaces_is_two_items(store: BaseStore) -> None:
 
 @promise()
 async def namespaces_are_listed_by_prefix_suffix_and_depth(store: BaseStore) -> None:
-    """Listing goes by prefix, suffix, wildcard and depth, in order, each namespace once, in pages."""
+    """Namespaces are listed by prefix, suffix, wildcard and depth, in order, once, in pages."""
     for namespace in [
         ("a", "b", "c"),
         ("a", "b", "d", "e"),
@@ -68,7 +68,7 @@ async def namespaces_are_listed_by_prefix_suffix_and_depth(store: BaseStore) -> 
 
 @promise()
 async def a_namespace_is_listed_while_it_holds_something(store: BaseStore) -> None:
-    """A namespace that was only read, or whose last item is gone, is not listed."""
+    """A namespace that was only read, or whose last item was deleted, is not listed."""
     await store.aget(("read",), "k")
     await store.asearch(("searched",))
     await store.aput(("emptied",), "k", {})
@@ -79,7 +79,7 @@ async def a_namespace_is_listed_while_it_holds_something(store: BaseStore) -> No
 
 @promise()
 async def a_bad_namespace_is_refused(store: BaseStore) -> None:
-    """An empty namespace, an empty label, a label with a dot, and the root `langgraph` are refused by a put."""
+    """A put refuses an empty namespace or label, a label with a dot, and the root `langgraph`."""
     for namespace in ((), ("",), ("a", ""), ("a.b",), ("langgraph", "x")):
         with raises(InvalidNamespaceError):
             await store.aput(namespace, "k", {})

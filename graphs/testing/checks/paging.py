@@ -1,4 +1,4 @@
-"""Paging without a query: every item once."""
+"""Pages without a query: every item once."""
 
 from langgraph.store.base import BaseStore, PutOp
 
@@ -10,7 +10,7 @@ NS = ("users", "u1", "notes")
 
 @promise(index=None)
 async def limit_and_offset_page_through_everything_once(store: BaseStore) -> None:
-    """Pages hold `limit` items, the last one what is left, and together every item once."""
+    """Pages have `limit` items, the last one the rest, and together they have every item once."""
     for n in range(7):
         await store.aput(NS, f"k{n}", {"n": n})
     pages = [await store.asearch(NS, limit=3, offset=offset) for offset in (0, 3, 6, 9)]
@@ -20,7 +20,7 @@ async def limit_and_offset_page_through_everything_once(store: BaseStore) -> Non
 
 @promise(index=None)
 async def pages_are_complete_after_a_batch(store: BaseStore) -> None:
-    """Items that were put in one batch, at one time, are paged through without a gap or a repetition."""
+    """Pages of items that were put in one batch, at one time, have no gap and no repetition."""
     await store.abatch([PutOp(NS, f"k{n:03}", {"n": n}) for n in range(200)])
     for size in (3, 20, 64):
         found = [
@@ -37,7 +37,7 @@ async def pages_are_complete_after_a_batch(store: BaseStore) -> None:
 
 @promise(index=None)
 async def the_order_of_pages_is_stable(store: BaseStore) -> None:
-    """Asked twice, a page is the same, and it is the same part of the whole however large the pages are."""
+    """A page is the same when it is read again, and the order does not depend on the page size."""
     await store.abatch([PutOp(NS, f"k{n:02}", {"n": n}) for n in range(60)])
     whole = keys(await store.asearch(NS, limit=100))
     for size in (1, 7, 30):
@@ -48,7 +48,7 @@ async def the_order_of_pages_is_stable(store: BaseStore) -> None:
 
 @promise(index=None)
 async def filtered_pages_count_what_matches(store: BaseStore) -> None:
-    """`limit` and `offset` count the items that match, not those that were looked at."""
+    """`limit` and `offset` count matching items, not those that were examined."""
     for n in range(20):
         await store.aput(NS, f"k{n}", {"n": n, "even": n % 2 == 0})
     pages = [
@@ -61,7 +61,7 @@ async def filtered_pages_count_what_matches(store: BaseStore) -> None:
 
 @promise(index=None)
 async def a_limit_of_none_finds_nothing(store: BaseStore) -> None:
-    """A limit of zero is a page without items, and an offset beyond the end too."""
+    """A limit of zero returns no items, and so does an offset beyond the end."""
     await store.aput(NS, "k", {})
     assert await store.asearch(NS, limit=0) == []
     assert await store.asearch(NS, offset=10) == []

@@ -1,4 +1,4 @@
-"""Putting, getting, deleting: what goes in comes out."""
+"""Put, get and delete: an item is read as it was put."""
 
 import asyncio
 import json
@@ -35,13 +35,13 @@ async def an_item_comes_back_as_it_was_put(store: BaseStore) -> None:
 
 @promise()
 async def a_missing_item_is_none(store: BaseStore) -> None:
-    """Getting what is not there gives None."""
+    """Getting a missing item returns None."""
     assert await store.aget(NS, "nothing") is None
 
 
 @promise()
 async def a_put_replaces_the_whole_value(store: BaseStore) -> None:
-    """A put replaces the value that was there; nothing of it is merged in."""
+    """A put replaces the earlier value and merges nothing of it."""
     await store.aput(NS, "k", {"a": 1, "b": 2})
     await store.aput(NS, "k", {"a": 3})
     assert found(await store.aget(NS, "k")).value == {"a": 3}
@@ -49,7 +49,7 @@ async def a_put_replaces_the_whole_value(store: BaseStore) -> None:
 
 @promise()
 async def an_update_keeps_the_time_of_creation(store: BaseStore) -> None:
-    """An update moves `updated_at` on and leaves `created_at` as it was."""
+    """An update advances `updated_at` and keeps `created_at`."""
     await store.aput(NS, "k", {"n": 1})
     before = found(await store.aget(NS, "k"))
     await asyncio.sleep(0.01)
@@ -61,7 +61,7 @@ async def an_update_keeps_the_time_of_creation(store: BaseStore) -> None:
 
 @promise()
 async def a_deleted_item_is_gone(store: BaseStore) -> None:
-    """A deleted item is gone from every read, and deleting it again is no error."""
+    """A deleted item appears in no read, and deleting it again is no error."""
     await store.aput(NS, "k", {"a": 1})
     await store.adelete(NS, "k")
     await store.adelete(NS, "k")
@@ -72,7 +72,7 @@ async def a_deleted_item_is_gone(store: BaseStore) -> None:
 
 @promise()
 async def what_was_read_is_a_copy(store: BaseStore) -> None:
-    """Changing a value that was put or read does not change what is stored."""
+    """Changing a value that was put or read does not change the stored value."""
     value: dict[str, Any] = {"list": [1]}
     await store.aput(NS, "k", value)
     value["list"].append(2)
@@ -104,10 +104,10 @@ AWKWARD: dict[str, Any] = {
 
 @promise(index=None)
 async def a_value_comes_back_exactly_or_is_refused(store: BaseStore) -> None:
-    """A value comes back exactly as it was put, types included, or is refused with an error and not stored."""
+    """A value comes back exactly, types included, or is refused with an error and not stored."""
     for name, part in AWKWARD.items():
         if await refusal(store.aput(NS, name, {"v": part})):
-            assert await store.aget(NS, name) is None, f"{name} was refused and stored"
+            assert await store.aget(NS, name) is None, f"{name} was refused, but stored"
         else:
             value = found(await store.aget(NS, name)).value
             assert same(value, {"v": part}), f"{name}: {part!r} came back as {value!r}"
@@ -123,7 +123,7 @@ async def a_mebibyte_comes_back(store: BaseStore) -> None:
 
 @promise()
 async def any_key_is_kept_apart(store: BaseStore) -> None:
-    """A key may be any text; two different ones are two items, or a key is refused."""
+    """A key may be any text, and two different keys are two items, unless a key is refused."""
     texts = [
         "k",
         "K",

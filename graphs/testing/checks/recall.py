@@ -1,4 +1,4 @@
-"""Recall: a semantic search finds what is truly nearest, in any scope, among any number of other vectors."""
+"""Recall: a semantic search finds the truly nearest items, in any scope, among many vectors."""
 
 from math import cos, sin
 from typing import Any
@@ -18,13 +18,13 @@ QUERY = "1 0"
 
 
 def _at(angle: float) -> str:
-    """A point at an angle from the query: the larger the angle, the lower the score."""
+    """Return a point at an angle from the query: the larger the angle, the lower the score."""
     return f"{cos(angle):.6f} {sin(angle):.6f}"
 
 
 @promise(index=POINTS)
 async def a_small_scope_among_many_vectors(store: BaseStore) -> None:
-    """A search in a small scope returns its true best, however many nearer vectors lie in other scopes."""
+    """A search in a small scope returns its true best, despite nearer vectors in other scopes."""
     await store.abatch(
         [PutOp(("others", str(n % 7)), f"o{n}", {"at": _at(n / 20_000)}) for n in range(3000)]
     )
@@ -36,7 +36,7 @@ async def a_small_scope_among_many_vectors(store: BaseStore) -> None:
 
 @promise(index=POINTS)
 async def a_rare_match_among_many_vectors(store: BaseStore) -> None:
-    """A search with a filter that few items pass returns these few, however many nearer vectors do not pass."""
+    """A search with a rare filter returns the few matches, despite nearer vectors without it."""
     puts = [PutOp(NS, f"common{n}", {"at": _at(n / 20_000), "kind": "common"}) for n in range(2000)]
     puts += [PutOp(NS, f"rare{n}", {"at": _at(0.5 + n / 10), "kind": "rare"}) for n in range(5)]
     await store.abatch(puts)
@@ -46,7 +46,7 @@ async def a_rare_match_among_many_vectors(store: BaseStore) -> None:
 
 @promise(index=POINTS)
 async def a_large_scope_is_searched_to_its_end(store: BaseStore) -> None:
-    """A search of everything returns as many as were asked for, and the true best of them."""
+    """A search of everything returns the requested number of items, and the true best."""
     await store.abatch([PutOp(NS, f"k{n:04}", {"at": _at(0.2 + n / 6000)}) for n in range(6000)])
     items = await store.asearch((), query=QUERY, limit=100)
     assert len(items) == 100, f"{len(items)} of 100 were found"
@@ -56,7 +56,7 @@ async def a_large_scope_is_searched_to_its_end(store: BaseStore) -> None:
 
 @promise(index=POINTS)
 async def semantic_pages_are_complete(store: BaseStore) -> None:
-    """Pages of a semantic search hold every item once, in the order of their scores."""
+    """Pages of a semantic search have every item once, in the order of scores."""
     await store.abatch([PutOp(NS, f"k{n:02}", {"at": _at(0.5 + n / 40)}) for n in range(60)])
     pages = [
         keys(await store.asearch(NS, query=QUERY, limit=7, offset=offset))
@@ -70,7 +70,7 @@ async def semantic_pages_are_complete(store: BaseStore) -> None:
 
 @promise(index=POINTS)
 async def equal_scores_are_paged_completely(store: BaseStore) -> None:
-    """Items of one score are paged through without a gap or a repetition."""
+    """Pages of items with equal scores have no gap and no repetition."""
     await store.abatch([PutOp(NS, f"k{n:02}", {"at": _at(0.5) + " " * n}) for n in range(50)])
     together = [
         key
@@ -78,12 +78,12 @@ async def equal_scores_are_paged_completely(store: BaseStore) -> None:
         for key in keys(await store.asearch(NS, query=QUERY, limit=4, offset=offset))
     ]
     assert len(together) == 50
-    assert len(set(together)) == 50, f"{50 - len(set(together))} items never came"
+    assert len(set(together)) == 50, f"{50 - len(set(together))} items are missing"
 
 
 @promise(index=POINTS)
 async def limit_counts_items(store: BaseStore) -> None:
-    """`limit` and `offset` count items, not their vectors: an item with many near vectors comes once, at its best."""
+    """`limit` and `offset` count items, not vectors: each item comes once, with its best vector."""
     for n in range(6):
         await store.aput(
             NS,
@@ -97,7 +97,7 @@ async def limit_counts_items(store: BaseStore) -> None:
 
 @promise(index=POINTS)
 async def a_zero_vector_never_ranks_first(store: BaseStore) -> None:
-    """A vector without a direction ranks behind everything that has something to do with the query, or is refused."""
+    """A zero vector is refused, or ranks behind everything that is similar to the query."""
     await refusal(store.aput(NS, "zero", {"at": "0 0"}))
     await store.aput(NS, "near", {"at": _at(0.1)})
     await store.aput(NS, "far", {"at": _at(1.4)})
@@ -108,7 +108,7 @@ async def a_zero_vector_never_ranks_first(store: BaseStore) -> None:
 
 @promise(index=POINTS)
 async def a_vector_that_is_no_number_never_ranks_first(store: BaseStore) -> None:
-    """A vector with NaN or infinity in it is refused, or ranks behind the others; it spoils no search."""
+    """A vector with NaN or infinity is refused, or ranks behind others, and breaks no search."""
     for name, point in (("nan", "nan nan"), ("half", "nan 1"), ("infinite", "inf 0")):
         await refusal(store.aput(NS, name, {"at": point}))
     await store.aput(NS, "near", {"at": _at(0.1)})
@@ -119,7 +119,7 @@ async def a_vector_that_is_no_number_never_ranks_first(store: BaseStore) -> None
 
 @promise(index=POINTS)
 async def a_query_without_direction_is_no_error(store: BaseStore) -> None:
-    """A query whose vector is zero finds what is there, and no score is NaN."""
+    """A query whose vector is zero finds items, and no score is NaN."""
     await store.aput(NS, "k", {"at": _at(0.1)})
     items = await store.asearch(NS, query="0 0")
     assert keys(items) == ["k"]
@@ -135,7 +135,7 @@ async def _score(store: BaseStore, query: str) -> float:
 
 @promise(index=LETTERS)
 async def an_update_drops_every_vector_of_the_old_value(store: BaseStore) -> None:
-    """After an update nothing of the old value is found: no removed list element, no removed field."""
+    """After an update, the old value is not found: no removed list element, no removed field."""
     steps: list[tuple[dict[str, Any], list[str], dict[str, Any], list[str]]] = [
         ({"parts": ["aaaa", "zzzz"]}, ["parts[*]"], {"parts": ["aaaa"]}, ["parts[*]"]),
         (
@@ -169,7 +169,7 @@ async def an_update_drops_every_vector_of_the_old_value(store: BaseStore) -> Non
 
 @promise(index=LETTERS)
 async def an_update_without_index_drops_the_vectors(store: BaseStore) -> None:
-    """An update with `index=False` leaves no vector behind, and a later update with an index brings new ones."""
+    """An update with `index=False` deletes all vectors; a later one with an index adds new ones."""
     await store.aput(NS, "k", {"text": "zzzz"}, index=["text"])
     await store.aput(NS, "k", {"text": "zzzz"}, index=False)
     assert await _score(store, "zzzz") == 0.0
@@ -180,7 +180,7 @@ async def an_update_without_index_drops_the_vectors(store: BaseStore) -> None:
 
 @promise(index=LETTERS)
 async def a_deleted_item_leaves_no_vector(store: BaseStore) -> None:
-    """A key that was deleted and put again is found by its new value only."""
+    """A key that was deleted and put again is found only by its new value."""
     await store.aput(NS, "k", {"text": "zzzz"}, index=["text"])
     await store.adelete(NS, "k")
     await store.aput(NS, "k", {"text": "aaaa"}, index=False)

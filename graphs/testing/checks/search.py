@@ -1,4 +1,4 @@
-"""Searching: in a scope, by similarity, by what was indexed."""
+"""Search: in a scope, by similarity, over the indexed fields."""
 
 from langgraph.store.base import BaseStore, SearchItem
 
@@ -27,7 +27,7 @@ async def a_search_covers_everything_below_its_prefix(store: BaseStore) -> None:
 
 @promise()
 async def a_query_ranks_by_similarity(store: BaseStore) -> None:
-    """With a query the most similar item comes first, each with its score."""
+    """With a query, the most similar item comes first, and each item has its score."""
     await store.aput(NS, "z", {"text": "zzzz"})
     await store.aput(NS, "a", {"text": "aaaa"})
     await store.aput(NS, "az", {"text": "aazz"})
@@ -50,7 +50,7 @@ async def the_score_is_the_cosine(store: BaseStore) -> None:
 
 @promise()
 async def without_a_query_there_is_no_score(store: BaseStore) -> None:
-    """A search without a query, or with an empty one, lists what is there without a score."""
+    """A search without a query, or with an empty one, lists items without scores."""
     await store.aput(NS, "k", {"text": "aaaa"})
     for query in (None, ""):
         (item,) = await store.asearch(NS, query=query)
@@ -60,7 +60,7 @@ async def without_a_query_there_is_no_score(store: BaseStore) -> None:
 
 @promise(index=None)
 async def without_an_index_a_query_is_no_error(store: BaseStore) -> None:
-    """A store without an index answers a search with a query as one without."""
+    """A store without an index ignores the query of a search."""
     await store.aput(NS, "k", {"text": "aaaa"})
     (item,) = await store.asearch(NS, query="anything")
     assert item.key == "k"
@@ -69,7 +69,7 @@ async def without_an_index_a_query_is_no_error(store: BaseStore) -> None:
 
 @promise()
 async def a_query_and_a_filter_go_together(store: BaseStore) -> None:
-    """A query ranks what the filter leaves."""
+    """A query ranks the items that match the filter."""
     await store.aput(NS, "a1", {"text": "aaaa", "keep": False})
     await store.aput(NS, "a2", {"text": "aaab", "keep": True})
     assert keys(await store.asearch(NS, query="aaaa", filter={"keep": True})) == ["a2"]
@@ -77,7 +77,7 @@ async def a_query_and_a_filter_go_together(store: BaseStore) -> None:
 
 @promise()
 async def an_item_chooses_what_of_it_is_indexed(store: BaseStore) -> None:
-    """A put with `index` indexes these fields of its item, list elements one by one, and no others."""
+    """A put with `index` indexes only these fields of its item, and list elements one by one."""
     await store.aput(NS, "title", {"title": "qqqq", "body": "bbbb"}, index=["title"])
     await store.aput(NS, "body", {"title": "bbbb", "body": "qqqq"}, index=["body"])
     await store.aput(NS, "list", {"parts": ["xxxx", "qqqq"]}, index=["parts[*]"])
@@ -89,7 +89,7 @@ async def an_item_chooses_what_of_it_is_indexed(store: BaseStore) -> None:
 
 @promise(index={"dims": LETTERS["dims"], "embed": embed_letters, "fields": ["title", "meta.topic"]})
 async def the_store_chooses_what_is_indexed(store: BaseStore) -> None:
-    """The fields of the store's index are what is embedded; an item that has none of them is no error."""
+    """The fields of the store's index are embedded; an item without any of them is no error."""
     await store.aput(NS, "nested", {"meta": {"topic": "qqqq"}, "body": "bbbb"})
     await store.aput(NS, "title", {"title": "tttt", "body": "qqqq"})
     await store.aput(NS, "neither", {"body": "qqqq"})
@@ -99,7 +99,7 @@ async def the_store_chooses_what_is_indexed(store: BaseStore) -> None:
 
 @promise()
 async def an_item_without_index_has_no_score(store: BaseStore) -> None:
-    """An item that was put with `index=False` is stored, listed, and never ranked by a query."""
+    """An item put with `index=False` is stored and listed, and no query ranks it."""
     await store.aput(NS, "hidden", {"text": "qqqq"}, index=False)
     await store.aput(NS, "shown", {"text": "zzzz"})
     items = await store.asearch(NS, query="qqqq")

@@ -1,4 +1,4 @@
-"""TTLs: minutes, fractions included, after which an item is not there."""
+"""TTLs: minutes, fractions included, after which an item expires."""
 
 import asyncio
 from unittest import SkipTest
@@ -11,17 +11,17 @@ from graphs.testing.support import keys
 NS = ("users", "u1", "notes")
 REFRESHING: TTLConfig = {"refresh_on_read": True}
 MINUTES = 0.02
-"""1.2 seconds: long enough to be read in between, short enough to be waited for."""
+"""1.2 seconds: long enough for a read in between, short enough for a test to wait."""
 
 
 def _needs_ttl(store: BaseStore) -> None:
     if not store.supports_ttl:
-        raise SkipTest("the store says that it has no TTLs: supports_ttl is False")
+        raise SkipTest("the store has no TTLs: supports_ttl is False")
 
 
 @promise(ttl={"refresh_on_read": False})
 async def an_expired_item_is_never_read(store: BaseStore) -> None:
-    """An item with a TTL of a fraction of a minute is there before, and after it for no read at all, swept or not."""
+    """An item is read until its TTL ends, and by no read after that, swept or not."""
     _needs_ttl(store)
     await store.aput(NS, "k", {"text": "aaaa"}, ttl=0.01)
     await store.aput(("other",), "k", {"text": "aaaa"})
@@ -36,7 +36,7 @@ async def an_expired_item_is_never_read(store: BaseStore) -> None:
 
 @promise(ttl=REFRESHING)
 async def reading_prolongs_a_life(store: BaseStore) -> None:
-    """A get or a search that refreshes gives an item its whole TTL again; one that does not leaves it as it is."""
+    """A get or search that refreshes gives an item its full TTL again; any other leaves it."""
     _needs_ttl(store)
     for key in ("got", "seen"):
         await store.aput(("kept", key), key, {}, ttl=MINUTES)
@@ -53,7 +53,7 @@ async def reading_prolongs_a_life(store: BaseStore) -> None:
 
 @promise(ttl=REFRESHING)
 async def reading_never_revives_what_has_expired(store: BaseStore) -> None:
-    """A read that refreshes comes too late for an expired item."""
+    """A read that refreshes does not revive an expired item."""
     _needs_ttl(store)
     await store.aput(NS, "k", {}, ttl=0.005)
     await asyncio.sleep(0.5)
@@ -64,7 +64,7 @@ async def reading_never_revives_what_has_expired(store: BaseStore) -> None:
 
 @promise(ttl={"default_ttl": 0.01, "refresh_on_read": False})
 async def the_default_ttl_is_for_puts_that_name_none(store: BaseStore) -> None:
-    """A put without a TTL gets the configured one, and a put with `ttl=None` lives on."""
+    """A put without a TTL gets the default, and a put with `ttl=None` never expires."""
     _needs_ttl(store)
     await store.aput(NS, "default", {})
     await store.aput(NS, "forever", {}, ttl=None)
@@ -76,7 +76,7 @@ async def the_default_ttl_is_for_puts_that_name_none(store: BaseStore) -> None:
 
 @promise(ttl={"refresh_on_read": False})
 async def an_update_sets_the_ttl_anew(store: BaseStore) -> None:
-    """An update brings its own TTL, or none; that of the old value is forgotten."""
+    """An update sets its own TTL, or none; the earlier TTL no longer counts."""
     _needs_ttl(store)
     await store.aput(NS, "freed", {"n": 1}, ttl=0.01)
     await store.aput(NS, "freed", {"n": 2})

@@ -1,0 +1,169 @@
+"""Saving memories of the brain: many at once, of which each may fail alone."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from langgraph.store.base import PutOp
+
+from graphs.memory.access import Access
+from graphs.memory.brain.models import (
+    BrainMemory,
+    BrainOutcome,
+    BrainReport,
+)
+from graphs.memory.brain.owners import Owner, check_slug
+from graphs.memory.database.query import Query
+from graphs.memory.errors import (
+    AccessDenied,
+    ConfigurationError,
+    EmbeddingFailed,
+    GraphMemoryError,
+    InvalidInput,
+    InvalidValue,
+    SetupRequired,
+    StoreUnavailable,
+)
+from graphs.memory.principal import current_provenance
+from graphs.memory.search.embeddings import is_passing
+from graphs.memory.store import items
+from graphs.memory.store.embedder import Embedder
+from graphs.memory.store.items import ItemWrite
+from graphs.memory.values.namespaces import (
+    Namespace,
+    to_text,
+)
+from graphs.memory.values.text import problem_with, to_json
+
+_SHOWN = 200  # characters of what was to be a slug, in a report
+
+# These would meet every memory of the owner alike.
+_OF_ALL = (AccessDenied, ConfigurationError, SetupRequired, StoreUnavailable)
+
+BrainEntries = Mapping[str, str] | Sequence[BrainMemory]
+
+
+class Saver:
+    """Saves memories of an owner in few round trips.
+
+    Args:
+        access: the way to the database.
+        embedder: the store's model and text search.
+    """
+
+    def __init__(self, access: Access, embedder: Embedder) -> None:
+        self._access = access
+        self._embedder = embedder
+
+    async def save(self, owner: Owner, memories: BrainEntries) -> BrainReport:
+        """Save memories of an owner, and report on each."""
+        given = (
+            memories
+            if isinstance(memories, Mapping)
+            else {memory.slug: memory for memory in memories}
+        )
+        became: dict[Any, BrainOutcome] = {}
+        puts: dict[str, PutOp] = {}
+        for slug, memory in given.items():
+            try:
+                puts[slug] = _put(owner.namespace, slug, memory)
+            except InvalidInput as error:
+                became[slug] = _failed(slug, error)
+        known = await self._known(owner, [*puts])
+        puts = {slug: _as_kept(put, known.get(slug)) for slug, put in puts.items()}
+        same = [
+            slug
+            for slug, value in known.items()
+            if _canonical(value) == _canonical(puts[slug].value)
+        ]
+        became |= {slug: BrainOutcome(slug=slug, outcome="unchanged") for slug in same}
+        writes, failed = await self._embed(
+            owner, [put for slug, put in puts.items() if slug not in became]
+        )
+        became |= failed | await self._store(owner, writes)
+        return BrainReport.of([became[slug] for slug in given])
+
+    async def _known(self, owner: Owner, slugs: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What slugs stand for by now."""
+        if not slugs:
+            return {}
+        rows: Any
+        [rows] = await self._run(owner, [owner.ask("get", lambda rows: rows, slugs=slugs)])
+        return {row.slug: row.value for row in rows}
+
+    async def _embed(
+        self, owner: Owner, puts: Sequence[PutOp]
+    ) -> tuple[list[ItemWrite], dict[str, BrainOutcome]]:
+        """What is to be written, and what the embedding model did not take: alone, unless it is away altogether."""
+        if not puts:
+            return [], {}
+        try:
+            return [*(await self._embedder.prepare(puts, owner.principal)).writes], {}
+        except EmbeddingFailed as error:
+            if len(puts) == 1 or is_passing(error):
+                return [], {put.key: _failed(put.key, error) for put in puts}
+        alone = await asyncio.gather(*(self._embed(owner, [put]) for put in puts))
+        failed = {slug: outcome for _, outcomes in alone for slug, outcome in outcomes.items()}
+        return [write for writes, _ in alone for write in writes], failed
+
+    async def _store(self, owner: Owner, writes: Sequence[ItemWrite]) -> dict[str, BrainOutcome]:
+        """Store memories together. Where the database refuses, each half is tried, so that a bad one fails alone."""
+        if not writes:
+            return {}
+        how, slugs = self._embedder.how, [write.key for write in writes]
+        link = owner.ask("link", lambda rows: rows, slugs=slugs, namespace=to_text(owner.namespace))
+        try:
+            *_, linked = await self._run(
+                owner, [*items.put(writes, how.model, how.configuration), link]
+            )
+        except _OF_ALL:
+            raise
+        except GraphMemoryError as error:
+            if len(writes) == 1:
+                return {slugs[0]: _failed(slugs[0], error)}
+            half = len(writes) // 2
+            return await self._store(owner, writes[:half]) | await self._store(owner, writes[half:])
+        self._embedder.wrote([writes])
+        return {
+            row.slug: BrainOutcome(slug=row.slug, outcome="created" if row.created else "updated")
+            for row in linked
+        }
+
+    async def _run(self, owner: Owner, queries: Sequence[Query[Any]]) -> list[Any]:
+        return await self._access.run(owner.principal, queries, current_provenance())
+
+
+def _put(namespace: Namespace, slug: Any, memory: Any) -> PutOp:
+    """What is to be stored, checked. The slug is embedded, too: it often says what a terse content is about.
+
+    It has no importance, by which memories fade: what a slug names holds until it is replaced.
+    """
+    check_slug(slug)
+    content = memory.content if isinstance(memory, BrainMemory) else memory
+    if not isinstance(content, str) or not content.strip():
+        raise InvalidValue("content", "must be a text that is not blank.")
+    tags, metadata = (memory.tags, memory.metadata) if isinstance(memory, BrainMemory) else ([], {})
+    value = {"slug": slug, "content": content, "type": "fact", "tags": tags, "metadata": metadata}
+    put = PutOp(namespace, slug, value, index=["slug", "content"])
+    items.check_put(put)
+    return put
+
+
+def _as_kept(put: PutOp, known: Mapping[str, Any] | None) -> PutOp:
+    """The same, pinned if a person has pinned what it takes the place of."""
+    if known is None or known.get("pinned") is not True:
+        return put
+    return put._replace(value={**(put.value or {}), "pinned": True})
+
+
+def _canonical(value: Any) -> str:
+    """A value in the one form in which equal ones are the same text."""
+    return json.dumps(json.loads(to_json(value, "value")), sort_keys=True)
+
+
+def _failed(slug: Any, error: GraphMemoryError) -> BrainOutcome:
+    shown = slug if isinstance(slug, str) and not problem_with(slug) else repr(slug)
+    return BrainOutcome(
+        slug=shown[:_SHOWN], outcome="failed", error=type(error).__name__, reason=str(error)
+    )

@@ -1,0 +1,255 @@
+"""How the memory is, part by part, with one sentence on what to do about a part that is unwell."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from graphs.memory import telemetry
+from graphs.memory.database import schema, statements
+from graphs.memory.database.database import Database, to_the_end
+from graphs.memory.database.parts import SchemaPart
+from graphs.memory.database.query import Query
+from graphs.memory.errors import GraphMemoryError, SetupRequired
+from graphs.memory.principal import Principal
+from graphs.memory.search.embeddings import Index
+
+_SQL = statements.load("health", __package__)
+
+FRESH_SECONDS = 1.0
+"""How long a report is given to everybody who asks."""
+
+WATCH_SECONDS = 15.0
+"""How often a process looks by itself, for the metrics."""
+
+ANSWER_SECONDS = 2.0
+"""In which time the database has to answer."""
+
+LATE_SECONDS = 300.0
+"""So long a job may wait after it is due."""
+
+MANY_PENDING = 20_000
+"""So many vectors may wait for the vector index; each search of a wide scope reads all of them."""
+
+UNSEALED_SECONDS = 900.0
+"""So old a record may be that no seal covers yet; one is made every five minutes."""
+
+PartStatus = Literal["ok", "off", "degraded", "unavailable"]
+_RANKS: dict[PartStatus, int] = {"ok": 0, "off": 0, "degraded": 1, "unavailable": 2}
+
+
+class PartHealth(BaseModel):
+    """How one part is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: PartStatus = Field(
+        description="`off` where it is not in use; `unavailable` where the memory cannot be used."
+    )
+    advice: str | None = Field(default=None, description="What to do about it, if it is unwell.")
+
+
+class HealthReport(BaseModel):
+    """How the memory is: as its worst part. It holds nothing of anybody, and no secrets."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: Literal["ok", "degraded", "unavailable"]
+    parts: dict[str, PartHealth] = Field(
+        description="By name; where the database is away, what is in it cannot be told."
+    )
+
+
+OK = PartHealth(status="ok")
+OFF = PartHealth(status="off")
+
+Probe = Callable[[], Awaitable[PartHealth]]
+"""Tells how a part is, within a second, and without waiting for another system: it is asked often."""
+
+
+class HealthMonitor:
+    """Looks how the memory is, and reports it as metrics.
+
+    Args:
+        database: where the memory is.
+        index: how the store embeds, None if it does not.
+        alive_seconds: how long after its last sign of life a worker of background jobs is taken for dead.
+    """
+
+    def __init__(self, database: Database, index: Index | None, alive_seconds: float) -> None:
+        self._database = database
+        self._index = index
+        self._alive_seconds = alive_seconds
+        self._probes: dict[str, Probe] = {}
+        self._looking = asyncio.Lock()
+        self._report: HealthReport | None = None
+        self._looked_at = float("-inf")
+        self._own_schema: tuple[str, int] | None = None
+
+    def add(self, name: str, probe: Probe) -> None:
+        """Have a part looked at that is not in the database, such as an adapter to another system."""
+        self._probes[name] = probe
+
+    async def check(self) -> HealthReport:
+        """Return how the memory is; it raises nothing. However many ask, it looks once a second at most."""
+        async with self._looking:
+            if self._report is None or time.monotonic() - self._looked_at >= FRESH_SECONDS:
+                self._report = await self._look()
+                self._looked_at = time.monotonic()
+            return self._report
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Keep the metrics up to date while the block lasts; of several stores in a process one does it for all."""
+        task = asyncio.create_task(self._watch(), name="watch over the memory's health")
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _watch(self) -> None:
+        while True:
+            if telemetry.gauges_age() >= WATCH_SECONDS:
+                await self.check()
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def _look(self) -> HealthReport:
+        parts, gauges = await self._in_database()
+        for name, probe in self._probes.items():
+            parts[name] = await _probed(name, probe)
+        ranks = {name: _RANKS[part.status] for name, part in parts.items()}
+        told = [(float(rank), {"memory.health.part": name}) for name, rank in ranks.items()]
+        telemetry.set_gauges({**gauges, "memory.health.status": told})
+        overall: tuple[Literal["ok", "degraded", "unavailable"], ...] = (
+            "ok",
+            "degraded",
+            "unavailable",
+        )
+        return HealthReport(status=overall[max(ranks.values())], parts=parts)
+
+    async def _in_database(self) -> tuple[dict[str, PartHealth], telemetry.Gauges]:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                found = await self._vitals()
+        except SetupRequired:
+            advice = "The schema is missing: run `graph-memory setup`."
+            return {"database": OK, "schema": PartHealth(status="unavailable", advice=advice)}, {}
+        except (GraphMemoryError, TimeoutError) as error:
+            advice = f"The database does not answer ({type(error).__name__}): look at its server and at DATABASE_URL."
+            return {"database": PartHealth(status="unavailable", advice=advice)}, {}
+        parts = {
+            "database": OK,
+            "schema": _schema(found, *await self._own_version()),
+            "embeddings": self._embeddings(found.model, found.dimensions),
+            "jobs": _jobs(found),
+            "index": _index(found.pending),
+            "audit": _audit(found.unsealed_age),
+        }
+        return parts, _gauges(found)
+
+    async def _vitals(self) -> Any:
+        given = {"alive_seconds": self._alive_seconds}
+        query: Query[Any] = Query(_SQL["vitals"], given, lambda rows: rows[0])
+        unsealed: Query[float] = Query(
+            _SQL["unsealed_history"],
+            {},
+            lambda rows: float(rows[0].age) if rows else 0.0,
+            part=SchemaPart.HISTORY,
+        )
+        found, age = await to_the_end(self._database.run(Principal.owner(), [query, unsealed]))
+        return found._replace(unsealed_age=max(found.unsealed_age or 0.0, age or 0.0))
+
+    async def _own_version(self) -> tuple[str, int]:
+        """Return the digest and the step of this code's schema."""
+        if self._own_schema is None:
+            scripts = await asyncio.to_thread(schema.read_scripts)
+            self._own_schema = scripts.digest, scripts.newest
+        return self._own_schema
+
+    def _embeddings(self, name: str | None, dimensions: int | None) -> PartHealth:
+        index = self._index
+        if index is None:
+            return OFF
+        if (name, dimensions) == (index.name, index.dimensions):
+            return OK
+        advice = (
+            f"The database holds vectors of {name} ({dimensions} dimensions), and {index.name} ({index.dimensions}) is "
+            "configured: run `graph-memory reembed` with the one that is wanted, and start all servers with it."
+        )
+        return PartHealth(status="degraded", advice=advice)
+
+
+async def _probed(name: str, probe: Probe) -> PartHealth:
+    try:
+        async with asyncio.timeout(1):
+            return await probe()
+    except (GraphMemoryError, TimeoutError) as error:
+        return PartHealth(
+            status="degraded",
+            advice=f"The state of {name} cannot be told ({type(error).__name__}).",
+        )
+
+
+def _failed(found: Any) -> int:
+    return sum(counted["jobs"] for counted in found.jobs if counted["status"] == "failed")
+
+
+def _schema(found: Any, digest: str, newest: int) -> PartHealth:
+    if found.schema_digest == digest:
+        return OK
+    if (found.schema_step or 0) > newest:
+        advice = (
+            f"The database is at step {found.schema_step} of the schema, and this code knows "
+            f"{newest}: replace this server by one of the newer version."
+        )
+    else:
+        advice = (
+            "The database has another version of the schema than this code: run `graph-memory "
+            "setup` of the newest; `graph-memory schema status` lists the steps that it lacks."
+        )
+    return PartHealth(status="degraded", advice=advice)
+
+
+def _jobs(found: Any) -> PartHealth:
+    advice = None
+    if failed := _failed(found):
+        advice = f"Jobs that failed: {failed}. `jobs.list(status='failed')` says why, `jobs.retry(id)` tries one again."
+    if (found.oldest_due or 0) > LATE_SECONDS:
+        advice = f"A job has been due for {found.oldest_due:.0f} s: start more servers, or look at what they are doing."
+    if not found.workers:
+        advice = "Nobody does the background jobs: start a server with MEMORY_WORKER=true."
+    return PartHealth(status="degraded", advice=advice) if advice else OK
+
+
+def _index(pending: int) -> PartHealth:
+    if pending <= MANY_PENDING:
+        return OK
+    advice = f"{pending:,} vectors or more wait for the vector index: call `rebuild_index()` while there is little to do."
+    return PartHealth(status="degraded", advice=advice)
+
+
+def _audit(unsealed_age: float | None) -> PartHealth:
+    if (unsealed_age or 0) <= UNSEALED_SECONDS:
+        return OK
+    advice = (
+        f"Records have not been sealed for {unsealed_age:.0f} s: look at the jobs `seal_audit`."
+    )
+    return PartHealth(status="degraded", advice=advice)
+
+
+def _gauges(found: Any) -> telemetry.Gauges:
+    def status_of(counted: Mapping[str, Any]) -> telemetry.Attributes:
+        return {"memory.job.name": counted["task"], "memory.job.status": counted["status"]}
+
+    return {
+        "memory.jobs": [(counted["jobs"], status_of(counted)) for counted in found.jobs],
+        "memory.job.oldest_due": [(found.oldest_due or 0, {})],
+        "memory.job.workers": [(found.workers, {})],
+        "memory.index.pending": [(found.pending, {})],
+        "memory.audit.unsealed_age": [(found.unsealed_age or 0, {})],
+    }

@@ -1,0 +1,1798 @@
+-- Graph-Native Memory: the whole schema.
+--
+-- Applies to hosted Supabase (as the role `postgres`, which is not a superuser) and to any Postgres 15 or newer
+-- that `local_supabase.sql` has prepared. Running it again changes nothing that is already there.
+-- Order: extensions, schemas, functions that columns need, tables, indexes, functions, triggers, row-level
+-- security, grants. What stands between `-- part: …` and `-- end of part` is left out of a database that is made without.
+--
+-- A namespace is stored as its labels, each followed by a dot: ("users", "u1", "facts") is 'users.u1.facts.'.
+-- With COLLATE "C" a scope is then one range of the primary key, 'users.u1.' up to 'users.u1/', and a sibling
+-- such as 'users.u10.' can never fall into it. A label escapes '.' as %2E and '%' as %25. Who owns a namespace is
+-- generated from its first two labels, in the column's own expression: a function's call would cost more than the rest
+-- of the row.
+
+SET client_min_messages = warning;
+
+-- Extensions and schemas ------------------------------------------------------------------------------------
+
+CREATE SCHEMA IF NOT EXISTS extensions;
+CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA extensions;
+CREATE SCHEMA IF NOT EXISTS memory;
+-- The checkpointer's tables: thread state, which no API role may reach.
+CREATE SCHEMA IF NOT EXISTS langgraph;
+-- The queue of background jobs: procrastinate's own tables and functions, which no API role may reach either.
+CREATE SCHEMA IF NOT EXISTS procrastinate;
+
+-- Wherever `vector` was installed, its types are found.
+SET search_path = memory, extensions, public;
+
+-- Functions that columns need -------------------------------------------------------------------------------
+
+-- One field of what the current transaction said about where it comes from: run_id, thread_id, …
+CREATE OR REPLACE FUNCTION memory.provenance(field text) RETURNS text
+  LANGUAGE sql STABLE PARALLEL SAFE SET search_path = ''
+AS $$ SELECT nullif(current_setting('memory.provenance', true), '')::jsonb ->> field $$;
+
+-- Which versions of this file were applied, so that a start with the same version has nothing to do.
+CREATE TABLE IF NOT EXISTS memory.schema_versions (
+  id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  digest     text NOT NULL,
+  applied_at timestamptz NOT NULL DEFAULT now()
+);
+-- Which parts of this file the database is without.
+ALTER TABLE memory.schema_versions ADD COLUMN IF NOT EXISTS left_out text[] NOT NULL DEFAULT '{}';
+
+-- Which of procrastinate's migrations its schema has, so that an upgrade of the package applies the others.
+CREATE TABLE IF NOT EXISTS memory.job_migrations (
+  name       text PRIMARY KEY,
+  applied_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- Why jobs failed; the jobs themselves are procrastinate's.
+CREATE TABLE IF NOT EXISTS memory.job_failures (
+  job_id  bigint PRIMARY KEY,
+  user_id text COLLATE "C",                              -- whom the job is about
+  error   text NOT NULL,
+  at      timestamptz NOT NULL DEFAULT now()
+);
+
+-- People and organisations ------------------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS memory.users (
+  id           text COLLATE "C" PRIMARY KEY,
+  display_name text,
+  profile      jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(profile) = 'object'),
+  created_at   timestamptz NOT NULL DEFAULT now(),
+  updated_at   timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE IF NOT EXISTS memory.organisations (
+  id         text COLLATE "C" PRIMARY KEY,
+  name       text NOT NULL,
+  profile    jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(profile) = 'object'),
+  created_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE IF NOT EXISTS memory.organisation_members (
+  organisation_id text COLLATE "C" NOT NULL REFERENCES memory.organisations (id) ON DELETE CASCADE,
+  user_id         text COLLATE "C" NOT NULL,
+  role            text NOT NULL DEFAULT 'member' CHECK (role IN ('member', 'admin')),
+  created_at      timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (organisation_id, user_id)
+);
+
+-- Memories: the items of the store ---------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS memory.memories (
+  id            bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
+  namespace     text COLLATE "C" NOT NULL,
+  key           text COLLATE "C" NOT NULL,
+  value         jsonb NOT NULL,
+  document      tsvector,                                -- the words of what is searched in the value
+  position      bigint NOT NULL DEFAULT 1,               -- place in the namespace, in order of insertion, kept by updates
+  user_id       text COLLATE "C" GENERATED ALWAYS AS (CASE WHEN starts_with(namespace, 'users.') THEN
+    nullif(replace(replace(split_part(namespace, '.', 2), '%2E', '.'), '%25', '%'), '') END) STORED,
+  org_id        text COLLATE "C" GENERATED ALWAYS AS (CASE WHEN starts_with(namespace, 'orgs.') THEN
+    nullif(replace(replace(split_part(namespace, '.', 2), '%2E', '.'), '%25', '%'), '') END) STORED,
+  agent_id      text COLLATE "C" GENERATED ALWAYS AS (CASE WHEN starts_with(namespace, 'agents.') THEN
+    nullif(replace(replace(split_part(namespace, '.', 2), '%2E', '.'), '%25', '%'), '') END) STORED,
+  session_id    text DEFAULT (nullif(current_setting('memory.provenance', true), '')::jsonb ->> 'session_id'),
+  thread_id     text DEFAULT (nullif(current_setting('memory.provenance', true), '')::jsonb ->> 'thread_id'),
+  run_id        text DEFAULT (nullif(current_setting('memory.provenance', true), '')::jsonb ->> 'run_id'),
+  checkpoint_id text DEFAULT (nullif(current_setting('memory.provenance', true), '')::jsonb ->> 'checkpoint_id'),
+  task_id       text DEFAULT (nullif(current_setting('memory.provenance', true), '')::jsonb ->> 'task_id'),
+  created_at    timestamptz NOT NULL DEFAULT now(),
+  updated_at    timestamptz NOT NULL DEFAULT now(),
+  expires_at    timestamptz,
+  ttl_minutes   float8,
+  importance    real GENERATED ALWAYS AS (CASE WHEN jsonb_typeof(value -> 'importance') = 'number' THEN
+    round(least(greatest((value ->> 'importance')::numeric, 0), 1), 6) END) STORED,
+  PRIMARY KEY (namespace, key),
+  CHECK (right(namespace, 1) = '.' AND jsonb_typeof(value) = 'object')  -- one, since each is prepared for every statement
+);
+
+-- Embedding models: vectors of two models never meet in one comparison.
+CREATE TABLE IF NOT EXISTS memory.embedding_models (
+  id         smallint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  name       text NOT NULL,
+  dimensions int  NOT NULL CHECK (dimensions BETWEEN 1 AND 4000),
+  active     boolean NOT NULL DEFAULT false,
+  created_at timestamptz NOT NULL DEFAULT now(),
+  UNIQUE (name, dimensions)
+);
+CREATE UNIQUE INDEX IF NOT EXISTS embedding_models_active ON memory.embedding_models (active) WHERE active;
+-- How a model's vector index is made: IVFFlat of so many lists, else HNSW; what is null is as `create_vector_index` has it.
+ALTER TABLE memory.embedding_models
+  ADD COLUMN IF NOT EXISTS m               int CHECK (m BETWEEN 2 AND 100),
+  ADD COLUMN IF NOT EXISTS ef_construction int CHECK (ef_construction BETWEEN 4 AND 1000),
+  ADD COLUMN IF NOT EXISTS lists           int CHECK (lists BETWEEN 1 AND 32768);
+
+-- One row for each item and embedded field. A put does not wait for the graph of the vector index: rows enter it when
+-- a background job marks them as indexed, and until then a wide search reads them one by one.
+CREATE TABLE IF NOT EXISTS memory.memory_embeddings (
+  namespace text COLLATE "C" NOT NULL,
+  key       text COLLATE "C" NOT NULL,
+  field     text COLLATE "C" NOT NULL,
+  model     smallint NOT NULL,                           -- of embedding_models
+  memory_id bigint NOT NULL,                             -- of the item, so that signals meet without its address
+  indexed   boolean NOT NULL DEFAULT false,
+  user_id   text COLLATE "C" GENERATED ALWAYS AS (CASE WHEN starts_with(namespace, 'users.') THEN
+    nullif(replace(replace(split_part(namespace, '.', 2), '%2E', '.'), '%25', '%'), '') END) STORED,
+  org_id    text COLLATE "C" GENERATED ALWAYS AS (CASE WHEN starts_with(namespace, 'orgs.') THEN
+    nullif(replace(replace(split_part(namespace, '.', 2), '%2E', '.'), '%25', '%'), '') END) STORED,
+  agent_id  text COLLATE "C" GENERATED ALWAYS AS (CASE WHEN starts_with(namespace, 'agents.') THEN
+    nullif(replace(replace(split_part(namespace, '.', 2), '%2E', '.'), '%25', '%'), '') END) STORED,
+  embedding halfvec NOT NULL,
+  PRIMARY KEY (namespace, key, model, field),
+  FOREIGN KEY (namespace, key) REFERENCES memory.memories (namespace, key) ON DELETE CASCADE
+);
+-- In the row, not in TOAST: no second fetch for each distance. A new table is compact anyway.
+ALTER TABLE memory.memory_embeddings ALTER COLUMN embedding SET STORAGE PLAIN;
+
+-- part: history
+-- Old versions only, each with the time span in which it held; what holds now is in `memories`.
+CREATE TABLE IF NOT EXISTS memory.memory_history (
+  id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  memory_id  bigint NOT NULL,
+  namespace  text COLLATE "C" NOT NULL,
+  key        text COLLATE "C" NOT NULL,
+  operation  text NOT NULL CHECK (operation IN ('update', 'delete')),
+  value      jsonb NOT NULL,
+  user_id    text COLLATE "C",
+  org_id     text COLLATE "C",
+  agent_id   text COLLATE "C",
+  run_id     text,                                      -- the run that wrote this version
+  ended_by   text DEFAULT memory.provenance('run_id'),  -- the run that replaced or deleted it
+  valid_from timestamptz NOT NULL,
+  valid_to   timestamptz NOT NULL DEFAULT now()
+);
+-- end of part
+
+-- part: graph
+CREATE TABLE IF NOT EXISTS memory.memory_relationships (
+  id         uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+  user_id    text COLLATE "C",
+  org_id     text COLLATE "C",
+  source_id  bigint NOT NULL REFERENCES memory.memories (id) ON DELETE CASCADE,
+  target_id  bigint NOT NULL REFERENCES memory.memories (id) ON DELETE CASCADE,
+  type       text COLLATE "C" NOT NULL,
+  strength   float8 NOT NULL DEFAULT 1 CHECK (strength BETWEEN 0 AND 1),
+  metadata   jsonb NOT NULL DEFAULT '{}',
+  created_at timestamptz NOT NULL DEFAULT now(),
+  CHECK (user_id IS NULL OR org_id IS NULL),             -- with two owners, one could plant rows with the other
+  UNIQUE NULLS NOT DISTINCT (user_id, org_id, source_id, target_id, type)  -- by owner: a refusal tells nothing of others
+);
+-- end of part
+
+-- Conversations ------------------------------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS memory.sessions (
+  user_id          text COLLATE "C" NOT NULL,
+  id               text COLLATE "C" NOT NULL,
+  agent            text,
+  title            text,
+  metadata         jsonb NOT NULL DEFAULT '{}',
+  thread_id        text DEFAULT memory.provenance('thread_id'),
+  created_at       timestamptz NOT NULL DEFAULT now(),
+  last_activity_at timestamptz NOT NULL DEFAULT now(),
+  ended_at         timestamptz,
+  PRIMARY KEY (user_id, id)
+);
+
+-- What was said is an item of the store; a turn says where it belongs. `exchange` is the id of the user's message,
+-- so that an answer made again takes the place of the old one.
+CREATE TABLE IF NOT EXISTS memory.turns (
+  id            bigint GENERATED ALWAYS AS IDENTITY,
+  user_id       text COLLATE "C" NOT NULL,
+  session_id    text COLLATE "C" NOT NULL,
+  exchange      text COLLATE "C" NOT NULL,
+  role          text NOT NULL CHECK (role IN ('user', 'assistant')),
+  agent         text,
+  namespace     text COLLATE "C" NOT NULL,
+  key           text COLLATE "C" NOT NULL,
+  thread_id     text DEFAULT memory.provenance('thread_id'),
+  run_id        text DEFAULT memory.provenance('run_id'),
+  checkpoint_id text DEFAULT memory.provenance('checkpoint_id'),
+  created_at    timestamptz NOT NULL DEFAULT now(),
+  extracted_at  timestamptz,                            -- when facts were taken from it; NULL while that is to be done
+  PRIMARY KEY (user_id, session_id, exchange, role),
+  FOREIGN KEY (user_id, session_id) REFERENCES memory.sessions (user_id, id) ON DELETE CASCADE,
+  FOREIGN KEY (namespace, key) REFERENCES memory.memories (namespace, key) ON DELETE CASCADE
+);
+
+-- What agents did and what they wrote ---------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS memory.agent_executions (
+  run_id      text NOT NULL,
+  agent       text NOT NULL,
+  user_id     text COLLATE "C" NOT NULL,
+  session_id  text,
+  thread_id   text DEFAULT memory.provenance('thread_id'),
+  started_at  timestamptz NOT NULL DEFAULT now(),
+  finished_at timestamptz,
+  PRIMARY KEY (user_id, run_id, agent)
+);
+
+-- One row for each accepted payload: which memories it became. `idempotency_key` makes a retried write one write.
+CREATE TABLE IF NOT EXISTS memory.memory_logs (
+  id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  user_id         text COLLATE "C" NOT NULL,
+  session_id      text NOT NULL,
+  agent           text NOT NULL,
+  type            text NOT NULL,
+  memories        jsonb NOT NULL,                       -- [[namespace, key], …]
+  idempotency_key text,
+  digest          text,                                 -- of what it says: another payload under its key is refused
+  thread_id       text DEFAULT memory.provenance('thread_id'),
+  run_id          text DEFAULT memory.provenance('run_id'),
+  checkpoint_id   text DEFAULT memory.provenance('checkpoint_id'),
+  said_at         timestamptz NOT NULL,                 -- the payload's own timestamp
+  created_at      timestamptz NOT NULL DEFAULT now(),
+  UNIQUE (user_id, idempotency_key)
+);
+
+-- Who read what: for each recall what was chosen, what nearly, and why.
+CREATE TABLE IF NOT EXISTS memory.recall_receipts (
+  id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  at            timestamptz NOT NULL DEFAULT now(),
+  actor         text NOT NULL,                          -- a user's id, or the role that asked
+  user_id       text COLLATE "C" NOT NULL,              -- whose memory
+  query         text NOT NULL,
+  chosen        jsonb NOT NULL,                         -- [{namespace, key, score, parts}, …]
+  nearly        jsonb NOT NULL,
+  session_id    text DEFAULT memory.provenance('session_id'),
+  thread_id     text DEFAULT memory.provenance('thread_id'),
+  run_id        text DEFAULT memory.provenance('run_id'),
+  checkpoint_id text DEFAULT memory.provenance('checkpoint_id')
+);
+
+CREATE TABLE IF NOT EXISTS memory.audit_logs (
+  id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  at            timestamptz NOT NULL DEFAULT now(),
+  actor         text NOT NULL,                          -- a user's id, or the role that acted
+  action        text NOT NULL,                          -- memory.insert, memory.update, memory.delete, or an event's type
+  user_id       text COLLATE "C",                       -- whom it is about
+  org_id        text COLLATE "C",
+  namespace     text COLLATE "C",
+  key           text COLLATE "C",
+  data          jsonb,
+  event_id      uuid,                                   -- of an event that was logged by call: the same call logs it once
+  thread_id     text DEFAULT memory.provenance('thread_id'),
+  run_id        text DEFAULT memory.provenance('run_id'),
+  checkpoint_id text DEFAULT memory.provenance('checkpoint_id'),
+  task_id       text DEFAULT memory.provenance('task_id')
+);
+
+-- What was recorded up to some moment, in a chain: each seal is a digest of the one before, of which records it holds, and
+-- of their content. `settled` is the last record below which none can come any more; `reached` becomes that once no
+-- transaction is left that ran at the time (they are older than `horizon`).
+CREATE TABLE IF NOT EXISTS memory.audit_seals (
+  id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  source    text NOT NULL CHECK (source IN ('audit_logs', 'memory_history')),
+  ids       int8multirange NOT NULL,
+  digest    bytea NOT NULL,
+  settled   bigint NOT NULL,
+  reached   bigint NOT NULL,
+  horizon   xid8 NOT NULL,
+  sealed_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- That a person was erased: how many rows of which tables, and who they were, as a digest that only their id leads to.
+CREATE TABLE IF NOT EXISTS memory.erasures (
+  id        uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+  subject   bytea NOT NULL,                              -- SHA-256 of the user's id
+  erased    jsonb NOT NULL,                              -- {table: rows}
+  digest    bytea NOT NULL,                              -- of all of this, and of the records below
+  erased_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- What is left of records that were erased: their digests, so that the seals over them still hold.
+CREATE TABLE IF NOT EXISTS memory.erased_records (
+  source     text NOT NULL,
+  id         bigint NOT NULL,
+  digest     bytea NOT NULL,
+  erasure_id uuid NOT NULL REFERENCES memory.erasures (id) DEFERRABLE INITIALLY DEFERRED,
+  PRIMARY KEY (source, id)
+);
+
+-- Goals, beliefs, metrics ------------------------------------------------------------------------------------------
+-- What a goal or a belief says, and who wrote it when, is a memory of that type; a row has what a memory has no place for.
+
+CREATE TABLE IF NOT EXISTS memory.goal_assessments (
+  memory_id   bigint PRIMARY KEY REFERENCES memory.memories (id) ON DELETE CASCADE,
+  user_id     text COLLATE "C" NOT NULL,
+  status      text NOT NULL DEFAULT 'open' CHECK (status IN ('open', 'achieved', 'abandoned')),
+  progress    float8 NOT NULL DEFAULT 0 CHECK (progress BETWEEN 0 AND 1),
+  assessment  jsonb NOT NULL DEFAULT '{}',               -- the latest; the audit log has those before it
+  created_at  timestamptz NOT NULL DEFAULT now(),
+  updated_at  timestamptz NOT NULL DEFAULT now()
+);
+
+-- Which belief took the place of which is a relationship; that a belief is superseded, its memory says, for searches.
+CREATE TABLE IF NOT EXISTS memory.belief_graphs (
+  memory_id   bigint PRIMARY KEY REFERENCES memory.memories (id) ON DELETE CASCADE,
+  user_id     text COLLATE "C" NOT NULL,
+  confidence  float8 NOT NULL DEFAULT 1 CHECK (confidence BETWEEN 0 AND 1),
+  created_at  timestamptz NOT NULL DEFAULT now(),
+  updated_at  timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE IF NOT EXISTS memory.cognitive_metrics (
+  id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  user_id     text COLLATE "C" NOT NULL,
+  session_id  text,
+  agent       text,
+  name        text NOT NULL,
+  value       float8 NOT NULL,
+  metadata    jsonb NOT NULL DEFAULT '{}',
+  event_id    uuid NOT NULL DEFAULT gen_random_uuid(),   -- the same call records it once
+  run_id      text DEFAULT memory.provenance('run_id'),
+  created_at  timestamptz NOT NULL DEFAULT now(),
+  UNIQUE (user_id, event_id)
+);
+
+-- The brain: a slug names one memory of a user or of a company. The content lives in the memory alone, an item under the
+-- slug in the owner's namespace `brain`. A company is an organisation. ---------------------------------------------
+
+CREATE TABLE IF NOT EXISTS memory.user_brain (
+  user_id    text COLLATE "C" NOT NULL,
+  slug       text COLLATE "C" NOT NULL,
+  memory_id  bigint NOT NULL UNIQUE REFERENCES memory.memories (id) ON DELETE CASCADE,
+  created_at timestamptz NOT NULL DEFAULT now(),
+  updated_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (user_id, slug)
+);
+
+CREATE TABLE IF NOT EXISTS memory.company_brain (
+  org_id     text COLLATE "C" NOT NULL,
+  slug       text COLLATE "C" NOT NULL,
+  memory_id  bigint NOT NULL UNIQUE REFERENCES memory.memories (id) ON DELETE CASCADE,
+  created_at timestamptz NOT NULL DEFAULT now(),
+  updated_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (org_id, slug)
+);
+
+-- Loads of profiles into the brain. The job that does one says whether it runs; here is how far it is.
+CREATE TABLE IF NOT EXISTS memory.brain_loads (
+  id          uuid PRIMARY KEY,
+  job_id      bigint NOT NULL,
+  kind        text NOT NULL CHECK (kind IN ('user', 'company', 'users', 'companies')),
+  user_id     text COLLATE "C",
+  org_id      text COLLATE "C",
+  cursor      text COLLATE "C" NOT NULL DEFAULT '',      -- the last owner of the last batch that was counted
+  total       bigint,
+  done        bigint NOT NULL DEFAULT 0,
+  saved       bigint NOT NULL DEFAULT 0,
+  unchanged   bigint NOT NULL DEFAULT 0,
+  failed      bigint NOT NULL DEFAULT 0,
+  cancelled   boolean NOT NULL DEFAULT false,
+  queued_at   timestamptz NOT NULL DEFAULT now(),
+  started_at  timestamptz,
+  finished_at timestamptz,
+  CHECK ((kind = 'user') = (user_id IS NOT NULL) AND (kind = 'company') = (org_id IS NOT NULL))
+);
+
+-- The first entries of a load that could not be made memories, and why; never what they hold.
+CREATE TABLE IF NOT EXISTS memory.brain_load_errors (
+  id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  load_id uuid NOT NULL REFERENCES memory.brain_loads (id) ON DELETE CASCADE,
+  user_id text COLLATE "C",
+  org_id  text COLLATE "C",
+  slug    text,
+  error   text NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS memory.files (
+  id         uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+  user_id    text COLLATE "C" NOT NULL,
+  session_id text,
+  bucket     text NOT NULL,
+  path       text NOT NULL,
+  media_type text NOT NULL,
+  bytes      bigint NOT NULL CHECK (bytes >= 0),
+  sha256     text NOT NULL,
+  metadata   jsonb NOT NULL DEFAULT '{}',
+  run_id     text DEFAULT memory.provenance('run_id'),
+  created_at timestamptz NOT NULL DEFAULT now(),
+  UNIQUE (user_id, bucket, path),                        -- by owner: a refusal tells nothing of others
+  CHECK (starts_with(path, replace(replace(user_id, '%', '%25'), '.', '%2E') || '/'))  -- nobody names another's content
+);
+
+-- What leaves for services outside ----------------------------------------------------------------------------------
+
+-- An outbox, written with the memory itself: for each adapter what happened, by reference and without content; and the
+-- record of what left, with keyed digests of what was taken out before. One without a user is what is left to do when a
+-- person was erased: to have everything removed that left under their pseudonym.
+CREATE TABLE IF NOT EXISTS memory.deliveries (
+  id           uuid PRIMARY KEY DEFAULT gen_random_uuid(),  -- the service gets it as the key of idempotency
+  adapter      text NOT NULL,
+  mode         text NOT NULL CHECK (mode IN ('on', 'shadow')),
+  user_id      text COLLATE "C",
+  intent       jsonb NOT NULL,
+  status       text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'delivered', 'skipped', 'failed')),
+  attempts     int NOT NULL DEFAULT 0,
+  pseudonym    text,                                     -- under which it left: noted before the first attempt
+  receipt      text,                                     -- under which the service works on it
+  error        text,
+  redactions   jsonb NOT NULL DEFAULT '[]',              -- [{kind, digest}, …]
+  created_at   timestamptz NOT NULL DEFAULT now(),
+  delivered_at timestamptz
+);
+
+-- What a memory is called by a service that has a copy of it.
+CREATE TABLE IF NOT EXISTS memory.external_copies (
+  adapter     text NOT NULL,
+  namespace   text COLLATE "C" NOT NULL,
+  key         text COLLATE "C" NOT NULL,
+  user_id     text COLLATE "C" NOT NULL,
+  external_id text NOT NULL,
+  updated_at  timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (adapter, namespace, key)
+);
+
+-- A recall as it was, beside what another ranking or service would have found: keys only, and nobody was shown it.
+CREATE TABLE IF NOT EXISTS memory.shadow_comparisons (
+  id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  at           timestamptz NOT NULL DEFAULT now(),
+  candidate    text NOT NULL,
+  user_id      text COLLATE "C" NOT NULL,
+  at_most      int NOT NULL,                             -- how many memories were asked for
+  ours         jsonb NOT NULL,                           -- [[namespace, key], …]
+  theirs       jsonb NOT NULL,                           -- the same; null for what is not known here
+  overlap      real,                                     -- which part of ours is among theirs
+  correlation  real,                                     -- Spearman's, of the ranks of what both have
+  our_seconds  real NOT NULL,
+  their_seconds real,
+  error        text                                      -- why there is nothing to compare with
+);
+
+-- Migrations from elsewhere: how far each is. Its cursor says where the source goes on, and names nobody.
+CREATE TABLE IF NOT EXISTS memory.migrations (
+  id          uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+  source      text NOT NULL,                             -- which kind of source
+  origin      text NOT NULL,                             -- which one of its kind
+  options     jsonb NOT NULL DEFAULT '{}',
+  status      text NOT NULL DEFAULT 'running' CHECK (status IN ('running', 'paused', 'finished', 'rolled_back')),
+  cursor      text,                                      -- of the last batch that was stored; NULL before the first
+  total       bigint,                                    -- how many records the source says that it has
+  brought     bigint NOT NULL DEFAULT 0,
+  present     bigint NOT NULL DEFAULT 0,                 -- left alone, since their address was taken
+  expired     bigint NOT NULL DEFAULT 0,                 -- left out, since they had expired
+  rejected    bigint NOT NULL DEFAULT 0,                 -- left out, since they cannot be memories
+  started_at  timestamptz NOT NULL DEFAULT now(),
+  updated_at  timestamptz NOT NULL DEFAULT now(),
+  finished_at timestamptz
+);
+
+-- What a migration brought. What is still at that version nobody has changed since, and a rollback may remove it.
+CREATE TABLE IF NOT EXISTS memory.migrated_memories (
+  migration_id uuid NOT NULL REFERENCES memory.migrations (id) ON DELETE CASCADE,
+  memory_id    bigint NOT NULL,
+  namespace    text COLLATE "C" NOT NULL,
+  key          text COLLATE "C" NOT NULL,
+  user_id      text COLLATE "C",
+  org_id       text COLLATE "C",
+  source_id    text NOT NULL,                            -- what the source calls it
+  version      timestamptz NOT NULL,                     -- its updated_at when it was brought
+  PRIMARY KEY (migration_id, namespace, key)
+);
+
+-- Which tables outside this schema hold rows of people, and take part in export and erasure: `memory.keep_as_personal`.
+CREATE TABLE IF NOT EXISTS memory.personal_business_tables (
+  table_schema text NOT NULL,
+  table_name   text NOT NULL,
+  added_at     timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (table_schema, table_name)
+);
+
+-- Indexes: the primary keys above serve reads by scope; these serve policies, foreign keys and the jobs ----------
+
+CREATE INDEX IF NOT EXISTS memories_user       ON memory.memories (user_id, updated_at) WHERE user_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS memories_org        ON memory.memories (org_id, updated_at) WHERE org_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS memories_agent      ON memory.memories (agent_id) WHERE agent_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS memories_pinned     ON memory.memories (user_id, updated_at) WHERE value -> 'pinned' = 'true';
+CREATE INDEX IF NOT EXISTS memories_run        ON memory.memories (run_id) WHERE run_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS memories_expiry     ON memory.memories (expires_at) WHERE expires_at IS NOT NULL;
+-- Its collation sorts like "C" and has another name, so that only who asks for it gets this index: a plan made while the
+-- table was empty would otherwise as soon look an address up here, by its namespace alone, as in the primary key.
+CREATE INDEX IF NOT EXISTS memories_position   ON memory.memories (namespace COLLATE "POSIX", position);
+-- New words wait in a list that a background job empties; only a list of 16 MB is emptied by the put that fills it.
+CREATE INDEX IF NOT EXISTS memories_document   ON memory.memories USING gin (document) WITH (gin_pending_list_limit = 16384);
+CREATE INDEX IF NOT EXISTS embeddings_pending  ON memory.memory_embeddings (model, namespace) WHERE NOT indexed;
+-- part: history
+CREATE INDEX IF NOT EXISTS history_memory      ON memory.memory_history (namespace, key, valid_to);
+CREATE INDEX IF NOT EXISTS history_user        ON memory.memory_history (user_id) WHERE user_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS history_org         ON memory.memory_history (org_id) WHERE org_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS history_run         ON memory.memory_history (ended_by) WHERE ended_by IS NOT NULL;
+-- end of part
+-- part: graph
+-- A person's edges from a memory, and to it, the strongest first: the order in which a traversal follows them.
+CREATE INDEX IF NOT EXISTS relationships_out   ON memory.memory_relationships (source_id, user_id, strength DESC, target_id, type);
+CREATE INDEX IF NOT EXISTS relationships_in    ON memory.memory_relationships (target_id, user_id, strength DESC, source_id, type);
+CREATE INDEX IF NOT EXISTS relationships_org   ON memory.memory_relationships (org_id);
+-- end of part
+CREATE INDEX IF NOT EXISTS members_user        ON memory.organisation_members (user_id);
+CREATE INDEX IF NOT EXISTS sessions_activity   ON memory.sessions (user_id, last_activity_at DESC);
+CREATE INDEX IF NOT EXISTS turns_recent        ON memory.turns (user_id, session_id, id DESC);
+CREATE INDEX IF NOT EXISTS turns_memory        ON memory.turns (namespace, key);
+CREATE INDEX IF NOT EXISTS turns_age           ON memory.turns (created_at);
+CREATE INDEX IF NOT EXISTS turns_to_extract    ON memory.turns (user_id, session_id, id) WHERE extracted_at IS NULL;
+CREATE INDEX IF NOT EXISTS job_failures_user   ON memory.job_failures (user_id);
+CREATE INDEX IF NOT EXISTS loads_user          ON memory.brain_loads (user_id) WHERE user_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS loads_org           ON memory.brain_loads (org_id) WHERE org_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS loads_age           ON memory.brain_loads (queued_at);
+CREATE INDEX IF NOT EXISTS load_errors_load    ON memory.brain_load_errors (load_id);
+CREATE INDEX IF NOT EXISTS load_errors_user    ON memory.brain_load_errors (user_id) WHERE user_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS load_errors_org     ON memory.brain_load_errors (org_id) WHERE org_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS executions_user     ON memory.agent_executions (user_id, started_at DESC);
+CREATE UNIQUE INDEX IF NOT EXISTS audit_event  ON memory.audit_logs (event_id) WHERE event_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS logs_user           ON memory.memory_logs (user_id, created_at DESC);
+CREATE INDEX IF NOT EXISTS logs_run            ON memory.memory_logs (run_id) WHERE run_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS receipts_user       ON memory.recall_receipts (user_id, at DESC);
+CREATE INDEX IF NOT EXISTS receipts_run        ON memory.recall_receipts (run_id) WHERE run_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS audit_user          ON memory.audit_logs (user_id, at DESC) WHERE user_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS audit_org           ON memory.audit_logs (org_id, at DESC) WHERE org_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS audit_run           ON memory.audit_logs (run_id) WHERE run_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS audit_actor         ON memory.audit_logs (actor) WHERE user_id IS DISTINCT FROM actor;
+CREATE INDEX IF NOT EXISTS audit_about         ON memory.audit_logs ((data ->> 'about')) WHERE data ->> 'about' IS NOT NULL;
+CREATE INDEX IF NOT EXISTS receipts_actor      ON memory.recall_receipts (actor) WHERE user_id IS DISTINCT FROM actor;
+CREATE INDEX IF NOT EXISTS seals_reach         ON memory.audit_seals (source, upper(ids));
+CREATE INDEX IF NOT EXISTS erasures_subject    ON memory.erasures (subject);
+CREATE INDEX IF NOT EXISTS erased_erasure      ON memory.erased_records (erasure_id);
+CREATE INDEX IF NOT EXISTS goals_user          ON memory.goal_assessments (user_id);
+CREATE INDEX IF NOT EXISTS beliefs_user        ON memory.belief_graphs (user_id);
+CREATE INDEX IF NOT EXISTS metrics_user        ON memory.cognitive_metrics (user_id, name, created_at DESC);
+CREATE INDEX IF NOT EXISTS deliveries_user     ON memory.deliveries (user_id, created_at DESC) WHERE user_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS deliveries_open     ON memory.deliveries (status, adapter, created_at) WHERE status <> 'delivered';
+CREATE INDEX IF NOT EXISTS deliveries_recent   ON memory.deliveries (created_at);
+CREATE INDEX IF NOT EXISTS deliveries_erasures ON memory.deliveries (adapter, pseudonym)
+  WHERE intent ->> 'kind' = 'user_erased' AND status IN ('pending', 'failed');
+CREATE INDEX IF NOT EXISTS copies_user         ON memory.external_copies (user_id);
+CREATE INDEX IF NOT EXISTS copies_external     ON memory.external_copies (adapter, external_id);
+CREATE INDEX IF NOT EXISTS comparisons_user    ON memory.shadow_comparisons (user_id);
+CREATE INDEX IF NOT EXISTS comparisons_recent  ON memory.shadow_comparisons (at);
+CREATE INDEX IF NOT EXISTS migrations_origin   ON memory.migrations (source, origin);
+CREATE INDEX IF NOT EXISTS migrated_user       ON memory.migrated_memories (user_id) WHERE user_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS migrated_org        ON memory.migrated_memories (org_id) WHERE org_id IS NOT NULL;
+
+-- Functions --------------------------------------------------------------------------------------------------------
+
+-- Who acts in this transaction: the person's id, or the role where there is no person.
+CREATE OR REPLACE FUNCTION memory.actor() RETURNS text
+  LANGUAGE sql STABLE SET search_path = ''
+AS $$
+  SELECT coalesce(claims ->> 'sub', claims ->> 'role', current_user)
+  FROM (SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb AS claims) AS request
+$$;
+
+-- The label of the scopes that belong to the agent which acts for a person; NULL where the person acts themselves.
+CREATE OR REPLACE FUNCTION memory.agent_label() RETURNS text
+  LANGUAGE sql STABLE SET search_path = ''
+AS $$
+  SELECT 'agent:' || replace(replace(
+    nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'agent', '%', '%25'), '.', '%2E')
+$$;
+
+-- The organisations of the person who asks; `administrator` narrows it to those they administer. It runs as the
+-- owner, since a policy on the members' table that reads the members' table would never end.
+CREATE OR REPLACE FUNCTION memory.my_organisations(administrator boolean DEFAULT false) RETURNS SETOF text
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = ''
+AS $$
+  SELECT organisation_id FROM memory.organisation_members
+  WHERE user_id = (SELECT auth.uid())::text AND (role = 'admin' OR NOT administrator)
+$$;
+
+-- Does a value satisfy one condition of a filter? Numbers compare as numbers, text as text, and nothing else
+-- compares; a missing field counts as null. Python checks the operators' names before anything arrives here.
+CREATE OR REPLACE FUNCTION memory.satisfies(actual jsonb, condition jsonb) RETURNS boolean
+  LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = ''
+AS $$
+DECLARE
+  given   jsonb := coalesce(actual, 'null');
+  name    text;
+  operand jsonb;
+BEGIN
+  IF jsonb_typeof(condition) = 'array' THEN
+    RETURN jsonb_typeof(given) = 'array'
+      AND jsonb_array_length(given) = jsonb_array_length(condition)
+      AND NOT EXISTS (
+        SELECT FROM generate_series(0, jsonb_array_length(condition) - 1) AS i
+        WHERE NOT memory.satisfies(given -> i, condition -> i));
+  ELSIF jsonb_typeof(condition) <> 'object' THEN
+    RETURN given = condition;
+  ELSIF NOT EXISTS (SELECT FROM jsonb_object_keys(condition) AS k (field) WHERE starts_with(field, '$')) THEN
+    RETURN jsonb_typeof(given) = 'object' AND memory.matches(given, condition);
+  END IF;
+
+  FOR name, operand IN SELECT * FROM jsonb_each(condition) LOOP
+    IF NOT coalesce(CASE name
+      WHEN '$eq'       THEN given = operand
+      WHEN '$ne'       THEN given <> operand
+      WHEN '$gt'       THEN memory.compare(given, operand) > 0
+      WHEN '$gte'      THEN memory.compare(given, operand) >= 0
+      WHEN '$lt'       THEN memory.compare(given, operand) < 0
+      WHEN '$lte'      THEN memory.compare(given, operand) <= 0
+      WHEN '$in'       THEN EXISTS (SELECT FROM jsonb_array_elements(operand) AS e (part) WHERE part = given)
+      WHEN '$nin'      THEN NOT EXISTS (SELECT FROM jsonb_array_elements(operand) AS e (part) WHERE part = given)
+      WHEN '$exists'   THEN (actual IS NOT NULL) = (operand = 'true')
+      WHEN '$contains' THEN CASE jsonb_typeof(given)
+        WHEN 'array'  THEN EXISTS (SELECT FROM jsonb_array_elements(given) AS e (part) WHERE part = operand)
+        WHEN 'string' THEN jsonb_typeof(operand) = 'string' AND position(operand #>> '{}' IN given #>> '{}') > 0
+        ELSE false END
+      WHEN '$not'      THEN NOT memory.satisfies(actual, operand)
+    END, false) THEN
+      RETURN false;
+    END IF;
+  END LOOP;
+  RETURN true;
+END $$;
+
+-- -1, 0 or 1 for two numbers or two texts; NULL, which no comparison takes for true, for anything else.
+CREATE OR REPLACE FUNCTION memory.compare(a jsonb, b jsonb) RETURNS int
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = ''
+AS $$
+  SELECT CASE
+    WHEN jsonb_typeof(a) = 'number' AND jsonb_typeof(b) = 'number' THEN sign(a::numeric - b::numeric)::int
+    WHEN jsonb_typeof(a) = 'string' AND jsonb_typeof(b) = 'string' THEN
+      CASE WHEN (a #>> '{}') COLLATE "C" < (b #>> '{}') THEN -1 WHEN (a #>> '{}') COLLATE "C" > (b #>> '{}') THEN 1 ELSE 0 END
+  END
+$$;
+
+-- Does an item's value match a whole filter?
+CREATE OR REPLACE FUNCTION memory.matches(item jsonb, filter jsonb) RETURNS boolean
+  LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = ''
+AS $$
+DECLARE
+  name      text;
+  condition jsonb;
+BEGIN
+  FOR name, condition IN SELECT * FROM jsonb_each(filter) LOOP
+    IF (CASE name
+      WHEN '$and' THEN EXISTS (SELECT FROM jsonb_array_elements(condition) AS c (part) WHERE NOT memory.matches(item, part))
+      WHEN '$or'  THEN NOT EXISTS (SELECT FROM jsonb_array_elements(condition) AS c (part) WHERE memory.matches(item, part))
+      WHEN '$not' THEN memory.matches(item, condition)
+      ELSE NOT coalesce(memory.satisfies(item -> name, condition), false)
+    END) THEN
+      RETURN false;
+    END IF;
+  END LOOP;
+  RETURN true;
+END $$;
+
+-- Does a namespace (as labels) begin or end with a pattern in which '*' stands for any one label?
+CREATE OR REPLACE FUNCTION memory.path_matches(path text[], pattern text[], match_type text) RETURNS boolean
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = ''
+AS $$
+  SELECT cardinality(path) >= cardinality(pattern) AND NOT EXISTS (
+    SELECT FROM unnest(pattern) WITH ORDINALITY AS wanted (label, n)
+    WHERE label <> '*' AND label <> path[
+      n + CASE match_type WHEN 'suffix' THEN cardinality(path) - cardinality(pattern) ELSE 0 END])
+$$;
+
+-- May whoever asks read everything in a range of namespaces: because it is theirs, an organisation's of theirs, what agents
+-- know, or because they are the service? What runs as the owner counts in such ranges only.
+CREATE OR REPLACE FUNCTION memory.may_read_all(low text, high text) RETURNS boolean
+  LANGUAGE sql STABLE SET search_path = ''
+AS $$
+  SELECT current_setting('role') = 'service_role' OR EXISTS (
+    SELECT FROM (
+      SELECT 'users.' || auth.uid() || '.' AS scope
+      UNION ALL SELECT 'agents.'
+      UNION ALL SELECT 'orgs.' || replace(replace(o.id, '%', '%25'), '.', '%2E') || '.' FROM memory.my_organisations() AS o (id)
+    ) AS mine
+    WHERE low COLLATE "C" >= mine.scope AND high COLLATE "C" <= left(mine.scope, -1) || '/')
+$$;
+
+-- Does a scope hold so many vectors that the vector index finds the nearest sooner than reading them all? It counts, for
+-- whoever asks, no further than needed; as the owner, since a policy would make it look at every row. Reading one of n
+-- vectors takes about 0.7 µs; the index takes 1 ms, and 4 µs for each of the vectors that it passes by until it has met
+-- `wanted` ones in the scope, which are wanted * N / n of the N there are. The two are equal at the root below.
+CREATE OR REPLACE FUNCTION memory.is_wide(low text, high text, model smallint, wanted int) RETURNS boolean
+  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = ''
+AS $$
+BEGIN
+  RETURN memory.may_read_all(low, high) AND EXISTS (
+    SELECT FROM memory.memory_embeddings AS e
+    WHERE e.namespace >= low AND e.namespace < high AND e.model = is_wide.model
+    OFFSET (1000 + sqrt(1e6 + 11.2 * greatest(wanted, 100) * greatest((
+      SELECT c.reltuples FROM pg_catalog.pg_class AS c WHERE c.oid = 'memory.memory_embeddings'::regclass), 1000))) / 1.4);
+END $$;
+
+-- Hands on whether the vector index is searched. If it is, and is an IVFFlat one, says how much of it: of n lists the √n
+-- nearest, and while too few fit a condition as many again, up to four times; after that the scope is read whole sooner.
+-- What counts is the index that there is, or the two while one takes the other's place: any of them may be searched.
+-- It must be asked before the scan begins, as a condition of it; what it sets ends with the transaction.
+CREATE OR REPLACE FUNCTION memory.probe(model smallint, wide boolean) RETURNS boolean
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+DECLARE
+  name   text := 'embeddings_vectors_' || model;
+  probes int;
+BEGIN
+  IF wide THEN
+    SELECT ceil(sqrt(max(o.option_value::int))) INTO probes
+    FROM pg_class AS c CROSS JOIN pg_options_to_table(c.reloptions) AS o
+    WHERE c.relnamespace = 'memory'::regnamespace AND o.option_name = 'lists'
+      AND c.relname = ANY (ARRAY[name, name || '_next', name || '_old']);
+    IF probes IS NOT NULL THEN
+      PERFORM set_config('ivfflat.probes', probes::text, true), set_config('ivfflat.max_probes', (4 * probes)::text, true),
+        set_config('ivfflat.iterative_scan', 'relaxed_order', true);
+    END IF;
+  END IF;
+  RETURN wide;
+END $$;
+
+-- The items of a scope that have some words (each a single lexeme), found by the full-text index: for each word which they
+-- are, and how many; no ids and -1 where there are more than `most`. The rarest words come first until `most` ids are
+-- together. It runs as the owner, since the index serves nobody whose policy is checked first: hence it repeats the policy
+-- before it counts anything, and whoever uses the ids reads the items as themselves again. A document has its owner's word
+-- beside its own, so that the index finds one owner's items among all that have a word. The scope is compared by
+-- operators that sort like "C" and have no index, so that the words' is the only one to be used.
+CREATE OR REPLACE FUNCTION memory.find_words(words tsquery[], low text, high text, most int)
+  RETURNS TABLE (n int, frequency bigint, ids bigint[])
+  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' SET enable_seqscan = off SET enable_indexscan = off
+  SET enable_indexonlyscan = off SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+  me       text := (SELECT auth.uid())::text;
+  readable boolean := memory.may_read_all(low, high);
+  mine     text[] := ARRAY(SELECT memory.my_organisations());
+  agent    text := memory.agent_label();
+  owner    text := '@' || split_part(low, '.', 1) || '.' || split_part(low, '.', 2);
+  of_owner tsquery := CASE WHEN split_part(low, '.', 2) <> '' THEN
+    ('''' || replace(replace(owner, '\', '\\'), '''', '''''') || '''')::tsquery END;
+  together bigint := 0;
+BEGIN
+  FOR n, frequency, ids IN
+    SELECT w.n, cardinality(f.ids), f.ids FROM unnest(words) WITH ORDINALITY AS w (word, n) CROSS JOIN LATERAL (
+      SELECT ARRAY(
+        SELECT m.id FROM memory.memories AS m
+        WHERE m.document OPERATOR(pg_catalog.@@) coalesce(w.word && of_owner, w.word) AND m.namespace ~>=~ low AND m.namespace ~<~ high
+          AND (readable OR m.user_id = me OR m.agent_id IS NOT NULL OR m.org_id = ANY (mine))
+          AND (agent IS NULL OR NOT starts_with(split_part(m.namespace, '.', 3), 'agent:')
+            OR split_part(m.namespace, '.', 3) = agent)
+        LIMIT most + 1) AS ids
+      OFFSET 0  -- or it would be carried out for each mention of the ids
+    ) AS f ORDER BY 2
+  LOOP
+    together := together + frequency;
+    IF together > most THEN
+      frequency := CASE WHEN frequency > most THEN -1 ELSE frequency END;
+      ids := NULL;
+    END IF;
+    RETURN NEXT;
+  END LOOP;
+END $$;
+
+-- Compare and set: refuse to go on unless each item is at the version that was read (null: not there). Who expects nothing
+-- to be there cannot lock a row, hence the lock on the address.
+CREATE OR REPLACE FUNCTION memory.expect_versions(namespaces text[], keys text[], versions timestamptz[]) RETURNS void
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+DECLARE
+  expected record;
+  actual   timestamptz;
+BEGIN
+  FOR expected IN SELECT * FROM unnest(namespaces, keys, versions) AS e (namespace, key, version) LOOP
+    PERFORM pg_advisory_xact_lock(hashtextextended(expected.namespace || ' ' || expected.key, 0));
+    SELECT m.updated_at INTO actual FROM memory.memories AS m
+    WHERE m.namespace = expected.namespace AND m.key = expected.key AND (m.expires_at IS NULL OR m.expires_at > now())
+    FOR UPDATE;
+    -- To be locked, a row must be one that whoever acts may change.
+    IF actual IS NULL AND EXISTS (
+      SELECT FROM memory.memories AS m
+      WHERE m.namespace = expected.namespace AND m.key = expected.key AND m.updated_at = expected.version
+    ) THEN
+      RAISE insufficient_privilege USING MESSAGE = 'this item may be read, and not changed';
+    ELSIF actual IS DISTINCT FROM expected.version THEN
+      RAISE EXCEPTION USING ERRCODE = 'GM409', MESSAGE = 'the item is not at the expected version',
+        DETAIL = json_build_array(expected.namespace, expected.key);
+    END IF;
+  END LOOP;
+END $$;
+
+-- After the write: an item that was to be new was made by this transaction, and did not come in between.
+CREATE OR REPLACE FUNCTION memory.expect_created(namespaces text[], keys text[]) RETURNS void
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+DECLARE
+  expected record;
+BEGIN
+  FOR expected IN SELECT * FROM unnest(namespaces, keys) AS e (namespace, key) LOOP
+    IF NOT EXISTS (
+      SELECT FROM memory.memories AS m
+      WHERE m.namespace = expected.namespace AND m.key = expected.key AND m.created_at = now()
+    ) THEN
+      RAISE EXCEPTION USING ERRCODE = 'GM409', MESSAGE = 'the item is not at the expected version',
+        DETAIL = json_build_array(expected.namespace, expected.key);
+    END IF;
+  END LOOP;
+END $$;
+
+-- The vector index of a model, over the rows that are marked as indexed. Its dimensions and its predicate are constants:
+-- a statement that carries the same ones is served by it. A vector that comes in keeps fewer neighbours than by default (16),
+-- chosen from more candidates (64): as dear to fill, cheaper to search, and where vectors lie in groups fewer are missed.
+-- Another choice is made by `graph-memory indexes migrate`, and is kept with the model.
+CREATE OR REPLACE FUNCTION memory.create_vector_index(model smallint, dimensions int) RETURNS void
+  LANGUAGE plpgsql SET search_path = memory, extensions, public
+AS $$
+DECLARE
+  chosen memory.embedding_models;
+BEGIN
+  PERFORM pg_advisory_xact_lock(hashtextextended('graph-native-memory setup', 0));
+  SELECT * INTO chosen FROM memory.embedding_models AS m WHERE m.id = create_vector_index.model;
+  EXECUTE format('CREATE INDEX IF NOT EXISTS embeddings_vectors_%s ON memory.memory_embeddings
+    USING %s ((embedding::halfvec(%s)) halfvec_cosine_ops) WITH (%s) WHERE model = %s AND indexed', model,
+    CASE WHEN chosen.lists IS NULL THEN 'hnsw' ELSE 'ivfflat' END, dimensions,
+    CASE WHEN chosen.lists IS NULL
+      THEN format('m = %s, ef_construction = %s', coalesce(chosen.m, 10), coalesce(chosen.ef_construction, 112))
+      ELSE format('lists = %s', chosen.lists) END, model);
+END $$;
+
+-- All at once, for after a bulk load: five times as fast as row by row, but nobody reads or writes vectors meanwhile.
+CREATE OR REPLACE FUNCTION memory.rebuild_vector_index(model smallint, dimensions int) RETURNS void
+  LANGUAGE plpgsql SET search_path = memory, extensions, public
+AS $$
+BEGIN
+  EXECUTE format('DROP INDEX IF EXISTS memory.embeddings_vectors_%s', model);
+  UPDATE memory.memory_embeddings AS e SET indexed = true WHERE e.model = rebuild_vector_index.model AND NOT e.indexed;
+  PERFORM memory.create_vector_index(model, dimensions);
+END $$;
+
+-- An event that no trigger records. A person may log about themselves, the service about anybody; what triggers record
+-- cannot be imitated. The same event_id is logged once.
+CREATE OR REPLACE FUNCTION memory.log_event(about text, event_type text, details jsonb, event_id uuid) RETURNS void
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+BEGIN
+  IF current_setting('role') <> 'service_role' AND about IS DISTINCT FROM (SELECT auth.uid())::text THEN
+    RAISE insufficient_privilege USING MESSAGE = 'an event about another user cannot be logged';
+  ELSIF starts_with(event_type, 'memory.') THEN
+    RAISE insufficient_privilege USING MESSAGE = 'events that begin with memory. are recorded by triggers alone';
+  END IF;
+  INSERT INTO memory.audit_logs (actor, action, user_id, data, event_id)
+  VALUES (memory.actor(), event_type, about, details, log_event.event_id)
+  ON CONFLICT DO NOTHING;
+END $$;
+
+-- Who read which scope, told by the service behind the reads, since no trigger sees them.
+CREATE OR REPLACE FUNCTION memory.log_reads(reads jsonb) RETURNS void
+  LANGUAGE sql SECURITY DEFINER SET search_path = ''
+AS $$
+  INSERT INTO memory.audit_logs
+    (actor, action, user_id, org_id, namespace, data, thread_id, run_id, checkpoint_id, task_id)
+  SELECT r.actor, 'memory.read', CASE WHEN starts_with(r.namespace, 'users.') THEN o.owner END,
+    CASE WHEN starts_with(r.namespace, 'orgs.') THEN o.owner END, r.namespace, r.data, r.thread_id, r.run_id,
+    r.checkpoint_id, r.task_id
+  FROM jsonb_to_recordset(reads) AS r (actor text, namespace text, data jsonb, thread_id text, run_id text,
+    checkpoint_id text, task_id text)
+  CROSS JOIN LATERAL (
+    SELECT nullif(replace(replace(split_part(r.namespace, '.', 2), '%2E', '.'), '%25', '%'), '') AS owner) AS o
+$$;
+
+-- Seals: what was recorded stays as it was, or is found out ---------------------------------------------------------
+
+-- The digest of one record. It names the columns, so that one that is added later does not break the seals before it.
+CREATE OR REPLACE FUNCTION memory.record_digest(a memory.audit_logs) RETURNS bytea
+  LANGUAGE sql STABLE SET search_path = '' SET timezone = 'UTC'
+AS $$
+  SELECT sha256(convert_to(jsonb_build_array(a.id, a.at, a.actor, a.action, a.user_id, a.org_id, a.namespace, a.key, a.data,
+    a.event_id, a.thread_id, a.run_id, a.checkpoint_id, a.task_id)::text, 'UTF8'))
+$$;
+-- part: history
+CREATE OR REPLACE FUNCTION memory.record_digest(h memory.memory_history) RETURNS bytea
+  LANGUAGE sql STABLE SET search_path = '' SET timezone = 'UTC'
+AS $$
+  SELECT sha256(convert_to(jsonb_build_array(h.id, h.memory_id, h.namespace, h.key, h.operation, h.value, h.user_id, h.org_id,
+    h.agent_id, h.run_id, h.ended_by, h.valid_from, h.valid_to)::text, 'UTF8'))
+$$;
+-- end of part
+
+-- The records with some ids, erased ones included: how many there are, and the digest of all of them.
+CREATE OR REPLACE FUNCTION memory.digest_of(source text, ids int8multirange, OUT records bigint, OUT digest bytea)
+  LANGUAGE sql STABLE SET search_path = ''
+AS $$
+  WITH present AS (
+    SELECT a.id, memory.record_digest(a) AS digest FROM memory.audit_logs AS a
+    WHERE digest_of.source = 'audit_logs' AND a.id >= lower(ids) AND a.id < upper(ids) AND a.id <@ ids
+    -- part: history
+    UNION ALL
+    SELECT h.id, memory.record_digest(h) FROM memory.memory_history AS h
+    WHERE digest_of.source = 'memory_history' AND h.id >= lower(ids) AND h.id < upper(ids) AND h.id <@ ids
+    -- end of part
+    UNION ALL
+    SELECT e.id, e.digest FROM memory.erased_records AS e
+    WHERE e.source = digest_of.source AND e.id >= lower(ids) AND e.id < upper(ids) AND e.id <@ ids
+  )
+  SELECT count(*), sha256(coalesce(string_agg(p.digest, '' ORDER BY p.id), '')) FROM present AS p
+$$;
+
+-- What ties a seal to the one before it.
+CREATE OR REPLACE FUNCTION memory.seal_digest(previous bytea, source text, ids int8multirange, content bytea) RETURNS bytea
+  LANGUAGE sql IMMUTABLE SET search_path = ''
+AS $$ SELECT sha256(coalesce(previous, '') || convert_to(source || ids::text, 'UTF8') || content) $$;
+
+-- Seal what was recorded since the last time, at most `most` records; returns how many. It locks nothing that a writer
+-- needs. Records may commit in another order than that of their ids, hence a seal says which ones it holds, and a later one
+-- looks again from where nothing more can come: what was reached by a seal made well before another one whose time no
+-- running transaction has seen. (Well before, since a transaction has its record's id a moment before its own.)
+CREATE OR REPLACE FUNCTION memory.seal_records(source text, most int) RETURNS bigint
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+DECLARE
+  last   memory.audit_seals;
+  new    memory.audit_seals;
+  sealed bigint;
+BEGIN
+  PERFORM pg_advisory_xact_lock(hashtextextended('graph-native-memory seals', 0));
+  SELECT * INTO last FROM memory.audit_seals AS s WHERE s.source = seal_records.source ORDER BY s.id DESC LIMIT 1;
+  EXECUTE format(
+    'SELECT range_agg(int8range(id, id, ''[]'')), count(*), max(id) FROM (
+       SELECT r.id FROM memory.%I AS r
+       WHERE r.id > $1 AND NOT EXISTS (
+         SELECT FROM memory.audit_seals AS s WHERE s.source = $2 AND upper(s.ids) > $1 AND s.ids @> r.id)
+       ORDER BY r.id LIMIT $3) AS unsealed', source)
+    INTO new.ids, sealed, new.reached USING coalesce(last.settled, 0), source, most;
+  IF sealed = 0 THEN
+    RETURN 0;
+  END IF;
+  SELECT max(s.reached) INTO new.settled FROM memory.audit_seals AS s
+  WHERE s.source = seal_records.source AND upper(s.ids) > coalesce(last.settled, 0) AND s.sealed_at < (
+    SELECT passed.sealed_at FROM memory.audit_seals AS passed
+    WHERE passed.horizon <= pg_snapshot_xmin(pg_current_snapshot())
+    ORDER BY passed.id DESC LIMIT 1) - interval '10 seconds';
+  INSERT INTO memory.audit_seals (source, ids, digest, settled, reached, horizon, sealed_at)
+  SELECT seal_records.source, new.ids, memory.seal_digest((
+      SELECT s.digest FROM memory.audit_seals AS s ORDER BY s.id DESC LIMIT 1), seal_records.source, new.ids, d.digest),
+    greatest(last.settled, least(coalesce(new.settled, 0), new.reached)), greatest(new.reached, last.reached),
+    pg_snapshot_xmax(pg_current_snapshot()), clock_timestamp()
+  FROM memory.digest_of(source, new.ids) AS d;
+  RETURN sealed;
+END $$;
+
+-- What does not fit the seals; nothing, where all is as it was recorded. `head` is the digest of a seal that was noted
+-- somewhere else: without it nobody could tell if the last seals were taken away, or all of them made anew.
+CREATE OR REPLACE FUNCTION memory.verify_records(head bytea) RETURNS TABLE (source text, ids text, problem text)
+  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = ''
+AS $$
+DECLARE
+  seal     memory.audit_seals;
+  previous bytea;
+  found    record;
+  expected bigint;
+BEGIN
+  FOR seal IN SELECT * FROM memory.audit_seals AS s ORDER BY s.id LOOP
+    SELECT * INTO found FROM memory.digest_of(seal.source, seal.ids);
+    SELECT sum(upper(r) - lower(r)) INTO expected FROM unnest(seal.ids) AS r;
+    source := seal.source;
+    ids := seal.ids::text;
+    IF found.records <> expected THEN
+      problem := format('%s of %s records are missing', expected - found.records, expected);
+      RETURN NEXT;
+    ELSIF seal.digest <> memory.seal_digest(previous, seal.source, seal.ids, found.digest) THEN
+      problem := 'a record, or the seal before, was changed or removed';
+      RETURN NEXT;
+    END IF;
+    previous := seal.digest;
+  END LOOP;
+  IF head IS NOT NULL AND NOT EXISTS (SELECT FROM memory.audit_seals AS s WHERE s.digest = head) THEN
+    RETURN QUERY SELECT 'audit_seals', '', 'the seal that was noted is not there: seals were removed or made anew';
+  END IF;
+  RETURN QUERY
+    SELECT 'erasures', e.id::text, 'no audit record tells of this erasure' FROM memory.erasures AS e
+    WHERE NOT EXISTS (
+      SELECT FROM memory.audit_logs AS a WHERE a.event_id = e.id AND a.action = 'memory.erased'
+        AND a.data ->> 'digest' = encode(memory.erasure_digest(e), 'hex'));
+END $$;
+
+-- A person's rights: to see all that is kept about them, and to have it removed -------------------------------------------
+
+-- Have a business table take part in export and erasure: a person's rows are those with their id in `user_id`. Whoever owns
+-- the schema calls this where the table is made; calling it again changes nothing, and a table that is dropped is forgotten.
+CREATE OR REPLACE FUNCTION memory.keep_as_personal(business_table regclass) RETURNS void
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = business_table AND a.attname = 'user_id'
+    AND a.atttypid = 'text'::regtype AND NOT a.attisdropped) THEN
+    RAISE undefined_column USING MESSAGE = format('%s needs a column user_id of type text, to tell whose a row is', business_table);
+  END IF;
+  INSERT INTO memory.personal_business_tables (table_schema, table_name)
+  SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+  WHERE c.oid = business_table
+  ON CONFLICT DO NOTHING;
+END $$;
+
+-- Every table with a person's rows, and in which columns they are named. What has such a column belongs to the person.
+CREATE OR REPLACE FUNCTION memory.personal_tables() RETURNS TABLE (name text, columns text[], pages_by text)
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = ''
+AS $$
+  SELECT format('%I.%I', n.nspname, c.relname),
+    array_agg(a.attname::text ORDER BY a.attname) FILTER (
+      WHERE a.attname = 'user_id' OR (n.nspname = 'memory' AND a.attname = 'actor')
+        OR (c.oid = 'memory.users'::regclass AND a.attname = 'id')),
+    min(a.attname) FILTER (WHERE a.attname IN ('id', 'memory_id') AND a.atttypid = 'bigint'::regtype AND a.attnotnull)
+  FROM pg_catalog.pg_class AS c
+  JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+  JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+  WHERE c.relkind IN ('r', 'p') AND (n.nspname = 'memory' OR EXISTS (
+    SELECT FROM memory.personal_business_tables AS b WHERE (b.table_schema, b.table_name) = (n.nspname, c.relname)))
+  GROUP BY 1 HAVING count(*) FILTER (
+    WHERE a.attname = 'user_id' OR (n.nspname = 'memory' AND a.attname = 'actor')
+      OR (c.oid = 'memory.users'::regclass AND a.attname = 'id')) > 0
+  ORDER BY 1
+$$;
+
+-- Only the person themselves and the service may ask for everything about a person.
+CREATE OR REPLACE FUNCTION memory.check_subject(subject text) RETURNS void
+  LANGUAGE plpgsql STABLE SET search_path = ''
+AS $$
+BEGIN
+  IF current_setting('role') <> 'service_role' AND subject IS DISTINCT FROM (SELECT auth.uid())::text THEN
+    RAISE insufficient_privilege USING MESSAGE = 'what is kept about another user is not for this one';
+  ELSIF memory.agent_label() IS NOT NULL THEN
+    RAISE insufficient_privilege USING MESSAGE = 'everything about a person is for the person, not for one of their agents';
+  ELSIF coalesce(subject, '') = '' THEN
+    RAISE invalid_parameter_value USING MESSAGE = 'the user''s id is empty';
+  END IF;
+END $$;
+
+-- A person's rows of one table, a page at a time: those after a number, which is NULL for tables without one.
+CREATE OR REPLACE FUNCTION memory.export_rows(subject text, source text, after bigint, most int)
+  RETURNS TABLE (number bigint, content jsonb)
+  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' SET timezone = 'UTC'
+AS $$
+DECLARE
+  named record;
+BEGIN
+  PERFORM memory.check_subject(subject);
+  SELECT * INTO STRICT named FROM memory.personal_tables() AS t WHERE t.name = source;
+  RETURN QUERY EXECUTE format(
+    'SELECT %1$s, to_jsonb(t) FROM %2$s AS t WHERE (%3$s) AND (%1$s > $2) IS NOT FALSE
+     ORDER BY %1$s FETCH FIRST $3 ROWS WITH TIES',
+    coalesce(quote_ident(named.pages_by), 'NULL::bigint'), named.name,
+    (SELECT string_agg(format('t.%I = $1', c), ' OR ') FROM unnest(named.columns) AS c))
+    USING subject, after, most;
+END $$;
+
+-- Queue the extraction of facts from what was said in a session, in the transaction that says it. One at a time for each person:
+-- what is new is compared with what is known. Only the person themselves and the service may, for some time within a day: a job
+-- whose time no worker can read, such as one before the year 1, would stop them all.
+CREATE OR REPLACE FUNCTION memory.queue_facts(subject text, session text, seconds float8) RETURNS void
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+BEGIN
+  IF current_setting('role') <> 'service_role' AND subject IS DISTINCT FROM (SELECT auth.uid())::text THEN
+    RAISE insufficient_privilege USING MESSAGE = 'facts about another user are not for this one to extract';
+  ELSIF octet_length(session) > 2000 THEN
+    RAISE invalid_parameter_value USING MESSAGE = 'the session''s id is too long';
+  END IF;
+  PERFORM procrastinate.procrastinate_defer_jobs_v1(ARRAY[ROW('default', 'extract_facts', 0, 'facts:' || subject, NULL,
+    jsonb_build_object('user_id', subject, 'session_id', session),
+    now() + least(greatest(seconds, 0), 86400) * interval '1 second'
+  )::procrastinate.procrastinate_job_to_defer_v1]);
+END $$;
+
+-- Queue a load of profiles into the brain, of one owner or (NULL) of all, and return its id. One at a time of each kind and
+-- owner. A person may load themselves, an administrator their company, the service everybody. Old loads go.
+CREATE OR REPLACE FUNCTION memory.queue_load(kind text, owner text) RETURNS uuid
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+DECLARE
+  load_id uuid := gen_random_uuid();
+  subject text := CASE kind WHEN 'user' THEN owner END;
+BEGIN
+  IF current_setting('role') <> 'service_role' AND NOT coalesce(CASE kind
+    WHEN 'user' THEN owner = (SELECT auth.uid())::text
+    WHEN 'company' THEN owner IN (SELECT memory.my_organisations(true)) END, false) THEN
+    RAISE insufficient_privilege USING MESSAGE = 'these profiles are not for this one to load';
+  END IF;
+  DELETE FROM memory.brain_loads AS l WHERE l.queued_at < now() - interval '30 days';
+  INSERT INTO memory.brain_loads (id, kind, user_id, org_id, job_id)
+  SELECT load_id, kind, subject, CASE kind WHEN 'company' THEN owner END,
+    (procrastinate.procrastinate_defer_jobs_v1(ARRAY[ROW('default', 'load_brain', 0, concat_ws(':', 'load', kind, owner), NULL,
+      jsonb_strip_nulls(jsonb_build_object('load_id', load_id, 'user_id', subject)), NULL
+    )::procrastinate.procrastinate_job_to_defer_v1]))[1];
+  RETURN load_id;
+END $$;
+
+-- How a load stands, to whom it may be shown; only its job tells whether it waits, runs or was given up.
+CREATE OR REPLACE FUNCTION memory.load_status(load_id uuid) RETURNS text
+  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = ''
+AS $$
+BEGIN
+  RETURN (SELECT CASE WHEN l.finished_at IS NOT NULL AND NOT l.cancelled THEN 'done'
+    WHEN l.finished_at IS NULL AND j.status = 'doing' THEN 'running'
+    WHEN l.cancelled THEN 'cancelled' WHEN j.status = 'todo' THEN 'waiting' ELSE 'failed' END
+  FROM memory.brain_loads AS l LEFT JOIN procrastinate.procrastinate_jobs AS j ON j.id = l.job_id
+  WHERE l.id = load_status.load_id AND (current_setting('role') = 'service_role' OR l.user_id = (SELECT auth.uid())::text
+    OR l.org_id IN (SELECT memory.my_organisations(true))));
+END $$;
+
+-- Note that facts were taken from turns, if they are still as they were when they were read: an answer may have been made
+-- again, somebody else have read them meanwhile, or the person have been erased.
+CREATE OR REPLACE FUNCTION memory.mark_read(
+  subject text, session text, exchanges text[], roles text[], versions timestamptz[]) RETURNS void
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+DECLARE
+  n bigint;
+BEGIN
+  PERFORM pg_advisory_xact_lock(hashtextextended('facts:' || subject, 0));  -- `erase_user` waits for what is stored with it
+  UPDATE memory.turns AS t SET extracted_at = now()
+  FROM unnest(exchanges, roles, versions) AS given (exchange, role, version)
+  WHERE t.user_id = subject AND t.session_id = session AND t.exchange = given.exchange AND t.role = given.role
+    AND t.extracted_at IS NULL AND EXISTS (
+      SELECT FROM memory.memories AS m
+      WHERE m.namespace = t.namespace AND m.key = t.key AND m.updated_at = given.version);
+  GET DIAGNOSTICS n = ROW_COUNT;
+  IF n <> cardinality(exchanges) THEN
+    RAISE EXCEPTION USING ERRCODE = 'GM409', MESSAGE = 'the turns are not as they were read',
+      DETAIL = json_build_array('', session);
+  END IF;
+END $$;
+
+-- Intents: what happened, told to whoever listens -------------------------------------------------------------------
+
+-- Queue the job that carries out a delivery. What concerns one person goes to one service in its order, hence the lock;
+-- it names the person by a digest, since jobs are kept for a day.
+CREATE OR REPLACE FUNCTION memory.queue_delivery(delivery uuid, adapter text, whose text) RETURNS void
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+BEGIN
+  PERFORM procrastinate.procrastinate_defer_jobs_v1(ARRAY[ROW('default', 'deliver', 0,
+    'deliver:' || adapter || ':' || encode(sha256(convert_to(whose, 'UTF8')), 'hex'), NULL,
+    jsonb_build_object('delivery_id', delivery), NULL)::procrastinate.procrastinate_job_to_defer_v1]);
+END $$;
+
+-- A delivery for each adapter that takes this kind of intent. The transaction says which ones are switched on.
+CREATE OR REPLACE FUNCTION memory.fan_out(subject text, intent jsonb) RETURNS void
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+DECLARE
+  outlet   record;
+  delivery uuid;
+BEGIN
+  FOR outlet IN
+    SELECT a.name, a.told ->> 'mode' AS mode
+    FROM jsonb_each(nullif(current_setting('memory.provenance', true), '')::jsonb -> 'adapters') AS a (name, told)
+    WHERE a.told -> 'takes' ? (intent ->> 'kind')
+  LOOP
+    INSERT INTO memory.deliveries (adapter, mode, user_id, intent) VALUES (outlet.name, outlet.mode, subject, intent)
+    RETURNING id INTO delivery;
+    PERFORM memory.queue_delivery(delivery, outlet.name, subject);
+  END LOOP;
+END $$;
+
+-- An intent that no trigger emits. A person may emit what is about themselves, the service what is about anybody; that
+-- somebody was erased is for the erasure alone to tell.
+CREATE OR REPLACE FUNCTION memory.emit(subject text, intent jsonb) RETURNS void
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+BEGIN
+  IF current_setting('role') <> 'service_role' AND subject IS DISTINCT FROM (SELECT auth.uid())::text THEN
+    RAISE insufficient_privilege USING MESSAGE = 'an intent about another user cannot be emitted';
+  ELSIF intent ->> 'kind' = 'user_erased' THEN
+    RAISE insufficient_privilege USING MESSAGE = 'only an erasure tells that somebody was erased';
+  ELSIF intent ->> 'kind' = 'session_ended' THEN
+    UPDATE memory.sessions AS s SET ended_at = now() WHERE s.user_id = subject AND s.id = intent ->> 'session_id';
+  END IF;
+  PERFORM memory.fan_out(subject, intent);
+END $$;
+
+-- Tell an adapter of memories as if they had just been written, so that one that is switched on late has those from before
+-- as well: at most `most` of them, after one with some number; the number of the last one, NULL when there are no more.
+CREATE OR REPLACE FUNCTION memory.tell_memories(of_adapter text, in_mode text, after bigint, most int) RETURNS bigint
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+DECLARE
+  told     record;
+  delivery uuid;
+  last     bigint;
+BEGIN
+  FOR told IN
+    SELECT m.id, m.user_id, m.namespace, m.key FROM memory.memories AS m
+    WHERE m.id > after AND m.user_id IS NOT NULL AND m.value ? 'type' AND m.value ->> 'type' <> 'turn'
+    ORDER BY m.id LIMIT most
+  LOOP
+    INSERT INTO memory.deliveries (adapter, mode, user_id, intent) VALUES (of_adapter, in_mode, told.user_id,
+      jsonb_build_object('kind', 'memory_written', 'namespace', string_to_array(left(told.namespace, -1), '.'), 'key', told.key))
+    RETURNING id INTO delivery;
+    PERFORM memory.queue_delivery(delivery, of_adapter, told.user_id);
+    last := told.id;
+  END LOOP;
+  RETURN last;
+END $$;
+
+-- Have deliveries that failed, or were skipped, tried again: those with some ids, or all of an adapter; which ones.
+CREATE OR REPLACE FUNCTION memory.replay_deliveries(ids uuid[], of_adapter text) RETURNS SETOF uuid
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+DECLARE
+  replayed record;
+BEGIN
+  FOR replayed IN
+    WITH again AS (
+      UPDATE memory.deliveries AS d SET status = 'pending', attempts = 0
+      WHERE d.status IN ('failed', 'skipped') AND (d.id = ANY (ids) OR d.adapter = of_adapter)
+      RETURNING d.id, d.adapter, coalesce(d.user_id, d.pseudonym) AS whose, d.created_at
+    )
+    SELECT * FROM again ORDER BY created_at
+  LOOP
+    PERFORM memory.queue_delivery(replayed.id, replayed.adapter, replayed.whose);
+    RETURN NEXT replayed.id;
+  END LOOP;
+END $$;
+
+-- Deliveries that nobody works on, since their job was removed or its worker died: queue them again, or give them up
+-- where that happened `most` times. How many were queued.
+CREATE OR REPLACE FUNCTION memory.rescue_deliveries(most int, older_than float8) RETURNS bigint
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+DECLARE
+  stuck   record;
+  rescued bigint := 0;
+BEGIN
+  FOR stuck IN
+    SELECT d.id, d.adapter, d.attempts, coalesce(d.user_id, d.pseudonym) AS whose FROM memory.deliveries AS d
+    WHERE d.status = 'pending' AND d.created_at < now() - older_than * interval '1 second' AND NOT EXISTS (
+      SELECT FROM procrastinate.procrastinate_jobs AS j
+      WHERE j.task_name = 'deliver' AND j.status IN ('todo', 'doing') AND j.args ->> 'delivery_id' = d.id::text)
+    ORDER BY d.created_at FOR UPDATE OF d SKIP LOCKED
+  LOOP
+    IF stuck.attempts >= most THEN
+      UPDATE memory.deliveries SET status = 'failed', error = 'it was cut off, again and again: the log may say by what' WHERE id = stuck.id;
+    ELSE
+      PERFORM memory.queue_delivery(stuck.id, stuck.adapter, stuck.whose);
+      rescued := rescued + 1;
+    END IF;
+  END LOOP;
+  RETURN rescued;
+END $$;
+
+-- What an erasure is known by: its certificate, and what is left of the records that it removed.
+CREATE OR REPLACE FUNCTION memory.erasure_digest(e memory.erasures) RETURNS bytea
+  LANGUAGE sql STABLE SET search_path = ''
+AS $$
+  SELECT sha256(e.subject || convert_to(e.id::text || e.erased::text, 'UTF8') || coalesce((
+    SELECT string_agg(r.digest, '' ORDER BY r.source, r.id) FROM memory.erased_records AS r WHERE r.erasure_id = e.id), ''))
+$$;
+
+-- Remove all that is kept about a person, in one transaction, and leave a certificate. Conversations go with the threads in
+-- which nobody else has memories. Of what was recorded only digests stay, which the seals need. Whoever writes meanwhile
+-- writes anew: end the person's runs first.
+CREATE OR REPLACE FUNCTION memory.erase_user(subject text) RETURNS memory.erasures
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+DECLARE
+  certificate memory.erasures;
+  personal    record;
+  condition   text;
+  n           bigint;
+  threads     text[] := '{}';
+  others      text[] := '{}';
+  part        text[];
+  recorded    text[] := '{}';
+  name        text;
+BEGIN
+  PERFORM memory.check_subject(subject);
+  certificate.id := gen_random_uuid();
+  certificate.subject := sha256(convert_to(subject, 'UTF8'));
+  certificate.erased := '{}';
+  PERFORM set_config('memory.erasing', certificate.id::text, true);
+
+  -- Jobs go first: what one that runs meanwhile would store or report is refused for want of its turns, and of the job.
+  PERFORM pg_advisory_xact_lock(hashtextextended('facts:' || subject, 0));
+  DELETE FROM procrastinate.procrastinate_jobs AS j WHERE j.args ->> 'user_id' = subject;
+  GET DIAGNOSTICS n = ROW_COUNT;
+  certificate.erased := CASE WHEN n > 0 THEN jsonb_build_object('jobs', n) ELSE '{}' END;
+
+  FOR personal IN SELECT * FROM memory.personal_tables() LOOP
+    SELECT string_agg(format('t.%I = $1', c), ' OR ') INTO condition FROM unnest(personal.columns) AS c;
+    EXECUTE format('SELECT count(*) FROM %s AS t WHERE %s', personal.name, condition) INTO n USING subject;
+    certificate.erased := certificate.erased || CASE WHEN n > 0 THEN jsonb_build_object(personal.name, n) ELSE '{}' END;
+    -- In a business table anybody may have written any thread.
+    IF starts_with(personal.name, 'memory.') AND EXISTS (
+      SELECT FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = personal.name::regclass AND a.attname = 'thread_id') THEN
+      EXECUTE format('SELECT array_agg(DISTINCT thread_id) FROM %s AS t WHERE %s', personal.name, condition) INTO part USING subject;
+      threads := threads || part;
+      recorded := recorded || personal.name;
+    END IF;
+  END LOOP;
+  FOREACH name IN ARRAY recorded LOOP
+    EXECUTE format('SELECT array_agg(DISTINCT thread_id) FROM %s AS t WHERE user_id <> $1 AND thread_id = ANY ($2)', name)
+      INTO part USING subject, threads;
+    others := others || part;
+  END LOOP;
+
+  -- What left under a pseudonym is to be removed where it went, once what is on its way has arrived.
+  n := 0;
+  FOR personal IN
+    WITH gone AS (DELETE FROM memory.deliveries AS d WHERE d.user_id = subject RETURNING d.adapter, d.mode, d.pseudonym)
+    SELECT g.adapter, g.pseudonym, min(g.mode) AS mode, gen_random_uuid() AS id FROM gone AS g
+    WHERE g.pseudonym IS NOT NULL GROUP BY 1, 2
+  LOOP
+    INSERT INTO memory.deliveries (id, adapter, mode, pseudonym, intent) VALUES (personal.id, personal.adapter,
+      personal.mode, personal.pseudonym, jsonb_build_object('kind', 'user_erased', 'pseudonym', personal.pseudonym));
+    PERFORM memory.queue_delivery(personal.id, personal.adapter, subject);
+    n := n + 1;
+  END LOOP;
+  certificate.erased := certificate.erased || CASE WHEN n > 0 THEN jsonb_build_object('erasures queued outside', n) ELSE '{}' END;
+
+  -- Deleting memories makes records; these go last.
+  FOR personal IN
+    SELECT t.name, t.columns FROM memory.personal_tables() AS t WHERE t.name NOT IN ('memory.audit_logs', 'memory.memory_history')
+    ORDER BY t.name = 'memory.memories' DESC
+  LOOP
+    EXECUTE format('DELETE FROM %s AS t WHERE %s', personal.name, (
+      SELECT string_agg(format('t.%I = $1', c), ' OR ') FROM unnest(personal.columns) AS c)) USING subject;
+  END LOOP;
+  -- part: history
+  WITH gone AS (
+    DELETE FROM memory.memory_history AS h WHERE h.user_id = subject RETURNING h.id, memory.record_digest(h) AS digest
+  )
+  INSERT INTO memory.erased_records SELECT 'memory_history', g.id, g.digest, certificate.id FROM gone AS g;
+  -- end of part
+  WITH gone AS (
+    DELETE FROM memory.audit_logs AS a WHERE a.user_id = subject OR a.actor = subject OR a.data ->> 'about' = subject
+    RETURNING a.id, memory.record_digest(a) AS digest
+  )
+  INSERT INTO memory.erased_records SELECT 'audit_logs', g.id, g.digest, certificate.id FROM gone AS g;
+
+  FOR personal IN
+    SELECT c.relname FROM pg_catalog.pg_class AS c WHERE c.relnamespace = 'langgraph'::regnamespace
+    AND c.relname IN ('checkpoints', 'checkpoint_blobs', 'checkpoint_writes')
+  LOOP
+    EXECUTE format('DELETE FROM langgraph.%I WHERE thread_id = ANY ($1) AND thread_id <> ALL ($2)', personal.relname)
+      USING threads, others;
+    GET DIAGNOSTICS n = ROW_COUNT;
+    certificate.erased := certificate.erased
+      || CASE WHEN n > 0 THEN jsonb_build_object('langgraph.' || personal.relname, n) ELSE '{}' END;
+  END LOOP;
+
+  -- A load of everybody that stands at this person begins again: it finds what it has done, and tells nobody where it was.
+  WITH begun AS (
+    UPDATE memory.brain_loads AS l SET cursor = '', done = 0, saved = 0, unchanged = 0, failed = 0
+    WHERE l.kind = 'users' AND l.cursor = subject RETURNING l.id
+  )
+  DELETE FROM memory.brain_load_errors AS e USING begun WHERE e.load_id = begun.id;
+
+  certificate.erased_at := now();
+  certificate.digest := memory.erasure_digest(certificate);
+  INSERT INTO memory.erasures SELECT certificate.*;
+  INSERT INTO memory.audit_logs (actor, action, data, event_id) VALUES (
+    CASE WHEN memory.actor() = subject THEN 'the person' ELSE memory.actor() END, 'memory.erased',
+    jsonb_build_object('digest', encode(certificate.digest, 'hex'), 'rows', certificate.erased), certificate.id);
+  PERFORM set_config('memory.erasing', '', true);
+  RETURN certificate;
+END $$;
+
+-- Triggers: history and audit, so that no path can skip them ----------------------------------------------------------
+
+-- Does a migration write? Its memories have the times and the history that they had where they come from, and one audit record
+-- tells of all that it stores together. Only who owns the tables, acting as nobody else, can say so.
+CREATE OR REPLACE FUNCTION memory.is_importing() RETURNS boolean
+  LANGUAGE sql STABLE SET search_path = ''
+AS $$
+  SELECT coalesce(current_setting('memory.importing', true), '') <> '' AND current_setting('role') = 'none'
+    AND (SELECT pg_has_role(session_user, c.relowner, 'MEMBER') FROM pg_catalog.pg_class AS c
+      WHERE c.oid = 'memory.memories'::regclass)
+$$;
+
+CREATE OR REPLACE FUNCTION memory.record_memory_change() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+BEGIN
+  IF current_setting('memory.importing', true) <> '' AND memory.is_importing() THEN
+    RETURN NULL;
+  END IF;
+  -- part: history
+  IF TG_OP = 'DELETE' OR TG_OP = 'UPDATE' AND OLD.value IS DISTINCT FROM NEW.value THEN
+    INSERT INTO memory.memory_history
+      (memory_id, namespace, key, operation, value, user_id, org_id, agent_id, run_id, valid_from, valid_to)
+    VALUES (OLD.id, OLD.namespace, OLD.key, lower(TG_OP), OLD.value, OLD.user_id, OLD.org_id, OLD.agent_id,
+      OLD.run_id, OLD.updated_at, greatest(now(), coalesce(NEW.updated_at, OLD.updated_at)));
+  END IF;
+  -- end of part
+  INSERT INTO memory.audit_logs
+    (actor, action, user_id, org_id, namespace, key, thread_id, run_id, checkpoint_id, task_id)
+  SELECT coalesce(claims ->> 'sub', claims ->> 'role', current_user), 'memory.' || lower(TG_OP),
+    coalesce(NEW.user_id, OLD.user_id), coalesce(NEW.org_id, OLD.org_id), coalesce(NEW.namespace, OLD.namespace),
+    coalesce(NEW.key, OLD.key), source ->> 'thread_id', source ->> 'run_id', source ->> 'checkpoint_id',
+    source ->> 'task_id'
+  FROM (SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb AS claims,
+    nullif(current_setting('memory.provenance', true), '')::jsonb AS source) AS transaction;
+  RETURN NULL;
+END $$;
+
+-- When and by which run a value was written is not for the writer to say. An expired item that was not swept yet is gone
+-- for its readers: written again, it starts anew.
+CREATE OR REPLACE FUNCTION memory.stamp_memory() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+DECLARE
+  source jsonb := coalesce(nullif(current_setting('memory.provenance', true), ''), '{}');
+BEGIN
+  IF current_setting('memory.importing', true) <> '' AND memory.is_importing() THEN
+    RETURN NEW;
+  END IF;
+  NEW.created_at    := CASE WHEN OLD.expires_at <= now() THEN now() ELSE OLD.created_at END;
+  NEW.updated_at    := greatest(now(), OLD.updated_at + interval '1 microsecond');  -- a version that only grows
+  NEW.session_id    := source ->> 'session_id';
+  NEW.thread_id     := source ->> 'thread_id';
+  NEW.run_id        := source ->> 'run_id';
+  NEW.checkpoint_id := source ->> 'checkpoint_id';
+  NEW.task_id       := source ->> 'task_id';
+  RETURN NEW;
+END $$;
+
+CREATE OR REPLACE TRIGGER memories_stamped BEFORE UPDATE OF value ON memory.memories
+  FOR EACH ROW EXECUTE FUNCTION memory.stamp_memory();
+
+-- A refreshed expiry is not a change of the memory: only `value` counts.
+CREATE OR REPLACE TRIGGER memories_recorded AFTER INSERT OR DELETE OR UPDATE OF value ON memory.memories
+  FOR EACH ROW EXECUTE FUNCTION memory.record_memory_change();
+
+-- Every change of a person's memories is told to the adapters that the transaction says are switched on, whatever path it
+-- takes. Turns are told of by the exchange, and here only when they are forgotten. What an application keeps for itself
+-- (no memory under the contract) stays here, as does what changes beside the text.
+CREATE OR REPLACE FUNCTION memory.emit_memory_change() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+DECLARE
+  changed memory.memories;
+BEGIN
+  IF current_setting('memory.importing', true) <> '' AND memory.is_importing() THEN
+    RETURN NULL;
+  END IF;
+  changed := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+  IF changed.user_id IS NOT NULL AND changed.value ? 'type' AND coalesce(current_setting('memory.erasing', true), '') = ''
+    AND (TG_OP = 'DELETE' OR changed.value ->> 'type' <> 'turn')
+    AND (TG_OP <> 'UPDATE' OR OLD.value -> 'content' IS DISTINCT FROM NEW.value -> 'content'
+      OR OLD.value -> 'type' IS DISTINCT FROM NEW.value -> 'type') THEN
+    PERFORM memory.fan_out(changed.user_id, jsonb_build_object(
+      'kind', CASE TG_OP WHEN 'DELETE' THEN 'memory_forgotten' ELSE 'memory_written' END,
+      'namespace', string_to_array(left(changed.namespace, -1), '.'), 'key', changed.key));
+  END IF;
+  RETURN NULL;
+END $$;
+
+CREATE OR REPLACE TRIGGER memories_emitted AFTER INSERT OR DELETE OR UPDATE OF value ON memory.memories
+  FOR EACH ROW WHEN (strpos(current_setting('memory.provenance', true), '"adapters"') > 0)
+  EXECUTE FUNCTION memory.emit_memory_change();
+
+-- What is said about memories is recorded as it is after the change, so that the audit log tells how it came about. Business
+-- tables may have the same trigger: their rows are recorded under the name that it is given.
+CREATE OR REPLACE FUNCTION memory.record_knowledge_change() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+DECLARE
+  changed jsonb := CASE TG_OP WHEN 'DELETE' THEN to_jsonb(OLD) ELSE to_jsonb(NEW) END;
+BEGIN
+  INSERT INTO memory.audit_logs (actor, action, user_id, org_id, data)
+  VALUES (memory.actor(), format('memory.%s.%s', TG_ARGV[0], lower(TG_OP)), changed ->> 'user_id', changed ->> 'org_id',
+    changed - '{user_id,org_id,run_id,created_at,updated_at}'::text[]);
+  RETURN NULL;
+END $$;
+
+-- part: graph
+CREATE OR REPLACE TRIGGER relationships_recorded AFTER INSERT OR UPDATE OR DELETE ON memory.memory_relationships
+  FOR EACH ROW EXECUTE FUNCTION memory.record_knowledge_change('relationship');
+-- end of part
+CREATE OR REPLACE TRIGGER beliefs_recorded AFTER INSERT OR UPDATE OR DELETE ON memory.belief_graphs
+  FOR EACH ROW EXECUTE FUNCTION memory.record_knowledge_change('belief');
+CREATE OR REPLACE TRIGGER goals_recorded AFTER INSERT OR UPDATE OR DELETE ON memory.goal_assessments
+  FOR EACH ROW EXECUTE FUNCTION memory.record_knowledge_change('goal');
+CREATE OR REPLACE TRIGGER metrics_recorded AFTER INSERT OR UPDATE OR DELETE ON memory.cognitive_metrics
+  FOR EACH ROW EXECUTE FUNCTION memory.record_knowledge_change('metric');
+
+-- What was recorded stays: nobody changes it, the owner of the tables included, and only an erasure removes it.
+CREATE OR REPLACE FUNCTION memory.keep_records() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+BEGIN
+  IF TG_OP = 'DELETE' AND coalesce(current_setting('memory.erasing', true), '') <> ''
+    AND TG_TABLE_NAME IN ('audit_logs', 'memory_history') THEN
+    RETURN NULL;
+  END IF;
+  RAISE insufficient_privilege USING MESSAGE = format('%s is append-only', TG_TABLE_NAME);
+END $$;
+
+CREATE OR REPLACE TRIGGER audit_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON memory.audit_logs
+  FOR EACH STATEMENT EXECUTE FUNCTION memory.keep_records();
+-- part: history
+CREATE OR REPLACE TRIGGER history_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON memory.memory_history
+  FOR EACH STATEMENT EXECUTE FUNCTION memory.keep_records();
+-- end of part
+CREATE OR REPLACE TRIGGER seals_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON memory.audit_seals
+  FOR EACH STATEMENT EXECUTE FUNCTION memory.keep_records();
+CREATE OR REPLACE TRIGGER erasures_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON memory.erasures
+  FOR EACH STATEMENT EXECUTE FUNCTION memory.keep_records();
+CREATE OR REPLACE TRIGGER erased_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON memory.erased_records
+  FOR EACH STATEMENT EXECUTE FUNCTION memory.keep_records();
+
+-- Row-level security ----------------------------------------------------------------------------------------------------
+-- Three patterns: a person's rows are theirs; an organisation's rows are its members' (administrators manage them);
+-- what agents know is read by all who are signed in and written by the service, which no policy binds.
+
+ALTER TABLE memory.schema_versions      ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.job_migrations       ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.job_failures         ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.users                ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.organisations        ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.organisation_members ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.memories             ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.embedding_models     ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.memory_embeddings    ENABLE ROW LEVEL SECURITY;
+-- part: history
+ALTER TABLE memory.memory_history       ENABLE ROW LEVEL SECURITY;
+-- end of part
+-- part: graph
+ALTER TABLE memory.memory_relationships ENABLE ROW LEVEL SECURITY;
+-- end of part
+ALTER TABLE memory.sessions             ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.turns                ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.agent_executions     ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.memory_logs          ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.recall_receipts      ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.audit_logs           ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.audit_seals          ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.erasures             ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.erased_records       ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.goal_assessments     ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.belief_graphs        ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.cognitive_metrics    ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.user_brain           ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.company_brain        ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.brain_loads          ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.brain_load_errors    ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.files                ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.deliveries           ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.external_copies      ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.shadow_comparisons   ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.migrations           ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.migrated_memories    ENABLE ROW LEVEL SECURITY;
+ALTER TABLE memory.personal_business_tables ENABLE ROW LEVEL SECURITY;
+
+-- A policy has no IF NOT EXISTS: each is dropped and made again, inside the transaction that applies this file. Where a
+-- row points at a memory, the policy looks it up as the person who writes: what they may not see is not there, and a
+-- foreign key cannot tell them otherwise.
+
+DROP POLICY IF EXISTS own ON memory.users;
+CREATE POLICY own ON memory.users TO authenticated
+  USING (id = (SELECT auth.uid())::text) WITH CHECK (id = (SELECT auth.uid())::text);
+
+DROP POLICY IF EXISTS member ON memory.organisations;
+CREATE POLICY member ON memory.organisations FOR SELECT TO authenticated
+  USING (id IN (SELECT memory.my_organisations()));
+
+DROP POLICY IF EXISTS member ON memory.organisation_members;
+CREATE POLICY member ON memory.organisation_members FOR SELECT TO authenticated
+  USING (organisation_id IN (SELECT memory.my_organisations()));
+DROP POLICY IF EXISTS added_by_administrator ON memory.organisation_members;
+CREATE POLICY added_by_administrator ON memory.organisation_members FOR INSERT TO authenticated
+  WITH CHECK (organisation_id IN (SELECT memory.my_organisations(true)));
+DROP POLICY IF EXISTS changed_by_administrator ON memory.organisation_members;
+CREATE POLICY changed_by_administrator ON memory.organisation_members FOR UPDATE TO authenticated
+  USING (organisation_id IN (SELECT memory.my_organisations(true)))
+  WITH CHECK (organisation_id IN (SELECT memory.my_organisations(true)));
+DROP POLICY IF EXISTS removed_by_administrator ON memory.organisation_members;
+CREATE POLICY removed_by_administrator ON memory.organisation_members FOR DELETE TO authenticated
+  USING (organisation_id IN (SELECT memory.my_organisations(true)));
+
+DROP POLICY IF EXISTS readable ON memory.memories;
+CREATE POLICY readable ON memory.memories FOR SELECT TO authenticated
+  USING (user_id = (SELECT auth.uid())::text OR agent_id IS NOT NULL
+         OR org_id IN (SELECT memory.my_organisations()));
+DROP POLICY IF EXISTS insertable ON memory.memories;
+CREATE POLICY insertable ON memory.memories FOR INSERT TO authenticated
+  WITH CHECK (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()));
+DROP POLICY IF EXISTS changeable ON memory.memories;
+CREATE POLICY changeable ON memory.memories FOR UPDATE TO authenticated
+  USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()))
+  WITH CHECK (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()));
+DROP POLICY IF EXISTS removable ON memory.memories;
+CREATE POLICY removable ON memory.memories FOR DELETE TO authenticated
+  USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations(true)));
+
+DROP POLICY IF EXISTS readable ON memory.memory_embeddings;
+CREATE POLICY readable ON memory.memory_embeddings FOR SELECT TO authenticated
+  USING (user_id = (SELECT auth.uid())::text OR agent_id IS NOT NULL
+         OR org_id IN (SELECT memory.my_organisations()));
+DROP POLICY IF EXISTS insertable ON memory.memory_embeddings;
+CREATE POLICY insertable ON memory.memory_embeddings FOR INSERT TO authenticated
+  WITH CHECK (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()));
+DROP POLICY IF EXISTS changeable ON memory.memory_embeddings;
+CREATE POLICY changeable ON memory.memory_embeddings FOR UPDATE TO authenticated
+  USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()))
+  WITH CHECK (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()));
+DROP POLICY IF EXISTS removable ON memory.memory_embeddings;
+CREATE POLICY removable ON memory.memory_embeddings FOR DELETE TO authenticated
+  USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()));
+
+-- Where an agent acts for a person, what other agents keep to themselves is closed to it. Restrictive: beside the others.
+DROP POLICY IF EXISTS own_agent ON memory.memories;
+CREATE POLICY own_agent ON memory.memories AS RESTRICTIVE TO authenticated USING (
+  coalesce(split_part(namespace, '.', 3) = (SELECT memory.agent_label()), true)
+  OR NOT starts_with(split_part(namespace, '.', 3), 'agent:'));
+
+DROP POLICY IF EXISTS own_agent ON memory.memory_embeddings;
+CREATE POLICY own_agent ON memory.memory_embeddings AS RESTRICTIVE TO authenticated USING (
+  coalesce(split_part(namespace, '.', 3) = (SELECT memory.agent_label()), true)
+  OR NOT starts_with(split_part(namespace, '.', 3), 'agent:'));
+
+-- part: history
+DROP POLICY IF EXISTS own_agent ON memory.memory_history;
+CREATE POLICY own_agent ON memory.memory_history AS RESTRICTIVE TO authenticated USING (
+  coalesce(split_part(namespace, '.', 3) = (SELECT memory.agent_label()), true)
+  OR NOT starts_with(split_part(namespace, '.', 3), 'agent:'));
+-- end of part
+
+DROP POLICY IF EXISTS readable ON memory.embedding_models;
+CREATE POLICY readable ON memory.embedding_models FOR SELECT TO authenticated USING (true);
+
+-- part: history
+DROP POLICY IF EXISTS readable ON memory.memory_history;
+CREATE POLICY readable ON memory.memory_history FOR SELECT TO authenticated
+  USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()));
+-- end of part
+
+-- part: graph
+DROP POLICY IF EXISTS own ON memory.memory_relationships;
+CREATE POLICY own ON memory.memory_relationships TO authenticated
+  USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()))
+  WITH CHECK ((user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations()))
+    AND EXISTS (SELECT FROM memory.memories AS m WHERE m.id = source_id)
+    AND EXISTS (SELECT FROM memory.memories AS m WHERE m.id = target_id));
+-- end of part
+
+DROP POLICY IF EXISTS own ON memory.sessions;
+CREATE POLICY own ON memory.sessions TO authenticated
+  USING (user_id = (SELECT auth.uid())::text) WITH CHECK (user_id = (SELECT auth.uid())::text);
+
+DROP POLICY IF EXISTS own ON memory.turns;
+CREATE POLICY own ON memory.turns TO authenticated
+  USING (user_id = (SELECT auth.uid())::text)
+  WITH CHECK (user_id = (SELECT auth.uid())::text AND EXISTS (
+    SELECT FROM memory.memories AS m
+    WHERE m.namespace = turns.namespace AND m.key = turns.key AND m.user_id = turns.user_id));
+
+DROP POLICY IF EXISTS own ON memory.agent_executions;
+CREATE POLICY own ON memory.agent_executions TO authenticated
+  USING (user_id = (SELECT auth.uid())::text) WITH CHECK (user_id = (SELECT auth.uid())::text);
+
+DROP POLICY IF EXISTS own ON memory.memory_logs;
+CREATE POLICY own ON memory.memory_logs TO authenticated
+  USING (user_id = (SELECT auth.uid())::text) WITH CHECK (user_id = (SELECT auth.uid())::text);
+
+DROP POLICY IF EXISTS readable ON memory.recall_receipts;
+CREATE POLICY readable ON memory.recall_receipts FOR SELECT TO authenticated
+  USING (user_id = (SELECT auth.uid())::text);
+
+DROP POLICY IF EXISTS readable ON memory.audit_logs;
+CREATE POLICY readable ON memory.audit_logs FOR SELECT TO authenticated
+  USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations(true)));
+
+DROP POLICY IF EXISTS own ON memory.goal_assessments;
+CREATE POLICY own ON memory.goal_assessments TO authenticated
+  USING (user_id = (SELECT auth.uid())::text)
+  WITH CHECK (user_id = (SELECT auth.uid())::text AND EXISTS (
+    SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.user_id = goal_assessments.user_id));
+
+DROP POLICY IF EXISTS own ON memory.belief_graphs;
+CREATE POLICY own ON memory.belief_graphs TO authenticated
+  USING (user_id = (SELECT auth.uid())::text)
+  WITH CHECK (user_id = (SELECT auth.uid())::text AND EXISTS (
+    SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.user_id = belief_graphs.user_id));
+
+DROP POLICY IF EXISTS own ON memory.cognitive_metrics;
+CREATE POLICY own ON memory.cognitive_metrics TO authenticated
+  USING (user_id = (SELECT auth.uid())::text) WITH CHECK (user_id = (SELECT auth.uid())::text);
+
+DROP POLICY IF EXISTS own ON memory.user_brain;
+CREATE POLICY own ON memory.user_brain TO authenticated
+  USING (user_id = (SELECT auth.uid())::text)
+  WITH CHECK (user_id = (SELECT auth.uid())::text AND EXISTS (
+    SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.key = user_brain.slug
+    AND m.namespace = 'users.' || replace(replace(user_brain.user_id, '%', '%25'), '.', '%2E') || '.brain.'));
+
+DROP POLICY IF EXISTS member ON memory.company_brain;
+CREATE POLICY member ON memory.company_brain TO authenticated
+  USING (org_id IN (SELECT memory.my_organisations()))
+  WITH CHECK (org_id IN (SELECT memory.my_organisations()) AND EXISTS (
+    SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.key = company_brain.slug
+    AND m.namespace = 'orgs.' || replace(replace(company_brain.org_id, '%', '%25'), '.', '%2E') || '.brain.'));
+
+DROP POLICY IF EXISTS readable ON memory.brain_loads;
+CREATE POLICY readable ON memory.brain_loads FOR SELECT TO authenticated
+  USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations(true)));
+
+DROP POLICY IF EXISTS readable ON memory.brain_load_errors;
+CREATE POLICY readable ON memory.brain_load_errors FOR SELECT TO authenticated
+  USING (user_id = (SELECT auth.uid())::text OR org_id IN (SELECT memory.my_organisations(true)));
+
+DROP POLICY IF EXISTS own ON memory.files;
+CREATE POLICY own ON memory.files TO authenticated
+  USING (user_id = (SELECT auth.uid())::text) WITH CHECK (user_id = (SELECT auth.uid())::text);
+
+DROP POLICY IF EXISTS readable ON memory.deliveries;
+CREATE POLICY readable ON memory.deliveries FOR SELECT TO authenticated
+  USING (user_id = (SELECT auth.uid())::text);
+
+DROP POLICY IF EXISTS readable ON memory.external_copies;
+CREATE POLICY readable ON memory.external_copies FOR SELECT TO authenticated
+  USING (user_id = (SELECT auth.uid())::text);
+
+DROP POLICY IF EXISTS readable ON memory.shadow_comparisons;
+CREATE POLICY readable ON memory.shadow_comparisons FOR SELECT TO authenticated
+  USING (user_id = (SELECT auth.uid())::text);
+
+-- Grants: nothing for `anon`, nothing by default ------------------------------------------------------------------------
+
+REVOKE ALL ON SCHEMA memory, langgraph, procrastinate FROM PUBLIC, anon, authenticated, service_role;
+REVOKE ALL ON ALL TABLES IN SCHEMA memory FROM PUBLIC, anon, authenticated, service_role;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA memory FROM PUBLIC, anon, authenticated, service_role;
+
+GRANT USAGE ON SCHEMA memory TO authenticated, service_role;
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON
+  memory.users, memory.organisation_members, memory.memory_embeddings, memory.sessions,
+  memory.turns, memory.agent_executions, memory.goal_assessments, memory.belief_graphs, memory.cognitive_metrics,
+  memory.user_brain, memory.company_brain, memory.files
+  TO authenticated, service_role;
+-- An item's address cannot change, and times and provenance are the database's: by default on insert, by trigger later.
+GRANT SELECT, DELETE, INSERT (namespace, key, value, document, position, ttl_minutes, expires_at),
+  UPDATE (value, document, ttl_minutes, expires_at) ON memory.memories TO authenticated, service_role;
+GRANT SELECT, INSERT ON memory.memory_logs TO authenticated, service_role;
+GRANT SELECT ON memory.organisations, memory.embedding_models, memory.audit_logs,
+  memory.recall_receipts, memory.deliveries, memory.external_copies, memory.shadow_comparisons, memory.brain_loads,
+  memory.brain_load_errors
+  TO authenticated, service_role;
+-- part: graph
+GRANT SELECT, INSERT, UPDATE, DELETE ON memory.memory_relationships TO authenticated, service_role;
+-- end of part
+-- part: history
+GRANT SELECT ON memory.memory_history TO authenticated, service_role;
+-- end of part
+GRANT UPDATE ON memory.deliveries TO service_role;
+GRANT INSERT, UPDATE, DELETE ON memory.external_copies TO service_role;
+GRANT INSERT ON memory.shadow_comparisons TO service_role;
+GRANT SELECT ON memory.audit_seals, memory.erasures, memory.erased_records TO service_role;
+GRANT INSERT ON memory.recall_receipts, memory.brain_load_errors TO service_role;
+GRANT UPDATE ON memory.brain_loads TO service_role;
+GRANT INSERT, UPDATE, DELETE ON memory.organisations TO service_role;
+GRANT INSERT, UPDATE ON memory.embedding_models TO service_role;
+
+GRANT EXECUTE ON FUNCTION
+  memory.provenance(text), memory.may_read_all(text, text), memory.actor(), memory.agent_label(), memory.my_organisations(boolean),
+  memory.is_wide(text, text, smallint, int), memory.probe(smallint, boolean), memory.find_words(tsquery[], text, text, int), memory.expect_versions(text[], text[], timestamptz[]), memory.expect_created(text[], text[]),
+  memory.satisfies(jsonb, jsonb), memory.compare(jsonb, jsonb), memory.matches(jsonb, jsonb),
+  memory.path_matches(text[], text[], text), memory.log_event(text, text, jsonb, uuid), memory.queue_facts(text, text, float8), memory.emit(text, jsonb),
+  memory.queue_load(text, text), memory.load_status(uuid), memory.mark_read(text, text, text[], text[], timestamptz[]),
+  memory.is_importing(), memory.check_subject(text), memory.personal_tables(), memory.export_rows(text, text, bigint, int), memory.erase_user(text)
+  TO authenticated, service_role;
+GRANT EXECUTE ON FUNCTION memory.log_reads(jsonb), memory.seal_records(text, int), memory.verify_records(bytea),
+  memory.tell_memories(text, text, bigint, int), memory.replay_deliveries(uuid[], text), memory.rescue_deliveries(int, float8) TO service_role;
+
+RESET search_path;
+RESET client_min_messages;

@@ -1,0 +1,104 @@
+"""The baseline and its steps make the schema of the whole file; released steps never change."""
+
+import hashlib
+from dataclasses import replace
+from itertools import combinations
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from graphs.memory.database import objects
+from graphs.memory.database.objects import Objects
+from graphs.memory.database.parts import SchemaPart, leave_out
+from graphs.memory.database.schema import read_scripts
+
+RELEASED = {
+    "0001_baseline": "b4f80e83bfee87667c38be014a8336f7e4382f944888da99fbb22eb78d140698",
+}
+"""Digests of the steps that databases may have: a step is released by writing it down here."""
+
+
+def test_a_released_step_never_changes() -> None:
+    found = {step.name: step.digest for step in read_scripts().steps}
+    assert {name: found.get(name) for name in RELEASED} == RELEASED
+
+
+def test_steps_are_numbered_without_a_gap() -> None:
+    steps = read_scripts().steps
+    assert [step.number for step in steps] == list(range(1, len(steps) + 1))
+    assert all(step.name == f"{step.number:04}_{step.name[5:]}" for step in steps)
+
+
+def test_a_step_is_known_by_its_text() -> None:
+    [baseline, *_] = read_scripts().steps
+    assert baseline.digest == hashlib.sha256(baseline.script.encode()).hexdigest()
+    assert replace(baseline, script=baseline.script + " ").digest != baseline.digest
+
+
+async def made_by(database: str, *scripts: str) -> Objects:
+    """The objects that some scripts make in a database, which is as it was afterwards."""
+    async with (
+        await psycopg.AsyncConnection.connect(database, row_factory=dict_row) as conn,
+        conn.transaction(force_rollback=True),
+    ):
+        for script in (read_scripts().local_supabase, *scripts):
+            await conn.execute(script)
+        return await objects.read(conn)
+
+
+LEFT_OUT = [c for n in (0, 1, 2) for c in combinations(SchemaPart, n)]
+
+
+@pytest.mark.parametrize("left_out", LEFT_OUT, ids=lambda c: " ".join(c) or "all of it")
+async def test_the_baseline_and_its_steps_make_what_the_file_makes(
+    empty_database: str, left_out: tuple[SchemaPart, ...]
+) -> None:
+    scripts = read_scripts()
+    stepped = await made_by(empty_database, *(leave_out(s.script, left_out) for s in scripts.steps))
+    whole = await made_by(empty_database, leave_out(scripts.supabase_schema, left_out))
+    assert stepped == whole
+    assert {kind for kind, _ in whole} >= {
+        "table",
+        "column",
+        "function",
+        "policy",
+        "trigger",
+        "grant",
+    }
+
+
+async def test_the_comparison_sees_every_kind_of_difference(empty_database: str) -> None:
+    """Or that nothing differs would say nothing."""
+    whole = read_scripts().supabase_schema
+    made = await made_by(empty_database, whole)
+    for change in CHANGES:
+        assert await made_by(empty_database, whole, change) != made, change
+
+
+CHANGES = [
+    "ALTER TABLE memory.users ADD COLUMN nickname text",
+    "ALTER TABLE memory.users ALTER COLUMN created_at DROP DEFAULT",
+    "ALTER TABLE memory.memory_embeddings ALTER COLUMN embedding SET STORAGE EXTERNAL",
+    "ALTER TABLE memory.users ADD CONSTRAINT named CHECK (display_name <> '')",
+    "DROP INDEX memory.turns_age; CREATE INDEX turns_age ON memory.turns (created_at DESC)",
+    "CREATE OR REPLACE FUNCTION memory.actor() RETURNS text LANGUAGE sql STABLE "
+    "SET search_path = '' AS $$ SELECT '' $$",
+    "ALTER FUNCTION memory.actor() SECURITY DEFINER",
+    "ALTER FUNCTION memory.actor() RESET search_path",
+    "ALTER TABLE memory.memories DISABLE TRIGGER memories_recorded",
+    "DROP TRIGGER memories_recorded ON memory.memories",
+    "ALTER TABLE memory.users DISABLE ROW LEVEL SECURITY",
+    "ALTER TABLE memory.users FORCE ROW LEVEL SECURITY",
+    "ALTER POLICY own ON memory.users USING (true)",
+    "ALTER POLICY own ON memory.users TO anon",
+    "GRANT SELECT ON memory.users TO anon",
+    "GRANT UPDATE (namespace) ON memory.memories TO authenticated",
+    "GRANT USAGE ON SCHEMA memory TO anon",
+    "GRANT USAGE ON SEQUENCE memory.turns_id_seq TO anon",
+    "GRANT EXECUTE ON FUNCTION memory.erase_user(text) TO PUBLIC",
+    "ALTER DEFAULT PRIVILEGES IN SCHEMA memory GRANT SELECT ON TABLES TO anon",
+    "COMMENT ON TABLE memory.users IS 'People'",
+    "COMMENT ON COLUMN memory.users.id IS 'Who'",
+    "COMMENT ON FUNCTION memory.actor() IS 'Who acts'",
+]
