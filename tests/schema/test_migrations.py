@@ -15,6 +15,7 @@ from graphs.memory.database.schema import read_scripts
 
 RELEASED = {
     "0001_baseline": "b4f80e83bfee87667c38be014a8336f7e4382f944888da99fbb22eb78d140698",
+    "0002_steps": "fb18a134a32e7bb1181175877f946c4f0f05140fdf62844b1c2eb4511a41e596",
 }
 """Digests of the steps that databases may have: a step is released by writing it down here."""
 
