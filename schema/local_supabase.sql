@@ -1,10 +1,11 @@
 -- Makes a plain Postgres look like a Supabase project, as far as Graph-Native Memory needs it.
 --
--- `MemoryManager.setup()` runs this where the schema `auth` is missing. It is never run on Supabase, which
--- brings the real thing. Running it again changes nothing. It needs the right to create roles; roles belong
--- to the whole cluster, so several databases may be prepared at the same time.
+-- `MemoryManager.setup()` runs this where the schema `auth` is missing. It is never run on
+-- Supabase, which brings the real thing. Running it again changes nothing. It needs the right to
+-- create roles; roles belong to the whole cluster, so several databases may be prepared at the same
+-- time.
 
--- Roles ---------------------------------------------------------------------------------------------------
+-- Roles -------------------------------------------------------------------------------------------
 
 DO $$
 DECLARE
@@ -36,7 +37,7 @@ BEGIN
   END IF;
 END $$;
 
--- Schemas -------------------------------------------------------------------------------------------------
+-- Schemas -----------------------------------------------------------------------------------------
 
 CREATE SCHEMA IF NOT EXISTS extensions;
 CREATE SCHEMA IF NOT EXISTS auth;
@@ -44,15 +45,17 @@ CREATE SCHEMA IF NOT EXISTS storage;
 
 GRANT USAGE ON SCHEMA extensions, auth, storage TO anon, authenticated, service_role;
 
--- Who is asking: the claims that the API layer sets for one transaction ---------------------------------------
+-- Who is asking: the claims that the API layer sets for one transaction ---------------------------
 
 CREATE OR REPLACE FUNCTION auth.jwt() RETURNS jsonb
   LANGUAGE sql STABLE SET search_path = ''
 AS $$ SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb $$;
 
 CREATE OR REPLACE FUNCTION auth.uid() RETURNS uuid
-  LANGUAGE sql STABLE  -- as on Supabase without a search path of its own, so that policies can inline it
-AS $$ SELECT (nullif(nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub', ''))::uuid $$;
+  -- as on Supabase without a search path of its own, so that policies can inline it
+  LANGUAGE sql STABLE
+AS $$ SELECT (nullif(nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub',
+  ''))::uuid $$;
 
 CREATE OR REPLACE FUNCTION auth.role() RETURNS text
   LANGUAGE sql STABLE SET search_path = ''
@@ -60,7 +63,7 @@ AS $$ SELECT auth.jwt() ->> 'role' $$;
 
 GRANT EXECUTE ON FUNCTION auth.jwt(), auth.uid(), auth.role() TO anon, authenticated, service_role;
 
--- People and files: the columns that our own tables and policies can point at --------------------------------
+-- People and files: the columns that our own tables and policies can point at ---------------------
 
 CREATE TABLE IF NOT EXISTS auth.users (
   id         uuid PRIMARY KEY DEFAULT gen_random_uuid(),

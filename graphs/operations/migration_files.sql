@@ -9,7 +9,8 @@ BEGIN
   END IF;
   IF coalesce(at, 0) >= %(step)s THEN
     RAISE EXCEPTION 'this database has step %% of the schema already', %(step)s
-      USING HINT = 'mark this file as applied: supabase migration repair --status applied ' || %(version)s;
+      USING HINT = 'mark this file as applied: supabase migration repair --status applied '
+      || %(version)s;
   ELSIF coalesce(at, 0) <> %(before)s THEN
     RAISE EXCEPTION 'step %% of the schema is to follow step %%', %(step)s, %(before)s
       USING HINT = 'apply the files before this one first';
