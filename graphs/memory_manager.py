@@ -172,7 +172,7 @@ class MemoryManager(PostgresStore):
         entities: Mapping[Entity, EntityNormaliser] | None = None,
         profiles: BrainSource | None = None,
     ) -> AsyncIterator["MemoryManager"]:
-        """Open a store on a database of your own, with a connection pool that closes with the block.
+        """Open a store on your own database, with a connection pool that closes with the block.
 
         Call `setup()` once per database. With an `extractor`, facts are taken from turns while
         background jobs run: `async with store.jobs.working(): …`.
@@ -191,7 +191,7 @@ class MemoryManager(PostgresStore):
             extract_after: seconds from a turn until facts are made of it.
             keeping: for how long background jobs keep turns and memories.
             timing: how fast background jobs go.
-            outbound: services outside that are told of changes.
+            outbound: external services that are told of changes.
             shadow_weights: another ranking, compared with each recall after its answer.
             entities: how ids of users and companies are normalised in `brain`.
             profiles: where `brain` reads profiles; the database by default.

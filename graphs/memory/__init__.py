@@ -1,1 +1,1 @@
-"""What `MemoryManager` is made of. Each helper receives a connection or plain data and opens nothing itself."""
+"""The parts of `MemoryManager`. They receive their connections and open none themselves."""

@@ -1,7 +1,7 @@
-"""The models at the boundary: what may be written, and what reading gives back.
+"""The models at the boundary: payloads to write, and results of reading.
 
-The JSON contract of a payload is `{identity, timestamp, agent, session_id, type, content}`. What breaks it is refused
-whole, with each offending field named.
+The JSON contract of a payload is `{identity, timestamp, agent, session_id, type, content}`. A
+payload that breaks it is refused whole, with each offending field named.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ from graphs.memory.values.text import to_json
 MemoryType = Literal[
     "turn", "fact", "preference", "episode", "goal", "belief", "reflection", "procedure"
 ]
-"""What a memory is. A `turn` is what was said, word for word; the others are what was learned."""
+"""The types of memories. A `turn` is word for word; the other types are learned."""
 
 COLLECTIONS: dict[str, str] = {type_: f"{type_}s" for type_ in get_args(MemoryType)}
 """The label, below a user's namespace, under which memories of each type lie."""
@@ -55,7 +55,7 @@ class Exchange(FrozenModel):
 
 
 class MemoryPayload(FrozenModel):
-    """What `write_memory` accepts: the JSON contract."""
+    """A payload of `write_memory`: the JSON contract."""
 
     identity: str = Field(min_length=1, description="Whose memory it is: the user's id.")
     timestamp: AwareDatetime = Field(description="When it was said or learned, with its time zone.")
@@ -70,13 +70,13 @@ class MemoryPayload(FrozenModel):
         default=None,
         min_length=1,
         max_length=200,
-        description="The writer's own name for this write: however often it is sent, it is stored once. Inside a graph "
-        "the task that writes is known without one.",
+        description="The writer's own name for this write: repeats with it are stored once. Inside "
+        "a graph, the task identifies the write without it.",
     )
 
     @property
     def said(self) -> str:
-        """What the user said in the exchange; empty unless this is a turn."""
+        """The user's side of the exchange; empty unless this is a turn."""
         return self.content.user if isinstance(self.content, Exchange) else ""
 
     @field_validator("content")
@@ -90,7 +90,8 @@ class MemoryPayload(FrozenModel):
     def _content_fits_type(self) -> Self:
         if isinstance(self.content, Exchange) != (self.type == "turn"):
             raise ValueError(
-                "content must be an exchange {id, user, assistant} for a turn, and text for any other type"
+                "content must be an exchange {id, user, assistant} for a turn, and text for any "
+                "other type"
             )
         return self
 
@@ -137,7 +138,7 @@ def _unstorable(payload: MemoryPayload) -> dict[str, str]:
 
 
 class WriteReceipt(FrozenModel):
-    """What became of a payload."""
+    """The result of storing a payload."""
 
     memories: list[tuple[tuple[str, ...], str]] = Field(
         description="Namespace and key of each memory written."
@@ -167,8 +168,8 @@ class RecalledMemory(FrozenModel):
     tags: list[str] = Field(default_factory=list)
     score: float | None = Field(
         default=None,
-        description="How relevant, recent and important it is, about 0 to 1; none without a query. Where only vectors "
-        "rank, the cosine similarity to the query.",
+        description="Relevance, recency and importance combined, about 0 to 1; null without a "
+        "query. If only vectors rank, the cosine similarity to the query.",
     )
     pinned: bool = Field(
         default=False, description="Every run knows it; it neither decays nor expires."
@@ -182,13 +183,14 @@ class RecalledMemory(FrozenModel):
 
 
 class RecallReceipt(FrozenModel):
-    """What a recall chose, what it nearly chose, and why: the record of who read what."""
+    """The record of a recall: its reader, the chosen memories, the near misses, and the reasons."""
 
     at: datetime
     actor: str = Field(description="Who asked: a user's id, or the service.")
     query: str
     chosen: list[dict[str, Any]] = Field(
-        description="Namespace, key, score and its parts of each memory, best first; no parts where only vectors rank."
+        description="Namespace, key, score and its parts of each memory, best first; no parts if "
+        "only vectors rank."
     )
     nearly: list[dict[str, Any]] = Field(description="The same of those that would have come next.")
     session_id: str | None = None
@@ -218,19 +220,20 @@ class MemoryContext(FrozenModel):
     session: Session
     turns: list[Turn] = Field(description="The most recent turns of this session, oldest first.")
     memories: list[RecalledMemory] = Field(
-        description="What is pinned, the latest first, and what is relevant to the query, best first."
+        description="Pinned memories, the latest first; then memories relevant to the query, best "
+        "first."
     )
     profile: dict[str, Any] = Field(default_factory=dict)
 
     def as_prompt(
         self, max_tokens: int | None = None, *, count_tokens: Callable[[str], int] | None = None
     ) -> str:
-        """Render the profile and the memories for a system prompt; empty if there is nothing to say.
+        """Render the profile and the memories for a system prompt; empty if there are none.
 
         Args:
-            max_tokens: how long it may be at most. What matters most comes first; a memory that does not fit is left
-                out, and shorter ones after it may still fit.
-            count_tokens: how many tokens a text has for the model in question; otherwise one for four bytes is assumed.
+            max_tokens: the longest prompt. The most important lines come first. A memory that does
+                not fit is left out; shorter ones after it may still fit.
+            count_tokens: counts the tokens of a text for the model; four bytes a token by default.
         """
         heading = "What you know about the user from earlier conversations:"
         count = count_tokens or estimated_tokens
@@ -245,7 +248,7 @@ class MemoryContext(FrozenModel):
 
 
 def estimated_tokens(text: str) -> int:
-    """Return about how many tokens a text has: one for four bytes, rounded up, which is rather more than there are."""
+    """Return an estimate of a text's tokens: one for four bytes, rounded up."""
     return -(-len(text.encode("utf-8", "replace")) // 4)
 
 
@@ -265,7 +268,7 @@ class Job(FrozenModel):
 
 
 class ExtractionReport(FrozenModel):
-    """What was made of a session's turns. Facts are told by their keys."""
+    """The result of extracting facts from a session. Facts are named by their keys."""
 
     turns: int = Field(default=0, description="How many turns were read.")
     facts: dict[str, list[str]] = Field(
@@ -282,7 +285,7 @@ class ExtractionReport(FrozenModel):
 
 
 class DecayReport(FrozenModel):
-    """What `decay_memory` did."""
+    """The result of `decay_memory`."""
 
     faded: int = Field(description="Important memories whose importance was halved.")
     trimmed: int = Field(description="Memories deleted; their last version stays in the history.")
@@ -299,7 +302,7 @@ class AuditProblem(FrozenModel):
 
 
 class ErasureCertificate(FrozenModel):
-    """What is left when a person was erased."""
+    """The certificate that stays after an erasure."""
 
     id: UUID
     subject: str = Field(

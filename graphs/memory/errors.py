@@ -8,19 +8,19 @@ GraphMemoryError
 │   ├── SchemaTooNew            the database is at a step (`step`) beyond the newest one `known`
 │   └── SchemaTooOld            the schema is older than the first step; `missing` lists objects
 ├── SetupRequired               the schema is missing or older than the code
-│   └── SchemaPartMissing       the database was made without this part of the schema; `part` names it
+│   └── SchemaPartMissing       the database has no such part of the schema; `part` names it
 ├── InvalidInput (ValueError)   bad input, refused before anything is written
 │   ├── ContractError           a payload breaks the JSON contract; `fields` names where
 │   ├── InvalidValue            an item's value cannot be stored; `path` names where
 │   │   ├── InvalidEntityId     an entity's id is not one of its kind; `path` names the field
-│   │   └── IdempotencyConflict an earlier write had the same idempotency key and said something else
+│   │   └── IdempotencyConflict another payload had the same idempotency key before
 │   ├── InvalidFilter           a filter cannot be understood; `operator` names what
-│   ├── InvalidBackup           a file is no backup, is damaged, or has another key; `reason` says which
+│   ├── InvalidBackup           no backup, damaged, or another key; `reason` says which
 │   ├── CannotFollow            what changed since a backup cannot be told; a full one is needed
-│   └── SchemaPartPresent       a part of the schema is to be left out that the database has; `part` names it
+│   └── SchemaPartPresent       a part to leave out exists already; `part` names it
 ├── SchemaNotApplied            the database refused a file of the schema; `what` names it
 ├── RestoreConflict             the database holds other rows under the numbers of a backup's
-├── ErasedPresent               the database holds people of whom a backup knows that they were erased
+├── ErasedPresent               the database has users whose erasure a backup knows of
 ├── VersionConflict             an item is not at the version that a write expected
 ├── AccessDenied                the principal may not do this
 │   └── PrincipalRequired       nobody is acting, and somebody must
@@ -28,7 +28,7 @@ GraphMemoryError
 ├── JudgementFailed             the model did not say what a new fact means for known ones
 ├── StorageFailed               Supabase Storage did not take, give or remove a file
 ├── FileNotFound                the user has no file of this id
-├── ExtractionFailed            the model did not make facts of what was said, or nothing that can be read
+├── ExtractionFailed            the model gave no facts, or none that can be read
 ├── JobNotFound                 there is no such job, or none that can be tried again
 ├── DeliveryFailed              a service outside did not take what was for it
 ├── DeliveryNotFound            there is no such delivery, or none that can be tried again
@@ -39,7 +39,7 @@ GraphMemoryError
 │   └── SourceUnavailable       it cannot be reached, or gave up; worth trying again later
 ├── MemoryNotFound              there is no memory at an address, or not for whoever asks
 └── StoreUnavailable            the database cannot be reached, or gave up; worth trying again later
-    └── StatementTimeout        it took longer than the database allows, perhaps waiting for somebody else
+    └── StatementTimeout        it took longer than the database allows, perhaps for a lock
 """
 
 from collections.abc import Sequence
@@ -70,10 +70,11 @@ class EmbeddingModelMismatch(ConfigurationError):
         self.stored, self.stored_dimensions = stored, stored_dimensions
         self.configured, self.configured_dimensions = configured, configured_dimensions
         super().__init__(
-            f"This database holds embeddings of {stored} ({stored_dimensions} dimensions), but {configured} "
-            f"({configured_dimensions} dimensions) is configured, and vectors of different models cannot be compared. "
-            f"Run `graph-memory reembed` to fill in the new model beside the old one and switch to it, or configure "
-            f"{stored} again (VECTOR_EMBEDDING_MODEL, VECTOR_EMBEDDING_DIMENSIONS and its API key)."
+            f"This database holds embeddings of {stored} ({stored_dimensions} dimensions), but "
+            f"{configured} ({configured_dimensions} dimensions) is configured, and vectors of "
+            "different models cannot be compared. Run `graph-memory reembed` to add the new model "
+            f"beside the old one and switch to it, or configure {stored} again ("
+            "VECTOR_EMBEDDING_MODEL, VECTOR_EMBEDDING_DIMENSIONS and its API key)."
         )
 
 
@@ -115,7 +116,7 @@ class SchemaNotApplied(GraphMemoryError):
 
 
 class SetupRequired(GraphMemoryError):
-    """The schema is missing or older than this code: `await store.setup()` once, or `graph-memory setup`."""
+    """The schema is missing or older than this code: call `await store.setup()` once."""
 
 
 class SchemaPartMissing(SetupRequired):
@@ -124,8 +125,8 @@ class SchemaPartMissing(SetupRequired):
     def __init__(self, part: str) -> None:
         self.part = part
         super().__init__(
-            f"This database has no {part}: it was made without. `graph-memory schema apply --with {part}` adds it, "
-            "empty, for what is written from then on."
+            f"This database was made without the {part}. `graph-memory schema apply --with {part}` "
+            "adds it, empty, for later writes."
         )
 
 
@@ -134,7 +135,7 @@ class InvalidInput(GraphMemoryError, ValueError):
 
 
 class ContractError(InvalidInput):
-    """A payload breaks the JSON contract. `fields` maps each offending field to what is wrong with it."""
+    """A payload breaks the JSON contract. `fields` maps each offending field to its problem."""
 
     def __init__(self, fields: dict[str, str]) -> None:
         self.fields = fields
@@ -142,7 +143,7 @@ class ContractError(InvalidInput):
 
 
 class InvalidValue(InvalidInput):
-    """An item cannot be stored as given. `path` leads to the offending part, such as `value.tags[2]`."""
+    """An item cannot be stored. `path` leads to the offending part, such as `value.tags[2]`."""
 
     def __init__(self, path: str, problem: str) -> None:
         self.path, self.problem = path, problem
@@ -150,7 +151,7 @@ class InvalidValue(InvalidInput):
 
 
 class InvalidEntityId(InvalidValue):
-    """The id of a user, a company or the like is not one of its kind. `path` is the field it was given in."""
+    """An id is not valid for its kind of entity. `path` is the field that has it."""
 
 
 class InvalidFilter(InvalidInput):
@@ -162,7 +163,7 @@ class InvalidFilter(InvalidInput):
 
 
 class InvalidBackup(InvalidInput):
-    """A file cannot be restored: it is no backup, or damaged, or its key another one. Nothing was changed."""
+    """A file is no backup, is damaged, or has another key. Nothing was changed."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -170,12 +171,13 @@ class InvalidBackup(InvalidInput):
 
 
 class CannotFollow(InvalidInput):
-    """What changed since a backup was made cannot be told from that backup and this database. `reason` says why."""
+    """The changes since a backup cannot be determined. `reason` says why."""
 
     def __init__(self, earlier: str, reason: str) -> None:
         self.reason = reason
         super().__init__(
-            f"What changed since {earlier} cannot be told: {reason}. Make a full backup, without --since."
+            f"The changes since {earlier} cannot be determined: {reason}. Make a full backup, "
+            "without --since."
         )
 
 
@@ -185,19 +187,20 @@ class SchemaPartPresent(InvalidInput):
     def __init__(self, part: str) -> None:
         self.part = part
         super().__init__(
-            f"This database has the {part}, and nothing is ever dropped: only an empty database can be made without. "
-            "Nothing was changed."
+            f"This database has the {part}, which is never dropped: only an empty database can be "
+            "made without it. Nothing was changed."
         )
 
 
 class RestoreConflict(GraphMemoryError):
-    """The database holds other rows under the numbers that a backup's rows have. Nothing was changed."""
+    """The database has other rows with the numbers of a backup's rows. Nothing was changed."""
 
     def __init__(self, table: str, rows: int) -> None:
         self.table, self.rows = table, rows
         super().__init__(
-            f"{table} has {rows:,} other rows under the numbers of the backup's: restore it into the database that it "
-            "was made of, or into an empty one (`graph-memory setup` prepares it). Nothing was changed."
+            f"{table} has {rows:,} other rows with the numbers of the backup's rows: restore it "
+            "into the database that it was made of, or into an empty one (`graph-memory setup` "
+            "prepares it). Nothing was changed."
         )
 
 
@@ -207,29 +210,30 @@ class ErasedPresent(GraphMemoryError):
     def __init__(self, table: str) -> None:
         self.table = table
         super().__init__(
-            f"{table} has rows of people who, by what lies beside the backup or --erasures tells, were erased since: "
-            "restore into an empty database (`graph-memory setup` prepares it). Nothing was changed."
+            f"{table} has rows of users who were erased since, by the list beside the backup or "
+            "by --erasures: restore into an empty database (`graph-memory setup` prepares it). "
+            "Nothing was changed."
         )
 
 
 class IdempotencyConflict(InvalidValue):
-    """An earlier write had this idempotency key and said something else. Give each write a key of its own."""
+    """Another payload had this idempotency key before. Give each write a key of its own."""
 
     def __init__(self) -> None:
         super().__init__(
             "idempotency_key",
-            "is that of an earlier write, which said something else; give each write a key of its own.",
+            "belongs to an earlier write with another payload; give each write a key of its own.",
         )
 
 
 class VersionConflict(GraphMemoryError):
-    """An item was written by somebody else since it was read: read it again and decide anew. Nothing was stored."""
+    """An item has changed since it was read: read it again and decide anew. Nothing was stored."""
 
     def __init__(self, namespace: str, key: str) -> None:
         self.namespace, self.key = tuple(namespace.split(".")[:-1]), key
         super().__init__(
-            f"The item {key!r} in {self.namespace} is not at the version that the write expected: somebody else wrote "
-            "or deleted it meanwhile. Read it again, and put again what is still right."
+            f"The item {key!r} in {self.namespace} is not at the expected version: another caller "
+            "wrote or deleted it. Read it again, then put your change again."
         )
 
 
@@ -242,13 +246,13 @@ class AccessDenied(GraphMemoryError):
 
 
 class PrincipalRequired(AccessDenied):
-    """Nobody is acting. Sign in, or act explicitly: `with acting_as(Principal.user(user_id)): …`."""
+    """No principal is acting. Sign in, or use `with acting_as(Principal.user(user_id)): …`."""
 
     def __init__(self) -> None:
         super().__init__(
-            "No principal: this store acts for signed-in users only. Call it inside a run or a request of an "
-            "authenticated user, or act explicitly with `with acting_as(Principal.user(user_id)):` or "
-            "`with acting_as(Principal.service()):`."
+            "No principal: this store acts for signed-in users only. Call it inside a run or a "
+            "request of an authenticated user, or use `with acting_as(Principal.user(user_id)):` "
+            "or `with acting_as(Principal.service()):`."
         )
 
 
@@ -257,7 +261,7 @@ class EmbeddingFailed(GraphMemoryError):
 
 
 class JudgementFailed(GraphMemoryError):
-    """The model did not say what a new fact means for those that are known. `reason` is why, without any content."""
+    """The model gave no ruling on a new fact. `reason` says why, without content."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -279,9 +283,9 @@ class FileNotFound(GraphMemoryError):
 
 
 class ExtractionFailed(GraphMemoryError):
-    """The model that turns talk into facts did not answer, or gave nothing that can be read. Nothing was stored.
+    """The model that extracts facts gave no readable answer. Nothing was stored.
 
-    `over_content` says that it is a matter of what was said: less of it may do, and the same again will not.
+    `over_content` is true if the content is the cause: fewer turns may succeed, a repeat will not.
     """
 
     def __init__(self, message: str, *, over_content: bool = False) -> None:
@@ -302,7 +306,7 @@ class DeliveryFailed(GraphMemoryError):
         message: what it said about itself; never what was sent.
         retry_after: seconds after which to try again, if the service said so.
         hopeless: whether it will not be taken however often it is tried.
-        receipt: under which the service goes on working on it, so that the next attempt only asks how far it is.
+        receipt: the service's id for work in progress, which the next attempt polls.
     """
 
     keeps_its_turn = True
@@ -329,18 +333,19 @@ class MigrationNotFound(GraphMemoryError):
     def __init__(self, migration_id: str) -> None:
         self.migration_id = migration_id
         super().__init__(
-            f"There is no migration {migration_id!r}; `graph-memory migrate list` shows which there are."
+            f"There is no migration {migration_id!r}; `graph-memory migrate list` shows them."
         )
 
 
 class MigrationConflict(GraphMemoryError):
-    """Somebody else carries a migration out at the same time, or it has ended. Nothing of the batch was stored."""
+    """Another process runs the migration, or it has ended. Nothing of the batch was stored."""
 
     def __init__(self, migration_id: str, status: str) -> None:
         self.migration_id, self.status = migration_id, status
         super().__init__(
-            f"Migration {migration_id} is {status.replace('_', ' ')}, and not where this process left it: somebody "
-            "else works on it. Nothing of this batch was stored; `graph-memory migrate show` tells how far it is."
+            f"Migration {migration_id} is {status.replace('_', ' ')}, and not where this process "
+            "left it: another process works on it. Nothing of this batch was stored; `graph-memory "
+            "migrate show` shows its progress."
         )
 
 
@@ -349,15 +354,15 @@ class SwitchRefused(GraphMemoryError):
 
 
 class SourceFailed(GraphMemoryError):
-    """What memories are migrated from refused, or gave something that cannot be read. What was stored before stays."""
+    """A source of a migration refused, or gave unreadable data. Stored batches stay."""
 
 
 class SourceUnavailable(SourceFailed):
-    """What memories are migrated from cannot be reached, or gave up. Run the same command later: it goes on."""
+    """A source of a migration cannot be reached. The same command continues later."""
 
 
 class MemoryNotFound(GraphMemoryError):
-    """There is no memory at an address: none, one that has expired, or one that whoever asks may not see."""
+    """The principal can see no memory at an address: it never was, has expired, or is hidden."""
 
     def __init__(self, namespace: tuple[str, ...], key: str) -> None:
         self.namespace, self.key = namespace, key
@@ -377,21 +382,21 @@ class SessionNotFound(GraphMemoryError):
 class StoreUnavailable(GraphMemoryError):
     """The database cannot be reached, or gave the work up.
 
-    Nothing of the call was stored, unless the connection broke while the database was confirming it; every call is
+    Nothing of the call was stored, unless the connection broke during the commit. Every call is
     safe to repeat.
     """
 
 
 class DatabaseUnreachable(ConfigurationError, StoreUnavailable):
-    """Nobody answers at the database's address, or not yet: the address is wrong, or it is worth trying again later."""
+    """The database's address does not answer: it is wrong, or the database is not up yet."""
 
 
 class StatementTimeout(StoreUnavailable):
-    """The database cancelled the statement at its `statement_timeout`; perhaps it waited for somebody else's lock."""
+    """The database cancelled the statement at its `statement_timeout`, perhaps in a lock wait."""
 
 
 def error_sentence(error: BaseException) -> str:
-    """Return what an error says in its first line. The lines after it may show rows, which are nobody's business."""
+    """Return the first line of an error's text. Later lines may quote rows, which stay private."""
     return next(
         (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
     )

@@ -1,8 +1,8 @@
-"""Who is acting, and what makes Postgres enforce it.
+"""The acting principal, and the role and claims by which Postgres enforces its rights.
 
-Every transaction of the store begins by setting, for itself alone, a database role and the claims that row-level
-security reads. The principal is found at the moment of the call: an explicit one (`acting_as`), else the
-authenticated user of the LangGraph run, else the store's default.
+Every transaction of the store first sets a database role and the claims that row-level security
+reads, for itself alone. The principal is determined at each call: an explicit one (`acting_as`),
+else the authenticated user of the LangGraph run, else the store's default.
 """
 
 import json
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from langgraph.runtime import Runtime
 
 Provenance = tuple[tuple[str, str], ...]
-"""The run, node and session that a call comes from, as pairs: hashable, so that calls group by it."""
+"""Run, node and session of a call, as pairs: hashable, so that calls can be grouped by it."""
 
 SYSTEM = "system"
 """Identity under which the service itself signs in."""
@@ -30,14 +30,14 @@ SYSTEM = "system"
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Someone who acts on memory: a person (bound by row-level security) or the service (bound by nothing)."""
+    """The actor of a call: a user, bound by row-level security, or the service, which is not."""
 
     role: str
-    """Database role of the transaction: `authenticated`, `service_role`, or `none` for that of the connection."""
+    """The database role: `authenticated`, `service_role`, or `none` for the connection's own."""
     user_id: str | None = None
     """The person's id, a UUID as Supabase Auth gives it. None for the service."""
     agent: str | None = None
-    """The agent that acts for the person; other agents' own scopes are closed to it. None for the person themselves."""
+    """The agent that acts for the user, if any. Scopes of other agents are closed to it."""
 
     @classmethod
     def user(cls, user_id: str) -> "Principal":
@@ -60,7 +60,7 @@ class Principal:
 
     @classmethod
     def owner(cls) -> "Principal":
-        """Return whoever the connection belongs to: for setting up, which needs the owner of the tables."""
+        """Return the connection's own role, for setup, which needs the owner of the tables."""
         return cls("none")
 
     @classmethod
@@ -70,16 +70,16 @@ class Principal:
 
     @classmethod
     def of_subject(cls, user_id: str) -> "Principal":
-        """Return whoever does a person's background jobs: the person, or the service if their id is no UUID."""
+        """Return the principal of a user's jobs: the user, or the service if the id is no UUID."""
         try:
             return cls.user(user_id)
         except AccessDenied:
             return cls.service()
 
     def through(self, agent: str | None) -> "Principal":
-        """Return the same person acting through an agent: what it keeps to itself below the person's scope is its own.
+        """Return the same user acting through an agent, which opens the agent's own scope.
 
-        Such a scope is `("users", user_id, agent_label(agent), …)`. The service is bound by nothing.
+        Such a scope is `("users", user_id, agent_label(agent), …)`. The service stays as it is.
         """
         return replace(self, agent=agent) if self.user_id else self
 
@@ -100,7 +100,7 @@ _acting: ContextVar[Principal | None] = ContextVar("acting_principal", default=N
 
 @contextmanager
 def acting_as(principal: Principal) -> Iterator[Principal]:
-    """Act as `principal` inside the block, whatever the run or the store's default says."""
+    """Act as `principal` inside the block, whatever the run or the default is."""
     token = _acting.set(principal)
     try:
         yield principal
@@ -109,7 +109,7 @@ def acting_as(principal: Principal) -> Iterator[Principal]:
 
 
 def act_for_this_task(principal: Principal) -> None:
-    """Act as `principal` for the rest of the current task; for request handlers, which own their task."""
+    """Act as `principal` for the rest of the current task, such as that of a request."""
     _acting.set(principal)
 
 
@@ -139,7 +139,7 @@ def acting_agent() -> str | None:
 
 
 def _of_run() -> Principal | None:
-    """The authenticated user of the run that this code belongs to, through its agent: both set by the server."""
+    """Return the authenticated user of the current run, through its agent; the server sets both."""
     runtime = _runtime()
     server = runtime.server_info if runtime else None
     if server and server.user:
@@ -148,7 +148,7 @@ def _of_run() -> Principal | None:
 
 
 def current_provenance() -> dict[str, str]:
-    """Where a write comes from: thread, run, checkpoint and task of the running node; empty outside a run."""
+    """Return thread, run, checkpoint and task of the running node; empty outside a run."""
     runtime = _runtime()
     info = runtime.execution_info if runtime else None
     found = {
@@ -159,7 +159,7 @@ def current_provenance() -> dict[str, str]:
 
 
 def _runtime() -> "Runtime[Any] | None":
-    """The runtime of the node that called us, if one did."""
+    """Return the runtime of the calling node, if there is one."""
     if (
         not var_child_runnable_config.get()
     ):  # outside a graph, where most calls are; to be told by an error costs more

@@ -1,4 +1,4 @@
-"""The retry policy: bounded attempts, exponential waits with jitter, and only for passing failures."""
+"""The retry policy: bounded attempts, exponential backoff with jitter, passing failures only."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -23,7 +23,7 @@ def policy(
     longest: float = 5.0,
     wait: wait_base | None = None,
 ) -> dict[str, Any]:
-    """Return tenacity's arguments, for `tenacity.retry` and `retrying`. What is retried must be safe to repeat.
+    """Return tenacity's arguments. A call that is retried must be safe to repeat.
 
     Args:
         passing: tells whether a failure may pass, so that the same call may succeed later.

@@ -1,9 +1,8 @@
-"""What is measured, and what it is called: spans and metrics through OpenTelemetry's API, and nothing of its SDK.
+"""Spans and metrics through OpenTelemetry's API; without an SDK they do nothing.
 
-Without an SDK all of it does nothing. Names are those of OpenTelemetry's semantic conventions where they have one
-(`db.*`, `gen_ai.*`, `error.type`) and begin with `memory.` elsewhere. Attributes say what kind of work it was and how
-it ended. Contents, queries, keys, namespaces and the ids of people are in none of them, nor are the words of errors,
-which may quote what was to be stored. docs/observability.md lists everything.
+Names are those of OpenTelemetry's semantic conventions (`db.*`, `gen_ai.*`, `error.type`), or begin
+with `memory.`. Attributes name the kind of work and its outcome. They never hold contents, queries,
+keys, namespaces, ids of users or texts of errors. docs/observability.md lists everything.
 """
 
 import functools
@@ -77,14 +76,14 @@ GAUGES = {
         "How each part is: 0 ok or not in use, 1 degraded, 2 unavailable.",
     ),
 }
-"""What is looked up in the database now and then, and set by `set_gauges`."""
+"""Gauges that are read from the database at intervals, and set by `set_gauges`."""
 
 Gauges = Mapping[str, Sequence[tuple[float, Attributes]]]
 """Values of `GAUGES`, each with its attributes."""
 
 
 class PoolWithStatistics(Protocol):
-    """What is measured of a connection pool; those of psycopg_pool have it."""
+    """A connection pool with counters, such as those of psycopg_pool."""
 
     def get_stats(self) -> dict[str, int]:
         """Return its counters."""
@@ -98,7 +97,7 @@ class _Reading(NamedTuple):
 
 
 KEPT_SECONDS = 60.0
-"""How old the values of gauges may be; older ones are not told, since they may no longer be so."""
+"""Seconds for which values of gauges are reported; older ones may be wrong."""
 
 _tracer = trace.get_tracer(SCOPE)
 _pools: set[PoolWithStatistics] = set()
@@ -171,7 +170,7 @@ def watching(pool: PoolWithStatistics) -> Iterator[None]:
 
 
 def set_gauges(gauges: Gauges) -> None:
-    """Note what `GAUGES` are at the moment. They are the deployment's: one for all stores of a process."""
+    """Set the current values of `GAUGES`, which all stores of a process share."""
     global _reading
     _reading = _Reading(gauges, time.monotonic())
 
@@ -187,10 +186,10 @@ def recalled(memories: int) -> None:
 
 
 class MeasuredBlock:
-    """A block of work: a span, the current one meanwhile, and its duration. Made by the functions below.
+    """A block of work: a current span, and its duration. The functions below create it.
 
-    The span has the status ERROR where an exception leaves the block, and `error.type` is the name of its type. A
-    caller that is cancelled has not failed.
+    If an exception leaves the block, the span has the status ERROR and `error.type` its name. A
+    cancelled caller has not failed.
     """
 
     __slots__ = ("_attributes", "_began", "_duration", "_kind", "_name", "_span", "_token")

@@ -38,7 +38,7 @@ class Recalls:
     Args:
         access: the way to the database.
         embedder: the store's way of searching.
-        courier: knows which services outside run in the shadow.
+        courier: knows which external services run in the shadow.
         shadow: compares recalls after their answers are out.
         shadow_weights: another ranking to compare with; None for none.
     """

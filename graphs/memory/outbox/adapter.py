@@ -183,7 +183,7 @@ class Outbound:
         key: bytes,
         regions: Sequence[str] = ("CL", "ES", "US"),
     ) -> None:
-        # Late: only who tells services outside needs the tables of phone numbers and national ids.
+        # Late: only who tells external services needs the tables of phone numbers and national ids.
         from graphs.memory.redaction.redactor import Redactor
 
         self.adapters = {each.adapter.name: each for each in switched}

@@ -1,4 +1,4 @@
-"""What a search found."""
+"""Results of a search, and the memories that they become."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,19 +14,19 @@ from graphs.memory.values.namespaces import Namespace, from_text
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Items, best first, and what else is known about them."""
+    """Items, best first, and details of the search."""
 
     items: list[SearchItem]
     stale: list[tuple[str, str]] = field(default_factory=list)
-    """Addresses, as stored, of the items whose TTL is to be refreshed."""
+    """Stored addresses of the items whose TTL must be refreshed."""
     wide: bool | None = None
-    """Whether they come from the vector index, which may give out early; False if the scope was read."""
+    """True if they come from the vector index, which may end early; False for a full scan."""
     parts: list[Mapping[str, float]] = field(default_factory=list)
-    """What each item's score is made of, where the ranking is hybrid."""
+    """The parts of each item's score, for a hybrid ranking."""
     nearly: list[tuple[Namespace, str, float | None, Mapping[str, float]]] = field(
         default_factory=list
     )
-    """What would have come next: namespace, key, score and what that is made of."""
+    """The next items after the page: namespace, key, score and its parts."""
 
 
 def search_item(row: Any, score: float | None) -> SearchItem:
@@ -42,7 +42,7 @@ def search_item(row: Any, score: float | None) -> SearchItem:
 
 
 def recalled(found: Found, *, explain: bool = False) -> list[RecalledMemory]:
-    """Return the items that were found as memories, with their scores taken apart where that is asked for."""
+    """Return found items as memories; `explain` adds the parts of their scores."""
     parts: Sequence[Mapping[str, float] | None] = found.parts or [
         None if item.score is None else {"similarity": item.score} for item in found.items
     ]

@@ -1,4 +1,4 @@
-"""Searching: which statements a search takes, and in which order."""
+"""Searching: the statements of a search, in their order."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
@@ -14,7 +14,7 @@ from graphs.memory.search.recalled import Found
 from graphs.memory.values.remembered import Remembered
 
 WIDE_SECONDS = 300.0
-"""Seconds for which a scope counts as wide or not: to find that out takes as long as a search."""
+"""Seconds for which a scope counts as wide or not: finding out costs as much as a search."""
 
 
 @dataclass(slots=True)
@@ -28,7 +28,7 @@ class Searching:
     scopes: Remembered[Scope] = field(default_factory=Remembered)
     """Size and order of scopes, for a hybrid ranking."""
     wide: Remembered[bool] = field(default_factory=Remembered)
-    """Whether a scope is answered from the vector index."""
+    """True for scopes that the vector index answers."""
 
 
 def find(

@@ -1,4 +1,4 @@
-"""What calls of a store's `abatch` become: queries that serve all of them, and each one's results."""
+"""Batches: the calls of `abatch` as shared queries, and the results of each call."""
 
 import logging
 from collections.abc import Hashable, Iterator, Sequence
@@ -43,7 +43,7 @@ class Call:
     vectors: dict[str, Vector] = field(default_factory=dict)
 
     def deletes(self) -> bool:
-        """Return whether it deletes. Such calls lock what is there, and puts what is not: together they would cross."""
+        """Return whether it deletes. Deletes and puts lock in different orders: never mix them."""
         return any(write.value is None for write in self.writes)
 
 
@@ -80,7 +80,7 @@ _NAMES: dict[type, str] = {GetOp: "get", SearchOp: "search", ListNamespacesOp: "
 
 
 def name_of(operations: Sequence[Op | ExpectingPutOp]) -> str:
-    """Return a call's name in metrics: get, put, delete, search, list_namespaces, or batch where it is several."""
+    """Return a call's name in metrics: get, put, delete, search, list_namespaces or batch."""
     names = {_NAMES.get(type(op)) or _name_of_put(op) for op in operations}
     return names.pop() if len(names) == 1 else "batch"
 
@@ -93,7 +93,7 @@ def _name_of_put(op: Any) -> str:
 async def prepare(
     operations: Sequence[Op | ExpectingPutOp], index: Index | None, caller: Hashable = None
 ) -> Call:
-    """Check operations and embed their texts, each once; writes of one caller come back in their order.
+    """Check operations and embed their texts; the writes of one caller keep their order.
 
     Raises:
         InvalidInput: one of them cannot be carried out.
@@ -133,7 +133,7 @@ async def prepare(
 
 
 class Caller(NamedTuple):
-    """Who calls, where it comes from, and which kinds of operation they are: the calls of one become one `Batch`."""
+    """Principal, provenance and kinds of operations of a call: equal callers share a batch."""
 
     principal: Principal
     provenance: tuple[tuple[str, str], ...]
@@ -184,14 +184,14 @@ class _Batch:
         return PrincipalQueries(self.caller.principal, queries, dict(self.caller.provenance))
 
     def first_address(self) -> StoredAddress:
-        """Return the least address that it writes: transactions that lock in one order never deadlock."""
+        """Return the first address that it writes: one lock order prevents deadlocks."""
         return min(
             ((to_text(write.namespace), write.key) for write in self._writes), default=("", "")
         )
 
 
 def reads_of(call: Call, results: Sequence[Result]) -> Iterator[tuple[Namespace, str, int]]:
-    """Yield what a call read: the scope, the kind of read, and how many items it gave."""
+    """Yield the reads of a call: scope, kind, and number of items."""
     for op, result in zip(call.operations, results, strict=True):
         match op:
             case GetOp():
@@ -210,7 +210,7 @@ def reads_of(call: Call, results: Sequence[Result]) -> Iterator[tuple[Namespace,
 async def carry_out(
     database: Database, calls: Sequence[tuple[Caller, Call]], how: Searching
 ) -> list[list[Result]]:
-    """Return the results of calls, which share their round trips and, if they write, their transaction.
+    """Return the results of calls, which share round trips and, if they write, a transaction.
 
     Raises:
         TryAlone: they have to be carried out one by one.

@@ -1,4 +1,4 @@
-"""The embedding side of a store: it prepares calls, and fills the vector index behind the writes."""
+"""The embedding side of a store: prepares calls, and fills the vector index afterwards."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,4 +1,4 @@
-"""How the memory is, part by part, with one sentence on what to do about a part that is unwell."""
+"""The health of the memory by part, with advice for each part that is unwell."""
 
 import asyncio
 import time
@@ -20,29 +20,29 @@ from graphs.memory.search.embeddings import Index
 _SQL = statements.load("health", __package__)
 
 FRESH_SECONDS = 1.0
-"""How long a report is given to everybody who asks."""
+"""Seconds for which a report is reused."""
 
 WATCH_SECONDS = 15.0
-"""How often a process looks by itself, for the metrics."""
+"""Seconds between two checks of a process, for its metrics."""
 
 ANSWER_SECONDS = 2.0
-"""In which time the database has to answer."""
+"""Seconds within which the database must answer."""
 
 LATE_SECONDS = 300.0
-"""So long a job may wait after it is due."""
+"""Seconds that a due job may wait."""
 
 MANY_PENDING = 20_000
-"""So many vectors may wait for the vector index; each search of a wide scope reads all of them."""
+"""Vectors that may wait for the vector index; each search of a wide scope reads them all."""
 
 UNSEALED_SECONDS = 900.0
-"""So old a record may be that no seal covers yet; one is made every five minutes."""
+"""Age of a record without a seal, in seconds; a seal is made every five minutes."""
 
 PartStatus = Literal["ok", "off", "degraded", "unavailable"]
 _RANKS: dict[PartStatus, int] = {"ok": 0, "off": 0, "degraded": 1, "unavailable": 2}
 
 
 class PartHealth(BaseModel):
-    """How one part is."""
+    """The health of a part."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -53,7 +53,7 @@ class PartHealth(BaseModel):
 
 
 class HealthReport(BaseModel):
-    """How the memory is: as its worst part. It holds nothing of anybody, and no secrets."""
+    """The health of the memory: that of its worst part. It holds no data and no secrets."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -67,16 +67,16 @@ OK = PartHealth(status="ok")
 OFF = PartHealth(status="off")
 
 Probe = Callable[[], Awaitable[PartHealth]]
-"""Tells how a part is, within a second, and without waiting for another system: it is asked often."""
+"""Returns the health of a part within a second, without a call of another system."""
 
 
 class HealthMonitor:
-    """Looks how the memory is, and reports it as metrics.
+    """Checks the health of the memory, and reports it as metrics.
 
     Args:
-        database: where the memory is.
-        index: how the store embeds, None if it does not.
-        alive_seconds: how long after its last sign of life a worker of background jobs is taken for dead.
+        database: the store's database.
+        index: the embedding configuration; None for a store without vector search.
+        alive_seconds: seconds without a heartbeat until a worker counts as dead.
     """
 
     def __init__(self, database: Database, index: Index | None, alive_seconds: float) -> None:
@@ -90,11 +90,11 @@ class HealthMonitor:
         self._own_schema: tuple[str, int] | None = None
 
     def add(self, name: str, probe: Probe) -> None:
-        """Have a part looked at that is not in the database, such as an adapter to another system."""
+        """Add a part outside the database, such as an adapter."""
         self._probes[name] = probe
 
     async def check(self) -> HealthReport:
-        """Return how the memory is; it raises nothing. However many ask, it looks once a second at most."""
+        """Return the health, checked at most once a second. It raises nothing."""
         async with self._looking:
             if self._report is None or time.monotonic() - self._looked_at >= FRESH_SECONDS:
                 self._report = await self._look()
@@ -103,7 +103,7 @@ class HealthMonitor:
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        """Keep the metrics up to date while the block lasts; of several stores in a process one does it for all."""
+        """Update the metrics while the block lasts; one store of a process does it for all."""
         task = asyncio.create_task(self._watch(), name="watch over the memory's health")
         try:
             yield
@@ -140,7 +140,10 @@ class HealthMonitor:
             advice = "The schema is missing: run `graph-memory setup`."
             return {"database": OK, "schema": PartHealth(status="unavailable", advice=advice)}, {}
         except (GraphMemoryError, TimeoutError) as error:
-            advice = f"The database does not answer ({type(error).__name__}): look at its server and at DATABASE_URL."
+            advice = (
+                f"The database does not answer ({type(error).__name__}): check its server and "
+                "DATABASE_URL."
+            )
             return {"database": PartHealth(status="unavailable", advice=advice)}, {}
         parts = {
             "database": OK,
@@ -178,8 +181,9 @@ class HealthMonitor:
         if (name, dimensions) == (index.name, index.dimensions):
             return OK
         advice = (
-            f"The database holds vectors of {name} ({dimensions} dimensions), and {index.name} ({index.dimensions}) is "
-            "configured: run `graph-memory reembed` with the one that is wanted, and start all servers with it."
+            f"The database holds vectors of {name} ({dimensions} dimensions), and {index.name} "
+            f"({index.dimensions}) is configured: run `graph-memory reembed` with the model to "
+            "use, and start all servers with it."
         )
         return PartHealth(status="degraded", advice=advice)
 
@@ -218,9 +222,14 @@ def _schema(found: Any, digest: str, newest: int) -> PartHealth:
 def _jobs(found: Any) -> PartHealth:
     advice = None
     if failed := _failed(found):
-        advice = f"Jobs that failed: {failed}. `jobs.list(status='failed')` says why, `jobs.retry(id)` tries one again."
+        advice = (
+            f"Failed jobs: {failed}. `jobs.list(status='failed')` says why, `jobs.retry(id)` "
+            "retries one."
+        )
     if (found.oldest_due or 0) > LATE_SECONDS:
-        advice = f"A job has been due for {found.oldest_due:.0f} s: start more servers, or look at what they are doing."
+        advice = (
+            f"A job has been due for {found.oldest_due:.0f} s: start more servers, or check them."
+        )
     if not found.workers:
         advice = "Nobody does the background jobs: start a server with MEMORY_WORKER=true."
     return PartHealth(status="degraded", advice=advice) if advice else OK
@@ -229,7 +238,10 @@ def _jobs(found: Any) -> PartHealth:
 def _index(pending: int) -> PartHealth:
     if pending <= MANY_PENDING:
         return OK
-    advice = f"{pending:,} vectors or more wait for the vector index: call `rebuild_index()` while there is little to do."
+    advice = (
+        f"{pending:,} vectors or more wait for the vector index: call `rebuild_index()` at a quiet "
+        "time."
+    )
     return PartHealth(status="degraded", advice=advice)
 
 

@@ -31,7 +31,7 @@ MAX_TTL_MINUTES = 1000 * 366 * 24 * 60
 
 
 class ExpectingPutOp(NamedTuple):
-    """A put that is carried out only if the item is still at the version that was read: compare and set.
+    """A put that succeeds only if the item is still at the version that was read: compare and set.
 
     Beside LangGraph's operations in `abatch`; `MemoryManager.aput(…, expected=…)` makes one.
     """
@@ -43,9 +43,9 @@ class ExpectingPutOp(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ItemWrite:
-    """A put that was checked, serialised and embedded, ready to be stored; `value` None deletes.
+    """A checked, serialised and embedded put, ready to be stored; `value` None deletes.
 
-    `vectors` maps field to vector; `document` is what the full-text search reads, a label and a text.
+    `vectors` maps fields to vectors. `document` is a label and a text, for full-text search.
     """
 
     namespace: Namespace
@@ -56,7 +56,7 @@ class ItemWrite:
     document: tuple[str, str] | None = None
     expecting: bool = False
     expected: datetime | None = None
-    """Whether the item must be at a version, and at which; None if it must not be there."""
+    """The version at which the item must be, if `expecting`; None if it must not exist."""
 
 
 def check_put(op: PutOp) -> str | None:
@@ -85,7 +85,7 @@ def check_put(op: PutOp) -> str | None:
 
 
 def check_get(op: GetOp) -> None:
-    """Refuse an address that no item can have.
+    """Check the address of a get.
 
     Raises:
         InvalidValue: the key is no text, or not one that Postgres can store.
@@ -94,10 +94,11 @@ def check_get(op: GetOp) -> None:
 
 
 def get(ops: Sequence[GetOp]) -> Query[tuple[list[Item | None], list[StoredAddress]]]:
-    """Ask for the items of some ops.
+    """Return the query for the items of some ops.
 
     Returns:
-        The item of each op, None where there is none or it has expired; and the addresses whose TTL is to be refreshed.
+        The item of each op, None if it is missing or expired; and the addresses whose TTL must
+        be refreshed.
     """
 
     def read(rows: Rows) -> tuple[list[Item | None], list[StoredAddress]]:
@@ -120,15 +121,15 @@ def get(ops: Sequence[GetOp]) -> Query[tuple[list[Item | None], list[StoredAddre
 
 
 def refresh_ttl(addresses: Iterable[StoredAddress]) -> Query[None]:
-    """Ask for items to live another whole TTL."""
+    """Return the query that restarts the TTL of items."""
     return Query(_SQL["refresh_ttl"], _addresses(sorted(set(addresses))))
 
 
 def put(writes: Iterable[ItemWrite], model: Model | None, configuration: str) -> list[Query[None]]:
-    """Ask for items to be stored or deleted, and their vectors. Of two writes to one address the last one counts.
+    """Return the queries that store or delete items; of two writes to an address, the last counts.
 
     Args:
-        writes: what to store; vectors belong to `model`.
+        writes: the writes; vectors belong to `model`.
         model: the embedding model, None for a store without an index.
         configuration: Postgres' text-search configuration for the documents, such as `english`.
     """
@@ -138,7 +139,7 @@ def put(writes: Iterable[ItemWrite], model: Model | None, configuration: str) ->
         before = last.pop(address, None)
         expects = (
             before is not None and before.expecting
-        )  # what the first one expected, the address must fulfil
+        )  # the address must be at the version that the first one expected
         last[address] = (
             replace(write, expecting=True, expected=before.expected)
             if expects and before
@@ -221,7 +222,7 @@ def _addresses(addresses: Sequence[StoredAddress]) -> dict[str, Any]:
 
 
 def check_list(op: ListNamespacesOp) -> None:
-    """Refuse an op that cannot be answered.
+    """Check an op.
 
     Raises:
         InvalidInput: a negative limit, offset or depth, or an unknown kind of condition.
@@ -241,7 +242,7 @@ def check_list(op: ListNamespacesOp) -> None:
 
 
 def list_namespaces(op: ListNamespacesOp) -> Query[list[Namespace]]:
-    """Ask for the namespaces that fit an op, in the order in which they are stored."""
+    """Return the query for the namespaces of an op, in stored order."""
     conditions = op.match_conditions or ()
     prefixes = [c.path for c in conditions if c.match_type == "prefix"]
     literal = max((_literal_part(path) for path in prefixes), key=len, default=())
@@ -255,21 +256,21 @@ def list_namespaces(op: ListNamespacesOp) -> Query[list[Namespace]]:
     if op.max_depth != 0 and all(
         c.match_type == "prefix" and c.path == literal[: len(c.path)] for c in conditions
     ):
-        return Query(_SQL["list_namespaces"], given, read)  # the range says it all
+        return Query(_SQL["list_namespaces"], given, read)  # the range is the whole condition
     told = json.dumps([{"match_type": c.match_type, "path": list(c.path)} for c in conditions])
     return Query(_SQL["match_namespaces"], given | {"conditions": told}, read)
 
 
 def _literal_part(path: Namespace) -> Namespace:
-    """The labels before the first wildcard: they bound the range that is read."""
+    """Return the labels before the first wildcard, which bound the range to read."""
     return path[: path.index("*")] if "*" in path else path
 
 
 def sweep(limit: int = 1000) -> Query[int]:
-    """Ask for up to `limit` expired items to be deleted, and how many that were."""
+    """Return the query that deletes up to `limit` expired items, and counts them."""
     return Query(_SQL["sweep"], {"limit": limit}, lambda rows: int(rows[0].swept))
 
 
 def ping() -> Query[None]:
-    """Ask the least that the schema can answer."""
+    """Return the cheapest query that needs the schema."""
     return Query(_SQL["ping"])

@@ -1,4 +1,4 @@
-"""What a payload becomes: items of the store."""
+"""Payloads as items of the store."""
 
 import hashlib
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from graphs.memory.values.namespaces import encode_label, user_scope
 
 
 def items_of(payload: MemoryPayload) -> list[PutOp]:
-    """Return the items that a payload, checked against the contract, becomes: itself, or both sides of an exchange."""
+    """Return the items of a checked payload: one, or both sides of an exchange."""
     common = {
         "agent": payload.agent,
         "session_id": payload.session_id,
@@ -45,6 +45,6 @@ def turns_of(payload: MemoryPayload, puts: Iterable[PutOp]) -> dict[str, PutOp]:
 
 
 def key_of(text: str) -> str:
-    """Return the key of a text memory. The same words again, however spaced or capitalised, are the same one."""
+    """Return the key of a text memory: the same for the same words, in any spacing and case."""
     normalised = " ".join(text.casefold().split()).rstrip(".!") or text
     return hashlib.sha256(normalised.encode()).hexdigest()[:32]

@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 
 
 class Periodic:
-    """Does some work at an interval, in a task of its own. What fails is logged and tried again later.
+    """Repeats work at an interval, in its own task. Failures are logged, and the work goes on.
 
     Args:
         name: what the work is called in the log.

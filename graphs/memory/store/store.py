@@ -1,4 +1,4 @@
-"""LangGraph's `BaseStore` on Postgres and pgvector: items, search, TTL, and the vector index behind them."""
+"""LangGraph's `BaseStore` on Postgres and pgvector: items, search, TTL and the vector index."""
 
 import asyncio
 import logging
@@ -47,17 +47,17 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _WRITES = frozenset[type]({PutOp})
-"""The kind of calls that write, whatever they read beside it."""
+"""The kind of calls that write, with or without reads."""
 
 
 class PostgresStore(BaseStore):
-    """The store that `MemoryManager` is, without what it knows of people and conversations.
+    """The store below `MemoryManager`: it knows items, and nothing of users and conversations.
 
     Args:
-        pool: an open pool of autocommit connections with `dict_row`; it stays its owner's to close.
-        index: `{"dims", "embed", "fields"}` for vector search, and `"model"` to name the embedding model.
-        ttl: LangGraph's TTL configuration; expired items are never read, whether swept or not.
-        principal: who acts where neither `acting_as` nor a run says so; None makes that an error.
+        pool: an open pool of autocommit connections with `dict_row`; its owner closes it.
+        index: `dims`, `embed` and `fields` for vector search; see `MemoryIndexConfig`.
+        ttl: LangGraph's TTL configuration. Expired items are never read, swept or not.
+        principal: the principal outside `acting_as` and runs; None makes such a call an error.
     """
 
     supports_ttl = True
@@ -87,18 +87,18 @@ class PostgresStore(BaseStore):
         self.ttl_config = ttl
 
     async def close(self) -> None:
-        """Stop what runs beside the calls. The pool stays open."""
+        """Stop the background tasks. The pool stays open."""
         await self.stop_ttl_sweeper()
         await self.embedder.indexer.stop()
 
-    # Setting up ---------------------------------------------------------------------------------------------------
+    # Setup --------------------------------------------------------------------------------------
 
     @on_home_loop
     async def setup(self) -> None:
-        """Apply the schema and register the embedding model. Idempotent; several processes may call it at once.
+        """Apply the schema and register the embedding model. Idempotent, also in several processes.
 
         Raises:
-            ConfigurationError: the database is no Supabase and this role may not make it look like one.
+            ConfigurationError: the database is not Supabase, and this role may not prepare it.
             EmbeddingModelMismatch: the database holds vectors of another model.
         """
         scripts = await asyncio.to_thread(schema.read_scripts)
@@ -116,10 +116,10 @@ class PostgresStore(BaseStore):
     @on_home_loop
     @telemetry.operation
     async def ask(self, query: Query[T]) -> T:
-        """Carry out a statement of your own, on tables of your own, and return what `query.read` makes of its rows.
+        """Run a query of your own on tables of your own, and return what `query.read` returns.
 
-        It runs as whoever is acting, so that the policies of your tables hold, and with the provenance of the run that
-        asks. Statements are named ones of your own `.sql` files: `sql.load(…)`.
+        It runs as the acting principal, so that the policies of your tables hold, and with the
+        provenance of the run. Load statements from `.sql` files with `statements.load(…)`.
 
         Raises:
             AccessDenied: a policy or a missing grant refuses it; nothing was written.
@@ -129,21 +129,21 @@ class PostgresStore(BaseStore):
         [answer] = await self.access.run(principal, [query], current_provenance())
         return cast("T", answer)
 
-    # BaseStore ------------------------------------------------------------------------------------------------------
+    # BaseStore ----------------------------------------------------------------------------------
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
-        """Run operations from another thread than the store's loop; every synchronous method ends here.
+        """Run operations from another thread; every synchronous method ends here.
 
         Raises:
-            asyncio.InvalidStateError: called on the loop's own thread, where waiting would block it for ever.
+            asyncio.InvalidStateError: called on the thread of the loop, which it would block.
         """
         return from_another_thread(self.home_loop, lambda: self.abatch(list(ops)))
 
     @on_home_loop
     async def abatch(self, ops: Iterable[Op | ExpectingPutOp]) -> list[Result]:
-        """Run operations. Reads see the state before the writes, which are stored in one transaction or not at all.
+        """Run operations. Reads see the state before the writes, which share one transaction.
 
-        Calls of one moment go to the database together, and fail alone. Beside LangGraph's operations there is
+        Concurrent calls are coalesced, and fail alone. Beside LangGraph's operations it takes
         `ExpectingPutOp`.
 
         Raises:
@@ -156,7 +156,7 @@ class PostgresStore(BaseStore):
         operations = list(ops)
         if not operations:
             return []
-        kinds = frozenset(map(type, operations))  # what is quick does not wait for what is slow
+        kinds = frozenset(map(type, operations))  # quick calls do not wait for slow ones
         kinds = _WRITES if kinds & {PutOp, ExpectingPutOp} else kinds
         with telemetry.call(name_of(operations)):
             call = await self.embedder.prepare(operations, principal)
@@ -183,11 +183,11 @@ class PostgresStore(BaseStore):
             value: a JSON object.
             index: fields to embed; False for none, None for the store's own choice.
             ttl: minutes until it expires; the store's default unless given, None for never.
-            expected: `updated_at` of the item that this replaces, None if there must be none yet. Of two runs that read
-                the same version only one gets through.
+            expected: `updated_at` of the item to replace, None if it must not exist. Of two runs
+                that read the same version, only one succeeds.
 
         Raises:
-            VersionConflict: the item was written or deleted by somebody else; read it again.
+            VersionConflict: another caller wrote or deleted the item; read it again.
         """
         if isinstance(expected, NotProvided):
             await super().aput(namespace, key, value, index, ttl=ttl)
@@ -203,27 +203,27 @@ class PostgresStore(BaseStore):
                 self.access.reads.note(caller.principal, caller.provenance, scope, kind, found)
         return results
 
-    # The vector index -----------------------------------------------------------------------------------------------
+    # The vector index ---------------------------------------------------------------------------
 
     @on_home_loop
     async def wait_until_indexed(self) -> None:
-        """Return when every vector is in the vector index. Searches do not need it: what waits is read one by one."""
+        """Wait until every vector is indexed. Searches need not wait: they scan the others."""
         if await self.embedder.model():
             await self.embedder.indexer.finish()
 
     @on_home_loop
     async def rebuild_index(self) -> None:
-        """Put all vectors into the index at once, after a bulk load: faster, but nobody reads or writes meanwhile."""
+        """Index all vectors at once after a bulk load: faster, but it blocks reads and writes."""
         if model := await self.embedder.model():
             await self.access.run(Principal.owner(), [embeddings.rebuild_vector_index(model)])
 
     @on_home_loop
     async def reembed(self, progress: Progress | None = None) -> int:
-        """Embed all that is stored with this store's model, beside the one in use, then use it; return how much it was.
+        """Embed all items with this store's model, switch to it, and return the number of vectors.
 
-        For a new embedding model: open a store with it, do not call `setup()`, and call this. It may be interrupted,
-        and goes on when called again; call it once more when the last process with the old model has ended. `progress`
-        is told how many vectors are made, and how many there are to make.
+        For a new embedding model: open a store with it, do not call `setup()`, and call this. After
+        an interruption, call it again; it continues. Call it once more when the last process with
+        the old model has ended. `progress` receives the number of vectors done, and of all.
         """
         if not self.embedder.index:
             return 0
@@ -236,21 +236,21 @@ class PostgresStore(BaseStore):
 
     @on_home_loop
     async def refresh_embeddings(self) -> int:
-        """Embed what has no vector of the model in use; return how much it was. A background job does so each hour.
+        """Embed items without a vector of the model in use, and return their number; an hourly job.
 
-        A process that still has another model configured does nothing: it must not switch everybody back to that.
+        A process with another configured model does nothing, since it must not switch back to it.
         """
         [model] = await self.access.run(Principal.service(), [embeddings.active_model()])
         if not (self.embedder.index and model and embeddings.is_of(model, self.embedder.index)):
             return 0
         return await self.reembed()
 
-    # TTL ------------------------------------------------------------------------------------------------------------
+    # TTL ----------------------------------------------------------------------------------------
 
     @on_home_loop
     @telemetry.operation
     async def sweep_ttl(self) -> int:
-        """Delete every expired item, in portions that lock little, and return how many there were."""
+        """Delete expired items in small batches, and return their number."""
         swept = 0
         while portion := (await self.access.run(Principal.service(), [items.sweep()]))[0]:
             swept += int(portion)
@@ -262,10 +262,10 @@ class PostgresStore(BaseStore):
     async def start_ttl_sweeper(
         self, sweep_interval_minutes: float | None = None
     ) -> asyncio.Task[None]:
-        """Sweep at an interval (5 minutes unless configured) until `stop_ttl_sweeper` or the store's end.
+        """Sweep at an interval (5 minutes by default) until `stop_ttl_sweeper` or `close`.
 
         Returns:
-            The running task; without a TTL configuration, one that is over at once.
+            The running task; without a TTL configuration, a task that ends at once.
         """
         if self.ttl_config is None:
             return asyncio.create_task(asyncio.sleep(0))
@@ -279,7 +279,7 @@ class PostgresStore(BaseStore):
 
     @on_home_loop
     async def ping(self) -> None:
-        """Return if the database answers.
+        """Check that the database answers.
 
         Raises:
             StoreUnavailable: it does not.

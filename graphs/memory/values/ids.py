@@ -1,4 +1,4 @@
-"""Ids of memories, as HTTP, MCP and the operator's command know them: a namespace and a key as one opaque word."""
+"""Ids of memories for HTTP, MCP and commands: namespace and key as one opaque word."""
 
 import base64
 import json
@@ -17,7 +17,7 @@ def to_id(namespace: Namespace, key: str) -> str:
 
 
 def from_id(memory_id: str) -> Address:
-    """Return the namespace and the key that an id stands for; whether there is such a memory is another question.
+    """Return the namespace and key of an id. The memory need not exist.
 
     Raises:
         UnknownId: no memory can have it.

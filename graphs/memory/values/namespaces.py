@@ -1,8 +1,8 @@
 """Namespace tuples and the text that stands for them in the database.
 
-`("users", "u1", "facts")` is stored as `users.u1.facts.`: every label followed by a dot. The scope of a prefix is
-then one range of a C-collated index, and siblings can never match. LangGraph forbids dots in labels, so that an id
-with a dot (an e-mail address) is written `%2E`, and a percent sign `%25`.
+`("users", "u1", "facts")` is stored as `users.u1.facts.`: a dot follows every label. So the scope
+of a prefix is one range of a C-collated index, and siblings never match. LangGraph forbids dots in
+labels: a dot in an id (an e-mail address) becomes `%2E`, and a percent sign `%25`.
 """
 
 from langgraph.store.base import InvalidNamespaceError
@@ -13,7 +13,7 @@ from graphs.memory.values.text import problem_with
 Namespace = tuple[str, ...]
 
 Address = tuple[Namespace, str]
-"""Where an item lies: its namespace and its key."""
+"""The address of an item: its namespace and key."""
 
 MAX_KEY_BYTES = 2000
 """Longest namespace and key together. Postgres indexes at most about 2,700 bytes of a row."""
@@ -37,12 +37,12 @@ def user_scope(user_id: str, *labels: str) -> Namespace:
 
 
 def agent_label(agent: str) -> str:
-    """Return the label below which an agent keeps what is its own: `("users", user_id, agent_label(agent))`."""
+    """Return the label of an agent's own scope: `("users", user_id, agent_label(agent))`."""
     return encode_label(f"agent:{agent}")
 
 
 def to_text(namespace: Namespace) -> str:
-    """Return how a namespace is stored. The root is the empty text."""
+    """Return a namespace as it is stored. The root is the empty text."""
     return ".".join((*namespace, ""))
 
 
@@ -52,7 +52,7 @@ def from_text(text: str) -> Namespace:
 
 
 _ABOVE_ALL = "\U0010ffff" * (MAX_KEY_BYTES // 4 + 1)
-"""Greater than every namespace that can be stored. A range without a bound would be no range to a prepared plan."""
+"""Greater than every storable namespace. A prepared plan needs both bounds of a range."""
 
 
 def bounds(prefix: Namespace) -> tuple[str, str]:

@@ -1,6 +1,6 @@
-"""Pages of what there may be much of, one after the other: each begins behind the last row of the one before.
+"""Pages of long lists: each begins after the last row of the page before.
 
-What is written meanwhile shifts nothing, and the hundredth page costs as much as the first.
+Writes between two requests shift nothing, and the hundredth page costs as much as the first.
 """
 
 import base64
@@ -24,7 +24,7 @@ _LAST_ID = 2**63 - 1
 
 
 class Page(BaseModel, Generic[T]):
-    """Some of what there is, and how to ask for more."""
+    """A part of a list, and the cursor of the next part."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,12 +36,13 @@ class Page(BaseModel, Generic[T]):
 def page_of(
     rows: Sequence[T], limit: int, place: Callable[[T], tuple[datetime | None, int | str]]
 ) -> Page[T]:
-    """Return a page of the rows of a statement that was asked for one row more than the page has.
+    """Return a page from the rows of a statement that read one row more than the page has.
 
     Args:
-        rows: what was read, in order.
-        limit: how long the page is.
-        place: when a row was, None where its number alone orders it, and its number or name.
+        rows: the rows, in order.
+        limit: the length of the page.
+        place: returns the time of a row (None if its number alone orders it) and its number or
+            name.
     """
     shown = list(rows[:limit])
     if len(rows) <= limit:
@@ -54,10 +55,10 @@ def page_of(
 
 
 def numbered(cursor: str | None, limit: int) -> dict[str, Any]:
-    """Return the parameters `at`, `id` and `most` of a statement whose rows have numbers; the first page has no cursor.
+    """Return the parameters `at`, `id` and `most` of a statement whose rows have numbers.
 
     Raises:
-        InvalidValue: the cursor is none that a page had.
+        InvalidValue: the cursor is not one of a page.
         InvalidInput: the limit is not from 1 to `MOST`.
     """
     at, id_ = _place(cursor)
@@ -72,7 +73,7 @@ def named(cursor: str | None, limit: int) -> dict[str, Any]:
     """Return the same for a statement whose rows have names.
 
     Raises:
-        InvalidValue: the cursor is none that a page had.
+        InvalidValue: the cursor is not one of a page.
         InvalidInput: the limit is not from 1 to `MOST`.
     """
     at, id_ = _place(cursor)

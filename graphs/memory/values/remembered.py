@@ -1,4 +1,4 @@
-"""What was found out about the data, for as long as it may be taken to hold."""
+"""An expiring cache for properties of the data, such as the size of a scope."""
 
 import time
 from collections import OrderedDict
@@ -9,10 +9,10 @@ T = TypeVar("T")
 
 
 class Remembered(Generic[T]):
-    """Values by key, each with the time until which it holds.
+    """A cache of values, each of which expires at its own time.
 
     Args:
-        most: how many are kept; those that were put longest ago are forgotten first.
+        most: the size of the cache; the oldest entries are evicted first.
     """
 
     def __init__(self, most: int = 10_000) -> None:
@@ -20,12 +20,12 @@ class Remembered(Generic[T]):
         self._values: OrderedDict[Hashable, tuple[float, T]] = OrderedDict()
 
     def get(self, key: Hashable) -> T | None:
-        """Return the value of a key, if it is known and still holds."""
+        """Return the value of a key, None if it is unknown or expired."""
         found = self._values.get(key)
         return found[1] if found and time.monotonic() < found[0] else None
 
     def put(self, key: Hashable, value: T, seconds: float) -> None:
-        """Remember a value for some time."""
+        """Keep a value for some seconds."""
         self._values[key] = (time.monotonic() + seconds, value)
         self._values.move_to_end(key)
         if len(self._values) > self._most:

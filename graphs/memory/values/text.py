@@ -1,4 +1,4 @@
-"""What Postgres can store, as text and as JSON."""
+"""Text and JSON that Postgres can store."""
 
 import math
 import re
@@ -11,7 +11,7 @@ import orjson
 from graphs.memory.errors import InvalidValue
 
 MAX_DEPTH = 100
-"""How deep a value may be nested."""
+"""The deepest nesting of a value."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MAX_INTEGER = 10**1000
@@ -27,7 +27,7 @@ def problem_with(text: str) -> str | None:
 
 
 def cleaned(text: str) -> str:
-    """Return a text without what Postgres cannot store; for what people typed, which must not be refused."""
+    """Return a text without characters that Postgres cannot store, for input of people."""
     return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
@@ -36,7 +36,7 @@ def to_json(value: Any, path: str) -> str:
 
     Args:
         value: mappings with string keys, lists, texts, numbers, booleans, None.
-        path: what the value is called in an error.
+        path: the name of the value in an error.
 
     Raises:
         InvalidValue: something in it is not JSON, or cannot be stored; `path` leads there.
@@ -45,7 +45,7 @@ def to_json(value: Any, path: str) -> str:
 
 
 def _storable(value: Any, path: str, depth: int) -> Any:
-    """Return `value` ready for serialisation, or say where it cannot be stored."""
+    """Return `value` ready for serialisation, or raise with the path of the problem."""
     if depth > MAX_DEPTH:
         raise InvalidValue(path[:200], f"is nested deeper than {MAX_DEPTH} levels.")
     match value:
