@@ -236,7 +236,7 @@ class MemoryManager(PostgresStore):
             limit: most memories, and most turns, to return.
 
         Raises:
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         op = search.recall_op(user_id, query, (), agent, limit)
         beside: list[Query[Any]] = [
@@ -263,7 +263,7 @@ class MemoryManager(PostgresStore):
 
         Raises:
             ContractError: the payload breaks the contract; `fields` names where.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         return await self._writer.write(user_id, session_id, payload)
 
@@ -275,7 +275,7 @@ class MemoryManager(PostgresStore):
         Raises:
             ConfigurationError: this store has no extractor.
             ExtractionFailed: the model did not do it; the turns are left for another time.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         principal = await self.access.only(user_id)
         if self._extraction is None:
@@ -312,7 +312,7 @@ class MemoryManager(PostgresStore):
 
         Raises:
             InvalidInput: a type that there is not, or a negative limit.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         op = search.recall_op(user_id, query, tags or (), agent, limit, types)
         found, _ = await self._recalls.recall(user_id, op)
@@ -331,7 +331,7 @@ class MemoryManager(PostgresStore):
             limit: how many receipts at most.
 
         Raises:
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         principal = await self.access.only(user_id)
         await self._recalls.finish()
@@ -384,7 +384,7 @@ class MemoryManager(PostgresStore):
         """Yield everything that is kept about a user as lines of JSON, which `export.export` describes.
 
         Raises:
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         await self.access.ask(user_id, events.event(user_id, "user.export", {}))
         async for line in export.export(user_id, functools.partial(self.access.ask, user_id)):
@@ -399,7 +399,7 @@ class MemoryManager(PostgresStore):
         first: whoever writes meanwhile writes anew.
 
         Raises:
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
             StorageFailed: a file could not be removed; nothing else was.
         """
         principal = await self.access.only(user_id)
@@ -415,7 +415,7 @@ class MemoryManager(PostgresStore):
 
         Raises:
             InvalidInput: the threshold is not a positive number of days.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         principal = await self.access.only(user_id)
         retention.check_threshold(threshold_days)

@@ -54,7 +54,7 @@ class Sessions:
 
         Raises:
             InvalidInput: a cursor or a limit that there is not.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         query = Query(
             _SQL["latest"], {"user_id": user_id, "only": None, **named(cursor, limit)}, _sessions
@@ -67,7 +67,7 @@ class Sessions:
 
         Raises:
             SessionNotFound: there is none for the user.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         query = Query(
             _SQL["latest"], {"user_id": user_id, "only": [session_id], **named(None, 1)}, _sessions
@@ -84,7 +84,7 @@ class Sessions:
 
         Raises:
             InvalidInput: a cursor or a limit that there is not.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         given = {"user_id": user_id, "session_id": session_id, **numbered(cursor, limit)}
         rows = await self._access.ask(
@@ -97,7 +97,7 @@ class Sessions:
         """Return both sides of exchanges, such as those that a fact was taken from, in the order of what was said.
 
         Raises:
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         given = {
             "user_id": user_id,

@@ -1,26 +1,29 @@
 -- name: queue_facts
--- Have facts taken from what was said in a session, in the transaction that says it.
+-- Queue the extraction of facts from a session, in the transaction that stores the turns.
 SELECT memory.queue_facts(%(user_id)s, %(session_id)s, %(seconds)s)
 
 -- name: jobs
 -- Jobs, the latest first.
 SELECT j.id, j.task_name AS task, j.status::text AS status, j.args, j.attempts, j.scheduled_at,
-  (SELECT max(e.at) FROM procrastinate.procrastinate_events AS e WHERE e.job_id = j.id AND e.type <> 'scheduled') AS changed_at,
+  (SELECT max(e.at) FROM procrastinate.procrastinate_events AS e WHERE e.job_id = j.id
+    AND e.type <> 'scheduled') AS changed_at,
   f.error
 FROM procrastinate.procrastinate_jobs AS j LEFT JOIN memory.job_failures AS f ON f.job_id = j.id
-WHERE (%(status)s::text IS NULL OR j.status::text = %(status)s) AND (%(task)s::text IS NULL OR j.task_name = %(task)s)
+WHERE (%(status)s::text IS NULL OR j.status::text = %(status)s)
+  AND (%(task)s::text IS NULL OR j.task_name = %(task)s)
   AND (%(user_id)s::text IS NULL OR j.args ->> 'user_id' = %(user_id)s)
 ORDER BY j.id DESC LIMIT %(limit)s
 
 -- name: job
 SELECT j.id, j.task_name AS task, j.status::text AS status, j.args, j.attempts, j.scheduled_at,
-  (SELECT max(e.at) FROM procrastinate.procrastinate_events AS e WHERE e.job_id = j.id AND e.type <> 'scheduled') AS changed_at,
+  (SELECT max(e.at) FROM procrastinate.procrastinate_events AS e WHERE e.job_id = j.id
+    AND e.type <> 'scheduled') AS changed_at,
   f.error
 FROM procrastinate.procrastinate_jobs AS j LEFT JOIN memory.job_failures AS f ON f.job_id = j.id
 WHERE j.id = %(job_id)s AND (%(user_id)s::text IS NULL OR j.args ->> 'user_id' = %(user_id)s)
 
 -- name: allowed
--- Nothing but whether whoever asks may.
+-- Nothing: running it only checks that the principal may queue jobs.
 SELECT 1 AS allowed
 
 -- name: counts

@@ -90,7 +90,7 @@ class Beliefs:
             ContractError: it breaks the contract of a payload; `fields` names where.
             InvalidValue: the confidence is not from 0 to 1.
             MemoryNotFound: one of `about` is not there; nothing was written.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         common: Any = {
             "session_id": session_id,
@@ -123,7 +123,7 @@ class Beliefs:
             MemoryNotFound: there is no such belief, or one of `about` is not there; nothing was written.
             InvalidValue: the new words are the old ones (see `set_confidence`), or the confidence is not from 0 to 1.
             ContractError: it breaks the contract of a payload; `fields` names where.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         common: Any = {
             "session_id": session_id,
@@ -161,7 +161,7 @@ class Beliefs:
         Raises:
             MemoryNotFound: there is no such belief.
             InvalidValue: the confidence is not from 0 to 1.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         check_share("confidence", confidence)
         address = _address(user_id, key)
@@ -173,7 +173,7 @@ class Beliefs:
 
         Raises:
             MemoryNotFound: there is none of this key.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         address = _address(user_id, key)
         query = Query(_SQL["get"], located(address), _beliefs)
@@ -204,7 +204,7 @@ class Beliefs:
 
         Raises:
             InvalidInput: tags, confidence or limit are out of range.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         check_share("min_confidence", min_confidence)
         check_limit(limit)
@@ -220,7 +220,7 @@ class Beliefs:
         """Return how firmly beliefs are held, by their keys; what is no belief of the user is left out.
 
         Raises:
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         given = {"namespace": to_text(_scope(user_id)), "keys": list(keys)}
         query = Query(

@@ -80,7 +80,7 @@ class Goals:
 
         Raises:
             ContractError: it breaks the contract of a payload; `fields` names where.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         common: Any = {
             "session_id": session_id,
@@ -115,7 +115,7 @@ class Goals:
         Raises:
             MemoryNotFound: there is no such goal.
             InvalidValue: progress, status or assessment are none.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         if progress is not None:
             check_share("progress", progress)
@@ -132,7 +132,7 @@ class Goals:
 
         Raises:
             MemoryNotFound: there is none of this key.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         address = _address(user_id, key)
         return await self._one(user_id, address, Query(_SQL["get"], located(address), _goals))
@@ -163,7 +163,7 @@ class Goals:
 
         Raises:
             InvalidInput: status, tags or limit are out of range.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         _check_status(status)
         check_limit(limit)

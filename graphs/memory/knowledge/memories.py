@@ -107,7 +107,7 @@ class Memories:
 
         Raises:
             MemoryNotFound: there is none for the user.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         return _memory(await self._row(user_id, memory))
 
@@ -133,7 +133,7 @@ class Memories:
 
         Raises:
             InvalidInput: a type, a cursor or a limit that there is not.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         wanted = None if types is None else check_types(types)
         given = {
@@ -214,7 +214,7 @@ class Memories:
 
         Raises:
             InvalidInput: a cursor or a limit that there is not.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         check_address(*_address(memory))
         given = {"user_id": user_id, **located(memory), **numbered(cursor, limit)}
@@ -229,7 +229,7 @@ class Memories:
 
         Raises:
             InvalidInput: a limit that there is not.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         check_limit(limit)
         query = Query(

@@ -66,7 +66,7 @@ class Metrics:
 
         Raises:
             InvalidValue: name, value or metadata cannot be stored.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         if not name or problem_with(name) or len(name.encode()) > MAX_NAME_BYTES:
             raise InvalidValue(
@@ -111,7 +111,7 @@ class Metrics:
 
         Raises:
             InvalidInput: a limit that there is not.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         check_limit(limit)
         given = {"user_id": user_id, "name": name, "since": since, "agent": agent, "limit": limit}

@@ -44,7 +44,7 @@ class Origins:
         """Return the origins of memories by their addresses; what is not there for the user is left out.
 
         Raises:
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         given = {
             "user_id": user_id,

@@ -66,7 +66,7 @@ class Reflections:
         Raises:
             ContractError: it breaks the contract of a payload; `fields` names where.
             MemoryNotFound: one of `on` is not there; nothing was written.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         common: Any = {
             "session_id": session_id,
@@ -109,7 +109,7 @@ class Reflections:
         Raises:
             InvalidInput: tags or limit are out of range.
             SchemaPartMissing: `on` is given, and the database was made without the graph.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         check_limit(limit)
         scope = user_scope(user_id, COLLECTIONS["reflection"])

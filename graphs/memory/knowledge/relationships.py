@@ -113,7 +113,7 @@ class Relationships:
         Raises:
             MemoryNotFound: one of the two is not there for the user; nothing was written.
             InvalidValue: type, strength, metadata or an address cannot be stored, or the two are the same.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         found: Relationship = await self._access.ask(
             user_id, relate(user_id, source, target, type, strength, metadata)
@@ -124,7 +124,7 @@ class Relationships:
         """Remove an edge, and return whether there was one.
 
         Raises:
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         given = {
             "user_id": user_id,
@@ -155,7 +155,7 @@ class Relationships:
 
         Raises:
             InvalidInput: a direction or a limit that there is not.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         given = {
             "user_id": user_id,
@@ -196,7 +196,7 @@ class Relationships:
         Raises:
             MemoryNotFound: there is no such memory for the user.
             InvalidInput: hops, direction, min_strength or limit are out of range.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         if hops not in range(1, MAX_HOPS + 1):
             raise InvalidInput(f"hops must be a number from 1 to {MAX_HOPS}; got {hops!r}.")

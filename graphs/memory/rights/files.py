@@ -105,7 +105,7 @@ class Files:
             InvalidValue: the name, the metadata or the size cannot be stored.
             ConfigurationError: there is no Storage.
             StorageFailed: Storage did not take it.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         base = _checked_name(name)
         if len(content) > MAX_BYTES:
@@ -151,7 +151,7 @@ class Files:
         """Return a user's files, the latest first.
 
         Raises:
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         return [
             StoredFile.of(row)
@@ -164,7 +164,7 @@ class Files:
         Raises:
             FileNotFound: the user has no such file.
             StorageFailed: Storage did not give it, or something else than was stored.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         file = await self._get(user_id, file_id)
         bucket = self._of_bucket()
@@ -186,7 +186,7 @@ class Files:
         Raises:
             FileNotFound: the user has no such file.
             StorageFailed: Storage did not remove it; it is still listed.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         file = await self._get(user_id, file_id)
         await self._remove([file.path])
@@ -198,7 +198,7 @@ class Files:
         Raises:
             ConfigurationError: there are files, and there is no Storage to remove them from.
             StorageFailed: Storage did not remove all of them; to remove them again is no error.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         paths = [file.path for file in await self.list(user_id)]
         for n in range(0, len(paths), _AT_ONCE):

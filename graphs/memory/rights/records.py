@@ -51,7 +51,7 @@ class Records:
 
         Raises:
             InvalidInput: a cursor or a limit that there is not.
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         found = await self._access.ask(
             user_id,

@@ -1,35 +1,43 @@
 -- name: decay
--- A user's memories that nobody touched for a while: the important ones lose half of their importance (and then have
--- another such while), the others go, but for those that are pinned. Items that were not written under the contract are their owner's business.
+-- Decay a user's memories that were not updated for a number of days. Important ones lose half of
+-- their importance, and the update restarts their time; the others are deleted. Pinned memories,
+-- and items that were not written under the contract, are left alone.
 WITH old AS (
   SELECT namespace, key, importance, importance >= %(important)s AS important
   FROM (
     SELECT namespace, key, CASE WHEN jsonb_typeof(value -> 'importance') = 'number'
       THEN (value ->> 'importance')::numeric END AS importance
     FROM memory.memories
-    WHERE user_id = %(user_id)s AND updated_at < now() - %(days)s * interval '1 day' AND value ? 'type'
+    WHERE user_id = %(user_id)s AND updated_at < now() - %(days)s * interval '1 day'
+      AND value ? 'type'
       AND value -> 'pinned' IS DISTINCT FROM 'true'
   ) AS untouched
   WHERE importance BETWEEN 0 AND 1
 ), faded AS (
   UPDATE memory.memories AS m SET
     value = jsonb_set(m.value, '{importance}', to_jsonb(round(old.importance / 2, 3)))
-  FROM old WHERE m.namespace = ANY (ARRAY[old.namespace]) AND m.key = ANY (ARRAY[old.key]) AND old.important
+  FROM old WHERE m.namespace = ANY (ARRAY[old.namespace]) AND m.key = ANY (ARRAY[old.key])
+    AND old.important
   RETURNING 1
 ), trimmed AS (
   DELETE FROM memory.memories AS m USING old
-  WHERE m.namespace = ANY (ARRAY[old.namespace]) AND m.key = ANY (ARRAY[old.key]) AND NOT old.important
+  WHERE m.namespace = ANY (ARRAY[old.namespace]) AND m.key = ANY (ARRAY[old.key])
+    AND NOT old.important
   RETURNING 1
 )
 SELECT (SELECT count(*) FROM faded) AS faded, (SELECT count(*) FROM trimmed) AS trimmed
 
 -- name: decaying
+-- The users for whom `decay` may find something.
 SELECT DISTINCT user_id FROM memory.memories
 WHERE user_id IS NOT NULL AND updated_at < now() - %(days)s * interval '1 day' AND value ? 'type'
 
 -- name: old_turns
--- Turns that were stored a while ago, the oldest first, and whether they are important.
-SELECT m.namespace, m.key, t.user_id, m.value, coalesce(m.importance >= %(important)s, false) AS important
-FROM memory.turns AS t JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[t.namespace]) AND m.key = ANY (ARRAY[t.key])
-WHERE t.created_at < now() - %(days)s * interval '1 day' AND m.value -> 'pinned' IS DISTINCT FROM 'true'
+-- Turns that were stored a number of days ago or earlier, the oldest first.
+SELECT m.namespace, m.key, t.user_id, m.value,
+  coalesce(m.importance >= %(important)s, false) AS important
+FROM memory.turns AS t JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[t.namespace])
+  AND m.key = ANY (ARRAY[t.key])
+WHERE t.created_at < now() - %(days)s * interval '1 day'
+  AND m.value -> 'pinned' IS DISTINCT FROM 'true'
 ORDER BY t.created_at LIMIT %(limit)s
