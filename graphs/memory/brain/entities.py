@@ -39,7 +39,7 @@ def plain(entity_id: str, /) -> str:
 
 
 def cl_rut(entity_id: str, /) -> str:
-    """Normalise a Chilean RUT or RUN: `12.345.678-5` becomes `123456785`, with `k` for the check digit K.
+    """Normalise a Chilean RUT or RUN: `12.345.678-5` becomes `123456785`, with `k` for K.
 
     Dots, dashes and white space are ignored anywhere, and zeros at the beginning. The check digit
     is 11 minus the weighted sum of the digits modulo 11. The weights, from the last digit to the

@@ -268,7 +268,7 @@ class LoadingBrain(Brain):
                 await self._step(load_id, state)
 
     async def _step(self, load_id: str, state: _State) -> None:
-        """Process and record the next batch. If another worker recorded it first, record nothing."""
+        """Process and record the next batch, unless another worker recorded it first."""
         profiles = [] if state.cancelled else await self._next(state)
         is_last = state.cancelled or state.owner is not None or len(profiles) < _BATCH
         tally = await self._batch(state, profiles)

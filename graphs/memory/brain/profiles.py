@@ -150,8 +150,8 @@ def memories_of(entity: Entity, profile: Profile) -> tuple[list[BrainMemory], li
         if not content:
             continue
         if slug is None:
-            reason = f"the key makes no slug of at most {_LONGEST} letters a to z, digits and underscores"
-            problems.append(ProfileProblem(_shown(key), reason))
+            rule = f"at most {_LONGEST} letters a to z, digits and underscores"
+            problems.append(ProfileProblem(_shown(key), f"the key makes no slug of {rule}"))
         elif problem := problem_with(content):
             problems.append(ProfileProblem(slug, f"the entry {problem}"))
         elif slug in memories:
