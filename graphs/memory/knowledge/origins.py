@@ -1,4 +1,4 @@
-"""Origins: which run of which agent wrote a memory as it is now."""
+"""Origins: the run, agent, session and sources of a memory in its current version."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ _SQL = statements.load("origins", __package__)
 
 
 class Origin(BaseModel):
-    """Where a memory comes from; what is not known is None."""
+    """The provenance of a memory; unknown fields are None."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -26,22 +26,26 @@ class Origin(BaseModel):
     task_id: str | None = None
     sources: list[tuple[str, str]] = Field(
         default_factory=list,
-        description="Session and exchange of the turns that a fact was taken from.",
+        description="Session and exchange of the turns that a fact was extracted from.",
     )
 
 
 class Origins:
-    """Where people's memories come from. It acts as whoever is acting now, and refuses another person's.
+    """Provenance of users' memories.
+
+    Every method acts as the current principal, and refuses other users' data.
 
     Args:
-        access: the way to the database.
+        access: checks the principal and runs the queries.
     """
 
     def __init__(self, access: Access) -> None:
         self._access = access
 
     async def of(self, user_id: str, memories: Sequence[Address]) -> dict[Address, Origin]:
-        """Return the origins of memories by their addresses; what is not there for the user is left out.
+        """Return the origins of memories, by address.
+
+        Memories that the user cannot see are left out.
 
         Raises:
             AccessDenied: the principal is neither this user nor the service.
@@ -67,7 +71,7 @@ def _origins(rows: Rows) -> dict[Address, Origin]:
 
 
 def _sources(given: Any) -> list[tuple[str, str]]:
-    """The sources that a fact names, whatever somebody may have written there."""
+    """Return the sources of a fact. Users may write any value there: other shapes are skipped."""
     named = (
         [source for source in given if isinstance(source, dict)] if isinstance(given, list) else []
     )

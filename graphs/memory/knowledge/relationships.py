@@ -1,4 +1,4 @@
-"""Relationships: typed edges from one memory to another, with a strength; the graph of a person's memory."""
+"""Relationships: typed edges with a strength between memories; the graph of a user's memory."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -25,24 +25,27 @@ _SQL = statements.load("relationships", __package__)
 _IN_ORDER: Query[None] = Query(_SQL["in_order"])
 
 ABOUT, REFLECTS_ON, SUPERSEDES = "about", "reflects_on", "supersedes"
-"""The types that beliefs and reflections use: from a belief to what it is about, from a reflection to what it was made
-of, from a belief to the one that it replaced. Any other name is a type of your own."""
+"""The types that beliefs and reflections use. Any other name is a type of your own.
+
+`about` leads from a belief to the memories that it is about, `reflects_on` from a reflection to the
+memories that it was made from, `supersedes` from a belief to the one that it replaced.
+"""
 
 MAX_HOPS = 3
 MAX_TYPE_BYTES = 100
 
 Direction = Literal["out", "in", "both"]
-"""Along the edges, against them, or either way."""
+"""The edges to follow: outgoing, incoming, or both."""
 
 
 class Relationship(FrozenModel):
     """An edge of the graph."""
 
     source: tuple[tuple[str, ...], str] = Field(
-        description="Namespace and key of the memory that it leads from."
+        description="Namespace and key of the memory at its start."
     )
     target: tuple[tuple[str, ...], str] = Field(
-        description="Namespace and key of the memory that it leads to."
+        description="Namespace and key of the memory at its end."
     )
     type: str
     strength: float = Field(description="From 0 to 1.")
@@ -51,41 +54,43 @@ class Relationship(FrozenModel):
 
 
 class PathStep(FrozenModel):
-    """An edge as a path takes it."""
+    """An edge of a path, and its direction on the path."""
 
     type: str
     strength: float
-    forward: bool = Field(description="True from source to target, False against the edge.")
+    forward: bool = Field(description="True from source to target, False from target to source.")
 
 
 class Path(FrozenModel):
-    """A way through the graph on which no memory comes twice."""
+    """A path through the graph. It visits no memory twice."""
 
     memories: list[RecalledMemory] = Field(
-        description="Where it starts, and every memory on the way to its end."
+        description="All memories of the path, from its start to its end."
     )
-    steps: list[PathStep] = Field(description="The edges between them.")
+    steps: list[PathStep] = Field(description="The edges between these memories.")
     strength: float = Field(description="Product of the strengths of its edges.")
 
     @property
     def depth(self) -> int:
-        """How many edges it has."""
+        """The number of edges."""
         return len(self.steps)
 
     @property
     def end(self) -> RecalledMemory:
-        """The memory that it leads to."""
+        """The last memory of the path."""
         return self.memories[-1]
 
 
 class Relationships:
-    """The graph of people's memories. Every method acts as whoever is acting now, and refuses another person's graph.
+    """The graph of users' memories.
 
-    An edge is the person's who drew it. It may lead to what they may read beside their own memories (an organisation's,
-    what agents know), and vanishes with either of its ends. What expired, or is not theirs to see, is on no path.
+    Every method acts as the current principal, and refuses other users' graphs. An edge belongs to
+    the user who created it. It may lead to any memory that this user can read, such as memories of
+    an organisation or an agent. It is deleted with either of its ends. No path contains memories
+    that are expired, or that the user cannot see.
 
     Args:
-        access: the way to the database.
+        access: checks the principal and runs the queries.
     """
 
     def __init__(self, access: Access) -> None:
@@ -100,19 +105,20 @@ class Relationships:
         strength: float = 1.0,
         metadata: Mapping[str, Any] | None = None,
     ) -> Relationship:
-        """Draw an edge; drawn again, it gets its new strength and metadata.
+        """Create an edge, or update the strength and metadata of an existing one.
 
         Args:
-            user_id: whose graph.
-            source: namespace and key of the memory that it leads from.
-            target: namespace and key of the memory that it leads to.
-            type: what the one is to the other, such as `supports`.
-            strength: from 0 to 1; along a path strengths are multiplied.
-            metadata: a JSON object that is kept with it.
+            user_id: the user.
+            source: namespace and key of the memory at its start.
+            target: namespace and key of the memory at its end.
+            type: the relation of source to target, such as `supports`.
+            strength: from 0 to 1. The strengths along a path are multiplied.
+            metadata: a JSON object to store with it.
 
         Raises:
-            MemoryNotFound: one of the two is not there for the user; nothing was written.
-            InvalidValue: type, strength, metadata or an address cannot be stored, or the two are the same.
+            MemoryNotFound: the user cannot see one of the two; nothing was written.
+            InvalidValue: the type, the strength, the metadata or an address cannot be stored, or
+                both ends are the same memory.
             AccessDenied: the principal is neither this user nor the service.
         """
         found: Relationship = await self._access.ask(
@@ -121,7 +127,7 @@ class Relationships:
         return found
 
     async def unrelate(self, user_id: str, source: Address, target: Address, type: str) -> bool:  # noqa: A002
-        """Remove an edge, and return whether there was one.
+        """Delete an edge, and return True if there was one.
 
         Raises:
             AccessDenied: the principal is neither this user nor the service.
@@ -144,17 +150,17 @@ class Relationships:
         direction: Direction = "both",
         limit: int = 100,
     ) -> list[Relationship]:
-        """Return the edges of a memory, the strongest first; none if there is no such memory.
+        """Return the edges of a memory, the strongest first; empty if there is no such memory.
 
         Args:
-            user_id: whose graph.
+            user_id: the user.
             memory: namespace and key.
             types: only edges of these types.
-            direction: which leave it (`out`), which lead to it (`in`), or both.
-            limit: how many at most.
+            direction: outgoing edges (`out`), incoming edges (`in`), or both.
+            limit: the most results to return, 1 to 1000.
 
         Raises:
-            InvalidInput: a direction or a limit that there is not.
+            InvalidInput: the direction is unknown, or the limit is out of range.
             AccessDenied: the principal is neither this user nor the service.
         """
         given = {
@@ -179,23 +185,24 @@ class Relationships:
         min_strength: float = 0.0,
         limit: int = 50,
     ) -> list[Path]:
-        """Return the strongest paths that start at a memory, the strongest first, of two as strong the shorter.
+        """Return the strongest paths that start at a memory, the strongest first.
 
-        They are the best there are: a weaker path never hides a stronger one, however many edges a memory has. The
-        work is bounded all the same, by `hops · limit²` edges, since no path is stronger than what it goes on from.
+        Of two equally strong paths the shorter one comes first. The result is exact, even if a
+        memory has many edges. The work is bounded by `hops · limit²` edges, because no path is
+        stronger than a shorter path that it continues.
 
         Args:
-            user_id: whose graph.
+            user_id: the user.
             start: namespace and key.
-            hops: how many edges a path has at most, 1 to 3.
-            types: only along edges of these types.
-            direction: along the edges (`out`), against them (`in`), or both.
-            min_strength: the least product of strengths.
-            limit: how many paths at most.
+            hops: the most edges of a path, 1 to 3.
+            types: follow only edges of these types.
+            direction: follow outgoing edges (`out`), incoming edges (`in`), or both.
+            min_strength: the least strength of a path, the product of its edges.
+            limit: the most paths to return, 1 to 1000.
 
         Raises:
-            MemoryNotFound: there is no such memory for the user.
-            InvalidInput: hops, direction, min_strength or limit are out of range.
+            MemoryNotFound: the user can see no such memory.
+            InvalidInput: `hops`, `direction`, `min_strength` or `limit` is out of range.
             AccessDenied: the principal is neither this user nor the service.
         """
         if hops not in range(1, MAX_HOPS + 1):
@@ -224,17 +231,20 @@ def relate(
     strength: float = 1.0,
     metadata: Mapping[str, Any] | None = None,
 ) -> Query[Relationship]:
-    """Ask for an edge to be drawn.
+    """Return the query that creates or updates an edge.
+
+    Its answer raises `MemoryNotFound` if the user cannot see one of the two memories.
 
     Raises:
         InvalidValue: it cannot be stored.
-        MemoryNotFound: when it is answered, if an end is not there.
     """
     source, target = (tuple(source[0]), source[1]), (tuple(target[0]), target[1])
     check_address(*source)
     check_address(*target)
     if source == target:
-        raise InvalidValue("target", "is the source itself; an edge joins two memories.")
+        raise InvalidValue(
+            "target", "is the same memory as the source; an edge joins two memories."
+        )
     if not type_ or problem_with(type_) or len(type_.encode()) > MAX_TYPE_BYTES:
         raise InvalidValue(
             "type", f"must be a text of 1 to {MAX_TYPE_BYTES} bytes; got {type_[:200]!r}."
@@ -261,12 +271,16 @@ def relate(
 
 
 def noted(edge: Query[Relationship]) -> Query[Relationship]:
-    """Return an edge that is drawn beside what is stored, and left out where the database has no graph."""
+    """Return the query of an edge, to be left out if the database has no graph."""
     return replace(edge, part=SchemaPart.GRAPH)
 
 
 def _followed(types: Sequence[str] | None, direction: Direction) -> dict[str, Any]:
-    """The parameters that say which edges are followed, and which way."""
+    """Return the parameters that select the edges to follow.
+
+    Raises:
+        InvalidInput: the direction is unknown, or the types are one text instead of a list.
+    """
     if direction not in get_args(Direction):
         raise InvalidInput(
             f"direction must be one of {', '.join(get_args(Direction))}; got {direction!r}."
@@ -292,7 +306,10 @@ def _relationships(rows: Rows) -> list[Relationship]:
 
 
 def _paths(rows: Rows) -> list[Path]:
-    """The paths that rows describe, one for each memory of each path; the first is the start alone."""
+    """Return the paths of rows, which are one for each memory of each path.
+
+    The first path is the start alone, and is left out.
+    """
     known = {row.id: row for row in rows}
     memories = dict(
         zip(known, recalled(Found([search_item(row, None) for row in known.values()])), strict=True)
