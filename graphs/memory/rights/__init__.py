@@ -1,1 +1,1 @@
-"""A person's rights: export, erasure, files, and how long data is kept."""
+"""The rights of users: export, erasure, files, audit records, and retention."""

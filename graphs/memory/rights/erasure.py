@@ -1,4 +1,4 @@
-"""Erasure: everything that is kept about a person is removed."""
+"""Erasure: deletion of everything that is stored about a user."""
 
 from graphs.memory.contract import ErasureCertificate
 from graphs.memory.database import statements
@@ -8,7 +8,7 @@ _SQL = statements.load("erasure", __package__)
 
 
 def erase(user_id: str) -> Query[ErasureCertificate]:
-    """Ask for all that is kept about a person to be removed, in one transaction."""
+    """Return the query that deletes everything about a user, in one transaction."""
 
     def read(rows: Rows) -> ErasureCertificate:
         return ErasureCertificate.model_validate(rows[0]._asdict())

@@ -1,4 +1,4 @@
-"""A person's rights: to get everything that is kept about them, and to have it removed."""
+"""Export: everything that is stored about a user, as lines of JSON."""
 
 import hashlib
 import json
@@ -12,24 +12,27 @@ from graphs.memory.database.query import Query
 _SQL = statements.load("export", __package__)
 
 FORMAT = "graph-native-memory/user"
-"""What an export says it is, in its first line, beside its version."""
+"""Name of the format, in the first line of an export, next to its version."""
 
 VERSION = 1
 
 _PAGE = 500
+"""Rows of a page."""
 
 
 async def export(
     user_id: str, ask: Callable[[Query[Any]], Awaitable[Any]], exported_at: datetime | None = None
 ) -> AsyncIterator[str]:
-    """Yield all about a person as lines of JSON: what it is, `{"table", "row"}` for each row, how many there were.
+    """Yield everything about a user as lines of JSON.
 
-    The last line has the SHA-256 of all lines before it, their line ends included.
+    The first line names the format, each following line is `{"table", "row"}`, and the last line
+    has the number of rows of each table and the SHA-256 of all lines before it, including their
+    line ends.
 
     Args:
-        user_id: the person.
-        ask: answers a query; no connection is held between two pages.
-        exported_at: the time to write into the first line; now unless given.
+        user_id: the user.
+        ask: runs a query. No connection is held between two pages.
+        exported_at: the time in the first line; None for now.
     """
     digest = hashlib.sha256()
     rows: dict[str, int] = {}
@@ -51,7 +54,7 @@ async def export(
             for row in page:
                 yield line(f'{{"table": {json.dumps(table)}, "row": {row.content}}}')
             after = page[-1].number
-            if after is None:  # a table without numbers is one page
+            if after is None:  # a table without row numbers comes as one page
                 break
     yield json.dumps({"rows": rows, "sha256": digest.hexdigest()})
 

@@ -1,4 +1,4 @@
-"""What the audit log has about a person, for themselves: who changed and who read what, page by page."""
+"""Audit records about a user, for that user: who changed and who read which memory."""
 
 from datetime import datetime
 from typing import Any
@@ -15,15 +15,16 @@ _SQL = statements.load("records", __package__)
 
 
 class Record(BaseModel):
-    """One line of the audit log."""
+    """One record of the audit log."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: int
     at: datetime
-    actor: str = Field(description="A user's id, or the role that acted.")
+    actor: str = Field(description="Id of the user who acted, or the role.")
     action: str = Field(
-        description="memory.insert, memory.update, memory.delete, memory.read, …, or an event's type."
+        description="memory.insert, memory.update, memory.delete, memory.read, …, or the type of "
+        "an event."
     )
     namespace: Namespace | None = None
     key: str | None = None
@@ -33,10 +34,12 @@ class Record(BaseModel):
 
 
 class Records:
-    """The audit log, as far as it is about a person. It acts as whoever is acting now, and refuses another person's.
+    """The records of the audit log about a user.
+
+    Every method acts as the current principal, and refuses other users' records.
 
     Args:
-        access: the way to the database.
+        access: checks the principal and runs the queries.
     """
 
     def __init__(self, access: Access) -> None:
@@ -45,12 +48,12 @@ class Records:
     async def latest(
         self, user_id: str, *, cursor: str | None = None, limit: int = 50
     ) -> Page[Record]:
-        """Return what is recorded about a user, a page at a time, the latest first.
+        """Return a page of the records about a user, the latest first.
 
-        Reads are recorded some moments after they were made.
+        Reads appear in it about a second after they were made.
 
         Raises:
-            InvalidInput: a cursor or a limit that there is not.
+            InvalidInput: the cursor is not from an earlier page, or the limit is out of range.
             AccessDenied: the principal is neither this user nor the service.
         """
         found = await self._access.ask(
