@@ -1,8 +1,9 @@
-"""Background jobs: procrastinate on the same Postgres. A job is queued in the transaction that makes it necessary.
+"""The queue of background jobs: procrastinate on the same Postgres.
 
-Workers poll, so that they work behind a transaction pooler too, and any number of them share the queue. A job that
-fails is tried again, ever later; one that goes on failing stays as `failed`, with what went wrong, until somebody has
-it tried again. Arguments name what a job is about and never hold content.
+A job is queued in the transaction that makes it necessary. Any number of workers share the queue;
+they poll it, which works behind a transaction pooler. A job that fails is retried with exponential
+backoff. When no attempt is left, it stays `failed` with its error, until an operator retries it.
+The arguments of a job hold ids, never content.
 """
 
 from datetime import UTC, datetime
@@ -18,14 +19,14 @@ _SQL = statements.load("queue", __package__)
 
 
 def queue_facts(user_id: str, session_id: str, seconds: float) -> Query[None]:
-    """Ask for facts to be taken, in some seconds, from what is said in a session."""
+    """Return the query that queues the extraction of a session's facts in some seconds."""
     return Query(
         _SQL["queue_facts"], {"user_id": user_id, "session_id": session_id, "seconds": seconds}
     )
 
 
 class Jobs(Workers):
-    """The queue of jobs: look at them, queue them and have them tried again; and the workers."""
+    """The queue of jobs, and the workers of this process."""
 
     async def list(
         self,
@@ -35,16 +36,16 @@ class Jobs(Workers):
         task: str | None = None,
         limit: int = 100,
     ) -> list[Job]:
-        """Return jobs, the latest first. `status="failed"` are those that need somebody to look at them.
+        """Return jobs, the latest first. Those with `status="failed"` need an operator.
 
         Args:
-            user_id: only jobs about this user; the user themselves may ask for these.
+            user_id: only jobs about this user, who may ask for them; None for all jobs.
             status: `todo`, `doing`, `succeeded`, `failed`, `cancelled` or `aborted`.
             task: only jobs of this name.
-            limit: how many at most.
+            limit: the most jobs to return.
 
         Raises:
-            AccessDenied: these are not jobs about the principal, who is not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         given = {"user_id": user_id, "status": status, "task": task, "limit": limit}
         query = Query(
@@ -57,12 +58,12 @@ class Jobs(Workers):
         """Return a job.
 
         Args:
-            job_id: as it was queued.
-            user_id: if it is about this user; the user themselves may ask so.
+            job_id: the id of the job.
+            user_id: the user that the job is about, who may ask for it; None for any.
 
         Raises:
-            JobNotFound: there is no such job, or none about this user.
-            AccessDenied: this is not the principal, who is not the service.
+            JobNotFound: there is no such job, or it is not about this user.
+            AccessDenied: the principal is neither this user nor the service.
         """
         given = {"user_id": user_id, "job_id": job_id}
         query = Query(
@@ -70,13 +71,13 @@ class Jobs(Workers):
         )
         if not (found := await self._ask(user_id, query)):
             raise JobNotFound(
-                f"There is no job {job_id}; jobs are kept for {KEPT_HOURS} hours after they ended."
+                f"There is no job {job_id}. Finished jobs are deleted after {KEPT_HOURS} hours."
             )
         [job] = found
         return job
 
     async def counts(self) -> dict[str, dict[str, int]]:
-        """Return how many jobs there are of each task, by status.
+        """Return the number of jobs, by task and status.
 
         Raises:
             AccessDenied: the principal is not the service.
@@ -87,11 +88,11 @@ class Jobs(Workers):
         return found
 
     async def queue(self, task: str, **arguments: Any) -> int:
-        """Queue a job by hand, to be done as soon as a worker is free, and return its id.
+        """Queue a job for the next free worker, and return its id.
 
         Args:
-            task: what to do.
-            arguments: what it is about; JSON.
+            task: the name of the task.
+            arguments: the arguments of the task; JSON.
 
         Raises:
             InvalidInput: there is no such task.
@@ -99,13 +100,13 @@ class Jobs(Workers):
         """
         if task not in self._tasks:
             raise InvalidInput(
-                f"There is no task {task!r}; there are {', '.join(sorted(self._tasks))}."
+                f"There is no task {task!r}. The tasks are {', '.join(sorted(self._tasks))}."
             )
         await self._ask(None, Query(_SQL["allowed"]))
         return await self._app.configure_task(task).defer_async(**arguments)
 
     async def retry(self, job_id: int, *, dry_run: bool = False) -> None:
-        """Have a job that failed tried again, as soon as a worker is free; a dry run only looks whether it may be.
+        """Queue a failed job again. A dry run only checks that this is possible.
 
         Raises:
             JobNotFound: there is no such job, or it did not fail.
@@ -114,7 +115,7 @@ class Jobs(Workers):
         failed = Query(_SQL["is_failed"], {"job_id": job_id}, bool)
         if not await self._ask(None, failed):
             raise JobNotFound(
-                f"There is no failed job {job_id}: `jobs.list(status='failed')` has them."
+                f"There is no failed job {job_id}. `jobs.list(status='failed')` returns those there are."
             )
         if not dry_run:
             await self._app.job_manager.retry_job_by_id_async(job_id, retry_at=datetime.now(UTC))

@@ -1,4 +1,4 @@
-"""What jobs do, and how fast they go."""
+"""Tasks of jobs, their timing and their retries."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,11 +12,12 @@ from graphs.memory.errors import InvalidInput
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What jobs of one name do.
+    """The work of all jobs with one name.
 
     Args:
-        run: does it, with the job's arguments. It may be run again after it was cut off anywhere.
-        every: when, as cron writes it, if it is done periodically.
+        run: called with the job's arguments. It must be idempotent: a job that was interrupted at
+            any point runs again.
+        every: a cron expression for a periodic task; None otherwise.
     """
 
     run: Callable[..., Awaitable[object]]
@@ -25,14 +26,15 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How fast jobs go.
+    """The timing of workers and retries.
 
     Args:
-        poll: seconds between two looks for new jobs, while there are none.
-        heartbeat: seconds between two signs of life of a worker.
-        stalled: seconds without one after which a worker is taken for dead, and its jobs are queued again.
-        backoff: seconds before the first retry, and by what factor each next one is later.
-        attempts: how often a job is tried before it stays as failed.
+        poll: seconds between two polls of an empty queue.
+        heartbeat: seconds between two heartbeats of a worker.
+        stalled: seconds without a heartbeat after which a worker counts as dead. Its jobs are then
+            queued again.
+        backoff: seconds before the first retry, and the factor between one delay and the next.
+        attempts: the number of attempts after which a job stays failed.
     """
 
     poll: float = 1.0
@@ -43,7 +45,7 @@ class Timing:
 
 
 class Backoff(retry.BaseRetryStrategy):
-    """Try again what may succeed later, ever later; at once it would only meet the same trouble."""
+    """The retry strategy: exponential backoff of at most an hour, and no retry of invalid input."""
 
     def __init__(self, timing: Timing) -> None:
         self._timing = timing
@@ -51,12 +53,13 @@ class Backoff(retry.BaseRetryStrategy):
     def get_retry_decision(
         self, *, exception: BaseException, job: QueuedJob
     ) -> procrastinate.RetryDecision | None:
-        """Return when a job that failed is tried again; None if it is not."""
+        """Return the time and priority of the next attempt; None if there is none."""
         if isinstance(exception, InvalidInput) or job.attempts + 1 >= self._timing.attempts:
             return None
         told = getattr(exception, "retry_after", None)
         seconds = self._timing.backoff ** (job.attempts + 1) if told is None else told
-        # Of jobs with one lock the earlier one goes first, waiting or not: behind those of its person it holds up none.
+        # procrastinate runs jobs with the same lock in order, even if the first one waits for its
+        # retry. A lower priority moves it behind the others, so that it does not block them.
         behind = 0 if getattr(exception, "keeps_its_turn", False) else 1
         return procrastinate.RetryDecision(
             retry_in={"seconds": min(seconds, 3600)}, priority=job.priority - behind
