@@ -164,7 +164,7 @@ async def test_what_a_model_can_put_right_it_is_told_in_words(store: MemoryManag
     ann, bob = str(uuid4()), str(uuid4())
     async with serving(store) as app, mcp_client(URL, ann, app=app) as client:
         for tool, arguments, words in (
-            ("save_memory", {"content": "x", "slug": "Not a slug"}, "small letters"),
+            ("save_memory", {"content": "x", "slug": "Not a slug"}, "lower-case letter"),
             ("save_memory", {"content": " "}, "must not be blank"),
             ("search_memory", {"query": "x", "limit": 1000}, "less than or equal to 20"),
             ("forget_memory", {"id": "nonsense"}, "not a memory's id"),

@@ -245,7 +245,7 @@ async def test_what_the_model_gets_wrong_it_is_told_in_words_it_can_act_on(
     )
     assert [message.status for message in wrong] == ["error"] * 7
     said = [
-        "slug must be small letters",
+        "slug must begin with a lower-case letter",
         "content must be",
         "content contains a NUL",
         "content",

@@ -1,1 +1,1 @@
-"""The audit log: events, reads, and the seals over both."""
+"""The audit log: events, reads, accepted writes, and the seals over them."""

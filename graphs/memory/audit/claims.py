@@ -20,7 +20,7 @@ Addresses = list[tuple[Namespace, str]]
 
 
 class IdempotencyClaim(NamedTuple):
-    """What makes a write the same as another: its key, and a digest of what it says."""
+    """The identity of a write: its key, and a digest of its content."""
 
     key: str | None
     digest: str
@@ -29,11 +29,17 @@ class IdempotencyClaim(NamedTuple):
 def claim_of(
     payload: MemoryPayload, task_id: str | None, beside: Sequence[Mapping[str, Any]] = ()
 ) -> IdempotencyClaim:
-    """Return what identifies a write: the key that its writer gave it, or the task of the graph and what it says.
+    """Return the identity of a write.
 
-    Without either it is a write of its own. The timestamp is left out: a retried node says the same thing a little
-    later. `beside` is what is written with it.
+    Its key is derived from the payload's idempotency key, or else from the task and the content.
+    Without either the key is None, and the write is always a new one.
+
+    Args:
+        payload: the payload.
+        task_id: the task of a graph that writes; None outside of a graph.
+        beside: the parameters of the queries that commit with it.
     """
+    # The timestamp is left out: a retried node writes the same payload a little later.
     said = payload.model_dump_json(exclude={"timestamp", "idempotency_key"})
     said += "".join(json.dumps(dict(part)) for part in beside)
     digest = _sha256(said)
@@ -49,7 +55,10 @@ def _sha256(text: str) -> str:
 def claim_write(
     payload: MemoryPayload, addresses: Addresses, claim: IdempotencyClaim
 ) -> Query[bool]:
-    """Ask for a payload to be logged as accepted; True if it was, False if the same write was stored before."""
+    """Return the query that logs a payload as accepted.
+
+    Its answer is False if the same write was stored before.
+    """
     given = {
         "user_id": payload.identity,
         "session_id": payload.session_id,
@@ -64,10 +73,9 @@ def claim_write(
 
 
 def claimed_write(user_id: str, claim: IdempotencyClaim) -> Query[Addresses]:
-    """Ask what an earlier write under the same key became.
+    """Return the query of the addresses that an earlier write with the same key stored.
 
-    Raises:
-        IdempotencyConflict: when it is answered, if that write said something else.
+    Its answer raises `IdempotencyConflict` if the content of that write was different.
     """
 
     def read(rows: Rows) -> Addresses:

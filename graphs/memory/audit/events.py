@@ -1,4 +1,4 @@
-"""Events, and the log of accepted writes. Changes of memories are recorded by triggers, which no path can skip."""
+"""Events of the audit log. Triggers record changes of memories, so that no code can skip them."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -24,14 +24,16 @@ log = logging.getLogger(__name__)
 _SQL = statements.load("events", __package__)
 
 RESERVED = "memory."
-"""How the types of events begin that only the database's triggers record."""
+"""Prefix of the event types that only triggers of the database record."""
 
 
 def event(user_id: str | None, event_type: str, data: dict[str, Any]) -> Query[None]:
-    """Ask for an event to be logged, about a user or (None) about the service; once, however often it is tried.
+    """Return the query that logs an event about a user or, with None, about the service.
+
+    Running the same query again changes nothing, because it has an event id.
 
     Raises:
-        ContractError: the type is empty, or the data is not JSON.
+        ContractError: the type is empty or reserved, or the data is not JSON.
     """
     if not event_type or problem_with(event_type) or event_type.startswith(RESERVED):
         raise ContractError(
@@ -46,14 +48,18 @@ def event(user_id: str | None, event_type: str, data: dict[str, Any]) -> Query[N
 
 
 class Reporter:
-    """Puts failures in the audit log, if the database takes them; the errors themselves go on to the caller."""
+    """The recorder of failures in the audit log. It never replaces the error that it records.
+
+    Args:
+        database: the database of the audit log.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @asynccontextmanager
     async def denials(self, principal: Principal) -> AsyncIterator[None]:
-        """Report what the database does not let a principal do in the block."""
+        """Record an `AccessDenied` that the block raises."""
         try:
             yield
         except AccessDenied as error:
@@ -61,17 +67,15 @@ class Reporter:
             raise
 
     async def denied(self, principal: Principal, error: AccessDenied) -> None:
-        """Report what a principal may not do."""
+        """Record that a principal was denied access."""
         told = {"about": error.about} if error.about else {"message": str(error)}
         await self._report(principal, "access.denied", error, **told)
 
     async def embedding_failed(
         self, principal: Principal, model: str, error: EmbeddingFailed
     ) -> None:
-        """Report that an embedding model did not answer."""
-        cause = type(
-            error.__cause__
-        ).__name__  # and not its words: they may quote what was to be embedded
+        """Record that an embedding model failed."""
+        cause = type(error.__cause__).__name__  # its message may quote the text to embed
         await self._report(principal, "embedding.failed", error, model=model, cause=cause)
 
     async def _report(
@@ -85,5 +89,7 @@ class Reporter:
             await to_the_end(self._database.run(Principal.service(), [query], current_provenance()))
         except GraphMemoryError as unwritten:
             log.warning(
-                "A failure could not be put in the audit log: %s (%s)", told["error"], unwritten
+                "A failure could not be recorded in the audit log: %s (%s)",
+                told["error"],
+                unwritten,
             )

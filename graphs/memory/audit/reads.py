@@ -1,4 +1,4 @@
-"""The log of reads, written behind them."""
+"""The log of reads, written in the background."""
 
 import asyncio
 import json
@@ -20,13 +20,14 @@ _SQL = statements.load("reads", __package__)
 
 
 _NOTED_SECONDS = 1.0
-
+"""Seconds between two writes of the log."""
 
 _MOST_NOTED = 100_000
+"""Records that are kept in memory while the database is unavailable."""
 
 
 class _Read(NamedTuple):
-    """Reads of one scope by one caller."""
+    """The key of a record: reads of one scope, by one principal, from one place."""
 
     principal: Principal
     provenance: Provenance
@@ -34,10 +35,14 @@ class _Read(NamedTuple):
 
 
 class ReadLog:
-    """Records who read which scope, from which run: what one caller reads of it within a second is one record.
+    """The log of reads: who read which scope, in which run.
 
-    It is written behind the reads. A process that is killed loses the last second; a database that is away loses
-    nothing until it has been away for so long that there are `_MOST_NOTED` scopes.
+    Reads of a scope by one principal within a second become one record. The log is written in the
+    background: a process that is killed loses the last second. While the database is unavailable,
+    nothing is lost until there are `_MOST_NOTED` records.
+
+    Args:
+        database: the database of the audit log.
     """
 
     def __init__(self, database: Database) -> None:
@@ -49,14 +54,14 @@ class ReadLog:
     def note(
         self, principal: Principal, provenance: Provenance, scope: Namespace, kind: str, found: int
     ) -> None:
-        """Have a read recorded soon.
+        """Record a read soon.
 
         Args:
-            principal: who read.
-            provenance: which run and node.
-            scope: the namespace, or the prefix of one.
+            principal: the principal that read.
+            provenance: the run and node that read.
+            scope: the namespace, or a namespace prefix.
             kind: `gets`, `searches` or `lists`.
-            found: how many items it gave.
+            found: the number of items that it returned.
         """
         noted = self._noted.setdefault(_Read(principal, provenance, scope), Counter())
         noted[kind] += 1
@@ -65,10 +70,10 @@ class ReadLog:
             self._task = asyncio.create_task(self._write_later())
 
     async def finish(self) -> None:
-        """Return when every read that was noted is recorded, or was reported as not recorded."""
+        """Wait until every read is recorded, or its loss is logged."""
         async with self._writing:
             if self._task:
-                self._task.cancel()  # it sleeps, or waits for its turn
+                self._task.cancel()  # it sleeps, or waits for the lock
             await self._write()
 
     async def _write_later(self) -> None:
@@ -93,6 +98,6 @@ class ReadLog:
 
 
 def _record(read: _Read, counts: Counter[str]) -> dict[str, Any]:
-    """What the database is told of a read."""
+    """Return the JSON of a record."""
     who = read.principal.user_id or read.principal.role
     return {**dict(read.provenance), "actor": who, "namespace": to_text(read.scope), "data": counts}

@@ -19,22 +19,22 @@ _SQL = statements.load("seals", __package__)
 
 
 SEALED = ("audit_logs", "memory_history")
-"""The records that are sealed."""
+"""Tables whose records are sealed."""
 
 
 PORTION = 10_000
-"""How many records one seal covers at most."""
+"""Most records that one seal covers."""
 
 
 def seal(source: str) -> Query[int]:
-    """Ask for a portion of what was recorded since the last time to be sealed; how many records that were."""
+    """Return the query that seals a portion of the unsealed records. Its answer is their number."""
     given = {"source": source, "most": PORTION}
     part = SchemaPart.HISTORY if source == "memory_history" else None
     return Query(_SQL["seal"], given, lambda rows: int(rows[0].sealed), part)
 
 
 async def seal_all(database: Database) -> str | None:
-    """Seal all that was recorded since the last time, and return the digest of the last seal."""
+    """Seal all unsealed records, and return the digest of the last seal; None if there is none."""
     for source in SEALED:
         sealed = PORTION
         while sealed == PORTION:
@@ -45,15 +45,18 @@ async def seal_all(database: Database) -> str | None:
 
 
 def head() -> Query[str | None]:
-    """Ask for the digest of the last seal."""
+    """Return the query of the digest of the last seal."""
     return Query(_SQL["head"], {}, lambda rows: str(rows[0].digest) if rows else None)
 
 
 def verify(noted: str | None) -> Query[list[AuditProblem]]:
-    """Ask what does not fit the seals, of which one was noted elsewhere.
+    """Return the query of records and seals that do not match.
+
+    Args:
+        noted: the digest of a seal that was stored elsewhere; None for none.
 
     Raises:
-        InvalidInput: what was noted is no digest.
+        InvalidInput: it is not a digest.
     """
     if noted is not None and not re.fullmatch("[0-9a-f]{64}", noted):
         raise InvalidInput(

@@ -1,1 +1,1 @@
-"""The brain: memories that a slug names, of users and companies, and the loads that fill it."""
+"""The brain: memories of users and companies, named by slugs, and the loads that fill it."""

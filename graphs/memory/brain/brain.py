@@ -1,7 +1,8 @@
-"""The brain: memories that a slug names, one of each for a user or a company.
+"""The brain: memories of a user or a company that are named by slugs, one memory for each slug.
 
-A memory of the brain is an item of the store, at `("users", user_id, "brain")` or `("orgs", company_id, "brain")` under
-its slug; the brain's row says which item a slug stands for. Both commit together.
+A memory of the brain is an item of the store. Its namespace is `("users", user_id, "brain")` or
+`("orgs", company_id, "brain")`, its key is the slug. A row of the brain maps the slug to the item;
+both commit together.
 """
 
 import asyncio
@@ -39,15 +40,15 @@ _SQL = statements.load("brain", __package__)
 
 
 class Brain:
-    """Slug-keyed memories: saving a slug again updates its memory in place, never makes a second one.
+    """Memories keyed by slugs. Saving a slug again updates its memory in place.
 
-    A user's are theirs alone. A company is an organisation: its members read and save, its administrators delete too.
-    Every method acts as whoever is acting now.
+    A user's memories are visible to that user only. A company is an organisation: its members read
+    and save, its administrators delete as well. Every method acts as the current principal.
 
     Args:
-        access: the way to the database.
-        embedder: the store's model and text search.
-        normalisers: how ids become the ones that are kept, by kind of entity: `{"company": entities.cl_rut}`. An
+        access: runs the queries, as the current principal.
+        embedder: the store's embedding model and text search.
+        normalisers: normalisers of ids, by kind of entity: `{"company": entities.cl_rut}`. An
             organisation's id in `memory.organisations` must be the normalised one.
     """
 
@@ -70,22 +71,25 @@ class Brain:
     @on_home_loop
     @telemetry.operation
     async def save_user_memories(self, user_id: str, memories: BrainEntries) -> BrainReport:
-        """Save memories of a user, each or none of which may fail; what is there as given already stays as it is.
+        """Save memories of a user. Memories that are stored as given already are left unchanged.
 
-        It takes one round trip to read, one to write, and one batch of embeddings, however many they are. Hundreds at
-        once are fine; after an interruption, save them again: what is saved costs next to nothing.
+        Any number of memories takes one round trip to read, one to write, and one batch of
+        embeddings; hundreds at once are fine. After an interruption, save them again: unchanged
+        memories cost almost nothing.
 
         Args:
-            user_id: whose memories.
-            memories: contents by slug, or memories with tags and metadata. Of two with one slug the last counts.
+            user_id: the user.
+            memories: contents by slug, or memories with tags and metadata. If two have the same
+                slug, the last one counts.
 
         Returns:
-            What became of each. One that cannot be stored, or embedded, fails alone.
+            The outcome of each memory. A memory that cannot be stored or embedded does not prevent
+            the others from being saved.
 
         Raises:
-            InvalidEntityId: the id is not one of a user.
-            AccessDenied: the principal is not this user and not the service; nothing was stored.
-            StoreUnavailable: the database could not do it; saving them again does no harm.
+            InvalidEntityId: it is not an id of a user.
+            AccessDenied: the principal is neither this user nor the service; nothing was stored.
+            StoreUnavailable: the database is unavailable; saving them again is safe.
         """
         return await self._saver.save(await self._user(user_id), memories)
 
@@ -95,54 +99,57 @@ class Brain:
         """Save memories of a company, as `save_user_memories` does for a user.
 
         Raises:
-            InvalidEntityId: the id is not one of a company.
-            AccessDenied: the principal is neither a member of this organisation nor the service; nothing was stored.
-            StoreUnavailable: the database could not do it; saving them again does no harm.
+            InvalidEntityId: it is not an id of a company.
+            AccessDenied: the principal is neither a member of this organisation nor the service;
+                nothing was stored.
+            StoreUnavailable: the database is unavailable; saving them again is safe.
         """
         return await self._saver.save(self._company(company_id), memories)
 
     @on_home_loop
     @telemetry.operation
     async def get_user_memory(self, user_id: str, slug: str) -> StoredBrainMemory | None:
-        """Return the memory of a user that a slug names, None where there is none.
+        """Return the memory of a user under a slug, None if there is none.
 
         Raises:
-            InvalidValue: it is no slug.
-            AccessDenied: the principal is not this user and not the service.
+            InvalidValue: it is not a slug.
+            AccessDenied: the principal is neither this user nor the service.
         """
         return await self._get(await self._user(user_id), slug)
 
     @on_home_loop
     @telemetry.operation
     async def get_company_memory(self, company_id: str, slug: str) -> StoredBrainMemory | None:
-        """Return the memory of a company that a slug names, None where there is none or the principal is no member.
+        """Return the memory of a company under a slug, None if there is none for the principal.
 
         Raises:
-            InvalidValue: it is no slug.
+            InvalidValue: it is not a slug.
         """
         return await self._get(self._company(company_id), slug)
 
     def user_memories(self, user_id: str) -> AsyncIterator[StoredBrainMemory]:
-        """Return all memories of a user in the order of their slugs; no connection is held meanwhile.
+        """Yield all memories of a user in the order of their slugs.
+
+        It reads page by page and holds no connection between two pages.
 
         Raises:
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         return _all(functools.partial(self.user_page, user_id))
 
     def company_memories(self, company_id: str) -> AsyncIterator[StoredBrainMemory]:
-        """Return all memories of a company in the order of their slugs; none to who is no member."""
+        """Yield all memories of a company in the order of their slugs; none if not a member."""
         return _all(functools.partial(self.company_page, company_id))
 
     @on_home_loop
     async def user_page(
         self, user_id: str, *, cursor: str | None = None, limit: int = MOST
     ) -> Page[StoredBrainMemory]:
-        """Return a user's memories, a page at a time, in the order of their slugs.
+        """Return a page of a user's memories, in the order of their slugs.
 
         Raises:
-            InvalidInput: a cursor or a limit that there is not.
-            AccessDenied: the principal is not this user and not the service.
+            InvalidInput: the cursor is not from an earlier page, or the limit is out of range.
+            AccessDenied: the principal is neither this user nor the service.
         """
         return await self._page(await self._user(user_id), cursor, limit)
 
@@ -150,27 +157,31 @@ class Brain:
     async def company_page(
         self, company_id: str, *, cursor: str | None = None, limit: int = MOST
     ) -> Page[StoredBrainMemory]:
-        """Return a company's memories, as `user_page` does a user's; none to who is no member."""
+        """Return a page of a company's memories, as `user_page`; none if not a member."""
         return await self._page(self._company(company_id), cursor, limit)
 
     @on_home_loop
     @telemetry.operation
     async def forget_user_memory(self, user_id: str, slug: str) -> bool:
-        """Delete a memory of a user and return whether there was one; its last version stays in the history.
+        """Delete a memory of a user, and return True if there was one.
+
+        Its last version stays in the history.
 
         Raises:
-            InvalidValue: it is no slug.
-            AccessDenied: the principal is not this user and not the service.
+            InvalidValue: it is not a slug.
+            AccessDenied: the principal is neither this user nor the service.
         """
         return await self._forget(await self._user(user_id), slug)
 
     @on_home_loop
     @telemetry.operation
     async def forget_company_memory(self, company_id: str, slug: str) -> bool:
-        """Delete a memory of a company and return whether there was one; its last version stays in the history.
+        """Delete a memory of a company, and return True if there was one.
+
+        Its last version stays in the history.
 
         Raises:
-            InvalidValue: it is no slug.
+            InvalidValue: it is not a slug.
             AccessDenied: the principal is a member, but not an administrator.
         """
         return await self._forget(self._company(company_id), slug)
@@ -178,10 +189,10 @@ class Brain:
     @on_home_loop
     @telemetry.operation
     async def companies_of(self, user_id: str) -> list[str]:
-        """Return the ids of the companies that a user is a member of.
+        """Return the ids of the companies of which a user is a member.
 
         Raises:
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         user = await self._user(user_id)
         query: Query[list[str]] = Query(
@@ -191,10 +202,10 @@ class Brain:
         return list(companies)
 
     def company_id(self, company_id: str) -> str:
-        """Return a company's id as it is kept, which is that of its organisation.
+        """Return the normalised id of a company: the id of its organisation.
 
         Raises:
-            InvalidEntityId: it is not one of a company.
+            InvalidEntityId: it is not an id of a company.
         """
         return normalise(company_id, self._normalisers["company"], "company_id")
 
@@ -208,7 +219,7 @@ class Brain:
     async def _run(self, owner: Owner, queries: Sequence[Query[Any]]) -> list[Any]:
         return await self._access.run(owner.principal, queries, current_provenance())
 
-    # Reading ----------------------------------------------------------------------------------------------------------
+    # Reading ----------------------------------------------------------------------------------
 
     async def _get(self, owner: Owner, slug: str) -> StoredBrainMemory | None:
         check_slug(slug)
@@ -242,6 +253,7 @@ class Brain:
                 look,
             ],
         )
+        # A policy that forbids DELETE raises no error: the row is just still there.
         if before and after and before[0].memory_id == after[0].memory_id:
             raise AccessDenied(
                 f"Only administrators may delete memories of company {owner.id}.", owner.id

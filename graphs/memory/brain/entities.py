@@ -1,7 +1,8 @@
-"""Ids of entities as they are kept: stable, the same however they were spelled, and readable by people.
+"""Normalisers of entity ids: every spelling of an id is stored as one stable, readable id.
 
-Pure. A normaliser takes an id as people write it and returns the one that is kept, or says what is wrong with it. The
-ones here are in `NORMALISERS` by name; any other function of this shape may stand beside them.
+Pure functions. A normaliser takes an id as people write it, and returns the id to store or raises
+`ValueError`. `NORMALISERS` names those of this module; any other function of the same shape works
+as well.
 """
 
 import re
@@ -14,32 +15,40 @@ from graphs.memory.errors import InvalidEntityId
 from graphs.memory.values.text import problem_with
 
 MAX_BYTES = 500
-"""Longest id. It is part of a namespace, of which Postgres indexes about 2,000 bytes together with the key."""
+"""Longest id, in bytes.
+
+It is part of a namespace, and Postgres indexes about 2,000 bytes of namespace and key together.
+"""
 
 
 class EntityNormaliser(Protocol):
-    """Returns an id as it is kept. What it returns, it returns again when it is given that."""
+    """A function from any spelling of an id to the id to store. It is idempotent."""
 
     def __call__(self, entity_id: str, /) -> str:
-        """Normalise.
+        """Return the id to store.
 
         Raises:
-            ValueError: it is no id of this kind; the message goes on from the field's name, as in "must be an e-mail".
+            ValueError: it is not an id of this kind. The message continues the field's name, as
+                in "must be an e-mail address".
         """
 
 
 def plain(entity_id: str, /) -> str:
-    """Take an id as it is, without the space around it."""
+    """Return an id without the white space around it."""
     return entity_id.strip()
 
 
 def cl_rut(entity_id: str, /) -> str:
-    """Normalise a Chilean RUT or RUN: `12.345.678-5` becomes `123456785`, with `k` for the check digit K.
+    """Normalise a Chilean RUT or RUN: `12.345.678-5` becomes `123456785`, with `k` for K.
 
-    Dots, dashes and spaces may stand anywhere, and zeros before it. The check digit is 11 minus the sum, modulo 11, of
-    the digits from the last to the first, weighted 2, 3, 4, 5, 6, 7, 2, 3, …; 10 is written K and 11 is written 0.
+    Dots, dashes and white space are ignored anywhere, and zeros at the beginning. The check digit
+    is 11 minus the weighted sum of the digits modulo 11. The weights, from the last digit to the
+    first, are 2, 3, 4, 5, 6, 7, 2, 3, …; the result 10 is written K and 11 is written 0.
+
+    Raises:
+        ValueError: it is not a RUT, or the check digit is wrong.
     """
-    # Every dash of Unicode counts as one: people copy ids from documents.
+    # People copy ids from documents, which contain any dash of Unicode.
     characters = [
         c
         for c in entity_id
@@ -53,19 +62,24 @@ def cl_rut(entity_id: str, /) -> str:
     number, digit = match.groups()
     if digit != (right := check_digit(number)):
         raise ValueError(
-            f"has the check digit {digit.upper()}, but that of this number is {right.upper()}: mistyped?"
+            f"has the check digit {digit.upper()}, but this number needs {right.upper()}: "
+            "look for a typing error."
         )
     return number + digit
 
 
 def check_digit(number: str) -> str:
-    """Return the check digit of a RUT's number, `0` to `9` or `k`."""
+    """Return the check digit, `0` to `9` or `k`, of a RUT without it."""
     total = sum(int(digit) * (2 + n % 6) for n, digit in enumerate(reversed(number)))
     return "0123456789k0"[11 - total % 11]
 
 
 def uuid(entity_id: str, /) -> str:
-    """Normalise a UUID: small letters, with dashes."""
+    """Normalise a UUID: lower case, with dashes.
+
+    Raises:
+        ValueError: it is not a UUID.
+    """
     try:
         return str(UUID(entity_id.strip()))
     except ValueError:
@@ -73,7 +87,11 @@ def uuid(entity_id: str, /) -> str:
 
 
 def email(entity_id: str, /) -> str:
-    """Normalise an e-mail address: small letters. Whether it exists is not looked into."""
+    """Normalise an e-mail address: lower case. Only its form is checked.
+
+    Raises:
+        ValueError: it does not look like an e-mail address.
+    """
     address = entity_id.strip().lower()
     if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s.]+", address):
         raise ValueError("must be an e-mail address, such as ann@example.com.")
@@ -81,7 +99,11 @@ def email(entity_id: str, /) -> str:
 
 
 def slug(entity_id: str, /) -> str:
-    """Normalise a name of letters, digits, dashes and underscores: small letters."""
+    """Normalise a name of letters, digits, dashes and underscores: lower case.
+
+    Raises:
+        ValueError: it is longer than 128 characters, or has other characters.
+    """
     name = entity_id.strip().lower()
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,127}", name):
         raise ValueError(
@@ -97,19 +119,20 @@ NORMALISERS: Mapping[str, EntityNormaliser] = {
     "email": email,
     "slug": slug,
 }
-"""The normalisers that a setting can name."""
+"""The normalisers that a setting can select, by name."""
 
 
 def normalise(entity_id: str, normaliser: EntityNormaliser, field: str) -> str:
-    """Return an id as it is kept.
+    """Return the id to store.
 
     Args:
-        entity_id: as somebody wrote it.
-        normaliser: of this kind of entity.
-        field: what the id is called where it was given, for the error.
+        entity_id: the id in any spelling.
+        normaliser: the normaliser of this kind of entity.
+        field: the caller's name of the id, for error messages.
 
     Raises:
-        InvalidEntityId: it is no such id, or Postgres cannot store it; `path` is the field.
+        InvalidEntityId: it is not an id of this kind, or Postgres cannot store it; `path` is the
+            field.
     """
     if not isinstance(entity_id, str) or not entity_id.strip():
         raise InvalidEntityId(field, "must be a text that is not blank.")

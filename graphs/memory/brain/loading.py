@@ -1,8 +1,9 @@
-"""Loads: profiles of users and companies become memories of the brain, one owner or all of them, as background jobs.
+"""Loads: background jobs that save profiles of one or all users or companies to the brain.
 
-A load goes through the profiles in batches. What a batch writes is written by slug, so that a batch done twice writes
-nothing twice; what it came to, and where the next one begins, is then noted in one statement. A load that is cut off
-anywhere hence goes on after the last batch that was noted, with totals as if nothing had happened.
+A load processes profiles in batches. Saving is an upsert by slug, so repeating a batch writes
+nothing twice. One statement then records the totals of the batch and the cursor of the next one. A
+load that is interrupted anywhere therefore continues after the last recorded batch, and its totals
+are the same as without the interruption.
 """
 
 import asyncio
@@ -44,12 +45,12 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _BATCH = 100
-"""Profiles that are read, and noted as done, together."""
+"""Profiles in a batch."""
 
 _AT_ONCE = 8
-"""Owners whose memories are saved at the same time."""
+"""Owners whose memories are saved concurrently."""
 
-# The job ends with these, and is tried again: they would meet every owner alike.
+# Errors that would be the same for every owner: they end the job, which is retried.
 _OF_ALL = (ConfigurationError, SetupRequired, StoreUnavailable)
 
 _ENTITIES: Mapping[str, Entity] = {
@@ -61,7 +62,7 @@ _ENTITIES: Mapping[str, Entity] = {
 
 
 class _State(NamedTuple):
-    """A load that is not over, and where it goes on."""
+    """An unfinished load, and the cursor of its next batch."""
 
     kind: str
     owner: str | None
@@ -79,7 +80,7 @@ class _State(NamedTuple):
 
 @dataclass(slots=True)
 class _Tally:
-    """What became of a batch."""
+    """The totals and failures of a batch."""
 
     done: int = 0
     saved: int = 0
@@ -96,16 +97,19 @@ class _Tally:
         self.errors.append(error)
 
     def count(self, owner: str, report: BrainReport, written: Container[str]) -> None:
-        """Add what became of an owner's memories.
+        """Add the outcomes of an owner's memories.
 
-        One that is as it should be counts as saved if it was written since the load began: it was this load that wrote
-        it, before it was cut off, and the totals do not tell how often a batch was done.
+        Args:
+            owner: the id of the owner.
+            report: the outcomes.
+            written: the slugs of memories that were written since the load began.
         """
         for outcome in report.outcomes:
             if outcome.outcome == "failed":
-                self.fail(
-                    owner, outcome.slug, outcome.error or ""
-                )  # the name alone: a reason may quote
+                # The name of the error alone: a reason may quote content.
+                self.fail(owner, outcome.slug, outcome.error or "")
+            # Unchanged, but written since the load began: an interrupted attempt of this load wrote
+            # it. It counts as saved, so that totals do not depend on the number of attempts.
             elif outcome.outcome == "unchanged" and outcome.slug not in written:
                 self.unchanged += 1
             else:
@@ -114,27 +118,28 @@ class _Tally:
 
 @dataclass(frozen=True, slots=True)
 class _Saved:
-    """A profile whose memories were saved, but for those that the report tells of."""
+    """A profile whose memories were saved, except for the failures in the report."""
 
     owner: str
     report: BrainReport
     named: set[str | None]
-    """The slugs of all its entries."""
+    """The slugs of all entries of the profile, failures included."""
     forget: Callable[[str], Awaitable[bool]]
-    """Forgets the memory of a slug."""
+    """Deletes the memory under a slug."""
 
 
 class LoadingBrain(Brain):
     """The brain, and the jobs that fill it from profiles.
 
-    Every entry of a profile becomes the memory of a slug (`profiles.memories_of`), whatever that slug held before: its
-    history keeps it. A memory that was made so is forgotten when its entry is gone; others are left alone.
+    Each entry of a profile becomes the memory under a slug (`profiles.memories_of`). It replaces
+    any memory under that slug, whose earlier version stays in the history. When an entry is gone,
+    the next load deletes its memory. Memories that no load made are left alone.
 
     Args:
-        access: the way to the database.
-        embedder: the store's model and text search.
-        normalisers: how ids become the ones that are kept, by kind of entity.
-        source: where profiles are read; the database, unless given.
+        access: runs the queries.
+        embedder: the store's embedding model and text search.
+        normalisers: normalisers of ids, by kind of entity.
+        source: the source of profiles; None for the database.
     """
 
     def __init__(
@@ -147,33 +152,34 @@ class LoadingBrain(Brain):
         super().__init__(access, embedder, normalisers)
         self._source = source or StoredProfiles(access)
 
-    # Asking for loads -------------------------------------------------------------------------------------------------
+    # Starting loads ---------------------------------------------------------------------------
 
     @on_home_loop
     async def load_user(self, user_id: str) -> UUID:
-        """Queue the load of a user's profile, and return its id for `load`.
+        """Queue a load of a user's profile, and return its id for `load`.
 
         Raises:
-            InvalidEntityId: the id is not one of a user.
-            AccessDenied: the principal is not this user and not the service.
+            InvalidEntityId: it is not an id of a user.
+            AccessDenied: the principal is neither this user nor the service.
         """
         owner = await self._user(user_id)
         return await self._queue(owner.principal, "user", owner.id)
 
     @on_home_loop
     async def load_company(self, company_id: str) -> UUID:
-        """Queue the load of a company's profile, and return its id for `load`.
+        """Queue a load of a company's profile, and return its id for `load`.
 
         Raises:
-            InvalidEntityId: the id is not one of a company.
-            AccessDenied: the principal is neither an administrator of this organisation nor the service.
+            InvalidEntityId: it is not an id of a company.
+            AccessDenied: the principal is neither an administrator of this organisation nor the
+                service.
         """
         owner = self._company(company_id)
         return await self._queue(owner.principal, "company", owner.id)
 
     @on_home_loop
     async def load_all_users(self) -> UUID:
-        """Queue the load of every user's profile, and return its id for `load`.
+        """Queue a load of every user's profile, and return its id for `load`.
 
         Raises:
             AccessDenied: the principal is not the service.
@@ -182,7 +188,7 @@ class LoadingBrain(Brain):
 
     @on_home_loop
     async def load_all_companies(self) -> UUID:
-        """Queue the load of every company's profile, and return its id for `load`.
+        """Queue a load of every company's profile, and return its id for `load`.
 
         Raises:
             AccessDenied: the principal is not the service.
@@ -197,34 +203,35 @@ class LoadingBrain(Brain):
         [load_id] = await self._access.run(principal, [query], current_provenance())
         return load_id
 
-    # Looking, and stopping --------------------------------------------------------------------------------------------
+    # Progress and cancellation ----------------------------------------------------------------
 
     @on_home_loop
     async def loads(self, limit: int = 20) -> list[BrainLoad]:
-        """Return loads, the latest first: one's own, those of companies one administers, all for the service.
+        """Return loads, the latest first. They are kept for 30 days.
 
-        They are kept for 30 days.
+        A user sees their own loads, and those of companies that they administer. The service sees
+        all loads.
         """
         return await self._loads(None, limit)
 
     @on_home_loop
     async def load(self, load_id: UUID | str) -> BrainLoad | None:
-        """Return how far a load is, None if there is none of this id for whoever asks.
+        """Return a load with its progress, None if the principal can see no load with this id.
 
         Raises:
-            InvalidInput: it is no UUID.
+            InvalidInput: it is not a UUID.
         """
         found = await self._loads(load_id, 1)
         return found[0] if found else None
 
     @on_home_loop
     async def cancel_load(self, load_id: UUID | str) -> bool:
-        """Have a load stop after the batch it is at, and return whether it was not over yet.
+        """Cancel a load after its current batch, and return True if it was unfinished.
 
-        Whoever may ask for a load may cancel it.
+        Everyone who can see a load may cancel it.
 
         Raises:
-            InvalidInput: it is no UUID.
+            InvalidInput: it is not a UUID.
         """
         if not await self._loads(load_id, 1):
             return False
@@ -241,14 +248,15 @@ class LoadingBrain(Brain):
         [found] = await self._access.run(self._access.principal(), [query], current_provenance())
         return found
 
-    # The job ----------------------------------------------------------------------------------------------------------
+    # The job ----------------------------------------------------------------------------------
 
     @on_home_loop
-    async def carry_out(self, load_id: str, user_id: str | None = None) -> None:  # noqa: ARG002  names whom the job is about
-        """Do a load, from where it stands to its end; what the job does.
+    async def carry_out(self, load_id: str, user_id: str | None = None) -> None:  # noqa: ARG002  by it an erasure finds the job
+        """Run a load from its cursor to the end. This is the job.
 
         Raises:
-            StoreUnavailable: the database could not do it; carried out again, it goes on after the last batch.
+            StoreUnavailable: the database is unavailable; the retry continues after the last
+                recorded batch.
         """
         while state := await self._ask(
             "state", lambda rows: _State(*rows[0]) if rows else None, id=load_id
@@ -260,7 +268,7 @@ class LoadingBrain(Brain):
                 await self._step(load_id, state)
 
     async def _step(self, load_id: str, state: _State) -> None:
-        """Do the next batch of a load, and note it. Where somebody else was first, nothing is noted."""
+        """Process and record the next batch, unless another worker recorded it first."""
         profiles = [] if state.cancelled else await self._next(state)
         is_last = state.cancelled or state.owner is not None or len(profiles) < _BATCH
         tally = await self._batch(state, profiles)
@@ -283,7 +291,10 @@ class LoadingBrain(Brain):
         return [profile or Profile(state.owner, problem="there is no profile")]
 
     async def _batch(self, state: _State, profiles: Sequence[Profile]) -> _Tally:
-        """Make profiles memories. What fails is counted and stops nobody else, unless it would fail for all."""
+        """Save the memories of profiles, delete those of removed entries, and return totals.
+
+        A failure is counted and does not stop the others, unless all of them would fail.
+        """
         tally = _Tally(done=len(profiles))
         saved = [
             s
@@ -309,7 +320,7 @@ class LoadingBrain(Brain):
         return tally
 
     async def _save_profile(self, entity: Entity, tally: _Tally, profile: Profile) -> _Saved | None:
-        """Save as a person would, so that row-level security holds it to what is theirs."""
+        """Save the memories of a profile; None if all of it failed."""
         if profile.problem:
             tally.fail(profile.id, None, profile.problem)
             return None
@@ -317,11 +328,12 @@ class LoadingBrain(Brain):
         for problem in problems:
             tally.fail(profile.id, problem.slug, problem.reason)
         slugs: list[str | None] = [memory.slug for memory in memories]
+        # Acting as the user, the job can only write where row-level security lets this user write.
         principal = Principal.of_subject(profile.id) if entity == "user" else Principal.service()
         with acting_as(principal), _counted(tally, profile.id, slugs):
             owner = await self._user(profile.id) if entity == "user" else self._company(profile.id)
             if owner.id != profile.id:
-                raise InvalidEntityId("id", f"is not spelled as it is kept, which is {owner.id!r}.")
+                raise InvalidEntityId("id", f"is not normalised; store it as {owner.id!r}.")
             report = await self._saver.save(owner, memories)
             named = {*slugs, *(problem.slug for problem in problems)}
             return _Saved(owner.id, report, named, functools.partial(self._forget, owner))
@@ -341,7 +353,7 @@ async def _forget(tally: _Tally, entry: tuple[_Saved, str]) -> None:
 
 @contextmanager
 def _counted(tally: _Tally, owner: str, slugs: Sequence[str | None]) -> Iterator[None]:
-    """Count what fails for these slugs of an owner, and go on, unless it would fail for all."""
+    """Count a failure in the block for these slugs, unless all owners would fail alike."""
     try:
         yield
     except _OF_ALL:
@@ -352,7 +364,10 @@ def _counted(tally: _Tally, owner: str, slugs: Sequence[str | None]) -> Iterator
 
 
 async def _for_each(do: Callable[[T], Awaitable[R]], items: Sequence[T]) -> list[R]:
-    """Do something with items, some at a time; what fails ends it, once those are over that have begun."""
+    """Return the results of calls on items, `_AT_ONCE` at a time.
+
+    After an exception, it waits for the calls of the same group to end, and raises the first one.
+    """
     results: list[R] = []
     for n in range(0, len(items), _AT_ONCE):
         for result in await asyncio.gather(

@@ -1,4 +1,4 @@
-"""The models of the brain: memories that a slug names, and reports on saving and loading them."""
+"""The models of the brain: memories named by slugs, and reports of saving and loading them."""
 
 from datetime import datetime
 from typing import Any, Literal, Self
@@ -12,26 +12,31 @@ from graphs.memory.values.models import FrozenModel
 
 
 class BrainMemory(FrozenModel):
-    """A memory that a slug names, as it is given to `store.brain`."""
+    """A memory named by a slug, as a caller gives it to `store.brain`."""
 
-    slug: str = Field(description="Its name, such as user_full_name: [a-z][a-z0-9_]{0,127}.")
+    slug: str = Field(
+        description="The name of the memory, such as user_full_name: [a-z][a-z0-9_]{0,127}."
+    )
     content: str
     tags: list[str] = Field(default_factory=list)
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 
 class StoredBrainMemory(BrainMemory):
-    """A memory of the brain, as it is kept."""
+    """A memory of the brain, as it is stored."""
 
     memory_id: int = Field(
-        description="Of the item that holds it; the same as long as the memory is not deleted."
+        description="Id of the item that holds it; it stays the same until the memory is deleted."
     )
     created_at: datetime
     updated_at: datetime
 
     @classmethod
     def of(cls, row: Any) -> Self:
-        """Return the memory that a row stands for; an item of any other shape, put by hand, shows as its JSON."""
+        """Return the memory of a row.
+
+        An item without a text `content`, which a caller put by hand, is shown as its JSON.
+        """
         value, content = row.value, row.value.get("content")
         tags, metadata = value.get("tags"), value.get("metadata")
         return cls(
@@ -46,32 +51,34 @@ class StoredBrainMemory(BrainMemory):
 
 
 class BrainOutcome(FrozenModel):
-    """What became of one memory that was to be saved."""
+    """The outcome of saving one memory."""
 
     slug: str
     outcome: Literal["created", "updated", "unchanged", "failed"]
     error: str | None = Field(
-        default=None, description="What failed, by its name in `errors`, such as InvalidValue."
+        default=None, description="Name of the error class, such as InvalidValue."
     )
-    reason: str | None = Field(default=None, description="Why it failed, in words.")
+    reason: str | None = Field(default=None, description="Why it failed, as a sentence.")
 
 
 class BrainReport(FrozenModel):
-    """What became of memories that were to be saved."""
+    """The outcomes of saving several memories."""
 
-    success: bool = Field(description="Whether all of them are saved.")
+    success: bool = Field(description="True if no memory failed.")
     saved_count: int = Field(
-        description="How many are in the brain as given, those that were so before included."
+        description="Memories that are in the brain as given, including unchanged ones."
     )
     failed_count: int
     errors: list[str] = Field(
-        description="Why each of the others is not: its slug, a colon and the reason."
+        description="One line for each failed memory: its slug, a colon and the reason."
     )
-    outcomes: list[BrainOutcome] = Field(description="One for each slug, in the order given.")
+    outcomes: list[BrainOutcome] = Field(
+        description="One outcome for each slug, in the order given."
+    )
 
     @classmethod
     def of(cls, outcomes: list[BrainOutcome]) -> Self:
-        """Return the report that outcomes add up to."""
+        """Return the report of these outcomes."""
         errors = [f"{o.slug}: {o.reason}" for o in outcomes if o.outcome == "failed"]
         saved = len(outcomes) - len(errors)
         return cls(
@@ -84,37 +91,41 @@ class BrainReport(FrozenModel):
 
 
 class BrainLoadError(FrozenModel):
-    """An entry of a profile, or a whole profile, that a load could not make memories of. It holds no content."""
+    """An entry of a profile, or a whole profile, that a load could not save as memories.
 
-    owner: str = Field(description="The user or the company.")
-    slug: str | None = Field(description="Which entry; none where it was the whole profile.")
-    error: str = Field(description="Why: in words, or the name of the error in `errors`.")
+    It holds no content of the profile.
+    """
+
+    owner: str = Field(description="Id of the user or the company.")
+    slug: str | None = Field(description="Slug of the entry; none if the whole profile failed.")
+    error: str = Field(description="The reason as a sentence, or the name of the error class.")
 
 
 class BrainLoad(FrozenModel):
-    """A load of profiles into the brain, and how far it is."""
+    """A load of profiles into the brain, and its progress."""
 
     id: UUID
     kind: Literal["user", "company", "users", "companies"]
     status: Literal["waiting", "running", "done", "failed", "cancelled"] = Field(
-        description="waiting also before another attempt; failed when there is none left: `jobs.retry(job_id)`."
+        description="waiting: before the first attempt or a retry; failed: no attempt is left, "
+        "start another with `jobs.retry(job_id)`."
     )
     job_id: int
     total: int | None = Field(
-        description="How many profiles there were when it began, or are loaded when it is done."
+        description="Number of profiles: counted at the start, and exact once the load is done."
     )
-    done: int = Field(description="How many profiles it has dealt with.")
-    saved: int = Field(description="How many memories are written since it began.")
+    done: int = Field(description="Profiles processed so far.")
+    saved: int = Field(description="Memories written since the load began.")
     unchanged: int = Field(
-        description="How many were in the brain as the profiles say before it began."
+        description="Memories that already agreed with the profiles before the load began."
     )
     failed: int = Field(
-        description="How many entries are no memories; one for a profile that could not be read."
+        description="Entries that could not be saved; an unreadable profile counts as one."
     )
-    errors: list[BrainLoadError] = Field(description="Of the first 20 of these.")
+    errors: list[BrainLoadError] = Field(description="The first 20 failures.")
     queued_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
     rate: float | None = Field(
-        default=None, description="Profiles per second since it began, waiting included."
+        default=None, description="Profiles per second since it began, including waiting time."
     )

@@ -28,7 +28,7 @@ Entity = Literal["user", "company"]
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A user or company whose brain it is, and the principal that acts on it."""
+    """The user or company that a brain belongs to, and the principal that acts on it."""
 
     entity: Entity
     id: str
@@ -43,22 +43,24 @@ class Owner:
         )
 
     def ask(self, statement: str, read: Callable[[Any], Any], **given: Any) -> Query[Any]:
-        """Return a query of the brain, in its variant for this kind of owner."""
+        """Return a query in its variant for this kind of owner: `<statement>_<entity>`."""
         return Query(_SQL[f"{statement}_{self.entity}"], {"owner": self.id, **given}, read)
 
 
 def company_scope(company_id: str) -> Namespace:
-    """Return the namespace of everything that belongs to a company: `("orgs", company_id)`."""
+    """Return the namespace prefix of everything of a company: `("orgs", company_id)`."""
     return ("orgs", encode_label(company_id))
 
 
 def check_slug(slug: Any) -> None:
-    """Refuse a slug that cannot name a memory.
+    """Check that a slug can name a memory.
 
     Raises:
-        InvalidValue: it is no slug.
+        InvalidValue: it is not a slug.
     """
     if not isinstance(slug, str) or not _SLUG.fullmatch(slug):
         raise InvalidValue(
-            "slug", "must be small letters, digits and _, begin with a letter and have at most 128."
+            "slug",
+            "must begin with a lower-case letter, and have at most 128 lower-case letters, digits "
+            "and underscores.",
         )

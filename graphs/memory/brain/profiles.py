@@ -1,4 +1,4 @@
-"""What is known of users and companies elsewhere, and the memories of the brain that it becomes."""
+"""Profiles of users and companies, and the memories of the brain that they become."""
 
 import json
 import re
@@ -18,23 +18,26 @@ from graphs.memory.values.text import cleaned, problem_with
 _SQL = statements.load("profiles", __package__)
 
 MARK = {"source": "profile"}
-"""The metadata of memories that were made of a profile. One that the profile no longer has is forgotten by it."""
+"""The metadata of memories that a load made from a profile.
+
+A load deletes only memories with this mark, once the profile no longer has their entries.
+"""
 
 _NAMES: Mapping[Entity, str] = {"user": "user_full_name", "company": "company_name"}
 _LONGEST = 128  # characters of a slug
-_DEEPEST = 20
-_SHOWN = 200  # characters of what was to be a slug, in a problem
+_DEEPEST = 20  # levels of nesting of an entry
+_SHOWN = 200  # characters of a bad key that a problem quotes
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What a source knows of a user or a company.
+    """The facts that a source has about a user or a company.
 
     Args:
-        id: whose it is, as `store.brain` keeps it.
-        name: the full name of the user, the name of the company.
-        entries: what else is known, by name; JSON.
-        problem: why it cannot be read, if it cannot; nothing is made of it then, and nothing forgotten.
+        id: the id of the user or company, as `store.brain` stores it.
+        name: the full name of the user, or the name of the company.
+        entries: everything else, by name; JSON.
+        problem: the reason if the profile cannot be read. A load then saves and deletes nothing.
     """
 
     id: str
@@ -44,21 +47,23 @@ class Profile:
 
 
 class BrainSource(Protocol):
-    """Where profiles are read. `StoredProfiles` is the default; a deployment may have them in its CRM.
+    """A source of profiles. `StoredProfiles` is the default; a deployment may read its CRM instead.
 
-    Whatever it raises ends the job, which is tried again where it stopped.
+    Any exception ends the job. Its retry continues after the last batch that was recorded.
     """
 
     async def one(self, entity: Entity, entity_id: str) -> Profile | None:
         """Return the profile of a user or a company, None if there is none."""
 
     async def after(self, entity: Entity, cursor: str, most: int) -> Sequence[Profile]:
-        """Return the first profiles after an id, in an order of ids that stays; fewer than `most` are the last.
+        """Return the next profiles after an id, in a stable order of ids.
+
+        A result shorter than `most` is the last one.
 
         Args:
-            entity: of users, or of companies.
+            entity: profiles of users, or of companies.
             cursor: the id of the last profile that was read; empty at the beginning.
-            most: how many at most.
+            most: the largest number of profiles to return.
         """
 
     async def total(self, entity: Entity) -> int:
@@ -69,7 +74,7 @@ class StoredProfiles:
     """The profiles in `memory.users` and `memory.organisations`, read as the service.
 
     Args:
-        access: the way to the database.
+        access: runs the queries.
     """
 
     def __init__(self, access: Access) -> None:
@@ -81,7 +86,7 @@ class StoredProfiles:
         return found[0] if found else None
 
     async def after(self, entity: Entity, cursor: str, most: int) -> Sequence[Profile]:
-        """Return the first profiles after an id, in the order of ids: one query."""
+        """Return the next profiles after an id, in the order of ids, with one query."""
         found: Sequence[Profile] = await self._ask(
             entity, "after", _profiles, cursor=cursor, most=most
         )
@@ -103,30 +108,33 @@ def _profiles(rows: Any) -> list[Profile]:
 
 
 def _profile(id_: str, name: str | None, entries: str | None) -> Profile:
-    """A row as a profile. People write their own: one that is made to break its reader stops nobody else's."""
+    """Return the profile of a row.
+
+    Users can write their own profiles. One that cannot be parsed must not stop the load of others.
+    """
     if entries is None:
         return Profile(id_, name, problem="the profile is larger than 64 KB")
     try:
-        return Profile(
-            id_, name, json.loads(entries, parse_int=str, parse_float=str)
-        )  # in the digits they have
+        # As text, numbers keep their digits: 1.10 stays 1.10.
+        return Profile(id_, name, json.loads(entries, parse_int=str, parse_float=str))
     except RecursionError:
         return Profile(id_, name, problem="the profile is nested too deep")
 
 
 class ProfileProblem(NamedTuple):
-    """An entry of a profile that is no memory, and why. It never tells what the entry holds."""
+    """An entry of a profile that cannot be a memory, and the reason. It never quotes the value."""
 
     slug: str
     reason: str
 
 
 def memories_of(entity: Entity, profile: Profile) -> tuple[list[BrainMemory], list[ProfileProblem]]:
-    """Return the memories that a profile is, and what of it cannot be one. Pure.
+    """Return the memories of a profile, and the entries that cannot be memories. Pure.
 
-    The name becomes `user_full_name` or `company_name`, each entry `user_<key>` or `company_<key>`, the key in small
-    letters, digits and underscores (`taxRegime` and `Tax régime` are both `tax_regime`). What is nested is written out.
-    An entry that is empty is nothing known, and no problem. Of two entries with one slug the first counts.
+    The name becomes `user_full_name` or `company_name`. Each entry becomes `user_<key>` or
+    `company_<key>`, with the key in lower-case letters, digits and underscores: `taxRegime` and
+    `Tax régime` are both `tax_regime`. Nested values are written out as text. Empty entries are
+    skipped; they are not problems. If two entries have the same slug, the first one counts.
     """
     memories: dict[str, BrainMemory] = {}
     problems: list[ProfileProblem] = []
@@ -142,8 +150,8 @@ def memories_of(entity: Entity, profile: Profile) -> tuple[list[BrainMemory], li
         if not content:
             continue
         if slug is None:
-            reason = f"the key makes no slug of at most {_LONGEST} letters a to z, digits and underscores"
-            problems.append(ProfileProblem(_shown(key), reason))
+            rule = f"at most {_LONGEST} letters a to z, digits and underscores"
+            problems.append(ProfileProblem(_shown(key), f"the key makes no slug of {rule}"))
         elif problem := problem_with(content):
             problems.append(ProfileProblem(slug, f"the entry {problem}"))
         elif slug in memories:
@@ -154,7 +162,10 @@ def memories_of(entity: Entity, profile: Profile) -> tuple[list[BrainMemory], li
 
 
 def slug_of(entity: Entity, key: str) -> str | None:
-    """Return the slug for an entry of a profile, None if its key has letters that are not a to z, or none at all."""
+    """Return the slug of a profile's entry.
+
+    None if its key has letters other than a to z (without accents), none at all, or too many.
+    """
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key)
     letters = [
         c for c in unicodedata.normalize("NFKD", words.casefold()) if not unicodedata.combining(c)
@@ -170,7 +181,7 @@ def _shown(key: str) -> str:
 
 
 def _text(value: Any, depth: int = 0) -> str:
-    """A value of JSON as people read it; empty where nothing is in it.
+    """Return a JSON value as people read it; empty if it holds nothing.
 
     Raises:
         ValueError: it is nested too deep.

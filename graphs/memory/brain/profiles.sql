@@ -1,4 +1,4 @@
--- Profiles of users and of organisations. One that is larger than 64 KB as text is not read.
+-- Profiles of users and organisations. A profile of more than 64 KB of text is returned as NULL.
 
 -- name: one_user
 SELECT id, display_name, CASE WHEN octet_length(profile::text) <= 65536 THEN profile::text END

@@ -1,4 +1,4 @@
-"""Saving memories of the brain: many at once, of which each may fail alone."""
+"""Saving many memories of the brain at once, each with an outcome of its own."""
 
 import asyncio
 import json
@@ -36,20 +36,20 @@ from graphs.memory.values.namespaces import (
 )
 from graphs.memory.values.text import problem_with, to_json
 
-_SHOWN = 200  # characters of what was to be a slug, in a report
+_SHOWN = 200  # characters of a bad slug that a report quotes
 
-# These would meet every memory of the owner alike.
+# Errors that would be the same for every memory: they end the call, instead of failing one memory.
 _OF_ALL = (AccessDenied, ConfigurationError, SetupRequired, StoreUnavailable)
 
 BrainEntries = Mapping[str, str] | Sequence[BrainMemory]
 
 
 class Saver:
-    """Saves memories of an owner in few round trips.
+    """The saving of an owner's memories, in few round trips.
 
     Args:
-        access: the way to the database.
-        embedder: the store's model and text search.
+        access: runs the queries, as the current principal.
+        embedder: the store's embedding model and text search.
     """
 
     def __init__(self, access: Access, embedder: Embedder) -> None:
@@ -57,7 +57,7 @@ class Saver:
         self._embedder = embedder
 
     async def save(self, owner: Owner, memories: BrainEntries) -> BrainReport:
-        """Save memories of an owner, and report on each."""
+        """Save memories of an owner, and return the outcome of each."""
         given = (
             memories
             if isinstance(memories, Mapping)
@@ -85,7 +85,7 @@ class Saver:
         return BrainReport.of([became[slug] for slug in given])
 
     async def _known(self, owner: Owner, slugs: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """What slugs stand for by now."""
+        """Return the values that are stored under slugs."""
         if not slugs:
             return {}
         rows: Any
@@ -95,7 +95,11 @@ class Saver:
     async def _embed(
         self, owner: Owner, puts: Sequence[PutOp]
     ) -> tuple[list[ItemWrite], dict[str, BrainOutcome]]:
-        """What is to be written, and what the embedding model did not take: alone, unless it is away altogether."""
+        """Return the writes with their vectors, and the outcomes of memories that failed.
+
+        If the model refuses the batch, each memory is tried alone, so that only a bad one fails. If
+        the model is unavailable, all of them fail without further calls.
+        """
         if not puts:
             return [], {}
         try:
@@ -108,7 +112,7 @@ class Saver:
         return [write for writes, _ in alone for write in writes], failed
 
     async def _store(self, owner: Owner, writes: Sequence[ItemWrite]) -> dict[str, BrainOutcome]:
-        """Store memories together. Where the database refuses, each half is tried, so that a bad one fails alone."""
+        """Store memories together; after a refusal store each half, until a bad one is alone."""
         if not writes:
             return {}
         how, slugs = self._embedder.how, [write.key for write in writes]
@@ -135,30 +139,33 @@ class Saver:
 
 
 def _put(namespace: Namespace, slug: Any, memory: Any) -> PutOp:
-    """What is to be stored, checked. The slug is embedded, too: it often says what a terse content is about.
+    """Return the checked operation that stores a memory.
 
-    It has no importance, by which memories fade: what a slug names holds until it is replaced.
+    Raises:
+        InvalidInput: it cannot be stored.
     """
     check_slug(slug)
     content = memory.content if isinstance(memory, BrainMemory) else memory
     if not isinstance(content, str) or not content.strip():
         raise InvalidValue("content", "must be a text that is not blank.")
     tags, metadata = (memory.tags, memory.metadata) if isinstance(memory, BrainMemory) else ([], {})
+    # Without an importance, decay leaves it alone: a memory under a slug is valid until replaced.
     value = {"slug": slug, "content": content, "type": "fact", "tags": tags, "metadata": metadata}
+    # The slug is embedded as well: it often names the topic of a terse content.
     put = PutOp(namespace, slug, value, index=["slug", "content"])
     items.check_put(put)
     return put
 
 
 def _as_kept(put: PutOp, known: Mapping[str, Any] | None) -> PutOp:
-    """The same, pinned if a person has pinned what it takes the place of."""
+    """Return the operation, pinned if the memory that it replaces is pinned."""
     if known is None or known.get("pinned") is not True:
         return put
     return put._replace(value={**(put.value or {}), "pinned": True})
 
 
 def _canonical(value: Any) -> str:
-    """A value in the one form in which equal ones are the same text."""
+    """Return a value in a canonical form: equal values give the same text."""
     return json.dumps(json.loads(to_json(value, "value")), sort_keys=True)
 
 

@@ -1,4 +1,4 @@
-"""Sessions and turns: the relational side of a conversation, and the snapshot a run starts with."""
+"""Queries on sessions, turns, pinned memories and profiles: the snapshot that a run starts with."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,14 +20,14 @@ _SQL = statements.load("sessions", __package__)
 
 
 def touch_session(user_id: str, session_id: str, agent: str) -> Query[None]:
-    """Ask for the session to be created, or for a note that something happened in it."""
+    """Return the query that creates a session, or records new activity in it."""
     return Query(
         _SQL["touch_session"], {"user_id": user_id, "session_id": session_id, "agent": agent}
     )
 
 
 def put_turns(payload: MemoryPayload, exchange: str, turns: Mapping[str, PutOp]) -> Query[None]:
-    """Ask for the items of an exchange to get their place in the session; `turns` maps role to item."""
+    """Return the query that records an exchange in its session; `turns` maps roles to items."""
     places = {
         "user_id": payload.identity,
         "session_id": payload.session_id,
@@ -41,7 +41,7 @@ def put_turns(payload: MemoryPayload, exchange: str, turns: Mapping[str, PutOp])
 
 
 def record_execution(run_id: str, payload: MemoryPayload) -> Query[None]:
-    """Ask for a note that an agent's run wrote what it had to say."""
+    """Return the query that records that a run of an agent wrote memory."""
     execution = {
         "run_id": run_id,
         "agent": payload.agent,
@@ -52,7 +52,7 @@ def record_execution(run_id: str, payload: MemoryPayload) -> Query[None]:
 
 
 def session(user_id: str, session_id: str) -> Query[Session]:
-    """Ask for a session; one that is new has no turns and no times."""
+    """Return the query of a session; a new session has no turns and no times."""
 
     def read(rows: Rows) -> Session:
         return Session.model_validate(rows[0]._asdict()) if rows else Session(id=session_id)
@@ -61,7 +61,7 @@ def session(user_id: str, session_id: str) -> Query[Session]:
 
 
 def recent_turns(user_id: str, session_id: str, limit: int) -> Query[list[Turn]]:
-    """Ask for the last turns of a session, oldest first."""
+    """Return the query of the last turns of a session, the oldest first."""
 
     def read(rows: Rows) -> list[Turn]:
         return [
@@ -75,7 +75,10 @@ def recent_turns(user_id: str, session_id: str, limit: int) -> Query[list[Turn]]
 
 
 def pinned(user_id: str, agent: str | None, limit: int) -> Query[list[RecalledMemory]]:
-    """Ask for the memories that a user pinned, or those that an agent wrote of them, what changed last first."""
+    """Return the query of a user's pinned memories, the latest change first.
+
+    With `agent`, only those that this agent wrote.
+    """
 
     def read(rows: Rows) -> list[RecalledMemory]:
         return [as_memory(search_item(row, None), None) for row in rows]
@@ -84,7 +87,7 @@ def pinned(user_id: str, agent: str | None, limit: int) -> Query[list[RecalledMe
 
 
 def pinned_among(addresses: Sequence[tuple[Namespace, str]]) -> Query[set[tuple[Namespace, str]]]:
-    """Ask at which of some addresses there is a memory that is pinned."""
+    """Return the query of those of the addresses whose memories are pinned."""
     given = {
         "namespaces": [to_text(namespace) for namespace, _ in addresses],
         "keys": [key for _, key in addresses],
@@ -97,7 +100,7 @@ def pinned_among(addresses: Sequence[tuple[Namespace, str]]) -> Query[set[tuple[
 
 
 def profile(user_id: str) -> Query[dict[str, Any]]:
-    """Ask for what is known about a user as such."""
+    """Return the query of a user's profile; empty if there is none."""
     return Query(
         _SQL["profile"], {"user_id": user_id}, lambda rows: rows[0].profile if rows else {}
     )
@@ -106,9 +109,9 @@ def profile(user_id: str) -> Query[dict[str, Any]]:
 def with_pinned(
     kept: Sequence[RecalledMemory], found: Sequence[RecalledMemory], limit: int
 ) -> list[RecalledMemory]:
-    """Return what was found, behind what is pinned: each memory once, and no more than `limit`.
+    """Return pinned memories, then found ones: each memory once, and at most `limit`.
 
-    Pinned memories that were found keep the score that they were found with.
+    A pinned memory that was also found keeps its score.
     """
     at = {(memory.namespace, memory.key): memory for memory in found}
     memories = {

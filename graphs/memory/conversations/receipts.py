@@ -1,4 +1,7 @@
-"""Recall receipts: for each recall what was chosen, what nearly, and why. They are written behind the recall."""
+"""Recall receipts: the memories that a recall chose, the runners-up, and their scores.
+
+They are written in the background, after the recall has returned.
+"""
 
 import asyncio
 import json
@@ -24,12 +27,12 @@ log = logging.getLogger(__name__)
 _SQL = statements.load("receipts", __package__)
 
 NEARLY = 5
-"""How many memories that were nearly chosen a receipt tells of."""
+"""Number of runners-up in a receipt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A receipt that is yet to be written; `chosen` and `nearly` are JSON."""
+    """A receipt to write; `chosen` and `nearly` are JSON."""
 
     actor: str
     user_id: str
@@ -39,7 +42,7 @@ class Receipt:
 
 
 def receipt(actor: str, user_id: str, query: str, found: Found) -> Receipt:
-    """Return the receipt of what a user's memory gave to a query."""
+    """Return the receipt of a recall."""
     parts: Iterable[Mapping[str, float]] = found.parts or [{} for _ in found.items]
     chosen = [(i.namespace, i.key, i.score, p) for i, p in zip(found.items, parts, strict=True)]
     return Receipt(actor, user_id, query, _told(chosen), _told(found.nearly))
@@ -60,7 +63,7 @@ def _told(memories: Iterable[tuple[Namespace, str, float | None, Mapping[str, fl
 
 
 def put(receipts: Sequence[Receipt]) -> Query[None]:
-    """Ask for receipts to be stored."""
+    """Return the query that stores receipts."""
     given = {
         "actors": [r.actor for r in receipts],
         "user_ids": [r.user_id for r in receipts],
@@ -72,7 +75,7 @@ def put(receipts: Sequence[Receipt]) -> Query[None]:
 
 
 def latest(user_id: str, run_id: str | None, limit: int) -> Query[list[RecallReceipt]]:
-    """Ask for the latest receipts about a user's memory, of one run or of all, newest first."""
+    """Return the query of a user's latest receipts, of one run or of all, the newest first."""
 
     def read(rows: Rows) -> list[RecallReceipt]:
         return [RecallReceipt.model_validate(row._asdict()) for row in rows]
@@ -81,7 +84,11 @@ def latest(user_id: str, run_id: str | None, limit: int) -> Query[list[RecallRec
 
 
 class Receipts:
-    """Writes receipts behind the calls that they are about, those of one moment together."""
+    """The writer of receipts. It runs in the background and coalesces receipts.
+
+    Args:
+        database: the database of the receipts.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -90,18 +97,20 @@ class Receipts:
             at_once=1,
             together=lambda _: None,
             in_turn=lambda _: True,
+            # An unavailable database would refuse each receipt alone as well.
             hopeless=lambda error: isinstance(error, StoreUnavailable),
         )
         self._unwritten: set[asyncio.Task[None]] = set()
 
     def note(self, provenance: Provenance, receipt: Receipt) -> None:
-        """Have a receipt written soon."""
+        """Write a receipt soon."""
+        # The event loop keeps only weak references to tasks.
         task = asyncio.create_task(self._submit(provenance, receipt))
         self._unwritten.add(task)
         task.add_done_callback(self._unwritten.discard)
 
     async def finish(self) -> None:
-        """Return when every receipt that was noted is written, or was reported as lost."""
+        """Wait until every receipt that was noted is written, or its loss is logged."""
         while self._unwritten:
             await asyncio.wait(self._unwritten)
 
@@ -109,7 +118,7 @@ class Receipts:
         try:
             await self._calls.submit(provenance, receipt)
         except GraphMemoryError as error:
-            log.warning("The receipt of a recall could not be written: %s", error)
+            log.warning("A recall receipt could not be written: %s", error)
 
     async def _store(self, noted: Sequence[tuple[Provenance, Receipt]]) -> list[None]:
         parts = [

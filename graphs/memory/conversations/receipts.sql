@@ -1,7 +1,9 @@
 -- name: put
 INSERT INTO memory.recall_receipts (actor, user_id, query, chosen, nearly)
 SELECT actor, user_id, query, chosen::jsonb, nearly::jsonb
-FROM unnest(%(actors)s::text[], %(user_ids)s::text[], %(queries)s::text[], %(chosen)s::text[], %(nearly)s::text[])
+FROM unnest(
+  %(actors)s::text[], %(user_ids)s::text[], %(queries)s::text[], %(chosen)s::text[],
+  %(nearly)s::text[])
   AS given (actor, user_id, query, chosen, nearly)
 
 -- name: latest

@@ -1,4 +1,4 @@
-"""People's conversations, page by page: sessions, and what was said in them."""
+"""Conversations of users, page by page: sessions and their turns."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,13 +21,13 @@ from graphs.memory.values.paging import (
 _SQL = statements.load("sessions", __package__)
 
 ExchangeKey = tuple[str, str]
-"""A session, and the id of the user's message in it."""
+"""The id of a session, and the id of the user's message in it."""
 
 
 class StoredTurn(Turn):
-    """A turn, and where it comes from."""
+    """A turn and its provenance."""
 
-    namespace: Namespace = Field(description="Namespace of the memory that holds it.")
+    namespace: Namespace = Field(description="Namespace of the memory that holds the text.")
     key: str
     agent: str | None = None
     thread_id: str | None = None
@@ -36,10 +36,10 @@ class StoredTurn(Turn):
 
 
 class Sessions:
-    """People's sessions. Every method acts as whoever is acting now, and refuses another person's.
+    """Sessions of users. Every method acts as the current principal, and refuses other users' data.
 
     Args:
-        access: the way to the database.
+        access: checks the principal and runs the queries.
     """
 
     def __init__(self, access: Access) -> None:
@@ -48,13 +48,13 @@ class Sessions:
     async def latest(
         self, user_id: str, *, cursor: str | None = None, limit: int = 50
     ) -> Page[Session]:
-        """Return a user's sessions, a page at a time: where something happened last comes first.
+        """Return a page of a user's sessions, the latest activity first.
 
-        One that has no title has what the user said first instead.
+        A session without a title has the first words of the user instead.
 
         Raises:
-            InvalidInput: a cursor or a limit that there is not.
-            AccessDenied: the principal is not this user and not the service.
+            InvalidInput: the cursor is not from an earlier page, or the limit is out of range.
+            AccessDenied: the principal is neither this user nor the service.
         """
         query = Query(
             _SQL["latest"], {"user_id": user_id, "only": None, **named(cursor, limit)}, _sessions
@@ -66,8 +66,8 @@ class Sessions:
         """Return a session.
 
         Raises:
-            SessionNotFound: there is none for the user.
-            AccessDenied: the principal is not this user and not the service.
+            SessionNotFound: the user has no session with this id.
+            AccessDenied: the principal is neither this user nor the service.
         """
         query = Query(
             _SQL["latest"], {"user_id": user_id, "only": [session_id], **named(None, 1)}, _sessions
@@ -80,11 +80,11 @@ class Sessions:
     async def turns(
         self, user_id: str, session_id: str, *, cursor: str | None = None, limit: int = 50
     ) -> Page[StoredTurn]:
-        """Return what was said in a session, a page at a time, the last of it first; nothing if there is no session.
+        """Return a page of the turns of a session, the latest first; empty if there is no session.
 
         Raises:
-            InvalidInput: a cursor or a limit that there is not.
-            AccessDenied: the principal is not this user and not the service.
+            InvalidInput: the cursor is not from an earlier page, or the limit is out of range.
+            AccessDenied: the principal is neither this user nor the service.
         """
         given = {"user_id": user_id, "session_id": session_id, **numbered(cursor, limit)}
         rows = await self._access.ask(
@@ -94,10 +94,12 @@ class Sessions:
         return Page(items=_turns(page.items), next=page.next)
 
     async def exchanges(self, user_id: str, exchanges: Sequence[ExchangeKey]) -> list[StoredTurn]:
-        """Return both sides of exchanges, such as those that a fact was taken from, in the order of what was said.
+        """Return both turns of exchanges, in the order in which they were stored.
+
+        Use it to show the turns that a fact was extracted from.
 
         Raises:
-            AccessDenied: the principal is not this user and not the service.
+            AccessDenied: the principal is neither this user nor the service.
         """
         given = {
             "user_id": user_id,

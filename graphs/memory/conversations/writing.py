@@ -1,4 +1,4 @@
-"""Writing payloads: items, turns, jobs and records of one payload commit together, and once."""
+"""Writing of payloads: items, turns, jobs and records of a payload commit once, and together."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -22,12 +22,12 @@ from graphs.memory.store.items import ItemWrite
 
 
 class Writer:
-    """Stores payloads: `write_memory`, and everything else that writes under the contract.
+    """The writer of payloads: `write_memory`, and everything else under the contract.
 
     Args:
-        access: the way to the database.
-        embedder: the store's model and text search.
-        extract_after: seconds after which facts are taken from a turn; None for never.
+        access: checks the principal and runs the queries.
+        embedder: the store's embedding model and text search.
+        extract_after: seconds from a turn to the extraction of its facts; None for no extraction.
     """
 
     def __init__(self, access: Access, embedder: Embedder, extract_after: float | None) -> None:
@@ -44,14 +44,14 @@ class Writer:
         payload: MemoryPayload | dict[str, Any],
         also: Sequence[Query[Any]] = (),
     ) -> WriteReceipt:
-        """Store a payload, or return the receipt of the same write, if it was stored before.
+        """Store a payload, or return the receipt of the same write if it was stored before.
 
         Args:
             user_id: the user whose memory it is.
             session_id: the session it belongs to.
-            payload: what to store, checked here.
-            also: other queries for the same transaction, after the items are stored; left out
-                where the same write was stored before.
+            payload: the payload; it is checked against the contract.
+            also: other queries for the same transaction. They run after the items are stored, and
+                not at all if the same write was stored before.
 
         Raises:
             ContractError: the payload breaks the contract; `fields` names where.
@@ -82,6 +82,7 @@ class Writer:
         how = self._embedder.how
 
         async def work(transaction: Transaction) -> WriteReceipt:
+            # The claim comes first: a concurrent write with the same key waits here for this one.
             claiming = claims.claim_write(payload, addresses, claim)
             is_ours, pinned = await transaction.run([claiming, context.pinned_among(addresses)])
             if not is_ours:
@@ -103,7 +104,7 @@ class Writer:
     def _queries_beside(
         self, payload: MemoryPayload, puts: Sequence[PutOp], run_id: str | None
     ) -> Iterator[Query[Any]]:
-        """Yield what commits with the items: turns, the job of facts, the intent, the execution."""
+        """Yield the queries that commit with the items: turns, extraction job, intent, run."""
         if isinstance(payload.content, Exchange):
             exchange = payload.content.id
             yield context.put_turns(payload, exchange, payloads.turns_of(payload, puts))
@@ -121,5 +122,6 @@ class Writer:
 
 
 def _pinned(write: ItemWrite) -> ItemWrite:
-    """The same, for a memory that a person has pinned and that is said again. Its value is the JSON of an object."""
+    """Return a write that keeps the memory pinned."""
+    # The value is the JSON of an object: the field is added before its closing brace.
     return replace(write, value=f'{write.value[:-1]},"pinned":true}}' if write.value else None)

@@ -1,4 +1,4 @@
-"""procrastinate's connector over the deployment's own pool."""
+"""procrastinate's connector on the pool of this deployment."""
 
 from collections.abc import Mapping
 from typing import Any, LiteralString
@@ -14,25 +14,29 @@ _IN_SCHEMA = statements.load_sources("setup", "graphs.memory.database")["in_job_
 
 
 class Connector(connector.BaseAsyncConnector):
-    """Runs procrastinate's statements on our pool, with its schema in the search path."""
+    """A connector that runs each statement in a transaction whose search path has procrastinate."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     async def open_async(self, pool: connector.Pool | None = None) -> None:
-        """Do nothing: the pool is open."""
+        """Do nothing: the pool is open already."""
 
     async def close_async(self) -> None:
         """Do nothing: the owner of the pool closes it."""
 
     async def execute_query_async(self, query: LiteralString, **arguments: Any) -> None:
-        """Carry out a statement."""
+        """Run a statement."""
         await to_the_end(self._run(query, arguments))
 
     async def execute_query_one_async(
         self, query: LiteralString, **arguments: Any
     ) -> dict[str, Any]:
-        """Return the only row of a query."""
+        """Return the first row of a query.
+
+        Raises:
+            NoResult: there is none.
+        """
         rows: list[dict[str, Any]] = await to_the_end(self._run(query, arguments))
         if not rows:
             raise exceptions.NoResult
@@ -55,13 +59,14 @@ class Connector(connector.BaseAsyncConnector):
         self, query: LiteralString, given: Mapping[str, Any]
     ) -> list[dict[str, Any]]:
         async with self._pool.connection() as conn, conn.transaction():
+            # Local to the transaction, and nothing is prepared: it may run on a transaction pooler.
             await conn.execute(_IN_SCHEMA, prepare=False)
             cursor = await conn.execute(query, given, prepare=False)
             return await cursor.fetchall() if cursor.description else []
 
 
 def _adapted(value: Any) -> Any:
-    """A parameter as psycopg takes it: objects, wherever they are in it, are JSON."""
+    """Return a parameter for psycopg, with each dictionary in it as JSON."""
     if isinstance(value, dict):
         return Jsonb(value)
     if isinstance(value, list):

@@ -1,8 +1,9 @@
 """The queue of background jobs: procrastinate on the same Postgres.
 
-A job is queued in the transaction that causes it. A job that fails is retried with backoff. After
-its last attempt it stays as `failed`, with the reason, until an operator retries it. Arguments are
-ids, never content.
+A job is queued in the transaction that makes it necessary. Any number of workers share the queue;
+they poll it, which works behind a transaction pooler. A job that fails is retried with exponential
+backoff. When no attempt is left, it stays `failed` with its error, until an operator retries it.
+The arguments of a job hold ids, never content.
 """
 
 from datetime import UTC, datetime
@@ -18,14 +19,14 @@ _SQL = statements.load("queue", __package__)
 
 
 def queue_facts(user_id: str, session_id: str, seconds: float) -> Query[None]:
-    """Return the query that queues the extraction of facts from a session's turns."""
+    """Return the query that queues the extraction of a session's facts in some seconds."""
     return Query(
         _SQL["queue_facts"], {"user_id": user_id, "session_id": session_id, "seconds": seconds}
     )
 
 
 class Jobs(Workers):
-    """The queue of jobs: list, queue and retry them; and the workers."""
+    """The queue of jobs, and the workers of this process."""
 
     async def list(
         self,
@@ -38,10 +39,10 @@ class Jobs(Workers):
         """Return jobs, the latest first. Those with `status="failed"` need an operator.
 
         Args:
-            user_id: only jobs about this user; the user themselves may ask for these.
+            user_id: only jobs about this user, who may ask for them; None for all jobs.
             status: `todo`, `doing`, `succeeded`, `failed`, `cancelled` or `aborted`.
             task: only jobs of this name.
-            limit: how many at most.
+            limit: the most jobs to return.
 
         Raises:
             AccessDenied: the principal is neither this user nor the service.
@@ -57,11 +58,11 @@ class Jobs(Workers):
         """Return a job.
 
         Args:
-            job_id: as it was queued.
-            user_id: if it is about this user; the user themselves may ask so.
+            job_id: the id of the job.
+            user_id: the user that the job is about, who may ask for it; None for any.
 
         Raises:
-            JobNotFound: there is no such job, or none about this user.
+            JobNotFound: there is no such job, or it is not about this user.
             AccessDenied: the principal is neither this user nor the service.
         """
         given = {"user_id": user_id, "job_id": job_id}
@@ -70,13 +71,13 @@ class Jobs(Workers):
         )
         if not (found := await self._ask(user_id, query)):
             raise JobNotFound(
-                f"There is no job {job_id}; jobs are kept for {KEPT_HOURS} hours after they ended."
+                f"There is no job {job_id}. Finished jobs are deleted after {KEPT_HOURS} hours."
             )
         [job] = found
         return job
 
     async def counts(self) -> dict[str, dict[str, int]]:
-        """Return the number of jobs by task and status.
+        """Return the number of jobs, by task and status.
 
         Raises:
             AccessDenied: the principal is not the service.
@@ -87,11 +88,11 @@ class Jobs(Workers):
         return found
 
     async def queue(self, task: str, **arguments: Any) -> int:
-        """Queue a job by hand, to be done as soon as a worker is free, and return its id.
+        """Queue a job for the next free worker, and return its id.
 
         Args:
-            task: what to do.
-            arguments: its arguments; JSON.
+            task: the name of the task.
+            arguments: the arguments of the task; JSON.
 
         Raises:
             InvalidInput: there is no such task.
@@ -99,13 +100,13 @@ class Jobs(Workers):
         """
         if task not in self._tasks:
             raise InvalidInput(
-                f"There is no task {task!r}; there are {', '.join(sorted(self._tasks))}."
+                f"There is no task {task!r}. The tasks are {', '.join(sorted(self._tasks))}."
             )
         await self._ask(None, Query(_SQL["allowed"]))
         return await self._app.configure_task(task).defer_async(**arguments)
 
     async def retry(self, job_id: int, *, dry_run: bool = False) -> None:
-        """Retry a failed job as soon as a worker is free; a dry run only checks that it can.
+        """Queue a failed job again. A dry run only checks that this is possible.
 
         Raises:
             JobNotFound: there is no such job, or it did not fail.
@@ -114,7 +115,7 @@ class Jobs(Workers):
         failed = Query(_SQL["is_failed"], {"job_id": job_id}, bool)
         if not await self._ask(None, failed):
             raise JobNotFound(
-                f"There is no failed job {job_id}: `jobs.list(status='failed')` has them."
+                f"There is no failed job {job_id}. `jobs.list(status='failed')` returns those there are."
             )
         if not dry_run:
             await self._app.job_manager.retry_job_by_id_async(job_id, retry_at=datetime.now(UTC))

@@ -1,5 +1,5 @@
 -- name: queue_facts
--- Have facts taken from what was said in a session, in the transaction that says it.
+-- Queue the extraction of facts from a session, in the transaction that stores the turns.
 SELECT memory.queue_facts(%(user_id)s, %(session_id)s, %(seconds)s)
 
 -- name: jobs
@@ -23,7 +23,7 @@ FROM procrastinate.procrastinate_jobs AS j LEFT JOIN memory.job_failures AS f ON
 WHERE j.id = %(job_id)s AND (%(user_id)s::text IS NULL OR j.args ->> 'user_id' = %(user_id)s)
 
 -- name: allowed
--- Nothing but whether whoever asks may.
+-- Nothing: running it only checks that the principal may queue jobs.
 SELECT 1 AS allowed
 
 -- name: counts

@@ -1,4 +1,4 @@
-"""Tasks of background jobs, their timing and their backoff."""
+"""Tasks of jobs, their timing and their retries."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,11 +12,12 @@ from graphs.memory.errors import InvalidInput
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """The work of all jobs of one name.
+    """The work of all jobs with one name.
 
     Args:
-        run: does the work with the job's arguments. It may run again after any interruption.
-        every: a cron expression for a periodic task.
+        run: called with the job's arguments. It must be idempotent: a job that was interrupted at
+            any point runs again.
+        every: a cron expression for a periodic task; None otherwise.
     """
 
     run: Callable[..., Awaitable[object]]
@@ -25,14 +26,15 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """The timing of workers, in seconds.
+    """The timing of workers and retries.
 
     Args:
-        poll: between two polls of an empty queue.
-        heartbeat: between two heartbeats of a worker.
-        stalled: without a heartbeat until a worker counts as dead and its jobs are queued again.
-        backoff: before the first retry, and the factor of each later wait.
-        attempts: the number of attempts until a job stays as failed.
+        poll: seconds between two polls of an empty queue.
+        heartbeat: seconds between two heartbeats of a worker.
+        stalled: seconds without a heartbeat after which a worker counts as dead. Its jobs are then
+            queued again.
+        backoff: seconds before the first retry, and the factor between one delay and the next.
+        attempts: the number of attempts after which a job stays failed.
     """
 
     poll: float = 1.0
@@ -43,7 +45,7 @@ class Timing:
 
 
 class Backoff(retry.BaseRetryStrategy):
-    """Retries failures that may pass, with growing waits."""
+    """The retry strategy: exponential backoff of at most an hour, and no retry of invalid input."""
 
     def __init__(self, timing: Timing) -> None:
         self._timing = timing
@@ -51,13 +53,13 @@ class Backoff(retry.BaseRetryStrategy):
     def get_retry_decision(
         self, *, exception: BaseException, job: QueuedJob
     ) -> procrastinate.RetryDecision | None:
-        """Return when a job that failed is tried again; None if it is not."""
+        """Return the time and priority of the next attempt; None if there is none."""
         if isinstance(exception, InvalidInput) or job.attempts + 1 >= self._timing.attempts:
             return None
         told = getattr(exception, "retry_after", None)
         seconds = self._timing.backoff ** (job.attempts + 1) if told is None else told
-        # Of jobs with one lock, the earlier one goes first, even while it waits. A lower
-        # priority puts it behind the other jobs of its user, so that it holds none up.
+        # procrastinate runs jobs with the same lock in order, even if the first one waits for its
+        # retry. A lower priority moves it behind the others, so that it does not block them.
         behind = 0 if getattr(exception, "keeps_its_turn", False) else 1
         return procrastinate.RetryDecision(
             retry_in={"seconds": min(seconds, 3600)}, priority=job.priority - behind

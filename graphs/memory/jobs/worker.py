@@ -1,8 +1,4 @@
-"""Workers of background jobs: they poll, run due jobs, and rescue the jobs of dead workers.
-
-Polling works behind a transaction pooler, where notifications do not. Any number of workers share
-the queue.
-"""
+"""Workers of background jobs: they run due jobs, and rescue the jobs of dead workers."""
 
 import asyncio
 import logging
@@ -34,9 +30,10 @@ T = TypeVar("T")
 _SQL = statements.load("worker", __package__)
 
 _LOOK_SECONDS = 0.1
-"""The usual duration of a poll, in seconds."""
+"""Seconds that a poll of the queue usually takes, at most."""
 
 _CLOSE_SECONDS = 8
+"""Seconds to wait for a worker to end."""
 
 KEPT_HOURS = 24
 """Hours for which a finished job stays visible."""
@@ -46,10 +43,10 @@ class Workers:
     """The workers of this process, and their tasks.
 
     Args:
-        pool: connections to the queue.
-        tasks: the tasks by name.
-        access: the way to the database; it lets users see the jobs about them.
-        timing: intervals and attempts.
+        pool: connections to the database with the queue.
+        tasks: the tasks, by name.
+        access: checks the principal and runs queries about jobs.
+        timing: the timing of workers and retries.
     """
 
     def __init__(
@@ -71,7 +68,7 @@ class Workers:
         return await self._access.ask_as_owner(user_id, query, "see the jobs of everybody")
 
     def add(self, tasks: Mapping[str, Task]) -> None:
-        """Register more tasks; call it before `working` begins."""
+        """Add tasks. Call it before `working`."""
         self._tasks |= tasks
         for name, task in tasks.items():
             self._register(name, task)
@@ -90,6 +87,7 @@ class Workers:
                 await self._report(context.job, error)
                 raise
 
+        # At most one job of a periodic task waits, and at most one runs.
         alone = name if task.every else None
         self._app.task(
             name=name,
@@ -100,7 +98,8 @@ class Workers:
         )(run)
 
     async def _report(self, job: QueuedJob, error: Exception) -> None:
-        """Record why a job failed, beside the job and in the log."""
+        """Record the reason of a failure, in the database and in the log."""
+        # The message of an unknown exception may quote content.
         told = (
             error_sentence(error) if isinstance(error, GraphMemoryError) else type(error).__name__
         )
@@ -112,16 +111,18 @@ class Workers:
             with acting_as(Principal.service()):
                 await self._ask(None, Query(_SQL["report_failure"], given))
         except GraphMemoryError as unwritten:
-            log.warning("Why job %s failed could not be noted: %s", job.id, unwritten)
+            log.warning("The failure of job %s could not be recorded: %s", job.id, unwritten)
 
     # Working ----------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def working(self, *, concurrency: int = 4) -> AsyncIterator[None]:
-        """Work in the background while the block lasts. At its end jobs get 5 s to finish.
+        """Run jobs in the background while the block lasts.
+
+        When the block ends, running jobs have 5 s to finish. Those that do not are queued again.
 
         Args:
-            concurrency: the number of jobs at the same time.
+            concurrency: the number of jobs that run at the same time.
         """
         for name, task in self._tasks.items():
             if task.every and not any(
@@ -136,14 +137,14 @@ class Workers:
             _, still_ending = await asyncio.wait([worker], timeout=_CLOSE_SECONDS)
             if still_ending:
                 log.warning(
-                    "The worker of background jobs stops without telling the database, "
-                    "which does not answer"
+                    "The worker of background jobs stops without telling the database, which does "
+                    "not answer; another worker will queue its jobs again"
                 )
                 worker.cancel()
                 await asyncio.wait([worker])
 
     async def _work(self, concurrency: int) -> None:
-        """Run a worker, and a new one whenever it ends, as it does in a long outage."""
+        """Run a worker, and restart it when it ends because the database was unavailable."""
         rescuer = asyncio.create_task(self._rescue_often(), name="rescuer of background jobs")
         try:
             while True:
@@ -151,7 +152,7 @@ class Workers:
                     await self._worker(concurrency=concurrency, wait=True)
                 except (exceptions.ConnectorException, GraphMemoryError) as error:
                     log.warning(
-                        "The worker of background jobs ended, and starts again: %s",
+                        "The worker of background jobs ended, and restarts: %s",
                         error_sentence(error),
                     )
                 await asyncio.sleep(self._timing.poll)
@@ -159,22 +160,21 @@ class Workers:
             rescuer.cancel()
 
     async def _rescue_often(self) -> None:
-        """Rescue jobs of dead workers at the rate of heartbeats."""
+        """Rescue the jobs of dead workers, once in each heartbeat."""
         while True:
-            with suppress(
-                exceptions.ConnectorException, GraphMemoryError
-            ):  # the worker logs the outage
+            # The worker logs that the database is unavailable.
+            with suppress(exceptions.ConnectorException, GraphMemoryError):
                 await self.rescue()
             await asyncio.sleep(self._timing.heartbeat)
 
     async def run_pending(self) -> None:
-        """Run all due jobs once, for scripts and tests. Failures stay for a later attempt."""
+        """Run all due jobs, then return; for scripts and tests. Failed jobs are left to a retry."""
         await self._worker(wait=False)
 
     async def _worker(self, **options: Any) -> None:
         timing = self._timing
         await self._app.run_worker_async(
-            listen_notify=False,
+            listen_notify=False,  # LISTEN does not work behind a transaction pooler
             install_signal_handlers=False,
             fetch_job_polling_interval=timing.poll,
             update_heartbeat_interval=timing.heartbeat,
@@ -185,14 +185,12 @@ class Workers:
         )
 
     async def rescue(self) -> None:
-        """Queue the jobs of dead workers again; after the last attempt they stay as failed."""
+        """Queue the jobs of dead workers again; fail those that have no attempt left."""
         manager = self._app.job_manager
         for job in await manager.get_stalled_jobs(seconds_since_heartbeat=self._timing.stalled):
-            log.warning("Job %s (%s) was cut off, and is queued again", job.id, job.task_name)
+            log.warning("Job %s (%s) was interrupted: its worker died", job.id, job.task_name)
             if job.attempts + 1 >= self._timing.attempts:
-                await self._report(
-                    job, InvalidInput("the worker died while it ran, again and again")
-                )
+                await self._report(job, InvalidInput("its worker died, and no attempt is left"))
                 await manager.finish_job(job, status=Status.FAILED, delete_job=False)
             else:
                 await manager.retry_job(job)
@@ -207,21 +205,20 @@ class Workers:
 async def _then_the_next(
     job: Callable[[], Awaitable[Any]], _: procrastinate.JobContext, worker: Worker
 ) -> Any:
-    """Run a job, then poll at once for jobs that waited for its lock.
+    """Run a job, then wake the worker to look for jobs that waited for the same lock.
 
-    procrastinate's worker would find them at its next poll only. If the result of a job cannot be
-    stored, the worker stops: as long as it lives, its jobs are not rescued.
+    Without it, procrastinate's worker would find them at its next poll only.
     """
 
     def ended(task: asyncio.Task[Any]) -> None:
         error = None if task.cancelled() else task.exception()
-        if error and not isinstance(
-            error.__cause__, RaiseException
-        ):  # which says that it is this worker's job no more
-            log.warning("How a job ended could not be noted: %s", error_sentence(error))
+        # RaiseException means that the job no longer belongs to this worker: nothing to record.
+        if error and not isinstance(error.__cause__, RaiseException):
+            log.warning("The result of a job could not be recorded: %s", error_sentence(error))
+            # As long as this worker sends heartbeats, nobody would rescue the job.
             worker.stop()  # type: ignore[no-untyped-call]
         worker._new_job_event.set()
-        # A poll that began before the lock was free finds nothing, and drops the wake-up.
+        # A poll that began before the lock was free finds nothing and clears the event.
         asyncio.get_running_loop().call_later(_LOOK_SECONDS, worker._new_job_event.set)
 
     if task := asyncio.current_task():
@@ -230,7 +227,7 @@ async def _then_the_next(
 
 
 def _keep_quiet() -> None:
-    """Keep successes and tracebacks out of the log; tracebacks may quote memories."""
+    """Log only warnings of procrastinate, and no tracebacks: they may quote memories."""
     logger = logging.getLogger("procrastinate")
     logger.setLevel(max(logger.level, logging.WARNING))
     worker = logging.getLogger("procrastinate.worker")
@@ -240,4 +237,4 @@ def _keep_quiet() -> None:
 
 def _without_traceback(record: logging.LogRecord) -> bool:
     record.exc_info = record.exc_text = None
-    return getattr(record, "action", "") != "job_error"  # `Jobs` tells of it
+    return getattr(record, "action", "") != "job_error"  # `_report` logs it

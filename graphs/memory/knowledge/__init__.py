@@ -1,1 +1,1 @@
-"""Beliefs, goals, reflections and metrics, and how memories lead to one another."""
+"""Beliefs, goals, reflections and metrics, and the graph of relationships between memories."""

@@ -1,4 +1,7 @@
-"""Beliefs: statements with a confidence. The text of a belief is a memory of type `belief`."""
+"""Beliefs: statements that an agent holds to be true, each with a confidence.
+
+The text of a belief is a memory of type `belief`.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -37,19 +40,21 @@ class Belief(Knowledge):
 
     confidence: float = Field(description="Confidence, from 0 to 1.")
     superseded: bool = Field(
-        description="True once another belief has taken its place: it is not recalled any more."
+        description="True once another belief has replaced it; it is no longer recalled."
     )
 
 
 class Beliefs:
-    """The beliefs of users' agents. Every method acts as the acting principal.
+    """Beliefs of users' agents.
 
-    The same words are the same belief. A revised belief stays, marked as superseded, and the new
-    one has a relationship of type `supersedes` to it. A belief that `write_memory` stored has
-    confidence 1. In a database without the graph, relationships are left out.
+    Every method acts as the current principal, and refuses other users' data. Two beliefs with the
+    same words are the same belief. A revised belief stays, marked as superseded, and the new one
+    gets a relationship of type `supersedes` to it. A belief that `write_memory` stored has
+    confidence 1. In a database without the graph everything works except relationships, which are
+    left out.
 
     Args:
-        access: the way to the database.
+        access: checks the principal and runs the queries.
         writer: stores payloads.
     """
 
@@ -70,26 +75,27 @@ class Beliefs:
         importance: float = 0.5,
         metadata: Mapping[str, Any] | None = None,
     ) -> Belief:
-        """Store a belief. The same words again update its confidence, and revive a superseded one.
+        """Store a belief.
 
-        Memory, confidence and relationships commit together. A second write by the same task of a
-        graph changes nothing.
+        If the same words are stored already, the belief gets the new confidence and is no longer
+        superseded. Memory, confidence and relationships commit together. The same call again by the
+        same task of a graph changes nothing.
 
         Args:
             user_id: the user whose memory it belongs to.
             content: the statement, in words.
-            session_id: the conversation that it comes from.
+            session_id: the session that it comes from.
             agent: the agent that holds it.
             confidence: from 0 to 1.
-            about: memories that it is about; each gets a relationship of type `about`.
-            tags: for filters in a recall.
+            about: memories that it is about; it gets a relationship of type `about` to each.
+            tags: tags for filters of recalls.
             importance: from 0 to 1.
-            metadata: a JSON object.
+            metadata: a JSON object to store with it.
 
         Raises:
-            ContractError: it breaks the contract of a payload; `fields` names where.
-            InvalidValue: the confidence is not from 0 to 1.
-            MemoryNotFound: a memory of `about` does not exist; nothing was written.
+            ContractError: it breaks the contract of a payload; `fields` names the wrong fields.
+            InvalidValue: the confidence is not a number from 0 to 1.
+            MemoryNotFound: one of `about` does not exist; nothing was written.
             AccessDenied: the principal is neither this user nor the service.
         """
         common: Any = {
@@ -115,16 +121,16 @@ class Beliefs:
         importance: float = 0.5,
         metadata: Mapping[str, Any] | None = None,
     ) -> Belief:
-        """Replace a belief, which becomes superseded, and return the new one.
+        """Supersede a belief by another one, and return the new one.
 
-        The arguments are those of `hold`, and the key of the old belief.
+        The arguments are those of `hold`, plus `key`, the key of the belief to supersede.
 
         Raises:
-            MemoryNotFound: the belief or a memory of `about` does not exist; nothing was
+            MemoryNotFound: there is no such belief, or one of `about` does not exist; nothing was
                 written.
-            InvalidValue: the words did not change (see `set_confidence`), or the confidence is
-                not from 0 to 1.
-            ContractError: it breaks the contract of a payload; `fields` names where.
+            InvalidValue: the new words are the old ones (use `set_confidence` instead), or the
+                confidence is not a number from 0 to 1.
+            ContractError: it breaks the contract of a payload; `fields` names the wrong fields.
             AccessDenied: the principal is neither this user nor the service.
         """
         common: Any = {
@@ -137,7 +143,8 @@ class Beliefs:
         old, new = _address(user_id, key), address_of(payload)
         if old == new:
             raise InvalidValue(
-                "content", "is the same as before; `set_confidence` changes the confidence."
+                "content",
+                "has the same words as the belief; use `set_confidence` to change its confidence.",
             )
         edge = noted(relate(user_id, new, old, SUPERSEDES))
         return await self._hold(payload, confidence, about, [_superseded(old), edge])
@@ -158,11 +165,11 @@ class Beliefs:
         return await self.get(user_id, address[1])
 
     async def set_confidence(self, user_id: str, key: str, confidence: float) -> Belief:
-        """Set the confidence of a belief, and return it.
+        """Change the confidence of a belief, and return the belief.
 
         Raises:
             MemoryNotFound: there is no such belief.
-            InvalidValue: the confidence is not from 0 to 1.
+            InvalidValue: the confidence is not a number from 0 to 1.
             AccessDenied: the principal is neither this user nor the service.
         """
         check_share("confidence", confidence)
@@ -174,7 +181,7 @@ class Beliefs:
         """Return a belief.
 
         Raises:
-            MemoryNotFound: there is no belief with this key.
+            MemoryNotFound: the user has none with this key.
             AccessDenied: the principal is neither this user nor the service.
         """
         address = _address(user_id, key)
@@ -194,18 +201,20 @@ class Beliefs:
         superseded: bool = False,
         limit: int = 100,
     ) -> list[Belief]:
-        """Return a user's beliefs, highest confidence first. `recall_memory` finds them by meaning.
+        """Return a user's beliefs, the highest confidence first.
+
+        To search them by meaning, use `recall_memory`.
 
         Args:
             user_id: the user.
-            tags: only beliefs that have all of them.
-            agent: only those of this agent.
-            min_confidence: only those with at least this confidence.
-            superseded: whether to include superseded beliefs.
-            limit: the most beliefs to return.
+            tags: only memories that carry all of these tags.
+            agent: only memories of this agent.
+            min_confidence: only beliefs with at least this confidence.
+            superseded: True to return superseded beliefs as well.
+            limit: the most results to return, 1 to 1000.
 
         Raises:
-            InvalidInput: tags, confidence or limit are out of range.
+            InvalidInput: the tags, the confidence or the limit are out of range.
             AccessDenied: the principal is neither this user nor the service.
         """
         check_share("min_confidence", min_confidence)
@@ -219,7 +228,7 @@ class Beliefs:
         return found
 
     async def confidences(self, user_id: str, keys: Sequence[str]) -> dict[str, float]:
-        """Return confidences by key; keys that are no beliefs of the user are left out.
+        """Return the confidences of beliefs, by key; unknown keys are left out.
 
         Raises:
             AccessDenied: the principal is neither this user nor the service.
@@ -245,7 +254,10 @@ def _beliefs(rows: Rows) -> list[Belief]:
 
 
 def _held(user_id: str, address: Address, confidence: float) -> Query[None]:
-    """Store the confidence of an existing belief."""
+    """Return the query that sets the confidence of a belief.
+
+    Its answer raises `MemoryNotFound` if there is no such belief.
+    """
 
     def read(rows: Rows) -> None:
         if not rows:
@@ -257,7 +269,7 @@ def _held(user_id: str, address: Address, confidence: float) -> Query[None]:
 
 
 def _reinstated(user_id: str, address: Address) -> Query[None]:
-    """Remove the `supersedes` relationships that lead to a belief."""
+    """Return the query that makes a belief no longer superseded by any other."""
     return Query(
         _SQL["reinstated"],
         {"user_id": user_id, "type": SUPERSEDES, **located(address)},
@@ -266,7 +278,10 @@ def _reinstated(user_id: str, address: Address) -> Query[None]:
 
 
 def _superseded(address: Address) -> Query[None]:
-    """Mark a belief as superseded, so that searches no longer find it."""
+    """Return the query that marks a belief as superseded, so that searches skip it.
+
+    Its answer raises `MemoryNotFound` if there is no such belief.
+    """
 
     def read(rows: Rows) -> None:
         if not rows:

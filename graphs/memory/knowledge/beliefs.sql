@@ -1,5 +1,5 @@
 -- name: held
--- How firmly a belief is held; no row comes back where there is no such belief.
+-- Set the confidence of a belief. No row is returned if there is no such belief.
 INSERT INTO memory.belief_graphs AS b (memory_id, user_id, confidence)
 SELECT m.id, %(user_id)s, %(confidence)s::float8 FROM memory.memories AS m
 WHERE m.namespace = ANY (ARRAY[%(namespace)s]) AND m.key = ANY (ARRAY[%(key)s])
@@ -9,19 +9,21 @@ ON CONFLICT (memory_id) DO UPDATE SET confidence = EXCLUDED.confidence, updated_
 RETURNING b.memory_id
 
 -- name: reinstated
--- A belief that is held again is superseded by none.
+-- Remove the edges that supersede a belief, because it holds again.
 DELETE FROM memory.memory_relationships AS r USING memory.memories AS m
 WHERE m.namespace = ANY (ARRAY[%(namespace)s]) AND m.key = ANY (ARRAY[%(key)s])
   AND r.target_id = m.id AND r.user_id = %(user_id)s AND r.type = %(type)s
 
 -- name: superseded
--- The mark is in the value, where searches see it. No row comes back where there is no such belief.
+-- Mark a belief as superseded, in its value, where searches filter on it. No row is returned if
+-- there is no such belief.
 UPDATE memory.memories AS m SET value = jsonb_set(m.value, '{superseded}', 'true')
 WHERE m.namespace = ANY (ARRAY[%(namespace)s]) AND m.key = ANY (ARRAY[%(key)s])
   AND (m.expires_at IS NULL OR m.expires_at > now())
 RETURNING m.id
 
 -- name: get
+-- A belief without a row in belief_graphs was stored by write_memory: its confidence is 1.
 SELECT m.namespace, m.key, m.value, m.created_at,
   greatest(m.updated_at, b.updated_at) AS updated_at,
   coalesce(b.confidence, 1) AS confidence, m.value @> '{"superseded": true}' AS superseded
@@ -31,7 +33,7 @@ WHERE m.namespace = ANY (ARRAY[%(namespace)s]) AND m.key = ANY (ARRAY[%(key)s])
   AND jsonb_typeof(m.value -> 'content') = 'string'
 
 -- name: list
--- A person may put items of any shape beside their beliefs: what has no text is none.
+-- Users may put items of any shape into this namespace: an item without a text is not a belief.
 SELECT m.namespace, m.key, m.value, m.created_at,
   greatest(m.updated_at, b.updated_at) AS updated_at,
   coalesce(b.confidence, 1) AS confidence, m.value @> '{"superseded": true}' AS superseded

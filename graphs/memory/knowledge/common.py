@@ -1,4 +1,7 @@
-"""Shared parts of beliefs, goals and reflections: each is a memory, which alone holds its text."""
+"""The common part of beliefs, goals and reflections.
+
+Each of them is a memory of its type. Its text is stored in that memory only.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -17,11 +20,11 @@ from graphs.memory.values.namespaces import Address, from_text, to_text
 from graphs.memory.values.text import to_json
 
 MOST = 1000
-"""The largest limit of a list."""
+"""Largest `limit` of a query."""
 
 
 class Knowledge(BaseModel):
-    """A memory of a type that has data beyond its text."""
+    """A memory of a type with fields of its own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,19 +33,19 @@ class Knowledge(BaseModel):
     content: str
     tags: list[str] = Field(default_factory=list)
     agent: str | None = Field(default=None, description="The agent that wrote it.")
-    session_id: str | None = Field(default=None, description="The session it was learned in.")
+    session_id: str | None = Field(default=None, description="The session that it comes from.")
     metadata: dict[str, Any] = Field(default_factory=dict)
     created_at: datetime
-    updated_at: datetime = Field(description="When its text or data last changed.")
+    updated_at: datetime = Field(description="When its text or its other fields last changed.")
 
     @property
     def address(self) -> Address:
-        """Namespace and key, which relationships join."""
+        """Namespace and key, as relationships take them."""
         return self.namespace, self.key
 
     @classmethod
     def of(cls, row: Any) -> Self:
-        """Return the model of a row; columns beside the memory's own become fields."""
+        """Return the object of a row; columns other than the memory's own become its fields."""
         fields = row._asdict()
         value = fields.pop("value")
         texts = {
@@ -71,10 +74,10 @@ def payload_of(
     importance: float,
     metadata: Mapping[str, Any] | None,
 ) -> MemoryPayload:
-    """Return the payload of a memory with the current time.
+    """Return the payload of a memory, with the current time.
 
     Raises:
-        ContractError: it breaks the contract; `fields` names where.
+        ContractError: it breaks the contract; `fields` names the wrong fields.
     """
     given = {
         "identity": user_id,
@@ -91,23 +94,27 @@ def payload_of(
 
 
 def address_of(payload: MemoryPayload) -> Address:
-    """Return the address of the memory that a payload of text becomes."""
+    """Return the address at which a payload of text is stored."""
     [put] = items_of(payload)
     return put.namespace, put.key
 
 
 def located(address: Address, end: str = "") -> dict[str, Any]:
-    """Return the parameters `namespace` and `key` of a memory, with `end` as a prefix."""
+    """Return the parameters `<end>namespace` and `<end>key` of the address of a memory."""
     namespace, key = address
     return {f"{end}namespace": to_text(tuple(namespace)), f"{end}key": key}
 
 
 def containing(tags: Sequence[str], agent: str | None) -> str:
-    """Return the JSON that the value of a memory with these tags and this agent contains.
+    """Return the JSON that the values of matching memories contain (`@>`).
+
+    Args:
+        tags: the tags that a memory must all carry.
+        agent: the agent that wrote it; None for any.
 
     Raises:
-        InvalidInput: the tags are a single text.
-        InvalidValue: no memory can have such tags.
+        InvalidInput: the tags are one text instead of a list.
+        InvalidValue: Postgres cannot store such tags, so no memory has them.
     """
     if isinstance(tags, str):
         raise InvalidInput(f"tags must be a list of texts; got {tags!r}.")
@@ -117,20 +124,20 @@ def containing(tags: Sequence[str], agent: str | None) -> str:
 
 
 def check_share(name: str, number: float) -> None:
-    """Check that a number is from 0 to 1.
+    """Check that a value is a number from 0 to 1.
 
     Raises:
-        InvalidValue: it is not; `path` is its name.
+        InvalidValue: it is not; `path` is the name.
     """
     if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 <= number <= 1:
         raise InvalidValue(name, f"must be a number from 0 to 1; got {number!r}.")
 
 
 def check_limit(limit: int) -> None:
-    """Check the limit of a list.
+    """Check that a limit is a number from 1 to `MOST`.
 
     Raises:
-        InvalidInput: it is not from 1 to `MOST`.
+        InvalidInput: it is not.
     """
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MOST:
         raise InvalidInput(f"limit must be a number from 1 to {MOST}; got {limit!r}.")

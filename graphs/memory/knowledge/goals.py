@@ -1,4 +1,4 @@
-"""Goals: aims with their progress. The text of a goal is a memory of type `goal`."""
+"""Goals: aims of an agent, with their progress. The text of a goal is a memory of type `goal`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
@@ -30,23 +30,22 @@ GoalStatus = Literal["open", "achieved", "abandoned"]
 
 
 class Goal(Knowledge):
-    """Something that is aimed at, and its latest assessment."""
+    """An aim and its latest assessment."""
 
     status: GoalStatus
     progress: float = Field(description="From 0 to 1.")
-    assessment: dict[str, Any] = Field(
-        default_factory=dict, description="What was said of it last."
-    )
+    assessment: dict[str, Any] = Field(default_factory=dict, description="The latest assessment.")
 
 
 class Goals:
-    """The goals of users' agents. Every method acts as the acting principal.
+    """Goals of users' agents.
 
-    The same words are the same goal. It has its latest assessment; the audit log has the earlier
-    ones. A goal that `write_memory` stored is open.
+    Every method acts as the current principal, and refuses other users' data. Two goals with the
+    same words are the same goal. The latest assessment is stored with the goal, earlier ones are in
+    the audit log. A goal that `write_memory` stored is open.
 
     Args:
-        access: the way to the database.
+        access: checks the principal and runs the queries.
         writer: stores payloads.
     """
 
@@ -65,21 +64,22 @@ class Goals:
         importance: float = 0.5,
         metadata: Mapping[str, Any] | None = None,
     ) -> Goal:
-        """Store a goal; one that was achieved or abandoned is open again, with no progress made.
+        """Store a goal.
 
-        Memory and assessment commit together. A second write by the same task changes nothing.
+        A goal that was achieved or abandoned is opened again, with progress 0. Memory and
+        assessment commit together. The same call again by the same task of a graph changes nothing.
 
         Args:
             user_id: the user whose memory it belongs to.
             content: the aim, in words.
-            session_id: the conversation that it comes from.
+            session_id: the session that it comes from.
             agent: the agent that pursues it.
-            tags: for filters in a recall.
+            tags: tags for filters of recalls.
             importance: from 0 to 1.
-            metadata: a JSON object.
+            metadata: a JSON object to store with it.
 
         Raises:
-            ContractError: it breaks the contract of a payload; `fields` names where.
+            ContractError: it breaks the contract of a payload; `fields` names the wrong fields.
             AccessDenied: the principal is neither this user nor the service.
         """
         common: Any = {
@@ -103,18 +103,20 @@ class Goals:
         status: GoalStatus | None = None,
         assessment: Mapping[str, Any] | None = None,
     ) -> Goal:
-        """Assess a goal, and return it. Arguments that are not given change nothing.
+        """Change the progress, status or assessment of a goal, and return the goal.
+
+        Arguments that are None leave a value as it is.
 
         Args:
-            user_id: whose goal.
-            key: which one.
-            progress: from 0 to 1; 1 for a goal that was achieved, unless given.
-            status: the new status.
+            user_id: the user.
+            key: the key of the goal.
+            progress: from 0 to 1; without it, `status="achieved"` sets 1.
+            status: `open`, `achieved` or `abandoned`.
             assessment: a JSON object, such as `{"next": "…", "because": "…"}`.
 
         Raises:
             MemoryNotFound: there is no such goal.
-            InvalidValue: progress, status or assessment are none.
+            InvalidValue: the progress, the status or the assessment is not valid.
             AccessDenied: the principal is neither this user nor the service.
         """
         if progress is not None:
@@ -131,7 +133,7 @@ class Goals:
         """Return a goal.
 
         Raises:
-            MemoryNotFound: there is none of this key.
+            MemoryNotFound: the user has none with this key.
             AccessDenied: the principal is neither this user nor the service.
         """
         address = _address(user_id, key)
@@ -152,17 +154,17 @@ class Goals:
         agent: str | None = None,
         limit: int = 100,
     ) -> list[Goal]:
-        """Return a user's goals, those first of which something was said last.
+        """Return a user's goals, the latest change first.
 
         Args:
             user_id: the user.
-            status: only those that are open, achieved or abandoned.
-            tags: only goals that have all of them.
-            agent: only those of this agent.
-            limit: the most goals to return.
+            status: only goals with this status.
+            tags: only memories that carry all of these tags.
+            agent: only memories of this agent.
+            limit: the most results to return, 1 to 1000.
 
         Raises:
-            InvalidInput: status, tags or limit are out of range.
+            InvalidInput: the status, the tags or the limit are out of range.
             AccessDenied: the principal is neither this user nor the service.
         """
         _check_status(status)

@@ -1,5 +1,5 @@
 -- name: opened
--- A goal that is set is open; one that was still open keeps its progress.
+-- Open a goal. A goal that is open already keeps its progress.
 INSERT INTO memory.goal_assessments AS g (memory_id, user_id)
 SELECT m.id, %(user_id)s FROM memory.memories AS m
 WHERE m.namespace = ANY (ARRAY[%(namespace)s]) AND m.key = ANY (ARRAY[%(key)s])
@@ -8,7 +8,7 @@ ON CONFLICT (memory_id) DO UPDATE SET status = 'open', progress = 0, assessment 
 WHERE g.status <> 'open'
 
 -- name: assess
--- What is not given stays. No row comes back where there is no such goal.
+-- Assess a goal. NULL leaves a value as it is. No row is returned if there is no such goal.
 WITH assessed AS (
   INSERT INTO memory.goal_assessments AS g (memory_id, user_id, status, progress, assessment)
   SELECT m.id, %(user_id)s, coalesce(%(status)s, 'open'),
@@ -20,8 +20,8 @@ WITH assessed AS (
     AND jsonb_typeof(m.value -> 'content') = 'string'
   ON CONFLICT (memory_id) DO UPDATE SET
     status = coalesce(%(status)s, g.status),
-    progress = coalesce(%(progress)s::float8, CASE WHEN %(status)s = 'achieved'
-      THEN 1 END, g.progress),
+    progress = coalesce(
+      %(progress)s::float8, CASE WHEN %(status)s = 'achieved' THEN 1 END, g.progress),
     assessment = coalesce(%(assessment)s::jsonb, g.assessment),
     updated_at = now()
   RETURNING g.memory_id, g.status, g.progress, g.assessment, g.updated_at
@@ -32,6 +32,7 @@ SELECT m.namespace, m.key, m.value, m.created_at,
 FROM assessed AS g JOIN memory.memories AS m ON m.id = ANY (ARRAY[g.memory_id])
 
 -- name: get
+-- A goal without a row in goal_assessments was stored by write_memory: it is open.
 SELECT m.namespace, m.key, m.value, m.created_at,
   greatest(m.updated_at, g.updated_at) AS updated_at,
   coalesce(g.status, 'open') AS status, coalesce(g.progress, 0) AS progress,
@@ -42,7 +43,7 @@ WHERE m.namespace = ANY (ARRAY[%(namespace)s]) AND m.key = ANY (ARRAY[%(key)s])
   AND jsonb_typeof(m.value -> 'content') = 'string'
 
 -- name: list
--- A person may put items of any shape beside their goals: what has no text is none.
+-- Users may put items of any shape into this namespace: an item without a text is not a goal.
 SELECT m.namespace, m.key, m.value, m.created_at,
   greatest(m.updated_at, g.updated_at) AS updated_at,
   coalesce(g.status, 'open') AS status, coalesce(g.progress, 0) AS progress,

@@ -1,4 +1,4 @@
-"""Single memories: read, list, correct, pin, delete, and their earlier versions."""
+"""Single memories: reading, history, revision and deletion by their users."""
 
 import functools
 from collections.abc import Sequence
@@ -25,24 +25,24 @@ from graphs.memory.values.paging import Page, numbered, page_of
 _SQL = statements.load("memories", __package__)
 
 _TRIES = 20
-"""Attempts at a change while others change the same memory."""
+"""Attempts of a change to a memory that others change at the same time."""
 
 
 class Memory(BaseModel):
-    """A memory in its current version."""
+    """The current version of a memory."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     namespace: tuple[str, ...]
     key: str
-    content: str = Field(description="Its text; the JSON of an item that has none.")
+    content: str = Field(description="Its text, or the JSON of an item without a text.")
     type: str | None = None
     tags: list[str] = Field(default_factory=list)
     agent: str | None = Field(default=None, description="The agent that wrote it.")
-    session_id: str | None = Field(default=None, description="The session it was learned in.")
+    session_id: str | None = Field(default=None, description="The session that it comes from.")
     importance: float | None = None
     pinned: bool = Field(
-        default=False, description="Every run knows it; it neither decays nor expires."
+        default=False, description="True: every run gets it, and it neither decays nor expires."
     )
     metadata: dict[str, Any] = Field(default_factory=dict)
     created_at: datetime
@@ -56,7 +56,7 @@ class Memory(BaseModel):
 
 
 class Version(BaseModel):
-    """An earlier version of a memory, with the time span in which it held."""
+    """An earlier version of a memory, and the time in which it was valid."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -79,7 +79,7 @@ class Revision(BaseModel):
     importance: float | None = Field(default=None, ge=0, le=1)
     pinned: bool | None = Field(
         default=None,
-        description="True has every run know it, and keeps it from decaying and expiring.",
+        description="True to give it to every run, and keep it from decaying and expiring.",
     )
 
     @field_validator("content")
@@ -91,11 +91,13 @@ class Revision(BaseModel):
 
 
 class Memories:
-    """The memories of users, one by one. Every method acts as the acting principal.
+    """Memories of users, one by one.
+
+    Every method acts as the current principal, and refuses other users' data.
 
     Args:
-        access: the way to the database.
-        store: where they are items.
+        access: checks the principal and runs the queries.
+        store: the store that holds them as items.
     """
 
     def __init__(self, access: Access, store: PostgresStore) -> None:
@@ -103,10 +105,10 @@ class Memories:
         self._store = store
 
     async def get(self, user_id: str, memory: Address) -> Memory:
-        """Return a memory: the user's own, or one that they share.
+        """Return a memory: the user's own, or a shared one that the user can see.
 
         Raises:
-            MemoryNotFound: there is none for the user.
+            MemoryNotFound: the user can see no memory at this address.
             AccessDenied: the principal is neither this user nor the service.
         """
         return _memory(await self._row(user_id, memory))
@@ -121,18 +123,20 @@ class Memories:
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Memory]:
-        """Return a page of a user's memories, the last changed first.
+        """Return a page of a user's memories, the latest change first.
 
         Args:
-            user_id: whose memories.
-            types: only of these types; without them all but turns, which `store.sessions` has.
-            tags: only those that carry all of them.
-            agent: only memories of this agent.
-            cursor: `next` of the page before.
-            limit: how many at most.
+            user_id: the user.
+            types: only memories of these types; None for all except turns, which `store.sessions`
+                lists.
+            tags: only memories that carry all of these tags.
+            agent: only memories that this agent wrote.
+            cursor: `next` of the page before; None for the first page.
+            limit: the most results to return, 1 to 200.
 
         Raises:
-            InvalidInput: a type, a cursor or a limit that there is not.
+            InvalidInput: a type is unknown, the cursor is not from an earlier page, or the limit is
+                out of range.
             AccessDenied: the principal is neither this user nor the service.
         """
         wanted = None if types is None else check_types(types)
@@ -151,21 +155,21 @@ class Memories:
     async def revise(
         self, user_id: str, memory: Address, revision: Revision, *, expected: datetime | None = None
     ) -> Memory:
-        """Change a memory, and return it; the old version goes to its history.
+        """Change a memory, and return it. Its earlier version goes to the history.
 
-        Every run knows a pinned memory, which neither decays nor expires. Unpinning does not
-        restore its old expiry.
+        Every run gets a pinned memory, and it neither decays nor expires. Unpinning it does not
+        restore its former TTL.
 
         Args:
             user_id: the user.
             memory: namespace and key.
-            revision: what changes.
-            expected: `updated_at` of the version to change; None changes the current one.
+            revision: the new values.
+            expected: the `updated_at` of the version to change; None to change any version.
 
         Raises:
-            MemoryNotFound: there is none for the user.
+            MemoryNotFound: the user can see no memory at this address.
             VersionConflict: it is not at the version that was expected.
-            InvalidValue: it cannot be stored.
+            InvalidValue: the new values cannot be stored.
             AccessDenied: the principal may not change it.
         """
         async for attempt in _attempts(expected):
@@ -173,9 +177,8 @@ class Memories:
                 row = await self._row(user_id, memory)
                 value = _revised(row.value, revision)
                 if value != row.value or expected not in (None, row.updated_at):
-                    fields: list[str] = [
-                        field for field in ("slug", "content") if field in value
-                    ]  # as they were embedded
+                    # Embed the same fields as the write that first stored it.
+                    fields: list[str] = [field for field in ("slug", "content") if field in value]
                     put = PutOp(*_address(memory), value, fields or None, _ttl(row, value))
                     await self._store.abatch([ExpectingPutOp(put, expected or row.updated_at)])
         return await self.get(user_id, memory)
@@ -183,15 +186,15 @@ class Memories:
     async def forget(
         self, user_id: str, memory: Address, *, expected: datetime | None = None
     ) -> None:
-        """Delete a memory. Recalls no longer find it; its history keeps the last version.
+        """Delete a memory. Its last version stays in the history, and is no longer recalled.
 
         Args:
             user_id: the user.
             memory: namespace and key.
-            expected: `updated_at` of the version to delete; None deletes the current one.
+            expected: the `updated_at` of the version to delete; None to delete any version.
 
         Raises:
-            MemoryNotFound: there is none for the user.
+            MemoryNotFound: the user can see no memory at this address.
             VersionConflict: it is not at the version that was expected.
             AccessDenied: the principal may not delete it.
         """
@@ -202,18 +205,19 @@ class Memories:
                     [ExpectingPutOp(PutOp(*_address(memory), None), expected or row.updated_at)]
                 )
         with suppress(MemoryNotFound):
-            if (
-                await self._row(user_id, memory)
-            ).id == row.id:  # a policy that hides a row from DELETE says nothing
-                raise AccessDenied("This memory may be read and changed, and not deleted.")
+            # A policy that forbids DELETE raises no error: the row is just still there.
+            if (await self._row(user_id, memory)).id == row.id:
+                raise AccessDenied("You may read and change this memory, but not delete it.")
 
     async def history(
         self, user_id: str, memory: Address, *, cursor: str | None = None, limit: int = 50
     ) -> Page[Version]:
-        """Return a page of earlier versions, the last first; also of a deleted memory.
+        """Return a page of a memory's earlier versions, the last one first.
+
+        It works for deleted memories as well.
 
         Raises:
-            InvalidInput: a cursor or a limit that there is not.
+            InvalidInput: the cursor is not from an earlier page, or the limit is out of range.
             AccessDenied: the principal is neither this user nor the service.
         """
         check_address(*_address(memory))
@@ -225,10 +229,12 @@ class Memories:
         return Page(items=[_version(row) for row in page.items], next=page.next)
 
     async def written_by(self, user_id: str, run_id: str, *, limit: int = 100) -> list[Memory]:
-        """Return the memories whose current version a run wrote: turns, and facts made of them.
+        """Return the memories whose current version a run wrote.
+
+        They are turns, and the facts that were extracted from them.
 
         Raises:
-            InvalidInput: a limit that there is not.
+            InvalidInput: the limit is out of range.
             AccessDenied: the principal is neither this user nor the service.
         """
         check_limit(limit)
@@ -248,7 +254,7 @@ class Memories:
 
 
 def _attempts(expected: datetime | None) -> AsyncRetrying:
-    """Return the attempts at a change: one for a given version, else several."""
+    """Return the attempts of a read and write: only one if the caller expects a version."""
     tries = stop_after_attempt(1 if expected else _TRIES)
     return AsyncRetrying(retry=retry_if_exception_type(VersionConflict), stop=tries, reraise=True)
 
@@ -279,7 +285,7 @@ def _memories(rows: Rows) -> list[Memory]:
 
 
 def _memory(row: Any) -> Memory:
-    """Return a row as a memory. Its value may hold anything: users write items themselves."""
+    """Return the memory of a row. Its value may have any shape, since users may put items."""
     [shown] = recalled(Found([search_item(row, None)]))
     value, metadata, importance = row.value, row.value.get("metadata"), row.value.get("importance")
     known = isinstance(importance, (int, float)) and not isinstance(importance, bool)

@@ -6,8 +6,8 @@ WHERE m.namespace = ANY (ARRAY[%(namespace)s]) AND m.key = ANY (ARRAY[%(key)s])
   AND coalesce(m.user_id, %(user_id)s) = %(user_id)s
 
 -- name: latest
--- A user's memories, what changed last first. Turns are many and have their sessions: they are
--- shown where asked for.
+-- A user's memories, the latest change first. Turns are many, and `store.sessions` lists them: they
+-- are returned only if their type is asked for.
 SELECT m.id, m.namespace, m.key, m.value, m.created_at, m.updated_at, m.expires_at, m.ttl_minutes
 FROM memory.memories AS m
 WHERE m.user_id = %(user_id)s
@@ -19,8 +19,8 @@ WHERE m.user_id = %(user_id)s
 ORDER BY m.updated_at DESC, m.id DESC LIMIT %(most)s
 
 -- name: history
--- What stood at an address before, what ended last first. The second column of the order is for
--- what one statement ended.
+-- The earlier versions of an address, the last one first. The id orders versions that one statement
+-- ended at the same time.
 SELECT h.id, h.value, h.operation, h.valid_from, h.valid_to, h.run_id, h.ended_by
 FROM memory.memory_history AS h
 WHERE h.namespace = ANY (ARRAY[%(namespace)s]) AND h.key = ANY (ARRAY[%(key)s])

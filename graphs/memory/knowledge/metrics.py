@@ -1,4 +1,4 @@
-"""Cognitive metrics: numbers that agents record about themselves, such as helpfulness."""
+"""Cognitive metrics: numbers that agents record about themselves, such as their certainty."""
 
 import math
 from collections.abc import Mapping
@@ -30,15 +30,17 @@ class Metric(BaseModel):
     session_id: str | None = None
     agent: str | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
-    run_id: str | None = Field(default=None, description="The run that noted it.")
+    run_id: str | None = Field(default=None, description="The run that recorded it.")
     created_at: datetime
 
 
 class Metrics:
-    """The metrics of users' agents. Every method acts as the acting principal.
+    """Metrics of users' agents.
+
+    Every method acts as the current principal, and refuses other users' data.
 
     Args:
-        access: the way to the database.
+        access: checks the principal and runs the queries.
     """
 
     def __init__(self, access: Access) -> None:
@@ -54,18 +56,18 @@ class Metrics:
         agent: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Metric:
-        """Note a value now, with the run that it comes from.
+        """Record a value with the current time and run.
 
         Args:
-            user_id: the user whom the agent served.
-            name: the metric, such as `answer.helpful`; at most 200 bytes.
-            value: a finite number, in a unit that the name tells.
-            session_id: the conversation that it belongs to.
-            agent: the agent that it is about.
-            metadata: a JSON object that is kept with it.
+            user_id: the user that the agent worked for.
+            name: the name of the metric, such as `answer.helpful`; at most 200 bytes.
+            value: a finite number. Let the name tell the unit.
+            session_id: the session that it belongs to.
+            agent: the agent that was measured.
+            metadata: a JSON object to store with it.
 
         Raises:
-            InvalidValue: name, value or metadata cannot be stored.
+            InvalidValue: the name, the value or the metadata cannot be stored.
             AccessDenied: the principal is neither this user nor the service.
         """
         if not name or problem_with(name) or len(name.encode()) > MAX_NAME_BYTES:
@@ -100,17 +102,17 @@ class Metrics:
         agent: str | None = None,
         limit: int = 1000,
     ) -> list[Metric]:
-        """Return the latest values of a metric, oldest first.
+        """Return the latest values of a metric, the oldest first.
 
         Args:
-            user_id: whose.
-            name: what was measured.
-            since: only from this moment on.
-            agent: only about this agent.
-            limit: how many at most.
+            user_id: the user.
+            name: the name of the metric.
+            since: only values recorded at this time or later.
+            agent: only values of this agent.
+            limit: the most results to return, 1 to 1000.
 
         Raises:
-            InvalidInput: a limit that there is not.
+            InvalidInput: the limit is out of range.
             AccessDenied: the principal is neither this user nor the service.
         """
         check_limit(limit)

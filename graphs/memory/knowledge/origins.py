@@ -1,4 +1,4 @@
-"""Origins: the run and the agent that wrote the current version of a memory."""
+"""Origins: the run, agent, session and sources of a memory in its current version."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ _SQL = statements.load("origins", __package__)
 
 
 class Origin(BaseModel):
-    """The origin of a memory; unknown fields are None."""
+    """The provenance of a memory; unknown fields are None."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -26,22 +26,26 @@ class Origin(BaseModel):
     task_id: str | None = None
     sources: list[tuple[str, str]] = Field(
         default_factory=list,
-        description="Session and exchange of the turns that a fact was taken from.",
+        description="Session and exchange of the turns that a fact was extracted from.",
     )
 
 
 class Origins:
-    """The origins of memories. Every method acts as the acting principal.
+    """Provenance of users' memories.
+
+    Every method acts as the current principal, and refuses other users' data.
 
     Args:
-        access: the way to the database.
+        access: checks the principal and runs the queries.
     """
 
     def __init__(self, access: Access) -> None:
         self._access = access
 
     async def of(self, user_id: str, memories: Sequence[Address]) -> dict[Address, Origin]:
-        """Return origins by address; memories that the user cannot see are left out.
+        """Return the origins of memories, by address.
+
+        Memories that the user cannot see are left out.
 
         Raises:
             AccessDenied: the principal is neither this user nor the service.
@@ -67,7 +71,7 @@ def _origins(rows: Rows) -> dict[Address, Origin]:
 
 
 def _sources(given: Any) -> list[tuple[str, str]]:
-    """Return the sources of a fact. Its value may hold anything: users write items, too."""
+    """Return the sources of a fact. Users may write any value there: other shapes are skipped."""
     named = (
         [source for source in given if isinstance(source, dict)] if isinstance(given, list) else []
     )

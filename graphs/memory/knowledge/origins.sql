@@ -1,4 +1,5 @@
 -- name: of
+-- OFFSET 0 keeps the planner from merging the subquery: each address is one lookup in an index.
 SELECT m.namespace, m.key, m.value ->> 'agent' AS agent, m.session_id, m.thread_id, m.run_id,
   m.checkpoint_id, m.task_id,
   m.value -> 'sources' AS sources

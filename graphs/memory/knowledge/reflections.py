@@ -1,4 +1,7 @@
-"""Reflections: conclusions from other memories, to which they have relationships."""
+"""Reflections: conclusions from other memories.
+
+Each is a memory of type `reflection`, with relationships to the memories that it was made from.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,14 +27,16 @@ _SQL = statements.load("reflections", __package__)
 
 
 class Reflection(Knowledge):
-    """Something that was concluded."""
+    """A conclusion from other memories."""
 
 
 class Reflections:
-    """The reflections of users' agents. Every method acts as the acting principal.
+    """Reflections of users' agents.
+
+    Every method acts as the current principal, and refuses other users' data.
 
     Args:
-        access: the way to the database.
+        access: checks the principal and runs the queries.
         writer: stores payloads.
     """
 
@@ -51,21 +56,25 @@ class Reflections:
         importance: float = 0.5,
         metadata: Mapping[str, Any] | None = None,
     ) -> Reflection:
-        """Store a reflection and its relationships; a repeat by the same task changes nothing.
+        """Store a reflection.
+
+        Memory and relationships commit together. The same call again by the same task of a graph
+        changes nothing.
 
         Args:
             user_id: the user whose memory it belongs to.
             content: the conclusion, in words.
-            session_id: the conversation that it comes from.
+            session_id: the session that it comes from.
             agent: the agent that reflected.
-            on: memories that it concludes from; each gets a relationship of type `reflects_on`.
-            tags: for filters in a recall.
+            on: memories that it was made from; it gets a relationship of type `reflects_on` to each
+                of them.
+            tags: tags for filters of recalls.
             importance: from 0 to 1.
-            metadata: a JSON object.
+            metadata: a JSON object to store with it.
 
         Raises:
-            ContractError: it breaks the contract of a payload; `fields` names where.
-            MemoryNotFound: a memory of `on` does not exist; nothing was written.
+            ContractError: it breaks the contract of a payload; `fields` names the wrong fields.
+            MemoryNotFound: one of `on` does not exist; nothing was written.
             AccessDenied: the principal is neither this user nor the service.
         """
         common: Any = {
@@ -97,17 +106,19 @@ class Reflections:
         agent: str | None = None,
         limit: int = 100,
     ) -> list[Reflection]:
-        """Return a user's reflections, the latest first. `recall_memory` finds them by meaning.
+        """Return a user's reflections, the latest first.
+
+        To search them by meaning, use `recall_memory`.
 
         Args:
             user_id: the user.
-            on: only reflections on this memory.
-            tags: only reflections that have all of them.
-            agent: only those of this agent.
-            limit: the most reflections to return.
+            on: only reflections that were made from this memory.
+            tags: only memories that carry all of these tags.
+            agent: only memories of this agent.
+            limit: the most results to return, 1 to 1000.
 
         Raises:
-            InvalidInput: tags or limit are out of range.
+            InvalidInput: the tags or the limit are out of range.
             SchemaPartMissing: `on` is given, and the database was made without the graph.
             AccessDenied: the principal is neither this user nor the service.
         """

@@ -25,25 +25,27 @@ _SQL = statements.load("relationships", __package__)
 _IN_ORDER: Query[None] = Query(_SQL["in_order"])
 
 ABOUT, REFLECTS_ON, SUPERSEDES = "about", "reflects_on", "supersedes"
-"""The types of beliefs and reflections. `about` leads from a belief to its subjects,
-`reflects_on` from a reflection to its sources, `supersedes` from a belief to its predecessor.
-Applications may use any other name."""
+"""The types that beliefs and reflections use. Any other name is a type of your own.
+
+`about` leads from a belief to the memories that it is about, `reflects_on` from a reflection to the
+memories that it was made from, `supersedes` from a belief to the one that it replaced.
+"""
 
 MAX_HOPS = 3
 MAX_TYPE_BYTES = 100
 
 Direction = Literal["out", "in", "both"]
-"""Along the edges, against them, or both."""
+"""The edges to follow: outgoing, incoming, or both."""
 
 
 class Relationship(FrozenModel):
     """An edge of the graph."""
 
     source: tuple[tuple[str, ...], str] = Field(
-        description="Namespace and key of the memory that it leads from."
+        description="Namespace and key of the memory at its start."
     )
     target: tuple[tuple[str, ...], str] = Field(
-        description="Namespace and key of the memory that it leads to."
+        description="Namespace and key of the memory at its end."
     )
     type: str
     strength: float = Field(description="From 0 to 1.")
@@ -52,18 +54,20 @@ class Relationship(FrozenModel):
 
 
 class PathStep(FrozenModel):
-    """An edge of a path."""
+    """An edge of a path, and its direction on the path."""
 
     type: str
     strength: float
-    forward: bool = Field(description="True from source to target, False against the edge.")
+    forward: bool = Field(description="True from source to target, False from target to source.")
 
 
 class Path(FrozenModel):
-    """A path through the graph that visits no memory twice."""
+    """A path through the graph. It visits no memory twice."""
 
-    memories: list[RecalledMemory] = Field(description="Its memories, from the start to the end.")
-    steps: list[PathStep] = Field(description="The edges between them.")
+    memories: list[RecalledMemory] = Field(
+        description="All memories of the path, from its start to its end."
+    )
+    steps: list[PathStep] = Field(description="The edges between these memories.")
     strength: float = Field(description="Product of the strengths of its edges.")
 
     @property
@@ -73,19 +77,20 @@ class Path(FrozenModel):
 
     @property
     def end(self) -> RecalledMemory:
-        """Its last memory."""
+        """The last memory of the path."""
         return self.memories[-1]
 
 
 class Relationships:
-    """The graphs of users' memories. Every method acts as the acting principal.
+    """The graph of users' memories.
 
-    An edge belongs to the user who created it. It may lead to any memory that the user can read,
-    such as those of an organisation. It is deleted with either end. Expired or invisible memories
-    are on no path.
+    Every method acts as the current principal, and refuses other users' graphs. An edge belongs to
+    the user who created it. It may lead to any memory that this user can read, such as memories of
+    an organisation or an agent. It is deleted with either of its ends. No path contains memories
+    that are expired, or that the user cannot see.
 
     Args:
-        access: the way to the database.
+        access: checks the principal and runs the queries.
     """
 
     def __init__(self, access: Access) -> None:
@@ -100,20 +105,20 @@ class Relationships:
         strength: float = 1.0,
         metadata: Mapping[str, Any] | None = None,
     ) -> Relationship:
-        """Create an edge, or update its strength and metadata.
+        """Create an edge, or update the strength and metadata of an existing one.
 
         Args:
-            user_id: the user whose graph it is.
-            source: namespace and key of the memory that it leads from.
-            target: namespace and key of the memory that it leads to.
-            type: the kind of relationship, such as `supports`.
-            strength: from 0 to 1; the strengths of a path are multiplied.
-            metadata: a JSON object.
+            user_id: the user.
+            source: namespace and key of the memory at its start.
+            target: namespace and key of the memory at its end.
+            type: the relation of source to target, such as `supports`.
+            strength: from 0 to 1. The strengths along a path are multiplied.
+            metadata: a JSON object to store with it.
 
         Raises:
             MemoryNotFound: the user cannot see one of the two; nothing was written.
-            InvalidValue: type, strength, metadata or an address cannot be stored, or both
-                addresses are the same.
+            InvalidValue: the type, the strength, the metadata or an address cannot be stored, or
+                both ends are the same memory.
             AccessDenied: the principal is neither this user nor the service.
         """
         found: Relationship = await self._access.ask(
@@ -121,14 +126,8 @@ class Relationships:
         )
         return found
 
-    async def unrelate(
-        self,
-        user_id: str,
-        source: Address,
-        target: Address,
-        type: str,  # noqa: A002  the column's name
-    ) -> bool:
-        """Remove an edge, and return whether there was one.
+    async def unrelate(self, user_id: str, source: Address, target: Address, type: str) -> bool:  # noqa: A002
+        """Delete an edge, and return True if there was one.
 
         Raises:
             AccessDenied: the principal is neither this user nor the service.
@@ -151,17 +150,17 @@ class Relationships:
         direction: Direction = "both",
         limit: int = 100,
     ) -> list[Relationship]:
-        """Return the edges of a memory, the strongest first; none for an unknown memory.
+        """Return the edges of a memory, the strongest first; empty if there is no such memory.
 
         Args:
-            user_id: the user whose graph it is.
+            user_id: the user.
             memory: namespace and key.
             types: only edges of these types.
-            direction: edges from it (`out`), to it (`in`), or both.
-            limit: the most edges to return.
+            direction: outgoing edges (`out`), incoming edges (`in`), or both.
+            limit: the most results to return, 1 to 1000.
 
         Raises:
-            InvalidInput: the direction or the limit is invalid.
+            InvalidInput: the direction is unknown, or the limit is out of range.
             AccessDenied: the principal is neither this user nor the service.
         """
         given = {
@@ -186,23 +185,24 @@ class Relationships:
         min_strength: float = 0.0,
         limit: int = 50,
     ) -> list[Path]:
-        """Return the strongest paths from a memory, the strongest first; of equals, the shorter.
+        """Return the strongest paths that start at a memory, the strongest first.
 
-        The result is exact: a weaker path never hides a stronger one, however many edges a memory
-        has. The work is bounded by `hops · limit²` edges: no path is stronger than its beginning.
+        Of two equally strong paths the shorter one comes first. The result is exact, even if a
+        memory has many edges. The work is bounded by `hops · limit²` edges, because no path is
+        stronger than a shorter path that it continues.
 
         Args:
-            user_id: the user whose graph it is.
+            user_id: the user.
             start: namespace and key.
             hops: the most edges of a path, 1 to 3.
-            types: only edges of these types.
-            direction: along the edges (`out`), against them (`in`), or both.
-            min_strength: the least product of strengths.
-            limit: the most paths to return.
+            types: follow only edges of these types.
+            direction: follow outgoing edges (`out`), incoming edges (`in`), or both.
+            min_strength: the least strength of a path, the product of its edges.
+            limit: the most paths to return, 1 to 1000.
 
         Raises:
             MemoryNotFound: the user can see no such memory.
-            InvalidInput: hops, direction, min_strength or limit are out of range.
+            InvalidInput: `hops`, `direction`, `min_strength` or `limit` is out of range.
             AccessDenied: the principal is neither this user nor the service.
         """
         if hops not in range(1, MAX_HOPS + 1):
@@ -233,15 +233,18 @@ def relate(
 ) -> Query[Relationship]:
     """Return the query that creates or updates an edge.
 
+    Its answer raises `MemoryNotFound` if the user cannot see one of the two memories.
+
     Raises:
         InvalidValue: it cannot be stored.
-        MemoryNotFound: when it is answered, if an end does not exist.
     """
     source, target = (tuple(source[0]), source[1]), (tuple(target[0]), target[1])
     check_address(*source)
     check_address(*target)
     if source == target:
-        raise InvalidValue("target", "is the source itself; an edge joins two memories.")
+        raise InvalidValue(
+            "target", "is the same memory as the source; an edge joins two memories."
+        )
     if not type_ or problem_with(type_) or len(type_.encode()) > MAX_TYPE_BYTES:
         raise InvalidValue(
             "type", f"must be a text of 1 to {MAX_TYPE_BYTES} bytes; got {type_[:200]!r}."
@@ -268,12 +271,16 @@ def relate(
 
 
 def noted(edge: Query[Relationship]) -> Query[Relationship]:
-    """Return the query of an edge that is left out in a database without the graph."""
+    """Return the query of an edge, to be left out if the database has no graph."""
     return replace(edge, part=SchemaPart.GRAPH)
 
 
 def _followed(types: Sequence[str] | None, direction: Direction) -> dict[str, Any]:
-    """Return the parameters for the edges to follow, and their direction."""
+    """Return the parameters that select the edges to follow.
+
+    Raises:
+        InvalidInput: the direction is unknown, or the types are one text instead of a list.
+    """
     if direction not in get_args(Direction):
         raise InvalidInput(
             f"direction must be one of {', '.join(get_args(Direction))}; got {direction!r}."
@@ -299,7 +306,10 @@ def _relationships(rows: Rows) -> list[Relationship]:
 
 
 def _paths(rows: Rows) -> list[Path]:
-    """Return the paths of rows, which have one memory each; the first row is the start alone."""
+    """Return the paths of rows, which are one for each memory of each path.
+
+    The first path is the start alone, and is left out.
+    """
     known = {row.id: row for row in rows}
     memories = dict(
         zip(known, recalled(Found([search_item(row, None) for row in known.values()])), strict=True)

@@ -1,5 +1,6 @@
 -- name: relate
--- An edge between two memories, if both are there for the person; which are, where one is not.
+-- Upsert an edge between two memories, if the user can see both. has_source and has_target tell
+-- which of them were found.
 WITH ends AS MATERIALIZED (
   SELECT (
     SELECT m.id FROM memory.memories AS m
@@ -32,13 +33,14 @@ WHERE s.namespace = ANY (ARRAY[%(source_namespace)s]) AND s.key = ANY (ARRAY[%(s
 RETURNING r.id
 
 -- name: in_order
--- Before `of` and `traverse`: an index gives a memory's edges in the order in which they are
--- followed, and who takes all of them to sort them, as the planner does where most memories have
--- few, takes 10,000 of a hub for the first ten.
+-- Run before `of` and `traverse`: an index returns the edges of a memory in the order in which they
+-- are followed. Where most memories have few edges, the planner would rather read and sort all of
+-- them, and would read 10,000 edges of a hub to return ten.
 SELECT set_config('enable_bitmapscan', 'off', true)
 
 -- name: of
--- A memory's edges, the strongest first. Those to what is not there for the person are left out.
+-- The edges of a memory, the strongest first. Edges to memories that the user cannot see are left
+-- out.
 WITH given AS MATERIALIZED (
   SELECT m.id FROM memory.memories AS m
   WHERE m.namespace = ANY (ARRAY[%(namespace)s]) AND m.key = ANY (ARRAY[%(key)s])
@@ -74,11 +76,11 @@ ORDER BY edge.strength DESC, edge.other_id, edge.type, edge.source_id = edge.oth
 LIMIT %(limit)s::int
 
 -- name: traverse
--- The strongest paths from a memory, and before them the memory itself; a row for each memory on
--- each path. Of each path only the best edges are followed, and of each length only the best paths,
--- `limit` of either. No better one is lost by that: strengths are at most 1, so that what was cut
--- off goes on from, or lies beside, `limit` others that come before it in the order of the results,
--- which is the same in all three places. An index gives a memory's edges in that order.
+-- The memory itself, then the strongest paths from it; one row for each memory on each path. From
+-- the end of a path only the best `limit` edges are followed, and of each length only the best
+-- `limit` paths are kept. No better path is lost: strengths are at most 1, so `limit` other paths
+-- come before a path that was cut off, and before all that continue it. Edges, paths and results
+-- have the same order, and an index returns edges in it.
 WITH RECURSIVE walk (depth, strength, ids, types, strengths, forwards) AS (
   SELECT 0, 1::float8, ARRAY[m.id], '{}'::text[] COLLATE "C", '{}'::float8[], '{}'::boolean[]
   FROM memory.memories AS m
@@ -88,8 +90,8 @@ WITH RECURSIVE walk (depth, strength, ids, types, strengths, forwards) AS (
   UNION ALL
   SELECT * FROM (
     SELECT walk.depth + 1, walk.strength * step.strength AS strength, walk.ids || step.id AS ids,
-      walk.types || step.type AS types, walk.strengths || step.strength AS strengths, walk.forwards
-      || step.forward AS forwards
+      walk.types || step.type AS types, walk.strengths || step.strength AS strengths,
+      walk.forwards || step.forward AS forwards
     FROM walk CROSS JOIN LATERAL (
       (SELECT r.target_id AS id, r.type, r.strength, true AS forward
        FROM memory.memory_relationships AS r
@@ -119,8 +121,9 @@ WITH RECURSIVE walk (depth, strength, ids, types, strengths, forwards) AS (
     ORDER BY strength DESC, strengths DESC, ids, types, forwards LIMIT %(limit)s::int
   ) AS best
 ), best AS MATERIALIZED (
-  SELECT row_number() OVER (ORDER BY strength DESC, depth, strengths DESC, ids, types,
-    forwards) AS path, walk.*
+  SELECT
+    row_number() OVER (ORDER BY strength DESC, depth, strengths DESC, ids, types, forwards) AS path,
+    walk.*
   FROM walk ORDER BY path LIMIT %(limit)s::int + 1
 )
 SELECT best.path, best.strength, best.types, best.strengths, best.forwards,

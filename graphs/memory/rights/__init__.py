@@ -1,1 +1,1 @@
-"""The rights of users: export, erasure, files, records and retention."""
+"""The rights of users: export, erasure, files, audit records, and retention."""

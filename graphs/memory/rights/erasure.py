@@ -1,4 +1,4 @@
-"""Erasure: deletes everything about a user."""
+"""Erasure: deletion of everything that is stored about a user."""
 
 from graphs.memory.contract import ErasureCertificate
 from graphs.memory.database import statements

@@ -1,4 +1,4 @@
-"""Export: everything about a user, as lines of JSON."""
+"""Export: everything that is stored about a user, as lines of JSON."""
 
 import hashlib
 import json
@@ -12,24 +12,27 @@ from graphs.memory.database.query import Query
 _SQL = statements.load("export", __package__)
 
 FORMAT = "graph-native-memory/user"
-"""The name of the format, in the first line of an export."""
+"""Name of the format, in the first line of an export, next to its version."""
 
 VERSION = 1
 
 _PAGE = 500
+"""Rows of a page."""
 
 
 async def export(
     user_id: str, ask: Callable[[Query[Any]], Awaitable[Any]], exported_at: datetime | None = None
 ) -> AsyncIterator[str]:
-    """Yield everything about a user as lines of JSON: a header, `{"table", "row"}` lines, counts.
+    """Yield everything about a user as lines of JSON.
 
-    The last line has the SHA-256 of all lines before it, with their line ends.
+    The first line names the format, each following line is `{"table", "row"}`, and the last line
+    has the number of rows of each table and the SHA-256 of all lines before it, including their
+    line ends.
 
     Args:
         user_id: the user.
-        ask: runs a query; no connection is held between two pages.
-        exported_at: the time in the first line; now by default.
+        ask: runs a query. No connection is held between two pages.
+        exported_at: the time in the first line; None for now.
     """
     digest = hashlib.sha256()
     rows: dict[str, int] = {}
@@ -51,7 +54,7 @@ async def export(
             for row in page:
                 yield line(f'{{"table": {json.dumps(table)}, "row": {row.content}}}')
             after = page[-1].number
-            if after is None:  # a table without numbers is one page
+            if after is None:  # a table without row numbers comes as one page
                 break
     yield json.dumps({"rows": rows, "sha256": digest.hexdigest()})
 

@@ -1,8 +1,8 @@
 -- name: personal_tables
--- Every table that has rows of people.
+-- All tables that hold rows of users.
 SELECT name FROM memory.personal_tables()
 
 -- name: export
--- A person's rows of one table, a page at a time.
+-- A page of a user's rows of one table.
 SELECT number, content::text AS content
 FROM memory.export_rows(%(user_id)s, %(source)s, %(after)s::bigint, %(most)s::int)

@@ -1,4 +1,4 @@
-"""The audit log about a user, for the user: changes and reads, page by page."""
+"""Audit records about a user, for that user: who changed and who read which memory."""
 
 from datetime import datetime
 from typing import Any
@@ -15,13 +15,13 @@ _SQL = statements.load("records", __package__)
 
 
 class Record(BaseModel):
-    """One line of the audit log."""
+    """One record of the audit log."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: int
     at: datetime
-    actor: str = Field(description="A user's id, or the role that acted.")
+    actor: str = Field(description="Id of the user who acted, or the role.")
     action: str = Field(
         description="memory.insert, memory.update, memory.delete, memory.read, …, or the type of "
         "an event."
@@ -34,10 +34,12 @@ class Record(BaseModel):
 
 
 class Records:
-    """The audit log about a user. Every method acts as the acting principal.
+    """The records of the audit log about a user.
+
+    Every method acts as the current principal, and refuses other users' records.
 
     Args:
-        access: the way to the database.
+        access: checks the principal and runs the queries.
     """
 
     def __init__(self, access: Access) -> None:
@@ -48,10 +50,10 @@ class Records:
     ) -> Page[Record]:
         """Return a page of the records about a user, the latest first.
 
-        Reads are recorded about a second after they happen.
+        Reads appear in it about a second after they were made.
 
         Raises:
-            InvalidInput: a cursor or a limit that there is not.
+            InvalidInput: the cursor is not from an earlier page, or the limit is out of range.
             AccessDenied: the principal is neither this user nor the service.
         """
         found = await self._access.ask(

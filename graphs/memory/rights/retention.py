@@ -1,4 +1,4 @@
-"""Retention: expiry of turns, and decay of memories."""
+"""Retention: decay of memories, and expiry of turns."""
 
 import logging
 from collections.abc import Iterable
@@ -18,16 +18,16 @@ log = logging.getLogger(__name__)
 _SQL = statements.load("retention", __package__)
 
 IMPORTANT = 0.7
-"""From this importance on a memory fades before it is trimmed."""
+"""Importance from which decay halves a memory's importance instead of deleting it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """Retention periods, for background jobs. 0 keeps for ever.
+    """Retention periods, which background jobs apply. 0 means forever.
 
     Args:
-        retention_days: days until turns expire; important ones become episodes then.
-        decay_days: days without a change or read until memories decay.
+        retention_days: days after which turns are deleted; important ones become episodes.
+        decay_days: days without an update after which memories decay.
     """
 
     retention_days: float = 0
@@ -35,21 +35,23 @@ class Keeping:
 
 
 def check_threshold(days: float) -> None:
-    """Check a threshold: 0 would delete everything.
+    """Check a threshold, since 0 or less would delete everything.
 
     Raises:
         InvalidInput: it is not a positive number of days.
     """
     if not 0 < days < 36525:
         raise InvalidInput(
-            f"threshold_days must be a positive number of days (at most a century); got {days!r}."
+            f"threshold_days must be a positive number of days, less than 36525 (a century); "
+            f"got {days!r}."
         )
 
 
 def decay(user_id: str, threshold_days: float) -> Query[DecayReport]:
-    """Return the query that trims memories untouched for `threshold_days`; important ones fade.
+    """Return the query that decays a user's memories without an update for `threshold_days`.
 
-    It affects memories under the contract only, not the items of applications.
+    Important ones lose half of their importance, the others are deleted. It affects only memories
+    written under the contract, not items that an application put itself.
     """
     rule = {"user_id": user_id, "days": threshold_days, "important": IMPORTANT}
     return Query(
@@ -58,14 +60,14 @@ def decay(user_id: str, threshold_days: float) -> Query[DecayReport]:
 
 
 def decaying(threshold_days: float) -> Query[list[str]]:
-    """Return the query for users with memories untouched for `threshold_days`."""
+    """Return the query of the users who have memories without an update for `threshold_days`."""
     return Query(
         _SQL["decaying"], {"days": threshold_days}, lambda rows: [row.user_id for row in rows]
     )
 
 
 class OldTurn(NamedTuple):
-    """A turn past its retention period."""
+    """A turn whose retention period is over."""
 
     namespace: str
     key: str
@@ -75,13 +77,13 @@ class OldTurn(NamedTuple):
 
 
 def old_turns(days: float, limit: int = 200) -> Query[list[OldTurn]]:
-    """Return the query for turns stored `days` ago or earlier, the oldest first."""
+    """Return the query of turns that were stored `days` ago or earlier, the oldest first."""
     given = {"days": days, "important": IMPORTANT, "limit": limit}
     return Query(_SQL["old_turns"], given, lambda rows: [OldTurn(*row) for row in rows])
 
 
 def expire(turns: Iterable[OldTurn]) -> list[PutOp]:
-    """Return the operations that delete turns, and keep important ones as episodes."""
+    """Return the operations that delete turns, and store the important ones as episodes."""
     ops: list[PutOp] = []
     for turn in turns:
         namespace = from_text(turn.namespace)

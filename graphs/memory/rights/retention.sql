@@ -1,7 +1,7 @@
 -- name: decay
--- A user's memories that nobody touched for a while: the important ones lose half of their
--- importance (and then have another such while), the others go, but for those that are pinned.
--- Items that were not written under the contract are their owner's business.
+-- Decay a user's memories that were not updated for a number of days. Important ones lose half of
+-- their importance, and the update restarts their time; the others are deleted. Pinned memories,
+-- and items that were not written under the contract, are left alone.
 WITH old AS (
   SELECT namespace, key, importance, importance >= %(important)s AS important
   FROM (
@@ -28,15 +28,16 @@ WITH old AS (
 SELECT (SELECT count(*) FROM faded) AS faded, (SELECT count(*) FROM trimmed) AS trimmed
 
 -- name: decaying
+-- The users for whom `decay` may find something.
 SELECT DISTINCT user_id FROM memory.memories
 WHERE user_id IS NOT NULL AND updated_at < now() - %(days)s * interval '1 day' AND value ? 'type'
 
 -- name: old_turns
--- Turns that were stored a while ago, the oldest first, and whether they are important.
+-- Turns that were stored a number of days ago or earlier, the oldest first.
 SELECT m.namespace, m.key, t.user_id, m.value,
   coalesce(m.importance >= %(important)s, false) AS important
 FROM memory.turns AS t JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[t.namespace])
   AND m.key = ANY (ARRAY[t.key])
-WHERE t.created_at < now() - %(days)s * interval '1 day' AND m.value -> 'pinned' IS DISTINCT
-FROM 'true'
+WHERE t.created_at < now() - %(days)s * interval '1 day'
+  AND m.value -> 'pinned' IS DISTINCT FROM 'true'
 ORDER BY t.created_at LIMIT %(limit)s
