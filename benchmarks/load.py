@@ -223,7 +223,7 @@ async def settled(database: str) -> None:
 
 
 async def measure(server: Served, options: argparse.Namespace) -> dict[str, Done]:
-    """Have the same conversations with both agents, in turns."""
+    """Run the same conversations with both agents, in turns."""
     counted = {WITH: Done(), WITHOUT: Done()}
     people = [sign_in(server.secret) for _ in range(options.conversations)]
     for round_ in range(options.rounds + 1):

@@ -104,7 +104,7 @@ async def turn(
 
 
 async def compare(peers: Sequence[Peer], work: Work, rounds: int, budget: float) -> Result:
-    """Have every able peer do a work, round by round.
+    """Run a work with every able peer, round by round.
 
     Args:
         peers: The peers; those without the ability are left out.

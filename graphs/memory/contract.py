@@ -127,7 +127,7 @@ def check_payload(
 
 
 def _unstorable(payload: MemoryPayload) -> dict[str, str]:
-    """The fields of a payload that Postgres cannot store, and why."""
+    """Return the fields of a payload that Postgres cannot store, and the reasons."""
     wrong = {}
     for field, value in payload.model_dump(exclude={"timestamp"}).items():
         try:

@@ -44,7 +44,7 @@ def migration_files(scripts: Scripts, without: Collection[SchemaPart] = ()) -> d
 
 
 def _day(step: int) -> str:
-    """The day of a step; one that is not released yet comes after all."""
+    """Return the day of a step; an unreleased step comes last."""
     return RELEASE_DAYS.get(step, "20991231")
 
 
@@ -77,7 +77,7 @@ def _beside(scripts: Scripts, left_out: list[SchemaPart]) -> Iterator[str]:
 
 
 def _quoted(script: str) -> str:
-    """A script as a literal that can still be read."""
+    """Return a script as a readable SQL literal."""
     return f"$script${script}$script$"
 
 

@@ -1,4 +1,4 @@
-"""What applications import from `graphs`, what that loads, and how it is typed."""
+"""The front door `graphs`: its names, the modules that they load, and their types."""
 
 import ast
 import importlib
@@ -115,7 +115,9 @@ async def main(plain: IndexConfig, postgres: PostgresIndexConfig) -> None:
         "dims": 256, "embed": OfflineEmbeddings(), "fields": ["text"], "model": "words",
         "ranking": "hybrid", "weights": {"recency": 0.5}, "text_search": "simple",
     }
-    similar = MemoryManager.from_conn_string("postgresql://", index={"dims": 3, "embed": "openai:small"})
+    similar = MemoryManager.from_conn_string(
+        "postgresql://", index={"dims": 3, "embed": "openai:small"}
+    )
     async with literal as store, MemoryManager.from_conn_string("", index=named), similar:
         try:
             await store.setup()

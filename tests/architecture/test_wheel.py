@@ -48,7 +48,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the commands of an environment with the wheel and what it depends on."""
+    """Return the commands folder of an environment with the wheel and its dependencies."""
     folder = tmp_path_factory.mktemp("environment")
     uv = shutil.which("uv", path=os.pathsep.join([os.environ["PATH"], str(BIN)]))
     run(sys.executable, "-m", "venv", *(["--without-pip"] if uv else []), folder)

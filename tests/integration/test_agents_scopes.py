@@ -29,7 +29,7 @@ def through(agent: str | None) -> Any:
 
 
 async def fill(store: MemoryManager) -> None:
-    """Have every agent write to its private scope twice, for history; and Ann to a shared one."""
+    """Write twice to each agent's private scope, for history, and once as Ann to a shared one."""
     for agent in NAMES:
         with through(agent):
             for n in range(2):

@@ -123,7 +123,7 @@ async def test_a_job_that_failed_is_told_until_it_is_tried_again(
             # A live worker, without the delay of its start.
             await rows(database, f"INSERT INTO {QUEUE}_workers DEFAULT VALUES")
             told = advice(await store.health.check(), "jobs")
-            assert told.startswith("Jobs that failed: 1.")
+            assert told.startswith("Failed jobs: 1.")
             assert user_id not in told
             extractor.is_well = True
             [failed] = await store.jobs.list(status="failed")

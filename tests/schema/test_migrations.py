@@ -38,7 +38,7 @@ def test_a_step_is_known_by_its_text() -> None:
 
 
 async def made_by(database: str, *scripts: str) -> Objects:
-    """The objects that some scripts make in a database, which is as it was afterwards."""
+    """Return the objects that scripts make in a database; nothing stays of them."""
     async with (
         await psycopg.AsyncConnection.connect(database, row_factory=dict_row) as conn,
         conn.transaction(force_rollback=True),

@@ -60,7 +60,7 @@ def empty_database(scene: Scene) -> str:
 
 
 def older_database(scene: Scene) -> str:
-    """The database as a version before this one left it, in which $USER_ID has memories."""
+    """Return a database of the version before, in which $USER_ID has memories."""
     name = create_database(scene.postgres, "template0")
     scene.stack.callback(drop_database, scene.postgres, name)
     asyncio.run(_live_in(make_conninfo(scene.postgres, dbname=name)))
@@ -68,7 +68,7 @@ def older_database(scene: Scene) -> str:
 
 
 def too_old_database(scene: Scene) -> str:
-    """A database from before the first step."""
+    """Return a database from before the first step."""
     name = create_database(scene.postgres, "template0")
     scene.stack.callback(drop_database, scene.postgres, name)
     asyncio.run(make_baseline(make_conninfo(scene.postgres, dbname=name)))

@@ -42,7 +42,7 @@ async def use_offline_model(database: str) -> None:
 
 
 def with_steps(*texts: str) -> Scripts:
-    """The schema with more steps behind the newest."""
+    """Return the schema with more steps after the newest."""
     scripts = read_scripts()
     more = [
         SchemaStep(number, f"{number:04}_of_a_test", text)

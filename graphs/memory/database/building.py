@@ -1,7 +1,7 @@
-"""Statements that make and drop a vector index while everybody goes on, which no transaction may contain.
+"""Statements that build and drop a vector index concurrently, which no transaction may contain.
 
-They find pgvector's types by their whole names: nothing sets a path for them. `memory.create_vector_index` makes the
-same index within a transaction.
+They name pgvector's types in full, since they run without a search path. Within a transaction,
+`memory.create_vector_index` builds the same index.
 """
 
 from typing import Any, LiteralString, cast
@@ -23,7 +23,7 @@ def build(
     ef_construction: int | None = None,
     lists: int | None = None,
 ) -> Composed:
-    """Return the statement that makes the vector index of a model: IVFFlat of so many lists, or else HNSW.
+    """Return the statement that builds the vector index of a model: IVFFlat with lists, or HNSW.
 
     Args:
         name: of the index.

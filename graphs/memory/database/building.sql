@@ -1,6 +1,7 @@
 -- name: build_hnsw
 CREATE INDEX CONCURRENTLY {name} ON memory.memory_embeddings
-USING hnsw ((embedding::{vector}({dimensions})) {operators}) WITH (m = {m}, ef_construction = {ef_construction})
+USING hnsw ((embedding::{vector}({dimensions})) {operators}) WITH (m = {m},
+  ef_construction = {ef_construction})
 WHERE model = {model} AND indexed
 
 -- name: build_ivfflat

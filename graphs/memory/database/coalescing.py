@@ -1,4 +1,4 @@
-"""Calls of the same moment go to the database together."""
+"""Coalescing: concurrent calls share a round trip to the database."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
@@ -18,20 +18,20 @@ class TryAlone(Exception):
 
 
 class Coalescer(Generic[KeyT, CallT, AnswerT]):
-    """Gathers the calls that are made in one turn of the event loop, and those that come while all hands are full.
+    """Groups the calls of one turn of the event loop, and those that wait while all slots are busy.
 
-    A call that is alone pays one turn of the loop; under load the groups grow by themselves. Where a group fails, each
-    of its calls is tried alone, so that a bad one fails alone.
+    A single call pays one turn of the loop. Under load the groups grow by themselves. If a group
+    fails, each of its calls is repeated alone, so that a bad call fails alone.
 
     Args:
-        run: carries out a group of calls, each with its key, and returns their answers, in order; the calls of one key
-            follow one another. Cancelling a caller does not reach it.
-        at_once: how many groups may be under way at the same time. Keys that wait are divided among those.
-        together: which keys may meet in a group: those of which it says the same.
-        most: how many calls a group has at most, by its first key.
-        alike: what calls of one group have in common beside that; a key's part of the group ends where it changes.
-        in_turn: of which keys a group waits for the one before, so that what is written last stays.
-        hopeless: whether an error would meet every call of the group again alone, which is not tried then.
+        run: carries out a group of calls with their keys, and returns their answers in order. The
+            calls of a key are adjacent. Cancelling a caller does not reach it.
+        at_once: the number of concurrent groups. Waiting keys are divided among free slots.
+        together: keys with the same value of this may share a group.
+        most: the most calls of a group, by its first key.
+        alike: calls of a group have the same value of this; a key's part ends where it changes.
+        in_turn: true for keys whose groups run one after the other, so that the last write wins.
+        hopeless: true for an error that every call would meet again alone; nothing is repeated.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Coalescer(Generic[KeyT, CallT, AnswerT]):
             task.add_done_callback(self._done)
 
     def _ready(self) -> list[KeyT]:
-        """Keys that may make the next group: the one that waits longest, and a share of those that may join it."""
+        """Return the keys of the next group: the longest waiting one, and a share of its peers."""
         under_way = set().union(*self._tasks.values())
         free = [key for key in self._waiting if not (key in under_way and self._in_turn(key))]
         alike = [key for key in free if self._kind(key) == self._kind(free[0])]

@@ -1,4 +1,4 @@
-"""Transactions: one at a time, on behalf of a principal, retried when the database was only briefly unwell."""
+"""Transactions as a principal, retried after passing failures of the database."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class Pool(Protocol):
-    """What a transaction needs of a connection pool; `psycopg_pool.AsyncConnectionPool` is one."""
+    """A connection pool, such as `psycopg_pool.AsyncConnectionPool`."""
 
     def connection(self) -> AbstractAsyncContextManager[Connection]:
         """Lend a connection."""
@@ -43,13 +43,13 @@ class Pool(Protocol):
 
 
 _prepared: weakref.WeakKeyDictionary[Connection, set[bytes]] = weakref.WeakKeyDictionary()
-"""What each connection has prepared. It is the connection's, not a `Database`'s: several may share a pool."""
+"""The prepared statements of each connection; several `Database` objects may share a pool."""
 
 _FOREIGN_PLAN = (pg.InvalidSqlStatementName, pg.DuplicatePreparedStatement)
-"""What is prepared here is not what we prepared: a transaction pooler gave us another server."""
+"""Errors behind a transaction pooler: another server has other prepared statements."""
 
 _STALE_PLAN = pg.FeatureNotSupported
-"""What was prepared has another result now: the schema changed."""
+"""The error of a prepared statement whose result changed with the schema."""
 
 
 def is_transient(error: BaseException) -> bool:
@@ -89,16 +89,16 @@ async def _throw_away_dead(pool: Pool, error: BaseException | None) -> None:
 
 
 _LOOK_AGAIN_SECONDS = 60.0
-"""After which a database that lacked a part of the schema is looked at again: somebody may have added it."""
+"""Seconds after which a missing part of the schema is looked for again."""
 
 _unfinished: set[asyncio.Task[Any]] = set()
 
 
 async def to_the_end(work: Coroutine[Any, Any, T] | asyncio.Task[T]) -> T:
-    """Run work that must not be cut off in the middle, in a task of its own.
+    """Run work in a task of its own, so that cancelling the caller does not cancel it.
 
-    A caller that is cancelled leaves at once; the work goes on to its end, and is stored whole. Cancelled half-way it
-    would lose its connection: neither the pool nor a pipeline gives one back in order while it is being cancelled.
+    A cancelled caller returns at once; the work continues to its end, and is stored whole.
+    Cancelled halfway, it would lose its connection: a pipeline cannot be left in order then.
     """
     task = asyncio.ensure_future(work)
     _unfinished.add(task)
@@ -111,7 +111,7 @@ async def to_the_end(work: Coroutine[Any, Any, T] | asyncio.Task[T]) -> T:
 
 
 def _tell_failure(task: asyncio.Task[Any]) -> None:
-    """Log how work ended whose caller has left, where it did not end well."""
+    """Log the failure of work whose caller was cancelled."""
     if not task.cancelled() and (error := task.exception()):
         log.warning(
             "Database work failed after its caller had been cancelled: %s", error_sentence(error)
@@ -120,12 +120,12 @@ def _tell_failure(task: asyncio.Task[Any]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class PrincipalQueries:
-    """What one principal does in a transaction.
+    """The queries of one principal in a transaction.
 
     Args:
-        principal: whose role and claims hold meanwhile; row-level security does the rest.
-        queries: what to do, in this order.
-        provenance: run_id, thread_id, checkpoint_id, task_id, session_id for the rows that are written.
+        principal: sets role and claims; row-level security does the rest.
+        queries: the queries, in order.
+        provenance: run_id, thread_id, checkpoint_id, task_id and session_id for written rows.
     """
 
     principal: Principal
@@ -139,7 +139,7 @@ class Database:
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self.adapters: Mapping[str, Any] = {}
-        """The adapters that are told what transactions change, as `memory.fan_out` reads them; none by default."""
+        """The adapters that receive changes, as `memory.fan_out` reads them; none by default."""
         self._generation = 0
         self._prepares = True
         self._lacking: frozenset[SchemaPart] = frozenset()
@@ -151,16 +151,16 @@ class Database:
         queries: Sequence[Query[Any]],
         provenance: Mapping[str, Any] | None = None,
     ) -> list[Any]:
-        """Return what each query reads, after all have committed together: `run_parts` for a single part."""
+        """Return the answers to queries of one principal, after they committed together."""
         return (await self.run_parts([PrincipalQueries(principal, queries, provenance)]))[0]
 
     async def run_parts(self, parts: Sequence[PrincipalQueries]) -> list[list[Any]]:
-        """Return what each query of each part reads, after all have committed together: one round trip.
+        """Return the answers to the queries of all parts: one transaction, one round trip.
 
-        Not to be cancelled: wrap it in `to_the_end`, or call it from a task that nobody cancels.
+        It must not be cancelled: wrap it in `to_the_end`, or call it from a task that is not.
 
         Raises:
-            GraphMemoryError: what the driver raised, as one of ours. Nothing was stored.
+            GraphMemoryError: the driver's error as one of ours. Nothing was stored.
         """
         queries = [
             query
@@ -183,15 +183,15 @@ class Database:
         work: Callable[[Transaction], Awaitable[T]],
         provenance: Mapping[str, Any] | None = None,
     ) -> T:
-        """Return what `work` returns, after its transaction has committed; for queries that depend on one another.
+        """Return the result of `work` after its commit, for queries that depend on one another.
 
         Args:
-            principal: whose role and claims the transaction has; row-level security does the rest.
-            work: gets the open transaction; may run more than once.
-            provenance: run_id, thread_id, checkpoint_id, task_id, session_id for the rows that are written.
+            principal: sets role and claims; row-level security does the rest.
+            work: receives the open transaction; may run more than once.
+            provenance: run_id, thread_id, checkpoint_id, task_id and session_id for written rows.
 
         Raises:
-            GraphMemoryError: what the driver raised, as one of ours. Nothing of the work was stored.
+            GraphMemoryError: the driver's error as one of ours. Nothing was stored.
         """
 
         async def attempt() -> T:
@@ -234,7 +234,7 @@ class Database:
         )
 
     async def _retrying(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Try once as directly as possible, for that is what nearly always happens, and then as `retrying` says."""
+        """Try once without the cost of the retry policy, which the first attempt rarely needs."""
         try:
             if self._lacking and time.monotonic() - self._looked > _LOOK_AGAIN_SECONDS:
                 await self._look_for_parts()
@@ -255,5 +255,5 @@ class Database:
 
 
 def _name_of(parts: Sequence[PrincipalQueries]) -> str:
-    """What a transaction is called in metrics: as its first statement."""
+    """Return a transaction's name in metrics: that of its first statement."""
     return next((query.statement.name for part in parts for query in part.queries), "begin")

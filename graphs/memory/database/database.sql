@@ -1,11 +1,14 @@
 -- name: begin
--- Who acts, where a write comes from, and how the planner works: policies and triggers read these, and they last as long
--- as the transaction, so that a pooled connection keeps nothing. Plans are made once for each connection, by the indexes,
--- which every statement of ours has. The path is where `vector` may have been installed. A scan of the vector index
--- keeps 200 candidates, and goes on with as many where that was not enough: fewer miss whole groups of near vectors.
+-- Who acts, where a write comes from, and how the planner works: policies and triggers read these,
+-- and they last as long as the transaction, so that a pooled connection keeps nothing. Plans are
+-- made once for each connection, by the indexes, which every statement of ours has. The path is
+-- where `vector` may have been installed. A scan of the vector index keeps 200 candidates, and goes
+-- on with as many where that was not enough: fewer miss whole groups of near vectors.
 SELECT set_config('role', %(role)s, true), set_config('request.jwt.claims', %(claims)s, true),
-  set_config('memory.provenance', %(provenance)s, true), set_config('search_path', 'memory, extensions, public', true),
-  set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true),
+  set_config('memory.provenance', %(provenance)s, true),
+  set_config('search_path', 'memory, extensions, public', true),
+  set_config('plan_cache_mode', 'force_generic_plan', true),
+  set_config('enable_seqscan', 'off', true),
   set_config('jit', 'off', true), set_config('hnsw.iterative_scan', 'relaxed_order', true),
   set_config('hnsw.ef_search', '200', true)
 
@@ -16,7 +19,8 @@ SELECT array_remove(ARRAY[
   CASE WHEN to_regclass('memory.memory_history') IS NULL THEN 'history' END], NULL) AS parts
 
 -- name: open
--- For transactions whose statements depend on one another's answers; all others are one by being sent together.
+-- For transactions whose statements depend on one another's answers; all others are one by being
+-- sent together.
 BEGIN
 
 -- name: commit

@@ -26,7 +26,8 @@ VERSION_CONFLICT = "GM409"
 
 
 TRANSIENT = (
-    psycopg.OperationalError,  # connection lost, server shutting down, too many connections, deadlock (a subclass)
+    # connection lost, server shutting down, too many connections, deadlock (a subclass)
+    psycopg.OperationalError,
     psycopg.InterfaceError,  # "the connection is closed": it died while it lay in the pool
     pg.SerializationFailure,
     pg.DeadlockDetected,
@@ -71,7 +72,7 @@ def driver_errors() -> Iterator[None]:
 
 
 def _missing(error: psycopg.Error) -> SetupRequired:
-    """What the schema lacks: a part that may be left out, or all of this version."""
+    """Return the error for a missing part of the schema, or for a missing or old schema."""
     if part := part_named_in(error.diag.message_primary):
         return SchemaPartMissing(part)
     return SetupRequired(

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class AtHome(Protocol):
-    """Something that belongs to an event loop, such as a pool of connections and what is made of it."""
+    """An object that belongs to an event loop, such as a connection pool and its users."""
 
     home_loop: asyncio.AbstractEventLoop
 
@@ -41,7 +41,7 @@ def from_another_thread(
     """Run a call on the loop that it belongs to, and wait for it here.
 
     Raises:
-        asyncio.InvalidStateError: this is that loop's own thread, where waiting would block it for ever.
+        asyncio.InvalidStateError: called on the thread of the loop, which it would block.
         StoreUnavailable: the loop has ended.
     """
     try:
@@ -50,8 +50,8 @@ def from_another_thread(
         running = None
     if running is home_loop:
         raise asyncio.InvalidStateError(
-            "A synchronous call on the store's own event loop would block it: use the asynchronous method, "
-            "such as `await store.aget(...)` instead of `store.get(...)`."
+            "A synchronous call on the store's own event loop would block it: use the "
+            "asynchronous method, such as `await store.aget(...)` instead of `store.get(...)`."
         )
     if home_loop.is_closed():
         raise StoreUnavailable("This store's event loop has ended, and the store with it.")

@@ -11,7 +11,7 @@ class SchemaPart(StrEnum):
     GRAPH = "graph"
     """The relationships between memories."""
     HISTORY = "history"
-    """What memories were before they were changed or deleted."""
+    """Earlier versions of memories."""
 
 
 _TABLES = {

@@ -27,9 +27,9 @@ def no_answer(_: Rows) -> Any:
 class Query(Generic[T]):
     """A statement, its parameters, and how to read the rows that come back.
 
-    Parameters are texts, numbers, booleans, None, lists of these, or bytes that are in Postgres' binary format already.
-    One that only records something in a part of the schema names that part: where the database is without, it is left
-    out, and its answer is None.
+    Parameters are texts, numbers, booleans, None, lists of these, or bytes in Postgres' binary
+    format. A query that only records something in a part of the schema names the part. Without that
+    part it is left out, and its answer is None.
     """
 
     statement: Statement
@@ -42,7 +42,7 @@ _NULL = struct.pack(">i", -1)
 
 
 def _text(text: str) -> bytes:
-    """Return a text as the server takes it. A NUL would end it there, and a lone surrogate is no text.
+    """Return a text in UTF-8. A NUL would end it at the server; a lone surrogate is no text.
 
     Raises:
         InvalidInput: it has one.
@@ -58,11 +58,11 @@ _ELEMENTS: dict[str, tuple[int, Callable[[Any], bytes]]] = {
     "bigint[]": (20, struct.Struct(">q").pack),
     "boolean[]": (16, struct.Struct(">?").pack),
 }
-"""For each type of list the OID of its elements, the same in every Postgres, and their binary format."""
+"""OID and binary format of the elements of each type of list; OIDs never change."""
 
 
 def encode_array(oid: int, elements: Sequence[bytes | None]) -> bytes:
-    """Return a list that is not empty in Postgres' binary format, from its elements in theirs; `oid` is their type."""
+    """Return a non-empty list in Postgres' binary format; `oid` is the type of its elements."""
     parts = [struct.pack(">iiIii", 1, 1, oid, len(elements), 1)]
     parts += [
         _NULL if element is None else struct.pack(">i", len(element)) + element
@@ -72,7 +72,7 @@ def encode_array(oid: int, elements: Sequence[bytes | None]) -> bytes:
 
 
 def _encode(value: Any, type_: str) -> tuple[bytes | None, Format]:
-    """Return a parameter as the server takes it. Lists go in binary: as text they would be quoted and parsed."""
+    """Return a parameter for the server. Lists are binary: text would be quoted and parsed."""
     match value:
         case None:
             return None, Format.TEXT

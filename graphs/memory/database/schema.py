@@ -70,7 +70,7 @@ class Scripts:
 
     @property
     def digest(self) -> str:
-        """What tells one version of the schema from another."""
+        """The digest of all scripts, which identifies a version of the schema."""
         parts = [
             self.supabase_schema,
             *self.business_tables.values(),
@@ -136,7 +136,7 @@ class UpgradePlan:
     """None for a database without a schema, which gets the whole of it."""
     lacking: Sequence[SchemaStep]
     up_to_date: bool
-    """Whether `apply` would leave it alone."""
+    """True if `apply` would change nothing."""
 
 
 async def plan(conn: AsyncConnection[DictRow], scripts: Scripts) -> UpgradePlan:

@@ -10,23 +10,29 @@ SELECT to_regclass('memory.schema_versions') IS NOT NULL AS has_versions
 
 -- name: latest_version
 -- One that an older version recorded has no column `left_out`.
-SELECT digest, coalesce(to_jsonb(v) -> 'left_out', '[]') AS left_out FROM memory.schema_versions AS v ORDER BY id DESC LIMIT 1
+SELECT digest, coalesce(to_jsonb(v) -> 'left_out', '[]') AS left_out
+FROM memory.schema_versions AS v ORDER BY id DESC LIMIT 1
 
 -- name: has_tables
 -- A schema that is empty is as good as none.
 SELECT EXISTS (
-  SELECT FROM pg_class WHERE relnamespace = to_regnamespace('memory') AND relkind = 'r') AS has_tables
+  SELECT FROM pg_class WHERE relnamespace = to_regnamespace('memory')
+    AND relkind = 'r') AS has_tables
 
 -- name: noted_step
--- The highest one: a version from before there were steps records itself without one. Its database has no such column.
+-- The highest one: a version from before there were steps records itself without one. Its database
+-- has no such column.
 SELECT max((to_jsonb(v) ->> 'step')::int) AS step FROM memory.schema_versions AS v
 
 -- name: prepare_step
--- Steps find the types of `vector` wherever it was installed, and say nothing of what is there already.
-SELECT set_config('search_path', 'memory, extensions, public', true), set_config('client_min_messages', 'warning', true)
+-- Steps find the types of `vector` wherever it was installed, and say nothing of what is there
+-- already.
+SELECT set_config('search_path', 'memory, extensions, public', true),
+  set_config('client_min_messages', 'warning', true)
 
 -- name: record_version
-INSERT INTO memory.schema_versions (digest, left_out, step) VALUES (%(digest)s, %(left_out)s::text[], %(step)s::int)
+INSERT INTO memory.schema_versions (digest, left_out, step)
+  VALUES (%(digest)s, %(left_out)s::text[], %(step)s::int)
 
 -- name: has_jobs
 SELECT to_regclass('procrastinate.procrastinate_jobs') IS NOT NULL AS has_jobs
@@ -42,9 +48,10 @@ SELECT name FROM memory.job_migrations
 INSERT INTO memory.job_migrations (name) SELECT unnest(%(names)s::text[]) ON CONFLICT DO NOTHING
 
 -- name: protect_jobs
--- Nobody but the owner uses the queue, and its functions find their tables from anywhere. Workers poll, behind a pooler as
--- elsewhere: notifications would only make the commits of those who queue wait for one another. Whether a job waits for
--- others with its lock is looked up for each, and procrastinate's own index has the lock behind the id.
+-- Nobody but the owner uses the queue, and its functions find their tables from anywhere. Workers
+-- poll, behind a pooler as elsewhere: notifications would only make the commits of those who queue
+-- wait for one another. Whether a job waits for others with its lock is looked up for each, and
+-- procrastinate's own index has the lock behind the id.
 DO $$
 DECLARE
   found record;
@@ -55,25 +62,31 @@ BEGIN
     EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', found.name);
     EXECUTE format('REVOKE ALL ON %s FROM PUBLIC, anon, authenticated, service_role', found.name);
   END LOOP;
-  FOR found IN SELECT oid::regprocedure AS name FROM pg_proc WHERE pronamespace = 'procrastinate'::regnamespace LOOP
+  FOR found IN SELECT oid::regprocedure AS name FROM pg_proc
+    WHERE pronamespace = 'procrastinate'::regnamespace LOOP
     EXECUTE format('ALTER FUNCTION %s SET search_path = procrastinate, pg_temp', found.name);
-    EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC, anon, authenticated, service_role', found.name);
+    EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC, anon, authenticated, service_role',
+      found.name);
   END LOOP;
   FOR found IN SELECT t.tgname AS name, t.tgrelid::regclass AS on_table
     FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid
-    WHERE p.pronamespace = 'procrastinate'::regnamespace AND starts_with(p.proname, 'procrastinate_notify_')
+    WHERE p.pronamespace = 'procrastinate'::regnamespace
+      AND starts_with(p.proname, 'procrastinate_notify_')
   LOOP
     EXECUTE format('ALTER TABLE %s DISABLE TRIGGER %I', found.on_table, found.name);
   END LOOP;
-  CREATE INDEX IF NOT EXISTS memory_jobs_in_turn ON procrastinate_jobs (lock, priority DESC, id) WHERE status IN ('todo', 'doing');
+  CREATE INDEX IF NOT EXISTS memory_jobs_in_turn ON procrastinate_jobs (lock, priority DESC, id)
+    WHERE status IN ('todo', 'doing');
 END $$
 
 -- name: index_failed_jobs
 -- Jobs that failed stay, among many that are done: whoever looks for them often must not read all.
-CREATE INDEX IF NOT EXISTS procrastinate_jobs_failed ON procrastinate.procrastinate_jobs (id) WHERE status = 'failed'
+CREATE INDEX IF NOT EXISTS procrastinate_jobs_failed ON procrastinate.procrastinate_jobs (id)
+  WHERE status = 'failed'
 
 -- name: active_model
-SELECT id, name, dimensions, 'halfvec'::regtype::oid::bigint AS vector_type FROM memory.embedding_models WHERE active
+SELECT id, name, dimensions, 'halfvec'::regtype::oid::bigint AS vector_type
+FROM memory.embedding_models WHERE active
 
 -- name: has_vectors
 SELECT EXISTS (SELECT FROM memory.memory_embeddings) AS exists
@@ -82,7 +95,8 @@ SELECT EXISTS (SELECT FROM memory.memory_embeddings) AS exists
 UPDATE memory.embedding_models SET active = false WHERE active
 
 -- name: activate_model
-INSERT INTO memory.embedding_models (name, dimensions, active) VALUES (%(name)s, %(dimensions)s, true)
+INSERT INTO memory.embedding_models (name, dimensions, active)
+  VALUES (%(name)s, %(dimensions)s, true)
 ON CONFLICT (name, dimensions) DO UPDATE SET active = true
 
 -- name: create_vector_index

@@ -1,9 +1,9 @@
 """Named SQL statements, one file per concern.
 
-A file holds statements, each under a line `-- name: statement_name`; the comment lines that follow say what it is
-for. Parameters are `%(name)s`, bound by the driver, and lists are cast to their type: a statement is never built from
-data. What the server must know when it plans, such as which partial index to use, is a constant `{name}`: an integer
-that `with_constants` writes in.
+A file holds statements, each under a line `-- name: statement_name`, followed by comments on its
+purpose. Parameters are `%(name)s`, bound by the driver, and lists are cast to their type: a
+statement is never built from data. Values that the planner must know, such as the model of a
+partial index, are constants `{name}`: integers that `with_constants` fills in.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ _CONSTANT = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True)
 class Statement:
-    """A statement and, for each of its parameters in the order of `$1, $2, …`, its name and (where cast) its type."""
+    """A statement, with names and types of its parameters in the order of `$1, $2, …`."""
 
     name: str
     source: LiteralString
@@ -43,21 +43,21 @@ class Statement:
 
     @cached_property
     def digest(self) -> str:
-        """What tells this text from that of another version, in the name under which a server prepares it."""
+        """Identifies this text in the name of the prepared statement."""
         return hashlib.sha256(self.text).hexdigest()[:12]
 
     def with_constants(self, **constants: int) -> "Statement":
-        """Return the statement with its `{name}` replaced by integers, and by nothing else than integers."""
+        """Return the statement with integers in place of its `{name}` constants."""
         source: Any = _CONSTANT.sub(lambda found: str(int(constants[found[1]])), self.source)
         return Statement(self.name, source)
 
 
 def load(concern: str, package: str | None) -> dict[str, Statement]:
-    """Return the statements of `<concern>.sql`, by name. The file lies beside the module that reads it.
+    """Return the statements of `<concern>.sql` by name; the file is beside its module.
 
     Args:
         concern: the name of the file.
-        package: the package that it lies in: `__package__`, where that is the caller's.
+        package: the package of the file, usually the caller's `__package__`.
     """
     return {
         name: Statement(name, source) for name, source in load_sources(concern, package).items()
@@ -67,7 +67,7 @@ def load(concern: str, package: str | None) -> dict[str, Statement]:
 def load_sources(concern: str, package: str | None) -> dict[str, LiteralString]:
     """Return the statements of `<concern>.sql` by name, as psycopg's cursors take them.
 
-    The files are part of the program, hence `LiteralString`: what the driver accepts as not made from data.
+    The files are part of the program, hence `LiteralString`, as the driver demands.
     """
     text = resources.files(package or "").joinpath(f"{concern}.sql").read_text(encoding="utf-8")
     parts: list[Any] = _NAME.split(text)[1:]

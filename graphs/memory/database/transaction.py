@@ -1,7 +1,7 @@
-"""A transaction over libpq's pipeline mode: what can be sent together is sent together.
+"""A transaction in libpq's pipeline mode: independent queries share a round trip.
 
-psycopg connects, keeps the connections and converts what comes back. Its cursors stay outside: they would cost several
-times what Postgres needs to answer. What is asked is a `Query`; the helpers of this package only make queries.
+psycopg connects, pools and converts. Its cursors are not used: they would cost several times what
+Postgres needs to answer. The other modules only make `Query` objects.
 """
 
 import asyncio
@@ -26,25 +26,26 @@ T = TypeVar("T")
 Connection = AsyncConnection[DictRow]
 
 _POLLS = 8
-"""How often to look for an answer before sleeping until the socket wakes us; other tasks go first each time.
+"""Polls for an answer before sleeping on the socket; other tasks run between two polls.
 
-Most answers come within 50 µs, and to be woken from sleep takes longer than that."""
+Most answers come within 50 µs, and waking up takes longer than that."""
 
 
 @lru_cache(512)
 def _row_maker(*columns: bytes) -> Callable[[Sequence[Any]], Any]:
-    row_type: Any = namedtuple("Row", [column.decode() for column in columns], rename=True)  # type: ignore[misc]
+    names = [column.decode() for column in columns]
+    row_type: Any = namedtuple("Row", names, rename=True)  # type: ignore[misc]
     return cast("Callable[[Sequence[Any]], Any]", row_type._make)
 
 
 @lru_cache(2048)
 def _name(statement: Statement, plans: str) -> bytes:
-    """The name under which a server prepares a statement."""
+    """Return the name of a prepared statement."""
     return f"{statement.name}_{statement.digest}_{plans}".encode()
 
 
 class _Reply:
-    """What a command of the pipeline is answered with.
+    """The answer to a command of the pipeline.
 
     Args:
         is_read: whether anybody looks at its rows.
@@ -64,10 +65,10 @@ class Transaction:
 
     Args:
         conn: an idle connection in autocommit mode.
-        prepared: names of the statements that this connection has prepared; None where none may be, as behind a
-            transaction pooler, which may give every transaction another server.
-        plans: whose plans these are: a plan under row-level security belongs to a role, and to one state of the schema.
-        lacking: the parts of the schema that the database is without.
+        prepared: names of the connection's prepared statements; None where none may be, as behind a
+            transaction pooler, which may change the server with every transaction.
+        plans: the role and the state of the schema that cached plans belong to.
+        lacking: the parts of the schema that the database does not have.
     """
 
     def __init__(
@@ -104,14 +105,14 @@ class Transaction:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Take it out again, or close it if anything is still on its way: it would be the next one's answer."""
+        """Leave pipeline mode, or close the connection if answers are still on their way."""
         if self._expected or self._pgconn.transaction_status != TransactionStatus.IDLE:
             await self._conn.close()
         else:
             self._pgconn.exit_pipeline_mode()
 
     def begin_with(self, queries: Sequence[Query[Any]]) -> None:
-        """Have queries, whose answers nobody reads, sent ahead of those that are run next."""
+        """Send queries without answers ahead of those that run next."""
         self._ahead = [*queries]
 
     async def run(
@@ -153,7 +154,7 @@ class Transaction:
     async def _run_possible(
         self, queries: Sequence[Query[Any]], plans: Sequence[str] | None
     ) -> list[Any]:
-        """Run those that record nothing in a part that the database is without; None answers the others."""
+        """Run the queries whose part exists; the others are answered by None."""
         kept = [n for n, query in enumerate(queries) if query.part not in self._lacking]
         answers = await self.run([queries[n] for n in kept], plans and [plans[n] for n in kept])
         answered = dict(zip(kept, answers, strict=True))
@@ -205,7 +206,7 @@ class Transaction:
         return cast("Rows", loader.load_rows(0, result.ntuples, _row_maker(*columns)))
 
     async def _flush(self) -> None:
-        """Hand everything to the network, reading meanwhile: a server whose answers nobody takes stops listening."""
+        """Send everything, and read meanwhile: a server with unread answers stops reading."""
         while self._pgconn.flush():
             await _ready(self._pgconn.socket, write=True)
             self._pgconn.consume_input()

@@ -28,7 +28,7 @@ class Model:
 
 
 def to_vector(numbers: "np.ndarray[Any, np.dtype[np.float64]]") -> Vector:
-    """Return numbers as a vector of unit length, which half precision cannot overflow; zero stays zero."""
+    """Return a vector of unit length, which half precision never overflows; zero stays zero."""
     length = float(np.linalg.norm(numbers))
     halves = (numbers / length if length else numbers).astype(">f2")
     return struct.pack(">hh", numbers.size, 0) + halves.tobytes()

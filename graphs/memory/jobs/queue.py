@@ -115,7 +115,7 @@ class Jobs(Workers):
         failed = Query(_SQL["is_failed"], {"job_id": job_id}, bool)
         if not await self._ask(None, failed):
             raise JobNotFound(
-                f"There is no failed job {job_id}. `jobs.list(status='failed')` returns those there are."
+                f"There is no failed job {job_id}. `jobs.list(status='failed')` lists failed jobs."
             )
         if not dry_run:
             await self._app.job_manager.retry_job_by_id_async(job_id, retry_at=datetime.now(UTC))

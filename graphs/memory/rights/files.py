@@ -239,7 +239,7 @@ def _list(user_id: str, session_id: str | None) -> Query[Any]:
 
 
 def _checked_name(name: str) -> str:
-    """A file's name without folders, as Storage takes it."""
+    """Return a file's name without folders, in the characters that Storage takes."""
     base = PurePosixPath(name.replace("\\", "/")).name
     if problem := problem_with(name):
         raise InvalidValue("name", problem)

@@ -39,7 +39,7 @@ _SQL = statements.load("setup", "graphs.memory.database")
 T = TypeVar("T")
 
 _TOGETHER = 64
-"""How many calls ask the embedding model together; one that has more texts than this asks by itself."""
+"""Calls that share a call of the model; a call with more texts than this runs alone."""
 
 MAX_DOCUMENT = 100_000
 """How many characters of an item the full-text search reads."""
@@ -48,12 +48,12 @@ _LABEL = re.compile(r"([^:\n(\[]{1,60}?)\s*(?:[(\[][^)\]\n]{0,60}[)\]])?:\s")
 
 
 class MemoryIndexConfig(PostgresIndexConfig, total=False):
-    """The `index` of a `MemoryManager`: LangGraph's `{"dims", "embed", "fields"}`, and these keys."""
+    """The `index` of a store: LangGraph's `{"dims", "embed", "fields"}`, and these keys."""
 
     model: str
     """Name of the embedding model. Only vectors of the same name and dimensions are compared."""
     ranking: Literal["similarity", "hybrid"]
-    """`similarity`, as LangGraph's store ranks, is the default. `hybrid` also counts words and time."""
+    """`similarity`, as LangGraph's store ranks, by default. `hybrid` counts words and time, too."""
     weights: Mapping[str, float]
     """Of a hybrid ranking: the fields of `ranking.Weights`."""
     text_search: str
@@ -61,7 +61,7 @@ class MemoryIndexConfig(PostgresIndexConfig, total=False):
 
 
 class Index:
-    """How a store embeds: the model, its dimensions, and the fields that are embedded by default.
+    """The embedding configuration: the model, its dimensions, and the fields to embed.
 
     Args:
         config: LangGraph's configuration, or one with the keys of `MemoryIndexConfig`.
@@ -96,7 +96,7 @@ class Index:
             )
 
     def texts(self, op: PutOp) -> dict[str, str]:
-        """Return what of an item is embedded, by field; a list becomes one entry for each element."""
+        """Return the texts to embed by field; a list has one entry for each element."""
         if op.value is None or op.index is False:
             return {}
         fields = self.fields if op.index is None else _tokenized(op.index)
@@ -108,10 +108,10 @@ class Index:
         return found
 
     def document(self, op: PutOp, texts: Mapping[str, str]) -> tuple[str, str] | None:
-        """Return what of an item the full-text search reads: its label and its text. None if nothing is embedded.
+        """Return label and text of an item for full-text search; None if nothing is embedded.
 
-        The label is what a first colon sets apart, as in `Ann (8 May): …`, without what stands in brackets: who speaks,
-        or what it is about.
+        The label stands before a first colon, without brackets, as in `Ann (8 May): …`: a speaker,
+        or a topic.
 
         Args:
             op: the put.
@@ -126,15 +126,15 @@ class Index:
         return (label[1] if label else "", text) if texts else None
 
     async def embed(self, texts: Sequence[str], caller: Hashable = None) -> dict[str, Vector]:
-        """Return the vectors of some documents. What is asked for in one moment goes to the model together.
+        """Return the vectors of documents. Concurrent calls share a call of the model.
 
-        Without texts it returns when all that this caller asked for before has been embedded: so writes that embed
-        nothing, such as deletions, do not overtake those that do.
+        Without texts it returns when the earlier calls of this caller are embedded: so writes
+        without vectors, such as deletions, do not overtake those with vectors.
 
-        A model that is briefly unwell (connection lost, 429, 5xx) is asked again, four times at most.
+        Passing failures (connection lost, 429, 5xx) are retried, up to four attempts.
 
         Raises:
-            ConfigurationError: the model's vectors do not have the dimensions that were promised, or are not finite.
+            ConfigurationError: vectors have other dimensions than configured, or are not finite.
             EmbeddingFailed: the model did not answer.
         """
         if not texts and not self._documents.has(caller):
@@ -177,7 +177,7 @@ class Index:
             return await self._ask(ask)
 
     async def _ask(self, ask: Callable[[], Awaitable[list[list[float]]]]) -> list[list[float]]:
-        """Ask the model at once, for that is what nearly always succeeds, and then as patiently as it takes."""
+        """Call the model; retry passing failures. The first call skips the policy's cost."""
         try:
             return await ask()
         except Exception as error:
@@ -189,13 +189,14 @@ class Index:
         """Check a vector and return it as it is stored.
 
         Raises:
-            ConfigurationError: it does not have the dimensions that were promised, or is not finite.
+            ConfigurationError: it has other dimensions than configured, or is not finite.
         """
         vector = np.asarray(numbers, dtype=np.float64)
         if vector.shape != (self.dimensions,):
             raise ConfigurationError(
-                f"The embedding model {self.name} returns {vector.size} dimensions, but {self.dimensions} are "
-                "configured: set VECTOR_EMBEDDING_DIMENSIONS (or index['dims']) to what the model returns."
+                f"The embedding model {self.name} returns {vector.size} dimensions, but "
+                f"{self.dimensions} are configured: set VECTOR_EMBEDDING_DIMENSIONS (or "
+                "index['dims']) to the number that the model returns."
             )
         if not np.isfinite(vector).all():
             raise ConfigurationError(
@@ -205,7 +206,7 @@ class Index:
 
 
 def _weights(config: IndexConfig) -> Weights | None:
-    """The weights of a hybrid ranking; None where similarity alone ranks."""
+    """Return the weights of a hybrid ranking; None for ranking by similarity."""
     ranking = config.get("ranking", "similarity")
     if ranking not in ("similarity", "hybrid"):
         raise ConfigurationError(
@@ -222,7 +223,7 @@ def _weights(config: IndexConfig) -> Weights | None:
 
 
 def _leaves(value: Any) -> Iterator[str]:
-    """The texts and numbers in a value, in order."""
+    """Yield the texts and numbers in a value, in order."""
     match value:
         case str():
             yield value
@@ -257,14 +258,14 @@ def _tokenized(paths: Sequence[str]) -> list[tuple[str, Any]]:
 
 
 def _name_of(embed: Any) -> str:
-    """The model's own name, where it can be told; functions all count as `custom`."""
+    """Return the model's own name if it has one; functions are `custom`."""
     if isinstance(embed, str):
         return embed
     return str(getattr(embed, "model", None) or "custom")
 
 
 def active_model() -> Query[Model | None]:
-    """Ask for the model whose vectors this database searches; None before the first."""
+    """Return the query for the model in use; None before the first."""
     return Query(_SQL["active_model"], {}, lambda rows: Model(*rows[0]) if rows else None)
 
 
@@ -296,8 +297,8 @@ async def activate_model(transaction: Transaction, index: Index) -> Model:
     )
     if not (await transaction.run([known]))[0]:
         raise ConfigurationError(
-            f"Postgres has no text-search configuration {index.configuration!r}: set MEMORY_TEXT_SEARCH (or "
-            "index['text_search']) to one that psql lists with \\dF."
+            f"Postgres has no text-search configuration {index.configuration!r}: set "
+            "MEMORY_TEXT_SEARCH (or index['text_search']) to one that psql lists with \\dF."
         )
     has_vectors: Query[bool] = Query(_SQL["has_vectors"], {}, _is_true)
     active, held = await transaction.run([active_model(), has_vectors])
@@ -312,7 +313,7 @@ async def activate_model(transaction: Transaction, index: Index) -> Model:
 
 
 def create_vector_index(model: Model) -> Query[None]:
-    """Ask for the vector index of a model to be made, if it is not there; only the owner of the tables may."""
+    """Return the query that creates a missing vector index, for the owner of the tables."""
     return Query(_SQL["create_vector_index"], {"model": model.id, "dimensions": model.dimensions})
 
 

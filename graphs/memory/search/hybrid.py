@@ -1,4 +1,4 @@
-"""Hybrid search: the signals of a scope are read, ranked outside of the database, and the best items fetched."""
+"""Hybrid search: read the signals of a scope, rank them in Python, and fetch the best items."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,10 +32,10 @@ WHOLE = 1500
 
 NEAREST = 200
 RARE = 500
-"""Of a large scope: how many of the nearest are looked at, and how many of those that have one of the rarer words."""
+"""The candidate set of a large scope: nearest items, and items with one of the rarer words."""
 
 MAX_QUERY = 10_000
-"""How many characters of a query the full-text search reads."""
+"""Characters of a query that full-text search reads."""
 
 _COUNTED = 200_000
 _SURVEY_SECONDS = 300.0
@@ -44,27 +44,27 @@ _YOUNG_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a scope is like: how many items it has, and how far their order means anything."""
+    """The size of a scope, and the meaning of its order."""
 
     items: int
     order: float
     wide: bool | None = None
-    """Whether the vector index serves it; None until that was found out."""
+    """True if the vector index serves it; None until that is known."""
 
     @property
     def seconds(self) -> float:
-        """How long this may be taken to hold: a small scope changes more with each item."""
+        """Seconds for which this is cached: a small scope changes more with each item."""
         return _SURVEY_SECONDS if self.items > 200 else _YOUNG_SECONDS
 
     @property
     def large(self) -> bool:
-        """Whether only candidates are looked at."""
+        """True if only a candidate set is ranked."""
         return self.items > WHOLE
 
 
 @dataclass(slots=True)
 class HybridSearch:
-    """One search: `signals`, or of a large scope `candidates`; `rank`, `fetch` as long as it asks, `found`."""
+    """One search: `signals` or `candidates`, then `rank`, `fetch` until it is None, `found`."""
 
     op: SearchOp
     vector: Vector
@@ -72,7 +72,7 @@ class HybridSearch:
     configuration: str
     weights: Weights
     beyond: int = 0
-    """How many items after the page to tell of, as nearly found."""
+    """Items after the page to return as nearly found."""
     words: list[str] = field(default_factory=list)
     """The words of the query that count, as the text search knows them."""
     _ids: Array = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -85,7 +85,7 @@ class HybridSearch:
     _exhausted: bool = False
 
     def survey(self) -> Query[Scope]:
-        """Ask what a large scope is like."""
+        """Return the query for the size and order of a large scope."""
         return Query(
             _for_model("survey", self.model),
             self._scope() | {"most": _COUNTED},
@@ -93,11 +93,11 @@ class HybridSearch:
         )
 
     def surveyed(self, row: Any) -> Scope:
-        """Return what an answer says of the scope, if it was not `known`; at least whether it is large, if it was."""
+        """Return the scope of an answer; for a `known` scope, only its size class."""
         return Scope(row.items, order_gate(row.neighbours, row.deviation, row.any_two, row.pairs))
 
     def signals(self, *, known: bool) -> Query[Any]:
-        """Ask for the signals of all items of the scope, and what it is like unless that is `known`."""
+        """Return the query for the signals of all items, and for the scope unless it is `known`."""
         return Query(
             _for_model("signals", self.model),
             self._asked() | {"whole": WHOLE, "known": known},
@@ -105,7 +105,7 @@ class HybridSearch:
         )
 
     def candidates(self, wide: bool | None) -> Query[Any]:
-        """Ask for the signals of those items of a large (and `wide`) scope that may matter."""
+        """Return the query for the signals of a large scope's candidate set."""
         how = {"most": NEAREST, "rare": RARE, "wide": wide, "filtered": bool(self.op.filter)}
         return Query(_for_model("candidate_signals", self.model), self._asked() | how, _only)
 
@@ -150,9 +150,9 @@ class HybridSearch:
         )
 
     def fetch(self) -> Query[Rows] | None:
-        """Ask for what the page still lacks, after `rank`; None when it is complete, or there is no more.
+        """Return the query for the rest of the page, after `rank`; None if there is none.
 
-        A promoted neighbour may turn out not to exist, or not to fit the filter; then more is asked for.
+        A promoted neighbour may not exist, or not fit the filter; then the page needs more.
         """
         ranking = self._ranking
         assert ranking is not None  # noqa: S101  ranked before
@@ -231,7 +231,7 @@ def _only(rows: Rows) -> Any:
 
 
 def _array(data: bytes | None, element: str) -> Array:
-    """An array in Postgres' binary format: a header of 20 bytes, then each element after its length. None is empty."""
+    """Read an array in Postgres' binary format: 20 bytes of header, then lengths and elements."""
     numbers = np.frombuffer(
         data or b"", np.dtype([("length", ">i4"), ("value", element)]), offset=20 if data else 0
     )
@@ -239,7 +239,7 @@ def _array(data: bytes | None, element: str) -> Array:
 
 
 def _best_of(ids: Array, vector_ids: Array, similarities: Array) -> Array:
-    """For each id the best similarity of its vectors; NaN where it has none."""
+    """Return the best similarity of each id's vectors; NaN without vectors."""
     best = np.full(ids.size, -np.inf, np.float32)
     at, ours = _places_of(ids, vector_ids)
     np.fmax.at(best, at, similarities[ours])
@@ -247,7 +247,7 @@ def _best_of(ids: Array, vector_ids: Array, similarities: Array) -> Array:
 
 
 def _words_of(ids: Array, row: Any) -> tuple[Array, Array]:
-    """For each id the words it has, a bit for each, and whether one of them is in its label."""
+    """Return the words of each id as bits, and whether one of them is in its label."""
     matches, label = np.zeros(ids.size, np.uint64), np.zeros(ids.size, bool)
     at, ours = _places_of(ids, _array(row.hit_ids, ">i8"))
     hits = _array(row.hit_words, ">u8")[ours]
@@ -257,7 +257,7 @@ def _words_of(ids: Array, row: Any) -> tuple[Array, Array]:
 
 
 def _places_of(ids: Array, others: Array) -> tuple[Array, Array]:
-    """Where in the sorted `ids` each of the others is, and which of the others are among them."""
+    """Return the places of the others in the sorted `ids`, and a mask of those found."""
     if not ids.size or not others.size:
         return np.zeros(0, np.int64), np.zeros(others.size, bool)
     at = np.minimum(np.searchsorted(ids, others), ids.size - 1)
@@ -266,9 +266,10 @@ def _places_of(ids: Array, others: Array) -> tuple[Array, Array]:
 
 
 def _frequencies(matches: Array, words: int, counted: Array, items: int) -> Array:
-    """How many items of the scope have each word: counted, or where it is too frequent for that, estimated.
+    """Return the number of items with each word: counted, or estimated for frequent words.
 
-    The estimate is the share among the candidates, which is rather high; a factor of two changes little.
+    The estimate is the share among the candidates, which is rather high. A factor of two changes
+    little.
     """
     shifts = np.arange(words, dtype=np.uint64)[:, None]
     among: Array = ((matches[None, :] >> shifts) & np.uint64(1)).sum(axis=1).astype(np.float32)

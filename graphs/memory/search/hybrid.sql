@@ -1,7 +1,7 @@
 -- name: survey
--- What a large scope is like: how many items it has to be searched in (counted no further than asked for), and, of its last
--- ones, how alike those are that follow one another, and how alike any two. Unit vectors whose mean has length r have a
--- mean cosine of (n r² - 1) / (n - 1).
+-- What a large scope is like: how many items it has to be searched in (counted no further than
+-- asked for), and, of its last ones, how alike those are that follow one another, and how alike any
+-- two. Unit vectors whose mean has length r have a mean cosine of (n r² - 1) / (n - 1).
 WITH latest AS MATERIALIZED (
   SELECT m.namespace, m.position, e.embedding
   FROM (
@@ -14,13 +14,15 @@ WITH latest AS MATERIALIZED (
     WHERE namespace = m.namespace AND key = m.key AND model = {model} OFFSET 0
   ) AS e
 ), neighbours AS (
-  SELECT 1 - (embedding <=> lag(embedding) OVER (PARTITION BY namespace ORDER BY position)) AS cosine FROM latest
+  SELECT 1 - (embedding <=> lag(embedding) OVER (PARTITION BY namespace
+    ORDER BY position)) AS cosine FROM latest
 )
 SELECT neighbour.*,
   (SELECT count(*) FROM (
     SELECT FROM memory.memories WHERE namespace >= %(low)s AND namespace < %(high)s LIMIT %(most)s
   ) AS counted) AS items,
-  (SELECT (n * r * r - 1) / (n - 1) FROM (SELECT count(*) AS n, l2_norm(sum(embedding)) / count(*) AS r FROM latest) AS all_of_them
+  (SELECT (n * r * r - 1) / (n - 1) FROM (SELECT count(*) AS n,
+    l2_norm(sum(embedding)) / count(*) AS r FROM latest) AS all_of_them
    WHERE n > 1) AS any_two
 FROM (
   SELECT avg(cosine) AS neighbours, stddev_pop(cosine) AS deviation, count(*) AS pairs
@@ -28,11 +30,12 @@ FROM (
 ) AS neighbour
 
 -- name: signals
--- The signals of every item of a scope that fits a filter, as arrays in binary form: one for each signal, and pairs for
--- vectors and for words, which are put together by id outside. A hit's
--- word is its number twice, and one more if it is in the label. Of a scope with more items than asked for only that is
--- said: its count is one more. Unless the scope is known, it is surveyed as `survey` does it, from the same rows; the join
--- is a full one because that is never done by comparing every pair.
+-- The signals of every item of a scope that fits a filter, as arrays in binary form: one for each
+-- signal, and pairs for vectors and for words, which are put together by id outside. A hit's word
+-- is its number twice, and one more if it is in the label. Of a scope with more items than asked
+-- for only that is said: its count is one more. Unless the scope is known, it is surveyed as
+-- `survey` does it, from the same rows; the join is a full one because that is never done by
+-- comparing every pair.
 WITH words AS MATERIALIZED (
   SELECT (row_number() OVER (ORDER BY lexeme) - 1)::bigint AS n, lexeme,
     ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''')::tsquery AS word,
@@ -52,33 +55,42 @@ WITH words AS MATERIALIZED (
   SELECT * FROM scope WHERE fits AND (SELECT small FROM size)
 ), vectors AS MATERIALIZED (
   SELECT memory_id, embedding FROM memory.memory_embeddings
-  WHERE namespace >= %(low)s AND namespace < %(high)s AND model = {model} AND (SELECT small FROM size)
+  WHERE namespace >= %(low)s AND namespace < %(high)s AND model = {model}
+    AND (SELECT small FROM size)
   LIMIT 50 * %(whole)s::bigint
 ), paired AS MATERIALIZED (
   SELECT m.namespace, m.position, v.embedding
-  FROM (SELECT id, namespace, position FROM scope ORDER BY namespace DESC, position DESC LIMIT 100) AS m
+  FROM (SELECT id, namespace, position FROM scope ORDER BY namespace DESC, position DESC
+    LIMIT 100) AS m
   FULL JOIN vectors AS v ON v.memory_id = m.id
 ), latest AS MATERIALIZED (
-  SELECT * FROM paired WHERE position IS NOT NULL AND embedding IS NOT NULL AND NOT %(known)s::boolean AND (SELECT small FROM size)
+  SELECT * FROM paired WHERE position IS NOT NULL AND embedding IS NOT NULL
+    AND NOT %(known)s::boolean AND (SELECT small FROM size)
 ), neighbours AS (
-  SELECT 1 - (embedding <=> lag(embedding) OVER (PARTITION BY namespace ORDER BY position)) AS cosine FROM latest
+  SELECT 1 - (embedding <=> lag(embedding) OVER (PARTITION BY namespace
+    ORDER BY position)) AS cosine FROM latest
 )
 SELECT size.*, item.*, vector.*, hit.*, neighbour.*,
   (SELECT array_agg(lexeme ORDER BY n) FROM words) AS words,
-  (SELECT (n * r * r - 1) / (n - 1) FROM (SELECT count(*) AS n, l2_norm(sum(embedding)) / count(*) AS r FROM latest) AS all_of_them
+  (SELECT (n * r * r - 1) / (n - 1) FROM (SELECT count(*) AS n,
+    l2_norm(sum(embedding)) / count(*) AS r FROM latest) AS all_of_them
    WHERE n > 1) AS any_two
 FROM size CROSS JOIN (
-  SELECT array_send(array_agg(id)) AS ids, array_send(array_agg(hashtextextended(namespace, 0))) AS namespaces,
-    array_send(array_agg(position)) AS positions, array_send(array_agg((length(document) - 1)::real)) AS lengths,
+  SELECT array_send(array_agg(id)) AS ids, array_send(array_agg(hashtextextended(namespace,
+    0))) AS namespaces,
+    array_send(array_agg(position)) AS positions,
+    array_send(array_agg((length(document) - 1)::real)) AS lengths,
     array_send(array_agg(date_part('epoch', now() - updated_at)::real)) AS ages,
-    CASE WHEN count(importance) > 0 THEN array_send(array_agg(coalesce(importance, 'NaN'))) END AS importances
+    CASE WHEN count(importance) > 0 THEN array_send(array_agg(coalesce(importance,
+      'NaN'))) END AS importances
   FROM items
 ) AS item CROSS JOIN (
   SELECT array_send(array_agg(memory_id)) AS vector_ids,
     array_send(array_agg((1 - (embedding <=> %(vector)s::halfvec))::real)) AS similarities
   FROM vectors
 ) AS vector CROSS JOIN (
-  SELECT array_send(array_agg(i.id)) AS hit_ids, array_send(array_agg(2 * w.n + (i.document @@ w.label)::int)) AS hit_words
+  SELECT array_send(array_agg(i.id)) AS hit_ids,
+    array_send(array_agg(2 * w.n + (i.document @@ w.label)::int)) AS hit_words
   FROM words AS w JOIN items AS i ON i.document @@ w.word
 ) AS hit CROSS JOIN (
   SELECT avg(cosine) AS neighbours, stddev_pop(cosine) AS deviation, count(*) AS pairs
@@ -86,10 +98,11 @@ FROM size CROSS JOIN (
 ) AS neighbour
 
 -- name: candidate_signals
--- The same for a large scope, of the items that may matter: the nearest by vector, and those that have one of the rarer
--- words. How many items have a word is counted where it is rare, and -1 where it is frequent. Whether the scope is wide is
--- found out unless it is told. An item's scope is looked at after it was found by its id, and never instead;
--- OFFSET 0 keeps the look-up of a vector from becoming a join of another kind.
+-- The same for a large scope, of the items that may matter: the nearest by vector, and those that
+-- have one of the rarer words. How many items have a word is counted where it is rare, and -1 where
+-- it is frequent. Whether the scope is wide is found out unless it is told. An item's scope is
+-- looked at after it was found by its id, and never instead; OFFSET 0 keeps the look-up of a vector
+-- from becoming a join of another kind.
 WITH words AS MATERIALIZED (
   SELECT (row_number() OVER (ORDER BY lexeme) - 1)::bigint AS n, lexeme,
     ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''')::tsquery AS word,
@@ -97,11 +110,14 @@ WITH words AS MATERIALIZED (
   FROM unnest(to_tsvector(%(configuration)s::regconfig, %(query)s)) ORDER BY lexeme LIMIT 63
 ), scope AS MATERIALIZED (
   SELECT memory.probe({model}::smallint,
-    coalesce(%(wide)s::boolean, memory.is_wide(%(low)s, %(high)s, {model}::smallint, %(most)s::int))) AS wide
+    coalesce(%(wide)s::boolean, memory.is_wide(%(low)s, %(high)s, {model}::smallint,
+      %(most)s::int))) AS wide
 ), near AS MATERIALIZED (
   SELECT memory_id AS id, distance FROM (
-    (SELECT e.memory_id, e.embedding <=> %(vector)s::halfvec AS distance FROM memory.memory_embeddings AS e
-     WHERE NOT (SELECT wide FROM scope) AND e.model = {model} AND e.namespace >= %(low)s AND e.namespace < %(high)s
+    (SELECT e.memory_id, e.embedding <=> %(vector)s::halfvec AS distance
+      FROM memory.memory_embeddings AS e
+     WHERE NOT (SELECT wide FROM scope) AND e.model = {model} AND e.namespace >= %(low)s
+       AND e.namespace < %(high)s
        AND (NOT %(filtered)s::boolean OR (
          SELECT m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
            AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
@@ -114,7 +130,8 @@ WITH words AS MATERIALIZED (
          SELECT m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
            AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
          FROM memory.memories AS m WHERE m.namespace = e.namespace AND m.key = e.key))
-     ORDER BY e.embedding::halfvec({dimensions}) <=> %(vector)s::halfvec({dimensions}) LIMIT %(most)s::int)
+     ORDER BY e.embedding::halfvec({dimensions}) <=> %(vector)s::halfvec({dimensions})
+       LIMIT %(most)s::int)
     UNION ALL
     (SELECT e.memory_id, e.embedding <=> %(vector)s::halfvec FROM memory.memory_embeddings AS e
      WHERE (SELECT wide FROM scope) AND e.model = {model} AND NOT e.indexed
@@ -126,10 +143,12 @@ WITH words AS MATERIALIZED (
   ) AS found
   WHERE distance <> 'NaN' ORDER BY distance LIMIT %(most)s::int
 ), rare AS MATERIALIZED (
-  SELECT * FROM memory.find_words((SELECT array_agg(word ORDER BY n) FROM words), %(low)s, %(high)s, %(rare)s::int)
+  SELECT * FROM memory.find_words((SELECT array_agg(word ORDER BY n) FROM words), %(low)s, %(high)s,
+    %(rare)s::int)
 ), items AS MATERIALIZED (
   SELECT m.id, m.namespace, m.key, m.position, m.document, m.updated_at, m.importance
-  FROM (SELECT id FROM near UNION SELECT unnest(ids) FROM rare) AS c JOIN memory.memories AS m ON m.id = ANY (ARRAY[c.id])
+  FROM (SELECT id FROM near UNION SELECT unnest(ids) FROM rare) AS c JOIN memory.memories AS m
+    ON m.id = ANY (ARRAY[c.id])
   WHERE m.namespace ~>=~ %(low)s AND m.namespace ~<~ %(high)s AND m.document IS NOT NULL
     AND (m.expires_at IS NULL OR m.expires_at > now())
     AND m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
@@ -139,13 +158,17 @@ SELECT item.*, vector.*, hit.*, place.*, (SELECT wide FROM scope) AS wide,
   (SELECT array_agg(lexeme ORDER BY n) FROM words) AS words,
   coalesce((SELECT array_send(array_agg(frequency ORDER BY n)) FROM rare), '') AS frequencies
 FROM (
-  SELECT array_send(array_agg(id)) AS ids, array_send(array_agg(hashtextextended(namespace, 0))) AS namespaces,
-    array_send(array_agg(position)) AS positions, array_send(array_agg((length(document) - 1)::real)) AS lengths,
+  SELECT array_send(array_agg(id)) AS ids, array_send(array_agg(hashtextextended(namespace,
+    0))) AS namespaces,
+    array_send(array_agg(position)) AS positions,
+    array_send(array_agg((length(document) - 1)::real)) AS lengths,
     array_send(array_agg(date_part('epoch', now() - updated_at)::real)) AS ages,
-    CASE WHEN count(importance) > 0 THEN array_send(array_agg(coalesce(importance, 'NaN'))) END AS importances
+    CASE WHEN count(importance) > 0 THEN array_send(array_agg(coalesce(importance,
+      'NaN'))) END AS importances
   FROM items
 ) AS item CROSS JOIN (
-  SELECT array_send(array_agg(id)) AS vector_ids, array_send(array_agg((1 - distance)::real)) AS similarities FROM (
+  SELECT array_send(array_agg(id)) AS vector_ids,
+    array_send(array_agg((1 - distance)::real)) AS similarities FROM (
     SELECT id, distance FROM near
     UNION ALL
     SELECT i.id, e.embedding <=> %(vector)s::halfvec
@@ -156,7 +179,8 @@ FROM (
     WHERE i.id NOT IN (SELECT id FROM near)
   ) AS known
 ) AS vector CROSS JOIN (
-  SELECT array_send(array_agg(i.id)) AS hit_ids, array_send(array_agg(2 * w.n + (i.document @@ w.label)::int)) AS hit_words
+  SELECT array_send(array_agg(i.id)) AS hit_ids,
+    array_send(array_agg(2 * w.n + (i.document @@ w.label)::int)) AS hit_words
   FROM words AS w JOIN items AS i ON i.document @@ w.word
 ) AS hit CROSS JOIN (
   SELECT array_agg(hashtextextended(namespace, 0)) AS places, array_agg(namespace) AS place_names
@@ -164,8 +188,9 @@ FROM (
 ) AS place
 
 -- name: fetch
--- Items of a scope by id, and those at some places of its namespaces that fit the filter, too. The scope's condition is
--- written so that only the ids are looked up, however few items the planner thinks that the scope has.
+-- Items of a scope by id, and those at some places of its namespaces that fit the filter, too. The
+-- scope's condition is written so that only the ids are looked up, however few items the planner
+-- thinks that the scope has.
 SELECT id, position, namespace, key, value, created_at, updated_at,
   expires_at < now() + ttl_minutes * interval '54 seconds' AS stale
 FROM memory.memories
@@ -175,7 +200,8 @@ UNION ALL
 SELECT m.id, m.position, m.namespace, m.key, m.value, m.created_at, m.updated_at,
   m.expires_at < now() + m.ttl_minutes * interval '54 seconds'
 FROM unnest(%(namespaces)s::text[], %(positions)s::bigint[]) AS p (namespace, position)
-JOIN memory.memories AS m ON m.namespace COLLATE "POSIX" = ANY (ARRAY[p.namespace]) AND m.position = ANY (ARRAY[p.position])
+JOIN memory.memories AS m ON m.namespace COLLATE "POSIX" = ANY (ARRAY[p.namespace])
+  AND m.position = ANY (ARRAY[p.position])
 WHERE m.document IS NOT NULL AND (m.expires_at IS NULL OR m.expires_at > now())
   AND m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
   AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))

@@ -1,4 +1,4 @@
-"""Both indexes of a search are filled behind the writes: a put does not wait for them, a search does not need them."""
+"""Filling the search indexes after writes: puts do not wait for it, searches do not need it."""
 
 import asyncio
 import logging
@@ -19,14 +19,14 @@ _SQL = statements.load("indexing", __package__)
 T = TypeVar("T")
 
 WORTH_INDEXING = 1000
-"""So many waiting vectors are read faster than the index is searched; only from there on it is filled."""
+"""Waiting vectors from which on the index is filled; fewer are scanned faster."""
 
 _PORTION = 32
 """Vectors in one transaction. Who writes one of them anew waits for it, about 2 ms for each."""
 
 _PAUSE_SECONDS = 0.5
 _QUIET_SECONDS = 2.0
-"""How long nothing was written before words are indexed, and before vectors are: what is loaded is not delayed."""
+"""Seconds without writes before words and vectors are indexed, so that loads are not delayed."""
 
 _PATIENCE_SECONDS = 60.0
 """After this time it begins although there are still writes."""
@@ -35,7 +35,7 @@ _PATIENCE_SECONDS = 60.0
 class Indexer:
     """Fills the indexes after writes, in a task of its own that ends when nothing waits.
 
-    Words wait in a list that Postgres keeps with the full-text index, vectors in rows that are not marked as indexed.
+    Words wait in the pending list of the full-text index, vectors in rows not marked as indexed.
 
     Args:
         database: where they are.

@@ -1,22 +1,23 @@
-"""Hybrid ranking: one score out of the signals of a search, taken apart by name. Pure; no database, no clock.
+"""Hybrid ranking: a score from the signals of a search, with its parts by name. Pure functions.
 
-A memory is relevant because its vector is close to the query's (`similarity`), because it has the query's words
-(`keywords`), because those around it have either (`context`), because it says more (`length`), and because its label,
-such as the speaker of a turn, is asked for (`label`). The parts are between 0 and their weights, which sum to 1.
+A memory is relevant if its vector is close to the query's (`similarity`), if it has the query's
+words (`keywords`), if its neighbours have either (`context`), if it is longer (`length`), and if
+the query names its label, such as the speaker of a turn (`label`). Each part is between 0 and its
+weight; the weights sum to 1.
 
 The formula, with weights w, over the items d of a scope and the words l of a query:
 
     similarity = w cos(d, q)
-    keywords   = w Σ idf'(l) f(m(d,l))                                       m: 1 where d has l; f(x) = 1 - exp(-2x)
+    keywords   = w Σ idf'(l) f(m(d,l))            m: 1 where d has l; f(x) = 1 - exp(-2x)
     context    = w G Σ w_o (cos(d_o, q) - floor) + w Σ idf'(l) (f(m + G Σ w_o m(d_o,l)) - f(m))
-    w_o        = 0.6^o for the o-th item before d in its namespace, 0.6·0.6^o for the o-th after it, o = 1 … 4
+    w_o        = 0.6^o for the o-th item before d in its namespace, 0.6·0.6^o after it, o = 1 … 4
     idf(l)     = ln(1 + (N - df + 0.5) / (df + 0.5)), as in BM25; idf' = idf / Σ idf
-    floor      = the 200th best similarity that is known: what an unknown neighbour is taken to have
-    G          = how far the order of the items means anything, see `order_gate`
+    floor      = the 200th best known similarity, assumed for an unknown neighbour
+    G          = the meaning of the order of the items, see `order_gate`
 
-Sources: BM25's idf and saturation from Robertson and Zaragoza, "The Probabilistic Relevance Framework" (2009); that the
-neighbours of a hit are evidence, and that sums of normalised scores beat sums of reciprocal ranks, was measured on
-conversations (`benchmarks/recall.py`).
+Sources: BM25's idf and saturation are from Robertson and Zaragoza, "The Probabilistic Relevance
+Framework" (2009). Measurements on conversations (`benchmarks/recall.py`) showed that the neighbours
+of a hit are evidence, and that sums of normalised scores beat sums of reciprocal ranks.
 """
 
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ SIMILARITY, KEYWORDS, LENGTH, LABEL = 0.25, 0.55, 0.11, 0.09
 REACH = 4
 BEFORE = 0.6
 AFTER = 0.6
-"""How many neighbours count on each side, how each step away counts less, and how those after an item count less."""
+"""Neighbours on each side, the decay of each step, and the factor of those after an item."""
 
 SATURATION = 2.0
 HALF_LENGTH = 20.0
@@ -43,7 +44,7 @@ FLOOR_RANK = 200
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What is known about some items of a scope, an array element for each item."""
+    """The signals of some items of a scope, an array element for each item."""
 
     namespace: Array
     """A number for each namespace (int64)."""
@@ -54,23 +55,23 @@ class Signals:
     words: Array
     """Bit j is set where the item has the j-th word of the query (uint64)."""
     length: Array
-    """How many different words the item has (float32)."""
+    """The number of different words of the item (float32)."""
     label: Array
-    """Whether a word of the query is in its label (bool)."""
+    """True if a word of the query is in its label (bool)."""
     frequency: Array
-    """For each word of the query, how many items of the scope have it; an estimate will do where it is frequent."""
+    """The number of items with each word of the query; an estimate for frequent words."""
     items: int
-    """How many items the scope has; more than there are elements where only candidates are known."""
+    """The number of items of the scope, which may exceed that of known candidates."""
     order: float
-    """How far the order of the items means anything, 0 to 1: `order_gate`."""
+    """The meaning of the order of the items, 0 to 1: `order_gate`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Items by score, best first, and what each score is made of.
+    """Items by score, best first, and the parts of each score.
 
-    `row` is an item's element in the signals, or -1 for a neighbour that nothing was known about: it has to be looked
-    up by namespace and position, and may turn out not to exist.
+    `row` is an item's element in the signals, or -1 for an unknown neighbour: it must be looked up
+    by namespace and position, and may not exist.
     """
 
     row: Array
@@ -81,15 +82,16 @@ class Ranking:
 
 
 def order_gate(neighbours: float, deviation: float, any_two: float, pairs: int) -> float:
-    """Return how far the order of items means anything: 0 if neighbours are no more alike than any two items, up to 1.
+    """Return the meaning of the order of items, from 0 (neighbours are like any two items) to 1.
 
-    A conversation's turns follow from one another; a list of facts in no order does not, and context would be noise.
+    The turns of a conversation follow from one another. In an unordered list of facts, context
+    would be noise.
 
     Args:
         neighbours: mean cosine of items that follow one another.
         deviation: standard deviation of these cosines.
         any_two: mean cosine of any two of the items.
-        pairs: how many neighbours were looked at; of less than three nothing can be said.
+        pairs: the number of neighbours; fewer than three give 0.
     """
     if pairs < 3:
         return 0.0
@@ -98,7 +100,7 @@ def order_gate(neighbours: float, deviation: float, any_two: float, pairs: int) 
 
 
 def rank(signals: Signals) -> Ranking:
-    """Return the items of a scope in the order of their relevance, with those that only their neighbours speak for."""
+    """Return the items of a scope by relevance, with those that only their neighbours support."""
     return _best_first(relevance(signals))
 
 
@@ -130,7 +132,7 @@ def relevance(signals: Signals) -> Ranking:
 
 
 def _best_first(ranking: Ranking) -> Ranking:
-    """The same by score; of what is equally good, what came first stays first."""
+    """Return the ranking sorted by score; ties keep their order."""
     return _taken(ranking, np.argsort(-ranking.score, kind="stable"))
 
 
@@ -146,9 +148,10 @@ def _taken(ranking: Ranking, which: Array) -> Ranking:
 
 
 class _SlotLine:
-    """The items in a line of slots, with room around each for the neighbours that nothing is known about.
+    """The items in a line of slots, with room around each for unknown neighbours.
 
-    Long gaps are cut, and namespaces do not touch. Where order means nothing nobody has neighbours, nor room for any.
+    Long gaps are cut, and namespaces do not touch. If the order has no meaning, no item has
+    neighbours.
     """
 
     def __init__(self, signals: Signals) -> None:
@@ -179,7 +182,7 @@ class _SlotLine:
         return np.where(self.known, values[self.order][self.nearest], otherwise).astype(np.float32)
 
     def spread(self, matches: Array, excess: Array, gate: float) -> tuple[Array, Array]:
-        """Lay out what items have themselves, a row for each word and one for similarity, and what lies around them."""
+        """Lay out the words and the similarity of items, a row each, and of their neighbours."""
         own = np.zeros((len(matches) + 1, self.size), np.float32)
         own[:-1, self.slot] = matches
         own[-1, self.slot] = excess
@@ -193,7 +196,7 @@ class _SlotLine:
 
 
 def _similarity(similarity: Array) -> tuple[float, Array]:
-    """The floor of the similarities, and they themselves with the floor where they are unknown."""
+    """Return the floor of the similarities, and the similarities with it for unknown ones."""
     known = similarity[~np.isnan(similarity)]
     rank_of_floor = max(known.size - FLOOR_RANK, 0)
     floor = float(np.partition(known, rank_of_floor)[rank_of_floor]) if known.size else 0.0
@@ -201,13 +204,13 @@ def _similarity(similarity: Array) -> tuple[float, Array]:
 
 
 def _matches(signals: Signals, order: Array) -> Array:
-    """For each word of the query a row that is 1 where an item has it."""
+    """Return a row for each word of the query, which is 1 for items with the word."""
     shifts = np.arange(signals.frequency.size, dtype=np.uint64)[:, None]
     return (signals.words[order][None, :] >> shifts) & np.uint64(1)
 
 
 def _idf(signals: Signals) -> Array:
-    """What each word of the query is worth: words that nobody has count nothing, and all together 1."""
+    """Return the worth of each word of the query; unknown words have 0, and the sum is 1."""
     df = signals.frequency
     idf = np.where(df > 0, np.log1p(np.maximum(signals.items - df + 0.5, 0.5) / (df + 0.5)), 0)
     return (idf / max(float(idf.sum()), 1e-9)).astype(np.float32)
@@ -219,7 +222,7 @@ def _saturated(matches: Array) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """How much relevance, recency and importance count in a score; they are made to sum to 1."""
+    """The weights of relevance, recency and importance; they are scaled to sum to 1."""
 
     relevance: float = 0.8
     recency: float = 0.1
@@ -235,19 +238,19 @@ class Weights:
             or not self.half_life_days > 0
         ):
             raise ConfigurationError(
-                "The weights of relevance, recency and importance must be numbers that are not negative and not all "
-                f"zero, and the half-life a positive number of days; got {self}."
+                "The weights of relevance, recency and importance must be numbers, not negative "
+                f"and not all zero, and the half-life a positive number of days; got {self}."
             )
 
 
 def composed(ranking: Ranking, ages: Array, importances: Array, weights: Weights) -> Ranking:
     """Return a ranking in which recency and importance count beside relevance.
 
-    recency = 0.5^(age / half-life). A memory without an importance counts as half important, and a neighbour that was
-    promoted as the youngest and half important.
+    recency = 0.5^(age / half-life). A memory without an importance counts as half important. A
+    promoted neighbour counts as the youngest and half important.
 
     Args:
-        ranking: by relevance; of what is equally good, what comes first in it stays first.
+        ranking: the ranking by relevance; it breaks ties.
         ages: seconds since each of the items was changed.
         importances: 0 to 1; NaN where the item has none.
         weights: of the three.

@@ -58,7 +58,7 @@ def content_of(value: Mapping[str, Any]) -> str:
 
 
 def as_memory(item: SearchItem, explanation: Mapping[str, float] | None) -> RecalledMemory:
-    """An item as a memory; one of any other shape shows as its JSON."""
+    """Return an item as a memory; the content of any other shape is its JSON."""
     value, tags = item.value, item.value.get("tags")
     return RecalledMemory(
         namespace=item.namespace,

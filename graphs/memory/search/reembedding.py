@@ -1,4 +1,4 @@
-"""Another embedding model for what is stored: filled in beside the one in use, and switched to when it is complete."""
+"""Another embedding model for stored items: filled in beside the one in use, then switched to."""
 
 from typing import Any, cast
 
@@ -26,10 +26,10 @@ _MARKED = 1000
 
 
 async def reembed(database: Database, index: Index, progress: Progress | None = None) -> int:
-    """Embed what is stored with the index's model, then have searches use that; returns how many vectors were made.
+    """Embed stored items with the index's model, switch to it, and return the number of vectors.
 
-    Searches and writes go on meanwhile with the model in use; vectors of the two are never compared. Interrupted, it
-    goes on where it stopped when it is called again. The old vectors stay, so that one can switch back.
+    Searches and writes use the old model meanwhile; vectors of the two are never compared. After an
+    interruption, the next call continues. The old vectors stay, so that you can switch back.
     """
     service = Principal.service()
     model = await _registered(database, index)
@@ -45,7 +45,7 @@ async def reembed(database: Database, index: Index, progress: Progress | None = 
 
 
 async def _registered(database: Database, index: Index) -> Model:
-    """The index's model, registered beside the one in use."""
+    """Register the index's model beside the one in use, and return it."""
     named = {"name": index.name, "dimensions": index.dimensions}
     registered: Query[Model] = Query(_SQL["registered_model"], named, lambda rows: Model(*rows[0]))
     _, model = await database.run(
@@ -55,13 +55,13 @@ async def _registered(database: Database, index: Index) -> Model:
 
 
 async def _index_first(database: Database, model: Model) -> None:
-    """Have an empty index filled as vectors come, if it is one that may be empty."""
+    """Create the empty index first, if its kind can start empty."""
     if (await _index_of(database, model)).lists is None:
         await database.run(Principal.owner(), [create_vector_index(model)])
 
 
 async def _index_last(database: Database, model: Model) -> None:
-    """Make the index that lays its lists where vectors are: of all of them, while nobody searches them yet."""
+    """Build the index whose lists need all vectors, before searches use them."""
     how = await _index_of(database, model)
     if how.lists is None or how.whole:
         return
@@ -127,7 +127,7 @@ async def _fill_in(
 
 
 def text_of(value: dict[str, Any], field: str) -> str:
-    """Return the text that a vector's field stands for: a path, or the n-th of what a path leads to."""
+    """Return the text of a vector's field: a path, or the n-th element at a path."""
     texts = _texts_at(value, field)
     path, _, n = field.rpartition(".")
     if len(texts) != 1 and n.isdigit():

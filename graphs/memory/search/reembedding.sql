@@ -10,7 +10,8 @@ SELECT id, name, dimensions, 'halfvec'::regtype::oid::bigint AS vector_type
 FROM memory.embedding_models WHERE name = %(name)s AND dimensions = %(dimensions)s
 
 -- name: index_of
--- What is to be known of a model's vector index to make it: whether it is there, how it is to be, where pgvector is.
+-- What is to be known of a model's vector index to make it: whether it is there, how it is to be,
+-- where pgvector is.
 SELECT e.lists, n.nspname AS extension, coalesce(i.indisvalid, false) AS whole
 FROM memory.embedding_models AS e
 JOIN pg_extension AS x ON x.extname = 'vector' JOIN pg_namespace AS n ON n.oid = x.extnamespace
@@ -19,31 +20,37 @@ WHERE e.id = %(model)s
 
 -- name: count_missing
 -- How many vectors of other models have no counterpart in one.
-SELECT count(DISTINCT (old.namespace, old.key, old.field)) AS missing FROM memory.memory_embeddings AS old
+SELECT count(DISTINCT (old.namespace, old.key, old.field)) AS missing
+FROM memory.memory_embeddings AS old
 WHERE old.model <> %(model)s AND NOT EXISTS (
   SELECT FROM memory.memory_embeddings AS new
   WHERE new.namespace = ANY (ARRAY[old.namespace]) AND new.key = ANY (ARRAY[old.key])
     AND new.field = ANY (ARRAY[old.field]) AND new.model = %(model)s)
 
 -- name: missing
--- Items after an address, in its order, whose vectors lack a counterpart in a model, and which fields those are of.
+-- Items after an address, in its order, whose vectors lack a counterpart in a model, and which
+-- fields those are of.
 SELECT m.namespace, m.key, m.value, m.updated_at::text AS version, lacking.fields
 FROM (
-  SELECT old.namespace, old.key, array_agg(DISTINCT old.field) AS fields FROM memory.memory_embeddings AS old
-  WHERE old.model <> %(model)s AND (old.namespace, old.key) > (%(namespace)s, %(key)s) AND NOT EXISTS (
+  SELECT old.namespace, old.key, array_agg(DISTINCT old.field) AS fields
+  FROM memory.memory_embeddings AS old
+  WHERE old.model <> %(model)s AND (old.namespace, old.key) > (%(namespace)s, %(key)s)
+    AND NOT EXISTS (
     SELECT FROM memory.memory_embeddings AS new
     WHERE new.namespace = ANY (ARRAY[old.namespace]) AND new.key = ANY (ARRAY[old.key])
       AND new.field = ANY (ARRAY[old.field]) AND new.model = %(model)s)
   GROUP BY old.namespace, old.key ORDER BY old.namespace, old.key LIMIT %(limit)s
 ) AS lacking
-JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[lacking.namespace]) AND m.key = ANY (ARRAY[lacking.key])
+JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[lacking.namespace])
+  AND m.key = ANY (ARRAY[lacking.key])
 ORDER BY m.namespace, m.key
 
 -- name: fill_in
--- Vectors of items that are still at the version that was embedded; the others are found missing again. Who writes one of
--- them meanwhile is waited for.
+-- Vectors of items that are still at the version that was embedded; the others are found missing
+-- again. Who writes one of them meanwhile is waited for.
 WITH given AS MATERIALIZED (
-  SELECT * FROM unnest(%(namespaces)s::text[], %(keys)s::text[], %(versions)s::text[], %(fields)s::text[],
+  SELECT * FROM unnest(%(namespaces)s::text[], %(keys)s::text[], %(versions)s::text[],
+    %(fields)s::text[],
     %(embeddings)s::halfvec[]) AS v (namespace, key, version, field, embedding)
 ), held AS MATERIALIZED (
   SELECT m.namespace, m.key, m.id, m.updated_at
@@ -55,7 +62,8 @@ WITH given AS MATERIALIZED (
 )
 INSERT INTO memory.memory_embeddings (namespace, key, field, model, memory_id, embedding)
 SELECT h.namespace, h.key, v.field, %(model)s, h.id, v.embedding
-FROM given AS v JOIN held AS h ON h.namespace = v.namespace AND h.key = v.key AND h.updated_at = v.version::timestamptz
+FROM given AS v JOIN held AS h ON h.namespace = v.namespace AND h.key = v.key
+  AND h.updated_at = v.version::timestamptz
 ON CONFLICT DO NOTHING
 
 -- name: lock_models

@@ -25,7 +25,7 @@ _LIST_OPERANDS = frozenset({"$in", "$nin"})
 
 
 def check_search(op: SearchOp) -> None:
-    """Refuse an op that cannot be answered.
+    """Check a search.
 
     Raises:
         InvalidInput: a negative limit or offset.
@@ -43,7 +43,7 @@ def check_search(op: SearchOp) -> None:
 
 
 def _check_storable(condition: Mapping[str, Any]) -> None:
-    """What no stored value can equal is refused, and so is what is nested too deep to be walked."""
+    """Refuse conditions that no stored value can equal, and those nested too deep."""
     try:
         to_json(condition, "filter")
     except InvalidValue as error:
@@ -100,11 +100,11 @@ def _check_list(name: str, operand: Any) -> None:
 
 
 def split_filter(condition: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Split a filter into what jsonb containment says exactly, and fast, and the rest.
+    """Split a filter into exact and fast jsonb containment, and the rest.
 
     Returns:
-        Parameters: `contains`, JSON that a value must contain; `lacks`, JSON texts of which it must contain none;
-        `filter`, JSON of what else it must match, or None.
+        Parameters: `contains`, JSON that a value must contain; `lacks`, JSON texts of which it must
+        contain none; `filter`, JSON of the other conditions, or None.
     """
     contains: dict[str, Any] = {}
     lacks: list[str] = []
@@ -124,7 +124,7 @@ def split_filter(condition: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _conditions(condition: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The conditions that a filter demands together, one by one."""
+    """Yield the conditions of a filter that must all hold."""
     for name, expected in condition.items():
         if name == "$and":
             for part in expected:
@@ -134,10 +134,10 @@ def _conditions(condition: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def looked_at(op: SearchOp) -> int:
-    """Return how many vectors that fit the index is asked for.
+    """Return the number of fitting vectors to read from the index.
 
-    Twice the items that are wanted, since an item may have several vectors; and a few more than a small limit needs,
-    since a scan that goes on comes upon nearer ones late. Each costs as many steps as it takes to meet one that fits.
+    Twice the wanted items, since an item may have several vectors; and at least 30, since a scan
+    meets some near vectors late. Each costs the steps until the next one that fits.
     """
     return min(max(30, 2 * (op.limit + op.offset)), 2**30)
 
@@ -145,14 +145,13 @@ def looked_at(op: SearchOp) -> int:
 def search(
     op: SearchOp, query_vector: Vector | None, model: Model | None, *, wide: bool | None = None
 ) -> Query[Found]:
-    """Ask for the items of a scope that fit an op, best first; without a vector, the latest change first.
+    """Return the query for the items of an op, best first; without a vector, the latest first.
 
     Args:
-        op: what to search for; checked by `check_search`.
-        query_vector: the embedded query, None if the op has no query or the store no index.
-        model: the embedding model that made the vector.
-        wide: whether to answer from the vector index, or (False) by reading every vector of the scope; None lets the
-            database find out what is quicker.
+        op: the search; checked by `check_search`.
+        query_vector: the embedded query, None without a query or an index.
+        model: the embedding model of the vector.
+        wide: True to use the vector index, False to scan the scope; None lets the database choose.
     """
     low, high = bounds(op.namespace_prefix)
     scope = {
@@ -190,12 +189,12 @@ def recall_op(
     limit: int,
     types: Sequence[str] | None = None,
 ) -> SearchOp:
-    """Return the search of everything a user has but turns, narrowed to what carries all `tags` and is of `agent`.
+    """Return the search of a user's memories, without turns and superseded beliefs.
 
-    Beliefs that others have taken the place of are left out. With `types`, only memories of these.
+    It is narrowed to memories with all `tags`, of `agent`, and of `types`, which may include turns.
 
     Raises:
-        InvalidInput: a negative limit, a tag that no memory can carry, or a type that there is not.
+        InvalidInput: a negative limit, an impossible tag, or an unknown type.
     """
     conditions: list[dict[str, Any]] = [
         {"superseded": {"$ne": True}},

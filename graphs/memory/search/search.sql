@@ -1,5 +1,6 @@
 -- name: browse
--- Items of a scope without a query: newest change first, with a tie-breaker so that pages never overlap.
+-- Items of a scope without a query: newest change first, with a tie-breaker so that pages never
+-- overlap.
 SELECT namespace, key, value, created_at, updated_at, NULL::float8 AS score,
   expires_at < now() + ttl_minutes * interval '54 seconds' AS stale
 FROM memory.memories
@@ -11,18 +12,23 @@ ORDER BY updated_at DESC, position DESC, namespace, key
 LIMIT %(limit)s OFFSET %(offset)s
 
 -- name: nearest
--- Items of a scope by the best of their vectors. A scope that is not wide is read whole: its true best, whatever the
--- number of vectors elsewhere. A wide one is answered by the vector index, and by reading the vectors that are not in it
--- yet. The scope's condition is written so that no other index serves that scan. A zero vector has no direction and scores 0, where the operator alone gives
--- NaN, which sorts before every number. Where nothing is found, one row of nulls still tells whether the scope is wide.
+-- Items of a scope by the best of their vectors. A scope that is not wide is read whole: its true
+-- best, whatever the number of vectors elsewhere. A wide one is answered by the vector index, and
+-- by reading the vectors that are not in it yet. The scope's condition is written so that no other
+-- index serves that scan. A zero vector has no direction and scores 0, where the operator alone
+-- gives NaN, which sorts before every number. Where nothing is found, one row of nulls still tells
+-- whether the scope is wide.
 WITH scope AS MATERIALIZED (
   SELECT memory.probe({model}::smallint,
-    coalesce(%(wide)s::boolean, memory.is_wide(%(low)s, %(high)s, {model}::smallint, %(looked_at)s::int))) AS wide
+    coalesce(%(wide)s::boolean, memory.is_wide(%(low)s, %(high)s, {model}::smallint,
+      %(looked_at)s::int))) AS wide
 ), gone AS MATERIALIZED (
   SELECT namespace, key FROM memory.memories WHERE expires_at <= now()
 ), best AS MATERIALIZED (
-  SELECT namespace, key, max(score) AS score, row_number() OVER (ORDER BY max(score) DESC, namespace, key) AS n FROM (
-    (SELECT e.namespace, e.key, coalesce(nullif(1 - (e.embedding <=> %(query)s::halfvec), 'NaN'), 0) AS score
+  SELECT namespace, key, max(score) AS score,
+    row_number() OVER (ORDER BY max(score) DESC, namespace, key) AS n FROM (
+    (SELECT e.namespace, e.key, coalesce(nullif(1 - (e.embedding <=> %(query)s::halfvec), 'NaN'),
+      0) AS score
      FROM memory.memory_embeddings AS e
      WHERE NOT (SELECT wide FROM scope) AND e.model = {model}
        AND e.namespace >= %(low)s AND e.namespace < %(high)s
@@ -48,17 +54,21 @@ WITH scope AS MATERIALIZED (
 SELECT m.namespace, m.key, m.value, m.created_at, m.updated_at, best.score, scope.wide,
   m.expires_at < now() + m.ttl_minutes * interval '54 seconds' AS stale
 FROM scope LEFT JOIN (
-  best JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[best.namespace]) AND m.key = ANY (ARRAY[best.key])
+  best JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[best.namespace])
+  AND m.key = ANY (ARRAY[best.key])
 ) ON best.n > %(offset)s
 ORDER BY best.n
 
 -- name: nearest_filtered
--- The same for the items of a scope that fit a filter. A candidate's item is looked up by its id, the shortest way.
+-- The same for the items of a scope that fit a filter. A candidate's item is looked up by its id,
+-- the shortest way.
 WITH scope AS MATERIALIZED (
   SELECT memory.probe({model}::smallint,
-    coalesce(%(wide)s::boolean, memory.is_wide(%(low)s, %(high)s, {model}::smallint, %(looked_at)s::int))) AS wide
+    coalesce(%(wide)s::boolean, memory.is_wide(%(low)s, %(high)s, {model}::smallint,
+      %(looked_at)s::int))) AS wide
 ), best AS MATERIALIZED (
-  SELECT namespace, key, max(score) AS score, row_number() OVER (ORDER BY max(score) DESC, namespace, key) AS n FROM (
+  SELECT namespace, key, max(score) AS score,
+    row_number() OVER (ORDER BY max(score) DESC, namespace, key) AS n FROM (
     (SELECT m.namespace, m.key, (
        SELECT max(coalesce(nullif(1 - (e.embedding <=> %(query)s::halfvec), 'NaN'), 0))
        FROM memory.memory_embeddings AS e
@@ -96,6 +106,7 @@ WITH scope AS MATERIALIZED (
 SELECT m.namespace, m.key, m.value, m.created_at, m.updated_at, best.score, scope.wide,
   m.expires_at < now() + m.ttl_minutes * interval '54 seconds' AS stale
 FROM scope LEFT JOIN (
-  best JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[best.namespace]) AND m.key = ANY (ARRAY[best.key])
+  best JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[best.namespace])
+  AND m.key = ANY (ARRAY[best.key])
 ) ON best.n > %(offset)s
 ORDER BY best.n
