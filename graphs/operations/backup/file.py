@@ -55,7 +55,7 @@ class Section:
         return replace(self, rows=[])
 
 
-class Writer:
+class BackupWriter:
     """Writes lines, counts rows and computes the digest."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -119,7 +119,7 @@ class NewBackup:
         self._gzip = gzip.GzipFile(
             fileobj=inside, mode="wb", compresslevel=_LEVEL, mtime=0, filename=""
         )
-        self.writer = Writer(cast("BinaryIO", self._gzip))
+        self.writer = BackupWriter(cast("BinaryIO", self._gzip))
 
     def keep(self) -> None:
         """Complete the backup and give it its name."""
