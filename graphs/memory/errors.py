@@ -19,7 +19,7 @@ GraphMemoryError
 │   ├── CannotFollow            what changed since a backup cannot be told; a full one is needed
 │   └── SchemaPartPresent       a part to leave out exists already; `part` names it
 ├── SchemaNotApplied            the database refused a file of the schema; `what` names it
-├── RestoreConflict             the database holds other rows under the numbers of a backup's
+├── RestoreConflict             the database holds other rows with the numbers of a backup's
 ├── ErasedPresent               the database has users whose erasure a backup knows of
 ├── VersionConflict             an item is not at the version that a write expected
 ├── AccessDenied                the principal may not do this
@@ -37,7 +37,7 @@ GraphMemoryError
 ├── SwitchRefused               a store cannot be switched from: both sides are not the same
 ├── SourceFailed                what is migrated from gave something that cannot be read
 │   └── SourceUnavailable       it cannot be reached, or gave up; worth trying again later
-├── MemoryNotFound              there is no memory at an address, or not for whoever asks
+├── MemoryNotFound              the principal can see no memory at an address
 └── StoreUnavailable            the database cannot be reached, or gave up; worth trying again later
     └── StatementTimeout        it took longer than the database allows, perhaps for a lock
 """
@@ -380,10 +380,9 @@ class SessionNotFound(GraphMemoryError):
 
 
 class StoreUnavailable(GraphMemoryError):
-    """The database cannot be reached, or gave the work up.
+    """The database cannot be reached, or gave the work up; every call is safe to repeat.
 
-    Nothing of the call was stored, unless the connection broke during the commit. Every call is
-    safe to repeat.
+    Nothing of it was stored, unless the connection broke during the commit.
     """
 
 
@@ -397,6 +396,5 @@ class StatementTimeout(StoreUnavailable):
 
 def error_sentence(error: BaseException) -> str:
     """Return the first line of an error's text. Later lines may quote rows, which stay private."""
-    return next(
-        (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
-    )
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)

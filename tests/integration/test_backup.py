@@ -108,7 +108,7 @@ async def test_a_database_with_other_rows_under_the_same_numbers_is_refused(
     async with MemoryManager.from_conn_string(database) as store:
         await store.aput(("users", str(uuid4())), "k", {"text": "of another deployment"})
     before = all_rows(database)
-    with pytest.raises(RestoreConflict, match="other rows under the numbers"):
+    with pytest.raises(RestoreConflict, match="other rows with the numbers"):
         await restore(database, file)
     assert all_rows(database) == before
 
