@@ -288,7 +288,7 @@ class MemoryManager(PostgresStore):
         payload from the same task of a graph (a retry or a resume) changes nothing.
 
         Raises:
-            ContractError: the payload breaks the contract; `fields` names where.
+            ContractError: the payload breaks the contract; `fields` names the wrong fields.
             AccessDenied: the principal is neither this user nor the service.
         """
         return await self._writer.write(user_id, session_id, payload)
@@ -335,7 +335,7 @@ class MemoryManager(PostgresStore):
             explain: add the parts of the score as `explanation`.
 
         Raises:
-            InvalidInput: an unknown type, or a negative limit.
+            InvalidInput: a type is unknown, or the limit is negative.
             AccessDenied: the principal is neither this user nor the service.
         """
         op = search.recall_op(user_id, query, tags or (), agent, limit, types)
@@ -368,8 +368,8 @@ class MemoryManager(PostgresStore):
         """Append an event about a user to the audit log.
 
         Raises:
-            ContractError: the type is empty, or the data is not JSON.
-            AccessDenied: another user acts.
+            ContractError: the type is empty or reserved, or the data is not JSON.
+            AccessDenied: the principal is another user.
         """
         principal = self.access.principal()
         await self.access.run(
@@ -454,7 +454,7 @@ class MemoryManager(PostgresStore):
         Important ones (`retention.IMPORTANT`) become episodes.
 
         Raises:
-            InvalidInput: not a positive number of days.
+            InvalidInput: it is not a positive number of days.
             AccessDenied: the principal is not the service.
         """
         principal = self.access.only_service("expire the turns of all users")

@@ -1,4 +1,4 @@
-"""Recalling: a search of a user's memory, other reads in the same round trips, and its receipt."""
+"""Recall: a search of a user's memory, with other reads in the same round trips and a receipt."""
 
 import asyncio
 import functools
@@ -30,16 +30,17 @@ from graphs.memory.values.namespaces import to_text
 log = logging.getLogger(__name__)
 
 _CLOSE_SECONDS = 5
+"""Seconds that `close` waits for the database."""
 
 
 class Recalls:
-    """Carries recalls out, records a receipt of each, and has them compared with shadows.
+    """Recalls, their receipts, and their comparisons with shadows.
 
     Args:
-        access: the way to the database.
-        embedder: the store's way of searching.
-        courier: knows which external services run in the shadow.
-        shadow: compares recalls after their answers are out.
+        access: checks the principal and runs the queries.
+        embedder: the store's embedding model and search.
+        courier: the external services to compare with.
+        shadow: compares results in the background, after a recall has returned.
         shadow_weights: another ranking to compare with; None for none.
     """
 
@@ -65,13 +66,13 @@ class Recalls:
         beside: Sequence[Query[Any]] = (),
         session_id: str | None = None,
     ) -> tuple[Found, list[Any]]:
-        """Return what a search of a user's memory found, and the answers to other queries.
+        """Return the results of a search of a user's memory, and the answers to other queries.
 
         Args:
             user_id: the user.
             op: the search.
-            beside: queries that share the round trips of the search.
-            session_id: the session that the receipt names.
+            beside: other queries, which share the round trips of the search.
+            session_id: the session to record in the receipt.
 
         Raises:
             AccessDenied: the principal is neither this user nor the service.
@@ -92,7 +93,7 @@ class Recalls:
         self._access.reads.note(
             principal, source, op.namespace_prefix, "searches", len(found.items)
         )
-        if vector is not None:
+        if vector is not None:  # without one nothing was ranked
             who = principal.user_id or principal.role
             self._receipts.note(source, receipts.receipt(who, user_id, op.query or "", found))
             self._compare(principal, user_id, op, vector, found, seconds)
@@ -117,24 +118,25 @@ class Recalls:
     async def _would_find(
         self, principal: Principal, op: SearchOp, vector: Vector
     ) -> list[StoredAddress]:
-        """Return what the other ranking would find, best first; nothing is recorded of it."""
+        """Return the results of the other ranking, best first, without recording a read."""
         how = replace(self._embedder.how, weights=self._shadow_weights)
         search = find(op, vector, how, principal)
         [found] = await to_the_end(read(self._access.database, [(principal, search)]))
         return [(to_text(item.namespace), item.key) for item in found.items]
 
     async def close(self) -> None:
-        """Finish, but do not wait for a database that is away: the log names what is lost."""
+        """Finish within `_CLOSE_SECONDS`; if the database does not answer, log a warning."""
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self.finish()
         except TimeoutError:
             log.warning(
-                "The last reads could not be recorded: the database did not answer in %s s",
+                "The last reads and receipts could not be recorded, because the database did not "
+                "answer within %s s",
                 _CLOSE_SECONDS,
             )
 
     async def finish(self) -> None:
-        """Return when every recall is recorded, or was reported as not recorded."""
+        """Wait until the receipts and reads of all recalls are written, or their loss is logged."""
         await self._receipts.finish()
         await self._access.reads.finish()

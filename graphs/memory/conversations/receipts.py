@@ -110,7 +110,7 @@ class Receipts:
         task.add_done_callback(self._unwritten.discard)
 
     async def finish(self) -> None:
-        """Wait until every receipt that was noted is written, or its loss is logged."""
+        """Wait until every receipt is written, or its loss is logged."""
         while self._unwritten:
             await asyncio.wait(self._unwritten)
 

@@ -1,4 +1,7 @@
-"""Files of users, such as PDFs: contents in Supabase Storage, owners in a table under RLS."""
+"""Files of users: PDFs, recordings, uploads.
+
+Supabase Storage holds the contents. A row under row-level security says which user owns a file.
+"""
 
 import asyncio
 import hashlib
@@ -31,14 +34,14 @@ _SQL = statements.load("files", __package__)
 T = TypeVar("T")
 
 MAX_BYTES = 50 * 1024 * 1024
-"""The largest file: 50 MiB, the default limit of a Supabase project."""
+"""Largest file in bytes: 50 MiB, the default limit of a Supabase project."""
 
 _AT_ONCE = 100
 """Files that one request removes."""
 
 
 class StorageBucket(Protocol):
-    """The part of a bucket in use; `supabase.AsyncClient.storage.from_` returns one."""
+    """The part of a bucket that is used, as `supabase.AsyncClient.storage.from_` returns it."""
 
     async def upload(self, path: str, file: bytes, file_options: Any = None) -> Any:
         """Store a new file."""
@@ -47,30 +50,30 @@ class StorageBucket(Protocol):
         """Return a file's content."""
 
     async def remove(self, paths: list[str]) -> Any:
-        """Remove files; those that are not there are no error."""
+        """Remove files. Missing files are not an error."""
 
 
 class Storage(Protocol):
-    """Supabase Storage, as far as it is used."""
+    """The part of Supabase Storage that is used."""
 
     def from_(self, id: str) -> StorageBucket:  # noqa: A002  the client's signature
         """Return a bucket."""
 
 
 class SupabaseClient(Protocol):
-    """The part of `supabase.AsyncClient` in use."""
+    """The part of `supabase.AsyncClient` that is used."""
 
     @property
     def storage(self) -> Any:
-        """Storage with the rights of the client's key."""
+        """Storage, with the permissions of the client's key."""
 
 
 class Files:
-    """The files of users. Every method acts as the acting principal.
+    """Files of users. Every method acts as the current principal, and refuses other users' files.
 
     Args:
-        access: the way to the database.
-        supabase: a client with the service key; None where there is no Supabase Storage.
+        access: checks the principal and runs the queries.
+        supabase: a client with the service key; None for a deployment without Supabase Storage.
         bucket: a private bucket.
     """
 
@@ -89,40 +92,39 @@ class Files:
         session_id: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> StoredFile:
-        """Store a file: its content, then the row. If the row is refused, the content is removed.
+        """Store a file: its content first, then its row.
+
+        If the row cannot be stored, the content is removed again.
 
         Args:
-            user_id: whose file.
-            name: its name; folders are dropped.
+            user_id: the user.
+            name: the file name; folders in it are dropped.
             content: at most 50 MiB.
-            media_type: such as `application/pdf`; guessed from the name unless given.
+            media_type: such as `application/pdf`; None to guess it from the name.
             session_id: the session that it belongs to.
-            metadata: a JSON object that is kept with it.
+            metadata: a JSON object to store with it.
 
         Raises:
-            InvalidValue: the name, the metadata or the size cannot be stored.
-            ConfigurationError: there is no Storage.
-            StorageFailed: Storage did not take it.
+            InvalidValue: the name or the metadata cannot be stored, or the content is too large.
+            ConfigurationError: the deployment has no Storage.
+            StorageFailed: Storage did not accept it.
             AccessDenied: the principal is neither this user nor the service.
         """
         base = _checked_name(name)
         if len(content) > MAX_BYTES:
             raise InvalidValue(
-                "content", f"has {len(content):,} bytes; at most {MAX_BYTES:,} are taken."
+                "content", f"has {len(content):,} bytes; the limit is {MAX_BYTES:,} bytes."
             )
         about = to_json(metadata or {}, "metadata")
         bucket = self._of_bucket()
-        await self._access.ask(
-            user_id, _list(user_id, session_id)
-        )  # refuses others before anything is stored
+        # Refuses a principal who may not do this, before anything is stored.
+        await self._access.ask(user_id, _list(user_id, session_id))
         file_id = uuid4()
         path = f"{encode_label(user_id)}/{file_id}/{base}"
         guessed, digest = await asyncio.to_thread(_look_at, base, content)
         media_type = media_type or guessed
-        options = {
-            "content-type": media_type,
-            "upsert": "true",
-        }  # so that asking again does no harm
+        # With upsert, a retry after a lost answer is not an error.
+        options = {"content-type": media_type, "upsert": "true"}
         row = {
             "id": file_id,
             "user_id": user_id,
@@ -142,6 +144,7 @@ class Files:
                 await self._access.ask(user_id, Query(_SQL["put"], row, lambda rows: rows[0]))
             )
         except BaseException:
+            # Cancellation included: content without a row would never be found and removed.
             await asyncio.shield(_discard(bucket, path))
             raise
 
@@ -161,29 +164,31 @@ class Files:
 
         Raises:
             FileNotFound: the user has no such file.
-            StorageFailed: Storage did not give it, or something else than was stored.
+            StorageFailed: Storage did not return it, or it is not the content that was stored.
             AccessDenied: the principal is neither this user nor the service.
         """
         file = await self._get(user_id, file_id)
         bucket = self._of_bucket()
         if file.bucket != self._bucket:
             raise StorageFailed(
-                f"The file {file.id} lies in the bucket {file.bucket!r}, not in {self._bucket!r}."
+                f"The file {file.id} is in the bucket {file.bucket!r}, but this store uses "
+                f"{self._bucket!r}. Configure the other bucket to read it."
             )
         content = await _asked(lambda: bucket.download(file.path))
         _, digest = await asyncio.to_thread(_look_at, file.name, content)
         if digest != file.sha256:
             raise StorageFailed(
-                f"The content of file {file.id} has changed: its SHA-256 is {digest}."
+                f"The content of the file {file.id} was changed in Storage: its SHA-256 is "
+                f"{digest}, but it was stored with {file.sha256}."
             )
         return content
 
     async def delete(self, user_id: str, file_id: UUID | str) -> None:
-        """Remove a file.
+        """Delete a file: its content, then its row.
 
         Raises:
             FileNotFound: the user has no such file.
-            StorageFailed: Storage did not remove it; it is still listed.
+            StorageFailed: Storage did not remove it, and its row is still there.
             AccessDenied: the principal is neither this user nor the service.
         """
         file = await self._get(user_id, file_id)
@@ -191,11 +196,11 @@ class Files:
         await self._access.ask(user_id, Query(_SQL["delete"], {"user_id": user_id, "id": file.id}))
 
     async def remove_contents(self, user_id: str) -> None:
-        """Remove the content of all files of a user; their rows go when the user is erased.
+        """Remove the contents of all files of a user. Erasure deletes their rows later.
 
         Raises:
-            ConfigurationError: there are files, and there is no Storage to remove them from.
-            StorageFailed: Storage did not remove all of them; to remove them again is no error.
+            ConfigurationError: the user has files, but the deployment has no Storage.
+            StorageFailed: Storage did not remove all of them; it is safe to try again.
             AccessDenied: the principal is neither this user nor the service.
         """
         paths = [file.path for file in await self.list(user_id)]
@@ -220,7 +225,7 @@ class Files:
 
     @property
     def is_configured(self) -> bool:
-        """True if there is a Storage for files."""
+        """True if the deployment has Storage for files."""
         return self._supabase is not None
 
     def _of_bucket(self) -> StorageBucket:
@@ -239,39 +244,46 @@ def _list(user_id: str, session_id: str | None) -> Query[Any]:
 
 
 def _checked_name(name: str) -> str:
-    """Return a file's name without folders, in the characters that Storage takes."""
+    """Return a file name without folders, in the characters that Storage accepts.
+
+    Raises:
+        InvalidValue: it cannot be a file name.
+    """
     base = PurePosixPath(name.replace("\\", "/")).name
     if problem := problem_with(name):
         raise InvalidValue("name", problem)
     if base in ("", ".", "..") or len(base.encode()) > 200:
-        raise InvalidValue(
-            "name", f"must be a file's name of at most 200 bytes; got {name[:100]!r}."
-        )
+        raise InvalidValue("name", f"must be a file name of at most 200 bytes; got {name[:100]!r}.")
     return "".join(c if c.isascii() and (c.isalnum() or c in "._- ") else "_" for c in base)
 
 
 async def _discard(bucket: StorageBucket, path: str) -> None:
-    """Remove content that no row will name."""
+    """Remove content that has no row."""
     try:
         await _asked(lambda: bucket.remove([path]))
     except StorageFailed as error:
         log.warning(
-            "The content at %s may be left in Storage, and no row names it: %s", path, error
+            "Remove the content at %s from Storage by hand, since no row names it: %s",
+            path,
+            error,
         )
 
 
 def _look_at(name: str, content: bytes) -> tuple[str, str]:
-    """Return the media type and the SHA-256. It reads files: call it from a thread."""
+    """Return the media type that a name suggests, and the SHA-256 of the content.
+
+    It may read the system's table of media types: call it in a thread.
+    """
     return mimetypes.guess_type(name)[0] or "application/octet-stream", hashlib.sha256(
         content
     ).hexdigest()
 
 
 async def _asked(ask: Callable[[], Awaitable[T]]) -> T:
-    """Return the answer of Storage; passing failures are retried.
+    """Return the answer of Storage, with retries after transient errors.
 
     Raises:
-        StorageFailed: it refused, or did not answer.
+        StorageFailed: Storage refused, or did not answer.
     """
     try:
         return await retrying(ask, _is_passing, attempts=4)
