@@ -11,14 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
-
 from graphs.deployment.clients.buckets import SCHEME, S3Bucket
 from graphs.memory.errors import (
     GraphMemoryError,
     InvalidInput,
     StoreUnavailable,
 )
+from graphs.memory.retry import retried
 from graphs.operations.backup.places import (
     BackupPlace,
     Folder,
@@ -180,12 +179,7 @@ class _Download(io.RawIOBase):
         self._at += len(part)
         return len(part)
 
-    @retry(
-        retry=retry_if_exception_type(StoreUnavailable),
-        stop=stop_after_attempt(3),
-        wait=wait_random_exponential(max=5),
-        reraise=True,
-    )
+    @retried(lambda error: isinstance(error, StoreUnavailable), attempts=3)
     def _fetch(self, end: int) -> bytes:
         """Return the bytes up to `end`.
 

@@ -8,17 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception,
-    stop_after_attempt,
-    wait_exponential_jitter,
-)
+from tenacity import RetryCallState, wait_exponential_jitter
 
 from graphs.adapters.mem0_platform import HOST, TIMEOUT_SECONDS
 from graphs.mem0.importing import import_mem0
 from graphs.memory.errors import ContractError, SourceFailed, SourceUnavailable
+from graphs.memory.retry import retrying
 from graphs.memory.values.namespaces import Address, Namespace, decode_label
 from graphs.operations.migration.records import (
     SourceChange,
@@ -159,14 +154,7 @@ class Mem0Platform:
             SourceUnavailable: it did not answer, retries included.
         """
         try:
-            async for attempt in AsyncRetrying(
-                retry=retry_if_exception(self._is_passing),
-                stop=stop_after_attempt(_ATTEMPTS),
-                wait=self._wait,
-                reraise=True,
-            ):
-                with attempt:
-                    return await ask()
+            return await retrying(ask, self._is_passing, attempts=_ATTEMPTS, wait=self._wait)
         except self._errors as error:
             code = str(getattr(error, "error_code", ""))
             if code == "HTTP_404" and missing is not _RAISES:
@@ -182,7 +170,6 @@ class Mem0Platform:
             ) from error
         except ValueError as error:
             raise SourceFailed("Mem0 did not return JSON: check MEM0_HOST.") from error
-        raise AssertionError  # the last attempt raises
 
     def _is_passing(self, error: BaseException) -> bool:
         code = str(getattr(error, "error_code", ""))
