@@ -1,3 +1,25 @@
+-- name: delete_threads
+SELECT memory.delete_threads(%(thread_ids)s::text[], %(run_ids)s::text[])
+
+-- name: lock_runs
+-- Wait for what the runs are writing; then they write no more.
+SELECT pg_advisory_xact_lock(k.key) FROM (
+  SELECT memory.run_lock('run', id) AS key FROM unnest(%(run_ids)s::text[]) AS id ORDER BY key) AS k
+
+-- name: note_deleted_runs
+INSERT INTO memory.deleted_runs (run_id, thread_id)
+SELECT id, coalesce(%(thread_id)s::text, '') FROM unnest(%(run_ids)s::text[]) AS id
+ON CONFLICT DO NOTHING
+
+-- name: built_upon
+-- The threads in which a checkpoint of another run follows on one of these runs.
+SELECT DISTINCT c.thread_id
+FROM langgraph.checkpoints AS gone JOIN langgraph.checkpoints AS c ON c.thread_id = gone.thread_id
+  AND c.checkpoint_ns = gone.checkpoint_ns AND c.parent_checkpoint_id = gone.checkpoint_id
+WHERE gone.metadata ->> 'run_id' = ANY(%(run_ids)s)
+  AND (%(thread_id)s::text IS NULL OR gone.thread_id = %(thread_id)s::text)
+  AND coalesce(c.metadata ->> 'run_id' <> ALL(%(run_ids)s), true)
+
 -- name: delete_for_runs
 -- Delete the checkpoints of runs, in all threads or in one, with their writes, and with the blobs
 -- that no other checkpoint needs.

@@ -1,0 +1,1 @@
+"""Parts of the checkpointer: its writes, and its deletions of threads."""
