@@ -23,6 +23,7 @@ from langgraph.checkpoint.base import (
     CheckpointMetadata,
     CheckpointTuple,
     DeltaChannelHistory,
+    get_checkpoint_id,
 )
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.postgres.base import PRUNE_DELTA_THREADS_SQL
@@ -30,7 +31,9 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from psycopg import IsolationLevel
 from psycopg.rows import dict_row
 
+from graphs.checkpoints import tables
 from graphs.checkpoints.deletions import Deletions
+from graphs.checkpoints.runs import attempt_of, run_of
 from graphs.checkpoints.writes import Written, writing_run
 from graphs.deployment.development_server import (
     DeletionJournal,
@@ -51,7 +54,6 @@ from graphs.memory.database.database import (
 from graphs.memory.database.driver_errors import driver_errors
 from graphs.memory.database.query import Query
 from graphs.memory.database.statements import Statement
-from graphs.memory.database.transaction import Connection
 from graphs.memory.errors import InvalidInput, RunDeleted, StoreUnavailable
 from graphs.memory.principal import Principal
 
@@ -169,36 +171,46 @@ class PostgresCheckpointer(AsyncPostgresSaver):
             await schema.apply(conn, scripts)
             with driver_errors():
                 async with conn.transaction():
-                    await self._migrate(conn)
-
-    async def _migrate(self, conn: Connection) -> None:
-        await conn.execute(_SQL["lock"])
-        await conn.execute(_SCHEMA)
-        exists = await (await conn.execute(_SQL["has_versions"])).fetchone()
-        row = (
-            await (await conn.execute(_SQL["latest_version"])).fetchone()
-            if exists and exists["has_versions"]
-            else None
-        )
-        done = row["version"] if row else -1
-        for version, migration in list(enumerate(self.MIGRATIONS))[done + 1 :]:
-            # CREATE INDEX CONCURRENTLY cannot run in a transaction, and new tables have no readers.
-            await conn.execute(migration.replace(" CONCURRENTLY", ""))  # the library's own text
-            await conn.execute(_SQL["record_version"], {"version": version})
-        if done + 1 < len(self.MIGRATIONS):
-            # Several statements in one text cannot be prepared.
-            await conn.execute(_SQL["protect"], prepare=False)
+                    await tables.migrate(conn, self.MIGRATIONS)
 
     # Methods that runs call are retried: all of them are idempotent.
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """Return a thread's checkpoint: the one that the config names, or else the latest."""
+        """Return a thread's checkpoint: the one that the config names, or else the latest.
+
+        A run that a server carries out again, after a crash, begins where it began before. It is
+        given the latest checkpoint that is not of its earlier attempts. So its input is not in the
+        thread twice.
+        """
         parent = super().aget_tuple
         thread_id = str(config["configurable"]["thread_id"])
-        if (run_id := _run_of(config)) and (thread_id, run_id) not in self._begun:
+        run_id = run_of(config)
+        if run_id and (thread_id, run_id) not in self._begun:
             self._begun.append((thread_id, run_id))
         await self._deletion_of(thread_id)
+        if run_id and not get_checkpoint_id(config) and (attempt := attempt_of(config)) > 1:
+            begun_at = await self._beginning_of(config, run_id, attempt)
+            if begun_at is None:
+                return None
+            where = {**config["configurable"], "checkpoint_id": begun_at}
+            return await self._retry(lambda: parent({**config, "configurable": where}))
         return await self._retry(lambda: parent(config))
+
+    async def _beginning_of(self, config: RunnableConfig, run_id: str, attempt: int) -> str | None:
+        given = {
+            "thread_id": config["configurable"]["thread_id"],
+            "checkpoint_ns": config["configurable"].get("checkpoint_ns", ""),
+            "run_id": run_id,
+            "attempt": attempt,
+        }
+
+        async def work() -> str | None:
+            async with self._cursor() as cursor:
+                await cursor.execute(_SQL["beginning_of_run"], given)
+                row = await cursor.fetchone()
+            return str(row["checkpoint_id"]) if row else None
+
+        return await self._retry(work)
 
     async def aput(
         self,
@@ -209,7 +221,7 @@ class PostgresCheckpointer(AsyncPostgresSaver):
     ) -> RunnableConfig:
         """Store a checkpoint and return the config that names it. Deleted runs store nothing."""
         writing = super().aput(config, checkpoint, metadata, new_versions)
-        await self._store(writing, config, _run_of(config, metadata))
+        await self._store(writing, config, run_of(config, metadata))
         stored = {name: config["configurable"][name] for name in ("thread_id", "checkpoint_ns")}
         return {"configurable": stored | {"checkpoint_id": checkpoint["id"]}}
 
@@ -222,7 +234,7 @@ class PostgresCheckpointer(AsyncPostgresSaver):
     ) -> None:
         """Store a task's writes before its superstep ends. Deleted runs store nothing."""
         writing = super().aput_writes(config, writes, task_id, task_path)
-        await self._store(writing, config, _run_of(config))
+        await self._store(writing, config, run_of(config))
 
     async def _store(
         self, writing: Coroutine[Any, Any, object], config: RunnableConfig, run_id: str
@@ -353,12 +365,6 @@ class PostgresCheckpointer(AsyncPostgresSaver):
                 await cursor.execute(_SQL[statement], parameters)
 
         await self._retry(work)
-
-
-def _run_of(config: RunnableConfig, metadata: Mapping[str, Any] | None = None) -> str:
-    """Return the id of the run that a call is part of; empty outside a server."""
-    told = {**config["configurable"], **config.get("metadata", {}), **(metadata or {})}
-    return str(told.get("run_id") or "")
 
 
 @contextmanager

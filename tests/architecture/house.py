@@ -170,7 +170,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
         "supervisor",
         "agent graph routing",
     ),
-    "graphs.checkpoints": ("deletions writes",),
+    "graphs.checkpoints": ("deletions runs tables writes",),
     "graphs.deployment": (
         "clients models pools",
         "development_server embedded_postgres observability settings",

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
@@ -232,6 +233,48 @@ async def test_a_run_that_later_runs_build_upon_by_differences_is_not_deleted(
     assert (await graph.aget_state(on_thread("t"))).values == {"items": ["a", "1", "c", "3"]}
     await checkpointer.adelete_for_runs(["a", "c"])
     assert await checkpointer.aget_tuple(on_thread("t")) is None
+
+
+@pytest.mark.parametrize("killed_at", ["respond", "note", None])
+async def test_a_run_that_is_carried_out_again_begins_where_it_began(
+    checkpointer: PostgresCheckpointer, killed_at: str | None
+) -> None:
+    """End a run's first attempt before its answer, after it, or at its end; then run it again."""
+
+    class Killed(BaseException):
+        """An end that no graph handles, as by kill -9."""
+
+    attempt = 1
+
+    def step(name: str) -> Any:
+        async def work(_: MessagesState) -> dict[str, Any]:
+            if attempt == 1 and name == killed_at:
+                raise Killed
+            return {"messages": [AIMessage("Hello.")]} if name == "respond" else {}
+
+        return work
+
+    builder: Any = StateGraph(MessagesState)
+    for name in ("respond", "note"):
+        builder.add_node(name, step(name))
+    builder.add_edge(START, "respond").add_edge("respond", "note")
+    graph = builder.compile(checkpointer=checkpointer)
+
+    def config(run: str) -> Any:
+        return on_thread("t") | {"metadata": {"run_id": run, "run_attempt": attempt}}
+
+    say = {"messages": [{"role": "user", "content": "Hi."}]}
+    with suppress(Killed):
+        await graph.ainvoke(say, config("run"))
+    attempt = 2
+    state = await graph.ainvoke(say, config("run"))
+
+    assert [message.content for message in state["messages"]] == ["Hi.", "Hello."]
+    assert (await graph.aget_state(on_thread("t"))).values == state
+    attempt = 1
+    killed_at = None
+    state = await graph.ainvoke(say, config("the next run"))
+    assert [message.content for message in state["messages"]] == ["Hi.", "Hello."] * 2
 
 
 async def test_a_copy_goes_its_own_way(checkpointer: PostgresCheckpointer) -> None:
