@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     openai_base_url: str | None = Field(None, description="Any OpenAI-compatible endpoint.")
     anthropic_api_key: SecretStr | None = None
     chat_model: str | None = Field(None, description="A name for init_chat_model, or `offline`.")
+    chat_models_allowed: str = Field(
+        "", description="Names that a run may choose instead of CHAT_MODEL, with commas and `*`."
+    )
     vector_embedding_model: str | None = Field(
         None, description="A name for init_embeddings, or `offline`."
     )
@@ -74,7 +77,7 @@ class Settings(BaseSettings):
     mem0_api_key: SecretStr | None = None
     mem0_host: str | None = None
     mem0_webhook_secret: SecretStr | None = Field(
-        None, description="Secret that signs the webhooks of hosted Mem0."
+        None, description="Secret in the URL of hosted Mem0's webhooks."
     )
     mem0_mode: Literal["shadow", "on"] = Field(
         "on", description="In the shadow, hosted Mem0's recall is only compared with ours."

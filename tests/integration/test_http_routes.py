@@ -542,3 +542,19 @@ async def test_what_cannot_be_remembered_is_refused_by_field(
     assert {name.partition(".")[0].partition("[")[0] for name in named} <= {field, "content"}, named
     assert not any("function" in name for name in named), named
     assert (await good(ann, "/memory/memories"))["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("route", "unknown"),
+    [
+        ("/memory/memories?limitt=5", ["limitt"]),
+        ("/memory/sessions?limit=5&Limit=6", ["Limit"]),
+        ("/memory/jobs?user=x&state=y", ["state", "user"]),
+    ],
+)
+async def test_a_query_parameter_that_does_not_exist_is_refused_by_its_name(
+    ann: httpx.AsyncClient, route: str, unknown: list[str]
+) -> None:
+    answer = await ann.get(route)
+    assert answer.status_code == 422
+    assert list(answer.json()["fields"]) == unknown
