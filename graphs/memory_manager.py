@@ -134,8 +134,9 @@ class MemoryManager(PostgresStore):
         self._writer = Writer(access, embedder, extract_after if extractor else None)
         self._extraction = Extraction(access, embedder, extractor, judge) if extractor else None
         self.files = Files(access, supabase, files_bucket)
-        self.brain = LoadingBrain(access, embedder, entities, profiles)
-        self.memories = Memories(access, self)
+        eraser = erasure.MemoryEraser(access, self._recalls.finish)
+        self.brain = LoadingBrain(access, embedder, eraser, entities, profiles)
+        self.memories = Memories(access, self, eraser)
         self.sessions = Sessions(access)
         self.records = Records(access)
         self.beliefs = Beliefs(access, self._writer)

@@ -8,10 +8,10 @@ WORDS = ("errors", "extras", "retry", "telemetry", "values", "principal", "contr
 """Modules that all of `graphs.memory` uses, lowest first; each may import those before it."""
 
 MEMORY: dict[str, tuple[str, ...]] = {
-    "knowledge": ("conversations", "store", "search", "access", "database"),
+    "knowledge": ("conversations", "rights", "store", "search", "access", "database"),
     "conversations": ("outbox", "jobs", "store", "access", "search", "audit", "database"),
     "facts": ("store", "access", "search", "audit", "database"),
-    "brain": ("store", "access", "search", "database"),
+    "brain": ("rights", "store", "access", "search", "database"),
     "outbox": ("redaction", "store", "access", "database"),
     "rights": ("access", "database"),
     "jobs": ("access", "database"),

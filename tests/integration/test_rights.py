@@ -19,7 +19,8 @@ from graphs.deployment.clients.supabase import supabase_client
 from graphs.deployment.pools import open_pool
 from graphs.deployment.settings import Settings
 from graphs.mem0.extractor import Mem0Extractor
-from graphs.memory.errors import AccessDenied
+from graphs.memory.errors import AccessDenied, MemoryNotFound, VersionConflict
+from graphs.memory.knowledge.memories import Revision
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from tests.support.adapters import Notebook, outbound_to
@@ -233,6 +234,112 @@ def as_person(user: str, statement: str) -> str:
         f"BEGIN; SET LOCAL ROLE authenticated; SET LOCAL request.jwt.claims = '{claims}'; "
         f"{statement}; COMMIT"
     )
+
+
+# One memory ---------------------------------------------------------------------------------------
+
+
+async def test_a_memory_that_is_erased_for_good_leaves_no_text_and_the_seals_hold(
+    store: MemoryManager, database: str
+) -> None:
+    said: Any = {"session_id": "s", "agent": "sales"}
+    with acting_as(Principal.user(ANN)):
+        goal = await store.goals.set(ANN, "Keep the secret_one.", **said)
+        kept = await store.goals.set(ANN, "Keep the garden.", **said)
+        await store.goals.assess(ANN, goal.key, assessment={"of": "secret_one"})
+        await store.relationships.relate(
+            ANN, kept.address, goal.address, "about", metadata={"why": "secret_one"}
+        )
+        await store.memories.revise(ANN, goal.address, Revision(content="Tell the secret_one."))
+        await store.recall_memory(ANN, "secret_one")
+        await store.recall_receipts(ANN)
+        await store.seal_audit()
+        assert len(await residue(database, "secret_one")) >= 4
+        await store.recall_memory(ANN, "secret_one")  # its receipt is written meanwhile
+
+        certificate = await store.memories.forget(ANN, goal.address, for_good=True)
+
+        assert await residue(database, "secret_one") == {}
+        assert certificate is not None
+        assert certificate.erased == {
+            "memory.memories": 1,
+            "memory.memory_embeddings": 1,
+            "memory.memory_history": 2,
+            "memory.audit_logs": 5,
+            "memory.recall_receipts": 2,
+        }
+        mentioned = [found["key"] for r in await store.recall_receipts(ANN) for found in r.chosen]
+        assert mentioned == [kept.key, kept.key]
+        assert (await store.memories.history(ANN, goal.address)).items == []
+        assert (await store.memories.get(ANN, kept.address)).content == "Keep the garden."
+    assert await store.verify_audit() == []
+    await store.seal_audit()
+    assert await store.verify_audit() == []
+    assert [d["intent"]["kind"] for d in await rows(database, _TOLD_OF, goal.key)][-1] == (
+        "memory_forgotten"
+    )
+    await store.erase_user(ANN)
+    assert await store.verify_audit() == []
+
+
+_TOLD_OF = """SELECT intent FROM memory.deliveries WHERE intent ->> 'key' = %s
+ORDER BY created_at"""
+
+
+async def test_what_is_left_of_a_forgotten_memory_can_be_erased_for_good(
+    store: MemoryManager, database: str
+) -> None:
+    address = (("users", ANN, "notes"), "k")
+    for text in ("secret", "more secret"):
+        await store.aput(*address, {"text": text})
+    read = await store.memories.get(ANN, address)
+    with pytest.raises(VersionConflict):
+        await store.memories.forget(ANN, address, expected=read.created_at, for_good=True)
+    await store.memories.forget(ANN, address)
+    certificate = await store.memories.forget(ANN, address, for_good=True)
+    assert certificate is not None
+    assert certificate.erased == {"memory.memory_history": 2}
+    assert await residue(database, "secret") == {}
+    with pytest.raises(MemoryNotFound):
+        await store.memories.forget(ANN, address, for_good=True)
+    await store.aput(*address, {"text": "new"})
+    assert (await store.memories.get(ANN, address)).content == "new"
+
+
+async def test_only_who_may_delete_a_memory_may_erase_it_for_good(
+    store: MemoryManager, database: str
+) -> None:
+    await rows(
+        database,
+        f"""INSERT INTO memory.organisations (id, name) VALUES ('robots', 'Robots');
+        INSERT INTO memory.organisation_members (organisation_id, user_id, role)
+        VALUES ('robots', '{ANN}', 'admin'), ('robots', '{BOB}', 'member')""",
+    )
+    own = (("users", ANN, "agent:sales"), "k")
+    shared = (("orgs", "robots", "brain"), "tax_regime")
+    await store.aput(*own, {"text": "secret"})
+    await store.brain.save_company_memories("robots", {"tax_regime": "secret"})
+    everything = await rows(database, "SELECT * FROM memory.memories ORDER BY id")
+    for principal, user in (
+        (Principal.user(BOB), BOB),
+        (Principal.user(ANN).through("support"), ANN),
+        (Principal.service(), BOB),
+    ):
+        with acting_as(principal), pytest.raises(MemoryNotFound):
+            await store.memories.forget(user, own, for_good=True)
+    with acting_as(Principal.user(BOB)):
+        with pytest.raises(AccessDenied):
+            await store.memories.forget(BOB, shared, for_good=True)
+        with pytest.raises(AccessDenied):
+            await store.brain.forget_company_memory("robots", "tax_regime", for_good=True)
+    assert await rows(database, "SELECT * FROM memory.memories ORDER BY id") == everything
+    with acting_as(Principal.user(ANN).through("sales")):
+        assert await store.memories.forget(ANN, own, for_good=True)
+    with acting_as(Principal.user(ANN)):
+        assert await store.brain.forget_company_memory("robots", "tax_regime", for_good=True)
+    await store.erase_user(ANN)
+    assert await residue(database, "secret") == {}
+    assert await store.verify_audit() == []
 
 
 async def test_an_export_is_everything_about_the_person_and_nothing_of_others(
