@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import re
+import time
 from collections import deque
 from collections.abc import (
     AsyncIterator,
@@ -15,7 +16,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, LiteralString, TypeVar
@@ -58,6 +59,9 @@ _PATH = Statement("checkpoint", _SCHEMA)
 
 _MOST_DELETED = 100
 """Number of deleted runs to remember: they may still be writing."""
+
+_TICKS_UNTIL_1970 = 0x01B21DD213814000
+"""Units of 100 ns from 1582 to 1970: checkpoint ids begin with their time since 1582."""
 
 T = TypeVar("T")
 Writes = list[Query[None]]
@@ -291,6 +295,29 @@ class PostgresCheckpointer(AsyncPostgresSaver):
                     thread_ids, strategy="delete" if strategy == "delete_all" else strategy
                 )
             )
+
+    async def prune_idle(self, days: float) -> int:
+        """Delete the history of threads that nobody used for some days, and return their number.
+
+        The last state of each stays. Threads with a DeltaChannel, which needs its history, are left
+        alone.
+        """
+        ticks = (time.time_ns() - int(days * 86_400e9)) // 100 + _TICKS_UNTIL_1970
+        given = {"since": f"{ticks >> 28:08x}-{ticks >> 12 & 0xFFFF:04x}", "after": ""}
+        pruned = 0
+        while threads := await self._retry(lambda: self._ask("idle_threads", given)):
+            for thread in threads:
+                with suppress(NotImplementedError):
+                    await self.aprune([thread["thread_id"]])
+                    pruned += 1
+            given["after"] = threads[-1]["thread_id"]
+        return pruned
+
+    async def _ask(self, statement: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+        async with self._cursor() as cursor:
+            await cursor.execute(_SQL[statement], parameters)
+            found: list[dict[str, Any]] = await cursor.fetchall()
+            return found
 
     async def _execute(self, statement: str, parameters: dict[str, Any]) -> None:
         async def work() -> None:

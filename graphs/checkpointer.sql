@@ -51,6 +51,15 @@ SELECT %(target)s, checkpoint_ns, checkpoint_id, task_id, idx, channel, type, bl
 FROM langgraph.checkpoint_writes WHERE thread_id = %(source)s
 ON CONFLICT DO NOTHING
 
+-- name: idle_threads
+-- A page of threads with a history whose last checkpoint is older than a time. Pruning keeps up to
+-- two checkpoints of a namespace.
+SELECT thread_id FROM langgraph.checkpoints
+WHERE thread_id > %(after)s
+GROUP BY thread_id
+HAVING max(checkpoint_id) < %(since)s AND count(*) > 2 * count(DISTINCT checkpoint_ns)
+ORDER BY thread_id LIMIT 100
+
 -- name: lock
 -- Let one process at a time create the tables.
 SELECT pg_advisory_xact_lock(hashtextextended('graph-native-memory checkpointer', 0))

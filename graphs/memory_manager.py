@@ -63,6 +63,7 @@ from graphs.memory.principal import (
 )
 from graphs.memory.rights import erasure, export, retention
 from graphs.memory.rights.files import Files, SupabaseClient
+from graphs.memory.rights.pruning import Pruner
 from graphs.memory.rights.records import Records
 from graphs.memory.rights.retention import Keeping
 from graphs.memory.search import search
@@ -134,6 +135,7 @@ class MemoryManager(PostgresStore):
         self._writer = Writer(access, embedder, extract_after if extractor else None)
         self._extraction = Extraction(access, embedder, extractor, judge) if extractor else None
         self.files = Files(access, supabase, files_bucket)
+        self._pruner = Pruner(access, keeping)
         eraser = erasure.MemoryEraser(access, self._recalls.finish)
         self.brain = LoadingBrain(access, embedder, eraser, entities, profiles)
         self.memories = Memories(access, self, eraser)
@@ -444,7 +446,7 @@ class MemoryManager(PostgresStore):
         """
         principal = await self.access.only(user_id)
         retention.check_threshold(threshold_days)
-        [report] = await self.access.run(principal, [retention.decay(user_id, threshold_days)])
+        report, _ = await self.access.run(principal, retention.decay(user_id, threshold_days))
         return cast("DecayReport", report)
 
     @on_home_loop
@@ -462,9 +464,25 @@ class MemoryManager(PostgresStore):
         retention.check_threshold(days)
         expired = 0
         while turns := (await self.access.run(principal, [retention.old_turns(days)]))[0]:
-            await self.abatch(retention.expire(turns))
+            await self.abatch(retention.episodes(turns))
+            await self.access.run(principal, retention.expire(turns, days))
             expired += len(turns)
         return expired
+
+    @on_home_loop
+    @telemetry.operation
+    async def prune_records(self) -> dict[str, int]:
+        """Remove records whose retention period is over; an hourly job.
+
+        Versions of memories that expired go in any case. Digests of history and audit records stay.
+
+        Returns:
+            The number of removed rows of each kind.
+
+        Raises:
+            AccessDenied: the principal is not the service.
+        """
+        return await self._pruner.prune()
 
     # Background jobs ----------------------------------------------------------------------------
 
@@ -477,6 +495,7 @@ class MemoryManager(PostgresStore):
             "seal_audit": Task(self.seal_audit, "*/5 * * * *"),
             "deliver": Task(self._courier.deliver),
             "rescue_deliveries": Task(self.deliveries.rescue, "*/5 * * * *"),
+            "prune_records": Task(self.prune_records, "47 * * * *"),
             "refresh_embeddings": Task(self.refresh_embeddings, "17 * * * *"),
         }
         if keeping.retention_days:

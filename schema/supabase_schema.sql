@@ -522,7 +522,16 @@ BEGIN
     RETURN NULL;
   END IF;
   -- part: history
-  IF TG_OP = 'DELETE' OR TG_OP = 'UPDATE' AND OLD.value IS DISTINCT FROM NEW.value THEN
+  IF OLD.expires_at <= now() THEN
+    -- What a TTL, retention or decay removes leaves no version. Where there are earlier ones, a mark tells the job that
+    -- prunes the history to erase them.
+    INSERT INTO memory.memory_history (memory_id, namespace, key, operation, value, user_id, org_id, agent_id, run_id,
+      valid_from, valid_to, expired)
+    SELECT OLD.id, OLD.namespace, OLD.key, lower(TG_OP), '{}', OLD.user_id, OLD.org_id, OLD.agent_id, OLD.run_id,
+      OLD.updated_at, greatest(now(), OLD.updated_at), true
+    WHERE EXISTS (
+      SELECT FROM memory.memory_history AS h WHERE h.namespace = OLD.namespace AND h.key = OLD.key AND h.memory_id = OLD.id);
+  ELSIF TG_OP = 'DELETE' OR TG_OP = 'UPDATE' AND OLD.value IS DISTINCT FROM NEW.value THEN
     INSERT INTO memory.memory_history
       (memory_id, namespace, key, operation, value, user_id, org_id, agent_id, run_id, valid_from, valid_to)
     VALUES (OLD.id, OLD.namespace, OLD.key, lower(TG_OP), OLD.value, OLD.user_id, OLD.org_id, OLD.agent_id,
@@ -797,6 +806,8 @@ CREATE TABLE IF NOT EXISTS memory.memory_history (
   valid_from timestamptz NOT NULL,
   valid_to   timestamptz NOT NULL DEFAULT now()
 );
+-- A mark without a value: this memory expired, and its versions up to here are to be erased.
+ALTER TABLE memory.memory_history ADD COLUMN IF NOT EXISTS expired boolean NOT NULL DEFAULT false;
 
 CREATE INDEX IF NOT EXISTS history_memory ON memory.memory_history (namespace, key, valid_to);
 CREATE INDEX IF NOT EXISTS history_user ON memory.memory_history (user_id)
@@ -804,6 +815,11 @@ CREATE INDEX IF NOT EXISTS history_user ON memory.memory_history (user_id)
 CREATE INDEX IF NOT EXISTS history_org ON memory.memory_history (org_id) WHERE org_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS history_run ON memory.memory_history (ended_by)
   WHERE ended_by IS NOT NULL;
+-- For the job that prunes. In order of insertion, ages are nearly sorted: BRIN costs a put nothing.
+CREATE INDEX IF NOT EXISTS history_age ON memory.memory_history USING brin (valid_to);
+CREATE INDEX IF NOT EXISTS history_turns ON memory.memory_history (valid_from)
+  WHERE value ->> 'type' = 'turn';
+CREATE INDEX IF NOT EXISTS history_expired ON memory.memory_history (namespace, key) WHERE expired;
 
 CREATE OR REPLACE TRIGGER history_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON memory.memory_history
   FOR EACH STATEMENT EXECUTE FUNCTION memory.keep_records();
@@ -994,6 +1010,7 @@ CREATE TABLE IF NOT EXISTS memory.agent_executions (
 );
 
 CREATE INDEX IF NOT EXISTS executions_user ON memory.agent_executions (user_id, started_at DESC);
+CREATE INDEX IF NOT EXISTS executions_age ON memory.agent_executions USING brin (started_at);
 
 ALTER TABLE memory.agent_executions ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS own ON memory.agent_executions;
@@ -1025,6 +1042,7 @@ CREATE TABLE IF NOT EXISTS memory.memory_logs (
 );
 
 CREATE INDEX IF NOT EXISTS logs_user ON memory.memory_logs (user_id, created_at DESC);
+CREATE INDEX IF NOT EXISTS logs_age ON memory.memory_logs USING brin (created_at);
 CREATE INDEX IF NOT EXISTS logs_run ON memory.memory_logs (run_id) WHERE run_id IS NOT NULL;
 
 ALTER TABLE memory.memory_logs ENABLE ROW LEVEL SECURITY;
@@ -1053,6 +1071,7 @@ CREATE TABLE IF NOT EXISTS memory.recall_receipts (
 );
 
 CREATE INDEX IF NOT EXISTS receipts_user ON memory.recall_receipts (user_id, at DESC);
+CREATE INDEX IF NOT EXISTS receipts_age ON memory.recall_receipts USING brin (at);
 CREATE INDEX IF NOT EXISTS receipts_run ON memory.recall_receipts (run_id) WHERE run_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS receipts_actor ON memory.recall_receipts (actor)
   WHERE user_id IS DISTINCT FROM actor;
@@ -1663,6 +1682,7 @@ CREATE TABLE IF NOT EXISTS memory.audit_logs (
 
 CREATE UNIQUE INDEX IF NOT EXISTS audit_event ON memory.audit_logs (event_id)
   WHERE event_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS audit_age ON memory.audit_logs USING brin (at);
 CREATE INDEX IF NOT EXISTS audit_user ON memory.audit_logs (user_id, at DESC)
   WHERE user_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS audit_org ON memory.audit_logs (org_id, at DESC)

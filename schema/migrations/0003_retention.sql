@@ -145,3 +145,53 @@ REVOKE ALL ON FUNCTION
   FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION memory.erase_memory(text, text, timestamptz)
   TO authenticated, service_role;
+
+-- What expires leaves no version in the history, and marks its earlier ones.
+-- part: history
+ALTER TABLE memory.memory_history ADD COLUMN IF NOT EXISTS expired boolean NOT NULL DEFAULT false;
+CREATE INDEX IF NOT EXISTS history_age ON memory.memory_history USING brin (valid_to);
+CREATE INDEX IF NOT EXISTS history_turns ON memory.memory_history (valid_from)
+  WHERE value ->> 'type' = 'turn';
+CREATE INDEX IF NOT EXISTS history_expired ON memory.memory_history (namespace, key) WHERE expired;
+-- end of part
+
+CREATE OR REPLACE FUNCTION memory.record_memory_change() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+BEGIN
+  IF current_setting('memory.importing', true) <> '' AND memory.is_importing() THEN
+    RETURN NULL;
+  END IF;
+  -- part: history
+  IF OLD.expires_at <= now() THEN
+    -- What a TTL, retention or decay removes leaves no version. Where there are earlier ones, a mark tells the job that
+    -- prunes the history to erase them.
+    INSERT INTO memory.memory_history (memory_id, namespace, key, operation, value, user_id, org_id, agent_id, run_id,
+      valid_from, valid_to, expired)
+    SELECT OLD.id, OLD.namespace, OLD.key, lower(TG_OP), '{}', OLD.user_id, OLD.org_id, OLD.agent_id, OLD.run_id,
+      OLD.updated_at, greatest(now(), OLD.updated_at), true
+    WHERE EXISTS (
+      SELECT FROM memory.memory_history AS h WHERE h.namespace = OLD.namespace AND h.key = OLD.key AND h.memory_id = OLD.id);
+  ELSIF TG_OP = 'DELETE' OR TG_OP = 'UPDATE' AND OLD.value IS DISTINCT FROM NEW.value THEN
+    INSERT INTO memory.memory_history
+      (memory_id, namespace, key, operation, value, user_id, org_id, agent_id, run_id, valid_from, valid_to)
+    VALUES (OLD.id, OLD.namespace, OLD.key, lower(TG_OP), OLD.value, OLD.user_id, OLD.org_id, OLD.agent_id,
+      OLD.run_id, OLD.updated_at, greatest(now(), coalesce(NEW.updated_at, OLD.updated_at)));
+  END IF;
+  -- end of part
+  INSERT INTO memory.audit_logs
+    (actor, action, user_id, org_id, namespace, key, thread_id, run_id, checkpoint_id, task_id)
+  SELECT coalesce(claims ->> 'sub', claims ->> 'role', current_user), 'memory.' || lower(TG_OP),
+    coalesce(NEW.user_id, OLD.user_id), coalesce(NEW.org_id, OLD.org_id), coalesce(NEW.namespace, OLD.namespace),
+    coalesce(NEW.key, OLD.key), source ->> 'thread_id', source ->> 'run_id', source ->> 'checkpoint_id',
+    source ->> 'task_id'
+  FROM (SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb AS claims,
+    nullif(current_setting('memory.provenance', true), '')::jsonb AS source) AS transaction;
+  RETURN NULL;
+END $$;
+
+-- The job that prunes finds old rows by their age.
+CREATE INDEX IF NOT EXISTS audit_age ON memory.audit_logs USING brin (at);
+CREATE INDEX IF NOT EXISTS receipts_age ON memory.recall_receipts USING brin (at);
+CREATE INDEX IF NOT EXISTS executions_age ON memory.agent_executions USING brin (started_at);
+CREATE INDEX IF NOT EXISTS logs_age ON memory.memory_logs USING brin (created_at);

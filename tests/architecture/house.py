@@ -40,7 +40,15 @@ GRAPHS: dict[str, tuple[str, ...]] = {
     "tools": ("nodes", "memory_manager", "memory"),
     "nodes": ("memory_manager", "deployment", "memory"),
     "retriever": ("memory_manager", "memory"),
-    "composition": ("operations", "memory_manager", "adapters", "mem0", "deployment", "memory"),
+    "composition": (
+        "operations",
+        "checkpointer",
+        "memory_manager",
+        "adapters",
+        "mem0",
+        "deployment",
+        "memory",
+    ),
     "operations": ("memory_manager", "adapters", "mem0", "deployment", "memory"),
     "checkpointer": ("deployment", "memory"),
     "memory_manager": ("deployment", "memory"),
@@ -114,7 +122,10 @@ INSIDE: dict[str, tuple[str, ...]] = {
         "connector tasks",
     ),
     "graphs.memory.audit": ("claims events reads seals",),
-    "graphs.memory.rights": ("erasure export files records retention",),
+    "graphs.memory.rights": (
+        "pruning",
+        "erasure export files records retention",
+    ),
     "graphs.memory.values": (
         "ids",
         "namespaces paging",

@@ -22,6 +22,7 @@ from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory.errors import AccessDenied, MemoryNotFound, VersionConflict
 from graphs.memory.knowledge.memories import Revision
 from graphs.memory.principal import Principal, acting_as
+from graphs.memory.rights.retention import Keeping
 from graphs.memory_manager import MemoryManager
 from tests.support.adapters import Notebook, outbound_to
 from tests.support.sql import rows
@@ -339,6 +340,121 @@ async def test_only_who_may_delete_a_memory_may_erase_it_for_good(
         assert await store.brain.forget_company_memory("robots", "tax_regime", for_good=True)
     await store.erase_user(ANN)
     assert await residue(database, "secret") == {}
+    assert await store.verify_audit() == []
+
+
+# Periods ------------------------------------------------------------------------------------------
+
+
+async def test_what_a_period_removes_goes_from_the_history_and_the_seals_hold(
+    store: MemoryManager, database: str
+) -> None:
+    scope = ("users", ANN, "facts")
+    untouched = {"type": "fact", "importance": 0.1}
+    for n in range(2):
+        await store.aput(scope, "once", {"content": f"secret_code {n}"}, ttl=10)
+        await store.aput(scope, "decayed", {**untouched, "content": f"secret_habit {n}"})
+        await store.aput(scope, "forgotten", {**untouched, "content": f"version {n}"})
+    await store.aput(scope, "rewritten", {"content": "secret_note"}, ttl=10)
+    await store.aput(scope, "rewritten", {"content": "secret_later note"}, ttl=10)
+    await store.adelete(scope, "forgotten")
+    said: Any = {"identity": ANN, "agent": "a", "session_id": "s", "timestamp": datetime.now(UTC)}
+    await store.write_memory(
+        ANN, "s", said | {"type": "turn", "content": {"id": "m", "user": "secret_word"}}
+    )
+    await store.seal_audit()
+    await rows(
+        database,
+        """UPDATE memory.memories SET expires_at = now() WHERE key IN ('once', 'rewritten');
+        UPDATE memory.turns SET created_at = now() - interval '40 days';
+        ALTER TABLE memory.memories DISABLE TRIGGER memories_stamped;
+        UPDATE memory.memories SET updated_at = now() - interval '40 days' WHERE key = 'decayed';
+        ALTER TABLE memory.memories ENABLE TRIGGER memories_stamped""",
+    )
+
+    await store.aput(scope, "rewritten", {"content": "written anew"})
+    await store.sweep_ttl()
+    assert (await store.decay_memory(ANN, 30)).trimmed == 1
+    assert await store.expire_turns(30) == 1
+
+    with acting_as(Principal.user(ANN)):
+        for key in ("once", "decayed", "rewritten"):
+            assert (await store.memories.history(ANN, (scope, key))).items == []
+        with pytest.raises(AccessDenied):
+            await store.prune_records()
+    assert await residue(database, "secret_word") == {}
+    pruned = await store.prune_records()
+    assert pruned == {"prune_history": 6}, "an earlier version of each, and its mark"
+    assert await residue(database, "secret_code", "secret_habit", "secret_note") == {}
+    assert await residue(database, "secret_later") == {}
+    kept = (await store.memories.history(ANN, (scope, "forgotten"))).items
+    assert [version.content for version in kept] == ["version 1", "version 0"]
+    assert await store.prune_records() == {}
+    for _ in range(2):
+        assert await store.verify_audit() == []
+        await store.seal_audit()
+
+
+_AGED = """
+ALTER TABLE memory.audit_logs DISABLE TRIGGER audit_kept;
+ALTER TABLE memory.memory_history DISABLE TRIGGER history_kept;
+UPDATE memory.audit_logs SET at = at - interval '40 days';
+UPDATE memory.memory_history SET valid_from = valid_from - interval '40 days',
+  valid_to = valid_to - interval '40 days';
+UPDATE memory.recall_receipts SET at = at - interval '40 days';
+UPDATE memory.deliveries SET created_at = created_at - interval '40 days';
+UPDATE memory.agent_executions SET started_at = started_at - interval '40 days';
+UPDATE memory.memory_logs SET created_at = created_at - interval '40 days';
+ALTER TABLE memory.audit_logs ENABLE TRIGGER audit_kept;
+ALTER TABLE memory.memory_history ENABLE TRIGGER history_kept;
+"""
+
+
+async def test_old_records_go_after_their_periods_and_an_erasure_still_finds_everything(
+    store: MemoryManager, database: str
+) -> None:
+    await live(store, database, ANN, "ann")
+    await rows(database, _AGED)
+    await store.seal_audit()
+    tables = ("audit_logs", "memory_history", "recall_receipts", "agent_executions", "memory_logs")
+
+    async def left() -> dict[str, int]:
+        counts = {}
+        for table in (*tables, "deliveries"):
+            [row] = await rows(database, f"SELECT count(*) AS n FROM memory.{table}")
+            counts[table] = row["n"]
+        return counts
+
+    before = await left()
+    assert all(before.values()), "each table has rows to prune"
+    everything = Keeping(
+        receipt_days=30, history_days=30, audit_days=30, delivery_days=30, execution_days=30
+    )
+    async with open_pool(database) as pool:
+        kept_for_ever = MemoryManager(pool, principal=Principal.service())
+        assert await kept_for_ever.prune_records() == {}
+        assert await left() == before
+        decaying = MemoryManager(
+            pool,
+            principal=Principal.service(),
+            keeping=Keeping(receipt_days=30, decay_days=60),
+        )
+        assert await decaying.prune_records() == {"blank_receipts": before["recall_receipts"]}
+        [blank] = await rows(
+            database, "SELECT count(*) AS n FROM memory.recall_receipts WHERE query = ''"
+        )
+        assert blank["n"] == (await left())["recall_receipts"] == before["recall_receipts"]
+        pruning = MemoryManager(pool, principal=Principal.service(), keeping=everything)
+        await pruning.prune_records()
+    after = await left()
+    assert {table: after[table] for table in tables[1:]} == dict.fromkeys(tables[1:], 0)
+    audited = await rows(database, "SELECT action FROM memory.audit_logs")
+    assert {row["action"] for row in audited} == {"memory.erased"}
+    assert 0 < after["deliveries"] < before["deliveries"]
+    assert await store.verify_audit() == []
+    assert (await store.erase_user(ANN)).erased["erasures queued outside"] == 1
+    assert await store.verify_audit() == []
+    await store.seal_audit()
     assert await store.verify_audit() == []
 
 

@@ -1,7 +1,7 @@
 -- name: decay
 -- Decay a user's memories that were not updated for a number of days. Important ones lose half of
--- their importance, and the update restarts their time; the others are deleted. Pinned memories,
--- and items that were not written under the contract, are left alone.
+-- their importance, and the update restarts their time; the others expire. Pinned memories, and
+-- items that were not written under the contract, are left alone.
 WITH old AS (
   SELECT namespace, key, importance, importance >= %(important)s AS important
   FROM (
@@ -20,12 +20,15 @@ WITH old AS (
     AND old.important
   RETURNING 1
 ), trimmed AS (
-  DELETE FROM memory.memories AS m USING old
-  WHERE m.namespace = ANY (ARRAY[old.namespace]) AND m.key = ANY (ARRAY[old.key])
+  UPDATE memory.memories AS m SET expires_at = now()
+  FROM old WHERE m.namespace = ANY (ARRAY[old.namespace]) AND m.key = ANY (ARRAY[old.key])
     AND NOT old.important
   RETURNING 1
 )
 SELECT (SELECT count(*) FROM faded) AS faded, (SELECT count(*) FROM trimmed) AS trimmed
+
+-- name: sweep_user
+DELETE FROM memory.memories WHERE user_id = %(user_id)s AND expires_at <= now()
 
 -- name: decaying
 -- The users for whom `decay` may find something.
@@ -40,4 +43,21 @@ FROM memory.turns AS t JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[t.n
   AND m.key = ANY (ARRAY[t.key])
 WHERE t.created_at < now() - %(days)s * interval '1 day'
   AND m.value -> 'pinned' IS DISTINCT FROM 'true'
+  AND (m.expires_at IS NULL OR m.expires_at > now())
 ORDER BY t.created_at LIMIT %(limit)s
+
+-- name: expire_turns
+-- Let turns expire, except for those that were pinned or made again meanwhile.
+UPDATE memory.memories AS m SET expires_at = now()
+FROM unnest(%(namespaces)s::text[], %(keys)s::text[]) AS given (namespace, key)
+JOIN memory.turns AS t ON t.namespace = ANY (ARRAY[given.namespace])
+  AND t.key = ANY (ARRAY[given.key])
+WHERE m.namespace = ANY (ARRAY[given.namespace]) AND m.key = ANY (ARRAY[given.key])
+  AND t.created_at < now() - %(days)s::float8 * interval '1 day'
+  AND m.value -> 'pinned' IS DISTINCT FROM 'true'
+
+-- name: sweep_turns
+DELETE FROM memory.memories AS m
+USING unnest(%(namespaces)s::text[], %(keys)s::text[]) AS given (namespace, key)
+WHERE m.namespace = ANY (ARRAY[given.namespace]) AND m.key = ANY (ARRAY[given.key])
+  AND m.expires_at <= now()
