@@ -440,12 +440,15 @@ class MemoryManager(PostgresStore):
     async def decay_memory(self, user_id: str, threshold_days: float) -> DecayReport:
         """Delete memories untouched for `threshold_days`; halve the importance of important ones.
 
+        Updates touch a memory, and recalls that chose it, as far back as receipts are kept.
+
         Raises:
             InvalidInput: the threshold is not a positive number of days.
             AccessDenied: the principal is neither this user nor the service.
         """
         principal = await self.access.only(user_id)
         retention.check_threshold(threshold_days)
+        await self._recalls.finish()
         report, _ = await self.access.run(principal, retention.decay(user_id, threshold_days))
         return cast("DecayReport", report)
 

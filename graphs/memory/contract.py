@@ -288,7 +288,7 @@ class DecayReport(FrozenModel):
     """The result of `decay_memory`."""
 
     faded: int = Field(description="Important memories whose importance was halved.")
-    trimmed: int = Field(description="Memories deleted; their last version stays in the history.")
+    trimmed: int = Field(description="Memories deleted, with their history.")
 
 
 class AuditProblem(FrozenModel):

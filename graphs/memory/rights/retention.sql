@@ -1,8 +1,14 @@
 -- name: decay
--- Decay a user's memories that were not updated for a number of days. Important ones lose half of
--- their importance, and the update restarts their time; the others expire. Pinned memories, and
--- items that were not written under the contract, are left alone.
-WITH old AS (
+-- Decay a user's memories that were neither updated nor recalled for a number of days. Important
+-- ones lose half of their importance, and the update restarts their time; the others expire. Pinned
+-- memories, and items that were not written under the contract, are left alone.
+WITH recalled AS MATERIALIZED (
+  SELECT DISTINCT
+    array_to_string(ARRAY(SELECT jsonb_array_elements_text(c.found -> 'namespace')), '.') || '.'
+      AS namespace, c.found ->> 'key' AS key
+  FROM memory.recall_receipts AS r CROSS JOIN jsonb_array_elements(r.chosen) AS c (found)
+  WHERE r.user_id = %(user_id)s AND r.at >= now() - %(days)s * interval '1 day'
+), old AS (
   SELECT namespace, key, importance, importance >= %(important)s AS important
   FROM (
     SELECT namespace, key, CASE WHEN jsonb_typeof(value -> 'importance') = 'number'
@@ -12,7 +18,8 @@ WITH old AS (
       AND value ? 'type'
       AND value -> 'pinned' IS DISTINCT FROM 'true'
   ) AS untouched
-  WHERE importance BETWEEN 0 AND 1
+  WHERE importance BETWEEN 0 AND 1 AND NOT EXISTS (
+    SELECT FROM recalled AS r WHERE (r.namespace, r.key) = (untouched.namespace, untouched.key))
 ), faded AS (
   UPDATE memory.memories AS m SET
     value = jsonb_set(m.value, '{importance}', to_jsonb(round(old.importance / 2, 3)))
