@@ -203,9 +203,10 @@ async def test_a_database_gets_the_steps_that_it_lacks_and_each_once(database: s
 
 async def test_a_step_that_fails_leaves_nothing_and_the_next_start_goes_on(database: str) -> None:
     wrong = with_steps(THIRD, f"{FOURTH}; SELECT 1 / 0")
-    with pytest.raises(SchemaNotApplied, match=r"0004_of_a_test .*division by zero") as refused:
+    name = f"{NEWEST + 2:04}_of_a_test"
+    with pytest.raises(SchemaNotApplied, match=f"{name} .*division by zero") as refused:
         await apply(database, wrong)
-    assert refused.value.what.endswith("0004_of_a_test")
+    assert refused.value.what.endswith(name)
     assert await made_by_steps(database) == {"third"}
     assert (await noted(database))[-1] == NEWEST + 1
 
@@ -342,7 +343,7 @@ async def test_what_was_stored_before_an_upgrade_is_there_after_it(
 
 
 async def contents(database: str) -> dict[str, list[Any]]:
-    """All rows of the tables that were filled."""
+    """All rows of the tables that were filled, without the columns that steps add."""
     filled = (
         "memories memory_embeddings memory_history memory_relationships sessions turns "
         "memory_logs user_brain belief_graphs audit_logs audit_seals embedding_models"
@@ -350,7 +351,10 @@ async def contents(database: str) -> dict[str, list[Any]]:
     names = [f"memory.{name}" for name in filled.split()] + ["procrastinate.procrastinate_jobs"]
     return {
         name: sorted(
-            row["r"] for row in await rows(database, f"SELECT t::text AS r FROM {name} AS t")
+            row["r"]
+            for row in await rows(
+                database, f"SELECT (to_jsonb(t) - 'expired')::text AS r FROM {name} AS t"
+            )
         )
         for name in names
     }
