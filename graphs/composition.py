@@ -12,6 +12,7 @@ from langgraph.store.base import TTLConfig
 from graphs.adapters.mem0_platform import mem0_adapter
 from graphs.adapters.upstash import qstash_adapter, redis_adapter
 from graphs.checkpointer import PostgresCheckpointer
+from graphs.checkpoints.idle import prune_idle
 from graphs.deployment.clients.supabase import supabase_client
 from graphs.deployment.models import chat_model, index_config
 from graphs.deployment.observability import export_measurements
@@ -19,6 +20,7 @@ from graphs.deployment.pools import shared_pool
 from graphs.deployment.settings import Settings, load_settings
 from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory.brain.entities import NORMALISERS
+from graphs.memory.database.database import Database, Pool
 from graphs.memory.errors import ConfigurationError
 from graphs.memory.facts.conversation import Extractor
 from graphs.memory.facts.judging import Judge, LLMJudge
@@ -72,7 +74,7 @@ async def unprepared_store() -> AsyncIterator[MemoryManager]:
         ) as store,
     ):
         store.jobs.add(backup_tasks(settings, Operations(store).backups))
-        store.jobs.add(checkpoint_tasks(settings, PostgresCheckpointer(pool)))
+        store.jobs.add(checkpoint_tasks(settings, pool))
         yield store
 
 
@@ -234,11 +236,12 @@ def _outbound(settings: Settings, switched: list[SwitchedAdapter]) -> Outbound |
     return Outbound(switched, settings.memory_hash_key.get_secret_value().encode())
 
 
-def checkpoint_tasks(settings: Settings, checkpointer: PostgresCheckpointer) -> dict[str, Task]:
+def checkpoint_tasks(settings: Settings, pool: Pool) -> dict[str, Task]:
     """Return the job that prunes idle threads; none if MEMORY_CHECKPOINT_DAYS is 0."""
     if not (days := settings.memory_checkpoint_days):
         return {}
-    return {"prune_threads": Task(partial(checkpointer.prune_idle, days), "57 3 * * *")}
+    work = partial(prune_idle, PostgresCheckpointer(pool), Database(pool), days)
+    return {"prune_threads": Task(work, "57 3 * * *")}
 
 
 def backup_tasks(settings: Settings, backups: Backups) -> dict[str, Task]:

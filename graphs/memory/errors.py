@@ -21,6 +21,7 @@ GraphMemoryError
 ├── SchemaNotApplied            the database refused a file of the schema; `what` names it
 ├── RestoreConflict             the database holds other rows with the numbers of a backup's
 ├── ErasedPresent               the database has users whose erasure a backup knows of
+├── RunDeleted                  the run of a write was deleted; nothing of it is stored any more
 ├── VersionConflict             an item is not at the version that a write expected
 ├── AccessDenied                the principal may not do this
 │   └── PrincipalRequired       nobody is acting, and somebody must
@@ -226,6 +227,10 @@ class IdempotencyConflict(InvalidValue):
         )
 
 
+class RunDeleted(GraphMemoryError):
+    """The run that writes was deleted, with its thread or by an erasure. Nothing was stored."""
+
+
 class VersionConflict(GraphMemoryError):
     """An item has changed since it was read: read it again and decide anew. Nothing was stored."""
 
@@ -265,9 +270,7 @@ class JudgementFailed(GraphMemoryError):
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
-        super().__init__(
-            f"The model gave no judgement that could be used ({reason}); no known fact was changed."
-        )
+        super().__init__(f"The model gave no usable ruling ({reason}); no fact was changed.")
 
 
 class StorageFailed(GraphMemoryError):
@@ -332,9 +335,7 @@ class MigrationNotFound(GraphMemoryError):
 
     def __init__(self, migration_id: str) -> None:
         self.migration_id = migration_id
-        super().__init__(
-            f"There is no migration {migration_id!r}; `graph-memory migrate list` shows them."
-        )
+        super().__init__(f"No migration is {migration_id!r}: see `graph-memory migrate list`.")
 
 
 class MigrationConflict(GraphMemoryError):
@@ -374,9 +375,7 @@ class SessionNotFound(GraphMemoryError):
 
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
-        super().__init__(
-            f"There is no session {session_id!r}; the first turn that is written to it makes it."
-        )
+        super().__init__(f"There is no session {session_id!r}; its first turn makes it.")
 
 
 class StoreUnavailable(GraphMemoryError):

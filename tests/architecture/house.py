@@ -43,6 +43,7 @@ GRAPHS: dict[str, tuple[str, ...]] = {
     "composition": (
         "operations",
         "checkpointer",
+        "checkpoints",
         "memory_manager",
         "adapters",
         "mem0",
@@ -50,7 +51,8 @@ GRAPHS: dict[str, tuple[str, ...]] = {
         "memory",
     ),
     "operations": ("memory_manager", "adapters", "mem0", "deployment", "memory"),
-    "checkpointer": ("deployment", "memory"),
+    "checkpointer": ("checkpoints", "deployment", "memory"),
+    "checkpoints": ("deployment", "memory"),
     "memory_manager": ("deployment", "memory"),
     "adapters": ("mem0", "deployment", "memory"),
     "mem0": ("memory",),
@@ -180,9 +182,10 @@ INSIDE: dict[str, tuple[str, ...]] = {
         "supervisor",
         "agent graph routing",
     ),
+    "graphs.checkpoints": ("deletions idle runs tables writes",),
     "graphs.deployment": (
         "clients models pools",
-        "embedded_postgres observability settings",
+        "development_server embedded_postgres observability settings",
     ),
 }
 """The layers inside folders, top first: a module imports modules of lower layers only."""
@@ -200,6 +203,7 @@ ONLY: dict[str, tuple[str, ...]] = {
     "procrastinate": ("graphs.memory.jobs", "graphs.memory.database.schema"),
     "psycopg": (
         "graphs.checkpointer",
+        "graphs.checkpoints.writes",
         "graphs.deployment.pools",
         "graphs.memory.database",
         "graphs.memory.jobs",

@@ -2,18 +2,27 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
+from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import END, START, MessagesState, StateGraph
+from typing_extensions import TypedDict
 
 from graphs.checkpointer import PostgresCheckpointer, delete_runs_only_in
+from graphs.checkpoints.idle import prune_idle
+from graphs.deployment.development_server import DeletionJournal
 from graphs.deployment.pools import open_pool
-from graphs.memory.errors import InvalidInput
+from graphs.memory.database.database import Database
+from graphs.memory.errors import InvalidInput, RunDeleted
+from graphs.memory_manager import MemoryManager
 from tests.support.pools import SlowToTakeBack
 from tests.support.sql import cut_connections, rows
 
@@ -39,10 +48,12 @@ async def test_it_conforms_with_every_capability(database: str) -> None:
     assert all(result.detected for result in results.values())
 
 
-def conversation(checkpointer: PostgresCheckpointer) -> Any:
-    """Return a graph that answers, to make real checkpoints."""
+def conversation(checkpointer: PostgresCheckpointer, until: asyncio.Event | None = None) -> Any:
+    """Return a graph that answers, to make real checkpoints; if asked, not before an event."""
 
     async def answer(state: MessagesState) -> dict[str, Any]:
+        if until:
+            await until.wait()
         return {"messages": [AIMessage(f"You said {state['messages'][-1].content}.")]}
 
     builder = StateGraph(MessagesState).add_node("answer", answer)
@@ -70,8 +81,10 @@ async def test_idle_threads_keep_their_last_state_only(
         )
     before = await graph.aget_state(on_thread("idle"))
 
-    assert await checkpointer.prune_idle(1) == 1
-    assert await checkpointer.prune_idle(1) == 0, "nothing is left to do"
+    assert await prune_idle(checkpointer, Database(checkpointer.pool), 1) == 1
+    assert await prune_idle(checkpointer, Database(checkpointer.pool), 1) == 0, (
+        "nothing is left to do"
+    )
 
     assert (await graph.aget_state(on_thread("idle"))).values == before.values
     assert len([c async for c in checkpointer.alist(on_thread("idle"))]) <= 2
@@ -135,6 +148,162 @@ async def test_a_run_that_is_named_in_a_thread_of_anothers_is_not_stopped(
 async def deleting(checkpointer: PostgresCheckpointer, thread_id: str, run_id: str) -> None:
     delete_runs_only_in(thread_id)
     await checkpointer.adelete_for_runs([run_id])
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "later, from a journal"])
+async def test_a_deleted_thread_does_not_come_back(
+    database: str, tmp_path: Path, later: bool
+) -> None:
+    """Delete 30 threads while their first answer is under way."""
+    threads = [f"t{n}" for n in range(30)]
+    async with open_pool(database) as pool:
+        journal = DeletionJournal(tmp_path / "journal") if later else None
+        checkpointer = PostgresCheckpointer(pool, journal=journal)
+        answering = asyncio.Event()
+        graph = conversation(checkpointer, until=answering)
+        runs = [
+            asyncio.create_task(
+                graph.ainvoke(
+                    {"messages": [HumanMessage("hi")]},
+                    on_thread(thread) | {"metadata": {"run_id": f"run-{thread}"}},
+                )
+            )
+            for thread in threads
+        ]
+        await asyncio.sleep(0.2)
+        await asyncio.gather(*(checkpointer.adelete_thread(thread) for thread in threads))
+        answering.set()
+        await asyncio.gather(*runs)
+        if checkpointer.deletions:
+            await checkpointer.deletions.wait_for_all()
+        for table in ("checkpoints", "checkpoint_blobs", "checkpoint_writes"):
+            assert await rows(database, f"SELECT thread_id FROM langgraph.{table}") == []
+
+        # A thread of the same name may begin again.
+        state = await graph.ainvoke(
+            {"messages": [HumanMessage("again")]},
+            on_thread("t0") | {"metadata": {"run_id": "another"}},
+        )
+        assert state == (await graph.aget_state(on_thread("t0"))).values
+        assert [message.content for message in state["messages"]] == ["again", "You said again."]
+
+
+async def test_with_a_journal_deleting_a_thread_never_suspends_and_survives_a_crash(
+    database: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "of the server" / "journal"
+    async with open_pool(database) as pool:
+        graph = conversation(PostgresCheckpointer(pool))
+        for thread in ("kept", "deleted"):
+            await graph.ainvoke({"messages": [HumanMessage("one")]}, on_thread(thread))
+        server = PostgresCheckpointer(pool, journal=DeletionJournal(path))
+        before = asyncio.all_tasks()
+        with pytest.raises(StopIteration):  # it returned before it was suspended
+            server.adelete_thread("deleted").send(None)
+        for task in asyncio.all_tasks() - before:
+            task.cancel()  # as a crash does, before anything was deleted
+        await asyncio.sleep(0)
+
+        after = PostgresCheckpointer(pool, journal=DeletionJournal(path))
+        assert after.deletions
+        after.deletions.resume()
+        assert await after.aget_tuple(on_thread("deleted")) is None
+        assert await after.aget_tuple(on_thread("kept")) is not None
+        await after.deletions.wait_for_all()
+    assert path.read_text() == ""
+
+
+async def test_what_a_deleted_run_remembers_is_refused(database: str) -> None:
+    """Delete the thread of a run that then writes to memory, as `write_memory` would."""
+    async with MemoryManager.from_conn_string(database) as store, open_pool(database) as pool:
+        checkpointer = PostgresCheckpointer(pool)
+
+        async def remember(_: Any) -> dict[str, Any]:
+            await store.aput(("before",), "key", {"of": "the run"})
+            await checkpointer.adelete_thread("t")
+            await store.aput(("after",), "key", {"of": "the run"})
+            return {}
+
+        untyped: Any = StateGraph(MessagesState)
+        builder = untyped.add_node("remember", remember)
+        graph = builder.add_edge(START, "remember").compile(checkpointer=checkpointer, store=store)
+        config = on_thread("t") | {"metadata": {"run_id": "run-a"}, "run_id": "run-a"}
+        with pytest.raises(RunDeleted):
+            await graph.ainvoke({"messages": [HumanMessage("hi")]}, config)
+        assert await store.aget(("before",), "key")
+        assert await store.aget(("after",), "key") is None
+        assert await rows(database, "SELECT thread_id FROM langgraph.checkpoints") == []
+
+
+class Differences(TypedDict):
+    items: Annotated[list[str], DeltaChannel(lambda items, writes: [*items, *chain(*writes)])]
+
+
+async def test_a_run_that_later_runs_build_upon_by_differences_is_not_deleted(
+    checkpointer: PostgresCheckpointer,
+) -> None:
+    """Delete runs of a thread with a DeltaChannel: the last one goes, an earlier one does not."""
+
+    def answer(state: Differences) -> dict[str, Any]:
+        return {"items": [f"{len(state['items'])}"]}
+
+    untyped: Any = StateGraph(Differences)
+    builder = untyped.add_node("answer", answer)
+    graph = builder.add_edge(START, "answer").compile(checkpointer=checkpointer)
+    for run in ("a", "b"):
+        await graph.ainvoke({"items": [run]}, on_thread("t") | {"metadata": {"run_id": run}})
+
+    with pytest.raises(InvalidInput, match="Delete the later runs first"):
+        await checkpointer.adelete_for_runs(["a"])
+    assert (await graph.aget_state(on_thread("t"))).values == {"items": ["a", "1", "b", "3"]}
+    await checkpointer.adelete_for_runs(["b"])
+    assert (await graph.aget_state(on_thread("t"))).values == {"items": ["a", "1"]}
+    await graph.ainvoke({"items": ["c"]}, on_thread("t") | {"metadata": {"run_id": "c"}})
+    assert (await graph.aget_state(on_thread("t"))).values == {"items": ["a", "1", "c", "3"]}
+    await checkpointer.adelete_for_runs(["a", "c"])
+    assert await checkpointer.aget_tuple(on_thread("t")) is None
+
+
+@pytest.mark.parametrize("killed_at", ["respond", "note", None])
+async def test_a_run_that_is_carried_out_again_begins_where_it_began(
+    checkpointer: PostgresCheckpointer, killed_at: str | None
+) -> None:
+    """End a run's first attempt before its answer, after it, or at its end; then run it again."""
+
+    class Killed(BaseException):
+        """An end that no graph handles, as by kill -9."""
+
+    attempt = 1
+
+    def step(name: str) -> Any:
+        async def work(_: MessagesState) -> dict[str, Any]:
+            if attempt == 1 and name == killed_at:
+                raise Killed
+            return {"messages": [AIMessage("Hello.")]} if name == "respond" else {}
+
+        return work
+
+    builder: Any = StateGraph(MessagesState)
+    for name in ("respond", "note"):
+        builder.add_node(name, step(name))
+    builder.add_edge(START, "respond").add_edge("respond", "note")
+    graph = builder.compile(checkpointer=checkpointer)
+
+    def config(run: str) -> Any:
+        return on_thread("t") | {"metadata": {"run_id": run, "run_attempt": attempt}}
+
+    say = {"messages": [{"role": "user", "content": "Hi."}]}
+    with suppress(Killed):
+        await graph.ainvoke(say, config("run"))
+    attempt = 2
+    state = await graph.ainvoke(say, config("run"))
+
+    assert [message.content for message in state["messages"]] == ["Hi.", "Hello."]
+    assert (await graph.aget_state(on_thread("t"))).values == state
+    attempt = 1
+    killed_at = None
+    state = await graph.ainvoke(say, config("the next run"))
+    assert [message.content for message in state["messages"]] == ["Hi.", "Hello."] * 2
 
 
 async def test_a_copy_goes_its_own_way(checkpointer: PostgresCheckpointer) -> None:
