@@ -1,12 +1,12 @@
 """Thread state in the same Postgres as the memory, in a schema that no API role can reach."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
-    Coroutine,
     Iterable,
     Iterator,
     Mapping,
@@ -14,7 +14,7 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -33,7 +33,7 @@ from psycopg.rows import dict_row
 
 from graphs.checkpoints import tables
 from graphs.checkpoints.deletions import Deletions
-from graphs.checkpoints.runs import attempt_of, run_of
+from graphs.checkpoints.runs import may_have_begun_before, run_of
 from graphs.checkpoints.writes import Written, writing_run
 from graphs.deployment.development_server import (
     DeletionJournal,
@@ -108,6 +108,7 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         self.pool = pool
         self._database = Database(pool)
         self._writing: set[asyncio.Task[Any]] = set()
+        self._opened_at = time.time()
         self._begun: deque[tuple[str, str]] = deque(maxlen=_MOST_BEGUN)
         """Pairs of a thread id and the id of a run that has read its state."""
         self.deletions = (
@@ -178,9 +179,9 @@ class PostgresCheckpointer(AsyncPostgresSaver):
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return a thread's checkpoint: the one that the config names, or else the latest.
 
-        A run that a server carries out again, after a crash, begins where it began before. It is
-        given the latest checkpoint that is not of its earlier attempts. So its input is not in the
-        thread twice.
+        A run that a server carries out again, after a crash, gets the latest one of its own. So
+        LangGraph resumes it there, even if later runs of the thread have ended since. It would
+        else begin anew, and its input would be in the thread twice.
         """
         parent = super().aget_tuple
         thread_id = str(config["configurable"]["thread_id"])
@@ -188,29 +189,21 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         if run_id and (thread_id, run_id) not in self._begun:
             self._begun.append((thread_id, run_id))
         await self._deletion_of(thread_id)
-        if run_id and not get_checkpoint_id(config) and (attempt := attempt_of(config)) > 1:
-            begun_at = await self._beginning_of(config, run_id, attempt)
-            if begun_at is None:
-                return None
-            where = {**config["configurable"], "checkpoint_id": begun_at}
-            return await self._retry(lambda: parent({**config, "configurable": where}))
+        if not get_checkpoint_id(config) and may_have_begun_before(run_id, self._opened_at):
+            config = await self._where_it_ended(config, run_id)
         return await self._retry(lambda: parent(config))
 
-    async def _beginning_of(self, config: RunnableConfig, run_id: str, attempt: int) -> str | None:
-        given = {
-            "thread_id": config["configurable"]["thread_id"],
-            "checkpoint_ns": config["configurable"].get("checkpoint_ns", ""),
-            "run_id": run_id,
-            "attempt": attempt,
-        }
+    async def _where_it_ended(self, config: RunnableConfig, run_id: str) -> RunnableConfig:
+        """Return a config that names the run's latest checkpoint, or the same if there is none."""
+        place = {"checkpoint_ns": "", **config["configurable"]}
 
-        async def work() -> str | None:
+        async def work() -> dict[str, Any] | None:
             async with self._cursor() as cursor:
-                await cursor.execute(_SQL["beginning_of_run"], given)
-                row = await cursor.fetchone()
-            return str(row["checkpoint_id"]) if row else None
+                await cursor.execute(_SQL["latest_of_run"], place | {"run_id": run_id})
+                return cast("dict[str, Any] | None", await cursor.fetchone())
 
-        return await self._retry(work)
+        found = await self._retry(work)
+        return {**config, "configurable": place | found} if found else config
 
     async def aput(
         self,
@@ -220,8 +213,12 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Store a checkpoint and return the config that names it. Deleted runs store nothing."""
-        writing = super().aput(config, checkpoint, metadata, new_versions)
-        await self._store(writing, config, run_of(config, metadata))
+        parent = super().aput
+        await self._store(
+            lambda: parent(config, checkpoint, metadata, new_versions),
+            config,
+            run_of(config, metadata),
+        )
         stored = {name: config["configurable"][name] for name in ("thread_id", "checkpoint_ns")}
         return {"configurable": stored | {"checkpoint_id": checkpoint["id"]}}
 
@@ -233,20 +230,23 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         task_path: str = "",
     ) -> None:
         """Store a task's writes before its superstep ends. Deleted runs store nothing."""
-        writing = super().aput_writes(config, writes, task_id, task_path)
-        await self._store(writing, config, run_of(config))
+        parent = super().aput_writes
+        await self._store(
+            lambda: parent(config, writes, task_id, task_path), config, run_of(config)
+        )
 
     async def _store(
-        self, writing: Coroutine[Any, Any, object], config: RunnableConfig, run_id: str
+        self, write: Callable[[], Awaitable[object]], config: RunnableConfig, run_id: str
     ) -> None:
         """Complete a write even if its run is cancelled, so that deletions can wait for it."""
 
         async def store() -> None:
             writing_run.set(run_id)
-            await self._deletion_of(str(config["configurable"]["thread_id"]))
             with suppress(RunDeleted):
-                await writing
+                await write()
 
+        # Before it is a write in progress, for which deletions wait.
+        await self._deletion_of(str(config["configurable"]["thread_id"]))
         task = asyncio.create_task(store())
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)

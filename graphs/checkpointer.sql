@@ -1,12 +1,10 @@
 -- name: delete_threads
 SELECT memory.delete_threads(%(thread_ids)s::text[], %(run_ids)s::text[])
 
--- name: beginning_of_run
--- The latest checkpoint that no earlier attempt of a run has made.
+-- name: latest_of_run
 SELECT checkpoint_id FROM langgraph.checkpoints
 WHERE thread_id = %(thread_id)s AND checkpoint_ns = %(checkpoint_ns)s
-  AND (metadata ->> 'run_id' IS DISTINCT FROM %(run_id)s
-    OR (metadata ->> 'run_attempt')::int >= %(attempt)s)
+  AND metadata ->> 'run_id' = %(run_id)s
 ORDER BY checkpoint_id DESC LIMIT 1
 
 -- name: lock_runs

@@ -2,14 +2,21 @@
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 
 
-def attempt_of(config: RunnableConfig) -> int:
-    """Return the number of the attempt of the run that a call is part of."""
-    attempt = config.get("metadata", {}).get("run_attempt")
-    return attempt if isinstance(attempt, int) else 1
+def may_have_begun_before(run_id: str, when: float) -> bool:
+    """Return whether a run may have begun before a time, in seconds since 1970.
+
+    The server's run ids are UUIDs of version 7, which start with the milliseconds of their making.
+    """
+    try:
+        uuid = UUID(run_id)
+    except ValueError:
+        return bool(run_id)
+    return uuid.version != 7 or (uuid.int >> 80) < when * 1000
 
 
 def run_of(config: RunnableConfig, metadata: Mapping[str, Any] | None = None) -> str:

@@ -3,7 +3,6 @@
 from typing import Any
 
 from langchain_core.messages import AnyMessage, HumanMessage
-from langgraph.config import get_config
 from langgraph.runtime import Runtime
 
 from graphs.memory.errors import ConfigurationError, PrincipalRequired
@@ -44,12 +43,6 @@ def session_of(runtime: Runtime[Any]) -> str:
     info = runtime.execution_info
     session_id = info and (info.thread_id or info.run_id or info.task_id)
     return str(session_id) if session_id else "default"
-
-
-def run_attempt() -> int:
-    """Return how many times the server has begun this run; 1 outside a server."""
-    attempt = get_config().get("metadata", {}).get("run_attempt")
-    return attempt if isinstance(attempt, int) else 1
 
 
 def agent_of(runtime: Runtime[Any]) -> str:

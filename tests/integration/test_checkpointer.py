@@ -6,9 +6,11 @@ from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.utils.uuid import uuid7
 from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.conformance import checkpointer_test, validate
@@ -264,46 +266,46 @@ async def test_a_run_that_later_runs_build_upon_by_differences_is_not_deleted(
     assert await checkpointer.aget_tuple(on_thread("t")) is None
 
 
-@pytest.mark.parametrize("killed_at", ["respond", "note", None])
-async def test_a_run_that_is_carried_out_again_begins_where_it_began(
-    checkpointer: PostgresCheckpointer, killed_at: str | None
+@pytest.mark.parametrize("killed", [False, True], ids=["after its end", "before its answer"])
+async def test_a_run_that_is_carried_out_again_is_in_its_thread_once(
+    database: str, killed: bool
 ) -> None:
-    """End a run's first attempt before its answer, after it, or at its end; then run it again."""
+    """Do as a server does that did not note a run's end before it crashed."""
 
     class Killed(BaseException):
         """An end that no graph handles, as by kill -9."""
 
-    attempt = 1
+    kill = False
 
-    def step(name: str) -> Any:
-        async def work(_: MessagesState) -> dict[str, Any]:
-            if attempt == 1 and name == killed_at:
-                raise Killed
-            return {"messages": [AIMessage("Hello.")]} if name == "respond" else {}
+    async def answer(_: MessagesState) -> dict[str, Any]:
+        if kill:
+            raise Killed
+        return {"messages": [AIMessage("Hello.")]}
 
-        return work
+    untyped: Any = StateGraph(MessagesState)
+    builder = untyped.add_node("answer", answer).add_edge(START, "answer")
 
-    builder: Any = StateGraph(MessagesState)
-    for name in ("respond", "note"):
-        builder.add_node(name, step(name))
-    builder.add_edge(START, "respond").add_edge("respond", "note")
-    graph = builder.compile(checkpointer=checkpointer)
+    async with open_pool(database) as pool:
 
-    def config(run: str) -> Any:
-        return on_thread("t") | {"metadata": {"run_id": run, "run_attempt": attempt}}
+        async def run(run_id: str, text: str) -> list[str]:
+            """Run on a server that has just started."""
+            graph = builder.compile(checkpointer=PostgresCheckpointer(pool))
+            config = on_thread("t") | {"metadata": {"run_id": run_id}}
+            say = {"messages": [{"role": "user", "content": text}]}
+            return [m.content for m in (await graph.ainvoke(say, config))["messages"]]
 
-    say = {"messages": [{"role": "user", "content": "Hi."}]}
-    with suppress(Killed):
-        await graph.ainvoke(say, config("run"))
-    attempt = 2
-    state = await graph.ainvoke(say, config("run"))
-
-    assert [message.content for message in state["messages"]] == ["Hi.", "Hello."]
-    assert (await graph.aget_state(on_thread("t"))).values == state
-    attempt = 1
-    killed_at = None
-    state = await graph.ainvoke(say, config("the next run"))
-    assert [message.content for message in state["messages"]] == ["Hi.", "Hello."] * 2
+        first, second = str(UUID(int=1)), str(UUID(int=2))
+        await run(first, "One.")
+        kill = killed
+        with suppress(Killed):
+            await run(second, "Two.")
+        kill = False
+        assert await run(second, "Two.") == ["One.", "Hello.", "Two.", "Hello."]
+        assert await run(first, "One.") == ["One.", "Hello."], "its own end, and nothing done twice"
+        assert await run(str(uuid7()), "Three.") == [
+            *("One.", "Hello.", "Two.", "Hello."),
+            *("Three.", "Hello."),
+        ]
 
 
 async def test_a_copy_goes_its_own_way(checkpointer: PostgresCheckpointer) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from langchain_core.messages import AIMessage
 
 from graphs.deployment.pools import open_pool
 from graphs.memory.contract import MemoryPayload, estimated_tokens
@@ -19,7 +18,6 @@ from graphs.memory.errors import (
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from graphs.operations.operations import Operations
-from graphs.shapes.graph import with_memory
 from tests.support.sql import rows
 
 
@@ -482,25 +480,3 @@ async def test_a_prompt_keeps_to_its_budget_and_tells_the_most_relevant_first(
         assert estimated_tokens(prompt) <= budget
         assert whole.startswith(prompt)
     assert context.as_prompt(30, count_tokens=lambda text: len(text.split())).count("\n- ") == 2
-
-
-async def test_a_run_that_is_carried_out_again_stores_its_exchange_once(
-    store: MemoryManager, user_id: str
-) -> None:
-    """Send a message without an id, and run again after the first attempt has written."""
-    graph = with_memory(lambda _: {"messages": [AIMessage("I see.")]}, name="parrot")
-    graph = graph.builder.compile(store=store)  # no checkpointer: each attempt gives a new id
-    say: Any = {"messages": [{"role": "user", "content": "My robot is called Robbie."}]}
-
-    async def attempt(number: int, run: str) -> None:
-        told = {"run_id": run, "run_attempt": number}
-        config: Any = {"configurable": {"thread_id": "t"}, "metadata": told}
-        with acting_as(Principal.user(user_id)):
-            await graph.ainvoke(say, config)
-
-    await attempt(1, "run")
-    await attempt(2, "run")
-    await attempt(3, "run")
-    assert len((await store.sessions.turns(user_id, "t")).items) == 2
-    await attempt(1, "another run")
-    assert len((await store.sessions.turns(user_id, "t")).items) == 4
