@@ -522,7 +522,16 @@ BEGIN
     RETURN NULL;
   END IF;
   -- part: history
-  IF TG_OP = 'DELETE' OR TG_OP = 'UPDATE' AND OLD.value IS DISTINCT FROM NEW.value THEN
+  IF OLD.expires_at <= now() THEN
+    -- What a TTL, retention or decay removes leaves no version. Where there are earlier ones, a mark tells the job that
+    -- prunes the history to erase them.
+    INSERT INTO memory.memory_history (memory_id, namespace, key, operation, value, user_id, org_id, agent_id, run_id,
+      valid_from, valid_to, expired)
+    SELECT OLD.id, OLD.namespace, OLD.key, lower(TG_OP), '{}', OLD.user_id, OLD.org_id, OLD.agent_id, OLD.run_id,
+      OLD.updated_at, greatest(now(), OLD.updated_at), true
+    WHERE EXISTS (
+      SELECT FROM memory.memory_history AS h WHERE h.namespace = OLD.namespace AND h.key = OLD.key AND h.memory_id = OLD.id);
+  ELSIF TG_OP = 'DELETE' OR TG_OP = 'UPDATE' AND OLD.value IS DISTINCT FROM NEW.value THEN
     INSERT INTO memory.memory_history
       (memory_id, namespace, key, operation, value, user_id, org_id, agent_id, run_id, valid_from, valid_to)
     VALUES (OLD.id, OLD.namespace, OLD.key, lower(TG_OP), OLD.value, OLD.user_id, OLD.org_id, OLD.agent_id,
@@ -797,6 +806,8 @@ CREATE TABLE IF NOT EXISTS memory.memory_history (
   valid_from timestamptz NOT NULL,
   valid_to   timestamptz NOT NULL DEFAULT now()
 );
+-- A mark without a value: this memory expired, and its versions up to here are to be erased.
+ALTER TABLE memory.memory_history ADD COLUMN IF NOT EXISTS expired boolean NOT NULL DEFAULT false;
 
 CREATE INDEX IF NOT EXISTS history_memory ON memory.memory_history (namespace, key, valid_to);
 CREATE INDEX IF NOT EXISTS history_user ON memory.memory_history (user_id)
@@ -804,6 +815,11 @@ CREATE INDEX IF NOT EXISTS history_user ON memory.memory_history (user_id)
 CREATE INDEX IF NOT EXISTS history_org ON memory.memory_history (org_id) WHERE org_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS history_run ON memory.memory_history (ended_by)
   WHERE ended_by IS NOT NULL;
+-- For the job that prunes. In order of insertion, ages are nearly sorted: BRIN costs a put nothing.
+CREATE INDEX IF NOT EXISTS history_age ON memory.memory_history USING brin (valid_to);
+CREATE INDEX IF NOT EXISTS history_turns ON memory.memory_history (valid_from)
+  WHERE value ->> 'type' = 'turn';
+CREATE INDEX IF NOT EXISTS history_expired ON memory.memory_history (namespace, key) WHERE expired;
 
 CREATE OR REPLACE TRIGGER history_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON memory.memory_history
   FOR EACH STATEMENT EXECUTE FUNCTION memory.keep_records();
@@ -994,6 +1010,7 @@ CREATE TABLE IF NOT EXISTS memory.agent_executions (
 );
 
 CREATE INDEX IF NOT EXISTS executions_user ON memory.agent_executions (user_id, started_at DESC);
+CREATE INDEX IF NOT EXISTS executions_age ON memory.agent_executions USING brin (started_at);
 
 ALTER TABLE memory.agent_executions ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS own ON memory.agent_executions;
@@ -1095,6 +1112,7 @@ CREATE TABLE IF NOT EXISTS memory.memory_logs (
 );
 
 CREATE INDEX IF NOT EXISTS logs_user ON memory.memory_logs (user_id, created_at DESC);
+CREATE INDEX IF NOT EXISTS logs_age ON memory.memory_logs USING brin (created_at);
 CREATE INDEX IF NOT EXISTS logs_run ON memory.memory_logs (run_id) WHERE run_id IS NOT NULL;
 
 ALTER TABLE memory.memory_logs ENABLE ROW LEVEL SECURITY;
@@ -1123,6 +1141,7 @@ CREATE TABLE IF NOT EXISTS memory.recall_receipts (
 );
 
 CREATE INDEX IF NOT EXISTS receipts_user ON memory.recall_receipts (user_id, at DESC);
+CREATE INDEX IF NOT EXISTS receipts_age ON memory.recall_receipts USING brin (at);
 CREATE INDEX IF NOT EXISTS receipts_run ON memory.recall_receipts (run_id) WHERE run_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS receipts_actor ON memory.recall_receipts (actor)
   WHERE user_id IS DISTINCT FROM actor;
@@ -1733,6 +1752,7 @@ CREATE TABLE IF NOT EXISTS memory.audit_logs (
 
 CREATE UNIQUE INDEX IF NOT EXISTS audit_event ON memory.audit_logs (event_id)
   WHERE event_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS audit_age ON memory.audit_logs USING brin (at);
 CREATE INDEX IF NOT EXISTS audit_user ON memory.audit_logs (user_id, at DESC)
   WHERE user_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS audit_org ON memory.audit_logs (org_id, at DESC)
@@ -1794,8 +1814,8 @@ GRANT EXECUTE ON FUNCTION memory.log_reads(jsonb) TO service_role;
 
 -- Erasures --------------------------------------------------------------------------------------
 
--- That a person was erased: how many rows of which tables, and who they were, as a digest that
--- only their id leads to.
+-- That a person was erased, or one memory, or old records: how many rows of which tables, and whom
+-- or what it was, as a digest that only the id or the address leads to.
 CREATE TABLE IF NOT EXISTS memory.erasures (
   id        uuid PRIMARY KEY DEFAULT gen_random_uuid(),
   subject   bytea NOT NULL,  -- SHA-256 of the user's id
@@ -1803,6 +1823,9 @@ CREATE TABLE IF NOT EXISTS memory.erasures (
   digest    bytea NOT NULL,  -- of all of this, and of the records below
   erased_at timestamptz NOT NULL DEFAULT now()
 );
+-- What was erased; NULL for a person.
+ALTER TABLE memory.erasures
+  ADD COLUMN IF NOT EXISTS kind text CHECK (kind IN ('memory', 'retention', 'migration'));
 
 CREATE INDEX IF NOT EXISTS erasures_subject ON memory.erasures (subject);
 
@@ -1832,6 +1855,11 @@ AS $$
     SELECT string_agg(r.digest, '' ORDER BY r.source, r.id) FROM memory.erased_records AS r WHERE r.erasure_id = e.id), ''))
 $$;
 
+-- What the certificate of a memory that was erased for good is known by.
+CREATE OR REPLACE FUNCTION memory.erased_address(in_namespace text, of_key text) RETURNS bytea
+  LANGUAGE sql IMMUTABLE SET search_path = ''
+AS $$ SELECT sha256(convert_to('memory ' || in_namespace || ' ' || of_key, 'UTF8')) $$;
+
 CREATE OR REPLACE TRIGGER erased_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON memory.erased_records
   FOR EACH STATEMENT EXECUTE FUNCTION memory.keep_records();
 
@@ -1839,7 +1867,8 @@ ALTER TABLE memory.erased_records ENABLE ROW LEVEL SECURITY;
 REVOKE ALL ON memory.erased_records FROM PUBLIC, anon, authenticated, service_role;
 GRANT SELECT ON memory.erased_records TO service_role;
 REVOKE ALL ON FUNCTION
-  memory.erasure_digest(memory.erasures) FROM PUBLIC, anon, authenticated, service_role;
+  memory.erasure_digest(memory.erasures), memory.erased_address(text, text)
+  FROM PUBLIC, anon, authenticated, service_role;
 
 -- Seals: what was recorded stays as it was, or is found out -------------------------------------
 
@@ -2190,15 +2219,145 @@ BEGIN
   RETURN certificate;
 END $$;
 
+-- Store the certificate of an erasure whose digests are stored, and tell the audit log of it.
+CREATE OR REPLACE FUNCTION memory.certify_erasure(certificate memory.erasures, told_actor text)
+  RETURNS memory.erasures
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+BEGIN
+  certificate.erased_at := now();
+  certificate.digest := memory.erasure_digest(certificate);
+  INSERT INTO memory.erasures SELECT certificate.*;
+  INSERT INTO memory.audit_logs (actor, action, data, event_id) VALUES (told_actor, 'memory.erased',
+    jsonb_build_object('digest', encode(certificate.digest, 'hex'), 'rows', certificate.erased), certificate.id);
+  RETURN certificate;
+END $$;
+
+-- May whoever acts erase the memory at an address for good? Its user may, through an agent only
+-- where that agent may write; an administrator of its organisation; and the service. A member and
+-- a reader of what agents know are refused; to everybody else it is not there.
+CREATE OR REPLACE FUNCTION memory.may_erase(in_namespace text) RETURNS boolean
+  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = ''
+AS $$
+DECLARE
+  owner text := replace(replace(split_part(in_namespace, '.', 2), '%2E', '.'), '%25', '%');
+  scope text := split_part(in_namespace, '.', 3);
+BEGIN
+  IF current_setting('role') = 'service_role' THEN
+    RETURN true;
+  ELSIF starts_with(scope, 'agent:') AND scope IS DISTINCT FROM coalesce(memory.agent_label(), scope) THEN
+    RETURN false;
+  ELSIF starts_with(in_namespace, 'users.') THEN
+    RETURN coalesce(owner = (SELECT auth.uid())::text, false);
+  ELSIF starts_with(in_namespace, 'orgs.') AND owner IN (SELECT memory.my_organisations(true)) THEN
+    RETURN true;
+  ELSIF starts_with(in_namespace, 'agents.')
+    OR starts_with(in_namespace, 'orgs.') AND owner IN (SELECT memory.my_organisations()) THEN
+    RAISE insufficient_privilege USING MESSAGE = 'this memory may be read, and not erased';
+  END IF;
+  RETURN false;
+END $$;
+
+-- Erase one memory for good, or what is left of one that was forgotten: the item with its vectors
+-- and relationships, its earlier versions, what was recorded of its relationships, belief and goal,
+-- and the query of every recall that found it. NULL if there is nothing. Digests stay, which the
+-- seals need. So do the records of who wrote it and when: they hold its address, and no text.
+CREATE OR REPLACE FUNCTION memory.erase_memory(
+  in_namespace text, of_key text, expected timestamptz)
+  RETURNS memory.erasures
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+DECLARE
+  certificate memory.erasures;
+  owner       text := replace(replace(split_part(in_namespace, '.', 2), '%2E', '.'), '%25', '%');
+  labels      jsonb := to_jsonb(string_to_array(left(in_namespace, -1), '.'));
+  memories    text[];
+  counted     bigint;
+BEGIN
+  IF NOT memory.may_erase(in_namespace) THEN
+    RETURN NULL;
+  ELSIF expected IS NOT NULL THEN
+    PERFORM memory.expect_versions(ARRAY[in_namespace], ARRAY[of_key], ARRAY[expected]);
+  END IF;
+  SELECT array_agg(DISTINCT known.id::text) INTO memories FROM (
+    SELECT m.id FROM memory.memories AS m WHERE m.namespace = in_namespace AND m.key = of_key
+    -- part: history
+    UNION ALL
+    SELECT h.memory_id FROM memory.memory_history AS h WHERE h.namespace = in_namespace AND h.key = of_key
+    -- end of part
+  ) AS known (id);
+  IF memories IS NULL THEN
+    RETURN NULL;
+  END IF;
+  certificate.id := gen_random_uuid();
+  certificate.kind := 'memory';
+  certificate.subject := memory.erased_address(in_namespace, of_key);
+  certificate.erased := '{}';
+
+  SELECT count(*) INTO counted FROM memory.memory_embeddings AS e WHERE e.namespace = in_namespace AND e.key = of_key;
+  certificate.erased := certificate.erased || jsonb_build_object('memory.memory_embeddings', counted);
+  -- The adapters are told of it, as of any other memory that is forgotten.
+  DELETE FROM memory.memories AS m WHERE m.namespace = in_namespace AND m.key = of_key;
+  GET DIAGNOSTICS counted = ROW_COUNT;
+  certificate.erased := certificate.erased || jsonb_build_object('memory.memories', counted);
+
+  PERFORM set_config('memory.erasing', certificate.id::text, true);
+  -- part: history
+  WITH gone AS (
+    DELETE FROM memory.memory_history AS h WHERE h.namespace = in_namespace AND h.key = of_key
+    RETURNING h.id, memory.record_digest(h) AS digest
+  )
+  INSERT INTO memory.erased_records SELECT 'memory_history', g.id, g.digest, certificate.id FROM gone AS g;
+  GET DIAGNOSTICS counted = ROW_COUNT;
+  certificate.erased := certificate.erased || jsonb_build_object('memory.memory_history', counted);
+  -- end of part
+  WITH gone AS (
+    DELETE FROM memory.audit_logs AS a
+    WHERE (a.user_id = owner AND starts_with(in_namespace, 'users.') OR a.org_id = owner AND starts_with(in_namespace, 'orgs.'))
+      AND (a.data ->> 'memory_id' = ANY (memories) OR a.data ->> 'source_id' = ANY (memories) OR a.data ->> 'target_id' = ANY (memories))
+    RETURNING a.id, memory.record_digest(a) AS digest
+  )
+  INSERT INTO memory.erased_records SELECT 'audit_logs', g.id, g.digest, certificate.id FROM gone AS g;
+  GET DIAGNOSTICS counted = ROW_COUNT;
+  certificate.erased := certificate.erased || jsonb_build_object('memory.audit_logs', counted);
+
+  IF starts_with(in_namespace, 'users.') THEN
+    UPDATE memory.recall_receipts AS r SET query = '',
+      chosen = (SELECT coalesce(jsonb_agg(c.found ORDER BY c.n), '[]') FROM jsonb_array_elements(r.chosen) WITH ORDINALITY AS c (found, n)
+        WHERE (c.found -> 'namespace', c.found ->> 'key') IS DISTINCT FROM (labels, of_key)),
+      nearly = (SELECT coalesce(jsonb_agg(c.found ORDER BY c.n), '[]') FROM jsonb_array_elements(r.nearly) WITH ORDINALITY AS c (found, n)
+        WHERE (c.found -> 'namespace', c.found ->> 'key') IS DISTINCT FROM (labels, of_key))
+    WHERE r.user_id = owner AND EXISTS (
+      SELECT FROM jsonb_array_elements(r.chosen || r.nearly) AS c (found)
+      WHERE (c.found -> 'namespace', c.found ->> 'key') = (labels, of_key));
+    GET DIAGNOSTICS counted = ROW_COUNT;
+    certificate.erased := certificate.erased || jsonb_build_object('memory.recall_receipts', counted);
+    -- A digest of a short text could be guessed; without it, a retry of the write still changes nothing.
+    UPDATE memory.memory_logs AS l SET digest = NULL
+    WHERE l.user_id = owner AND l.memories @> jsonb_build_array(jsonb_build_array(labels, of_key));
+  END IF;
+
+  SELECT coalesce(jsonb_object_agg(e.key, e.value), '{}') INTO certificate.erased
+  FROM jsonb_each(certificate.erased) AS e WHERE e.value <> '0';
+  -- The name of whoever did it would go with them, if they are erased later.
+  certificate := memory.certify_erasure(certificate, CASE WHEN current_setting('role') = 'service_role' THEN memory.actor()
+    WHEN starts_with(in_namespace, 'orgs.') THEN 'an administrator' ELSE 'the person' END);
+  PERFORM set_config('memory.erasing', '', true);
+  RETURN certificate;
+END $$;
+
 ALTER TABLE memory.personal_business_tables ENABLE ROW LEVEL SECURITY;
 REVOKE ALL ON memory.personal_business_tables FROM PUBLIC, anon, authenticated, service_role;
 REVOKE ALL ON FUNCTION
   memory.keep_as_personal(regclass), memory.personal_tables(), memory.check_subject(text),
-  memory.export_rows(text, text, bigint, int), memory.erase_user(text)
+  memory.export_rows(text, text, bigint, int), memory.erase_user(text),
+  memory.certify_erasure(memory.erasures, text), memory.may_erase(text),
+  memory.erase_memory(text, text, timestamptz)
   FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION
   memory.personal_tables(), memory.check_subject(text),
-  memory.export_rows(text, text, bigint, int), memory.erase_user(text)
+  memory.export_rows(text, text, bigint, int), memory.erase_user(text),
+  memory.erase_memory(text, text, timestamptz)
   TO authenticated, service_role;
 
 RESET search_path;

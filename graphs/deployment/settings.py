@@ -109,6 +109,24 @@ class Settings(BaseSettings):
     memory_decay_days: float = Field(
         0, ge=0, description="Days until untouched memories decay; 0 for never."
     )
+    memory_receipt_days: float = Field(
+        30, ge=0, le=36500, description="Days that recall receipts are kept; 0 for ever."
+    )
+    memory_history_days: float = Field(
+        0, ge=0, le=36500, description="Days that earlier versions of memories are kept."
+    )
+    memory_audit_days: float = Field(
+        0, ge=0, le=36500, description="Days that audit records are kept; digests stay."
+    )
+    memory_delivery_days: float = Field(
+        0, ge=0, le=36500, description="Days that ended deliveries to adapters are kept."
+    )
+    memory_execution_days: float = Field(
+        0, ge=0, le=36500, description="Days that records of runs and accepted writes are kept."
+    )
+    memory_checkpoint_days: float = Field(
+        0, ge=0, le=36500, description="Days until an idle thread keeps its last state only."
+    )
     memory_sweep_minutes: int = Field(
         5, ge=1, le=59, description="Minutes between two deletions of expired memories."
     )

@@ -129,7 +129,7 @@ ORDER BY at DESC LIMIT 100
 -- Erasures and their actors. Of the user only the digest is left.
 SELECT e.id::text AS id, encode(e.subject, 'hex') AS subject, a.actor, e.erased_at AS at
 FROM memory.erasures AS e LEFT JOIN memory.audit_logs AS a ON a.event_id = e.id
-WHERE e.erased_at > now() - %(days)s::float8 * interval '1 day' ORDER BY e.erased_at DESC LIMIT 100
+WHERE e.kind IS NULL AND e.erased_at > now() - %(days)s::float8 * interval '1 day' ORDER BY e.erased_at DESC LIMIT 100
 
 -- name: readers
 -- Actors who read the memory of others: how many others, and how often all users at once.

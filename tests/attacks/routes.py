@@ -327,6 +327,7 @@ MCP = (
     Route("POST", "/memory/mcp", _mcp("explain_memory", id="{memory}")),
     Route("POST", "/memory/mcp", _mcp("explain_memory", id="{memory}", query=WORD)),
     Route("POST", "/memory/mcp", _mcp("forget_memory", id="{memory}")),
+    Route("POST", "/memory/mcp", _mcp("forget_memory", id="{memory}", for_good=True)),
 )
 _EDGE = {"source": "{memory}", "target": "{own_memory}", "type": "planted"}
 _NEW = {"session_id": "{thread}", "agent": "sales", "type": "fact", "content": "planted"}
@@ -360,6 +361,7 @@ MEMORY = (
                 headers={"If-Match": "*"},
             ),
             Route("DELETE", "/memory/memories/{memory}" + query),
+            Route("DELETE", "/memory/memories/{memory}" + (query or "?") + "&for_good=true"),
             Route("PUT", "/memory/relationships" + query, _EDGE),
             Route("POST", "/memory/memories" + query, _NEW | {"identity": "{owner}"}),
             Route("POST", "/memory/erasure" + query, {"confirm": "{owner}"}),
@@ -370,6 +372,7 @@ MEMORY = (
     Route("PUT", "/memory/brain/secret?user_id={owner}", {"content": "planted"}),
     Route("POST", "/memory/brain?user_id={owner}", {"secret": {"content": "planted"}}),
     Route("DELETE", "/memory/brain/secret?user_id={owner}"),
+    Route("DELETE", "/memory/brain/secret?user_id={owner}&for_good=true"),
 )
 GROUPS = (THREADS, RUNS[::2], RUNS[1::2], (*ASSISTANTS, *CRONS, *STORE), (*MEMORY, *MCP))
 """Routes that can be attacked at the same time; `LAST` is attacked after all of them."""

@@ -302,6 +302,10 @@ CALLS: dict[str, str] = {
         "(SELECT array_agg(e) FROM memory.export_rows(%(id)s, 'memory.memories', NULL, 100) AS e)"
     ),
     "erase_user": "memory.erase_user(%(id)s)",
+    "may_erase": "memory.may_erase(%(namespace)s)",
+    "erase_memory": "memory.erase_memory(%(namespace)s, 'secret', NULL)",
+    "erased_address": "memory.erased_address(%(namespace)s, 'secret')",
+    "certify_erasure": "memory.certify_erasure(NULL::memory.erasures, 'x')",
     "emit": """memory.emit(%(id)s, '{"kind": "session_ended", "session_id": "s"}')""",
     "fan_out": """memory.fan_out(%(id)s, '{"kind": "memory_written"}')""",
     "queue_delivery": (

@@ -190,6 +190,9 @@ async def test_what_was_forgotten_has_a_history_and_nothing_else(ann: httpx.Asyn
     for gone in (path, f"{path}/origin", f"{path}/graph"):
         assert (await ann.get(gone)).status_code == 404
     assert (await ann.delete(path)).status_code == 404
+    assert (await ann.delete(path, params={"for_good": True})).status_code == 204
+    assert (await good(ann, f"{path}/history"))["items"] == []
+    assert (await ann.delete(path, params={"for_good": True})).status_code == 404
 
 
 async def test_a_key_of_idempotency_makes_a_write_once(
@@ -300,6 +303,10 @@ async def test_the_brain_is_saved_by_slug_read_in_pages_and_forgotten(
     assert (await ann.delete("/memory/brain/slug_0")).status_code == 204
     assert (await ann.get("/memory/brain/slug_0")).status_code == 404
     assert (await ann.delete("/memory/brain/slug_0")).status_code == 404
+    again = await ann.delete("/memory/brain/slug_0", params={"for_good": True})
+    assert again.status_code == 204
+    again = await ann.delete("/memory/brain/slug_0", params={"for_good": True})
+    assert again.status_code == 404
 
 
 async def test_of_many_those_that_cannot_be_saved_fail_alone(ann: httpx.AsyncClient) -> None:

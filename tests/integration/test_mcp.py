@@ -133,6 +133,10 @@ async def test_what_is_saved_is_found_explained_and_forgotten(
             True,
             "There is no such memory, or it was forgotten.",
         )
+        _, said = await call("forget_memory", id=fact["id"], for_good=True)
+        assert said == "Erased for good."
+        gone = await client.call_tool("forget_memory", {"id": fact["id"], "for_good": True})
+        assert gone.is_error, "nothing is left of it"
 
 
 async def test_a_fact_names_the_turns_it_was_taken_from(
