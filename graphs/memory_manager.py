@@ -63,6 +63,7 @@ from graphs.memory.principal import (
 )
 from graphs.memory.rights import erasure, export, retention
 from graphs.memory.rights.files import Files, SupabaseClient
+from graphs.memory.rights.memberships import Memberships
 from graphs.memory.rights.records import Records
 from graphs.memory.rights.retention import Keeping
 from graphs.memory.search import search
@@ -137,6 +138,7 @@ class MemoryManager(PostgresStore):
         self.brain = LoadingBrain(access, embedder, entities, profiles)
         self.memories = Memories(access, self)
         self.sessions = Sessions(access)
+        self.memberships = Memberships(access, self.brain.company_id)
         self.records = Records(access)
         self.beliefs = Beliefs(access, self._writer)
         self.goals = Goals(access, self._writer)

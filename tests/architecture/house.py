@@ -115,7 +115,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
         "connector tasks",
     ),
     "graphs.memory.audit": ("claims events reads seals",),
-    "graphs.memory.rights": ("erasure export files records retention",),
+    "graphs.memory.rights": ("erasure export files memberships records retention",),
     "graphs.memory.values": (
         "ids",
         "namespaces paging",

@@ -221,6 +221,9 @@ def test_no_function_tells_more_than_for_somebody_who_does_not_exist(
                             "wanted": 1,
                         },
                         "may_read_all": {"low": scope, "high": scope[:-1] + "/"},
+                        "memberships": {"subject": whose.id},
+                        "accept_membership": {"organisation": whose.id},
+                        "leave_organisation": {"organisation": whose.id},
                         "expect_versions": {
                             "namespaces": [f"{scope}facts."],
                             "keys": ["secret"],

@@ -1,5 +1,7 @@
 """Limits of the role `authenticated` with plain SQL."""
 
+import contextlib
+import json
 from typing import Any
 from uuid import uuid4
 
@@ -7,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import errors as pg
 
-from graphs.memory.principal import Principal
+from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from tests.support.sql import rows
 
@@ -20,12 +22,18 @@ BECOME = (
 
 
 async def as_user(
-    database: str, user_id: str, statement: str, parameters: dict[str, Any] | None = None
-) -> None:
-    """Run a statement as PostgREST would for a signed-in user."""
+    database: str,
+    user_id: str,
+    statement: str,
+    parameters: dict[str, Any] | None = None,
+    **claims: str,
+) -> list[Any]:
+    """Run a statement as PostgREST would for a signed-in user, and return its rows."""
+    told = json.dumps(json.loads(Principal.user(user_id).claims) | claims)
     async with await psycopg.AsyncConnection.connect(database) as conn:
-        await conn.execute(BECOME, (Principal.user(user_id).claims,))
-        await conn.execute(statement, parameters)
+        await conn.execute(BECOME, (told,))
+        cursor = await conn.execute(statement, parameters)
+        return await cursor.fetchall() if cursor.description else []
 
 
 @pytest.fixture
@@ -98,3 +106,91 @@ async def test_a_rewritten_value_is_stamped_by_the_database(
     assert changed["created_at"] == alices["created_at"]
     actions = await rows(database, "SELECT action, actor FROM memory.audit_logs ORDER BY id")
     assert [(a["action"], a["actor"]) for a in actions][-1] == ("memory.update", ALICE)
+
+
+# Organisations ------------------------------------------------------------------------------------
+
+BOSS, MEMBER, GUEST = str(uuid4()), str(uuid4()), str(uuid4())
+NOTES = ("orgs", "acme", "notes")
+_PUT = "INSERT INTO memory.memories (namespace, key, value) VALUES ('orgs.acme.notes.', %s, '{}')"
+INVITE = f"""INSERT INTO memory.organisation_members (organisation_id, user_id)
+  VALUES ('acme', '{GUEST}')"""
+MINE = "SELECT organisation_id, name, role, accepted_at IS NOT NULL FROM memory.memberships()"
+
+
+@pytest.fixture
+async def acme(store: MemoryManager, database: str) -> MemoryManager:
+    """Return a store with an organisation: Boss administers it, Member belongs to it."""
+    await rows(
+        database,
+        f"""INSERT INTO memory.organisations (id, name) VALUES ('acme', 'Acme');
+        INSERT INTO memory.organisation_members (organisation_id, user_id, role)
+        VALUES ('acme', '{BOSS}', 'admin'), ('acme', '{MEMBER}', 'member')""",
+    )
+    await store.aput(NOTES, "plan", {"content": "Build robots."}, index=False)
+    return store
+
+
+async def test_an_invitation_gives_nothing_until_the_person_accepts_it(
+    acme: MemoryManager, database: str
+) -> None:
+    await as_user(database, BOSS, INVITE)
+    assert await as_user(database, GUEST, MINE) == [("acme", "Acme", "member", False)]
+    assert await as_user(database, GUEST, "SELECT memory.my_organisations()") == []
+    for table in ("memories", "organisations", "memory_history", "audit_logs"):
+        assert await as_user(database, GUEST, f"SELECT 1 FROM memory.{table}") == []
+    with pytest.raises(pg.InsufficientPrivilege):
+        await as_user(database, GUEST, _PUT.replace("%s", "'planted'"))
+    with acting_as(Principal.service()):
+        assert await acme.brain.companies_of(GUEST) == []
+
+    assert await as_user(database, GUEST, "SELECT memory.accept_membership('acme')") == [(True,)]
+    assert await as_user(database, GUEST, MINE) == [("acme", "Acme", "member", True)]
+    with acting_as(Principal.user(GUEST)):
+        assert await acme.aget(NOTES, "plan")
+        assert await acme.brain.companies_of(GUEST) == ["acme"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE memory.organisation_members SET accepted_at = now()",
+        "UPDATE memory.organisation_members SET role = 'admin', accepted_at = now() "
+        f"WHERE user_id = '{GUEST}'",
+        "INSERT INTO memory.organisation_members (organisation_id, user_id, accepted_at) "
+        f"VALUES ('acme', '{GUEST}', now()) ON CONFLICT (organisation_id, user_id) "
+        "DO UPDATE SET accepted_at = EXCLUDED.accepted_at",
+        f"SELECT memory.accept_membership('acme', '{GUEST}')",
+        f"UPDATE memory.organisation_members SET user_id = '{GUEST}' WHERE user_id = '{MEMBER}'",
+    ],
+)
+async def test_no_administrator_accepts_for_another(
+    acme: MemoryManager, database: str, statement: str
+) -> None:
+    await as_user(database, BOSS, INVITE)
+    with contextlib.suppress(pg.InsufficientPrivilege):
+        await as_user(database, BOSS, statement)
+    assert await as_user(database, GUEST, "SELECT memory.my_organisations()") == []
+    assert await as_user(database, MEMBER, MINE) == [("acme", "Acme", "member", True)], (
+        "who has accepted stays what they are"
+    )
+
+
+async def test_everybody_may_leave_or_decline_and_removes_nobody_else(
+    acme: MemoryManager, database: str
+) -> None:
+    await as_user(database, BOSS, INVITE)
+    leave = "SELECT memory.leave_organisation('acme')"
+    assert await as_user(database, GUEST, leave) == [(True,)]
+    assert await as_user(database, GUEST, leave) == [(False,)]
+    await as_user(database, MEMBER, "DELETE FROM memory.organisation_members")
+    left = await rows(database, "SELECT user_id FROM memory.organisation_members")
+    assert [row["user_id"] for row in left] == [BOSS]
+    assert await as_user(database, BOSS, leave) == [(True,)], "an administrator, too"
+    assert await as_user(database, MEMBER, "SELECT 1 FROM memory.memories") == []
+
+
+async def test_an_agent_accepts_nothing_for_its_person(acme: MemoryManager, database: str) -> None:
+    await as_user(database, BOSS, INVITE)
+    with pytest.raises(pg.InsufficientPrivilege, match="one of their agents"):
+        await as_user(database, GUEST, "SELECT memory.accept_membership('acme')", agent="sales")

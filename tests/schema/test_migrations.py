@@ -48,6 +48,25 @@ async def made_by(database: str, *scripts: str) -> Objects:
         return await objects.read(conn)
 
 
+async def test_who_was_a_member_before_memberships_were_accepted_stays_one(
+    empty_database: str,
+) -> None:
+    *before, last = [step.script for step in read_scripts().steps if step.number <= 3]
+    async with (
+        await psycopg.AsyncConnection.connect(empty_database) as conn,
+        conn.transaction(force_rollback=True),
+    ):
+        for script in (read_scripts().local_supabase, *before):
+            await conn.execute(script)
+        await conn.execute("INSERT INTO memory.organisations (id, name) VALUES ('acme', 'Acme')")
+        await conn.execute(
+            "INSERT INTO memory.organisation_members VALUES ('acme', 'ann', 'admin')"
+        )
+        await conn.execute(last)
+        found = await conn.execute("SELECT accepted_at FROM memory.organisation_members")
+        assert (await found.fetchone()) != (None,)
+
+
 LEFT_OUT = [c for n in (0, 1, 2) for c in combinations(SchemaPart, n)]
 
 
