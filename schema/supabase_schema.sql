@@ -588,6 +588,23 @@ BEGIN
   RETURN NEW;
 END $$;
 
+-- Who may not delete an organisation's memory cannot let it expire sooner either: a live item keeps
+-- the longer of its two lives, when it is put, too.
+CREATE OR REPLACE FUNCTION memory.keep_life() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+BEGIN
+  IF auth.uid() IS NOT NULL AND (OLD.expires_at > now()) IS NOT FALSE
+    AND OLD.org_id NOT IN (SELECT memory.my_organisations(true)) THEN
+    NEW.ttl_minutes := CASE WHEN OLD.expires_at IS NULL THEN OLD.ttl_minutes
+      ELSE greatest(OLD.ttl_minutes, NEW.ttl_minutes) END;
+    NEW.expires_at := CASE WHEN OLD.expires_at IS NOT NULL THEN greatest(OLD.expires_at, NEW.expires_at) END;
+  END IF;
+  RETURN NEW;
+END $$;
+
+-- What happens to a memory is recorded with who did it: for one that expires, who let it expire
+-- and when, since the service that removes it later only carries that out.
 CREATE OR REPLACE FUNCTION memory.record_memory_change() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
 AS $$
@@ -604,11 +621,13 @@ BEGIN
   END IF;
   -- end of part
   INSERT INTO memory.audit_logs
-    (actor, action, user_id, org_id, namespace, key, thread_id, run_id, checkpoint_id, task_id)
+    (actor, action, user_id, org_id, namespace, key, data, thread_id, run_id, checkpoint_id, task_id)
   SELECT coalesce(claims ->> 'sub', claims ->> 'role', current_user), 'memory.' || lower(TG_OP),
     coalesce(NEW.user_id, OLD.user_id), coalesce(NEW.org_id, OLD.org_id), coalesce(NEW.namespace, OLD.namespace),
-    coalesce(NEW.key, OLD.key), source ->> 'thread_id', source ->> 'run_id', source ->> 'checkpoint_id',
-    source ->> 'task_id'
+    coalesce(NEW.key, OLD.key),
+    CASE WHEN TG_OP = 'DELETE' THEN CASE WHEN OLD.expires_at <= now() THEN jsonb_build_object('expired_at', OLD.expires_at) END
+      WHEN NEW.expires_at IS DISTINCT FROM OLD.expires_at THEN jsonb_build_object('expires_at', NEW.expires_at) END,
+    source ->> 'thread_id', source ->> 'run_id', source ->> 'checkpoint_id', source ->> 'task_id'
   FROM (SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb AS claims,
     nullif(current_setting('memory.provenance', true), '')::jsonb AS source) AS transaction;
   RETURN NULL;
@@ -639,12 +658,22 @@ BEGIN
   RETURN NULL;
 END $$;
 
+CREATE OR REPLACE TRIGGER memories_life BEFORE UPDATE OF expires_at, ttl_minutes ON memory.memories
+  FOR EACH ROW WHEN (OLD.org_id IS NOT NULL AND NEW.expires_at IS NOT NULL)
+  EXECUTE FUNCTION memory.keep_life();
 CREATE OR REPLACE TRIGGER memories_stamped BEFORE UPDATE OF value ON memory.memories
   FOR EACH ROW EXECUTE FUNCTION memory.stamp_memory();
--- A refreshed expiry is not a change of the memory: only `value` counts.
+-- A refreshed expiry is not a change of the memory.
 CREATE OR REPLACE TRIGGER memories_recorded AFTER INSERT OR DELETE OR UPDATE OF value
   ON memory.memories
   FOR EACH ROW EXECUTE FUNCTION memory.record_memory_change();
+-- One that was made to expire sooner, or to live on less long, is recorded, though its value stays.
+CREATE OR REPLACE TRIGGER memories_expiry_recorded AFTER UPDATE OF expires_at, ttl_minutes
+  ON memory.memories
+  FOR EACH ROW WHEN (OLD.updated_at = NEW.updated_at
+    AND (OLD.ttl_minutes IS DISTINCT FROM NEW.ttl_minutes
+      OR coalesce(NEW.expires_at, 'infinity') < coalesce(OLD.expires_at, 'infinity')))
+  EXECUTE FUNCTION memory.record_memory_change();
 CREATE OR REPLACE TRIGGER memories_emitted AFTER INSERT OR DELETE OR UPDATE OF value
   ON memory.memories
   FOR EACH ROW WHEN (strpos(current_setting('memory.provenance', true), '"adapters"') > 0)
@@ -681,7 +710,7 @@ GRANT SELECT, DELETE, INSERT (namespace, key, value, document, position, ttl_min
 REVOKE ALL ON FUNCTION
   memory.may_read_all(text, text), memory.find_words(tsquery[], text, text, int),
   memory.expect_versions(text[], text[], timestamptz[]), memory.expect_created(text[], text[]),
-  memory.is_importing(), memory.stamp_memory(), memory.record_memory_change(),
+  memory.is_importing(), memory.keep_life(), memory.stamp_memory(), memory.record_memory_change(),
   memory.emit_memory_change() FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION
   memory.may_read_all(text, text), memory.find_words(tsquery[], text, text, int),
@@ -1349,6 +1378,11 @@ CREATE POLICY member ON memory.company_brain TO authenticated
     SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.key = company_brain.slug
     AND m.namespace = 'orgs.' || replace(replace(company_brain.org_id, '%', '%25'), '.', '%2E')
       || '.brain.'));
+
+-- Without its slug a memory is gone from the brain. Restrictive: beside the policy above.
+DROP POLICY IF EXISTS removable ON memory.company_brain;
+CREATE POLICY removable ON memory.company_brain AS RESTRICTIVE FOR DELETE TO authenticated
+  USING (org_id IN (SELECT memory.my_organisations(true)));
 
 REVOKE ALL ON memory.company_brain FROM PUBLIC, anon, authenticated, service_role;
 GRANT SELECT, INSERT, UPDATE, DELETE ON memory.company_brain TO authenticated, service_role;

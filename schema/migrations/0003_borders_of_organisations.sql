@@ -95,3 +95,65 @@ GRANT EXECUTE ON FUNCTION
   memory.my_organisations(boolean), memory.memberships(text),
   memory.accept_membership(text, text), memory.leave_organisation(text, text)
   TO authenticated, service_role;
+
+-- Who may not delete an organisation's memory cannot let it expire sooner either: a live item keeps
+-- the longer of its two lives, when it is put, too.
+CREATE OR REPLACE FUNCTION memory.keep_life() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+BEGIN
+  IF auth.uid() IS NOT NULL AND (OLD.expires_at > now()) IS NOT FALSE
+    AND OLD.org_id NOT IN (SELECT memory.my_organisations(true)) THEN
+    NEW.ttl_minutes := CASE WHEN OLD.expires_at IS NULL THEN OLD.ttl_minutes
+      ELSE greatest(OLD.ttl_minutes, NEW.ttl_minutes) END;
+    NEW.expires_at := CASE WHEN OLD.expires_at IS NOT NULL THEN greatest(OLD.expires_at, NEW.expires_at) END;
+  END IF;
+  RETURN NEW;
+END $$;
+
+-- What happens to a memory is recorded with who did it: for one that expires, who let it expire
+-- and when, since the service that removes it later only carries that out.
+CREATE OR REPLACE FUNCTION memory.record_memory_change() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+BEGIN
+  IF current_setting('memory.importing', true) <> '' AND memory.is_importing() THEN
+    RETURN NULL;
+  END IF;
+  -- part: history
+  IF TG_OP = 'DELETE' OR TG_OP = 'UPDATE' AND OLD.value IS DISTINCT FROM NEW.value THEN
+    INSERT INTO memory.memory_history
+      (memory_id, namespace, key, operation, value, user_id, org_id, agent_id, run_id, valid_from, valid_to)
+    VALUES (OLD.id, OLD.namespace, OLD.key, lower(TG_OP), OLD.value, OLD.user_id, OLD.org_id, OLD.agent_id,
+      OLD.run_id, OLD.updated_at, greatest(now(), coalesce(NEW.updated_at, OLD.updated_at)));
+  END IF;
+  -- end of part
+  INSERT INTO memory.audit_logs
+    (actor, action, user_id, org_id, namespace, key, data, thread_id, run_id, checkpoint_id, task_id)
+  SELECT coalesce(claims ->> 'sub', claims ->> 'role', current_user), 'memory.' || lower(TG_OP),
+    coalesce(NEW.user_id, OLD.user_id), coalesce(NEW.org_id, OLD.org_id), coalesce(NEW.namespace, OLD.namespace),
+    coalesce(NEW.key, OLD.key),
+    CASE WHEN TG_OP = 'DELETE' THEN CASE WHEN OLD.expires_at <= now() THEN jsonb_build_object('expired_at', OLD.expires_at) END
+      WHEN NEW.expires_at IS DISTINCT FROM OLD.expires_at THEN jsonb_build_object('expires_at', NEW.expires_at) END,
+    source ->> 'thread_id', source ->> 'run_id', source ->> 'checkpoint_id', source ->> 'task_id'
+  FROM (SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb AS claims,
+    nullif(current_setting('memory.provenance', true), '')::jsonb AS source) AS transaction;
+  RETURN NULL;
+END $$;
+
+CREATE OR REPLACE TRIGGER memories_life BEFORE UPDATE OF expires_at, ttl_minutes ON memory.memories
+  FOR EACH ROW WHEN (OLD.org_id IS NOT NULL AND NEW.expires_at IS NOT NULL)
+  EXECUTE FUNCTION memory.keep_life();
+-- One that was made to expire sooner, or to live on less long, is recorded, though its value stays.
+CREATE OR REPLACE TRIGGER memories_expiry_recorded AFTER UPDATE OF expires_at, ttl_minutes
+  ON memory.memories
+  FOR EACH ROW WHEN (OLD.updated_at = NEW.updated_at
+    AND (OLD.ttl_minutes IS DISTINCT FROM NEW.ttl_minutes
+      OR coalesce(NEW.expires_at, 'infinity') < coalesce(OLD.expires_at, 'infinity')))
+  EXECUTE FUNCTION memory.record_memory_change();
+REVOKE ALL ON FUNCTION memory.keep_life() FROM PUBLIC, anon, authenticated, service_role;
+
+-- Without its slug a memory is gone from the brain. Restrictive: beside the policy above.
+DROP POLICY IF EXISTS removable ON memory.company_brain;
+CREATE POLICY removable ON memory.company_brain AS RESTRICTIVE FOR DELETE TO authenticated
+  USING (org_id IN (SELECT memory.my_organisations(true)));

@@ -152,6 +152,7 @@ _STRICTER: dict[tuple[str, Verb], frozenset[Standing]] = {
     ("memory.organisation_members", "write"): _ADMINISTRATORS,
     # Everybody may leave; test_sql.py shows that members remove nobody else.
     ("memory.organisation_members", "delete"): frozenset({"member", "administrator", "invited"}),
+    ("memory.company_brain", "delete"): _ADMINISTRATORS,
     ("memory.audit_logs", "read"): _ADMINISTRATORS,
     ("memory.memory_logs", "delete"): _NOBODY,
     ("memory.brain_loads", "read"): _ADMINISTRATORS,

@@ -194,3 +194,84 @@ async def test_an_agent_accepts_nothing_for_its_person(acme: MemoryManager, data
     await as_user(database, BOSS, INVITE)
     with pytest.raises(pg.InsufficientPrivilege, match="one of their agents"):
         await as_user(database, GUEST, "SELECT memory.accept_membership('acme')", agent="sales")
+
+
+SOON = "now() + interval '1 millisecond'"
+ITEM = "namespace = 'orgs.acme.notes.' AND key = 'plan'"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        f"UPDATE memory.memories SET expires_at = {SOON}",
+        "UPDATE memory.memories SET expires_at = '-infinity', ttl_minutes = 0.001",
+        f"UPDATE memory.memories SET value = '{{}}', expires_at = {SOON}",
+        "INSERT INTO memory.memories (namespace, key, value, expires_at) "
+        f"VALUES ('orgs.acme.notes.', 'plan', '{{}}', {SOON}) ON CONFLICT (namespace, key) "
+        "DO UPDATE SET value = EXCLUDED.value, expires_at = EXCLUDED.expires_at",
+        "DELETE FROM memory.memories",
+        "DELETE FROM memory.company_brain",
+    ],
+)
+@pytest.mark.parametrize("lives", [None, 60.0])
+async def test_no_member_ends_the_life_of_an_organisations_memory(
+    acme: MemoryManager, database: str, statement: str, lives: float | None
+) -> None:
+    """Their own writes of other values stay allowed, and so does a longer life."""
+    await acme.brain.save_company_memories("acme", {"plan": "Build robots."})
+    await acme.aput(NOTES, "plan", {"content": "Build."}, index=False, ttl=lives)
+    before = await rows(database, f"SELECT expires_at FROM memory.memories WHERE {ITEM}")
+    with contextlib.suppress(pg.InsufficientPrivilege):
+        await as_user(database, MEMBER, statement)
+    assert await rows(database, f"SELECT expires_at FROM memory.memories WHERE {ITEM}") == before
+    with acting_as(Principal.user(BOSS)):
+        assert await acme.brain.get_company_memory("acme", "plan")
+    await as_user(database, MEMBER, "UPDATE memory.memories SET expires_at = NULL")
+    with acting_as(Principal.user(MEMBER)):
+        await acme.aput(NOTES, "plan", {"content": "Stop."}, index=False, ttl=0.00001)
+    with acting_as(Principal.user(BOSS)):
+        item = await acme.aget(NOTES, "plan")
+        assert item
+        assert item.value == {"content": "Stop."}
+
+
+async def test_a_reader_never_shortens_a_life_by_refreshing_it(
+    acme: MemoryManager, database: str
+) -> None:
+    await acme.aput(NOTES, "plan", {"content": "Build."}, index=False, ttl=0.1)
+    life = "UPDATE memory.memories SET expires_at = now() + interval '1 second' * %s"
+    await rows(database, life, 5)
+    with acting_as(Principal.user(MEMBER)):
+        await acme.aget(NOTES, "plan")
+    left = "SELECT expires_at - now() > interval '5 seconds' AS longer FROM memory.memories"
+    assert await rows(database, left) == [{"longer": True}], "what is near its end is prolonged"
+    await as_user(database, BOSS, "UPDATE memory.memories SET ttl_minutes = 0.00001")
+    with acting_as(Principal.user(MEMBER)):
+        await acme.aget(NOTES, "plan")
+    assert await rows(database, left) == [{"longer": True}]
+
+
+async def test_the_audit_log_names_who_let_a_memory_expire(
+    acme: MemoryManager, database: str
+) -> None:
+    with acting_as(Principal.user(BOSS)):
+        await acme.aput(NOTES, "put", {"content": "Build."}, index=False, ttl=0.00001)
+    await as_user(
+        database, BOSS, f"UPDATE memory.memories SET expires_at = {SOON} WHERE key = 'plan'"
+    )
+    while await acme.sweep_ttl() + len(await rows(database, "SELECT FROM memory.memories")):
+        pass
+    records = await rows(
+        database,
+        "SELECT actor, key, array_agg(k) AS told FROM memory.audit_logs, "
+        "jsonb_object_keys(data) AS k WHERE starts_with(action, 'memory.') GROUP BY id ORDER BY id",
+    )
+    told = [(r["actor"], r["key"], *r["told"]) for r in records]
+    assert sorted(told) == sorted(
+        [
+            (BOSS, "put", "expires_at"),
+            (BOSS, "plan", "expires_at"),
+            ("service_role", "put", "expired_at"),
+            ("service_role", "plan", "expired_at"),
+        ]
+    )
