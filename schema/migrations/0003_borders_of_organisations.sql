@@ -157,3 +157,57 @@ REVOKE ALL ON FUNCTION memory.keep_life() FROM PUBLIC, anon, authenticated, serv
 DROP POLICY IF EXISTS removable ON memory.company_brain;
 CREATE POLICY removable ON memory.company_brain AS RESTRICTIVE FOR DELETE TO authenticated
   USING (org_id IN (SELECT memory.my_organisations(true)));
+
+-- Can every reader hold this JSON? Postgres takes numbers of 130,000 digits and deep nesting; one
+-- such value that a member wrote would end the reads of all. The store itself takes less.
+CREATE OR REPLACE FUNCTION memory.is_readable(document jsonb) RETURNS boolean
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = ''
+AS $$
+  SELECT NOT jsonb_path_exists(document,
+    'strict $ ? (exists(@.**{200}) || exists(@.** ? (@ >= 1e1000 || @ <= -1e1000)))')
+$$;
+
+REVOKE ALL ON FUNCTION memory.is_readable(jsonb) FROM PUBLIC, anon, authenticated, service_role;
+GRANT EXECUTE ON FUNCTION memory.is_readable(jsonb) TO authenticated, service_role;
+
+CREATE OR REPLACE FUNCTION memory.log_event(
+  about text, event_type text, details jsonb, event_id uuid)
+  RETURNS void
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+BEGIN
+  IF current_setting('role') <> 'service_role' AND about IS DISTINCT FROM (SELECT auth.uid())::text THEN
+    RAISE insufficient_privilege USING MESSAGE = 'an event about another user cannot be logged';
+  ELSIF starts_with(event_type, 'memory.') THEN
+    RAISE insufficient_privilege USING MESSAGE = 'events that begin with memory. are recorded by triggers alone';
+  ELSIF NOT memory.is_readable(details) THEN
+    RAISE invalid_parameter_value USING MESSAGE = 'the details are nested too deep, or have a number of too many digits';
+  END IF;
+  INSERT INTO memory.audit_logs (actor, action, user_id, data, event_id)
+  VALUES (memory.actor(), event_type, about, details, log_event.event_id)
+  ON CONFLICT DO NOTHING;
+END $$;
+
+-- What people write and others read is checked when it is written; rows from before are left.
+DO $$
+DECLARE
+  held record;
+BEGIN
+  FOR held IN
+    SELECT c.oid::regclass AS name, w.rule, w.condition FROM (VALUES
+      ('users', 'profile_readable', 'memory.is_readable(profile)'),
+      ('memories', 'value_readable', 'memory.is_readable(value)'),
+      ('memories', 'ttl_bounded', 'ttl_minutes BETWEEN 0 AND 527040000'),
+      ('memory_relationships', 'metadata_readable', 'memory.is_readable(metadata)'),
+      ('sessions', 'metadata_readable', 'memory.is_readable(metadata)'),
+      ('memory_logs', 'memories_readable', 'memory.is_readable(memories)'),
+      ('goal_assessments', 'assessment_readable', 'memory.is_readable(assessment)'),
+      ('cognitive_metrics', 'metadata_readable', 'memory.is_readable(metadata)'),
+      ('files', 'metadata_readable', 'memory.is_readable(metadata)')
+    ) AS w (source, rule, condition)
+    JOIN pg_catalog.pg_class AS c ON c.oid = to_regclass('memory.' || w.source)
+    WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = c.oid AND k.conname = w.rule)
+  LOOP
+    EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I CHECK (%s) NOT VALID', held.name, held.rule, held.condition);
+  END LOOP;
+END $$;

@@ -260,6 +260,7 @@ CALLS: dict[str, str] = {
     ),
     "keep_consent": "memory.keep_consent()",
     "keep_life": "memory.keep_life()",
+    "is_readable": "memory.is_readable('{}')",
     "may_read_all": "memory.may_read_all(%(low)s, %(high)s), memory.may_read_all('', chr(1114111))",
     "is_wide": "memory.is_wide(%(low)s, %(high)s, 1::smallint, 1)",
     "probe": "memory.probe(1::smallint, true)",

@@ -10,6 +10,7 @@ import pytest
 from psycopg import errors as pg
 
 from graphs.memory.principal import Principal, acting_as
+from graphs.memory.search.recalled import Found, recalled
 from graphs.memory_manager import MemoryManager
 from tests.support.sql import rows
 
@@ -275,3 +276,101 @@ async def test_the_audit_log_names_who_let_a_memory_expire(
             ("service_role", "plan", "expired_at"),
         ]
     )
+
+
+# JSON that Postgres holds and a reader cannot -----------------------------------------------------
+
+UNREADABLE = {
+    "many digits": '{"n": 1e5000}',
+    "many digits below zero": '{"a": [{"n": -1e5000}]}',
+    "deep objects": '{"a": ' * 1500 + "1" + "}" * 1500,
+    "deep lists": '{"a": ' + "[" * 5000 + "]" * 5000 + "}",
+}
+
+
+@pytest.mark.parametrize("value", UNREADABLE.values(), ids=UNREADABLE)
+async def test_json_that_no_reader_can_hold_is_refused_wherever_people_write_it(
+    acme: MemoryManager, database: str, value: str
+) -> None:
+    given = {"value": value, "me": MEMBER}
+    for statement in (
+        "INSERT INTO memory.memories (namespace, key, value) "
+        "VALUES ('orgs.acme.notes.', 'bad', %(value)s)",
+        "UPDATE memory.memories SET value = %(value)s",
+        "INSERT INTO memory.users (id, profile) VALUES (%(me)s, %(value)s)",
+        "INSERT INTO memory.sessions (user_id, id, metadata) VALUES (%(me)s, 's', %(value)s)",
+        "SELECT memory.log_event(%(me)s, 'noted', %(value)s, NULL)",
+        "INSERT INTO memory.memory_relationships (org_id, source_id, target_id, type, metadata) "
+        "SELECT 'acme', id, id, 't', %(value)s FROM memory.memories",
+    ):
+        with pytest.raises((pg.CheckViolation, pg.InvalidParameterValue)):
+            await as_user(database, MEMBER, statement, given)
+
+
+async def test_what_is_unreadable_from_before_ends_no_ones_reading(
+    acme: MemoryManager, database: str
+) -> None:
+    await rows(database, "ALTER TABLE memory.memories DROP CONSTRAINT value_readable")
+    for name, value in UNREADABLE.items():
+        put = "INSERT INTO memory.memories (namespace, key, value) VALUES (%s, %s, %s)"
+        await rows(database, put, "orgs.acme.notes.", name, value)
+    with acting_as(Principal.user(BOSS)):
+        found = {item.key: item.value for item in await acme.asearch(NOTES)}
+        assert found["plan"] == {"content": "Build robots."}
+        assert found["many digits"] == {"n": None}
+        assert found["many digits below zero"] == {"a": [{"n": None}]}
+        assert found["deep lists"] == found["deep objects"] == {}
+        for name in UNREADABLE:
+            assert await acme.aget(NOTES, name)
+            await acme.adelete(NOTES, name)
+        assert len(await acme.asearch(NOTES)) == 1
+
+
+@pytest.mark.parametrize("life", ["NaN", "Infinity", "1e300", "-1"])
+async def test_a_life_that_cannot_be_computed_is_refused(
+    acme: MemoryManager, database: str, life: str
+) -> None:
+    with pytest.raises(pg.CheckViolation):
+        await as_user(
+            database,
+            MEMBER,
+            "INSERT INTO memory.memories (namespace, key, value, ttl_minutes, expires_at) VALUES "
+            f"('orgs.acme.notes.', 'k', '{{}}', '{life}', now() + interval '1 day')",
+        )
+
+
+ODD = (
+    {"type": 5, "content": 5, "tags": 5, "metadata": 5, "importance": "x", "timestamp": 5},
+    {"type": "fact", "content": None, "tags": [[], 5], "metadata": [], "timestamp": "yesterday"},
+    {"type": "fact", "content": {"a": 1}, "session_id": [], "agent": {}, "pinned": "x"},
+    {"type": "fact", "content": "x", "importance": 1e300, "timestamp": "9999-99-99T00:00:00Z"},
+)
+
+
+async def test_odd_values_and_addresses_of_a_member_end_no_ones_reading(
+    acme: MemoryManager, database: str
+) -> None:
+    places = ("notes.", "brain.", "", ".", "%.", "%ff.", "a\\b\n.")
+    for n, value in enumerate(ODD):
+        for place in places:
+            await as_user(
+                database,
+                MEMBER,
+                "INSERT INTO memory.memories (namespace, key, value, expires_at) "
+                "VALUES (%(namespace)s, %(key)s, %(value)s, 'infinity')",
+                {"namespace": f"orgs.acme.{place}", "key": f"k{n}", "value": json.dumps(value)},
+            )
+    await as_user(
+        database,
+        MEMBER,
+        "INSERT INTO memory.company_brain (org_id, slug, memory_id) "
+        "SELECT org_id, key, id FROM memory.memories WHERE namespace = 'orgs.acme.brain.'",
+    )
+    with acting_as(Principal.user(BOSS)):
+        found = await acme.asearch(("orgs", "acme"), limit=100)
+        assert len(found) == 1 + len(places) * len(ODD)
+        assert len(recalled(Found(found))) == len(found)
+        await acme.asearch(("orgs", "acme"), query="robots")
+        assert len(await acme.alist_namespaces(prefix=("orgs", "acme"))) == len(places)
+        assert await acme.aget(NOTES, "k0")
+        assert len([m async for m in acme.brain.company_memories("acme")]) == len(ODD)
