@@ -581,6 +581,20 @@ AS $$
       WHERE c.oid = 'memory.memories'::regclass)
 $$;
 
+-- An upsert over PostgREST sets every column that it sends, the address, too: hence these may be
+-- updated, and here they stay as they are.
+CREATE OR REPLACE FUNCTION memory.keep_address() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+BEGIN
+  IF (NEW.namespace, NEW.key) IS DISTINCT FROM (OLD.namespace, OLD.key) THEN
+    RAISE insufficient_privilege
+      USING MESSAGE = 'the namespace and key of an item cannot change: store it anew, and delete the old one';
+  END IF;
+  NEW.position := OLD.position;
+  RETURN NEW;
+END $$;
+
 -- When and by which run a value was written is not for the writer to say. An expired item that
 -- was not swept yet is gone for its readers: written again, it starts anew.
 CREATE OR REPLACE FUNCTION memory.stamp_memory() RETURNS trigger
@@ -672,6 +686,8 @@ BEGIN
   RETURN NULL;
 END $$;
 
+CREATE OR REPLACE TRIGGER memories_address BEFORE UPDATE OF namespace, key, position ON memory.memories
+  FOR EACH ROW EXECUTE FUNCTION memory.keep_address();
 CREATE OR REPLACE TRIGGER memories_life BEFORE UPDATE OF expires_at, ttl_minutes ON memory.memories
   FOR EACH ROW WHEN (OLD.org_id IS NOT NULL AND NEW.expires_at IS NOT NULL)
   EXECUTE FUNCTION memory.keep_life();
@@ -716,15 +732,15 @@ CREATE POLICY own_agent ON memory.memories AS RESTRICTIVE TO authenticated USING
   OR NOT starts_with(split_part(namespace, '.', 3), 'agent:'));
 
 REVOKE ALL ON memory.memories FROM PUBLIC, anon, authenticated, service_role;
--- An item's address cannot change, and times and provenance are the database's: by default on
--- insert, by trigger later.
+-- Times and provenance are the database's: by default on insert, by trigger later. What may be
+-- inserted may be updated, or an upsert would be refused.
 GRANT SELECT, DELETE, INSERT (namespace, key, value, document, position, ttl_minutes, expires_at),
-  UPDATE (value, document, ttl_minutes, expires_at)
+  UPDATE (namespace, key, value, document, position, ttl_minutes, expires_at)
   ON memory.memories TO authenticated, service_role;
 REVOKE ALL ON FUNCTION
   memory.may_read_all(text, text), memory.find_words(tsquery[], text, text, int),
   memory.expect_versions(text[], text[], timestamptz[]), memory.expect_created(text[], text[]),
-  memory.is_importing(), memory.keep_life(), memory.stamp_memory(), memory.record_memory_change(),
+  memory.is_importing(), memory.keep_address(), memory.keep_life(), memory.stamp_memory(), memory.record_memory_change(),
   memory.emit_memory_change() FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION
   memory.may_read_all(text, text), memory.find_words(tsquery[], text, text, int),

@@ -211,3 +211,22 @@ BEGIN
     EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I CHECK (%s) NOT VALID', held.name, held.rule, held.condition);
   END LOOP;
 END $$;
+
+-- An upsert over PostgREST sets every column that it sends, the address, too: hence these may be
+-- updated, and here they stay as they are.
+CREATE OR REPLACE FUNCTION memory.keep_address() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+BEGIN
+  IF (NEW.namespace, NEW.key) IS DISTINCT FROM (OLD.namespace, OLD.key) THEN
+    RAISE insufficient_privilege
+      USING MESSAGE = 'the namespace and key of an item cannot change: store it anew, and delete the old one';
+  END IF;
+  NEW.position := OLD.position;
+  RETURN NEW;
+END $$;
+
+CREATE OR REPLACE TRIGGER memories_address BEFORE UPDATE OF namespace, key, position ON memory.memories
+  FOR EACH ROW EXECUTE FUNCTION memory.keep_address();
+REVOKE ALL ON FUNCTION memory.keep_address() FROM PUBLIC, anon, authenticated, service_role;
+GRANT UPDATE (namespace, key, position) ON memory.memories TO authenticated, service_role;

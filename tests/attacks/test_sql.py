@@ -259,6 +259,7 @@ CALLS: dict[str, str] = {
         "ELSE memory.leave_organisation('acme', %(id)s) END"
     ),
     "keep_consent": "memory.keep_consent()",
+    "keep_address": "memory.keep_address()",
     "keep_life": "memory.keep_life()",
     "is_readable": "memory.is_readable('{}')",
     "may_read_all": "memory.may_read_all(%(low)s, %(high)s), memory.may_read_all('', chr(1114111))",

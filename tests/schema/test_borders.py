@@ -374,3 +374,63 @@ async def test_odd_values_and_addresses_of_a_member_end_no_ones_reading(
         assert len(await acme.alist_namespaces(prefix=("orgs", "acme"))) == len(places)
         assert await acme.aget(NOTES, "k0")
         assert len([m async for m in acme.brain.company_memories("acme")]) == len(ODD)
+
+
+# Upserts ------------------------------------------------------------------------------------------
+
+
+def upsert(**row: Any) -> tuple[str, dict[str, Any]]:
+    """Return what PostgREST makes of `upsert(row)`: it sets every column that it is sent."""
+    names, sent = ", ".join(row), ", ".join(f"%({name})s" for name in row)
+    sets = ", ".join(f"{name} = EXCLUDED.{name}" for name in row)
+    return (
+        f"INSERT INTO memory.memories ({names}) VALUES ({sent}) "
+        f"ON CONFLICT (namespace, key) DO UPDATE SET {sets} RETURNING value, position",
+        row,
+    )
+
+
+async def test_an_upsert_of_ones_own_memory_makes_it_and_then_changes_it(
+    store: MemoryManager, database: str
+) -> None:
+    address = {"namespace": f"users.{ALICE}.facts.", "key": "tea"}
+    for content in ("Likes tea.", "Likes coffee."):
+        value = json.dumps({"content": content})
+        sent = {"value": value, "position": 7 if content == "Likes tea." else 9}
+        stored = await as_user(database, ALICE, *upsert(**address, **sent, ttl_minutes=60))
+        assert stored == [({"content": content}, 7)], "its place stays"
+    [record] = await rows(database, "SELECT value ->> 'content' AS was FROM memory.memory_history")
+    assert record == {"was": "Likes tea."}
+    with acting_as(Principal.user(ALICE)):
+        item = await store.aget(("users", ALICE, "facts"), "tea")
+        assert item is not None
+        assert item.value == {"content": "Likes coffee."}
+
+
+async def test_an_upsert_of_an_organisations_memory_is_its_members_alone(
+    acme: MemoryManager, database: str
+) -> None:
+    sent = upsert(namespace="orgs.acme.notes.", key="plan", value='{"content": "Stop."}')
+    assert len(await as_user(database, MEMBER, *sent)) == 1
+    with pytest.raises(pg.InsufficientPrivilege):
+        await as_user(database, ALICE, *sent)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "namespace = 'users.%(alice)s.other.'",
+        "namespace = 'orgs.acme.plans.'",
+        "namespace = 'agents.sales.'",
+        "key = 'other'",
+        "namespace = namespace || 'a.', key = 'other', value = '{}'",
+    ],
+)
+async def test_no_update_moves_a_memory(
+    acme: MemoryManager, database: str, alices: dict[str, Any], change: str
+) -> None:
+    """Nor could a member hide an organisation's memory, or give away a memory of their own."""
+    statement = f"UPDATE memory.memories SET {change}".replace("%(alice)s", ALICE)
+    for user_id in (ALICE, MEMBER):
+        with pytest.raises(pg.InsufficientPrivilege):
+            await as_user(database, user_id, statement)
