@@ -114,7 +114,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
         "worker",
         "connector tasks",
     ),
-    "graphs.memory.audit": ("claims events reads seals",),
+    "graphs.memory.audit": ("claims events reads seals", "counting"),
     "graphs.memory.rights": ("erasure export files memberships records retention",),
     "graphs.memory.values": (
         "ids",
