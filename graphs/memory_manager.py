@@ -63,6 +63,7 @@ from graphs.memory.principal import (
 )
 from graphs.memory.rights import erasure, export, retention
 from graphs.memory.rights.files import Files, SupabaseClient
+from graphs.memory.rights.memberships import Memberships
 from graphs.memory.rights.pruning import Pruner
 from graphs.memory.rights.records import Records
 from graphs.memory.rights.retention import Keeping
@@ -140,6 +141,7 @@ class MemoryManager(PostgresStore):
         self.brain = LoadingBrain(access, embedder, eraser, entities, profiles)
         self.memories = Memories(access, self, eraser)
         self.sessions = Sessions(access)
+        self.memberships = Memberships(access, self.brain.company_id)
         self.records = Records(access)
         self.beliefs = Beliefs(access, self._writer)
         self.goals = Goals(access, self._writer)

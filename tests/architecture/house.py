@@ -123,10 +123,10 @@ INSIDE: dict[str, tuple[str, ...]] = {
         "worker",
         "connector tasks",
     ),
-    "graphs.memory.audit": ("claims events reads seals",),
+    "graphs.memory.audit": ("claims events reads seals", "counting"),
     "graphs.memory.rights": (
         "pruning",
-        "erasure export files records retention",
+        "erasure export files memberships records retention",
     ),
     "graphs.memory.values": (
         "ids",
@@ -169,7 +169,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
         "webhooks",
         "routes",
         "mcp routing",
-        "limits",
+        "limits local_only",
         "auth models problems",
         "examples ids inspector mcp_tools principals tokens",
     ),

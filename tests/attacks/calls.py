@@ -241,6 +241,9 @@ def brain(victim: Victim) -> Iterator[StoreCall]:
     yield StoreCall("cancel its load", "brain.cancel_load", (load_id,), {}, True)
     if owner == "user":
         yield StoreCall("get the companies", "brain.companies_of", (victim.id,))
+        yield StoreCall("list the memberships", "memberships.of", (victim.id,))
+        yield StoreCall("accept for them", "memberships.accept", (victim.id, "acme"), {}, True)
+        yield StoreCall("leave for them", "memberships.leave", (victim.id, "acme"), {}, True)
 
 
 def secret_of(victim: Victim) -> str:

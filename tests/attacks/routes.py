@@ -336,7 +336,7 @@ _OF_ALL = (
     "context?session_id={thread}&query=" + WORD, "memories?limit=200",
     "recall?limit=200&query=" + WORD, "recalls",
     "runs/{run}", "sessions", "sessions/{thread}", "sessions/{thread}/turns",
-    "brain", "brain/secret", "audit", "jobs",
+    "brain", "brain/secret", "companies", "audit", "jobs",
     "export",
 )  # fmt: skip
 MEMORY = (
@@ -365,6 +365,8 @@ MEMORY = (
             Route("PUT", "/memory/relationships" + query, _EDGE),
             Route("POST", "/memory/memories" + query, _NEW | {"identity": "{owner}"}),
             Route("POST", "/memory/erasure" + query, {"confirm": "{owner}"}),
+            Route("PUT", "/memory/companies/{owner}/membership" + query),
+            Route("DELETE", "/memory/companies/{owner}/membership" + query),
         )
     ),
     Route("DELETE", "/memory/relationships?source={memory}&target={own_memory}&type=planted"),

@@ -249,6 +249,19 @@ CALLS: dict[str, str] = {
     "my_organisations": (
         "array(SELECT memory.my_organisations(false)), array(SELECT memory.my_organisations(true))"
     ),
+    "memberships": "(SELECT array_agg(m) FROM memory.memberships(%(id)s) AS m)",
+    "accept_membership": (
+        "CASE WHEN starts_with(%(low)s, 'orgs') THEN memory.accept_membership(%(id)s) "
+        "ELSE memory.accept_membership('acme', %(id)s) END"
+    ),
+    "leave_organisation": (
+        "CASE WHEN starts_with(%(low)s, 'orgs') THEN memory.leave_organisation(%(id)s) "
+        "ELSE memory.leave_organisation('acme', %(id)s) END"
+    ),
+    "keep_consent": "memory.keep_consent()",
+    "keep_address": "memory.keep_address()",
+    "keep_life": "memory.keep_life()",
+    "is_readable": "memory.is_readable('{}')",
     "may_read_all": "memory.may_read_all(%(low)s, %(high)s), memory.may_read_all('', chr(1114111))",
     "is_wide": "memory.is_wide(%(low)s, %(high)s, 1::smallint, 1)",
     "probe": "memory.probe(1::smallint, true)",

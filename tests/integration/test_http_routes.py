@@ -371,6 +371,36 @@ async def test_members_share_the_brain_of_their_company_and_nobody_else_sees_it(
         ).status_code == 403
 
 
+async def test_a_person_accepts_an_invitation_leaves_again_and_cannot_for_another(
+    app: FastAPI, ann: httpx.AsyncClient, database: str
+) -> None:
+    user_id = await user_id_of(ann)
+    await rows(
+        database,
+        f"""INSERT INTO memory.organisations (id, name) VALUES ('acme', 'Acme');
+        INSERT INTO memory.organisation_members VALUES ('acme', '{user_id}', 'member');
+        UPDATE memory.organisation_members SET accepted_at = NULL""",
+    )
+    [invited] = (await good(ann, "/memory/companies"))["items"]
+    assert (invited["organisation_id"], invited["name"], invited["accepted_at"]) == (
+        "acme",
+        "Acme",
+        None,
+    )
+    brain, place = "/memory/companies/acme/brain/x", "/memory/companies/acme/membership"
+    assert (await ann.put(brain, json={"content": "y"})).status_code == 403
+    async with client(app) as bob:
+        assert (await bob.put(place)).status_code == 404
+        assert (await bob.delete(place)).status_code == 404
+        assert (await bob.put(place, params={"user_id": user_id})).status_code == 403
+    [accepted] = (await ann.put(place)).json()["items"]
+    assert accepted["accepted_at"]
+    assert (await ann.put(brain, json={"content": "y"})).status_code == 200
+    assert (await ann.delete(place)).status_code == 204
+    assert (await good(ann, "/memory/companies"))["items"] == []
+    assert (await ann.get(brain)).status_code == 404
+
+
 async def test_an_export_is_streamed_as_its_person_and_ends_with_its_digest(
     ann: httpx.AsyncClient, app: FastAPI
 ) -> None:

@@ -195,7 +195,7 @@ class Brain:
     @on_home_loop
     @telemetry.operation
     async def companies_of(self, user_id: str) -> list[str]:
-        """Return the ids of the companies of which a user is a member.
+        """Return the ids of the companies of which a user is a member, without invitations.
 
         Raises:
             AccessDenied: the principal is neither this user nor the service.

@@ -54,7 +54,7 @@ class MemoryEraser:
         await self._finish()
         given = {"namespace": to_text(memory[0]), "key": memory[1], "expected": expected}
         query = Query(_SQL["erase_memory"], given, _certificate)
-        async with self._access.reporter.denials(principal):
+        with self._access.reporter.denials(principal):
             [certificate] = await to_the_end(
                 self._access.database.run(principal, [query], current_provenance())
             )
