@@ -1,6 +1,6 @@
 """Hybrid search through the store: complete, explained, and as closed to others as any search."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -297,3 +297,24 @@ async def test_whether_a_scope_is_wide_is_told_to_its_readers_alone(
     service, person = Principal.service(), Principal.user(alice)
     assert await rows(database, ask, service.role, service.claims) == [{"wide": True}]
     assert await rows(database, ask, person.role, person.claims) == [{"wide": False}]
+
+
+async def test_the_rarest_words_of_a_long_query_count_wherever_they_stand_in_the_alphabet(
+    database: str, index: IndexConfig, way: str
+) -> None:
+    """A message may have more words than a number has bits."""
+    names = [f"aa{n:03}x" for n in range(70)]
+    absent = [f"bb{n}y" for n in range(100)]
+    fact = "zebras zigzag zealously"
+    alike: Any = {**index, "embed": _all_alike, "ranking": "hybrid", "fields": ["text"]}
+    async with MemoryManager.from_conn_string(database, index=alike) as store:
+        await put(store, {f"k{n}": f"{name} picked ripe yellow bananas" for n, name in enumerate(2 * names)})
+        await put(store, {"it": fact})
+        assert (await found(store, " ".join([*names, *absent, fact])))[0] == "it"
+        assert (await found(store, " ".join([fact, *reversed(names)])))[0] == "it"
+        assert await found(store, " ".join([*absent, fact]), limit=1) == ["it"]
+
+
+def _all_alike(texts: Sequence[str]) -> list[list[float]]:
+    """Embed so that only words distinguish texts."""
+    return [[1.0] * 256 for _ in texts]
