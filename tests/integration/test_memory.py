@@ -1,7 +1,7 @@
 """The five methods: context, write, recall, events, decay."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -130,6 +130,8 @@ async def test_an_unknown_user_has_an_empty_context(store: MemoryManager, user_i
         ({"session_id": ""}, "session_id"),
         ({"timestamp": "yesterday"}, "timestamp"),
         ({"timestamp": "2026-01-01T00:00:00"}, "timestamp"),
+        ({"timestamp": "9999-12-31T23:59:59Z"}, "timestamp"),
+        ({"timestamp": datetime.now(UTC) + timedelta(days=2)}, "timestamp"),
         ({"agent": ""}, "agent"),
         ({"type": "rumour"}, "type"),
         ({"content": "  "}, "content"),
