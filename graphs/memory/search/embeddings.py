@@ -32,6 +32,7 @@ from graphs.memory.errors import (
 )
 from graphs.memory.retry import retrying
 from graphs.memory.search.ranking import Weights
+from graphs.memory.values.text import normalised
 
 _SQL = statements.load("setup", "graphs.memory.database")
 
@@ -110,6 +111,8 @@ class Index:
     def document(self, op: PutOp, texts: Mapping[str, str]) -> tuple[str, str] | None:
         """Return label and text of an item for full-text search; None if nothing is embedded.
 
+        Both are normalised, as queries are.
+
         The label stands before a first colon, without brackets, as in `Ann (8 May): …`: a speaker,
         or a topic.
 
@@ -121,7 +124,7 @@ class Index:
         parts = [
             " ".join(_leaves(op.value)) if name == "$" else text for name, text in texts.items()
         ]
-        text = "\n".join(parts)[:MAX_DOCUMENT]
+        text = normalised("\n".join(parts)[:MAX_DOCUMENT])[:MAX_DOCUMENT]
         label = _LABEL.match(text)
         return (label[1] if label else "", text) if texts else None
 
@@ -148,7 +151,7 @@ class Index:
             return {}
         ask = self.embeddings.aembed_query
         vectors = await self._answered(
-            self._measured(lambda: asyncio.gather(*(ask(text) for text in texts)))
+            self._measured(lambda: asyncio.gather(*(ask(normalised(text)) for text in texts)))
         )
         return dict(zip(texts, map(self._vector, vectors), strict=True))
 
@@ -166,8 +169,9 @@ class Index:
         self, calls: Sequence[tuple[Hashable, Sequence[str]]]
     ) -> list[dict[str, Vector]]:
         texts = list(dict.fromkeys(text for _, asked in calls for text in asked))
+        plain = [normalised(text) for text in texts]
         embedded = (
-            await self._measured(lambda: self.embeddings.aembed_documents(texts)) if texts else []
+            await self._measured(lambda: self.embeddings.aembed_documents(plain)) if plain else []
         )
         vectors = dict(zip(texts, map(self._vector, embedded), strict=True))
         return [vectors] * len(calls)

@@ -2,6 +2,7 @@
 
 import math
 import re
+import unicodedata
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -29,6 +30,14 @@ def problem_with(text: str) -> str | None:
 def cleaned(text: str) -> str:
     """Return a text without characters that Postgres cannot store, for input of people."""
     return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def normalised(text: str) -> str:
+    """Return a text as texts are compared: in NFKC, in which each character has one spelling.
+
+    Keyboards differ in how they compose accents, Korean syllables and full-width letters.
+    """
+    return text if text.isascii() else unicodedata.normalize("NFKC", text)
 
 
 def to_json(value: Any, path: str) -> str:
