@@ -1,10 +1,12 @@
 """MemoryManager as a store: promises beyond the contract of every BaseStore."""
 
 import asyncio
+import sys
 import threading
 from datetime import timedelta
 from typing import Any
 
+import orjson
 import pytest
 from langgraph.store.base import GetOp, IndexConfig, InvalidNamespaceError, PutOp, SearchOp
 from psycopg.pq import PipelineStatus
@@ -44,7 +46,7 @@ async def keys(store: MemoryManager, condition: dict[str, Any]) -> set[str]:
         -1e300,
         5e-324,
         1e16,
-        10**40,
+        2**64 - 1,
         -(2**63),
         0.1,
         1.0,
@@ -66,6 +68,22 @@ async def test_a_value_comes_back_exactly(store: MemoryManager, value: object) -
     assert type(item.value["v"]) is type(value)
 
 
+async def test_a_number_that_only_sql_can_store_is_read_as_the_nearest_one(
+    store: MemoryManager, database: str
+) -> None:
+    """Serve it to readers of JSON: LangGraph's server knows no integers of more than 64 bits."""
+    value = "[18446744073709551616, -9223372036854775809, 18446744073709551615, 1e5000, -1e400]"
+    await rows(
+        database,
+        "INSERT INTO memory.memories (namespace, key, value) VALUES ('u.', 'k', "
+        f"jsonb_build_object('n', '{value}'::jsonb))",
+    )
+    [item] = await store.asearch(("u",))
+    largest = sys.float_info.max
+    assert item.value["n"] == [2.0**64, -(2.0**63), 2**64 - 1, largest, -largest]
+    orjson.dumps(item.dict())
+
+
 async def test_a_mebibyte_comes_back(store: MemoryManager) -> None:
     text = "ü" * 2**19
     await store.aput(NS, "k", {"text": text}, index=False)
@@ -84,6 +102,8 @@ async def test_a_mebibyte_comes_back(store: MemoryManager) -> None:
         ({"a": {1: 2}}, "value.a"),
         ({"a": {2, 3}}, "value.a"),
         ({"a": 10**5000}, "value.a"),
+        ({"a": {"b": [2**64]}}, "value.a.b[0]"),
+        ({"a": -(2**63) - 1}, "value.a"),
         ([1], "value"),
     ],
 )

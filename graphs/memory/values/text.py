@@ -1,7 +1,9 @@
 """Text and JSON that Postgres can store."""
 
+import json
 import math
 import re
+import sys
 import unicodedata
 from collections.abc import Mapping
 from decimal import Decimal
@@ -15,7 +17,8 @@ MAX_DEPTH = 100
 """The deepest nesting of a value."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_MAX_INTEGER = 10**1000
+_INTEGERS = range(-(2**63), 2**64)
+"""Integers that LangGraph's server, and other readers of JSON, can hold."""
 
 
 def problem_with(text: str) -> str | None:
@@ -53,6 +56,26 @@ def to_json(value: Any, path: str) -> str:
     return orjson.dumps(_storable(value, path, 0)).decode()
 
 
+def from_json(data: bytes | str) -> Any:
+    """Return a stored value; numbers that no reader of JSON holds become the nearest float.
+
+    Nothing of ours stores such numbers, but SQL can.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return json.loads(data, parse_int=_integer_of, parse_float=_nearest)
+
+
+def _integer_of(digits: str) -> int | float:
+    short = len(digits) <= len(str(2**64))
+    return int(digits) if short and int(digits) in _INTEGERS else _nearest(digits)
+
+
+def _nearest(digits: str) -> float:
+    return max(-sys.float_info.max, min(float(digits), sys.float_info.max))
+
+
 def _storable(value: Any, path: str, depth: int) -> Any:
     """Return `value` ready for serialisation, or raise with the path of the problem."""
     if depth > MAX_DEPTH:
@@ -83,8 +106,11 @@ def _storable(value: Any, path: str, depth: int) -> Any:
 
 
 def _integer(value: int, path: str) -> Any:
-    if abs(value) >= _MAX_INTEGER:
-        raise InvalidValue(path, "is an integer of more than a thousand digits.")
+    if int(value) not in _INTEGERS:
+        raise InvalidValue(
+            path,
+            "is an integer of more than 64 bits, which readers of JSON cannot hold: use a text.",
+        )
     return value if -(2**53) < value < 2**53 else orjson.Fragment(str(int(value)))
 
 
