@@ -374,6 +374,8 @@ CREATE INDEX IF NOT EXISTS memories_position
 -- put that fills it.
 CREATE INDEX IF NOT EXISTS memories_document ON memory.memories USING gin (document)
   WITH (gin_pending_list_limit = 16384);
+-- What waits for its words and vectors.
+CREATE INDEX IF NOT EXISTS memories_unindexed ON memory.memories (id) WHERE document = '';
 
 -- May whoever asks read everything in a range of namespaces: because it is theirs, an
 -- organisation's of theirs, what agents know, or because they are the service? What runs as the
@@ -565,6 +567,31 @@ BEGIN
   RETURN NULL;
 END $$;
 
+-- What comes past the store, over PostgREST or SQL, has no words and no vectors, or those of an
+-- older value: the store's transactions tell their provenance, be it an empty one. An empty
+-- document marks it, and a job indexes it.
+CREATE OR REPLACE FUNCTION memory.mark_unindexed() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+BEGIN
+  IF TG_OP = 'INSERT' OR OLD.value IS DISTINCT FROM NEW.value THEN
+    NEW.document := '';
+  END IF;
+  RETURN NEW;
+END $$;
+
+-- Before the queue is there, as after `supabase db push`, the hourly job finds what is marked.
+CREATE OR REPLACE FUNCTION memory.queue_indexing() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+BEGIN
+  IF to_regclass('procrastinate.procrastinate_jobs') IS NOT NULL THEN
+    PERFORM procrastinate.procrastinate_defer_jobs_v1(ARRAY[ROW('default', 'index_memories', 0, 'index_memories', NULL,
+      '{}', NULL)::procrastinate.procrastinate_job_to_defer_v1]);
+  END IF;
+  RETURN NULL;
+END $$;
+
 CREATE OR REPLACE TRIGGER memories_stamped BEFORE UPDATE OF value ON memory.memories
   FOR EACH ROW EXECUTE FUNCTION memory.stamp_memory();
 -- A refreshed expiry is not a change of the memory: only `value` counts.
@@ -575,6 +602,12 @@ CREATE OR REPLACE TRIGGER memories_emitted AFTER INSERT OR DELETE OR UPDATE OF v
   ON memory.memories
   FOR EACH ROW WHEN (strpos(current_setting('memory.provenance', true), '"adapters"') > 0)
   EXECUTE FUNCTION memory.emit_memory_change();
+CREATE OR REPLACE TRIGGER memories_unindexed BEFORE INSERT OR UPDATE OF value ON memory.memories
+  FOR EACH ROW WHEN (coalesce(current_setting('memory.provenance', true), '') = '')
+  EXECUTE FUNCTION memory.mark_unindexed();
+CREATE OR REPLACE TRIGGER memories_queued AFTER INSERT OR UPDATE OF value ON memory.memories
+  FOR EACH STATEMENT WHEN (coalesce(current_setting('memory.provenance', true), '') = '')
+  EXECUTE FUNCTION memory.queue_indexing();
 
 ALTER TABLE memory.memories ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS readable ON memory.memories;
@@ -608,7 +641,8 @@ REVOKE ALL ON FUNCTION
   memory.may_read_all(text, text), memory.find_words(tsquery[], text, text, int),
   memory.expect_versions(text[], text[], timestamptz[]), memory.expect_created(text[], text[]),
   memory.is_importing(), memory.stamp_memory(), memory.record_memory_change(),
-  memory.emit_memory_change() FROM PUBLIC, anon, authenticated, service_role;
+  memory.emit_memory_change(), memory.mark_unindexed(), memory.queue_indexing()
+  FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION
   memory.may_read_all(text, text), memory.find_words(tsquery[], text, text, int),
   memory.expect_versions(text[], text[], timestamptz[]), memory.expect_created(text[], text[]),

@@ -226,6 +226,26 @@ def _weights(config: IndexConfig) -> Weights | None:
         ) from None
 
 
+def fields_of(value: Mapping[str, Any], embedded: Sequence[str]) -> list[str] | None:
+    """Return the fields to embed of an item that is stored already; None for the store's choice.
+
+    Args:
+        value: the item's value.
+        embedded: the fields of its vectors, as `Index.texts` names them; without any, a memory is
+            embedded by its text.
+    """
+    if embedded:
+        return sorted({_path_of(value, field) for field in embedded})
+    return [field for field in ("slug", "content") if field in value] or None
+
+
+def _path_of(value: Mapping[str, Any], field: str) -> str:
+    """Return the path of a field, which for elements of a list is followed by their number."""
+    path, _, n = field.rpartition(".")
+    numbered = n.isdigit() and not get_text_at_path(value, tokenize_path(field))
+    return path if numbered else field
+
+
 def _leaves(value: Any) -> Iterator[str]:
     """Yield the texts and numbers in a value, in order."""
     match value:

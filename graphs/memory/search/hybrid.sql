@@ -87,7 +87,7 @@ FROM size CROSS JOIN (
   SELECT array_send(array_agg(id)) AS ids, array_send(array_agg(hashtextextended(namespace,
     0))) AS namespaces,
     array_send(array_agg(position)) AS positions,
-    array_send(array_agg((length(document) - 1)::real)) AS lengths,
+    array_send(array_agg(greatest(length(document) - 1, 0)::real)) AS lengths,
     array_send(array_agg(date_part('epoch', now() - updated_at)::real)) AS ages,
     CASE WHEN count(importance) > 0 THEN array_send(array_agg(coalesce(importance,
       'NaN'))) END AS importances
@@ -174,7 +174,7 @@ FROM (
   SELECT array_send(array_agg(id)) AS ids, array_send(array_agg(hashtextextended(namespace,
     0))) AS namespaces,
     array_send(array_agg(position)) AS positions,
-    array_send(array_agg((length(document) - 1)::real)) AS lengths,
+    array_send(array_agg(greatest(length(document) - 1, 0)::real)) AS lengths,
     array_send(array_agg(date_part('epoch', now() - updated_at)::real)) AS ages,
     CASE WHEN count(importance) > 0 THEN array_send(array_agg(coalesce(importance,
       'NaN'))) END AS importances
