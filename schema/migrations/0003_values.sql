@@ -31,6 +31,61 @@ CREATE OR REPLACE TRIGGER memories_queued AFTER INSERT OR UPDATE OF value ON mem
   FOR EACH STATEMENT WHEN (coalesce(current_setting('memory.provenance', true), '') = '')
   EXECUTE FUNCTION memory.queue_indexing();
 
+-- Spans of the history do not overlap where a deletion meets an insert.
+CREATE OR REPLACE FUNCTION memory.record_memory_change() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+BEGIN
+  IF current_setting('memory.importing', true) <> '' AND memory.is_importing() THEN
+    RETURN NULL;
+  END IF;
+  -- part: history
+  -- A deletion that began later may have ended the address before this transaction could write: the
+  -- new item begins where the old one ended.
+  IF TG_OP = 'INSERT' AND EXISTS (
+    SELECT FROM memory.memory_history AS h
+    WHERE h.namespace = NEW.namespace AND h.key = NEW.key AND h.valid_to > NEW.updated_at
+  ) THEN
+    UPDATE memory.memories AS m SET created_at = h.ended, updated_at = h.ended
+    FROM (SELECT max(valid_to) AS ended FROM memory.memory_history
+      WHERE namespace = NEW.namespace AND key = NEW.key) AS h
+    WHERE m.namespace = NEW.namespace AND m.key = NEW.key;
+  END IF;
+  IF TG_OP = 'DELETE' OR TG_OP = 'UPDATE' AND OLD.value IS DISTINCT FROM NEW.value THEN
+    INSERT INTO memory.memory_history
+      (memory_id, namespace, key, operation, value, user_id, org_id, agent_id, run_id, valid_from, valid_to)
+    VALUES (OLD.id, OLD.namespace, OLD.key, lower(TG_OP), OLD.value, OLD.user_id, OLD.org_id, OLD.agent_id,
+      OLD.run_id, OLD.updated_at, greatest(now(), coalesce(NEW.updated_at, OLD.updated_at)));
+  END IF;
+  -- end of part
+  INSERT INTO memory.audit_logs
+    (actor, action, user_id, org_id, namespace, key, thread_id, run_id, checkpoint_id, task_id)
+  SELECT coalesce(claims ->> 'sub', claims ->> 'role', current_user), 'memory.' || lower(TG_OP),
+    coalesce(NEW.user_id, OLD.user_id), coalesce(NEW.org_id, OLD.org_id), coalesce(NEW.namespace, OLD.namespace),
+    coalesce(NEW.key, OLD.key), source ->> 'thread_id', source ->> 'run_id', source ->> 'checkpoint_id',
+    source ->> 'task_id'
+  FROM (SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb AS claims,
+    nullif(current_setting('memory.provenance', true), '')::jsonb AS source) AS transaction;
+  RETURN NULL;
+END $$;
+
+CREATE OR REPLACE FUNCTION memory.expect_created(namespaces text[], keys text[]) RETURNS void
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+DECLARE
+  expected record;
+BEGIN
+  FOR expected IN SELECT * FROM unnest(namespaces, keys) AS e (namespace, key) LOOP
+    IF NOT EXISTS (
+      SELECT FROM memory.memories AS m
+      WHERE m.namespace = expected.namespace AND m.key = expected.key AND m.created_at >= now()
+    ) THEN
+      RAISE EXCEPTION USING ERRCODE = 'GM409', MESSAGE = 'the item is not at the expected version',
+        DETAIL = json_build_array(expected.namespace, expected.key);
+    END IF;
+  END LOOP;
+END $$;
+
 REVOKE ALL ON FUNCTION memory.mark_unindexed(), memory.queue_indexing()
   FROM PUBLIC, anon, authenticated, service_role;
 

@@ -203,7 +203,7 @@ async def test_a_database_gets_the_steps_that_it_lacks_and_each_once(database: s
 
 async def test_a_step_that_fails_leaves_nothing_and_the_next_start_goes_on(database: str) -> None:
     wrong = with_steps(THIRD, f"{FOURTH}; SELECT 1 / 0")
-    with pytest.raises(SchemaNotApplied, match="_of_a_test .*division by zero") as refused:
+    with pytest.raises(SchemaNotApplied, match=r"_of_a_test .*division by zero") as refused:
         await apply(database, wrong)
     assert refused.value.what.endswith(f"{NEWEST + 2:04}_of_a_test")
     assert await made_by_steps(database) == {"third"}

@@ -3,7 +3,6 @@
 import json
 import math
 import re
-import sys
 import unicodedata
 from collections.abc import Mapping
 from decimal import Decimal
@@ -13,8 +12,8 @@ import orjson
 
 from graphs.memory.errors import InvalidValue
 
-MAX_DEPTH = 100
-"""The deepest nesting of a value."""
+MAX_DEPTH = 200
+"""The deepest nesting of a value: LangGraph's server answers with at most 254 levels."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _INTEGERS = range(-(2**63), 2**64)
@@ -57,23 +56,29 @@ def to_json(value: Any, path: str) -> str:
 
 
 def from_json(data: bytes | str) -> Any:
-    """Return a stored value; numbers that no reader of JSON holds become the nearest float.
+    """Return a stored value as far as readers of JSON hold it. SQL can store more.
 
-    Nothing of ours stores such numbers, but SQL can.
+    Integers of more than 64 bits become the nearest float, numbers beyond floats None, and a value
+    that is nested too deep `{}`: one of them must not end the reading of all others.
     """
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
-        return json.loads(data, parse_int=_integer_of, parse_float=_nearest)
+        pass
+    try:
+        return json.loads(data, parse_int=_integer_or_float, parse_float=_float_or_none)
+    except RecursionError:
+        return {}
 
 
-def _integer_of(digits: str) -> int | float:
+def _integer_or_float(digits: str) -> int | float | None:
     short = len(digits) <= len(str(2**64))
-    return int(digits) if short and int(digits) in _INTEGERS else _nearest(digits)
+    return int(digits) if short and int(digits) in _INTEGERS else _float_or_none(digits)
 
 
-def _nearest(digits: str) -> float:
-    return max(-sys.float_info.max, min(float(digits), sys.float_info.max))
+def _float_or_none(digits: str) -> float | None:
+    number = float(digits)
+    return number if math.isfinite(number) else None
 
 
 def _storable(value: Any, path: str, depth: int) -> Any:
