@@ -86,6 +86,23 @@ BEGIN
   END LOOP;
 END $$;
 
+-- Keys and namespaces of up to 2,300 bytes hold longer sessions' ids.
+CREATE OR REPLACE FUNCTION memory.queue_facts(subject text, session text, seconds float8)
+  RETURNS void
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+BEGIN
+  IF current_setting('role') <> 'service_role' AND subject IS DISTINCT FROM (SELECT auth.uid())::text THEN
+    RAISE insufficient_privilege USING MESSAGE = 'facts about another user are not for this one to extract';
+  ELSIF octet_length(session) > 2300 THEN
+    RAISE invalid_parameter_value USING MESSAGE = 'the session''s id is too long';
+  END IF;
+  PERFORM procrastinate.procrastinate_defer_jobs_v1(ARRAY[ROW('default', 'extract_facts', 0, 'facts:' || subject, NULL,
+    jsonb_build_object('user_id', subject, 'session_id', session),
+    now() + least(greatest(seconds, 0), 86400) * interval '1 second'
+  )::procrastinate.procrastinate_job_to_defer_v1]);
+END $$;
+
 REVOKE ALL ON FUNCTION memory.mark_unindexed(), memory.queue_indexing()
   FROM PUBLIC, anon, authenticated, service_role;
 
