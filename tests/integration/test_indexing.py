@@ -5,13 +5,14 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
-from langgraph.store.base import PutOp
+from langgraph.store.base import IndexConfig, PutOp
 from psycopg.types.json import Jsonb
 
 from graphs.memory_manager import MemoryManager
 from tests.support.sql import rows
 
 NS = ("users", "u1", "notes")
+ANN = "a0000000-0000-4000-8000-00000000000a"
 DIMENSIONS = 8
 
 PENDING = "SELECT count(*) AS n FROM memory.memory_embeddings WHERE NOT indexed"
@@ -228,6 +229,30 @@ async def test_rows_of_sql_get_words_and_vectors_from_a_job_queued_with_them(
         waiting = "SELECT key FROM memory.memories WHERE document = ''"
         assert await rows(empty_database, waiting) == []
         assert await store.refresh_embeddings() == 0
+
+
+async def test_a_row_that_a_person_inserts_as_postgrest_does_is_recalled(
+    database: str, index: IndexConfig
+) -> None:
+    """Insert with the person's role and claims; a worker finds the job."""
+    async with MemoryManager.from_conn_string(database, index=index) as store:
+        async with (
+            await psycopg.AsyncConnection.connect(database) as conn,
+            conn.transaction(),
+        ):
+            await conn.execute(
+                "SELECT set_config('role', 'authenticated', true), "
+                "set_config('request.jwt.claims', json_build_object('sub', %s::text)::text, true)",
+                [ANN],
+            )
+            await conn.execute(
+                "INSERT INTO memory.memories (namespace, key, value) VALUES (%s, 'k', %s)",
+                [f"users.{ANN}.facts.", Jsonb({"type": "fact", "content": "Plays the cello."})],
+            )
+        await store.jobs.run_pending()
+        [memory] = await store.recall_memory(ANN, "cello")
+        assert memory.content == "Plays the cello."
+        assert memory.score is not None
 
 
 async def test_an_item_that_the_model_refuses_waits_and_holds_up_no_other(
