@@ -500,6 +500,7 @@ class MemoryManager(PostgresStore):
             "seal_audit": Task(self.seal_audit, "*/5 * * * *"),
             "deliver": Task(self._courier.deliver),
             "rescue_deliveries": Task(self.deliveries.rescue, "*/5 * * * *"),
+            "index_memories": Task(self.index_memories),
             "prune_records": Task(self.prune_records, "47 * * * *"),
             "refresh_embeddings": Task(self.refresh_embeddings, "17 * * * *"),
         }

@@ -462,6 +462,8 @@ CREATE INDEX IF NOT EXISTS memories_position
 -- put that fills it.
 CREATE INDEX IF NOT EXISTS memories_document ON memory.memories USING gin (document)
   WITH (gin_pending_list_limit = 16384);
+-- What waits for its words and vectors.
+CREATE INDEX IF NOT EXISTS memories_unindexed ON memory.memories (id) WHERE document = '';
 
 -- May whoever asks read everything in a range of namespaces: because it is theirs, an
 -- organisation's of theirs, what agents know, or because they are the service? What runs as the
@@ -562,7 +564,7 @@ BEGIN
   FOR expected IN SELECT * FROM unnest(namespaces, keys) AS e (namespace, key) LOOP
     IF NOT EXISTS (
       SELECT FROM memory.memories AS m
-      WHERE m.namespace = expected.namespace AND m.key = expected.key AND m.created_at = now()
+      WHERE m.namespace = expected.namespace AND m.key = expected.key AND m.created_at >= now()
     ) THEN
       RAISE EXCEPTION USING ERRCODE = 'GM409', MESSAGE = 'the item is not at the expected version',
         DETAIL = json_build_array(expected.namespace, expected.key);
@@ -641,6 +643,17 @@ BEGIN
     RETURN NULL;
   END IF;
   -- part: history
+  -- A deletion that began later may have ended the address before this transaction could write: the
+  -- new item begins where the old one ended.
+  IF TG_OP = 'INSERT' AND EXISTS (
+    SELECT FROM memory.memory_history AS h
+    WHERE h.namespace = NEW.namespace AND h.key = NEW.key AND h.valid_to > NEW.updated_at
+  ) THEN
+    UPDATE memory.memories AS m SET created_at = h.ended, updated_at = h.ended
+    FROM (SELECT max(valid_to) AS ended FROM memory.memory_history
+      WHERE namespace = NEW.namespace AND key = NEW.key) AS h
+    WHERE m.namespace = NEW.namespace AND m.key = NEW.key;
+  END IF;
   IF OLD.expires_at <= now() THEN
     -- What a TTL, retention or decay removes leaves no version. Where there are earlier ones, a mark tells the job that
     -- prunes the history to erase them.
@@ -695,6 +708,31 @@ BEGIN
   RETURN NULL;
 END $$;
 
+-- What comes past the store, over PostgREST or SQL, has no words and no vectors, or those of an
+-- older value: the store's transactions tell their provenance, be it an empty one. An empty
+-- document marks it, and a job indexes it.
+CREATE OR REPLACE FUNCTION memory.mark_unindexed() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+BEGIN
+  IF TG_OP = 'INSERT' OR OLD.value IS DISTINCT FROM NEW.value THEN
+    NEW.document := '';
+  END IF;
+  RETURN NEW;
+END $$;
+
+-- Before the queue is there, as after `supabase db push`, the hourly job finds what is marked.
+CREATE OR REPLACE FUNCTION memory.queue_indexing() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+BEGIN
+  IF to_regclass('procrastinate.procrastinate_jobs') IS NOT NULL THEN
+    PERFORM procrastinate.procrastinate_defer_jobs_v1(ARRAY[ROW('default', 'index_memories', 0, 'index_memories', NULL,
+      '{}', NULL)::procrastinate.procrastinate_job_to_defer_v1]);
+  END IF;
+  RETURN NULL;
+END $$;
+
 CREATE OR REPLACE TRIGGER memories_address BEFORE UPDATE OF namespace, key, position ON memory.memories
   FOR EACH ROW EXECUTE FUNCTION memory.keep_address();
 CREATE OR REPLACE TRIGGER memories_life BEFORE UPDATE OF expires_at, ttl_minutes ON memory.memories
@@ -717,6 +755,12 @@ CREATE OR REPLACE TRIGGER memories_emitted AFTER INSERT OR DELETE OR UPDATE OF v
   ON memory.memories
   FOR EACH ROW WHEN (strpos(current_setting('memory.provenance', true), '"adapters"') > 0)
   EXECUTE FUNCTION memory.emit_memory_change();
+CREATE OR REPLACE TRIGGER memories_unindexed BEFORE INSERT OR UPDATE OF value ON memory.memories
+  FOR EACH ROW WHEN (coalesce(current_setting('memory.provenance', true), '') = '')
+  EXECUTE FUNCTION memory.mark_unindexed();
+CREATE OR REPLACE TRIGGER memories_queued AFTER INSERT OR UPDATE OF value ON memory.memories
+  FOR EACH STATEMENT WHEN (coalesce(current_setting('memory.provenance', true), '') = '')
+  EXECUTE FUNCTION memory.queue_indexing();
 
 ALTER TABLE memory.memories ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS readable ON memory.memories;
@@ -749,8 +793,9 @@ GRANT SELECT, DELETE, INSERT (namespace, key, value, document, position, ttl_min
 REVOKE ALL ON FUNCTION
   memory.may_read_all(text, text), memory.find_words(tsquery[], text, text, int),
   memory.expect_versions(text[], text[], timestamptz[]), memory.expect_created(text[], text[]),
-  memory.is_importing(), memory.keep_address(), memory.keep_life(), memory.stamp_memory(), memory.record_memory_change(),
-  memory.emit_memory_change() FROM PUBLIC, anon, authenticated, service_role;
+  memory.is_importing(), memory.keep_address(), memory.keep_life(), memory.stamp_memory(),
+  memory.record_memory_change(), memory.emit_memory_change(), memory.mark_unindexed(),
+  memory.queue_indexing() FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION
   memory.may_read_all(text, text), memory.find_words(tsquery[], text, text, int),
   memory.expect_versions(text[], text[], timestamptz[]), memory.expect_created(text[], text[]),
@@ -1078,7 +1123,7 @@ AS $$
 BEGIN
   IF current_setting('role') <> 'service_role' AND subject IS DISTINCT FROM (SELECT auth.uid())::text THEN
     RAISE insufficient_privilege USING MESSAGE = 'facts about another user are not for this one to extract';
-  ELSIF octet_length(session) > 2000 THEN
+  ELSIF octet_length(session) > 2300 THEN
     RAISE invalid_parameter_value USING MESSAGE = 'the session''s id is too long';
   END IF;
   PERFORM procrastinate.procrastinate_defer_jobs_v1(ARRAY[ROW('default', 'extract_facts', 0, 'facts:' || subject, NULL,

@@ -291,6 +291,8 @@ CALLS: dict[str, str] = {
     "create_vector_index": "memory.create_vector_index(1::smallint, 256)",
     "rebuild_vector_index": "memory.rebuild_vector_index(1::smallint, 256)",
     "record_memory_change": "memory.record_memory_change()",
+    "mark_unindexed": "memory.mark_unindexed()",
+    "queue_indexing": "memory.queue_indexing()",
     "record_knowledge_change": "memory.record_knowledge_change()",
     "stamp_memory": "memory.stamp_memory()",
     "is_importing": "memory.is_importing()",
