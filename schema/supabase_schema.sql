@@ -1966,10 +1966,31 @@ BEGIN
   ON CONFLICT DO NOTHING;
 END $$;
 
--- Who read which scope, told by the service behind the reads, since no trigger sees them.
+-- Whether a person was erased within the last seconds. What is recorded late about somebody must
+-- not appear after their certificate: until the transaction ends, no erasure of them begins.
+CREATE OR REPLACE FUNCTION memory.was_erased(person text, seconds float8) RETURNS boolean
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$ BEGIN
+  PERFORM pg_advisory_xact_lock_shared(hashtextextended('facts:' || person, 0));
+  RETURN EXISTS (
+    SELECT FROM memory.erasures AS e WHERE e.subject = sha256(convert_to(person, 'UTF8'))
+      AND e.erased_at >= now() - make_interval(secs => seconds));
+END $$;
+
+-- Who read which scope, told by the service behind the reads, since no trigger sees them. A read is
+-- told some seconds later.
 CREATE OR REPLACE FUNCTION memory.log_reads(reads jsonb) RETURNS void
-  LANGUAGE sql SECURITY DEFINER SET search_path = ''
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
 AS $$
+DECLARE gone text[];
+BEGIN
+  SELECT array_agg(p.person) INTO gone FROM (
+    SELECT people.person, max(people.seconds) AS seconds FROM jsonb_to_recordset(reads) AS r (actor text, namespace text, seconds float8)
+    CROSS JOIN LATERAL (VALUES (r.actor, r.seconds), (
+      CASE WHEN starts_with(r.namespace, 'users.') THEN
+        replace(replace(split_part(r.namespace, '.', 2), '%2E', '.'), '%25', '%') END, r.seconds)) AS people (person, seconds)
+    WHERE people.person <> '' GROUP BY 1 ORDER BY 1) AS p
+  WHERE memory.was_erased(p.person, coalesce(p.seconds, 0));
   INSERT INTO memory.audit_logs
     (actor, action, user_id, org_id, namespace, data, thread_id, run_id, checkpoint_id, task_id)
   SELECT r.actor, 'memory.read', CASE WHEN starts_with(r.namespace, 'users.') THEN o.owner END,
@@ -1979,7 +2000,9 @@ AS $$
     checkpoint_id text, task_id text)
   CROSS JOIN LATERAL (
     SELECT nullif(replace(replace(split_part(r.namespace, '.', 2), '%2E', '.'), '%25', '%'), '') AS owner) AS o
-$$;
+  WHERE (r.actor = ANY (gone)) IS NOT TRUE
+    AND (starts_with(r.namespace, 'users.') AND o.owner = ANY (gone)) IS NOT TRUE;
+END $$;
 
 CREATE OR REPLACE TRIGGER audit_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON memory.audit_logs
   FOR EACH STATEMENT EXECUTE FUNCTION memory.keep_records();
@@ -1992,10 +2015,10 @@ CREATE POLICY readable ON memory.audit_logs FOR SELECT TO authenticated
 REVOKE ALL ON memory.audit_logs FROM PUBLIC, anon, authenticated, service_role;
 GRANT SELECT ON memory.audit_logs TO authenticated, service_role;
 REVOKE ALL ON FUNCTION
-  memory.log_event(text, text, jsonb, uuid), memory.log_reads(jsonb)
+  memory.log_event(text, text, jsonb, uuid), memory.log_reads(jsonb), memory.was_erased(text, float8)
   FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION memory.log_event(text, text, jsonb, uuid) TO authenticated, service_role;
-GRANT EXECUTE ON FUNCTION memory.log_reads(jsonb) TO service_role;
+GRANT EXECUTE ON FUNCTION memory.log_reads(jsonb), memory.was_erased(text, float8) TO service_role;
 
 -- Erasures --------------------------------------------------------------------------------------
 
@@ -2294,11 +2317,32 @@ BEGIN
     USING subject, after, most;
 END $$;
 
--- Remove all that is kept about a person, in one transaction, and leave a certificate.
--- Conversations go with the threads in which nobody else has memories. Of what was recorded only
--- digests stay, which the seals need. Whoever writes meanwhile writes anew: end the person's
--- runs first.
-CREATE OR REPLACE FUNCTION memory.erase_user(subject text) RETURNS memory.erasures
+-- The threads whose state is about one person alone, of those that are given and those that their
+-- runs made. The server notes in each checkpoint whose run made it. Where no server did, the rows
+-- of memory decide: a thread in which others have rows, or organisations, is not one person's.
+CREATE OR REPLACE FUNCTION memory.threads_of(subject text, given text[], others text[])
+  RETURNS text[]
+  LANGUAGE plpgsql STABLE SET search_path = ''
+AS $$ BEGIN
+  IF to_regclass('langgraph.checkpoints') IS NULL THEN RETURN '{}'; END IF;
+  RETURN ARRAY(
+    SELECT t.thread_id FROM (
+      SELECT c.thread_id, bool_and(c.metadata ->> 'langgraph_auth_user_id' = subject) AS theirs
+      FROM langgraph.checkpoints AS c
+      WHERE c.thread_id = ANY (given) OR c.metadata ->> 'langgraph_auth_user_id' = subject
+      GROUP BY 1) AS t
+    WHERE coalesce(t.theirs AND NOT EXISTS (
+        SELECT FROM langgraph.checkpoints AS c
+        WHERE c.thread_id = t.thread_id AND c.metadata ->> 'langgraph_auth_user_id' <> subject),
+      t.theirs IS NULL AND t.thread_id <> ALL (others)));
+END $$;
+
+-- Remove all that is kept about a person, in one transaction, and leave a certificate. What was
+-- erased elsewhere for them is added to it: {name: number}. Their threads go, and the runs of these
+-- threads store nothing more. Of what was recorded only digests stay, which the seals need.
+DROP FUNCTION IF EXISTS memory.erase_user(text);
+CREATE OR REPLACE FUNCTION memory.erase_user(subject text, elsewhere jsonb DEFAULT '{}')
+  RETURNS memory.erasures
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
 AS $$
 DECLARE
@@ -2313,33 +2357,42 @@ DECLARE
   name        text;
 BEGIN
   PERFORM memory.check_subject(subject);
+  IF jsonb_typeof(elsewhere) <> 'object' OR jsonb_path_exists(elsewhere, '$.* ? (@.type() <> "number" || @ < 0)') THEN
+    RAISE invalid_parameter_value USING MESSAGE = 'elsewhere must be an object of numbers';
+  END IF;
   certificate.id := gen_random_uuid();
   certificate.subject := sha256(convert_to(subject, 'UTF8'));
-  certificate.erased := '{}';
+  certificate.erased := elsewhere;
   PERFORM set_config('memory.erasing', certificate.id::text, true);
 
-  -- Jobs go first: what one that runs meanwhile would store or report is refused for want of its turns, and of the job.
-  PERFORM pg_advisory_xact_lock(hashtextextended('facts:' || subject, 0));
-  DELETE FROM procrastinate.procrastinate_jobs AS j WHERE j.args ->> 'user_id' = subject;
-  GET DIAGNOSTICS n = ROW_COUNT;
-  certificate.erased := CASE WHEN n > 0 THEN jsonb_build_object('jobs', n) ELSE '{}' END;
-
   FOR personal IN SELECT * FROM memory.personal_tables() LOOP
-    SELECT string_agg(format('t.%I = $1', c), ' OR ') INTO condition FROM unnest(personal.columns) AS c;
-    EXECUTE format('SELECT count(*) FROM %s AS t WHERE %s', personal.name, condition) INTO n USING subject;
-    certificate.erased := certificate.erased || CASE WHEN n > 0 THEN jsonb_build_object(personal.name, n) ELSE '{}' END;
     -- In a business table anybody may have written any thread.
     IF starts_with(personal.name, 'memory.') AND EXISTS (
       SELECT FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = personal.name::regclass AND a.attname = 'thread_id') THEN
+      SELECT string_agg(format('t.%I = $1', c), ' OR ') INTO condition FROM unnest(personal.columns) AS c;
       EXECUTE format('SELECT array_agg(DISTINCT thread_id) FROM %s AS t WHERE %s', personal.name, condition) INTO part USING subject;
       threads := threads || part;
       recorded := recorded || personal.name;
     END IF;
   END LOOP;
   FOREACH name IN ARRAY recorded LOOP
-    EXECUTE format('SELECT array_agg(DISTINCT thread_id) FROM %s AS t WHERE user_id <> $1 AND thread_id = ANY ($2)', name)
+    EXECUTE format('SELECT array_agg(DISTINCT thread_id) FROM %s AS t WHERE user_id IS DISTINCT FROM $1 AND thread_id = ANY ($2)', name)
       INTO part USING subject, threads;
     others := others || part;
+  END LOOP;
+  -- Threads go first: their locks wait for what runs are writing, and are waited for by no row's lock.
+  certificate.erased := certificate.erased || memory.delete_threads(memory.threads_of(subject, threads, others));
+
+  -- Jobs go next: what one that runs meanwhile would store or report is refused for want of its turns, and of the job.
+  PERFORM pg_advisory_xact_lock(hashtextextended('facts:' || subject, 0));
+  DELETE FROM procrastinate.procrastinate_jobs AS j WHERE j.args ->> 'user_id' = subject;
+  GET DIAGNOSTICS n = ROW_COUNT;
+  certificate.erased := certificate.erased || CASE WHEN n > 0 THEN jsonb_build_object('jobs', n) ELSE '{}' END;
+
+  FOR personal IN SELECT * FROM memory.personal_tables() LOOP
+    SELECT string_agg(format('t.%I = $1', c), ' OR ') INTO condition FROM unnest(personal.columns) AS c;
+    EXECUTE format('SELECT count(*) FROM %s AS t WHERE %s', personal.name, condition) INTO n USING subject;
+    certificate.erased := certificate.erased || CASE WHEN n > 0 THEN jsonb_build_object(personal.name, n) ELSE '{}' END;
   END LOOP;
 
   -- What left under a pseudonym is to be removed where it went, once what is on its way has arrived.
@@ -2375,17 +2428,6 @@ BEGIN
     RETURNING a.id, memory.record_digest(a) AS digest
   )
   INSERT INTO memory.erased_records SELECT 'audit_logs', g.id, g.digest, certificate.id FROM gone AS g;
-
-  FOR personal IN
-    SELECT c.relname FROM pg_catalog.pg_class AS c WHERE c.relnamespace = 'langgraph'::regnamespace
-    AND c.relname IN ('checkpoints', 'checkpoint_blobs', 'checkpoint_writes')
-  LOOP
-    EXECUTE format('DELETE FROM langgraph.%I WHERE thread_id = ANY ($1) AND thread_id <> ALL ($2)', personal.relname)
-      USING threads, others;
-    GET DIAGNOSTICS n = ROW_COUNT;
-    certificate.erased := certificate.erased
-      || CASE WHEN n > 0 THEN jsonb_build_object('langgraph.' || personal.relname, n) ELSE '{}' END;
-  END LOOP;
 
   -- A load of everybody that stands at this person begins again: it finds what it has done, and tells nobody where it was.
   WITH begun AS (
@@ -2535,13 +2577,13 @@ ALTER TABLE memory.personal_business_tables ENABLE ROW LEVEL SECURITY;
 REVOKE ALL ON memory.personal_business_tables FROM PUBLIC, anon, authenticated, service_role;
 REVOKE ALL ON FUNCTION
   memory.keep_as_personal(regclass), memory.personal_tables(), memory.check_subject(text),
-  memory.export_rows(text, text, bigint, int), memory.erase_user(text),
-  memory.certify_erasure(memory.erasures, text), memory.may_erase(text),
+  memory.export_rows(text, text, bigint, int), memory.erase_user(text, jsonb),
+  memory.threads_of(text, text[], text[]), memory.certify_erasure(memory.erasures, text), memory.may_erase(text),
   memory.erase_memory(text, text, timestamptz)
   FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION
   memory.personal_tables(), memory.check_subject(text),
-  memory.export_rows(text, text, bigint, int), memory.erase_user(text),
+  memory.export_rows(text, text, bigint, int), memory.erase_user(text, jsonb),
   memory.erase_memory(text, text, timestamptz)
   TO authenticated, service_role;
 

@@ -156,7 +156,7 @@ CHANGES = [
     "GRANT UPDATE (created_at) ON memory.memories TO authenticated",
     "GRANT USAGE ON SCHEMA memory TO anon",
     "GRANT USAGE ON SEQUENCE memory.turns_id_seq TO anon",
-    "GRANT EXECUTE ON FUNCTION memory.erase_user(text) TO PUBLIC",
+    "GRANT EXECUTE ON FUNCTION memory.erase_user(text, jsonb) TO PUBLIC",
     "ALTER DEFAULT PRIVILEGES IN SCHEMA memory GRANT SELECT ON TABLES TO anon",
     "COMMENT ON TABLE memory.users IS 'People'",
     "COMMENT ON COLUMN memory.users.id IS 'Who'",
