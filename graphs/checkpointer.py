@@ -1,24 +1,20 @@
 """Thread state in the same Postgres as the memory, in a schema that no API role can reach."""
 
 import asyncio
-import itertools
-import json
-import re
+import time
 from collections import deque
 from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
-    Coroutine,
     Iterable,
     Iterator,
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
-from functools import lru_cache
-from typing import Any, LiteralString, TypeVar
+from typing import Any, TypeVar, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -27,13 +23,23 @@ from langgraph.checkpoint.base import (
     CheckpointMetadata,
     CheckpointTuple,
     DeltaChannelHistory,
+    get_checkpoint_id,
 )
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from langgraph.checkpoint.postgres.base import PRUNE_DELTA_THREADS_SQL
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from psycopg import IsolationLevel
 from psycopg.rows import dict_row
-from psycopg.types.json import Jsonb
 
+from graphs.checkpoints import tables
+from graphs.checkpoints.deletions import Deletions
+from graphs.checkpoints.runs import may_have_begun_before, run_of
+from graphs.checkpoints.writes import Written, writing_run
+from graphs.deployment.development_server import (
+    DeletionJournal,
+    is_development_server,
+    open_journal,
+)
 from graphs.deployment.pools import shared_pool
 from graphs.deployment.settings import load_settings
 from graphs.memory.database import schema, statements
@@ -41,14 +47,14 @@ from graphs.memory.database.coalescing import Coalescer
 from graphs.memory.database.database import (
     Database,
     Pool,
+    refuse_deleted_runs,
     retrying_on,
     to_the_end,
 )
 from graphs.memory.database.driver_errors import driver_errors
 from graphs.memory.database.query import Query
 from graphs.memory.database.statements import Statement
-from graphs.memory.database.transaction import Connection
-from graphs.memory.errors import StoreUnavailable
+from graphs.memory.errors import InvalidInput, RunDeleted, StoreUnavailable
 from graphs.memory.principal import Principal
 
 _SQL = statements.load_sources("checkpointer", __package__)
@@ -56,11 +62,10 @@ _SCHEMA = "SELECT set_config('search_path', 'langgraph', true)"
 
 _PATH = Statement("checkpoint", _SCHEMA)
 
-_MOST_DELETED = 100
-"""Number of deleted runs to remember: they may still be writing."""
+_MOST_BEGUN = 1000
+"""Number of begun runs to remember: until a run has written, nobody else knows its thread."""
 
 T = TypeVar("T")
-Writes = list[Query[None]]
 
 _snapshot: ContextVar[bool] = ContextVar("snapshot", default=False)
 """True if transactions read one snapshot throughout, as pruning needs."""
@@ -88,17 +93,31 @@ class PostgresCheckpointer(AsyncPostgresSaver):
     Args:
         pool: an open pool of autocommit connections with `dict_row`; the caller closes it.
         serde: the serializer of state; LangGraph's own by default.
+        journal: for a server that must not be suspended while it deletes a thread. Deletions are
+            noted in it, and done by tasks of their own.
     """
 
-    def __init__(self, pool: Pool, serde: SerializerProtocol | None = None) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        serde: SerializerProtocol | None = None,
+        journal: DeletionJournal | None = None,
+    ) -> None:
         # The parent hands the pool only to _cursor, which is overridden.
         super().__init__(pool, serde=serde)  # type: ignore[arg-type]
         self.pool = pool
         self._database = Database(pool)
         self._writing: set[asyncio.Task[Any]] = set()
-        self._deleted: deque[tuple[str | None, str]] = deque(maxlen=_MOST_DELETED)
-        """Pairs of a thread id (None for any thread) and a run id."""
-        self._writes: Coalescer[str, Writes, None] = Coalescer(
+        self._opened_at = time.time()
+        self._begun: deque[tuple[str, str]] = deque(maxlen=_MOST_BEGUN)
+        """Pairs of a thread id and the id of a run that has read its state."""
+        self.deletions = (
+            Deletions(lambda thread_id: self._delete_threads([thread_id]), journal)
+            if journal
+            else None
+        )
+        """Deletions in progress; other calls for their threads wait for them."""
+        self._writes: Coalescer[str, Written, None] = Coalescer(
             self._write,
             at_once=4,
             together=lambda _: None,  # writes of different threads may share a transaction
@@ -114,13 +133,13 @@ class PostgresCheckpointer(AsyncPostgresSaver):
 
         If the parent asks for a pipeline, it only writes. These writes are sent at the end of the
         block, and calls that come together coalesce into one round trip. Each run writes many
-        checkpoints; writing them through psycopg's cursors took a third of a busy server's time.
+        checkpoints. Psycopg's cursors took a third of a busy server's time to write them.
         """
         if pipeline:
-            written = _Written()
+            written = Written()
             yield written
             if written.queries:
-                await self._writes.submit(written.thread_id, written.queries)
+                await self._writes.submit(written.thread_id, written)
             return
         async with self.pool.connection() as conn:
             if _snapshot.get():
@@ -134,9 +153,12 @@ class PostgresCheckpointer(AsyncPostgresSaver):
                 if _snapshot.get():
                     await conn.set_isolation_level(None)
 
-    async def _write(self, calls: Sequence[tuple[str, Writes]]) -> list[None]:
+    async def _write(self, calls: Sequence[tuple[str, Written]]) -> list[None]:
         """Execute the writes of coalesced calls in one transaction."""
-        queries = [query for _, written in calls for query in written]
+        queries = [query for _, written in calls for query in written.queries]
+        runs = {(written.run_id, thread_id) for thread_id, written in calls if written.run_id}
+        if runs:
+            queries.insert(0, refuse_deleted_runs(sorted(runs)))
         await self._database.run(Principal.owner(), [Query(_PATH), *queries])
         return [None] * len(calls)
 
@@ -150,32 +172,38 @@ class PostgresCheckpointer(AsyncPostgresSaver):
             await schema.apply(conn, scripts)
             with driver_errors():
                 async with conn.transaction():
-                    await self._migrate(conn)
-
-    async def _migrate(self, conn: Connection) -> None:
-        await conn.execute(_SQL["lock"])
-        await conn.execute(_SCHEMA)
-        exists = await (await conn.execute(_SQL["has_versions"])).fetchone()
-        row = (
-            await (await conn.execute(_SQL["latest_version"])).fetchone()
-            if exists and exists["has_versions"]
-            else None
-        )
-        done = row["version"] if row else -1
-        for version, migration in list(enumerate(self.MIGRATIONS))[done + 1 :]:
-            # CREATE INDEX CONCURRENTLY cannot run in a transaction, and new tables have no readers.
-            await conn.execute(migration.replace(" CONCURRENTLY", ""))  # the library's own text
-            await conn.execute(_SQL["record_version"], {"version": version})
-        if done + 1 < len(self.MIGRATIONS):
-            # Several statements in one text cannot be prepared.
-            await conn.execute(_SQL["protect"], prepare=False)
+                    await tables.migrate(conn, self.MIGRATIONS)
 
     # Methods that runs call are retried: all of them are idempotent.
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """Return a thread's checkpoint: the one that the config names, or else the latest."""
+        """Return a thread's checkpoint: the one that the config names, or else the latest.
+
+        A run that a server carries out again, after a crash, gets the latest one of its own. So
+        LangGraph resumes it there, even if later runs of the thread have ended since. It would
+        else begin anew, and its input would be in the thread twice.
+        """
         parent = super().aget_tuple
+        thread_id = str(config["configurable"]["thread_id"])
+        run_id = run_of(config)
+        if run_id and (thread_id, run_id) not in self._begun:
+            self._begun.append((thread_id, run_id))
+        await self._deletion_of(thread_id)
+        if not get_checkpoint_id(config) and may_have_begun_before(run_id, self._opened_at):
+            config = await self._where_it_ended(config, run_id)
         return await self._retry(lambda: parent(config))
+
+    async def _where_it_ended(self, config: RunnableConfig, run_id: str) -> RunnableConfig:
+        """Return a config that names the run's latest checkpoint, or the same if there is none."""
+        place = {"checkpoint_ns": "", **config["configurable"]}
+
+        async def work() -> dict[str, Any] | None:
+            async with self._cursor() as cursor:
+                await cursor.execute(_SQL["latest_of_run"], place | {"run_id": run_id})
+                return cast("dict[str, Any] | None", await cursor.fetchone())
+
+        found = await self._retry(work)
+        return {**config, "configurable": place | found} if found else config
 
     async def aput(
         self,
@@ -185,9 +213,14 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Store a checkpoint and return the config that names it. Deleted runs store nothing."""
-        if self._is_deleted(config, metadata):
-            return {"configurable": {**config["configurable"], "checkpoint_id": checkpoint["id"]}}
-        return await self._store(super().aput(config, checkpoint, metadata, new_versions))
+        parent = super().aput
+        await self._store(
+            lambda: parent(config, checkpoint, metadata, new_versions),
+            config,
+            run_of(config, metadata),
+        )
+        stored = {name: config["configurable"][name] for name in ("thread_id", "checkpoint_ns")}
+        return {"configurable": stored | {"checkpoint_id": checkpoint["id"]}}
 
     async def aput_writes(
         self,
@@ -197,25 +230,27 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         task_path: str = "",
     ) -> None:
         """Store a task's writes before its superstep ends. Deleted runs store nothing."""
-        if not self._is_deleted(config):
-            await self._store(super().aput_writes(config, writes, task_id, task_path))
+        parent = super().aput_writes
+        await self._store(
+            lambda: parent(config, writes, task_id, task_path), config, run_of(config)
+        )
 
-    def _is_deleted(
-        self, config: RunnableConfig, metadata: Mapping[str, Any] | None = None
-    ) -> bool:
-        """Return True if the run was deleted: LangGraph goes on writing for a cancelled run."""
-        if not self._deleted:
-            return False
-        told = {**config["configurable"], **config.get("metadata", {}), **(metadata or {})}
-        run = str(told.get("run_id"))
-        return (None, run) in self._deleted or (str(told["thread_id"]), run) in self._deleted
-
-    async def _store(self, writing: Coroutine[Any, Any, T]) -> T:
+    async def _store(
+        self, write: Callable[[], Awaitable[object]], config: RunnableConfig, run_id: str
+    ) -> None:
         """Complete a write even if its run is cancelled, so that deletions can wait for it."""
-        task = asyncio.create_task(writing)
+
+        async def store() -> None:
+            writing_run.set(run_id)
+            with suppress(RunDeleted):
+                await write()
+
+        # Before it is a write in progress, for which deletions wait.
+        await self._deletion_of(str(config["configurable"]["thread_id"]))
+        task = asyncio.create_task(store())
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
-        return await to_the_end(task)
+        await to_the_end(task)
 
     async def _written(self) -> None:
         """Wait for the writes that are in progress now."""
@@ -249,10 +284,25 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         return await self._retry(lambda: parent(config=config, channels=channels))
 
     async def adelete_thread(self, thread_id: str) -> None:
-        """Delete all state of a thread."""
-        parent = super().adelete_thread
+        """Delete all state of a thread. Its runs that are under way store nothing more.
+
+        With a journal it returns before that is done, and never suspends its caller. Reads and
+        writes of the thread wait until it is done.
+        """
+        if self.deletions:
+            self.deletions.start(thread_id)
+        else:
+            await self._delete_threads([thread_id])
+
+    async def _deletion_of(self, *thread_ids: str) -> None:
+        if self.deletions:
+            await self.deletions.wait(*thread_ids)
+
+    async def _delete_threads(self, thread_ids: Sequence[str]) -> None:
+        runs = [run_id for thread_id, run_id in self._begun if thread_id in thread_ids]
         await self._written()
-        await self._retry(lambda: parent(thread_id))
+        given = {"thread_ids": list(thread_ids), "run_ids": runs}
+        await self._execute("delete_threads", given)
 
     async def _retry(self, work: Callable[[], Awaitable[T]]) -> T:
         with driver_errors():
@@ -265,18 +315,36 @@ class PostgresCheckpointer(AsyncPostgresSaver):
 
         Writes to a checkpoint that was never stored, because its run was cancelled in between, do
         not name their run. They stay, unread, until the thread is deleted.
+
+        Raises:
+            InvalidInput: a later run of a thread with a `DeltaChannel` builds upon one of them.
         """
-        runs = [str(run_id) for run_id in run_ids]
-        # From here on these runs write nothing new; then wait for the writes in progress.
-        self._deleted.extend((_only_thread.get(), run) for run in runs)
+        given = {"run_ids": [str(run_id) for run_id in run_ids], "thread_id": _only_thread.get()}
+
+        async def work() -> str | None:
+            async with self._cursor() as cursor:
+                await cursor.execute(_SQL["lock_runs"], given)
+                await cursor.execute(_SQL["built_upon"], given)
+                threads = [row["thread_id"] for row in await cursor.fetchall()]
+                await cursor.execute(PRUNE_DELTA_THREADS_SQL, (threads, threads))
+                if needed := await cursor.fetchone():
+                    return str(needed["thread_id"])
+                await cursor.execute(_SQL["note_deleted_runs"], given)
+                await cursor.execute(_SQL["delete_for_runs"], given)
+            return None
+
         await self._written()
-        await self._execute("delete_for_runs", {"run_ids": runs, "thread_id": _only_thread.get()})
+        if needed := await self._retry(work):
+            raise InvalidInput(
+                f"Later runs of thread {needed} build upon this run, because a DeltaChannel stores "
+                "differences only. Delete the later runs first, or the thread."
+            )
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy all state of a thread to another thread, in one statement."""
-        await self._execute(
-            "copy_thread", {"source": str(source_thread_id), "target": str(target_thread_id)}
-        )
+        source, target = str(source_thread_id), str(target_thread_id)
+        await self._deletion_of(source, target)
+        await self._execute("copy_thread", {"source": source, "target": target})
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Delete the history of threads (`keep_latest`), or all their state (`delete`).
@@ -285,12 +353,11 @@ class PostgresCheckpointer(AsyncPostgresSaver):
             ValueError: the strategy is unknown. `delete_all` is another name of `delete`.
         """
         parent = super().aprune
+        if strategy in ("delete", "delete_all") and not isinstance(thread_ids, str):
+            await self._delete_threads([str(thread_id) for thread_id in thread_ids])
+            return
         with _one_snapshot():
-            await self._retry(
-                lambda: parent(
-                    thread_ids, strategy="delete" if strategy == "delete_all" else strategy
-                )
-            )
+            await self._retry(lambda: parent(thread_ids, strategy=strategy))
 
     async def _execute(self, statement: str, parameters: dict[str, Any]) -> None:
         async def work() -> None:
@@ -309,43 +376,6 @@ def _one_snapshot() -> Iterator[None]:
         _snapshot.reset(token)
 
 
-class _Written:
-    """Stand-in for a cursor that only writes: it collects statements, to be sent together."""
-
-    def __init__(self) -> None:
-        self.queries: Writes = []
-        self.thread_id = ""
-        """Thread of the state: the first parameter of every write of the parent."""
-
-    async def execute(self, statement: LiteralString, parameters: Sequence[Any]) -> None:
-        """Collect a statement."""
-        self.thread_id = str(parameters[0])
-        self.queries.append(_query(statement, parameters))
-
-    async def executemany(
-        self, statement: LiteralString, parameters: Iterable[Sequence[Any]]
-    ) -> None:
-        """Collect a statement once per row of parameters."""
-        for row in parameters:
-            await self.execute(statement, row)
-
-
-def _query(statement: LiteralString, parameters: Sequence[Any]) -> Query[None]:
-    named = _named(statement)
-    plain = (json.dumps(value.obj) if isinstance(value, Jsonb) else value for value in parameters)
-    return Query(
-        named, {name: value for (name, _), value in zip(named.parameters, plain, strict=True)}
-    )
-
-
-@lru_cache(64)
-def _named(statement: LiteralString) -> Statement:
-    """Return a statement of the parent with names for its positional parameters."""
-    numbers = itertools.count()
-    source: Any = re.sub("%s", lambda _: f"%(p{next(numbers)})s", statement)
-    return Statement("checkpoint", source)
-
-
 @asynccontextmanager
 async def open_checkpointer() -> AsyncIterator[PostgresCheckpointer]:
     """Open the deployment's checkpointer. `langgraph.json` names this function.
@@ -357,6 +387,13 @@ async def open_checkpointer() -> AsyncIterator[PostgresCheckpointer]:
     """
     settings = await asyncio.to_thread(load_settings)
     async with shared_pool(settings) as pool:
-        checkpointer = PostgresCheckpointer(pool)
+        journal = await open_journal() if is_development_server() else None
+        checkpointer = PostgresCheckpointer(pool, journal=journal)
         await checkpointer.setup()
-        yield checkpointer
+        if checkpointer.deletions:
+            checkpointer.deletions.resume()
+        try:
+            yield checkpointer
+        finally:
+            if checkpointer.deletions:
+                await checkpointer.deletions.wait_for_all()

@@ -21,9 +21,11 @@ GraphMemoryError
 ├── SchemaNotApplied            the database refused a file of the schema; `what` names it
 ├── RestoreConflict             the database holds other rows with the numbers of a backup's
 ├── ErasedPresent               the database has users whose erasure a backup knows of
+├── RunDeleted                  the run of a write was deleted; nothing of it is stored any more
 ├── VersionConflict             an item is not at the version that a write expected
 ├── AccessDenied                the principal may not do this
 │   └── PrincipalRequired       nobody is acting, and somebody must
+├── ChatModelFailed             the chat model did not answer: no key, no such model, no service
 ├── EmbeddingFailed             the embedding model did not answer, also when asked again
 ├── JudgementFailed             the model did not say what a new fact means for known ones
 ├── StorageFailed               Supabase Storage did not take, give or remove a file
@@ -45,8 +47,11 @@ GraphMemoryError
 from collections.abc import Sequence
 
 
-class GraphMemoryError(Exception):
-    """Base of every error this project raises on purpose."""
+class GraphMemoryError(RuntimeError):
+    """Base of every error this project raises on purpose.
+
+    A RuntimeError, since LangGraph's server hides the messages of most other errors from clients.
+    """
 
 
 class ConfigurationError(GraphMemoryError):
@@ -226,6 +231,10 @@ class IdempotencyConflict(InvalidValue):
         )
 
 
+class RunDeleted(GraphMemoryError):
+    """The run that writes was deleted, with its thread or by an erasure. Nothing was stored."""
+
+
 class VersionConflict(GraphMemoryError):
     """An item has changed since it was read: read it again and decide anew. Nothing was stored."""
 
@@ -256,6 +265,10 @@ class PrincipalRequired(AccessDenied):
         )
 
 
+class ChatModelFailed(GraphMemoryError):
+    """The chat model gave no answer: its key, its name, or its service. The message says why."""
+
+
 class EmbeddingFailed(GraphMemoryError):
     """The embedding model did not answer, also when it was asked again. Nothing was stored."""
 
@@ -265,9 +278,7 @@ class JudgementFailed(GraphMemoryError):
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
-        super().__init__(
-            f"The model gave no judgement that could be used ({reason}); no known fact was changed."
-        )
+        super().__init__(f"The model gave no usable ruling ({reason}); no fact was changed.")
 
 
 class StorageFailed(GraphMemoryError):
@@ -332,9 +343,7 @@ class MigrationNotFound(GraphMemoryError):
 
     def __init__(self, migration_id: str) -> None:
         self.migration_id = migration_id
-        super().__init__(
-            f"There is no migration {migration_id!r}; `graph-memory migrate list` shows them."
-        )
+        super().__init__(f"No migration is {migration_id!r}: see `graph-memory migrate list`.")
 
 
 class MigrationConflict(GraphMemoryError):
@@ -374,9 +383,7 @@ class SessionNotFound(GraphMemoryError):
 
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
-        super().__init__(
-            f"There is no session {session_id!r}; the first turn that is written to it makes it."
-        )
+        super().__init__(f"There is no session {session_id!r}; its first turn makes it.")
 
 
 class StoreUnavailable(GraphMemoryError):

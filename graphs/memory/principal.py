@@ -155,6 +155,8 @@ def current_provenance() -> dict[str, str]:
         name: getattr(info, name, None)
         for name in ("thread_id", "run_id", "checkpoint_id", "task_id")
     }
+    if info and not found["run_id"]:  # in subgraphs and second attempts
+        found["run_id"] = (var_child_runnable_config.get() or {}).get("metadata", {}).get("run_id")
     return {name: str(value) for name, value in found.items() if value}
 
 

@@ -1,7 +1,9 @@
 """A server starts without keys, ends cleanly, and survives crashes and lost connections."""
 
 import asyncio
+import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,7 +53,9 @@ async def test_a_checkout_without_any_setting_remembers_over_its_ends_and_crashe
     start: Callable[..., Server],
 ) -> None:
     """Use no key, database or sign-in: there is one local user, and an embedded Postgres."""
-    thread_id = await the_first_start_remembers_and_ends_with_its_database(start())
+    first = start()
+    thread_id = await the_first_start_remembers_and_ends_with_its_database(first)
+    lose_threads_of_queued_runs(first.folder)
 
     # The second start must find the thread, its state and the memory.
     again = start()
@@ -80,6 +84,10 @@ async def the_first_start_remembers_and_ends_with_its_database(server: Server) -
     thread_id = str((await client.threads.create())["thread_id"])
     await talk(client, "My budget is 80k.", thread_id)
     assert postgres_processes(server.folder)
+    async with httpx.AsyncClient(base_url=server.url) as http:
+        for foreign in ({"Host": "rebound.example"}, {"Origin": "https://page.example"}):
+            for route in ("/threads/search", "/memory/recall", "/store/items/search"):
+                assert (await http.post(route, json={}, headers=foreign)).status_code == 403
 
     assert server.stop(signal.SIGINT) == 0
     assert not postgres_processes(server.folder)
@@ -87,6 +95,30 @@ async def the_first_start_remembers_and_ends_with_its_database(server: Server) -
     assert "one local user" in log
     assert "Traceback" not in log
     return thread_id
+
+
+def lose_threads_of_queued_runs(folder: Path) -> None:
+    """Fill the server's queue with runs whose threads are gone, as versions before this one did.
+
+    Each of them kept a worker from its work for ever.
+    """
+    # The server's own file: its classes load only in a process with the server's settings.
+    settings = dict.fromkeys(("DATABASE_URI", "REDIS_URI", "MIGRATIONS_PATH"), "__inmem")
+    settings["LANGGRAPH_RUNTIME_EDITION"] = "inmem"
+    subprocess.run(
+        [sys.executable, "-c", LOSE_THREADS], cwd=folder, env=os.environ | settings, check=True
+    )
+
+
+LOSE_THREADS = """
+from uuid import uuid4
+from langgraph.checkpoint.memory import PersistentDict
+kept = PersistentDict(filename=".langgraph_api/.langgraph_ops.pckl")
+kept.load()
+lost = [{**kept["runs"][0], "status": "pending"} for _ in range(50)]
+kept["runs"] += [{**run, "run_id": uuid4(), "thread_id": uuid4()} for run in lost]
+kept.sync()
+"""
 
 
 async def runs_on_event_loops_of_their_own_share_the_memory(server: Server) -> None:

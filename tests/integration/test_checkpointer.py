@@ -2,18 +2,29 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.utils.uuid import uuid7
+from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import END, START, MessagesState, StateGraph
+from typing_extensions import TypedDict
 
 from graphs.checkpointer import PostgresCheckpointer, delete_runs_only_in
+from graphs.checkpoints.idle import prune_idle
+from graphs.deployment.development_server import DeletionJournal
 from graphs.deployment.pools import open_pool
-from graphs.memory.errors import InvalidInput
+from graphs.memory.database.database import Database
+from graphs.memory.errors import InvalidInput, RunDeleted
+from graphs.memory_manager import MemoryManager
 from tests.support.pools import SlowToTakeBack
 from tests.support.sql import cut_connections, rows
 
@@ -39,10 +50,12 @@ async def test_it_conforms_with_every_capability(database: str) -> None:
     assert all(result.detected for result in results.values())
 
 
-def conversation(checkpointer: PostgresCheckpointer) -> Any:
-    """Return a graph that answers, to make real checkpoints."""
+def conversation(checkpointer: PostgresCheckpointer, until: asyncio.Event | None = None) -> Any:
+    """Return a graph that answers, to make real checkpoints; if asked, not before an event."""
 
     async def answer(state: MessagesState) -> dict[str, Any]:
+        if until:
+            await until.wait()
         return {"messages": [AIMessage(f"You said {state['messages'][-1].content}.")]}
 
     builder = StateGraph(MessagesState).add_node("answer", answer)
@@ -53,6 +66,33 @@ def conversation(checkpointer: PostgresCheckpointer) -> Any:
 
 def on_thread(thread_id: str, **more: Any) -> Any:
     return {"configurable": {"thread_id": thread_id, **more}}
+
+
+async def test_idle_threads_keep_their_last_state_only(
+    checkpointer: PostgresCheckpointer, database: str
+) -> None:
+    graph = conversation(checkpointer)
+    for thread in ("idle", "used"):
+        for text in ("one", "two"):
+            await graph.ainvoke({"messages": [HumanMessage(text)]}, on_thread(thread))
+    old = "'0' || right(checkpoint_id, -1)"  # an id of long ago
+    for table in ("checkpoints", "checkpoint_writes"):
+        await rows(
+            database,
+            f"UPDATE langgraph.{table} SET checkpoint_id = {old} WHERE thread_id = 'idle'",
+        )
+    before = await graph.aget_state(on_thread("idle"))
+
+    assert await prune_idle(checkpointer, Database(checkpointer.pool), 1) == 1
+    assert await prune_idle(checkpointer, Database(checkpointer.pool), 1) == 0, (
+        "nothing is left to do"
+    )
+
+    assert (await graph.aget_state(on_thread("idle"))).values == before.values
+    assert len([c async for c in checkpointer.alist(on_thread("idle"))]) <= 2
+    assert len([c async for c in checkpointer.alist(on_thread("used"))]) == 6
+    said = await graph.ainvoke({"messages": [HumanMessage("three")]}, on_thread("idle"))
+    assert [m.content for m in said["messages"]][::2] == ["one", "two", "three"]
 
 
 async def test_deleting_a_run_leaves_the_thread_as_it_was_before(
@@ -110,6 +150,162 @@ async def test_a_run_that_is_named_in_a_thread_of_anothers_is_not_stopped(
 async def deleting(checkpointer: PostgresCheckpointer, thread_id: str, run_id: str) -> None:
     delete_runs_only_in(thread_id)
     await checkpointer.adelete_for_runs([run_id])
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "later, from a journal"])
+async def test_a_deleted_thread_does_not_come_back(
+    database: str, tmp_path: Path, later: bool
+) -> None:
+    """Delete 30 threads while their first answer is under way."""
+    threads = [f"t{n}" for n in range(30)]
+    async with open_pool(database) as pool:
+        journal = DeletionJournal(tmp_path / "journal") if later else None
+        checkpointer = PostgresCheckpointer(pool, journal=journal)
+        answering = asyncio.Event()
+        graph = conversation(checkpointer, until=answering)
+        runs = [
+            asyncio.create_task(
+                graph.ainvoke(
+                    {"messages": [HumanMessage("hi")]},
+                    on_thread(thread) | {"metadata": {"run_id": f"run-{thread}"}},
+                )
+            )
+            for thread in threads
+        ]
+        await asyncio.sleep(0.2)
+        await asyncio.gather(*(checkpointer.adelete_thread(thread) for thread in threads))
+        answering.set()
+        await asyncio.gather(*runs)
+        if checkpointer.deletions:
+            await checkpointer.deletions.wait_for_all()
+        for table in ("checkpoints", "checkpoint_blobs", "checkpoint_writes"):
+            assert await rows(database, f"SELECT thread_id FROM langgraph.{table}") == []
+
+        # A thread of the same name may begin again.
+        state = await graph.ainvoke(
+            {"messages": [HumanMessage("again")]},
+            on_thread("t0") | {"metadata": {"run_id": "another"}},
+        )
+        assert state == (await graph.aget_state(on_thread("t0"))).values
+        assert [message.content for message in state["messages"]] == ["again", "You said again."]
+
+
+async def test_with_a_journal_deleting_a_thread_never_suspends_and_survives_a_crash(
+    database: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "of the server" / "journal"
+    async with open_pool(database) as pool:
+        graph = conversation(PostgresCheckpointer(pool))
+        for thread in ("kept", "deleted"):
+            await graph.ainvoke({"messages": [HumanMessage("one")]}, on_thread(thread))
+        server = PostgresCheckpointer(pool, journal=DeletionJournal(path))
+        before = asyncio.all_tasks()
+        with pytest.raises(StopIteration):  # it returned before it was suspended
+            server.adelete_thread("deleted").send(None)
+        for task in asyncio.all_tasks() - before:
+            task.cancel()  # as a crash does, before anything was deleted
+        await asyncio.sleep(0)
+
+        after = PostgresCheckpointer(pool, journal=DeletionJournal(path))
+        assert after.deletions
+        after.deletions.resume()
+        assert await after.aget_tuple(on_thread("deleted")) is None
+        assert await after.aget_tuple(on_thread("kept")) is not None
+        await after.deletions.wait_for_all()
+    assert path.read_text() == ""
+
+
+async def test_what_a_deleted_run_remembers_is_refused(database: str) -> None:
+    """Delete the thread of a run that then writes to memory, as `write_memory` would."""
+    async with MemoryManager.from_conn_string(database) as store, open_pool(database) as pool:
+        checkpointer = PostgresCheckpointer(pool)
+
+        async def remember(_: Any) -> dict[str, Any]:
+            await store.aput(("before",), "key", {"of": "the run"})
+            await checkpointer.adelete_thread("t")
+            await store.aput(("after",), "key", {"of": "the run"})
+            return {}
+
+        untyped: Any = StateGraph(MessagesState)
+        builder = untyped.add_node("remember", remember)
+        graph = builder.add_edge(START, "remember").compile(checkpointer=checkpointer, store=store)
+        config = on_thread("t") | {"metadata": {"run_id": "run-a"}, "run_id": "run-a"}
+        with pytest.raises(RunDeleted):
+            await graph.ainvoke({"messages": [HumanMessage("hi")]}, config)
+        assert await store.aget(("before",), "key")
+        assert await store.aget(("after",), "key") is None
+        assert await rows(database, "SELECT thread_id FROM langgraph.checkpoints") == []
+
+
+class Differences(TypedDict):
+    items: Annotated[list[str], DeltaChannel(lambda items, writes: [*items, *chain(*writes)])]
+
+
+async def test_a_run_that_later_runs_build_upon_by_differences_is_not_deleted(
+    checkpointer: PostgresCheckpointer,
+) -> None:
+    """Delete runs of a thread with a DeltaChannel: the last one goes, an earlier one does not."""
+
+    def answer(state: Differences) -> dict[str, Any]:
+        return {"items": [f"{len(state['items'])}"]}
+
+    untyped: Any = StateGraph(Differences)
+    builder = untyped.add_node("answer", answer)
+    graph = builder.add_edge(START, "answer").compile(checkpointer=checkpointer)
+    for run in ("a", "b"):
+        await graph.ainvoke({"items": [run]}, on_thread("t") | {"metadata": {"run_id": run}})
+
+    with pytest.raises(InvalidInput, match="Delete the later runs first"):
+        await checkpointer.adelete_for_runs(["a"])
+    assert (await graph.aget_state(on_thread("t"))).values == {"items": ["a", "1", "b", "3"]}
+    await checkpointer.adelete_for_runs(["b"])
+    assert (await graph.aget_state(on_thread("t"))).values == {"items": ["a", "1"]}
+    await graph.ainvoke({"items": ["c"]}, on_thread("t") | {"metadata": {"run_id": "c"}})
+    assert (await graph.aget_state(on_thread("t"))).values == {"items": ["a", "1", "c", "3"]}
+    await checkpointer.adelete_for_runs(["a", "c"])
+    assert await checkpointer.aget_tuple(on_thread("t")) is None
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["after its end", "before its answer"])
+async def test_a_run_that_is_carried_out_again_is_in_its_thread_once(
+    database: str, killed: bool
+) -> None:
+    """Do as a server does that did not note a run's end before it crashed."""
+
+    class Killed(BaseException):
+        """An end that no graph handles, as by kill -9."""
+
+    kill = False
+
+    async def answer(_: MessagesState) -> dict[str, Any]:
+        if kill:
+            raise Killed
+        return {"messages": [AIMessage("Hello.")]}
+
+    untyped: Any = StateGraph(MessagesState)
+    builder = untyped.add_node("answer", answer).add_edge(START, "answer")
+
+    async with open_pool(database) as pool:
+
+        async def run(run_id: str, text: str) -> list[str]:
+            """Run on a server that has just started."""
+            graph = builder.compile(checkpointer=PostgresCheckpointer(pool))
+            config = on_thread("t") | {"metadata": {"run_id": run_id}}
+            say = {"messages": [{"role": "user", "content": text}]}
+            return [m.content for m in (await graph.ainvoke(say, config))["messages"]]
+
+        first, second = str(UUID(int=1)), str(UUID(int=2))
+        await run(first, "One.")
+        kill = killed
+        with suppress(Killed):
+            await run(second, "Two.")
+        kill = False
+        assert await run(second, "Two.") == ["One.", "Hello.", "Two.", "Hello."]
+        assert await run(first, "One.") == ["One.", "Hello."], "its own end, and nothing done twice"
+        assert await run(str(uuid7()), "Three.") == [
+            *("One.", "Hello.", "Two.", "Hello."),
+            *("Three.", "Hello."),
+        ]
 
 
 async def test_a_copy_goes_its_own_way(checkpointer: PostgresCheckpointer) -> None:

@@ -26,7 +26,7 @@ from tests.support.sql import rows
 MEMORY_TABLES = {
     "agent_executions", "audit_logs", "audit_seals", "belief_graphs",
     "brain_load_errors", "brain_loads",
-    "cognitive_metrics", "company_brain",
+    "cognitive_metrics", "company_brain", "deleted_runs",
     "deliveries", "embedding_models", "erased_records", "erasures", "external_copies", "files",
     "goal_assessments",
     "job_failures", "job_migrations", "memories", "memory_embeddings",

@@ -60,3 +60,23 @@ async def test_of_a_hundred_conversations_at_once_each_recalls_its_own_and_is_st
     }
     assert {(row["user_id"], row["session_id"]) for row in stored} == threads
     assert {row["turns"] for row in stored} == {2}, "one message and one answer, each stored once"
+
+
+async def test_runs_without_a_thread_that_end_together_all_answer_and_cost_no_other_thread(
+    server: Server,
+) -> None:
+    """Each such run deletes a thread of its own at its end; users delete threads meanwhile."""
+    client, room = server.client(sign_in()), asyncio.Semaphore(25)
+    kept = {(await client.threads.create())["thread_id"] for _ in range(10)}
+
+    async def ask(n: int) -> str:
+        async with room:
+            if n % 3 == 0:
+                await client.threads.delete((await client.threads.create())["thread_id"])
+            state: Any = await client.runs.wait(None, "assistant", input=says(f"I am number {n}."))
+            return str(state["messages"][0]["content"])
+
+    answers = await asyncio.gather(*(ask(n) for n in range(60)))
+
+    assert answers == [f"I am number {n}." for n in range(60)]
+    assert {thread["thread_id"] for thread in await client.threads.search(limit=100)} == kept

@@ -5,7 +5,7 @@ import json
 import logging
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from itertools import islice
@@ -133,6 +133,18 @@ class PrincipalQueries:
     provenance: Mapping[str, Any] | None = None
 
 
+def refuse_deleted_runs(runs: Collection[tuple[str, str]]) -> Query[None]:
+    """Return a query that refuses its transaction if one of these runs was deleted.
+
+    Deletions of the runs, and of their threads, wait until the transaction has ended.
+
+    Args:
+        runs: pairs of a run's id and its thread's, not empty.
+    """
+    run_ids, thread_ids = zip(*runs, strict=True)
+    return Query(_SQL["refuse_deleted_runs"], {"run_ids": run_ids, "thread_ids": thread_ids})
+
+
 class Database:
     """Runs queries in transactions over a pool that somebody else opened and will close."""
 
@@ -162,17 +174,21 @@ class Database:
         Raises:
             GraphMemoryError: the driver's error as one of ours. Nothing was stored.
         """
-        queries = [
-            query
-            for part in parts
-            for query in (self._begin(part.principal, part.provenance), *part.queries)
-        ]
+        groups = [[*self._begin(part.principal, part.provenance), *part.queries] for part in parts]
+        queries = [query for group in groups for query in group]
 
         async def attempt() -> list[list[Any]]:
-            plans = [self._plans(part.principal) for part in parts for _ in (part, *part.queries)]
+            plans = [
+                self._plans(part.principal)
+                for part, group in zip(parts, groups, strict=True)
+                for _ in group
+            ]
             async with self.pool.connection() as conn, self._on(conn, plans[0]) as transaction:
                 answers = iter(await transaction.run(queries, plans))
-            return [list(islice(answers, 1 + len(part.queries)))[1:] for part in parts]
+            return [
+                list(islice(answers, len(group)))[len(group) - len(part.queries) :]
+                for part, group in zip(parts, groups, strict=True)
+            ]
 
         with telemetry.transaction(_name_of(parts)), driver_errors():
             return await self._retrying(attempt)
@@ -199,7 +215,7 @@ class Database:
                 self.pool.connection() as conn,
                 self._on(conn, self._plans(principal)) as transaction,
             ):
-                transaction.begin_with([Query(_SQL["open"]), self._begin(principal, provenance)])
+                transaction.begin_with([Query(_SQL["open"]), *self._begin(principal, provenance)])
                 try:
                     result = await work(transaction)
                 except Exception:
@@ -211,10 +227,14 @@ class Database:
         with telemetry.transaction("transaction"), driver_errors():
             return await to_the_end(self._retrying(attempt))
 
-    def _begin(self, principal: Principal, provenance: Mapping[str, Any] | None) -> Query[None]:
+    def _begin(
+        self, principal: Principal, provenance: Mapping[str, Any] | None
+    ) -> Iterator[Query[None]]:
         told = {**(provenance or {}), "adapters": self.adapters} if self.adapters else provenance
         settings = {"role": principal.role, "claims": principal.claims}
-        return Query(_SQL["begin"], settings | {"provenance": json.dumps(told) if told else "{}"})
+        yield Query(_SQL["begin"], settings | {"provenance": json.dumps(told) if told else "{}"})
+        if provenance and (run_id := provenance.get("run_id")):
+            yield refuse_deleted_runs([(run_id, provenance.get("thread_id", ""))])
 
     def _plans(self, principal: Principal) -> str:
         return f"{principal.role}_{self._generation}"

@@ -12,6 +12,9 @@ SELECT set_config('role', %(role)s, true), set_config('request.jwt.claims', %(cl
   set_config('jit', 'off', true), set_config('hnsw.iterative_scan', 'relaxed_order', true),
   set_config('hnsw.ef_search', '200', true)
 
+-- name: refuse_deleted_runs
+SELECT memory.refuse_deleted_runs(%(run_ids)s::text[], %(thread_ids)s::text[])
+
 -- name: lacking
 -- The parts of the schema that this database was made without; none where it has no schema at all.
 SELECT array_remove(ARRAY[

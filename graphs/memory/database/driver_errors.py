@@ -13,6 +13,7 @@ from graphs.memory.errors import (
     GraphMemoryError,
     InvalidInput,
     InvalidValue,
+    RunDeleted,
     SchemaPartMissing,
     SetupRequired,
     StatementTimeout,
@@ -23,6 +24,9 @@ from graphs.memory.errors import (
 
 VERSION_CONFLICT = "GM409"
 """The SQLSTATE with which the schema's `expect_versions` refuses."""
+
+RUN_DELETED = "GM410"
+"""The SQLSTATE with which the schema's `refuse_deleted_runs` refuses."""
 
 
 TRANSIENT = (
@@ -37,7 +41,7 @@ TRANSIENT = (
 
 @contextmanager
 def driver_errors() -> Iterator[None]:
-    """Turn what the driver raises into the tree above, keeping the driver's error as the cause."""
+    """Turn the driver's errors into ours, which keep them as their cause."""
     try:
         yield
     except pg.InsufficientPrivilege as error:
@@ -68,6 +72,8 @@ def driver_errors() -> Iterator[None]:
     except psycopg.Error as error:
         if error.sqlstate == VERSION_CONFLICT:
             raise VersionConflict(*json.loads(error.diag.message_detail or '["", ""]')) from error
+        if error.sqlstate == RUN_DELETED:
+            raise RunDeleted("The run was deleted: it stores nothing more.") from error
         raise GraphMemoryError(f"The database refused: {error_sentence(error)}") from error
 
 

@@ -310,7 +310,10 @@ def _object(line: bytes) -> dict[str, Any]:
 
 
 def _keep(row: dict[str, Any], history: dict[int, list[SourceVersion]]) -> None:
-    """Keep an earlier version until its memory is read."""
+    """Keep an earlier version until its memory is read; none from before its memory expired."""
+    if row.get("expired"):
+        history.pop(row["memory_id"], None)
+        return
     since, until = _moment(row["valid_from"]), _moment(row["valid_to"])
     if since and until:
         history.setdefault(row["memory_id"], []).append(

@@ -50,7 +50,16 @@ BEGIN
       WHERE h.namespace = NEW.namespace AND h.key = NEW.key)
     WHERE m.namespace = NEW.namespace AND m.key = NEW.key;
   END IF;
-  IF TG_OP = 'DELETE' OR TG_OP = 'UPDATE' AND OLD.value IS DISTINCT FROM NEW.value THEN
+  IF OLD.expires_at <= now() THEN
+    -- What a TTL, retention or decay removes leaves no version. Where there are earlier ones, a mark tells the job that
+    -- prunes the history to erase them.
+    INSERT INTO memory.memory_history (memory_id, namespace, key, operation, value, user_id, org_id, agent_id, run_id,
+      valid_from, valid_to, expired)
+    SELECT OLD.id, OLD.namespace, OLD.key, lower(TG_OP), '{}', OLD.user_id, OLD.org_id, OLD.agent_id, OLD.run_id,
+      OLD.updated_at, greatest(now(), OLD.updated_at), true
+    WHERE EXISTS (
+      SELECT FROM memory.memory_history AS h WHERE h.namespace = OLD.namespace AND h.key = OLD.key AND h.memory_id = OLD.id);
+  ELSIF TG_OP = 'DELETE' OR TG_OP = 'UPDATE' AND OLD.value IS DISTINCT FROM NEW.value THEN
     INSERT INTO memory.memory_history
       (memory_id, namespace, key, operation, value, user_id, org_id, agent_id, run_id, valid_from, valid_to)
     VALUES (OLD.id, OLD.namespace, OLD.key, lower(TG_OP), OLD.value, OLD.user_id, OLD.org_id, OLD.agent_id,
@@ -58,11 +67,13 @@ BEGIN
   END IF;
   -- end of part
   INSERT INTO memory.audit_logs
-    (actor, action, user_id, org_id, namespace, key, thread_id, run_id, checkpoint_id, task_id)
+    (actor, action, user_id, org_id, namespace, key, data, thread_id, run_id, checkpoint_id, task_id)
   SELECT coalesce(claims ->> 'sub', claims ->> 'role', current_user), 'memory.' || lower(TG_OP),
     coalesce(NEW.user_id, OLD.user_id), coalesce(NEW.org_id, OLD.org_id), coalesce(NEW.namespace, OLD.namespace),
-    coalesce(NEW.key, OLD.key), source ->> 'thread_id', source ->> 'run_id', source ->> 'checkpoint_id',
-    source ->> 'task_id'
+    coalesce(NEW.key, OLD.key),
+    CASE WHEN TG_OP = 'DELETE' THEN CASE WHEN OLD.expires_at <= now() THEN jsonb_build_object('expired_at', OLD.expires_at) END
+      WHEN NEW.expires_at IS DISTINCT FROM OLD.expires_at THEN jsonb_build_object('expires_at', NEW.expires_at) END,
+    source ->> 'thread_id', source ->> 'run_id', source ->> 'checkpoint_id', source ->> 'task_id'
   FROM (SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb AS claims,
     nullif(current_setting('memory.provenance', true), '')::jsonb AS source) AS transaction;
   RETURN NULL;

@@ -1,0 +1,1 @@
+"""Parts of the checkpointer: its tables, runs, writes and deletions of threads."""
