@@ -41,14 +41,13 @@ BEGIN
   END IF;
   -- part: history
   -- A deletion that began later may have ended the address before this transaction could write: the
-  -- new item begins where the old one ended.
+  -- new version begins where the old one ended.
   IF TG_OP = 'INSERT' AND EXISTS (
     SELECT FROM memory.memory_history AS h
     WHERE h.namespace = NEW.namespace AND h.key = NEW.key AND h.valid_to > NEW.updated_at
   ) THEN
-    UPDATE memory.memories AS m SET created_at = h.ended, updated_at = h.ended
-    FROM (SELECT max(valid_to) AS ended FROM memory.memory_history
-      WHERE namespace = NEW.namespace AND key = NEW.key) AS h
+    UPDATE memory.memories AS m SET updated_at = (SELECT max(h.valid_to) FROM memory.memory_history AS h
+      WHERE h.namespace = NEW.namespace AND h.key = NEW.key)
     WHERE m.namespace = NEW.namespace AND m.key = NEW.key;
   END IF;
   IF OLD.expires_at <= now() THEN
@@ -78,23 +77,6 @@ BEGIN
   FROM (SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb AS claims,
     nullif(current_setting('memory.provenance', true), '')::jsonb AS source) AS transaction;
   RETURN NULL;
-END $$;
-
-CREATE OR REPLACE FUNCTION memory.expect_created(namespaces text[], keys text[]) RETURNS void
-  LANGUAGE plpgsql SET search_path = ''
-AS $$
-DECLARE
-  expected record;
-BEGIN
-  FOR expected IN SELECT * FROM unnest(namespaces, keys) AS e (namespace, key) LOOP
-    IF NOT EXISTS (
-      SELECT FROM memory.memories AS m
-      WHERE m.namespace = expected.namespace AND m.key = expected.key AND m.created_at >= now()
-    ) THEN
-      RAISE EXCEPTION USING ERRCODE = 'GM409', MESSAGE = 'the item is not at the expected version',
-        DETAIL = json_build_array(expected.namespace, expected.key);
-    END IF;
-  END LOOP;
 END $$;
 
 -- Keys and namespaces of up to 2,300 bytes hold longer sessions' ids.

@@ -31,7 +31,7 @@ ORDER BY b.slug LIMIT %(most)s
 -- must see items of a concurrent writer that the storing statement waited for. An item is new if it
 -- was created at the time of this transaction.
 WITH stored AS (
-  SELECT m.id, m.key, m.created_at >= now() AS created
+  SELECT m.id, m.key, m.created_at = now() AS created
   FROM unnest(%(slugs)s::text[]) AS s (slug)
   JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[%(namespace)s])
     AND m.key = ANY (ARRAY[s.slug])
@@ -44,7 +44,7 @@ SELECT key AS slug, created FROM stored
 
 -- name: link_company
 WITH stored AS (
-  SELECT m.id, m.key, m.created_at >= now() AS created
+  SELECT m.id, m.key, m.created_at = now() AS created
   FROM unnest(%(slugs)s::text[]) AS s (slug)
   JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[%(namespace)s])
     AND m.key = ANY (ARRAY[s.slug])
