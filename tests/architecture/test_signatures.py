@@ -26,7 +26,7 @@ batch(ops: Iterable[GetOp | SearchOp | PutOp | ListNamespacesOp]) -> list[Item |
     list[SearchItem] | list[tuple[str, ...]] | None]
 close() -> None
 decay_memory(user_id: str, threshold_days: float) -> DecayReport
-erase_user(user_id: str) -> ErasureCertificate
+erase_user(user_id: str, elsewhere: Mapping[str, int] | None = None) -> ErasureCertificate
 expire_turns(days: float) -> int
 export_user(user_id: str) -> AsyncIterator[str]
 extract_facts(user_id: str, session_id: str) -> ExtractionReport
