@@ -97,7 +97,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
         "searching",
         "hybrid reembedding",
         "embeddings search",
-        "indexing ranking recalled",
+        "filters indexing ranking recalled",
     ),
     "graphs.memory.store": (
         "store",

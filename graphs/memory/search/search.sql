@@ -7,7 +7,7 @@ FROM memory.memories
 WHERE namespace >= %(low)s AND namespace < %(high)s
   AND (expires_at IS NULL OR expires_at > now())
   AND value @> %(contains)s::jsonb AND NOT value @> ANY (%(lacks)s::text[]::jsonb[])
-  AND (%(filter)s::jsonb IS NULL OR memory.matches(value, %(filter)s::jsonb))
+  AND (%(filter)s::jsonpath IS NULL OR value @? %(filter)s::jsonpath)
 ORDER BY updated_at DESC, position DESC, namespace, key
 LIMIT %(limit)s OFFSET %(offset)s
 
@@ -78,7 +78,7 @@ WITH scope AS MATERIALIZED (
        AND m.namespace >= %(low)s AND m.namespace < %(high)s
        AND (m.expires_at IS NULL OR m.expires_at > now())
        AND m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
-       AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb)))
+       AND (%(filter)s::jsonpath IS NULL OR m.value @? %(filter)s::jsonpath))
     UNION ALL
     (SELECT e.namespace, e.key, coalesce(nullif(1 - (e.embedding <=> %(query)s::halfvec), 'NaN'), 0)
      FROM memory.memory_embeddings AS e
@@ -86,7 +86,7 @@ WITH scope AS MATERIALIZED (
        AND e.namespace || '' >= %(low)s AND e.namespace || '' < %(high)s
        AND (SELECT (m.expires_at IS NULL OR m.expires_at > now())
               AND m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
-              AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
+              AND (%(filter)s::jsonpath IS NULL OR m.value @? %(filter)s::jsonpath)
             FROM memory.memories AS m WHERE m.id = ANY (ARRAY[e.memory_id]))
      ORDER BY e.embedding::halfvec({dimensions}) <=> %(query)s::halfvec({dimensions})
      LIMIT %(looked_at)s::int)
@@ -97,7 +97,7 @@ WITH scope AS MATERIALIZED (
        AND e.namespace >= %(low)s AND e.namespace < %(high)s
        AND (m.expires_at IS NULL OR m.expires_at > now())
        AND m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
-       AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb)))
+       AND (%(filter)s::jsonpath IS NULL OR m.value @? %(filter)s::jsonpath))
   ) AS found
   WHERE score IS NOT NULL
   GROUP BY namespace, key
