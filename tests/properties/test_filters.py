@@ -64,10 +64,10 @@ def conn(database: str) -> Iterator[psycopg.Connection]:
 
 
 @settings(
-    max_examples=300,
+    max_examples=60,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(stored=st.lists(values, min_size=1, max_size=20), condition=filters)
+@given(stored=st.lists(values, min_size=1, max_size=8), condition=filters)
 @example(stored=[{"a": None}, {}, {"a": [None]}, {"a": {}}], condition={"a": {"$not": None}})
 @example(stored=[{"a": "x"}, {"a": ""}, {"a": ["x"]}], condition={"a": {"$contains": ""}})
 @example(stored=[{"a": {"b": 1, "c": 2}}], condition={"a": {"$eq": {"b": 1}}})

@@ -287,7 +287,8 @@ async def plan(
 ) -> str:
     principal = principal or Principal.service()
     async with await psycopg.AsyncConnection.connect(database) as conn:
-        settings = {"role": principal.role, "claims": principal.claims, "provenance": "{}"}
+        settings: dict[str, Any] = {"role": principal.role, "claims": principal.claims}
+        settings |= {"provenance": "{}", "seconds": None}
         await conn.execute(load_sources("database", "graphs.memory.database")["begin"], settings)
         if first:
             await conn.execute(first.source)

@@ -46,6 +46,11 @@ def check_filter(condition: Mapping[str, Any]) -> None:
         )
 
 
+def conditions_of(condition: Mapping[str, Any]) -> int:
+    """Return the number of values that a filter compares with."""
+    return sum(1 for _ in _compared(condition, "filter"))
+
+
 def _compared(condition: Any, field: str) -> Iterator[str]:
     """Yield, for each value that a filter compares with, the field that it is compared with."""
     if isinstance(condition, Mapping) and condition:
