@@ -382,6 +382,22 @@ async def test_reading_prolongs_a_life_unless_told_otherwise(
         assert await remaining() > timedelta(seconds=80)
 
 
+async def test_pages_of_a_search_pass_by_what_has_expired(
+    store: MemoryManager, database: str
+) -> None:
+    await store.abatch([PutOp(NS, f"k{n}", {"text": f"robot {n}"}) for n in range(30)])
+    every = [item.key for item in await store.asearch(NS, query="robot 1", limit=30)]
+    gone = [*every[:12], *every[20:22]]
+    expire = "UPDATE memory.memories SET expires_at = now() WHERE key = ANY (%s)"
+    await rows(database, expire, gone)
+    pages = [
+        item.key
+        for offset in range(0, 30, 5)
+        for item in await store.asearch(NS, query="robot 1", limit=5, offset=offset)
+    ]
+    assert pages == [key for key in every if key not in gone]
+
+
 async def test_an_item_put_again_without_a_ttl_stays(store: MemoryManager, database: str) -> None:
     await store.aput(NS, "k", {"n": 1}, ttl=1)
     await store.aput(NS, "k", {"n": 2}, ttl=None)
