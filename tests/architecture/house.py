@@ -134,13 +134,13 @@ INSIDE: dict[str, tuple[str, ...]] = {
         "backups",
         "restore",
         "chain staging",
-        "buckets file selection",
+        "buckets file naming selection",
         "places seal tables",
     ),
     "graphs.operations.migration": (
         "switching",
         "agreement following jsonl mem0_cloud mem0_oss migrations",
-        "comparing langgraph_store records rollback writing",
+        "comparing exported langgraph_store records rollback writing",
         "langgraph_tables ledger renaming source",
     ),
     "graphs.cli": (
