@@ -63,6 +63,8 @@ from graphs.memory.principal import (
 )
 from graphs.memory.rights import erasure, export, retention
 from graphs.memory.rights.files import Files, SupabaseClient
+from graphs.memory.rights.memberships import Memberships
+from graphs.memory.rights.pruning import Pruner
 from graphs.memory.rights.records import Records
 from graphs.memory.rights.retention import Keeping
 from graphs.memory.search import search
@@ -134,9 +136,12 @@ class MemoryManager(PostgresStore):
         self._writer = Writer(access, embedder, extract_after if extractor else None)
         self._extraction = Extraction(access, embedder, extractor, judge) if extractor else None
         self.files = Files(access, supabase, files_bucket)
-        self.brain = LoadingBrain(access, embedder, entities, profiles)
-        self.memories = Memories(access, self)
+        self._pruner = Pruner(access, keeping)
+        eraser = erasure.MemoryEraser(access, self._recalls.finish)
+        self.brain = LoadingBrain(access, embedder, eraser, entities, profiles)
+        self.memories = Memories(access, self, eraser)
         self.sessions = Sessions(access)
+        self.memberships = Memberships(access, self.brain.company_id)
         self.records = Records(access)
         self.beliefs = Beliefs(access, self._writer)
         self.goals = Goals(access, self._writer)
@@ -437,13 +442,16 @@ class MemoryManager(PostgresStore):
     async def decay_memory(self, user_id: str, threshold_days: float) -> DecayReport:
         """Delete memories untouched for `threshold_days`; halve the importance of important ones.
 
+        Updates touch a memory, and recalls that chose it, as far back as receipts are kept.
+
         Raises:
             InvalidInput: the threshold is not a positive number of days.
             AccessDenied: the principal is neither this user nor the service.
         """
         principal = await self.access.only(user_id)
         retention.check_threshold(threshold_days)
-        [report] = await self.access.run(principal, [retention.decay(user_id, threshold_days)])
+        await self._recalls.finish()
+        report, _ = await self.access.run(principal, retention.decay(user_id, threshold_days))
         return cast("DecayReport", report)
 
     @on_home_loop
@@ -461,9 +469,25 @@ class MemoryManager(PostgresStore):
         retention.check_threshold(days)
         expired = 0
         while turns := (await self.access.run(principal, [retention.old_turns(days)]))[0]:
-            await self.abatch(retention.expire(turns))
+            await self.abatch(retention.episodes(turns))
+            await self.access.run(principal, retention.expire(turns, days))
             expired += len(turns)
         return expired
+
+    @on_home_loop
+    @telemetry.operation
+    async def prune_records(self) -> dict[str, int]:
+        """Remove records whose retention period is over; an hourly job.
+
+        Versions of memories that expired go in any case. Digests of history and audit records stay.
+
+        Returns:
+            The number of removed rows of each kind.
+
+        Raises:
+            AccessDenied: the principal is not the service.
+        """
+        return await self._pruner.prune()
 
     # Background jobs ----------------------------------------------------------------------------
 
@@ -476,6 +500,7 @@ class MemoryManager(PostgresStore):
             "seal_audit": Task(self.seal_audit, "*/5 * * * *"),
             "deliver": Task(self._courier.deliver),
             "rescue_deliveries": Task(self.deliveries.rescue, "*/5 * * * *"),
+            "prune_records": Task(self.prune_records, "47 * * * *"),
             "refresh_embeddings": Task(self.refresh_embeddings, "17 * * * *"),
         }
         if keeping.retention_days:

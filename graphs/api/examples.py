@@ -175,6 +175,12 @@ JOB = {
     "error": None,
 }
 HEALTH = {"status": "ok", "parts": {"database": {"status": "ok"}, "jobs": {"status": "ok"}}}
+MEMBERSHIPS = {
+    "items": [
+        {"organisation_id": "acme", "name": "Acme Robotics", "role": "member", "accepted_at": THEN},
+        {"organisation_id": "globex", "name": "Globex", "role": "member", "accepted_at": None},
+    ]
+}
 REVISION = {"content": "The budget is 90,000 euros.", "pinned": True}
 EXPORT = (
     '{"format": "graph-native-memory/user", "version": 1, "user_id": "…", "exported_at": "…"}\n'

@@ -157,9 +157,9 @@ def problem_of(error: Exception) -> ProblemError | None:
                 404, "memory-not-found", "There is no such memory, or you may not see it."
             )
         case RequestValidationError():
-            return _invalid(fields_of(error.errors()))
+            return invalid(fields_of(error.errors()))
         case InvalidInput():
-            return _invalid(_fields(error), str(error))
+            return invalid(_fields(error), str(error))
         case VersionConflict():
             return ProblemError(
                 412,
@@ -185,7 +185,8 @@ def fields_of(errors: Any) -> dict[str, str]:
     return named
 
 
-def _invalid(fields: Mapping[str, str], detail: str | None = None) -> ProblemError:
+def invalid(fields: Mapping[str, str], detail: str | None = None) -> ProblemError:
+    """Return the problem of a request whose fields are not valid, each with what is wrong."""
     said = detail or "; ".join(f"{field}: {problem}" for field, problem in fields.items())
     return ProblemError(
         422,

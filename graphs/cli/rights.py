@@ -131,8 +131,8 @@ def decay(
 ) -> None:
     """Trim a user's memories that were not touched for some days; important ones fade instead.
 
-    A faded memory loses half its importance. Trimmed memories stay in the history. Pinned memories
-    and the applications' own items are left alone.
+    A faded memory loses half its importance. Trimmed memories go with their history. Recalls count
+    as touching. Pinned memories and the applications' own items are left alone.
     """
 
     async def look() -> list[Fading]:

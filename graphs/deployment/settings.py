@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     openai_base_url: str | None = Field(None, description="Any OpenAI-compatible endpoint.")
     anthropic_api_key: SecretStr | None = None
     chat_model: str | None = Field(None, description="A name for init_chat_model, or `offline`.")
+    chat_models_allowed: str = Field(
+        "", description="Names that a run may choose instead of CHAT_MODEL, with commas and `*`."
+    )
     vector_embedding_model: str | None = Field(
         None, description="A name for init_embeddings, or `offline`."
     )
@@ -74,7 +77,7 @@ class Settings(BaseSettings):
     mem0_api_key: SecretStr | None = None
     mem0_host: str | None = None
     mem0_webhook_secret: SecretStr | None = Field(
-        None, description="Secret that signs the webhooks of hosted Mem0."
+        None, description="Secret in the URL of hosted Mem0's webhooks."
     )
     mem0_mode: Literal["shadow", "on"] = Field(
         "on", description="In the shadow, hosted Mem0's recall is only compared with ours."
@@ -105,6 +108,24 @@ class Settings(BaseSettings):
     )
     memory_decay_days: float = Field(
         0, ge=0, description="Days until untouched memories decay; 0 for never."
+    )
+    memory_receipt_days: float = Field(
+        30, ge=0, le=36500, description="Days that recall receipts are kept; 0 for ever."
+    )
+    memory_history_days: float = Field(
+        0, ge=0, le=36500, description="Days that earlier versions of memories are kept."
+    )
+    memory_audit_days: float = Field(
+        0, ge=0, le=36500, description="Days that audit records are kept; digests stay."
+    )
+    memory_delivery_days: float = Field(
+        0, ge=0, le=36500, description="Days that ended deliveries to adapters are kept."
+    )
+    memory_execution_days: float = Field(
+        0, ge=0, le=36500, description="Days that records of runs and accepted writes are kept."
+    )
+    memory_checkpoint_days: float = Field(
+        0, ge=0, le=36500, description="Days until an idle thread keeps its last state only."
     )
     memory_sweep_minutes: int = Field(
         5, ge=1, le=59, description="Minutes between two deletions of expired memories."

@@ -288,7 +288,7 @@ class DecayReport(FrozenModel):
     """The result of `decay_memory`."""
 
     faded: int = Field(description="Important memories whose importance was halved.")
-    trimmed: int = Field(description="Memories deleted; their last version stays in the history.")
+    trimmed: int = Field(description="Memories deleted, with their history.")
 
 
 class AuditProblem(FrozenModel):
@@ -306,7 +306,8 @@ class ErasureCertificate(FrozenModel):
 
     id: UUID
     subject: str = Field(
-        description="SHA-256 of the person's id: who knows the id can tell, nobody can read it."
+        description="SHA-256 of the person's id, or of the memory's address: who knows it can "
+        "tell, nobody can read it."
     )
     erased: dict[str, int] = Field(description="How many rows of each table.")
     digest: str = Field(

@@ -25,6 +25,7 @@ GraphMemoryError
 ├── VersionConflict             an item is not at the version that a write expected
 ├── AccessDenied                the principal may not do this
 │   └── PrincipalRequired       nobody is acting, and somebody must
+├── ChatModelFailed             the chat model did not answer: no key, no such model, no service
 ├── EmbeddingFailed             the embedding model did not answer, also when asked again
 ├── JudgementFailed             the model did not say what a new fact means for known ones
 ├── StorageFailed               Supabase Storage did not take, give or remove a file
@@ -46,8 +47,11 @@ GraphMemoryError
 from collections.abc import Sequence
 
 
-class GraphMemoryError(Exception):
-    """Base of every error this project raises on purpose."""
+class GraphMemoryError(RuntimeError):
+    """Base of every error this project raises on purpose.
+
+    A RuntimeError, since LangGraph's server hides the messages of most other errors from clients.
+    """
 
 
 class ConfigurationError(GraphMemoryError):
@@ -259,6 +263,10 @@ class PrincipalRequired(AccessDenied):
             "request of an authenticated user, or use `with acting_as(Principal.user(user_id)):` "
             "or `with acting_as(Principal.service()):`."
         )
+
+
+class ChatModelFailed(GraphMemoryError):
+    """The chat model gave no answer: its key, its name, or its service. The message says why."""
 
 
 class EmbeddingFailed(GraphMemoryError):

@@ -11,7 +11,7 @@ from langgraph.prebuilt import ToolNode, tools_condition
 from langgraph.runtime import Runtime
 
 from graphs.nodes.load_context import load_context
-from graphs.nodes.respond import configured_model, system_message
+from graphs.nodes.respond import configured_model, model_errors, system_message
 from graphs.nodes.state import AgentContext, Input, State
 from graphs.nodes.write_memory import write_memory
 
@@ -46,7 +46,8 @@ def agent_with_memory(
             state, prompt, getattr(configured, "instructions", ""), _LAST_ROUND if is_last else ""
         )
         model = await configured_model(configured)
-        answer = await model.bind_tools(tools).ainvoke([asked, *_answered(state["messages"])])
+        with model_errors():
+            answer = await model.bind_tools(tools).ainvoke([asked, *_answered(state["messages"])])
         if is_last and answer.tool_calls:
             answer = AIMessage(_GAVE_UP, id=answer.id)
         answer.name = name

@@ -12,7 +12,8 @@ MemoryManager(pool: Pool, *, index: IndexConfig | MemoryIndexConfig | None = Non
     TTLConfig | None = None, principal: Principal | None = None, supabase: SupabaseClient | None
     = None, files_bucket: str = memory, extractor: Extractor | None = None, judge: Judge | None
     = None, extract_after: float = 2.0, keeping: Keeping = Keeping(retention_days=0,
-    decay_days=0), timing: Timing | None = None, outbound: Outbound | None = None,
+    decay_days=0, receipt_days=0, history_days=0, audit_days=0, delivery_days=0,
+    execution_days=0), timing: Timing | None = None, outbound: Outbound | None = None,
     shadow_weights: Weights | None = None, entities: Mapping[Literal[user, company],
     EntityNormaliser] | None = None, profiles: BrainSource | None = None) -> None
 abatch(ops: Iterable[GetOp | SearchOp | PutOp | ListNamespacesOp | ExpectingPutOp]) -> list[Item
@@ -33,14 +34,16 @@ from_conn_string(conn_string: str, *, pipeline: bool = False, pool_config: PoolC
     None, index: IndexConfig | MemoryIndexConfig | None = None, ttl: TTLConfig | None = None,
     principal: Principal | None = None, supabase: SupabaseClient | None = None, files_bucket:
     str = memory, extractor: Extractor | None = None, judge: Judge | None = None, extract_after:
-    float = 2.0, keeping: Keeping = Keeping(retention_days=0, decay_days=0), timing: Timing |
-    None = None, outbound: Outbound | None = None, shadow_weights: Weights | None = None,
-    entities: Mapping[Literal[user, company], EntityNormaliser] | None = None, profiles:
-    BrainSource | None = None) -> AsyncIterator[MemoryManager]
+    float = 2.0, keeping: Keeping = Keeping(retention_days=0, decay_days=0, receipt_days=0,
+    history_days=0, audit_days=0, delivery_days=0, execution_days=0), timing: Timing | None =
+    None, outbound: Outbound | None = None, shadow_weights: Weights | None = None, entities:
+    Mapping[Literal[user, company], EntityNormaliser] | None = None, profiles: BrainSource |
+    None = None) -> AsyncIterator[MemoryManager]
 load_context(user_id: str, session_id: str, *, query: str | None = None, agent: str | None =
     None, limit: int = 8) -> MemoryContext
 log_event(user_id: str, event_type: str, data: dict[str, Any]) -> None
 ping() -> None
+prune_records() -> dict[str, int]
 rebuild_index() -> None
 recall_memory(user_id: str, query: str, tags: Sequence[str] | None = None, *, types:
     Sequence[str] | None = None, agent: str | None = None, limit: int = 5, explain: bool =

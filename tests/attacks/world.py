@@ -283,6 +283,12 @@ def make_world(database: str, index: IndexConfig) -> World:
                     "VALUES (%s, %s, %s)",
                     (organisation, actor.user_id, role),
                 )
+            for organisation in actor.invited_to:
+                conn.execute(
+                    "INSERT INTO memory.organisation_members "
+                    "(organisation_id, user_id, accepted_at) VALUES (%s, %s, NULL)",
+                    (organisation, actor.user_id),
+                )
     with psycopg.connect(database, autocommit=True) as conn:
         conn.execute("ANALYZE")
     return World(database)

@@ -271,6 +271,28 @@ async def test_who_was_erased_after_a_backup_stays_erased_when_it_is_restored(
         assert await store.verify_audit() == []
 
 
+async def test_a_memory_that_was_erased_for_good_after_a_backup_stays_erased(
+    copy: str, file: Path, index: IndexConfig
+) -> None:
+    async with MemoryManager.from_conn_string(copy, index=index) as store:
+        for text in ("secret_old", "secret_new"):
+            await store.aput(ANNE.namespace, "mine", {"text": text})
+            await store.aput(ANNE.namespace, "again", {"text": text})
+        await back_up(copy, file)
+        for key in ("mine", "again"):
+            await store.memories.forget(ANNE.id, (ANNE.namespace, key), for_good=True)
+        await store.aput(ANNE.namespace, "again", {"text": "written later"})
+        before = all_rows(copy)
+        assert (await restore(copy, file)).erased_since == 0
+        assert await store.verify_audit() == []
+        assert all_rows(copy) == before
+        await back_up(copy, file.with_suffix(".later"))
+        with psycopg.connect(copy) as conn:
+            conn.execute("DELETE FROM memory.memories WHERE key = 'again'")
+        await restore(copy, file.with_suffix(".later"))
+        assert await store.aget(ANNE.namespace, "again") is not None
+
+
 async def test_who_was_erased_and_came_back_before_a_backup_is_restored(
     copy: str, file: Path, index: IndexConfig
 ) -> None:

@@ -19,8 +19,10 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from typing_extensions import TypedDict
 
 from graphs.checkpointer import PostgresCheckpointer, delete_runs_only_in
+from graphs.checkpoints.idle import prune_idle
 from graphs.deployment.development_server import DeletionJournal
 from graphs.deployment.pools import open_pool
+from graphs.memory.database.database import Database
 from graphs.memory.errors import InvalidInput, RunDeleted
 from graphs.memory_manager import MemoryManager
 from tests.support.pools import SlowToTakeBack
@@ -64,6 +66,33 @@ def conversation(checkpointer: PostgresCheckpointer, until: asyncio.Event | None
 
 def on_thread(thread_id: str, **more: Any) -> Any:
     return {"configurable": {"thread_id": thread_id, **more}}
+
+
+async def test_idle_threads_keep_their_last_state_only(
+    checkpointer: PostgresCheckpointer, database: str
+) -> None:
+    graph = conversation(checkpointer)
+    for thread in ("idle", "used"):
+        for text in ("one", "two"):
+            await graph.ainvoke({"messages": [HumanMessage(text)]}, on_thread(thread))
+    old = "'0' || right(checkpoint_id, -1)"  # an id of long ago
+    for table in ("checkpoints", "checkpoint_writes"):
+        await rows(
+            database,
+            f"UPDATE langgraph.{table} SET checkpoint_id = {old} WHERE thread_id = 'idle'",
+        )
+    before = await graph.aget_state(on_thread("idle"))
+
+    assert await prune_idle(checkpointer, Database(checkpointer.pool), 1) == 1
+    assert await prune_idle(checkpointer, Database(checkpointer.pool), 1) == 0, (
+        "nothing is left to do"
+    )
+
+    assert (await graph.aget_state(on_thread("idle"))).values == before.values
+    assert len([c async for c in checkpointer.alist(on_thread("idle"))]) <= 2
+    assert len([c async for c in checkpointer.alist(on_thread("used"))]) == 6
+    said = await graph.ainvoke({"messages": [HumanMessage("three")]}, on_thread("idle"))
+    assert [m.content for m in said["messages"]][::2] == ["one", "two", "three"]
 
 
 async def test_deleting_a_run_leaves_the_thread_as_it_was_before(

@@ -17,6 +17,7 @@ from graphs.memory.errors import (
 )
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.operations.operations import Operations
 from tests.support.sql import rows
 
 
@@ -266,6 +267,33 @@ async def test_decay_fades_the_important_and_trims_the_rest(
     )
     again = await store.decay_memory(user_id, 30)
     assert (again.faded, again.trimmed) == (0, 0)
+
+
+async def test_decay_leaves_alone_what_was_recalled_since(
+    store: MemoryManager, database: str, user_id: str
+) -> None:
+    contents = ("Grows red tulips.", "Owns a sailing boat.", "Was born in Quito.", "Hates opera.")
+    for content, importance in zip(contents, (0.2, 0.9, 0.2, 0.9), strict=True):
+        await store.write_memory(user_id, "s1", payload(user_id, content, importance=importance))
+    for query in contents[:3]:
+        [found] = await store.recall_memory(user_id, query, limit=1)
+        assert found.content == query
+    await store.recall_receipts(user_id)
+    await rows(
+        database,
+        """UPDATE memory.memories SET updated_at = now() - interval '40 days';
+        UPDATE memory.recall_receipts SET at = now() - interval '31 days'
+        WHERE query = 'Was born in Quito.'""",
+    )
+    would = await Operations(store).oversight.would_decay(user_id, 30)
+    assert [(each.content, each.trimmed) for each in would] == [
+        ("Was born in Quito.", True),
+        ("Hates opera.", False),
+    ]
+    report = await store.decay_memory(user_id, 30)
+    assert (report.faded, report.trimmed) == (1, 1)
+    left = {memory.content for memory in await store.recall_memory(user_id, "", limit=10)}
+    assert left == {"Grows red tulips.", "Owns a sailing boat.", "Hates opera."}
 
 
 @pytest.mark.parametrize("days", [0, -1, float("nan")])

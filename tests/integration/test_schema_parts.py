@@ -165,6 +165,8 @@ async def test_memories_are_written_changed_recalled_exported_and_erased_without
     assert (await store.load_context(user_id, "s1", query="tea")).memories
     await store.wait_until_indexed()
     await store.memories.forget(user_id, (scope, "tea"))
+    await store.aput(scope, "tea", {"content": "Likes mint tea.", "type": "fact"})
+    assert await store.memories.forget(user_id, (scope, "tea"), for_good=True)
 
     assert "Rex" in "".join([line async for line in store.export_user(user_id)])
     await store.seal_audit()

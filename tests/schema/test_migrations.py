@@ -48,6 +48,27 @@ async def made_by(database: str, *scripts: str) -> Objects:
         return await objects.read(conn)
 
 
+async def test_who_was_a_member_before_memberships_were_accepted_stays_one(
+    empty_database: str,
+) -> None:
+    steps = [(step.name[5:], step.script) for step in read_scripts().steps]
+    n = [name for name, _ in steps].index("borders_of_organisations")
+    *before, last = [script for _, script in steps[: n + 1]]
+    async with (
+        await psycopg.AsyncConnection.connect(empty_database) as conn,
+        conn.transaction(force_rollback=True),
+    ):
+        for script in (read_scripts().local_supabase, *before):
+            await conn.execute(script)
+        await conn.execute("INSERT INTO memory.organisations (id, name) VALUES ('acme', 'Acme')")
+        await conn.execute(
+            "INSERT INTO memory.organisation_members VALUES ('acme', 'ann', 'admin')"
+        )
+        await conn.execute(last)
+        found = await conn.execute("SELECT accepted_at FROM memory.organisation_members")
+        assert (await found.fetchone()) != (None,)
+
+
 LEFT_OUT = [c for n in (0, 1, 2) for c in combinations(SchemaPart, n)]
 
 
@@ -94,7 +115,7 @@ CHANGES = [
     "ALTER POLICY own ON memory.users USING (true)",
     "ALTER POLICY own ON memory.users TO anon",
     "GRANT SELECT ON memory.users TO anon",
-    "GRANT UPDATE (namespace) ON memory.memories TO authenticated",
+    "GRANT UPDATE (created_at) ON memory.memories TO authenticated",
     "GRANT USAGE ON SCHEMA memory TO anon",
     "GRANT USAGE ON SEQUENCE memory.turns_id_seq TO anon",
     "GRANT EXECUTE ON FUNCTION memory.erase_user(text) TO PUBLIC",

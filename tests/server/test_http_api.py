@@ -68,7 +68,7 @@ async def test_what_a_run_wrote_is_seen_put_right_taken_along_and_erased(server:
 
 
 async def test_the_servers_own_routes_stay_as_they_are(server: Server) -> None:
-    headers = {"Authorization": f"Bearer {sign_in()}", "Origin": "https://chat.example"}
+    headers = {"Authorization": f"Bearer {sign_in()}", "Origin": "http://localhost:3000"}
     async with httpx.AsyncClient(base_url=server.url, headers=headers) as http:
         document = (await http.get("/openapi.json")).json()
         assert {"/threads", "/memory/memories", "/memory/recall"} <= document["paths"].keys()
@@ -81,8 +81,10 @@ async def test_the_servers_own_routes_stay_as_they_are(server: Server) -> None:
         assert (
             ours.headers["Access-Control-Allow-Origin"]
             == theirs.headers["Access-Control-Allow-Origin"]
-            == "*"
+            == "http://localhost:3000"
         )
+        foreign = await http.get("/memory/memories", headers={"Origin": "https://page.example"})
+        assert "Access-Control-Allow-Origin" not in foreign.headers
         refused = await http.get("/memory/memories", headers={"Authorization": "Bearer forged"})
         assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
 

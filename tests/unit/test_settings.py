@@ -1,13 +1,15 @@
 """Settings are read once, checked, and never show a secret."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
+from graphs.deployment.models import chat_model, check_chosen_model
 from graphs.deployment.settings import Settings, load_settings
 from graphs.memory.brain.entities import NORMALISERS
-from graphs.memory.errors import ConfigurationError
+from graphs.memory.errors import ConfigurationError, InvalidValue
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +34,40 @@ def test_a_key_in_the_env_file_switches_to_the_hosted_models(tmp_path: Path) -> 
     assert (settings.offline_chat, settings.offline_embeddings) == (False, False)
     assert settings.chat_model is None, "an empty value counts as not set"
     assert "sk-1" not in repr(settings)
+
+
+ALLOWED = [
+    ("", "offline", True),
+    ("", "openai:gpt-4.1-mini", False),
+    ("", "gpt-4.1-mini", False),
+    ("gpt-4.1-mini", "openai:gpt-4.1-mini", True),
+    ("openai:gpt-4.1-mini", "gpt-4.1-mini", True),
+    ("openai:gpt-4.1-mini", "openai:gpt-4.1", False),
+    ("openai:*, groq:llama", "openai:o3", True),
+    ("openai:*, groq:llama", "groq:llama", True),
+    ("openai:*, groq:llama", "groq:llama-2", False),
+    ("*", "anthropic:claude", True),
+]
+
+
+@pytest.mark.parametrize(("allowed", "name", "may"), ALLOWED)
+def test_a_caller_chooses_among_the_models_that_the_deployment_allows(
+    allowed: str, name: str, *, may: bool
+) -> None:
+    settings = Settings(chat_models_allowed=allowed)
+    with nullcontext() if may else pytest.raises(InvalidValue, match="CHAT_MODELS_ALLOWED"):
+        check_chosen_model(settings, name)
+
+
+def test_the_deployments_own_model_may_be_named() -> None:
+    check_chosen_model(Settings(chat_model="anthropic:claude"), "anthropic:claude")
+    check_chosen_model(Settings(openai_api_key=SecretStr("sk-1")), "gpt-4.1-mini")
+
+
+@pytest.mark.parametrize("name", ["openai:gpt-4.1", "nowhere:model", "groq:llama"])
+def test_a_model_that_cannot_be_made_is_an_error_of_ours(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=name):
+        chat_model(Settings(), name)
 
 
 def test_the_environment_counts_more_than_the_file(

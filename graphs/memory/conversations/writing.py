@@ -61,7 +61,7 @@ class Writer:
         checked = check_payload(user_id, session_id, payload)
         puts = payloads.items_of(checked)
         writes = (await self._embedder.prepare(puts, principal)).writes
-        async with self._access.reporter.denials(principal):
+        with self._access.reporter.denials(principal):
             receipt = await self._store(principal, checked, puts, writes, also)
         self._embedder.wrote([writes])
         return receipt

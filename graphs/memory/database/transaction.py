@@ -12,15 +12,18 @@ from typing import Any, TypeVar, cast
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.adapt import Transformer
+from psycopg.abc import AdaptContext
+from psycopg.adapt import AdaptersMap, Transformer
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, Format, PipelineStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 from psycopg.rows import DictRow
+from psycopg.types.json import set_json_loads
 
 from graphs.memory.database.parts import SchemaPart
 from graphs.memory.database.query import Query, Rows, encode_parameters, no_answer
 from graphs.memory.database.statements import Statement
+from graphs.memory.values.text import from_json
 
 T = TypeVar("T")
 Connection = AsyncConnection[DictRow]
@@ -200,10 +203,11 @@ class Transaction:
     def _rows(self, result: PGresult) -> Rows:
         if not result.ntuples:
             return ()
-        loader = Transformer(self._conn)
-        loader.set_pgresult(result)
         columns = [result.fname(n) or b"" for n in range(result.nfields)]
-        return cast("Rows", loader.load_rows(0, result.ntuples, _row_maker(*columns)))
+        try:
+            return _loaded(result, self._conn, columns)
+        except (ValueError, RecursionError):  # JSON that Postgres holds and Python cannot
+            return _loaded(result, _Tolerant(self._conn), columns)
 
     async def _flush(self) -> None:
         """Send everything, and read meanwhile: a server with unread answers stops reading."""
@@ -219,6 +223,25 @@ class Transaction:
                 return
         await _ready(self._pgconn.socket)
         self._pgconn.consume_input()
+
+
+class _Tolerant:
+    """The adapters of a connection, with a loader of JSON that never fails.
+
+    Args:
+        conn: the connection.
+    """
+
+    def __init__(self, conn: Connection) -> None:
+        self.connection = conn
+        self.adapters = AdaptersMap(conn.adapters)
+        set_json_loads(from_json, self)
+
+
+def _loaded(result: PGresult, context: AdaptContext, columns: Sequence[bytes]) -> Rows:
+    loader = Transformer(context)
+    loader.set_pgresult(result)
+    return cast("Rows", loader.load_rows(0, result.ntuples, _row_maker(*columns)))
 
 
 async def _ready(socket: int, *, write: bool = False) -> None:

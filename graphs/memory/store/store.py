@@ -160,7 +160,7 @@ class PostgresStore(BaseStore):
         kinds = _WRITES if kinds & {PutOp, ExpectingPutOp} else kinds
         with telemetry.call(name_of(operations)):
             call = await self.embedder.prepare(operations, principal)
-            async with self.access.reporter.denials(principal):
+            with self.access.reporter.denials(principal):
                 return await self._calls.submit(
                     Caller(principal, tuple(current_provenance().items()), kinds), call
                 )

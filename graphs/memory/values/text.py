@@ -1,5 +1,6 @@
 """Text and JSON that Postgres can store."""
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -15,6 +16,25 @@ MAX_DEPTH = 100
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MAX_INTEGER = 10**1000
+
+
+def from_json(text: str | bytes) -> Any:
+    """Return JSON as far as Python can hold it. Postgres may hold more, in rows of other writers.
+
+    An integer of too many digits becomes None, and a document that is nested too deep `{}`: one
+    such value must not end the reading of all others.
+    """
+    try:
+        return json.loads(text, parse_int=_integer_or_none)
+    except RecursionError:
+        return {}
+
+
+def _integer_or_none(digits: str) -> int | None:
+    try:
+        return int(digits)
+    except ValueError:  # more digits than `sys.get_int_max_str_digits()`
+        return None
 
 
 def problem_with(text: str) -> str | None:

@@ -36,7 +36,7 @@ WHERE s.sealed_at = (SELECT max(e.sealed_at) FROM memory.audit_seals AS e
 
 -- name: erasures
 SELECT count(*) AS count, md5(coalesce(string_agg(e.id::text, '' ORDER BY e.id), '')) AS digest
-FROM memory.erasures AS e
+FROM memory.erasures AS e WHERE e.kind IS DISTINCT FROM 'retention'
 
 -- name: tables
 -- The tables that hold data: those of the schema, except for state of this database and its queue,
@@ -179,7 +179,7 @@ SELECT EXISTS (
 -- Users erased after the backup: those whose certificates it does not have.
 CREATE TEMP TABLE backup_erased ON COMMIT DROP AS
   SELECT DISTINCT e.subject FROM memory.erasures AS e
-  WHERE ({subject}::text IS NULL OR e.subject = sha256(convert_to({subject}, 'UTF8')))
+  WHERE e.kind IS NULL AND ({subject}::text IS NULL OR e.subject = sha256(convert_to({subject}, 'UTF8')))
     AND NOT EXISTS (SELECT FROM pg_temp.backup_staged AS s WHERE s.id = e.id)
 
 -- name: count_erased
@@ -267,6 +267,15 @@ t.action = 'memory.erased'
 -- name: not_erased
 NOT EXISTS (SELECT FROM pg_temp.backup_erased AS e
   WHERE e.subject = sha256(convert_to({person}, 'UTF8')))
+
+-- name: not_erased_for_good
+-- A memory that was erased for good stays erased; one that was written there later is another.
+NOT EXISTS (SELECT FROM memory.erasures AS e
+  WHERE e.subject = memory.erased_address(s.namespace, s.key) AND e.erased_at >= s.updated_at)
+
+-- name: not_erased_record
+-- Only the digest of the record is left here, and counts in its place.
+NOT EXISTS (SELECT FROM memory.erased_records AS e WHERE (e.source, e.id) = ({source}, s.id))
 
 -- name: has_parent
 (({columns}) IS NOT NULL AND EXISTS (SELECT FROM {table} AS p WHERE ({parents}) = ({columns}))

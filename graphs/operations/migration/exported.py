@@ -103,7 +103,10 @@ class Export:
 
 
 def _keep(row: Mapping[str, Any], history: dict[int, list[SourceVersion]]) -> None:
-    """Keep an earlier version until its memory is read."""
+    """Keep an earlier version until its memory is read; none from before its memory expired."""
+    if row.get("expired"):
+        history.pop(row["memory_id"], None)
+        return
     since, until = moment(row["valid_from"]), moment(row["valid_to"])
     if since and until:
         history.setdefault(row["memory_id"], []).append(
