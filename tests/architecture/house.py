@@ -186,6 +186,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "graphs.deployment": (
         "clients models pools",
         "development_server embedded_postgres observability settings",
+        "connection_strings",
     ),
 }
 """The layers inside folders, top first: a module imports modules of lower layers only."""
@@ -204,6 +205,7 @@ ONLY: dict[str, tuple[str, ...]] = {
     "psycopg": (
         "graphs.checkpointer",
         "graphs.checkpoints.writes",
+        "graphs.deployment.connection_strings",
         "graphs.deployment.pools",
         "graphs.memory.database",
         "graphs.memory.jobs",
