@@ -10,7 +10,7 @@ SELECT set_config('role', %(role)s, true), set_config('request.jwt.claims', %(cl
   set_config('plan_cache_mode', 'force_generic_plan', true),
   set_config('enable_seqscan', 'off', true),
   set_config('jit', 'off', true), set_config('hnsw.iterative_scan', 'relaxed_order', true),
-  set_config('hnsw.ef_search', '200', true)
+  set_config('hnsw.ef_search', '200', true), {text_formats}
 
 -- name: refuse_deleted_runs
 SELECT memory.refuse_deleted_runs(%(run_ids)s::text[], %(thread_ids)s::text[])
