@@ -421,11 +421,19 @@ class MemoryManager(PostgresStore):
 
     @on_home_loop
     @telemetry.operation
-    async def erase_user(self, user_id: str) -> ErasureCertificate:
+    async def erase_user(
+        self, user_id: str, elsewhere: Mapping[str, int] | None = None
+    ) -> ErasureCertificate:
         """Delete everything about a user in one transaction, and return a certificate.
 
-        Digests of the audit log and the history stay, so that `verify_audit` still works. End the
-        runs of the user first: later writes are stored as usual.
+        Digests of the audit log and the history stay, so that `verify_audit` still works. Runs of
+        the user that are under way in their threads store nothing more. What a LangGraph server
+        keeps of its threads itself is not reached from here: its route `POST /memory/erasure` and
+        `graph-memory erase-user --server` remove that, too.
+
+        Args:
+            user_id: the user.
+            elsewhere: what was erased elsewhere before, as numbers by name, for the certificate.
 
         Raises:
             AccessDenied: the principal is neither this user nor the service.
@@ -434,7 +442,7 @@ class MemoryManager(PostgresStore):
         principal = await self.access.only(user_id)
         await self._recalls.finish()
         await self.files.remove_contents(user_id)
-        [certificate] = await self.access.run(principal, [erasure.erase(user_id)])
+        [certificate] = await self.access.run(principal, [erasure.erase(user_id, elsewhere or {})])
         return cast("ErasureCertificate", certificate)
 
     @on_home_loop
@@ -500,6 +508,7 @@ class MemoryManager(PostgresStore):
             "seal_audit": Task(self.seal_audit, "*/5 * * * *"),
             "deliver": Task(self._courier.deliver),
             "rescue_deliveries": Task(self.deliveries.rescue, "*/5 * * * *"),
+            "index_memories": Task(self.index_memories),
             "prune_records": Task(self.prune_records, "47 * * * *"),
             "refresh_embeddings": Task(self.refresh_embeddings, "17 * * * *"),
         }

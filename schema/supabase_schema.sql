@@ -221,7 +221,7 @@ CREATE OR REPLACE FUNCTION memory.is_readable(document jsonb) RETURNS boolean
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = ''
 AS $$
   SELECT NOT jsonb_path_exists(document,
-    'strict $ ? (exists(@.**{200}) || exists(@.** ? (@ >= 1e1000 || @ <= -1e1000)))')
+    'strict $ ? (exists(@.**{201}) || exists(@.** ? (@ >= 1e1000 || @ <= -1e1000)))')
 $$;
 
 REVOKE ALL ON FUNCTION memory.is_readable(jsonb) FROM PUBLIC, anon, authenticated, service_role;
@@ -462,6 +462,8 @@ CREATE INDEX IF NOT EXISTS memories_position
 -- put that fills it.
 CREATE INDEX IF NOT EXISTS memories_document ON memory.memories USING gin (document)
   WITH (gin_pending_list_limit = 16384);
+-- What waits for its words and vectors.
+CREATE INDEX IF NOT EXISTS memories_unindexed ON memory.memories (id) WHERE document = '';
 
 -- May whoever asks read everything in a range of namespaces: because it is theirs, an
 -- organisation's of theirs, what agents know, or because they are the service? What runs as the
@@ -641,6 +643,16 @@ BEGIN
     RETURN NULL;
   END IF;
   -- part: history
+  -- A deletion that began later may have ended the address before this transaction could write: the
+  -- new version begins where the old one ended.
+  IF TG_OP = 'INSERT' AND EXISTS (
+    SELECT FROM memory.memory_history AS h
+    WHERE h.namespace = NEW.namespace AND h.key = NEW.key AND h.valid_to > NEW.updated_at
+  ) THEN
+    UPDATE memory.memories AS m SET updated_at = (SELECT max(h.valid_to) FROM memory.memory_history AS h
+      WHERE h.namespace = NEW.namespace AND h.key = NEW.key)
+    WHERE m.namespace = NEW.namespace AND m.key = NEW.key;
+  END IF;
   IF OLD.expires_at <= now() THEN
     -- What a TTL, retention or decay removes leaves no version. Where there are earlier ones, a mark tells the job that
     -- prunes the history to erase them.
@@ -695,6 +707,31 @@ BEGIN
   RETURN NULL;
 END $$;
 
+-- What comes past the store, over PostgREST or SQL, has no words and no vectors, or those of an
+-- older value: the store's transactions tell their provenance, be it an empty one. An empty
+-- document marks it, and a job indexes it.
+CREATE OR REPLACE FUNCTION memory.mark_unindexed() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+BEGIN
+  IF TG_OP = 'INSERT' OR OLD.value IS DISTINCT FROM NEW.value THEN
+    NEW.document := '';
+  END IF;
+  RETURN NEW;
+END $$;
+
+-- Before the queue is there, as after `supabase db push`, the hourly job finds what is marked.
+CREATE OR REPLACE FUNCTION memory.queue_indexing() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+BEGIN
+  IF to_regclass('procrastinate.procrastinate_jobs') IS NOT NULL THEN
+    PERFORM procrastinate.procrastinate_defer_jobs_v1(ARRAY[ROW('default', 'index_memories', 0, 'index_memories', NULL,
+      '{}', NULL)::procrastinate.procrastinate_job_to_defer_v1]);
+  END IF;
+  RETURN NULL;
+END $$;
+
 CREATE OR REPLACE TRIGGER memories_address BEFORE UPDATE OF namespace, key, position ON memory.memories
   FOR EACH ROW EXECUTE FUNCTION memory.keep_address();
 CREATE OR REPLACE TRIGGER memories_life BEFORE UPDATE OF expires_at, ttl_minutes ON memory.memories
@@ -717,6 +754,12 @@ CREATE OR REPLACE TRIGGER memories_emitted AFTER INSERT OR DELETE OR UPDATE OF v
   ON memory.memories
   FOR EACH ROW WHEN (strpos(current_setting('memory.provenance', true), '"adapters"') > 0)
   EXECUTE FUNCTION memory.emit_memory_change();
+CREATE OR REPLACE TRIGGER memories_unindexed BEFORE INSERT OR UPDATE OF value ON memory.memories
+  FOR EACH ROW WHEN (coalesce(current_setting('memory.provenance', true), '') = '')
+  EXECUTE FUNCTION memory.mark_unindexed();
+CREATE OR REPLACE TRIGGER memories_queued AFTER INSERT OR UPDATE OF value ON memory.memories
+  FOR EACH STATEMENT WHEN (coalesce(current_setting('memory.provenance', true), '') = '')
+  EXECUTE FUNCTION memory.queue_indexing();
 
 ALTER TABLE memory.memories ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS readable ON memory.memories;
@@ -749,8 +792,9 @@ GRANT SELECT, DELETE, INSERT (namespace, key, value, document, position, ttl_min
 REVOKE ALL ON FUNCTION
   memory.may_read_all(text, text), memory.find_words(tsquery[], text, text, int),
   memory.expect_versions(text[], text[], timestamptz[]), memory.expect_created(text[], text[]),
-  memory.is_importing(), memory.keep_address(), memory.keep_life(), memory.stamp_memory(), memory.record_memory_change(),
-  memory.emit_memory_change() FROM PUBLIC, anon, authenticated, service_role;
+  memory.is_importing(), memory.keep_address(), memory.keep_life(), memory.stamp_memory(),
+  memory.record_memory_change(), memory.emit_memory_change(), memory.mark_unindexed(),
+  memory.queue_indexing() FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION
   memory.may_read_all(text, text), memory.find_words(tsquery[], text, text, int),
   memory.expect_versions(text[], text[], timestamptz[]), memory.expect_created(text[], text[]),
@@ -1078,7 +1122,7 @@ AS $$
 BEGIN
   IF current_setting('role') <> 'service_role' AND subject IS DISTINCT FROM (SELECT auth.uid())::text THEN
     RAISE insufficient_privilege USING MESSAGE = 'facts about another user are not for this one to extract';
-  ELSIF octet_length(session) > 2000 THEN
+  ELSIF octet_length(session) > 2300 THEN
     RAISE invalid_parameter_value USING MESSAGE = 'the session''s id is too long';
   END IF;
   PERFORM procrastinate.procrastinate_defer_jobs_v1(ARRAY[ROW('default', 'extract_facts', 0, 'facts:' || subject, NULL,
@@ -1921,10 +1965,31 @@ BEGIN
   ON CONFLICT DO NOTHING;
 END $$;
 
--- Who read which scope, told by the service behind the reads, since no trigger sees them.
+-- Whether a person was erased within the last seconds. What is recorded late about somebody must
+-- not appear after their certificate: until the transaction ends, no erasure of them begins.
+CREATE OR REPLACE FUNCTION memory.was_erased(person text, seconds float8) RETURNS boolean
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$ BEGIN
+  PERFORM pg_advisory_xact_lock_shared(hashtextextended('facts:' || person, 0));
+  RETURN EXISTS (
+    SELECT FROM memory.erasures AS e WHERE e.subject = sha256(convert_to(person, 'UTF8'))
+      AND e.erased_at >= now() - make_interval(secs => seconds));
+END $$;
+
+-- Who read which scope, told by the service behind the reads, since no trigger sees them. A read is
+-- told some seconds later.
 CREATE OR REPLACE FUNCTION memory.log_reads(reads jsonb) RETURNS void
-  LANGUAGE sql SECURITY DEFINER SET search_path = ''
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
 AS $$
+DECLARE gone text[];
+BEGIN
+  SELECT array_agg(p.person) INTO gone FROM (
+    SELECT people.person, max(people.seconds) AS seconds FROM jsonb_to_recordset(reads) AS r (actor text, namespace text, seconds float8)
+    CROSS JOIN LATERAL (VALUES (r.actor, r.seconds), (
+      CASE WHEN starts_with(r.namespace, 'users.') THEN
+        replace(replace(split_part(r.namespace, '.', 2), '%2E', '.'), '%25', '%') END, r.seconds)) AS people (person, seconds)
+    WHERE people.person <> '' GROUP BY 1 ORDER BY 1) AS p
+  WHERE memory.was_erased(p.person, coalesce(p.seconds, 0));
   INSERT INTO memory.audit_logs
     (actor, action, user_id, org_id, namespace, data, thread_id, run_id, checkpoint_id, task_id)
   SELECT r.actor, 'memory.read', CASE WHEN starts_with(r.namespace, 'users.') THEN o.owner END,
@@ -1934,7 +1999,9 @@ AS $$
     checkpoint_id text, task_id text)
   CROSS JOIN LATERAL (
     SELECT nullif(replace(replace(split_part(r.namespace, '.', 2), '%2E', '.'), '%25', '%'), '') AS owner) AS o
-$$;
+  WHERE (r.actor = ANY (gone)) IS NOT TRUE
+    AND (starts_with(r.namespace, 'users.') AND o.owner = ANY (gone)) IS NOT TRUE;
+END $$;
 
 CREATE OR REPLACE TRIGGER audit_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON memory.audit_logs
   FOR EACH STATEMENT EXECUTE FUNCTION memory.keep_records();
@@ -1947,10 +2014,10 @@ CREATE POLICY readable ON memory.audit_logs FOR SELECT TO authenticated
 REVOKE ALL ON memory.audit_logs FROM PUBLIC, anon, authenticated, service_role;
 GRANT SELECT ON memory.audit_logs TO authenticated, service_role;
 REVOKE ALL ON FUNCTION
-  memory.log_event(text, text, jsonb, uuid), memory.log_reads(jsonb)
+  memory.log_event(text, text, jsonb, uuid), memory.log_reads(jsonb), memory.was_erased(text, float8)
   FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION memory.log_event(text, text, jsonb, uuid) TO authenticated, service_role;
-GRANT EXECUTE ON FUNCTION memory.log_reads(jsonb) TO service_role;
+GRANT EXECUTE ON FUNCTION memory.log_reads(jsonb), memory.was_erased(text, float8) TO service_role;
 
 -- Erasures --------------------------------------------------------------------------------------
 
@@ -2249,11 +2316,32 @@ BEGIN
     USING subject, after, most;
 END $$;
 
--- Remove all that is kept about a person, in one transaction, and leave a certificate.
--- Conversations go with the threads in which nobody else has memories. Of what was recorded only
--- digests stay, which the seals need. Whoever writes meanwhile writes anew: end the person's
--- runs first.
-CREATE OR REPLACE FUNCTION memory.erase_user(subject text) RETURNS memory.erasures
+-- The threads whose state is about one person alone, of those that are given and those that their
+-- runs made. The server notes in each checkpoint whose run made it. Where no server did, the rows
+-- of memory decide: a thread in which others have rows, or organisations, is not one person's.
+CREATE OR REPLACE FUNCTION memory.threads_of(subject text, given text[], others text[])
+  RETURNS text[]
+  LANGUAGE plpgsql STABLE SET search_path = ''
+AS $$ BEGIN
+  IF to_regclass('langgraph.checkpoints') IS NULL THEN RETURN '{}'; END IF;
+  RETURN ARRAY(
+    SELECT t.thread_id FROM (
+      SELECT c.thread_id, bool_and(c.metadata ->> 'langgraph_auth_user_id' = subject) AS theirs
+      FROM langgraph.checkpoints AS c
+      WHERE c.thread_id = ANY (given) OR c.metadata ->> 'langgraph_auth_user_id' = subject
+      GROUP BY 1) AS t
+    WHERE coalesce(t.theirs AND NOT EXISTS (
+        SELECT FROM langgraph.checkpoints AS c
+        WHERE c.thread_id = t.thread_id AND c.metadata ->> 'langgraph_auth_user_id' <> subject),
+      t.theirs IS NULL AND t.thread_id <> ALL (others)));
+END $$;
+
+-- Remove all that is kept about a person, in one transaction, and leave a certificate. What was
+-- erased elsewhere for them is added to it: {name: number}. Their threads go, and the runs of these
+-- threads store nothing more. Of what was recorded only digests stay, which the seals need.
+DROP FUNCTION IF EXISTS memory.erase_user(text);
+CREATE OR REPLACE FUNCTION memory.erase_user(subject text, elsewhere jsonb DEFAULT '{}')
+  RETURNS memory.erasures
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
 AS $$
 DECLARE
@@ -2268,33 +2356,42 @@ DECLARE
   name        text;
 BEGIN
   PERFORM memory.check_subject(subject);
+  IF jsonb_typeof(elsewhere) <> 'object' OR jsonb_path_exists(elsewhere, '$.* ? (@.type() <> "number" || @ < 0)') THEN
+    RAISE invalid_parameter_value USING MESSAGE = 'elsewhere must be an object of numbers';
+  END IF;
   certificate.id := gen_random_uuid();
   certificate.subject := sha256(convert_to(subject, 'UTF8'));
-  certificate.erased := '{}';
+  certificate.erased := elsewhere;
   PERFORM set_config('memory.erasing', certificate.id::text, true);
 
-  -- Jobs go first: what one that runs meanwhile would store or report is refused for want of its turns, and of the job.
-  PERFORM pg_advisory_xact_lock(hashtextextended('facts:' || subject, 0));
-  DELETE FROM procrastinate.procrastinate_jobs AS j WHERE j.args ->> 'user_id' = subject;
-  GET DIAGNOSTICS n = ROW_COUNT;
-  certificate.erased := CASE WHEN n > 0 THEN jsonb_build_object('jobs', n) ELSE '{}' END;
-
   FOR personal IN SELECT * FROM memory.personal_tables() LOOP
-    SELECT string_agg(format('t.%I = $1', c), ' OR ') INTO condition FROM unnest(personal.columns) AS c;
-    EXECUTE format('SELECT count(*) FROM %s AS t WHERE %s', personal.name, condition) INTO n USING subject;
-    certificate.erased := certificate.erased || CASE WHEN n > 0 THEN jsonb_build_object(personal.name, n) ELSE '{}' END;
     -- In a business table anybody may have written any thread.
     IF starts_with(personal.name, 'memory.') AND EXISTS (
       SELECT FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = personal.name::regclass AND a.attname = 'thread_id') THEN
+      SELECT string_agg(format('t.%I = $1', c), ' OR ') INTO condition FROM unnest(personal.columns) AS c;
       EXECUTE format('SELECT array_agg(DISTINCT thread_id) FROM %s AS t WHERE %s', personal.name, condition) INTO part USING subject;
       threads := threads || part;
       recorded := recorded || personal.name;
     END IF;
   END LOOP;
   FOREACH name IN ARRAY recorded LOOP
-    EXECUTE format('SELECT array_agg(DISTINCT thread_id) FROM %s AS t WHERE user_id <> $1 AND thread_id = ANY ($2)', name)
+    EXECUTE format('SELECT array_agg(DISTINCT thread_id) FROM %s AS t WHERE user_id IS DISTINCT FROM $1 AND thread_id = ANY ($2)', name)
       INTO part USING subject, threads;
     others := others || part;
+  END LOOP;
+  -- Threads go first: their locks wait for what runs are writing, and are waited for by no row's lock.
+  certificate.erased := certificate.erased || memory.delete_threads(memory.threads_of(subject, threads, others));
+
+  -- Jobs go next: what one that runs meanwhile would store or report is refused for want of its turns, and of the job.
+  PERFORM pg_advisory_xact_lock(hashtextextended('facts:' || subject, 0));
+  DELETE FROM procrastinate.procrastinate_jobs AS j WHERE j.args ->> 'user_id' = subject;
+  GET DIAGNOSTICS n = ROW_COUNT;
+  certificate.erased := certificate.erased || CASE WHEN n > 0 THEN jsonb_build_object('jobs', n) ELSE '{}' END;
+
+  FOR personal IN SELECT * FROM memory.personal_tables() LOOP
+    SELECT string_agg(format('t.%I = $1', c), ' OR ') INTO condition FROM unnest(personal.columns) AS c;
+    EXECUTE format('SELECT count(*) FROM %s AS t WHERE %s', personal.name, condition) INTO n USING subject;
+    certificate.erased := certificate.erased || CASE WHEN n > 0 THEN jsonb_build_object(personal.name, n) ELSE '{}' END;
   END LOOP;
 
   -- What left under a pseudonym is to be removed where it went, once what is on its way has arrived.
@@ -2330,17 +2427,6 @@ BEGIN
     RETURNING a.id, memory.record_digest(a) AS digest
   )
   INSERT INTO memory.erased_records SELECT 'audit_logs', g.id, g.digest, certificate.id FROM gone AS g;
-
-  FOR personal IN
-    SELECT c.relname FROM pg_catalog.pg_class AS c WHERE c.relnamespace = 'langgraph'::regnamespace
-    AND c.relname IN ('checkpoints', 'checkpoint_blobs', 'checkpoint_writes')
-  LOOP
-    EXECUTE format('DELETE FROM langgraph.%I WHERE thread_id = ANY ($1) AND thread_id <> ALL ($2)', personal.relname)
-      USING threads, others;
-    GET DIAGNOSTICS n = ROW_COUNT;
-    certificate.erased := certificate.erased
-      || CASE WHEN n > 0 THEN jsonb_build_object('langgraph.' || personal.relname, n) ELSE '{}' END;
-  END LOOP;
 
   -- A load of everybody that stands at this person begins again: it finds what it has done, and tells nobody where it was.
   WITH begun AS (
@@ -2490,13 +2576,13 @@ ALTER TABLE memory.personal_business_tables ENABLE ROW LEVEL SECURITY;
 REVOKE ALL ON memory.personal_business_tables FROM PUBLIC, anon, authenticated, service_role;
 REVOKE ALL ON FUNCTION
   memory.keep_as_personal(regclass), memory.personal_tables(), memory.check_subject(text),
-  memory.export_rows(text, text, bigint, int), memory.erase_user(text),
-  memory.certify_erasure(memory.erasures, text), memory.may_erase(text),
+  memory.export_rows(text, text, bigint, int), memory.erase_user(text, jsonb),
+  memory.threads_of(text, text[], text[]), memory.certify_erasure(memory.erasures, text), memory.may_erase(text),
   memory.erase_memory(text, text, timestamptz)
   FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION
   memory.personal_tables(), memory.check_subject(text),
-  memory.export_rows(text, text, bigint, int), memory.erase_user(text),
+  memory.export_rows(text, text, bigint, int), memory.erase_user(text, jsonb),
   memory.erase_memory(text, text, timestamptz)
   TO authenticated, service_role;
 

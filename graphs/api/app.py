@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from langgraph_sdk import get_client
 
 from graphs.api import mcp, problems
 from graphs.api.inspector.routes import router as inspector
@@ -33,6 +34,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         mcp.serving(memory, limits) as app.state.mcp,
     ):
         serve(app, memory, principal_of, limits)
+        app.state.langgraph = get_client()  # of this server, without a network
         app.state.mem0_webhook_secret = secret.get_secret_value() if secret else None
         yield
 

@@ -121,7 +121,12 @@ NEIGHBOURHOOD = {
     ],
     "edges": [_EDGE],
 }
-NEW_BRAIN_MEMORY = {"content": "Ada Lovelace", "tags": ["profile"], "metadata": {}}
+NEW_BRAIN_MEMORY = {
+    "content": "Ada Lovelace",
+    "category": "personal",
+    "tags": ["profile"],
+    "metadata": {},
+}
 BRAIN_MEMORY = {
     "id": to_id(("users", USER, "brain"), "user_full_name"),
     "slug": "user_full_name",

@@ -101,7 +101,7 @@ def check_chosen_model(settings: Settings, name: str) -> None:
     own = settings.chat_model or (
         OFFLINE if settings.offline_chat else _default_chat_model(settings)
     )
-    named = [part.strip() for part in settings.chat_models_allowed.split(",")]
+    named = [part.strip() for part in (settings.chat_models_allowed or "").split(",")]
     allowed = [_with_provider(part) for part in (OFFLINE, own, *named) if part and part != "*"]
     if "*" not in named and not any(fnmatchcase(_with_provider(name), part) for part in allowed):
         raise InvalidValue(

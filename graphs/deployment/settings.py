@@ -92,8 +92,8 @@ class Settings(BaseSettings):
     )
     anthropic_api_key: SecretStr | None = None
     chat_model: str | None = Field(None, description="A name for init_chat_model, or `offline`.")
-    chat_models_allowed: str = Field(
-        "", description="Names that a run may choose instead of CHAT_MODEL, with commas and `*`."
+    chat_models_allowed: str | None = Field(
+        None, description="Names that a run may choose instead of CHAT_MODEL, with commas and `*`."
     )
     vector_embedding_model: str | None = Field(
         None,

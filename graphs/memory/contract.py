@@ -5,7 +5,7 @@ payload that breaks it is refused whole, with each offending field named.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Self, get_args
 from uuid import UUID
 
@@ -20,6 +20,9 @@ from pydantic import (
 from graphs.memory.errors import ContractError, InvalidInput, InvalidValue
 from graphs.memory.values.models import FrozenModel
 from graphs.memory.values.text import to_json
+
+CLOCKS_DIFFER = timedelta(days=1)
+"""How far ahead of our clock a time may be. Later ones are mistakes, and are refused."""
 
 MemoryType = Literal[
     "turn", "fact", "preference", "episode", "goal", "belief", "reflection", "procedure"
@@ -121,9 +124,16 @@ def check_payload(
         wrong["session_id"] = (
             f"is {payload.session_id!r}, but the call is for session {session_id!r}"
         )
+    if is_future(payload.timestamp):
+        wrong["timestamp"] = f"is {payload.timestamp.isoformat()}, which lies in the future"
     if wrong:
         raise ContractError(wrong)
     return payload
+
+
+def is_future(moment: datetime) -> bool:
+    """Return whether a moment is later than any clock can be now."""
+    return moment > datetime.now(UTC) + CLOCKS_DIFFER
 
 
 def _unstorable(payload: MemoryPayload) -> dict[str, str]:

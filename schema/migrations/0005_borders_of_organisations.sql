@@ -173,7 +173,7 @@ CREATE OR REPLACE FUNCTION memory.is_readable(document jsonb) RETURNS boolean
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = ''
 AS $$
   SELECT NOT jsonb_path_exists(document,
-    'strict $ ? (exists(@.**{200}) || exists(@.** ? (@ >= 1e1000 || @ <= -1e1000)))')
+    'strict $ ? (exists(@.**{201}) || exists(@.** ? (@ >= 1e1000 || @ <= -1e1000)))')
 $$;
 
 REVOKE ALL ON FUNCTION memory.is_readable(jsonb) FROM PUBLIC, anon, authenticated, service_role;

@@ -104,7 +104,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     ),
     "graphs.memory.search": (
         "searching",
-        "hybrid reembedding",
+        "hybrid reembedding unindexed",
         "embeddings search",
         "indexing ranking recalled",
     ),

@@ -39,6 +39,7 @@ from_conn_string(conn_string: str, *, pipeline: bool = False, pool_config: PoolC
     None, outbound: Outbound | None = None, shadow_weights: Weights | None = None, entities:
     Mapping[Literal[user, company], EntityNormaliser] | None = None, profiles: BrainSource |
     None = None) -> AsyncIterator[MemoryManager]
+index_memories() -> int
 load_context(user_id: str, session_id: str, *, query: str | None = None, agent: str | None =
     None, limit: int = 8) -> MemoryContext
 log_event(user_id: str, event_type: str, data: dict[str, Any]) -> None

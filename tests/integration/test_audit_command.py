@@ -52,7 +52,7 @@ def test_a_database_as_it_is_set_up_gives_no_finding(operate: Operator, tmp_path
     assert report["findings"] == []
     assert all(relation["protected"] for relation in report["relations"])
     assert not [grant for grant in report["grants"] if grant["role"] == "anon"]
-    assert "memory.erase_user(subject text)" in {
+    assert "memory.erase_user(subject text, elsewhere jsonb)" in {
         f"{d['schema']}.{d['name']}" for d in report["definers"]
     }
 

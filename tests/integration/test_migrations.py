@@ -154,6 +154,7 @@ async def test_what_cannot_be_a_memory_is_told_by_its_field_and_stops_nothing(
         "user_id": {"content": "Whose?", "created_at": MADE},
         "importance": line(2, importance=7),
         "created_at": line(3, created_at="yesterday"),
+        "updated_at": line(12, created_at=MADE, updated_at="9999-12-31T23:59:59Z"),
         "colour": line(4, colour="red"),
         "type": line(5, type="turn"),
         "metadata.a": line(6, metadata={"a": "\0"}),

@@ -5,6 +5,7 @@ import threading
 from datetime import timedelta
 from typing import Any
 
+import orjson
 import pytest
 from langgraph.store.base import GetOp, IndexConfig, InvalidNamespaceError, PutOp, SearchOp
 from psycopg.pq import PipelineStatus
@@ -22,6 +23,7 @@ from graphs.memory.errors import (
     StoreUnavailable,
 )
 from graphs.memory.principal import Principal, acting_as
+from graphs.memory.values.text import MAX_DEPTH
 from graphs.memory_manager import MemoryManager
 from tests.support.pools import SlowToTakeBack
 from tests.support.sql import cut_connections, rows
@@ -44,7 +46,7 @@ async def keys(store: MemoryManager, condition: dict[str, Any]) -> set[str]:
         -1e300,
         5e-324,
         1e16,
-        10**40,
+        2**64 - 1,
         -(2**63),
         0.1,
         1.0,
@@ -66,6 +68,31 @@ async def test_a_value_comes_back_exactly(store: MemoryManager, value: object) -
     assert type(item.value["v"]) is type(value)
 
 
+async def test_a_value_that_only_sql_can_store_is_read_as_far_as_json_goes(
+    store: MemoryManager, database: str
+) -> None:
+    """Serve what is there from before values were checked to readers of JSON.
+
+    LangGraph's server knows no integers of more than 64 bits.
+    """
+    await rows(database, "ALTER TABLE memory.memories DROP CONSTRAINT value_readable")
+    value = "[18446744073709551616, -9223372036854775809, 18446744073709551615, 1e5000, -1e400]"
+    await rows(
+        database,
+        "INSERT INTO memory.memories (namespace, key, value) VALUES ('u.', 'k', "
+        f"jsonb_build_object('n', '{value}'::jsonb))",
+    )
+    [item] = await store.asearch(("u",))
+    assert item.value["n"] == [2.0**64, -(2.0**63), 2**64 - 1, None, None]
+    orjson.dumps(item.dict())
+    await rows(
+        database,
+        "INSERT INTO memory.memories (namespace, key, value) VALUES ('u.', 'deep', "
+        "(repeat('{\"a\":', 3000) || '1' || repeat('}', 3000))::jsonb)",
+    )
+    assert {item.key for item in await store.asearch(("u",))} == {"k", "deep"}
+
+
 async def test_a_mebibyte_comes_back(store: MemoryManager) -> None:
     text = "ü" * 2**19
     await store.aput(NS, "k", {"text": text}, index=False)
@@ -84,6 +111,8 @@ async def test_a_mebibyte_comes_back(store: MemoryManager) -> None:
         ({"a": {1: 2}}, "value.a"),
         ({"a": {2, 3}}, "value.a"),
         ({"a": 10**5000}, "value.a"),
+        ({"a": {"b": [2**64]}}, "value.a.b[0]"),
+        ({"a": -(2**63) - 1}, "value.a"),
         ([1], "value"),
     ],
 )
@@ -105,6 +134,58 @@ async def test_an_address_that_cannot_be_stored_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=r"."):
         await store.aput(namespace, key, {})
+
+
+async def test_namespaces_may_be_lists_and_are_no_text(store: MemoryManager) -> None:
+    listed: Any = ["users", "u1", "notes"]
+    await store.abatch([PutOp(listed, "k", {"n": 1})])
+    found, item = await store.abatch([SearchOp(listed[:2], query="n"), GetOp(listed, "k")])
+    assert [each.key for each in found] == ["k"]  # type: ignore[union-attr]
+    assert item is not None
+    assert [each.namespace for each in await store.asearch(listed)] == [NS]
+    assert [each.namespace for each in await store.asearch([])] == [NS]  # type: ignore[arg-type]
+    assert await store.alist_namespaces(prefix=["users"]) == [NS]  # type: ignore[arg-type]
+    with pytest.raises(InvalidNamespaceError):
+        await store.asearch("users")  # type: ignore[arg-type]
+
+
+async def test_deep_values_and_long_keys_are_kept(store: MemoryManager) -> None:
+    deep: Any = "leaf"
+    for n in range(150):
+        deep = {"d": deep} if n % 2 else [deep]
+    key = "".join(f"{n:04}" for n in range(500))
+    await store.aput(NS, key, {"text": "deep", "deep": deep}, index=["text"])
+    [item] = await store.asearch(NS, query="deep", filter={"deep": {"$eq": deep}})
+    assert (item.key, item.value["deep"]) == (key, deep)
+    orjson.dumps({"items": [item.dict()]})
+    for _ in range(150, MAX_DEPTH - 1):
+        deep = [deep]
+    await store.aput(NS, key, {"text": "deep", "deepest": deep})
+    [item] = await store.asearch(NS, query="deep")
+    assert item.value["deepest"] == deep
+    orjson.dumps({"items": [item.dict()]})
+    await store.adelete(NS, key)
+
+
+async def test_names_that_begin_with_a_dollar_are_compared_by_operators(
+    store: MemoryManager,
+) -> None:
+    await store.aput(NS, "a", {"$ref": "x", "schema": {"$ref": "x"}, "all": [{"$ref": "x"}]})
+    await store.aput(NS, "b", {"$ref": "y", "schema": {"$ref": "y"}, "all": []})
+    for condition in (
+        {"$ref": {"$eq": "x"}},
+        {"$ref": {"$ne": "y"}},
+        {"schema": {"$eq": {"$ref": "x"}}},
+        {"schema": {"$ne": {"$ref": "y"}}},
+        {"schema": {"$in": [{"$ref": "x"}]}},
+        {"schema": {"$not": {"$eq": {"$ref": "y"}}}},
+        {"all": {"$contains": {"$ref": "x"}}},
+        {"$or": [{"$ref": {"$eq": "x"}}]},
+    ):
+        assert await keys(store, condition) == {"a"}, condition
+    for wrong in ({"$ref": "x"}, {"$nor": [{"n": 1}]}, {"schema": {"$ref": "x"}}, {"$gt": 1}):
+        with pytest.raises(InvalidFilter, match=r"\$"):
+            await keys(store, wrong)
 
 
 async def test_a_value_nested_without_end_is_refused(store: MemoryManager) -> None:

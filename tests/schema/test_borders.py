@@ -164,6 +164,7 @@ async def test_an_invitation_gives_nothing_until_the_person_accepts_it(
         f"SELECT memory.accept_membership('acme', '{GUEST}')",
         f"UPDATE memory.organisation_members SET user_id = '{GUEST}' WHERE user_id = '{MEMBER}'",
     ],
+    ids=["all", "one", "upsert", "call", "another person"],
 )
 async def test_no_administrator_accepts_for_another(
     acme: MemoryManager, database: str, statement: str

@@ -90,6 +90,44 @@ async def test_the_baseline_and_its_steps_make_what_the_file_makes(
     }
 
 
+async def test_what_has_words_of_other_spellings_or_none_is_marked_to_be_indexed(
+    empty_database: str,
+) -> None:
+    """Rows from before texts were normalised, and memories that came past the store."""
+    scripts = read_scripts()
+    [step] = [step for step in scripts.steps if step.name.endswith("_values")]
+    async with (
+        await psycopg.AsyncConnection.connect(empty_database) as conn,
+        conn.transaction(force_rollback=True),
+    ):
+        for before in (
+            scripts.local_supabase,
+            *(s.script for s in scripts.steps[: step.number - 1]),
+        ):
+            await conn.execute(before)
+        for key, content, document in (
+            ("plain", "tea", "tea"),
+            ("composed", "Zo\u00eb", "a"),
+            ("decomposed", "Zoe\u0308", "a"),
+            ("wide", "\uff34", "a"),
+            ("private", "\uff34", None),
+        ):
+            await conn.execute(
+                "INSERT INTO memory.memories (namespace, key, value, document) "
+                "VALUES ('n.', %s, jsonb_build_object('content', %s::text), %s)",
+                [key, content, document],
+            )
+        await conn.execute(
+            "INSERT INTO memory.memories (namespace, key, value) "
+            """VALUES ('n.', 'posted', '{"content": "tea", "type": "fact"}')"""
+        )
+        await conn.execute(step.script)
+        marked = await conn.execute(
+            "SELECT key FROM memory.memories WHERE document = '' ORDER BY 1"
+        )
+        assert [key for (key,) in await marked.fetchall()] == ["decomposed", "posted", "wide"]
+
+
 async def test_the_comparison_sees_every_kind_of_difference(empty_database: str) -> None:
     """Or that nothing differs would say nothing."""
     whole = read_scripts().supabase_schema
@@ -118,7 +156,7 @@ CHANGES = [
     "GRANT UPDATE (created_at) ON memory.memories TO authenticated",
     "GRANT USAGE ON SCHEMA memory TO anon",
     "GRANT USAGE ON SEQUENCE memory.turns_id_seq TO anon",
-    "GRANT EXECUTE ON FUNCTION memory.erase_user(text) TO PUBLIC",
+    "GRANT EXECUTE ON FUNCTION memory.erase_user(text, jsonb) TO PUBLIC",
     "ALTER DEFAULT PRIVILEGES IN SCHEMA memory GRANT SELECT ON TABLES TO anon",
     "COMMENT ON TABLE memory.users IS 'People'",
     "COMMENT ON COLUMN memory.users.id IS 'Who'",

@@ -63,7 +63,9 @@ async def test_what_a_run_wrote_is_seen_put_right_taken_along_and_erased(server:
         )
         assert "90k" in "".join(lines)
 
-        assert (await http.post("/erasure", json={"confirm": user_id})).status_code == 200
+        erased = (await http.post("/erasure", json={"confirm": user_id})).json()["erased"]
+        assert erased["server threads"] == 1
+        assert await client.threads.search(limit=100) == []
         assert (await http.get("/memories")).json()["items"] == []
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
@@ -36,17 +37,24 @@ class CountingLog(ABC, Generic[K]):
         self._database = database
         self._name = name
         self._noted: dict[K, Counter[str]] = {}
+        self._since = 0.0
         self._task: asyncio.Task[None] | None = None
         self._writing = asyncio.Lock()
 
     @abstractmethod
-    def _parts(self, noted: Mapping[K, Counter[str]]) -> Sequence[PrincipalQueries]:
-        """Return the queries that write these records, in one transaction."""
+    def _parts(self, noted: Mapping[K, Counter[str]], seconds: float) -> Sequence[PrincipalQueries]:
+        """Return the queries that write these records, in one transaction.
+
+        The oldest one is from some seconds ago. What is about somebody who was erased since then
+        is not to be written.
+        """
 
     def _counts(self, key: K) -> Counter[str]:
         """Return the counts of a record that is written soon, to add to them."""
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._write_later())
+        if not self._noted:
+            self._since = time.monotonic()
         return self._noted.setdefault(key, Counter())
 
     async def finish(self) -> None:
@@ -63,12 +71,14 @@ class CountingLog(ABC, Generic[K]):
                 await self._write()
 
     async def _write(self) -> None:
-        noted, self._noted = self._noted, {}
+        noted, since, self._noted = self._noted, self._since, {}
         if not noted:
             return
+        parts = self._parts(noted, time.monotonic() - since)
         try:
-            await to_the_end(self._database.run_parts(self._parts(noted)))
+            await to_the_end(self._database.run_parts(parts))
         except GraphMemoryError as error:
             log.warning("%d %s could not be written yet: %s", len(noted), self._name, error)
             for key, counts in list(noted.items())[: _MOST_NOTED - len(self._noted)]:
                 self._noted.setdefault(key, Counter()).update(counts)
+            self._since = since

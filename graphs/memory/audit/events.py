@@ -105,19 +105,23 @@ class Reporter(CountingLog[_Failure]):
         failure = _Failure(principal, event_type, {"error": type(error).__name__, **told})
         self._counts(failure)["count"] += 1
 
-    def _parts(self, noted: Mapping[_Failure, Counter[str]]) -> Sequence[PrincipalQueries]:
+    def _parts(
+        self, noted: Mapping[_Failure, Counter[str]], seconds: float
+    ) -> Sequence[PrincipalQueries]:
         return [
             PrincipalQueries(
-                Principal.service(),
-                [
-                    event(
-                        failure.principal.user_id,
-                        failure.event_type,
-                        {**failure.details, **counts},
-                        failure.event_id,
-                    )
-                ],
-                failure.provenance,
+                Principal.service(), [_late(failure, counts, seconds)], failure.provenance
             )
             for failure, counts in noted.items()
         ]
+
+
+def _late(failure: _Failure, counts: Counter[str], seconds: float) -> Query[None]:
+    """Return the query that logs a failure of some seconds ago."""
+    told = event(
+        failure.principal.user_id,
+        failure.event_type,
+        {**failure.details, **counts},
+        failure.event_id,
+    )
+    return Query(_SQL["log_late_event"], {**told.parameters, "seconds": seconds})

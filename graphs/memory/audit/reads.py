@@ -51,8 +51,10 @@ class ReadLog(CountingLog[_Read]):
         counts[kind] += 1
         counts["found"] += found
 
-    def _parts(self, noted: Mapping[_Read, Counter[str]]) -> Sequence[PrincipalQueries]:
-        reads = json.dumps([_record(*read) for read in noted.items()])
+    def _parts(
+        self, noted: Mapping[_Read, Counter[str]], seconds: float
+    ) -> Sequence[PrincipalQueries]:
+        reads = json.dumps([_record(*read) | {"seconds": seconds} for read in noted.items()])
         query: Query[None] = Query(_SQL["log_reads"], {"reads": reads})
         return [PrincipalQueries(Principal.service(), [query])]
 

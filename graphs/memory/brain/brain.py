@@ -83,8 +83,9 @@ class Brain:
 
         Args:
             user_id: the user.
-            memories: contents by slug, or memories with tags and metadata. If two have the same
-                slug, the last one counts.
+            memories: contents by slug, or memories with a category, tags and metadata: each a
+                `BrainMemory` or a dictionary of its fields. If two have the same slug, the last one
+                counts.
 
         Returns:
             The outcome of each memory. A memory that cannot be stored or embedded does not prevent

@@ -12,7 +12,6 @@ from typing import Any, TypeVar, cast
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.abc import AdaptContext
 from psycopg.adapt import AdaptersMap, Transformer
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, Format, PipelineStatus, TransactionStatus
@@ -32,6 +31,18 @@ _POLLS = 8
 """Polls for an answer before sleeping on the socket; other tasks run between two polls.
 
 Most answers come within 50 µs, and waking up takes longer than that."""
+
+
+class _Reading:
+    """The way in which psycopg reads values: as usual, but JSON as `from_json` does."""
+
+    adapters = AdaptersMap(psycopg.adapters)
+
+    def __init__(self, connection: Connection | None = None) -> None:
+        self.connection = connection
+
+
+set_json_loads(from_json, _Reading())
 
 
 @lru_cache(512)
@@ -203,11 +214,10 @@ class Transaction:
     def _rows(self, result: PGresult) -> Rows:
         if not result.ntuples:
             return ()
+        loader = Transformer(_Reading(self._conn))
+        loader.set_pgresult(result)
         columns = [result.fname(n) or b"" for n in range(result.nfields)]
-        try:
-            return _loaded(result, self._conn, columns)
-        except (ValueError, RecursionError):  # JSON that Postgres holds and Python cannot
-            return _loaded(result, _Tolerant(self._conn), columns)
+        return cast("Rows", loader.load_rows(0, result.ntuples, _row_maker(*columns)))
 
     async def _flush(self) -> None:
         """Send everything, and read meanwhile: a server with unread answers stops reading."""
@@ -223,25 +233,6 @@ class Transaction:
                 return
         await _ready(self._pgconn.socket)
         self._pgconn.consume_input()
-
-
-class _Tolerant:
-    """The adapters of a connection, with a loader of JSON that never fails.
-
-    Args:
-        conn: the connection.
-    """
-
-    def __init__(self, conn: Connection) -> None:
-        self.connection = conn
-        self.adapters = AdaptersMap(conn.adapters)
-        set_json_loads(from_json, self)
-
-
-def _loaded(result: PGresult, context: AdaptContext, columns: Sequence[bytes]) -> Rows:
-    loader = Transformer(context)
-    loader.set_pgresult(result)
-    return cast("Rows", loader.load_rows(0, result.ntuples, _row_maker(*columns)))
 
 
 async def _ready(socket: int, *, write: bool = False) -> None:

@@ -18,6 +18,7 @@ from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import AccessDenied, MemoryNotFound, VersionConflict
 from graphs.memory.knowledge.common import check_limit, containing, located
 from graphs.memory.rights.erasure import MemoryEraser
+from graphs.memory.search.embeddings import fields_of
 from graphs.memory.search.recalled import Found, content_of, recalled, search_item
 from graphs.memory.store.items import ExpectingPutOp
 from graphs.memory.store.store import PostgresStore
@@ -182,9 +183,7 @@ class Memories:
                 row = await self._row(user_id, memory)
                 value = _revised(row.value, revision)
                 if value != row.value or expected not in (None, row.updated_at):
-                    # Embed the same fields as the write that first stored it.
-                    fields: list[str] = [field for field in ("slug", "content") if field in value]
-                    put = PutOp(*_address(memory), value, fields or None, _ttl(row, value))
+                    put = PutOp(*_address(memory), value, _index(row, value), _ttl(row, value))
                     await self._store.abatch([ExpectingPutOp(put, expected or row.updated_at)])
         return await self.get(user_id, memory)
 
@@ -302,6 +301,11 @@ def _only(namespace: tuple[str, ...], key: str, rows: Rows) -> Rows:
     if not rows:
         raise MemoryNotFound(namespace, key)
     return rows
+
+
+def _index(row: Any, value: dict[str, Any]) -> Literal[False] | list[str] | None:
+    """Return the fields to embed: the same as before, and none if it was put with `index=False`."""
+    return fields_of(value, row.fields) if row.indexed else False
 
 
 def _ttl(row: Any, value: dict[str, Any]) -> float | None:

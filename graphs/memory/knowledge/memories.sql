@@ -1,5 +1,9 @@
 -- name: get
-SELECT m.id, m.namespace, m.key, m.value, m.created_at, m.updated_at, m.expires_at, m.ttl_minutes
+-- A memory, and the fields that it has vectors of.
+SELECT m.id, m.namespace, m.key, m.value, m.created_at, m.updated_at, m.expires_at, m.ttl_minutes,
+  m.document IS NOT NULL AS indexed,
+  ARRAY(SELECT DISTINCT e.field FROM memory.memory_embeddings AS e
+    WHERE e.namespace = m.namespace AND e.key = m.key) AS fields
 FROM memory.memories AS m
 WHERE m.namespace = ANY (ARRAY[%(namespace)s]) AND m.key = ANY (ARRAY[%(key)s])
   AND (m.expires_at IS NULL OR m.expires_at > now())

@@ -1,6 +1,7 @@
 """Erasure: deletion of everything about a user, or of one memory, for good."""
 
-from collections.abc import Awaitable, Callable
+import json
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import cast
 
@@ -15,13 +16,19 @@ from graphs.memory.values.namespaces import Address, check_address, to_text
 _SQL = statements.load("erasure", __package__)
 
 
-def erase(user_id: str) -> Query[ErasureCertificate]:
-    """Return the query that deletes everything about a user, in one transaction."""
+def erase(user_id: str, elsewhere: Mapping[str, int]) -> Query[ErasureCertificate]:
+    """Return the query that deletes everything about a user, in one transaction.
+
+    Args:
+        user_id: the user.
+        elsewhere: what was erased elsewhere before, as numbers by name, for the certificate.
+    """
 
     def read(rows: Rows) -> ErasureCertificate:
         return ErasureCertificate.model_validate(rows[0]._asdict())
 
-    return Query(_SQL["erase"], {"user_id": user_id}, read)
+    given = {"user_id": user_id, "elsewhere": json.dumps(dict(elsewhere))}
+    return Query(_SQL["erase"], given, read)
 
 
 class MemoryEraser:

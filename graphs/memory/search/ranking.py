@@ -246,8 +246,9 @@ class Weights:
 def composed(ranking: Ranking, ages: Array, importances: Array, weights: Weights) -> Ranking:
     """Return a ranking in which recency and importance count beside relevance.
 
-    recency = 0.5^(age / half-life). A memory without an importance counts as half important. A
-    promoted neighbour counts as the youngest and half important.
+    recency = 0.5^(age / half-life), at most 1: a memory of the future is as old as now. A memory
+    without an importance counts as half important. A promoted neighbour counts as the youngest and
+    half important.
 
     Args:
         ranking: the ranking by relevance; it breaks ties.
@@ -259,6 +260,7 @@ def composed(ranking: Ranking, ages: Array, importances: Array, weights: Weights
         return ranking
     total = weights.relevance + weights.recency + weights.importance
     known = ranking.row >= 0
+    ages = np.maximum(ages, 0)
     age = np.where(known, ages[ranking.row], float(ages.min()))
     importance = np.where(
         known & ~np.isnan(importances[ranking.row]), importances[ranking.row], 0.5

@@ -62,10 +62,11 @@ def _check_filter(condition: Any) -> None:
                 _check_filter(part)
         elif name == "$not":
             _check_filter(operand)
-        elif not isinstance(name, str) or name.startswith("$"):
+        elif not isinstance(name, str) or (name.startswith("$") and not _has_operators(operand)):
             raise InvalidFilter(
                 str(name),
-                "is not an operator; at this place use a field's name, $and, $or or $not.",
+                "is not an operator; at this place use a field's name, $and, $or or $not. A field "
+                'whose name begins with $ is compared by an operator, as in {"$eq": …}.',
             )
         else:
             _check_condition(operand)
@@ -76,7 +77,7 @@ def _check_condition(condition: Any) -> None:
         for part in condition:
             _check_condition(part)
     elif isinstance(condition, Mapping):
-        if not any(str(name).startswith("$") for name in condition):
+        if not _has_operators(condition):
             _check_filter(condition)
             return
         for name, operand in condition.items():
@@ -87,11 +88,14 @@ def _check_condition(condition: Any) -> None:
                 )
             if name in _LIST_OPERANDS:
                 _check_list(name, operand)
-                _check_condition(operand)
             elif name == "$exists" and not isinstance(operand, bool):
                 raise InvalidFilter(name, f"needs true or false; got {operand!r}.")
-            else:
+            elif name == "$not":
                 _check_condition(operand)
+
+
+def _has_operators(condition: Any) -> bool:
+    return isinstance(condition, Mapping) and any(str(name).startswith("$") for name in condition)
 
 
 def _check_list(name: str, operand: Any) -> None:

@@ -1,7 +1,7 @@
 """Batches: the calls of `abatch` as shared queries, and the results of each call."""
 
 import logging
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 
 from langgraph.store.base import (
     GetOp,
+    InvalidNamespaceError,
     ListNamespacesOp,
     Op,
     PutOp,
@@ -90,6 +91,28 @@ def _name_of_put(op: Any) -> str:
     return "delete" if getattr(put, "value", None) is None else "put"
 
 
+def _with_tuple(op: Op | ExpectingPutOp) -> Op | ExpectingPutOp:
+    """Return the operation with its namespace as a tuple. Callers also give lists.
+
+    Raises:
+        InvalidNamespaceError: it is one text.
+    """
+    match op:
+        case ExpectingPutOp():
+            return op._replace(put=cast("PutOp", _with_tuple(op.put)))
+        case SearchOp(namespace_prefix=given) if not isinstance(given, tuple):
+            return op._replace(namespace_prefix=_labels(given))
+        case GetOp() | PutOp() if not isinstance(op.namespace, tuple):
+            return op._replace(namespace=_labels(op.namespace))
+    return op
+
+
+def _labels(given: Any) -> Namespace:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InvalidNamespaceError(f"A namespace is a tuple of labels; got {given!r}.")
+    return tuple(given)
+
+
 async def prepare(
     operations: Sequence[Op | ExpectingPutOp], index: Index | None, caller: Hashable = None
 ) -> Call:
@@ -99,6 +122,7 @@ async def prepare(
         InvalidInput: one of them cannot be carried out.
         EmbeddingFailed: the embedding model did not answer.
     """
+    operations = [_with_tuple(op) for op in operations]
     checked = [(op, check(op)) for op in operations]
     puts = [(op, value) for op, value in checked if isinstance(op, (PutOp, ExpectingPutOp))]
     plain = [op.put if isinstance(op, ExpectingPutOp) else op for op, _ in puts]

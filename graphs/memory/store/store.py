@@ -26,9 +26,10 @@ from graphs.memory.database.coalescing import Coalescer
 from graphs.memory.database.database import Database, Pool
 from graphs.memory.database.loops import from_another_thread, on_home_loop
 from graphs.memory.database.query import Query
+from graphs.memory.database.vectors import Model
 from graphs.memory.errors import StoreUnavailable
 from graphs.memory.principal import Principal, current_provenance
-from graphs.memory.search import embeddings, reembedding
+from graphs.memory.search import embeddings, reembedding, unindexed
 from graphs.memory.search.embeddings import Index, MemoryIndexConfig
 from graphs.memory.store import items, periodic
 from graphs.memory.store.batch import (
@@ -238,12 +239,32 @@ class PostgresStore(BaseStore):
     async def refresh_embeddings(self) -> int:
         """Embed items without a vector of the model in use, and return their number; an hourly job.
 
-        A process with another configured model does nothing, since it must not switch back to it.
+        They are items that came past the store, and those that were written with a former model. A
+        process with another configured model does nothing, since it must not switch back to it.
         """
-        [model] = await self.access.run(Principal.service(), [embeddings.active_model()])
-        if not (self.embedder.index and model and embeddings.is_of(model, self.embedder.index)):
+        if await self._model_in_use() is None:
             return 0
-        return await self.reembed()
+        return await self.index_memories() + await self.reembed()
+
+    @on_home_loop
+    async def index_memories(self) -> int:
+        """Index items that came past the store, over PostgREST or SQL, and return their number.
+
+        A job that is queued with them. They get the words and vectors that a put gives: of the
+        fields that had vectors before, of a memory's text, else of the store's fields.
+        """
+        index, model = self.embedder.index, await self._model_in_use()
+        if not (index and model):
+            return 0
+        if indexed := await unindexed.index_items(self.access.database, index, model):
+            self.embedder.indexer.wake()
+        return indexed
+
+    async def _model_in_use(self) -> Model | None:
+        """Return the database's model if it is this store's, else None."""
+        index = self.embedder.index
+        [model] = await self.access.run(Principal.service(), [embeddings.active_model()])
+        return model if index and model and embeddings.is_of(model, index) else None
 
     # TTL ----------------------------------------------------------------------------------------
 
