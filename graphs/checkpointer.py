@@ -58,9 +58,7 @@ from graphs.memory.errors import InvalidInput, RunDeleted, StoreUnavailable
 from graphs.memory.principal import Principal
 
 _SQL = statements.load_sources("checkpointer", __package__)
-_SCHEMA = "SELECT set_config('search_path', 'langgraph', true)"
-
-_PATH = Statement("checkpoint", _SCHEMA)
+_PATH = Statement("checkpoint", _SQL["path"])
 
 _MOST_BEGUN = 1000
 """Number of begun runs to remember: until a run has written, nobody else knows its thread."""
@@ -146,7 +144,7 @@ class PostgresCheckpointer(AsyncPostgresSaver):
                 await conn.set_isolation_level(IsolationLevel.REPEATABLE_READ)
             try:
                 async with conn.transaction():
-                    await conn.execute(_SCHEMA)
+                    await conn.execute(_PATH.source)
                     async with conn.cursor(binary=True, row_factory=dict_row) as cursor:
                         yield cursor
             finally:

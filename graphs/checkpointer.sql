@@ -1,3 +1,7 @@
+-- name: path
+-- Where the library's tables are, which it names without a schema.
+SELECT set_config('search_path', 'langgraph', true), {text_formats}
+
 -- name: delete_threads
 SELECT memory.delete_threads(%(thread_ids)s::text[], %(run_ids)s::text[])
 

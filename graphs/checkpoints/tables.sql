@@ -3,7 +3,7 @@
 SELECT pg_advisory_xact_lock(hashtextextended('graph-native-memory checkpointer', 0))
 
 -- name: path
-SELECT set_config('search_path', 'langgraph', true)
+SELECT set_config('search_path', 'langgraph', true), {text_formats}
 
 -- name: has_versions
 SELECT to_regclass('langgraph.checkpoint_migrations') IS NOT NULL AS has_versions

@@ -3,6 +3,8 @@
 Every field is documented in `.env.example` under its name in capitals; a test keeps them equal.
 """
 
+import os
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -17,16 +19,34 @@ from pydantic import (
     model_validator,
 )
 
+from graphs.deployment.connection_strings import is_postgres
 from graphs.memory.errors import ConfigurationError
 from graphs.memory.extras import extra
 
 with extra("server"):
+    from dotenv import dotenv_values
     from dotenv.parser import parse_stream
     from pydantic_settings import BaseSettings, SettingsConfigDict
 
 OPENAI_EMBEDDING_MODEL = "text-embedding-3-large"
 OFFLINE = "offline"
 """Name of the models that need no key, in CHAT_MODEL and VECTOR_EMBEDDING_MODEL."""
+
+
+OTHER_NAMES = {
+    "DATABASE_URL": "SUPABASE_DB_URL",
+    "SUPABASE_ANON_KEY": "SUPABASE_PUBLISHABLE_KEY",
+    "SUPABASE_SERVICE_ROLE_KEY": "SUPABASE_SERVICE_KEY SUPABASE_SECRET_KEY",
+    "OPENAI_BASE_URL": "OPENAI_API_BASE",
+    "VECTOR_EMBEDDING_MODEL": "MEM0_EMBEDDING_MODEL",
+    "VECTOR_EMBEDDING_DIMENSIONS": "MEM0_VECTOR_DIMENSION",
+}
+"""Other names of settings, as Supabase, OpenAI and Mem0 have used them."""
+
+
+def _named(setting: str) -> AliasChoices:
+    """Return a setting's own name and its other ones."""
+    return AliasChoices(setting.lower(), setting, *OTHER_NAMES[setting].split())
 
 
 class Settings(BaseSettings):
@@ -42,7 +62,9 @@ class Settings(BaseSettings):
 
     # The database
     database_url: SecretStr | None = Field(
-        None, description="Connection string of Postgres; an embedded one is started without."
+        None,
+        validation_alias=_named("DATABASE_URL"),
+        description="Connection string of Postgres; an embedded one is started without.",
     )
     database_pool_size: int = Field(
         10, ge=1, le=500, description="Most connections per event loop."
@@ -53,24 +75,34 @@ class Settings(BaseSettings):
     supabase_url: str | None = Field(
         None, description="The project's URL; turns on sign-in with its Auth."
     )
-    supabase_anon_key: SecretStr | None = None
-    supabase_service_role_key: SecretStr | None = None
+    supabase_anon_key: SecretStr | None = Field(None, validation_alias=_named("SUPABASE_ANON_KEY"))
+    supabase_service_role_key: SecretStr | None = Field(
+        None, validation_alias=_named("SUPABASE_SERVICE_ROLE_KEY")
+    )
     supabase_jwt_secret: SecretStr | None = Field(
         None, description="Legacy HS256 secret, for old projects only."
     )
 
     # Models
     openai_api_key: SecretStr | None = None
-    openai_base_url: str | None = Field(None, description="Any OpenAI-compatible endpoint.")
+    openai_base_url: str | None = Field(
+        None,
+        validation_alias=_named("OPENAI_BASE_URL"),
+        description="Any OpenAI-compatible endpoint.",
+    )
     anthropic_api_key: SecretStr | None = None
     chat_model: str | None = Field(None, description="A name for init_chat_model, or `offline`.")
     chat_models_allowed: str | None = Field(
         None, description="Names that a run may choose instead of CHAT_MODEL, with commas and `*`."
     )
     vector_embedding_model: str | None = Field(
-        None, description="A name for init_embeddings, or `offline`."
+        None,
+        validation_alias=_named("VECTOR_EMBEDDING_MODEL"),
+        description="A name for init_embeddings, or `offline`.",
     )
-    vector_embedding_dimensions: int | None = Field(None, ge=1, le=4000)
+    vector_embedding_dimensions: int | None = Field(
+        None, ge=1, le=4000, validation_alias=_named("VECTOR_EMBEDDING_DIMENSIONS")
+    )
 
     # Mem0
     mem0_backend: Literal["pgvector", "platform"] = "pgvector"
@@ -178,7 +210,7 @@ class Settings(BaseSettings):
     @field_validator("database_url", "migrate_from_url")
     @classmethod
     def _is_postgres(cls, url: SecretStr | None) -> SecretStr | None:
-        if url and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+        if url and not is_postgres(url.get_secret_value()):
             raise ValueError("must start with postgresql://")
         return url
 
@@ -240,6 +272,7 @@ def load_settings() -> Settings:
             secrets.
     """
     _check_env_file(Path(".env"))
+    _check_names({**dotenv_values(".env"), **os.environ})
     try:
         return Settings()
     except ValidationError as error:
@@ -251,6 +284,16 @@ def load_settings() -> Settings:
 def _explain(location: tuple[int | str, ...], message: str) -> str:
     problem = message.removeprefix("Value error, ")
     return f"{str(location[0]).upper()}: {problem}" if location else problem
+
+
+def _check_names(given: Mapping[str, str | None]) -> None:
+    """Refuse two names of one setting with different values: one would be ignored."""
+    for setting, others in OTHER_NAMES.items():
+        names = [name for name in (setting, *others.split()) if given.get(name)]
+        if len({given[name] for name in names}) > 1:
+            raise ConfigurationError(
+                f"{' and '.join(names)} are names of one setting and differ: keep {setting} only."
+            )
 
 
 def _check_env_file(path: Path) -> None:

@@ -146,13 +146,13 @@ INSIDE: dict[str, tuple[str, ...]] = {
         "backups",
         "restore",
         "chain staging",
-        "buckets file selection",
+        "buckets file naming selection",
         "places seal tables",
     ),
     "graphs.operations.migration": (
         "switching",
         "agreement following jsonl mem0_cloud mem0_oss migrations",
-        "comparing langgraph_store records rollback writing",
+        "comparing exported langgraph_store records rollback writing",
         "langgraph_tables ledger renaming source",
     ),
     "graphs.cli": (
@@ -186,6 +186,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "graphs.deployment": (
         "clients models pools",
         "development_server embedded_postgres observability settings",
+        "connection_strings",
     ),
 }
 """The layers inside folders, top first: a module imports modules of lower layers only."""
@@ -204,6 +205,7 @@ ONLY: dict[str, tuple[str, ...]] = {
     "psycopg": (
         "graphs.checkpointer",
         "graphs.checkpoints.writes",
+        "graphs.deployment.connection_strings",
         "graphs.deployment.pools",
         "graphs.memory.database",
         "graphs.memory.jobs",

@@ -3,7 +3,17 @@
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
+
+UNUSUAL_FORMATS = {
+    "datestyle": "SQL, DMY",
+    "intervalstyle": "sql_standard",
+    "timezone": "Asia/Kolkata",  # whose abbreviation Postgres reads as another zone's
+    "bytea_output": "escape",
+    "extra_float_digits": "-10",
+    "standard_conforming_strings": "off",
+}
 
 
 async def rows(database: str, statement: str, *parameters: Any) -> list[dict[str, Any]]:
@@ -13,6 +23,13 @@ async def rows(database: str, statement: str, *parameters: Any) -> list[dict[str
     ) as conn:
         cursor = await conn.execute(statement, parameters or None)
         return await cursor.fetchall() if cursor.description else []
+
+
+async def set_unusual_formats(database: str) -> None:
+    """Give a database other formats of text, for connections that are opened from now on."""
+    name = conninfo_to_dict(database)["dbname"]
+    for setting, value in UNUSUAL_FORMATS.items():
+        await rows(database, f"ALTER DATABASE {name} SET {setting} = '{value}'")
 
 
 async def cut_connections(database: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from graphs.deployment.models import chat_model, check_chosen_model
-from graphs.deployment.settings import Settings, load_settings
+from graphs.deployment.settings import OTHER_NAMES, Settings, load_settings
 from graphs.memory.brain.entities import NORMALISERS
 from graphs.memory.errors import ConfigurationError, InvalidValue
 
@@ -76,6 +76,32 @@ def test_the_environment_counts_more_than_the_file(
     (tmp_path / ".env").write_text("DATABASE_POOL_SIZE=3\n")
     monkeypatch.setenv("DATABASE_POOL_SIZE", "7")
     assert load_settings().database_pool_size == 7
+
+
+OTHERS = [(setting, name) for setting, names in OTHER_NAMES.items() for name in names.split()]
+
+
+@pytest.mark.parametrize(("setting", "name"), OTHERS)
+def test_other_names_of_a_setting_are_read_and_never_ignored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, name: str
+) -> None:
+    given, another = {
+        "DATABASE_URL": ("postgresql://a/b", "postgresql://a/c"),
+        "OPENAI_BASE_URL": ("https://a", "https://b"),
+        "VECTOR_EMBEDDING_DIMENSIONS": ("128", "64"),
+    }.get(setting, ("sk-first", "sk-other"))
+    (tmp_path / ".env").write_text(f"{name}={given}\n")
+    value = getattr(load_settings(), setting.lower())
+    assert str(value.get_secret_value() if isinstance(value, SecretStr) else value) == given
+    for also in (given, another):
+        monkeypatch.setenv(setting, also)
+        load_settings.cache_clear()
+        if also == given:
+            load_settings()
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings()
+    assert f"{setting} and {name} are names of one setting" in str(refused.value)
+    assert given not in str(refused.value)
 
 
 @pytest.mark.parametrize("text", ["NAME 'x\n", "GOOD=1\nBAD='never closed\n"])

@@ -11,7 +11,7 @@ SELECT set_config('role', %(role)s, true), set_config('request.jwt.claims', %(cl
   set_config('plan_cache_mode', 'force_generic_plan', true),
   set_config('enable_seqscan', 'off', true),
   set_config('jit', 'off', true), set_config('hnsw.iterative_scan', 'relaxed_order', true),
-  set_config('hnsw.ef_search', '200', true),
+  set_config('hnsw.ef_search', '200', true), {text_formats},
   CASE WHEN %(seconds)s::float8 IS NOT NULL THEN set_config('statement_timeout', (1000 *
     extract(epoch FROM least(nullif(current_setting('statement_timeout')::interval, '0'),
       make_interval(secs => %(seconds)s::float8))))::int::text, true) END

@@ -13,7 +13,7 @@ END $$
 
 -- name: qualify_names
 -- pg_get_expr and its like omit schemas on the search path: an empty one makes texts comparable.
-SELECT set_config('search_path', '', true)
+SELECT set_config('search_path', '', true), {text_formats}
 
 -- name: objects
 -- All objects of the schema, with definitions that detect differences. Of procrastinate's queue,

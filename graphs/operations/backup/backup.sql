@@ -6,9 +6,7 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
 -- The same text format on every server, and no time limits. Where policies would hide rows, fail.
 SELECT set_config('role', 'none', true), set_config('search_path',
   'pg_catalog, memory, extensions, public', true),
-  set_config('timezone', 'UTC', true), set_config('datestyle', 'ISO', true),
-  set_config('intervalstyle', 'postgres', true),
-  set_config('bytea_output', 'hex', true), set_config('extra_float_digits', '1', true),
+  {text_formats},
   set_config('row_security', 'off', true),
   set_config('statement_timeout', '0', true), set_config('lock_timeout', '60s', true),
   set_config('idle_in_transaction_session_timeout', '0', true)
