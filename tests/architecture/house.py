@@ -139,7 +139,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
         "audit_report checks migration monitoring pooling vector_index",
         "migration_files schema_checks",
         "backup benchmarking borders catalogue connection generating policies service sizing",
-        "results",
+        "errors results",
     ),
     "graphs.operations.backup": (
         "schedule",
