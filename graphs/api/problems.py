@@ -65,6 +65,9 @@ ANSWERED = (
 RETRY_SECONDS = 5
 """Seconds in `Retry-After` of a 503."""
 
+RETRY_SECONDS_REFUSED = 60
+"""The same, where an operator has to end the cause."""
+
 
 class Problem(BaseModel):
     """A problem with a request, and what to do about it (RFC 9457)."""
@@ -235,9 +238,10 @@ def _of_status(error: GraphMemoryError) -> ProblemError | None:
             return None
         case 503:
             away = "The memory is temporarily unavailable. Try again in a few seconds."
-            return ProblemError(
-                503, "unavailable", away, headers={"Retry-After": str(RETRY_SECONDS)}
-            )
+            seconds = RETRY_SECONDS
+            if isinstance(error, StoreUnavailable) and error.advice:
+                away, seconds = str(error), RETRY_SECONDS_REFUSED
+            return ProblemError(503, "unavailable", away, headers={"Retry-After": str(seconds)})
         case 403:
             return ProblemError(403, "access-denied", str(error))
         case 404:

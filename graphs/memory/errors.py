@@ -305,8 +305,13 @@ class SessionNotFound(GraphMemoryError):
 class StoreUnavailable(GraphMemoryError):
     """The database cannot be reached, or gave the work up; every call is safe to repeat.
 
-    Nothing of it was stored, unless the connection broke during the commit.
+    Nothing of it was stored, unless the connection broke during the commit. `advice` says what an
+    operator has to do, where waiting does not help.
     """
+
+    def __init__(self, message: str = "", advice: str | None = None) -> None:
+        self.advice = advice
+        super().__init__(f"{message} {advice}" if advice else message)
 
 
 class DatabaseUnreachable(ConfigurationError, StoreUnavailable):

@@ -75,7 +75,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     ),
     "graphs.memory.redaction": (
         "redactor",
-        "credentials identifiers",
+        "credentials identifiers phones",
         "findings",
     ),
     "graphs.memory.outbox": (

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,7 +24,7 @@ from graphs.memory_manager import MemoryManager
 from graphs.offline.embeddings import OfflineEmbeddings
 from tests.conftest import as_url
 from tests.support.http import app_of, client
-from tests.support.sql import rows
+from tests.support.sql import fill_disk, make_read_only, rows
 
 DOCS = (Path(__file__).parents[2] / "docs" / "http-api.md").read_text()
 PROBLEM = "application/problem+json"
@@ -347,6 +347,28 @@ async def test_a_model_that_is_away_is_no_fault_of_the_request(
         assert (away.status_code, away.headers["Content-Type"]) == (503, PROBLEM)
         assert int(away.headers["Retry-After"]) > 0
         assert "tea" not in away.text
+
+
+@pytest.mark.parametrize(("end", "what"), [(make_read_only, "space"), (fill_disk, "Enlarge")])
+async def test_a_database_that_takes_no_writes_is_unavailable_and_it_is_told_what_to_do(
+    ann: httpx.AsyncClient, database: str, end: Callable[[str], Awaitable[None]], what: str
+) -> None:
+    await end(database)
+    for sent in (
+        ann.post("/memory/memories", json=fact("Likes tea.")),
+        ann.put("/memory/brain/taste", json={"content": "Likes tea."}),
+    ):
+        refused = await sent
+        assert (refused.status_code, refused.headers["Content-Type"]) == (503, PROBLEM)
+        assert int(refused.headers["Retry-After"]) > 0
+        assert what in refused.json()["detail"]
+    assert (await good(ann, "/memory/recall", query="tea"))["items"] == []
+    [told] = [
+        part["advice"]
+        for name, part in (await good(ann, "/memory/health"))["parts"].items()
+        if name == "database"
+    ]
+    assert what in told
 
 
 async def test_members_share_the_brain_of_their_company_and_nobody_else_sees_it(

@@ -32,6 +32,28 @@ async def set_unusual_formats(database: str) -> None:
         await rows(database, f"ALTER DATABASE {name} SET {setting} = '{value}'")
 
 
+async def make_read_only(database: str, value: str = "on") -> None:
+    """Make a database read-only, as Supabase does over its quota, or (`off`) end that."""
+    name = conninfo_to_dict(database)["dbname"]
+    await rows(
+        database,
+        f"SET TRANSACTION READ WRITE; "
+        f"ALTER DATABASE {name} SET default_transaction_read_only = {value}",
+    )
+    await cut_connections(database)
+
+
+async def fill_disk(database: str) -> None:
+    """Refuse new memories as a server with a full disk does."""
+    await rows(
+        database,
+        """CREATE FUNCTION public.full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+          RAISE 'could not extend file: No space left on device' USING ERRCODE = 'disk_full';
+        END $$; CREATE TRIGGER full_disk BEFORE INSERT ON memory.memories
+        EXECUTE FUNCTION public.full_disk()""",
+    )
+
+
 async def cut_connections(database: str) -> None:
     """End every other connection to a database, as a restart of the server does."""
     await rows(

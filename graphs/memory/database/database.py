@@ -6,7 +6,7 @@ import logging
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol, TypeVar
@@ -21,7 +21,7 @@ from graphs.memory.database.driver_errors import TRANSIENT, driver_errors
 from graphs.memory.database.parts import SchemaPart, part_named_in
 from graphs.memory.database.query import Query
 from graphs.memory.database.transaction import Connection, Transaction
-from graphs.memory.errors import error_sentence
+from graphs.memory.errors import StoreUnavailable, error_sentence
 from graphs.memory.principal import Principal
 from graphs.memory.retry import retrying
 
@@ -163,6 +163,9 @@ class Database:
         self._prepares = True
         self._lacking: frozenset[SchemaPart] = frozenset()
         self._looked = 0.0
+        self.refusal: StoreUnavailable | None = None
+        """The last refusal of a write that an operator has to end."""
+        self.refused_at = float("-inf")
 
     async def run(
         self,
@@ -197,7 +200,7 @@ class Database:
                 for part, group in zip(parts, groups, strict=True)
             ]
 
-        with telemetry.transaction(_name_of(parts)), driver_errors():
+        with telemetry.transaction(_name_of(parts)), self._noticing(), driver_errors():
             return await self._retrying(attempt)
 
     async def transaction(
@@ -231,8 +234,18 @@ class Database:
                 await transaction.run([Query(_SQL["commit"])])
                 return result
 
-        with telemetry.transaction("transaction"), driver_errors():
+        with telemetry.transaction("transaction"), self._noticing(), driver_errors():
             return await to_the_end(self._retrying(attempt))
+
+    @contextmanager
+    def _noticing(self) -> Iterator[None]:
+        """Keep a refusal that an operator has to end, for the report of health."""
+        try:
+            yield
+        except StoreUnavailable as error:
+            if error.advice:
+                self.refusal, self.refused_at = error, time.monotonic()
+            raise
 
     def _begin(
         self, principal: Principal, provenance: Mapping[str, Any] | None

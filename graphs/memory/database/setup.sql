@@ -101,7 +101,9 @@ INSERT INTO memory.embedding_models (name, dimensions, active)
 ON CONFLICT (name, dimensions) DO UPDATE SET active = true
 
 -- name: create_vector_index
+-- Nothing if it is there, so that a server also starts where the database is read-only.
 SELECT memory.create_vector_index(%(model)s::smallint, %(dimensions)s)
+WHERE to_regclass('memory.embeddings_vectors_' || %(model)s::smallint) IS NULL
 
 -- name: rebuild_vector_index
 SELECT memory.rebuild_vector_index(%(model)s::smallint, %(dimensions)s)
