@@ -176,7 +176,8 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "graphs.nodes": (
         "load_context write_memory",
         "exchanges respond",
-        "runtime state",
+        "prompt runtime",
+        "state",
     ),
     "graphs.shapes": (
         "supervisor",
