@@ -124,6 +124,27 @@ async def test_a_changed_fact_takes_the_place_of_the_old_one_which_stays_in_hist
     assert version["valid_from"] == before.created_at < version["valid_to"]
 
 
+@pytest.mark.parametrize("ahead", [10, -10])
+async def test_a_correction_counts_whatever_the_clocks_of_two_servers_say(
+    store: MemoryManager, database: str, user_id: str, ahead: int
+) -> None:
+    """Say one thing at a server whose clock differs by ten minutes, and correct it at another."""
+    clocks = (timedelta(minutes=ahead), timedelta(0), timedelta(minutes=ahead))
+    for n, (budget, clock) in enumerate(zip(("80k", "90k", "95k"), clocks, strict=True)):
+        at = (datetime.now(UTC) + clock).isoformat()
+        said = turn(user_id, f"My budget is now {budget}.", None, f"m{n}", timestamp=at)
+        await store.write_memory(user_id, "s1", said)
+        await store.jobs.run_pending()
+
+    assert [*await facts(store, user_id)] == ["My budget is now 95k."]
+    spans = await rows(
+        database,
+        "SELECT valid_from < valid_to AS held FROM memory.memory_history "
+        "WHERE value ->> 'type' = 'fact'",
+    )
+    assert [span["held"] for span in spans] == [True, True]
+
+
 async def test_what_changes_twice_within_one_reading_is_all_in_history(
     store: MemoryManager, database: str, user_id: str, said: Callable[..., Awaitable[None]]
 ) -> None:

@@ -164,19 +164,21 @@ class FactChanges:
 
     def _fact(self, key: str, value: Mapping[str, Any]) -> Fact:
         stored = self.stored.get(key)
-        return Fact(key, value["content"], said_at(value, stored.created_at if stored else None))
+        return Fact(key, value["content"], said_at(value, stored.updated_at if stored else None))
 
 
-def said_at(value: Mapping[str, Any], otherwise: datetime | None) -> datetime:
-    """Return when a fact was said; `otherwise` if its timestamp is not a date.
+def said_at(value: Mapping[str, Any], stored_at: datetime | None) -> datetime:
+    """Return when a fact was said; when it was stored if its timestamp is later, or no date.
 
-    Users may write any value into their own items.
+    Users may write any value into their own items, and the clocks of servers differ.
     """
+    latest = stored_at or datetime.now(UTC)
     try:
         moment = datetime.fromisoformat(value["timestamp"])
     except (KeyError, TypeError, ValueError):
-        return otherwise or datetime.now(UTC)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return latest
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return min(moment, stored_at) if stored_at else moment
 
 
 def in_rounds(

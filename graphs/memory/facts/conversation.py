@@ -3,14 +3,17 @@
 import re
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from typing import Any, Literal, NamedTuple, Protocol, cast
+from typing import Any, Literal, NamedTuple, Protocol
 
 from graphs.memory.database import statements
 from graphs.memory.database.query import Query, Rows
 
 _SQL = statements.load("conversation", __package__)
+
+LIVE = timedelta(hours=1)
+"""Turns that are dated within this time of their storing were said when they were stored."""
 
 _WORD = re.compile(r"\w+")
 
@@ -121,30 +124,40 @@ def read_before(user_id: str, session_id: str, limit: int) -> Query[list[UnreadT
 
 def _said(rows: Rows) -> list[UnreadTurn]:
     names = ("thread_id", "run_id", "checkpoint_id")
-    return [
-        UnreadTurn(
-            row.role,
-            row.content,
-            _said_at(row),
-            row.exchange,
-            row.agent or "assistant",
-            row.written_at,
-            {name: getattr(row, name) for name in names if getattr(row, name)},
+    said: list[UnreadTurn] = []
+    for row in rows:
+        said_at = _said_at(row)
+        # Turns of one transaction have one time, and their order.
+        if said and said_at <= said[-1].said_at and row.created_at - said_at < LIVE:
+            said_at = said[-1].said_at + timedelta(microseconds=row.exchange != said[-1].exchange)
+        said.append(
+            UnreadTurn(
+                row.role,
+                row.content,
+                said_at,
+                row.exchange,
+                row.agent or "assistant",
+                row.written_at,
+                {name: getattr(row, name) for name in names if getattr(row, name)},
+            )
         )
-        for row in rows
-    ]
+    return said
 
 
 def _said_at(row: Any) -> datetime:
-    """Return when a turn was said; when it was stored if its timestamp is not a date.
+    """Return when a turn was said, by the database's clock.
 
-    Users may write any value into their own items.
+    The clocks of servers differ, and a later correction must not seem to be the earlier one. So a
+    turn of a run, and one that is dated within an hour of its storing, was said when it was stored.
+    A date further back is one of an import.
     """
+    stored_at: datetime = row.created_at
     try:
         said_at = datetime.fromisoformat(row.said_at)
-    except (TypeError, ValueError):
-        return cast("datetime", row.created_at)
-    return said_at if said_at.tzinfo else said_at.replace(tzinfo=UTC)
+    except (TypeError, ValueError):  # users may write any value into their own items
+        return stored_at
+    said_at = said_at if said_at.tzinfo else said_at.replace(tzinfo=UTC)
+    return stored_at if row.run_id or said_at > stored_at - LIVE else said_at
 
 
 def mark_read(user_id: str, session_id: str, said: Sequence[UnreadTurn]) -> Query[None]:
