@@ -14,7 +14,8 @@ MemoryManager(pool: Pool, *, index: IndexConfig | MemoryIndexConfig | None = Non
     = None, extract_after: float = 2.0, keeping: Keeping = Keeping(retention_days=0,
     decay_days=0), timing: Timing | None = None, outbound: Outbound | None = None,
     shadow_weights: Weights | None = None, entities: Mapping[Literal[user, company],
-    EntityNormaliser] | None = None, profiles: BrainSource | None = None) -> None
+    EntityNormaliser] | None = None, profiles: BrainSource | None = None, statement_timeout:
+    float | None = None) -> None
 abatch(ops: Iterable[GetOp | SearchOp | PutOp | ListNamespacesOp | ExpectingPutOp]) -> list[Item
     | list[Item] | list[SearchItem] | list[tuple[str, ...]] | None]
 aput(namespace: tuple[str, ...], key: str, value: Mapping[str, Any], index: Literal[False] |
@@ -36,7 +37,8 @@ from_conn_string(conn_string: str, *, pipeline: bool = False, pool_config: PoolC
     float = 2.0, keeping: Keeping = Keeping(retention_days=0, decay_days=0), timing: Timing |
     None = None, outbound: Outbound | None = None, shadow_weights: Weights | None = None,
     entities: Mapping[Literal[user, company], EntityNormaliser] | None = None, profiles:
-    BrainSource | None = None) -> AsyncIterator[MemoryManager]
+    BrainSource | None = None, statement_timeout: float | None = None) ->
+    AsyncIterator[MemoryManager]
 load_context(user_id: str, session_id: str, *, query: str | None = None, agent: str | None =
     None, limit: int = 8) -> MemoryContext
 log_event(user_id: str, event_type: str, data: dict[str, Any]) -> None
@@ -56,6 +58,8 @@ stop_ttl_sweeper(timeout: float | None = None) -> bool
 sweep_ttl() -> int
 verify_audit(head: str | None = None) -> list[AuditProblem]
 wait_until_indexed() -> None
+write_memories(user_id: str, session_id: str, payloads: Sequence[MemoryPayload | dict[str,
+    Any]]) -> list[WriteReceipt]
 write_memory(user_id: str, session_id: str, payload: MemoryPayload | dict[str, Any]) ->
     WriteReceipt
 """
