@@ -326,6 +326,25 @@ async def test_searches_that_stand_still_keep_nobody_from_gets(
         assert await asyncio.gather(*searches) == [[]] * 40
 
 
+async def test_one_person_never_has_all_connections(database: str) -> None:
+    waiting: Query[None] = Query(Statement("wait", "SELECT pg_advisory_xact_lock_shared(7)"))
+    async with (
+        await psycopg.AsyncConnection.connect(database) as holder,
+        MemoryManager.from_conn_string(database, pool_config={"max_size": 5}) as store,
+    ):
+        await holder.execute("SELECT pg_advisory_xact_lock(7)")
+        with acting_as(Principal.user(ANN)):
+            many = [asyncio.create_task(store.ask(waiting)) for _ in range(20)]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            for principal in (Principal.user(BOB), Principal.service()):
+                with acting_as(principal):
+                    await store.ask(LIMIT)
+        many[0].cancel()
+        await holder.rollback()
+        await asyncio.gather(*many[1:])
+
+
 SLOW: Query[None] = Query(Statement("slow", "SELECT pg_sleep(5)"))
 
 

@@ -5,8 +5,17 @@ import json
 import logging
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol, TypeVar
@@ -88,6 +97,9 @@ async def _throw_away_dead(pool: Pool, error: BaseException | None) -> None:
         await pool.check()
 
 
+_PLACES, _PLACE_SECONDS = 4, 30.0
+"""Connections that one person may have at once, and the seconds to wait for one of them."""
+
 _LOOK_AGAIN_SECONDS = 60.0
 """Seconds after which a missing part of the schema is looked for again."""
 
@@ -159,6 +171,9 @@ class Database:
         """The adapters that receive changes, as `memory.fan_out` reads them; none by default."""
         self.statement_timeout: float | None = None
         """Seconds after which a person's statement is cancelled; None for the database's limit."""
+        self._places: weakref.WeakValueDictionary[str, asyncio.Semaphore] = (
+            weakref.WeakValueDictionary()
+        )
         self._generation = 0
         self._prepares = True
         self._lacking: frozenset[SchemaPart] = frozenset()
@@ -186,6 +201,8 @@ class Database:
         """
         groups = [[*self._begin(part.principal, part.provenance), *part.queries] for part in parts]
         queries = [query for group in groups for query in group]
+        people = {part.principal.user_id for part in parts}
+        who = people.pop() if len(people) == 1 else None
 
         async def attempt() -> list[list[Any]]:
             plans = [
@@ -193,7 +210,7 @@ class Database:
                 for part, group in zip(parts, groups, strict=True)
                 for _ in group
             ]
-            async with self.pool.connection() as conn, self._on(conn, plans[0]) as transaction:
+            async with self._connection(who) as conn, self._on(conn, plans[0]) as transaction:
                 answers = iter(await transaction.run(queries, plans))
             return [
                 list(islice(answers, len(group)))[len(group) - len(part.queries) :]
@@ -222,7 +239,7 @@ class Database:
 
         async def attempt() -> T:
             async with (
-                self.pool.connection() as conn,
+                self._connection(principal.user_id) as conn,
                 self._on(conn, self._plans(principal)) as transaction,
             ):
                 transaction.begin_with([Query(_SQL["open"]), *self._begin(principal, provenance)])
@@ -259,6 +276,33 @@ class Database:
         yield Query(_SQL["begin"], settings | {"provenance": json.dumps(told) if told else "{}"})
         if provenance and (run_id := provenance.get("run_id")):
             yield refuse_deleted_runs([(run_id, provenance.get("thread_id", ""))])
+
+    @asynccontextmanager
+    async def _connection(self, user_id: str | None) -> AsyncIterator[Connection]:
+        """Lend a connection to a person, or (None) to the service or several people.
+
+        Raises:
+            StoreUnavailable: none became free in time.
+        """
+        if user_id is None:
+            async with self.pool.connection() as conn:
+                yield conn
+            return
+        places = self._places.get(user_id) or asyncio.Semaphore(_PLACES)
+        self._places[user_id] = places
+        try:
+            async with asyncio.timeout(_PLACE_SECONDS):
+                await places.acquire()
+        except TimeoutError:
+            raise StoreUnavailable(
+                f"This person has {_PLACES} statements under way, and none ended within "
+                f"{_PLACE_SECONDS:.0f} s: try again later."
+            ) from None
+        try:
+            async with self.pool.connection() as conn:
+                yield conn
+        finally:
+            places.release()
 
     def _plans(self, principal: Principal) -> str:
         return f"{principal.role}_{self._generation}"
