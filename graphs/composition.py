@@ -71,6 +71,7 @@ async def unprepared_store() -> AsyncIterator[MemoryManager]:
             outbound=outbound,
             shadow_weights=shadow_weights(settings),
             entities={"company": NORMALISERS[settings.memory_company_ids]},
+            statement_timeout=settings.memory_statement_timeout,
         ) as store,
     ):
         store.jobs.add(backup_tasks(settings, Operations(store).backups))

@@ -35,7 +35,7 @@ from graphs.memory.conversations import context, receipts
 from graphs.memory.conversations.recalling import Recalls
 from graphs.memory.conversations.sessions import Sessions
 from graphs.memory.conversations.writing import Writer
-from graphs.memory.database.database import Pool
+from graphs.memory.database.database import Pool, no_time_limit
 from graphs.memory.database.loops import on_home_loop
 from graphs.memory.database.query import Query
 from graphs.memory.errors import ConfigurationError
@@ -102,6 +102,8 @@ class MemoryManager(PostgresStore):
         shadow_weights: another ranking, compared with each recall after its answer; see `shadow`.
         entities: normalisers of ids in `brain`, such as `{"company": entities.cl_rut}`.
         profiles: the source of profiles for loads of `brain`; the database by default.
+        statement_timeout: seconds after which a statement of a person is cancelled, unless the
+            database's own limit is shorter; None for that alone.
     """
 
     def __init__(
@@ -122,10 +124,12 @@ class MemoryManager(PostgresStore):
         shadow_weights: Weights | None = None,
         entities: Mapping[Entity, EntityNormaliser] | None = None,
         profiles: BrainSource | None = None,
+        statement_timeout: float | None = None,
     ) -> None:
         super().__init__(pool, index=index, ttl=ttl, principal=principal)
         timing = timing or Timing()
         access, embedder = self.access, self.embedder
+        access.database.statement_timeout = statement_timeout
         access.database.adapters = outbound.announcement if outbound else {}
         self._outbound = outbound
         self._courier = Courier(access.database, outbound, timing.attempts)
@@ -176,6 +180,7 @@ class MemoryManager(PostgresStore):
         shadow_weights: Weights | None = None,
         entities: Mapping[Entity, EntityNormaliser] | None = None,
         profiles: BrainSource | None = None,
+        statement_timeout: float | None = None,
     ) -> AsyncIterator["MemoryManager"]:
         """Open a store on your own database, with a connection pool that closes with the block.
 
@@ -200,6 +205,7 @@ class MemoryManager(PostgresStore):
             shadow_weights: another ranking, compared with each recall after its answer.
             entities: how ids of users and companies are normalised in `brain`.
             profiles: where `brain` reads profiles; the database by default.
+            statement_timeout: seconds after which a statement of a person is cancelled.
 
         Raises:
             ConfigurationError: the database cannot be reached.
@@ -224,6 +230,7 @@ class MemoryManager(PostgresStore):
                 shadow_weights=shadow_weights,
                 entities=entities,
                 profiles=profiles,
+                statement_timeout=statement_timeout,
             )
             async with store:
                 yield store
@@ -442,7 +449,8 @@ class MemoryManager(PostgresStore):
         principal = await self.access.only(user_id)
         await self._recalls.finish()
         await self.files.remove_contents(user_id)
-        [certificate] = await self.access.run(principal, [erasure.erase(user_id, elsewhere or {})])
+        erasing: list[Query[Any]] = [no_time_limit(), erasure.erase(user_id, elsewhere or {})]
+        _, certificate = await self.access.run(principal, erasing)
         return cast("ErasureCertificate", certificate)
 
     @on_home_loop
@@ -459,7 +467,8 @@ class MemoryManager(PostgresStore):
         principal = await self.access.only(user_id)
         retention.check_threshold(threshold_days)
         await self._recalls.finish()
-        report, _ = await self.access.run(principal, retention.decay(user_id, threshold_days))
+        decaying: list[Query[Any]] = [no_time_limit(), *retention.decay(user_id, threshold_days)]
+        _, report, _ = await self.access.run(principal, decaying)
         return cast("DecayReport", report)
 
     @on_home_loop

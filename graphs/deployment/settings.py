@@ -162,6 +162,9 @@ class Settings(BaseSettings):
     memory_sweep_minutes: int = Field(
         5, ge=1, le=59, description="Minutes between two deletions of expired memories."
     )
+    memory_statement_timeout: float = Field(
+        30, gt=0, le=3600, description="Seconds after which a person's statement is cancelled."
+    )
     memory_text_search: str = Field("english", description="Postgres' text-search configuration.")
     memory_company_ids: Literal["plain", "cl_rut", "uuid", "email", "slug"] = "plain"
     memory_weight_relevance: float = Field(0.8, ge=0)

@@ -106,7 +106,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
         "searching",
         "hybrid reembedding unindexed",
         "embeddings search",
-        "indexing ranking recalled",
+        "filters indexing ranking recalled",
     ),
     "graphs.memory.store": (
         "store",

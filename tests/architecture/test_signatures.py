@@ -15,7 +15,8 @@ MemoryManager(pool: Pool, *, index: IndexConfig | MemoryIndexConfig | None = Non
     decay_days=0, receipt_days=0, history_days=0, audit_days=0, delivery_days=0,
     execution_days=0), timing: Timing | None = None, outbound: Outbound | None = None,
     shadow_weights: Weights | None = None, entities: Mapping[Literal[user, company],
-    EntityNormaliser] | None = None, profiles: BrainSource | None = None) -> None
+    EntityNormaliser] | None = None, profiles: BrainSource | None = None, statement_timeout:
+    float | None = None) -> None
 abatch(ops: Iterable[GetOp | SearchOp | PutOp | ListNamespacesOp | ExpectingPutOp]) -> list[Item
     | list[Item] | list[SearchItem] | list[tuple[str, ...]] | None]
 aput(namespace: tuple[str, ...], key: str, value: Mapping[str, Any], index: Literal[False] |
@@ -26,7 +27,7 @@ batch(ops: Iterable[GetOp | SearchOp | PutOp | ListNamespacesOp]) -> list[Item |
     list[SearchItem] | list[tuple[str, ...]] | None]
 close() -> None
 decay_memory(user_id: str, threshold_days: float) -> DecayReport
-erase_user(user_id: str) -> ErasureCertificate
+erase_user(user_id: str, elsewhere: Mapping[str, int] | None = None) -> ErasureCertificate
 expire_turns(days: float) -> int
 export_user(user_id: str) -> AsyncIterator[str]
 extract_facts(user_id: str, session_id: str) -> ExtractionReport
@@ -38,7 +39,7 @@ from_conn_string(conn_string: str, *, pipeline: bool = False, pool_config: PoolC
     history_days=0, audit_days=0, delivery_days=0, execution_days=0), timing: Timing | None =
     None, outbound: Outbound | None = None, shadow_weights: Weights | None = None, entities:
     Mapping[Literal[user, company], EntityNormaliser] | None = None, profiles: BrainSource |
-    None = None) -> AsyncIterator[MemoryManager]
+    None = None, statement_timeout: float | None = None) -> AsyncIterator[MemoryManager]
 index_memories() -> int
 load_context(user_id: str, session_id: str, *, query: str | None = None, agent: str | None =
     None, limit: int = 8) -> MemoryContext

@@ -80,6 +80,8 @@ async def test_what_is_written_is_recalled_with_the_reasons(ann: httpx.AsyncClie
     assert best["content"] == "The budget for the welding robot is 80k."
     assert best["explanation"].keys() >= {"similarity", "recency", "importance"}
     tagged = await good(ann, "/memory/recall", query="tea", tags="budget")
+    many = await ann.get("/memory/recall", params={"query": "tea", "tags": ["tag"] * 300})
+    assert (many.status_code, "filter tags" in many.json()["detail"]) == (422, True)
     assert [item["id"] for item in tagged["items"]] == [best["id"]]
     found = await good(ann, "/memory/context", session_id="s1", query="robot")
     assert best["id"] in {item["id"] for item in found["memories"]}

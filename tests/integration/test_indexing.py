@@ -80,6 +80,14 @@ async def test_a_wide_scope_is_answered_from_the_index_and_from_what_waits(
             empty_database, "UPDATE memory.memories SET expires_at = now() WHERE key = 'k42'"
         )
         assert (await store.asearch((), query="42", limit=1))[0].key != "k42"
+        nearest = ", ".join(f"'{key}'" for key in true_best("42", 6000, 100))
+        await rows(
+            empty_database,
+            f"UPDATE memory.memories SET expires_at = now() WHERE key IN ({nearest})",
+        )
+        left = {item.key for item in await store.asearch((), query="42", limit=10)}
+        assert len(left & set(true_best("42", 6000, 110)[100:])) >= 9
+        assert not left & set(true_best("42", 6000, 100))
 
 
 async def test_waiting_vectors_are_indexed_when_asked(empty_database: str) -> None:

@@ -6,12 +6,15 @@ from datetime import timedelta
 from typing import Any
 
 import orjson
+import psycopg
 import pytest
 from langgraph.store.base import GetOp, IndexConfig, InvalidNamespaceError, PutOp, SearchOp
+from psycopg.conninfo import make_conninfo
 from psycopg.pq import PipelineStatus
 
 from graphs.deployment.pools import open_pool
-from graphs.memory.database.query import Query
+from graphs.memory.database.database import no_time_limit
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.database.statements import Statement
 from graphs.memory.errors import (
     AccessDenied,
@@ -20,6 +23,7 @@ from graphs.memory.errors import (
     InvalidInput,
     InvalidValue,
     SetupRequired,
+    StatementTimeout,
     StoreUnavailable,
 )
 from graphs.memory.principal import Principal, acting_as
@@ -274,6 +278,88 @@ async def test_a_filter_that_makes_no_sense_names_the_operator(
 
 
 @pytest.mark.parametrize(
+    ("condition", "field"),
+    [
+        ({"n": {"$in": list(range(257))}}, "n"),
+        ({"$or": [{f"f{n}": {"$gt": n}} for n in range(300)]}, "f256"),
+        ({"a": {"$not": {"b": {"$eq": [{}] * 257}}}}, "b"),
+        ({"a": 1, "long": {"$contains": "x" * 70_000}}, "long"),
+    ],
+)
+async def test_a_filter_with_too_much_to_compare_names_the_field(
+    store: MemoryManager, condition: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidFilter) as refused:
+        await store.asearch(NS, filter=condition)
+    assert refused.value.operator == field
+
+
+async def test_a_filter_may_compare_with_256_values(store: MemoryManager) -> None:
+    await store.aput(NS, "k", {"n": 255})
+    assert await keys(store, {"n": {"$in": list(range(256))}}) == {"k"}
+
+
+# Many people --------------------------------------------------------------------------------------
+
+
+async def test_searches_that_stand_still_keep_nobody_from_gets(
+    store: MemoryManager, database: str
+) -> None:
+    """Hold the table of the vectors, which only the searches need."""
+    async with await psycopg.AsyncConnection.connect(database) as holder:
+        await store.aput(("users", BOB), "k", {"text": "tea"}, index=False)
+        await holder.execute("LOCK TABLE memory.memory_embeddings IN ACCESS EXCLUSIVE MODE")
+        with acting_as(Principal.user(ANN)):
+            many = {"n": {"$in": list(range(100))}}
+            searches = [
+                asyncio.create_task(store.asearch(("users", ANN), query=f"robot {n}", filter=f))
+                for n in range(20)
+                for f in (None, many)
+            ]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            for principal in (ANN, BOB):
+                with acting_as(Principal.user(principal)):
+                    await store.aget(("users", BOB), "k")
+        assert not any(search.done() for search in searches)
+        await holder.rollback()
+        assert await asyncio.gather(*searches) == [[]] * 40
+
+
+SLOW: Query[None] = Query(Statement("slow", "SELECT pg_sleep(5)"))
+
+
+def limit(rows: Rows) -> str:
+    return str(rows[0].seconds)
+
+
+SHOWN = Statement("shown", "SELECT current_setting('statement_timeout') AS seconds")
+LIMIT = Query(SHOWN, {}, limit)
+
+
+async def test_a_persons_statement_ends_at_the_limit_and_nobody_elses(database: str) -> None:
+    async with MemoryManager.from_conn_string(
+        database, pool_config={"max_size": 1}, statement_timeout=0.02
+    ) as store:
+        with acting_as(Principal.user(ANN)):
+            assert await store.ask(LIMIT) == "20ms"
+            with pytest.raises(StatementTimeout, match="cancelled"):
+                await store.ask(SLOW)
+        assert await store.ask(LIMIT) == "0", "on the same connection"
+        [_, unlimited] = await store.access.run(Principal.user(ANN), [no_time_limit(), LIMIT])
+        assert unlimited == "0"
+
+
+async def test_a_shorter_limit_of_the_database_holds(database: str) -> None:
+    for theirs, expected in (("2s", "2s"), ("3min", "1min")):
+        url = make_conninfo(database, options=f"-c statement_timeout={theirs}")
+        async with MemoryManager.from_conn_string(url, statement_timeout=60) as store:
+            with acting_as(Principal.user(ANN)):
+                assert await store.ask(LIMIT) == expected
+            assert await store.ask(LIMIT) == theirs
+
+
+@pytest.mark.parametrize(
     "value", ["'; DROP TABLE memory.memories; --", "%s %(x)s", "\\", '"', "x$1"]
 )
 async def test_filters_and_queries_are_never_taken_for_sql(
@@ -375,6 +461,22 @@ async def test_reading_prolongs_a_life_unless_told_otherwise(
         assert await remaining() < timedelta(seconds=11)
         await read()
         assert await remaining() > timedelta(seconds=80)
+
+
+async def test_pages_of_a_search_pass_by_what_has_expired(
+    store: MemoryManager, database: str
+) -> None:
+    await store.abatch([PutOp(NS, f"k{n}", {"text": f"robot {n}"}) for n in range(30)])
+    every = [item.key for item in await store.asearch(NS, query="robot 1", limit=30)]
+    gone = [*every[:12], *every[20:22]]
+    expire = "UPDATE memory.memories SET expires_at = now() WHERE key = ANY (%s)"
+    await rows(database, expire, gone)
+    pages = [
+        item.key
+        for offset in range(0, 30, 5)
+        for item in await store.asearch(NS, query="robot 1", limit=5, offset=offset)
+    ]
+    assert pages == [key for key in every if key not in gone]
 
 
 async def test_an_item_put_again_without_a_ttl_stays(store: MemoryManager, database: str) -> None:

@@ -78,6 +78,9 @@ async def test_the_servers_own_routes_stay_as_they_are(server: Server) -> None:
             "/store/items", json={"namespace": ["users", str(uuid4())], "key": "k", "value": {}}
         )
         assert (theirs.status_code, theirs.json().keys()) == (403, {"detail"})
+        too_much = {"namespace_prefix": [], "filter": {"n": {"$in": list(range(300))}}}
+        refused = await http.post("/store/items/search", json=too_much)
+        assert (refused.status_code, "filter n" in refused.json()["detail"]) == (422, True)
         ours = await http.get("/memory/memories/nonsense")
         assert (ours.status_code, ours.headers["Content-Type"]) == (404, "application/problem+json")
         assert (

@@ -18,6 +18,10 @@ K = TypeVar("K", bound=Hashable)
 _NOTED_SECONDS = 1.0
 """Seconds between two writes of the log."""
 
+_SLACK_SECONDS = 2.0
+"""Seconds that a write may wait for a connection. Reads of a person who was erased, and is there
+again within that time, leave no record."""
+
 _MOST_NOTED = 100_000
 """Records that are kept in memory while the database is unavailable."""
 
@@ -74,7 +78,7 @@ class CountingLog(ABC, Generic[K]):
         noted, since, self._noted = self._noted, self._since, {}
         if not noted:
             return
-        parts = self._parts(noted, time.monotonic() - since)
+        parts = self._parts(noted, time.monotonic() - since + _SLACK_SECONDS)
         try:
             await to_the_end(self._database.run_parts(parts))
         except GraphMemoryError as error:

@@ -145,6 +145,11 @@ def refuse_deleted_runs(runs: Collection[tuple[str, str]]) -> Query[None]:
     return Query(_SQL["refuse_deleted_runs"], {"run_ids": run_ids, "thread_ids": thread_ids})
 
 
+def no_time_limit() -> Query[None]:
+    """Return a query that lets later ones of its transaction take as long as they need."""
+    return Query(_SQL["no_time_limit"])
+
+
 class Database:
     """Runs queries in transactions over a pool that somebody else opened and will close."""
 
@@ -152,6 +157,8 @@ class Database:
         self.pool = pool
         self.adapters: Mapping[str, Any] = {}
         """The adapters that receive changes, as `memory.fan_out` reads them; none by default."""
+        self.statement_timeout: float | None = None
+        """Seconds after which a person's statement is cancelled; None for the database's limit."""
         self._generation = 0
         self._prepares = True
         self._lacking: frozenset[SchemaPart] = frozenset()
@@ -244,7 +251,11 @@ class Database:
         self, principal: Principal, provenance: Mapping[str, Any] | None
     ) -> Iterator[Query[None]]:
         told = {**(provenance or {}), "adapters": self.adapters} if self.adapters else provenance
-        settings = {"role": principal.role, "claims": principal.claims}
+        settings = {
+            "role": principal.role,
+            "claims": principal.claims,
+            "seconds": self.statement_timeout if principal.user_id else None,
+        }
         yield Query(_SQL["begin"], settings | {"provenance": json.dumps(told) if told else "{}"})
         if provenance and (run_id := provenance.get("run_id")):
             yield refuse_deleted_runs([(run_id, provenance.get("thread_id", ""))])

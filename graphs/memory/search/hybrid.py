@@ -12,6 +12,7 @@ from graphs.memory.database import statements
 from graphs.memory.database.query import Query, Rows
 from graphs.memory.database.statements import Statement
 from graphs.memory.database.vectors import Model, Vector
+from graphs.memory.search.filters import split_filter
 from graphs.memory.search.ranking import (
     Array,
     Ranking,
@@ -22,7 +23,6 @@ from graphs.memory.search.ranking import (
     relevance,
 )
 from graphs.memory.search.recalled import Found, search_item
-from graphs.memory.search.search import split_filter
 from graphs.memory.values.namespaces import bounds, from_text
 from graphs.memory.values.text import normalised
 

@@ -42,7 +42,7 @@ WITH asked AS MATERIALIZED (
 ), scope AS MATERIALIZED (
   SELECT m.id, m.namespace, m.position, m.document, m.updated_at, m.importance,
     m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
-      AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb)) AS fits
+      AND (%(filter)s::jsonpath IS NULL OR m.value @? %(filter)s::jsonpath) AS fits
   FROM memory.memories AS m
   WHERE m.namespace >= %(low)s AND m.namespace < %(high)s AND m.document IS NOT NULL
     AND (m.expires_at IS NULL OR m.expires_at > now())
@@ -127,7 +127,7 @@ WITH asked AS MATERIALIZED (
        AND e.namespace < %(high)s
        AND (NOT %(filtered)s::boolean OR (
          SELECT m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
-           AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
+           AND (%(filter)s::jsonpath IS NULL OR m.value @? %(filter)s::jsonpath)
          FROM memory.memories AS m WHERE m.namespace = e.namespace AND m.key = e.key)))
     UNION ALL
     (SELECT e.memory_id, e.embedding <=> %(vector)s::halfvec FROM memory.memory_embeddings AS e
@@ -135,7 +135,7 @@ WITH asked AS MATERIALIZED (
        AND e.namespace || '' >= %(low)s AND e.namespace || '' < %(high)s
        AND (NOT %(filtered)s::boolean OR (
          SELECT m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
-           AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
+           AND (%(filter)s::jsonpath IS NULL OR m.value @? %(filter)s::jsonpath)
          FROM memory.memories AS m WHERE m.namespace = e.namespace AND m.key = e.key))
      ORDER BY e.embedding::halfvec({dimensions}) <=> %(vector)s::halfvec({dimensions})
        LIMIT %(most)s::int)
@@ -145,7 +145,7 @@ WITH asked AS MATERIALIZED (
        AND e.namespace >= %(low)s AND e.namespace < %(high)s
        AND (NOT %(filtered)s::boolean OR (
          SELECT m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
-           AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
+           AND (%(filter)s::jsonpath IS NULL OR m.value @? %(filter)s::jsonpath)
          FROM memory.memories AS m WHERE m.namespace = e.namespace AND m.key = e.key)))
   ) AS found
   WHERE distance <> 'NaN' ORDER BY distance LIMIT %(most)s::int
@@ -165,7 +165,7 @@ WITH asked AS MATERIALIZED (
   WHERE m.namespace ~>=~ %(low)s AND m.namespace ~<~ %(high)s AND m.document IS NOT NULL
     AND (m.expires_at IS NULL OR m.expires_at > now())
     AND m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
-    AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
+    AND (%(filter)s::jsonpath IS NULL OR m.value @? %(filter)s::jsonpath)
 )
 SELECT item.*, vector.*, hit.*, place.*, (SELECT wide FROM scope) AS wide,
   (SELECT array_agg(lexeme ORDER BY n) FROM words) AS words,
@@ -217,7 +217,7 @@ JOIN memory.memories AS m ON m.namespace COLLATE "POSIX" = ANY (ARRAY[p.namespac
   AND m.position = ANY (ARRAY[p.position])
 WHERE m.document IS NOT NULL AND (m.expires_at IS NULL OR m.expires_at > now())
   AND m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
-  AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
+  AND (%(filter)s::jsonpath IS NULL OR m.value @? %(filter)s::jsonpath)
 
 -- name: others
 -- What no signal speaks for, the newest first: the last pages of a search in a large scope.
@@ -227,6 +227,6 @@ FROM memory.memories
 WHERE namespace >= %(low)s AND namespace < %(high)s AND id <> ALL (%(ids)s::bigint[])
   AND document IS NOT NULL AND (expires_at IS NULL OR expires_at > now())
   AND value @> %(contains)s::jsonb AND NOT value @> ANY (%(lacks)s::text[]::jsonb[])
-  AND (%(filter)s::jsonb IS NULL OR memory.matches(value, %(filter)s::jsonb))
+  AND (%(filter)s::jsonpath IS NULL OR value @? %(filter)s::jsonpath)
 ORDER BY updated_at DESC, position DESC, namespace, key
 LIMIT %(limit)s OFFSET %(offset)s

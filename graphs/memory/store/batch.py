@@ -26,6 +26,7 @@ from graphs.memory.errors import GraphMemoryError, InvalidInput
 from graphs.memory.principal import Principal
 from graphs.memory.search import search
 from graphs.memory.search.embeddings import Index
+from graphs.memory.search.filters import conditions_of
 from graphs.memory.search.recalled import Found
 from graphs.memory.search.searching import Searching, find
 from graphs.memory.store import items
@@ -33,6 +34,9 @@ from graphs.memory.store.items import ExpectingPutOp, ItemWrite, StoredAddress
 from graphs.memory.values.namespaces import Namespace, to_text
 
 log = logging.getLogger(__name__)
+
+_FEW_OPERATIONS = 100
+_FEW_CONDITIONS = 16
 
 
 @dataclass(slots=True)
@@ -42,6 +46,19 @@ class Call:
     operations: Sequence[Op | ExpectingPutOp]
     writes: Sequence[ItemWrite] = ()
     vectors: dict[str, Vector] = field(default_factory=dict)
+    looks_through: bool = field(init=False)
+    """Whether it looks through scopes, and does not only get and put items."""
+    is_heavy: bool = field(init=False)
+    """Whether it is so much work that it is not to share a group with calls of others."""
+
+    def __post_init__(self) -> None:
+        searches = [op for op in self.operations if isinstance(op, SearchOp)]
+        self.looks_through = bool(searches) or any(
+            isinstance(op, ListNamespacesOp) for op in self.operations
+        )
+        self.is_heavy = len(self.operations) > _FEW_OPERATIONS or any(
+            conditions_of(op.filter) > _FEW_CONDITIONS for op in searches if op.filter
+        )
 
     def deletes(self) -> bool:
         """Return whether it deletes. Deletes and puts lock in different orders: never mix them."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypeVar, cast
@@ -22,7 +23,7 @@ from langgraph.store.base import (
 from graphs.memory import telemetry
 from graphs.memory.access import Access
 from graphs.memory.database import schema
-from graphs.memory.database.coalescing import Coalescer
+from graphs.memory.database.coalescing import Coalescer, Slow
 from graphs.memory.database.database import Database, Pool
 from graphs.memory.database.loops import from_another_thread, on_home_loop
 from graphs.memory.database.query import Query
@@ -42,10 +43,17 @@ from graphs.memory.store.batch import (
 from graphs.memory.store.embedder import Embedder
 from graphs.memory.store.items import ExpectingPutOp
 from graphs.memory.values.progress import Progress
+from graphs.memory.values.remembered import Remembered
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_AT_ONCE = 8
+"""Groups of calls under way at once."""
+
+_LONG_SECONDS, _LONG_AGO_SECONDS = 1.0, 60.0
+"""Seconds after which a group counts as long, and for which its callers are remembered."""
 
 _WRITES = frozenset[type]({PutOp})
 """The kind of calls that write, with or without reads."""
@@ -76,13 +84,16 @@ class PostgresStore(BaseStore):
         self.home_loop = asyncio.get_running_loop()
         self._calls = Coalescer(
             self._carry_out,
-            at_once=8,
+            at_once=_AT_ONCE,
             together=lambda caller: caller.kinds,
             most=lambda caller: 32 if SearchOp in caller.kinds else 512,
             alike=Call.deletes,
             in_turn=lambda caller: caller.kinds == _WRITES,
+            slow=self._slow,
+            kept=2,
             hopeless=lambda error: type(error) is StoreUnavailable,
         )
+        self._waited_for: Remembered[bool] = Remembered()
         self._sweeper = periodic.Periodic("The TTL sweep", self.sweep_ttl)
         self.index_config = index
         self.ttl_config = ttl
@@ -196,8 +207,28 @@ class PostgresStore(BaseStore):
             put = PutOp(namespace, str(key), value, index, _ensure_ttl(self.ttl_config, ttl))
             await self.abatch([ExpectingPutOp(put, expected)])
 
+    def _slow(self, caller: Caller, call: Call) -> Slow | None:
+        """Return the bounds of a call that may take long; None for gets and a few puts.
+
+        Searches share groups, as long as they are light and their caller's last ones were quick. A
+        person has two groups for others, and the service as many as there are.
+        """
+        if not (call.looks_through or call.is_heavy):
+            return None
+        owner = caller.principal.user_id or caller.principal.role
+        if not (call.is_heavy or self._waited_for.get(owner)):
+            return Slow(None, _AT_ONCE)
+        return Slow(owner, 2 if caller.principal.user_id else _AT_ONCE)
+
     async def _carry_out(self, calls: Sequence[tuple[Caller, Call]]) -> list[list[Result]]:
-        results = await carry_out(self.access.database, calls, self.embedder.how)
+        begun = time.monotonic()
+        try:
+            results = await carry_out(self.access.database, calls, self.embedder.how)
+        finally:
+            if time.monotonic() - begun > _LONG_SECONDS:
+                for principal in {caller.principal for caller, _ in calls}:
+                    owner = principal.user_id or principal.role
+                    self._waited_for.put(owner, True, _LONG_AGO_SECONDS)
         self.embedder.wrote(call.writes for _, call in calls)
         for (caller, call), answers in zip(calls, results, strict=True):
             for scope, kind, found in reads_of(call, answers):
