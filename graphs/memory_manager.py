@@ -305,6 +305,21 @@ class MemoryManager(PostgresStore):
         """
         return await self._writer.write(user_id, session_id, payload)
 
+    @telemetry.operation
+    async def write_memories(
+        self, user_id: str, session_id: str, payloads: Sequence[MemoryPayload | dict[str, Any]]
+    ) -> list[WriteReceipt]:
+        """Store payloads in their order, in portions that each commit together.
+
+        For long histories. An error means that nothing of its portion was written, and nothing
+        after it; the same payloads from the same task change nothing that was stored before.
+
+        Raises:
+            ContractError: a payload breaks the contract; nothing was written.
+            AccessDenied: the principal is neither this user nor the service.
+        """
+        return await self._writer.write_all(user_id, session_id, payloads)
+
     @on_home_loop
     @telemetry.operation
     async def extract_facts(self, user_id: str, session_id: str) -> ExtractionReport:

@@ -1157,11 +1157,14 @@ END $$;
 
 ALTER TABLE memory.turns ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS own ON memory.turns;
+-- It looks the memory up by its address only: a plan that was made while the table was small would
+-- read all memories of the person for each turn.
 CREATE POLICY own ON memory.turns TO authenticated
   USING (user_id = (SELECT auth.uid())::text)
   WITH CHECK (user_id = (SELECT auth.uid())::text AND EXISTS (
     SELECT FROM memory.memories AS m
-    WHERE m.namespace = turns.namespace AND m.key = turns.key AND m.user_id = turns.user_id));
+    WHERE m.namespace = ANY (ARRAY[turns.namespace]) AND m.key = ANY (ARRAY[turns.key])
+      AND (m.user_id = turns.user_id) IS TRUE));
 
 REVOKE ALL ON memory.turns FROM PUBLIC, anon, authenticated, service_role;
 GRANT SELECT, INSERT, UPDATE, DELETE ON memory.turns TO authenticated, service_role;
@@ -1359,8 +1362,8 @@ DROP POLICY IF EXISTS own ON memory.goal_assessments;
 CREATE POLICY own ON memory.goal_assessments TO authenticated
   USING (user_id = (SELECT auth.uid())::text)
   WITH CHECK (user_id = (SELECT auth.uid())::text AND EXISTS (
-    SELECT FROM memory.memories AS m WHERE m.id = memory_id
-    AND m.user_id = goal_assessments.user_id));
+    SELECT FROM memory.memories AS m WHERE m.id = ANY (ARRAY[memory_id])
+    AND (m.user_id = goal_assessments.user_id) IS TRUE));
 
 REVOKE ALL ON memory.goal_assessments FROM PUBLIC, anon, authenticated, service_role;
 GRANT SELECT, INSERT, UPDATE, DELETE ON memory.goal_assessments TO authenticated, service_role;
@@ -1389,8 +1392,8 @@ DROP POLICY IF EXISTS own ON memory.belief_graphs;
 CREATE POLICY own ON memory.belief_graphs TO authenticated
   USING (user_id = (SELECT auth.uid())::text)
   WITH CHECK (user_id = (SELECT auth.uid())::text AND EXISTS (
-    SELECT FROM memory.memories AS m WHERE m.id = memory_id
-    AND m.user_id = belief_graphs.user_id));
+    SELECT FROM memory.memories AS m WHERE m.id = ANY (ARRAY[memory_id])
+    AND (m.user_id = belief_graphs.user_id) IS TRUE));
 
 REVOKE ALL ON memory.belief_graphs FROM PUBLIC, anon, authenticated, service_role;
 GRANT SELECT, INSERT, UPDATE, DELETE ON memory.belief_graphs TO authenticated, service_role;

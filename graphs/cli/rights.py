@@ -22,9 +22,10 @@ from graphs.cli.whole_file import whole_file
 from graphs.deployment.clients.langgraph_server import remove_what_is_owned
 from graphs.deployment.settings import load_settings
 from graphs.memory.contract import DecayReport, ErasureCertificate
-from graphs.memory.errors import AccessDenied, SourceUnavailable, error_sentence
+from graphs.memory.errors import AccessDenied, error_sentence
 from graphs.memory.values.ids import to_id
 from graphs.memory_manager import MemoryManager
+from graphs.operations.errors import SourceUnavailable
 from graphs.operations.operations import Operations
 from graphs.operations.oversight import Fading
 

@@ -95,6 +95,9 @@ class Settings(BaseSettings):
     chat_models_allowed: str | None = Field(
         None, description="Names that a run may choose instead of CHAT_MODEL, with commas and `*`."
     )
+    chat_message_tokens: int = Field(
+        32_000, ge=1, description="Most tokens of messages that a chat model gets."
+    )
     vector_embedding_model: str | None = Field(
         None,
         validation_alias=_named("VECTOR_EMBEDDING_MODEL"),
@@ -167,6 +170,9 @@ class Settings(BaseSettings):
     )
     memory_text_search: str = Field("english", description="Postgres' text-search configuration.")
     memory_company_ids: Literal["plain", "cl_rut", "uuid", "email", "slug"] = "plain"
+    memory_prompt_tokens: int = Field(
+        4_000, ge=0, description="Most tokens of memory in a system prompt."
+    )
     memory_weight_relevance: float = Field(0.8, ge=0)
     memory_weight_recency: float = Field(0.1, ge=0)
     memory_weight_importance: float = Field(0.1, ge=0)

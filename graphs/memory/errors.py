@@ -15,12 +15,8 @@ GraphMemoryError
 │   │   ├── InvalidEntityId     an entity's id is not one of its kind; `path` names the field
 │   │   └── IdempotencyConflict another payload had the same idempotency key before
 │   ├── InvalidFilter           a filter cannot be understood; `operator` names what
-│   ├── InvalidBackup           no backup, damaged, or another key; `reason` says which
-│   ├── CannotFollow            what changed since a backup cannot be told; a full one is needed
 │   └── SchemaPartPresent       a part to leave out exists already; `part` names it
 ├── SchemaNotApplied            the database refused a file of the schema; `what` names it
-├── RestoreConflict             the database holds other rows with the numbers of a backup's
-├── ErasedPresent               the database has users whose erasure a backup knows of
 ├── RunDeleted                  the run of a write was deleted; nothing of it is stored any more
 ├── VersionConflict             an item is not at the version that a write expected
 ├── AccessDenied                the principal may not do this
@@ -34,11 +30,6 @@ GraphMemoryError
 ├── JobNotFound                 there is no such job, or none that can be tried again
 ├── DeliveryFailed              a service outside did not take what was for it
 ├── DeliveryNotFound            there is no such delivery, or none that can be tried again
-├── MigrationNotFound           there is no such migration
-├── MigrationConflict           somebody else carries a migration out, or it has ended
-├── SwitchRefused               a store cannot be switched from: both sides are not the same
-├── SourceFailed                what is migrated from gave something that cannot be read
-│   └── SourceUnavailable       it cannot be reached, or gave up; worth trying again later
 ├── MemoryNotFound              the principal can see no memory at an address
 └── StoreUnavailable            the database cannot be reached, or gave up; worth trying again later
     └── StatementTimeout        it took longer than the database allows, perhaps for a lock
@@ -167,25 +158,6 @@ class InvalidFilter(InvalidInput):
         super().__init__(f"filter {operator}: {problem}")
 
 
-class InvalidBackup(InvalidInput):
-    """A file is no backup, is damaged, or has another key. Nothing was changed."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(f"This file cannot be restored: {reason}. Nothing was changed.")
-
-
-class CannotFollow(InvalidInput):
-    """The changes since a backup cannot be determined. `reason` says why."""
-
-    def __init__(self, earlier: str, reason: str) -> None:
-        self.reason = reason
-        super().__init__(
-            f"The changes since {earlier} cannot be determined: {reason}. Make a full backup, "
-            "without --since."
-        )
-
-
 class SchemaPartPresent(InvalidInput):
     """A part of the schema is to be left out that the database has: nothing is ever dropped."""
 
@@ -194,30 +166,6 @@ class SchemaPartPresent(InvalidInput):
         super().__init__(
             f"This database has the {part}, which is never dropped: only an empty database can be "
             "made without it. Nothing was changed."
-        )
-
-
-class RestoreConflict(GraphMemoryError):
-    """The database has other rows with the numbers of a backup's rows. Nothing was changed."""
-
-    def __init__(self, table: str, rows: int) -> None:
-        self.table, self.rows = table, rows
-        super().__init__(
-            f"{table} has {rows:,} other rows with the numbers of the backup's rows: restore it "
-            "into the database that it was made of, or into an empty one (`graph-memory setup` "
-            "prepares it). Nothing was changed."
-        )
-
-
-class ErasedPresent(GraphMemoryError):
-    """The database holds people who were erased after it was what it is. Nothing was changed."""
-
-    def __init__(self, table: str) -> None:
-        self.table = table
-        super().__init__(
-            f"{table} has rows of users who were erased since, by the list beside the backup or "
-            "by --erasures: restore into an empty database (`graph-memory setup` prepares it). "
-            "Nothing was changed."
         )
 
 
@@ -336,38 +284,6 @@ class DeliveryFailed(GraphMemoryError):
 
 class DeliveryNotFound(GraphMemoryError):
     """There is no such delivery, or it neither failed nor was skipped."""
-
-
-class MigrationNotFound(GraphMemoryError):
-    """There is no such migration."""
-
-    def __init__(self, migration_id: str) -> None:
-        self.migration_id = migration_id
-        super().__init__(f"No migration is {migration_id!r}: see `graph-memory migrate list`.")
-
-
-class MigrationConflict(GraphMemoryError):
-    """Another process runs the migration, or it has ended. Nothing of the batch was stored."""
-
-    def __init__(self, migration_id: str, status: str) -> None:
-        self.migration_id, self.status = migration_id, status
-        super().__init__(
-            f"Migration {migration_id} is {status.replace('_', ' ')}, and not where this process "
-            "left it: another process works on it. Nothing of this batch was stored; `graph-memory "
-            "migrate show` shows its progress."
-        )
-
-
-class SwitchRefused(GraphMemoryError):
-    """A store that is moved cannot be switched from, or back to, yet. It goes on as before."""
-
-
-class SourceFailed(GraphMemoryError):
-    """A source of a migration refused, or gave unreadable data. Stored batches stay."""
-
-
-class SourceUnavailable(SourceFailed):
-    """A source of a migration cannot be reached. The same command continues later."""
 
 
 class MemoryNotFound(GraphMemoryError):

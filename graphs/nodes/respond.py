@@ -6,15 +6,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import SystemMessage
 from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import Runtime
-from pydantic import ValidationError
 
 from graphs.deployment.models import chat_model, check_chosen_model
 from graphs.deployment.settings import load_settings
-from graphs.memory.contract import MemoryContext
 from graphs.memory.errors import ChatModelFailed, GraphMemoryError, error_sentence
+from graphs.nodes.prompt import prompt_of
 from graphs.nodes.state import Context, Options, State
 
 
@@ -22,10 +20,9 @@ async def respond(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
     """Answer with the chat model, and stream its tokens."""
     configured = runtime.context or Context()
     model = await configured_model(configured)
+    asked = await prompt_of(state, configured, configured.system_prompt)
     with model_errors():
-        answer = await model.ainvoke(
-            [system_message(state, configured.system_prompt), *state["messages"]]
-        )
+        answer = await model.ainvoke(asked)
     return {"messages": [answer]}
 
 
@@ -61,19 +58,3 @@ def model_errors() -> Iterator[None]:
             f"The chat model did not answer ({type(error).__name__}: {error_sentence(error)}). "
             "Check its key, its name and its service."
         ) from error
-
-
-def system_message(state: State, *parts: str) -> SystemMessage:
-    """Return the system prompt: its parts, followed by the memory."""
-    return SystemMessage("\n\n".join(part for part in (*parts, _remembered(state)) if part))
-
-
-def _remembered(state: State) -> str:
-    """Return the memory as text; empty if the state has none that is valid.
-
-    People can edit the state in Studio.
-    """
-    try:
-        return MemoryContext.model_validate(state.get("memory")).as_prompt()
-    except ValidationError:
-        return ""

@@ -38,6 +38,18 @@ class Options(BaseModel):
         description="Most memories, and most recent turns, that a run starts with.",
         json_schema_extra={"langgraph_nodes": ["load_context"]},
     )
+    memory_tokens: int | None = Field(
+        default=None,
+        ge=0,
+        description="Most tokens of memory in the prompt. Empty for the deployment's most.",
+        json_schema_extra={"langgraph_nodes": ["respond", "agent"]},
+    )
+    message_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="Most tokens of messages that the model gets. Empty for the deployment's most.",
+        json_schema_extra={"langgraph_nodes": ["respond", "agent"]},
+    )
 
 
 class Context(Options):

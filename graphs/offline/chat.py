@@ -147,7 +147,18 @@ def _trailing_tool_results(messages: Sequence[BaseMessage]) -> list[str]:
 def _known(messages: Sequence[BaseMessage]) -> list[str]:
     """Return the recalled memories: the list items of the system prompt."""
     prompt = "\n".join(str(m.text) for m in messages if isinstance(m, SystemMessage))
-    return [line[2:].strip() for line in prompt.splitlines() if line.startswith("- ")]
+    return [_unquoted(line[2:].strip()) for line in prompt.splitlines() if line.startswith("- ")]
+
+
+def _unquoted(line: str) -> str:
+    """Return a quoted memory, or a quoted line of a profile, as the text that was stored."""
+    try:
+        found = json.loads(line if line.count('": "') != 1 else f"{{{line}}}")
+    except ValueError:
+        return line
+    if isinstance(found, dict):
+        return ", ".join(f"{name}: {value}" for name, value in found.items())
+    return str(found)
 
 
 def _reply(question: str, known: list[str], earlier: list[str]) -> str:

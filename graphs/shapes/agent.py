@@ -11,7 +11,8 @@ from langgraph.prebuilt import ToolNode, tools_condition
 from langgraph.runtime import Runtime
 
 from graphs.nodes.load_context import load_context
-from graphs.nodes.respond import configured_model, model_errors, system_message
+from graphs.nodes.prompt import prompt_of
+from graphs.nodes.respond import configured_model, model_errors
 from graphs.nodes.state import AgentContext, Input, State
 from graphs.nodes.write_memory import write_memory
 
@@ -42,12 +43,17 @@ def agent_with_memory(
     async def agent(state: State, runtime: Runtime[AgentContext]) -> dict[str, Any]:
         configured = runtime.context or AgentContext()
         is_last = _rounds(state["messages"]) >= MOST_ROUNDS
-        asked = system_message(
-            state, prompt, getattr(configured, "instructions", ""), _LAST_ROUND if is_last else ""
+        asked = await prompt_of(
+            state,
+            configured,
+            prompt,
+            getattr(configured, "instructions", ""),
+            _LAST_ROUND if is_last else "",
+            messages=_answered(state["messages"]),
         )
         model = await configured_model(configured)
         with model_errors():
-            answer = await model.bind_tools(tools).ainvoke([asked, *_answered(state["messages"])])
+            answer = await model.bind_tools(tools).ainvoke(asked)
         if is_last and answer.tool_calls:
             answer = AIMessage(_GAVE_UP, id=answer.id)
         answer.name = name

@@ -11,6 +11,7 @@ from langgraph.runtime import Runtime
 
 from graphs.memory.principal import acting_as, current_principal
 from graphs.memory.values.namespaces import Namespace, agent_label, user_scope
+from graphs.nodes.prompt import bounded
 from graphs.nodes.respond import configured_model, model_errors
 from graphs.nodes.runtime import (
     current_user,
@@ -25,6 +26,9 @@ from graphs.shapes.routing import Route, Router, Skill
 
 _LATEST_MESSAGES = 6
 """Messages of the conversation that a chat model gets to choose an agent."""
+
+_ROUTING_TOKENS = 4_000
+"""Most tokens of these messages."""
 
 
 class Routed(State, total=False):
@@ -109,9 +113,10 @@ async def _choose(
             if isinstance(m, HumanMessage) or (isinstance(m, AIMessage) and not m.tool_calls)
         ]
         # Some models refuse a conversation that does not begin with a user's message.
-        shown = trim_messages(
+        latest = trim_messages(
             said, max_tokens=_LATEST_MESSAGES, token_counter=len, start_on="human"
         )
+        shown = bounded(latest, _ROUTING_TOKENS)
         with model_errors():
             chosen = await router.by_model(model, shown, last)
         if chosen:

@@ -139,7 +139,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
         "audit_report checks migration monitoring pooling vector_index",
         "migration_files schema_checks",
         "backup benchmarking borders catalogue connection generating policies service sizing",
-        "results",
+        "errors results",
     ),
     "graphs.operations.backup": (
         "schedule",
@@ -176,7 +176,8 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "graphs.nodes": (
         "load_context write_memory",
         "exchanges respond",
-        "runtime state",
+        "prompt runtime",
+        "state",
     ),
     "graphs.shapes": (
         "supervisor",

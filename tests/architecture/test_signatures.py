@@ -61,6 +61,8 @@ stop_ttl_sweeper(timeout: float | None = None) -> bool
 sweep_ttl() -> int
 verify_audit(head: str | None = None) -> list[AuditProblem]
 wait_until_indexed() -> None
+write_memories(user_id: str, session_id: str, payloads: Sequence[MemoryPayload | dict[str,
+    Any]]) -> list[WriteReceipt]
 write_memory(user_id: str, session_id: str, payload: MemoryPayload | dict[str, Any]) ->
     WriteReceipt
 """

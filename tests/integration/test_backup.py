@@ -10,9 +10,10 @@ import pytest
 from langgraph.store.base import IndexConfig
 from psycopg.conninfo import make_conninfo
 
-from graphs.memory.errors import AccessDenied, InvalidInput, RestoreConflict
+from graphs.memory.errors import AccessDenied, InvalidInput
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.operations.errors import RestoreConflict
 from graphs.operations.operations import Operations
 from tests.attacks.people import USERS, VICTIMS
 from tests.support.backups import back_up, erase, restore

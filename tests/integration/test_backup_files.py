@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from langgraph.store.base import IndexConfig
 from psycopg.conninfo import make_conninfo
 
-from graphs.memory.errors import InvalidBackup, InvalidInput
+from graphs.memory.errors import InvalidInput
 from graphs.memory_manager import MemoryManager
 from graphs.operations.backup import file as file_format
 from graphs.operations.backup import seal
 from graphs.operations.backup.chain import Backup
+from graphs.operations.errors import InvalidBackup
 from graphs.operations.operations import Operations
 from tests.conftest import create_database, drop_database
 from tests.support.rows import all_rows

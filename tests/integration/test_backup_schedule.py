@@ -8,12 +8,12 @@ import psycopg
 import pytest
 
 from graphs.composition import unprepared_store
-from graphs.memory.errors import InvalidBackup
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from graphs.operations.backup import schedule
 from graphs.operations.backup.places import LocalFolder
 from graphs.operations.backup.schedule import Plan, Schedule, latest
+from graphs.operations.errors import InvalidBackup
 from graphs.operations.operations import Operations
 from tests.attacks.people import ORGANISATIONS, USERS
 from tests.support.backups import erase

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from graphs.memory.errors import AccessDenied, InvalidInput, MigrationConflict, MigrationNotFound
+from graphs.memory.errors import AccessDenied, InvalidInput
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from graphs.offline.embeddings import OfflineEmbeddings
+from graphs.operations.errors import MigrationConflict, MigrationNotFound
 from graphs.operations.migration.jsonl import open_jsonl
 from graphs.operations.migration.ledger import Migration
 from graphs.operations.migration.source import RecordBatch, Rejected

@@ -18,10 +18,11 @@ from graphs.deployment.pools import open_pool
 from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory.database.parts import SchemaPart, leave_out
 from graphs.memory.database.schema import Choice, read_scripts
-from graphs.memory.errors import InvalidBackup, SchemaPartMissing, SchemaPartPresent
+from graphs.memory.errors import SchemaPartMissing, SchemaPartPresent
 from graphs.memory.values.ids import to_id
 from graphs.memory_manager import MemoryManager
 from graphs.operations import benchmarking
+from graphs.operations.errors import InvalidBackup
 from graphs.operations.operations import Operations
 from tests.conftest import create_database, drop_database
 from tests.integration.test_mcp import URL, serving

@@ -5,8 +5,8 @@ import pytest
 from langgraph.store.base import PutOp
 from langgraph.store.postgres.aio import AsyncPostgresStore
 
-from graphs.memory.errors import SwitchRefused
 from graphs.memory_manager import MemoryManager
+from graphs.operations.errors import SwitchRefused
 from graphs.operations.operations import Operations
 from tests.support.application import ADA, OURS_THERE, Application, both_sides
 from tests.support.sql import rows

@@ -350,6 +350,27 @@ async def test_hot_statements_read_a_scope_by_its_index(database: str, index: In
     assert walk.index("Limit") < walk.index("Nested Loop") < walk.index("Sort")
 
 
+async def test_a_turn_finds_its_memory_by_its_address_with_a_plan_for_an_empty_table(
+    database: str,
+) -> None:
+    from graphs.memory.database import statements
+
+    person = Principal.user(str(uuid4()))
+    turns = statements.load("sessions", "graphs.memory.conversations")["put_turns"]
+    given = {
+        "user_id": person.user_id,
+        "session_id": "s",
+        "exchange": "m",
+        "agent": "a",
+        "namespaces": ["n."],
+        "roles": ["user"],
+        "keys": ["k"],
+    }
+    found = await plan(database, turns, given, person)
+    assert "memories_pkey" in found
+    assert "memories_user" not in found
+
+
 async def test_a_hybrid_search_never_compares_every_pair(database: str, index: IndexConfig) -> None:
     """Look candidates up one by one, with plans for an empty table and for scopes of few items."""
     from langgraph.store.base import PutOp

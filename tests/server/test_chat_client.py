@@ -122,7 +122,13 @@ async def test_studio_is_told_what_can_be_configured(client: LangGraphClient) ->
     assert "messages" in schemas["input_schema"]["properties"], "chat mode needs messages"
     assert set(schemas["input_schema"]["properties"]) == {"messages"}
     fields = schemas["context_schema"]["properties"]
-    assert set(fields) == {"system_prompt", "model", "memory_limit"}
+    assert set(fields) == {
+        "system_prompt",
+        "model",
+        "memory_limit",
+        "memory_tokens",
+        "message_tokens",
+    }
     assert all(field["description"] for field in fields.values())
     named = [node["id"] for node in graph["nodes"]]
     assert named == ["__start__", "load_context", "respond", "write_memory", "__end__"]

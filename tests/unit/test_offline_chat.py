@@ -44,6 +44,12 @@ def test_what_was_said_in_the_conversation_counts_more_than_what_is_remembered()
     assert "120k" in ask(MEMORIES, *history)
 
 
+def test_a_quoted_memory_is_read_as_it_was_stored() -> None:
+    known = SystemMessage('What you know:\n- "city": "Porto"\n- "My \\"budget\\": \\"80k\\"."')
+    assert '“My "budget": "80k".”' in ask(known, HumanMessage("what is my budget?"))
+    assert "“city: Porto”" in ask(known, HumanMessage("which city?"))
+
+
 def test_without_anything_known_it_says_so() -> None:
     assert "do not know" in ask(SystemMessage("Be kind."), HumanMessage("what is my budget?"))
 

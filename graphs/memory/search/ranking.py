@@ -197,6 +197,9 @@ class _SlotLine:
 
 def _similarity(similarity: Array) -> tuple[float, Array]:
     """Return the floor of the similarities, and the similarities with it for unknown ones."""
+    similarity = np.maximum(
+        similarity, 0
+    )  # what points the other way is no less alike than nothing
     known = similarity[~np.isnan(similarity)]
     rank_of_floor = max(known.size - FLOOR_RANK, 0)
     floor = float(np.partition(known, rank_of_floor)[rank_of_floor]) if known.size else 0.0

@@ -42,6 +42,14 @@ def normalised(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFKC", text)
 
 
+def shortened(text: str, most: int) -> str:
+    """Return a text, or its beginning and its end if it has more than `most` characters."""
+    if len(text) <= most:
+        return text
+    left_out, half = "\n[…]\n", (most - 5) // 2
+    return text[:half] + left_out + text[-half:]
+
+
 def to_json(value: Any, path: str) -> str:
     """Serialise a value so that it comes back from the database exactly as it was.
 

@@ -12,7 +12,7 @@ from psycopg.sql import SQL, Composed, Literal
 from graphs.memory.access import Access
 from graphs.memory.database.driver_errors import driver_errors
 from graphs.memory.database.transaction import Connection
-from graphs.memory.errors import CannotFollow, InvalidBackup, InvalidInput
+from graphs.memory.errors import InvalidInput
 from graphs.memory.values.progress import Progress
 from graphs.operations.backup import chain, tables
 from graphs.operations.backup.chain import Backup, Chain, VerifiedBackup
@@ -22,6 +22,7 @@ from graphs.operations.backup.places import BackupPlace, as_place
 from graphs.operations.backup.restore import Restored, Restoring
 from graphs.operations.backup.selection import ChangesSince, Selection, TimeSpan
 from graphs.operations.backup.tables import STATEMENTS, Table
+from graphs.operations.errors import CannotFollow, InvalidBackup
 
 _TOGETHER = 500
 """Rows that are written in one call."""

@@ -12,10 +12,10 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from graphs.memory.errors import InvalidBackup
 from graphs.operations.backup.file import BackupReader, Key, Section
 from graphs.operations.backup.naming import is_misplaced, name_of
 from graphs.operations.backup.places import BackupPlace
+from graphs.operations.errors import InvalidBackup
 
 
 class Backup(BaseModel):

@@ -24,9 +24,10 @@ from typing import Any, BinaryIO, cast
 
 import orjson
 
-from graphs.memory.errors import InvalidBackup, InvalidInput
+from graphs.memory.errors import InvalidInput
 from graphs.operations.backup.places import BackupPlace
 from graphs.operations.backup.seal import MAGIC, Sealing, Unsealing
+from graphs.operations.errors import InvalidBackup
 
 FORMAT = "graph-native-memory/backup"
 VERSION = 1

@@ -15,7 +15,6 @@ from pydantic import BaseModel, Field
 
 from graphs.memory.database.parts import part_named_in
 from graphs.memory.database.transaction import Connection
-from graphs.memory.errors import ErasedPresent, InvalidBackup
 from graphs.operations.backup import tables
 from graphs.operations.backup.chain import Backup
 from graphs.operations.backup.file import Section
@@ -30,6 +29,7 @@ from graphs.operations.backup.tables import (
     STATEMENTS,
     Table,
 )
+from graphs.operations.errors import ErasedPresent, InvalidBackup
 
 
 class Restored(BaseModel):

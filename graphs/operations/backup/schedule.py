@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from graphs.memory.errors import InvalidBackup, InvalidInput
+from graphs.memory.errors import InvalidInput
 from graphs.memory.jobs.tasks import Task
 from graphs.operations.backup.backups import Backups
 from graphs.operations.backup.chain import Backup
@@ -23,6 +23,7 @@ from graphs.operations.backup.naming import (
     time_of,
 )
 from graphs.operations.backup.places import BackupPlace, Folder
+from graphs.operations.errors import InvalidBackup
 
 log = logging.getLogger(__name__)
 
