@@ -202,8 +202,8 @@ async def test_a_read_only_database_is_told_and_goes_on_to_be_read(
     working: MemoryManager, database: str
 ) -> None:
     user, notes = str(uuid4()), ("users", "u", "notes")
-    await working.write_memory(user, "s1", turn(user, "My budget is 80k.", "Noted.", "m1"))
-    await working.jobs.run_pending()
+    told = {"content": "My budget is 80k.", "type": "fact"}
+    await working.aput(("users", user, "facts"), "f", told, index=["content"])
     await make_read_only(database)
     with pytest.raises(StoreUnavailable, match=r"read-only.*free space") as refused:
         await working.aput(notes, "k", {"a": 1})
@@ -223,7 +223,7 @@ async def test_a_read_only_database_is_told_and_goes_on_to_be_read(
             assert "migration" not in str(check.advice)
     await make_read_only(database, "off")
     await working.aput(notes, "k", {"a": 1})
-    await until(working, "jobs", "ok")
+    await until(working, "database", "ok")
 
 
 async def test_a_full_disk_is_told_once_it_has_refused_a_write(

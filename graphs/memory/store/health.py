@@ -167,7 +167,8 @@ class HealthMonitor:
         if read_only:
             return PartHealth(status="degraded", advice=f"The database is read-only. {READ_ONLY}")
         refusal = self._database.refusal
-        if refusal and time.monotonic() - self._database.refused_at < REFUSED_SECONDS:
+        is_recent = time.monotonic() - self._database.refused_at < REFUSED_SECONDS
+        if refusal and refusal.advice != READ_ONLY and is_recent:
             return PartHealth(status="degraded", advice=str(refusal))
         return OK
 
