@@ -13,4 +13,4 @@ def erase(user_id: str) -> Query[ErasureCertificate]:
     def read(rows: Rows) -> ErasureCertificate:
         return ErasureCertificate.model_validate(rows[0]._asdict())
 
-    return Query(_SQL["erase"], {"user_id": user_id}, read)
+    return Query(_SQL["erase"], {"user_id": user_id}, read, lasting=True)
