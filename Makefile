@@ -32,7 +32,7 @@ test: $(TESTED)        ## run all tests; store, schema and operations on both Po
 	PGSERVER_POSTGRES_VERSION=16 $(PYTEST) --quiet tests/contract tests/schema $(addprefix tests/integration/test_, \
 	  audit.py backup.py backup_chain.py backup_parts.py brain.py deliveries.py facts.py hybrid.py index_migration.py \
 	  indexing.py jobs.py memory.py migrations.py moving.py operations.py operations_schema.py relationships.py \
-	  rights.py schema_parts.py store.py switching.py) \
+	  retention.py rights.py schema_parts.py store.py switching.py) \
 	  -k "not InMemoryStore and not AsyncPostgresStore and not killed"
 
 check: $(TESTED)       ## linters, types, import rules

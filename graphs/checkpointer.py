@@ -1,12 +1,12 @@
 """Thread state in the same Postgres as the memory, in a schema that no API role can reach."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
-    Coroutine,
     Iterable,
     Iterator,
     Mapping,
@@ -14,7 +14,7 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -23,6 +23,7 @@ from langgraph.checkpoint.base import (
     CheckpointMetadata,
     CheckpointTuple,
     DeltaChannelHistory,
+    get_checkpoint_id,
 )
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.postgres.base import PRUNE_DELTA_THREADS_SQL
@@ -30,7 +31,9 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from psycopg import IsolationLevel
 from psycopg.rows import dict_row
 
+from graphs.checkpoints import tables
 from graphs.checkpoints.deletions import Deletions
+from graphs.checkpoints.runs import may_have_begun_before, run_of
 from graphs.checkpoints.writes import Written, writing_run
 from graphs.deployment.development_server import (
     DeletionJournal,
@@ -52,14 +55,11 @@ from graphs.memory.database.deadlines import timed
 from graphs.memory.database.driver_errors import driver_errors
 from graphs.memory.database.query import Query
 from graphs.memory.database.statements import Statement
-from graphs.memory.database.transaction import Connection
 from graphs.memory.errors import InvalidInput, RunDeleted, StoreUnavailable
 from graphs.memory.principal import Principal
 
 _SQL = statements.load_sources("checkpointer", __package__)
-_SCHEMA = "SELECT set_config('search_path', 'langgraph', true)"
-
-_PATH = Statement("checkpoint", _SCHEMA)
+_PATH = Statement("checkpoint", _SQL["path"])
 
 _MOST_BEGUN = 1000
 """Number of begun runs to remember: until a run has written, nobody else knows its thread."""
@@ -107,6 +107,7 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         self.pool = pool
         self._database = Database(pool)
         self._writing: set[asyncio.Task[Any]] = set()
+        self._opened_at = time.time()
         self._begun: deque[tuple[str, str]] = deque(maxlen=_MOST_BEGUN)
         """Pairs of a thread id and the id of a run that has read its state."""
         self.deletions = (
@@ -144,7 +145,7 @@ class PostgresCheckpointer(AsyncPostgresSaver):
                 await conn.set_isolation_level(IsolationLevel.REPEATABLE_READ)
             try:
                 async with conn.transaction():
-                    await conn.execute(_SCHEMA)
+                    await conn.execute(_PATH.source)
                     async with conn.cursor(binary=True, row_factory=dict_row) as cursor:
                         yield cursor
             finally:
@@ -170,36 +171,38 @@ class PostgresCheckpointer(AsyncPostgresSaver):
             await schema.apply(conn, scripts)
             with driver_errors():
                 async with conn.transaction():
-                    await self._migrate(conn)
-
-    async def _migrate(self, conn: Connection) -> None:
-        await conn.execute(_SQL["lock"])
-        await conn.execute(_SCHEMA)
-        exists = await (await conn.execute(_SQL["has_versions"])).fetchone()
-        row = (
-            await (await conn.execute(_SQL["latest_version"])).fetchone()
-            if exists and exists["has_versions"]
-            else None
-        )
-        done = row["version"] if row else -1
-        for version, migration in list(enumerate(self.MIGRATIONS))[done + 1 :]:
-            # CREATE INDEX CONCURRENTLY cannot run in a transaction, and new tables have no readers.
-            await conn.execute(migration.replace(" CONCURRENTLY", ""))  # the library's own text
-            await conn.execute(_SQL["record_version"], {"version": version})
-        if done + 1 < len(self.MIGRATIONS):
-            # Several statements in one text cannot be prepared.
-            await conn.execute(_SQL["protect"], prepare=False)
+                    await tables.migrate(conn, self.MIGRATIONS)
 
     # Methods that runs call are retried: all of them are idempotent.
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """Return a thread's checkpoint: the one that the config names, or else the latest."""
+        """Return a thread's checkpoint: the one that the config names, or else the latest.
+
+        A run that a server carries out again, after a crash, gets the latest one of its own. So
+        LangGraph resumes it there, even if later runs of the thread have ended since. It would
+        else begin anew, and its input would be in the thread twice.
+        """
         parent = super().aget_tuple
         thread_id = str(config["configurable"]["thread_id"])
-        if (run_id := _run_of(config)) and (thread_id, run_id) not in self._begun:
+        run_id = run_of(config)
+        if run_id and (thread_id, run_id) not in self._begun:
             self._begun.append((thread_id, run_id))
         await self._deletion_of(thread_id)
+        if not get_checkpoint_id(config) and may_have_begun_before(run_id, self._opened_at):
+            config = await self._where_it_ended(config, run_id)
         return await self._retry(lambda: parent(config))
+
+    async def _where_it_ended(self, config: RunnableConfig, run_id: str) -> RunnableConfig:
+        """Return a config that names the run's latest checkpoint, or the same if there is none."""
+        place = {"checkpoint_ns": "", **config["configurable"]}
+
+        async def work() -> dict[str, Any] | None:
+            async with self._cursor() as cursor:
+                await cursor.execute(_SQL["latest_of_run"], place | {"run_id": run_id})
+                return cast("dict[str, Any] | None", await cursor.fetchone())
+
+        found = await self._retry(work)
+        return {**config, "configurable": place | found} if found else config
 
     async def aput(
         self,
@@ -209,8 +212,12 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Store a checkpoint and return the config that names it. Deleted runs store nothing."""
-        writing = super().aput(config, checkpoint, metadata, new_versions)
-        await self._store(writing, config, _run_of(config, metadata))
+        parent = super().aput
+        await self._store(
+            lambda: parent(config, checkpoint, metadata, new_versions),
+            config,
+            run_of(config, metadata),
+        )
         stored = {name: config["configurable"][name] for name in ("thread_id", "checkpoint_ns")}
         return {"configurable": stored | {"checkpoint_id": checkpoint["id"]}}
 
@@ -222,20 +229,23 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         task_path: str = "",
     ) -> None:
         """Store a task's writes before its superstep ends. Deleted runs store nothing."""
-        writing = super().aput_writes(config, writes, task_id, task_path)
-        await self._store(writing, config, _run_of(config))
+        parent = super().aput_writes
+        await self._store(
+            lambda: parent(config, writes, task_id, task_path), config, run_of(config)
+        )
 
     async def _store(
-        self, writing: Coroutine[Any, Any, object], config: RunnableConfig, run_id: str
+        self, write: Callable[[], Awaitable[object]], config: RunnableConfig, run_id: str
     ) -> None:
         """Complete a write even if its run is cancelled, so that deletions can wait for it."""
 
         async def store() -> None:
             writing_run.set(run_id)
-            await self._deletion_of(str(config["configurable"]["thread_id"]))
             with suppress(RunDeleted):
-                await writing
+                await write()
 
+        # Before it is a write in progress, for which deletions wait.
+        await self._deletion_of(str(config["configurable"]["thread_id"]))
         task = asyncio.create_task(store())
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
@@ -354,12 +364,6 @@ class PostgresCheckpointer(AsyncPostgresSaver):
                 await cursor.execute(_SQL[statement], parameters)
 
         await self._retry(work)
-
-
-def _run_of(config: RunnableConfig, metadata: Mapping[str, Any] | None = None) -> str:
-    """Return the id of the run that a call is part of; empty outside a server."""
-    told = {**config["configurable"], **config.get("metadata", {}), **(metadata or {})}
-    return str(told.get("run_id") or "")
 
 
 @contextmanager

@@ -1,5 +1,15 @@
+-- name: path
+-- Where the library's tables are, which it names without a schema.
+SELECT set_config('search_path', 'langgraph', true), {text_formats}
+
 -- name: delete_threads
 SELECT memory.delete_threads(%(thread_ids)s::text[], %(run_ids)s::text[])
+
+-- name: latest_of_run
+SELECT checkpoint_id FROM langgraph.checkpoints
+WHERE thread_id = %(thread_id)s AND checkpoint_ns = %(checkpoint_ns)s
+  AND metadata ->> 'run_id' = %(run_id)s
+ORDER BY checkpoint_id DESC LIMIT 1
 
 -- name: lock_runs
 -- Wait for what the runs are writing; then they write no more.
@@ -72,26 +82,3 @@ INSERT INTO langgraph.checkpoint_writes
 SELECT %(target)s, checkpoint_ns, checkpoint_id, task_id, idx, channel, type, blob, task_path
 FROM langgraph.checkpoint_writes WHERE thread_id = %(source)s
 ON CONFLICT DO NOTHING
-
--- name: lock
--- Let one process at a time create the tables.
-SELECT pg_advisory_xact_lock(hashtextextended('graph-native-memory checkpointer', 0))
-
--- name: has_versions
-SELECT to_regclass('langgraph.checkpoint_migrations') IS NOT NULL AS has_versions
-
--- name: latest_version
-SELECT coalesce(max(v), -1) AS version FROM langgraph.checkpoint_migrations
-
--- name: record_version
-INSERT INTO langgraph.checkpoint_migrations (v) VALUES (%(version)s)
-
--- name: protect
--- Keep API roles from these tables: no grants, and row-level security without a policy in case
--- somebody grants access later.
-ALTER TABLE langgraph.checkpoint_migrations ENABLE ROW LEVEL SECURITY;
-ALTER TABLE langgraph.checkpoints           ENABLE ROW LEVEL SECURITY;
-ALTER TABLE langgraph.checkpoint_blobs      ENABLE ROW LEVEL SECURITY;
-ALTER TABLE langgraph.checkpoint_writes     ENABLE ROW LEVEL SECURITY;
-REVOKE ALL ON ALL TABLES IN SCHEMA langgraph FROM PUBLIC, anon, authenticated, service_role;
-CREATE INDEX IF NOT EXISTS checkpoints_run ON langgraph.checkpoints ((metadata ->> 'run_id'));

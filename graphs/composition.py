@@ -5,11 +5,14 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import fields
+from functools import partial
 
 from langgraph.store.base import TTLConfig
 
 from graphs.adapters.mem0_platform import mem0_adapter
 from graphs.adapters.upstash import qstash_adapter, redis_adapter
+from graphs.checkpointer import PostgresCheckpointer
+from graphs.checkpoints.idle import prune_idle
 from graphs.deployment.clients.supabase import supabase_client
 from graphs.deployment.models import chat_model, index_config
 from graphs.deployment.observability import export_measurements
@@ -17,6 +20,7 @@ from graphs.deployment.pools import shared_pool
 from graphs.deployment.settings import Settings, load_settings
 from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory.brain.entities import NORMALISERS
+from graphs.memory.database.database import Database, Pool
 from graphs.memory.errors import ConfigurationError
 from graphs.memory.facts.conversation import Extractor
 from graphs.memory.facts.judging import Judge, LLMJudge
@@ -63,13 +67,15 @@ async def unprepared_store() -> AsyncIterator[MemoryManager]:
             extractor=extractor,
             judge=judge,
             extract_after=settings.memory_extract_after,
-            keeping=Keeping(settings.memory_retention_days, settings.memory_decay_days),
+            keeping=keeping(settings),
             outbound=outbound,
             shadow_weights=shadow_weights(settings),
             entities={"company": NORMALISERS[settings.memory_company_ids]},
+            statement_timeout=settings.memory_statement_timeout,
         ) as store,
     ):
         store.jobs.add(backup_tasks(settings, Operations(store).backups))
+        store.jobs.add(checkpoint_tasks(settings, pool))
         yield store
 
 
@@ -116,6 +122,19 @@ async def working_store() -> AsyncIterator[MemoryManager]:
         if settings.memory_worker:
             await stack.enter_async_context(store.jobs.working())
         yield store
+
+
+def keeping(settings: Settings) -> Keeping:
+    """Return the retention periods."""
+    return Keeping(
+        retention_days=settings.memory_retention_days,
+        decay_days=settings.memory_decay_days,
+        receipt_days=settings.memory_receipt_days,
+        history_days=settings.memory_history_days,
+        audit_days=settings.memory_audit_days,
+        delivery_days=settings.memory_delivery_days,
+        execution_days=settings.memory_execution_days,
+    )
 
 
 def shadow_weights(settings: Settings) -> Weights | None:
@@ -216,6 +235,14 @@ def _outbound(settings: Settings, switched: list[SwitchedAdapter]) -> Outbound |
             "it: with another key, users no longer match the data that was sent before."
         )
     return Outbound(switched, settings.memory_hash_key.get_secret_value().encode())
+
+
+def checkpoint_tasks(settings: Settings, pool: Pool) -> dict[str, Task]:
+    """Return the job that prunes idle threads; none if MEMORY_CHECKPOINT_DAYS is 0."""
+    if not (days := settings.memory_checkpoint_days):
+        return {}
+    work = partial(prune_idle, PostgresCheckpointer(pool), Database(pool), days)
+    return {"prune_threads": Task(work, "57 3 * * *")}
 
 
 def backup_tasks(settings: Settings, backups: Backups) -> dict[str, Task]:

@@ -35,7 +35,7 @@ from graphs.memory.conversations import context, receipts
 from graphs.memory.conversations.recalling import Recalls
 from graphs.memory.conversations.sessions import Sessions
 from graphs.memory.conversations.writing import Writer
-from graphs.memory.database.database import Pool
+from graphs.memory.database.database import Pool, no_time_limit
 from graphs.memory.database.loops import on_home_loop
 from graphs.memory.database.query import Query
 from graphs.memory.errors import ConfigurationError
@@ -63,6 +63,8 @@ from graphs.memory.principal import (
 )
 from graphs.memory.rights import erasure, export, retention
 from graphs.memory.rights.files import Files, SupabaseClient
+from graphs.memory.rights.memberships import Memberships
+from graphs.memory.rights.pruning import Pruner
 from graphs.memory.rights.records import Records
 from graphs.memory.rights.retention import Keeping
 from graphs.memory.search import search
@@ -100,6 +102,8 @@ class MemoryManager(PostgresStore):
         shadow_weights: another ranking, compared with each recall after its answer; see `shadow`.
         entities: normalisers of ids in `brain`, such as `{"company": entities.cl_rut}`.
         profiles: the source of profiles for loads of `brain`; the database by default.
+        statement_timeout: seconds after which a statement of a person is cancelled, unless the
+            database's own limit is shorter; None for that alone.
     """
 
     def __init__(
@@ -120,10 +124,12 @@ class MemoryManager(PostgresStore):
         shadow_weights: Weights | None = None,
         entities: Mapping[Entity, EntityNormaliser] | None = None,
         profiles: BrainSource | None = None,
+        statement_timeout: float | None = None,
     ) -> None:
         super().__init__(pool, index=index, ttl=ttl, principal=principal)
         timing = timing or Timing()
         access, embedder = self.access, self.embedder
+        access.database.statement_timeout = statement_timeout
         access.database.adapters = outbound.announcement if outbound else {}
         self._outbound = outbound
         self._courier = Courier(access.database, outbound, timing.attempts)
@@ -134,9 +140,12 @@ class MemoryManager(PostgresStore):
         self._writer = Writer(access, embedder, extract_after if extractor else None)
         self._extraction = Extraction(access, embedder, extractor, judge) if extractor else None
         self.files = Files(access, supabase, files_bucket)
-        self.brain = LoadingBrain(access, embedder, entities, profiles)
-        self.memories = Memories(access, self)
+        self._pruner = Pruner(access, keeping)
+        eraser = erasure.MemoryEraser(access, self._recalls.finish)
+        self.brain = LoadingBrain(access, embedder, eraser, entities, profiles)
+        self.memories = Memories(access, self, eraser)
         self.sessions = Sessions(access)
+        self.memberships = Memberships(access, self.brain.company_id)
         self.records = Records(access)
         self.beliefs = Beliefs(access, self._writer)
         self.goals = Goals(access, self._writer)
@@ -171,6 +180,7 @@ class MemoryManager(PostgresStore):
         shadow_weights: Weights | None = None,
         entities: Mapping[Entity, EntityNormaliser] | None = None,
         profiles: BrainSource | None = None,
+        statement_timeout: float | None = None,
     ) -> AsyncIterator["MemoryManager"]:
         """Open a store on your own database, with a connection pool that closes with the block.
 
@@ -195,6 +205,7 @@ class MemoryManager(PostgresStore):
             shadow_weights: another ranking, compared with each recall after its answer.
             entities: how ids of users and companies are normalised in `brain`.
             profiles: where `brain` reads profiles; the database by default.
+            statement_timeout: seconds after which a statement of a person is cancelled.
 
         Raises:
             ConfigurationError: the database cannot be reached.
@@ -219,6 +230,7 @@ class MemoryManager(PostgresStore):
                 shadow_weights=shadow_weights,
                 entities=entities,
                 profiles=profiles,
+                statement_timeout=statement_timeout,
             )
             async with store:
                 yield store
@@ -292,6 +304,21 @@ class MemoryManager(PostgresStore):
             AccessDenied: the principal is neither this user nor the service.
         """
         return await self._writer.write(user_id, session_id, payload)
+
+    @telemetry.operation
+    async def write_memories(
+        self, user_id: str, session_id: str, payloads: Sequence[MemoryPayload | dict[str, Any]]
+    ) -> list[WriteReceipt]:
+        """Store payloads in their order, in portions that each commit together.
+
+        For long histories. An error means that nothing of its portion was written, and nothing
+        after it; the same payloads from the same task change nothing that was stored before.
+
+        Raises:
+            ContractError: a payload breaks the contract; nothing was written.
+            AccessDenied: the principal is neither this user nor the service.
+        """
+        return await self._writer.write_all(user_id, session_id, payloads)
 
     @on_home_loop
     @telemetry.operation
@@ -416,11 +443,19 @@ class MemoryManager(PostgresStore):
 
     @on_home_loop
     @telemetry.operation
-    async def erase_user(self, user_id: str) -> ErasureCertificate:
+    async def erase_user(
+        self, user_id: str, elsewhere: Mapping[str, int] | None = None
+    ) -> ErasureCertificate:
         """Delete everything about a user in one transaction, and return a certificate.
 
-        Digests of the audit log and the history stay, so that `verify_audit` still works. End the
-        runs of the user first: later writes are stored as usual.
+        Digests of the audit log and the history stay, so that `verify_audit` still works. Runs of
+        the user that are under way in their threads store nothing more. What a LangGraph server
+        keeps of its threads itself is not reached from here: its route `POST /memory/erasure` and
+        `graph-memory erase-user --server` remove that, too.
+
+        Args:
+            user_id: the user.
+            elsewhere: what was erased elsewhere before, as numbers by name, for the certificate.
 
         Raises:
             AccessDenied: the principal is neither this user nor the service.
@@ -429,7 +464,8 @@ class MemoryManager(PostgresStore):
         principal = await self.access.only(user_id)
         await self._recalls.finish()
         await self.files.remove_contents(user_id)
-        [certificate] = await self.access.run(principal, [erasure.erase(user_id)])
+        erasing: list[Query[Any]] = [no_time_limit(), erasure.erase(user_id, elsewhere or {})]
+        _, certificate = await self.access.run(principal, erasing)
         return cast("ErasureCertificate", certificate)
 
     @on_home_loop
@@ -437,13 +473,17 @@ class MemoryManager(PostgresStore):
     async def decay_memory(self, user_id: str, threshold_days: float) -> DecayReport:
         """Delete memories untouched for `threshold_days`; halve the importance of important ones.
 
+        Updates touch a memory, and recalls that chose it, as far back as receipts are kept.
+
         Raises:
             InvalidInput: the threshold is not a positive number of days.
             AccessDenied: the principal is neither this user nor the service.
         """
         principal = await self.access.only(user_id)
         retention.check_threshold(threshold_days)
-        [report] = await self.access.run(principal, [retention.decay(user_id, threshold_days)])
+        await self._recalls.finish()
+        decaying: list[Query[Any]] = [no_time_limit(), *retention.decay(user_id, threshold_days)]
+        _, report, _ = await self.access.run(principal, decaying)
         return cast("DecayReport", report)
 
     @on_home_loop
@@ -461,9 +501,25 @@ class MemoryManager(PostgresStore):
         retention.check_threshold(days)
         expired = 0
         while turns := (await self.access.run(principal, [retention.old_turns(days)]))[0]:
-            await self.abatch(retention.expire(turns))
+            await self.abatch(retention.episodes(turns))
+            await self.access.run(principal, retention.expire(turns, days))
             expired += len(turns)
         return expired
+
+    @on_home_loop
+    @telemetry.operation
+    async def prune_records(self) -> dict[str, int]:
+        """Remove records whose retention period is over; an hourly job.
+
+        Versions of memories that expired go in any case. Digests of history and audit records stay.
+
+        Returns:
+            The number of removed rows of each kind.
+
+        Raises:
+            AccessDenied: the principal is not the service.
+        """
+        return await self._pruner.prune()
 
     # Background jobs ----------------------------------------------------------------------------
 
@@ -476,6 +532,8 @@ class MemoryManager(PostgresStore):
             "seal_audit": Task(self.seal_audit, "*/5 * * * *"),
             "deliver": Task(self._courier.deliver),
             "rescue_deliveries": Task(self.deliveries.rescue, "*/5 * * * *"),
+            "index_memories": Task(self.index_memories),
+            "prune_records": Task(self.prune_records, "47 * * * *"),
             "refresh_embeddings": Task(self.refresh_embeddings, "17 * * * *"),
         }
         if keeping.retention_days:

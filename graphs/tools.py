@@ -79,7 +79,8 @@ def memory_tools(company_of: CompanyOf | None = None) -> list[BaseTool]:
                 "The user belongs to several companies, and none is configured. Continue without "
                 "company memory."
                 if companies
-                else "The user belongs to no company. Continue without company memory."
+                else "The user belongs to no company, or has not accepted its invitation. Continue "
+                "without company memory."
             )
         return companies[0]
 

@@ -213,6 +213,20 @@ GRANT EXECUTE ON FUNCTION
   memory.satisfies(jsonb, jsonb), memory.compare(jsonb, jsonb), memory.matches(jsonb, jsonb),
   memory.path_matches(text[], text[], text) TO authenticated, service_role;
 
+-- JSON that readers can hold --------------------------------------------------------------------
+
+-- Can every reader hold this JSON? Postgres takes numbers of 130,000 digits and deep nesting; one
+-- such value that a member wrote would end the reads of all. The store itself takes less.
+CREATE OR REPLACE FUNCTION memory.is_readable(document jsonb) RETURNS boolean
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = ''
+AS $$
+  SELECT NOT jsonb_path_exists(document,
+    'strict $ ? (exists(@.**{201}) || exists(@.** ? (@ >= 1e1000 || @ <= -1e1000)))')
+$$;
+
+REVOKE ALL ON FUNCTION memory.is_readable(jsonb) FROM PUBLIC, anon, authenticated, service_role;
+GRANT EXECUTE ON FUNCTION memory.is_readable(jsonb) TO authenticated, service_role;
+
 -- Versions of the schema ------------------------------------------------------------------------
 
 -- Which versions of this file were applied, so that a start with the same version has nothing to
@@ -269,9 +283,14 @@ CREATE TABLE IF NOT EXISTS memory.organisation_members (
   PRIMARY KEY (organisation_id, user_id)
 );
 
+-- When the person accepted; NULL while they are only invited, which gives them nothing.
+ALTER TABLE memory.organisation_members
+  ADD COLUMN IF NOT EXISTS accepted_at timestamptz DEFAULT now();
+
 CREATE INDEX IF NOT EXISTS members_user ON memory.organisation_members (user_id);
 
--- The organisations of the person who asks; `administrator` narrows it to those they administer.
+-- The organisations of the person who asks, as far as they accepted; `administrator` narrows it to
+-- those they administer.
 -- It runs as the owner, since a policy on the members' table that reads the members' table would
 -- never end.
 CREATE OR REPLACE FUNCTION memory.my_organisations(administrator boolean DEFAULT false)
@@ -279,8 +298,69 @@ CREATE OR REPLACE FUNCTION memory.my_organisations(administrator boolean DEFAULT
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = ''
 AS $$
   SELECT organisation_id FROM memory.organisation_members
-  WHERE user_id = (SELECT auth.uid())::text AND (role = 'admin' OR NOT administrator)
+  WHERE user_id = (SELECT auth.uid())::text AND accepted_at IS NOT NULL AND (role = 'admin' OR NOT administrator)
 $$;
+
+-- The memberships of a person, with the names of organisations that they may not read before they
+-- accept. The person asks about themselves, the service about anybody.
+CREATE OR REPLACE FUNCTION memory.memberships(subject text DEFAULT (auth.uid())::text)
+  RETURNS TABLE (organisation_id text, name text, role text, accepted_at timestamptz)
+  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = ''
+AS $$
+BEGIN
+  PERFORM memory.check_subject(subject);
+  RETURN QUERY
+    SELECT m.organisation_id, o.name, m.role, m.accepted_at
+    FROM memory.organisation_members AS m JOIN memory.organisations AS o ON o.id = m.organisation_id
+    WHERE m.user_id = subject ORDER BY m.organisation_id;
+END $$;
+
+-- Accept an invitation; false where there is none. The person does it themselves, never one of
+-- their agents, or the service for them.
+CREATE OR REPLACE FUNCTION memory.accept_membership(
+  organisation text, subject text DEFAULT (auth.uid())::text) RETURNS boolean
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+BEGIN
+  PERFORM memory.check_subject(subject);
+  UPDATE memory.organisation_members AS m SET accepted_at = coalesce(m.accepted_at, now())
+  WHERE m.organisation_id = organisation AND m.user_id = subject;
+  RETURN FOUND;
+END $$;
+
+-- Leave an organisation, or decline its invitation; false where there is nothing to leave.
+CREATE OR REPLACE FUNCTION memory.leave_organisation(
+  organisation text, subject text DEFAULT (auth.uid())::text) RETURNS boolean
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+BEGIN
+  PERFORM memory.check_subject(subject);
+  DELETE FROM memory.organisation_members AS m WHERE m.organisation_id = organisation AND m.user_id = subject;
+  RETURN FOUND;
+END $$;
+
+-- Whom a person adds is invited, and nobody accepts for another, nor turns a membership into
+-- another's. What the service enters is accepted unless it says otherwise.
+CREATE OR REPLACE FUNCTION memory.keep_consent() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+DECLARE
+  me text := (SELECT auth.uid())::text;
+BEGIN
+  IF me IS NULL THEN
+    RETURN NEW;
+  ELSIF TG_OP = 'INSERT' THEN
+    NEW.accepted_at := CASE WHEN NEW.user_id = me THEN now() END;
+  ELSIF (NEW.organisation_id, NEW.user_id) IS DISTINCT FROM (OLD.organisation_id, OLD.user_id) THEN
+    RAISE insufficient_privilege USING MESSAGE = 'a membership cannot become another''s: remove it, and invite the other person';
+  ELSIF NEW.user_id <> me THEN
+    NEW.accepted_at := OLD.accepted_at;
+  END IF;
+  RETURN NEW;
+END $$;
+
+CREATE OR REPLACE TRIGGER members_consent BEFORE INSERT OR UPDATE ON memory.organisation_members
+  FOR EACH ROW EXECUTE FUNCTION memory.keep_consent();
 
 ALTER TABLE memory.organisations ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS member ON memory.organisations;
@@ -294,7 +374,8 @@ GRANT INSERT, UPDATE, DELETE ON memory.organisations TO service_role;
 ALTER TABLE memory.organisation_members ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS member ON memory.organisation_members;
 CREATE POLICY member ON memory.organisation_members FOR SELECT TO authenticated
-  USING (organisation_id IN (SELECT memory.my_organisations()));
+  USING (user_id = (SELECT auth.uid())::text
+    OR organisation_id IN (SELECT memory.my_organisations()));
 DROP POLICY IF EXISTS added_by_administrator ON memory.organisation_members;
 CREATE POLICY added_by_administrator ON memory.organisation_members FOR INSERT TO authenticated
   WITH CHECK (organisation_id IN (SELECT memory.my_organisations(true)));
@@ -303,15 +384,22 @@ CREATE POLICY changed_by_administrator ON memory.organisation_members FOR UPDATE
   USING (organisation_id IN (SELECT memory.my_organisations(true)))
   WITH CHECK (organisation_id IN (SELECT memory.my_organisations(true)));
 DROP POLICY IF EXISTS removed_by_administrator ON memory.organisation_members;
-CREATE POLICY removed_by_administrator ON memory.organisation_members FOR DELETE TO authenticated
-  USING (organisation_id IN (SELECT memory.my_organisations(true)));
+DROP POLICY IF EXISTS removed ON memory.organisation_members;
+CREATE POLICY removed ON memory.organisation_members FOR DELETE TO authenticated
+  USING (user_id = (SELECT auth.uid())::text
+    OR organisation_id IN (SELECT memory.my_organisations(true)));
 
 REVOKE ALL ON memory.organisation_members FROM PUBLIC, anon, authenticated, service_role;
 GRANT SELECT, INSERT, UPDATE, DELETE ON memory.organisation_members TO authenticated, service_role;
 
 REVOKE ALL ON FUNCTION
-  memory.my_organisations(boolean) FROM PUBLIC, anon, authenticated, service_role;
-GRANT EXECUTE ON FUNCTION memory.my_organisations(boolean) TO authenticated, service_role;
+  memory.my_organisations(boolean), memory.memberships(text),
+  memory.accept_membership(text, text), memory.leave_organisation(text, text),
+  memory.keep_consent() FROM PUBLIC, anon, authenticated, service_role;
+GRANT EXECUTE ON FUNCTION
+  memory.my_organisations(boolean), memory.memberships(text),
+  memory.accept_membership(text, text), memory.leave_organisation(text, text)
+  TO authenticated, service_role;
 
 -- Memories: the items of the store --------------------------------------------------------------
 
@@ -374,6 +462,8 @@ CREATE INDEX IF NOT EXISTS memories_position
 -- put that fills it.
 CREATE INDEX IF NOT EXISTS memories_document ON memory.memories USING gin (document)
   WITH (gin_pending_list_limit = 16384);
+-- What waits for its words and vectors.
+CREATE INDEX IF NOT EXISTS memories_unindexed ON memory.memories (id) WHERE document = '';
 
 -- May whoever asks read everything in a range of namespaces: because it is theirs, an
 -- organisation's of theirs, what agents know, or because they are the service? What runs as the
@@ -493,6 +583,20 @@ AS $$
       WHERE c.oid = 'memory.memories'::regclass)
 $$;
 
+-- An upsert over PostgREST sets every column that it sends, the address, too: hence these may be
+-- updated, and here they stay as they are.
+CREATE OR REPLACE FUNCTION memory.keep_address() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+BEGIN
+  IF (NEW.namespace, NEW.key) IS DISTINCT FROM (OLD.namespace, OLD.key) THEN
+    RAISE insufficient_privilege
+      USING MESSAGE = 'the namespace and key of an item cannot change: store it anew, and delete the old one';
+  END IF;
+  NEW.position := OLD.position;
+  RETURN NEW;
+END $$;
+
 -- When and by which run a value was written is not for the writer to say. An expired item that
 -- was not swept yet is gone for its readers: written again, it starts anew.
 CREATE OR REPLACE FUNCTION memory.stamp_memory() RETURNS trigger
@@ -514,6 +618,23 @@ BEGIN
   RETURN NEW;
 END $$;
 
+-- Who may not delete an organisation's memory cannot let it expire sooner either: a live item keeps
+-- the longer of its two lives, when it is put, too.
+CREATE OR REPLACE FUNCTION memory.keep_life() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+BEGIN
+  IF auth.uid() IS NOT NULL AND (OLD.expires_at > now()) IS NOT FALSE
+    AND OLD.org_id NOT IN (SELECT memory.my_organisations(true)) THEN
+    NEW.ttl_minutes := CASE WHEN OLD.expires_at IS NULL THEN OLD.ttl_minutes
+      ELSE greatest(OLD.ttl_minutes, NEW.ttl_minutes) END;
+    NEW.expires_at := CASE WHEN OLD.expires_at IS NOT NULL THEN greatest(OLD.expires_at, NEW.expires_at) END;
+  END IF;
+  RETURN NEW;
+END $$;
+
+-- What happens to a memory is recorded with who did it: for one that expires, who let it expire
+-- and when, since the service that removes it later only carries that out.
 CREATE OR REPLACE FUNCTION memory.record_memory_change() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
 AS $$
@@ -522,7 +643,26 @@ BEGIN
     RETURN NULL;
   END IF;
   -- part: history
-  IF TG_OP = 'DELETE' OR TG_OP = 'UPDATE' AND OLD.value IS DISTINCT FROM NEW.value THEN
+  -- A deletion that began later may have ended the address before this transaction could write: the
+  -- new version begins where the old one ended.
+  IF TG_OP = 'INSERT' AND EXISTS (
+    SELECT FROM memory.memory_history AS h
+    WHERE h.namespace = NEW.namespace AND h.key = NEW.key AND h.valid_to > NEW.updated_at
+  ) THEN
+    UPDATE memory.memories AS m SET updated_at = (SELECT max(h.valid_to) FROM memory.memory_history AS h
+      WHERE h.namespace = NEW.namespace AND h.key = NEW.key)
+    WHERE m.namespace = NEW.namespace AND m.key = NEW.key;
+  END IF;
+  IF OLD.expires_at <= now() THEN
+    -- What a TTL, retention or decay removes leaves no version. Where there are earlier ones, a mark tells the job that
+    -- prunes the history to erase them.
+    INSERT INTO memory.memory_history (memory_id, namespace, key, operation, value, user_id, org_id, agent_id, run_id,
+      valid_from, valid_to, expired)
+    SELECT OLD.id, OLD.namespace, OLD.key, lower(TG_OP), '{}', OLD.user_id, OLD.org_id, OLD.agent_id, OLD.run_id,
+      OLD.updated_at, greatest(now(), OLD.updated_at), true
+    WHERE EXISTS (
+      SELECT FROM memory.memory_history AS h WHERE h.namespace = OLD.namespace AND h.key = OLD.key AND h.memory_id = OLD.id);
+  ELSIF TG_OP = 'DELETE' OR TG_OP = 'UPDATE' AND OLD.value IS DISTINCT FROM NEW.value THEN
     INSERT INTO memory.memory_history
       (memory_id, namespace, key, operation, value, user_id, org_id, agent_id, run_id, valid_from, valid_to)
     VALUES (OLD.id, OLD.namespace, OLD.key, lower(TG_OP), OLD.value, OLD.user_id, OLD.org_id, OLD.agent_id,
@@ -530,11 +670,13 @@ BEGIN
   END IF;
   -- end of part
   INSERT INTO memory.audit_logs
-    (actor, action, user_id, org_id, namespace, key, thread_id, run_id, checkpoint_id, task_id)
+    (actor, action, user_id, org_id, namespace, key, data, thread_id, run_id, checkpoint_id, task_id)
   SELECT coalesce(claims ->> 'sub', claims ->> 'role', current_user), 'memory.' || lower(TG_OP),
     coalesce(NEW.user_id, OLD.user_id), coalesce(NEW.org_id, OLD.org_id), coalesce(NEW.namespace, OLD.namespace),
-    coalesce(NEW.key, OLD.key), source ->> 'thread_id', source ->> 'run_id', source ->> 'checkpoint_id',
-    source ->> 'task_id'
+    coalesce(NEW.key, OLD.key),
+    CASE WHEN TG_OP = 'DELETE' THEN CASE WHEN OLD.expires_at <= now() THEN jsonb_build_object('expired_at', OLD.expires_at) END
+      WHEN NEW.expires_at IS DISTINCT FROM OLD.expires_at THEN jsonb_build_object('expires_at', NEW.expires_at) END,
+    source ->> 'thread_id', source ->> 'run_id', source ->> 'checkpoint_id', source ->> 'task_id'
   FROM (SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb AS claims,
     nullif(current_setting('memory.provenance', true), '')::jsonb AS source) AS transaction;
   RETURN NULL;
@@ -565,16 +707,59 @@ BEGIN
   RETURN NULL;
 END $$;
 
+-- What comes past the store, over PostgREST or SQL, has no words and no vectors, or those of an
+-- older value: the store's transactions tell their provenance, be it an empty one. An empty
+-- document marks it, and a job indexes it.
+CREATE OR REPLACE FUNCTION memory.mark_unindexed() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+BEGIN
+  IF TG_OP = 'INSERT' OR OLD.value IS DISTINCT FROM NEW.value THEN
+    NEW.document := '';
+  END IF;
+  RETURN NEW;
+END $$;
+
+-- Before the queue is there, as after `supabase db push`, the hourly job finds what is marked.
+CREATE OR REPLACE FUNCTION memory.queue_indexing() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+BEGIN
+  IF to_regclass('procrastinate.procrastinate_jobs') IS NOT NULL THEN
+    PERFORM procrastinate.procrastinate_defer_jobs_v1(ARRAY[ROW('default', 'index_memories', 0, 'index_memories', NULL,
+      '{}', NULL)::procrastinate.procrastinate_job_to_defer_v1]);
+  END IF;
+  RETURN NULL;
+END $$;
+
+CREATE OR REPLACE TRIGGER memories_address BEFORE UPDATE OF namespace, key, position ON memory.memories
+  FOR EACH ROW EXECUTE FUNCTION memory.keep_address();
+CREATE OR REPLACE TRIGGER memories_life BEFORE UPDATE OF expires_at, ttl_minutes ON memory.memories
+  FOR EACH ROW WHEN (OLD.org_id IS NOT NULL AND NEW.expires_at IS NOT NULL)
+  EXECUTE FUNCTION memory.keep_life();
 CREATE OR REPLACE TRIGGER memories_stamped BEFORE UPDATE OF value ON memory.memories
   FOR EACH ROW EXECUTE FUNCTION memory.stamp_memory();
--- A refreshed expiry is not a change of the memory: only `value` counts.
+-- A refreshed expiry is not a change of the memory.
 CREATE OR REPLACE TRIGGER memories_recorded AFTER INSERT OR DELETE OR UPDATE OF value
   ON memory.memories
   FOR EACH ROW EXECUTE FUNCTION memory.record_memory_change();
+-- One that was made to expire sooner, or to live on less long, is recorded, though its value stays.
+CREATE OR REPLACE TRIGGER memories_expiry_recorded AFTER UPDATE OF expires_at, ttl_minutes
+  ON memory.memories
+  FOR EACH ROW WHEN (OLD.updated_at = NEW.updated_at
+    AND (OLD.ttl_minutes IS DISTINCT FROM NEW.ttl_minutes
+      OR coalesce(NEW.expires_at, 'infinity') < coalesce(OLD.expires_at, 'infinity')))
+  EXECUTE FUNCTION memory.record_memory_change();
 CREATE OR REPLACE TRIGGER memories_emitted AFTER INSERT OR DELETE OR UPDATE OF value
   ON memory.memories
   FOR EACH ROW WHEN (strpos(current_setting('memory.provenance', true), '"adapters"') > 0)
   EXECUTE FUNCTION memory.emit_memory_change();
+CREATE OR REPLACE TRIGGER memories_unindexed BEFORE INSERT OR UPDATE OF value ON memory.memories
+  FOR EACH ROW WHEN (coalesce(current_setting('memory.provenance', true), '') = '')
+  EXECUTE FUNCTION memory.mark_unindexed();
+CREATE OR REPLACE TRIGGER memories_queued AFTER INSERT OR UPDATE OF value ON memory.memories
+  FOR EACH STATEMENT WHEN (coalesce(current_setting('memory.provenance', true), '') = '')
+  EXECUTE FUNCTION memory.queue_indexing();
 
 ALTER TABLE memory.memories ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS readable ON memory.memories;
@@ -599,16 +784,17 @@ CREATE POLICY own_agent ON memory.memories AS RESTRICTIVE TO authenticated USING
   OR NOT starts_with(split_part(namespace, '.', 3), 'agent:'));
 
 REVOKE ALL ON memory.memories FROM PUBLIC, anon, authenticated, service_role;
--- An item's address cannot change, and times and provenance are the database's: by default on
--- insert, by trigger later.
+-- Times and provenance are the database's: by default on insert, by trigger later. What may be
+-- inserted may be updated, or an upsert would be refused.
 GRANT SELECT, DELETE, INSERT (namespace, key, value, document, position, ttl_minutes, expires_at),
-  UPDATE (value, document, ttl_minutes, expires_at)
+  UPDATE (namespace, key, value, document, position, ttl_minutes, expires_at)
   ON memory.memories TO authenticated, service_role;
 REVOKE ALL ON FUNCTION
   memory.may_read_all(text, text), memory.find_words(tsquery[], text, text, int),
   memory.expect_versions(text[], text[], timestamptz[]), memory.expect_created(text[], text[]),
-  memory.is_importing(), memory.stamp_memory(), memory.record_memory_change(),
-  memory.emit_memory_change() FROM PUBLIC, anon, authenticated, service_role;
+  memory.is_importing(), memory.keep_address(), memory.keep_life(), memory.stamp_memory(),
+  memory.record_memory_change(), memory.emit_memory_change(), memory.mark_unindexed(),
+  memory.queue_indexing() FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION
   memory.may_read_all(text, text), memory.find_words(tsquery[], text, text, int),
   memory.expect_versions(text[], text[], timestamptz[]), memory.expect_created(text[], text[]),
@@ -797,6 +983,8 @@ CREATE TABLE IF NOT EXISTS memory.memory_history (
   valid_from timestamptz NOT NULL,
   valid_to   timestamptz NOT NULL DEFAULT now()
 );
+-- A mark without a value: this memory expired, and its versions up to here are to be erased.
+ALTER TABLE memory.memory_history ADD COLUMN IF NOT EXISTS expired boolean NOT NULL DEFAULT false;
 
 CREATE INDEX IF NOT EXISTS history_memory ON memory.memory_history (namespace, key, valid_to);
 CREATE INDEX IF NOT EXISTS history_user ON memory.memory_history (user_id)
@@ -804,6 +992,11 @@ CREATE INDEX IF NOT EXISTS history_user ON memory.memory_history (user_id)
 CREATE INDEX IF NOT EXISTS history_org ON memory.memory_history (org_id) WHERE org_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS history_run ON memory.memory_history (ended_by)
   WHERE ended_by IS NOT NULL;
+-- For the job that prunes. In order of insertion, ages are nearly sorted: BRIN costs a put nothing.
+CREATE INDEX IF NOT EXISTS history_age ON memory.memory_history USING brin (valid_to);
+CREATE INDEX IF NOT EXISTS history_turns ON memory.memory_history (valid_from)
+  WHERE value ->> 'type' = 'turn';
+CREATE INDEX IF NOT EXISTS history_expired ON memory.memory_history (namespace, key) WHERE expired;
 
 CREATE OR REPLACE TRIGGER history_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON memory.memory_history
   FOR EACH STATEMENT EXECUTE FUNCTION memory.keep_records();
@@ -929,7 +1122,7 @@ AS $$
 BEGIN
   IF current_setting('role') <> 'service_role' AND subject IS DISTINCT FROM (SELECT auth.uid())::text THEN
     RAISE insufficient_privilege USING MESSAGE = 'facts about another user are not for this one to extract';
-  ELSIF octet_length(session) > 2000 THEN
+  ELSIF octet_length(session) > 2300 THEN
     RAISE invalid_parameter_value USING MESSAGE = 'the session''s id is too long';
   END IF;
   PERFORM procrastinate.procrastinate_defer_jobs_v1(ARRAY[ROW('default', 'extract_facts', 0, 'facts:' || subject, NULL,
@@ -964,11 +1157,14 @@ END $$;
 
 ALTER TABLE memory.turns ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS own ON memory.turns;
+-- It looks the memory up by its address only: a plan that was made while the table was small would
+-- read all memories of the person for each turn.
 CREATE POLICY own ON memory.turns TO authenticated
   USING (user_id = (SELECT auth.uid())::text)
   WITH CHECK (user_id = (SELECT auth.uid())::text AND EXISTS (
     SELECT FROM memory.memories AS m
-    WHERE m.namespace = turns.namespace AND m.key = turns.key AND m.user_id = turns.user_id));
+    WHERE m.namespace = ANY (ARRAY[turns.namespace]) AND m.key = ANY (ARRAY[turns.key])
+      AND (m.user_id = turns.user_id) IS TRUE));
 
 REVOKE ALL ON memory.turns FROM PUBLIC, anon, authenticated, service_role;
 GRANT SELECT, INSERT, UPDATE, DELETE ON memory.turns TO authenticated, service_role;
@@ -994,6 +1190,7 @@ CREATE TABLE IF NOT EXISTS memory.agent_executions (
 );
 
 CREATE INDEX IF NOT EXISTS executions_user ON memory.agent_executions (user_id, started_at DESC);
+CREATE INDEX IF NOT EXISTS executions_age ON memory.agent_executions USING brin (started_at);
 
 ALTER TABLE memory.agent_executions ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS own ON memory.agent_executions;
@@ -1095,6 +1292,7 @@ CREATE TABLE IF NOT EXISTS memory.memory_logs (
 );
 
 CREATE INDEX IF NOT EXISTS logs_user ON memory.memory_logs (user_id, created_at DESC);
+CREATE INDEX IF NOT EXISTS logs_age ON memory.memory_logs USING brin (created_at);
 CREATE INDEX IF NOT EXISTS logs_run ON memory.memory_logs (run_id) WHERE run_id IS NOT NULL;
 
 ALTER TABLE memory.memory_logs ENABLE ROW LEVEL SECURITY;
@@ -1123,6 +1321,7 @@ CREATE TABLE IF NOT EXISTS memory.recall_receipts (
 );
 
 CREATE INDEX IF NOT EXISTS receipts_user ON memory.recall_receipts (user_id, at DESC);
+CREATE INDEX IF NOT EXISTS receipts_age ON memory.recall_receipts USING brin (at);
 CREATE INDEX IF NOT EXISTS receipts_run ON memory.recall_receipts (run_id) WHERE run_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS receipts_actor ON memory.recall_receipts (actor)
   WHERE user_id IS DISTINCT FROM actor;
@@ -1163,8 +1362,8 @@ DROP POLICY IF EXISTS own ON memory.goal_assessments;
 CREATE POLICY own ON memory.goal_assessments TO authenticated
   USING (user_id = (SELECT auth.uid())::text)
   WITH CHECK (user_id = (SELECT auth.uid())::text AND EXISTS (
-    SELECT FROM memory.memories AS m WHERE m.id = memory_id
-    AND m.user_id = goal_assessments.user_id));
+    SELECT FROM memory.memories AS m WHERE m.id = ANY (ARRAY[memory_id])
+    AND (m.user_id = goal_assessments.user_id) IS TRUE));
 
 REVOKE ALL ON memory.goal_assessments FROM PUBLIC, anon, authenticated, service_role;
 GRANT SELECT, INSERT, UPDATE, DELETE ON memory.goal_assessments TO authenticated, service_role;
@@ -1193,8 +1392,8 @@ DROP POLICY IF EXISTS own ON memory.belief_graphs;
 CREATE POLICY own ON memory.belief_graphs TO authenticated
   USING (user_id = (SELECT auth.uid())::text)
   WITH CHECK (user_id = (SELECT auth.uid())::text AND EXISTS (
-    SELECT FROM memory.memories AS m WHERE m.id = memory_id
-    AND m.user_id = belief_graphs.user_id));
+    SELECT FROM memory.memories AS m WHERE m.id = ANY (ARRAY[memory_id])
+    AND (m.user_id = belief_graphs.user_id) IS TRUE));
 
 REVOKE ALL ON memory.belief_graphs FROM PUBLIC, anon, authenticated, service_role;
 GRANT SELECT, INSERT, UPDATE, DELETE ON memory.belief_graphs TO authenticated, service_role;
@@ -1275,6 +1474,11 @@ CREATE POLICY member ON memory.company_brain TO authenticated
     SELECT FROM memory.memories AS m WHERE m.id = memory_id AND m.key = company_brain.slug
     AND m.namespace = 'orgs.' || replace(replace(company_brain.org_id, '%', '%25'), '.', '%2E')
       || '.brain.'));
+
+-- Without its slug a memory is gone from the brain. Restrictive: beside the policy above.
+DROP POLICY IF EXISTS removable ON memory.company_brain;
+CREATE POLICY removable ON memory.company_brain AS RESTRICTIVE FOR DELETE TO authenticated
+  USING (org_id IN (SELECT memory.my_organisations(true)));
 
 REVOKE ALL ON memory.company_brain FROM PUBLIC, anon, authenticated, service_role;
 GRANT SELECT, INSERT, UPDATE, DELETE ON memory.company_brain TO authenticated, service_role;
@@ -1733,6 +1937,7 @@ CREATE TABLE IF NOT EXISTS memory.audit_logs (
 
 CREATE UNIQUE INDEX IF NOT EXISTS audit_event ON memory.audit_logs (event_id)
   WHERE event_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS audit_age ON memory.audit_logs USING brin (at);
 CREATE INDEX IF NOT EXISTS audit_user ON memory.audit_logs (user_id, at DESC)
   WHERE user_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS audit_org ON memory.audit_logs (org_id, at DESC)
@@ -1755,16 +1960,39 @@ BEGIN
     RAISE insufficient_privilege USING MESSAGE = 'an event about another user cannot be logged';
   ELSIF starts_with(event_type, 'memory.') THEN
     RAISE insufficient_privilege USING MESSAGE = 'events that begin with memory. are recorded by triggers alone';
+  ELSIF NOT memory.is_readable(details) THEN
+    RAISE invalid_parameter_value USING MESSAGE = 'the details are nested too deep, or have a number of too many digits';
   END IF;
   INSERT INTO memory.audit_logs (actor, action, user_id, data, event_id)
   VALUES (memory.actor(), event_type, about, details, log_event.event_id)
   ON CONFLICT DO NOTHING;
 END $$;
 
--- Who read which scope, told by the service behind the reads, since no trigger sees them.
+-- Whether a person was erased within the last seconds. What is recorded late about somebody must
+-- not appear after their certificate: until the transaction ends, no erasure of them begins.
+CREATE OR REPLACE FUNCTION memory.was_erased(person text, seconds float8) RETURNS boolean
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$ BEGIN
+  PERFORM pg_advisory_xact_lock_shared(hashtextextended('facts:' || person, 0));
+  RETURN EXISTS (
+    SELECT FROM memory.erasures AS e WHERE e.subject = sha256(convert_to(person, 'UTF8'))
+      AND e.erased_at >= now() - make_interval(secs => seconds));
+END $$;
+
+-- Who read which scope, told by the service behind the reads, since no trigger sees them. A read is
+-- told some seconds later.
 CREATE OR REPLACE FUNCTION memory.log_reads(reads jsonb) RETURNS void
-  LANGUAGE sql SECURITY DEFINER SET search_path = ''
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
 AS $$
+DECLARE gone text[];
+BEGIN
+  SELECT array_agg(p.person) INTO gone FROM (
+    SELECT people.person, max(people.seconds) AS seconds FROM jsonb_to_recordset(reads) AS r (actor text, namespace text, seconds float8)
+    CROSS JOIN LATERAL (VALUES (r.actor, r.seconds), (
+      CASE WHEN starts_with(r.namespace, 'users.') THEN
+        replace(replace(split_part(r.namespace, '.', 2), '%2E', '.'), '%25', '%') END, r.seconds)) AS people (person, seconds)
+    WHERE people.person <> '' GROUP BY 1 ORDER BY 1) AS p
+  WHERE memory.was_erased(p.person, coalesce(p.seconds, 0));
   INSERT INTO memory.audit_logs
     (actor, action, user_id, org_id, namespace, data, thread_id, run_id, checkpoint_id, task_id)
   SELECT r.actor, 'memory.read', CASE WHEN starts_with(r.namespace, 'users.') THEN o.owner END,
@@ -1774,7 +2002,9 @@ AS $$
     checkpoint_id text, task_id text)
   CROSS JOIN LATERAL (
     SELECT nullif(replace(replace(split_part(r.namespace, '.', 2), '%2E', '.'), '%25', '%'), '') AS owner) AS o
-$$;
+  WHERE (r.actor = ANY (gone)) IS NOT TRUE
+    AND (starts_with(r.namespace, 'users.') AND o.owner = ANY (gone)) IS NOT TRUE;
+END $$;
 
 CREATE OR REPLACE TRIGGER audit_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON memory.audit_logs
   FOR EACH STATEMENT EXECUTE FUNCTION memory.keep_records();
@@ -1787,15 +2017,15 @@ CREATE POLICY readable ON memory.audit_logs FOR SELECT TO authenticated
 REVOKE ALL ON memory.audit_logs FROM PUBLIC, anon, authenticated, service_role;
 GRANT SELECT ON memory.audit_logs TO authenticated, service_role;
 REVOKE ALL ON FUNCTION
-  memory.log_event(text, text, jsonb, uuid), memory.log_reads(jsonb)
+  memory.log_event(text, text, jsonb, uuid), memory.log_reads(jsonb), memory.was_erased(text, float8)
   FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION memory.log_event(text, text, jsonb, uuid) TO authenticated, service_role;
-GRANT EXECUTE ON FUNCTION memory.log_reads(jsonb) TO service_role;
+GRANT EXECUTE ON FUNCTION memory.log_reads(jsonb), memory.was_erased(text, float8) TO service_role;
 
 -- Erasures --------------------------------------------------------------------------------------
 
--- That a person was erased: how many rows of which tables, and who they were, as a digest that
--- only their id leads to.
+-- That a person was erased, or one memory, or old records: how many rows of which tables, and whom
+-- or what it was, as a digest that only the id or the address leads to.
 CREATE TABLE IF NOT EXISTS memory.erasures (
   id        uuid PRIMARY KEY DEFAULT gen_random_uuid(),
   subject   bytea NOT NULL,  -- SHA-256 of the user's id
@@ -1803,6 +2033,9 @@ CREATE TABLE IF NOT EXISTS memory.erasures (
   digest    bytea NOT NULL,  -- of all of this, and of the records below
   erased_at timestamptz NOT NULL DEFAULT now()
 );
+-- What was erased; NULL for a person.
+ALTER TABLE memory.erasures
+  ADD COLUMN IF NOT EXISTS kind text CHECK (kind IN ('memory', 'retention', 'migration'));
 
 CREATE INDEX IF NOT EXISTS erasures_subject ON memory.erasures (subject);
 
@@ -1832,6 +2065,11 @@ AS $$
     SELECT string_agg(r.digest, '' ORDER BY r.source, r.id) FROM memory.erased_records AS r WHERE r.erasure_id = e.id), ''))
 $$;
 
+-- What the certificate of a memory that was erased for good is known by.
+CREATE OR REPLACE FUNCTION memory.erased_address(in_namespace text, of_key text) RETURNS bytea
+  LANGUAGE sql IMMUTABLE SET search_path = ''
+AS $$ SELECT sha256(convert_to('memory ' || in_namespace || ' ' || of_key, 'UTF8')) $$;
+
 CREATE OR REPLACE TRIGGER erased_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON memory.erased_records
   FOR EACH STATEMENT EXECUTE FUNCTION memory.keep_records();
 
@@ -1839,7 +2077,8 @@ ALTER TABLE memory.erased_records ENABLE ROW LEVEL SECURITY;
 REVOKE ALL ON memory.erased_records FROM PUBLIC, anon, authenticated, service_role;
 GRANT SELECT ON memory.erased_records TO service_role;
 REVOKE ALL ON FUNCTION
-  memory.erasure_digest(memory.erasures) FROM PUBLIC, anon, authenticated, service_role;
+  memory.erasure_digest(memory.erasures), memory.erased_address(text, text)
+  FROM PUBLIC, anon, authenticated, service_role;
 
 -- Seals: what was recorded stays as it was, or is found out -------------------------------------
 
@@ -2080,11 +2319,32 @@ BEGIN
     USING subject, after, most;
 END $$;
 
--- Remove all that is kept about a person, in one transaction, and leave a certificate.
--- Conversations go with the threads in which nobody else has memories. Of what was recorded only
--- digests stay, which the seals need. Whoever writes meanwhile writes anew: end the person's
--- runs first.
-CREATE OR REPLACE FUNCTION memory.erase_user(subject text) RETURNS memory.erasures
+-- The threads whose state is about one person alone, of those that are given and those that their
+-- runs made. The server notes in each checkpoint whose run made it. Where no server did, the rows
+-- of memory decide: a thread in which others have rows, or organisations, is not one person's.
+CREATE OR REPLACE FUNCTION memory.threads_of(subject text, given text[], others text[])
+  RETURNS text[]
+  LANGUAGE plpgsql STABLE SET search_path = ''
+AS $$ BEGIN
+  IF to_regclass('langgraph.checkpoints') IS NULL THEN RETURN '{}'; END IF;
+  RETURN ARRAY(
+    SELECT t.thread_id FROM (
+      SELECT c.thread_id, bool_and(c.metadata ->> 'langgraph_auth_user_id' = subject) AS theirs
+      FROM langgraph.checkpoints AS c
+      WHERE c.thread_id = ANY (given) OR c.metadata ->> 'langgraph_auth_user_id' = subject
+      GROUP BY 1) AS t
+    WHERE coalesce(t.theirs AND NOT EXISTS (
+        SELECT FROM langgraph.checkpoints AS c
+        WHERE c.thread_id = t.thread_id AND c.metadata ->> 'langgraph_auth_user_id' <> subject),
+      t.theirs IS NULL AND t.thread_id <> ALL (others)));
+END $$;
+
+-- Remove all that is kept about a person, in one transaction, and leave a certificate. What was
+-- erased elsewhere for them is added to it: {name: number}. Their threads go, and the runs of these
+-- threads store nothing more. Of what was recorded only digests stay, which the seals need.
+DROP FUNCTION IF EXISTS memory.erase_user(text);
+CREATE OR REPLACE FUNCTION memory.erase_user(subject text, elsewhere jsonb DEFAULT '{}')
+  RETURNS memory.erasures
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
 AS $$
 DECLARE
@@ -2099,33 +2359,42 @@ DECLARE
   name        text;
 BEGIN
   PERFORM memory.check_subject(subject);
+  IF jsonb_typeof(elsewhere) <> 'object' OR jsonb_path_exists(elsewhere, '$.* ? (@.type() <> "number" || @ < 0)') THEN
+    RAISE invalid_parameter_value USING MESSAGE = 'elsewhere must be an object of numbers';
+  END IF;
   certificate.id := gen_random_uuid();
   certificate.subject := sha256(convert_to(subject, 'UTF8'));
-  certificate.erased := '{}';
+  certificate.erased := elsewhere;
   PERFORM set_config('memory.erasing', certificate.id::text, true);
 
-  -- Jobs go first: what one that runs meanwhile would store or report is refused for want of its turns, and of the job.
-  PERFORM pg_advisory_xact_lock(hashtextextended('facts:' || subject, 0));
-  DELETE FROM procrastinate.procrastinate_jobs AS j WHERE j.args ->> 'user_id' = subject;
-  GET DIAGNOSTICS n = ROW_COUNT;
-  certificate.erased := CASE WHEN n > 0 THEN jsonb_build_object('jobs', n) ELSE '{}' END;
-
   FOR personal IN SELECT * FROM memory.personal_tables() LOOP
-    SELECT string_agg(format('t.%I = $1', c), ' OR ') INTO condition FROM unnest(personal.columns) AS c;
-    EXECUTE format('SELECT count(*) FROM %s AS t WHERE %s', personal.name, condition) INTO n USING subject;
-    certificate.erased := certificate.erased || CASE WHEN n > 0 THEN jsonb_build_object(personal.name, n) ELSE '{}' END;
     -- In a business table anybody may have written any thread.
     IF starts_with(personal.name, 'memory.') AND EXISTS (
       SELECT FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = personal.name::regclass AND a.attname = 'thread_id') THEN
+      SELECT string_agg(format('t.%I = $1', c), ' OR ') INTO condition FROM unnest(personal.columns) AS c;
       EXECUTE format('SELECT array_agg(DISTINCT thread_id) FROM %s AS t WHERE %s', personal.name, condition) INTO part USING subject;
       threads := threads || part;
       recorded := recorded || personal.name;
     END IF;
   END LOOP;
   FOREACH name IN ARRAY recorded LOOP
-    EXECUTE format('SELECT array_agg(DISTINCT thread_id) FROM %s AS t WHERE user_id <> $1 AND thread_id = ANY ($2)', name)
+    EXECUTE format('SELECT array_agg(DISTINCT thread_id) FROM %s AS t WHERE user_id IS DISTINCT FROM $1 AND thread_id = ANY ($2)', name)
       INTO part USING subject, threads;
     others := others || part;
+  END LOOP;
+  -- Threads go first: their locks wait for what runs are writing, and are waited for by no row's lock.
+  certificate.erased := certificate.erased || memory.delete_threads(memory.threads_of(subject, threads, others));
+
+  -- Jobs go next: what one that runs meanwhile would store or report is refused for want of its turns, and of the job.
+  PERFORM pg_advisory_xact_lock(hashtextextended('facts:' || subject, 0));
+  DELETE FROM procrastinate.procrastinate_jobs AS j WHERE j.args ->> 'user_id' = subject;
+  GET DIAGNOSTICS n = ROW_COUNT;
+  certificate.erased := certificate.erased || CASE WHEN n > 0 THEN jsonb_build_object('jobs', n) ELSE '{}' END;
+
+  FOR personal IN SELECT * FROM memory.personal_tables() LOOP
+    SELECT string_agg(format('t.%I = $1', c), ' OR ') INTO condition FROM unnest(personal.columns) AS c;
+    EXECUTE format('SELECT count(*) FROM %s AS t WHERE %s', personal.name, condition) INTO n USING subject;
+    certificate.erased := certificate.erased || CASE WHEN n > 0 THEN jsonb_build_object(personal.name, n) ELSE '{}' END;
   END LOOP;
 
   -- What left under a pseudonym is to be removed where it went, once what is on its way has arrived.
@@ -2162,17 +2431,6 @@ BEGIN
   )
   INSERT INTO memory.erased_records SELECT 'audit_logs', g.id, g.digest, certificate.id FROM gone AS g;
 
-  FOR personal IN
-    SELECT c.relname FROM pg_catalog.pg_class AS c WHERE c.relnamespace = 'langgraph'::regnamespace
-    AND c.relname IN ('checkpoints', 'checkpoint_blobs', 'checkpoint_writes')
-  LOOP
-    EXECUTE format('DELETE FROM langgraph.%I WHERE thread_id = ANY ($1) AND thread_id <> ALL ($2)', personal.relname)
-      USING threads, others;
-    GET DIAGNOSTICS n = ROW_COUNT;
-    certificate.erased := certificate.erased
-      || CASE WHEN n > 0 THEN jsonb_build_object('langgraph.' || personal.relname, n) ELSE '{}' END;
-  END LOOP;
-
   -- A load of everybody that stands at this person begins again: it finds what it has done, and tells nobody where it was.
   WITH begun AS (
     UPDATE memory.brain_loads AS l SET cursor = '', done = 0, saved = 0, unchanged = 0, failed = 0
@@ -2190,16 +2448,172 @@ BEGIN
   RETURN certificate;
 END $$;
 
+-- Store the certificate of an erasure whose digests are stored, and tell the audit log of it.
+CREATE OR REPLACE FUNCTION memory.certify_erasure(certificate memory.erasures, told_actor text)
+  RETURNS memory.erasures
+  LANGUAGE plpgsql SET search_path = ''
+AS $$
+BEGIN
+  certificate.erased_at := now();
+  certificate.digest := memory.erasure_digest(certificate);
+  INSERT INTO memory.erasures SELECT certificate.*;
+  INSERT INTO memory.audit_logs (actor, action, data, event_id) VALUES (told_actor, 'memory.erased',
+    jsonb_build_object('digest', encode(certificate.digest, 'hex'), 'rows', certificate.erased), certificate.id);
+  RETURN certificate;
+END $$;
+
+-- May whoever acts erase the memory at an address for good? Its user may, through an agent only
+-- where that agent may write; an administrator of its organisation; and the service. A member and
+-- a reader of what agents know are refused; to everybody else it is not there.
+CREATE OR REPLACE FUNCTION memory.may_erase(in_namespace text) RETURNS boolean
+  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = ''
+AS $$
+DECLARE
+  owner text := replace(replace(split_part(in_namespace, '.', 2), '%2E', '.'), '%25', '%');
+  scope text := split_part(in_namespace, '.', 3);
+BEGIN
+  IF current_setting('role') = 'service_role' THEN
+    RETURN true;
+  ELSIF starts_with(scope, 'agent:') AND scope IS DISTINCT FROM coalesce(memory.agent_label(), scope) THEN
+    RETURN false;
+  ELSIF starts_with(in_namespace, 'users.') THEN
+    RETURN coalesce(owner = (SELECT auth.uid())::text, false);
+  ELSIF starts_with(in_namespace, 'orgs.') AND owner IN (SELECT memory.my_organisations(true)) THEN
+    RETURN true;
+  ELSIF starts_with(in_namespace, 'agents.')
+    OR starts_with(in_namespace, 'orgs.') AND owner IN (SELECT memory.my_organisations()) THEN
+    RAISE insufficient_privilege USING MESSAGE = 'this memory may be read, and not erased';
+  END IF;
+  RETURN false;
+END $$;
+
+-- Erase one memory for good, or what is left of one that was forgotten: the item with its vectors
+-- and relationships, its earlier versions, what was recorded of its relationships, belief and goal,
+-- and the query of every recall that found it. NULL if there is nothing. Digests stay, which the
+-- seals need. So do the records of who wrote it and when: they hold its address, and no text.
+CREATE OR REPLACE FUNCTION memory.erase_memory(
+  in_namespace text, of_key text, expected timestamptz)
+  RETURNS memory.erasures
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+DECLARE
+  certificate memory.erasures;
+  owner       text := replace(replace(split_part(in_namespace, '.', 2), '%2E', '.'), '%25', '%');
+  labels      jsonb := to_jsonb(string_to_array(left(in_namespace, -1), '.'));
+  memories    text[];
+  counted     bigint;
+BEGIN
+  IF NOT memory.may_erase(in_namespace) THEN
+    RETURN NULL;
+  ELSIF expected IS NOT NULL THEN
+    PERFORM memory.expect_versions(ARRAY[in_namespace], ARRAY[of_key], ARRAY[expected]);
+  END IF;
+  SELECT array_agg(DISTINCT known.id::text) INTO memories FROM (
+    SELECT m.id FROM memory.memories AS m WHERE m.namespace = in_namespace AND m.key = of_key
+    -- part: history
+    UNION ALL
+    SELECT h.memory_id FROM memory.memory_history AS h WHERE h.namespace = in_namespace AND h.key = of_key
+    -- end of part
+  ) AS known (id);
+  IF memories IS NULL THEN
+    RETURN NULL;
+  END IF;
+  certificate.id := gen_random_uuid();
+  certificate.kind := 'memory';
+  certificate.subject := memory.erased_address(in_namespace, of_key);
+  certificate.erased := '{}';
+
+  SELECT count(*) INTO counted FROM memory.memory_embeddings AS e WHERE e.namespace = in_namespace AND e.key = of_key;
+  certificate.erased := certificate.erased || jsonb_build_object('memory.memory_embeddings', counted);
+  -- The adapters are told of it, as of any other memory that is forgotten.
+  DELETE FROM memory.memories AS m WHERE m.namespace = in_namespace AND m.key = of_key;
+  GET DIAGNOSTICS counted = ROW_COUNT;
+  certificate.erased := certificate.erased || jsonb_build_object('memory.memories', counted);
+
+  PERFORM set_config('memory.erasing', certificate.id::text, true);
+  -- part: history
+  WITH gone AS (
+    DELETE FROM memory.memory_history AS h WHERE h.namespace = in_namespace AND h.key = of_key
+    RETURNING h.id, memory.record_digest(h) AS digest
+  )
+  INSERT INTO memory.erased_records SELECT 'memory_history', g.id, g.digest, certificate.id FROM gone AS g;
+  GET DIAGNOSTICS counted = ROW_COUNT;
+  certificate.erased := certificate.erased || jsonb_build_object('memory.memory_history', counted);
+  -- end of part
+  WITH gone AS (
+    DELETE FROM memory.audit_logs AS a
+    WHERE (a.user_id = owner AND starts_with(in_namespace, 'users.') OR a.org_id = owner AND starts_with(in_namespace, 'orgs.'))
+      AND (a.data ->> 'memory_id' = ANY (memories) OR a.data ->> 'source_id' = ANY (memories) OR a.data ->> 'target_id' = ANY (memories))
+    RETURNING a.id, memory.record_digest(a) AS digest
+  )
+  INSERT INTO memory.erased_records SELECT 'audit_logs', g.id, g.digest, certificate.id FROM gone AS g;
+  GET DIAGNOSTICS counted = ROW_COUNT;
+  certificate.erased := certificate.erased || jsonb_build_object('memory.audit_logs', counted);
+
+  IF starts_with(in_namespace, 'users.') THEN
+    UPDATE memory.recall_receipts AS r SET query = '',
+      chosen = (SELECT coalesce(jsonb_agg(c.found ORDER BY c.n), '[]') FROM jsonb_array_elements(r.chosen) WITH ORDINALITY AS c (found, n)
+        WHERE (c.found -> 'namespace', c.found ->> 'key') IS DISTINCT FROM (labels, of_key)),
+      nearly = (SELECT coalesce(jsonb_agg(c.found ORDER BY c.n), '[]') FROM jsonb_array_elements(r.nearly) WITH ORDINALITY AS c (found, n)
+        WHERE (c.found -> 'namespace', c.found ->> 'key') IS DISTINCT FROM (labels, of_key))
+    WHERE r.user_id = owner AND EXISTS (
+      SELECT FROM jsonb_array_elements(r.chosen || r.nearly) AS c (found)
+      WHERE (c.found -> 'namespace', c.found ->> 'key') = (labels, of_key));
+    GET DIAGNOSTICS counted = ROW_COUNT;
+    certificate.erased := certificate.erased || jsonb_build_object('memory.recall_receipts', counted);
+    -- A digest of a short text could be guessed; without it, a retry of the write still changes nothing.
+    UPDATE memory.memory_logs AS l SET digest = NULL
+    WHERE l.user_id = owner AND l.memories @> jsonb_build_array(jsonb_build_array(labels, of_key));
+  END IF;
+
+  SELECT coalesce(jsonb_object_agg(e.key, e.value), '{}') INTO certificate.erased
+  FROM jsonb_each(certificate.erased) AS e WHERE e.value <> '0';
+  -- The name of whoever did it would go with them, if they are erased later.
+  certificate := memory.certify_erasure(certificate, CASE WHEN current_setting('role') = 'service_role' THEN memory.actor()
+    WHEN starts_with(in_namespace, 'orgs.') THEN 'an administrator' ELSE 'the person' END);
+  PERFORM set_config('memory.erasing', '', true);
+  RETURN certificate;
+END $$;
+
 ALTER TABLE memory.personal_business_tables ENABLE ROW LEVEL SECURITY;
 REVOKE ALL ON memory.personal_business_tables FROM PUBLIC, anon, authenticated, service_role;
 REVOKE ALL ON FUNCTION
   memory.keep_as_personal(regclass), memory.personal_tables(), memory.check_subject(text),
-  memory.export_rows(text, text, bigint, int), memory.erase_user(text)
+  memory.export_rows(text, text, bigint, int), memory.erase_user(text, jsonb),
+  memory.threads_of(text, text[], text[]), memory.certify_erasure(memory.erasures, text), memory.may_erase(text),
+  memory.erase_memory(text, text, timestamptz)
   FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION
   memory.personal_tables(), memory.check_subject(text),
-  memory.export_rows(text, text, bigint, int), memory.erase_user(text)
+  memory.export_rows(text, text, bigint, int), memory.erase_user(text, jsonb),
+  memory.erase_memory(text, text, timestamptz)
   TO authenticated, service_role;
+
+-- Readable JSON, in every table in which people write it ----------------------------------------
+
+-- What people write and others read is checked when it is written; rows from before are left.
+DO $$
+DECLARE
+  held record;
+BEGIN
+  FOR held IN
+    SELECT c.oid::regclass AS name, w.rule, w.condition FROM (VALUES
+      ('users', 'profile_readable', 'memory.is_readable(profile)'),
+      ('memories', 'value_readable', 'memory.is_readable(value)'),
+      ('memories', 'ttl_bounded', 'ttl_minutes BETWEEN 0 AND 527040000'),
+      ('memory_relationships', 'metadata_readable', 'memory.is_readable(metadata)'),
+      ('sessions', 'metadata_readable', 'memory.is_readable(metadata)'),
+      ('memory_logs', 'memories_readable', 'memory.is_readable(memories)'),
+      ('goal_assessments', 'assessment_readable', 'memory.is_readable(assessment)'),
+      ('cognitive_metrics', 'metadata_readable', 'memory.is_readable(metadata)'),
+      ('files', 'metadata_readable', 'memory.is_readable(metadata)')
+    ) AS w (source, rule, condition)
+    JOIN pg_catalog.pg_class AS c ON c.oid = to_regclass('memory.' || w.source)
+    WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = c.oid AND k.conname = w.rule)
+  LOOP
+    EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I CHECK (%s) NOT VALID', held.name, held.rule, held.condition);
+  END LOOP;
+END $$;
 
 RESET search_path;
 RESET client_min_messages;

@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from langgraph_sdk import get_client
 
 from graphs.api import mcp, problems
 from graphs.api.inspector.routes import router as inspector
 from graphs.api.limits import Limits
+from graphs.api.local_only import LocalOnly
 from graphs.api.routes import router, serve
 from graphs.api.webhooks import router as webhooks
 from graphs.composition import working_store
@@ -26,16 +28,19 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     limits = Limits(
         settings.memory_http_body_bytes, settings.memory_http_rate, settings.memory_http_burst
     )
+    app.state.local_only = not settings.supabase_auth
     async with (
         working_store() as memory,
-        mcp.serving(memory, limits, signs_in=settings.supabase_auth) as app.state.mcp,
+        mcp.serving(memory, limits) as app.state.mcp,
     ):
         serve(app, memory, principal_of, limits)
+        app.state.langgraph = get_client()  # of this server, without a network
         app.state.mem0_webhook_secret = secret.get_secret_value() if secret else None
         yield
 
 
 app = FastAPI(title="Graph-Native Memory", lifespan=lifespan)
+app.add_middleware(LocalOnly)
 app.include_router(router)
 app.include_router(webhooks)
 app.include_router(inspector)

@@ -17,8 +17,9 @@ from graphs.api.principals import NotSignedIn
 from graphs.api.tokens import InvalidToken, TokenVerifier
 from graphs.checkpointer import delete_runs_only_in
 from graphs.deployment.settings import load_settings
-from graphs.memory.errors import ConfigurationError
+from graphs.memory.errors import ConfigurationError, InvalidFilter
 from graphs.memory.principal import SYSTEM, Principal, act_for_this_task
+from graphs.memory.search.filters import check_filter
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +128,11 @@ def _stamped(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> Any:
 
 
 @auth.on.store
-async def as_the_user(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> bool:  # noqa: ARG001
+async def as_the_user(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> bool:
     """Make the store act as the request's user. Row-level security decides what it may touch."""
     act_for_this_task(Principal.of_identity(ctx.user.identity))
+    try:
+        check_filter(value.get("filter") or {})
+    except InvalidFilter as error:  # which the server would answer with 400, and log as its own
+        raise Auth.exceptions.HTTPException(status_code=422, detail=str(error)) from error
     return True

@@ -121,7 +121,12 @@ NEIGHBOURHOOD = {
     ],
     "edges": [_EDGE],
 }
-NEW_BRAIN_MEMORY = {"content": "Ada Lovelace", "tags": ["profile"], "metadata": {}}
+NEW_BRAIN_MEMORY = {
+    "content": "Ada Lovelace",
+    "category": "personal",
+    "tags": ["profile"],
+    "metadata": {},
+}
 BRAIN_MEMORY = {
     "id": to_id(("users", USER, "brain"), "user_full_name"),
     "slug": "user_full_name",
@@ -175,6 +180,12 @@ JOB = {
     "error": None,
 }
 HEALTH = {"status": "ok", "parts": {"database": {"status": "ok"}, "jobs": {"status": "ok"}}}
+MEMBERSHIPS = {
+    "items": [
+        {"organisation_id": "acme", "name": "Acme Robotics", "role": "member", "accepted_at": THEN},
+        {"organisation_id": "globex", "name": "Globex", "role": "member", "accepted_at": None},
+    ]
+}
 REVISION = {"content": "The budget is 90,000 euros.", "pinned": True}
 EXPORT = (
     '{"format": "graph-native-memory/user", "version": 1, "user_id": "…", "exported_at": "…"}\n'

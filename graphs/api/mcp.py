@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -28,37 +27,28 @@ _INSTRUCTIONS = (
     "The long-term memory of the user you talk to, shared by all of their assistants. Search it "
     "before you answer or ask about the user, and save lasting facts about them."
 )
-_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 @asynccontextmanager
 async def serving(
-    memory: MemoryManager, limits: Limits, *, signs_in: bool
+    memory: MemoryManager, limits: Limits
 ) -> AsyncIterator[StreamableHTTPSessionManager]:
     """Serve a memory through MCP inside the block. `route` passes requests to the yielded manager.
 
     Args:
         memory: the deployment's memory.
         limits: the longest request. How many requests are allowed is up to the app's limits.
-        signs_in: whether users sign in. If they do not, a web page could trick a browser into
-            sending requests here and read the local user's memory. So only loopback `Host`
-            and `Origin` headers are accepted then.
     """
     server = MCPServer(
         "memory", instructions=_INSTRUCTIONS, log_level="WARNING", subscriptions=False
     )
     add_tools(server, memory)
-    local = TransportSecuritySettings(
-        allowed_hosts=[*_LOOPBACK, *(f"{name}:*" for name in _LOOPBACK)],
-        allowed_origins=[f"http://{name}{port}" for name in _LOOPBACK for port in ("", ":*")],
-    )
     # Called for its session manager; its routes are not used. Any other `host` would switch on
-    # checks of its own.
+    # checks of its own: `LocalOnly` checks all routes of the app.
     server.streamable_http_app(
         stateless_http=True,
         json_response=True,
         max_request_body_size=limits.body_bytes,
-        transport_security=None if signs_in else local,
         host="",
     )
     async with server.session_manager.run():

@@ -211,13 +211,20 @@ class _Tools:
     async def forget_memory(
         self,
         id: MemoryIdArgument,  # noqa: A002  clients know the argument by this name
+        for_good: Annotated[
+            bool,
+            Field(
+                description="Only if the user asks that nothing of it stays: erases its history as "
+                "well, and cannot be undone."
+            ),
+        ] = False,
     ) -> Annotated[CallToolResult, ForgottenMemory]:
         """Forget a memory about the user, if they ask for it or if it is wrong.
 
         It is no longer recalled. If something has changed, save the new state instead.
         """
-        await self._memory.memories.forget(current_user(), from_id(id))
-        return _answer(ForgottenMemory(id=id), "Forgotten.")
+        await self._memory.memories.forget(current_user(), from_id(id), for_good=for_good)
+        return _answer(ForgottenMemory(id=id), "Erased for good." if for_good else "Forgotten.")
 
     async def explain_memory(
         self,

@@ -325,6 +325,7 @@ class NewBrainMemory(BaseModel):
     model_config = shown(examples.NEW_BRAIN_MEMORY, extra="forbid")
 
     content: Annotated[Text, Field(min_length=1)]
+    category: ShortName | None = None
     tags: list[ShortName] = Field(default_factory=list)
     metadata: Metadata = Field(default_factory=dict)
 
@@ -337,6 +338,7 @@ class OneOfMany(NewBrainMemory):
     """One of many memories to save. An invalid one is refused alone, in the report."""
 
     content: str
+    category: str | None = None
     tags: list[str] = Field(default_factory=list)
 
 

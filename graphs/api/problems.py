@@ -65,6 +65,9 @@ ANSWERED = (
 RETRY_SECONDS = 5
 """Seconds in `Retry-After` of a 503."""
 
+RETRY_SECONDS_REFUSED = 60
+"""The same, where an operator has to end the cause."""
+
 
 class Problem(BaseModel):
     """A problem with a request, and what to do about it (RFC 9457)."""
@@ -157,9 +160,9 @@ def problem_of(error: Exception) -> ProblemError | None:
                 404, "memory-not-found", "There is no such memory, or you may not see it."
             )
         case RequestValidationError():
-            return _invalid(fields_of(error.errors()))
+            return invalid(fields_of(error.errors()))
         case InvalidInput():
-            return _invalid(_fields(error), str(error))
+            return invalid(_fields(error), str(error))
         case VersionConflict():
             return ProblemError(
                 412,
@@ -185,7 +188,8 @@ def fields_of(errors: Any) -> dict[str, str]:
     return named
 
 
-def _invalid(fields: Mapping[str, str], detail: str | None = None) -> ProblemError:
+def invalid(fields: Mapping[str, str], detail: str | None = None) -> ProblemError:
+    """Return the problem of a request whose fields are not valid, each with what is wrong."""
     said = detail or "; ".join(f"{field}: {problem}" for field, problem in fields.items())
     return ProblemError(
         422,
@@ -234,9 +238,10 @@ def _of_status(error: GraphMemoryError) -> ProblemError | None:
             return None
         case 503:
             away = "The memory is temporarily unavailable. Try again in a few seconds."
-            return ProblemError(
-                503, "unavailable", away, headers={"Retry-After": str(RETRY_SECONDS)}
-            )
+            seconds = RETRY_SECONDS
+            if isinstance(error, StoreUnavailable) and error.advice:
+                away, seconds = str(error), RETRY_SECONDS_REFUSED
+            return ProblemError(503, "unavailable", away, headers={"Retry-After": str(seconds)})
         case 403:
             return ProblemError(403, "access-denied", str(error))
         case 404:

@@ -4,12 +4,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.convertors import StringConvertor, register_url_convertor
 
 from graphs.api.limits import MeasuredRequest, limits_of
 from graphs.api.principals import identify
-from graphs.api.problems import ANSWERED, ProblemError, response_to
+from graphs.api.problems import ANSWERED, ProblemError, invalid, response_to
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -33,6 +34,7 @@ class OpenRoute(APIRoute):
         async def answer(request: Request) -> Response:
             try:
                 await self.admit(request)
+                self._check_query(request)
                 self._check_media_type(request)
                 return await handle(MeasuredRequest(request.scope, request.receive))
             except ANSWERED as error:
@@ -42,6 +44,15 @@ class OpenRoute(APIRoute):
 
     async def admit(self, request: Request) -> None:
         """Check a request before its body is read."""
+
+    def _check_query(self, request: Request) -> None:
+        """Refuse query parameters that the route does not have: a misspelt filter filters nothing.
+
+        Raises:
+            ProblemError: 422.
+        """
+        if unknown := sorted(request.query_params.keys() - _parameters(self.dependant)):
+            raise invalid(dict.fromkeys(unknown, "is no parameter of this route"))
 
     def _check_media_type(self, request: Request) -> None:
         given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -55,6 +66,13 @@ class OpenRoute(APIRoute):
                 "unsupported-media-type",
                 f"Send JSON with Content-Type application/json, not {given[:100]!r}.",
             )
+
+
+def _parameters(dependant: Dependant) -> set[str]:
+    """Return the query parameters of a route, and of all that it depends on."""
+    return {field.alias for field in dependant.query_params}.union(
+        *map(_parameters, dependant.dependencies)
+    )
 
 
 class MemoryRoute(OpenRoute):

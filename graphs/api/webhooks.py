@@ -1,11 +1,12 @@
-"""Webhooks: events from services that hold copies of our memories, signed and processed once."""
+"""Webhooks: events from services that hold copies of our memories, each processed once."""
 
 import hashlib
 import hmac
+import logging
 import uuid
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Depends, Path, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -14,6 +15,8 @@ from graphs.api.routes.common import memory
 from graphs.api.routing import OpenRoute
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+
+log = logging.getLogger(__name__)
 
 router = APIRouter(
     prefix="/memory/webhooks",
@@ -35,7 +38,7 @@ class EventDetails(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     id: str = Field(min_length=1, max_length=200, description="The memory's id at the service.")
-    event: Literal["ADD", "UPDATE", "DELETE"]
+    event: str = Field(min_length=1, max_length=100, description="ADD, UPDATE, DELETE, or other.")
 
 
 class Mem0Event(BaseModel):
@@ -49,52 +52,51 @@ class Mem0Event(BaseModel):
 class Heard(BaseModel):
     """The outcome of an event."""
 
-    status: Literal["noted", "unknown"] = Field(
-        description="`unknown` if it is no copy of a memory of ours."
+    status: Literal["noted", "unknown", "ignored"] = Field(
+        description="`unknown` if it is no copy of a memory of ours, `ignored` if the event is not "
+        "about a memory's text."
     )
 
 
-async def signed_body(request: Request, signature: str, secret: str) -> bytes:
-    """Return a request's body after checking its length and its HMAC-SHA256 signature.
+async def _body_of(request: Request) -> bytes:
+    """Return a request's body.
 
     Raises:
-        ProblemError: 413 or 401.
+        ProblemError: 413.
     """
     body = b""
     async for part in request.stream():
         body += part
         if len(body) > MOST_BYTES:
             raise ProblemError(413, "body-too-long", f"An event has at most {MOST_BYTES} bytes.")
-    expected = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-    if not hmac.compare_digest(expected.encode(), signature.removeprefix("sha256=").encode()):
-        raise ProblemError(
-            401,
-            "not-signed",
-            "The signature does not match the body: sign it with MEM0_WEBHOOK_SECRET.",
-        )
     return body
 
 
-@router.post("/mem0", responses=problems(401, 404, 413, 422, 503))
+@router.post("/mem0/{secret}", responses=problems(404, 413, 422, 503))
 async def mem0(
     request: Request,
+    secret: Annotated[str, Path(description="MEM0_WEBHOOK_SECRET. Mem0 signs nothing.")],
     manager: Annotated[MemoryManager, Depends(memory)],
-    x_mem0_signature: Annotated[
-        str, Header(description="HMAC-SHA256 of the body, in hexadecimal.")
-    ] = "",
 ) -> Heard:
-    """Receive an event of hosted Mem0.
+    """Receive an event of hosted Mem0, at a URL that only Mem0 knows.
 
     If a memory was deleted there and is kept here, it is delivered there again.
     """
-    secret = getattr(request.app.state, "mem0_webhook_secret", None)
-    if not secret:
-        raise ProblemError(404, "not-found", "Webhooks are off: MEM0_WEBHOOK_SECRET is not set.")
-    body = await signed_body(request, x_mem0_signature, secret)
+    expected = getattr(request.app.state, "mem0_webhook_secret", None)
+    if not expected or not hmac.compare_digest(expected.encode(), secret.encode()):
+        raise ProblemError(
+            404,
+            "not-found",
+            "There is no such webhook: its URL ends with MEM0_WEBHOOK_SECRET, which must be set.",
+        )
+    body = await _body_of(request)
     try:
         event = Mem0Event.model_validate_json(body).event_details
     except ValidationError as error:
         raise RequestValidationError(error.errors()) from None
+    if event.event not in ("ADD", "UPDATE", "DELETE"):
+        log.info("An event of hosted Mem0 was ignored: %s", event.event)
+        return Heard(status="ignored")
     event_id = uuid.uuid5(_NAMESPACE, hashlib.sha256(body).hexdigest())
     with acting_as(Principal.service()):
         known = await manager.deliveries.heard("mem0", event.id, event.event, event_id)

@@ -1,1 +1,1 @@
-"""Parts of the checkpointer: its writes, and its deletions of threads."""
+"""Parts of the checkpointer: its tables, runs, writes and deletions of threads."""

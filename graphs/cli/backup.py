@@ -40,6 +40,13 @@ KeyFile = Annotated[
         dir_okay=False,
     ),
 ]
+AllowUnencrypted = Annotated[
+    bool,
+    typer.Option(
+        "--allow-unencrypted",
+        help="Read it although it is not encrypted and a passphrase or key is configured.",
+    ),
+]
 File = Annotated[str, typer.Argument(help="The backup.", metavar="FILE")]
 
 
@@ -120,20 +127,25 @@ async def _backup(
 
 
 @app.command()
-def verify(file: File, key_file: KeyFile = None, as_json: AsJson = False) -> None:
+def verify(
+    file: File,
+    key_file: KeyFile = None,
+    allow_unencrypted: AllowUnencrypted = False,
+    as_json: AsJson = False,
+) -> None:
     """Read a whole backup and print its contents or its error.
 
     Exit code 1 if it cannot be restored.
     """
-    run(_verify(file, key_file, as_json))
+    run(_verify(file, key_file, allow_unencrypted, as_json))
 
 
-async def _verify(file: str, key_file: Path | None, as_json: bool) -> None:
+async def _verify(file: str, key_file: Path | None, allow_unencrypted: bool, as_json: bool) -> None:
     secret = await _secret(key_file)
     async with as_service() as store:
         with progress("rows") as advance:
             verified = await Operations(store).backups.verify(
-                place(file), secret=secret, progress=advance
+                place(file), secret=secret, allow_unencrypted=allow_unencrypted, progress=advance
             )
     _show(verified, as_json)
 
@@ -153,6 +165,7 @@ def restore(
         ),
     ] = None,
     key_file: KeyFile = None,
+    allow_unencrypted: AllowUnencrypted = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -163,18 +176,21 @@ def restore(
     wait. Users who were erased after the backup stay erased, if the database or --erasures has a
     record of it.
 
+    Where a passphrase or key is configured, a file without encryption is refused: anybody who can
+    write to its place may have made it. So is a scheduled backup in the place of another one.
+
     To go back to an earlier state, restore into an empty database:
     `DATABASE_URL=… graph-memory restore FILE`.
     """
-    run(_restore(files, user_id, erasures or [], key_file, dry_run, as_json))
+    wanted = {"user_id": user_id, "allow_unencrypted": allow_unencrypted, "dry_run": dry_run}
+    run(_restore(files, erasures or [], wanted, key_file, as_json))
 
 
 async def _restore(
     files: list[str],
-    user_id: str | None,
     erasures: list[str],
+    wanted: dict[str, Any],
     key_file: Path | None,
-    dry_run: bool,
     as_json: bool,
 ) -> None:
     secret = await _secret(key_file)
@@ -182,19 +198,14 @@ async def _restore(
     async with as_service() as store:
         with progress("rows") as advance:
             restored = await Operations(store).backups.restore(
-                *chain,
-                user_id=user_id,
-                erasures=known,
-                secret=secret,
-                dry_run=dry_run,
-                progress=advance,
+                *chain, **wanted, erasures=known, secret=secret, progress=advance
             )
-        if not dry_run:
+        if not wanted["dry_run"]:
             await store.wait_until_indexed()
     if as_json:
         print_json(restored)
     else:
-        _tell(restored, "to be added" if dry_run else "added")
+        _tell(restored, "to be added" if wanted["dry_run"] else "added")
 
 
 def _found(files: list[str], erasures: list[str]) -> tuple[list[BackupPlace], list[BackupPlace]]:
@@ -253,6 +264,8 @@ def _tell(restored: Restored, heading: str) -> None:
         for table, count in sorted(restored.rows.items())
     ]
     print_table(("table", "read", heading), rows)
+    written = f", written as {restored.name}" if restored.name else ""
+    typer.echo(f"The backup is as of {restored.taken_at:{_MOMENT}}{written}.")
     if restored.erased_since:
         typer.echo(
             f"{restored.erased_since:,} users were erased after this backup, and stay erased."

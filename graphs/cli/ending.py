@@ -19,9 +19,10 @@ import typer
 
 from graphs.cli.output import inert
 from graphs.composition import deployment_store, unprepared_store
-from graphs.memory.errors import GraphMemoryError, SourceUnavailable, StoreUnavailable
+from graphs.memory.errors import GraphMemoryError, StoreUnavailable
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.operations.errors import SourceUnavailable
 
 T = TypeVar("T")
 

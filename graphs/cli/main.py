@@ -74,6 +74,10 @@ def dev(port: Port = 2024, host: Host = "127.0.0.1") -> None:
         "--n-jobs-per-worker",
         "20",
     ]
+    # LangChain's command reports its use to its maker, and the server asks for a newer version of
+    # itself. Without these, neither sends anything.
+    os.environ.setdefault("LANGGRAPH_CLI_NO_ANALYTICS", "1")
+    os.environ.setdefault("LANGGRAPH_NO_VERSION_CHECK", "true")
     sys.stdout.flush()
     # The server replaces this process, so that Ctrl-C and signals reach it directly.
     os.execv(command[0], [*command, *options])  # noqa: S606  no shell, a fixed command

@@ -21,7 +21,12 @@ from graphs.cli.memory_views import (
     show_recalled,
 )
 from graphs.cli.output import AsJson, DryRun, note, print_json
-from graphs.memory.contract import RecalledMemory, RecallReceipt, WriteReceipt
+from graphs.memory.contract import (
+    ErasureCertificate,
+    RecalledMemory,
+    RecallReceipt,
+    WriteReceipt,
+)
 from graphs.memory.conversations.sessions import StoredTurn
 from graphs.memory.errors import MemoryNotFound
 from graphs.memory.knowledge.memories import Memory, Version
@@ -139,6 +144,14 @@ def forget(
     memory: Which,
     key: KeyArgument = None,
     user_id: UserId = None,
+    for_good: Annotated[
+        bool,
+        typer.Option(
+            "--for-good",
+            help="Erase its history and the queries of its recalls as well, also of a memory that "
+            "was forgotten.",
+        ),
+    ] = False,
     yes: Yes = False,
     dry_run: DryRun = False,
     as_json_: AsJson = False,
@@ -146,25 +159,40 @@ def forget(
     """Show a memory and delete it. Its history stays, and no recall returns it any more."""
     address = address_of(memory, key)
 
-    async def look() -> tuple[str, Memory]:
+    async def look() -> tuple[str, Memory | None]:
         user = await whose(user_id)
         async with as_service() as store:
-            return user, await store.memories.get(user, address)
+            try:
+                return user, await store.memories.get(user, address)
+            except MemoryNotFound:
+                if for_good and (await store.memories.history(user, address, limit=1)).items:
+                    return user, None
+                raise
 
-    async def work() -> None:
+    async def work() -> ErasureCertificate | None:
         async with as_service() as store:
-            await store.memories.forget(user, address, expected=found.updated_at)
+            return await store.memories.forget(
+                user, address, expected=found.updated_at if found else None, for_good=for_good
+            )
 
     user, found = run(look())
     if not as_json_:
-        show_memory(found)
+        show_memory(found) if found else show("It was forgotten; its earlier versions are left.")
+    certificate = None
     if not dry_run:
-        confirm("Forget this memory?", yes)
-        run(work())
+        confirm(
+            "Erase this memory for good? It cannot be undone."
+            if for_good
+            else "Forget this memory?",
+            yes,
+        )
+        certificate = run(work())
     if as_json_:
-        print_json({"dry_run": dry_run, "forgotten": as_json(found)})
+        told = {"dry_run": dry_run, "forgotten": found and as_json(found)}
+        print_json(told | ({"certificate": certificate} if for_good else {}))
     else:
-        show("It would be forgotten." if dry_run else "It is forgotten.")
+        done = "erased for good" if for_good else "forgotten"
+        show(f"It would be {done}." if dry_run else f"It is {done}.")
 
 
 def explain(

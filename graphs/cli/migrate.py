@@ -73,6 +73,13 @@ def jsonl(
         Path, typer.Argument(exists=True, dir_okay=False, help="JSON lines, in UTF-8.")
     ],
     keep_vectors: KeepVectors = False,
+    allow_changed: Annotated[
+        bool,
+        typer.Option(
+            "--allow-changed",
+            help="Take an export that was changed, truncated or rewritten since it was written.",
+        ),
+    ] = False,
     rejected: RejectedFile = None,
     queries: Queries = None,
     dry_run: DryRun = False,
@@ -80,14 +87,18 @@ def jsonl(
 ) -> None:
     """Import memories from a file: {"user_id": …, "content": …} per line, or from `export-user`.
 
+    An export that does not fit its own checksum is refused: it was truncated, changed, or rewritten
+    by another tool.
+
     If it is interrupted or killed, run it again: it continues. Existing memories stay as they are.
     """
-    run(carry_out(_jsonl(file, keep_vectors), How(rejected, queries, dry_run, as_json)))
+    source = _jsonl(file, keep_vectors, allow_changed)
+    run(carry_out(source, How(rejected, queries, dry_run, as_json)))
 
 
 @asynccontextmanager
-async def _jsonl(file: Path, keep_vectors: bool) -> AsyncIterator[Source]:
-    yield await open_jsonl(file, keep_vectors=keep_vectors)
+async def _jsonl(file: Path, keep_vectors: bool, allow_changed: bool) -> AsyncIterator[Source]:
+    yield await open_jsonl(file, keep_vectors=keep_vectors, allow_changed=allow_changed)
 
 
 @app.command()

@@ -3,21 +3,29 @@
 They act as the service; all but `sweep` on behalf of `--user-id`.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any
 
+import httpx
 import typer
+from langgraph_sdk import get_client
+from langgraph_sdk.errors import APIStatusError
 
 from graphs.cli.asking import UserId, Yes, confirm, whose
 from graphs.cli.ending import as_service, run
 from graphs.cli.memory_views import show
 from graphs.cli.output import AsJson, DryRun, print_json, print_table, progress
 from graphs.cli.whole_file import whole_file
+from graphs.deployment.clients.langgraph_server import remove_what_is_owned
+from graphs.deployment.settings import load_settings
 from graphs.memory.contract import DecayReport, ErasureCertificate
+from graphs.memory.errors import AccessDenied, error_sentence
 from graphs.memory.values.ids import to_id
 from graphs.memory_manager import MemoryManager
+from graphs.operations.errors import SourceUnavailable
 from graphs.operations.operations import Operations
 from graphs.operations.oversight import Fading
 
@@ -68,9 +76,21 @@ async def _portions(store: MemoryManager, user_id: str) -> AsyncIterator[list[st
 
 
 def erase_user(
-    user_id: UserId = None, yes: Yes = False, dry_run: DryRun = False, as_json_: AsJson = False
+    user_id: UserId = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="Also remove the user's threads of this LangGraph server."
+        ),
+    ] = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    as_json_: AsJson = False,
 ) -> None:
-    """Delete all data about a user and print the certificate, which is kept. End their runs first.
+    """Delete all data about a user and print the certificate, which is kept.
+
+    A LangGraph server keeps the last state of its threads and the input of runs itself: name it
+    with --server. It is asked with SUPABASE_SERVICE_ROLE_KEY.
 
     --dry-run erases in a transaction that is rolled back, and prints the number of deleted rows.
     """
@@ -80,8 +100,9 @@ def erase_user(
             return await Operations(store).oversight.would_erase(user)
 
     async def work() -> ErasureCertificate:
+        removed = await _remove_of_server(server, user) if server else {}
         async with as_service() as store:
-            return await store.erase_user(user)
+            return await store.erase_user(user, removed)
 
     user = run(whose(user_id))
     if dry_run:
@@ -101,6 +122,30 @@ def erase_user(
         )
         told = certificate.model_dump(mode="json", exclude={"erased"})
         show(*(f"{name:<9}  {value}" for name, value in told.items()))
+        if not server:
+            show(
+                "A LangGraph server may still keep the state of their threads: run this again "
+                "with --server URL."
+            )
+
+
+async def _remove_of_server(url: str, user: str) -> dict[str, int]:
+    settings = await asyncio.to_thread(load_settings)
+    key = settings.supabase_service_role_key
+    headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else None
+    client = await asyncio.to_thread(get_client, url=url, api_key=None, headers=headers)
+    async with client:
+        try:
+            return await remove_what_is_owned(client, user)
+        except httpx.TransportError as error:
+            raise SourceUnavailable(
+                f"{url} does not answer ({error_sentence(error)}). Nothing was erased."
+            ) from error
+        except APIStatusError as error:
+            raise AccessDenied(
+                f"The server at {url} refused ({error_sentence(error)}): set the "
+                "SUPABASE_SERVICE_ROLE_KEY of its project. The memory was not erased."
+            ) from error
 
 
 def sweep(dry_run: DryRun = False, as_json_: AsJson = False) -> None:
@@ -131,8 +176,8 @@ def decay(
 ) -> None:
     """Trim a user's memories that were not touched for some days; important ones fade instead.
 
-    A faded memory loses half its importance. Trimmed memories stay in the history. Pinned memories
-    and the applications' own items are left alone.
+    A faded memory loses half its importance. Trimmed memories go with their history. Recalls count
+    as touching. Pinned memories and the applications' own items are left alone.
     """
 
     async def look() -> list[Fading]:

@@ -1,13 +1,14 @@
 """The deployment's chat model and embedding model."""
 
 import logging
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 
 from graphs.deployment.settings import OFFLINE, OPENAI_EMBEDDING_MODEL, Settings
-from graphs.memory.errors import ConfigurationError
+from graphs.memory.errors import ConfigurationError, InvalidValue, error_sentence
 from graphs.memory.extras import extra
 from graphs.memory.search.embeddings import MemoryIndexConfig
 from graphs.offline.chat import OfflineChatModel
@@ -89,6 +90,27 @@ def chat_model(settings: Settings, name: str | None = None) -> BaseChatModel:
     )
 
 
+def check_chosen_model(settings: Settings, name: str) -> None:
+    """Check that a caller may choose a chat model: they all use the deployment's keys.
+
+    The deployment's own and the offline one may always be chosen.
+
+    Raises:
+        InvalidValue: CHAT_MODELS_ALLOWED does not allow it.
+    """
+    own = settings.chat_model or (
+        OFFLINE if settings.offline_chat else _default_chat_model(settings)
+    )
+    named = [part.strip() for part in (settings.chat_models_allowed or "").split(",")]
+    allowed = [_with_provider(part) for part in (OFFLINE, own, *named) if part and part != "*"]
+    if "*" not in named and not any(fnmatchcase(_with_provider(name), part) for part in allowed):
+        raise InvalidValue(
+            "model",
+            f"is {name[:100]!r}, which this deployment does not allow. Leave it empty, or have the "
+            "operator add it to CHAT_MODELS_ALLOWED.",
+        )
+
+
 def _default_chat_model(settings: Settings) -> str:
     return (
         "openai:gpt-4.1-mini"
@@ -107,8 +129,10 @@ def _hosted_chat_model(settings: Settings, name: str) -> BaseChatModel:
         options = {"api_key": settings.anthropic_api_key}
     try:
         model: BaseChatModel = init_chat_model(full_name, **options)
-    except (ValueError, ImportError) as error:
-        raise ConfigurationError(f"The chat model {full_name} cannot be used: {error}") from error
+    except Exception as error:  # providers raise errors of their own where a key is missing
+        raise ConfigurationError(
+            f"The chat model {full_name} cannot be used: {error_sentence(error)}"
+        ) from error
     return model
 
 

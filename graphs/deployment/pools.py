@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
+from graphs.deployment.connection_strings import parsed
 from graphs.memory import telemetry
 from graphs.memory.database.database import Pool
 from graphs.memory.database.deadlines import ANSWER_SECONDS, NoAnswer, TimedConnection
@@ -105,27 +106,6 @@ class _ConnectionPool(AsyncConnectionPool[Connection]):
         return await super()._get_ready_connection(timeout)
 
 
-def _parameters(conn_string: str, setting: str) -> dict[str, Any]:
-    """Return the parts of a connection string.
-
-    Raises:
-        ConfigurationError: it cannot be parsed. The message does not quote it: the wrong part may
-            be a piece of the password.
-    """
-    try:
-        parameters = conninfo_to_dict(conn_string)
-    except psycopg.Error:
-        parameters = {}
-    host, port = str(parameters.get("host") or ""), str(parameters.get("port") or "0")
-    if not parameters or "@" in host or not port.replace(",", "").isdigit():
-        raise ConfigurationError(
-            f"{setting} is not a connection string: write "
-            "postgresql://user:password@host:port/database, with special characters of the "
-            "password percent-encoded (@ is %40, : is %3A, / is %2F, # is %23)."
-        ) from None
-    return parameters
-
-
 def _is_refusal(error: psycopg.Error) -> bool:
     """Return True if the server refused for good. libpq tells this only in the error's words."""
     return "FATAL" in str(error) and not any(words in str(error) for words in _NOT_NOW)
@@ -153,14 +133,15 @@ async def open_pool(
         DatabaseUnreachable: no server answers; the message has the network's reason.
         ConfigurationError: the server refuses; the message has its reason.
     """
-    parameters = _parameters(conn_string, setting)
+    parameters, is_pooler = parsed(conn_string, setting)
+    conn_string = make_conninfo(**parameters)
+    is_pooler |= str(parameters.get("port")) == str(TRANSACTION_POOLER_PORT)
     try:
-        port = str(parameters.get("port") or "")
         kwargs: dict[str, Any] = {
             "autocommit": True,
             "row_factory": dict_row,
             # A transaction pooler may run each transaction on another server connection.
-            "prepare_threshold": None if port == str(TRANSACTION_POOLER_PORT) else 5,
+            "prepare_threshold": None if is_pooler else 5,
             **{name: value for name, value in _NETWORK.items() if name not in parameters},
         }
         # Connect once without the pool, which would retry and in the end report only a timeout.

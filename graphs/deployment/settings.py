@@ -3,6 +3,8 @@
 Every field is documented in `.env.example` under its name in capitals; a test keeps them equal.
 """
 
+import os
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -17,16 +19,34 @@ from pydantic import (
     model_validator,
 )
 
+from graphs.deployment.connection_strings import is_postgres
 from graphs.memory.errors import ConfigurationError
 from graphs.memory.extras import extra
 
 with extra("server"):
+    from dotenv import dotenv_values
     from dotenv.parser import parse_stream
     from pydantic_settings import BaseSettings, SettingsConfigDict
 
 OPENAI_EMBEDDING_MODEL = "text-embedding-3-large"
 OFFLINE = "offline"
 """Name of the models that need no key, in CHAT_MODEL and VECTOR_EMBEDDING_MODEL."""
+
+
+OTHER_NAMES = {
+    "DATABASE_URL": "SUPABASE_DB_URL",
+    "SUPABASE_ANON_KEY": "SUPABASE_PUBLISHABLE_KEY",
+    "SUPABASE_SERVICE_ROLE_KEY": "SUPABASE_SERVICE_KEY SUPABASE_SECRET_KEY",
+    "OPENAI_BASE_URL": "OPENAI_API_BASE",
+    "VECTOR_EMBEDDING_MODEL": "MEM0_EMBEDDING_MODEL",
+    "VECTOR_EMBEDDING_DIMENSIONS": "MEM0_VECTOR_DIMENSION",
+}
+"""Other names of settings, as Supabase, OpenAI and Mem0 have used them."""
+
+
+def _named(setting: str) -> AliasChoices:
+    """Return a setting's own name and its other ones."""
+    return AliasChoices(setting.lower(), setting, *OTHER_NAMES[setting].split())
 
 
 class Settings(BaseSettings):
@@ -42,13 +62,15 @@ class Settings(BaseSettings):
 
     # The database
     database_url: SecretStr | None = Field(
-        None, description="Connection string of Postgres; an embedded one is started without."
+        None,
+        validation_alias=_named("DATABASE_URL"),
+        description="Connection string of Postgres; an embedded one is started without.",
     )
     database_pool_size: int = Field(
         10, ge=1, le=500, description="Most connections per event loop."
     )
     database_answer_seconds: float = Field(
-        30, gt=0, description="Seconds without an answer, after which a connection is given up."
+        60, gt=0, description="Seconds without an answer, after which a connection is given up."
     )
     data_dir: Path = Field(Path(".data"), description="Folder of the embedded Postgres.")
 
@@ -56,31 +78,44 @@ class Settings(BaseSettings):
     supabase_url: str | None = Field(
         None, description="The project's URL; turns on sign-in with its Auth."
     )
-    supabase_anon_key: SecretStr | None = None
-    supabase_service_role_key: SecretStr | None = None
+    supabase_anon_key: SecretStr | None = Field(None, validation_alias=_named("SUPABASE_ANON_KEY"))
+    supabase_service_role_key: SecretStr | None = Field(
+        None, validation_alias=_named("SUPABASE_SERVICE_ROLE_KEY")
+    )
     supabase_jwt_secret: SecretStr | None = Field(
         None, description="Legacy HS256 secret, for old projects only."
     )
 
     # Models
     openai_api_key: SecretStr | None = None
-    openai_base_url: str | None = Field(None, description="Any OpenAI-compatible endpoint.")
+    openai_base_url: str | None = Field(
+        None,
+        validation_alias=_named("OPENAI_BASE_URL"),
+        description="Any OpenAI-compatible endpoint.",
+    )
     anthropic_api_key: SecretStr | None = None
     chat_model: str | None = Field(None, description="A name for init_chat_model, or `offline`.")
+    chat_models_allowed: str | None = Field(
+        None, description="Names that a run may choose instead of CHAT_MODEL, with commas and `*`."
+    )
     chat_message_tokens: int = Field(
         32_000, ge=1, description="Most tokens of messages that a chat model gets."
     )
     vector_embedding_model: str | None = Field(
-        None, description="A name for init_embeddings, or `offline`."
+        None,
+        validation_alias=_named("VECTOR_EMBEDDING_MODEL"),
+        description="A name for init_embeddings, or `offline`.",
     )
-    vector_embedding_dimensions: int | None = Field(None, ge=1, le=4000)
+    vector_embedding_dimensions: int | None = Field(
+        None, ge=1, le=4000, validation_alias=_named("VECTOR_EMBEDDING_DIMENSIONS")
+    )
 
     # Mem0
     mem0_backend: Literal["pgvector", "platform"] = "pgvector"
     mem0_api_key: SecretStr | None = None
     mem0_host: str | None = None
     mem0_webhook_secret: SecretStr | None = Field(
-        None, description="Secret that signs the webhooks of hosted Mem0."
+        None, description="Secret in the URL of hosted Mem0's webhooks."
     )
     mem0_mode: Literal["shadow", "on"] = Field(
         "on", description="In the shadow, hosted Mem0's recall is only compared with ours."
@@ -112,8 +147,29 @@ class Settings(BaseSettings):
     memory_decay_days: float = Field(
         0, ge=0, description="Days until untouched memories decay; 0 for never."
     )
+    memory_receipt_days: float = Field(
+        30, ge=0, le=36500, description="Days that recall receipts are kept; 0 for ever."
+    )
+    memory_history_days: float = Field(
+        0, ge=0, le=36500, description="Days that earlier versions of memories are kept."
+    )
+    memory_audit_days: float = Field(
+        0, ge=0, le=36500, description="Days that audit records are kept; digests stay."
+    )
+    memory_delivery_days: float = Field(
+        0, ge=0, le=36500, description="Days that ended deliveries to adapters are kept."
+    )
+    memory_execution_days: float = Field(
+        0, ge=0, le=36500, description="Days that records of runs and accepted writes are kept."
+    )
+    memory_checkpoint_days: float = Field(
+        0, ge=0, le=36500, description="Days until an idle thread keeps its last state only."
+    )
     memory_sweep_minutes: int = Field(
         5, ge=1, le=59, description="Minutes between two deletions of expired memories."
+    )
+    memory_statement_timeout: float = Field(
+        30, gt=0, le=3600, description="Seconds after which a person's statement is cancelled."
     )
     memory_text_search: str = Field("english", description="Postgres' text-search configuration.")
     memory_company_ids: Literal["plain", "cl_rut", "uuid", "email", "slug"] = "plain"
@@ -163,7 +219,7 @@ class Settings(BaseSettings):
     @field_validator("database_url", "migrate_from_url")
     @classmethod
     def _is_postgres(cls, url: SecretStr | None) -> SecretStr | None:
-        if url and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+        if url and not is_postgres(url.get_secret_value()):
             raise ValueError("must start with postgresql://")
         return url
 
@@ -225,6 +281,7 @@ def load_settings() -> Settings:
             secrets.
     """
     _check_env_file(Path(".env"))
+    _check_names({**dotenv_values(".env"), **os.environ})
     try:
         return Settings()
     except ValidationError as error:
@@ -236,6 +293,16 @@ def load_settings() -> Settings:
 def _explain(location: tuple[int | str, ...], message: str) -> str:
     problem = message.removeprefix("Value error, ")
     return f"{str(location[0]).upper()}: {problem}" if location else problem
+
+
+def _check_names(given: Mapping[str, str | None]) -> None:
+    """Refuse two names of one setting with different values: one would be ignored."""
+    for setting, others in OTHER_NAMES.items():
+        names = [name for name in (setting, *others.split()) if given.get(name)]
+        if len({given[name] for name in names}) > 1:
+            raise ConfigurationError(
+                f"{' and '.join(names)} are names of one setting and differ: keep {setting} only."
+            )
 
 
 def _check_env_file(path: Path) -> None:

@@ -71,7 +71,7 @@ class Access:
             denied = AccessDenied(
                 f"User {principal.user_id} may not use the memory of user {user_id}.", user_id
             )
-            await self.reporter.denied(principal, denied)
+            self.reporter.denied(principal, denied)
             raise denied
         return principal
 
@@ -88,8 +88,13 @@ class Access:
         Raises:
             AccessDenied: a policy refuses a query; the audit log records the attempt.
         """
-        async with self.reporter.denials(principal):
+        with self.reporter.denials(principal):
             return await to_the_end(self.database.run(principal, queries, provenance))
+
+    async def finish(self) -> None:
+        """Wait until reads and refusals are recorded, or their loss is logged."""
+        await self.reads.finish()
+        await self.reporter.finish()
 
     @on_home_loop
     async def ask(

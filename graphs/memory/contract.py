@@ -6,7 +6,7 @@ payload that breaks it is refused whole, with each offending field named.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Self, get_args
 from uuid import UUID
 
@@ -21,6 +21,9 @@ from pydantic import (
 from graphs.memory.errors import ContractError, InvalidInput, InvalidValue
 from graphs.memory.values.models import FrozenModel
 from graphs.memory.values.text import to_json
+
+CLOCKS_DIFFER = timedelta(days=1)
+"""How far ahead of our clock a time may be. Later ones are mistakes, and are refused."""
 
 MemoryType = Literal[
     "turn", "fact", "preference", "episode", "goal", "belief", "reflection", "procedure"
@@ -122,9 +125,16 @@ def check_payload(
         wrong["session_id"] = (
             f"is {payload.session_id!r}, but the call is for session {session_id!r}"
         )
+    if is_future(payload.timestamp):
+        wrong["timestamp"] = f"is {payload.timestamp.isoformat()}, which lies in the future"
     if wrong:
         raise ContractError(wrong)
     return payload
+
+
+def is_future(moment: datetime) -> bool:
+    """Return whether a moment is later than any clock can be now."""
+    return moment > datetime.now(UTC) + CLOCKS_DIFFER
 
 
 def _unstorable(payload: MemoryPayload) -> dict[str, str]:
@@ -301,7 +311,7 @@ class DecayReport(FrozenModel):
     """The result of `decay_memory`."""
 
     faded: int = Field(description="Important memories whose importance was halved.")
-    trimmed: int = Field(description="Memories deleted; their last version stays in the history.")
+    trimmed: int = Field(description="Memories deleted, with their history.")
 
 
 class AuditProblem(FrozenModel):
@@ -319,7 +329,8 @@ class ErasureCertificate(FrozenModel):
 
     id: UUID
     subject: str = Field(
-        description="SHA-256 of the person's id: who knows the id can tell, nobody can read it."
+        description="SHA-256 of the person's id, or of the memory's address: who knows it can "
+        "tell, nobody can read it."
     )
     erased: dict[str, int] = Field(description="How many rows of each table.")
     digest: str = Field(

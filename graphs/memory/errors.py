@@ -15,16 +15,13 @@ GraphMemoryError
 │   │   ├── InvalidEntityId     an entity's id is not one of its kind; `path` names the field
 │   │   └── IdempotencyConflict another payload had the same idempotency key before
 │   ├── InvalidFilter           a filter cannot be understood; `operator` names what
-│   ├── InvalidBackup           no backup, damaged, or another key; `reason` says which
-│   ├── CannotFollow            what changed since a backup cannot be told; a full one is needed
 │   └── SchemaPartPresent       a part to leave out exists already; `part` names it
 ├── SchemaNotApplied            the database refused a file of the schema; `what` names it
-├── RestoreConflict             the database holds other rows with the numbers of a backup's
-├── ErasedPresent               the database has users whose erasure a backup knows of
 ├── RunDeleted                  the run of a write was deleted; nothing of it is stored any more
 ├── VersionConflict             an item is not at the version that a write expected
 ├── AccessDenied                the principal may not do this
 │   └── PrincipalRequired       nobody is acting, and somebody must
+├── ChatModelFailed             the chat model did not answer: no key, no such model, no service
 ├── EmbeddingFailed             the embedding model did not answer, also when asked again
 ├── JudgementFailed             the model did not say what a new fact means for known ones
 ├── StorageFailed               Supabase Storage did not take, give or remove a file
@@ -33,11 +30,6 @@ GraphMemoryError
 ├── JobNotFound                 there is no such job, or none that can be tried again
 ├── DeliveryFailed              a service outside did not take what was for it
 ├── DeliveryNotFound            there is no such delivery, or none that can be tried again
-├── MigrationNotFound           there is no such migration
-├── MigrationConflict           somebody else carries a migration out, or it has ended
-├── SwitchRefused               a store cannot be switched from: both sides are not the same
-├── SourceFailed                what is migrated from gave something that cannot be read
-│   └── SourceUnavailable       it cannot be reached, or gave up; worth trying again later
 ├── MemoryNotFound              the principal can see no memory at an address
 └── StoreUnavailable            the database cannot be reached, or gave up; worth trying again later
     └── StatementTimeout        it took longer than the database allows, perhaps for a lock
@@ -46,8 +38,11 @@ GraphMemoryError
 from collections.abc import Sequence
 
 
-class GraphMemoryError(Exception):
-    """Base of every error this project raises on purpose."""
+class GraphMemoryError(RuntimeError):
+    """Base of every error this project raises on purpose.
+
+    A RuntimeError, since LangGraph's server hides the messages of most other errors from clients.
+    """
 
 
 class ConfigurationError(GraphMemoryError):
@@ -163,25 +158,6 @@ class InvalidFilter(InvalidInput):
         super().__init__(f"filter {operator}: {problem}")
 
 
-class InvalidBackup(InvalidInput):
-    """A file is no backup, is damaged, or has another key. Nothing was changed."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(f"This file cannot be restored: {reason}. Nothing was changed.")
-
-
-class CannotFollow(InvalidInput):
-    """The changes since a backup cannot be determined. `reason` says why."""
-
-    def __init__(self, earlier: str, reason: str) -> None:
-        self.reason = reason
-        super().__init__(
-            f"The changes since {earlier} cannot be determined: {reason}. Make a full backup, "
-            "without --since."
-        )
-
-
 class SchemaPartPresent(InvalidInput):
     """A part of the schema is to be left out that the database has: nothing is ever dropped."""
 
@@ -190,30 +166,6 @@ class SchemaPartPresent(InvalidInput):
         super().__init__(
             f"This database has the {part}, which is never dropped: only an empty database can be "
             "made without it. Nothing was changed."
-        )
-
-
-class RestoreConflict(GraphMemoryError):
-    """The database has other rows with the numbers of a backup's rows. Nothing was changed."""
-
-    def __init__(self, table: str, rows: int) -> None:
-        self.table, self.rows = table, rows
-        super().__init__(
-            f"{table} has {rows:,} other rows with the numbers of the backup's rows: restore it "
-            "into the database that it was made of, or into an empty one (`graph-memory setup` "
-            "prepares it). Nothing was changed."
-        )
-
-
-class ErasedPresent(GraphMemoryError):
-    """The database holds people who were erased after it was what it is. Nothing was changed."""
-
-    def __init__(self, table: str) -> None:
-        self.table = table
-        super().__init__(
-            f"{table} has rows of users who were erased since, by the list beside the backup or "
-            "by --erasures: restore into an empty database (`graph-memory setup` prepares it). "
-            "Nothing was changed."
         )
 
 
@@ -259,6 +211,10 @@ class PrincipalRequired(AccessDenied):
             "request of an authenticated user, or use `with acting_as(Principal.user(user_id)):` "
             "or `with acting_as(Principal.service()):`."
         )
+
+
+class ChatModelFailed(GraphMemoryError):
+    """The chat model gave no answer: its key, its name, or its service. The message says why."""
 
 
 class EmbeddingFailed(GraphMemoryError):
@@ -330,38 +286,6 @@ class DeliveryNotFound(GraphMemoryError):
     """There is no such delivery, or it neither failed nor was skipped."""
 
 
-class MigrationNotFound(GraphMemoryError):
-    """There is no such migration."""
-
-    def __init__(self, migration_id: str) -> None:
-        self.migration_id = migration_id
-        super().__init__(f"No migration is {migration_id!r}: see `graph-memory migrate list`.")
-
-
-class MigrationConflict(GraphMemoryError):
-    """Another process runs the migration, or it has ended. Nothing of the batch was stored."""
-
-    def __init__(self, migration_id: str, status: str) -> None:
-        self.migration_id, self.status = migration_id, status
-        super().__init__(
-            f"Migration {migration_id} is {status.replace('_', ' ')}, and not where this process "
-            "left it: another process works on it. Nothing of this batch was stored; `graph-memory "
-            "migrate show` shows its progress."
-        )
-
-
-class SwitchRefused(GraphMemoryError):
-    """A store that is moved cannot be switched from, or back to, yet. It goes on as before."""
-
-
-class SourceFailed(GraphMemoryError):
-    """A source of a migration refused, or gave unreadable data. Stored batches stay."""
-
-
-class SourceUnavailable(SourceFailed):
-    """A source of a migration cannot be reached. The same command continues later."""
-
-
 class MemoryNotFound(GraphMemoryError):
     """The principal can see no memory at an address: it never was, has expired, or is hidden."""
 
@@ -381,8 +305,13 @@ class SessionNotFound(GraphMemoryError):
 class StoreUnavailable(GraphMemoryError):
     """The database cannot be reached, or gave the work up; every call is safe to repeat.
 
-    Nothing of it was stored, unless the connection broke during the commit.
+    Nothing of it was stored, unless the connection broke during the commit. `advice` says what an
+    operator has to do, where waiting does not help.
     """
+
+    def __init__(self, message: str = "", advice: str | None = None) -> None:
+        self.advice = advice
+        super().__init__(f"{message} {advice}" if advice else message)
 
 
 class DatabaseUnreachable(ConfigurationError, StoreUnavailable):

@@ -5,8 +5,8 @@ import hashlib
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
 from graphs.memory.contract import Exchange
-from graphs.memory.values.text import problem_with
-from graphs.nodes.runtime import text_of
+from graphs.memory.values.text import problem_with, shortened
+from graphs.nodes.runtime import LONGEST_MESSAGE, text_of
 
 _LONGEST_ID = 128
 
@@ -23,7 +23,8 @@ def exchanges_of(messages: list[AnyMessage]) -> list[Exchange]:
 
     def close() -> None:
         if said:
-            exchanges.append(Exchange(id=exchange_id, user="\n".join(said), assistant=answer))
+            user = shortened("\n".join(said), LONGEST_MESSAGE)
+            exchanges.append(Exchange(id=exchange_id, user=user, assistant=answer))
 
     for message in messages:
         text = text_of(message)

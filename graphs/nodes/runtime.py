@@ -7,8 +7,11 @@ from langgraph.runtime import Runtime
 
 from graphs.memory.errors import ConfigurationError, PrincipalRequired
 from graphs.memory.principal import acting_agent, acting_user
-from graphs.memory.values.text import cleaned
+from graphs.memory.values.text import cleaned, shortened
 from graphs.memory_manager import MemoryManager
+
+LONGEST_MESSAGE = 100_000
+"""Characters of a message that memory reads; of a longer one, its beginning and its end."""
 
 
 def memory_of(runtime: Runtime[Any]) -> MemoryManager:
@@ -65,5 +68,5 @@ def last_human(messages: list[AnyMessage]) -> HumanMessage | None:
 
 
 def text_of(message: AnyMessage) -> str:
-    """Return a message's text, from a string or a list of blocks."""
-    return cleaned(str(message.text)).strip()
+    """Return a message's text, from a string or a list of blocks, at most `LONGEST_MESSAGE`."""
+    return cleaned(shortened(str(message.text), LONGEST_MESSAGE)).strip()

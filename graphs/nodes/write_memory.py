@@ -15,6 +15,9 @@ from graphs.nodes.runtime import (
 )
 from graphs.nodes.state import State
 
+MOST_NAMED = 100
+"""Memories that the state names of a long history that was stored at once: the last ones."""
+
 
 async def write_memory(state: State, runtime: Runtime[Any]) -> dict[str, Any]:
     """Store the exchanges since the last write as turns of the session.
@@ -23,22 +26,27 @@ async def write_memory(state: State, runtime: Runtime[Any]) -> dict[str, Any]:
     exchange: a run that is retried, resumed or regenerated stores it again in the same place.
     """
     user_id, session_id = current_user(), session_of(runtime)
-    written: dict[str, Any] = {"exchange": None, "memories": []}
-    for exchange in _unwritten(state):
-        payload = MemoryPayload(
-            identity=user_id,
-            timestamp=datetime.now(UTC),
-            agent=agent_of(runtime),
-            session_id=session_id,
-            type="turn",
-            content=exchange,
-        )
-        receipt = await memory_of(runtime).write_memory(user_id, session_id, payload)
-        written = {
-            "exchange": exchange.id,
-            "memories": written["memories"] + receipt.model_dump(mode="json")["memories"],
-        }
-    return {"written": written}
+    exchanges = _unwritten(state)
+    receipts = await memory_of(runtime).write_memories(
+        user_id,
+        session_id,
+        [
+            MemoryPayload(
+                identity=user_id,
+                timestamp=datetime.now(UTC),
+                agent=agent_of(runtime),
+                session_id=session_id,
+                type="turn",
+                content=exchange,
+            )
+            for exchange in exchanges
+        ],
+    )
+    memories = [
+        memory for receipt in receipts for memory in receipt.model_dump(mode="json")["memories"]
+    ]
+    exchange_id = exchanges[-1].id if exchanges else None
+    return {"written": {"exchange": exchange_id, "memories": memories[-MOST_NAMED:]}}
 
 
 def _unwritten(state: State) -> list[Exchange]:

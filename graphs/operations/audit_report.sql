@@ -114,10 +114,12 @@ SELECT rolname::text AS role FROM pg_catalog.pg_roles
 WHERE rolname IN ('anon', 'authenticated') AND (rolsuper OR rolbypassrls) ORDER BY 1
 
 -- name: denials
--- Refused accesses by actor. The service writes the record; its user_id is the refused user.
-SELECT coalesce(user_id, actor) AS actor, count(*) AS times, max(at) AS last_at
+-- Refused accesses by actor. The service writes the record, of a second's refusals each; its user_id
+-- is the refused user.
+SELECT coalesce(user_id, actor) AS actor, sum(coalesce((data ->> 'count')::bigint, 1))::bigint
+  AS times, max(at) AS last_at
 FROM memory.audit_logs
-WHERE action = 'access.denied' AND at > now() - %(days)s::float8 * interval '1 day'
+WHERE action = 'access.denied' AND actor = 'service_role' AND at > now() - %(days)s::float8 * interval '1 day'
 GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 100
 
 -- name: exports
@@ -129,7 +131,7 @@ ORDER BY at DESC LIMIT 100
 -- Erasures and their actors. Of the user only the digest is left.
 SELECT e.id::text AS id, encode(e.subject, 'hex') AS subject, a.actor, e.erased_at AS at
 FROM memory.erasures AS e LEFT JOIN memory.audit_logs AS a ON a.event_id = e.id
-WHERE e.erased_at > now() - %(days)s::float8 * interval '1 day' ORDER BY e.erased_at DESC LIMIT 100
+WHERE e.kind IS NULL AND e.erased_at > now() - %(days)s::float8 * interval '1 day' ORDER BY e.erased_at DESC LIMIT 100
 
 -- name: readers
 -- Actors who read the memory of others: how many others, and how often all users at once.

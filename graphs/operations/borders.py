@@ -150,5 +150,10 @@ async def _attempt(
 
 
 async def _act(conn: Connection, principal: Principal) -> None:
-    settings = {"role": principal.role, "claims": principal.claims, "provenance": "{}"}
+    settings = {
+        "role": principal.role,
+        "claims": principal.claims,
+        "provenance": "{}",
+        "seconds": None,
+    }
     await conn.execute(_BEGIN, settings, prepare=False)

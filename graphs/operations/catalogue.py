@@ -108,4 +108,4 @@ def _problem(
         return "extra"
     if ours.definition != theirs.definition:
         return "different"
-    return None if theirs.valid else "invalid"
+    return None if theirs.valid or not ours.valid else "invalid"

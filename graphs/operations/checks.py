@@ -13,7 +13,7 @@ from graphs.memory.database.driver_errors import driver_errors
 from graphs.memory.database.query import Query
 from graphs.memory.database.schema import AS_IT_IS, Choice, UpgradePlan
 from graphs.memory.database.steps import noted_step
-from graphs.memory.errors import AccessDenied, GraphMemoryError
+from graphs.memory.errors import AccessDenied, GraphMemoryError, StoreUnavailable
 from graphs.memory.principal import Principal
 from graphs.memory.search.embeddings import Index
 from graphs.memory.store.health import HealthMonitor, PartHealth
@@ -186,7 +186,9 @@ class Checks:
         try:
             found = await self.differences()
         except GraphMemoryError as error:
-            advice = "Run it as the owner of the schema, while no migration runs."
+            advice = (isinstance(error, StoreUnavailable) and error.advice) or (
+                "Run it as the owner of the schema, while no migration runs."
+            )
             return [
                 CheckResult(
                     name="objects",
@@ -209,7 +211,8 @@ class Checks:
         return [
             check_part(name, part, told.get(name, "as it should be"))
             for name, part in parts.items()
-            if name not in ("database", "schema") and part.status != "off"
+            if name != "schema" and (name, part.status) != ("database", "ok")
+            if part.status != "off"
         ]
 
 

@@ -169,7 +169,7 @@ class _Undone(Exception):
 
 
 async def _erase_and_undo(transaction: Transaction, user_id: str) -> NoReturn:
-    [certificate] = await transaction.run([erasure.erase(user_id)])
+    [certificate] = await transaction.run([erasure.erase(user_id, {})])
     raise _Undone(certificate)
 
 

@@ -1,5 +1,12 @@
 -- name: would_decay
 -- The memories that `decay` would change, by the same rule.
+WITH recalled AS MATERIALIZED (
+  SELECT DISTINCT
+    array_to_string(ARRAY(SELECT jsonb_array_elements_text(c.found -> 'namespace')), '.') || '.'
+      AS namespace, c.found ->> 'key' AS key
+  FROM memory.recall_receipts AS r CROSS JOIN jsonb_array_elements(r.chosen) AS c (found)
+  WHERE r.user_id = %(user_id)s AND r.at >= now() - %(days)s * interval '1 day'
+)
 SELECT namespace, key, value, importance::float8 AS importance,
   importance >= %(important)s AS important
 FROM (
@@ -10,7 +17,8 @@ FROM (
     AND value ? 'type'
     AND value -> 'pinned' IS DISTINCT FROM 'true'
 ) AS untouched
-WHERE importance BETWEEN 0 AND 1
+WHERE importance BETWEEN 0 AND 1 AND NOT EXISTS (
+  SELECT FROM recalled AS r WHERE (r.namespace, r.key) = (untouched.namespace, untouched.key))
 ORDER BY importance, namespace, key
 
 -- name: purge_jobs

@@ -12,7 +12,7 @@ from langgraph.runtime import Runtime
 
 from graphs.nodes.load_context import load_context
 from graphs.nodes.prompt import prompt_of
-from graphs.nodes.respond import configured_model
+from graphs.nodes.respond import configured_model, model_errors
 from graphs.nodes.state import AgentContext, Input, State
 from graphs.nodes.write_memory import write_memory
 
@@ -52,7 +52,8 @@ def agent_with_memory(
             messages=_answered(state["messages"]),
         )
         model = await configured_model(configured)
-        answer = await model.bind_tools(tools).ainvoke(asked)
+        with model_errors():
+            answer = await model.bind_tools(tools).ainvoke(asked)
         if is_last and answer.tool_calls:
             answer = AIMessage(_GAVE_UP, id=answer.id)
         answer.name = name

@@ -12,7 +12,7 @@ from langgraph.runtime import Runtime
 from graphs.memory.principal import acting_as, current_principal
 from graphs.memory.values.namespaces import Namespace, agent_label, user_scope
 from graphs.nodes.prompt import bounded
-from graphs.nodes.respond import configured_model
+from graphs.nodes.respond import configured_model, model_errors
 from graphs.nodes.runtime import (
     current_user,
     last_human,
@@ -117,7 +117,9 @@ async def _choose(
             said, max_tokens=_LATEST_MESSAGES, token_counter=len, start_on="human"
         )
         shown = bounded(latest, _ROUTING_TOKENS)
-        if chosen := await router.by_model(model, shown, last):
+        with model_errors():
+            chosen = await router.by_model(model, shown, last)
+        if chosen:
             return chosen
     return await router.by_likeness(question, memory_of(runtime).index_config, last)
 

@@ -8,10 +8,10 @@ WORDS = ("errors", "extras", "retry", "telemetry", "values", "principal", "contr
 """Modules that all of `graphs.memory` uses, lowest first; each may import those before it."""
 
 MEMORY: dict[str, tuple[str, ...]] = {
-    "knowledge": ("conversations", "store", "search", "access", "database"),
+    "knowledge": ("conversations", "rights", "store", "search", "access", "database"),
     "conversations": ("outbox", "jobs", "store", "access", "search", "audit", "database"),
     "facts": ("store", "access", "search", "audit", "database"),
-    "brain": ("store", "access", "search", "database"),
+    "brain": ("rights", "store", "access", "search", "database"),
     "outbox": ("redaction", "store", "access", "database"),
     "rights": ("access", "database"),
     "jobs": ("access", "database"),
@@ -40,7 +40,16 @@ GRAPHS: dict[str, tuple[str, ...]] = {
     "tools": ("nodes", "memory_manager", "memory"),
     "nodes": ("memory_manager", "deployment", "memory"),
     "retriever": ("memory_manager", "memory"),
-    "composition": ("operations", "memory_manager", "adapters", "mem0", "deployment", "memory"),
+    "composition": (
+        "operations",
+        "checkpointer",
+        "checkpoints",
+        "memory_manager",
+        "adapters",
+        "mem0",
+        "deployment",
+        "memory",
+    ),
     "operations": ("memory_manager", "adapters", "mem0", "deployment", "memory"),
     "checkpointer": ("checkpoints", "deployment", "memory"),
     "checkpoints": ("deployment", "memory"),
@@ -66,7 +75,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     ),
     "graphs.memory.redaction": (
         "redactor",
-        "credentials identifiers",
+        "credentials identifiers phones",
         "findings",
     ),
     "graphs.memory.outbox": (
@@ -95,9 +104,9 @@ INSIDE: dict[str, tuple[str, ...]] = {
     ),
     "graphs.memory.search": (
         "searching",
-        "hybrid reembedding",
+        "hybrid reembedding unindexed",
         "embeddings search",
-        "indexing ranking recalled",
+        "filters indexing ranking recalled",
     ),
     "graphs.memory.store": (
         "store",
@@ -114,8 +123,11 @@ INSIDE: dict[str, tuple[str, ...]] = {
         "worker",
         "connector tasks",
     ),
-    "graphs.memory.audit": ("claims events reads seals",),
-    "graphs.memory.rights": ("erasure export files records retention",),
+    "graphs.memory.audit": ("claims events reads seals", "counting"),
+    "graphs.memory.rights": (
+        "pruning",
+        "erasure export files memberships records retention",
+    ),
     "graphs.memory.values": (
         "ids",
         "namespaces paging",
@@ -127,20 +139,20 @@ INSIDE: dict[str, tuple[str, ...]] = {
         "audit_report checks migration monitoring pooling vector_index",
         "migration_files schema_checks",
         "backup benchmarking borders catalogue connection generating policies service sizing",
-        "results",
+        "errors results",
     ),
     "graphs.operations.backup": (
         "schedule",
         "backups",
         "restore",
         "chain staging",
-        "buckets file selection",
+        "buckets file naming selection",
         "places seal tables",
     ),
     "graphs.operations.migration": (
         "switching",
         "agreement following jsonl mem0_cloud mem0_oss migrations",
-        "comparing langgraph_store records rollback writing",
+        "comparing exported langgraph_store records rollback writing",
         "langgraph_tables ledger renaming source",
     ),
     "graphs.cli": (
@@ -157,7 +169,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
         "webhooks",
         "routes",
         "mcp routing",
-        "limits",
+        "limits local_only",
         "auth models problems",
         "examples ids inspector mcp_tools principals tokens",
     ),
@@ -171,10 +183,11 @@ INSIDE: dict[str, tuple[str, ...]] = {
         "supervisor",
         "agent graph routing",
     ),
-    "graphs.checkpoints": ("deletions writes",),
+    "graphs.checkpoints": ("deletions idle runs tables writes",),
     "graphs.deployment": (
         "clients models pools",
         "development_server embedded_postgres observability settings",
+        "connection_strings",
     ),
 }
 """The layers inside folders, top first: a module imports modules of lower layers only."""
@@ -193,6 +206,7 @@ ONLY: dict[str, tuple[str, ...]] = {
     "psycopg": (
         "graphs.checkpointer",
         "graphs.checkpoints.writes",
+        "graphs.deployment.connection_strings",
         "graphs.deployment.pools",
         "graphs.memory.database",
         "graphs.memory.jobs",

@@ -12,9 +12,11 @@ MemoryManager(pool: Pool, *, index: IndexConfig | MemoryIndexConfig | None = Non
     TTLConfig | None = None, principal: Principal | None = None, supabase: SupabaseClient | None
     = None, files_bucket: str = memory, extractor: Extractor | None = None, judge: Judge | None
     = None, extract_after: float = 2.0, keeping: Keeping = Keeping(retention_days=0,
-    decay_days=0), timing: Timing | None = None, outbound: Outbound | None = None,
+    decay_days=0, receipt_days=0, history_days=0, audit_days=0, delivery_days=0,
+    execution_days=0), timing: Timing | None = None, outbound: Outbound | None = None,
     shadow_weights: Weights | None = None, entities: Mapping[Literal[user, company],
-    EntityNormaliser] | None = None, profiles: BrainSource | None = None) -> None
+    EntityNormaliser] | None = None, profiles: BrainSource | None = None, statement_timeout:
+    float | None = None) -> None
 abatch(ops: Iterable[GetOp | SearchOp | PutOp | ListNamespacesOp | ExpectingPutOp]) -> list[Item
     | list[Item] | list[SearchItem] | list[tuple[str, ...]] | None]
 aput(namespace: tuple[str, ...], key: str, value: Mapping[str, Any], index: Literal[False] |
@@ -25,7 +27,7 @@ batch(ops: Iterable[GetOp | SearchOp | PutOp | ListNamespacesOp]) -> list[Item |
     list[SearchItem] | list[tuple[str, ...]] | None]
 close() -> None
 decay_memory(user_id: str, threshold_days: float) -> DecayReport
-erase_user(user_id: str) -> ErasureCertificate
+erase_user(user_id: str, elsewhere: Mapping[str, int] | None = None) -> ErasureCertificate
 expire_turns(days: float) -> int
 export_user(user_id: str) -> AsyncIterator[str]
 extract_facts(user_id: str, session_id: str) -> ExtractionReport
@@ -33,14 +35,17 @@ from_conn_string(conn_string: str, *, pipeline: bool = False, pool_config: PoolC
     None, index: IndexConfig | MemoryIndexConfig | None = None, ttl: TTLConfig | None = None,
     principal: Principal | None = None, supabase: SupabaseClient | None = None, files_bucket:
     str = memory, extractor: Extractor | None = None, judge: Judge | None = None, extract_after:
-    float = 2.0, keeping: Keeping = Keeping(retention_days=0, decay_days=0), timing: Timing |
-    None = None, outbound: Outbound | None = None, shadow_weights: Weights | None = None,
-    entities: Mapping[Literal[user, company], EntityNormaliser] | None = None, profiles:
-    BrainSource | None = None) -> AsyncIterator[MemoryManager]
+    float = 2.0, keeping: Keeping = Keeping(retention_days=0, decay_days=0, receipt_days=0,
+    history_days=0, audit_days=0, delivery_days=0, execution_days=0), timing: Timing | None =
+    None, outbound: Outbound | None = None, shadow_weights: Weights | None = None, entities:
+    Mapping[Literal[user, company], EntityNormaliser] | None = None, profiles: BrainSource |
+    None = None, statement_timeout: float | None = None) -> AsyncIterator[MemoryManager]
+index_memories() -> int
 load_context(user_id: str, session_id: str, *, query: str | None = None, agent: str | None =
     None, limit: int = 8) -> MemoryContext
 log_event(user_id: str, event_type: str, data: dict[str, Any]) -> None
 ping() -> None
+prune_records() -> dict[str, int]
 rebuild_index() -> None
 recall_memory(user_id: str, query: str, tags: Sequence[str] | None = None, *, types:
     Sequence[str] | None = None, agent: str | None = None, limit: int = 5, explain: bool =
@@ -56,6 +61,8 @@ stop_ttl_sweeper(timeout: float | None = None) -> bool
 sweep_ttl() -> int
 verify_audit(head: str | None = None) -> list[AuditProblem]
 wait_until_indexed() -> None
+write_memories(user_id: str, session_id: str, payloads: Sequence[MemoryPayload | dict[str,
+    Any]]) -> list[WriteReceipt]
 write_memory(user_id: str, session_id: str, payload: MemoryPayload | dict[str, Any]) ->
     WriteReceipt
 """

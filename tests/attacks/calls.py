@@ -228,12 +228,22 @@ def brain(victim: Victim) -> Iterator[StoreCall]:
     yield StoreCall(
         "forget by slug", f"brain.forget_{owner}_memory", (victim.id, "secret"), {}, True
     )
+    yield StoreCall(
+        "erase by slug",
+        f"brain.forget_{owner}_memory",
+        (victim.id, "secret"),
+        {"for_good": True},
+        True,
+    )
     yield StoreCall("load its profile", f"brain.load_{owner}", (victim.id,), {}, True)
     load_id = str(UUID(md5(victim.id.encode(), usedforsecurity=False).hexdigest()))
     yield StoreCall("look at its load", "brain.load", (load_id,), {}, True)
     yield StoreCall("cancel its load", "brain.cancel_load", (load_id,), {}, True)
     if owner == "user":
         yield StoreCall("get the companies", "brain.companies_of", (victim.id,))
+        yield StoreCall("list the memberships", "memberships.of", (victim.id,))
+        yield StoreCall("accept for them", "memberships.accept", (victim.id, "acme"), {}, True)
+        yield StoreCall("leave for them", "memberships.leave", (victim.id, "acme"), {}, True)
 
 
 def secret_of(victim: Victim) -> str:
@@ -245,6 +255,7 @@ def knowledge(victim: Victim) -> Iterator[StoreCall]:
     """Yield calls about a user's memories and their relationships, also from the actor's own."""
     secret, another = (victim.namespace, "secret"), (victim.namespace, "another")
     said = {"session_id": "s", "agent": "a"}
+    yield StoreCall("erase", "memories.forget", (victim.id, secret), {"for_good": True}, True)
     yield StoreCall("list beliefs", "beliefs.of", (victim.id,), {"superseded": True})
     yield StoreCall("get a belief", "beliefs.get", (victim.id, "secret"))
     yield StoreCall("read confidences", "beliefs.confidences", (victim.id, ["secret"]))

@@ -1,7 +1,7 @@
 """Attackers, victims and the rules: the data of every attack matrix."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -42,6 +42,8 @@ class Actor:
     """Whether a real token could carry these claims; all others may neither read nor write."""
     member_of: frozenset[str] = frozenset()
     administers: frozenset[str] = frozenset()
+    invited_to: frozenset[str] = frozenset()
+    """Organisations whose invitation they have not accepted, and which stay closed to them."""
 
     @property
     def user_id(self) -> str | None:
@@ -88,6 +90,7 @@ PEOPLE = (
     person("Bob", BOB.id),
     *(person(f"a member of {org.name}", member_of=org.id) for org in ORGANISATIONS),
     *(person(f"an administrator of {org.name}", administers=org.id) for org in ORGANISATIONS),
+    replace(person("someone invited to Acme"), invited_to=frozenset({ACME.id})),
 )
 ANONYMOUS = Actor("an anonymous caller", "anon", {"role": "anon"}, is_known=False)
 
@@ -133,7 +136,7 @@ A_FEW = (PEOPLE[2], ANONYMOUS, IMPOSTORS[-1])
 
 # Rights -------------------------------------------------------------------------------------------
 
-Standing = Literal["self", "member", "administrator", "reader"]
+Standing = Literal["self", "member", "administrator", "invited", "reader"]
 
 _RIGHTS: dict[Verb, frozenset[Standing]] = {
     "read": frozenset({"self", "member", "administrator", "reader"}),
@@ -147,7 +150,9 @@ _ADMINISTRATORS = frozenset[Standing]({"self", "administrator"})
 _STRICTER: dict[tuple[str, Verb], frozenset[Standing]] = {
     ("memory.memories", "delete"): _ADMINISTRATORS,
     ("memory.organisation_members", "write"): _ADMINISTRATORS,
-    ("memory.organisation_members", "delete"): _ADMINISTRATORS,
+    # Everybody may leave; test_sql.py shows that members remove nobody else.
+    ("memory.organisation_members", "delete"): frozenset({"member", "administrator", "invited"}),
+    ("memory.company_brain", "delete"): _ADMINISTRATORS,
     ("memory.audit_logs", "read"): _ADMINISTRATORS,
     ("memory.memory_logs", "delete"): _NOBODY,
     ("memory.brain_loads", "read"): _ADMINISTRATORS,
@@ -180,6 +185,8 @@ def standing(actor: Actor, victim: Victim) -> Standing | None:
         if victim.id in actor.administers
         else "member"
         if victim.id in actor.member_of
+        else "invited"
+        if victim.id in actor.invited_to
         else None
     )
 

@@ -327,6 +327,7 @@ MCP = (
     Route("POST", "/memory/mcp", _mcp("explain_memory", id="{memory}")),
     Route("POST", "/memory/mcp", _mcp("explain_memory", id="{memory}", query=WORD)),
     Route("POST", "/memory/mcp", _mcp("forget_memory", id="{memory}")),
+    Route("POST", "/memory/mcp", _mcp("forget_memory", id="{memory}", for_good=True)),
 )
 _EDGE = {"source": "{memory}", "target": "{own_memory}", "type": "planted"}
 _NEW = {"session_id": "{thread}", "agent": "sales", "type": "fact", "content": "planted"}
@@ -335,7 +336,7 @@ _OF_ALL = (
     "context?session_id={thread}&query=" + WORD, "memories?limit=200",
     "recall?limit=200&query=" + WORD, "recalls",
     "runs/{run}", "sessions", "sessions/{thread}", "sessions/{thread}/turns",
-    "brain", "brain/secret", "audit", "jobs",
+    "brain", "brain/secret", "companies", "audit", "jobs",
     "export",
 )  # fmt: skip
 MEMORY = (
@@ -360,9 +361,12 @@ MEMORY = (
                 headers={"If-Match": "*"},
             ),
             Route("DELETE", "/memory/memories/{memory}" + query),
+            Route("DELETE", "/memory/memories/{memory}" + (query or "?") + "&for_good=true"),
             Route("PUT", "/memory/relationships" + query, _EDGE),
             Route("POST", "/memory/memories" + query, _NEW | {"identity": "{owner}"}),
             Route("POST", "/memory/erasure" + query, {"confirm": "{owner}"}),
+            Route("PUT", "/memory/companies/{owner}/membership" + query),
+            Route("DELETE", "/memory/companies/{owner}/membership" + query),
         )
     ),
     Route("DELETE", "/memory/relationships?source={memory}&target={own_memory}&type=planted"),
@@ -370,6 +374,7 @@ MEMORY = (
     Route("PUT", "/memory/brain/secret?user_id={owner}", {"content": "planted"}),
     Route("POST", "/memory/brain?user_id={owner}", {"secret": {"content": "planted"}}),
     Route("DELETE", "/memory/brain/secret?user_id={owner}"),
+    Route("DELETE", "/memory/brain/secret?user_id={owner}&for_good=true"),
 )
 GROUPS = (THREADS, RUNS[::2], RUNS[1::2], (*ASSISTANTS, *CRONS, *STORE), (*MEMORY, *MCP))
 """Routes that can be attacked at the same time; `LAST` is attacked after all of them."""

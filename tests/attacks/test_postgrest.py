@@ -22,6 +22,7 @@ from tests.attacks.people import (
     Actor,
     Victim,
     may,
+    person,
     standing,
 )
 from tests.attacks.rest import SECRET, headers, install, postgrest, token
@@ -103,6 +104,22 @@ def test_the_owner_is_let_in(rest: Rest) -> None:
             "/memories?select=*,turns(*),user_brain(*)",
         ):
             assert victim.marker in rest.send(actor, "GET", path).text, path
+
+
+def test_a_person_upserts_a_memory_of_their_own(rest: Rest) -> None:
+    """Check what supabase-js sends for `upsert()`, as somebody who is no victim."""
+    somebody = person("somebody")
+    mine = {"namespace": f"users.{somebody.user_id}.facts.", "key": "tea"}
+    for content in ("Likes tea.", "Likes coffee."):
+        answer = rest.send(
+            somebody,
+            "POST",
+            "/memories?select=value",
+            body=[{**mine, "value": {"content": content}}],
+            Prefer="resolution=merge-duplicates,return=representation",
+        )
+        assert answer.json() == [{"value": {"content": content}}], answer.text
+    assert rest.send(somebody, "DELETE", "/memories?key=eq.tea").is_success
 
 
 def test_no_table_is_read_by_another(rest: Rest, tally: Tally) -> None:
@@ -221,6 +238,9 @@ def test_no_function_tells_more_than_for_somebody_who_does_not_exist(
                             "wanted": 1,
                         },
                         "may_read_all": {"low": scope, "high": scope[:-1] + "/"},
+                        "memberships": {"subject": whose.id},
+                        "accept_membership": {"organisation": whose.id},
+                        "leave_organisation": {"organisation": whose.id},
                         "expect_versions": {
                             "namespaces": [f"{scope}facts."],
                             "keys": ["secret"],

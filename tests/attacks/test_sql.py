@@ -249,6 +249,19 @@ CALLS: dict[str, str] = {
     "my_organisations": (
         "array(SELECT memory.my_organisations(false)), array(SELECT memory.my_organisations(true))"
     ),
+    "memberships": "(SELECT array_agg(m) FROM memory.memberships(%(id)s) AS m)",
+    "accept_membership": (
+        "CASE WHEN starts_with(%(low)s, 'orgs') THEN memory.accept_membership(%(id)s) "
+        "ELSE memory.accept_membership('acme', %(id)s) END"
+    ),
+    "leave_organisation": (
+        "CASE WHEN starts_with(%(low)s, 'orgs') THEN memory.leave_organisation(%(id)s) "
+        "ELSE memory.leave_organisation('acme', %(id)s) END"
+    ),
+    "keep_consent": "memory.keep_consent()",
+    "keep_address": "memory.keep_address()",
+    "keep_life": "memory.keep_life()",
+    "is_readable": "memory.is_readable('{}')",
     "may_read_all": "memory.may_read_all(%(low)s, %(high)s), memory.may_read_all('', chr(1114111))",
     "is_wide": "memory.is_wide(%(low)s, %(high)s, 1::smallint, 1)",
     "probe": "memory.probe(1::smallint, true)",
@@ -268,6 +281,8 @@ CALLS: dict[str, str] = {
     ),
     "load_status": "memory.load_status(md5(%(id)s)::uuid)",
     "mark_read": "memory.mark_read(%(id)s, 'secret', ARRAY['secret'], ARRAY['user'], ARRAY[now()])",
+    "threads_of": "memory.threads_of(%(id)s, ARRAY[%(id)s], '{}')",
+    "was_erased": "memory.was_erased(%(id)s, 60)",
     "run_lock": "memory.run_lock('thread', %(id)s)",
     "refuse_deleted_runs": "memory.refuse_deleted_runs(ARRAY['secret'], ARRAY[%(id)s])",
     "delete_threads": "memory.delete_threads(ARRAY[%(id)s])",
@@ -278,6 +293,8 @@ CALLS: dict[str, str] = {
     "create_vector_index": "memory.create_vector_index(1::smallint, 256)",
     "rebuild_vector_index": "memory.rebuild_vector_index(1::smallint, 256)",
     "record_memory_change": "memory.record_memory_change()",
+    "mark_unindexed": "memory.mark_unindexed()",
+    "queue_indexing": "memory.queue_indexing()",
     "record_knowledge_change": "memory.record_knowledge_change()",
     "stamp_memory": "memory.stamp_memory()",
     "is_importing": "memory.is_importing()",
@@ -302,6 +319,10 @@ CALLS: dict[str, str] = {
         "(SELECT array_agg(e) FROM memory.export_rows(%(id)s, 'memory.memories', NULL, 100) AS e)"
     ),
     "erase_user": "memory.erase_user(%(id)s)",
+    "may_erase": "memory.may_erase(%(namespace)s)",
+    "erase_memory": "memory.erase_memory(%(namespace)s, 'secret', NULL)",
+    "erased_address": "memory.erased_address(%(namespace)s, 'secret')",
+    "certify_erasure": "memory.certify_erasure(NULL::memory.erasures, 'x')",
     "emit": """memory.emit(%(id)s, '{"kind": "session_ended", "session_id": "s"}')""",
     "fan_out": """memory.fan_out(%(id)s, '{"kind": "memory_written"}')""",
     "queue_delivery": (

@@ -73,7 +73,7 @@ INSERT INTO memory.turns (user_id, session_id, exchange, role, namespace, key)
   FROM memory.memories WHERE id = %(memory)s;
 INSERT INTO memory.agent_executions (run_id, agent, user_id, session_id)
   VALUES (%(marker)s, 'a', %(id)s, %(marker)s);
-INSERT INTO memory.deleted_runs (run_id, thread_id) VALUES (%(marker)s, %(id)s);
+INSERT INTO memory.deleted_runs (run_id, thread_id) VALUES (%(marker)s, '');
 INSERT INTO memory.memory_logs
   (user_id, session_id, agent, type, memories, idempotency_key, said_at)
   VALUES (%(id)s, %(marker)s, 'a', 'turn', '[]', %(marker)s, now());
@@ -282,6 +282,12 @@ def make_world(database: str, index: IndexConfig) -> World:
                     "INSERT INTO memory.organisation_members (organisation_id, user_id, role) "
                     "VALUES (%s, %s, %s)",
                     (organisation, actor.user_id, role),
+                )
+            for organisation in actor.invited_to:
+                conn.execute(
+                    "INSERT INTO memory.organisation_members "
+                    "(organisation_id, user_id, accepted_at) VALUES (%s, %s, NULL)",
+                    (organisation, actor.user_id),
                 )
     with psycopg.connect(database, autocommit=True) as conn:
         conn.execute("ANALYZE")

@@ -152,6 +152,11 @@ def test_a_memory_is_pinned_and_forgotten(
     expect(title(page)).to_have_text("This memory was forgotten")
     expect(page.locator(".timeline .gone")).to_contain_text("Prefers coffee.")
     refusals.append(404)
+    go(page, f"#/memories/{kept}")
+    page.keyboard.press("Delete")
+    page.get_by_role("dialog").get_by_role("button", name="Erase for good").click()
+    expect(rows(page)).to_have_count(0)
+    assert person.ask("GET", f"memories/{kept}/history")["items"] == []
 
 
 def test_what_changed_meanwhile_is_not_overwritten(

@@ -58,6 +58,8 @@ def the_sentence(errors: str) -> str:
         ({"DATABASE_URL": "postgresql://nobody:hunter2@127.0.0.1:9/none"}, "DATABASE_URL"),
         ({"DATABASE_URL": "postgresql://me:hunter2@hunter2@127.0.0.1:9/x"}, "percent-encoded"),
         ({"DATABASE_URL": "postgresql://me:a:hunter2/@127.0.0.1:9/x"}, "percent-encoded"),
+        ({"DATABASE_URL": "postgresql://me@127.0.0.1:9/x?poolmode=x"}, "parameter 'poolmode'"),
+        ({"SUPABASE_DB_URL": "mysql://localhost/x"}, "DATABASE_URL: must start with postgresql://"),
         ({"DATABASE_URL": "mysql://localhost/x"}, "DATABASE_URL: must start with postgresql://"),
         ({"VECTOR_EMBEDDING_DIMENSIONS": "1536"}, "VECTOR_EMBEDDING_DIMENSIONS=1536 does not fit"),
         ({"VECTOR_EMBEDDING_DIMENSIONS": "0"}, "VECTOR_EMBEDDING_DIMENSIONS"),

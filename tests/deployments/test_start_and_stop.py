@@ -84,6 +84,10 @@ async def the_first_start_remembers_and_ends_with_its_database(server: Server) -
     thread_id = str((await client.threads.create())["thread_id"])
     await talk(client, "My budget is 80k.", thread_id)
     assert postgres_processes(server.folder)
+    async with httpx.AsyncClient(base_url=server.url) as http:
+        for foreign in ({"Host": "rebound.example"}, {"Origin": "https://page.example"}):
+            for route in ("/threads/search", "/memory/recall", "/store/items/search"):
+                assert (await http.post(route, json={}, headers=foreign)).status_code == 403
 
     assert server.stop(signal.SIGINT) == 0
     assert not postgres_processes(server.folder)

@@ -30,7 +30,9 @@ def origin(postgres: str, template: str, index: IndexConfig) -> Iterator[str]:
         async with MemoryManager.from_conn_string(url, index=index) as store:
             await store.log_event(ANNE.id, "noted", {"text": HOSTILE, "n": 1e-7})
             await store.aput(
-                ("users", ANNE.id, "odd %"), HOSTILE, {"text": HOSTILE, "big": 10**20, "none": None}
+                ("users", ANNE.id, "odd %"),
+                HOSTILE,
+                {"text": HOSTILE, "big": 2**64 - 1, "none": None},
             )
             await store.seal_audit()
             await erase(url, ERASED.id)

@@ -541,6 +541,28 @@ async def test_an_agent_that_never_comes_to_an_end_is_stopped(
     assert state["written"]["memories"]
 
 
+async def test_a_state_stays_small_after_a_long_message_and_a_long_history(
+    store: MemoryManager,
+) -> None:
+    graph: Any = knowledge.graph.copy({"store": store, "checkpointer": InMemorySaver()})
+    thread: Any = {"configurable": {"thread_id": str(uuid4())}}
+    history = [
+        message
+        for n in range(150)
+        for message in (HumanMessage(f"Question {n}", id=f"q{n}"), AIMessage(f"Answer {n}"))
+    ]
+    with acting_as(Principal.user(ANN).through(graph.name)):
+        await graph.ainvoke({"messages": [HumanMessage("tea " * 500_000, id="long")]}, thread)
+        state = await graph.ainvoke({"messages": [*history, HumanMessage("Hello")]}, thread)
+        session = str(thread["configurable"]["thread_id"])
+        context = await store.load_context(ANN, session, limit=50)
+    assert context.session.turns == 2 + 2 * 150 + 2
+    assert context.turns[-1].content == said(state)
+    assert [len(m.text) for m in state["messages"] if m.id == "long"] == [999_999]
+    assert len(json.dumps(state["memory"])) < 100_000
+    assert len(json.dumps(state["written"])) < 100_000
+
+
 async def test_a_call_that_was_cut_off_before_its_result_does_not_stop_the_conversation(
     store: MemoryManager,
 ) -> None:

@@ -10,9 +10,10 @@ import pytest
 from langgraph.store.base import IndexConfig
 from psycopg.conninfo import make_conninfo
 
-from graphs.memory.errors import AccessDenied, InvalidInput, RestoreConflict
+from graphs.memory.errors import AccessDenied, InvalidInput
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.operations.errors import RestoreConflict
 from graphs.operations.operations import Operations
 from tests.attacks.people import USERS, VICTIMS
 from tests.support.backups import back_up, erase, restore
@@ -269,6 +270,28 @@ async def test_who_was_erased_after_a_backup_stays_erased_when_it_is_restored(
     assert sum((await restore(copy, file, user_id=ANNE.id)).added.values()) == 0
     async with MemoryManager.from_conn_string(copy) as store:
         assert await store.verify_audit() == []
+
+
+async def test_a_memory_that_was_erased_for_good_after_a_backup_stays_erased(
+    copy: str, file: Path, index: IndexConfig
+) -> None:
+    async with MemoryManager.from_conn_string(copy, index=index) as store:
+        for text in ("secret_old", "secret_new"):
+            await store.aput(ANNE.namespace, "mine", {"text": text})
+            await store.aput(ANNE.namespace, "again", {"text": text})
+        await back_up(copy, file)
+        for key in ("mine", "again"):
+            await store.memories.forget(ANNE.id, (ANNE.namespace, key), for_good=True)
+        await store.aput(ANNE.namespace, "again", {"text": "written later"})
+        before = all_rows(copy)
+        assert (await restore(copy, file)).erased_since == 0
+        assert await store.verify_audit() == []
+        assert all_rows(copy) == before
+        await back_up(copy, file.with_suffix(".later"))
+        with psycopg.connect(copy) as conn:
+            conn.execute("DELETE FROM memory.memories WHERE key = 'again'")
+        await restore(copy, file.with_suffix(".later"))
+        assert await store.aget(ANNE.namespace, "again") is not None
 
 
 async def test_who_was_erased_and_came_back_before_a_backup_is_restored(

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from langgraph.store.base import IndexConfig
 from psycopg.conninfo import make_conninfo
 
-from graphs.memory.errors import CannotFollow, InvalidBackup, InvalidInput
+from graphs.memory.errors import InvalidInput
 from graphs.memory_manager import MemoryManager
+from graphs.operations.errors import CannotFollow, InvalidBackup
 from graphs.operations.operations import Operations
 from tests.attacks.people import USERS
 from tests.conftest import create_database, drop_database

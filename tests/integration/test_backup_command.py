@@ -67,6 +67,21 @@ def test_an_operator_backs_up_looks_and_restores(command: Command, database: str
     assert all_rows(database)["memory.memories"] == before
 
 
+def test_a_backup_without_encryption_needs_an_option_once_there_is_a_passphrase(
+    command: Command, database: str
+) -> None:
+    assert command("backup", "--output", "old").exit_code == 0
+    forget(database)
+    for arguments in (("restore", "old"), ("backup", "verify", "old")):
+        refused = command(*arguments, passphrase=PASSPHRASE)
+        assert refused.exit_code == 1
+        assert "--allow-unencrypted" in refused.stderr
+        allowed = command(*arguments, "--allow-unencrypted", passphrase=PASSPHRASE)
+        assert allowed.exit_code == 0, allowed.stderr
+    assert "written as old" in allowed.stdout + command("restore", "old").stdout
+    assert len(all_rows(database)["memory.memories"]) == 1
+
+
 def test_a_key_lies_in_a_file_and_one_person_is_named(command: Command, database: str) -> None:
     Path("key").write_text("a key of thirty-two characters..\n")
     Path("short").write_text("1234\n")

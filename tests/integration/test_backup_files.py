@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from hypothesis import strategies as st
 from langgraph.store.base import IndexConfig
 from psycopg.conninfo import make_conninfo
 
-from graphs.memory.errors import InvalidBackup
+from graphs.memory.errors import InvalidInput
 from graphs.memory_manager import MemoryManager
+from graphs.operations.backup import file as file_format
 from graphs.operations.backup import seal
 from graphs.operations.backup.chain import Backup
+from graphs.operations.errors import InvalidBackup
 from graphs.operations.operations import Operations
 from tests.conftest import create_database, drop_database
 from tests.support.rows import all_rows
@@ -136,6 +139,58 @@ async def test_another_key_or_none_is_refused(database: str, sealed: Path) -> No
         database, sealed, "passphrase or key is wrong", b"another secret of somebody"
     )
     await assert_refused(database, sealed, "MEMORY_BACKUP_PASSPHRASE")
+
+
+async def test_where_there_is_a_secret_a_backup_without_encryption_is_refused_unless_allowed(
+    database: str, origin: str, plain: Path, sealed: Path, tmp_path: Path
+) -> None:
+    await assert_refused(database, plain, "not encrypted.*--allow-unencrypted", SECRET)
+    async with MemoryManager.from_conn_string(origin) as store:
+        backups = Operations(store).backups
+        for places, known in (((sealed, plain), ()), ((sealed,), (plain,))):
+            with pytest.raises(InvalidBackup, match=f"not encrypted.*{plain}"):
+                await backups.restore(*places, erasures=known, secret=SECRET)
+        with pytest.raises(InvalidBackup, match="not encrypted"):
+            await backups.create(tmp_path / "next", since=plain, secret=SECRET)
+        assert not (await backups.verify(plain, secret=SECRET, allow_unencrypted=True)).encrypted
+    async with MemoryManager.from_conn_string(database) as store:
+        backups = Operations(store).backups
+        await backups.restore(plain, secret=SECRET, allow_unencrypted=True)
+    assert all_rows(database) == all_rows(origin)
+
+
+async def test_an_empty_secret_is_an_error(origin: str, plain: Path, tmp_path: Path) -> None:
+    async with MemoryManager.from_conn_string(origin) as store:
+        backups = Operations(store).backups
+        for attempt in (
+            backups.create(tmp_path / "file", secret=b""),
+            backups.verify(plain, secret=b""),
+            backups.restore(plain, secret=b""),
+        ):
+            with pytest.raises(InvalidInput, match="secret is empty"):
+                await attempt
+    assert not (tmp_path / "file").exists()
+
+
+async def test_a_file_that_unpacks_to_very_much_is_refused_and_takes_little_memory(
+    database: str, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_format, "_LINE", 4 * 1024**2)
+    monkeypatch.setattr(file_format, "_TABLES", 50)
+    first = unpacked(plain).splitlines(keepends=True)[0]
+    table = b'{"table":"t%d","columns":[],"last_numbers":{}}\n'
+    file, much = tmp_path / "file", b"[" + b"0," * 32 * 1024**2
+    for content, reason in (
+        (much, "4,194,304 bytes"),
+        (first + b'{"table":"t","columns":["c"],"last_numbers":{}}\n' + much, "4,194,304 bytes"),
+        (first + b"".join(table % n for n in range(60)), "more than 50 tables"),
+    ):
+        file.write_bytes(gzip.compress(content, 1))
+        tracemalloc.start()
+        await assert_refused(database, file, reason)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 40 * 1024**2
 
 
 async def test_an_encrypted_backup_that_was_changed_or_cut_is_refused(

@@ -7,8 +7,8 @@ import psycopg
 import pytest
 from langgraph.store.base import IndexConfig
 
-from graphs.memory.errors import ErasedPresent, InvalidBackup
 from graphs.memory_manager import MemoryManager
+from graphs.operations.errors import ErasedPresent, InvalidBackup
 from tests.attacks.people import USERS
 from tests.support.backups import back_up, erase, restore
 from tests.support.rows import all_rows

@@ -8,11 +8,12 @@ import psycopg
 import pytest
 
 from graphs.composition import unprepared_store
-from graphs.memory.errors import InvalidBackup
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.operations.backup import schedule
 from graphs.operations.backup.places import LocalFolder
 from graphs.operations.backup.schedule import Plan, Schedule, latest
+from graphs.operations.errors import InvalidBackup
 from graphs.operations.operations import Operations
 from tests.attacks.people import ORGANISATIONS, USERS
 from tests.support.backups import erase
@@ -34,14 +35,24 @@ def kinds(folder: Path) -> list[str]:
     ]
 
 
-def age(folder: Path, days: float) -> None:
-    """Make all existing backups some days older."""
-    for name in names(folder):
-        _, made, kind = name.split("-")
-        moment = datetime.strptime(made, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) - timedelta(
-            days=days
-        )
-        (folder / name).rename(folder / f"memory-{moment:%Y%m%dT%H%M%SZ}-{kind}")
+class Clock:
+    """The time of the schedule, which a test moves forward."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta()
+
+    def wait(self, days: float) -> None:
+        self._ahead += timedelta(days=days)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self._ahead
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(schedule, "_now", clock.now)
+    return clock
 
 
 async def run(url: str, folder: Path, keep_days: int = 30) -> None:
@@ -52,13 +63,13 @@ async def run(url: str, folder: Path, keep_days: int = 30) -> None:
 
 
 async def test_a_week_begins_with_a_full_backup_and_goes_on_with_what_changed(
-    copy: str, database: str, tmp_path: Path
+    copy: str, database: str, tmp_path: Path, clock: Clock
 ) -> None:
     for days in (3, 3.9, 0.2, 1):
         await run(copy, tmp_path)
         with psycopg.connect(copy) as conn:
             conn.execute("UPDATE memory.users SET display_name = %s", [str(days)])
-        age(tmp_path, days)
+        clock.wait(days)
     assert kinds(tmp_path) == ["full", "changes", "changes", "full"]
     await run(copy, tmp_path)
     async with MemoryManager.from_conn_string(database) as store:
@@ -69,17 +80,17 @@ async def test_a_week_begins_with_a_full_backup_and_goes_on_with_what_changed(
 
 
 async def test_a_last_backup_that_is_damaged_or_of_another_database_is_followed_by_a_full_one(
-    origin: str, copy: str, tmp_path: Path
+    origin: str, copy: str, tmp_path: Path, clock: Clock
 ) -> None:
     await run(copy, tmp_path)
-    age(tmp_path, 1)
+    clock.wait(1)
     await run(origin, tmp_path)
-    age(tmp_path, 1)
+    clock.wait(1)
     last = tmp_path / names(tmp_path)[-1]
     last.write_bytes(last.read_bytes()[:-1])
     await run(origin, tmp_path)
     assert kinds(tmp_path) == ["full", "full", "full"]
-    age(tmp_path, 1)
+    clock.wait(1)
     await run(origin, tmp_path)
     for name in names(tmp_path):
         if "full" in name:
@@ -89,13 +100,13 @@ async def test_a_last_backup_that_is_damaged_or_of_another_database_is_followed_
 
 
 async def test_what_is_old_goes_by_whole_chains_and_never_before_the_latest_was_read(
-    origin: str, tmp_path: Path
+    origin: str, tmp_path: Path, clock: Clock
 ) -> None:
     for days in (1, 7, 1):
         await run(origin, tmp_path, keep_days=9)
-        age(tmp_path, days)
+        clock.wait(days)
     await run(origin, tmp_path, keep_days=9)
-    age(tmp_path, 1)
+    clock.wait(1)
     assert kinds(tmp_path) == ["full", "changes", "full", "changes"]
     first, _, second, _ = names(tmp_path)
     whole = (tmp_path / second).read_bytes()
@@ -104,7 +115,7 @@ async def test_what_is_old_goes_by_whole_chains_and_never_before_the_latest_was_
         await run(origin, tmp_path, keep_days=9)
     assert first in names(tmp_path)
     (tmp_path / second).write_bytes(whole)
-    age(tmp_path, 0.1)
+    clock.wait(0.1)
     (tmp_path / "memory-of-mine.backup").touch()
     (tmp_path / ".memory-20200101T000000Z-full.backup.x.partial").touch()
     await run(origin, tmp_path, keep_days=9)
@@ -117,13 +128,13 @@ async def test_who_was_erased_is_written_beside_the_backups_and_a_restore_of_the
     copy: str, tmp_path: Path, operate: Operator
 ) -> None:
     async with MemoryManager.from_conn_string(copy) as store:
-        schedule = Schedule(Operations(store).backups, Plan(LocalFolder(tmp_path), 2, 30, None))
-        await schedule.keep_erasures()
+        plan = Schedule(Operations(store).backups, Plan(LocalFolder(tmp_path), 2, 30, None))
+        await plan.keep_erasures()
         [before] = names(tmp_path)
-        await schedule.back_up()
+        await plan.back_up()
         await erase(copy, ANNE.id)
         for _ in range(2):
-            await schedule.keep_erasures()
+            await plan.keep_erasures()
     [written] = [name for name in names(tmp_path) if "erasures" in name]
     assert written != before
     told = await asyncio.to_thread(operate.json, "restore", f"{tmp_path}/")
@@ -133,6 +144,46 @@ async def test_who_was_erased_is_written_beside_the_backups_and_a_restore_of_the
     for wrong in ("nowhere/", str(tmp_path / "none" / "file")):
         refused = await asyncio.to_thread(operate, "restore", wrong)
         assert (refused.exit_code, "cannot be read" in refused.stderr) == (1, True)
+
+
+async def test_an_earlier_backup_in_the_place_of_a_later_one_is_noticed(
+    copy: str, tmp_path: Path, clock: Clock, operate: Operator
+) -> None:
+    await run(copy, tmp_path)
+    clock.wait(8)
+    await run(copy, tmp_path)
+    first, second = names(tmp_path)
+    (tmp_path / second).write_bytes((tmp_path / first).read_bytes())
+    for command in (("restore", f"{tmp_path}/"), ("backup", "verify", str(tmp_path / second))):
+        refused = await asyncio.to_thread(operate, *command)
+        assert refused.exit_code == 1
+        assert f"{first} of" in refused.stderr
+        assert f"lies there as {second}" in refused.stderr
+    clock.wait(1)
+    await run(copy, tmp_path)
+    assert kinds(tmp_path) == ["full", "full", "full"], "the worker follows no replaced backup"
+    (tmp_path / first).rename(tmp_path / "by-hand.backup")
+    told = await asyncio.to_thread(operate, "backup", "verify", str(tmp_path / "by-hand.backup"))
+    assert told.exit_code == 0, "an operator may rename a backup"
+
+
+async def test_records_of_erasures_that_were_replaced_by_earlier_ones_are_refused_and_renewed(
+    copy: str, tmp_path: Path
+) -> None:
+    async with MemoryManager.from_conn_string(copy) as store:
+        backups = Operations(store).backups
+        plan = Schedule(backups, Plan(LocalFolder(tmp_path), 2, 30, None))
+        await plan.keep_erasures()
+        [name] = names(tmp_path)
+        earlier = (tmp_path / name).read_bytes()
+        await erase(copy, ANNE.id)
+        await plan.keep_erasures()
+        [name] = names(tmp_path)
+        (tmp_path / name).write_bytes(earlier)
+        with pytest.raises(InvalidBackup, match=f"lies there as {name}"):
+            await backups.verify(tmp_path / name)
+        await plan.keep_erasures()
+        await backups.verify(tmp_path / name)
 
 
 async def test_the_worker_of_a_deployment_does_so_and_a_failure_is_one_of_a_job(

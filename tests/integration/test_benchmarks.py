@@ -174,3 +174,9 @@ def test_indexes_are_held_against_exact_search(run: Run, tmp_path: Path) -> None
 def test_a_move_is_measured(postgres: str) -> None:
     lines = asyncio.run(moving.measure(postgres, items=30, users=3, changes=5))
     assert [line[0] for line in lines] == ["copy", "follow", "switch", "of that, writes refused"]
+
+
+def test_gets_are_measured_beside_somebody_elses_searches(run: Run) -> None:
+    printed = run("neighbours", "--items", "10", "--seconds", "0.2")
+    measured = {row[0]: row for row in columns(printed)}
+    assert int(measured["gets beside searches"][1]) > 0

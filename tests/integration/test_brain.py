@@ -155,9 +155,9 @@ async def test_what_is_there_as_given_is_neither_embedded_nor_written_again(
             }, change
             kept = await store.brain.get_user_memory(ANN, "likes")
             assert kept is not None
-            assert kept.model_dump(include={"content", "tags", "metadata"}) == changed.model_dump(
-                exclude={"slug"}
-            )
+            assert kept.model_dump(
+                include={"content", "category", "tags", "metadata"}
+            ) == changed.model_dump(exclude={"slug"})
 
 
 async def test_hundreds_take_one_batch_of_embeddings_and_a_restart_costs_none(
@@ -225,6 +225,49 @@ async def test_each_that_cannot_be_saved_fails_alone_and_by_name(
     kept = await rows(database, "SELECT slug FROM memory.user_brain ORDER BY 1")
     assert [row["slug"] for row in kept] == ["first", "last"]
     assert BrainReport.model_validate(report.model_dump()) == report
+
+
+async def test_dictionaries_are_memories_and_a_malformed_one_fails_alone(
+    store: MemoryManager,
+) -> None:
+    diet = {"slug": "diet", "category": "health", "content": "Vegetarian."}
+    given: list[Any] = [
+        diet,
+        None,
+        "text",
+        {"content": "No slug."},
+        {"slug": 7, "content": "A number."},
+        {"slug": "no_content"},
+        {"slug": "odd", "content": "Red.", "colour": "red"},
+        {"slug": "tags", "content": "One.", "tags": "one"},
+        {"slug": "number", "content": 7},
+        {"slug": "large", "content": "x", "metadata": {"n": 2**64}},
+        BrainMemory(slug="dog", content="Rex."),
+    ]
+    with acting(ANN):
+        report = await store.brain.save_user_memories(ANN, given)
+        assert report.saved_count == 2
+        failed = [o for o in report.outcomes if o.outcome == "failed"]
+        assert {o.error for o in failed} == {"InvalidValue"}
+        assert [(o.slug, (o.reason or "").split()[0]) for o in failed] == [
+            ("[1]", "slug"),
+            ("[2]", "slug"),
+            ("[3]", "slug"),
+            ("[4]", "slug"),
+            ("no_content", "content"),
+            ("odd", "colour"),
+            ("tags", "tags"),
+            ("number", "content"),
+            ("large", "value.metadata.n"),
+        ]
+        kept = await store.brain.get_user_memory(ANN, "diet")
+        assert kept is not None
+        assert (kept.category, kept.content) == ("health", "Vegetarian.")
+        [item] = await store.asearch(("users", ANN, "brain"), filter={"category": "health"})
+        assert item.key == "diet"
+        by_slug = {"diet": {"category": "health", "content": "Vegetarian."}, "cat": diet}
+        again = await store.brain.save_user_memories(ANN, by_slug)
+        assert [o.outcome for o in again.outcomes] == ["unchanged", "failed"]
 
 
 async def test_what_the_database_refuses_fails_alone(store: MemoryManager, database: str) -> None:

@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.utils.uuid import uuid7
 from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.conformance import checkpointer_test, validate
@@ -16,8 +19,10 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from typing_extensions import TypedDict
 
 from graphs.checkpointer import PostgresCheckpointer, delete_runs_only_in
+from graphs.checkpoints.idle import prune_idle
 from graphs.deployment.development_server import DeletionJournal
 from graphs.deployment.pools import open_pool
+from graphs.memory.database.database import Database
 from graphs.memory.errors import InvalidInput, RunDeleted
 from graphs.memory_manager import MemoryManager
 from tests.support.pools import SlowToTakeBack
@@ -61,6 +66,33 @@ def conversation(checkpointer: PostgresCheckpointer, until: asyncio.Event | None
 
 def on_thread(thread_id: str, **more: Any) -> Any:
     return {"configurable": {"thread_id": thread_id, **more}}
+
+
+async def test_idle_threads_keep_their_last_state_only(
+    checkpointer: PostgresCheckpointer, database: str
+) -> None:
+    graph = conversation(checkpointer)
+    for thread in ("idle", "used"):
+        for text in ("one", "two"):
+            await graph.ainvoke({"messages": [HumanMessage(text)]}, on_thread(thread))
+    old = "'0' || right(checkpoint_id, -1)"  # an id of long ago
+    for table in ("checkpoints", "checkpoint_writes"):
+        await rows(
+            database,
+            f"UPDATE langgraph.{table} SET checkpoint_id = {old} WHERE thread_id = 'idle'",
+        )
+    before = await graph.aget_state(on_thread("idle"))
+
+    assert await prune_idle(checkpointer, Database(checkpointer.pool), 1) == 1
+    assert await prune_idle(checkpointer, Database(checkpointer.pool), 1) == 0, (
+        "nothing is left to do"
+    )
+
+    assert (await graph.aget_state(on_thread("idle"))).values == before.values
+    assert len([c async for c in checkpointer.alist(on_thread("idle"))]) <= 2
+    assert len([c async for c in checkpointer.alist(on_thread("used"))]) == 6
+    said = await graph.ainvoke({"messages": [HumanMessage("three")]}, on_thread("idle"))
+    assert [m.content for m in said["messages"]][::2] == ["one", "two", "three"]
 
 
 async def test_deleting_a_run_leaves_the_thread_as_it_was_before(
@@ -232,6 +264,48 @@ async def test_a_run_that_later_runs_build_upon_by_differences_is_not_deleted(
     assert (await graph.aget_state(on_thread("t"))).values == {"items": ["a", "1", "c", "3"]}
     await checkpointer.adelete_for_runs(["a", "c"])
     assert await checkpointer.aget_tuple(on_thread("t")) is None
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["after its end", "before its answer"])
+async def test_a_run_that_is_carried_out_again_is_in_its_thread_once(
+    database: str, killed: bool
+) -> None:
+    """Do as a server does that did not note a run's end before it crashed."""
+
+    class Killed(BaseException):
+        """An end that no graph handles, as by kill -9."""
+
+    kill = False
+
+    async def answer(_: MessagesState) -> dict[str, Any]:
+        if kill:
+            raise Killed
+        return {"messages": [AIMessage("Hello.")]}
+
+    untyped: Any = StateGraph(MessagesState)
+    builder = untyped.add_node("answer", answer).add_edge(START, "answer")
+
+    async with open_pool(database) as pool:
+
+        async def run(run_id: str, text: str) -> list[str]:
+            """Run on a server that has just started."""
+            graph = builder.compile(checkpointer=PostgresCheckpointer(pool))
+            config = on_thread("t") | {"metadata": {"run_id": run_id}}
+            say = {"messages": [{"role": "user", "content": text}]}
+            return [m.content for m in (await graph.ainvoke(say, config))["messages"]]
+
+        first, second = str(UUID(int=1)), str(UUID(int=2))
+        await run(first, "One.")
+        kill = killed
+        with suppress(Killed):
+            await run(second, "Two.")
+        kill = False
+        assert await run(second, "Two.") == ["One.", "Hello.", "Two.", "Hello."]
+        assert await run(first, "One.") == ["One.", "Hello."], "its own end, and nothing done twice"
+        assert await run(str(uuid7()), "Three.") == [
+            *("One.", "Hello.", "Two.", "Hello."),
+            *("Three.", "Hello."),
+        ]
 
 
 async def test_a_copy_goes_its_own_way(checkpointer: PostgresCheckpointer) -> None:

@@ -1,4 +1,7 @@
-"""Every command works behind a pooler in transaction and in session mode, as at Supabase."""
+"""Every command works behind a pooler in transaction and in session mode, as at Supabase.
+
+The database has other formats of dates, bytes and numbers than ours.
+"""
 
 import asyncio
 import json
@@ -14,7 +17,7 @@ from graphs.cli.main import app
 from graphs.operations import benchmarking
 from tests.support.command import environment
 from tests.support.pooler import Pooler
-from tests.support.sql import rows
+from tests.support.sql import rows, set_unusual_formats
 
 USER = "00000000-0000-4000-8000-000000000077"
 
@@ -74,6 +77,7 @@ def test_every_command_works_behind_a_pooler(
     monkeypatch.setattr(benchmarking, "CALLS", 8)
     monkeypatch.setattr(benchmarking, "CONVERSATIONS", 4)
     monkeypatch.setattr(benchmarking, "TARGETS", dict.fromkeys(benchmarking.TARGETS, 60_000.0))
+    asyncio.run(set_unusual_formats(database))
     with Pooler(postgres, mode) as pooler:
         parts = conninfo_to_dict(pooler.url_for(database))
         url = f"postgresql://{parts['user']}@{parts['host']}:{parts['port']}/{parts['dbname']}"

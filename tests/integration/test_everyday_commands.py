@@ -59,6 +59,13 @@ def test_what_is_remembered_is_recalled_explained_and_forgotten_by_its_id(
         ("Likes green tea.", "delete")
     ]
     assert "deleted" in operate.done("history", made["id"])
+    assert "It would be erased" in operate.done("forget", made["id"], "--for-good", "--dry-run")
+    erased = operate.json("forget", made["id"], "--for-good", "--yes")
+    assert (erased["forgotten"], erased["certificate"]["erased"]["memory.memory_history"]) == (
+        None,
+        1,
+    )
+    assert operate("history", made["id"]).exit_code == 1
 
 
 def test_the_timeline_of_a_memory_shows_what_holds_and_what_held(operate: Operator) -> None:

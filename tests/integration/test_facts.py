@@ -17,7 +17,7 @@ from graphs.memory.facts.consolidation import Fact
 from graphs.memory.principal import Principal
 from graphs.memory_manager import MemoryManager
 from tests.integration.test_memory import turn
-from tests.support.sql import rows
+from tests.support.sql import cut_connections, rows, set_unusual_formats
 
 
 @pytest.fixture
@@ -70,6 +70,22 @@ async def facts(store: MemoryManager, user_id: str) -> dict[str, dict[str, Any]]
         item.value["content"]: item.value
         for item in await store.asearch(("users", user_id, "facts"), limit=100)
     }
+
+
+async def test_facts_are_made_whatever_formats_of_text_the_database_has(
+    database: str, store: MemoryManager, user_id: str, said: Callable[..., Awaitable[None]]
+) -> None:
+    await set_unusual_formats(database)
+    await cut_connections(database)
+    for text in ("My budget is 80k.", "My budget is 90k now."):
+        await said(text)
+        assert [*await facts(store, user_id)] == [text]
+    assert await past(database, user_id) == ["My budget is 80k."]
+    [fact] = await store.asearch(("users", user_id, "facts"))
+    await store.aput(fact.namespace, fact.key, fact.value, expected=fact.updated_at)
+    assert await store.jobs.list(status="failed") == []
+    health = await store.health.check()
+    assert (health.parts["database"].status, health.parts["audit"].status) == ("ok", "ok")
 
 
 async def past(database: str, user_id: str) -> list[str]:

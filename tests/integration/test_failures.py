@@ -6,7 +6,13 @@ from uuid import uuid4
 
 import pytest
 
-from graphs.memory.errors import AccessDenied, ConfigurationError, EmbeddingFailed
+from graphs.memory.audit import counting
+from graphs.memory.errors import (
+    AccessDenied,
+    ConfigurationError,
+    EmbeddingFailed,
+    StoreUnavailable,
+)
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from tests.support.sql import rows
@@ -90,13 +96,58 @@ async def test_vectors_that_are_not_as_promised_are_refused(
 
 
 async def test_what_is_denied_leaves_an_audit_record_about_who_tried(
-    store: MemoryManager, database: str
+    store: MemoryManager, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(counting, "_NOTED_SECONDS", 60)
     intruder = str(uuid4())
     with acting_as(Principal.user(intruder)):
         with pytest.raises(AccessDenied):
             await store.aput(NS, "k", {"text": "mine"})
         with pytest.raises(AccessDenied):
             await store.recall_memory(str(uuid4()), "secrets")
+    await store.access.finish()
     audit = await rows(database, "SELECT action, user_id FROM memory.audit_logs")
-    assert audit == [{"action": "access.denied", "user_id": intruder}] * 2
+    assert audit == [{"action": "access.denied", "user_id": intruder}]
+
+
+async def test_refusals_and_failures_of_a_caller_are_counted_not_listed(
+    store: MemoryManager, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody may shorten the audit log: a caller must not be able to fill it."""
+    monkeypatch.setattr(counting, "_NOTED_SECONDS", 60)
+    intruder, other, victim = str(uuid4()), str(uuid4()), str(uuid4())
+    with acting_as(Principal.user(intruder)):
+        for _ in range(50):
+            with pytest.raises(AccessDenied):
+                await store.recall_memory(victim, "x")
+            with pytest.raises(AccessDenied):
+                await store.sessions.latest(victim)
+    with acting_as(Principal.user(other)), pytest.raises(AccessDenied):
+        await store.aput(("users", victim, "facts"), "k", {"text": "mine"})
+    failing = EmbeddingFailed("away")
+    for _ in range(3):
+        store.access.reporter.embedding_failed(Principal.service(), "moody", failing)
+    await store.access.finish()
+    audit = await rows(database, "SELECT user_id, action, data FROM memory.audit_logs ORDER BY id")
+    assert [(a["user_id"], a["action"], a["data"]["count"]) for a in audit] == [
+        (intruder, "access.denied", 100),
+        (other, "access.denied", 1),
+        (None, "embedding.failed", 3),
+    ]
+    assert audit[0]["data"]["about"] == victim
+
+
+async def test_refusals_wait_for_a_database_that_is_away(
+    store: MemoryManager, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reporter, stranger = store.access.reporter, Principal.user(str(uuid4()))
+    run_parts = store.access.database.run_parts
+    for is_away in (True, False):
+        reporter.denied(stranger, AccessDenied("no"))
+        monkeypatch.setattr(store.access.database, "run_parts", _away if is_away else run_parts)
+        await reporter.finish()
+    assert await rows(database, "SELECT data -> 'count' AS n FROM memory.audit_logs") == [{"n": 2}]
+
+
+async def _away(_: object) -> None:
+    raise StoreUnavailable("away")

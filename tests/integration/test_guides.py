@@ -1,6 +1,7 @@
 """Every command of the guides runs and prints what they show (see tests/support/guides.py)."""
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -90,6 +91,15 @@ def leads_somewhere(path: Path, link: str) -> bool:
 def test_the_index_names_every_page() -> None:
     pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
     assert pages <= {*links((ROOT / "docs" / "README.md").read_text())}
+
+
+def test_the_page_of_operations_says_what_prunes_each_table() -> None:
+    section = (
+        (ROOT / "docs" / "operations.md").read_text().split("## What grows")[1].split("\n## ")[0]
+    )
+    named = {name.removeprefix("memory.") for name in re.findall(r"`([\w.]+)`", section)}
+    schema = (ROOT / "schema" / "supabase_schema.sql").read_text()
+    assert set(re.findall(r"CREATE TABLE IF NOT EXISTS memory\.(\w+)", schema)) <= named
 
 
 def test_the_index_names_every_guide() -> None:

@@ -11,16 +11,17 @@ import pytest
 from langgraph.store.base import IndexConfig
 
 from graphs.deployment.pools import open_pool
-from graphs.memory.errors import StorageFailed
+from graphs.memory.errors import StorageFailed, StoreUnavailable
 from graphs.memory.facts.conversation import Conversation, ExtractedFact
 from graphs.memory.jobs.tasks import Timing
 from graphs.memory.principal import Principal
 from graphs.memory.store import health
 from graphs.memory.store.health import HealthReport, PartHealth
 from graphs.memory_manager import MemoryManager
+from graphs.operations.operations import Operations
 from tests.integration.test_memory import turn
 from tests.support.postgres import OwnPostgres
-from tests.support.sql import rows
+from tests.support.sql import fill_disk, make_read_only, rows
 from tests.support.storage_stub import StorageStub
 
 QUEUE = "procrastinate.procrastinate"
@@ -195,6 +196,47 @@ async def test_a_database_that_is_away_makes_the_memory_unavailable_and_comes_ba
             assert datetime.now(UTC) - began < timedelta(seconds=30)
             postgres.start()
             await until(store, "database", "ok")
+
+
+async def test_a_read_only_database_is_told_and_goes_on_to_be_read(
+    working: MemoryManager, database: str
+) -> None:
+    user, notes = str(uuid4()), ("users", "u", "notes")
+    await working.write_memory(user, "s1", turn(user, "My budget is 80k.", "Noted.", "m1"))
+    await working.jobs.run_pending()
+    await make_read_only(database)
+    with pytest.raises(StoreUnavailable, match=r"read-only.*free space") as refused:
+        await working.aput(notes, "k", {"a": 1})
+    assert refused.value.advice
+    assert [m.content for m in await working.recall_memory(user, "budget")] == ["My budget is 80k."]
+    await rows(
+        database,
+        f"SET TRANSACTION READ WRITE; DELETE FROM {QUEUE}_workers",
+    )
+    report = await until(working, "jobs", "degraded")
+    assert "free space" in advice(report, "database")
+    assert report.parts["jobs"].advice is None, "no server that is started could do them"
+    async with MemoryManager.from_conn_string(database, index=working.index_config) as another:
+        await another.setup()
+        assert await another.aget(notes, "k") is None
+        for check in await Operations(another).checks.verify():
+            assert "migration" not in str(check.advice)
+    await make_read_only(database, "off")
+    await working.aput(notes, "k", {"a": 1})
+    await until(working, "jobs", "ok")
+
+
+async def test_a_full_disk_is_told_once_it_has_refused_a_write(
+    working: MemoryManager, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill_disk(database)
+    with pytest.raises(StoreUnavailable, match=r"disk of the database is full.*Enlarge"):
+        await working.aput(("users", "u", "notes"), "k", {"a": 1})
+    report = await working.health.check()
+    assert (report.status, report.parts["database"].status) == ("degraded", "degraded")
+    assert "Enlarge the disk" in advice(report, "database")
+    monkeypatch.setattr(health, "REFUSED_SECONDS", 0)
+    assert (await working.health.check()).parts["database"].status == "ok"
 
 
 async def test_storage_is_ok_where_there_is_one(database: str) -> None:

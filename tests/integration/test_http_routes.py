@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,7 +24,7 @@ from graphs.memory_manager import MemoryManager
 from graphs.offline.embeddings import OfflineEmbeddings
 from tests.conftest import as_url
 from tests.support.http import app_of, client
-from tests.support.sql import rows
+from tests.support.sql import fill_disk, make_read_only, rows
 
 DOCS = (Path(__file__).parents[2] / "docs" / "http-api.md").read_text()
 PROBLEM = "application/problem+json"
@@ -80,6 +80,8 @@ async def test_what_is_written_is_recalled_with_the_reasons(ann: httpx.AsyncClie
     assert best["content"] == "The budget for the welding robot is 80k."
     assert best["explanation"].keys() >= {"similarity", "recency", "importance"}
     tagged = await good(ann, "/memory/recall", query="tea", tags="budget")
+    many = await ann.get("/memory/recall", params={"query": "tea", "tags": ["tag"] * 300})
+    assert (many.status_code, "filter tags" in many.json()["detail"]) == (422, True)
     assert [item["id"] for item in tagged["items"]] == [best["id"]]
     found = await good(ann, "/memory/context", session_id="s1", query="robot")
     assert best["id"] in {item["id"] for item in found["memories"]}
@@ -190,6 +192,9 @@ async def test_what_was_forgotten_has_a_history_and_nothing_else(ann: httpx.Asyn
     for gone in (path, f"{path}/origin", f"{path}/graph"):
         assert (await ann.get(gone)).status_code == 404
     assert (await ann.delete(path)).status_code == 404
+    assert (await ann.delete(path, params={"for_good": True})).status_code == 204
+    assert (await good(ann, f"{path}/history"))["items"] == []
+    assert (await ann.delete(path, params={"for_good": True})).status_code == 404
 
 
 async def test_a_key_of_idempotency_makes_a_write_once(
@@ -300,6 +305,10 @@ async def test_the_brain_is_saved_by_slug_read_in_pages_and_forgotten(
     assert (await ann.delete("/memory/brain/slug_0")).status_code == 204
     assert (await ann.get("/memory/brain/slug_0")).status_code == 404
     assert (await ann.delete("/memory/brain/slug_0")).status_code == 404
+    again = await ann.delete("/memory/brain/slug_0", params={"for_good": True})
+    assert again.status_code == 204
+    again = await ann.delete("/memory/brain/slug_0", params={"for_good": True})
+    assert again.status_code == 404
 
 
 async def test_of_many_those_that_cannot_be_saved_fail_alone(ann: httpx.AsyncClient) -> None:
@@ -340,6 +349,28 @@ async def test_a_model_that_is_away_is_no_fault_of_the_request(
         assert "tea" not in away.text
 
 
+@pytest.mark.parametrize(("end", "what"), [(make_read_only, "space"), (fill_disk, "Enlarge")])
+async def test_a_database_that_takes_no_writes_is_unavailable_and_it_is_told_what_to_do(
+    ann: httpx.AsyncClient, database: str, end: Callable[[str], Awaitable[None]], what: str
+) -> None:
+    await end(database)
+    for sent in (
+        ann.post("/memory/memories", json=fact("Likes tea.")),
+        ann.put("/memory/brain/taste", json={"content": "Likes tea."}),
+    ):
+        refused = await sent
+        assert (refused.status_code, refused.headers["Content-Type"]) == (503, PROBLEM)
+        assert int(refused.headers["Retry-After"]) > 0
+        assert what in refused.json()["detail"]
+    assert (await good(ann, "/memory/recall", query="tea"))["items"] == []
+    [told] = [
+        part["advice"]
+        for name, part in (await good(ann, "/memory/health"))["parts"].items()
+        if name == "database"
+    ]
+    assert what in told
+
+
 async def test_members_share_the_brain_of_their_company_and_nobody_else_sees_it(
     app: FastAPI, database: str
 ) -> None:
@@ -362,6 +393,36 @@ async def test_members_share_the_brain_of_their_company_and_nobody_else_sees_it(
         assert (
             await http.put("/memory/companies/acme/brain/x", json={"content": "y"})
         ).status_code == 403
+
+
+async def test_a_person_accepts_an_invitation_leaves_again_and_cannot_for_another(
+    app: FastAPI, ann: httpx.AsyncClient, database: str
+) -> None:
+    user_id = await user_id_of(ann)
+    await rows(
+        database,
+        f"""INSERT INTO memory.organisations (id, name) VALUES ('acme', 'Acme');
+        INSERT INTO memory.organisation_members VALUES ('acme', '{user_id}', 'member');
+        UPDATE memory.organisation_members SET accepted_at = NULL""",
+    )
+    [invited] = (await good(ann, "/memory/companies"))["items"]
+    assert (invited["organisation_id"], invited["name"], invited["accepted_at"]) == (
+        "acme",
+        "Acme",
+        None,
+    )
+    brain, place = "/memory/companies/acme/brain/x", "/memory/companies/acme/membership"
+    assert (await ann.put(brain, json={"content": "y"})).status_code == 403
+    async with client(app) as bob:
+        assert (await bob.put(place)).status_code == 404
+        assert (await bob.delete(place)).status_code == 404
+        assert (await bob.put(place, params={"user_id": user_id})).status_code == 403
+    [accepted] = (await ann.put(place)).json()["items"]
+    assert accepted["accepted_at"]
+    assert (await ann.put(brain, json={"content": "y"})).status_code == 200
+    assert (await ann.delete(place)).status_code == 204
+    assert (await good(ann, "/memory/companies"))["items"] == []
+    assert (await ann.get(brain)).status_code == 404
 
 
 async def test_an_export_is_streamed_as_its_person_and_ends_with_its_digest(
@@ -542,3 +603,19 @@ async def test_what_cannot_be_remembered_is_refused_by_field(
     assert {name.partition(".")[0].partition("[")[0] for name in named} <= {field, "content"}, named
     assert not any("function" in name for name in named), named
     assert (await good(ann, "/memory/memories"))["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("route", "unknown"),
+    [
+        ("/memory/memories?limitt=5", ["limitt"]),
+        ("/memory/sessions?limit=5&Limit=6", ["Limit"]),
+        ("/memory/jobs?user=x&state=y", ["state", "user"]),
+    ],
+)
+async def test_a_query_parameter_that_does_not_exist_is_refused_by_its_name(
+    ann: httpx.AsyncClient, route: str, unknown: list[str]
+) -> None:
+    answer = await ann.get(route)
+    assert answer.status_code == 422
+    assert list(answer.json()["fields"]) == unknown

@@ -1,6 +1,7 @@
 """Hybrid search through the store: complete, explained, and as closed to others as any search."""
 
-from collections.abc import AsyncIterator
+import unicodedata
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -61,6 +62,31 @@ async def test_words_are_stemmed(store: MemoryManager, way: str) -> None:
         {f"k{n}": f"Something else {n}" for n in range(20)} | {"it": "She painted three sunsets"},
     )
     assert (await found(store, "paintings of a sunset"))[0] == "it"
+
+
+@pytest.mark.parametrize(
+    "word", ["Zoë", "Trần", "한국어", "\uff34\uff4f\uff4b\uff59\uff4f", "\ufb01ve"]
+)
+async def test_a_word_is_found_however_a_keyboard_composes_it(
+    database: str, index: IndexConfig, way: str, word: str
+) -> None:
+    """Compare words in one spelling of Unicode, and return the value as it was put."""
+    forms = [unicodedata.normalize(form, word) for form in ("NFC", "NFD", "NFKC")]
+    embedded: list[str] = []
+
+    def embed(texts: Sequence[str]) -> list[list[float]]:
+        embedded.extend(texts)
+        return _all_alike(texts)
+
+    alike: Any = {**index, "embed": embed, "ranking": "hybrid", "fields": ["text"]}
+    async with MemoryManager.from_conn_string(database, index=alike) as store:
+        for n, form in enumerate(forms):
+            await put(store, {f"other{n}": f"Somebody else, number {n}"})
+            await put(store, {f"it{n}": f"{form} called"})
+        for query in forms:
+            items = await store.asearch(NS, query=query, limit=3)
+            assert {item.value["text"] for item in items} == {f"{form} called" for form in forms}
+    assert len({text for text in embedded if "called" in text}) == 1, "vectors are alike, too"
 
 
 async def test_pages_are_complete_and_never_overlap(store: MemoryManager, way: str) -> None:
@@ -297,3 +323,27 @@ async def test_whether_a_scope_is_wide_is_told_to_its_readers_alone(
     service, person = Principal.service(), Principal.user(alice)
     assert await rows(database, ask, service.role, service.claims) == [{"wide": True}]
     assert await rows(database, ask, person.role, person.claims) == [{"wide": False}]
+
+
+async def test_the_rarest_words_of_a_long_query_count_wherever_they_stand_in_the_alphabet(
+    database: str, index: IndexConfig, way: str
+) -> None:
+    """A message may have more words than a number has bits."""
+    names = [f"aa{n:03}x" for n in range(70)]
+    absent = [f"bb{n}y" for n in range(100)]
+    fact = "zebras zigzag zealously"
+    alike: Any = {**index, "embed": _all_alike, "ranking": "hybrid", "fields": ["text"]}
+    async with MemoryManager.from_conn_string(database, index=alike) as store:
+        await put(
+            store,
+            {f"k{n}": f"{name} picked ripe yellow bananas" for n, name in enumerate(2 * names)},
+        )
+        await put(store, {"it": fact})
+        assert (await found(store, " ".join([*names, *absent, fact])))[0] == "it"
+        assert (await found(store, " ".join([fact, *reversed(names)])))[0] == "it"
+        assert await found(store, " ".join([*absent, fact]), limit=1) == ["it"]
+
+
+def _all_alike(texts: Sequence[str]) -> list[list[float]]:
+    """Embed so that only words distinguish texts."""
+    return [[1.0] * 256 for _ in texts]

@@ -3,13 +3,16 @@
 from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
-from langgraph.store.base import PutOp
+from langgraph.store.base import IndexConfig, PutOp
+from psycopg.types.json import Jsonb
 
 from graphs.memory_manager import MemoryManager
 from tests.support.sql import rows
 
 NS = ("users", "u1", "notes")
+ANN = "a0000000-0000-4000-8000-00000000000a"
 DIMENSIONS = 8
 
 PENDING = "SELECT count(*) AS n FROM memory.memory_embeddings WHERE NOT indexed"
@@ -77,6 +80,14 @@ async def test_a_wide_scope_is_answered_from_the_index_and_from_what_waits(
             empty_database, "UPDATE memory.memories SET expires_at = now() WHERE key = 'k42'"
         )
         assert (await store.asearch((), query="42", limit=1))[0].key != "k42"
+        nearest = ", ".join(f"'{key}'" for key in true_best("42", 6000, 100))
+        await rows(
+            empty_database,
+            f"UPDATE memory.memories SET expires_at = now() WHERE key IN ({nearest})",
+        )
+        left = {item.key for item in await store.asearch((), query="42", limit=10)}
+        assert len(left & set(true_best("42", 6000, 110)[100:])) >= 9
+        assert not left & set(true_best("42", 6000, 100))
 
 
 async def test_waiting_vectors_are_indexed_when_asked(empty_database: str) -> None:
@@ -170,3 +181,108 @@ async def test_an_interrupted_switch_goes_on_where_it_stopped(empty_database: st
         )
         assert await new.reembed() == 150
         assert int((await new.asearch(NS, query="17"))[0].key[1:]) % 7 == 3
+
+
+# Rows that come past the store --------------------------------------------------------------------
+
+WRITTEN = "INSERT INTO memory.memories (namespace, key, value) VALUES ('users.u1.notes.', %s, %s)"
+
+
+async def word_and_vectors(url: str, key: str) -> tuple[bool, list[str]]:
+    """Return whether an item has the word that belongs to it, and the fields of its vectors."""
+    [row] = await rows(
+        url,
+        "SELECT m.document @@ to_tsquery('english', m.value ->> 'word') AS found, ARRAY("
+        "SELECT e.field FROM memory.memory_embeddings AS e WHERE e.key = m.key) AS fields"
+        f" FROM memory.memories AS m WHERE m.key = '{key}'",
+    )
+    return row["found"], row["fields"]
+
+
+async def test_rows_of_sql_get_words_and_vectors_from_a_job_queued_with_them(
+    empty_database: str,
+) -> None:
+    hybrid: Any = {**INDEX, "ranking": "hybrid"}
+    async with MemoryManager.from_conn_string(empty_database, index=hybrid) as store:
+        await store.setup()
+        await store.aput(NS, "put", {"text": "1 zebra", "word": "zebra"})
+        await store.aput(NS, "own", {"parts": ["2 lynx", "3 owl"], "word": "owl"}, ["parts[*]"])
+        await store.aput(NS, "kept", {"text": "4 secret"}, index=False)
+        async with await psycopg.AsyncConnection.connect(empty_database) as conn:
+            await conn.execute(WRITTEN, ["new", Jsonb({"text": "5 gnu", "word": "gnu"})])
+            fact = {"type": "fact", "content": "6 elk", "word": "elk"}
+            await conn.execute(WRITTEN, ["fact", Jsonb(fact)])
+            await conn.execute(WRITTEN, ["empty", Jsonb({})])
+            for key, change in (
+                ("put", {"text": "7 yak", "word": "yak"}),
+                ("own", {"parts": ["8 emu"], "word": "emu"}),
+            ):
+                await conn.execute(
+                    "UPDATE memory.memories SET value = %s WHERE key = %s", [Jsonb(change), key]
+                )
+        before = {item.key for item in await store.asearch(NS, query="5 gnu", limit=20)}
+        assert "new" in before, "it is in the scope at once"
+
+        await store.jobs.run_pending()
+
+        assert await word_and_vectors(empty_database, "new") == (True, ["text"])
+        assert await word_and_vectors(empty_database, "fact") == (True, ["content"])
+        assert await word_and_vectors(empty_database, "put") == (True, ["text"])
+        assert await word_and_vectors(empty_database, "own") == (True, ["parts[*]"])
+        for query, key in (("5 gnu", "new"), ("7 yak", "put"), ("8 emu", "own")):
+            item, *_ = await store.asearch(NS, query=query, limit=20)
+            assert (item.key, item.score is not None) == (key, True)
+        found = {item.key for item in await store.asearch(NS, query="4 secret", limit=20)}
+        assert "kept" not in found, "an item that was put with index=False stays out"
+        waiting = "SELECT key FROM memory.memories WHERE document = ''"
+        assert await rows(empty_database, waiting) == []
+        assert await store.refresh_embeddings() == 0
+
+
+async def test_a_row_that_a_person_inserts_as_postgrest_does_is_recalled(
+    database: str, index: IndexConfig
+) -> None:
+    """Insert with the person's role and claims; a worker finds the job."""
+    async with MemoryManager.from_conn_string(database, index=index) as store:
+        async with (
+            await psycopg.AsyncConnection.connect(database) as conn,
+            conn.transaction(),
+        ):
+            await conn.execute(
+                "SELECT set_config('role', 'authenticated', true), "
+                "set_config('request.jwt.claims', json_build_object('sub', %s::text)::text, true)",
+                [ANN],
+            )
+            await conn.execute(
+                "INSERT INTO memory.memories (namespace, key, value) VALUES (%s, 'k', %s)",
+                [f"users.{ANN}.facts.", Jsonb({"type": "fact", "content": "Plays the cello."})],
+            )
+        await store.jobs.run_pending()
+        [memory] = await store.recall_memory(ANN, "cello")
+        assert memory.content == "Plays the cello."
+        assert memory.score is not None
+
+
+async def test_an_item_that_the_model_refuses_waits_and_holds_up_no_other(
+    empty_database: str,
+) -> None:
+    async with MemoryManager.from_conn_string(empty_database, index=INDEX) as store:
+        await store.setup()
+        async with await psycopg.AsyncConnection.connect(empty_database) as conn:
+            for key, text in (("a", "1"), ("bad", "no number"), ("c", "2")):
+                await conn.execute(WRITTEN, [key, Jsonb({"text": text})])
+        assert await store.refresh_embeddings() == 2, "the job that embeds what lacks it"
+        await rows(
+            empty_database, 'UPDATE memory.memories SET value = \'{"text": "3"}\' RETURNING 1'
+        )
+        assert await store.index_memories() == 3
+
+
+async def test_rows_are_marked_where_no_queue_is_yet(database: str) -> None:
+    """After `supabase db push` and before a first start."""
+    async with await psycopg.AsyncConnection.connect(database) as conn:
+        await conn.execute("DROP SCHEMA procrastinate CASCADE")
+        await conn.execute(WRITTEN, ["k", Jsonb({})])
+        answer = await conn.execute("SELECT count(*) FROM memory.memories WHERE document = ''")
+        assert await answer.fetchone() == (1,)
+        await conn.rollback()

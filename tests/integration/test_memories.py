@@ -210,6 +210,27 @@ async def test_what_is_pinned_stays_so_when_it_is_said_again(store: MemoryManage
     assert (await remember(store, "Likes coffee")).pinned is False
 
 
+async def test_what_is_pinned_is_found_by_the_fields_by_which_it_was_found(
+    store: MemoryManager, database: str
+) -> None:
+    """Pin items that were put without index, or with one of their own."""
+    scope = ("users", ANN, "notes")
+    with acting_as(Principal.user(ANN)):
+        await store.aput(scope, "hidden", {"content": "The swordfish."}, index=False)
+        await store.aput(scope, "titled", {"title": "A zebra", "content": "Text."}, index=["title"])
+        await store.aput(scope, "parts", {"parts": ["One", "Two"]}, index=["parts[*]"])
+        for key in ("hidden", "titled", "parts"):
+            await store.memories.revise(ANN, (scope, key), Revision(pinned=True))
+        found = await store.asearch(scope, query="swordfish")
+        assert {item.key for item in found if item.score is not None} == {"titled", "parts"}
+    fields = await rows(database, "SELECT key, field FROM memory.memory_embeddings ORDER BY 1, 2")
+    assert [(row["key"], row["field"]) for row in fields] == [
+        ("parts", "parts[*].0"),
+        ("parts", "parts[*].1"),
+        ("titled", "title"),
+    ]
+
+
 async def test_what_is_pinned_neither_decays_nor_expires(
     store: MemoryManager, database: str
 ) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -18,6 +18,7 @@ from graphs.memory.errors import (
 )
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.operations.operations import Operations
 from tests.support.sql import rows
 
 
@@ -107,6 +108,41 @@ async def test_an_exchange_written_again_takes_its_old_place(
     assert [t.content for t in context.turns] == ["Hello there", "Another one", "And now?", "Two"]
 
 
+async def test_a_long_history_is_stored_in_its_order_in_a_few_transactions(
+    store: MemoryManager, user_id: str, database: str
+) -> None:
+    history: Any = [turn(user_id, f"Question {n}", exchange=f"m{n}") for n in range(250)]
+    receipts = await store.write_memories(user_id, "s1", [*history, history[0]])
+    assert [receipt.memories[0][1] for receipt in receipts[:250]] == [
+        f"m{n}:user" for n in range(250)
+    ]
+    turns = await rows(
+        database, "SELECT exchange, role, xmin FROM memory.turns WHERE exchange <> 'm0' ORDER BY id"
+    )
+    assert [row["exchange"] for row in turns[::2]] == [f"m{n}" for n in range(1, 250)]
+    assert [row["role"] for row in turns[:2]] == ["user", "assistant"]
+    assert len({row["xmin"] for row in turns}) == 3
+    assert len(await store.jobs.list(task="extract_facts")) == 3, "one for each transaction"
+
+
+async def test_of_payloads_written_together_those_stored_before_change_nothing(
+    store: MemoryManager, user_id: str
+) -> None:
+    keyed: Any = [
+        turn(user_id, f"Question {n}", exchange=f"m{n}", idempotency_key=f"k{n}") for n in range(4)
+    ]
+    await store.write_memories(user_id, "s1", [keyed[1], keyed[3]])
+    receipts = await store.write_memories(user_id, "s1", [*keyed, keyed[0]])
+    assert [receipt.replayed for receipt in receipts] == [False, True, False, True, True]
+    assert [receipt.memories[0][1] for receipt in receipts] == [
+        f"m{n}:user" for n in (0, 1, 2, 3, 0)
+    ]
+    wrong: Any = [turn(user_id, "Good", exchange="m9"), turn(user_id, "", exchange="m10")]
+    with pytest.raises(ContractError):
+        await store.write_memories(user_id, "s1", wrong)
+    assert (await store.load_context(user_id, "s1")).session.turns == 8
+
+
 async def test_the_same_fact_said_twice_is_one_memory(store: MemoryManager, user_id: str) -> None:
     for n, text in enumerate(["My budget is 80k.", "my budget  is 80K"]):
         await store.write_memory(
@@ -131,6 +167,8 @@ async def test_an_unknown_user_has_an_empty_context(store: MemoryManager, user_i
         ({"session_id": ""}, "session_id"),
         ({"timestamp": "yesterday"}, "timestamp"),
         ({"timestamp": "2026-01-01T00:00:00"}, "timestamp"),
+        ({"timestamp": "9999-12-31T23:59:59Z"}, "timestamp"),
+        ({"timestamp": datetime.now(UTC) + timedelta(days=2)}, "timestamp"),
         ({"agent": ""}, "agent"),
         ({"type": "rumour"}, "type"),
         ({"content": "  "}, "content"),
@@ -269,6 +307,33 @@ async def test_decay_fades_the_important_and_trims_the_rest(
     assert (again.faded, again.trimmed) == (0, 0)
 
 
+async def test_decay_leaves_alone_what_was_recalled_since(
+    store: MemoryManager, database: str, user_id: str
+) -> None:
+    contents = ("Grows red tulips.", "Owns a sailing boat.", "Was born in Quito.", "Hates opera.")
+    for content, importance in zip(contents, (0.2, 0.9, 0.2, 0.9), strict=True):
+        await store.write_memory(user_id, "s1", payload(user_id, content, importance=importance))
+    for query in contents[:3]:
+        [found] = await store.recall_memory(user_id, query, limit=1)
+        assert found.content == query
+    await store.recall_receipts(user_id)
+    await rows(
+        database,
+        """UPDATE memory.memories SET updated_at = now() - interval '40 days';
+        UPDATE memory.recall_receipts SET at = now() - interval '31 days'
+        WHERE query = 'Was born in Quito.'""",
+    )
+    would = await Operations(store).oversight.would_decay(user_id, 30)
+    assert [(each.content, each.trimmed) for each in would] == [
+        ("Was born in Quito.", True),
+        ("Hates opera.", False),
+    ]
+    report = await store.decay_memory(user_id, 30)
+    assert (report.faded, report.trimmed) == (1, 1)
+    left = {memory.content for memory in await store.recall_memory(user_id, "", limit=10)}
+    assert left == {"Grows red tulips.", "Owns a sailing boat.", "Hates opera."}
+
+
 @pytest.mark.parametrize("days", [0, -1, float("nan")])
 async def test_decay_refuses_a_threshold_that_is_no_time(
     store: MemoryManager, user_id: str, days: float
@@ -287,7 +352,7 @@ async def test_items_of_any_shape_among_the_memories_do_no_harm(
         {"type": 7},
         {},
         {"content": None},
-        {"importance": 10**400, "type": "x"},
+        {"importance": 1e300, "type": "x"},
     ]
     for n, value in enumerate(odd):
         await store.aput(("users", user_id, "odd"), f"k{n}", value)
@@ -307,6 +372,7 @@ async def test_a_field_that_cannot_be_stored_is_named(store: MemoryManager, user
         {"content": "a\0"},
         {"metadata": {"deep": ["a\0"]}},
         {"tags": ["\ud800"]},
+        {"metadata": {"n": 2**64}},
     ):
         with pytest.raises(ContractError) as refused:
             await store.write_memory(user_id, "s1", payload(user_id, "A fact.") | change)

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from graphs.memory.errors import AccessDenied, MigrationConflict, MigrationNotFound
+from graphs.memory.errors import AccessDenied, InvalidInput
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from graphs.offline.embeddings import OfflineEmbeddings
+from graphs.operations.errors import MigrationConflict, MigrationNotFound
 from graphs.operations.migration.jsonl import open_jsonl
 from graphs.operations.migration.ledger import Migration
 from graphs.operations.migration.source import RecordBatch, Rejected
@@ -154,6 +155,7 @@ async def test_what_cannot_be_a_memory_is_told_by_its_field_and_stops_nothing(
         "user_id": {"content": "Whose?", "created_at": MADE},
         "importance": line(2, importance=7),
         "created_at": line(3, created_at="yesterday"),
+        "updated_at": line(12, created_at=MADE, updated_at="9999-12-31T23:59:59Z"),
         "colour": line(4, colour="red"),
         "type": line(5, type="turn"),
         "metadata.a": line(6, metadata={"a": "\0"}),
@@ -264,6 +266,45 @@ async def test_an_export_of_a_person_comes_back_as_it_was(
     assert await rows(database, said) == history
 
 
+def rewritten(export: str, **how: Any) -> str:
+    """Return an export as another tool writes it."""
+    return "".join(json.dumps(json.loads(line), **how) + "\n" for line in export.splitlines())
+
+
+async def test_an_export_that_was_changed_is_refused_and_taken_whole_where_that_is_allowed(
+    store: MemoryManager, tmp_path: Path
+) -> None:
+    for n in range(3):
+        await store.aput(("users", ANN, "notes"), f"n{n}", {"text": f"Note {n}."})
+    export = "".join([f"{text}\n" async for text in store.export_user(ANN)])
+    lines = export.splitlines(keepends=True)
+    last = max(n for n, line in enumerate(lines) if '"table": "memory.memories"' in line)
+    path, migrations = tmp_path / "ann.jsonl", Operations(store).migrations
+    for content, reason, memories, broken in (
+        (rewritten(export, separators=(",", ":")), "rewritten by another tool", 3, 0),
+        (rewritten(export, sort_keys=True), "rewritten by another tool", 3, 0),
+        (export.replace("Note 1.", "Note 9."), "does not fit its checksum", 3, 0),
+        (export.replace("\n", "\r\n"), "does not fit its checksum", 3, 0),
+        ("".join(lines[:-1]), "truncated", 3, 0),
+        ("".join(lines[: last + 1])[:-9], f"line {last + 1} is not JSON", 2, 1),
+        ("".join(lines[:last] + lines[last + 1 :]), "2 rows of memory.memories of the 3", 2, 0),
+    ):
+        path.write_text(content, encoding="utf-8", newline="")
+        with pytest.raises(InvalidInput, match=f"{reason}.*Nothing was imported"):
+            await open_jsonl(path)
+        allowed = await migrations.preview(await open_jsonl(path, allow_changed=True))
+        assert (allowed.read, len(allowed.rejected)) == (memories + broken, broken), reason
+    path.write_text(rewritten(export, sort_keys=True).replace(ANN, BOB), encoding="utf-8")
+    done = await migrations.run(await open_jsonl(path, allow_changed=True))
+    assert (done.total, done.brought, done.rejected) == (3, 3, 0)
+    path.write_text(export.replace('"version": 1', '"version": 2'), encoding="utf-8")
+    with pytest.raises(InvalidInput, match="version 2"):
+        await open_jsonl(path, allow_changed=True)
+    path.write_text("\n")
+    with pytest.raises(InvalidInput, match="is empty"):
+        await open_jsonl(path)
+
+
 async def test_it_pauses_where_it_is_asked_to_and_goes_on_there(
     store: MemoryManager, tmp_path: Path
 ) -> None:
@@ -317,6 +358,19 @@ async def test_only_the_service_migrates(store: MemoryManager, tmp_path: Path) -
                 await call
     with pytest.raises(MigrationNotFound):
         await Operations(store).migrations.roll_back("x")
+
+
+def test_the_command_ends_with_an_error_for_a_truncated_export_and_takes_it_if_told_to(
+    operate: Operator, tmp_path: Path
+) -> None:
+    operate.done("remember", "Likes tea.", "--user-id", ANN)
+    path = tmp_path / "ann.jsonl"
+    operate.done("export-user", "--user-id", ANN, "--output", str(path))
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    refused = operate("migrate", "jsonl", str(path))
+    assert (refused.exit_code, "--allow-changed" in refused.stderr) == (1, True)
+    told = operate.json("migrate", "jsonl", str(path), "--allow-changed")
+    assert told["migration"]["present"] == 1
 
 
 def test_the_command_looks_brings_tells_and_takes_back(operate: Operator, tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from graphs.memory.errors import SourceFailed, SourceUnavailable
 from graphs.memory_manager import MemoryManager
+from graphs.operations.errors import SourceFailed, SourceUnavailable
 from graphs.operations.migration import mem0_cloud
 from graphs.operations.migration.comparing import Question
 from graphs.operations.migration.mem0_cloud import Mem0Platform, mem0_platform

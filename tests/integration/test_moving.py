@@ -14,9 +14,10 @@ from langgraph.store.base import IndexConfig, PutOp
 from langgraph.store.postgres.aio import AsyncPostgresStore
 
 from graphs.deployment.pools import open_pool
-from graphs.memory.errors import AccessDenied, ConfigurationError, SwitchRefused
+from graphs.memory.errors import AccessDenied, ConfigurationError
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.operations.errors import SwitchRefused
 from graphs.operations.migration.langgraph_store import LangGraphStore
 from graphs.operations.migration.switching import Moving
 from graphs.operations.operations import Operations

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from langchain_core.messages import HumanMessage
 from langgraph.store.base import IndexConfig, PutOp
+from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 
 from graphs.agents.assistant import graph as assistant
@@ -19,7 +20,7 @@ from graphs.deployment.clients.supabase import supabase_client
 from graphs.deployment.pools import open_pool
 from graphs.deployment.settings import Settings
 from graphs.mem0.extractor import Mem0Extractor
-from graphs.memory.errors import AccessDenied
+from graphs.memory.errors import AccessDenied, InvalidInput
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from tests.support.adapters import Notebook, outbound_to
@@ -156,6 +157,80 @@ async def test_an_erased_person_leaves_no_residue_and_others_keep_everything(
     assert await store.verify_audit() == []
     await store.seal_audit()
     assert await store.verify_audit() == []
+
+
+THREAD = """INSERT INTO langgraph.checkpoints
+  (thread_id, checkpoint_ns, checkpoint_id, checkpoint, metadata) VALUES (%s, '', %s, '{}', %s)"""
+
+
+async def write_in(database: str, thread: str, user: str, namespace: str) -> None:
+    """Write rows that name a thread, as SQL lets anybody do."""
+    async with await psycopg.AsyncConnection.connect(database) as conn:
+        await conn.execute(
+            "INSERT INTO memory.recall_receipts (actor, user_id, query, chosen, nearly, thread_id) "
+            "VALUES (%s, %s, 'q', '[]', '[]', %s)",
+            [user, user, thread],
+        )
+        await conn.execute(
+            "INSERT INTO memory.memories (namespace, key, value, thread_id) "
+            "VALUES (%s, %s, '{}', %s)",
+            [namespace, thread, thread],
+        )
+
+
+async def test_a_thread_goes_with_who_ran_it_whatever_rows_name_it(
+    store: MemoryManager, database: str
+) -> None:
+    for thread, who in (("anns", ANN), ("bobs", BOB), ("both", ANN), ("both", BOB)):
+        noted = Jsonb({"langgraph_auth_user_id": who, "run_id": f"run of {thread}"})
+        await rows(database, THREAD, thread, who, noted)
+    for thread in ("without a server", "of several", "with an organisation"):
+        await rows(database, THREAD, thread, "1", Jsonb({}))
+    await write_in(database, "bobs", ANN, f"users.{ANN}.notes.")  # she names his
+    await write_in(database, "anns", BOB, f"users.{BOB}.notes.")  # he names hers
+    await write_in(database, "without a server", ANN, f"users.{ANN}.notes.")
+    await write_in(database, "of several", ANN, f"users.{ANN}.notes.")
+    await write_in(database, "of several", BOB, f"users.{BOB}.notes.")
+    await write_in(database, "with an organisation", ANN, "orgs.acme.notes.")
+
+    certificate = await store.erase_user(ANN)
+
+    assert certificate.erased["langgraph.checkpoints"] == 2
+    left = await rows(database, "SELECT DISTINCT thread_id FROM langgraph.checkpoints ORDER BY 1")
+    assert [row["thread_id"] for row in left] == [
+        *("bobs", "both", "of several", "with an organisation")
+    ]
+    with pytest.raises(psycopg.Error, match="was deleted"):
+        await rows(database, "SELECT memory.refuse_deleted_runs('{run of anns}', '{anns}')")
+
+
+async def test_what_others_read_just_before_leaves_no_record_after_the_certificate(
+    store: MemoryManager, database: str, index: IndexConfig
+) -> None:
+    """Read in another process, which records it a second later."""
+    await store.aput(("users", ANN, "notes"), "k", {"text": "secret"})
+    async with MemoryManager.from_conn_string(
+        database, index=index, principal=Principal.service()
+    ) as other:
+        await other.aget(("users", ANN, "notes"), "k")
+        with acting_as(Principal.user(ANN)):
+            await other.asearch(("users", ANN))
+            with pytest.raises(AccessDenied):
+                await other.aput(("users", BOB, "notes"), "k", {})
+        await store.erase_user(ANN)
+        await other.access.finish()
+        assert await residue(database, ANN) == {}
+
+
+async def test_what_was_erased_elsewhere_is_in_the_certificate(
+    store: MemoryManager,
+) -> None:
+    certificate = await store.erase_user(ANN, {"server threads": 3})
+    assert certificate.erased == {"server threads": 3}
+    wrong: Any
+    for wrong in ({"a": -1}, {"a": "b"}, {"a": None}):
+        with pytest.raises(InvalidInput, match="numbers"):
+            await store.erase_user(ANN, wrong)
 
 
 async def test_every_table_that_names_a_person_is_known(

@@ -18,10 +18,11 @@ from graphs.deployment.pools import open_pool
 from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory.database.parts import SchemaPart, leave_out
 from graphs.memory.database.schema import Choice, read_scripts
-from graphs.memory.errors import InvalidBackup, SchemaPartMissing, SchemaPartPresent
+from graphs.memory.errors import SchemaPartMissing, SchemaPartPresent
 from graphs.memory.values.ids import to_id
 from graphs.memory_manager import MemoryManager
 from graphs.operations import benchmarking
+from graphs.operations.errors import InvalidBackup
 from graphs.operations.operations import Operations
 from tests.conftest import create_database, drop_database
 from tests.integration.test_mcp import URL, serving
@@ -165,6 +166,8 @@ async def test_memories_are_written_changed_recalled_exported_and_erased_without
     assert (await store.load_context(user_id, "s1", query="tea")).memories
     await store.wait_until_indexed()
     await store.memories.forget(user_id, (scope, "tea"))
+    await store.aput(scope, "tea", {"content": "Likes mint tea.", "type": "fact"})
+    assert await store.memories.forget(user_id, (scope, "tea"), for_good=True)
 
     assert "Rex" in "".join([line async for line in store.export_user(user_id)])
     await store.seal_audit()

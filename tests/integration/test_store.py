@@ -5,12 +5,16 @@ import threading
 from datetime import timedelta
 from typing import Any
 
+import orjson
+import psycopg
 import pytest
 from langgraph.store.base import GetOp, IndexConfig, InvalidNamespaceError, PutOp, SearchOp
+from psycopg.conninfo import make_conninfo
 from psycopg.pq import PipelineStatus
 
 from graphs.deployment.pools import open_pool
-from graphs.memory.database.query import Query
+from graphs.memory.database.database import no_time_limit
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.database.statements import Statement
 from graphs.memory.errors import (
     AccessDenied,
@@ -19,9 +23,11 @@ from graphs.memory.errors import (
     InvalidInput,
     InvalidValue,
     SetupRequired,
+    StatementTimeout,
     StoreUnavailable,
 )
 from graphs.memory.principal import Principal, acting_as
+from graphs.memory.values.text import MAX_DEPTH
 from graphs.memory_manager import MemoryManager
 from tests.support.pools import SlowToTakeBack
 from tests.support.sql import cut_connections, rows
@@ -44,7 +50,7 @@ async def keys(store: MemoryManager, condition: dict[str, Any]) -> set[str]:
         -1e300,
         5e-324,
         1e16,
-        10**40,
+        2**64 - 1,
         -(2**63),
         0.1,
         1.0,
@@ -66,6 +72,31 @@ async def test_a_value_comes_back_exactly(store: MemoryManager, value: object) -
     assert type(item.value["v"]) is type(value)
 
 
+async def test_a_value_that_only_sql_can_store_is_read_as_far_as_json_goes(
+    store: MemoryManager, database: str
+) -> None:
+    """Serve what is there from before values were checked to readers of JSON.
+
+    LangGraph's server knows no integers of more than 64 bits.
+    """
+    await rows(database, "ALTER TABLE memory.memories DROP CONSTRAINT value_readable")
+    value = "[18446744073709551616, -9223372036854775809, 18446744073709551615, 1e5000, -1e400]"
+    await rows(
+        database,
+        "INSERT INTO memory.memories (namespace, key, value) VALUES ('u.', 'k', "
+        f"jsonb_build_object('n', '{value}'::jsonb))",
+    )
+    [item] = await store.asearch(("u",))
+    assert item.value["n"] == [2.0**64, -(2.0**63), 2**64 - 1, None, None]
+    orjson.dumps(item.dict())
+    await rows(
+        database,
+        "INSERT INTO memory.memories (namespace, key, value) VALUES ('u.', 'deep', "
+        "(repeat('{\"a\":', 3000) || '1' || repeat('}', 3000))::jsonb)",
+    )
+    assert {item.key for item in await store.asearch(("u",))} == {"k", "deep"}
+
+
 async def test_a_mebibyte_comes_back(store: MemoryManager) -> None:
     text = "ü" * 2**19
     await store.aput(NS, "k", {"text": text}, index=False)
@@ -84,6 +115,8 @@ async def test_a_mebibyte_comes_back(store: MemoryManager) -> None:
         ({"a": {1: 2}}, "value.a"),
         ({"a": {2, 3}}, "value.a"),
         ({"a": 10**5000}, "value.a"),
+        ({"a": {"b": [2**64]}}, "value.a.b[0]"),
+        ({"a": -(2**63) - 1}, "value.a"),
         ([1], "value"),
     ],
 )
@@ -105,6 +138,58 @@ async def test_an_address_that_cannot_be_stored_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=r"."):
         await store.aput(namespace, key, {})
+
+
+async def test_namespaces_may_be_lists_and_are_no_text(store: MemoryManager) -> None:
+    listed: Any = ["users", "u1", "notes"]
+    await store.abatch([PutOp(listed, "k", {"n": 1})])
+    found, item = await store.abatch([SearchOp(listed[:2], query="n"), GetOp(listed, "k")])
+    assert [each.key for each in found] == ["k"]  # type: ignore[union-attr]
+    assert item is not None
+    assert [each.namespace for each in await store.asearch(listed)] == [NS]
+    assert [each.namespace for each in await store.asearch([])] == [NS]  # type: ignore[arg-type]
+    assert await store.alist_namespaces(prefix=["users"]) == [NS]  # type: ignore[arg-type]
+    with pytest.raises(InvalidNamespaceError):
+        await store.asearch("users")  # type: ignore[arg-type]
+
+
+async def test_deep_values_and_long_keys_are_kept(store: MemoryManager) -> None:
+    deep: Any = "leaf"
+    for n in range(150):
+        deep = {"d": deep} if n % 2 else [deep]
+    key = "".join(f"{n:04}" for n in range(500))
+    await store.aput(NS, key, {"text": "deep", "deep": deep}, index=["text"])
+    [item] = await store.asearch(NS, query="deep", filter={"deep": {"$eq": deep}})
+    assert (item.key, item.value["deep"]) == (key, deep)
+    orjson.dumps({"items": [item.dict()]})
+    for _ in range(150, MAX_DEPTH - 1):
+        deep = [deep]
+    await store.aput(NS, key, {"text": "deep", "deepest": deep})
+    [item] = await store.asearch(NS, query="deep")
+    assert item.value["deepest"] == deep
+    orjson.dumps({"items": [item.dict()]})
+    await store.adelete(NS, key)
+
+
+async def test_names_that_begin_with_a_dollar_are_compared_by_operators(
+    store: MemoryManager,
+) -> None:
+    await store.aput(NS, "a", {"$ref": "x", "schema": {"$ref": "x"}, "all": [{"$ref": "x"}]})
+    await store.aput(NS, "b", {"$ref": "y", "schema": {"$ref": "y"}, "all": []})
+    for condition in (
+        {"$ref": {"$eq": "x"}},
+        {"$ref": {"$ne": "y"}},
+        {"schema": {"$eq": {"$ref": "x"}}},
+        {"schema": {"$ne": {"$ref": "y"}}},
+        {"schema": {"$in": [{"$ref": "x"}]}},
+        {"schema": {"$not": {"$eq": {"$ref": "y"}}}},
+        {"all": {"$contains": {"$ref": "x"}}},
+        {"$or": [{"$ref": {"$eq": "x"}}]},
+    ):
+        assert await keys(store, condition) == {"a"}, condition
+    for wrong in ({"$ref": "x"}, {"$nor": [{"n": 1}]}, {"schema": {"$ref": "x"}}, {"$gt": 1}):
+        with pytest.raises(InvalidFilter, match=r"\$"):
+            await keys(store, wrong)
 
 
 async def test_a_value_nested_without_end_is_refused(store: MemoryManager) -> None:
@@ -190,6 +275,88 @@ async def test_a_filter_that_makes_no_sense_names_the_operator(
     with pytest.raises(InvalidFilter) as refused:
         await store.asearch(NS, filter=condition)
     assert refused.value.operator == operator
+
+
+@pytest.mark.parametrize(
+    ("condition", "field"),
+    [
+        ({"n": {"$in": list(range(257))}}, "n"),
+        ({"$or": [{f"f{n}": {"$gt": n}} for n in range(300)]}, "f256"),
+        ({"a": {"$not": {"b": {"$eq": [{}] * 257}}}}, "b"),
+        ({"a": 1, "long": {"$contains": "x" * 70_000}}, "long"),
+    ],
+)
+async def test_a_filter_with_too_much_to_compare_names_the_field(
+    store: MemoryManager, condition: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidFilter) as refused:
+        await store.asearch(NS, filter=condition)
+    assert refused.value.operator == field
+
+
+async def test_a_filter_may_compare_with_256_values(store: MemoryManager) -> None:
+    await store.aput(NS, "k", {"n": 255})
+    assert await keys(store, {"n": {"$in": list(range(256))}}) == {"k"}
+
+
+# Many people --------------------------------------------------------------------------------------
+
+
+async def test_searches_that_stand_still_keep_nobody_from_gets(
+    store: MemoryManager, database: str
+) -> None:
+    """Hold the table of the vectors, which only the searches need."""
+    async with await psycopg.AsyncConnection.connect(database) as holder:
+        await store.aput(("users", BOB), "k", {"text": "tea"}, index=False)
+        await holder.execute("LOCK TABLE memory.memory_embeddings IN ACCESS EXCLUSIVE MODE")
+        with acting_as(Principal.user(ANN)):
+            many = {"n": {"$in": list(range(100))}}
+            searches = [
+                asyncio.create_task(store.asearch(("users", ANN), query=f"robot {n}", filter=f))
+                for n in range(20)
+                for f in (None, many)
+            ]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            for principal in (ANN, BOB):
+                with acting_as(Principal.user(principal)):
+                    await store.aget(("users", BOB), "k")
+        assert not any(search.done() for search in searches)
+        await holder.rollback()
+        assert await asyncio.gather(*searches) == [[]] * 40
+
+
+SLOW: Query[None] = Query(Statement("slow", "SELECT pg_sleep(5)"))
+
+
+def limit(rows: Rows) -> str:
+    return str(rows[0].seconds)
+
+
+SHOWN = Statement("shown", "SELECT current_setting('statement_timeout') AS seconds")
+LIMIT = Query(SHOWN, {}, limit)
+
+
+async def test_a_persons_statement_ends_at_the_limit_and_nobody_elses(database: str) -> None:
+    async with MemoryManager.from_conn_string(
+        database, pool_config={"max_size": 1}, statement_timeout=0.02
+    ) as store:
+        with acting_as(Principal.user(ANN)):
+            assert await store.ask(LIMIT) == "20ms"
+            with pytest.raises(StatementTimeout, match="cancelled"):
+                await store.ask(SLOW)
+        assert await store.ask(LIMIT) == "0", "on the same connection"
+        [_, unlimited] = await store.access.run(Principal.user(ANN), [no_time_limit(), LIMIT])
+        assert unlimited == "0"
+
+
+async def test_a_shorter_limit_of_the_database_holds(database: str) -> None:
+    for theirs, expected in (("2s", "2s"), ("3min", "1min")):
+        url = make_conninfo(database, options=f"-c statement_timeout={theirs}")
+        async with MemoryManager.from_conn_string(url, statement_timeout=60) as store:
+            with acting_as(Principal.user(ANN)):
+                assert await store.ask(LIMIT) == expected
+            assert await store.ask(LIMIT) == theirs
 
 
 @pytest.mark.parametrize(
@@ -294,6 +461,22 @@ async def test_reading_prolongs_a_life_unless_told_otherwise(
         assert await remaining() < timedelta(seconds=11)
         await read()
         assert await remaining() > timedelta(seconds=80)
+
+
+async def test_pages_of_a_search_pass_by_what_has_expired(
+    store: MemoryManager, database: str
+) -> None:
+    await store.abatch([PutOp(NS, f"k{n}", {"text": f"robot {n}"}) for n in range(30)])
+    every = [item.key for item in await store.asearch(NS, query="robot 1", limit=30)]
+    gone = [*every[:12], *every[20:22]]
+    expire = "UPDATE memory.memories SET expires_at = now() WHERE key = ANY (%s)"
+    await rows(database, expire, gone)
+    pages = [
+        item.key
+        for offset in range(0, 30, 5)
+        for item in await store.asearch(NS, query="robot 1", limit=5, offset=offset)
+    ]
+    assert pages == [key for key in every if key not in gone]
 
 
 async def test_an_item_put_again_without_a_ttl_stays(store: MemoryManager, database: str) -> None:

@@ -5,8 +5,8 @@ import pytest
 from langgraph.store.base import PutOp
 from langgraph.store.postgres.aio import AsyncPostgresStore
 
-from graphs.memory.errors import SwitchRefused
 from graphs.memory_manager import MemoryManager
+from graphs.operations.errors import SwitchRefused
 from graphs.operations.operations import Operations
 from tests.support.application import ADA, OURS_THERE, Application, both_sides
 from tests.support.sql import rows
@@ -47,10 +47,10 @@ async def test_a_switch_is_refused_with_the_reason_and_the_store_goes_on(
     with pytest.raises(SwitchRefused, match=r"would have no owner.*--map"):
         await moving.switch(source)
     await old.adelete(("notes",), "n")
-    await old.aput(ADA, "k" * 2000, {"text": "no place for its key"})
-    with pytest.raises(SwitchRefused, match="at most 2000 can be indexed"):
+    await old.aput(ADA, "k" * 2400, {"text": "no place for its key"})
+    with pytest.raises(SwitchRefused, match="at most 2300 can be indexed"):
         await moving.switch(source)
-    await old.adelete(ADA, "k" * 2000)
+    await old.adelete(ADA, "k" * 2400)
     await store.aput(ADA, "k", {"text": "changed here"})
     with pytest.raises(SwitchRefused, match="was written here by another writer"):
         await moving.switch(source)

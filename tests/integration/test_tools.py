@@ -311,12 +311,24 @@ async def test_the_members_of_a_company_share_its_memory(
     assert len(await rows(database, "SELECT 1 FROM memory.company_brain")) == 1
 
 
-async def test_who_belongs_to_no_company_or_to_several_is_told(
+async def test_who_has_accepted_no_company_or_several_is_told(
     store: MemoryManager, database: str
 ) -> None:
+    await rows(
+        database, f"INSERT INTO memory.organisation_members VALUES ('{ACME}', '{BOB}', 'member')"
+    )
+    await rows(
+        database,
+        f"UPDATE memory.organisation_members SET accepted_at = NULL WHERE user_id = '{BOB}'",
+    )
+    for tools in (memory_tools(), memory_tools(lambda _: ACME)):
+        [saved] = await run(
+            store, BOB, call("save_company_memory", slug="plan", content="Mine."), tools=tools
+        )
+        assert saved.status == "error", "an invitation is not accepted by saving something"
     [none] = await run(store, BOB, call("search_company_memory", query="tax"))
     assert none.status == "error"
-    assert "belongs to no company" in none.text
+    assert "belongs to no company, or has not accepted" in none.text
     await rows(
         database, f"INSERT INTO memory.organisation_members VALUES ('{GLOBEX}', '{ANN}', 'member')"
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from langgraph.store.base import PutOp, SearchOp
+from langgraph.store.base import Item, PutOp, SearchOp
 
 from graphs.memory.errors import EmbeddingFailed, InvalidInput, VersionConflict
 from graphs.memory.store.items import ExpectingPutOp
@@ -50,6 +50,44 @@ async def test_a_conflict_stores_nothing_of_its_batch(store: MemoryManager) -> N
     assert await store.aget(NS, "other") is None
 
 
+async def test_spans_of_the_history_follow_one_another_where_a_deletion_meets_an_insert(
+    store: MemoryManager, database: str
+) -> None:
+    """An insert may begin before the deletion that it waits for, or that it comes after."""
+    text = "INSERT INTO memory.memories (namespace, key, value) VALUES ('n.', %s, '{}')"
+    merged = f"{text} ON CONFLICT (namespace, key) DO UPDATE SET value = '{{\"n\": 1}}'"
+    async with (
+        await psycopg.AsyncConnection.connect(database) as first,
+        await psycopg.AsyncConnection.connect(database) as second,
+    ):
+        for key, statement in (("after", text), ("waits", merged)):
+            await store.aput(("n",), key, {"n": 0})
+            await first.execute("SELECT now()")
+            await second.execute("DELETE FROM memory.memories WHERE key = %s", [key])
+            inserting = asyncio.create_task(first.execute(statement, [key]))
+            await asyncio.sleep(0.05)
+            await second.commit()
+            await inserting
+            await first.commit()
+            await store.aput(("n",), key, {"n": 2}, expected=(await item_of(store, key)).updated_at)
+            await store.adelete(("n",), key)
+    spans = await rows(
+        database,
+        "SELECT valid_from, valid_to, lag(valid_to) OVER (PARTITION BY key ORDER BY id) AS before"
+        " FROM memory.memory_history",
+    )
+    assert len(spans) == 6
+    assert all(row["before"] is None or row["before"] <= row["valid_from"] for row in spans)
+    assert all(row["valid_from"] <= row["valid_to"] for row in spans)
+    await store.aput(("n",), "new", {}, expected=None)
+
+
+async def item_of(store: MemoryManager, key: str) -> Item:
+    item = await store.aget(("n",), key)
+    assert item is not None
+    return item
+
+
 async def test_a_version_only_grows(store: MemoryManager) -> None:
     await store.aput(NS, "k", {"n": 0})
     versions = []
@@ -76,7 +114,7 @@ async def test_a_new_schema_under_open_connections_is_no_failure(
     """Change a column's type, which changes the results of prepared statements."""
     await store.aput(NS, "k", {"n": 1})
     await store.aget(NS, "k")
-    await rows(database, "ALTER TABLE memory.memories ALTER COLUMN updated_at TYPE timestamp")
+    await rows(database, "ALTER TABLE memory.memories ALTER COLUMN created_at TYPE timestamp")
     assert await store.aget(NS, "k") is not None
 
 

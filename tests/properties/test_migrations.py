@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from graphs.memory.errors import InvalidInput
 from graphs.operations.migration.jsonl import MemoryLine, line_of, open_jsonl
 from graphs.operations.migration.source import RecordBatch, SourceRecord, SourceVersion
 from graphs.operations.migration.writing import check
@@ -64,6 +65,10 @@ def write(file: Path, written: list[str]) -> None:
 
 async def read(file: Path, written: list[str]) -> list[RecordBatch]:
     write(file, written)
+    if not "".join(written).encode("utf-8", "surrogatepass").strip():
+        with pytest.raises(InvalidInput, match="is empty"):
+            await open_jsonl(file)
+        return []
     source = await open_jsonl(file)
     batches = [batch async for batch in source.batches(None)]
     assert await source.count() == sum(

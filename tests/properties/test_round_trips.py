@@ -28,7 +28,7 @@ namespaces = st.lists(labels, min_size=1, max_size=4).map(tuple)
 scalars = (
     st.none()
     | st.booleans()
-    | st.integers()
+    | st.integers(-(2**63), 2**64 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | text
 )

@@ -48,6 +48,27 @@ async def made_by(database: str, *scripts: str) -> Objects:
         return await objects.read(conn)
 
 
+async def test_who_was_a_member_before_memberships_were_accepted_stays_one(
+    empty_database: str,
+) -> None:
+    steps = [(step.name[5:], step.script) for step in read_scripts().steps]
+    n = [name for name, _ in steps].index("borders_of_organisations")
+    *before, last = [script for _, script in steps[: n + 1]]
+    async with (
+        await psycopg.AsyncConnection.connect(empty_database) as conn,
+        conn.transaction(force_rollback=True),
+    ):
+        for script in (read_scripts().local_supabase, *before):
+            await conn.execute(script)
+        await conn.execute("INSERT INTO memory.organisations (id, name) VALUES ('acme', 'Acme')")
+        await conn.execute(
+            "INSERT INTO memory.organisation_members VALUES ('acme', 'ann', 'admin')"
+        )
+        await conn.execute(last)
+        found = await conn.execute("SELECT accepted_at FROM memory.organisation_members")
+        assert (await found.fetchone()) != (None,)
+
+
 LEFT_OUT = [c for n in (0, 1, 2) for c in combinations(SchemaPart, n)]
 
 
@@ -67,6 +88,44 @@ async def test_the_baseline_and_its_steps_make_what_the_file_makes(
         "trigger",
         "grant",
     }
+
+
+async def test_what_has_words_of_other_spellings_or_none_is_marked_to_be_indexed(
+    empty_database: str,
+) -> None:
+    """Rows from before texts were normalised, and memories that came past the store."""
+    scripts = read_scripts()
+    [step] = [step for step in scripts.steps if step.name.endswith("_values")]
+    async with (
+        await psycopg.AsyncConnection.connect(empty_database) as conn,
+        conn.transaction(force_rollback=True),
+    ):
+        for before in (
+            scripts.local_supabase,
+            *(s.script for s in scripts.steps[: step.number - 1]),
+        ):
+            await conn.execute(before)
+        for key, content, document in (
+            ("plain", "tea", "tea"),
+            ("composed", "Zo\u00eb", "a"),
+            ("decomposed", "Zoe\u0308", "a"),
+            ("wide", "\uff34", "a"),
+            ("private", "\uff34", None),
+        ):
+            await conn.execute(
+                "INSERT INTO memory.memories (namespace, key, value, document) "
+                "VALUES ('n.', %s, jsonb_build_object('content', %s::text), %s)",
+                [key, content, document],
+            )
+        await conn.execute(
+            "INSERT INTO memory.memories (namespace, key, value) "
+            """VALUES ('n.', 'posted', '{"content": "tea", "type": "fact"}')"""
+        )
+        await conn.execute(step.script)
+        marked = await conn.execute(
+            "SELECT key FROM memory.memories WHERE document = '' ORDER BY 1"
+        )
+        assert [key for (key,) in await marked.fetchall()] == ["decomposed", "posted", "wide"]
 
 
 async def test_the_comparison_sees_every_kind_of_difference(empty_database: str) -> None:
@@ -94,10 +153,10 @@ CHANGES = [
     "ALTER POLICY own ON memory.users USING (true)",
     "ALTER POLICY own ON memory.users TO anon",
     "GRANT SELECT ON memory.users TO anon",
-    "GRANT UPDATE (namespace) ON memory.memories TO authenticated",
+    "GRANT UPDATE (created_at) ON memory.memories TO authenticated",
     "GRANT USAGE ON SCHEMA memory TO anon",
     "GRANT USAGE ON SEQUENCE memory.turns_id_seq TO anon",
-    "GRANT EXECUTE ON FUNCTION memory.erase_user(text) TO PUBLIC",
+    "GRANT EXECUTE ON FUNCTION memory.erase_user(text, jsonb) TO PUBLIC",
     "ALTER DEFAULT PRIVILEGES IN SCHEMA memory GRANT SELECT ON TABLES TO anon",
     "COMMENT ON TABLE memory.users IS 'People'",
     "COMMENT ON COLUMN memory.users.id IS 'Who'",

@@ -26,8 +26,8 @@ from tests.support.sql import rows
 MEMORY_TABLES = {
     "agent_executions", "audit_logs", "audit_seals", "belief_graphs",
     "brain_load_errors", "brain_loads",
-    "cognitive_metrics", "company_brain",
-    "deleted_runs", "deliveries", "embedding_models", "erased_records", "erasures", "external_copies", "files",
+    "cognitive_metrics", "company_brain", "deleted_runs",
+    "deliveries", "embedding_models", "erased_records", "erasures", "external_copies", "files",
     "goal_assessments",
     "job_failures", "job_migrations", "memories", "memory_embeddings",
     "memory_history", "memory_logs", "memory_relationships", "migrated_memories", "migrations",
@@ -287,7 +287,8 @@ async def plan(
 ) -> str:
     principal = principal or Principal.service()
     async with await psycopg.AsyncConnection.connect(database) as conn:
-        settings = {"role": principal.role, "claims": principal.claims, "provenance": "{}"}
+        settings: dict[str, Any] = {"role": principal.role, "claims": principal.claims}
+        settings |= {"provenance": "{}", "seconds": None}
         await conn.execute(load_sources("database", "graphs.memory.database")["begin"], settings)
         if first:
             await conn.execute(first.source)
@@ -325,6 +326,9 @@ async def test_hot_statements_read_a_scope_by_its_index(database: str, index: In
         await store.abatch(
             [PutOp(("users", f"u{n % 100}"), f"k{n}", {"text": f"robot {n}"}) for n in range(5_000)]
         )
+    await rows(
+        database, "UPDATE memory.memories SET expires_at = now() WHERE namespace <> 'users.u1.'"
+    )
     await rows(database, "ANALYZE memory.memories, memory.memory_embeddings")
 
     assert "memories_pkey" in await plan(
@@ -339,7 +343,32 @@ async def test_hot_statements_read_a_scope_by_its_index(database: str, index: In
     assert "embeddings_vectors_1" in await plan(database, nearest, scope | {"query": vector})
     assert "embeddings_vectors_1" in await plan(database, filtered, scope | {"query": vector})
     assert "memories_id_key" in await plan(database, filtered, scope | {"query": vector})
-    assert "Seq Scan" not in await plan(database, nearest, scope | {"query": vector})
+    found = await plan(database, nearest, scope | {"query": vector})
+    assert "Seq Scan" not in found
+    assert "memories_expiry" not in found, "the expired items of everybody"
+    walk = found[found.index("CTE best") :]
+    assert walk.index("Limit") < walk.index("Nested Loop") < walk.index("Sort")
+
+
+async def test_a_turn_finds_its_memory_by_its_address_with_a_plan_for_an_empty_table(
+    database: str,
+) -> None:
+    from graphs.memory.database import statements
+
+    person = Principal.user(str(uuid4()))
+    turns = statements.load("sessions", "graphs.memory.conversations")["put_turns"]
+    given = {
+        "user_id": person.user_id,
+        "session_id": "s",
+        "exchange": "m",
+        "agent": "a",
+        "namespaces": ["n."],
+        "roles": ["user"],
+        "keys": ["k"],
+    }
+    found = await plan(database, turns, given, person)
+    assert "memories_pkey" in found
+    assert "memories_user" not in found
 
 
 async def test_a_hybrid_search_never_compares_every_pair(database: str, index: IndexConfig) -> None:

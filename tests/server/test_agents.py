@@ -101,3 +101,10 @@ async def test_the_supervisor_hands_on_where_everybody_can_see_it(ann: LangGraph
     graph = await ann.assistants.get_graph("supervisor", xray=True)
     drawn = {node["id"] for node in graph["nodes"]}
     assert {"route", "financing:agent", "knowledge:tools", "sales:write_memory"} <= drawn
+
+
+async def test_a_run_that_names_a_model_that_is_not_allowed_is_told_so(
+    ann: LangGraphClient,
+) -> None:
+    with pytest.raises(Exception, match="CHAT_MODELS_ALLOWED"):
+        await ann.runs.wait(None, "assistant", input=says("Hi."), context={"model": "openai:o3"})

@@ -63,12 +63,14 @@ async def test_what_a_run_wrote_is_seen_put_right_taken_along_and_erased(server:
         )
         assert "90k" in "".join(lines)
 
-        assert (await http.post("/erasure", json={"confirm": user_id})).status_code == 200
+        erased = (await http.post("/erasure", json={"confirm": user_id})).json()["erased"]
+        assert erased["server threads"] == 1
+        assert await client.threads.search(limit=100) == []
         assert (await http.get("/memories")).json()["items"] == []
 
 
 async def test_the_servers_own_routes_stay_as_they_are(server: Server) -> None:
-    headers = {"Authorization": f"Bearer {sign_in()}", "Origin": "https://chat.example"}
+    headers = {"Authorization": f"Bearer {sign_in()}", "Origin": "http://localhost:3000"}
     async with httpx.AsyncClient(base_url=server.url, headers=headers) as http:
         document = (await http.get("/openapi.json")).json()
         assert {"/threads", "/memory/memories", "/memory/recall"} <= document["paths"].keys()
@@ -76,13 +78,18 @@ async def test_the_servers_own_routes_stay_as_they_are(server: Server) -> None:
             "/store/items", json={"namespace": ["users", str(uuid4())], "key": "k", "value": {}}
         )
         assert (theirs.status_code, theirs.json().keys()) == (403, {"detail"})
+        too_much = {"namespace_prefix": [], "filter": {"n": {"$in": list(range(300))}}}
+        refused = await http.post("/store/items/search", json=too_much)
+        assert (refused.status_code, "filter n" in refused.json()["detail"]) == (422, True)
         ours = await http.get("/memory/memories/nonsense")
         assert (ours.status_code, ours.headers["Content-Type"]) == (404, "application/problem+json")
         assert (
             ours.headers["Access-Control-Allow-Origin"]
             == theirs.headers["Access-Control-Allow-Origin"]
-            == "*"
+            == "http://localhost:3000"
         )
+        foreign = await http.get("/memory/memories", headers={"Origin": "https://page.example"})
+        assert "Access-Control-Allow-Origin" not in foreign.headers
         refused = await http.get("/memory/memories", headers={"Authorization": "Bearer forged"})
         assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
 

@@ -53,12 +53,8 @@ class Server:
         return [sys.executable, "-m", "graphs.cli.main", "dev", "--port", str(self.port)]
 
     def env(self) -> dict[str, str]:
-        quiet = {
-            "LANGSMITH_TRACING": "false",
-            "LANGGRAPH_NO_VERSION_CHECK": "true",
-            "LANGGRAPH_CLI_NO_ANALYTICS": "1",
-        }
-        return {**os.environ, **quiet, "MEMORY_EXTRACT_AFTER": "0", **self.environment}
+        quiet = {"LANGSMITH_TRACING": "false", "MEMORY_EXTRACT_AFTER": "0"}
+        return {**os.environ, **quiet, **self.environment}
 
     def start(self) -> "Server":
         with self.log.open("ab") as log:

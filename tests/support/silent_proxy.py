@@ -20,11 +20,12 @@ class SilentProxy:
         self._parts = conninfo_to_dict(database)
         self._silent: set[asyncio.StreamWriter] = set()
         self._open: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self.holds_answers = False
         """True to pass what clients send, and none of the answers."""
 
     async def __aenter__(self) -> "SilentProxy":
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -37,8 +38,8 @@ class SilentProxy:
         self._server.close()
         for writer in [*self._open]:
             writer.transport.abort()
-        while self._open:
-            await asyncio.sleep(0.01)
+        if self._serving:
+            await asyncio.wait(self._serving)
 
     @property
     def url(self) -> str:
@@ -54,14 +55,21 @@ class SilentProxy:
         """Forward nothing more on the connections of now; new ones work."""
         self._silent |= self._open
 
+    def _accept(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, client))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
     async def _serve(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         socket = Path(str(self._parts["host"])) / f".s.PGSQL.{self._parts.get('port') or 5432}"
         answers, server = await asyncio.open_unix_connection(str(socket))
         self._open |= {client, server}
         try:
-            async with asyncio.TaskGroup() as both:
-                both.create_task(self._forward(reader, server))
-                both.create_task(self._forward(answers, client, answers=True))
+            await asyncio.gather(
+                self._forward(reader, server),
+                self._forward(answers, client, answers=True),
+                return_exceptions=True,
+            )
         finally:
             for writer in (client, server):
                 self._open.discard(writer)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphs.memory.errors import InvalidBackup
 from graphs.operations.backup import seal as module
 from graphs.operations.backup.seal import MAGIC, Sealing, Unsealing
+from graphs.operations.errors import InvalidBackup
 
 CHUNK = 64 * 1024
 SEALED_CHUNK = CHUNK + 16

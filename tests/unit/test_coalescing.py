@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from graphs.memory.database.coalescing import Coalescer, TryAlone
+from graphs.memory.database.coalescing import Coalescer, Slow, TryAlone
 
 
 class Recorder:
@@ -142,3 +142,70 @@ async def test_what_a_key_does_in_turn_stays_in_order_in_groups_of_many_keys() -
     order = [n for _, group in record.groups for n in group]
     assert sorted(order) == list(range(60))
     assert all([n for n in order if n % 10 == key] == list(range(key, 60, 10)) for key in range(10))
+
+
+class Hall:
+    """A handler whose slow calls, those that begin with "slow", wait until they are released."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[tuple[str, str]]] = []
+        self.released = asyncio.Event()
+
+    async def __call__(self, calls: Sequence[tuple[str, str]]) -> list[str]:
+        self.groups.append(list(calls))
+        if any(call.startswith("slow") for _, call in calls):
+            await self.released.wait()
+        return [call for _, call in calls]
+
+
+def hall_of(hall: Hall, most: int = 100) -> Coalescer[str, str, str]:
+    """Return a coalescer with 8 hands, of which slow calls have 6, and their owner 2."""
+    return Coalescer(
+        hall,
+        at_once=8,
+        together=lambda _: "all",
+        most=lambda _: most,
+        in_turn=lambda _: False,
+        slow=lambda key, call: Slow(key, 2) if call.startswith("slow") else None,
+        kept=2,
+    )
+
+
+async def test_quick_calls_find_a_hand_beside_everybody_elses_slow_ones() -> None:
+    hall = Hall()
+    calls = hall_of(hall, most=1)
+    slow = [asyncio.create_task(calls.submit("abcdefgh"[n % 8], f"slow {n}")) for n in range(64)]
+    async with asyncio.timeout(5):
+        assert [await calls.submit("z", f"get {n}") for n in range(3)] == [
+            "get 0",
+            "get 1",
+            "get 2",
+        ]
+    assert len(hall.groups) == 6 + 3
+    hall.released.set()
+    assert len(await asyncio.gather(*slow)) == 64
+
+
+async def test_an_owner_has_two_hands_for_slow_calls_and_others_find_the_rest() -> None:
+    hall = Hall()
+    calls = hall_of(hall, most=1)
+    slow = [asyncio.create_task(calls.submit("a", f"slow {n}")) for n in range(20)]
+    await asyncio.sleep(0)
+    slow += [asyncio.create_task(calls.submit("b", "slow"))]
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert [group[0][0] for group in hall.groups] == ["a", "a", "b"]
+    hall.released.set()
+    assert len(await asyncio.gather(*slow)) == 21
+
+
+async def test_slow_calls_of_two_owners_never_share_a_group_nor_do_slow_and_quick_ones() -> None:
+    hall = Hall()
+    hall.released.set()
+    calls = hall_of(hall)
+    await asyncio.gather(
+        *(calls.submit("abc"[n % 3], ["slow", "quick"][n % 2] + f" {n}") for n in range(60))
+    )
+    assert {len({call.split()[0] for _, call in group}) for group in hall.groups} == {1}
+    slow = [group for group in hall.groups if group[0][1].startswith("slow")]
+    assert {len({key for key, _ in group}) for group in slow} == {1}

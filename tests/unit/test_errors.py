@@ -5,11 +5,37 @@ import logging
 
 import psycopg
 import pytest
+from langgraph.errors import GraphInterrupt
 from psycopg import errors as pg
 
 from graphs.memory.database.database import to_the_end
 from graphs.memory.database.driver_errors import driver_errors
-from graphs.memory.errors import GraphMemoryError, StoreUnavailable
+from graphs.memory.errors import ChatModelFailed, GraphMemoryError, StoreUnavailable
+from graphs.nodes.respond import model_errors
+
+
+def test_the_server_shows_clients_the_message_of_every_error_of_ours() -> None:
+    """Serialise each as LangGraph's server does, which hides the messages of unknown errors."""
+    kinds = [GraphMemoryError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    assert len(kinds) > 30
+    for kind in kinds:
+        error = kind.__new__(kind)
+        assert isinstance(error, (ValueError, RuntimeError)), kind
+
+
+async def test_a_providers_error_says_what_it_is_and_what_to_check() -> None:
+    class NoKey(Exception):
+        """An error that only its provider's package knows."""
+
+    told = r"NoKey: the key is missing\)\. Check"
+    with pytest.raises(ChatModelFailed, match=told), model_errors():
+        raise NoKey("the key is missing\nand the request was: hello")
+    with pytest.raises(GraphInterrupt), model_errors():
+        raise GraphInterrupt
+    with pytest.raises(StoreUnavailable), model_errors():
+        raise StoreUnavailable
 
 
 def test_a_refused_row_is_not_quoted() -> None:

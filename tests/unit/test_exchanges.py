@@ -6,6 +6,7 @@ import pytest
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 
 from graphs.nodes.exchanges import exchanges_of
+from graphs.nodes.runtime import LONGEST_MESSAGE
 
 
 def human(text: Any, message_id: str = "h") -> HumanMessage:
@@ -47,3 +48,10 @@ def test_an_id_that_cannot_be_a_key_is_digested(message_id: str) -> None:
     exchange = exchanges_of([human("a", message_id)])[0]
     assert len(exchange.id) == 64
     assert exchange.id.isalnum()
+
+
+def test_of_long_messages_an_exchange_has_the_beginning_and_the_end() -> None:
+    long = f"first {'x' * 3_000_000} last"
+    [exchange] = exchanges_of([human(long, "1"), human(long, "2"), AIMessage(long)])
+    for said in (exchange.user, str(exchange.assistant)):
+        assert (said[:6], said[-5:], len(said)) == ("first ", " last", LONGEST_MESSAGE - 1)

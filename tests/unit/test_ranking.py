@@ -155,6 +155,14 @@ def test_recency_and_importance_decide_between_what_is_equally_relevant() -> Non
     assert by_age.parts["recency"][1] == pytest.approx(0.1 * 0.5 ** (7 / 30), rel=1e-3)
 
 
+def test_a_memory_of_the_future_is_as_recent_as_now() -> None:
+    alike = rank(signals(3, order=0.0))
+    ages = np.asarray([0.0, -1e11, -60.0], np.float32)
+    ranking = composed(alike, ages, np.full(3, np.nan), Weights())
+    assert list(ranking.row) == [0, 1, 2], "equal scores keep their order"
+    assert ranking.parts["recency"] == pytest.approx(np.full(3, 0.1))
+
+
 def test_order_means_nothing_where_neighbours_are_as_alike_as_any_two() -> None:
     assert order_gate(0.30, 0.2, 0.30, 199) == 0
     assert order_gate(0.45, 0.2, 0.30, 199) == 1

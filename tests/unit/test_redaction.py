@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from graphs.memory.errors import ConfigurationError, InvalidValue
-from graphs.memory.redaction import credentials, findings, identifiers
+from graphs.memory.redaction import credentials, findings, identifiers, phones
 from graphs.memory.redaction import redactor as redaction
 from graphs.memory.redaction.findings import KINDS
 from graphs.memory.redaction.redactor import (
@@ -225,7 +225,7 @@ def _repeats_in(argument: Any, depth: int) -> Iterator[tuple[str, int, int]]:
             yield from _repeats_in(part, depth)
 
 
-@pytest.mark.parametrize("module", [credentials, findings, identifiers, redaction])
+@pytest.mark.parametrize("module", [credentials, findings, identifiers, phones, redaction])
 def test_no_pattern_can_go_back_over_more_than_it_is_bounded_to(module: ModuleType) -> None:
     """Ensure linear time: unbounded repeats never backtrack, and all others are bounded."""
     patterns = list(_patterns(module))

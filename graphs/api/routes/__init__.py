@@ -9,6 +9,7 @@ from graphs.api.limits import Limits
 from graphs.api.principals import PrincipalOf
 from graphs.api.routes import (
     brain,
+    companies,
     health,
     memories,
     recall,
@@ -27,6 +28,7 @@ for _routes in (
     relationships.router,
     sessions.router,
     brain.router,
+    companies.router,
     rights.router,
     rights.jobs,
 ):

@@ -15,6 +15,7 @@ from graphs.api.models import (
 from graphs.api.problems import ProblemError
 from graphs.api.routes.common import (
     Cursor,
+    ForGood,
     MineDep,
     PageLimit,
     answered,
@@ -85,9 +86,10 @@ async def save_brain_memory(mine: MineDep, slug: SlugPath, new: NewBrainMemory) 
 
 
 @router.delete("/brain/{slug}", status_code=204, responses=_GONE)
-async def forget_brain_memory(mine: MineDep, slug: SlugPath) -> None:
-    """Forget a memory of your brain. Its last version stays in its history."""
-    _forgotten(await mine.memory.brain.forget_user_memory(mine.user_id, slug), slug)
+async def forget_brain_memory(mine: MineDep, slug: SlugPath, for_good: ForGood = False) -> None:
+    """Forget a memory of your brain. Its last version stays in its history, or goes for good."""
+    gone = await mine.memory.brain.forget_user_memory(mine.user_id, slug, for_good=for_good)
+    _forgotten(gone, slug)
 
 
 @router.get("/companies/{company_id:any}/brain", responses=_PAGE)
@@ -124,9 +126,12 @@ async def save_company_memory(
 
 
 @router.delete("/companies/{company_id:any}/brain/{slug}", status_code=204, responses=_GONE)
-async def forget_company_memory(mine: MineDep, company_id: CompanyId, slug: SlugPath) -> None:
+async def forget_company_memory(
+    mine: MineDep, company_id: CompanyId, slug: SlugPath, for_good: ForGood = False
+) -> None:
     """Forget a memory of a company's brain, as its administrator."""
-    _forgotten(await mine.memory.brain.forget_company_memory(company_id, slug), slug)
+    gone = await mine.memory.brain.forget_company_memory(company_id, slug, for_good=for_good)
+    _forgotten(gone, slug)
 
 
 def _there(found: StoredBrainMemory | None, slug: str) -> StoredBrainMemory:

@@ -92,6 +92,14 @@ IfMatch = Annotated[
     ),
 ]
 
+ForGood = Annotated[
+    bool,
+    Query(
+        description="Erase it for good: with its earlier versions, and the queries of the recalls "
+        "that found it. That also works for a memory that was forgotten."
+    ),
+]
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 

@@ -20,6 +20,7 @@ from graphs.api.models import (
 from graphs.api.problems import ProblemError
 from graphs.api.routes.common import (
     Cursor,
+    ForGood,
     IfMatch,
     MineDep,
     NameQuery,
@@ -148,10 +149,17 @@ async def revise_memory(
     status_code=204,
     responses=answered(204, {"description": "It was forgotten."}, 404, 412),
 )
-async def forget_memory(mine: MineDep, id_: PathId, if_match: IfMatch = None) -> None:
-    """Forget a memory. It is no longer recalled, and its last version stays in its history."""
+async def forget_memory(
+    mine: MineDep, id_: PathId, if_match: IfMatch = None, for_good: ForGood = False
+) -> None:
+    """Forget a memory. It is no longer recalled, and its last version stays in its history.
+
+    With `for_good` nothing of it stays but digests, which the seals of the audit log need.
+    """
     expected = version(if_match) if if_match is not None else None
-    await mine.memory.memories.forget(mine.user_id, from_id(id_), expected=expected)
+    await mine.memory.memories.forget(
+        mine.user_id, from_id(id_), expected=expected, for_good=for_good
+    )
 
 
 @router.get(

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import Path
+from fastapi import Path, Request
 from fastapi.responses import StreamingResponse
 
 from graphs.api import examples
@@ -16,6 +16,7 @@ from graphs.api.routes.common import (
     answered,
     routes,
 )
+from graphs.deployment.clients.langgraph_server import remove_what_is_owned
 from graphs.memory.contract import ErasureCertificate, Job
 from graphs.memory.errors import InvalidValue
 from graphs.memory.rights.records import Record
@@ -69,14 +70,14 @@ async def _ended(first: str, lines: AsyncIterator[str]) -> AsyncIterator[str]:
         200, answer(examples.CERTIFICATE, "The certificate of the erasure."), 413, 415
     ),
 )
-async def erase_memory(mine: MineDep, erasure: Erasure) -> ErasureCertificate:
-    """Erase everything that is stored about you, in one transaction and permanently.
-
-    End your runs first.
-    """
+async def erase_memory(request: Request, mine: MineDep, erasure: Erasure) -> ErasureCertificate:
+    """Erase everything that is stored about you, permanently, with your threads and their runs."""
     if erasure.confirm != mine.user_id:
         raise InvalidValue("confirm", "must be your own user id, which `GET /memory/me` returns.")
-    return await mine.memory.erase_user(mine.user_id)
+    # Only an app inside a LangGraph server has its client.
+    client = getattr(request.app.state, "langgraph", None)
+    removed = await remove_what_is_owned(client, mine.user_id) if client else {}
+    return await mine.memory.erase_user(mine.user_id, removed)
 
 
 @jobs.get(

@@ -1,13 +1,15 @@
 """Events of the audit log. Triggers record changes of memories, so that no code can skip them."""
 
-import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+from graphs.memory.audit.counting import CountingLog
 from graphs.memory.database import statements
-from graphs.memory.database.database import Database, to_the_end
+from graphs.memory.database.database import Database, PrincipalQueries
 from graphs.memory.database.query import Query
 from graphs.memory.errors import (
     AccessDenied,
@@ -19,18 +21,19 @@ from graphs.memory.errors import (
 from graphs.memory.principal import Principal, current_provenance
 from graphs.memory.values.text import cleaned, problem_with, to_json
 
-log = logging.getLogger(__name__)
-
 _SQL = statements.load("events", __package__)
 
 RESERVED = "memory."
 """Prefix of the event types that only triggers of the database record."""
 
 
-def event(user_id: str | None, event_type: str, data: dict[str, Any]) -> Query[None]:
+def event(
+    user_id: str | None, event_type: str, data: dict[str, Any], event_id: UUID | None = None
+) -> Query[None]:
     """Return the query that logs an event about a user or, with None, about the service.
 
-    Running the same query again changes nothing, because it has an event id.
+    Running the same query again changes nothing, because it has an event id: the given one or a
+    new one.
 
     Raises:
         ContractError: the type is empty or reserved, or the data is not JSON.
@@ -43,53 +46,82 @@ def event(user_id: str | None, event_type: str, data: dict[str, Any]) -> Query[N
         text = to_json(data, "data")
     except InvalidValue as error:
         raise ContractError({error.path: error.problem}) from error
-    given = {"user_id": user_id, "event_type": event_type, "data": text, "event_id": uuid4()}
+    given = {
+        "user_id": user_id,
+        "event_type": event_type,
+        "data": text,
+        "event_id": event_id or uuid4(),
+    }
     return Query(_SQL["log_event"], given)
 
 
-class Reporter:
-    """The recorder of failures in the audit log. It never replaces the error that it records.
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """The key of a record: failures of one kind by one principal. The first one is described."""
+
+    principal: Principal
+    event_type: str
+    details: dict[str, str] = field(compare=False)
+    provenance: dict[str, str] = field(compare=False, default_factory=current_provenance)
+    event_id: UUID = field(compare=False, default_factory=uuid4)
+
+
+class Reporter(CountingLog[_Failure]):
+    """The recorder of failures in the audit log.
+
+    Failures of one kind by one principal within a second become one record with their `count`, so
+    that a caller who is refused again and again does not fill a log that nobody may shorten.
 
     Args:
         database: the database of the audit log.
     """
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        super().__init__(database, "records of failures")
 
-    @asynccontextmanager
-    async def denials(self, principal: Principal) -> AsyncIterator[None]:
+    @contextmanager
+    def denials(self, principal: Principal) -> Iterator[None]:
         """Record an `AccessDenied` that the block raises."""
         try:
             yield
         except AccessDenied as error:
-            await self.denied(principal, error)
+            self.denied(principal, error)
             raise
 
-    async def denied(self, principal: Principal, error: AccessDenied) -> None:
-        """Record that a principal was denied access."""
+    def denied(self, principal: Principal, error: AccessDenied) -> None:
+        """Record soon that a principal was denied access."""
         told = {"about": error.about} if error.about else {"message": str(error)}
-        await self._report(principal, "access.denied", error, **told)
+        self._note(principal, "access.denied", error, **told)
 
-    async def embedding_failed(
-        self, principal: Principal, model: str, error: EmbeddingFailed
-    ) -> None:
-        """Record that an embedding model failed."""
+    def embedding_failed(self, principal: Principal, model: str, error: EmbeddingFailed) -> None:
+        """Record soon that an embedding model failed."""
         cause = type(error.__cause__).__name__  # its message may quote the text to embed
-        await self._report(principal, "embedding.failed", error, model=model, cause=cause)
+        self._note(principal, "embedding.failed", error, model=model, cause=cause)
 
-    async def _report(
+    def _note(
         self, principal: Principal, event_type: str, error: GraphMemoryError, **details: str
     ) -> None:
-        told = {"error": type(error).__name__} | {
-            name: cleaned(text) for name, text in details.items()
-        }
-        query = event(principal.user_id, event_type, told)
-        try:
-            await to_the_end(self._database.run(Principal.service(), [query], current_provenance()))
-        except GraphMemoryError as unwritten:
-            log.warning(
-                "A failure could not be recorded in the audit log: %s (%s)",
-                told["error"],
-                unwritten,
+        told = {name: cleaned(text) for name, text in details.items()}
+        failure = _Failure(principal, event_type, {"error": type(error).__name__, **told})
+        self._counts(failure)["count"] += 1
+
+    def _parts(
+        self, noted: Mapping[_Failure, Counter[str]], seconds: float
+    ) -> Sequence[PrincipalQueries]:
+        return [
+            PrincipalQueries(
+                Principal.service(), [_late(failure, counts, seconds)], failure.provenance
             )
+            for failure, counts in noted.items()
+        ]
+
+
+def _late(failure: _Failure, counts: Counter[str], seconds: float) -> Query[None]:
+    """Return the query that logs a failure of some seconds ago."""
+    told = event(
+        failure.principal.user_id,
+        failure.event_type,
+        {**failure.details, **counts},
+        failure.event_id,
+    )
+    return Query(_SQL["log_late_event"], {**told.parameters, "seconds": seconds})

@@ -1,29 +1,18 @@
 """The log of reads, written in the background."""
 
-import asyncio
 import json
-import logging
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from graphs.memory.audit.counting import CountingLog
 from graphs.memory.database import statements
-from graphs.memory.database.database import Database, to_the_end
+from graphs.memory.database.database import Database, PrincipalQueries
 from graphs.memory.database.query import Query
-from graphs.memory.errors import (
-    GraphMemoryError,
-)
 from graphs.memory.principal import Principal, Provenance
 from graphs.memory.values.namespaces import Namespace, to_text
 
-log = logging.getLogger(__name__)
 _SQL = statements.load("reads", __package__)
-
-
-_NOTED_SECONDS = 1.0
-"""Seconds between two writes of the log."""
-
-_MOST_NOTED = 100_000
-"""Records that are kept in memory while the database is unavailable."""
 
 
 class _Read(NamedTuple):
@@ -34,22 +23,17 @@ class _Read(NamedTuple):
     scope: Namespace
 
 
-class ReadLog:
+class ReadLog(CountingLog[_Read]):
     """The log of reads: who read which scope, in which run.
 
-    Reads of a scope by one principal within a second become one record. The log is written in the
-    background: a process that is killed loses the last second. While the database is unavailable,
-    nothing is lost until there are `_MOST_NOTED` records.
+    Reads of a scope by one principal within a second become one record.
 
     Args:
         database: the database of the audit log.
     """
 
     def __init__(self, database: Database) -> None:
-        self._database = database
-        self._noted: dict[_Read, Counter[str]] = {}
-        self._task: asyncio.Task[None] | None = None
-        self._writing = asyncio.Lock()
+        super().__init__(database, "records of reads")
 
     def note(
         self, principal: Principal, provenance: Provenance, scope: Namespace, kind: str, found: int
@@ -63,38 +47,16 @@ class ReadLog:
             kind: `gets`, `searches` or `lists`.
             found: the number of items that it returned.
         """
-        noted = self._noted.setdefault(_Read(principal, provenance, scope), Counter())
-        noted[kind] += 1
-        noted["found"] += found
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._write_later())
+        counts = self._counts(_Read(principal, provenance, scope))
+        counts[kind] += 1
+        counts["found"] += found
 
-    async def finish(self) -> None:
-        """Wait until every read is recorded, or its loss is logged."""
-        async with self._writing:
-            if self._task:
-                self._task.cancel()  # it sleeps, or waits for the lock
-            await self._write()
-
-    async def _write_later(self) -> None:
-        while self._noted:
-            await asyncio.sleep(_NOTED_SECONDS)
-            async with self._writing:
-                await self._write()
-
-    async def _write(self) -> None:
-        noted, self._noted = self._noted, {}
-        if not noted:
-            return
-        query: Query[None] = Query(
-            _SQL["log_reads"], {"reads": json.dumps([_record(*read) for read in noted.items()])}
-        )
-        try:
-            await to_the_end(self._database.run(Principal.service(), [query]))
-        except GraphMemoryError as error:
-            log.warning("%d records of reads could not be written yet: %s", len(noted), error)
-            for read, counts in list(noted.items())[: _MOST_NOTED - len(self._noted)]:
-                self._noted.setdefault(read, Counter()).update(counts)
+    def _parts(
+        self, noted: Mapping[_Read, Counter[str]], seconds: float
+    ) -> Sequence[PrincipalQueries]:
+        reads = json.dumps([_record(*read) | {"seconds": seconds} for read in noted.items()])
+        query: Query[None] = Query(_SQL["log_reads"], {"reads": reads})
+        return [PrincipalQueries(Principal.service(), [query])]
 
 
 def _record(read: _Read, counts: Counter[str]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from graphs.memory.errors import (
     AccessDenied,
 )
 from graphs.memory.principal import current_provenance
+from graphs.memory.rights.erasure import MemoryEraser
 from graphs.memory.store import items
 from graphs.memory.store.embedder import Embedder
 from graphs.memory.store.items import ItemWrite
@@ -48,6 +49,7 @@ class Brain:
     Args:
         access: runs the queries, as the current principal.
         embedder: the store's embedding model and text search.
+        eraser: erases memories for good.
         normalisers: normalisers of ids, by kind of entity: `{"company": entities.cl_rut}`. An
             organisation's id in `memory.organisations` must be the normalised one.
     """
@@ -56,10 +58,12 @@ class Brain:
         self,
         access: Access,
         embedder: Embedder,
+        eraser: MemoryEraser,
         normalisers: Mapping[Entity, EntityNormaliser] | None = None,
     ) -> None:
         self._access = access
         self._embedder = embedder
+        self._eraser = eraser
         self._saver = Saver(access, embedder)
         self._normalisers: dict[Entity, EntityNormaliser] = {
             "user": plain,
@@ -79,8 +83,9 @@ class Brain:
 
         Args:
             user_id: the user.
-            memories: contents by slug, or memories with tags and metadata. If two have the same
-                slug, the last one counts.
+            memories: contents by slug, or memories with a category, tags and metadata: each a
+                `BrainMemory` or a dictionary of its fields. If two have the same slug, the last one
+                counts.
 
         Returns:
             The outcome of each memory. A memory that cannot be stored or embedded does not prevent
@@ -162,34 +167,36 @@ class Brain:
 
     @on_home_loop
     @telemetry.operation
-    async def forget_user_memory(self, user_id: str, slug: str) -> bool:
+    async def forget_user_memory(self, user_id: str, slug: str, *, for_good: bool = False) -> bool:
         """Delete a memory of a user, and return True if there was one.
 
-        Its last version stays in the history.
+        Its last version stays in the history, unless it is erased for good.
 
         Raises:
             InvalidValue: it is not a slug.
             AccessDenied: the principal is neither this user nor the service.
         """
-        return await self._forget(await self._user(user_id), slug)
+        return await self._forget(await self._user(user_id), slug, for_good)
 
     @on_home_loop
     @telemetry.operation
-    async def forget_company_memory(self, company_id: str, slug: str) -> bool:
+    async def forget_company_memory(
+        self, company_id: str, slug: str, *, for_good: bool = False
+    ) -> bool:
         """Delete a memory of a company, and return True if there was one.
 
-        Its last version stays in the history.
+        Its last version stays in the history, unless it is erased for good.
 
         Raises:
             InvalidValue: it is not a slug.
             AccessDenied: the principal is a member, but not an administrator.
         """
-        return await self._forget(self._company(company_id), slug)
+        return await self._forget(self._company(company_id), slug, for_good)
 
     @on_home_loop
     @telemetry.operation
     async def companies_of(self, user_id: str) -> list[str]:
-        """Return the ids of the companies of which a user is a member.
+        """Return the ids of the companies of which a user is a member, without invitations.
 
         Raises:
             AccessDenied: the principal is neither this user nor the service.
@@ -240,8 +247,11 @@ class Brain:
         source = tuple(current_provenance().items())
         self._access.reads.note(owner.principal, source, owner.namespace, kind, found)
 
-    async def _forget(self, owner: Owner, slug: str) -> bool:
+    async def _forget(self, owner: Owner, slug: str, for_good: bool = False) -> bool:
         check_slug(slug)
+        if for_good:
+            erased = await self._eraser.erase(owner.principal, (owner.namespace, slug))
+            return erased is not None
         look = _get(owner, [slug])
         before, *_, after = await self._run(
             owner,

@@ -56,6 +56,7 @@ WITH stored AS (
 SELECT key AS slug, created FROM stored
 
 -- name: companies
--- The organisations of a user, as far as the principal may see them.
-SELECT organisation_id FROM memory.organisation_members WHERE user_id = %(user_id)s
+-- The organisations that a user has accepted, as far as the principal may see them.
+SELECT organisation_id FROM memory.organisation_members
+WHERE user_id = %(user_id)s AND accepted_at IS NOT NULL
 ORDER BY organisation_id

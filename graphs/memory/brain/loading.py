@@ -37,6 +37,7 @@ from graphs.memory.errors import (
     StoreUnavailable,
 )
 from graphs.memory.principal import Principal, acting_as, current_provenance
+from graphs.memory.rights.erasure import MemoryEraser
 from graphs.memory.store.embedder import Embedder
 
 _SQL = statements.load("loading", __package__)
@@ -146,10 +147,11 @@ class LoadingBrain(Brain):
         self,
         access: Access,
         embedder: Embedder,
+        eraser: MemoryEraser,
         normalisers: Mapping[Entity, EntityNormaliser] | None = None,
         source: BrainSource | None = None,
     ) -> None:
-        super().__init__(access, embedder, normalisers)
+        super().__init__(access, embedder, eraser, normalisers)
         self._source = source or StoredProfiles(access)
 
     # Starting loads ---------------------------------------------------------------------------

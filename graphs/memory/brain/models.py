@@ -18,6 +18,7 @@ class BrainMemory(FrozenModel):
         description="The name of the memory, such as user_full_name: [a-z][a-z0-9_]{0,127}."
     )
     content: str
+    category: str | None = Field(default=None, description="The kind of memory, in your own words.")
     tags: list[str] = Field(default_factory=list)
     metadata: dict[str, Any] = Field(default_factory=dict)
 
@@ -39,9 +40,11 @@ class StoredBrainMemory(BrainMemory):
         """
         value, content = row.value, row.value.get("content")
         tags, metadata = value.get("tags"), value.get("metadata")
+        category = value.get("category")
         return cls(
             slug=row.slug,
             content=content if isinstance(content, str) else str(value),
+            category=category if isinstance(category, str) else None,
             tags=[tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else [],
             metadata=metadata if isinstance(metadata, dict) else {},
             memory_id=row.memory_id,

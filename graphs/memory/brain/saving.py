@@ -2,10 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from langgraph.store.base import PutOp
+from pydantic import ValidationError
 
 from graphs.memory.access import Access
 from graphs.memory.brain.models import (
@@ -41,7 +42,9 @@ _SHOWN = 200  # characters of a bad slug that a report quotes
 # Errors that would be the same for every memory: they end the call, instead of failing one memory.
 _OF_ALL = (AccessDenied, ConfigurationError, SetupRequired, StoreUnavailable)
 
-BrainEntries = Mapping[str, str] | Sequence[BrainMemory]
+BrainEntries = (
+    Mapping[str, str | BrainMemory | Mapping[str, Any]] | Sequence[BrainMemory | Mapping[str, Any]]
+)
 
 
 class Saver:
@@ -58,11 +61,7 @@ class Saver:
 
     async def save(self, owner: Owner, memories: BrainEntries) -> BrainReport:
         """Save memories of an owner, and return the outcome of each."""
-        given = (
-            memories
-            if isinstance(memories, Mapping)
-            else {memory.slug: memory for memory in memories}
-        )
+        given = memories if isinstance(memories, Mapping) else dict(_slugged(memories))
         became: dict[Any, BrainOutcome] = {}
         puts: dict[str, PutOp] = {}
         for slug, memory in given.items():
@@ -138,19 +137,54 @@ class Saver:
         return await self._access.run(owner.principal, queries, current_provenance())
 
 
+def _slugged(memories: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    """Yield memories with their slugs; one without a slug is called by its place, as [0]."""
+    for n, memory in enumerate(memories):
+        given = memory if isinstance(memory, Mapping) else {}
+        slug = memory.slug if isinstance(memory, BrainMemory) else given.get("slug")
+        known = isinstance(slug, str)
+        yield str(slug) if known else f"[{n}]", memory if known else {"slug": None, **given}
+
+
+def _validated(slug: Any, memory: Mapping[str, Any]) -> BrainMemory:
+    """Return the memory that a mapping describes.
+
+    Raises:
+        InvalidValue: it describes none; `path` names the field.
+    """
+    try:
+        found = BrainMemory.model_validate({"slug": slug, **memory})
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "memory"
+        raise InvalidValue(field, f"is invalid: {first['msg']}.") from error
+    if found.slug != slug:
+        raise InvalidValue("slug", f"is {found.slug!r}, but the memory is given as {slug!r}.")
+    return found
+
+
 def _put(namespace: Namespace, slug: Any, memory: Any) -> PutOp:
     """Return the checked operation that stores a memory.
 
     Raises:
         InvalidInput: it cannot be stored.
     """
+    if isinstance(memory, Mapping):
+        memory = _validated(slug, memory)
     check_slug(slug)
     content = memory.content if isinstance(memory, BrainMemory) else memory
     if not isinstance(content, str) or not content.strip():
         raise InvalidValue("content", "must be a text that is not blank.")
-    tags, metadata = (memory.tags, memory.metadata) if isinstance(memory, BrainMemory) else ([], {})
+    more = memory if isinstance(memory, BrainMemory) else BrainMemory(slug=slug, content=content)
     # Without an importance, decay leaves it alone: a memory under a slug is valid until replaced.
-    value = {"slug": slug, "content": content, "type": "fact", "tags": tags, "metadata": metadata}
+    value = {
+        "slug": slug,
+        "content": content,
+        "type": "fact",
+        "tags": more.tags,
+        "metadata": more.metadata,
+        **({"category": more.category} if more.category is not None else {}),
+    }
     # The slug is embedded as well: it often names the topic of a terse content.
     put = PutOp(namespace, slug, value, index=["slug", "content"])
     items.check_put(put)

@@ -84,7 +84,7 @@ class Recalls:
         started = time.perf_counter()
         search = find(op, vector, self._embedder.how, principal, beyond=receipts.NEARLY)
         together = side_by_side([search, *map(asking, beside)])
-        async with self._access.reporter.denials(principal):
+        with self._access.reporter.denials(principal):
             [[found, *answers]] = await to_the_end(
                 read(self._access.database, [(principal, together)])
             )
@@ -131,12 +131,12 @@ class Recalls:
                 await self.finish()
         except TimeoutError:
             log.warning(
-                "The last reads and receipts could not be recorded, because the database did not "
-                "answer within %s s",
+                "The last reads, refusals and receipts could not be recorded, because the database "
+                "did not answer within %s s",
                 _CLOSE_SECONDS,
             )
 
     async def finish(self) -> None:
-        """Wait until the receipts and reads of all recalls are written, or their loss is logged."""
+        """Wait until receipts, reads and refusals are written, or their loss is logged."""
         await self._receipts.finish()
-        await self._access.reads.finish()
+        await self._access.finish()

@@ -1,7 +1,8 @@
 """Writing of payloads: items, turns, jobs and records of a payload commit once, and together."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 from langgraph.store.base import PutOp
@@ -19,6 +20,23 @@ from graphs.memory.principal import Principal, current_provenance
 from graphs.memory.store import items, payloads
 from graphs.memory.store.embedder import Embedder
 from graphs.memory.store.items import ItemWrite
+
+_PORTION = 100
+"""Payloads that commit together: a longer transaction would keep others waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A checked payload, ready to be stored."""
+
+    payload: MemoryPayload
+    puts: Sequence[PutOp]
+    writes: Sequence[ItemWrite]
+    claim: claims.IdempotencyClaim
+
+    @property
+    def addresses(self) -> claims.Addresses:
+        return [(op.namespace, op.key) for op in self.puts]
 
 
 class Writer:
@@ -58,67 +76,120 @@ class Writer:
             AccessDenied: the principal is neither this user nor the service.
         """
         principal = await self._access.only(user_id)
-        checked = check_payload(user_id, session_id, payload)
-        puts = payloads.items_of(checked)
-        writes = (await self._embedder.prepare(puts, principal)).writes
-        async with self._access.reporter.denials(principal):
-            receipt = await self._store(principal, checked, puts, writes, also)
-        self._embedder.wrote([writes])
+        [receipt] = await self._write(
+            principal, [check_payload(user_id, session_id, payload)], also
+        )
         return receipt
 
-    async def _store(
+    @on_home_loop
+    async def write_all(
+        self, user_id: str, session_id: str, payloads: Sequence[MemoryPayload | dict[str, Any]]
+    ) -> list[WriteReceipt]:
+        """Store payloads in their order, in portions that each commit together.
+
+        Raises:
+            ContractError: a payload breaks the contract; nothing was written.
+            AccessDenied: the principal is neither this user nor the service.
+        """
+        principal = await self._access.only(user_id)
+        checked = [check_payload(user_id, session_id, payload) for payload in payloads]
+        receipts: list[WriteReceipt] = []
+        for at in range(0, len(checked), _PORTION):
+            receipts += await self._write(principal, checked[at : at + _PORTION])
+        return receipts
+
+    async def _write(
         self,
         principal: Principal,
-        payload: MemoryPayload,
-        puts: Sequence[PutOp],
-        writes: Sequence[ItemWrite],
-        also: Sequence[Query[Any]],
-    ) -> WriteReceipt:
-        provenance = current_provenance()
-        addresses = [(op.namespace, op.key) for op in puts]
+        checked: Sequence[MemoryPayload],
+        also: Sequence[Query[Any]] = (),
+    ) -> list[WriteReceipt]:
+        task_id = current_provenance().get("task_id")
         beside = [query.parameters for query in also]
-        claim = claims.claim_of(payload, provenance.get("task_id"), beside)
-        stored = [*self._queries_beside(payload, puts, provenance.get("run_id")), *also]
+        puts = [payloads.items_of(payload) for payload in checked]
+        writes = (await self._embedder.prepare([*chain(*puts)], principal)).writes
+        its_writes = iter(writes)
+        prepared = [
+            _Prepared(
+                payload,
+                its_puts,
+                [next(its_writes) for _ in its_puts],
+                claims.claim_of(payload, task_id, beside),
+            )
+            for payload, its_puts in zip(checked, puts, strict=True)
+        ]
+        with self._access.reporter.denials(principal):
+            receipts = await self._store(principal, prepared, also)
+        self._embedder.wrote([writes])
+        return receipts
+
+    async def _store(
+        self, principal: Principal, prepared: Sequence[_Prepared], also: Sequence[Query[Any]]
+    ) -> list[WriteReceipt]:
+        provenance = current_provenance()
+        first = prepared[0].payload
         how = self._embedder.how
 
-        async def work(transaction: Transaction) -> WriteReceipt:
-            # The claim comes first: a concurrent write with the same key waits here for this one.
-            claiming = claims.claim_write(payload, addresses, claim)
-            is_ours, pinned = await transaction.run([claiming, context.pinned_among(addresses)])
-            if not is_ours:
-                [earlier] = await transaction.run([claims.claimed_write(payload.identity, claim)])
-                return WriteReceipt(memories=earlier, replayed=True)
-            session = context.touch_session(payload.identity, payload.session_id, payload.agent)
-            kept = [
-                _pinned(write) if (write.namespace, write.key) in pinned else write
-                for write in writes
+        async def work(transaction: Transaction) -> list[WriteReceipt]:
+            # Claims come first: a concurrent write with the same key waits here for this one.
+            claiming = [
+                claims.claim_write(each.payload, each.addresses, each.claim) for each in prepared
             ]
-            items_stored = items.put(kept, how.model, how.configuration)
-            await transaction.run([session, *items_stored, *stored])
-            return WriteReceipt(memories=addresses)
+            among = context.pinned_among([*chain(*(each.addresses for each in prepared))])
+            *ours, pinned = await transaction.run([*claiming, among])
+            repeated = [
+                claims.claimed_write(each.payload.identity, each.claim)
+                for each, is_ours in zip(prepared, ours, strict=True)
+                if not is_ours
+            ]
+            earlier = iter(await transaction.run(repeated) if repeated else [])
+            if new := [each for each, is_ours in zip(prepared, ours, strict=True) if is_ours]:
+                agent = new[-1].payload.agent
+                session = context.touch_session(first.identity, first.session_id, agent)
+                kept = [
+                    _pinned(write) if (write.namespace, write.key) in pinned else write
+                    for each in new
+                    for write in each.writes
+                ]
+                items_stored = items.put(kept, how.model, how.configuration)
+                beside = self._queries_beside(new, provenance.get("run_id"))
+                await transaction.run([session, *items_stored, *beside, *also])
+            return [
+                WriteReceipt(memories=each.addresses)
+                if is_ours
+                else WriteReceipt(memories=next(earlier), replayed=True)
+                for each, is_ours in zip(prepared, ours, strict=True)
+            ]
 
         return await self._access.database.transaction(
-            principal, work, {**provenance, "session_id": payload.session_id}
+            principal, work, {**provenance, "session_id": first.session_id}
         )
 
     def _queries_beside(
-        self, payload: MemoryPayload, puts: Sequence[PutOp], run_id: str | None
+        self, stored: Sequence[_Prepared], run_id: str | None
     ) -> Iterator[Query[Any]]:
-        """Yield the queries that commit with the items: turns, extraction job, intent, run."""
-        if isinstance(payload.content, Exchange):
-            exchange = payload.content.id
-            yield context.put_turns(payload, exchange, payloads.turns_of(payload, puts))
-            if self._extract_after is not None:
-                yield queue.queue_facts(payload.identity, payload.session_id, self._extract_after)
+        """Yield the queries that commit with the items: turns, extraction job, intents, run."""
+        exchanges = [
+            (each, each.payload.content)
+            for each in stored
+            if isinstance(each.payload.content, Exchange)
+        ]
+        for each, exchange in exchanges:
+            payload = each.payload
+            yield context.put_turns(payload, exchange.id, payloads.turns_of(payload, each.puts))
             if self._access.database.adapters:
                 told = {
                     "user_id": payload.identity,
                     "session_id": payload.session_id,
-                    "exchange": exchange,
+                    "exchange": exchange.id,
                 }
                 yield intents.emit(intents.TurnCommitted.model_validate(told))
+        first = stored[0].payload
+        if exchanges and self._extract_after is not None:
+            yield queue.queue_facts(first.identity, first.session_id, self._extract_after)
         if run_id:
-            yield context.record_execution(run_id, payload)
+            for payload in {each.payload.agent: each.payload for each in stored}.values():
+                yield context.record_execution(run_id, payload)
 
 
 def _pinned(write: ItemWrite) -> ItemWrite:

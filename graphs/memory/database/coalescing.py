@@ -1,8 +1,9 @@
 """Coalescing: concurrent calls share a round trip to the database."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 CallT = TypeVar("CallT")
@@ -15,6 +16,17 @@ _KEYS = 8
 
 class TryAlone(Exception):
     """Raised by what carries out a group, to have each of its calls carried out alone."""
+
+
+class Slow(NamedTuple):
+    """The bounds of calls that may take long, such as searches of large scopes.
+
+    Their groups never mix owners, so that nobody waits in a group for somebody else's call.
+    """
+
+    owner: Hashable
+    hands: int
+    """The groups of slow calls that this owner may have under way."""
 
 
 class Coalescer(Generic[KeyT, CallT, AnswerT]):
@@ -31,6 +43,8 @@ class Coalescer(Generic[KeyT, CallT, AnswerT]):
         most: the most calls of a group, by its first key.
         alike: calls of a group have the same value of this; a key's part ends where it changes.
         in_turn: true for keys whose groups run one after the other, so that the last write wins.
+        slow: the bounds of a call that may take long; None for quick calls.
+        kept: the number of concurrent groups that slow calls leave free for quick ones.
         hopeless: true for an error that every call would meet again alone; nothing is repeated.
     """
 
@@ -43,6 +57,8 @@ class Coalescer(Generic[KeyT, CallT, AnswerT]):
         most: Callable[[KeyT], int] = lambda _: 512,
         alike: Callable[[CallT], Hashable] = lambda _: None,
         in_turn: Callable[[KeyT], bool],
+        slow: Callable[[KeyT, CallT], Slow | None] = lambda *_: None,
+        kept: int = 0,
         hopeless: Callable[[Exception], bool] = lambda _: False,
     ) -> None:
         self._run = run
@@ -51,9 +67,12 @@ class Coalescer(Generic[KeyT, CallT, AnswerT]):
         self._most = most
         self._alike = alike
         self._in_turn = in_turn
+        self._slow = slow
+        self._kept = kept
         self._hopeless = hopeless
         self._waiting: dict[KeyT, list[tuple[CallT, asyncio.Future[AnswerT]]]] = {}
         self._tasks: dict[asyncio.Task[None], set[KeyT]] = {}
+        self._slow_tasks: dict[asyncio.Task[None], Hashable] = {}
         self._awake = False
 
     async def submit(self, key: KeyT, call: CallT) -> AnswerT:
@@ -74,21 +93,43 @@ class Coalescer(Generic[KeyT, CallT, AnswerT]):
         """Send off what waits, as far as there are hands; the key that waits longest goes first."""
         self._awake = False
         while len(self._tasks) < self._at_once and (ready := self._ready()):
+            slow = self._slow_one(ready[0])
             calls = self._take(ready)
             task = asyncio.create_task(self._carry_out(calls))
             self._tasks[task] = {key for key, _, _ in calls}
+            if slow:
+                self._slow_tasks[task] = slow.owner
             task.add_done_callback(self._done)
 
     def _ready(self) -> list[KeyT]:
         """Return the keys of the next group: the longest waiting one, and a share of its peers."""
         under_way = set().union(*self._tasks.values())
-        free = [key for key in self._waiting if not (key in under_way and self._in_turn(key))]
+        taken = Counter(self._slow_tasks.values())
+        free = [
+            key
+            for key in self._waiting
+            if not (key in under_way and self._in_turn(key)) and self._has_hand(key, taken)
+        ]
         alike = [key for key in free if self._kind(key) == self._kind(free[0])]
         share = -(-len(alike) // (self._at_once - len(self._tasks)))
         return alike[: max(share, _KEYS)]
 
+    def _has_hand(self, key: KeyT, taken: Counter[Hashable]) -> bool:
+        """Return whether a key's next call may begin, given the hands that slow calls have."""
+        slow = self._slow_one(key)
+        return slow is None or (
+            taken.total() < self._at_once - self._kept and taken[slow.owner] < slow.hands
+        )
+
+    def _slow_one(self, key: KeyT) -> Slow | None:
+        """Return the bounds of a key's next call, if it may take long."""
+        return self._slow(key, self._waiting[key][0][0])
+
     def _kind(self, key: KeyT) -> Hashable:
-        return self._together(key), self._alike(self._waiting[key][0][0])
+        return self._together(key), self._sort_of(key, self._waiting[key][0][0])
+
+    def _sort_of(self, key: KeyT, call: CallT) -> Hashable:
+        return self._alike(call), self._slow(key, call)
 
     def _take(self, keys: Sequence[KeyT]) -> "list[tuple[KeyT, CallT, asyncio.Future[AnswerT]]]":
         """Take from each key its first calls that are alike, until the group is full."""
@@ -96,8 +137,9 @@ class Coalescer(Generic[KeyT, CallT, AnswerT]):
         most = self._most(keys[0])
         for key in keys:
             calls = self._waiting.pop(key)
-            kind, room = self._alike(calls[0][0]), min(most - len(taken), len(calls))
-            size = next((n for n in range(room) if self._alike(calls[n][0]) != kind), room)
+            room = min(most - len(taken), len(calls))
+            kinds = [self._sort_of(key, call) for call, _ in calls[:room]]
+            size = next((n for n, kind in enumerate(kinds) if kind != kinds[0]), room)
             taken += [(key, *waiting) for waiting in calls[:size]]
             if rest := calls[size:]:
                 self._waiting[key] = rest
@@ -105,6 +147,7 @@ class Coalescer(Generic[KeyT, CallT, AnswerT]):
 
     def _done(self, task: asyncio.Task[None]) -> None:
         del self._tasks[task]
+        self._slow_tasks.pop(task, None)
         if self._waiting:
             self._start()
 

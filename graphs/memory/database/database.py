@@ -6,7 +6,7 @@ import logging
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol, TypeVar
@@ -21,7 +21,7 @@ from graphs.memory.database.driver_errors import TRANSIENT, driver_errors
 from graphs.memory.database.parts import SchemaPart, part_named_in
 from graphs.memory.database.query import Query
 from graphs.memory.database.transaction import Connection, Transaction
-from graphs.memory.errors import error_sentence
+from graphs.memory.errors import StoreUnavailable, error_sentence
 from graphs.memory.principal import Principal
 from graphs.memory.retry import retrying
 
@@ -145,6 +145,11 @@ def refuse_deleted_runs(runs: Collection[tuple[str, str]]) -> Query[None]:
     return Query(_SQL["refuse_deleted_runs"], {"run_ids": run_ids, "thread_ids": thread_ids})
 
 
+def no_time_limit() -> Query[None]:
+    """Return a query that lets later ones of its transaction take as long as they need."""
+    return Query(_SQL["no_time_limit"])
+
+
 class Database:
     """Runs queries in transactions over a pool that somebody else opened and will close."""
 
@@ -152,10 +157,15 @@ class Database:
         self.pool = pool
         self.adapters: Mapping[str, Any] = {}
         """The adapters that receive changes, as `memory.fan_out` reads them; none by default."""
+        self.statement_timeout: float | None = None
+        """Seconds after which a person's statement is cancelled; None for the database's limit."""
         self._generation = 0
         self._prepares = True
         self._lacking: frozenset[SchemaPart] = frozenset()
         self._looked = 0.0
+        self.refusal: StoreUnavailable | None = None
+        """The last refusal of a write that an operator has to end."""
+        self.refused_at = float("-inf")
 
     async def run(
         self,
@@ -190,7 +200,7 @@ class Database:
                 for part, group in zip(parts, groups, strict=True)
             ]
 
-        with telemetry.transaction(_name_of(parts)), driver_errors():
+        with telemetry.transaction(_name_of(parts)), self._noticing(), driver_errors():
             return await self._retrying(attempt)
 
     async def transaction(
@@ -224,14 +234,28 @@ class Database:
                 await transaction.run([Query(_SQL["commit"])])
                 return result
 
-        with telemetry.transaction("transaction"), driver_errors():
+        with telemetry.transaction("transaction"), self._noticing(), driver_errors():
             return await to_the_end(self._retrying(attempt))
+
+    @contextmanager
+    def _noticing(self) -> Iterator[None]:
+        """Keep a refusal that an operator has to end, for the report of health."""
+        try:
+            yield
+        except StoreUnavailable as error:
+            if error.advice:
+                self.refusal, self.refused_at = error, time.monotonic()
+            raise
 
     def _begin(
         self, principal: Principal, provenance: Mapping[str, Any] | None
     ) -> Iterator[Query[None]]:
         told = {**(provenance or {}), "adapters": self.adapters} if self.adapters else provenance
-        settings = {"role": principal.role, "claims": principal.claims}
+        settings = {
+            "role": principal.role,
+            "claims": principal.claims,
+            "seconds": self.statement_timeout if principal.user_id else None,
+        }
         yield Query(_SQL["begin"], settings | {"provenance": json.dumps(told) if told else "{}"})
         if provenance and (run_id := provenance.get("run_id")):
             yield refuse_deleted_runs([(run_id, provenance.get("thread_id", ""))])

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 
-ANSWER_SECONDS = 30.0
+ANSWER_SECONDS = 60.0
 """Seconds to wait for the next answer, by default."""
 
 _CANCEL_SECONDS = 2.0

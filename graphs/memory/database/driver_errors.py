@@ -38,6 +38,12 @@ TRANSIENT = (
 )
 """Driver errors after which the same transaction may well succeed."""
 
+READ_ONLY = (
+    "If its disk or the plan's quota is full (Supabase then makes it read-only), free space or "
+    "enlarge it. If DATABASE_URL names a read replica, name the primary. Reads go on."
+)
+DISK_FULL = "Enlarge the disk, or free space on it. Reads go on."
+
 
 @contextmanager
 def driver_errors() -> Iterator[None]:
@@ -67,6 +73,10 @@ def driver_errors() -> Iterator[None]:
         raise StatementTimeout(
             "The database cancelled the statement, most likely at its statement_timeout."
         ) from error
+    except pg.ReadOnlySqlTransaction as error:
+        raise StoreUnavailable("The database is read-only.", READ_ONLY) from error
+    except pg.DiskFull as error:
+        raise StoreUnavailable("The disk of the database is full.", DISK_FULL) from error
     except TRANSIENT as error:
         raise StoreUnavailable(f"The database is not available: {error_sentence(error)}") from error
     except psycopg.Error as error:

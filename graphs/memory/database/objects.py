@@ -28,7 +28,10 @@ ObjectName = tuple[ObjectKind, str]
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """A database object as the catalogue describes it. An invalid index is never used."""
+    """A database object as the catalogue describes it.
+
+    An invalid index is never used. An invalid constraint holds for new rows only.
+    """
 
     definition: str
     valid: bool

@@ -13,7 +13,7 @@ END $$
 
 -- name: qualify_names
 -- pg_get_expr and its like omit schemas on the search path: an empty one makes texts comparable.
-SELECT set_config('search_path', '', true)
+SELECT set_config('search_path', '', true), {text_formats}
 
 -- name: objects
 -- All objects of the schema, with definitions that detect differences. Of procrastinate's queue,
@@ -65,7 +65,8 @@ FROM tables AS t JOIN pg_attribute AS a ON a.attrelid = t.oid AND a.attnum > 0
 LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE t.space <> 'procrastinate'
 UNION ALL
-SELECT 'constraint', t.name || '.' || c.conname, pg_get_constraintdef(c.oid), c.convalidated
+SELECT 'constraint', t.name || '.' || c.conname,
+  replace(pg_get_constraintdef(c.oid), ' NOT VALID', ''), c.convalidated
 FROM tables AS t JOIN pg_constraint AS c ON c.conrelid = t.oid
 WHERE c.contype IN ('c', 'f', 'p', 'u', 'x') AND t.space <> 'procrastinate'
 UNION ALL

@@ -301,7 +301,7 @@ async def _apply_schema(conn: AsyncConnection[DictRow], script: str, what: str) 
             f"This Postgres lacks pgvector ({error.diag.message_primary}): install it on the "
             "server, or use an image that has it, such as pgvector/pgvector:pg17."
         ) from error
-    except (*TRANSIENT, pg.QueryCanceled):
+    except (*TRANSIENT, pg.QueryCanceled, pg.ReadOnlySqlTransaction):
         raise
     except psycopg.Error as error:
         raise SchemaNotApplied(what, error_sentence(error)) from error

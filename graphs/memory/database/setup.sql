@@ -1,6 +1,7 @@
 -- name: lock
--- One process at a time prepares a database; the lock ends with the transaction.
-SELECT pg_advisory_xact_lock(hashtextextended('graph-native-memory setup', 0))
+-- One process at a time prepares a database; the lock ends with the transaction. The schema's texts
+-- are read with the formats of text, too.
+SELECT pg_advisory_xact_lock(hashtextextended('graph-native-memory setup', 0)), {text_formats}
 
 -- name: has_auth
 SELECT to_regprocedure('auth.uid()') IS NOT NULL AS has_auth
@@ -28,7 +29,7 @@ SELECT max((to_jsonb(v) ->> 'step')::int) AS step FROM memory.schema_versions AS
 -- Steps find the types of `vector` wherever it was installed, and say nothing of what is there
 -- already.
 SELECT set_config('search_path', 'memory, extensions, public', true),
-  set_config('client_min_messages', 'warning', true)
+  set_config('client_min_messages', 'warning', true), {text_formats}
 
 -- name: record_version
 INSERT INTO memory.schema_versions (digest, left_out, step)
@@ -39,7 +40,7 @@ SELECT to_regclass('procrastinate.procrastinate_jobs') IS NOT NULL AS has_jobs
 
 -- name: in_job_schema
 -- What follows in this transaction is procrastinate's, which names its tables without a schema.
-SELECT set_config('search_path', 'procrastinate', true)
+SELECT set_config('search_path', 'procrastinate', true), {text_formats}
 
 -- name: job_migrations
 SELECT name FROM memory.job_migrations
@@ -100,7 +101,9 @@ INSERT INTO memory.embedding_models (name, dimensions, active)
 ON CONFLICT (name, dimensions) DO UPDATE SET active = true
 
 -- name: create_vector_index
+-- Nothing if it is there, so that a server also starts where the database is read-only.
 SELECT memory.create_vector_index(%(model)s::smallint, %(dimensions)s)
+WHERE to_regclass('memory.embeddings_vectors_' || %(model)s::smallint) IS NULL
 
 -- name: rebuild_vector_index
 SELECT memory.rebuild_vector_index(%(model)s::smallint, %(dimensions)s)

@@ -9,7 +9,7 @@ partial index, are constants `{name}`: integers that `with_constants` fills in.
 import hashlib
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import resources
 from typing import Any, LiteralString
 
@@ -67,8 +67,22 @@ def load(concern: str, package: str | None) -> dict[str, Statement]:
 def load_sources(concern: str, package: str | None) -> dict[str, LiteralString]:
     """Return the statements of `<concern>.sql` by name, as psycopg's cursors take them.
 
-    The files are part of the program, hence `LiteralString`, as the driver demands.
+    The files are part of the program, hence `LiteralString`, as the driver demands. In them,
+    `{text_formats}` stands for the settings of `settings.sql`.
     """
+    return {
+        name: source.replace("{text_formats}", _text_formats())
+        for name, source in _parts(concern, package).items()
+    }
+
+
+@cache
+def _text_formats() -> LiteralString:
+    [(_, formats)] = _parts("settings", __package__).items()
+    return "\n  ".join(line for line in formats.splitlines() if not line.startswith("--"))
+
+
+def _parts(concern: str, package: str | None) -> dict[str, LiteralString]:
     text = resources.files(package or "").joinpath(f"{concern}.sql").read_text(encoding="utf-8")
     parts: list[Any] = _NAME.split(text)[1:]
     return {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}

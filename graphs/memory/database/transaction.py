@@ -13,16 +13,18 @@ from typing import Any, TypeVar, cast
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.adapt import Transformer
+from psycopg.adapt import AdaptersMap, Transformer
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, Format, PipelineStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 from psycopg.rows import DictRow
+from psycopg.types.json import set_json_loads
 
 from graphs.memory.database.deadlines import AnswerDeadline
 from graphs.memory.database.parts import SchemaPart
 from graphs.memory.database.query import Query, Rows, encode_parameters, no_answer
 from graphs.memory.database.statements import Statement
+from graphs.memory.values.text import from_json
 
 T = TypeVar("T")
 Connection = AsyncConnection[DictRow]
@@ -31,6 +33,18 @@ _POLLS = 8
 """Polls for an answer before sleeping on the socket; other tasks run between two polls.
 
 Most answers come within 50 µs, and waking up takes longer than that."""
+
+
+class _Reading:
+    """The way in which psycopg reads values: as usual, but JSON as `from_json` does."""
+
+    adapters = AdaptersMap(psycopg.adapters)
+
+    def __init__(self, connection: Connection | None = None) -> None:
+        self.connection = connection
+
+
+set_json_loads(from_json, _Reading())
 
 
 @lru_cache(512)
@@ -206,7 +220,7 @@ class Transaction:
     def _rows(self, result: PGresult) -> Rows:
         if not result.ntuples:
             return ()
-        loader = Transformer(self._conn)
+        loader = Transformer(_Reading(self._conn))
         loader.set_pgresult(result)
         columns = [result.fname(n) or b"" for n in range(result.nfields)]
         return cast("Rows", loader.load_rows(0, result.ntuples, _row_maker(*columns)))

@@ -11,11 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
 
 from graphs.memory.access import Access
-from graphs.memory.contract import check_types
+from graphs.memory.contract import ErasureCertificate, check_types
 from graphs.memory.database import statements
+from graphs.memory.database.loops import on_home_loop
 from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import AccessDenied, MemoryNotFound, VersionConflict
 from graphs.memory.knowledge.common import check_limit, containing, located
+from graphs.memory.rights.erasure import MemoryEraser
+from graphs.memory.search.embeddings import fields_of
 from graphs.memory.search.recalled import Found, content_of, recalled, search_item
 from graphs.memory.store.items import ExpectingPutOp
 from graphs.memory.store.store import PostgresStore
@@ -98,11 +101,14 @@ class Memories:
     Args:
         access: checks the principal and runs the queries.
         store: the store that holds them as items.
+        eraser: erases memories for good.
     """
 
-    def __init__(self, access: Access, store: PostgresStore) -> None:
+    def __init__(self, access: Access, store: PostgresStore, eraser: MemoryEraser) -> None:
         self._access = access
         self._store = store
+        self._eraser = eraser
+        self.home_loop = access.home_loop
 
     async def get(self, user_id: str, memory: Address) -> Memory:
         """Return a memory: the user's own, or a shared one that the user can see.
@@ -177,27 +183,36 @@ class Memories:
                 row = await self._row(user_id, memory)
                 value = _revised(row.value, revision)
                 if value != row.value or expected not in (None, row.updated_at):
-                    # Embed the same fields as the write that first stored it.
-                    fields: list[str] = [field for field in ("slug", "content") if field in value]
-                    put = PutOp(*_address(memory), value, fields or None, _ttl(row, value))
+                    put = PutOp(*_address(memory), value, _index(row, value), _ttl(row, value))
                     await self._store.abatch([ExpectingPutOp(put, expected or row.updated_at)])
         return await self.get(user_id, memory)
 
     async def forget(
-        self, user_id: str, memory: Address, *, expected: datetime | None = None
-    ) -> None:
+        self,
+        user_id: str,
+        memory: Address,
+        *,
+        expected: datetime | None = None,
+        for_good: bool = False,
+    ) -> ErasureCertificate | None:
         """Delete a memory. Its last version stays in the history, and is no longer recalled.
+
+        For good, its earlier versions go as well, and the queries of the recalls that found it; the
+        certificate is returned. That also removes what is left of a memory that was forgotten.
 
         Args:
             user_id: the user.
             memory: namespace and key.
             expected: the `updated_at` of the version to delete; None to delete any version.
+            for_good: erase the history of the memory as well; nothing brings it back.
 
         Raises:
             MemoryNotFound: the user can see no memory at this address.
             VersionConflict: it is not at the version that was expected.
             AccessDenied: the principal may not delete it.
         """
+        if for_good:
+            return await self._erase(user_id, _address(memory), expected)
         async for attempt in _attempts(expected):
             with attempt:
                 row = await self._row(user_id, memory)
@@ -208,6 +223,18 @@ class Memories:
             # A policy that forbids DELETE raises no error: the row is just still there.
             if (await self._row(user_id, memory)).id == row.id:
                 raise AccessDenied("You may read and change this memory, but not delete it.")
+        return None
+
+    @on_home_loop
+    async def _erase(
+        self, user_id: str, memory: Address, expected: datetime | None
+    ) -> ErasureCertificate:
+        principal = await self._access.only(user_id)
+        is_anothers = memory[0][:1] == ("users",) and memory[0][:2] != user_scope(user_id)
+        certificate = None if is_anothers else await self._eraser.erase(principal, memory, expected)
+        if certificate is None:
+            raise MemoryNotFound(*memory)
+        return certificate
 
     async def history(
         self, user_id: str, memory: Address, *, cursor: str | None = None, limit: int = 50
@@ -274,6 +301,11 @@ def _only(namespace: tuple[str, ...], key: str, rows: Rows) -> Rows:
     if not rows:
         raise MemoryNotFound(namespace, key)
     return rows
+
+
+def _index(row: Any, value: dict[str, Any]) -> Literal[False] | list[str] | None:
+    """Return the fields to embed: the same as before, and none if it was put with `index=False`."""
+    return fields_of(value, row.fields) if row.indexed else False
 
 
 def _ttl(row: Any, value: dict[str, Any]) -> float | None:

@@ -49,8 +49,10 @@ _CURL = re.compile(r"\bcurl [^\n]{0,200}?(?:-u|--user)[ =]\S{1,64}?:(?P<value>[^
 _HEADER = re.compile(r"\b(?:bearer|basic) {1,3}(?P<value>[A-Za-z0-9._~+/=-]{16,}+)", re.IGNORECASE)
 
 _NAMES = (
-    r"(?:(?<![^\W_])(?:pass|passcodes?|pwd|clave|credentials?|credencial(?:es)?|pin|auth[ _-]?key)"
-    r"|passwords?|passwd|passphrase|contrase[nñ]as?|secret|token"
+    r"(?:(?<![^\W_])(?:pass|passcodes?|pwd?|mdp|clave|senha|credentials?|credencial(?:es)?|pin"
+    r"|auth[ _-]?key)"
+    r"|passwords?|passwd|passphrase|passwort|kennwort|mots?[ ]de[ ]passe|contrase[nñ]as?"
+    r"|wachtwoord|l[oö]senord|has[lł]o|пароль|密码|密碼|パスワード|비밀번호|secret|token"
     r"|(?:api|access|account|secret|private|encryption|signing|service|master)[ _-]?keys?)"
 )
 _ASSIGNED = re.compile(
@@ -59,7 +61,7 @@ _ASSIGNED = re.compile(
       |[ ](?:for|of|to|de|del|al?|en)[ ][^\W\d]{{1,20}}(?:[ ][^\W\d]{{1,20}}){{0,4}}?)?
     (?:[ ](?:code|key|n[uú]mero|number|phrase|value))?
     ["'`]?[ ]{{0,3}}
-    (?P<sign>=>|:=|==?|:|(?<=[ ])(?:is|was|es|era)(?=[ :])[ ]?:?
+    (?P<sign>=>|:=|==?|:|(?<=[ ])(?:is|was|ist|est|es|era)(?=[ :])[ ]?:?
       # nothing, before letters with digits
       |(?<=[ ])(?=[^\s\d]{{0,30}}\d)(?=\d{{0,30}}[^\W\d])(?=\S{{6}}))
     [ ]{{0,3}}
@@ -70,6 +72,11 @@ _ASSIGNED = re.compile(
 _SECRET_KEY = re.compile(
     rf"(?:.{{0,100}}[^a-z0-9])?(?:{_NAMES}|authorization|bearer|cookie)", re.IGNORECASE | re.DOTALL
 )
+_PASSWORDS = tuple(
+    """passw passp contrase pw clave kennw mot mdp senha wachtw losen lösen haslo hasło пароль 密
+    パス 비밀""".split()
+)
+"""The beginnings of names of passwords, which are words more often than other secrets are."""
 _CALL = re.compile(r"[a-z_][a-z_.]{0,60}\(", re.IGNORECASE)
 _CLOSERS = ".,;:)]}"
 _NO_WORD = re.compile(r"[_\W]++")
@@ -77,10 +84,12 @@ _REFERENCES = ("${", "{", "$(", "process.env", "os.", "self.", "settings.", "con
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _NO_SECRET = frozenset(
     """null none nil true false undefined string str text bytes int number required optional
-    missing invalid incorrect wrong expired forgotten changed reset empty unset unknown todo tbd
-    requerida requerido opcional incorrecta incorrecto inválida vencida cambiada ninguna ninguno
-    nada vacía oculta hidden redacted removed here below above secret password token getpass input
-    valid stored encrypted cifrada private privada public different easy""".split()
+    missing invalid incorrect wrong expired forgotten changed reset empty unset unknown todo
+    tbd requerida requerido opcional incorrecta incorrecto inválida vencida cambiada ninguna
+    ninguno vergessen erforderlich ungültig falsch geändert abgelaufen leer geheim hier oublié
+    requis obligatoire incorrecte invalide expiré perdu vide ici nada vacía oculta hidden
+    redacted removed here below above secret password token getpass input valid stored
+    encrypted cifrada private privada public different easy""".split()
 )
 
 
@@ -137,7 +146,7 @@ def _is_secret(name: str, sign: str, value: str, alone: bool) -> bool:
     """
     if not can_be_secret(value):
         return False
-    is_password = name.casefold().startswith(("passw", "passp", "contrase", "pwd", "clave"))
+    is_password = name.casefold().startswith(_PASSWORDS)
     if not value.isalpha():
         return sign != "" or is_password
     if sign.isalpha():  # a verb

@@ -110,3 +110,8 @@ def merged(text: str, findings: Iterable[Finding]) -> list[tuple[Finding, str]]:
 
 def _weight(finding: Finding) -> tuple[int, int]:
     return finding.end - finding.start, -KINDS.index(finding.kind)
+
+
+def text_before(text: str, place: int, length: int) -> str:
+    """Return up to `length` characters before a position, within its line."""
+    return text[max(place - length, 0) : place].rpartition("\n")[2]

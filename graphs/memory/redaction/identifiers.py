@@ -1,10 +1,9 @@
 """Identifiers of persons and accounts in folded text.
 
-These are e-mail and IP addresses, cards, IBANs, national ids and phone numbers. A value with check
-digits is verified by them. A value without them, or with a wrong one, counts if the words before it
-name its kind. National ids are verified by `idnumbers`, phone numbers are found by `phonenumbers`
-(Google's libphonenumber), and IP addresses are parsed by the standard library. The patterns take
-linear time: they are bounded, and start at rare characters.
+These are e-mail and IP addresses, cards, IBANs and national ids. A value with check digits is
+verified by them. A value without them, or with a wrong one, counts if the words before it name its
+kind. National ids are verified by `idnumbers`, and IP addresses are parsed by the standard library.
+The patterns take linear time: they are bounded, and start at rare characters.
 """
 
 import re
@@ -13,10 +12,9 @@ from contextlib import suppress
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from graphs.memory.extras import extra
-from graphs.memory.redaction.findings import Finding, merged, without
+from graphs.memory.redaction.findings import Finding, text_before
 
 with extra("server"):
-    import phonenumbers
     from idnumbers.nationalid import (
         BEL,
         BRA,
@@ -32,9 +30,6 @@ with extra("server"):
         SWE,
         USA,
     )
-
-REGIONS = phonenumbers.SUPPORTED_REGIONS
-"""ISO 3166 codes of the countries whose phone numbers are known."""
 
 _DIGIT = re.compile(r"\d")
 _WORD = re.compile(r"\w")
@@ -98,7 +93,7 @@ _IS_IP = re.compile(
 def find_ips(text: str) -> Iterator[Finding]:
     """Return the IP addresses in a folded text, except loopback and unspecified ones."""
     for match in _IPV4.finditer(text):
-        before = _before(text, match.start(), 40)
+        before = text_before(text, match.start(), 40)
         # 4.5.1.2 is more often a section than a host.
         numbered = len(match[0]) == 7 and not _IS_IP.search(before)
         with suppress(AddressValueError):
@@ -277,6 +272,12 @@ _NATIONAL_NAMED = re.compile(
       |(?<!\w)(?=(?:[A-Z]{0,8}\d){3})[A-Z0-9]{6,12}(?!\w))""",
     re.VERBOSE,
 )
+_SOCIAL = re.compile(
+    r"\bsocial(?:'s)?(?: (?:security|number|no|num|is|was)){0,3}[ :=.#]{1,4}(?P<value>\d{9})"
+    r"(?!\w|[.-]\d)",
+    re.IGNORECASE,
+)
+"""A US social security number without separators, after the word that people use for it."""
 _NOT_ALNUM = re.compile(r"[^0-9a-z]++", re.IGNORECASE)
 
 
@@ -289,95 +290,9 @@ def find_national_ids(text: str) -> Iterator[Finding]:
         for match in form.finditer(text):
             if validate(_NOT_ALNUM.sub("", match[0]).upper()):
                 yield Finding("national_id", *match.span())
+    for match in _SOCIAL.finditer(text):
+        digits = match["value"]
+        if USA.NationalID.validate(f"{digits[:3]}-{digits[3:5]}-{digits[5:]}"):
+            yield Finding("national_id", *match.span("value"))
     for match in _NATIONAL_NAMED.finditer(text):
         yield Finding("national_id", *match.span("value"))
-
-
-# ── phones ────────────────────────────────────────────────────────────────────────────────────────
-
-_RUN = re.compile(r"\d(?:[ ()./+-]{0,4}\d)*+")
-_PHONE_NAMED = re.compile(
-    r"""\b(?:(?:tele)?phones?|tel[eé]fonos?|telefone|tels?|fonos?|cel(?:ular(?:es)?|u)?|cell|mobile
-      |m[oó]vil(?:es)?|landline|whats?app|wsp|fax|sms|call|ring|dial|ll[aá]m[ae]\w{0,6}
-      |(?:contact|my)\ number|n[uú]mero\ de\ contacto)\b
-    [^\d\n+(;!?]{0,24}
-    (?P<value>\+?\(?\d(?:[ ().-]{0,3}\d){6,14})(?![\w]|[.-]\d)""",
-    re.VERBOSE | re.IGNORECASE,
-)
-_NO_PHONE = re.compile(
-    r"""(?:\b(?:orders?|pedidos?|invoices?|facturas?|boletas?|tickets?|ref(?:erence|erencia)?|folio
-      |serial|serie|tracking|seguimiento|parts?|sku|id|case|caso|batch|lote|version|total|sum|suma
-      |price|precio|amount|monto|loan|pr[eé]stamo|clp|usd|eur|gbp|mxn|cop|ars|brl|r\$|population
-      |poblaci[oó]n|zip|postal|c\.?p\.?|timestamp|isbn|gtin|ean|modelo?)\b|[$€£#])
-    (?:[ ._]?(?:id|n[uú]m(?:ber|ero)?|no|nr|n[º°]|of|de|del|code|c[oó]digo))?
-    [ .:=\#º°-]{0,3}(?:is|es|was)?[ ]?$""",
-    re.VERBOSE | re.IGNORECASE,
-)
-_INTERNATIONAL = re.compile(r"(?<!\w)\+ ?\(?\d(?:[ ().-]{0,3}\d){7,14}(?!\w|[.-]\d)")
-_AREA = re.compile(r"\(\d{1,5}\) ?$")
-_AMOUNT = re.compile(r"\d{1,3}(?:\.\d{3}){1,4}")
-_UNIT = re.compile(
-    r" ?(?:[%€$£]|(?:clp|usd|eur|pesos|euros?|d[oó]lares|dollars?|uf|units?|unidades|pieces|steps"
-    r"|pasos|rows|items|people|personas|habitantes|tokens|bytes|[km]?b|k?m|kg|ms|seconds?|segundos"
-    r"|years?|a[nñ]os|times|veces|votes|"
-    r"votos)\b)",
-    re.IGNORECASE,
-)
-
-
-def find_phones(text: str, regions: Sequence[str]) -> Iterator[Finding]:
-    """Return the phone numbers in a folded text.
-
-    Args:
-        text: the text without values that look like phone numbers, such as cards and dates.
-        regions: ISO 3166 codes of the countries whose numbers are recognised without a country
-            code.
-    """
-    runs = [(run.span(), len(_DIGIT.findall(run[0])) >= 7) for run in _RUN.finditer(text)]
-    if not any(is_long for _, is_long in runs):
-        return
-    text = without(text, [span for span, is_long in runs if not is_long])
-    for region in (None, *regions):
-        found = list(_matches(text, region))
-        yield from found
-        text = without(text, [(start, end) for (_, start, end), _ in merged(text, found)])
-    # Invented and mistyped numbers belong to no country. They count if the words call them phones.
-    for match in _INTERNATIONAL.finditer(text):
-        if " " in match[0] or not _UNIT.match(text, match.end()):
-            yield Finding("phone", *match.span())
-    for match in _PHONE_NAMED.finditer(text):
-        if not _NO_PHONE.search(_before(text, match.start("value"), 40)):
-            yield Finding("phone", *match.span("value"))
-
-
-def _matches(text: str, region: str | None) -> Iterator[Finding]:
-    """Return numbers with a country code if `region` is None, else numbers of that country."""
-    if region is None and "+" not in text:
-        return
-    leniency = phonenumbers.Leniency.VALID if region else phonenumbers.Leniency.POSSIBLE
-    for match in phonenumbers.PhoneNumberMatcher(text, region, leniency, max_tries=len(text)):
-        if region is None or not _is_something_else(text, match.start, match.end):
-            area = _AREA.search(_before(text, match.start, 10))
-            yield Finding("phone", match.start - len(area[0] if area else ""), match.end)
-
-
-def _is_something_else(text: str, start: int, end: int) -> bool:
-    """Return whether digits are rather an amount or, for example, the number of an order."""
-    if _NO_PHONE.search(_before(text, start, 40)) or _UNIT.match(text, end):
-        return True
-    return _AMOUNT.fullmatch(text, start, end) is not None
-
-
-def phone_number(value: str, regions: Sequence[str]) -> str:
-    """Return a phone number in E.164 form, or its digits if it belongs to no known country."""
-    for region in (None, *regions):
-        with suppress(phonenumbers.NumberParseException):
-            number = phonenumbers.parse(value, region)
-            if region is None or phonenumbers.is_valid_number(number):
-                return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-    return "".join(_DIGIT.findall(value))
-
-
-def _before(text: str, place: int, length: int) -> str:
-    """Return up to `length` characters before a position, within its line."""
-    return text[max(place - length, 0) : place].rpartition("\n")[2]

@@ -44,15 +44,13 @@ from graphs.memory.redaction.findings import (
     without,
 )
 from graphs.memory.redaction.identifiers import (
-    REGIONS,
     find_cards,
     find_emails,
     find_ibans,
     find_ips,
     find_national_ids,
-    find_phones,
-    phone_number,
 )
+from graphs.memory.redaction.phones import REGIONS, find_phones, phone_number
 from graphs.memory.values.text import to_json
 
 _Leaf = str | int | float

@@ -1,7 +1,7 @@
 """Retention: decay of memories, and expiry of turns."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from langgraph.store.base import PutOp
 
 from graphs.memory.contract import COLLECTIONS, DecayReport
 from graphs.memory.database import statements
-from graphs.memory.database.query import Query
+from graphs.memory.database.query import Query, Rows
 from graphs.memory.errors import InvalidInput
 from graphs.memory.values.namespaces import from_text, user_scope
 
@@ -27,11 +27,21 @@ class Keeping:
 
     Args:
         retention_days: days after which turns are deleted; important ones become episodes.
-        decay_days: days without an update after which memories decay.
+        decay_days: days without an update or a recall after which memories decay.
+        receipt_days: days after which recall receipts go, with their queries.
+        history_days: days after which versions that were replaced or forgotten go.
+        audit_days: days after which audit records go; digests stay.
+        delivery_days: days after which ended deliveries to services outside go.
+        execution_days: days after which records of runs and of accepted writes go.
     """
 
     retention_days: float = 0
     decay_days: float = 0
+    receipt_days: float = 0
+    history_days: float = 0
+    audit_days: float = 0
+    delivery_days: float = 0
+    execution_days: float = 0
 
 
 def check_threshold(days: float) -> None:
@@ -47,16 +57,19 @@ def check_threshold(days: float) -> None:
         )
 
 
-def decay(user_id: str, threshold_days: float) -> Query[DecayReport]:
-    """Return the query that decays a user's memories without an update for `threshold_days`.
+def decay(user_id: str, threshold_days: float) -> list[Query[Any]]:
+    """Return the queries that decay a user's memories that were untouched for `threshold_days`.
 
-    Important ones lose half of their importance, the others are deleted. It affects only memories
-    written under the contract, not items that an application put itself.
+    Important ones lose half of their importance, the others expire and are deleted. It affects only
+    memories written under the contract, not items that an application put itself. The first query
+    answers with the report.
     """
     rule = {"user_id": user_id, "days": threshold_days, "important": IMPORTANT}
-    return Query(
-        _SQL["decay"], rule, lambda rows: DecayReport(faded=rows[0].faded, trimmed=rows[0].trimmed)
-    )
+
+    def read(rows: Rows) -> DecayReport:
+        return DecayReport(faded=rows[0].faded, trimmed=rows[0].trimmed)
+
+    return [Query(_SQL["decay"], rule, read), Query(_SQL["sweep_user"], {"user_id": user_id})]
 
 
 def decaying(threshold_days: float) -> Query[list[str]]:
@@ -82,14 +95,25 @@ def old_turns(days: float, limit: int = 200) -> Query[list[OldTurn]]:
     return Query(_SQL["old_turns"], given, lambda rows: [OldTurn(*row) for row in rows])
 
 
-def expire(turns: Iterable[OldTurn]) -> list[PutOp]:
-    """Return the operations that delete turns, and store the important ones as episodes."""
-    ops: list[PutOp] = []
-    for turn in turns:
-        namespace = from_text(turn.namespace)
-        ops.append(PutOp(namespace, turn.key, None))
-        if turn.important:
-            episode = {**turn.value, "type": "episode"}
-            scope = user_scope(turn.user_id, COLLECTIONS["episode"])
-            ops.append(PutOp(scope, f"{namespace[-1]}:{turn.key}", episode, index=["content"]))
-    return ops
+def episodes(turns: Iterable[OldTurn]) -> list[PutOp]:
+    """Return the operations that store the important turns as episodes; repeating them is safe."""
+    return [
+        PutOp(
+            user_scope(turn.user_id, COLLECTIONS["episode"]),
+            f"{from_text(turn.namespace)[-1]}:{turn.key}",
+            {**turn.value, "type": "episode"},
+            index=["content"],
+        )
+        for turn in turns
+        if turn.important
+    ]
+
+
+def expire(turns: Sequence[OldTurn], days: float) -> list[Query[Any]]:
+    """Return the queries that let turns expire and delete them, so that no version stays."""
+    given = {
+        "namespaces": [turn.namespace for turn in turns],
+        "keys": [turn.key for turn in turns],
+        "days": days,
+    }
+    return [Query(_SQL["expire_turns"], given), Query(_SQL["sweep_turns"], given)]

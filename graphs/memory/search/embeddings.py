@@ -32,6 +32,7 @@ from graphs.memory.errors import (
 )
 from graphs.memory.retry import retrying
 from graphs.memory.search.ranking import Weights
+from graphs.memory.values.text import normalised
 
 _SQL = statements.load("setup", "graphs.memory.database")
 
@@ -110,6 +111,8 @@ class Index:
     def document(self, op: PutOp, texts: Mapping[str, str]) -> tuple[str, str] | None:
         """Return label and text of an item for full-text search; None if nothing is embedded.
 
+        Both are normalised, as queries are.
+
         The label stands before a first colon, without brackets, as in `Ann (8 May): …`: a speaker,
         or a topic.
 
@@ -121,7 +124,7 @@ class Index:
         parts = [
             " ".join(_leaves(op.value)) if name == "$" else text for name, text in texts.items()
         ]
-        text = "\n".join(parts)[:MAX_DOCUMENT]
+        text = normalised("\n".join(parts)[:MAX_DOCUMENT])[:MAX_DOCUMENT]
         label = _LABEL.match(text)
         return (label[1] if label else "", text) if texts else None
 
@@ -148,7 +151,7 @@ class Index:
             return {}
         ask = self.embeddings.aembed_query
         vectors = await self._answered(
-            self._measured(lambda: asyncio.gather(*(ask(text) for text in texts)))
+            self._measured(lambda: asyncio.gather(*(ask(normalised(text)) for text in texts)))
         )
         return dict(zip(texts, map(self._vector, vectors), strict=True))
 
@@ -166,8 +169,9 @@ class Index:
         self, calls: Sequence[tuple[Hashable, Sequence[str]]]
     ) -> list[dict[str, Vector]]:
         texts = list(dict.fromkeys(text for _, asked in calls for text in asked))
+        plain = [normalised(text) for text in texts]
         embedded = (
-            await self._measured(lambda: self.embeddings.aembed_documents(texts)) if texts else []
+            await self._measured(lambda: self.embeddings.aembed_documents(plain)) if plain else []
         )
         vectors = dict(zip(texts, map(self._vector, embedded), strict=True))
         return [vectors] * len(calls)
@@ -220,6 +224,26 @@ def _weights(config: IndexConfig) -> Weights | None:
         raise ConfigurationError(
             f"index['weights'] must be a mapping of {names} to numbers; got {given!r}."
         ) from None
+
+
+def fields_of(value: Mapping[str, Any], embedded: Sequence[str]) -> list[str] | None:
+    """Return the fields to embed of an item that is stored already; None for the store's choice.
+
+    Args:
+        value: the item's value.
+        embedded: the fields of its vectors, as `Index.texts` names them; without any, a memory is
+            embedded by its text.
+    """
+    if embedded:
+        return sorted({_path_of(value, field) for field in embedded})
+    return [field for field in ("slug", "content") if field in value] or None
+
+
+def _path_of(value: Mapping[str, Any], field: str) -> str:
+    """Return the path of a field, which for elements of a list is followed by their number."""
+    path, _, n = field.rpartition(".")
+    numbered = n.isdigit() and not get_text_at_path(value, tokenize_path(field))
+    return path if numbered else field
 
 
 def _leaves(value: Any) -> Iterator[str]:

@@ -12,6 +12,7 @@ from graphs.memory.database import statements
 from graphs.memory.database.query import Query, Rows
 from graphs.memory.database.statements import Statement
 from graphs.memory.database.vectors import Model, Vector
+from graphs.memory.search.filters import split_filter
 from graphs.memory.search.ranking import (
     Array,
     Ranking,
@@ -22,8 +23,8 @@ from graphs.memory.search.ranking import (
     relevance,
 )
 from graphs.memory.search.recalled import Found, search_item
-from graphs.memory.search.search import split_filter
 from graphs.memory.values.namespaces import bounds, from_text
+from graphs.memory.values.text import normalised
 
 _SQL = statements.load("hybrid", __package__)
 
@@ -110,7 +111,7 @@ class HybridSearch:
         return Query(_for_model("candidate_signals", self.model), self._asked() | how, _only)
 
     def _asked(self) -> dict[str, Any]:
-        query = (self.op.query or "")[:MAX_QUERY]
+        query = normalised((self.op.query or "")[:MAX_QUERY])
         given = {"query": query, "vector": self.vector, "configuration": self.configuration}
         return self._scope() | split_filter(self.op.filter) | given
 

@@ -34,17 +34,15 @@ FROM (
 -- signal, and pairs for vectors and for words, which are put together by id outside. A hit's word
 -- is its number twice, and one more if it is in the label. Of a scope with more items than asked
 -- for only that is said: its count is one more. Unless the scope is known, it is surveyed as
--- `survey` does it, from the same rows; the join is a full one because that is never done by
--- comparing every pair.
-WITH words AS MATERIALIZED (
-  SELECT (row_number() OVER (ORDER BY lexeme) - 1)::bigint AS n, lexeme,
-    ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''')::tsquery AS word,
-    ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || ''':A')::tsquery AS label
-  FROM unnest(to_tsvector(%(configuration)s::regconfig, %(query)s)) ORDER BY lexeme LIMIT 63
+-- `survey` does it, from the same rows. Of a query with more words than a number has bits the rarest
+-- count that any item has; only then are they counted. Joins are full ones and IN is made IS TRUE
+-- because these are never done by comparing every pair.
+WITH asked AS MATERIALIZED (
+  SELECT lexeme FROM unnest(to_tsvector(%(configuration)s::regconfig, %(query)s))
 ), scope AS MATERIALIZED (
   SELECT m.id, m.namespace, m.position, m.document, m.updated_at, m.importance,
     m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
-      AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb)) AS fits
+      AND (%(filter)s::jsonpath IS NULL OR m.value @? %(filter)s::jsonpath) AS fits
   FROM memory.memories AS m
   WHERE m.namespace >= %(low)s AND m.namespace < %(high)s AND m.document IS NOT NULL
     AND (m.expires_at IS NULL OR m.expires_at > now())
@@ -53,6 +51,16 @@ WITH words AS MATERIALIZED (
   SELECT count(*) AS items, count(*) <= %(whole)s::bigint AS small FROM scope
 ), items AS NOT MATERIALIZED (
   SELECT * FROM scope WHERE fits AND (SELECT small FROM size)
+), counted AS MATERIALIZED (
+  SELECT l.lexeme, count(*) AS frequency
+  FROM items CROSS JOIN LATERAL unnest(tsvector_to_array(document)) AS l (lexeme)
+  WHERE (SELECT count(*) > 63 FROM asked) AND (l.lexeme IN (SELECT lexeme FROM asked)) IS TRUE
+  GROUP BY l.lexeme
+), words AS MATERIALIZED (
+  SELECT (row_number() OVER (ORDER BY frequency, lexeme) - 1)::bigint AS n, lexeme,
+    ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''')::tsquery AS word,
+    ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || ''':A')::tsquery AS label
+  FROM asked FULL JOIN counted USING (lexeme) ORDER BY frequency, lexeme LIMIT 63
 ), vectors AS MATERIALIZED (
   SELECT memory_id, embedding FROM memory.memory_embeddings
   WHERE namespace >= %(low)s AND namespace < %(high)s AND model = {model}
@@ -79,7 +87,7 @@ FROM size CROSS JOIN (
   SELECT array_send(array_agg(id)) AS ids, array_send(array_agg(hashtextextended(namespace,
     0))) AS namespaces,
     array_send(array_agg(position)) AS positions,
-    array_send(array_agg((length(document) - 1)::real)) AS lengths,
+    array_send(array_agg(greatest(length(document) - 1, 0)::real)) AS lengths,
     array_send(array_agg(date_part('epoch', now() - updated_at)::real)) AS ages,
     CASE WHEN count(importance) > 0 THEN array_send(array_agg(coalesce(importance,
       'NaN'))) END AS importances
@@ -100,14 +108,13 @@ FROM size CROSS JOIN (
 -- name: candidate_signals
 -- The same for a large scope, of the items that may matter: the nearest by vector, and those that
 -- have one of the rarer words. How many items have a word is counted where it is rare, and -1 where
--- it is frequent. Whether the scope is wide is found out unless it is told. An item's scope is
+-- it is frequent; of many words the rarest count. Whether the scope is wide is found out unless it is told. An item's scope is
 -- looked at after it was found by its id, and never instead; OFFSET 0 keeps the look-up of a vector
 -- from becoming a join of another kind.
-WITH words AS MATERIALIZED (
-  SELECT (row_number() OVER (ORDER BY lexeme) - 1)::bigint AS n, lexeme,
-    ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''')::tsquery AS word,
-    ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || ''':A')::tsquery AS label
-  FROM unnest(to_tsvector(%(configuration)s::regconfig, %(query)s)) ORDER BY lexeme LIMIT 63
+WITH asked AS MATERIALIZED (
+  SELECT row_number() OVER () AS n, lexeme,
+    ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''')::tsquery AS word
+  FROM unnest(to_tsvector(%(configuration)s::regconfig, %(query)s))
 ), scope AS MATERIALIZED (
   SELECT memory.probe({model}::smallint,
     coalesce(%(wide)s::boolean, memory.is_wide(%(low)s, %(high)s, {model}::smallint,
@@ -120,7 +127,7 @@ WITH words AS MATERIALIZED (
        AND e.namespace < %(high)s
        AND (NOT %(filtered)s::boolean OR (
          SELECT m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
-           AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
+           AND (%(filter)s::jsonpath IS NULL OR m.value @? %(filter)s::jsonpath)
          FROM memory.memories AS m WHERE m.namespace = e.namespace AND m.key = e.key)))
     UNION ALL
     (SELECT e.memory_id, e.embedding <=> %(vector)s::halfvec FROM memory.memory_embeddings AS e
@@ -128,7 +135,7 @@ WITH words AS MATERIALIZED (
        AND e.namespace || '' >= %(low)s AND e.namespace || '' < %(high)s
        AND (NOT %(filtered)s::boolean OR (
          SELECT m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
-           AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
+           AND (%(filter)s::jsonpath IS NULL OR m.value @? %(filter)s::jsonpath)
          FROM memory.memories AS m WHERE m.namespace = e.namespace AND m.key = e.key))
      ORDER BY e.embedding::halfvec({dimensions}) <=> %(vector)s::halfvec({dimensions})
        LIMIT %(most)s::int)
@@ -138,30 +145,36 @@ WITH words AS MATERIALIZED (
        AND e.namespace >= %(low)s AND e.namespace < %(high)s
        AND (NOT %(filtered)s::boolean OR (
          SELECT m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
-           AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
+           AND (%(filter)s::jsonpath IS NULL OR m.value @? %(filter)s::jsonpath)
          FROM memory.memories AS m WHERE m.namespace = e.namespace AND m.key = e.key)))
   ) AS found
   WHERE distance <> 'NaN' ORDER BY distance LIMIT %(most)s::int
-), rare AS MATERIALIZED (
-  SELECT * FROM memory.find_words((SELECT array_agg(word ORDER BY n) FROM words), %(low)s, %(high)s,
+), found AS MATERIALIZED (
+  SELECT * FROM memory.find_words((SELECT array_agg(word ORDER BY n) FROM asked), %(low)s, %(high)s,
     %(rare)s::int)
+), words AS MATERIALIZED (
+  SELECT (row_number() OVER (ORDER BY frequency = 0, frequency < 0, frequency, lexeme)
+      - 1)::bigint AS n,
+    lexeme, word, (word::text || ':A')::tsquery AS label, frequency, ids
+  FROM asked FULL JOIN found USING (n)
+  ORDER BY frequency = 0, frequency < 0, frequency, lexeme LIMIT 63
 ), items AS MATERIALIZED (
   SELECT m.id, m.namespace, m.key, m.position, m.document, m.updated_at, m.importance
-  FROM (SELECT id FROM near UNION SELECT unnest(ids) FROM rare) AS c JOIN memory.memories AS m
+  FROM (SELECT id FROM near UNION SELECT unnest(ids) FROM words) AS c JOIN memory.memories AS m
     ON m.id = ANY (ARRAY[c.id])
   WHERE m.namespace ~>=~ %(low)s AND m.namespace ~<~ %(high)s AND m.document IS NOT NULL
     AND (m.expires_at IS NULL OR m.expires_at > now())
     AND m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
-    AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
+    AND (%(filter)s::jsonpath IS NULL OR m.value @? %(filter)s::jsonpath)
 )
 SELECT item.*, vector.*, hit.*, place.*, (SELECT wide FROM scope) AS wide,
   (SELECT array_agg(lexeme ORDER BY n) FROM words) AS words,
-  coalesce((SELECT array_send(array_agg(frequency ORDER BY n)) FROM rare), '') AS frequencies
+  coalesce((SELECT array_send(array_agg(frequency ORDER BY n)) FROM words), '') AS frequencies
 FROM (
   SELECT array_send(array_agg(id)) AS ids, array_send(array_agg(hashtextextended(namespace,
     0))) AS namespaces,
     array_send(array_agg(position)) AS positions,
-    array_send(array_agg((length(document) - 1)::real)) AS lengths,
+    array_send(array_agg(greatest(length(document) - 1, 0)::real)) AS lengths,
     array_send(array_agg(date_part('epoch', now() - updated_at)::real)) AS ages,
     CASE WHEN count(importance) > 0 THEN array_send(array_agg(coalesce(importance,
       'NaN'))) END AS importances
@@ -204,7 +217,7 @@ JOIN memory.memories AS m ON m.namespace COLLATE "POSIX" = ANY (ARRAY[p.namespac
   AND m.position = ANY (ARRAY[p.position])
 WHERE m.document IS NOT NULL AND (m.expires_at IS NULL OR m.expires_at > now())
   AND m.value @> %(contains)s::jsonb AND NOT m.value @> ANY (%(lacks)s::text[]::jsonb[])
-  AND (%(filter)s::jsonb IS NULL OR memory.matches(m.value, %(filter)s::jsonb))
+  AND (%(filter)s::jsonpath IS NULL OR m.value @? %(filter)s::jsonpath)
 
 -- name: others
 -- What no signal speaks for, the newest first: the last pages of a search in a large scope.
@@ -214,6 +227,6 @@ FROM memory.memories
 WHERE namespace >= %(low)s AND namespace < %(high)s AND id <> ALL (%(ids)s::bigint[])
   AND document IS NOT NULL AND (expires_at IS NULL OR expires_at > now())
   AND value @> %(contains)s::jsonb AND NOT value @> ANY (%(lacks)s::text[]::jsonb[])
-  AND (%(filter)s::jsonb IS NULL OR memory.matches(value, %(filter)s::jsonb))
+  AND (%(filter)s::jsonpath IS NULL OR value @? %(filter)s::jsonpath)
 ORDER BY updated_at DESC, position DESC, namespace, key
 LIMIT %(limit)s OFFSET %(offset)s

@@ -197,6 +197,9 @@ class _SlotLine:
 
 def _similarity(similarity: Array) -> tuple[float, Array]:
     """Return the floor of the similarities, and the similarities with it for unknown ones."""
+    similarity = np.maximum(
+        similarity, 0
+    )  # what points the other way is no less alike than nothing
     known = similarity[~np.isnan(similarity)]
     rank_of_floor = max(known.size - FLOOR_RANK, 0)
     floor = float(np.partition(known, rank_of_floor)[rank_of_floor]) if known.size else 0.0
@@ -246,8 +249,9 @@ class Weights:
 def composed(ranking: Ranking, ages: Array, importances: Array, weights: Weights) -> Ranking:
     """Return a ranking in which recency and importance count beside relevance.
 
-    recency = 0.5^(age / half-life). A memory without an importance counts as half important. A
-    promoted neighbour counts as the youngest and half important.
+    recency = 0.5^(age / half-life), at most 1: a memory of the future is as old as now. A memory
+    without an importance counts as half important. A promoted neighbour counts as the youngest and
+    half important.
 
     Args:
         ranking: the ranking by relevance; it breaks ties.
@@ -259,6 +263,7 @@ def composed(ranking: Ranking, ages: Array, importances: Array, weights: Weights
         return ranking
     total = weights.relevance + weights.recency + weights.importance
     known = ranking.row >= 0
+    ages = np.maximum(ages, 0)
     age = np.where(known, ages[ranking.row], float(ages.min()))
     importance = np.where(
         known & ~np.isnan(importances[ranking.row]), importances[ranking.row], 0.5

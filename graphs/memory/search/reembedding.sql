@@ -73,3 +73,47 @@ SELECT pg_advisory_xact_lock(hashtextextended('graph-native-memory embedding mod
 -- name: use_model
 -- The one that searches use from now on.
 UPDATE memory.embedding_models SET active = true WHERE id = %(model)s
+
+-- name: unindexed
+-- Items after a number that came past the store, and the fields that they have vectors of.
+SELECT m.id, m.namespace, m.key, m.value, m.updated_at::text AS version,
+  ARRAY(SELECT DISTINCT e.field FROM memory.memory_embeddings AS e
+    WHERE e.namespace = m.namespace AND e.key = m.key) AS fields
+FROM memory.memories AS m WHERE m.document = '' AND m.id > %(after)s::bigint
+ORDER BY m.id LIMIT %(limit)s
+
+-- name: index_items
+-- Words and vectors of items that are still at the version that was embedded; the others were
+-- written anew. All their other vectors go. Who writes one of them meanwhile is waited for.
+WITH given AS MATERIALIZED (
+  SELECT * FROM unnest(%(ids)s::bigint[], %(versions)s::text[], %(labels)s::text[],
+    %(texts)s::text[]) AS g (id, version, label, text)
+), vectors AS MATERIALIZED (
+  SELECT * FROM unnest(%(vector_ids)s::bigint[], %(fields)s::text[], %(embeddings)s::halfvec[])
+    AS v (id, field, embedding)
+), held AS MATERIALIZED (
+  SELECT m.id, m.namespace, m.key FROM memory.memories AS m
+  WHERE m.id = ANY (%(ids)s::bigint[]) AND m.document = ''
+  ORDER BY m.namespace, m.key FOR UPDATE
+), indexed AS (
+  UPDATE memory.memories AS m SET document =
+    array_to_tsvector(ARRAY['@' || split_part(h.namespace, '.', 1) || '.'
+      || split_part(h.namespace, '.', 2)]) ||
+      setweight(to_tsvector(%(configuration)s::regconfig, g.label), 'A')
+      || to_tsvector(%(configuration)s::regconfig, g.text)
+  FROM held AS h JOIN given AS g ON g.id = h.id
+  WHERE m.id = ANY (ARRAY[h.id]) AND m.updated_at = g.version::timestamptz
+  RETURNING m.id, m.namespace, m.key
+), forgotten AS (
+  DELETE FROM memory.memory_embeddings AS e USING indexed AS i
+  WHERE e.namespace = ANY (ARRAY[i.namespace]) AND e.key = ANY (ARRAY[i.key])
+    AND (e.model = %(model)s AND (i.id, e.field) IN (SELECT id, field FROM vectors)) IS NOT TRUE
+), embedded AS (
+  INSERT INTO memory.memory_embeddings AS e (namespace, key, field, model, memory_id, embedding)
+  SELECT i.namespace, i.key, v.field, %(model)s, i.id, v.embedding
+  FROM vectors AS v JOIN indexed AS i ON i.id = v.id
+  ON CONFLICT (namespace, key, model, field) DO UPDATE
+    SET embedding = EXCLUDED.embedding, indexed = false
+  WHERE e.embedding <> EXCLUDED.embedding
+)
+SELECT count(*) AS indexed FROM indexed

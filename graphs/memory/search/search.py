@@ -1,6 +1,6 @@
 """Search in a scope: by vector, by filter, or both."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -11,17 +11,13 @@ from graphs.memory.database import statements
 from graphs.memory.database.query import Query, Rows
 from graphs.memory.database.statements import Statement
 from graphs.memory.database.vectors import Model, Vector
-from graphs.memory.errors import InvalidFilter, InvalidInput, InvalidValue
+from graphs.memory.errors import InvalidInput
+from graphs.memory.search.filters import check_filter, split_filter
 from graphs.memory.search.recalled import Found, search_item
 from graphs.memory.values.namespaces import bounds, check_address, user_scope
-from graphs.memory.values.text import problem_with, to_json
+from graphs.memory.values.text import problem_with
 
 _SQL = statements.load("search", __package__)
-
-_FIELD_OPERATORS = frozenset(
-    {"$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists", "$contains", "$not"}
-)
-_LIST_OPERANDS = frozenset({"$in", "$nin"})
 
 
 def check_search(op: SearchOp) -> None:
@@ -29,7 +25,7 @@ def check_search(op: SearchOp) -> None:
 
     Raises:
         InvalidInput: a negative limit or offset.
-        InvalidFilter: an unknown operator or a malformed operand; `operator` names it.
+        InvalidFilter: the filter cannot be carried out; `operator` names the offending part.
     """
     for name, number in (("limit", op.limit), ("offset", op.offset)):
         if not isinstance(number, int) or number < 0:
@@ -38,99 +34,7 @@ def check_search(op: SearchOp) -> None:
     if op.query and (problem := problem_with(op.query)):
         raise InvalidInput(f"query {problem}")
     if op.filter:
-        _check_storable(op.filter)
-        _check_filter(op.filter)
-
-
-def _check_storable(condition: Mapping[str, Any]) -> None:
-    """Refuse conditions that no stored value can equal, and those nested too deep."""
-    try:
-        to_json(condition, "filter")
-    except InvalidValue as error:
-        raise InvalidFilter(error.path, error.problem) from error
-
-
-def _check_filter(condition: Any) -> None:
-    if not isinstance(condition, Mapping):
-        raise InvalidFilter(
-            "filter", f"must be a mapping of fields to conditions; got {type(condition).__name__}."
-        )
-    for name, operand in condition.items():
-        if name in ("$and", "$or"):
-            _check_list(name, operand)
-            for part in operand:
-                _check_filter(part)
-        elif name == "$not":
-            _check_filter(operand)
-        elif not isinstance(name, str) or name.startswith("$"):
-            raise InvalidFilter(
-                str(name),
-                "is not an operator; at this place use a field's name, $and, $or or $not.",
-            )
-        else:
-            _check_condition(operand)
-
-
-def _check_condition(condition: Any) -> None:
-    if isinstance(condition, (list, tuple)):
-        for part in condition:
-            _check_condition(part)
-    elif isinstance(condition, Mapping):
-        if not any(str(name).startswith("$") for name in condition):
-            _check_filter(condition)
-            return
-        for name, operand in condition.items():
-            if name not in _FIELD_OPERATORS:
-                raise InvalidFilter(
-                    str(name),
-                    f"is not supported; use one of {', '.join(sorted(_FIELD_OPERATORS))}.",
-                )
-            if name in _LIST_OPERANDS:
-                _check_list(name, operand)
-                _check_condition(operand)
-            elif name == "$exists" and not isinstance(operand, bool):
-                raise InvalidFilter(name, f"needs true or false; got {operand!r}.")
-            else:
-                _check_condition(operand)
-
-
-def _check_list(name: str, operand: Any) -> None:
-    if not isinstance(operand, (list, tuple)):
-        raise InvalidFilter(name, f"needs a list; got {type(operand).__name__}.")
-
-
-def split_filter(condition: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Split a filter into exact and fast jsonb containment, and the rest.
-
-    Returns:
-        Parameters: `contains`, JSON that a value must contain; `lacks`, JSON texts of which it must
-        contain none; `filter`, JSON of the other conditions, or None.
-    """
-    contains: dict[str, Any] = {}
-    lacks: list[str] = []
-    rest: list[Mapping[str, Any]] = []
-    for name, expected in _conditions(condition or {}):
-        match expected:
-            case str() | int() | float() if not name.startswith("$") and name not in contains:
-                contains[name] = expected
-            case {"$ne": str() | int() | float() as other, **more} if (
-                not name.startswith("$") and not more
-            ):
-                lacks.append(to_json({name: other}, "filter"))
-            case _:
-                rest.append({name: expected})
-    found = {"contains": to_json(contains, "filter"), "lacks": lacks}
-    return found | {"filter": to_json({"$and": rest}, "filter") if rest else None}
-
-
-def _conditions(condition: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the conditions of a filter that must all hold."""
-    for name, expected in condition.items():
-        if name == "$and":
-            for part in expected:
-                yield from _conditions(part)
-        else:
-            yield name, expected
+        check_filter(op.filter)
 
 
 def looked_at(op: SearchOp) -> int:

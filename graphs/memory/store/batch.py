@@ -1,7 +1,7 @@
 """Batches: the calls of `abatch` as shared queries, and the results of each call."""
 
 import logging
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 
 from langgraph.store.base import (
     GetOp,
+    InvalidNamespaceError,
     ListNamespacesOp,
     Op,
     PutOp,
@@ -25,6 +26,7 @@ from graphs.memory.errors import GraphMemoryError, InvalidInput
 from graphs.memory.principal import Principal
 from graphs.memory.search import search
 from graphs.memory.search.embeddings import Index
+from graphs.memory.search.filters import conditions_of
 from graphs.memory.search.recalled import Found
 from graphs.memory.search.searching import Searching, find
 from graphs.memory.store import items
@@ -32,6 +34,9 @@ from graphs.memory.store.items import ExpectingPutOp, ItemWrite, StoredAddress
 from graphs.memory.values.namespaces import Namespace, to_text
 
 log = logging.getLogger(__name__)
+
+_FEW_OPERATIONS = 100
+_FEW_CONDITIONS = 16
 
 
 @dataclass(slots=True)
@@ -41,6 +46,19 @@ class Call:
     operations: Sequence[Op | ExpectingPutOp]
     writes: Sequence[ItemWrite] = ()
     vectors: dict[str, Vector] = field(default_factory=dict)
+    looks_through: bool = field(init=False)
+    """Whether it looks through scopes, and does not only get and put items."""
+    is_heavy: bool = field(init=False)
+    """Whether it is so much work that it is not to share a group with calls of others."""
+
+    def __post_init__(self) -> None:
+        searches = [op for op in self.operations if isinstance(op, SearchOp)]
+        self.looks_through = bool(searches) or any(
+            isinstance(op, ListNamespacesOp) for op in self.operations
+        )
+        self.is_heavy = len(self.operations) > _FEW_OPERATIONS or any(
+            conditions_of(op.filter) > _FEW_CONDITIONS for op in searches if op.filter
+        )
 
     def deletes(self) -> bool:
         """Return whether it deletes. Deletes and puts lock in different orders: never mix them."""
@@ -90,6 +108,28 @@ def _name_of_put(op: Any) -> str:
     return "delete" if getattr(put, "value", None) is None else "put"
 
 
+def _with_tuple(op: Op | ExpectingPutOp) -> Op | ExpectingPutOp:
+    """Return the operation with its namespace as a tuple. Callers also give lists.
+
+    Raises:
+        InvalidNamespaceError: it is one text.
+    """
+    match op:
+        case ExpectingPutOp():
+            return op._replace(put=cast("PutOp", _with_tuple(op.put)))
+        case SearchOp(namespace_prefix=given) if not isinstance(given, tuple):
+            return op._replace(namespace_prefix=_labels(given))
+        case GetOp() | PutOp() if not isinstance(op.namespace, tuple):
+            return op._replace(namespace=_labels(op.namespace))
+    return op
+
+
+def _labels(given: Any) -> Namespace:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InvalidNamespaceError(f"A namespace is a tuple of labels; got {given!r}.")
+    return tuple(given)
+
+
 async def prepare(
     operations: Sequence[Op | ExpectingPutOp], index: Index | None, caller: Hashable = None
 ) -> Call:
@@ -99,6 +139,7 @@ async def prepare(
         InvalidInput: one of them cannot be carried out.
         EmbeddingFailed: the embedding model did not answer.
     """
+    operations = [_with_tuple(op) for op in operations]
     checked = [(op, check(op)) for op in operations]
     puts = [(op, value) for op, value in checked if isinstance(op, (PutOp, ExpectingPutOp))]
     plain = [op.put if isinstance(op, ExpectingPutOp) else op for op, _ in puts]

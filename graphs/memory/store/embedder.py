@@ -56,7 +56,7 @@ class Embedder:
             return await prepare(operations, self.index, principal)
         except EmbeddingFailed as error:
             name = self.index.name if self.index else ""
-            await self._access.reporter.embedding_failed(principal, name, error)
+            self._access.reporter.embedding_failed(principal, name, error)
             raise
 
     def wrote(self, writes: Iterable[Iterable[ItemWrite]]) -> None:

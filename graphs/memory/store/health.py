@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from graphs.memory import telemetry
 from graphs.memory.database import schema, statements
 from graphs.memory.database.database import Database, to_the_end
+from graphs.memory.database.driver_errors import READ_ONLY
 from graphs.memory.database.parts import SchemaPart
 from graphs.memory.database.query import Query
 from graphs.memory.errors import GraphMemoryError, SetupRequired
@@ -36,6 +37,9 @@ MANY_PENDING = 20_000
 
 UNSEALED_SECONDS = 900.0
 """Age of a record without a seal, in seconds; a seal is made every five minutes."""
+
+REFUSED_SECONDS = 300.0
+"""Seconds for which a refused write counts; workers write more often."""
 
 PartStatus = Literal["ok", "off", "degraded", "unavailable"]
 _RANKS: dict[PartStatus, int] = {"ok": 0, "off": 0, "degraded": 1, "unavailable": 2}
@@ -146,14 +150,26 @@ class HealthMonitor:
             )
             return {"database": PartHealth(status="unavailable", advice=advice)}, {}
         parts = {
-            "database": OK,
+            "database": (writes := self._writes(found.read_only)),
             "schema": _schema(found, *await self._own_version()),
             "embeddings": self._embeddings(found.model, found.dimensions),
             "jobs": _jobs(found),
             "index": _index(found.pending),
             "audit": _audit(found.unsealed_age),
         }
+        if writes.status != "ok":  # then no worker can work, whatever else would help
+            for name in ("jobs", "index", "audit"):
+                parts[name] = parts[name].model_copy(update={"advice": None})
         return parts, _gauges(found)
+
+    def _writes(self, read_only: bool) -> PartHealth:
+        """Return whether the database takes writes. A full disk is known by refused writes only."""
+        if read_only:
+            return PartHealth(status="degraded", advice=f"The database is read-only. {READ_ONLY}")
+        refusal = self._database.refusal
+        if refusal and time.monotonic() - self._database.refused_at < REFUSED_SECONDS:
+            return PartHealth(status="degraded", advice=str(refusal))
+        return OK
 
     async def _vitals(self) -> Any:
         given = {"alive_seconds": self._alive_seconds}
@@ -178,7 +194,8 @@ class HealthMonitor:
         index = self._index
         if index is None:
             return OFF
-        if (name, dimensions) == (index.name, index.dimensions):
+        # Without a model, the database has no vectors yet: the first start registers the model.
+        if (name, dimensions) in ((index.name, index.dimensions), (None, None)):
             return OK
         advice = (
             f"The database holds vectors of {name} ({dimensions} dimensions), and {index.name} "

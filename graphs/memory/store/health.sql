@@ -21,6 +21,7 @@ WITH todo AS (
   ORDER BY id LIMIT 1
 )
 SELECT
+  current_setting('transaction_read_only') = 'on' AS read_only,
   (SELECT digest FROM memory.schema_versions ORDER BY id DESC LIMIT 1) AS schema_digest,
   (SELECT max((to_jsonb(v) ->> 'step')::int) FROM memory.schema_versions AS v) AS schema_step,
   (SELECT name FROM active) AS model,

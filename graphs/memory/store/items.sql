@@ -12,7 +12,7 @@ JOIN memory.memories AS m ON m.namespace = ANY (ARRAY[w.namespace]) AND m.key = 
 WHERE m.expires_at IS NULL OR m.expires_at > now()
 
 -- name: refresh_ttl
--- Reading an item prolongs its life. A reader never waits for a lock: who holds it is refreshing or
+-- Reading an item prolongs its life, and never ends it sooner. A reader never waits for a lock: who holds it is refreshing or
 -- writing the item.
 WITH stale AS (
   SELECT m.namespace, m.key
@@ -22,7 +22,8 @@ WITH stale AS (
   WHERE m.expires_at > now()
   FOR UPDATE OF m SKIP LOCKED
 )
-UPDATE memory.memories AS m SET expires_at = now() + m.ttl_minutes * interval '1 minute'
+UPDATE memory.memories AS m
+SET expires_at = greatest(m.expires_at, now() + m.ttl_minutes * interval '1 minute')
 FROM stale AS s WHERE m.namespace = ANY (ARRAY[s.namespace]) AND m.key = ANY (ARRAY[s.key])
 
 -- name: put

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypeVar, cast
@@ -22,13 +23,14 @@ from langgraph.store.base import (
 from graphs.memory import telemetry
 from graphs.memory.access import Access
 from graphs.memory.database import schema
-from graphs.memory.database.coalescing import Coalescer
+from graphs.memory.database.coalescing import Coalescer, Slow
 from graphs.memory.database.database import Database, Pool
 from graphs.memory.database.loops import from_another_thread, on_home_loop
 from graphs.memory.database.query import Query
+from graphs.memory.database.vectors import Model
 from graphs.memory.errors import StoreUnavailable
 from graphs.memory.principal import Principal, current_provenance
-from graphs.memory.search import embeddings, reembedding
+from graphs.memory.search import embeddings, reembedding, unindexed
 from graphs.memory.search.embeddings import Index, MemoryIndexConfig
 from graphs.memory.store import items, periodic
 from graphs.memory.store.batch import (
@@ -41,10 +43,17 @@ from graphs.memory.store.batch import (
 from graphs.memory.store.embedder import Embedder
 from graphs.memory.store.items import ExpectingPutOp
 from graphs.memory.values.progress import Progress
+from graphs.memory.values.remembered import Remembered
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_AT_ONCE = 8
+"""Groups of calls under way at once."""
+
+_LONG_SECONDS, _LONG_AGO_SECONDS = 1.0, 60.0
+"""Seconds after which a group counts as long, and for which its callers are remembered."""
 
 _WRITES = frozenset[type]({PutOp})
 """The kind of calls that write, with or without reads."""
@@ -75,13 +84,16 @@ class PostgresStore(BaseStore):
         self.home_loop = asyncio.get_running_loop()
         self._calls = Coalescer(
             self._carry_out,
-            at_once=8,
+            at_once=_AT_ONCE,
             together=lambda caller: caller.kinds,
             most=lambda caller: 32 if SearchOp in caller.kinds else 512,
             alike=Call.deletes,
             in_turn=lambda caller: caller.kinds == _WRITES,
+            slow=self._slow,
+            kept=2,
             hopeless=lambda error: type(error) is StoreUnavailable,
         )
+        self._waited_for: Remembered[bool] = Remembered()
         self._sweeper = periodic.Periodic("The TTL sweep", self.sweep_ttl)
         self.index_config = index
         self.ttl_config = ttl
@@ -160,7 +172,7 @@ class PostgresStore(BaseStore):
         kinds = _WRITES if kinds & {PutOp, ExpectingPutOp} else kinds
         with telemetry.call(name_of(operations)):
             call = await self.embedder.prepare(operations, principal)
-            async with self.access.reporter.denials(principal):
+            with self.access.reporter.denials(principal):
                 return await self._calls.submit(
                     Caller(principal, tuple(current_provenance().items()), kinds), call
                 )
@@ -195,8 +207,28 @@ class PostgresStore(BaseStore):
             put = PutOp(namespace, str(key), value, index, _ensure_ttl(self.ttl_config, ttl))
             await self.abatch([ExpectingPutOp(put, expected)])
 
+    def _slow(self, caller: Caller, call: Call) -> Slow | None:
+        """Return the bounds of a call that may take long; None for gets and a few puts.
+
+        Searches share groups, as long as they are light and their caller's last ones were quick. A
+        person has two groups for others, and the service as many as there are.
+        """
+        if not (call.looks_through or call.is_heavy):
+            return None
+        owner = caller.principal.user_id or caller.principal.role
+        if not (call.is_heavy or self._waited_for.get(owner)):
+            return Slow(None, _AT_ONCE)
+        return Slow(owner, 2 if caller.principal.user_id else _AT_ONCE)
+
     async def _carry_out(self, calls: Sequence[tuple[Caller, Call]]) -> list[list[Result]]:
-        results = await carry_out(self.access.database, calls, self.embedder.how)
+        begun = time.monotonic()
+        try:
+            results = await carry_out(self.access.database, calls, self.embedder.how)
+        finally:
+            if time.monotonic() - begun > _LONG_SECONDS:
+                for principal in {caller.principal for caller, _ in calls}:
+                    owner = principal.user_id or principal.role
+                    self._waited_for.put(owner, True, _LONG_AGO_SECONDS)
         self.embedder.wrote(call.writes for _, call in calls)
         for (caller, call), answers in zip(calls, results, strict=True):
             for scope, kind, found in reads_of(call, answers):
@@ -238,12 +270,32 @@ class PostgresStore(BaseStore):
     async def refresh_embeddings(self) -> int:
         """Embed items without a vector of the model in use, and return their number; an hourly job.
 
-        A process with another configured model does nothing, since it must not switch back to it.
+        They are items that came past the store, and those that were written with a former model. A
+        process with another configured model does nothing, since it must not switch back to it.
         """
-        [model] = await self.access.run(Principal.service(), [embeddings.active_model()])
-        if not (self.embedder.index and model and embeddings.is_of(model, self.embedder.index)):
+        if await self._model_in_use() is None:
             return 0
-        return await self.reembed()
+        return await self.index_memories() + await self.reembed()
+
+    @on_home_loop
+    async def index_memories(self) -> int:
+        """Index items that came past the store, over PostgREST or SQL, and return their number.
+
+        A job that is queued with them. They get the words and vectors that a put gives: of the
+        fields that had vectors before, of a memory's text, else of the store's fields.
+        """
+        index, model = self.embedder.index, await self._model_in_use()
+        if not (index and model):
+            return 0
+        if indexed := await unindexed.index_items(self.access.database, index, model):
+            self.embedder.indexer.wake()
+        return indexed
+
+    async def _model_in_use(self) -> Model | None:
+        """Return the database's model if it is this store's, else None."""
+        index = self.embedder.index
+        [model] = await self.access.run(Principal.service(), [embeddings.active_model()])
+        return model if index and model and embeddings.is_of(model, index) else None
 
     # TTL ----------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ Namespace = tuple[str, ...]
 Address = tuple[Namespace, str]
 """The address of an item: its namespace and key."""
 
-MAX_KEY_BYTES = 2000
+MAX_KEY_BYTES = 2300
 """Longest namespace and key together. Postgres indexes at most about 2,700 bytes of a row."""
 
 

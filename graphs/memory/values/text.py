@@ -1,7 +1,9 @@
 """Text and JSON that Postgres can store."""
 
+import json
 import math
 import re
+import unicodedata
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -10,11 +12,12 @@ import orjson
 
 from graphs.memory.errors import InvalidValue
 
-MAX_DEPTH = 100
-"""The deepest nesting of a value."""
+MAX_DEPTH = 200
+"""The deepest nesting of a value: LangGraph's server answers with at most 254 levels."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_MAX_INTEGER = 10**1000
+_INTEGERS = range(-(2**63), 2**64)
+"""Integers that LangGraph's server, and other readers of JSON, can hold."""
 
 
 def problem_with(text: str) -> str | None:
@@ -31,6 +34,22 @@ def cleaned(text: str) -> str:
     return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
+def normalised(text: str) -> str:
+    """Return a text as texts are compared: in NFKC, in which each character has one spelling.
+
+    Keyboards differ in how they compose accents, Korean syllables and full-width letters.
+    """
+    return text if text.isascii() else unicodedata.normalize("NFKC", text)
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text, or its beginning and its end if it has more than `most` characters."""
+    if len(text) <= most:
+        return text
+    left_out, half = "\n[…]\n", (most - 5) // 2
+    return text[:half] + left_out + text[-half:]
+
+
 def to_json(value: Any, path: str) -> str:
     """Serialise a value so that it comes back from the database exactly as it was.
 
@@ -42,6 +61,32 @@ def to_json(value: Any, path: str) -> str:
         InvalidValue: something in it is not JSON, or cannot be stored; `path` leads there.
     """
     return orjson.dumps(_storable(value, path, 0)).decode()
+
+
+def from_json(data: bytes | str) -> Any:
+    """Return a stored value as far as readers of JSON hold it. SQL can store more.
+
+    Integers of more than 64 bits become the nearest float, numbers beyond floats None, and a value
+    that is nested too deep `{}`: one of them must not end the reading of all others.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(data, parse_int=_integer_or_float, parse_float=_float_or_none)
+    except RecursionError:
+        return {}
+
+
+def _integer_or_float(digits: str) -> int | float | None:
+    short = len(digits) <= len(str(2**64))
+    return int(digits) if short and int(digits) in _INTEGERS else _float_or_none(digits)
+
+
+def _float_or_none(digits: str) -> float | None:
+    number = float(digits)
+    return number if math.isfinite(number) else None
 
 
 def _storable(value: Any, path: str, depth: int) -> Any:
@@ -74,8 +119,11 @@ def _storable(value: Any, path: str, depth: int) -> Any:
 
 
 def _integer(value: int, path: str) -> Any:
-    if abs(value) >= _MAX_INTEGER:
-        raise InvalidValue(path, "is an integer of more than a thousand digits.")
+    if int(value) not in _INTEGERS:
+        raise InvalidValue(
+            path,
+            "is an integer of more than 64 bits, which readers of JSON cannot hold: use a text.",
+        )
     return value if -(2**53) < value < 2**53 else orjson.Fragment(str(int(value)))
 
 

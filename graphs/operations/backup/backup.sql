@@ -6,9 +6,7 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
 -- The same text format on every server, and no time limits. Where policies would hide rows, fail.
 SELECT set_config('role', 'none', true), set_config('search_path',
   'pg_catalog, memory, extensions, public', true),
-  set_config('timezone', 'UTC', true), set_config('datestyle', 'ISO', true),
-  set_config('intervalstyle', 'postgres', true),
-  set_config('bytea_output', 'hex', true), set_config('extra_float_digits', '1', true),
+  {text_formats},
   set_config('row_security', 'off', true),
   set_config('statement_timeout', '0', true), set_config('lock_timeout', '60s', true),
   set_config('idle_in_transaction_session_timeout', '0', true)
@@ -36,7 +34,7 @@ WHERE s.sealed_at = (SELECT max(e.sealed_at) FROM memory.audit_seals AS e
 
 -- name: erasures
 SELECT count(*) AS count, md5(coalesce(string_agg(e.id::text, '' ORDER BY e.id), '')) AS digest
-FROM memory.erasures AS e
+FROM memory.erasures AS e WHERE e.kind IS DISTINCT FROM 'retention'
 
 -- name: tables
 -- The tables that hold data: those of the schema, except for state of this database and its queue,
@@ -179,7 +177,7 @@ SELECT EXISTS (
 -- Users erased after the backup: those whose certificates it does not have.
 CREATE TEMP TABLE backup_erased ON COMMIT DROP AS
   SELECT DISTINCT e.subject FROM memory.erasures AS e
-  WHERE ({subject}::text IS NULL OR e.subject = sha256(convert_to({subject}, 'UTF8')))
+  WHERE e.kind IS NULL AND ({subject}::text IS NULL OR e.subject = sha256(convert_to({subject}, 'UTF8')))
     AND NOT EXISTS (SELECT FROM pg_temp.backup_staged AS s WHERE s.id = e.id)
 
 -- name: count_erased
@@ -267,6 +265,15 @@ t.action = 'memory.erased'
 -- name: not_erased
 NOT EXISTS (SELECT FROM pg_temp.backup_erased AS e
   WHERE e.subject = sha256(convert_to({person}, 'UTF8')))
+
+-- name: not_erased_for_good
+-- A memory that was erased for good stays erased; one that was written there later is another.
+NOT EXISTS (SELECT FROM memory.erasures AS e
+  WHERE e.subject = memory.erased_address(s.namespace, s.key) AND e.erased_at >= s.updated_at)
+
+-- name: not_erased_record
+-- Only the digest of the record is left here, and counts in its place.
+NOT EXISTS (SELECT FROM memory.erased_records AS e WHERE (e.source, e.id) = ({source}, s.id))
 
 -- name: has_parent
 (({columns}) IS NOT NULL AND EXISTS (SELECT FROM {table} AS p WHERE ({parents}) = ({columns}))

@@ -12,15 +12,17 @@ from psycopg.sql import SQL, Composed, Literal
 from graphs.memory.access import Access
 from graphs.memory.database.driver_errors import driver_errors
 from graphs.memory.database.transaction import Connection
-from graphs.memory.errors import CannotFollow, InvalidInput
+from graphs.memory.errors import InvalidInput
 from graphs.memory.values.progress import Progress
 from graphs.operations.backup import chain, tables
 from graphs.operations.backup.chain import Backup, Chain, VerifiedBackup
-from graphs.operations.backup.file import NewBackup
+from graphs.operations.backup.file import Key, NewBackup
+from graphs.operations.backup.naming import name_of
 from graphs.operations.backup.places import BackupPlace, as_place
 from graphs.operations.backup.restore import Restored, Restoring
 from graphs.operations.backup.selection import ChangesSince, Selection, TimeSpan
 from graphs.operations.backup.tables import STATEMENTS, Table
+from graphs.operations.errors import CannotFollow, InvalidBackup
 
 _TOGETHER = 500
 """Rows that are written in one call."""
@@ -88,8 +90,9 @@ class Backups:
                 "A backup has changes since a moment, or a time span, or only erasures: "
                 "give one of these."
             )
-        earlier = await self._earlier(since, user_id, secret)
-        new = await asyncio.to_thread(NewBackup, as_place(to), secret)
+        place, key = as_place(to), Key(secret)
+        earlier = await self._earlier(since, user_id, key)
+        new = await asyncio.to_thread(NewBackup, place, key)
         try:
             async with self._reading() as conn:
                 now = await _one(conn, SQL(STATEMENTS["moment"]))
@@ -99,6 +102,7 @@ class Backups:
                 )
                 about = {
                     "taken_at": now["now"],
+                    "name": name_of(place),
                     "user_id": user_id,
                     "since": earlier.backup.taken_at if earlier else since,
                     "follows": earlier.backup.sha256 if earlier else None,
@@ -122,20 +126,30 @@ class Backups:
         place: BackupPlace | Path,
         *,
         secret: bytes | None = None,
+        allow_unencrypted: bool = False,
         progress: Progress | None = None,
     ) -> Backup:
         """Read a whole backup, and return its description if it is undamaged.
 
+        Args:
+            place: where it is.
+            secret: the secret that it was encrypted with.
+            allow_unencrypted: read it also if it is not encrypted although there is a secret.
+            progress: receives the number of rows read.
+
         Raises:
-            InvalidBackup: it is not a backup, is damaged or truncated, has an unknown version, or
-                was encrypted with another secret.
+            InvalidBackup: it is not a backup, is damaged or truncated, has an unknown version, was
+                encrypted with another secret, is not encrypted although there is a secret, or lies
+                in the place of another scheduled backup.
             InvalidInput: it cannot be read.
             AccessDenied: the principal is not the service.
         """
         self._check()
         return (
             await chain.verify(
-                as_place(place), secret, lambda rows: progress and progress(rows, None)
+                as_place(place),
+                Key(secret, allow_unencrypted),
+                lambda rows: progress and progress(rows, None),
             )
         ).backup
 
@@ -155,7 +169,7 @@ class Backups:
         """
         self._check()
         return (
-            await Chain.verified([as_place(place) for place in places], secret, lambda _: None)
+            await Chain.verified([as_place(place) for place in places], Key(secret), lambda _: None)
         ).backup
 
     async def erasures(self) -> tuple[int, str]:
@@ -175,6 +189,7 @@ class Backups:
         user_id: str | None = None,
         erasures: Sequence[BackupPlace | Path] = (),
         secret: bytes | None = None,
+        allow_unencrypted: bool = False,
         dry_run: bool = False,
         progress: Progress | None = None,
     ) -> Restored:
@@ -193,6 +208,8 @@ class Backups:
             erasures: later backups of any kind, which have records of users erased since. The
                 database keeps these records as well.
             secret: the secret that all of them were encrypted with.
+            allow_unencrypted: restore also files that are not encrypted although there is a secret:
+                anybody who can write to their place may have made them.
             dry_run: return what would be added, without adding it.
             progress: receives the number of rows read and the total.
 
@@ -205,10 +222,9 @@ class Backups:
             StoreUnavailable: another transaction has been writing for more than a minute.
         """
         self._check()
-        verified = await Chain.verified(
-            [as_place(place) for place in places], secret, lambda _: None
-        )
-        known = [await chain.verify(as_place(place), secret, lambda _: None) for place in erasures]
+        key = Key(secret, allow_unencrypted)
+        verified = await Chain.verified([as_place(place) for place in places], key, lambda _: None)
+        known = [await _known(as_place(place), key) for place in erasures]
         total, done = sum(verified.rows.values()), 0
         with driver_errors():
             async with (
@@ -222,10 +238,10 @@ class Backups:
                 restoring.check(verified.rows)
                 async with restoring.alone():
                     for one in known:
-                        async with Chain((one,)).reading(secret) as sections:
+                        async with Chain((one,)).reading(key) as sections:
                             async for _, section in sections:
                                 await restoring.learn(section)
-                    async with verified.reading(secret) as sections:
+                    async with verified.reading(key) as sections:
                         async for generation, section in sections:
                             await restoring.take(section, generation)
                             done += 0 if section.keys else len(section.rows)
@@ -239,12 +255,12 @@ class Backups:
         self._access.only_service("create or restore a backup: it has the data of all users")
 
     async def _earlier(
-        self, since: BackupPlace | Path | datetime | None, user_id: str | None, secret: bytes | None
+        self, since: BackupPlace | Path | datetime | None, user_id: str | None, key: Key
     ) -> VerifiedBackup | None:
         """Return the backup that the new one will follow, if that is possible."""
         if since is None or isinstance(since, datetime):
             return None
-        earlier = await chain.verify(as_place(since), secret, lambda _: None)
+        earlier = await chain.verify(as_place(since), key, lambda _: None)
         backup = earlier.backup
         if backup.is_of_a_time or backup.erasures_only or backup.user_id != user_id:
             raise CannotFollow(str(since), "it is for another user, or has only a part of the data")
@@ -263,6 +279,14 @@ class Backups:
                 await conn.execute(STATEMENTS["begin_reading"], prepare=False)
                 await conn.execute(STATEMENTS["prepare"], prepare=False)
                 yield conn
+
+
+async def _known(place: BackupPlace, key: Key) -> VerifiedBackup:
+    """Return verified records of erasures. An error names their file, which was perhaps found."""
+    try:
+        return await chain.verify(place, key, lambda _: None)
+    except InvalidBackup as error:
+        raise InvalidBackup(f"{error.reason} ({place})") from error
 
 
 async def _one(conn: Connection, statement: SQL | Composed) -> dict[str, Any]:

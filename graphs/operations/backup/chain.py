@@ -12,9 +12,10 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from graphs.memory.errors import InvalidBackup
-from graphs.operations.backup.file import BackupReader, Section
+from graphs.operations.backup.file import BackupReader, Key, Section
+from graphs.operations.backup.naming import is_misplaced, name_of
 from graphs.operations.backup.places import BackupPlace
+from graphs.operations.errors import InvalidBackup
 
 
 class Backup(BaseModel):
@@ -23,6 +24,7 @@ class Backup(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     taken_at: datetime = Field(description="The moment of its snapshot.")
+    name: str | None = Field(default=None, description="The name that it was written under.")
     user_id: str | None = Field(description="The one user whose rows it has; null for all users.")
     encrypted: bool
     rows: dict[str, int] = Field(description="Number of rows by table.")
@@ -63,22 +65,20 @@ class VerifiedBackup:
     """The columns of each table, in the order of the file."""
 
 
-async def verify(
-    place: BackupPlace, secret: bytes | None, progress: Callable[[int], None]
-) -> VerifiedBackup:
+async def verify(place: BackupPlace, key: Key, progress: Callable[[int], None]) -> VerifiedBackup:
     """Read a whole backup, and return its description.
 
     Args:
         place: where it is.
-        secret: the secret that it was encrypted with.
+        key: has the secret that it was encrypted with.
         progress: receives the number of rows read.
 
     Raises:
         InvalidBackup: it is not a backup, is damaged or truncated, has an unknown version, or was
-            encrypted with another secret.
+            encrypted with another secret; or it lies in the place of another scheduled backup.
         InvalidInput: it cannot be read.
     """
-    reader = await asyncio.to_thread(BackupReader, place, secret)
+    reader = await asyncio.to_thread(BackupReader, place, key)
     try:
         async for _ in _sections(reader):
             progress(sum(reader.rows.values()))
@@ -86,11 +86,16 @@ async def verify(
         reader.close()
     told = {"encrypted": reader.is_sealed, "rows": reader.rows, "sha256": reader.sha256}
     try:
-        return VerifiedBackup(
-            place, Backup.model_validate({**reader.about, **told}), reader.columns
-        )
+        backup = Backup.model_validate({**reader.about, **told})
     except ValidationError as error:
         raise InvalidBackup("its first line is not that of a backup") from error
+    if is_misplaced(name_of(place), backup.name, backup.taken_at):
+        raise InvalidBackup(
+            f"it is another backup than its name says: {backup.name or 'one'} of "
+            f"{backup.taken_at:%Y-%m-%d %H:%M:%S} UTC lies there as {name_of(place)}. Somebody "
+            "replaced the file; to use it nevertheless, give it another name"
+        )
+    return VerifiedBackup(place, backup, reader.columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,7 @@ class Chain:
 
     @classmethod
     async def verified(
-        cls, places: Sequence[BackupPlace], secret: bytes | None, progress: Callable[[int], None]
+        cls, places: Sequence[BackupPlace], key: Key, progress: Callable[[int], None]
     ) -> "Chain":
         """Read all backups, the full one first, and check that each follows the one before.
 
@@ -115,7 +120,7 @@ class Chain:
             try:
                 link = await verify(
                     place,
-                    secret,
+                    key,
                     lambda rows, before=before: progress(before + rows),  # type: ignore[misc]
                 )
             except InvalidBackup as error:
@@ -139,14 +144,12 @@ class Chain:
         }
 
     @asynccontextmanager
-    async def reading(
-        self, secret: bytes | None
-    ) -> AsyncIterator[AsyncIterator[tuple[int, Section]]]:
+    async def reading(self, key: Key) -> AsyncIterator[AsyncIterator[tuple[int, Section]]]:
         """Yield the content table by table, with the generation of each section.
 
         Generation 0 is the last link; each table begins with it.
         """
-        readers = [await asyncio.to_thread(BackupReader, link.place, secret) for link in self.links]
+        readers = [await asyncio.to_thread(BackupReader, link.place, key) for link in self.links]
         try:
             yield self._interleaved([_Ahead(_sections(reader)) for reader in readers])
         finally:

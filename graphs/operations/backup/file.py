@@ -24,9 +24,10 @@ from typing import Any, BinaryIO, cast
 
 import orjson
 
-from graphs.memory.errors import InvalidBackup
+from graphs.memory.errors import InvalidInput
 from graphs.operations.backup.places import BackupPlace
 from graphs.operations.backup.seal import MAGIC, Sealing, Unsealing
+from graphs.operations.errors import InvalidBackup
 
 FORMAT = "graph-native-memory/backup"
 VERSION = 1
@@ -35,6 +36,33 @@ _GZIP = b"\x1f\x8b"
 _LEVEL = 4
 _PORTION = 1024 * 1024
 """Bytes of lines that are read as one portion."""
+_LINE = 64 * 1024 * 1024
+"""Bytes of the longest line of a file that is not encrypted.
+
+A megabyte of gzip may unpack to a gigabyte. What is encrypted was written by us.
+"""
+_TABLES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """The secret of backups, and whether backups without encryption are read nevertheless.
+
+    Args:
+        secret: passphrase or key; None for backups without encryption.
+        allow_unencrypted: read a backup that is not encrypted, although there is a secret.
+
+    Raises:
+        InvalidInput: the secret is empty.
+    """
+
+    secret: bytes | None = field(default=None, repr=False)
+    allow_unencrypted: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse an empty secret: it would count as none."""
+        if self.secret is not None and not self.secret:
+            raise InvalidInput("The secret is empty: give one, or None for no encryption.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +133,16 @@ class NewBackup:
 
     Args:
         place: where to write it. An existing backup is replaced.
-        secret: secret to encrypt it with; None for no encryption.
+        key: has the secret to encrypt it with.
 
     Raises:
         InvalidInput: the place is not writable.
     """
 
-    def __init__(self, place: BackupPlace, secret: bytes | None) -> None:
+    def __init__(self, place: BackupPlace, key: Key) -> None:
         self._made = place.make()
         outside = cast("BinaryIO", self._made)
-        self._sealing = Sealing(outside, secret) if secret else None
+        self._sealing = Sealing(outside, key.secret) if key.secret else None
         inside: Any = self._sealing or outside
         self._gzip = gzip.GzipFile(
             fileobj=inside, mode="wb", compresslevel=_LEVEL, mtime=0, filename=""
@@ -138,19 +166,19 @@ class BackupReader:
 
     Args:
         place: where it is.
-        secret: the secret that it was encrypted with.
+        key: has the secret that it was encrypted with.
 
     Raises:
-        InvalidBackup: it is not a backup, has an unknown version, or is encrypted and the secret is
-            missing or wrong.
+        InvalidBackup: it is not a backup, has an unknown version, is encrypted and the secret is
+            missing or wrong, or is not encrypted and the key does not allow it.
         InvalidInput: it does not exist, or is not readable.
     """
 
-    def __init__(self, place: BackupPlace, secret: bytes | None) -> None:
+    def __init__(self, place: BackupPlace, key: Key) -> None:
         self._file = place.open()
         try:
             with _damage():
-                self._lines = self._open(secret)
+                self._lines = self._open(key)
                 self._digest = hashlib.sha256()
                 self.about = _parsed(self._line())
         except BaseException:
@@ -169,18 +197,24 @@ class BackupReader:
                 f"{VERSION}; use the program that made it"
             )
 
-    def _open(self, secret: bytes | None) -> io.BufferedReader:
+    def _open(self, key: Key) -> io.BufferedReader:
         beginning = cast("io.BufferedReader", self._file).peek(len(MAGIC))[: len(MAGIC)]
         self.is_sealed = beginning == MAGIC
-        if self.is_sealed and not secret:
+        if self.is_sealed and not key.secret:
             raise InvalidBackup(
                 "it is encrypted; set MEMORY_BACKUP_PASSPHRASE, or pass its --key-file"
             )
         if not self.is_sealed and not beginning.startswith(_GZIP):
             raise InvalidBackup("it is not a backup of this project")
+        if not self.is_sealed and key.secret and not key.allow_unencrypted:
+            # Anybody who can write to its place could make such a file, administrators included.
+            raise InvalidBackup(
+                "it is not encrypted, although a passphrase or key is configured; if you know who "
+                "made it, `restore` and `verify` take it with --allow-unencrypted"
+            )
         inside: Any = self._file
         if self.is_sealed:
-            inside = io.BufferedReader(Unsealing(self._file, secret or b""), 128 * 1024)
+            inside = io.BufferedReader(Unsealing(self._file, key.secret or b""), 128 * 1024)
         return io.BufferedReader(
             cast("io.RawIOBase", gzip.GzipFile(fileobj=inside, mode="rb")), _PORTION
         )
@@ -215,6 +249,8 @@ class BackupReader:
         if "keys" in line:
             return Section(line["table"], tuple(line["keys"]), keys=True, ranges=line["ranges"])
         section = Section(line["table"], tuple(line["columns"]), line["last_numbers"])
+        if len(self.rows) >= _TABLES:
+            raise InvalidBackup(f"it has more than {_TABLES:,} tables")
         self.rows[section.table] = 0
         self.columns[section.table] = section.columns
         return section
@@ -234,7 +270,11 @@ class BackupReader:
             raise InvalidBackup("it is damaged: its checksum does not match")
 
     def _line(self, *, digested: bool = True) -> bytes:
-        line = self._lines.readline()
+        line = self._lines.readline(-1 if self.is_sealed else _LINE)
+        if not self.is_sealed and len(line) == _LINE:
+            raise InvalidBackup(
+                f"a line has {_LINE:,} bytes or more, as only encrypted backups may have"
+            )
         if digested:
             self._digest.update(line)
         return line

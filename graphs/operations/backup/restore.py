@@ -8,13 +8,13 @@ never disabled any.
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 from psycopg.sql import SQL, Identifier, Literal
 from pydantic import BaseModel, Field
 
 from graphs.memory.database.parts import part_named_in
 from graphs.memory.database.transaction import Connection
-from graphs.memory.errors import ErasedPresent, InvalidBackup
 from graphs.operations.backup import tables
 from graphs.operations.backup.chain import Backup
 from graphs.operations.backup.file import Section
@@ -29,11 +29,14 @@ from graphs.operations.backup.tables import (
     STATEMENTS,
     Table,
 )
+from graphs.operations.errors import ErasedPresent, InvalidBackup
 
 
 class Restored(BaseModel):
     """The result of a restore, or of its dry run."""
 
+    taken_at: datetime = Field(description="The moment of the backup; of a chain, of the last one.")
+    name: str | None = Field(default=None, description="The name that it was written under.")
     rows: dict[str, int] = Field(default={}, description="Number of rows in the backups, by table.")
     added: dict[str, int] = Field(
         default={}, description="Number of missing rows that were added, by table."
@@ -63,7 +66,7 @@ class Restoring:
         self._only = subject or backup.user_id
         self._is_of_a_time = backup.is_of_a_time
         self._stage = Stage(conn)
-        self.restored = Restored()
+        self.restored = Restored(taken_at=backup.taken_at, name=backup.name)
 
     def check(self, rows: Mapping[str, int]) -> None:
         """Check that this database has a table for all rows: seals and the graph must not be lost.

@@ -7,8 +7,6 @@ erases these users again.
 
 import asyncio
 import logging
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -16,17 +14,21 @@ from graphs.memory.errors import InvalidInput
 from graphs.memory.jobs.tasks import Task
 from graphs.operations.backup.backups import Backups
 from graphs.operations.backup.chain import Backup
+from graphs.operations.backup.naming import (
+    BEGINNING,
+    chains,
+    erasures_in,
+    erasures_name,
+    scheduled_name,
+    time_of,
+)
 from graphs.operations.backup.places import BackupPlace, Folder
+from graphs.operations.errors import InvalidBackup
 
 log = logging.getLogger(__name__)
 
 # One full backup a week bounds the length of a chain, and so the time of a restore.
 FULL_EVERY = timedelta(days=7)
-
-_BEGINNING = "memory-"
-_NAME = re.compile(_BEGINNING + r"(\d{8}T\d{6}Z)-(full|changes)\.backup")
-_ERASURES = re.compile(_BEGINNING + r"erasures-(\d{8})-[0-9a-f]{8}\.backup")
-_TIME = "%Y%m%dT%H%M%SZ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +76,12 @@ class Schedule:
             StoreUnavailable: the database or the bucket is away.
         """
         plan = self._plan
-        await asyncio.to_thread(plan.folder.tidy, _BEGINNING)
+        await asyncio.to_thread(plan.folder.tidy, BEGINNING)
         chain = next(iter(chains(await self._names())[-1:]), [])
-        now = datetime.now(UTC)
-        name = f"{_BEGINNING}{now:{_TIME}}-full.backup"
+        now = _now()
+        name = scheduled_name(now, "full")
         # An hour of tolerance, since a job does not start at the same second each week.
-        if chain and now - _made(chain[0]) < FULL_EVERY - timedelta(hours=1):
+        if chain and now - time_of(chain[0]) < FULL_EVERY - timedelta(hours=1):
             name = await self._follow(chain[-1], now) or name
         if name.endswith("-full.backup"):
             await self._backups.create(plan.folder.place(name), secret=plan.secret)
@@ -89,7 +91,7 @@ class Schedule:
 
     async def _follow(self, last: str, now: datetime) -> str | None:
         """Back up the changes since the last backup; return the name, None if impossible."""
-        name = f"{_BEGINNING}{now:{_TIME}}-changes.backup"
+        name = scheduled_name(now, "changes")
         earlier, place = self._plan.folder.place(last), self._plan.folder.place(name)
         try:
             await self._backups.create(place, since=earlier, secret=self._plan.secret)
@@ -102,7 +104,7 @@ class Schedule:
         """Remove expired chains, once the latest chain has been verified completely."""
         *earlier, latest = chains(await self._names())
         limit = now - timedelta(days=self._plan.keep_days)
-        old = [name for chain in earlier if _made(chain[-1]) < limit for name in chain]
+        old = [name for chain in earlier if time_of(chain[-1]) < limit for name in chain]
         if old:
             await self._backups.verify_chain(
                 [*map(self._plan.folder.place, latest)], secret=self._plan.secret
@@ -118,35 +120,28 @@ class Schedule:
             StoreUnavailable: the database or the bucket is away.
         """
         count, digest = await self._backups.erasures()
-        name = f"{_BEGINNING}erasures-{count:08}-{digest[:8]}.backup"
+        name = erasures_name(count, digest)
         names = await self._names()
-        if not count or name in names:
+        place = self._plan.folder.place(name)
+        if not count or (name in names and await self._is_good(place)):
             return
-        await self._backups.create(
-            self._plan.folder.place(name), erasures_only=True, secret=self._plan.secret
-        )
+        await self._backups.create(place, erasures_only=True, secret=self._plan.secret)
         for known in names:
             # A record of more erasures stays: this database may have been restored without it.
-            if (found := _ERASURES.fullmatch(known)) and int(found[1]) < count:
+            if (recorded := erasures_in(known)) is not None and recorded < count:
                 await asyncio.to_thread(self._plan.folder.remove, known)
+
+    async def _is_good(self, place: BackupPlace) -> bool:
+        """Return whether a restore would take it: it is intact, and encrypted if it has to be."""
+        try:
+            await self._backups.verify(place, secret=self._plan.secret)
+        except InvalidBackup as error:
+            log.warning("Writing %s again: %s", place, error.reason)
+            return False
+        return True
 
     async def _names(self) -> list[str]:
         return await asyncio.to_thread(self._plan.folder.names)
-
-
-def chains(names: Sequence[str]) -> list[list[str]]:
-    """Return the names of scheduled backups by chain, oldest first.
-
-    Other names are left out, and so are changes whose full backup is gone.
-    """
-    found: list[list[str]] = []
-    for name in sorted(names):
-        match = _NAME.fullmatch(name)
-        if match and match[2] == "full":
-            found.append([name])
-        elif match and found:
-            found[-1].append(name)
-    return found
 
 
 def latest(folder: Folder) -> list[BackupPlace]:
@@ -166,10 +161,8 @@ def known_erasures(folder: Folder) -> list[BackupPlace]:
     Raises:
         InvalidInput: the folder cannot be read.
     """
-    return [folder.place(name) for name in folder.names() if _ERASURES.fullmatch(name)]
+    return [folder.place(name) for name in folder.names() if erasures_in(name) is not None]
 
 
-def _made(name: str) -> datetime:
-    return datetime.strptime(name.removeprefix(_BEGINNING).partition("-")[0], _TIME).replace(
-        tzinfo=UTC
-    )
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -12,8 +12,8 @@ import os
 from functools import lru_cache
 from typing import BinaryIO
 
-from graphs.memory.errors import InvalidBackup
 from graphs.memory.extras import extra
+from graphs.operations.errors import InvalidBackup
 
 MAGIC = b"graph-native-memory/sealed/1\n"
 """The first bytes of an encrypted file."""

@@ -3,7 +3,6 @@
 from psycopg.sql import SQL, Composed
 
 from graphs.memory.database.transaction import Connection
-from graphs.memory.errors import InvalidBackup, RestoreConflict
 from graphs.operations.backup.file import Section
 from graphs.operations.backup.tables import (
     MEMORIES,
@@ -11,6 +10,7 @@ from graphs.operations.backup.tables import (
     Table,
     names,
 )
+from graphs.operations.errors import InvalidBackup, RestoreConflict
 
 _KNOWN_BY: dict[str, tuple[str, ...]] = {
     MEMORIES: ("namespace", "key"),

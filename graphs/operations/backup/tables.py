@@ -115,8 +115,8 @@ def names(columns: Sequence[str], of: str | None = None) -> Composed:
 def add(table: Table, columns: Sequence[str], subject: str | None) -> Composed:
     """Return the statement that adds missing rows from the staged ones.
 
-    It leaves out rows of users who were erased since, rows whose parents are missing here, and
-    vectors of memories that have a different version now.
+    It leaves out rows of users who were erased since, memories and records that were erased since,
+    rows whose parents are missing here, and vectors of memories that have a different version now.
 
     Args:
         table: the table to add to.
@@ -132,6 +132,10 @@ def add(table: Table, columns: Sequence[str], subject: str | None) -> Composed:
         SQL(STATEMENTS["not_erased"]).format(person=person) for person in persons
     ]
     conditions += [_has_parent(reference) for reference in table.references]
+    if table.title == MEMORIES:
+        conditions.append(SQL(STATEMENTS["not_erased_for_good"]))
+    if table.title in (EVENTS, HISTORY):
+        conditions.append(SQL(STATEMENTS["not_erased_record"]).format(source=Literal(table.name)))
     if table.title == EMBEDDINGS:
         values[written.index("model")] = SQL(STATEMENTS["model_here"])
         conditions.append(SQL(STATEMENTS["is_current"]))

@@ -11,9 +11,9 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from graphs.memory.errors import ContractError, InvalidInput
-from graphs.memory.rights.export import FORMAT
 from graphs.memory.store.payloads import key_of
 from graphs.memory.values.namespaces import from_text
+from graphs.operations.migration.exported import Export, has_memory, is_head, moment, parsed
 from graphs.operations.migration.records import SourceChange, memory, rejected
 from graphs.operations.migration.source import (
     RecordBatch,
@@ -24,8 +24,6 @@ from graphs.operations.migration.source import (
 
 _TOGETHER = 200
 """Lines per batch."""
-
-_MEMORIES, _HISTORY = "memory.memories", "memory.memory_history"
 
 
 class _JsonLine(BaseModel):
@@ -140,7 +138,7 @@ class JsonLines:
             file.seek(offset)
             for line in iter(file.readline, b""):
                 number += 1
-                if line.strip() and not (self._is_export and _TABLE_OF_MEMORIES not in line):
+                if line.strip() and (not self._is_export or has_memory(parsed(line))):
                     self._take(line, number, records, refused)
                 if len(records) + len(refused) == _TOGETHER:
                     break
@@ -213,14 +211,10 @@ class JsonLines:
             session_id=row["session_id"],
             run_id=row["run_id"],
             history=self._history.get(row["id"], ()),
-            created_at=_moment(row["created_at"]),
-            updated_at=_moment(row["updated_at"]),
-            expires_at=_moment(row["expires_at"]),
+            created_at=moment(row["created_at"]),
+            updated_at=moment(row["updated_at"]),
+            expires_at=moment(row["expires_at"]),
         )
-
-
-_TABLE_OF_MEMORIES = f'{{"table": "{_MEMORIES}", '.encode()
-_TABLE_OF_HISTORY = f'{{"table": "{_HISTORY}", '.encode()
 
 
 def _item(line: ItemLine) -> SourceRecord:
@@ -269,37 +263,46 @@ def line_of(record: SourceRecord) -> str:
     return line.model_dump_json(exclude_defaults=True)
 
 
-async def open_jsonl(path: Path, *, keep_vectors: bool = False) -> JsonLines:
+async def open_jsonl(
+    path: Path, *, keep_vectors: bool = False, allow_changed: bool = False
+) -> JsonLines:
     """Open a file of JSON lines. It is read once, to count lines and compute its digest.
 
     Args:
         path: the file.
         keep_vectors: whether `embedding` comes from the deployment's own model. Otherwise the texts
             are embedded again.
+        allow_changed: take an export also if it was changed, truncated or rewritten since.
 
     Raises:
-        InvalidInput: it cannot be read.
+        InvalidInput: it cannot be read, is empty, or is an export that was changed.
     """
     try:
-        return await asyncio.to_thread(_opened, path, keep_vectors)
+        return await asyncio.to_thread(_opened, path, keep_vectors, allow_changed)
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _opened(path: Path, keep_vectors: bool) -> JsonLines:
-    digest, lines = hashlib.sha256(), 0
+def _opened(path: Path, keep_vectors: bool, allow_changed: bool) -> JsonLines:
     history: dict[int, list[SourceVersion]] = {}
     with path.open("rb") as file:
-        is_export = FORMAT.encode() in file.readline(1000)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)
-        for line in file:
-            digest.update(line)
-            lines += line.startswith(_TABLE_OF_MEMORIES) if is_export else bool(line.strip())
-            if is_export and line.startswith(_TABLE_OF_HISTORY):
-                _keep(json.loads(line)["row"], history)
-    return JsonLines(
-        path, digest.hexdigest(), lines, history, is_export=is_export, keep_vectors=keep_vectors
-    )
+        first = next((line for line in file if line.strip()), None)
+        if first is None:
+            raise InvalidInput(f"{path} is empty: give the file that was written.")
+        file.seek(0)
+        if is_export := is_head(parsed(first)):
+            export = Export(file)
+            if export.damage and not allow_changed:
+                raise InvalidInput(
+                    f"{path} is not the export that was written: {export.damage}. Nothing was "
+                    "imported. If you know the change, repeat it with --allow-changed."
+                )
+            lines, history = export.memories, export.history
+        else:
+            lines = sum(bool(line.strip()) for line in file)
+    return JsonLines(path, digest, lines, history, is_export=is_export, keep_vectors=keep_vectors)
 
 
 def _object(line: bytes) -> dict[str, Any]:
@@ -307,16 +310,3 @@ def _object(line: bytes) -> dict[str, Any]:
     if not isinstance(told, dict):
         raise ContractError({"line": "is not a JSON object"})
     return told
-
-
-def _keep(row: dict[str, Any], history: dict[int, list[SourceVersion]]) -> None:
-    """Keep an earlier version until its memory is read."""
-    since, until = _moment(row["valid_from"]), _moment(row["valid_to"])
-    if since and until:
-        history.setdefault(row["memory_id"], []).append(
-            SourceVersion(row["value"], since, until, row["operation"])
-        )
-
-
-def _moment(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None

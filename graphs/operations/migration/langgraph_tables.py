@@ -11,14 +11,9 @@ from psycopg.errors import LockNotAvailable
 from graphs.memory.database import statements
 from graphs.memory.database.database import Database, to_the_end
 from graphs.memory.database.query import Query, Rows
-from graphs.memory.errors import (
-    ConfigurationError,
-    SetupRequired,
-    SourceFailed,
-    SourceUnavailable,
-    StoreUnavailable,
-)
+from graphs.memory.errors import ConfigurationError, SetupRequired, StoreUnavailable
 from graphs.memory.principal import Principal
+from graphs.operations.errors import SourceFailed, SourceUnavailable
 
 _SQL = statements.load("langgraph_tables", __package__)
 

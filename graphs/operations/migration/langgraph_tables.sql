@@ -6,7 +6,7 @@
 -- Long reads are allowed. Locks time out, because other writers would queue behind a waiting one.
 SELECT set_config('search_path', quote_ident(%(schema)s) || ', extensions, public', true),
   set_config('row_security', 'off', true),
-  set_config('lock_timeout', '1s', true), set_config('statement_timeout', '0', true)
+  set_config('lock_timeout', '1s', true), set_config('statement_timeout', '0', true), {text_formats}
 
 -- name: describe
 -- Existence and version of the tables, and the rights of this role. A vector's type modifier is its

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.memory.database import statements
 from graphs.memory.database.query import Query, Rows
-from graphs.memory.errors import MigrationConflict, MigrationNotFound
 from graphs.memory.values.text import to_json
+from graphs.operations.errors import MigrationConflict, MigrationNotFound
 
 STATEMENTS = statements.load("ledger", __package__)
 

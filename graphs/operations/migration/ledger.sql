@@ -201,9 +201,9 @@ SELECT count(*) AS gone FROM kept
 -- name: certify
 -- A certificate of the migration, as for an erasure: it explains the missing records.
 WITH made AS (
-  INSERT INTO memory.erasures (id, subject, erased, digest)
+  INSERT INTO memory.erasures (id, subject, erased, digest, kind)
   SELECT c.id, c.subject, c.erased, memory.erasure_digest(ROW(c.id, c.subject, c.erased, NULL,
-    NULL)::memory.erasures)
+    NULL, NULL)::memory.erasures), 'migration'
   FROM (SELECT %(certificate)s::uuid AS id, sha256(convert_to('migration ' || %(id)s::text, 'UTF8'))
     AS subject,
     jsonb_build_object('memory.memory_history', %(gone)s::bigint) AS erased) AS c

@@ -12,9 +12,10 @@ from tenacity import RetryCallState, wait_exponential_jitter
 
 from graphs.adapters.mem0_platform import HOST, TIMEOUT_SECONDS
 from graphs.mem0.importing import import_mem0
-from graphs.memory.errors import ContractError, SourceFailed, SourceUnavailable
+from graphs.memory.errors import ContractError
 from graphs.memory.retry import retrying
 from graphs.memory.values.namespaces import Address, Namespace, decode_label
+from graphs.operations.errors import SourceFailed, SourceUnavailable
 from graphs.operations.migration.records import (
     SourceChange,
     expiry,

@@ -14,14 +14,9 @@ from psycopg.sql import SQL, Identifier
 from graphs.memory.database import statements
 from graphs.memory.database.database import Pool
 from graphs.memory.database.driver_errors import TRANSIENT
-from graphs.memory.errors import (
-    ConfigurationError,
-    ContractError,
-    SourceFailed,
-    SourceUnavailable,
-    error_sentence,
-)
+from graphs.memory.errors import ConfigurationError, ContractError, error_sentence
 from graphs.memory.values.namespaces import Address, Namespace, decode_label
+from graphs.operations.errors import SourceFailed, SourceUnavailable
 from graphs.operations.migration.records import (
     SourceChange,
     expiry,

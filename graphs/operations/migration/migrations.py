@@ -9,12 +9,13 @@ from graphs.memory.access import Access
 from graphs.memory.database.database import to_the_end
 from graphs.memory.database.query import Query
 from graphs.memory.database.vectors import Model
-from graphs.memory.errors import EmbeddingFailed, SourceFailed
+from graphs.memory.errors import EmbeddingFailed
 from graphs.memory.principal import Principal
 from graphs.memory.search import embeddings
 from graphs.memory.search.embeddings import Index
 from graphs.memory.values.namespaces import from_text
 from graphs.memory.values.progress import Progress
+from graphs.operations.errors import SourceFailed
 from graphs.operations.migration import ledger
 from graphs.operations.migration.comparing import (
     Parity,

@@ -9,9 +9,9 @@ from graphs.memory.database.database import Database
 from graphs.memory.database.parts import SchemaPart
 from graphs.memory.database.query import Query
 from graphs.memory.database.transaction import Transaction
-from graphs.memory.errors import MigrationConflict
 from graphs.memory.principal import Principal
 from graphs.memory.values.namespaces import Namespace, from_text
+from graphs.operations.errors import MigrationConflict
 from graphs.operations.migration import ledger
 from graphs.operations.migration.ledger import STATEMENTS, Migration
 

@@ -10,14 +10,10 @@ from graphs.memory.access import Access
 from graphs.memory.database import statements
 from graphs.memory.database.database import Database, Pool, to_the_end
 from graphs.memory.database.query import Query
-from graphs.memory.errors import (
-    ConfigurationError,
-    MigrationConflict,
-    SourceFailed,
-    SwitchRefused,
-)
+from graphs.memory.errors import ConfigurationError
 from graphs.memory.search.embeddings import Index
 from graphs.memory.values.progress import Progress
+from graphs.operations.errors import MigrationConflict, SourceFailed, SwitchRefused
 from graphs.operations.migration import ledger
 from graphs.operations.migration.agreement import Agreement, Comparing
 from graphs.operations.migration.comparing import Parity, Question

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from langgraph.store.base import InvalidNamespaceError, PutOp
 
+from graphs.memory.contract import is_future
 from graphs.memory.database.database import Database
 from graphs.memory.database.parts import SchemaPart
 from graphs.memory.database.query import Query
@@ -147,6 +148,10 @@ def _check_origin(record: SourceRecord) -> None:
             raise InvalidValue(
                 "created_at", "or another of its times is outside of the years 1 to 9999."
             ) from None
+    written = (("created_at", record.created_at), ("updated_at", record.updated_at))
+    for name, moment in (*written, *(("history", moment) for moment in spans)):
+        if moment and is_future(moment):
+            raise InvalidValue(name, f"is {moment.isoformat()}, which lies in the future.")
 
 
 def _fields(record: SourceRecord) -> Any:

@@ -86,6 +86,7 @@ AWKWARD: dict[str, Any] = {
     "a small float": 5e-324,
     "a whole float": 1.0,
     "a negative zero": -0.0,
+    "the largest integer of 64 bits": 2**64 - 1,
     "an integer beyond 64 bits": 2**80,
     "a truth beside a number": [True, 1, 1.0],
     "infinity": float("inf"),

@@ -2,7 +2,7 @@
 // nothing is written, and the user sees the current version.
 
 import { api } from "./api.js";
-import { confirmed } from "./dialogs.js";
+import { chosen } from "./dialogs.js";
 import { h, icon, shortened, toast } from "./dom.js";
 import { marked } from "./history.js";
 
@@ -49,18 +49,20 @@ export async function forget() {
   const shown = onScreen();
   if (!shown) return;
   const { memory, etag } = shown;
-  const sure = await confirmed(
+  const action = await chosen(
     "Forget this memory?",
     [
       h("blockquote", null, h("p", null, shortened(memory.content, 280))),
       h("p", null, "No agent will recall it. Its last version stays in the history, which only you can see."),
+      h("p", null, "Erased for good, it goes with its history, and nothing brings it back."),
     ],
-    "Forget",
+    ["Erase for good", "Forget"],
   );
-  if (!sure) return;
+  if (!action) return;
+  const forGood = action === "Erase for good";
   try {
-    await api.forget(memory.id, etag);
-    toast("Forgotten.");
+    await api.forget(memory.id, etag, forGood);
+    toast(forGood ? "Erased for good." : "Forgotten.");
     reload({ gone: true });
   } catch (error) {
     toast(error.status === 412 ? `${CHANGED} This is the current version.` : error.message);

@@ -52,6 +52,6 @@ export const api = {
   memory: (id, options) => ask(MEMORY, one(id), options),
   about: (id, what, options) => api.get(`${one(id)}/${what}`, options),
   revise: (id, etag, change) => ask(MEMORY, one(id), { method: "PATCH", etag, body: change }),
-  forget: (id, etag) => ask(MEMORY, one(id), { method: "DELETE", etag }),
+  forget: (id, etag, forGood) => ask(MEMORY, `${one(id)}?for_good=${forGood}`, { method: "DELETE", etag }),
   thread: async (id, options) => (await ask(SERVER, `threads/${encodeURIComponent(id)}`, options)).body,
 };

@@ -31,13 +31,12 @@ const button = (text, value, properties) =>
 /** Return true while a dialog is open. It then handles the keys. */
 export const isOpen = () => Boolean(document.querySelector("dialog[open]"));
 
-/** Ask the user to confirm an action. */
-export async function confirmed(title, content, yes) {
-  const answer = await shown(title, content, [
+/** Ask the user to choose one of some actions by its name; "" if they choose none. */
+export function chosen(title, content, actions) {
+  return shown(title, content, [
     button("Cancel", "", { autofocus: true }),
-    button(yes, "yes", { class: "button danger-solid" }),
+    ...actions.map((action) => button(action, action, { class: "button danger-solid" })),
   ]);
-  return answer === "yes";
 }
 
 /** Ask for an access token. Resolves with true when it is entered, with false if the user cancels. */
