@@ -51,6 +51,7 @@ from graphs.memory.database.database import (
     retrying_on,
     to_the_end,
 )
+from graphs.memory.database.deadlines import timed
 from graphs.memory.database.driver_errors import driver_errors
 from graphs.memory.database.query import Query
 from graphs.memory.database.statements import Statement
@@ -139,7 +140,7 @@ class PostgresCheckpointer(AsyncPostgresSaver):
             if written.queries:
                 await self._writes.submit(written.thread_id, written)
             return
-        async with self.pool.connection() as conn:
+        async with self.pool.connection() as conn, timed(conn):
             if _snapshot.get():
                 await conn.set_isolation_level(IsolationLevel.REPEATABLE_READ)
             try:

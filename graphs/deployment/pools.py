@@ -5,6 +5,7 @@ its connections.
 """
 
 import asyncio
+import time
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
@@ -19,6 +20,7 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRe
 from graphs.deployment.connection_strings import parsed
 from graphs.memory import telemetry
 from graphs.memory.database.database import Pool
+from graphs.memory.database.deadlines import ANSWER_SECONDS, NoAnswer, TimedConnection
 from graphs.memory.database.transaction import Connection
 from graphs.memory.errors import (
     ConfigurationError,
@@ -42,6 +44,22 @@ _NOT_NOW = ("starting up", "shutting down", "in recovery", "too many", "remainin
 """Words of refusals that are temporary."""
 
 
+_NETWORK = {
+    "connect_timeout": 10,
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""Parameters of libpq by which a lost connection is noticed within 11 s, instead of hours or never.
+
+Those of the connection string go before them."""
+
+_CHECK_APART = 1.0
+"""Least seconds between two replacements of connections: calls that fail together share one."""
+
+
 class _ConnectionPool(AsyncConnectionPool[Connection]):
     """A pool that raises our errors, and lends the most recently returned connection.
 
@@ -51,10 +69,16 @@ class _ConnectionPool(AsyncConnectionPool[Connection]):
 
     @asynccontextmanager
     async def connection(self, timeout: float | None = None) -> AsyncIterator[Connection]:  # noqa: ASYNC109  the parent's
-        """Lend a connection for a block. Autocommit connections need no commit at its end."""
+        """Lend a connection for a block. Autocommit connections need no commit at its end.
+
+        If it went silent in the block, all connections are replaced: others have, too.
+        """
         conn = await self.getconn(timeout)
         try:
             yield conn
+        except NoAnswer:
+            await self.check()
+            raise
         finally:
             await self.putconn(conn)
 
@@ -69,6 +93,14 @@ class _ConnectionPool(AsyncConnectionPool[Connection]):
         except (PoolTimeout, PoolClosed, TooManyRequests) as error:
             raise StoreUnavailable(f"No connection to the database became free: {error}") from error
 
+    async def check(self) -> None:
+        """Replace all connections, after one was lost.
+
+        The parent asks each whether it works, and would wait for those that went silent.
+        """
+        if self._drained_at <= time.monotonic() - _CHECK_APART:
+            await self.drain()
+
     async def _get_ready_connection(self, timeout: float | None) -> Connection | None:  # noqa: ASYNC109  as above
         self._pool.rotate(1)  # the parent takes the leftmost, which is the oldest
         return await super()._get_ready_connection(timeout)
@@ -81,7 +113,12 @@ def _is_refusal(error: psycopg.Error) -> bool:
 
 @asynccontextmanager
 async def open_pool(
-    conn_string: str, *, min_size: int = 1, max_size: int = 10, setting: str = "DATABASE_URL"
+    conn_string: str,
+    *,
+    min_size: int = 1,
+    max_size: int = 10,
+    setting: str = "DATABASE_URL",
+    answer_seconds: float = ANSWER_SECONDS,
 ) -> AsyncIterator[Pool]:
     """Open a pool of connections as `MemoryManager` needs them.
 
@@ -90,6 +127,7 @@ async def open_pool(
         min_size: connections that stay open.
         max_size: most connections at once.
         setting: the name of the connection string in errors.
+        answer_seconds: seconds to wait for an answer before a connection is given up.
 
     Raises:
         DatabaseUnreachable: no server answers; the message has the network's reason.
@@ -104,7 +142,7 @@ async def open_pool(
             "row_factory": dict_row,
             # A transaction pooler may run each transaction on another server connection.
             "prepare_threshold": None if is_pooler else 5,
-            "connect_timeout": parameters.get("connect_timeout") or 10,
+            **{name: value for name, value in _NETWORK.items() if name not in parameters},
         }
         # Connect once without the pool, which would retry and in the end report only a timeout.
         await (await AsyncConnection.connect(conn_string, **kwargs)).close()
@@ -114,8 +152,14 @@ async def open_pool(
             f"The database of {setting} cannot be used ({error_sentence(error)}): check its host, "
             f"port, user and password{_OTHERWISE if setting == 'DATABASE_URL' else ''}."
         ) from error
+
+    async def configure(conn: Connection) -> None:
+        cast("TimedConnection", conn).answer_seconds = answer_seconds
+
     pool = _ConnectionPool(
         conn_string,
+        connection_class=TimedConnection,
+        configure=configure,
         min_size=min_size,
         max_size=max(min_size, max_size),
         kwargs=kwargs,
@@ -188,7 +232,12 @@ async def _deployment_pool(settings: "Settings") -> AsyncIterator[Pool]:
             url = settings.database_url.get_secret_value()
         else:
             url = await stack.enter_async_context(in_thread(_embedded_postgres(settings)))
-        yield await stack.enter_async_context(open_pool(url, max_size=settings.database_pool_size))
+        pool = open_pool(
+            url,
+            max_size=settings.database_pool_size,
+            answer_seconds=settings.database_answer_seconds,
+        )
+        yield await stack.enter_async_context(pool)
 
 
 def _embedded_postgres(settings: "Settings") -> AbstractContextManager[str]:

@@ -69,6 +69,9 @@ class Settings(BaseSettings):
     database_pool_size: int = Field(
         10, ge=1, le=500, description="Most connections per event loop."
     )
+    database_answer_seconds: float = Field(
+        60, gt=0, description="Seconds without an answer, after which a connection is given up."
+    )
     data_dir: Path = Field(Path(".data"), description="Folder of the embedded Postgres.")
 
     # Supabase

@@ -99,7 +99,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
         "database",
         "schema transaction vectors",
         "building driver_errors query steps",
-        "coalescing loops objects parts",
+        "coalescing deadlines loops objects parts",
         "statements",
     ),
     "graphs.memory.search": (

@@ -66,4 +66,5 @@ def verify(noted: str | None) -> Query[list[AuditProblem]]:
         _SQL["verify"],
         {"head": noted},
         lambda rows: [AuditProblem.model_validate(row._asdict()) for row in rows],
+        lasting=True,
     )

@@ -29,13 +29,15 @@ class Query(Generic[T]):
 
     Parameters are texts, numbers, booleans, None, lists of these, or bytes in Postgres' binary
     format. A query that only records something in a part of the schema names the part. Without that
-    part it is left out, and its answer is None.
+    part it is left out, and its answer is None. A query that may work for long says that it is
+    lasting: it has no deadline.
     """
 
     statement: Statement
     parameters: Mapping[str, Any] = field(default_factory=dict)
     read: Callable[[Rows], T] = no_answer
     part: SchemaPart | None = None
+    lasting: bool = False
 
 
 _NULL = struct.pack(">i", -1)

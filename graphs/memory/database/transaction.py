@@ -7,6 +7,7 @@ Postgres needs to answer. The other modules only make `Query` objects.
 import asyncio
 from collections import deque, namedtuple
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
@@ -19,6 +20,7 @@ from psycopg.pq.abc import PGresult
 from psycopg.rows import DictRow
 from psycopg.types.json import set_json_loads
 
+from graphs.memory.database.deadlines import AnswerDeadline
 from graphs.memory.database.parts import SchemaPart
 from graphs.memory.database.query import Query, Rows, encode_parameters, no_answer
 from graphs.memory.database.statements import Statement
@@ -142,6 +144,7 @@ class Transaction:
 
         Raises:
             psycopg.Error: of the first query that failed; those after it were not carried out.
+            NoAnswer: the server went silent.
         """
         if self._lacking and any(query.part in self._lacking for query in queries):
             return await self._run_possible(queries, plans)
@@ -155,9 +158,12 @@ class Transaction:
         replies = [self._send(*sent) for sent in zip(queries, plans, encoded, strict=True)]
         self._pgconn.pipeline_sync()
         self._expected.append(_Reply())
-        await self._flush()
-        while self._expected:
-            await self._receive()
+        deadline = AnswerDeadline(self._conn)
+        with nullcontext() if any(query.lasting for query in queries) else deadline.watching():
+            await self._flush()
+            while self._expected:
+                await self._receive()
+                deadline.answered()
         if self._error:
             error, self._error = self._error, None
             raise error

@@ -9,6 +9,7 @@ from psycopg.types.json import Jsonb
 
 from graphs.memory.database import statements
 from graphs.memory.database.database import Pool, to_the_end
+from graphs.memory.database.deadlines import timed
 
 _IN_SCHEMA = statements.load_sources("setup", "graphs.memory.database")["in_job_schema"]
 
@@ -58,7 +59,7 @@ class Connector(connector.BaseAsyncConnector):
     async def _in_transaction(
         self, query: LiteralString, given: Mapping[str, Any]
     ) -> list[dict[str, Any]]:
-        async with self._pool.connection() as conn, conn.transaction():
+        async with self._pool.connection() as conn, timed(conn), conn.transaction():
             # Local to the transaction, and nothing is prepared: it may run on a transaction pooler.
             await conn.execute(_IN_SCHEMA, prepare=False)
             cursor = await conn.execute(query, given, prepare=False)

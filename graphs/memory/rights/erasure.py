@@ -28,7 +28,7 @@ def erase(user_id: str, elsewhere: Mapping[str, int]) -> Query[ErasureCertificat
         return ErasureCertificate.model_validate(rows[0]._asdict())
 
     given = {"user_id": user_id, "elsewhere": json.dumps(dict(elsewhere))}
-    return Query(_SQL["erase"], given, read)
+    return Query(_SQL["erase"], given, read, lasting=True)
 
 
 class MemoryEraser:

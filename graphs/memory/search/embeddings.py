@@ -338,12 +338,14 @@ async def activate_model(transaction: Transaction, index: Index) -> Model:
 
 def create_vector_index(model: Model) -> Query[None]:
     """Return the query that creates a missing vector index, for the owner of the tables."""
-    return Query(_SQL["create_vector_index"], {"model": model.id, "dimensions": model.dimensions})
+    given = {"model": model.id, "dimensions": model.dimensions}
+    return Query(_SQL["create_vector_index"], given, lasting=True)
 
 
 def rebuild_vector_index(model: Model) -> Query[None]:
     """Ask for all vectors of a model to be indexed at once; only the owner of the tables may."""
-    return Query(_SQL["rebuild_vector_index"], {"model": model.id, "dimensions": model.dimensions})
+    given = {"model": model.id, "dimensions": model.dimensions}
+    return Query(_SQL["rebuild_vector_index"], given, lasting=True)
 
 
 def _is_true(rows: Rows) -> bool:
