@@ -305,7 +305,6 @@ class MemoryManager(PostgresStore):
         """
         return await self._writer.write(user_id, session_id, payload)
 
-    @telemetry.operation
     async def write_memories(
         self, user_id: str, session_id: str, payloads: Sequence[MemoryPayload | dict[str, Any]]
     ) -> list[WriteReceipt]:
@@ -318,7 +317,8 @@ class MemoryManager(PostgresStore):
             ContractError: a payload breaks the contract; nothing was written.
             AccessDenied: the principal is neither this user nor the service.
         """
-        return await self._writer.write_all(user_id, session_id, payloads)
+        with telemetry.call("write_memory"):  # one operation, by which its users know it
+            return await self._writer.write_all(user_id, session_id, payloads)
 
     @on_home_loop
     @telemetry.operation
