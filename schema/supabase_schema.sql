@@ -116,6 +116,9 @@ REVOKE ALL ON FUNCTION
 
 -- Filters ---------------------------------------------------------------------------------------
 
+-- The definition of filters. Searches use a jsonpath that is compiled to find the same
+-- (`search/filters.py`): a property test compares the two. Servers of earlier versions call these.
+
 -- Does a value satisfy one condition of a filter? Numbers compare as numbers, text as text, and
 -- nothing else compares; a missing field counts as null. Python checks the operators' names
 -- before anything arrives here.

@@ -110,7 +110,10 @@ class Coalescer(Generic[KeyT, CallT, AnswerT]):
             for key in self._waiting
             if not (key in under_way and self._in_turn(key)) and self._has_hand(key, taken)
         ]
-        alike = [key for key in free if self._kind(key) == self._kind(free[0])]
+        if not free:
+            return []
+        kind = self._kind(free[0])
+        alike = [key for key in free if self._kind(key) == kind]
         share = -(-len(alike) // (self._at_once - len(self._tasks)))
         return alike[: max(share, _KEYS)]
 

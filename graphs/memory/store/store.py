@@ -52,6 +52,9 @@ T = TypeVar("T")
 _AT_ONCE = 8
 """Groups of calls under way at once."""
 
+_SHARED = Slow(None, _AT_ONCE)
+"""The bounds of light searches, whose groups are everybody's."""
+
 _LONG_SECONDS, _LONG_AGO_SECONDS = 1.0, 60.0
 """Seconds after which a group counts as long, and for which its callers are remembered."""
 
@@ -217,7 +220,7 @@ class PostgresStore(BaseStore):
             return None
         owner = caller.principal.user_id or caller.principal.role
         if not (call.is_heavy or self._waited_for.get(owner)):
-            return Slow(None, _AT_ONCE)
+            return _SHARED
         return Slow(owner, 2 if caller.principal.user_id else _AT_ONCE)
 
     async def _carry_out(self, calls: Sequence[tuple[Caller, Call]]) -> list[list[Result]]:
