@@ -38,7 +38,9 @@ class LocalOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it with 403."""
-        if scope["type"] == "http" and (problem := _problem_with(scope)):
+        # Browsers let any page open a WebSocket anywhere: CORS does not apply to them.
+        asks = scope["type"] in ("http", "websocket")
+        if asks and (problem := _problem_with(scope)):
             error = ProblemError(
                 403,
                 "local-only",

@@ -58,6 +58,12 @@ class Heard(BaseModel):
     )
 
 
+def _hide_from_log(request: Request) -> None:
+    """Hide the secret from the server, which logs each request's path after its answer."""
+    request.scope["path"] = f"{router.prefix}/mem0/…"
+    request.scope["path_params"] = {}
+
+
 async def _body_of(request: Request) -> bytes:
     """Return a request's body.
 
@@ -82,6 +88,7 @@ async def mem0(
 
     If a memory was deleted there and is kept here, it is delivered there again.
     """
+    _hide_from_log(request)
     expected = getattr(request.app.state, "mem0_webhook_secret", None)
     if not expected or not hmac.compare_digest(expected.encode(), secret.encode()):
         raise ProblemError(

@@ -137,6 +137,27 @@ async def test_an_event_that_is_too_long_is_not_read(http: httpx.AsyncClient) ->
     assert (await send(http, b" " * (MOST_BYTES + 1))).status_code == 413
 
 
+@pytest.mark.parametrize("secret", [SECRET, "an-earlier-secret"])
+async def test_the_servers_log_of_requests_does_not_get_the_secret(
+    store: MemoryManager, secret: str
+) -> None:
+    """The server logs the path of a request, and what it stands for, after the answer."""
+    app, logged = FastAPI(), []
+    app.include_router(router)
+    app.state.memory, app.state.mem0_webhook_secret = store, SECRET
+
+    async def logging_app(scope: Any, receive: Any, send: Any) -> None:
+        await app(scope, receive, send)
+        logged.append({name: scope.get(name) for name in ("path", "path_params", "query_string")})
+
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(logging_app), base_url="http://server"
+    ) as http:
+        await send(http, told("ADD", "x"), secret)
+    assert len(logged) == 1
+    assert secret not in str(logged)
+
+
 async def test_without_a_secret_there_is_no_webhook(store: MemoryManager) -> None:
     app = FastAPI()
     app.include_router(router)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -9,7 +10,8 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 from graphs.api.local_only import ORIGINS, LocalOnly
 
@@ -65,6 +67,32 @@ async def test_other_hosts_and_web_pages_are_refused_where_nobody_signs_in(
     assert await ask(headers, local_only=True) == 403
     assert await ask(headers, local_only=None) == 403, "until the app says that users sign in"
     assert await ask(headers, local_only=False) == 200
+
+
+@pytest.mark.parametrize("headers", [*OWN, *FOREIGN])
+async def test_websockets_of_other_web_pages_are_refused(headers: dict[str, str]) -> None:
+    """Browsers let any page open them: LangGraph's start runs and stream what a thread holds."""
+
+    async def greet(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.close()
+
+    app = Starlette(routes=[WebSocketRoute("/", greet)], middleware=[Middleware(LocalOnly)])
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    shown = {"Host": "localhost:2024"} | headers
+    raw = [(name.lower().encode(), value.encode()) for name, value in shown.items()]
+    scope = {"type": "websocket", "path": "/", "root_path": "", "headers": raw, "query_string": b""}
+    await app(scope, receive, send)
+    accepted = sent[0]["type"] == "websocket.accept"
+    assert accepted == (headers in OWN)
+    assert accepted or sent[0]["status"] == 403
 
 
 async def test_the_servers_own_code_is_answered() -> None:
