@@ -33,7 +33,7 @@ from psycopg.rows import dict_row
 
 from graphs.checkpoints import tables
 from graphs.checkpoints.deletions import Deletions
-from graphs.checkpoints.runs import may_have_begun_before, run_of
+from graphs.checkpoints.runs import may_have_begun_before, run_of, with_user
 from graphs.checkpoints.writes import Written, writing_run
 from graphs.deployment.development_server import (
     DeletionJournal,
@@ -214,7 +214,7 @@ class PostgresCheckpointer(AsyncPostgresSaver):
         """Store a checkpoint and return the config that names it. Deleted runs store nothing."""
         parent = super().aput
         await self._store(
-            lambda: parent(config, checkpoint, metadata, new_versions),
+            lambda: parent(config, checkpoint, with_user(config, metadata), new_versions),
             config,
             run_of(config, metadata),
         )

@@ -1982,6 +1982,23 @@ AS $$ BEGIN
       AND e.erased_at >= now() - make_interval(secs => seconds));
 END $$;
 
+-- Leave out a record about a recall by or for a person who was erased within the last half minute:
+-- processes write these after the answer.
+CREATE OR REPLACE FUNCTION memory.drop_late_record() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$ BEGIN
+  IF memory.was_erased(NEW.user_id, 30) OR memory.was_erased(coalesce(to_jsonb(NEW) ->> 'actor', ''), 30) THEN
+    RETURN NULL;
+  END IF;
+  RETURN NEW;
+END $$;
+
+CREATE OR REPLACE TRIGGER receipts_of_the_erased BEFORE INSERT ON memory.recall_receipts
+  FOR EACH ROW EXECUTE FUNCTION memory.drop_late_record();
+CREATE OR REPLACE TRIGGER comparisons_of_the_erased BEFORE INSERT ON memory.shadow_comparisons
+  FOR EACH ROW EXECUTE FUNCTION memory.drop_late_record();
+REVOKE ALL ON FUNCTION memory.drop_late_record() FROM PUBLIC, anon, authenticated, service_role;
+
 -- Who read which scope, told by the service behind the reads, since no trigger sees them. A read is
 -- told some seconds later.
 CREATE OR REPLACE FUNCTION memory.log_reads(reads jsonb) RETURNS void
@@ -2362,8 +2379,10 @@ DECLARE
   name        text;
 BEGIN
   PERFORM memory.check_subject(subject);
-  IF jsonb_typeof(elsewhere) <> 'object' OR jsonb_path_exists(elsewhere, '$.* ? (@.type() <> "number" || @ < 0)') THEN
-    RAISE invalid_parameter_value USING MESSAGE = 'elsewhere must be an object of numbers';
+  IF jsonb_typeof(elsewhere) <> 'object' OR jsonb_path_exists(elsewhere, '$.* ? (@.type() <> "number" || @ < 0)')
+    OR elsewhere - ARRAY['server schedules', 'server threads', 'server assistants'] <> '{}' THEN
+    RAISE invalid_parameter_value USING MESSAGE =
+      'elsewhere must be an object of numbers of "server schedules", "server threads" and "server assistants"';
   END IF;
   certificate.id := gen_random_uuid();
   certificate.subject := sha256(convert_to(subject, 'UTF8'));
@@ -2371,9 +2390,8 @@ BEGIN
   PERFORM set_config('memory.erasing', certificate.id::text, true);
 
   FOR personal IN SELECT * FROM memory.personal_tables() LOOP
-    -- In a business table anybody may have written any thread.
-    IF starts_with(personal.name, 'memory.') AND EXISTS (
-      SELECT FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = personal.name::regclass AND a.attname = 'thread_id') THEN
+    -- Everywhere else a person may name any thread in a row of their own.
+    IF personal.name IN ('memory.audit_logs', 'memory.memories', 'memory.recall_receipts') THEN
       SELECT string_agg(format('t.%I = $1', c), ' OR ') INTO condition FROM unnest(personal.columns) AS c;
       EXECUTE format('SELECT array_agg(DISTINCT thread_id) FROM %s AS t WHERE %s', personal.name, condition) INTO part USING subject;
       threads := threads || part;

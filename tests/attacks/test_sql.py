@@ -282,6 +282,7 @@ CALLS: dict[str, str] = {
     "load_status": "memory.load_status(md5(%(id)s)::uuid)",
     "mark_read": "memory.mark_read(%(id)s, 'secret', ARRAY['secret'], ARRAY['user'], ARRAY[now()])",
     "threads_of": "memory.threads_of(%(id)s, ARRAY[%(id)s], '{}')",
+    "drop_late_record": "memory.drop_late_record()",
     "was_erased": "memory.was_erased(%(id)s, 60)",
     "run_lock": "memory.run_lock('thread', %(id)s)",
     "refuse_deleted_runs": "memory.refuse_deleted_runs(ARRAY['secret'], ARRAY[%(id)s])",

@@ -63,9 +63,13 @@ async def test_what_a_run_wrote_is_seen_put_right_taken_along_and_erased(server:
         )
         assert "90k" in "".join(lines)
 
+        other = server.client(sign_in())
+        for of_whom in (client, other):
+            await of_whom.crons.create("assistant", schedule="0 0 1 1 *", input=says("Hello."))
         erased = (await http.post("/erasure", json={"confirm": user_id})).json()["erased"]
-        assert erased["server threads"] == 1
+        assert (erased["server threads"], erased["server schedules"]) == (1, 1)
         assert await client.threads.search(limit=100) == []
+        assert (len(await client.crons.search()), len(await other.crons.search())) == (0, 1)
         assert (await http.get("/memories")).json()["items"] == []
 
 
