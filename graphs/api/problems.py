@@ -26,6 +26,7 @@ from graphs.memory.errors import (
     InvalidValue,
     JobNotFound,
     MemoryNotFound,
+    OutcomeUnknown,
     SchemaPartMissing,
     SessionNotFound,
     SetupRequired,
@@ -43,6 +44,7 @@ STATUS: dict[type[Exception], int] = {
     MemoryNotFound: 404,
     SessionNotFound: 404,
     JobNotFound: 404,
+    OutcomeUnknown: 503,
     VersionConflict: 412,
     SchemaPartMissing: 501,
     SetupRequired: 503,
@@ -163,6 +165,8 @@ def problem_of(error: Exception) -> ProblemError | None:
             return invalid(fields_of(error.errors()))
         case InvalidInput():
             return invalid(_fields(error), str(error))
+        case OutcomeUnknown():
+            return ProblemError(503, "outcome-unknown", str(error))
         case VersionConflict():
             return ProblemError(
                 412,

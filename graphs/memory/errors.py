@@ -18,6 +18,7 @@ GraphMemoryError
 │   └── SchemaPartPresent       a part to leave out exists already; `part` names it
 ├── SchemaNotApplied            the database refused a file of the schema; `what` names it
 ├── RunDeleted                  the run of a write was deleted; nothing of it is stored any more
+├── OutcomeUnknown              the answer to a conditional write was lost; it may be stored
 ├── VersionConflict             an item is not at the version that a write expected
 ├── AccessDenied                the principal may not do this
 │   └── PrincipalRequired       nobody is acting, and somebody must
@@ -181,6 +182,14 @@ class IdempotencyConflict(InvalidValue):
 
 class RunDeleted(GraphMemoryError):
     """The run that writes was deleted, with its thread or by an erasure. Nothing was stored."""
+
+
+class OutcomeUnknown(GraphMemoryError):
+    """The answer to a conditional write was lost, and it may have been stored.
+
+    Read the item before you decide anew. It changed since it was read: by this write, or by another
+    one.
+    """
 
 
 class VersionConflict(GraphMemoryError):

@@ -7,7 +7,8 @@ import psycopg
 import pytest
 from langgraph.store.base import Item, PutOp, SearchOp
 
-from graphs.memory.errors import EmbeddingFailed, InvalidInput, VersionConflict
+from graphs.memory.database.transaction import Transaction
+from graphs.memory.errors import EmbeddingFailed, InvalidInput, OutcomeUnknown, VersionConflict
 from graphs.memory.store.items import ExpectingPutOp
 from graphs.memory_manager import MemoryManager
 from tests.support.sql import rows
@@ -250,3 +251,32 @@ async def test_concurrent_puts_are_embedded_in_one_batch_and_a_refused_text_fail
         )
         assert [type(answer) for answer in answers] == [type(None), EmbeddingFailed, type(None)]
         assert await store.aget(NS, "bad") is None
+
+
+@pytest.mark.parametrize("group", [1, 3])
+async def test_a_conditional_write_whose_answer_was_lost_is_not_told_to_be_a_conflict(
+    store: MemoryManager, monkeypatch: pytest.MonkeyPatch, group: int
+) -> None:
+    """Break the connection after the commit: the write finds itself when it is tried again."""
+    await store.aput(NS, "k", {"n": 1})
+    read = await store.aget(NS, "k")
+    assert read
+    run = Transaction.run
+    lost: list[Transaction] = []
+
+    async def losing(self: Transaction, *given: Any) -> list[Any]:
+        answers = await run(self, *given)
+        if not lost:
+            lost.append(self)
+            raise psycopg.OperationalError("server closed the connection unexpectedly")
+        return answers
+
+    monkeypatch.setattr(Transaction, "run", losing)
+    others = [store.aput(NS, f"other {n}", {"n": n}) for n in range(group - 1)]
+    writing = store.aput(NS, "k", {"n": 2}, expected=read.updated_at)
+    [told, *_] = await asyncio.gather(writing, *others, return_exceptions=True)
+
+    assert isinstance(told, OutcomeUnknown), told
+    assert (await store.aget(NS, "k")).value == {"n": 2}  # type: ignore[union-attr]
+    with pytest.raises(VersionConflict):  # the answer of another write was not lost
+        await store.aput(NS, "k", {"n": 3}, expected=read.updated_at)

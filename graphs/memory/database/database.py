@@ -26,11 +26,11 @@ from tenacity import RetryCallState
 
 from graphs.memory import telemetry
 from graphs.memory.database import statements
-from graphs.memory.database.driver_errors import TRANSIENT, driver_errors
+from graphs.memory.database.driver_errors import TRANSIENT, VERSION_CONFLICT, driver_errors
 from graphs.memory.database.parts import SchemaPart, part_named_in
 from graphs.memory.database.query import Query
 from graphs.memory.database.transaction import Connection, Transaction
-from graphs.memory.errors import StoreUnavailable, error_sentence
+from graphs.memory.errors import OutcomeUnknown, StoreUnavailable, error_sentence
 from graphs.memory.principal import Principal
 from graphs.memory.retry import retrying
 
@@ -339,7 +339,25 @@ class Database:
             self._generation += isinstance(error, _STALE_PLAN)
             self._prepares = self._prepares and not isinstance(error, _FOREIGN_PLAN)
             await _throw_away_dead(self.pool, error)
+            if not isinstance(error, (pg.DeadlockDetected, pg.SerializationFailure)):
+                return await self._after_a_lost_answer(attempt)
         return await retrying_on(self.pool, attempt)
+
+    async def _after_a_lost_answer(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Try again what may have been committed before the connection broke.
+
+        Raises:
+            OutcomeUnknown: an item is not at its expected version, perhaps by this very write.
+        """
+        try:
+            return await retrying_on(self.pool, attempt)
+        except psycopg.Error as error:
+            if error.sqlstate != VERSION_CONFLICT:
+                raise
+            raise OutcomeUnknown(
+                "The connection broke before the answer came, and the item has another version now. "
+                "This write may have been stored: read the item before you write it again."
+            ) from error
 
 
 def _name_of(parts: Sequence[PrincipalQueries]) -> str:

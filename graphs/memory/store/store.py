@@ -28,7 +28,7 @@ from graphs.memory.database.database import Database, Pool
 from graphs.memory.database.loops import from_another_thread, on_home_loop
 from graphs.memory.database.query import Query
 from graphs.memory.database.vectors import Model
-from graphs.memory.errors import StoreUnavailable
+from graphs.memory.errors import OutcomeUnknown, StoreUnavailable
 from graphs.memory.principal import Principal, current_provenance
 from graphs.memory.search import embeddings, reembedding, unindexed
 from graphs.memory.search.embeddings import Index, MemoryIndexConfig
@@ -94,7 +94,8 @@ class PostgresStore(BaseStore):
             in_turn=lambda caller: caller.kinds == _WRITES,
             slow=self._slow,
             kept=2,
-            hopeless=lambda error: type(error) is StoreUnavailable,
+            # Repeated alone, a write of unknown outcome would meet itself as a conflict.
+            hopeless=lambda error: type(error) in (StoreUnavailable, OutcomeUnknown),
         )
         self._waited_for: Remembered[bool] = Remembered()
         self._sweeper = periodic.Periodic("The TTL sweep", self.sweep_ttl)
