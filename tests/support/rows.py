@@ -6,6 +6,7 @@ OF_THIS_DATABASE = {
     "memory.schema_versions",
     "memory.job_migrations",
     "memory.job_failures",
+    "memory.deleted_runs",
     "memory.brain_loads",
     "memory.brain_load_errors",
     "memory.personal_business_tables",

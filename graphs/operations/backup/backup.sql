@@ -43,8 +43,7 @@ WITH RECURSIVE kept AS (
   SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
   WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND (
     n.nspname = 'memory' AND c.relname NOT IN ('schema_versions', 'job_migrations', 'job_failures',
-      'brain_loads',
-      'brain_load_errors', 'personal_business_tables')
+      'deleted_runs', 'brain_loads', 'brain_load_errors', 'personal_business_tables')
     OR EXISTS (SELECT FROM memory.personal_business_tables AS b
       WHERE (b.table_schema, b.table_name) = (n.nspname, c.relname)))
   UNION
