@@ -187,6 +187,7 @@ async def test_the_words_function_tells_strangers_nothing(
     await put(store, {"k": "swordfish"}, ("users", alice, "notes"))
     await put(store, {"k": "swordfish"}, ("orgs", "acme", "notes"))
     await put(store, {"k": "swordfish"}, ("agents", "sales"))
+    await put(store, {"k": "swordfish"}, ("users", alice, "agent:sales", "notes"))
     await rows(database, "INSERT INTO memory.organisations (id, name) VALUES ('acme', 'Acme')")
     await rows(
         database,
@@ -197,9 +198,11 @@ async def test_the_words_function_tells_strangers_nothing(
         SELECT set_config('role', %s, true), set_config('request.jwt.claims', %s, true))
       SELECT frequency FROM me, memory.find_words(ARRAY['swordfish'::tsquery], '', 'z', 10)"""
     for principal, count in (
-        (Principal.user(alice), 3),
+        (Principal.user(alice), 4),
+        (Principal.user(alice).through("sales"), 4),
+        (Principal.user(alice).through("support"), 3),
         (Principal.user(bob), 1),
-        (Principal.service(), 3),
+        (Principal.service(), 4),
     ):
         assert await rows(database, ask, principal.role, principal.claims) == [{"frequency": count}]
     assert await rows(database, ask, "authenticated", "{}") == [{"frequency": 1}], (
@@ -323,6 +326,17 @@ async def test_whether_a_scope_is_wide_is_told_to_its_readers_alone(
     service, person = Principal.service(), Principal.user(alice)
     assert await rows(database, ask, service.role, service.claims) == [{"wide": True}]
     assert await rows(database, ask, person.role, person.claims) == [{"wide": False}]
+
+
+async def test_each_word_of_a_query_counts(database: str, index: IndexConfig, way: str) -> None:
+    words = ["zebra", "quartz", "violin", "harbour", "saffron", "glacier"]
+    alike: Any = {**index, "embed": _all_alike, "ranking": "hybrid", "fields": ["text"]}
+    async with MemoryManager.from_conn_string(database, index=alike) as store:
+        await put(store, {word: f"the {word} stood there" for word in words})
+        await put(store, {f"other {n}": f"nothing stood at {n}" for n in range(12)})
+        for query in (" ".join(words), " ".join(reversed(words))):
+            found = await store.asearch(("users", "u1"), query=query, limit=6)
+            assert {item.key for item in found} == set(words)
 
 
 async def test_the_rarest_words_of_a_long_query_count_wherever_they_stand_in_the_alphabet(

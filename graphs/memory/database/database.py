@@ -355,7 +355,7 @@ class Database:
             if error.sqlstate != VERSION_CONFLICT:
                 raise
             raise OutcomeUnknown(
-                "The connection broke before the answer came, and the item has another version now. "
+                "The connection broke before the answer came, and the item has another version. "
                 "This write may have been stored: read the item before you write it again."
             ) from error
 
