@@ -80,9 +80,9 @@ def test_who_was_refused_who_read_others_and_who_was_handed_out_is_told(operate:
             with acting_as(Principal.user(ada)):
                 _ = [line async for line in store.export_user(ada)]
                 await store.asearch(("users", ada))
-            await store.erase_user(gone := str(uuid4()))
-            await store.aput(("users", gone), "k", {"content": "a"})
-            await store.asearch(("users", gone))
+            await store.erase_user(str(uuid4()))
+            await store.aput(("users", bob := str(uuid4())), "k", {"content": "a"})
+            await store.asearch(("users", bob))
             await store.access.finish()
 
     asyncio.run(live())

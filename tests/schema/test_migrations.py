@@ -16,6 +16,13 @@ from graphs.memory.database.schema import read_scripts
 RELEASED = {
     "0001_baseline": "b4f80e83bfee87667c38be014a8336f7e4382f944888da99fbb22eb78d140698",
     "0002_steps": "fb18a134a32e7bb1181175877f946c4f0f05140fdf62844b1c2eb4511a41e596",
+    "0003_deleted_runs": "52f06f18a51ce17a0178650e3a31c60a136f6ab71b78fb78184b2c5057881c1b",
+    "0004_retention": "5ddee75ed6fc4c7024492fa372e8169a2ec9b0cba5e4bd9f134c4621b723de3d",
+    "0005_organisations": "d65d714c68b10ffbb47b7c0df84059ecc5b526c0e18a6c9c884a59de0921224b",
+    "0006_values": "67d1d3210abb863dcc5437abd91518a41b10eeada8b3bdca25ef5834ef521703",
+    "0007_erasure": "d69d2f0cc64e2f32d5d635bb79fd26256653defeb19248d270d519089991a1be",
+    "0008_late_records": "fd0c8725ddb9267b6c9bb7fdc8c0a41f4121ff1251d964a7f8e8894410d96673",
+    "0009_addresses": "28bbd5e1317d0aa23eb9d89203465d49b3dd7749b421ce8e989d1e0f98a03c6e",
 }
 """Digests of the steps that databases may have: a step is released by writing it down here."""
 
