@@ -59,7 +59,7 @@ async def test_who_was_a_member_before_memberships_were_accepted_stays_one(
     empty_database: str,
 ) -> None:
     steps = [(step.name[5:], step.script) for step in read_scripts().steps]
-    n = [name for name, _ in steps].index("borders_of_organisations")
+    n = [name for name, _ in steps].index("organisations")
     *before, last = [script for _, script in steps[: n + 1]]
     async with (
         await psycopg.AsyncConnection.connect(empty_database) as conn,
