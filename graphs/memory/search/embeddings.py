@@ -1,7 +1,9 @@
 """Texts of items and queries, and the vectors that stand for them."""
 
 import asyncio
+import math
 import re
+import time
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Literal, TypeVar
@@ -45,6 +47,10 @@ _TOGETHER = 64
 MAX_DOCUMENT = 100_000
 """How many characters of an item the full-text search reads."""
 
+_TIMEOUT = 20.0
+_REST_SECONDS = 30.0
+"""Seconds after a failure in which conversations do not wait for the model."""
+
 _LABEL = re.compile(r"([^:\n(\[]{1,60}?)\s*(?:[(\[][^)\]\n]{0,60}[)\]])?:\s")
 
 
@@ -59,6 +65,8 @@ class MemoryIndexConfig(PostgresIndexConfig, total=False):
     """Of a hybrid ranking: the fields of `ranking.Weights`."""
     text_search: str
     """Postgres' configuration for full text; the default is `english`."""
+    timeout: float
+    """Seconds until a call of the model, with its retries, is given up; 20 by default."""
 
 
 class Index:
@@ -75,6 +83,8 @@ class Index:
         self.fields = _tokenized(config.get("fields") or ["$"])
         self.configuration = str(config.get("text_search") or "english")
         self.weights = _weights(config)
+        self.timeout = float(config.get("timeout") or _TIMEOUT)  # type: ignore[arg-type]
+        self._failed_at = -math.inf
         self._documents: Coalescer[Hashable, Sequence[str], dict[str, Vector]] = Coalescer(
             self._embed_together,
             at_once=8,
@@ -95,6 +105,11 @@ class Index:
             raise ConfigurationError(
                 f"distance_type {distance!r} is not supported: vectors are compared by cosine."
             )
+
+    @property
+    def rests(self) -> bool:
+        """True if the model was unavailable a moment ago: it is not worth waiting for."""
+        return time.monotonic() - self._failed_at < _REST_SECONDS
 
     def texts(self, op: PutOp) -> dict[str, str]:
         """Return the texts to embed by field; a list has one entry for each element."""
@@ -134,7 +149,8 @@ class Index:
         Without texts it returns when the earlier calls of this caller are embedded: so writes
         without vectors, such as deletions, do not overtake those with vectors.
 
-        Passing failures (connection lost, 429, 5xx) are retried, up to four attempts.
+        Passing failures (connection lost, 429, 5xx) are retried, up to four attempts, within the
+        timeout. A call that hangs keeps later writes of its caller waiting no longer than that.
 
         Raises:
             ConfigurationError: vectors have other dimensions than configured, or are not finite.
@@ -178,7 +194,17 @@ class Index:
 
     async def _measured(self, ask: Callable[[], Awaitable[list[list[float]]]]) -> list[list[float]]:
         with telemetry.embedding(self.name):
-            return await self._ask(ask)
+            try:
+                async with asyncio.timeout(self.timeout):
+                    vectors = await self._ask(ask)
+            except Exception as error:
+                if is_passing(error):
+                    self._failed_at = time.monotonic()
+                if isinstance(error, TimeoutError):
+                    raise TimeoutError(f"no answer within {self.timeout:g} s") from error
+                raise
+            self._failed_at = -math.inf
+            return vectors
 
     async def _ask(self, ask: Callable[[], Awaitable[list[list[float]]]]) -> list[list[float]]:
         """Call the model; retry passing failures. The first call skips the policy's cost."""

@@ -1,6 +1,7 @@
 """The embedding side of a store: prepares calls, and fills the vector index afterwards."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from langgraph.store.base import Op
 
@@ -58,6 +59,25 @@ class Embedder:
             name = self.index.name if self.index else ""
             self._access.reporter.embedding_failed(principal, name, error)
             raise
+
+    async def prepare_at_best(
+        self, operations: Sequence[Op | ExpectingPutOp], principal: Principal
+    ) -> Call:
+        """Do as `prepare`, and where the model is unavailable go on without vectors.
+
+        A conversation must not stop with its embedding model. After a failure it is not waited for
+        again for some seconds.
+
+        Raises:
+            InvalidInput: one of them cannot be carried out.
+        """
+        if not (self.index and self.index.rests):
+            with suppress(EmbeddingFailed):
+                return await self.prepare(operations, principal)
+        await self.model()
+        call = await prepare(operations, None, principal)
+        call.unembedded = True
+        return call
 
     def wrote(self, writes: Iterable[Iterable[ItemWrite]]) -> None:
         """Wake the indexer if any of these writes has vectors."""
