@@ -61,6 +61,7 @@ def _index(settings: Settings, name: str, dimensions: int, embed: Any) -> Memory
         "model": name,
         "ranking": "hybrid",
         "text_search": settings.memory_text_search,
+        "timeout": settings.vector_embedding_timeout,
         "weights": {
             "relevance": settings.memory_weight_relevance,
             "recency": settings.memory_weight_recency,

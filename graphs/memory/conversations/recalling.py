@@ -78,7 +78,7 @@ class Recalls:
             AccessDenied: the principal is neither this user nor the service.
         """
         principal = await self._access.only(user_id)
-        vector = (await self._embedder.prepare([op], principal)).vectors.get(op.query or "")
+        vector = await self._embedder.embed_query(op, principal)
         session = {"session_id": session_id} if session_id else {}
         source = tuple((current_provenance() | session).items())
         started = time.perf_counter()

@@ -59,6 +59,12 @@ class MemoryIndexConfig(PostgresIndexConfig, total=False):
     """Of a hybrid ranking: the fields of `ranking.Weights`."""
     text_search: str
     """Postgres' configuration for full text; the default is `english`."""
+    timeout: float
+    """Seconds for which the model may work on one call; the default is 30."""
+
+
+EMBEDDING_SECONDS = 30.0
+"""Seconds for which a model may work on one call, retries included, unless it is configured."""
 
 
 class Index:
@@ -75,6 +81,8 @@ class Index:
         self.fields = _tokenized(config.get("fields") or ["$"])
         self.configuration = str(config.get("text_search") or "english")
         self.weights = _weights(config)
+        seconds: Any = config.get("timeout")
+        self._timeout = EMBEDDING_SECONDS if seconds is None else float(seconds)
         self._documents: Coalescer[Hashable, Sequence[str], dict[str, Vector]] = Coalescer(
             self._embed_together,
             at_once=8,
@@ -181,13 +189,25 @@ class Index:
             return await self._ask(ask)
 
     async def _ask(self, ask: Callable[[], Awaitable[list[list[float]]]]) -> list[list[float]]:
-        """Call the model; retry passing failures. The first call skips the policy's cost."""
+        """Call the model; retry passing failures. The first call skips the policy's cost.
+
+        Raises:
+            EmbeddingFailed: it did not answer in time, so that no later call waits for a lost one.
+        """
         try:
-            return await ask()
-        except Exception as error:
-            if not is_passing(error):
+            async with asyncio.timeout(self._timeout) as deadline:
+                try:
+                    return await ask()
+                except Exception as error:
+                    if not is_passing(error):
+                        raise
+                return await retrying(ask, is_passing, attempts=3)
+        except TimeoutError as error:
+            if not deadline.expired():
                 raise
-        return await retrying(ask, is_passing, attempts=3)
+            raise EmbeddingFailed(
+                f"The embedding model {self.name} did not answer within {self._timeout:g} s."
+            ) from error
 
     def _vector(self, numbers: Sequence[float]) -> Vector:
         """Check a vector and return it as it is stored.

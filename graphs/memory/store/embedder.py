@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 
-from langgraph.store.base import Op
+import numpy as np
+from langgraph.store.base import Op, SearchOp
 
 from graphs.memory.access import Access
-from graphs.memory.database.vectors import Model
+from graphs.memory.database.vectors import Model, Vector, to_vector
 from graphs.memory.errors import EmbeddingFailed
 from graphs.memory.principal import Principal
 from graphs.memory.search import embeddings
@@ -58,6 +59,23 @@ class Embedder:
             name = self.index.name if self.index else ""
             self._access.reporter.embedding_failed(principal, name, error)
             raise
+
+    async def embed_query(self, op: SearchOp, principal: Principal) -> Vector | None:
+        """Return the vector of a search's query; None without one.
+
+        Where the model does not answer, it is a vector of zeros, which is as near to one memory as
+        to any other. So a hybrid ranking goes on by words alone, and a conversation goes on.
+
+        Raises:
+            InvalidInput: the search cannot be carried out.
+            EmbeddingFailed: the model did not answer, and the ranking has no words.
+        """
+        try:
+            return (await self.prepare([op], principal)).vectors.get(op.query or "")
+        except EmbeddingFailed:
+            if self.index is None or self.index.weights is None:
+                raise
+            return to_vector(np.zeros(self.index.dimensions))
 
     def wrote(self, writes: Iterable[Iterable[ItemWrite]]) -> None:
         """Wake the indexer if any of these writes has vectors."""
