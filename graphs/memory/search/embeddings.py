@@ -47,7 +47,6 @@ _TOGETHER = 64
 MAX_DOCUMENT = 100_000
 """How many characters of an item the full-text search reads."""
 
-_TIMEOUT = 20.0
 _REST_SECONDS = 30.0
 """Seconds after a failure in which conversations do not wait for the model."""
 
@@ -66,7 +65,11 @@ class MemoryIndexConfig(PostgresIndexConfig, total=False):
     text_search: str
     """Postgres' configuration for full text; the default is `english`."""
     timeout: float
-    """Seconds until a call of the model, with its retries, is given up; 20 by default."""
+    """Seconds for which the model may work on one call; the default is 30."""
+
+
+EMBEDDING_SECONDS = 30.0
+"""Seconds for which a model may work on one call, retries included, unless it is configured."""
 
 
 class Index:
@@ -83,7 +86,8 @@ class Index:
         self.fields = _tokenized(config.get("fields") or ["$"])
         self.configuration = str(config.get("text_search") or "english")
         self.weights = _weights(config)
-        self.timeout = float(config.get("timeout") or _TIMEOUT)  # type: ignore[arg-type]
+        seconds: Any = config.get("timeout")
+        self._timeout = EMBEDDING_SECONDS if seconds is None else float(seconds)
         self._failed_at = -math.inf
         self._documents: Coalescer[Hashable, Sequence[str], dict[str, Vector]] = Coalescer(
             self._embed_together,
@@ -195,25 +199,34 @@ class Index:
     async def _measured(self, ask: Callable[[], Awaitable[list[list[float]]]]) -> list[list[float]]:
         with telemetry.embedding(self.name):
             try:
-                async with asyncio.timeout(self.timeout):
-                    vectors = await self._ask(ask)
+                vectors = await self._ask(ask)
             except Exception as error:
                 if is_passing(error):
                     self._failed_at = time.monotonic()
-                if isinstance(error, TimeoutError):
-                    raise TimeoutError(f"no answer within {self.timeout:g} s") from error
                 raise
             self._failed_at = -math.inf
             return vectors
 
     async def _ask(self, ask: Callable[[], Awaitable[list[list[float]]]]) -> list[list[float]]:
-        """Call the model; retry passing failures. The first call skips the policy's cost."""
+        """Call the model; retry passing failures. The first call skips the policy's cost.
+
+        Raises:
+            EmbeddingFailed: it did not answer in time, so that no later call waits for a lost one.
+        """
         try:
-            return await ask()
-        except Exception as error:
-            if not is_passing(error):
+            async with asyncio.timeout(self._timeout) as deadline:
+                try:
+                    return await ask()
+                except Exception as error:
+                    if not is_passing(error):
+                        raise
+                return await retrying(ask, is_passing, attempts=3)
+        except TimeoutError as error:
+            if not deadline.expired():
                 raise
-        return await retrying(ask, is_passing, attempts=3)
+            raise EmbeddingFailed(
+                f"The embedding model {self.name} did not answer within {self._timeout:g} s."
+            ) from error
 
     def _vector(self, numbers: Sequence[float]) -> Vector:
         """Check a vector and return it as it is stored.
