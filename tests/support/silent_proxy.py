@@ -1,4 +1,4 @@
-"""A TCP proxy before Postgres that can go silent: it then takes everything and forwards nothing."""
+"""A TCP proxy before Postgres that can go silent: queries arrive, and their answers do not."""
 
 import asyncio
 from pathlib import Path
@@ -18,11 +18,10 @@ class SilentProxy:
 
     def __init__(self, database: str) -> None:
         self._parts = conninfo_to_dict(database)
+        self._servers: set[asyncio.StreamWriter] = set()
         self._silent: set[asyncio.StreamWriter] = set()
         self._open: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[None]] = set()
-        self.holds_answers = False
-        """True to pass what clients send, and none of the answers."""
 
     async def __aenter__(self) -> "SilentProxy":
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -52,8 +51,8 @@ class SilentProxy:
         )
 
     def go_silent(self) -> None:
-        """Forward nothing more on the connections of now; new ones work."""
-        self._silent |= self._open
+        """Forward no more answers on the connections of now; new ones work."""
+        self._silent |= self._open - self._servers
 
     def _accept(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._serve(reader, client))
@@ -64,10 +63,11 @@ class SilentProxy:
         socket = Path(str(self._parts["host"])) / f".s.PGSQL.{self._parts.get('port') or 5432}"
         answers, server = await asyncio.open_unix_connection(str(socket))
         self._open |= {client, server}
+        self._servers.add(server)
         try:
             await asyncio.gather(
                 self._forward(reader, server),
-                self._forward(answers, client, answers=True),
+                self._forward(answers, client),
                 return_exceptions=True,
             )
         finally:
@@ -75,11 +75,9 @@ class SilentProxy:
                 self._open.discard(writer)
                 writer.transport.abort()
 
-    async def _forward(
-        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, answers: bool = False
-    ) -> None:
+    async def _forward(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         while data := await source.read(_CHUNK):
-            if sink not in self._silent and not (answers and self.holds_answers):
+            if sink not in self._silent:
                 sink.write(data)
                 await sink.drain()
         sink.transport.abort()
