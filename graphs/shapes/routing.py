@@ -21,6 +21,7 @@ from langgraph.constants import TAG_NOSTREAM
 from langgraph.store.base import IndexConfig
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from graphs.memory.errors import EmbeddingFailed
 from graphs.memory.search.embeddings import Index
 
 SIMILARITY, WORDS = 0.7, 0.3
@@ -99,10 +100,12 @@ class Router:
             question: the user's message.
             config: the store's index, whose embedding model is used; without it, only words count.
 
-        Raises:
-            EmbeddingFailed: the model did not answer.
+        While the model is unavailable, only words count, too.
         """
-        similarity = await self._similarity(question, config)
+        try:
+            similarity = await self._similarity(question, config)
+        except EmbeddingFailed:
+            return await self.likeness(question, None)
         asked = _stems(question)
         whole = sum(self._rarity.get(word, 0.0) for word in asked)
         shared = [

@@ -1,13 +1,16 @@
 """Failures of external services are retried, reported clearly, and recorded in the audit log."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from langgraph.store.base import IndexConfig
 
 from graphs.memory.audit import counting
+from graphs.memory.contract import Exchange, MemoryPayload
 from graphs.memory.errors import (
     AccessDenied,
     ConfigurationError,
@@ -16,6 +19,7 @@ from graphs.memory.errors import (
 )
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
+from graphs.offline.embeddings import OfflineEmbeddings
 from tests.support.sql import rows
 
 NS = ("users", "u1", "notes")
@@ -46,39 +50,6 @@ class Moody:
 
 def index(embedder: Moody, dims: int = 2) -> Any:
     return {"dims": dims, "embed": embedder.embed, "model": "moody"}
-
-
-class Silent(Moody):
-    """An embedder that does not answer for a while."""
-
-    silent = False
-
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        if self.silent:
-            await asyncio.sleep(60)
-        return await super().embed(texts)
-
-
-async def test_a_model_that_hangs_holds_up_no_later_write_and_recall_goes_on_by_words(
-    empty_database: str,
-) -> None:
-    embedder, user = Silent(), str(uuid4())
-    config = index(embedder) | {"timeout": 0.2, "ranking": "hybrid", "fields": ["text"]}
-    namespace = ("users", user, "notes")
-    async with MemoryManager.from_conn_string(empty_database, index=config) as store:
-        await store.setup()
-        for key, text in (("a", "a robot welds"), ("b", "the weather"), ("c", "tea is hot")):
-            await store.aput(namespace, key, {"text": text, "content": text})
-        embedder.silent = True
-        with pytest.raises(EmbeddingFailed, match=r"within 0\.2 s"):
-            await store.aput(namespace, "lost", {"text": "lost"})
-        found = await store.recall_memory(user, "which robot welds?")
-        context = await store.load_context(user, "s1", query="is the tea hot?")
-        assert (found[0].key, context.memories[0].key) == ("a", "c")
-
-        embedder.silent = False
-        await store.aput(namespace, "later", {"text": "later"})
-        assert await store.aget(namespace, "later")
 
 
 @pytest.mark.parametrize(
@@ -185,3 +156,110 @@ async def test_refusals_wait_for_a_database_that_is_away(
 
 async def _away(_: object) -> None:
     raise StoreUnavailable("away")
+
+
+class Hanging(OfflineEmbeddings):
+    """An embedding model whose calls never return, as long as it hangs."""
+
+    def __init__(self) -> None:
+        super().__init__(256)
+        self.hangs = False
+        self.asked = 0
+
+    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+        self.asked += 1
+        if self.hangs:
+            await asyncio.Event().wait()
+        return await super().aembed_documents(texts)
+
+    async def aembed_query(self, text: str) -> list[float]:
+        self.asked += 1
+        if self.hangs:
+            await asyncio.Event().wait()
+        return await super().aembed_query(text)
+
+
+@pytest.fixture
+def user_id() -> str:
+    return str(uuid4())
+
+
+@pytest.fixture
+def hanging() -> Hanging:
+    return Hanging()
+
+
+@pytest.fixture
+async def impatient(
+    database: str, index: IndexConfig, hanging: Hanging
+) -> AsyncIterator[MemoryManager]:
+    """Yield a store that gives up its embedding model soon."""
+    config: Any = {**index, "embed": hanging, "timeout": 0.5, "ranking": "hybrid"}
+    async with MemoryManager.from_conn_string(database, index=config) as store:
+        yield store
+
+
+def turn(user_id: str, text: str, exchange: str = "e1") -> MemoryPayload:
+    content = Exchange(id=exchange, user=text, assistant="Fine.")
+    return fact(user_id, "x").model_copy(update={"type": "turn", "content": content})
+
+
+def fact(user_id: str, text: str) -> MemoryPayload:
+    return MemoryPayload(
+        identity=user_id,
+        timestamp=datetime.now(UTC),
+        agent="assistant",
+        session_id="s1",
+        type="fact",
+        content=text,
+    )
+
+
+async def test_later_writes_do_not_wait_for_a_call_that_hangs(
+    impatient: MemoryManager, hanging: Hanging, user_id: str
+) -> None:
+    hanging.hangs = True
+    with acting_as(Principal.user(user_id)):
+        lost = asyncio.create_task(impatient.aput(("users", user_id, "notes"), "a", {"text": "a"}))
+        while not hanging.asked:  # noqa: ASYNC110  the model is no event
+            await asyncio.sleep(0)
+        hanging.hangs = False
+        async with asyncio.timeout(20):
+            await impatient.aput(("users", user_id, "notes"), "b", {"text": "b"})
+            with pytest.raises(EmbeddingFailed, match="no answer within"):
+                await lost
+        assert await impatient.aget(("users", user_id, "notes"), "a") is None
+
+
+async def test_conversations_go_on_without_the_embedding_model(
+    impatient: MemoryManager, hanging: Hanging, user_id: str, database: str
+) -> None:
+    await impatient.write_memory(user_id, "s1", fact(user_id, "The budget is 80k."))
+    await impatient.write_memory(user_id, "s1", fact(user_id, "Rex is a dog."))
+    hanging.hangs = True
+
+    async with asyncio.timeout(20):
+        context = await impatient.load_context(user_id, "s1", query="What is the budget?")
+        asked = hanging.asked
+        for _ in range(2):  # as a run that is retried does
+            said = turn(user_id, "A second budget: 9k.")
+            receipt = await impatient.write_memory(user_id, "s1", said)
+        [first, *_] = await impatient.recall_memory(user_id, "the dog?")
+    assert context.memories[0].content == "The budget is 80k."
+    assert first.content == "Rex is a dog."
+    assert hanging.asked == asked, "after a failure it is not asked at once again"
+    assert (await impatient.load_context(user_id, "s1")).turns[0].content == "A second budget: 9k."
+    embeddings = (await impatient.health.check()).parts["embeddings"]
+    assert embeddings.status == "degraded"
+    assert "offline:wordllama" in str(embeddings.advice)
+    with pytest.raises(EmbeddingFailed):
+        await impatient.write_memory(user_id, "s1", fact(user_id, "Lives in Porto."))
+
+    hanging.hangs = False
+    [job] = [job for job in await impatient.jobs.list() if job.task == "index_memories"]
+    assert job.status == "todo"
+    assert await impatient.index_memories() == len(receipt.memories) == 2
+    [found, *_] = await impatient.recall_memory(user_id, "second budget", types=["turn"])
+    assert found.content == "A second budget: 9k."
+    vectors = "SELECT DISTINCT key FROM memory.memory_embeddings WHERE key LIKE 'e1:%'"
+    assert len(await rows(database, vectors)) == 2

@@ -68,6 +68,8 @@ class Recalls:
     ) -> tuple[Found, list[Any]]:
         """Return the results of a search of a user's memory, and the answers to other queries.
 
+        While the embedding model is unavailable, words alone rank.
+
         Args:
             user_id: the user.
             op: the search.
@@ -78,11 +80,15 @@ class Recalls:
             AccessDenied: the principal is neither this user nor the service.
         """
         principal = await self._access.only(user_id)
-        vector = await self._embedder.embed_query(op, principal)
+        how = self._embedder.how
+        call = await self._embedder.prepare_at_best([op], principal)
+        vector = call.vectors.get(op.query or "")
+        if call.unembedded and op.query and op.query.strip():
+            how, vector = how.by_words()
         session = {"session_id": session_id} if session_id else {}
         source = tuple((current_provenance() | session).items())
         started = time.perf_counter()
-        search = find(op, vector, self._embedder.how, principal, beyond=receipts.NEARLY)
+        search = find(op, vector, how, principal, beyond=receipts.NEARLY)
         together = side_by_side([search, *map(asking, beside)])
         with self._access.reporter.denials(principal):
             [[found, *answers]] = await to_the_end(
@@ -96,7 +102,8 @@ class Recalls:
         if vector is not None:  # without one nothing was ranked
             who = principal.user_id or principal.role
             self._receipts.note(source, receipts.receipt(who, user_id, op.query or "", found))
-            self._compare(principal, user_id, op, vector, found, seconds)
+            if not call.unembedded:
+                self._compare(principal, user_id, op, vector, found, seconds)
         return found, answers
 
     def _compare(

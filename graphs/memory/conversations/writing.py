@@ -1,5 +1,6 @@
 """Writing of payloads: items, turns, jobs and records of a payload commit once, and together."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -14,12 +15,18 @@ from graphs.memory.conversations import context
 from graphs.memory.database.loops import on_home_loop
 from graphs.memory.database.query import Query
 from graphs.memory.database.transaction import Transaction
+from graphs.memory.errors import GraphMemoryError
 from graphs.memory.jobs import queue
 from graphs.memory.outbox import intents
 from graphs.memory.principal import Principal, current_provenance
 from graphs.memory.store import items, payloads
 from graphs.memory.store.embedder import Embedder
 from graphs.memory.store.items import ItemWrite
+
+log = logging.getLogger(__name__)
+
+_INDEX_AFTER_SECONDS = 30.0
+"""Seconds from a turn that was stored without vectors to the first attempt to embed it."""
 
 _PORTION = 100
 """Payloads that commit together: a longer transaction would keep others waiting."""
@@ -107,8 +114,11 @@ class Writer:
         task_id = current_provenance().get("task_id")
         beside = [query.parameters for query in also]
         puts = [payloads.items_of(payload) for payload in checked]
-        writes = (await self._embedder.prepare([*chain(*puts)], principal)).writes
-        its_writes = iter(writes)
+        # A conversation goes on without its model; another memory is better written again later.
+        all_turns = all(payload.type == "turn" for payload in checked)
+        prepare = self._embedder.prepare_at_best if all_turns else self._embedder.prepare
+        call = await prepare([*chain(*puts)], principal)
+        its_writes = iter(call.writes)
         prepared = [
             _Prepared(
                 payload,
@@ -119,12 +129,26 @@ class Writer:
             for payload, its_puts in zip(checked, puts, strict=True)
         ]
         with self._access.reporter.denials(principal):
-            receipts = await self._store(principal, prepared, also)
-        self._embedder.wrote([writes])
+            receipts = await self._store(principal, prepared, also, unembedded=call.unembedded)
+        self._embedder.wrote([call.writes])
+        if call.unembedded:
+            await self._queue_indexing()
         return receipts
 
+    async def _queue_indexing(self) -> None:
+        query = queue.queue_indexing(_INDEX_AFTER_SECONDS)
+        try:
+            await self._access.run(Principal.owner(), [query])
+        except GraphMemoryError as error:  # the turns are stored, and the hourly job finds them
+            log.warning("The job that embeds stored turns could not be queued: %s", error)
+
     async def _store(
-        self, principal: Principal, prepared: Sequence[_Prepared], also: Sequence[Query[Any]]
+        self,
+        principal: Principal,
+        prepared: Sequence[_Prepared],
+        also: Sequence[Query[Any]],
+        *,
+        unembedded: bool,
     ) -> list[WriteReceipt]:
         provenance = current_provenance()
         first = prepared[0].payload
@@ -152,6 +176,8 @@ class Writer:
                     for write in each.writes
                 ]
                 items_stored = items.put(kept, how.model, how.configuration)
+                if unembedded:
+                    items_stored.append(items.wait_for_vectors(kept))
                 beside = self._queries_beside(new, provenance.get("run_id"))
                 await transaction.run([session, *items_stored, *beside, *also])
             return [

@@ -25,6 +25,11 @@ def queue_facts(user_id: str, session_id: str, seconds: float) -> Query[None]:
     )
 
 
+def queue_indexing(seconds: float) -> Query[None]:
+    """Return the query that queues the indexing of marked items, if it is not queued already."""
+    return Query(_SQL["queue_indexing"], {"seconds": seconds})
+
+
 class Jobs(Workers):
     """The queue of jobs, and the workers of this process."""
 

@@ -2,6 +2,14 @@
 -- Queue the extraction of facts from a session, in the transaction that stores the turns.
 SELECT memory.queue_facts(%(user_id)s, %(session_id)s, %(seconds)s)
 
+-- name: queue_indexing
+-- As the trigger of rows that came past the store queues it; only later, and once.
+SELECT procrastinate.procrastinate_defer_jobs_v1(ARRAY[ROW('default', 'index_memories', 0,
+  'index_memories', NULL, '{}', now() + %(seconds)s::float8 * interval '1 second'
+)::procrastinate.procrastinate_job_to_defer_v1])
+WHERE NOT EXISTS (SELECT FROM procrastinate.procrastinate_jobs
+  WHERE task_name = 'index_memories' AND status = 'todo')
+
 -- name: jobs
 -- Jobs, the latest first.
 SELECT j.id, j.task_name AS task, j.status::text AS status, j.args, j.attempts, j.scheduled_at,

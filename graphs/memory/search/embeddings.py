@@ -1,7 +1,9 @@
 """Texts of items and queries, and the vectors that stand for them."""
 
 import asyncio
+import math
 import re
+import time
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Literal, TypeVar
@@ -45,6 +47,10 @@ _TOGETHER = 64
 MAX_DOCUMENT = 100_000
 """How many characters of an item the full-text search reads."""
 
+_TIMEOUT = 20.0
+_REST_SECONDS = 30.0
+"""Seconds after a failure in which conversations do not wait for the model."""
+
 _LABEL = re.compile(r"([^:\n(\[]{1,60}?)\s*(?:[(\[][^)\]\n]{0,60}[)\]])?:\s")
 
 
@@ -60,11 +66,7 @@ class MemoryIndexConfig(PostgresIndexConfig, total=False):
     text_search: str
     """Postgres' configuration for full text; the default is `english`."""
     timeout: float
-    """Seconds for which the model may work on one call; the default is 30."""
-
-
-EMBEDDING_SECONDS = 30.0
-"""Seconds for which a model may work on one call, retries included, unless it is configured."""
+    """Seconds until a call of the model, with its retries, is given up; 20 by default."""
 
 
 class Index:
@@ -81,8 +83,8 @@ class Index:
         self.fields = _tokenized(config.get("fields") or ["$"])
         self.configuration = str(config.get("text_search") or "english")
         self.weights = _weights(config)
-        seconds: Any = config.get("timeout")
-        self._timeout = EMBEDDING_SECONDS if seconds is None else float(seconds)
+        self.timeout = float(config.get("timeout") or _TIMEOUT)  # type: ignore[arg-type]
+        self._failed_at = -math.inf
         self._documents: Coalescer[Hashable, Sequence[str], dict[str, Vector]] = Coalescer(
             self._embed_together,
             at_once=8,
@@ -103,6 +105,11 @@ class Index:
             raise ConfigurationError(
                 f"distance_type {distance!r} is not supported: vectors are compared by cosine."
             )
+
+    @property
+    def rests(self) -> bool:
+        """True if the model was unavailable a moment ago: it is not worth waiting for."""
+        return time.monotonic() - self._failed_at < _REST_SECONDS
 
     def texts(self, op: PutOp) -> dict[str, str]:
         """Return the texts to embed by field; a list has one entry for each element."""
@@ -142,7 +149,8 @@ class Index:
         Without texts it returns when the earlier calls of this caller are embedded: so writes
         without vectors, such as deletions, do not overtake those with vectors.
 
-        Passing failures (connection lost, 429, 5xx) are retried, up to four attempts.
+        Passing failures (connection lost, 429, 5xx) are retried, up to four attempts, within the
+        timeout. A call that hangs keeps later writes of its caller waiting no longer than that.
 
         Raises:
             ConfigurationError: vectors have other dimensions than configured, or are not finite.
@@ -186,28 +194,26 @@ class Index:
 
     async def _measured(self, ask: Callable[[], Awaitable[list[list[float]]]]) -> list[list[float]]:
         with telemetry.embedding(self.name):
-            return await self._ask(ask)
+            try:
+                async with asyncio.timeout(self.timeout):
+                    vectors = await self._ask(ask)
+            except Exception as error:
+                if is_passing(error):
+                    self._failed_at = time.monotonic()
+                if isinstance(error, TimeoutError):
+                    raise TimeoutError(f"no answer within {self.timeout:g} s") from error
+                raise
+            self._failed_at = -math.inf
+            return vectors
 
     async def _ask(self, ask: Callable[[], Awaitable[list[list[float]]]]) -> list[list[float]]:
-        """Call the model; retry passing failures. The first call skips the policy's cost.
-
-        Raises:
-            EmbeddingFailed: it did not answer in time, so that no later call waits for a lost one.
-        """
+        """Call the model; retry passing failures. The first call skips the policy's cost."""
         try:
-            async with asyncio.timeout(self._timeout) as deadline:
-                try:
-                    return await ask()
-                except Exception as error:
-                    if not is_passing(error):
-                        raise
-                return await retrying(ask, is_passing, attempts=3)
-        except TimeoutError as error:
-            if not deadline.expired():
+            return await ask()
+        except Exception as error:
+            if not is_passing(error):
                 raise
-            raise EmbeddingFailed(
-                f"The embedding model {self.name} did not answer within {self._timeout:g} s."
-            ) from error
+        return await retrying(ask, is_passing, attempts=3)
 
     def _vector(self, numbers: Sequence[float]) -> Vector:
         """Check a vector and return it as it is stored.

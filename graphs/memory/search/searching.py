@@ -3,10 +3,11 @@
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 from langgraph.store.base import SearchOp
 
 from graphs.memory.database.rounds import Reading
-from graphs.memory.database.vectors import Model, Vector
+from graphs.memory.database.vectors import Model, Vector, to_vector
 from graphs.memory.search import search
 from graphs.memory.search.hybrid import HybridSearch, Scope
 from graphs.memory.search.ranking import Weights
@@ -29,6 +30,13 @@ class Searching:
     """Size and order of scopes, for a hybrid ranking."""
     wide: Remembered[bool] = field(default_factory=Remembered)
     """True for scopes that the vector index answers."""
+
+    def by_words(self) -> tuple["Searching", Vector | None]:
+        """Return a way of searching by words alone, and the vector that is like nothing."""
+        if self.model is None:
+            return self, None
+        nothing = to_vector(np.zeros(self.model.dimensions))
+        return replace(self, weights=self.weights or Weights()), nothing
 
 
 def find(

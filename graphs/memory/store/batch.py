@@ -46,6 +46,8 @@ class Call:
     operations: Sequence[Op | ExpectingPutOp]
     writes: Sequence[ItemWrite] = ()
     vectors: dict[str, Vector] = field(default_factory=dict)
+    unembedded: bool = False
+    """True if the model was unavailable: what it writes waits for its vectors."""
     looks_through: bool = field(init=False)
     """Whether it looks through scopes, and does not only get and put items."""
     is_heavy: bool = field(init=False)

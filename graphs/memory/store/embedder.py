@@ -1,12 +1,12 @@
 """The embedding side of a store: prepares calls, and fills the vector index afterwards."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
-import numpy as np
-from langgraph.store.base import Op, SearchOp
+from langgraph.store.base import Op
 
 from graphs.memory.access import Access
-from graphs.memory.database.vectors import Model, Vector, to_vector
+from graphs.memory.database.vectors import Model
 from graphs.memory.errors import EmbeddingFailed
 from graphs.memory.principal import Principal
 from graphs.memory.search import embeddings
@@ -60,22 +60,24 @@ class Embedder:
             self._access.reporter.embedding_failed(principal, name, error)
             raise
 
-    async def embed_query(self, op: SearchOp, principal: Principal) -> Vector | None:
-        """Return the vector of a search's query; None without one.
+    async def prepare_at_best(
+        self, operations: Sequence[Op | ExpectingPutOp], principal: Principal
+    ) -> Call:
+        """Do as `prepare`, and where the model is unavailable go on without vectors.
 
-        Where the model does not answer, it is a vector of zeros, which is as near to one memory as
-        to any other. So a hybrid ranking goes on by words alone, and a conversation goes on.
+        A conversation must not stop with its embedding model. After a failure it is not waited for
+        again for some seconds.
 
         Raises:
-            InvalidInput: the search cannot be carried out.
-            EmbeddingFailed: the model did not answer, and the ranking has no words.
+            InvalidInput: one of them cannot be carried out.
         """
-        try:
-            return (await self.prepare([op], principal)).vectors.get(op.query or "")
-        except EmbeddingFailed:
-            if self.index is None or self.index.weights is None:
-                raise
-            return to_vector(np.zeros(self.index.dimensions))
+        if not (self.index and self.index.rests):
+            with suppress(EmbeddingFailed):
+                return await self.prepare(operations, principal)
+        await self.model()
+        call = await prepare(operations, None, principal)
+        call.unembedded = True
+        return call
 
     def wrote(self, writes: Iterable[Iterable[ItemWrite]]) -> None:
         """Wake the indexer if any of these writes has vectors."""

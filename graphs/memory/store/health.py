@@ -39,6 +39,7 @@ UNSEALED_SECONDS = 900.0
 """Age of a record without a seal, in seconds; a seal is made every five minutes."""
 
 REFUSED_SECONDS = 300.0
+UNEMBEDDED_SECONDS = 300.0
 """Seconds for which a refused write counts; workers write more often."""
 
 PartStatus = Literal["ok", "off", "degraded", "unavailable"]
@@ -152,7 +153,7 @@ class HealthMonitor:
         parts = {
             "database": (writes := self._writes(found.read_only)),
             "schema": _schema(found, *await self._own_version()),
-            "embeddings": self._embeddings(found.model, found.dimensions),
+            "embeddings": self._embeddings(found),
             "jobs": _jobs(found),
             "index": _index(found.pending),
             "audit": _audit(found.unsealed_age),
@@ -191,19 +192,38 @@ class HealthMonitor:
             self._own_schema = scripts.digest, scripts.newest
         return self._own_schema
 
-    def _embeddings(self, name: str | None, dimensions: int | None) -> PartHealth:
-        index = self._index
+    def _embeddings(self, found: Any) -> PartHealth:
+        index, name, dimensions = self._index, found.model, found.dimensions
         if index is None:
             return OFF
         # Without a model, the database has no vectors yet: the first start registers the model.
         if (name, dimensions) in ((index.name, index.dimensions), (None, None)):
-            return OK
+            return _embedding(index, found)
         advice = (
             f"The database holds vectors of {name} ({dimensions} dimensions), and {index.name} "
             f"({index.dimensions}) is configured: run `graph-memory reembed` with the model to "
             "use, and start all servers with it."
         )
         return PartHealth(status="degraded", advice=advice)
+
+
+def _embedding(index: Index, found: Any) -> PartHealth:
+    if index.rests:
+        advice = (
+            f"The embedding model {index.name} does not answer: check its service and its key. "
+            "Recalls go by words meanwhile, and a job embeds the turns later."
+        )
+        return PartHealth(status="degraded", advice=advice)
+    age = found.unembedded_age or 0.0
+    # Where a job has ended well, what still waits are single items that the model refuses.
+    if age > UNEMBEDDED_SECONDS and any(job["task"] == "index_memories" for job in found.jobs):
+        advice = (
+            f"Items have waited {age / 60:.0f} min for their vectors: check that the "
+            f"embedding model {index.name} answers and that a worker runs. `graph-memory jobs "
+            "list --task index_memories` shows why they fail."
+        )
+        return PartHealth(status="degraded", advice=advice)
+    return OK
 
 
 async def _probed(name: str, probe: Probe) -> PartHealth:

@@ -31,6 +31,9 @@ SELECT
       t.scheduled_at, (SELECT min(e.at) FROM procrastinate.procrastinate_events AS e
         WHERE e.job_id = t.id))))::float8
     FROM todo AS t WHERE t.scheduled_at IS NULL OR t.scheduled_at <= now()) AS oldest_due,
+  (SELECT extract(epoch FROM now() - min(updated_at))::float8 FROM (
+    SELECT updated_at FROM memory.memories WHERE document = '' ORDER BY id LIMIT 1000
+  ) AS unembedded) AS unembedded_age,
   (SELECT count(*) FROM procrastinate.procrastinate_workers
     WHERE last_heartbeat > now() - %(alive_seconds)s::float8 * interval '1 second') AS workers,
   (SELECT count(*) FROM (

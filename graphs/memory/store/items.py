@@ -214,6 +214,14 @@ def _put_many(
     return [Query(_SQL["put"], addresses | values), Query(_SQL["put_vectors"], addresses | vectors)]
 
 
+def wait_for_vectors(writes: Iterable[ItemWrite]) -> Query[None]:
+    """Return the query that marks stored items for the job that indexes them."""
+    return Query(
+        _SQL["wait_for_vectors"],
+        _addresses([(to_text(write.namespace), write.key) for write in writes]),
+    )
+
+
 def _addresses(addresses: Sequence[StoredAddress]) -> dict[str, Any]:
     return {
         "namespaces": [namespace for namespace, _ in addresses],

@@ -84,6 +84,13 @@ ON CONFLICT (namespace, key, model, field) DO UPDATE
   SET embedding = EXCLUDED.embedding, indexed = false
 WHERE e.embedding <> EXCLUDED.embedding
 
+-- name: wait_for_vectors
+-- What was stored while the model was unavailable: the mark of what came past the store.
+UPDATE memory.memories AS m SET document = ''
+FROM (SELECT DISTINCT namespace, key
+  FROM unnest(%(namespaces)s::text[], %(keys)s::text[]) AS g (namespace, key)) AS given
+WHERE m.namespace = ANY (ARRAY[given.namespace]) AND m.key = ANY (ARRAY[given.key])
+
 -- name: put_item
 -- The same as `put` for one item, which as a statement without lists costs the server less.
 INSERT INTO memory.memories AS m (namespace, key, value, document, position, ttl_minutes,
