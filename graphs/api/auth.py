@@ -13,6 +13,7 @@ from typing import Any
 from langgraph_sdk import Auth
 from starlette.requests import Request
 
+from graphs.api.limits import Buckets
 from graphs.api.principals import NotSignedIn
 from graphs.api.tokens import InvalidToken, TokenVerifier
 from graphs.checkpointer import delete_runs_only_in
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 auth = Auth()
 
 _settings = load_settings()
+_requests = Buckets(_settings.memory_http_rate, _settings.memory_http_burst)
 _verifier = TokenVerifier(_settings) if _settings.supabase_auth else None
 
 if _verifier is None:
@@ -129,7 +131,16 @@ def _stamped(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> Any:
 
 @auth.on.store
 async def as_the_user(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> bool:
-    """Make the store act as the request's user. Row-level security decides what it may touch."""
+    """Make the store act as the request's user. Row-level security decides what it may touch.
+
+    One user's requests are limited, at the same rate as those to `/memory`.
+    """
+    if ctx.user.identity != SYSTEM and (wait := _requests.take(ctx.user.identity)):
+        raise Auth.exceptions.HTTPException(
+            status_code=429,
+            detail=f"Too many requests: try again in {int(wait) + 1} s.",
+            headers={"Retry-After": str(int(wait) + 1)},
+        )
     act_for_this_task(Principal.of_identity(ctx.user.identity))
     try:
         check_filter(value.get("filter") or {})

@@ -109,9 +109,6 @@ class Settings(BaseSettings):
     vector_embedding_dimensions: int | None = Field(
         None, ge=1, le=4000, validation_alias=_named("VECTOR_EMBEDDING_DIMENSIONS")
     )
-    vector_embedding_timeout: float = Field(
-        30, gt=0, le=600, description="Seconds for which the embedding model may work on one call."
-    )
 
     # Mem0
     mem0_backend: Literal["pgvector", "platform"] = "pgvector"

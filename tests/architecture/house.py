@@ -168,9 +168,9 @@ INSIDE: dict[str, tuple[str, ...]] = {
         "app",
         "webhooks",
         "routes",
-        "mcp routing",
+        "auth mcp routing",
         "limits local_only",
-        "auth models problems",
+        "models problems",
         "examples ids inspector mcp_tools principals tokens",
     ),
     "graphs.nodes": (

@@ -52,39 +52,6 @@ def index(embedder: Moody, dims: int = 2) -> Any:
     return {"dims": dims, "embed": embedder.embed, "model": "moody"}
 
 
-class Silent(Moody):
-    """An embedder that does not answer for a while."""
-
-    silent = False
-
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        if self.silent:
-            await asyncio.sleep(60)
-        return await super().embed(texts)
-
-
-async def test_a_model_that_hangs_holds_up_no_later_write_and_recall_goes_on_by_words(
-    empty_database: str,
-) -> None:
-    embedder, user = Silent(), str(uuid4())
-    config = index(embedder) | {"timeout": 0.2, "ranking": "hybrid", "fields": ["text"]}
-    namespace = ("users", user, "notes")
-    async with MemoryManager.from_conn_string(empty_database, index=config) as store:
-        await store.setup()
-        for key, text in (("a", "a robot welds"), ("b", "the weather"), ("c", "tea is hot")):
-            await store.aput(namespace, key, {"text": text, "content": text})
-        embedder.silent = True
-        with pytest.raises(EmbeddingFailed, match=r"within 0\.2 s"):
-            await store.aput(namespace, "lost", {"text": "lost"})
-        found = await store.recall_memory(user, "which robot welds?")
-        context = await store.load_context(user, "s1", query="is the tea hot?")
-        assert (found[0].key, context.memories[0].key) == ("a", "c")
-
-        embedder.silent = False
-        await store.aput(namespace, "later", {"text": "later"})
-        assert await store.aget(namespace, "later")
-
-
 @pytest.mark.parametrize(
     "failure", [Unwell(429), Unwell(503), ConnectionResetError(), TimeoutError()]
 )

@@ -210,6 +210,24 @@ async def test_the_words_function_tells_strangers_nothing(
     )
 
 
+async def test_the_words_function_tells_an_agent_nothing_of_other_agents(
+    store: MemoryManager, database: str
+) -> None:
+    """Count for an agent its own scope and what is for all, as the policies do."""
+    ann = str(uuid4())
+    for scope in ("agent:sales", "agent:financing", "facts"):
+        await put(store, {"k": "swordfish"}, ("users", ann, scope))
+    ask = f"""WITH me AS (
+        SELECT set_config('role', %s, true), set_config('request.jwt.claims', %s, true))
+      SELECT f.frequency, cardinality(f.ids) AS ids FROM me,
+        memory.find_words(ARRAY['swordfish'::tsquery], 'users.{ann}.', 'users.{ann}/', 10) AS f"""
+    person = Principal.user(ann)
+    for principal, count in ((person, 3), (person.through("sales"), 2), (person.through("x"), 1)):
+        assert await rows(database, ask, principal.role, principal.claims) == [
+            {"frequency": count, "ids": count}
+        ]
+
+
 async def test_recall_takes_its_scores_apart_and_leaves_a_receipt(
     store: MemoryManager, database: str
 ) -> None:
@@ -316,16 +334,25 @@ async def test_a_vector_that_points_at_anothers_item_does_not_bring_it_up(
 async def test_whether_a_scope_is_wide_is_told_to_its_readers_alone(
     store: MemoryManager, database: str
 ) -> None:
-    alice = str(uuid4())
+    alice, bob = str(uuid4()), str(uuid4())
     await store.abatch(
-        [PutOp(("users", "bob", "notes"), f"k{n}", {"text": f"{n}"}) for n in range(3000)]
+        [PutOp(("users", bob, "notes"), f"k{n}", {"text": f"{n}"}) for n in range(3000)]
     )
     ask = """WITH me AS (
         SELECT set_config('role', %s, true), set_config('request.jwt.claims', %s, true))
-      SELECT memory.is_wide('users.bob.', 'users.bob/', 1::smallint, 1) AS wide FROM me"""
-    service, person = Principal.service(), Principal.user(alice)
-    assert await rows(database, ask, service.role, service.claims) == [{"wide": True}]
-    assert await rows(database, ask, person.role, person.claims) == [{"wide": False}]
+      SELECT memory.is_wide(%s, %s, 1::smallint, 1) AS wide FROM me"""
+    his, all_users = (f"users.{bob}.", f"users.{bob}/"), ("users.", "users/")
+    for principal, scope, wide in (
+        (Principal.service(), his, True),
+        (Principal.service(), all_users, True),
+        (Principal.user(bob), his, True),
+        (Principal.user(bob), all_users, False),
+        (Principal.user(alice), his, False),
+        (Principal.user(alice), (f"users.{bob}.notes.", f"users.{bob}.notes/"), False),
+    ):
+        assert await rows(database, ask, principal.role, principal.claims, *scope) == [
+            {"wide": wide}
+        ], (principal, scope)
 
 
 async def test_each_word_of_a_query_counts(database: str, index: IndexConfig, way: str) -> None:
@@ -356,6 +383,21 @@ async def test_the_rarest_words_of_a_long_query_count_wherever_they_stand_in_the
         assert (await found(store, " ".join([*names, *absent, fact])))[0] == "it"
         assert (await found(store, " ".join([fact, *reversed(names)])))[0] == "it"
         assert await found(store, " ".join([*absent, fact]), limit=1) == ["it"]
+
+
+async def test_every_word_of_a_question_counts(database: str, index: IndexConfig, way: str) -> None:
+    """Rank an item with six words of a question before each that has five of them."""
+    words = "amber birch cedar daisy ember fennel".split()
+    alike: Any = {**index, "embed": _all_alike, "ranking": "hybrid", "fields": ["text"]}
+    async with MemoryManager.from_conn_string(database, index=alike) as store:
+        lacking = {word: " ".join(["other", *words]).replace(word, "thing") for word in words}
+        await put(store, lacking | {f"k{n}": f"Something else {n}" for n in range(20)})
+        await put(store, {"it": " ".join(["other", *words])})
+        for query in (words, words[::-1]):
+            items = await store.asearch(NS, query=" ".join(query), limit=7)
+            assert {item.key for item in items} == {"it", *words}
+            assert items[0].key == "it"
+            assert items[0].score > items[1].score  # type: ignore[operator]
 
 
 def _all_alike(texts: Sequence[str]) -> list[list[float]]:

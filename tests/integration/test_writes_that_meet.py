@@ -100,6 +100,29 @@ async def test_a_version_only_grows(store: MemoryManager) -> None:
     assert versions == sorted(set(versions))
 
 
+async def test_a_version_grows_though_the_clock_goes_back(
+    store: MemoryManager, database: str
+) -> None:
+    """Put an item whose version the clock has not reached, and twice in one transaction."""
+    await store.aput(("n",), "k", {"n": 0})
+    await rows(database, "UPDATE memory.memories SET updated_at = now() + interval '1 hour'")
+    before = await item_of(store, "k")
+    for n in (1, 2):
+        await store.aput(("n",), "k", {"n": n}, expected=before.updated_at)
+        after = await item_of(store, "k")
+        assert after.updated_at > before.updated_at
+        with pytest.raises(VersionConflict):
+            await store.aput(("n",), "k", {"n": -1}, expected=before.updated_at)
+        before = after
+    async with await psycopg.AsyncConnection.connect(database) as conn:
+        versions = [
+            (await (await conn.execute(statement)).fetchone() or (None,))[0]
+            for statement in 2
+            * ("UPDATE memory.memories SET value = '{}' WHERE key = 'k' RETURNING updated_at",)
+        ]
+    assert before.updated_at < versions[0] < versions[1]
+
+
 async def test_the_same_statement_twice_in_a_round_trip_is_prepared_once(
     store: MemoryManager, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+from langgraph_sdk.errors import APIStatusError
 
 from tests.support.chat import facts, says
 from tests.support.server import Server, sign_in
@@ -118,3 +119,14 @@ async def test_the_examples_of_the_documentation_run(server: Server, tmp_path: P
         "memory.memories",
     ):
         assert expected in said
+
+
+async def test_who_floods_the_servers_store_is_told_to_wait_and_nobody_else(server: Server) -> None:
+    user_id = str(uuid4())
+    client, another = server.client(sign_in(user_id)), server.client(sign_in())
+    asked = (client.store.get_item(["users", user_id], "k") for _ in range(300))
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    refused = [answer for answer in answers if isinstance(answer, APIStatusError)]
+    too_many = sum(answer.status_code == 429 for answer in refused)
+    assert 0 < too_many <= 100
+    assert (await another.store.search_items([]))["items"] == []
