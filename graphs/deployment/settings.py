@@ -106,6 +106,9 @@ class Settings(BaseSettings):
         validation_alias=_named("VECTOR_EMBEDDING_MODEL"),
         description="A name for init_embeddings, or `offline`.",
     )
+    vector_embedding_timeout: float = Field(
+        20, gt=0, description="Seconds until a call of the embedding model is given up."
+    )
     vector_embedding_dimensions: int | None = Field(
         None, ge=1, le=4000, validation_alias=_named("VECTOR_EMBEDDING_DIMENSIONS")
     )

@@ -47,6 +47,7 @@ _TOGETHER = 64
 MAX_DOCUMENT = 100_000
 """How many characters of an item the full-text search reads."""
 
+_TIMEOUT = 20.0
 _REST_SECONDS = 30.0
 """Seconds after a failure in which conversations do not wait for the model."""
 
@@ -194,10 +195,13 @@ class Index:
     async def _measured(self, ask: Callable[[], Awaitable[list[list[float]]]]) -> list[list[float]]:
         with telemetry.embedding(self.name):
             try:
-                vectors = await self._ask(ask)
+                async with asyncio.timeout(self.timeout):
+                    vectors = await self._ask(ask)
             except Exception as error:
                 if is_passing(error):
                     self._failed_at = time.monotonic()
+                if isinstance(error, TimeoutError):
+                    raise TimeoutError(f"no answer within {self.timeout:g} s") from error
                 raise
             self._failed_at = -math.inf
             return vectors
