@@ -355,17 +355,6 @@ async def test_whether_a_scope_is_wide_is_told_to_its_readers_alone(
         ], (principal, scope)
 
 
-async def test_each_word_of_a_query_counts(database: str, index: IndexConfig, way: str) -> None:
-    words = ["zebra", "quartz", "violin", "harbour", "saffron", "glacier"]
-    alike: Any = {**index, "embed": _all_alike, "ranking": "hybrid", "fields": ["text"]}
-    async with MemoryManager.from_conn_string(database, index=alike) as store:
-        await put(store, {word: f"the {word} stood there" for word in words})
-        await put(store, {f"other {n}": f"nothing stood at {n}" for n in range(12)})
-        for query in (" ".join(words), " ".join(reversed(words))):
-            found = await store.asearch(("users", "u1"), query=query, limit=6)
-            assert {item.key for item in found} == set(words)
-
-
 async def test_the_rarest_words_of_a_long_query_count_wherever_they_stand_in_the_alphabet(
     database: str, index: IndexConfig, way: str
 ) -> None:

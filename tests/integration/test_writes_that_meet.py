@@ -142,24 +142,6 @@ async def test_a_new_schema_under_open_connections_is_no_failure(
     assert await store.aget(NS, "k") is not None
 
 
-async def test_the_version_of_an_item_grows_with_each_change_of_one_transaction(
-    store: MemoryManager, database: str
-) -> None:
-    """Change an item several times within one moment of the database's clock."""
-    await store.aput(NS, "k", {"n": 0})
-    versions = []
-    async with await psycopg.AsyncConnection.connect(database) as conn:
-        for n in range(1, 4):
-            changed = await conn.execute(
-                "UPDATE memory.memories SET value = jsonb_build_object('n', %s::int) "
-                "WHERE key = 'k' RETURNING updated_at",
-                [n],
-            )
-            versions += await changed.fetchall()
-    assert len(set(versions)) == 3
-    assert versions == sorted(versions)
-
-
 async def test_an_item_that_came_in_between_is_not_overwritten_by_who_expected_none(
     store: MemoryManager, database: str
 ) -> None:
