@@ -177,6 +177,7 @@ async def test_memories_are_written_changed_recalled_exported_and_erased_without
     assert await store.verify_audit() == []
     assert await rows(lean, "SELECT FROM memory.audit_logs WHERE user_id = %s", user_id) == []
     assert (await store.health.check()).parts["schema"].status == "ok"
+    assert await store.prune_records() == {}
 
 
 async def test_beliefs_and_reflections_are_kept_without_the_edges_between_them(

@@ -8,7 +8,15 @@ from typing import Any
 import orjson
 import psycopg
 import pytest
-from langgraph.store.base import GetOp, IndexConfig, InvalidNamespaceError, PutOp, SearchOp
+from langgraph.store.base import (
+    GetOp,
+    IndexConfig,
+    InvalidNamespaceError,
+    ListNamespacesOp,
+    MatchCondition,
+    PutOp,
+    SearchOp,
+)
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import PipelineStatus
 
@@ -393,6 +401,17 @@ async def test_filters_and_queries_are_never_taken_for_sql(
 async def test_a_negative_page_is_refused(store: MemoryManager) -> None:
     with pytest.raises(InvalidInput, match="offset"):
         await store.asearch(NS, offset=-1)
+
+
+@pytest.mark.parametrize("field", ["limit", "offset", "max_depth"])
+async def test_a_negative_page_of_namespaces_is_refused(store: MemoryManager, field: str) -> None:
+    await store.aput(NS, "k", {}, index=False)
+    with pytest.raises(InvalidInput, match=f"{field} must be a number, and not negative"):
+        await store.abatch([ListNamespacesOp(**{field: -1})])  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="match_type must be prefix or suffix"):
+        await store.abatch(
+            [ListNamespacesOp(match_conditions=(MatchCondition("infix", NS),))]  # type: ignore[arg-type]
+        )
 
 
 # Search -------------------------------------------------------------------------------------------

@@ -51,6 +51,19 @@ async def test_a_conflict_stores_nothing_of_its_batch(store: MemoryManager) -> N
     assert await store.aget(NS, "other") is None
 
 
+async def test_of_two_writes_to_an_address_in_a_batch_the_first_ones_expectation_holds(
+    store: MemoryManager,
+) -> None:
+    await store.aput(("n",), "k", {"n": 1})
+    version = (await item_of(store, "k")).updated_at
+    first, last = PutOp(("n",), "k", {"n": 2}), PutOp(("n",), "k", {"n": 3})
+    with pytest.raises(VersionConflict):
+        await store.abatch([ExpectingPutOp(first, None), last])
+    assert (await item_of(store, "k")).value == {"n": 1}
+    await store.abatch([ExpectingPutOp(first, version), last])
+    assert (await item_of(store, "k")).value == {"n": 3}
+
+
 async def test_spans_of_the_history_follow_one_another_where_a_deletion_meets_an_insert(
     store: MemoryManager, database: str
 ) -> None:
