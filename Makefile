@@ -30,9 +30,8 @@ setup: $(READY)        ## create the environment only
 test: $(TESTED)        ## run all tests; store, schema and operations on both PostgreSQL versions
 	$(PYTEST)
 	PGSERVER_POSTGRES_VERSION=16 $(PYTEST) --quiet tests/contract tests/schema $(addprefix tests/integration/test_, \
-	  audit.py backup.py deliveries.py facts.py hybrid.py index_migration.py \
-	  indexing.py jobs.py memory.py migrations.py operations.py operations_schema.py relationships.py \
-	  retention.py rights.py schema_parts.py store.py) \
+	  backup.py hybrid.py indexing.py memory.py operations_schema.py retention.py rights.py \
+	  schema_parts.py store.py) \
 	  -k "not InMemoryStore and not AsyncPostgresStore and not killed"
 
 check: $(TESTED)       ## linters, types, import rules
