@@ -266,6 +266,8 @@ class PostgresCheckpointer(AsyncPostgresSaver):
     ) -> AsyncIterator[CheckpointTuple]:
         """Yield a thread's checkpoints, newest first. The caller holds no connection meanwhile."""
         parent = super().alist
+        if config:
+            await self._deletion_of(str(config["configurable"]["thread_id"]))
 
         async def all_of_them() -> list[CheckpointTuple]:
             return [
