@@ -286,6 +286,24 @@ def test_everything_can_be_done_with_the_keyboard(open_as: Open, person: Person)
     expect(page.locator(".because")).to_be_visible()
 
 
+def test_a_dialog_that_closes_leaves_the_focus_where_the_user_put_it_since(
+    open_as: Open, story: Story
+) -> None:
+    page = open_as(story.person)
+    rows(page).first.focus()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    focused = page.evaluate(
+        """async () => {
+            document.querySelector("dialog").close();
+            document.querySelector("#search input").focus();
+            await new Promise((resolve) => setTimeout(resolve, 50));
+            return document.activeElement.matches("#search input");
+        }"""
+    )
+    assert focused
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious_in_any_view(
     open_as: Open, story: Story, scheme: Literal["light", "dark"]

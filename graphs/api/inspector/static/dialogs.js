@@ -6,7 +6,6 @@ import { h } from "./dom.js";
 /** Show a dialog and resolve with the value of the button that closed it; "" if it was dismissed. */
 function shown(title, content, buttons, onsubmit) {
   return new Promise((resolve) => {
-    const before = document.activeElement;
     const heading = h("h2", { id: "dialog-title" }, title);
     const form = h("form", { method: "dialog" }, heading, content, h("div", { class: "actions" }, buttons));
     const dialog = h("dialog", { "aria-labelledby": "dialog-title" }, form);
@@ -15,9 +14,10 @@ function shown(title, content, buttons, onsubmit) {
       dialog.close(onsubmit ? onsubmit() : (event.submitter?.value ?? ""));
     });
     dialog.addEventListener("click", (event) => event.target === dialog && dialog.close(""));
+    // The browser gives the focus back when it closes. This event comes later, when the focus may
+    // be elsewhere.
     dialog.addEventListener("close", () => {
       dialog.remove();
-      if (before?.isConnected) before.focus();
       resolve(dialog.returnValue);
     });
     document.body.append(dialog);
