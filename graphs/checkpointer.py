@@ -33,6 +33,7 @@ from psycopg.rows import dict_row
 
 from graphs.checkpoints import tables
 from graphs.checkpoints.deletions import Deletions
+from graphs.checkpoints.rollback import undo_memory
 from graphs.checkpoints.runs import may_have_begun_before, run_of, with_user
 from graphs.checkpoints.writes import Written, writing_run
 from graphs.deployment.development_server import (
@@ -40,7 +41,7 @@ from graphs.deployment.development_server import (
     is_development_server,
     open_journal,
 )
-from graphs.deployment.pools import shared_pool
+from graphs.deployment.pools import announced, shared_pool
 from graphs.deployment.settings import load_settings
 from graphs.memory.database import schema, statements
 from graphs.memory.database.coalescing import Coalescer
@@ -312,15 +313,14 @@ class PostgresCheckpointer(AsyncPostgresSaver):
     # Methods that the parent lacks
 
     async def adelete_for_runs(self, run_ids: Iterable[str]) -> None:
-        """Delete the checkpoints and writes of runs, as `multitask_strategy="rollback"` requires.
+        """Delete checkpoints and writes of runs, as a rollback does, and undo what they remembered.
 
-        Writes to a checkpoint that was never stored, because its run was cancelled in between, do
-        not name their run. They stay, unread, until the thread is deleted.
+        Writes to a checkpoint that was never stored stay, unread, until the thread is deleted.
 
         Raises:
             InvalidInput: a later run of a thread with a `DeltaChannel` builds upon one of them.
         """
-        given = {"run_ids": [str(run_id) for run_id in run_ids], "thread_id": _only_thread.get()}
+        given: Any = {"run_ids": [str(id_) for id_ in run_ids], "thread_id": _only_thread.get()}
 
         async def work() -> str | None:
             async with self._cursor() as cursor:
@@ -332,13 +332,14 @@ class PostgresCheckpointer(AsyncPostgresSaver):
                     return str(needed["thread_id"])
                 await cursor.execute(_SQL["note_deleted_runs"], given)
                 await cursor.execute(_SQL["delete_for_runs"], given)
+                await undo_memory(cursor, given["run_ids"], given["thread_id"], announced())
             return None
 
         await self._written()
         if needed := await self._retry(work):
             raise InvalidInput(
-                f"Later runs of thread {needed} build upon this run, because a DeltaChannel stores "
-                "differences only. Delete the later runs first, or the thread."
+                f"Later runs of thread {needed} build upon this run: a DeltaChannel stores only "
+                "differences. Delete the later runs first, or the thread."
             )
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:

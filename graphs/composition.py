@@ -16,7 +16,7 @@ from graphs.checkpoints.idle import prune_idle
 from graphs.deployment.clients.supabase import supabase_client
 from graphs.deployment.models import chat_model, index_config
 from graphs.deployment.observability import export_measurements
-from graphs.deployment.pools import shared_pool
+from graphs.deployment.pools import announce, shared_pool
 from graphs.deployment.settings import Settings, load_settings
 from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory.brain.entities import NORMALISERS
@@ -74,6 +74,7 @@ async def unprepared_store() -> AsyncIterator[MemoryManager]:
             statement_timeout=settings.memory_statement_timeout,
         ) as store,
     ):
+        announce(outbound.announcement if outbound else {})
         store.jobs.add(backup_tasks(settings, Operations(store).backups))
         store.jobs.add(checkpoint_tasks(settings, pool))
         yield store

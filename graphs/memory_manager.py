@@ -78,6 +78,8 @@ from graphs.memory.store.health import (
     PartHealth,
 )
 from graphs.memory.store.store import PostgresStore
+from graphs.memory.timeline import runs
+from graphs.memory.timeline.runs import RunPlace
 
 
 class MemoryManager(PostgresStore):
@@ -145,6 +147,7 @@ class MemoryManager(PostgresStore):
         self.brain = LoadingBrain(access, embedder, eraser, entities, profiles)
         self.memories = Memories(access, self, eraser)
         self.sessions = Sessions(access)
+        self.runs = runs.Runs(access)
         self.memberships = Memberships(access, self.brain.company_id)
         self.records = Records(access)
         self.beliefs = Beliefs(access, self._writer)
@@ -263,6 +266,7 @@ class MemoryManager(PostgresStore):
         query: str | None = None,
         agent: str | None = None,
         limit: int = 8,
+        place: RunPlace | None = None,
     ) -> MemoryContext:
         """Return the context of a run: session, recent turns, memories and profile.
 
@@ -272,22 +276,31 @@ class MemoryManager(PostgresStore):
             query: memories are ranked by relevance to it; without a query, the latest come first.
             agent: only memories of this agent.
             limit: the most memories, and the most turns.
+            place: the run that begins with it, and its place in the conversation.
 
         Raises:
             AccessDenied: the principal is neither this user nor the service.
         """
         op = search.recall_op(user_id, query, (), agent, limit)
+        thread_id = current_provenance().get("thread_id")
+        first = [runs.begin_run(user_id, session_id, agent, thread_id, place)] if place else []
         beside: list[Query[Any]] = [
             context.session(user_id, session_id),
             context.recent_turns(user_id, session_id, limit),
             context.profile(user_id),
             context.pinned(user_id, agent, limit),
         ]
-        found, answers = await self._recalls.recall(user_id, op, beside, session_id)
-        session, turns, profile, pinned = answers
+        found, answers = await self._recalls.recall(user_id, op, beside, session_id, first)
+        session, turns, profile, pinned = answers[len(first) :]
         memories = context.with_pinned(pinned, recalled(found), limit)
         return MemoryContext(
-            user_id=user_id, session=session, turns=turns, memories=memories, profile=profile
+            user_id=user_id,
+            session=session,
+            turns=turns,
+            memories=memories,
+            profile=profile,
+            run_id=place.run_id if place else None,
+            as_of=answers[0] if first else None,
         )
 
     @telemetry.operation
@@ -306,19 +319,31 @@ class MemoryManager(PostgresStore):
         return await self._writer.write(user_id, session_id, payload)
 
     async def write_memories(
-        self, user_id: str, session_id: str, payloads: Sequence[MemoryPayload | dict[str, Any]]
+        self,
+        user_id: str,
+        session_id: str,
+        payloads: Sequence[MemoryPayload | dict[str, Any]],
+        *,
+        place: RunPlace | None = None,
     ) -> list[WriteReceipt]:
         """Store payloads in their order, in portions that each commit together.
 
         For long histories. An error means that nothing of its portion was written, and nothing
         after it; the same payloads from the same task change nothing that was stored before.
 
+        Args:
+            user_id: the user whose memory it is.
+            session_id: the session that it belongs to.
+            payloads: the payloads; they are checked against the contract.
+            place: the run that ends with it, and its place in the conversation. The session goes on
+                from it, and what the runs of another line wrote is set aside.
+
         Raises:
             ContractError: a payload breaks the contract; nothing was written.
             AccessDenied: the principal is neither this user nor the service.
         """
         with telemetry.call("write_memory"):  # one operation, by which its users know it
-            return await self._writer.write_all(user_id, session_id, payloads)
+            return await self._writer.write_all(user_id, session_id, payloads, place)
 
     @on_home_loop
     @telemetry.operation

@@ -7,7 +7,7 @@ its connections.
 import asyncio
 import time
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -196,11 +196,23 @@ class _SharedPool:
         self.stack = AsyncExitStack()
         self.pool: Pool | None = None
         self.users = 0
+        self.adapters: Mapping[str, Any] = {}
 
 
 _shared_pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _SharedPool] = (
     weakref.WeakKeyDictionary()
 )
+
+
+def announce(adapters: Mapping[str, Any]) -> None:
+    """Tell all users of this event loop's pool which adapters receive changes of memory."""
+    _shared_pools.setdefault(asyncio.get_running_loop(), _SharedPool()).adapters = adapters
+
+
+def announced() -> Mapping[str, Any]:
+    """Return the adapters that receive changes of memory, as `announce` was told."""
+    shared = _shared_pools.get(asyncio.get_running_loop())
+    return shared.adapters if shared else {}
 
 
 @asynccontextmanager

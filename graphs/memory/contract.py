@@ -235,6 +235,10 @@ class MemoryContext(FrozenModel):
         "first."
     )
     profile: dict[str, Any] = Field(default_factory=dict)
+    run_id: str | None = Field(default=None, description="The run that it was loaded for.")
+    as_of: datetime | None = Field(
+        default=None, description="The moment that it is of; null for the present."
+    )
 
     def as_prompt(
         self, max_tokens: int | None = None, *, count_tokens: Callable[[str], int] | None = None

@@ -311,6 +311,14 @@ class SessionNotFound(GraphMemoryError):
         super().__init__(f"There is no session {session_id!r}; its first turn makes it.")
 
 
+class RunNotFound(GraphMemoryError):
+    """There is no such run: none wrote memory, or it is one that whoever asks may not see."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"There is no run {run_id!r} that began with memory, or wrote it.")
+
+
 class StoreUnavailable(GraphMemoryError):
     """The database cannot be reached, or gave the work up; every call is safe to repeat.
 

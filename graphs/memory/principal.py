@@ -148,15 +148,21 @@ def _of_run() -> Principal | None:
 
 
 def current_provenance() -> dict[str, str]:
-    """Return thread, run, checkpoint and task of the running node; empty outside a run."""
+    """Return thread, run, checkpoint and task of the running node; empty outside a run.
+
+    In a subgraph, the checkpoint is that of the thread, in which the run can be found.
+    """
     runtime = _runtime()
     info = runtime.execution_info if runtime else None
     found = {
         name: getattr(info, name, None)
         for name in ("thread_id", "run_id", "checkpoint_id", "task_id")
     }
+    config = var_child_runnable_config.get() or {}
     if info and not found["run_id"]:  # in subgraphs and second attempts
-        found["run_id"] = (var_child_runnable_config.get() or {}).get("metadata", {}).get("run_id")
+        found["run_id"] = config.get("metadata", {}).get("run_id")
+    if whole := config.get("configurable", {}).get("checkpoint_map", {}).get(""):
+        found["checkpoint_id"] = whole
     return {name: str(value) for name, value in found.items() if value}
 
 

@@ -7,6 +7,7 @@ from langgraph.runtime import Runtime
 from graphs.memory.contract import MemoryContext
 from graphs.memory.values.text import shortened
 from graphs.nodes.exchanges import exchanges_of
+from graphs.nodes.line import place_at_start
 from graphs.nodes.runtime import (
     current_user,
     last_human,
@@ -36,8 +37,9 @@ async def load_context(state: State, runtime: Runtime[Any]) -> dict[str, Any]:
     asked = last_human(state["messages"])
     limit = runtime.context.memory_limit if runtime.context else Options().memory_limit
     query = shortened(text_of(asked), LONGEST_QUERY) if asked else None
+    place = place_at_start(state)
     context = await memory_of(runtime).load_context(
-        current_user(), session_of(runtime), query=query, limit=limit
+        current_user(), session_of(runtime), query=query, limit=limit, place=place
     )
     loaded: dict[str, Any] = {"memory": _snapshot(context)}
     if cut := [
@@ -48,7 +50,8 @@ async def load_context(state: State, runtime: Runtime[Any]) -> dict[str, Any]:
         loaded["messages"] = cut
     if "written" not in state:
         before = exchanges_of(state["messages"])[:-1]
-        loaded["written"] = {"exchange": before[-1].id if before else None, "memories": []}
+        line = {"run": place.parent} if place.knows else {}
+        loaded["written"] = {"exchange": before[-1].id if before else None, "memories": [], **line}
     return loaded
 
 

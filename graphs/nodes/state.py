@@ -20,7 +20,8 @@ class State(Input, total=False):
     memory: dict[str, Any]
     """The snapshot that `load_context` took: session, turns, memories and profile, as JSON."""
     written: dict[str, Any]
-    """The last write of `write_memory` as JSON: the exchange's id, and addresses of memories."""
+    """The last write of `write_memory` as JSON: the exchange's id, addresses of memories, and the
+    run. By the run, memory knows where a run goes on that names an earlier checkpoint."""
 
 
 class Options(BaseModel):

@@ -7,6 +7,7 @@ from langgraph.runtime import Runtime
 
 from graphs.memory.contract import Exchange, MemoryPayload
 from graphs.nodes.exchanges import exchanges_of
+from graphs.nodes.line import place_at_end
 from graphs.nodes.runtime import (
     agent_of,
     current_user,
@@ -26,7 +27,7 @@ async def write_memory(state: State, runtime: Runtime[Any]) -> dict[str, Any]:
     exchange: a run that is retried, resumed or regenerated stores it again in the same place.
     """
     user_id, session_id = current_user(), session_of(runtime)
-    exchanges = _unwritten(state)
+    exchanges, place = _unwritten(state), place_at_end(state)
     receipts = await memory_of(runtime).write_memories(
         user_id,
         session_id,
@@ -41,12 +42,20 @@ async def write_memory(state: State, runtime: Runtime[Any]) -> dict[str, Any]:
             )
             for exchange in exchanges
         ],
+        place=place,
     )
     memories = [
         memory for receipt in receipts for memory in receipt.model_dump(mode="json")["memories"]
     ]
-    exchange_id = exchanges[-1].id if exchanges else None
-    return {"written": {"exchange": exchange_id, "memories": memories[-MOST_NAMED:]}}
+    if not exchanges:  # it wrote nothing, and the conversation stands where it stood
+        return {"written": {**(state.get("written") or {}), "memories": []}}
+    return {
+        "written": {
+            "exchange": exchanges[-1].id,
+            "memories": memories[-MOST_NAMED:],
+            "run": place.run_id,
+        }
+    }
 
 
 def _unwritten(state: State) -> list[Exchange]:

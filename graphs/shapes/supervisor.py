@@ -11,6 +11,7 @@ from langgraph.runtime import Runtime
 
 from graphs.memory.principal import acting_as, current_principal
 from graphs.memory.values.namespaces import Namespace, agent_label, user_scope
+from graphs.nodes.line import on_the_line_of
 from graphs.nodes.prompt import bounded
 from graphs.nodes.respond import configured_model, model_errors
 from graphs.nodes.runtime import (
@@ -132,7 +133,7 @@ def _add_agent(
     """Add an agent's graph as a subgraph that acts under the agent's name."""
 
     async def handed_on(state: Routed) -> dict[str, Any]:
-        with acting_as(current_principal(None).through(name)):
+        with acting_as(current_principal(None).through(name)), on_the_line_of(state):
             answered: dict[str, Any] = await agent.ainvoke({"messages": state["messages"]})
             return answered
 

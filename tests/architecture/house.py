@@ -9,12 +9,22 @@ WORDS = ("errors", "extras", "retry", "telemetry", "values", "principal", "contr
 
 MEMORY: dict[str, tuple[str, ...]] = {
     "knowledge": ("conversations", "rights", "store", "search", "access", "database"),
-    "conversations": ("outbox", "jobs", "store", "access", "search", "audit", "database"),
+    "conversations": (
+        "outbox",
+        "jobs",
+        "store",
+        "timeline",
+        "access",
+        "search",
+        "audit",
+        "database",
+    ),
     "facts": ("store", "access", "search", "audit", "database"),
     "brain": ("rights", "store", "access", "search", "database"),
     "outbox": ("redaction", "store", "access", "database"),
     "rights": ("access", "database"),
     "jobs": ("access", "database"),
+    "timeline": ("access", "database"),
     "store": ("access", "search", "database"),
     "access": ("audit", "database"),
     "search": ("database",),

@@ -65,6 +65,7 @@ class Recalls:
         op: SearchOp,
         beside: Sequence[Query[Any]] = (),
         session_id: str | None = None,
+        first: Sequence[Query[Any]] = (),
     ) -> tuple[Found, list[Any]]:
         """Return the results of a search of a user's memory, and the answers to other queries.
 
@@ -75,6 +76,7 @@ class Recalls:
             op: the search.
             beside: other queries, which share the round trips of the search.
             session_id: the session to record in the receipt.
+            first: queries that run before the search. Their answers come before those of `beside`.
 
         Raises:
             AccessDenied: the principal is neither this user nor the service.
@@ -89,11 +91,10 @@ class Recalls:
         source = tuple((current_provenance() | session).items())
         started = time.perf_counter()
         search = find(op, vector, how, principal, beyond=receipts.NEARLY)
-        together = side_by_side([search, *map(asking, beside)])
+        together = side_by_side([*map(asking, first), search, *map(asking, beside)])
         with self._access.reporter.denials(principal):
-            [[found, *answers]] = await to_the_end(
-                read(self._access.database, [(principal, together)])
-            )
+            [answers] = await to_the_end(read(self._access.database, [(principal, together)]))
+        found = answers.pop(len(first))
         seconds = time.perf_counter() - started
         telemetry.recalled(len(found.items))
         self._access.reads.note(

@@ -22,6 +22,8 @@ from graphs.memory.principal import Principal, current_provenance
 from graphs.memory.store import items, payloads
 from graphs.memory.store.embedder import Embedder
 from graphs.memory.store.items import ItemWrite
+from graphs.memory.timeline import runs
+from graphs.memory.timeline.runs import RunPlace
 
 log = logging.getLogger(__name__)
 
@@ -90,9 +92,15 @@ class Writer:
 
     @on_home_loop
     async def write_all(
-        self, user_id: str, session_id: str, payloads: Sequence[MemoryPayload | dict[str, Any]]
+        self,
+        user_id: str,
+        session_id: str,
+        payloads: Sequence[MemoryPayload | dict[str, Any]],
+        place: RunPlace | None = None,
     ) -> list[WriteReceipt]:
         """Store payloads in their order, in portions that each commit together.
+
+        With a place, a run ends with the last portion.
 
         Raises:
             ContractError: a payload breaks the contract; nothing was written.
@@ -102,7 +110,10 @@ class Writer:
         checked = [check_payload(user_id, session_id, payload) for payload in payloads]
         receipts: list[WriteReceipt] = []
         for at in range(0, len(checked), _PORTION):
-            receipts += await self._write(principal, checked[at : at + _PORTION])
+            portion = checked[at : at + _PORTION]
+            ends = place if at + _PORTION >= len(checked) else None
+            run_id = place.run_id if place else None
+            receipts += await self._write(principal, portion, ends=ends, run_id=run_id)
         return receipts
 
     async def _write(
@@ -110,6 +121,9 @@ class Writer:
         principal: Principal,
         checked: Sequence[MemoryPayload],
         also: Sequence[Query[Any]] = (),
+        *,
+        ends: RunPlace | None = None,
+        run_id: str | None = None,
     ) -> list[WriteReceipt]:
         task_id = current_provenance().get("task_id")
         beside = [query.parameters for query in also]
@@ -129,7 +143,9 @@ class Writer:
             for payload, its_puts in zip(checked, puts, strict=True)
         ]
         with self._access.reporter.denials(principal):
-            receipts = await self._store(principal, prepared, also, unembedded=call.unembedded)
+            receipts = await self._store(
+                principal, prepared, also, unembedded=call.unembedded, ends=ends, run_id=run_id
+            )
         self._embedder.wrote([call.writes])
         if call.unembedded:
             await self._queue_indexing()
@@ -149,8 +165,10 @@ class Writer:
         also: Sequence[Query[Any]],
         *,
         unembedded: bool,
+        ends: RunPlace | None,
+        run_id: str | None,
     ) -> list[WriteReceipt]:
-        provenance = current_provenance()
+        provenance = current_provenance() | ({"run_id": run_id} if run_id else {})
         first = prepared[0].payload
         how = self._embedder.how
 
@@ -179,7 +197,10 @@ class Writer:
                 if unembedded:
                     items_stored.append(items.wait_for_vectors(kept))
                 beside = self._queries_beside(new, provenance.get("run_id"))
-                await transaction.run([session, *items_stored, *beside, *also])
+                ending = (
+                    [runs.end_run(first.identity, first.session_id, agent, ends)] if ends else []
+                )
+                await transaction.run([session, *items_stored, *beside, *also, *ending])
             return [
                 WriteReceipt(memories=each.addresses)
                 if is_ours
