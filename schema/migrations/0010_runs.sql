@@ -406,14 +406,19 @@ BEGIN
       THEN 'lost' ELSE 'removed' END;
   END IF;
   -- part: history
-  IF history_id IS NULL THEN
+  IF present.id IS NOT NULL AND (history_id IS NULL OR EXISTS (SELECT FROM memory.memory_history AS h
+    WHERE h.id = history_id AND (h.run_id, written) IS NOT DISTINCT FROM (present.run_id, coalesce(present.written_at, present.updated_at)))) THEN
+    -- It stands already, perhaps with sources left out that count again.
+    SELECT * INTO version FROM memory.memory_history AS h WHERE h.namespace = present.namespace AND h.key = present.key
+      AND h.settled AND h.operation = 'update' AND h.run_id = present.run_id AND coalesce(h.written_at, h.valid_from) = written
+    ORDER BY h.id LIMIT 1;
+    IF version.id IS NOT NULL AND version.value - 'sources' = present.value - 'sources' THEN
+      UPDATE memory.memories AS m SET value = version.value WHERE m.id = present.id;
+    END IF;
     RETURN outcome;
   END IF;
   SELECT * INTO version FROM memory.memory_history AS h WHERE h.id = stand.history_id;
-  IF present.id IS NOT NULL AND (present.run_id, coalesce(present.written_at, present.updated_at))
-    IS NOT DISTINCT FROM (version.run_id, written) THEN
-    RETURN outcome;
-  ELSIF version.ttl_minutes IS NOT NULL AND written + version.ttl_minutes * interval '1 minute' <= now() THEN
+  IF version.ttl_minutes IS NOT NULL AND written + version.ttl_minutes * interval '1 minute' <= now() THEN
     DELETE FROM memory.memories AS m WHERE m.id = present.id;  -- it would have expired by now
     RETURN CASE WHEN present.id IS NOT NULL THEN 'removed' END;
   ELSIF present.id IS NOT NULL THEN
@@ -552,6 +557,30 @@ AS $$
 $$;
 -- end of part
 
+-- part: history
+-- A fact that several turns say keeps those that count as its sources.
+CREATE OR REPLACE FUNCTION memory.leave_out_sources(subject text, namespaces text[], keys text[]) RETURNS void
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+BEGIN
+  PERFORM set_config('memory.settling', 'on', true);
+  UPDATE memory.memories AS m SET value = jsonb_set(m.value, '{sources}', k.kept)
+  FROM unnest(namespaces, keys) AS a (namespace, key)
+  JOIN memory.memories AS f ON f.namespace = a.namespace AND f.key = a.key
+  CROSS JOIN LATERAL (
+    SELECT jsonb_agg(s.source ORDER BY s.n) AS kept
+    FROM jsonb_array_elements(CASE jsonb_typeof(f.value -> 'sources') WHEN 'array' THEN f.value -> 'sources' END)
+      WITH ORDINALITY AS s (source, n)
+    WHERE EXISTS (SELECT FROM memory.turns AS t WHERE t.user_id = subject AND t.session_id = s.source ->> 'session_id'
+        AND t.exchange = s.source ->> 'exchange')
+      OR NOT EXISTS (SELECT FROM memory.row_history AS h WHERE h.source = 'turns' AND h.settled
+        AND h.row_id = jsonb_build_array(subject, s.source -> 'session_id', s.source -> 'exchange', 'user')::text)
+  ) AS k
+  WHERE m.namespace = f.namespace AND m.key = f.key AND f.user_id = subject AND k.kept <> f.value -> 'sources';
+  PERFORM set_config('memory.settling', '', true);
+END $$;
+-- end of part
+
 -- Settle everything that runs wrote, replaced or deleted. The facts that are being made from what
 -- they said are waited for, or find nothing any more.
 CREATE OR REPLACE FUNCTION memory.settle_runs(subject text, runs text[])
@@ -573,6 +602,7 @@ BEGIN
   ) AS a;
   RETURN QUERY SELECT * FROM memory.settle(subject, spaces, names);
   -- part: history
+  PERFORM memory.leave_out_sources(subject, spaces, names);
   SELECT coalesce(array_agg(DISTINCT i.about), '{}') INTO about FROM (
     SELECT m.id::text AS about FROM unnest(spaces, names) AS a (namespace, key)
     JOIN memory.memories AS m ON m.namespace = a.namespace AND m.key = a.key
@@ -592,8 +622,7 @@ AS $$
 BEGIN
   IF to_regclass('procrastinate.procrastinate_jobs') IS NOT NULL THEN
     PERFORM procrastinate.procrastinate_defer_jobs_v1(ARRAY[ROW('default', 'extract_facts', 0, 'facts:' || subject, NULL,
-      jsonb_build_object('user_id', subject, 'session_id', t.session_id),
-      now() + interval '1 second')::procrastinate.procrastinate_job_to_defer_v1])
+      jsonb_build_object('user_id', subject, 'session_id', t.session_id), NULL)::procrastinate.procrastinate_job_to_defer_v1])
     FROM (SELECT DISTINCT t.session_id FROM memory.turns AS t
       WHERE t.user_id = subject AND t.run_id = ANY (runs) AND t.extracted_at IS NULL) AS t;
   END IF;
@@ -982,6 +1011,6 @@ GRANT EXECUTE ON FUNCTION
 REVOKE ALL ON FUNCTION
   memory.keep_version(), memory.keep_row(), memory.settle_rows(text, text[], text[]),
   memory.row_condition(text), memory.row_at(text, text), memory.rows_of(text[]),
-  memory.may_stand(text, text, jsonb)
+  memory.may_stand(text, text, jsonb), memory.leave_out_sources(text, text[], text[])
   FROM PUBLIC, anon, authenticated, service_role;
 -- end of part

@@ -274,7 +274,8 @@ class Database:
             "seconds": self.statement_timeout if principal.user_id else None,
         }
         yield Query(_SQL["begin"], settings | {"provenance": json.dumps(told) if told else "{}"})
-        if provenance and (run_id := provenance.get("run_id")):
+        # A job that makes facts of what a run said has no task: its turns say whether it may.
+        if provenance and "task_id" in provenance and (run_id := provenance.get("run_id")):
             yield refuse_deleted_runs([(run_id, provenance.get("thread_id", ""))])
 
     @asynccontextmanager
