@@ -2398,7 +2398,7 @@ BEGIN
       OLD.run_id, CASE WHEN NOT settling THEN source ->> 'run_id' END, OLD.updated_at,
       CASE TG_OP WHEN 'DELETE' THEN greatest(now(), OLD.updated_at) ELSE greatest(now(), NEW.updated_at) END,
       OLD.document, OLD.position, OLD.session_id, OLD.thread_id, OLD.checkpoint_id, OLD.written_at, OLD.ttl_minutes,
-      TG_OP = 'DELETE' AND NOT settling AND (source -> 'forgets' = 'true' OR NOT source ? 'run_id'), settling)
+      TG_OP = 'DELETE' AND NOT settling AND (coalesce(source -> 'forgets' = 'true', false) OR NOT source ? 'run_id'), settling)
     RETURNING id INTO version;
     INSERT INTO memory.history_embeddings (history_id, field, model, embedding)
     SELECT version, e.field, e.model, e.embedding FROM memory.memory_embeddings AS e

@@ -1,12 +1,17 @@
-"""Memory follows the graph: a fork, a rollback and an undo change memory as they change a thread."""
+"""Memory follows the graph: forks, rollbacks and undo change memory as they change a thread."""
 
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from langchain_core.messages import HumanMessage
 
 from graphs.checkpointer import PostgresCheckpointer
 from graphs.deployment.pools import open_pool
+from graphs.memory.errors import AccessDenied, RunNotFound
+from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from tests.support.branching import Thread, known
 from tests.support.sql import rows
@@ -63,7 +68,9 @@ async def test_going_on_at_a_branch_that_was_left_brings_its_memory_back(thread:
         "My cat is called Tom.",
         "My dog is called Rex.",
     ]
-    status = {run.run_id: run.status for run in (await thread.store.runs.list(thread.user_id)).items}
+    status = {
+        run.run_id: run.status for run in (await thread.store.runs.list(thread.user_id)).items
+    }
     assert (status[first], status[second]) == ("left", "kept")
 
 
@@ -259,13 +266,18 @@ async def test_what_was_said_of_a_memory_comes_back_with_it_under_the_same_ids(
         await store.asearch(scope), key=lambda item: item.value["content"], reverse=True
     )
     held = await store.beliefs.hold(
-        user_id, "Wants a cheap dog.", session_id="s", agent="assistant", about=[(scope, second.key)]
+        user_id,
+        "Wants a cheap dog.",
+        session_id="s",
+        agent="assistant",
+        about=[(scope, second.key)],
     )
     await store.relationships.relate(
         user_id, (scope, first.key), (scope, second.key), "about", strength=0.5
     )
     queries = (
-        "SELECT id, source_id, target_id, type, strength FROM memory.memory_relationships ORDER BY id",
+        "SELECT id, source_id, target_id, type, strength FROM memory.memory_relationships "
+        "ORDER BY id",
         "SELECT id, exchange, role FROM memory.turns ORDER BY id",
     )
     before = [await rows(database, query) for query in queries]
@@ -278,9 +290,6 @@ async def test_what_was_said_of_a_memory_comes_back_with_it_under_the_same_ids(
 
 async def test_nobody_undoes_the_run_of_another(thread: Thread, user_id: str) -> None:
     """7.3: the run of another person is not there."""
-    from graphs.memory.errors import AccessDenied, RunNotFound
-    from graphs.memory.principal import Principal, acting_as
-
     run = await thread.say("My dog is called Rex.")
     before = await facts(thread)
     stranger = str(uuid4())
@@ -313,10 +322,62 @@ async def test_a_thread_without_a_checkpointer_sets_nothing_aside(thread: Thread
     for text in ("My dog is called Rex.", "My budget is 80k.", "My cat is called Tom."):
         with_id = thread.config()
         del with_id["metadata"]
-        from langchain_core.messages import HumanMessage
-
-        from graphs.memory.principal import Principal, acting_as
-
         with acting_as(Principal.user(thread.user_id)):
             await thread.graph.ainvoke({"messages": [HumanMessage(text)]}, with_id)
     assert len(await facts(thread)) == 3
+
+
+SAYINGS = st.sampled_from(
+    [f"My budget is {n}k now." for n in (80, 120, 100)]
+    + [f"My {pet} is called {name}." for pet, name in (("dog", "Rex"), ("cat", "Tom"))]
+)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("say"), SAYINGS),
+        st.tuples(st.sampled_from(["edit", "go on at"]), st.integers(0, 9), SAYINGS),
+        st.tuples(st.sampled_from(["undo", "redo", "roll back"]), st.integers(0, 9)),
+    ),
+    min_size=3,
+    max_size=8,
+)
+
+
+@settings(
+    max_examples=4,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(steps=STEPS)
+async def test_memory_is_what_a_replay_of_the_runs_that_count_would_have_given(
+    store: MemoryManager, checkpointer: PostgresCheckpointer, steps: list[tuple[str, ...]]
+) -> None:
+    """Say, edit, go on elsewhere, undo, redo and roll back at random."""
+    thread = Thread(store, checkpointer, str(uuid4()))
+    spoken: dict[str, str] = {}
+    ends: dict[str, str | None] = {}
+    deleted: set[str] = set()
+    for kind, *given_ in [("say", "My budget is 60k."), *steps]:
+        run = [*spoken][int(given_[0]) % len(spoken)] if kind != "say" else ""
+        if kind in ("undo", "redo"):
+            await getattr(store.runs, kind)(thread.user_id, run)
+        elif kind == "roll back":
+            run = [*spoken][-1]
+            await checkpointer.adelete_for_runs([run])
+            deleted.add(run)
+        else:
+            at = {"say": None, "edit": thread.before.get(run), "go on at": ends.get(run)}[kind]
+            if at and not await checkpointer.aget_tuple(thread.config(at)):
+                continue  # its run was rolled back
+            said = await thread.say(given_[-1], at=at)
+            spoken[said], ends[said] = given_[-1], await thread.newest()
+        await facts(thread)
+
+    runs = (await store.runs.list(thread.user_id, limit=100)).items
+    kept = [run.run_id for run in runs if run.status == "kept"]
+    again = Thread(store, checkpointer, str(uuid4()))
+    for run_id, text in spoken.items():
+        if run_id in kept:
+            await again.say(text)
+            await facts(again)
+    assert await known(store, thread.user_id) == await known(store, again.user_id)

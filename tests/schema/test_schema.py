@@ -29,10 +29,10 @@ MEMORY_TABLES = {
     "cognitive_metrics", "company_brain", "deleted_runs",
     "deliveries", "embedding_models", "erased_records", "erasures", "external_copies", "files",
     "goal_assessments",
-    "job_failures", "job_migrations", "memories", "memory_embeddings",
+    "history_embeddings", "job_failures", "job_migrations", "memories", "memory_embeddings",
     "memory_history", "memory_logs", "memory_relationships", "migrated_memories", "migrations",
     "organisation_members", "organisations",
-    "personal_business_tables", "recall_receipts", "schema_versions", "sessions",
+    "personal_business_tables", "recall_receipts", "row_history", "runs", "schema_versions", "sessions",
     "shadow_comparisons", "turns", "user_brain", "users",
 }  # fmt: skip
 BUSINESS_TABLES = {"application_scores", "applications", "dealers", "leads", "robot_catalog"}
