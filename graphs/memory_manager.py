@@ -42,6 +42,7 @@ from graphs.memory.errors import ConfigurationError
 from graphs.memory.facts.conversation import Extractor
 from graphs.memory.facts.extraction import Extraction
 from graphs.memory.facts.judging import Judge
+from graphs.memory.facts.returning import compare_returned
 from graphs.memory.jobs.queue import Jobs
 from graphs.memory.jobs.tasks import Task, Timing
 from graphs.memory.knowledge.beliefs import Beliefs
@@ -552,6 +553,7 @@ class MemoryManager(PostgresStore):
         sweep_minutes = (self.ttl_config or {}).get("sweep_interval_minutes") or 5
         tasks = {
             "extract_facts": Task(self._extract_facts),
+            "compare_facts": Task(self._compare_facts),
             "load_brain": Task(self.brain.carry_out),
             "sweep_ttl": Task(self.sweep_ttl, f"*/{sweep_minutes} * * * *"),
             "seal_audit": Task(self.seal_audit, "*/5 * * * *"),
@@ -580,6 +582,11 @@ class MemoryManager(PostgresStore):
         """Extract facts as the user, so that row-level security binds the job."""
         with acting_as(Principal.of_subject(user_id)):
             await self.extract_facts(user_id, session_id)
+
+    async def _compare_facts(self, user_id: str, keys: Sequence[str]) -> None:
+        principal = Principal.of_subject(user_id)
+        if self._extraction:
+            await compare_returned(self.access, self.embedder, principal, user_id, keys)
 
 
 def __getattr__(name: str) -> Any:

@@ -590,7 +590,10 @@ AS $$
 DECLARE
   spaces text[];
   names  text[];
+  facts  text[] := '{}';
+  -- part: history
   about  text[] := '{}';
+  -- end of part
 BEGIN
   PERFORM pg_advisory_xact_lock(hashtextextended('facts:' || subject, 0));
   SELECT array_agg(a.namespace), array_agg(a.key) INTO spaces, names FROM (
@@ -600,7 +603,13 @@ BEGIN
     UNION SELECT h.namespace, h.key FROM memory.memory_history AS h WHERE h.ended_by = ANY (runs)
     -- end of part
   ) AS a;
-  RETURN QUERY SELECT * FROM memory.settle(subject, spaces, names);
+  FOR namespace, key, outcome IN SELECT * FROM memory.settle(subject, spaces, names) LOOP
+    IF outcome IN ('brought_back', 'restored')
+      AND namespace = 'users.' || replace(replace(subject, '%', '%25'), '.', '%2E') || '.facts.' THEN
+      facts := facts || key;
+    END IF;
+    RETURN NEXT;
+  END LOOP;
   -- part: history
   PERFORM memory.leave_out_sources(subject, spaces, names);
   SELECT coalesce(array_agg(DISTINCT i.about), '{}') INTO about FROM (
@@ -612,15 +621,20 @@ BEGIN
   -- What was set aside may be written again under the same key.
   DELETE FROM memory.memory_logs AS l WHERE l.run_id = ANY (runs)
     AND EXISTS (SELECT FROM memory.runs AS r WHERE r.run_id = l.run_id AND r.status <> 'kept');
-  -- Facts are made of what came back and was not read yet.
-  PERFORM memory.queue_unread(subject, runs);
+  PERFORM memory.queue_returned(subject, runs, facts);
 END $$;
 
-CREATE OR REPLACE FUNCTION memory.queue_unread(subject text, runs text[]) RETURNS void
+-- Queue the work on what came back: turns that no facts were made of yet are read, and facts are
+-- compared with those that were stored while they were away.
+CREATE OR REPLACE FUNCTION memory.queue_returned(subject text, runs text[], facts text[]) RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
 AS $$
 BEGIN
   IF to_regclass('procrastinate.procrastinate_jobs') IS NOT NULL THEN
+    IF facts <> '{}' THEN
+      PERFORM procrastinate.procrastinate_defer_jobs_v1(ARRAY[ROW('default', 'compare_facts', 0, 'facts:' || subject, NULL,
+        jsonb_build_object('user_id', subject, 'keys', to_jsonb(facts)), NULL)::procrastinate.procrastinate_job_to_defer_v1]);
+    END IF;
     PERFORM procrastinate.procrastinate_defer_jobs_v1(ARRAY[ROW('default', 'extract_facts', 0, 'facts:' || subject, NULL,
       jsonb_build_object('user_id', subject, 'session_id', t.session_id), NULL)::procrastinate.procrastinate_job_to_defer_v1])
     FROM (SELECT DISTINCT t.session_id FROM memory.turns AS t
@@ -995,7 +1009,7 @@ REVOKE ALL ON FUNCTION
   memory.may_settle(text, text), memory.counts(text), memory.settle(text, text[], text[]),
   memory.stand(memory.memories, bigint, timestamptz, boolean), memory.row_key(text, jsonb),
   memory.row_about(text, jsonb), memory.stamp_row(), memory.is_settling(),
-  memory.settle_runs(text, text[]), memory.queue_unread(text, text[]), memory.line_of(text),
+  memory.settle_runs(text, text[]), memory.queue_returned(text, text[], text[]), memory.line_of(text),
   memory.move_head(text, text, text), memory.check_runner(text), memory.is_anothers(text, text),
   memory.begin_run(text, text, text, text, text, text, boolean), memory.counted_ancestor(text),
   memory.end_run(text, text, text, text, text, text, boolean),

@@ -75,7 +75,7 @@ GRAPHS: dict[str, tuple[str, ...]] = {
 
 INSIDE: dict[str, tuple[str, ...]] = {
     "graphs.memory.facts": (
-        "extraction",
+        "extraction returning",
         "changes judging",
         "consolidation",
         "relations",

@@ -32,7 +32,8 @@ MEMORY_TABLES = {
     "history_embeddings", "job_failures", "job_migrations", "memories", "memory_embeddings",
     "memory_history", "memory_logs", "memory_relationships", "migrated_memories", "migrations",
     "organisation_members", "organisations",
-    "personal_business_tables", "recall_receipts", "row_history", "runs", "schema_versions", "sessions",
+    "personal_business_tables", "recall_receipts", "row_history", "runs", "schema_versions",
+    "sessions",
     "shadow_comparisons", "turns", "user_brain", "users",
 }  # fmt: skip
 BUSINESS_TABLES = {"application_scores", "applications", "dealers", "leads", "robot_catalog"}
