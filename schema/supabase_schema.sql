@@ -2605,6 +2605,9 @@ BEGIN
     RETURN outcome;
   END IF;
   SELECT * INTO version FROM memory.memory_history AS h WHERE h.id = stand.history_id;
+  IF version.position IS NULL THEN  -- it ended before words were kept
+    version.document := '';
+  END IF;
   IF version.ttl_minutes IS NOT NULL AND written + version.ttl_minutes * interval '1 minute' <= now() THEN
     DELETE FROM memory.memories AS m WHERE m.id = present.id;  -- it would have expired by now
     RETURN CASE WHEN present.id IS NOT NULL THEN 'removed' END;

@@ -13,6 +13,7 @@ from langgraph.store.base import IndexConfig
 from psycopg.conninfo import make_conninfo
 from typer.testing import CliRunner
 
+from graphs.checkpointer import PostgresCheckpointer
 from graphs.cli.main import app
 from graphs.deployment.pools import open_pool
 from graphs.mem0.extractor import Mem0Extractor
@@ -28,6 +29,7 @@ from tests.conftest import create_database, drop_database
 from tests.integration.test_mcp import URL, serving
 from tests.integration.test_memory import payload, turn
 from tests.support.backups import back_up, restore
+from tests.support.branching import Thread, known
 from tests.support.command import command_on
 from tests.support.http import app_of, client
 from tests.support.mcp_client import mcp_client
@@ -360,3 +362,25 @@ async def test_a_belief_that_write_memory_stored_is_recalled(
 ) -> None:
     await store.write_memory(user_id, "s1", payload(user_id, "The budget is 80k.", "belief"))
     assert [belief.content for belief in await store.beliefs.of(user_id)] == ["The budget is 80k."]
+
+
+async def test_without_history_an_undo_removes_what_a_run_added_and_says_what_is_lost(
+    lean: str, store: MemoryManager, user_id: str
+) -> None:
+    scope = ("users", user_id, "notes")
+    async with open_pool(lean) as pool:
+        thread = Thread(store, PostgresCheckpointer(pool), user_id)
+        run = await thread.say("My dog is called Rex.")
+        await store.jobs.run_pending()
+        assert (await known(store, user_id))["fact"] == ["My dog is called Rex."]
+        await store.aput(scope, "tea", {"content": "Likes tea."})
+        await rows(
+            lean,
+            "UPDATE memory.memories SET run_id = %s, updated_at = updated_at + interval '1 second' "
+            "WHERE key = 'tea'",
+            run,
+        )
+        settled = await store.runs.undo(user_id, run)
+    assert [(change.key, change.outcome) for change in settled.of("lost")] == [("tea", "lost")]
+    assert len(settled.of("removed")) == 3
+    assert await store.asearch(("users", user_id)) == []
