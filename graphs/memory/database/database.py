@@ -29,6 +29,7 @@ from graphs.memory.database import statements
 from graphs.memory.database.driver_errors import TRANSIENT, VERSION_CONFLICT, driver_errors
 from graphs.memory.database.parts import SchemaPart, part_named_in
 from graphs.memory.database.query import Query
+from graphs.memory.database.statements import Statement
 from graphs.memory.database.transaction import Connection, Transaction
 from graphs.memory.errors import OutcomeUnknown, StoreUnavailable, error_sentence
 from graphs.memory.principal import Principal
@@ -199,7 +200,11 @@ class Database:
         Raises:
             GraphMemoryError: the driver's error as one of ours. Nothing was stored.
         """
-        groups = [[*self._begin(part.principal, part.provenance), *part.queries] for part in parts]
+        starts = [_SQL["begin"], *[_SQL["act"]] * (len(parts) - 1)]
+        groups = [
+            [*self._begin(part.principal, part.provenance, start), *part.queries]
+            for part, start in zip(parts, starts, strict=True)
+        ]
         queries = [query for group in groups for query in group]
         people = {part.principal.user_id for part in parts}
         who = people.pop() if len(people) == 1 else None
@@ -265,7 +270,10 @@ class Database:
             raise
 
     def _begin(
-        self, principal: Principal, provenance: Mapping[str, Any] | None
+        self,
+        principal: Principal,
+        provenance: Mapping[str, Any] | None,
+        start: Statement = _SQL["begin"],
     ) -> Iterator[Query[None]]:
         told = {**(provenance or {}), "adapters": self.adapters} if self.adapters else provenance
         settings = {
@@ -273,7 +281,7 @@ class Database:
             "claims": principal.claims,
             "seconds": self.statement_timeout if principal.user_id else None,
         }
-        yield Query(_SQL["begin"], settings | {"provenance": json.dumps(told) if told else "{}"})
+        yield Query(start, settings | {"provenance": json.dumps(told) if told else "{}"})
         # A job that makes facts of what a run said has no task: its turns say whether it may.
         if provenance and "task_id" in provenance and (run_id := provenance.get("run_id")):
             yield refuse_deleted_runs([(run_id, provenance.get("thread_id", ""))])

@@ -16,6 +16,14 @@ SELECT set_config('role', %(role)s, true), set_config('request.jwt.claims', %(cl
     extract(epoch FROM least(nullif(current_setting('statement_timeout')::interval, '0'),
       make_interval(secs => %(seconds)s::float8))))::int::text, true) END
 
+-- name: act
+-- Who acts from here on in a transaction that has begun, and where their writes come from.
+SELECT set_config('role', %(role)s, true), set_config('request.jwt.claims', %(claims)s, true),
+  set_config('memory.provenance', %(provenance)s, true),
+  CASE WHEN %(seconds)s::float8 IS NOT NULL THEN set_config('statement_timeout', (1000 *
+    extract(epoch FROM least(nullif(current_setting('statement_timeout')::interval, '0'),
+      make_interval(secs => %(seconds)s::float8))))::int::text, true) END
+
 -- name: no_time_limit
 SELECT set_config('statement_timeout', '0', true)
 
