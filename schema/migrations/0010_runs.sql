@@ -740,6 +740,8 @@ BEGIN
       END IF;
     END IF;
   END IF;
+  -- No run waits at its start for the disk: `end_run` makes up for what a crash loses.
+  PERFORM set_config('synchronous_commit', 'off', true);
   INSERT INTO memory.runs (run_id, user_id, session_id, agent, thread_id, parent_run, as_of)
   VALUES (run, subject, session, of_agent, thread, parent, moment) ON CONFLICT DO NOTHING;
   RETURN moment;
@@ -774,9 +776,16 @@ BEGIN
   PERFORM memory.check_runner(subject);
   parent := nullif(parent, run);
   SELECT s.head_run INTO head FROM memory.sessions AS s WHERE s.user_id = subject AND s.id = session FOR UPDATE;
-  UPDATE memory.runs AS r SET wrote_at = coalesce(r.wrote_at, now()) WHERE r.run_id = run AND r.user_id = subject RETURNING * INTO mine;
-  IF mine.run_id IS NULL AND NOT memory.is_anothers(run, subject) THEN
-    SELECT * INTO first FROM memory.runs AS r WHERE r.run_id = began AND r.run_id <> run AND r.user_id = subject;
+  SELECT * INTO mine FROM memory.runs AS r WHERE r.run_id = run;
+  IF mine.user_id <> subject OR mine.run_id IS NULL AND memory.is_anothers(run, subject) THEN
+    RETURN;
+  ELSIF mine.run_id IS NOT NULL THEN
+    UPDATE memory.runs AS r SET wrote_at = now() WHERE r.run_id = run AND r.wrote_at IS NULL;
+  ELSE
+    SELECT * INTO first FROM memory.runs AS r WHERE r.run_id = nullif(began, run);
+    IF first.user_id <> subject THEN
+      first := NULL;
+    END IF;
     INSERT INTO memory.runs (run_id, user_id, session_id, agent, parent_run, resumes, began_at, as_of, wrote_at)
     VALUES (run, subject, session, of_agent,
       CASE WHEN first.run_id IS NOT NULL THEN first.parent_run WHEN knows THEN memory.counted_ancestor(parent) ELSE head END,
@@ -784,7 +793,7 @@ BEGIN
     ON CONFLICT DO NOTHING RETURNING * INTO mine;
   END IF;
   IF mine.run_id IS NULL OR head = run OR mine.status = 'undone' THEN
-    RETURN;
+    NULL;  -- somebody else was first, or it has ended already, or it was undone
   ELSIF head IS NULL OR head = mine.parent_run THEN
     UPDATE memory.sessions AS s SET head_run = run WHERE s.user_id = subject AND s.id = session;
   ELSE
