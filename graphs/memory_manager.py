@@ -52,6 +52,7 @@ from graphs.memory.knowledge.metrics import Metrics
 from graphs.memory.knowledge.origins import Origins
 from graphs.memory.knowledge.reflections import Reflections
 from graphs.memory.knowledge.relationships import Relationships
+from graphs.memory.moment import current_moment, read_as_of
 from graphs.memory.outbox.adapter import Outbound
 from graphs.memory.outbox.deliveries import Deliveries
 from graphs.memory.outbox.delivering import Courier
@@ -284,7 +285,7 @@ class MemoryManager(PostgresStore):
         """
         op = search.recall_op(user_id, query, (), agent, limit)
         thread_id = current_provenance().get("thread_id")
-        first = [runs.begin_run(user_id, session_id, agent, thread_id, place)] if place else []
+        first = runs.begin_run(user_id, session_id, agent, thread_id, place) if place else None
         beside: list[Query[Any]] = [
             context.session(user_id, session_id),
             context.recent_turns(user_id, session_id, limit),
@@ -292,7 +293,10 @@ class MemoryManager(PostgresStore):
             context.pinned(user_id, agent, limit),
         ]
         found, answers = await self._recalls.recall(user_id, op, beside, session_id, first)
-        session, turns, profile, pinned = answers[len(first) :]
+        moment = answers.pop(0) if first else current_moment()
+        if place and moment:
+            read_as_of(place.run_id, moment)
+        session, turns, profile, pinned = answers
         memories = context.with_pinned(pinned, recalled(found), limit)
         return MemoryContext(
             user_id=user_id,
@@ -301,7 +305,7 @@ class MemoryManager(PostgresStore):
             memories=memories,
             profile=profile,
             run_id=place.run_id if place else None,
-            as_of=answers[0] if first else None,
+            as_of=moment,
         )
 
     @telemetry.operation

@@ -3104,6 +3104,109 @@ REVOKE ALL ON FUNCTION
   FROM PUBLIC, anon, authenticated, service_role;
 -- end of part
 
+-- The past --------------------------------------------------------------------------------------
+
+-- part: history
+-- The moment that the current transaction reads.
+CREATE OR REPLACE FUNCTION memory.moment() RETURNS timestamptz
+  LANGUAGE sql STABLE PARALLEL SAFE SET search_path = ''
+AS $$ SELECT nullif(current_setting('memory.as_of', true), '')::timestamptz $$;
+
+-- The versions that stood at that moment and do not stand now. What the person wanted gone has no
+-- past, and neither has what was there before it at the same address.
+CREATE OR REPLACE VIEW memory.versions_then WITH (security_invoker = true) AS
+SELECT h.id, h.memory_id, h.namespace, h.key, h.value,
+  -- one that ended before words were kept
+  CASE WHEN h.position IS NULL THEN to_tsvector('english', h.value ->> 'content') ELSE h.document END AS document,
+  coalesce(h.position, 1) AS position, h.user_id, h.org_id, h.agent_id, h.session_id, h.thread_id, h.run_id,
+  h.checkpoint_id, h.valid_from
+FROM memory.memory_history AS h
+WHERE h.valid_to > memory.moment() AND h.valid_from <= memory.moment() AND NOT h.expired
+  AND (h.ttl_minutes IS NULL OR h.valid_from + h.ttl_minutes * interval '1 minute' > memory.moment())
+  AND NOT EXISTS (
+    SELECT FROM memory.memory_history AS f
+    WHERE f.namespace = h.namespace AND f.key = h.key AND f.valid_to >= h.valid_to AND f.forgotten);
+
+-- Memories, vectors and the rows beside them, as they stood at the moment, with the columns that
+-- reads use. A statement on one of the tables reads the past by naming its view instead.
+CREATE OR REPLACE VIEW memory.memories_then WITH (security_invoker = true) AS
+SELECT m.id, m.namespace, m.key, m.value, m.document, m.position, m.user_id, m.org_id, m.agent_id, m.session_id,
+  m.thread_id, m.run_id, m.checkpoint_id, m.task_id, m.created_at, m.updated_at, NULL::timestamptz AS expires_at,
+  NULL::float8 AS ttl_minutes, m.importance
+FROM memory.memories AS m
+WHERE m.updated_at <= memory.moment() AND (m.expires_at IS NULL OR m.expires_at > now())
+UNION ALL
+SELECT v.memory_id, v.namespace, v.key, v.value, v.document, v.position, v.user_id, v.org_id, v.agent_id, v.session_id,
+  v.thread_id, v.run_id, v.checkpoint_id, NULL, v.valid_from, v.valid_from, NULL, NULL,
+  CASE WHEN jsonb_typeof(v.value -> 'importance') = 'number' THEN
+    round(least(greatest((v.value ->> 'importance')::numeric, 0), 1), 6)::real END
+FROM memory.versions_then AS v;
+
+CREATE OR REPLACE VIEW memory.memory_embeddings_then WITH (security_invoker = true) AS
+SELECT e.namespace, e.key, e.field, e.model, e.memory_id, e.indexed, e.embedding
+FROM memory.memory_embeddings AS e
+JOIN memory.memories AS m ON m.namespace = e.namespace AND m.key = e.key
+WHERE m.updated_at <= memory.moment()
+UNION ALL
+SELECT v.namespace, v.key, e.field, e.model, v.memory_id, true, e.embedding
+FROM memory.versions_then AS v JOIN memory.history_embeddings AS e ON e.history_id = v.id;
+
+CREATE OR REPLACE VIEW memory.turns_then WITH (security_invoker = true) AS
+SELECT t.id, t.user_id, t.session_id, t.exchange, t.role, t.agent, t.namespace, t.key, t.thread_id, t.run_id,
+  t.checkpoint_id, t.created_at, t.extracted_at
+FROM memory.turns AS t WHERE coalesce(t.written_at, t.created_at) <= memory.moment()
+UNION ALL
+SELECT r.id, h.user_id, r.session_id, r.exchange, r.role, r.agent, r.namespace COLLATE "C", r.key COLLATE "C", r.thread_id,
+  r.run_id, r.checkpoint_id, r.created_at, r.extracted_at
+FROM memory.row_history AS h CROSS JOIN LATERAL jsonb_populate_record(NULL::memory.turns, h.content) AS r
+WHERE h.source = 'turns' AND h.valid_to > memory.moment() AND h.valid_from <= memory.moment();
+
+CREATE OR REPLACE VIEW memory.goal_assessments_then WITH (security_invoker = true) AS
+SELECT t.memory_id, t.user_id, t.status, t.progress, t.assessment, t.created_at, t.updated_at
+FROM memory.goal_assessments AS t WHERE coalesce(t.written_at, t.created_at) <= memory.moment()
+UNION ALL
+SELECT r.memory_id, h.user_id, r.status, r.progress, r.assessment, r.created_at, r.updated_at
+FROM memory.row_history AS h CROSS JOIN LATERAL jsonb_populate_record(NULL::memory.goal_assessments, h.content) AS r
+WHERE h.source = 'goal_assessments' AND h.valid_to > memory.moment() AND h.valid_from <= memory.moment();
+
+CREATE OR REPLACE VIEW memory.belief_graphs_then WITH (security_invoker = true) AS
+SELECT t.memory_id, t.user_id, t.confidence, t.created_at, t.updated_at
+FROM memory.belief_graphs AS t WHERE coalesce(t.written_at, t.created_at) <= memory.moment()
+UNION ALL
+SELECT r.memory_id, h.user_id, r.confidence, r.created_at, r.updated_at
+FROM memory.row_history AS h CROSS JOIN LATERAL jsonb_populate_record(NULL::memory.belief_graphs, h.content) AS r
+WHERE h.source = 'belief_graphs' AND h.valid_to > memory.moment() AND h.valid_from <= memory.moment();
+
+DO $do$ BEGIN
+  IF to_regclass('memory.memory_relationships') IS NOT NULL THEN
+    CREATE OR REPLACE VIEW memory.memory_relationships_then WITH (security_invoker = true) AS
+    SELECT t.id, t.user_id, t.org_id, t.source_id, t.target_id, t.type, t.strength, t.metadata, t.created_at
+    FROM memory.memory_relationships AS t WHERE coalesce(t.written_at, t.created_at) <= memory.moment()
+    UNION ALL
+    SELECT r.id, h.user_id, h.org_id, r.source_id, r.target_id, r.type COLLATE "C", r.strength, r.metadata, r.created_at
+    FROM memory.row_history AS h CROSS JOIN LATERAL jsonb_populate_record(NULL::memory.memory_relationships, h.content) AS r
+    WHERE h.source = 'memory_relationships' AND h.valid_to > memory.moment() AND h.valid_from <= memory.moment();
+    REVOKE ALL ON memory.memory_relationships_then FROM PUBLIC, anon, authenticated, service_role;
+    GRANT SELECT ON memory.memory_relationships_then TO authenticated, service_role;
+  END IF;
+END $do$;
+
+REVOKE ALL ON memory.versions_then, memory.memories_then, memory.memory_embeddings_then, memory.turns_then,
+  memory.goal_assessments_then, memory.belief_graphs_then FROM PUBLIC, anon, authenticated, service_role;
+GRANT SELECT ON memory.versions_then, memory.memories_then, memory.memory_embeddings_then, memory.turns_then,
+  memory.goal_assessments_then, memory.belief_graphs_then TO authenticated, service_role;
+REVOKE ALL ON FUNCTION memory.moment() FROM PUBLIC, anon, authenticated, service_role;
+GRANT EXECUTE ON FUNCTION memory.moment() TO authenticated, service_role;
+
+-- What agents know has a past for its readers, as it has a present.
+ALTER POLICY readable ON memory.memory_history
+  USING (user_id = (SELECT auth.uid())::text OR agent_id IS NOT NULL
+         OR org_id IN (SELECT memory.my_organisations()));
+-- end of part
+
+-- The moment that a recall read; NULL for the present.
+ALTER TABLE memory.recall_receipts ADD COLUMN IF NOT EXISTS as_of timestamptz;
+
 -- Export and erasure: a person's rights ---------------------------------------------------------
 
 -- Which tables outside this schema hold rows of people, and take part in export and erasure:

@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, TypeVar, cast
 
 from graphs.memory.audit.events import Reporter
 from graphs.memory.audit.reads import ReadLog
-from graphs.memory.database.database import Database, to_the_end
+from graphs.memory.database.database import Database, PrincipalQueries, to_the_end
 from graphs.memory.database.loops import on_home_loop
 from graphs.memory.database.query import Query
 from graphs.memory.errors import AccessDenied
+from graphs.memory.moment import current_moment
 from graphs.memory.principal import Principal, current_principal, current_provenance
 from graphs.memory.values.namespaces import Namespace
 
@@ -82,14 +84,16 @@ class Access:
         principal: Principal,
         queries: Sequence[Query[Any]],
         provenance: dict[str, Any] | None = None,
+        moment: datetime | None = None,
     ) -> list[Any]:
         """Return the answers to queries, in one transaction that a cancelled caller does not end.
 
         Raises:
             AccessDenied: a policy refuses a query; the audit log records the attempt.
         """
+        part = PrincipalQueries(principal, queries, provenance, moment)
         with self.reporter.denials(principal):
-            return await to_the_end(self.database.run(principal, queries, provenance))
+            return (await to_the_end(self.database.run_parts([part])))[0]
 
     async def finish(self) -> None:
         """Wait until reads and refusals are recorded, or their loss is logged."""
@@ -104,6 +108,7 @@ class Access:
         shows: Namespace | None = None,
         *,
         first: Query[None] | None = None,
+        past: bool = False,
     ) -> T:
         """Return the answer to a query about a user, or (None) about everybody, as whoever acts.
 
@@ -112,13 +117,16 @@ class Access:
             query: the query.
             shows: the scope whose items the answer holds, to be recorded as a read of it.
             first: runs before the query, in the same transaction.
+            past: whether it reads the moment that `as_of` names.
 
         Raises:
             AccessDenied: the principal is neither this user nor the service.
         """
         principal = self.only_service() if user_id is None else await self.only(user_id)
         provenance = current_provenance()
-        *_, answer = await self.run(principal, [first, query] if first else [query], provenance)
+        queries: list[Query[Any]] = [first, query] if first else [query]
+        moment = current_moment() if past else None
+        *_, answer = await self.run(principal, queries, provenance, moment)
         if shows:
             source = tuple(provenance.items())
             self.reads.note(principal, source, shows, "searches", len(answer))

@@ -208,6 +208,9 @@ class RecallReceipt(FrozenModel):
     thread_id: str | None = None
     run_id: str | None = None
     checkpoint_id: str | None = None
+    as_of: datetime | None = Field(
+        default=None, description="The moment that it read; null for the present."
+    )
 
 
 class Session(FrozenModel):

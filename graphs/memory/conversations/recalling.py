@@ -5,7 +5,8 @@ import functools
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from langgraph.store.base import SearchOp
@@ -17,12 +18,13 @@ from graphs.memory.database.database import to_the_end
 from graphs.memory.database.query import Query
 from graphs.memory.database.rounds import asking, read, side_by_side
 from graphs.memory.database.vectors import Vector
+from graphs.memory.moment import current_moment, names_present
 from graphs.memory.outbox.delivering import Courier
 from graphs.memory.outbox.shadow import Shadow
 from graphs.memory.principal import Principal, current_provenance
 from graphs.memory.search.ranking import Weights
 from graphs.memory.search.recalled import Found
-from graphs.memory.search.searching import find
+from graphs.memory.search.searching import Searching, find
 from graphs.memory.store.embedder import Embedder
 from graphs.memory.store.items import StoredAddress
 from graphs.memory.values.namespaces import to_text
@@ -31,6 +33,17 @@ log = logging.getLogger(__name__)
 
 _CLOSE_SECONDS = 5
 """Seconds that `close` waits for the database."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A search, and the queries that share its round trips."""
+
+    principal: Principal
+    op: SearchOp
+    vector: Vector | None
+    how: Searching
+    beside: Sequence[Query[Any]]
 
 
 class Recalls:
@@ -65,7 +78,7 @@ class Recalls:
         op: SearchOp,
         beside: Sequence[Query[Any]] = (),
         session_id: str | None = None,
-        first: Sequence[Query[Any]] = (),
+        first: Query[datetime | None] | None = None,
     ) -> tuple[Found, list[Any]]:
         """Return the results of a search of a user's memory, and the answers to other queries.
 
@@ -76,7 +89,8 @@ class Recalls:
             op: the search.
             beside: other queries, which share the round trips of the search.
             session_id: the session to record in the receipt.
-            first: queries that run before the search. Their answers come before those of `beside`.
+            first: a query that runs before the search, and answers with the moment to read; None
+                for the present. Its answer comes before those of `beside`.
 
         Raises:
             AccessDenied: the principal is neither this user nor the service.
@@ -90,11 +104,15 @@ class Recalls:
         session = {"session_id": session_id} if session_id else {}
         source = tuple((current_provenance() | session).items())
         started = time.perf_counter()
-        search = find(op, vector, how, principal, beyond=receipts.NEARLY)
-        together = side_by_side([*map(asking, first), search, *map(asking, beside)])
+        moment = current_moment()
+        asked = _Asked(principal, op, vector, how, beside)
         with self._access.reporter.denials(principal):
-            [answers] = await to_the_end(read(self._access.database, [(principal, together)]))
-        found = answers.pop(len(first))
+            found, answers = await self._read(asked, moment, first if moment is None else None)
+            if first and moment is None:
+                forked_at = answers.pop(0)
+                if forked_at and not names_present():
+                    moment = forked_at
+                    found, answers = await self._read(asked, moment)
         seconds = time.perf_counter() - started
         telemetry.recalled(len(found.items))
         self._access.reads.note(
@@ -102,10 +120,26 @@ class Recalls:
         )
         if vector is not None:  # without one nothing was ranked
             who = principal.user_id or principal.role
-            self._receipts.note(source, receipts.receipt(who, user_id, op.query or "", found))
-            if not call.unembedded:
+            told = receipts.receipt(who, user_id, op.query or "", found, moment)
+            self._receipts.note(source, told)
+            if not call.unembedded and moment is None:
                 self._compare(principal, user_id, op, vector, found, seconds)
-        return found, answers
+        return found, [moment, *answers] if first else answers
+
+    async def _read(
+        self,
+        asked: _Asked,
+        moment: datetime | None,
+        first: Query[Any] | None = None,
+    ) -> tuple[Found, list[Any]]:
+        """Return what a search finds as of a moment, and the answers to the other queries."""
+        how = asked.how.of_past() if moment else asked.how
+        search = find(asked.op, asked.vector, how, asked.principal, beyond=receipts.NEARLY)
+        before = [asking(first)] if first else []
+        together = side_by_side([*before, search, *map(asking, asked.beside)])
+        reading = read(self._access.database, [(asked.principal, together)], [moment])
+        [answers] = await to_the_end(reading)
+        return answers.pop(len(before)), answers
 
     def _compare(
         self,

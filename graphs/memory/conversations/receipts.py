@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
 
@@ -39,13 +40,17 @@ class Receipt:
     query: str
     chosen: str
     nearly: str
+    as_of: str | None
 
 
-def receipt(actor: str, user_id: str, query: str, found: Found) -> Receipt:
-    """Return the receipt of a recall."""
+def receipt(
+    actor: str, user_id: str, query: str, found: Found, moment: datetime | None = None
+) -> Receipt:
+    """Return the receipt of a recall, which read the present or a moment of the past."""
     parts: Iterable[Mapping[str, float]] = found.parts or [{} for _ in found.items]
     chosen = [(i.namespace, i.key, i.score, p) for i, p in zip(found.items, parts, strict=True)]
-    return Receipt(actor, user_id, query, _told(chosen), _told(found.nearly))
+    as_of = moment.isoformat() if moment else None
+    return Receipt(actor, user_id, query, _told(chosen), _told(found.nearly), as_of)
 
 
 def _told(memories: Iterable[tuple[Namespace, str, float | None, Mapping[str, float]]]) -> str:
@@ -70,6 +75,7 @@ def put(receipts: Sequence[Receipt]) -> Query[None]:
         "queries": [r.query for r in receipts],
         "chosen": [r.chosen for r in receipts],
         "nearly": [r.nearly for r in receipts],
+        "moments": [r.as_of for r in receipts],
     }
     return Query(_SQL["put"], given)
 

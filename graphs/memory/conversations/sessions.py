@@ -88,7 +88,10 @@ class Sessions:
         """
         given = {"user_id": user_id, "session_id": session_id, **numbered(cursor, limit)}
         rows = await self._access.ask(
-            user_id, Query(_SQL["turns"], given, lambda rows: rows), user_scope(user_id, "turns")
+            user_id,
+            Query(_SQL["turns"], given, lambda rows: rows),
+            user_scope(user_id, "turns"),
+            past=True,
         )
         page = page_of(rows, limit, lambda row: (None, row.id))
         return Page(items=_turns(page.items), next=page.next)

@@ -17,6 +17,7 @@ from collections.abc import (
 )
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
@@ -144,6 +145,8 @@ class PrincipalQueries:
     principal: Principal
     queries: Sequence[Query[Any]]
     provenance: Mapping[str, Any] | None = None
+    moment: datetime | None = None
+    """The moment as of which the queries read; None for the present."""
 
 
 def refuse_deleted_runs(runs: Collection[tuple[str, str]]) -> Query[None]:
@@ -202,7 +205,7 @@ class Database:
         """
         starts = [_SQL["begin"], *[_SQL["act"]] * (len(parts) - 1)]
         groups = [
-            [*self._begin(part.principal, part.provenance, start), *part.queries]
+            [*self._begin(part.principal, part.provenance, start), *_at(part)]
             for part, start in zip(parts, starts, strict=True)
         ]
         queries = [query for group in groups for query in group]
@@ -367,6 +370,14 @@ class Database:
                 "The connection broke before the answer came, and the item has another version. "
                 "This write may have been stored: read the item before you write it again."
             ) from error
+
+
+def _at(part: PrincipalQueries) -> Sequence[Query[Any]]:
+    """Return the queries of a part, on the past if it names a moment."""
+    if part.moment is None:
+        return part.queries
+    looking: Query[None] = Query(_SQL["look_back"], {"moment": part.moment.isoformat()})
+    return [looking, *(query.of_past() for query in part.queries)]
 
 
 def _name_of(parts: Sequence[PrincipalQueries]) -> str:

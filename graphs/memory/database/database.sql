@@ -24,6 +24,10 @@ SELECT set_config('role', %(role)s, true), set_config('request.jwt.claims', %(cl
     extract(epoch FROM least(nullif(current_setting('statement_timeout')::interval, '0'),
       make_interval(secs => %(seconds)s::float8))))::int::text, true) END
 
+-- name: look_back
+-- The moment that the views of the past show.
+SELECT set_config('memory.as_of', %(moment)s, true)
+
 -- name: no_time_limit
 SELECT set_config('statement_timeout', '0', true)
 

@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from psycopg.pq import Format
@@ -38,6 +38,10 @@ class Query(Generic[T]):
     read: Callable[[Rows], T] = no_answer
     part: SchemaPart | None = None
     lasting: bool = False
+
+    def of_past(self) -> "Query[T]":
+        """Return the same query on what stood at the moment that its transaction names."""
+        return replace(self, statement=self.statement.past)
 
 
 _NULL = struct.pack(">i", -1)

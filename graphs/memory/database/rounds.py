@@ -6,6 +6,7 @@ is one transaction and one round trip.
 """
 
 from collections.abc import Generator, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 from graphs.memory.database.database import Database, PrincipalQueries
@@ -37,10 +38,19 @@ def side_by_side(readings: Sequence[Reading[Any]]) -> Reading[list[Any]]:
         return results
 
 
-async def read(database: Database, readings: Sequence[tuple[Principal, Reading[Any]]]) -> list[Any]:
+async def read(
+    database: Database,
+    readings: Sequence[tuple[Principal, Reading[Any]]],
+    moments: Sequence[datetime | None] = (),
+) -> list[Any]:
     """Return the results of readings, each carried out as its principal.
 
     Not to be cancelled: wrap it in `to_the_end`.
+
+    Args:
+        database: carries out the queries.
+        readings: the readings, each with its principal.
+        moments: the moment as of which each one reads; the present for those that are not given.
 
     Raises:
         GraphMemoryError: the database could not answer one of them.
@@ -49,7 +59,12 @@ async def read(database: Database, readings: Sequence[tuple[Principal, Reading[A
     try:
         asked = next(rounds)
         while True:
-            parts = [PrincipalQueries(readings[n][0], queries) for n, queries in asked.items()]
+            parts = [
+                PrincipalQueries(
+                    readings[n][0], queries, moment=moments[n] if n < len(moments) else None
+                )
+                for n, queries in asked.items()
+            ]
             asked = rounds.send(dict(zip(asked, await database.run_parts(parts), strict=True)))
     except StopIteration as end:
         results: list[Any] = end.value

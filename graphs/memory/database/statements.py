@@ -15,6 +15,11 @@ from typing import Any, LiteralString
 
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _PARAMETER = re.compile(r"%\((\w+)\)s(?:::(\w+(?:\[\])?))?")
+_TABLE = re.compile(
+    r"memory\.(memories|memory_embeddings|turns|memory_relationships|belief_graphs"
+    r"|goal_assessments)\b"
+)
+"""Tables whose past can be read."""
 _CONSTANT = re.compile(r"\{(\w+)\}")
 
 
@@ -45,6 +50,17 @@ class Statement:
     def digest(self) -> str:
         """Identifies this text in the name of the prepared statement."""
         return hashlib.sha256(self.text).hexdigest()[:12]
+
+    @cached_property
+    def past(self) -> "Statement":
+        """The same statement on what stood at the moment that its transaction names.
+
+        Tables become their views `…_then`. Two spellings that choose an index of a table are plain
+        again, since a view has other indexes.
+        """
+        source: Any = _TABLE.sub(r"memory.\1_then", self.source)
+        source = source.replace("now()", "memory.moment()").replace(' COLLATE "POSIX"', "")
+        return Statement(self.name, source.replace("~>=~", ">=").replace("~<~", "<"))
 
     def with_constants(self, **constants: int) -> "Statement":
         """Return the statement with integers in place of its `{name}` constants."""

@@ -186,7 +186,7 @@ class Beliefs:
         """
         address = _address(user_id, key)
         query = Query(_SQL["get"], located(address), _beliefs)
-        found: list[Belief] = await self._access.ask(user_id, query, address[0])
+        found: list[Belief] = await self._access.ask(user_id, query, address[0], past=True)
         if not found:
             raise MemoryNotFound(*address)
         return found[0]
@@ -223,7 +223,7 @@ class Beliefs:
         given = {"namespace": to_text(scope), "contains": containing(tags, agent), "limit": limit}
         given |= {"least": min_confidence, "superseded": superseded}
         found: list[Belief] = await self._access.ask(
-            user_id, Query(_SQL["list"], given, _beliefs), scope
+            user_id, Query(_SQL["list"], given, _beliefs), scope, past=True
         )
         return found
 
@@ -237,7 +237,7 @@ class Beliefs:
         query = Query(
             _SQL["confidences"], given, lambda rows: {row.key: row.confidence for row in rows}
         )
-        found: dict[str, float] = await self._access.ask(user_id, query)
+        found: dict[str, float] = await self._access.ask(user_id, query, past=True)
         return found
 
 

@@ -140,7 +140,7 @@ class Goals:
         return await self._one(user_id, address, Query(_SQL["get"], located(address), _goals))
 
     async def _one(self, user_id: str, address: Address, query: Query[list[Goal]]) -> Goal:
-        found: list[Goal] = await self._access.ask(user_id, query, address[0])
+        found: list[Goal] = await self._access.ask(user_id, query, address[0], past=True)
         if not found:
             raise MemoryNotFound(*address)
         return found[0]
@@ -177,7 +177,7 @@ class Goals:
             "limit": limit,
         }
         found: list[Goal] = await self._access.ask(
-            user_id, Query(_SQL["list"], given, _goals), scope
+            user_id, Query(_SQL["list"], given, _goals), scope, past=True
         )
         return found
 

@@ -117,7 +117,7 @@ class Memories:
             MemoryNotFound: the user can see no memory at this address.
             AccessDenied: the principal is neither this user nor the service.
         """
-        return _memory(await self._row(user_id, memory))
+        return _memory(await self._row(user_id, memory, past=True))
 
     async def latest(
         self,
@@ -153,7 +153,7 @@ class Memories:
             **numbered(cursor, limit),
         }
         rows = await self._access.ask(
-            user_id, Query(_SQL["latest"], given, list), user_scope(user_id)
+            user_id, Query(_SQL["latest"], given, list), user_scope(user_id), past=True
         )
         page = page_of(rows, limit, lambda row: (row.updated_at, row.id))
         return Page(items=[_memory(row) for row in page.items], next=page.next)
@@ -271,12 +271,12 @@ class Memories:
         found: list[Memory] = await self._access.ask(user_id, query, user_scope(user_id))
         return found
 
-    async def _row(self, user_id: str, memory: Address) -> Any:
+    async def _row(self, user_id: str, memory: Address, *, past: bool = False) -> Any:
         namespace, key = _address(memory)
         check_address(namespace, key)
         read = functools.partial(_only, namespace, key)
         query = Query(_SQL["get"], {"user_id": user_id, **located(memory)}, read)
-        [row] = await self._access.ask(user_id, query, namespace)
+        [row] = await self._access.ask(user_id, query, namespace, past=past)
         return row
 
 

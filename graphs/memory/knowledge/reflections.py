@@ -92,7 +92,7 @@ class Reflections:
             [noted(relate(user_id, address, memory, REFLECTS_ON)) for memory in on],
         )
         query = Query(_SQL["get"], located(address), _reflections)
-        found: list[Reflection] = await self._access.ask(user_id, query, address[0])
+        found: list[Reflection] = await self._access.ask(user_id, query, address[0], past=True)
         if not found:
             raise MemoryNotFound(*address)
         return found[0]
@@ -128,7 +128,7 @@ class Reflections:
         if on:
             given |= {"user_id": user_id, "type": REFLECTS_ON, **located(on)}
         query = Query(_SQL["list_on" if on else "list"], given, _reflections)
-        found: list[Reflection] = await self._access.ask(user_id, query, scope)
+        found: list[Reflection] = await self._access.ask(user_id, query, scope, past=True)
         return found
 
 

@@ -171,7 +171,9 @@ class Relationships:
         }
         check_limit(limit)
         query = Query(_SQL["of"], given, _relationships)
-        edges: list[Relationship] = await self._access.ask(user_id, query, first=_IN_ORDER)
+        edges: list[Relationship] = await self._access.ask(
+            user_id, query, first=_IN_ORDER, past=True
+        )
         return edges
 
     async def traverse(
@@ -217,7 +219,8 @@ class Relationships:
             **located(start),
         }
         query = Query(_SQL["traverse"], given | _followed(types, direction), lambda rows: rows)
-        rows = await self._access.ask(user_id, query, user_scope(user_id), first=_IN_ORDER)
+        scope = user_scope(user_id)
+        rows = await self._access.ask(user_id, query, scope, first=_IN_ORDER, past=True)
         if not rows:
             raise MemoryNotFound(tuple(start[0]), start[1])
         return _paths(rows)

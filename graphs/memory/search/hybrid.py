@@ -31,6 +31,9 @@ _SQL = statements.load("hybrid", __package__)
 WHOLE = 1500
 """Scopes of up to so many items are ranked whole; of larger ones those that may matter."""
 
+WHOLE_PAST = 10_000_000
+"""The same for the past, which no index of words or vectors serves."""
+
 NEAREST = 200
 RARE = 500
 """The candidate set of a large scope: nearest items, and items with one of the rarer words."""
@@ -51,6 +54,8 @@ class Scope:
     order: float
     wide: bool | None = None
     """True if the vector index serves it; None until that is known."""
+    whole: int = WHOLE
+    """Size up to which it is ranked whole."""
 
     @property
     def seconds(self) -> float:
@@ -60,7 +65,7 @@ class Scope:
     @property
     def large(self) -> bool:
         """True if only a candidate set is ranked."""
-        return self.items > WHOLE
+        return self.items > self.whole
 
 
 @dataclass(slots=True)
@@ -74,6 +79,8 @@ class HybridSearch:
     weights: Weights
     beyond: int = 0
     """Items after the page to return as nearly found."""
+    whole: int = WHOLE
+    """Size up to which a scope is ranked whole."""
     words: list[str] = field(default_factory=list)
     """The words of the query that count, as the text search knows them."""
     _ids: Array = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -95,13 +102,14 @@ class HybridSearch:
 
     def surveyed(self, row: Any) -> Scope:
         """Return the scope of an answer; for a `known` scope, only its size class."""
-        return Scope(row.items, order_gate(row.neighbours, row.deviation, row.any_two, row.pairs))
+        order = order_gate(row.neighbours, row.deviation, row.any_two, row.pairs)
+        return Scope(row.items, order, whole=self.whole)
 
     def signals(self, *, known: bool) -> Query[Any]:
         """Return the query for the signals of all items, and for the scope unless it is `known`."""
         return Query(
             _for_model("signals", self.model),
-            self._asked() | {"whole": WHOLE, "known": known},
+            self._asked() | {"whole": self.whole, "known": known},
             _only,
         )
 

@@ -9,7 +9,7 @@ from langgraph.store.base import SearchOp
 from graphs.memory.database.rounds import Reading
 from graphs.memory.database.vectors import Model, Vector, to_vector
 from graphs.memory.search import search
-from graphs.memory.search.hybrid import HybridSearch, Scope
+from graphs.memory.search.hybrid import WHOLE, WHOLE_PAST, HybridSearch, Scope
 from graphs.memory.search.ranking import Weights
 from graphs.memory.search.recalled import Found
 from graphs.memory.values.remembered import Remembered
@@ -30,6 +30,14 @@ class Searching:
     """Size and order of scopes, for a hybrid ranking."""
     wide: Remembered[bool] = field(default_factory=Remembered)
     """True for scopes that the vector index answers."""
+
+    past: bool = False
+    """Whether the past is searched: scopes are then read whole, since the indexes have the
+    present."""
+
+    def of_past(self) -> "Searching":
+        """Return the same way of searching in the past, with caches of its own."""
+        return replace(self, past=True, scopes=Remembered(), wide=Remembered())
 
     def by_words(self) -> tuple["Searching", Vector | None]:
         """Return a way of searching by words alone, and the vector that is like nothing."""
@@ -52,11 +60,13 @@ def find(
         beyond: how many items after the page to return as nearly found, if the ranking is hybrid.
     """
     if vector is not None and how.model and how.weights:
-        hybrid = HybridSearch(op, vector, how.model, how.configuration, how.weights, beyond)
+        whole = WHOLE_PAST if how.past else WHOLE
+        hybrid = HybridSearch(op, vector, how.model, how.configuration, how.weights, beyond, whole)
         return (yield from _find_hybrid(hybrid, how, who))
     key = (who, op.namespace_prefix, search.looked_at(op))
     found: Found
-    [found] = yield [search.search(op, vector, how.model, wide=how.wide.get(key))]
+    wide = False if how.past else how.wide.get(key)
+    [found] = yield [search.search(op, vector, how.model, wide=wide)]
     if found.wide is not None:
         how.wide.put(key, found.wide, WIDE_SECONDS)
     if found.wide and len(found.items) < op.limit:  # the index gave out: read the whole scope

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple, cast
@@ -181,6 +182,8 @@ class Caller(NamedTuple):
     principal: Principal
     provenance: tuple[tuple[str, str], ...]
     kinds: frozenset[type]
+    moment: datetime | None = None
+    """The moment as of which it reads; None for the present."""
 
 
 class _Batch:
@@ -207,7 +210,8 @@ class _Batch:
                         gets[c, n] = op
                     case SearchOp():
                         vector = call.vectors.get(op.query or "")
-                        others[c, n] = find(op, vector, how, self.caller.principal)
+                        searching = how if self.caller.moment is None else how.of_past()
+                        others[c, n] = find(op, vector, searching, self.caller.principal)
                     case ListNamespacesOp():
                         others[c, n] = asking(items.list_namespaces(op))
         got = [asking(items.get([*gets.values()]))] if gets else []
@@ -265,7 +269,8 @@ async def carry_out(
         _Batch(caller, [call for _, call in its_calls])
         for caller, its_calls in groupby(calls, key=itemgetter(0))
     ]
-    answers = await read(database, [(batch.caller.principal, batch.read(how)) for batch in batches])
+    readings = [(batch.caller.principal, batch.read(how)) for batch in batches]
+    answers = await read(database, readings, [batch.caller.moment for batch in batches])
     writes = [batch.write(how) for batch in sorted(batches, key=_Batch.first_address)]
     if any(part.queries for part in writes):
         await database.run_parts([part for part in writes if part.queries])

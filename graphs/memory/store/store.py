@@ -29,6 +29,7 @@ from graphs.memory.database.loops import from_another_thread, on_home_loop
 from graphs.memory.database.query import Query
 from graphs.memory.database.vectors import Model
 from graphs.memory.errors import OutcomeUnknown, StoreUnavailable
+from graphs.memory.moment import current_moment
 from graphs.memory.principal import Principal, current_provenance
 from graphs.memory.search import embeddings, reembedding, unindexed
 from graphs.memory.search.embeddings import Index, MemoryIndexConfig
@@ -178,7 +179,8 @@ class PostgresStore(BaseStore):
             call = await self.embedder.prepare(operations, principal)
             with self.access.reporter.denials(principal):
                 return await self._calls.submit(
-                    Caller(principal, tuple(current_provenance().items()), kinds), call
+                    Caller(principal, tuple(current_provenance().items()), kinds, current_moment()),
+                    call,
                 )
 
     async def aput(

@@ -19,6 +19,9 @@ class Remembered(Generic[T]):
         self._most = most
         self._values: OrderedDict[Hashable, tuple[float, T]] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._values)
+
     def get(self, key: Hashable) -> T | None:
         """Return the value of a key, None if it is unknown or expired."""
         found = self._values.get(key)
