@@ -662,6 +662,11 @@ BEGIN
       WHERE h.namespace = NEW.namespace AND h.key = NEW.key)
     WHERE m.namespace = NEW.namespace AND m.key = NEW.key;
   END IF;
+  -- Of what expires, the rows beside it leave no earlier version either.
+  IF TG_OP = 'DELETE' AND OLD.expires_at <= now() THEN
+    DELETE FROM memory.row_history AS r
+    WHERE r.about IN (OLD.id::text, OLD.namespace || OLD.key) OR r.also_about = OLD.id::text;
+  END IF;
   -- end of part
   INSERT INTO memory.audit_logs
     (actor, action, user_id, org_id, namespace, key, data, thread_id, run_id, checkpoint_id, task_id)
@@ -2312,9 +2317,12 @@ CREATE TABLE IF NOT EXISTS memory.history_embeddings (
   history_id bigint NOT NULL REFERENCES memory.memory_history (id) ON DELETE CASCADE,
   field      text COLLATE "C" NOT NULL,
   model      smallint NOT NULL,  -- of embedding_models
+  user_id    text COLLATE "C",  -- of the version
   embedding  halfvec NOT NULL,
   PRIMARY KEY (history_id, model, field)
 );
+CREATE INDEX IF NOT EXISTS history_embeddings_user ON memory.history_embeddings (user_id)
+  WHERE user_id IS NOT NULL;
 ALTER TABLE memory.history_embeddings ALTER COLUMN embedding SET STORAGE PLAIN;
 ALTER TABLE memory.history_embeddings ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS readable ON memory.history_embeddings;
@@ -2402,8 +2410,8 @@ BEGIN
       OLD.document, OLD.position, OLD.session_id, OLD.thread_id, OLD.checkpoint_id, OLD.written_at, OLD.ttl_minutes,
       TG_OP = 'DELETE' AND NOT settling AND (coalesce(source -> 'forgets' = 'true', false) OR NOT source ? 'run_id'), settling)
     RETURNING id INTO version;
-    INSERT INTO memory.history_embeddings (history_id, field, model, embedding)
-    SELECT version, e.field, e.model, e.embedding FROM memory.memory_embeddings AS e
+    INSERT INTO memory.history_embeddings (history_id, field, model, user_id, embedding)
+    SELECT version, e.field, e.model, OLD.user_id, e.embedding FROM memory.memory_embeddings AS e
     WHERE e.namespace = OLD.namespace AND e.key = OLD.key;
   END IF;
   RETURN OLD;
@@ -3145,7 +3153,7 @@ AS $$
     array_agg(a.attname::text ORDER BY a.attname) FILTER (
       WHERE a.attname = 'user_id' OR (n.nspname = 'memory' AND a.attname = 'actor')
         OR (c.oid = 'memory.users'::regclass AND a.attname = 'id')),
-    min(a.attname) FILTER (WHERE a.attname IN ('id', 'memory_id') AND a.atttypid = 'bigint'::regtype AND a.attnotnull)
+    min(a.attname) FILTER (WHERE a.attname IN ('id', 'memory_id', 'history_id') AND a.atttypid = 'bigint'::regtype AND a.attnotnull)
   FROM pg_catalog.pg_class AS c
   JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
   JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped

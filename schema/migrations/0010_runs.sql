@@ -64,9 +64,12 @@ CREATE TABLE IF NOT EXISTS memory.history_embeddings (
   history_id bigint NOT NULL REFERENCES memory.memory_history (id) ON DELETE CASCADE,
   field      text COLLATE "C" NOT NULL,
   model      smallint NOT NULL,  -- of embedding_models
+  user_id    text COLLATE "C",  -- of the version
   embedding  halfvec NOT NULL,
   PRIMARY KEY (history_id, model, field)
 );
+CREATE INDEX IF NOT EXISTS history_embeddings_user ON memory.history_embeddings (user_id)
+  WHERE user_id IS NOT NULL;
 ALTER TABLE memory.history_embeddings ALTER COLUMN embedding SET STORAGE PLAIN;
 ALTER TABLE memory.history_embeddings ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS readable ON memory.history_embeddings;
@@ -181,8 +184,8 @@ BEGIN
       OLD.document, OLD.position, OLD.session_id, OLD.thread_id, OLD.checkpoint_id, OLD.written_at, OLD.ttl_minutes,
       TG_OP = 'DELETE' AND NOT settling AND (coalesce(source -> 'forgets' = 'true', false) OR NOT source ? 'run_id'), settling)
     RETURNING id INTO version;
-    INSERT INTO memory.history_embeddings (history_id, field, model, embedding)
-    SELECT version, e.field, e.model, e.embedding FROM memory.memory_embeddings AS e
+    INSERT INTO memory.history_embeddings (history_id, field, model, user_id, embedding)
+    SELECT version, e.field, e.model, OLD.user_id, e.embedding FROM memory.memory_embeddings AS e
     WHERE e.namespace = OLD.namespace AND e.key = OLD.key;
   END IF;
   RETURN OLD;
@@ -208,6 +211,11 @@ BEGIN
     UPDATE memory.memories AS m SET updated_at = (SELECT max(h.valid_to) FROM memory.memory_history AS h
       WHERE h.namespace = NEW.namespace AND h.key = NEW.key)
     WHERE m.namespace = NEW.namespace AND m.key = NEW.key;
+  END IF;
+  -- Of what expires, the rows beside it leave no earlier version either.
+  IF TG_OP = 'DELETE' AND OLD.expires_at <= now() THEN
+    DELETE FROM memory.row_history AS r
+    WHERE r.about IN (OLD.id::text, OLD.namespace || OLD.key) OR r.also_about = OLD.id::text;
   END IF;
   -- end of part
   INSERT INTO memory.audit_logs
@@ -895,6 +903,27 @@ BEGIN
   INSERT INTO memory.audit_logs (actor, action, user_id, data)
   VALUES (memory.actor(), 'memory.redo', subject, jsonb_build_object('runs', to_jsonb(kept)));
 END $$;
+
+-- Tables with rows about persons. The vectors of earlier versions are exported by pages, too.
+CREATE OR REPLACE FUNCTION memory.personal_tables()
+  RETURNS TABLE (name text, columns text[], pages_by text)
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = ''
+AS $$
+  SELECT format('%I.%I', n.nspname, c.relname),
+    array_agg(a.attname::text ORDER BY a.attname) FILTER (
+      WHERE a.attname = 'user_id' OR (n.nspname = 'memory' AND a.attname = 'actor')
+        OR (c.oid = 'memory.users'::regclass AND a.attname = 'id')),
+    min(a.attname) FILTER (WHERE a.attname IN ('id', 'memory_id', 'history_id') AND a.atttypid = 'bigint'::regtype AND a.attnotnull)
+  FROM pg_catalog.pg_class AS c
+  JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+  JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+  WHERE c.relkind IN ('r', 'p') AND (n.nspname = 'memory' OR EXISTS (
+    SELECT FROM memory.personal_business_tables AS b WHERE (b.table_schema, b.table_name) = (n.nspname, c.relname)))
+  GROUP BY 1 HAVING count(*) FILTER (
+    WHERE a.attname = 'user_id' OR (n.nspname = 'memory' AND a.attname = 'actor')
+      OR (c.oid = 'memory.users'::regclass AND a.attname = 'id')) > 0
+  ORDER BY 1
+$$;
 
 -- Delete all state of threads. Their runs that are under way store nothing more: those that have
 -- written here, and those that are given. What the threads said stays in memory; a thread that is

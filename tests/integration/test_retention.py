@@ -45,6 +45,7 @@ async def test_a_memory_that_is_erased_for_good_leaves_no_text_and_the_seals_hol
             "memory.memories": 1,
             "memory.memory_embeddings": 1,
             "memory.memory_history": 2,
+            "memory.row_history": 3,
             "memory.audit_logs": 5,
             "memory.recall_receipts": 2,
         }
