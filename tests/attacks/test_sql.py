@@ -357,9 +357,7 @@ CALLS: dict[str, str] = {
     "may_stand": "memory.may_stand(%(id)s, 'turns', '{}')",
     "stand": "memory.stand(NULL::memory.memories, 1, now(), false)",
     "leave_out_sources": "memory.leave_out_sources(%(id)s, ARRAY[%(namespace)s], ARRAY['secret'])",
-    "queue_returned": (
-        "memory.queue_returned(%(id)s, ARRAY[%(namespace)s], ARRAY['secret'])"
-    ),
+    "queue_returned": ("memory.queue_returned(%(id)s, ARRAY[%(namespace)s], ARRAY['secret'])"),
     "move_head": "memory.move_head(%(id)s, %(id)s, %(id)s)",
     "line_of": "array(SELECT memory.line_of(%(id)s))",
     "counted_ancestor": "memory.counted_ancestor(%(id)s, %(id)s)",
