@@ -1,6 +1,6 @@
 """Runs: what each wrote to memory, on which line of a conversation, and undo and redo of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -195,6 +195,16 @@ class Runs:
         [run] = found
         return run
 
+    async def statuses(self, user_id: str, run_ids: Iterable[str]) -> dict[str, Status]:
+        """Return whether runs are kept, left or undone. Those that the user has not are left out.
+
+        Raises:
+            AccessDenied: the principal is neither this user nor the service.
+        """
+        given = {"user_id": user_id, "run_ids": sorted(set(run_ids))}
+        query = Query(_SQL["statuses"], given, _statuses)
+        return await self._access.ask(user_id, query)
+
     async def set_aside(self, user_id: str, run_id: str, *, limit: int = 100) -> Sequence[SetAside]:
         """Return what a run wrote to a user's memory that does not stand any more.
 
@@ -267,6 +277,10 @@ class _DryRun(Exception):
 
 def _runs(rows: Rows) -> list[Run]:
     return [Run.model_validate(row._asdict() | {"is_head": bool(row.is_head)}) for row in rows]
+
+
+def _statuses(rows: Rows) -> dict[str, Status]:
+    return {row.run_id: row.status for row in rows}
 
 
 def _settled(rows: Sequence[Any]) -> list[Change]:

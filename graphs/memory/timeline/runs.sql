@@ -30,6 +30,10 @@ WHERE r.user_id = %(user_id)s
   AND (r.began_at, r.run_id) < (%(at)s::timestamptz, %(id)s::text COLLATE "C")
 ORDER BY r.began_at DESC, r.run_id DESC LIMIT %(most)s
 
+-- name: statuses
+SELECT r.run_id, r.status FROM memory.runs AS r
+WHERE r.run_id = ANY (%(run_ids)s::text[]) AND r.user_id = %(user_id)s
+
 -- name: now_there
 -- The texts at addresses, in their order.
 SELECT m.value ->> 'content' AS content
