@@ -284,9 +284,9 @@ async def test_a_memory_that_was_erased_for_good_after_a_backup_stays_erased(
         for text in ("secret_old", "secret_new"):
             await store.aput(ANNE.namespace, "mine", {"text": text})
             await store.aput(ANNE.namespace, "again", {"text": text})
-        ends = [(ANNE.namespace, key) for key in ("mine", "again")]
+        mine, again = (ANNE.namespace, "mine"), (ANNE.namespace, "again")
         for why in ("secret_why", "secret_because"):
-            await store.relationships.relate(ANNE.id, *ends, "about", metadata={"why": why})
+            await store.relationships.relate(ANNE.id, mine, again, "about", metadata={"why": why})
         await back_up(copy, file)
         for key in ("mine", "again"):
             await store.memories.forget(ANNE.id, (ANNE.namespace, key), for_good=True)
