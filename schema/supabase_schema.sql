@@ -662,6 +662,11 @@ BEGIN
       WHERE h.namespace = NEW.namespace AND h.key = NEW.key)
     WHERE m.namespace = NEW.namespace AND m.key = NEW.key;
   END IF;
+  -- Of what expires, the rows beside it leave no earlier version either.
+  IF TG_OP = 'DELETE' AND OLD.expires_at <= now() THEN
+    DELETE FROM memory.row_history AS r
+    WHERE r.about IN (OLD.id::text, OLD.namespace || OLD.key) OR r.also_about = OLD.id::text;
+  END IF;
   -- end of part
   INSERT INTO memory.audit_logs
     (actor, action, user_id, org_id, namespace, key, data, thread_id, run_id, checkpoint_id, task_id)
@@ -2312,9 +2317,12 @@ CREATE TABLE IF NOT EXISTS memory.history_embeddings (
   history_id bigint NOT NULL REFERENCES memory.memory_history (id) ON DELETE CASCADE,
   field      text COLLATE "C" NOT NULL,
   model      smallint NOT NULL,  -- of embedding_models
+  user_id    text COLLATE "C",  -- of the version
   embedding  halfvec NOT NULL,
   PRIMARY KEY (history_id, model, field)
 );
+CREATE INDEX IF NOT EXISTS history_embeddings_user ON memory.history_embeddings (user_id)
+  WHERE user_id IS NOT NULL;
 ALTER TABLE memory.history_embeddings ALTER COLUMN embedding SET STORAGE PLAIN;
 ALTER TABLE memory.history_embeddings ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS readable ON memory.history_embeddings;
@@ -2350,6 +2358,8 @@ CREATE INDEX IF NOT EXISTS row_history_ended ON memory.row_history (ended_by)
   WHERE ended_by IS NOT NULL;
 CREATE INDEX IF NOT EXISTS row_history_user ON memory.row_history (user_id, valid_to)
   WHERE user_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS row_history_org ON memory.row_history (org_id)
+  WHERE org_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS row_history_age ON memory.row_history USING brin (valid_to);
 ALTER TABLE memory.row_history ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS readable ON memory.row_history;
@@ -2400,8 +2410,8 @@ BEGIN
       OLD.document, OLD.position, OLD.session_id, OLD.thread_id, OLD.checkpoint_id, OLD.written_at, OLD.ttl_minutes,
       TG_OP = 'DELETE' AND NOT settling AND (coalesce(source -> 'forgets' = 'true', false) OR NOT source ? 'run_id'), settling)
     RETURNING id INTO version;
-    INSERT INTO memory.history_embeddings (history_id, field, model, embedding)
-    SELECT version, e.field, e.model, e.embedding FROM memory.memory_embeddings AS e
+    INSERT INTO memory.history_embeddings (history_id, field, model, user_id, embedding)
+    SELECT version, e.field, e.model, OLD.user_id, e.embedding FROM memory.memory_embeddings AS e
     WHERE e.namespace = OLD.namespace AND e.key = OLD.key;
   END IF;
   RETURN OLD;
@@ -2877,7 +2887,7 @@ CREATE OR REPLACE FUNCTION memory.check_runner(subject text) RETURNS void
   LANGUAGE plpgsql STABLE SET search_path = ''
 AS $$
 BEGIN
-  IF current_setting('role') = 'authenticated' AND subject IS DISTINCT FROM (SELECT auth.uid())::text THEN
+  IF current_setting('role') = 'authenticated' AND (subject = (SELECT auth.uid())::text) IS NOT TRUE THEN
     RAISE insufficient_privilege USING MESSAGE = 'a run of another user is not for this one';
   END IF;
 END $$;
@@ -2903,12 +2913,13 @@ CREATE OR REPLACE FUNCTION memory.begin_run(
 AS $$
 DECLARE
   head   text;
+  whose  text;
   moment timestamptz;
 BEGIN
   PERFORM memory.check_runner(subject);
-  SELECT r.as_of INTO moment FROM memory.runs AS r WHERE r.run_id = run;
+  SELECT r.user_id, r.as_of INTO whose, moment FROM memory.runs AS r WHERE r.run_id = run;
   IF FOUND THEN
-    RETURN moment;
+    RETURN CASE WHEN whose = subject THEN moment END;
   END IF;
   IF memory.is_anothers(run, subject) THEN
     RETURN NULL;
@@ -2917,12 +2928,12 @@ BEGIN
   IF NOT knows THEN
     parent := head;
   ELSIF parent IS DISTINCT FROM head AND head IS NOT NULL THEN
-    parent := memory.counted_ancestor(parent);
+    parent := memory.counted_ancestor(subject, parent);
     IF parent IS DISTINCT FROM head THEN
       SELECT min(r.began_at) INTO moment FROM memory.runs AS r
       WHERE r.user_id = subject AND r.session_id = session AND (r.parent_run = parent OR r.parent_run IS NULL AND parent IS NULL)
         AND r.wrote_at IS NOT NULL AND r.status <> 'undone' AND NOT r.detached;
-      IF moment IS NULL AND EXISTS (SELECT FROM memory.runs AS r WHERE r.run_id = parent AND NOT r.detached) THEN
+      IF moment IS NULL AND EXISTS (SELECT FROM memory.runs AS r WHERE r.run_id = parent AND r.user_id = subject AND NOT r.detached) THEN
         PERFORM memory.move_head(subject, session, parent);
       END IF;
     END IF;
@@ -2935,14 +2946,14 @@ BEGIN
 END $$;
 
 -- The first run of a line, from a run back, that nobody undid.
-CREATE OR REPLACE FUNCTION memory.counted_ancestor(run text) RETURNS text
+CREATE OR REPLACE FUNCTION memory.counted_ancestor(subject text, run text) RETURNS text
   LANGUAGE plpgsql STABLE SET search_path = ''
 AS $$
 DECLARE
   undone memory.runs;
 BEGIN
   LOOP
-    SELECT * INTO undone FROM memory.runs AS r WHERE r.run_id = run AND r.status = 'undone';
+    SELECT * INTO undone FROM memory.runs AS r WHERE r.run_id = run AND r.user_id = subject AND r.status = 'undone';
     EXIT WHEN NOT FOUND;
     run := undone.parent_run;
   END LOOP;
@@ -2975,7 +2986,7 @@ BEGIN
     END IF;
     INSERT INTO memory.runs (run_id, user_id, session_id, agent, parent_run, resumes, began_at, as_of, wrote_at)
     VALUES (run, subject, session, of_agent,
-      CASE WHEN first.run_id IS NOT NULL THEN first.parent_run WHEN knows THEN memory.counted_ancestor(parent) ELSE head END,
+      CASE WHEN first.run_id IS NOT NULL THEN first.parent_run WHEN knows THEN memory.counted_ancestor(subject, parent) ELSE head END,
       CASE WHEN first.wrote_at IS NULL THEN first.run_id END, coalesce(first.began_at, now()), first.as_of, now())
     ON CONFLICT DO NOTHING RETURNING * INTO mine;
   END IF;
@@ -3007,7 +3018,7 @@ BEGIN
   END IF;
   PERFORM pg_advisory_xact_lock(k.key) FROM (
     SELECT memory.run_lock('run', id) AS key FROM unnest(runs) AS id ORDER BY key) AS k;
-  PERFORM memory.note_runs(runs, only_thread);
+  PERFORM memory.note_runs(runs, subject, only_thread);
   FOR whose IN
     SELECT DISTINCT r.user_id FROM memory.runs AS r WHERE r.run_id = ANY (runs) AND (subject IS NULL OR r.user_id = subject)
       AND (only_thread IS NULL OR r.thread_id = only_thread)
@@ -3021,7 +3032,7 @@ BEGIN
       WHERE r.run_id = gone.run_id RETURNING r.run_id
     )
     SELECT array_agg(n.run_id) INTO undone FROM noted AS n;
-    UPDATE memory.sessions AS s SET head_run = memory.counted_ancestor(s.head_run)
+    UPDATE memory.sessions AS s SET head_run = memory.counted_ancestor(whose, s.head_run)
     WHERE s.user_id = whose AND s.head_run = ANY (undone);
     IF NOT detaches THEN
       INSERT INTO memory.deleted_runs (run_id, thread_id) SELECT u.id, '' FROM unnest(undone) AS u (id) ON CONFLICT DO NOTHING;
@@ -3034,7 +3045,7 @@ END $$;
 
 -- Runs that wrote memory without `begin_run`, such as those of an earlier version: whose they are,
 -- the records say.
-CREATE OR REPLACE FUNCTION memory.note_runs(runs text[], only_thread text) RETURNS void
+CREATE OR REPLACE FUNCTION memory.note_runs(runs text[], subject text, only_thread text) RETURNS void
   LANGUAGE sql SET search_path = ''
 AS $$
   INSERT INTO memory.runs (run_id, user_id, session_id, thread_id, began_at)
@@ -3043,7 +3054,7 @@ AS $$
   WHERE a.run_id = ANY (runs) AND (only_thread IS NULL OR a.thread_id = only_thread)
     AND NOT EXISTS (SELECT FROM memory.runs AS r WHERE r.run_id = a.run_id)
     AND a.action IN ('memory.insert', 'memory.update', 'memory.delete')
-    AND a.actor NOT IN ('service_role', 'none', 'postgres')
+    AND a.actor NOT IN ('service_role', 'none', 'postgres') AND (subject IS NULL OR a.actor = subject)
   ORDER BY a.run_id, a.id
   ON CONFLICT DO NOTHING
 $$;
@@ -3074,7 +3085,7 @@ BEGIN
   DELETE FROM memory.deleted_runs AS d WHERE d.run_id = ANY (kept) AND d.thread_id = '';
   UPDATE memory.sessions AS s SET head_run = r.run_id FROM memory.runs AS r
   WHERE r.run_id = ANY (kept) AND NOT r.detached AND r.wrote_at IS NOT NULL AND s.user_id = subject AND s.id = r.session_id
-    AND s.head_run IS NOT DISTINCT FROM memory.counted_ancestor(r.parent_run);
+    AND s.head_run IS NOT DISTINCT FROM memory.counted_ancestor(subject, r.parent_run);
   RETURN QUERY SELECT * FROM memory.settle_runs(subject, kept);
   INSERT INTO memory.audit_logs (actor, action, user_id, data)
   VALUES (memory.actor(), 'memory.redo', subject, jsonb_build_object('runs', to_jsonb(kept)));
@@ -3086,9 +3097,9 @@ REVOKE ALL ON FUNCTION
   memory.row_about(text, jsonb), memory.stamp_row(), memory.is_settling(),
   memory.settle_runs(text, text[]), memory.queue_returned(text, text[], text[]), memory.line_of(text),
   memory.move_head(text, text, text), memory.check_runner(text), memory.is_anothers(text, text),
-  memory.begin_run(text, text, text, text, text, text, boolean), memory.counted_ancestor(text),
+  memory.begin_run(text, text, text, text, text, text, boolean), memory.counted_ancestor(text, text),
   memory.end_run(text, text, text, text, text, text, boolean),
-  memory.undo_runs(text[], text, text, boolean), memory.note_runs(text[], text),
+  memory.undo_runs(text[], text, text, boolean), memory.note_runs(text[], text, text),
   memory.redo_runs(text[], text)
   FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION
@@ -3245,7 +3256,7 @@ AS $$
     array_agg(a.attname::text ORDER BY a.attname) FILTER (
       WHERE a.attname = 'user_id' OR (n.nspname = 'memory' AND a.attname = 'actor')
         OR (c.oid = 'memory.users'::regclass AND a.attname = 'id')),
-    min(a.attname) FILTER (WHERE a.attname IN ('id', 'memory_id') AND a.atttypid = 'bigint'::regtype AND a.attnotnull)
+    min(a.attname) FILTER (WHERE a.attname IN ('id', 'memory_id', 'history_id') AND a.atttypid = 'bigint'::regtype AND a.attnotnull)
   FROM pg_catalog.pg_class AS c
   JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
   JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped

@@ -95,7 +95,43 @@ RECEIPT = {
     "nearly": [],
     **_WHERE,
 }
-RUN = {"run_id": RUN_ID, "written": [MEMORY], "recalled": [RECEIPT]}
+RUN_ON_ITS_LINE = {
+    "run_id": RUN_ID,
+    "session_id": SESSION,
+    "agent": "assistant",
+    "thread_id": SESSION,
+    "parent_run": "1f0a6b0f-5b1e-6c55-8f8c-0242ac120002",
+    "resumes": None,
+    "began_at": THEN,
+    "as_of": None,
+    "wrote_at": NOW,
+    "status": "kept",
+    "is_head": True,
+    "memories": 3,
+}
+_ASIDE = {
+    "namespace": list(NAMESPACE),
+    "key": KEY,
+    "type": "fact",
+    "content": "The budget is 120,000 euros.",
+    "written_at": THEN,
+    "ended_at": NOW,
+    "why": "set_aside",
+}
+CHANGE = {
+    **REF,
+    "outcome": "restored",
+    "before": "The budget is 120,000 euros.",
+    "after": NEW_MEMORY["content"],
+}
+SETTLED = {"changes": [CHANGE]}
+RUN = {
+    "run_id": RUN_ID,
+    "run": RUN_ON_ITS_LINE,
+    "written": [MEMORY],
+    "set_aside": [_ASIDE],
+    "recalled": [RECEIPT],
+}
 _EDGE = {"source": ID, "target": GOAL_ID, "type": "supports", "strength": 0.9}
 NEW_RELATIONSHIP = {**_EDGE, "metadata": {"by": "planner"}}
 RELATIONSHIP = {**NEW_RELATIONSHIP, "created_at": THEN}

@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field
 from graphs.memory.contract import MemoryType, RecalledMemory
 from graphs.memory.errors import GraphMemoryError, SchemaPartMissing
 from graphs.memory.knowledge.memories import Version
+from graphs.memory.timeline.runs import Status
 from graphs.memory.values.ids import UnknownId, from_id, to_id
 from graphs.memory.values.namespaces import Address, user_scope
 from graphs.memory_manager import MemoryManager
@@ -39,6 +40,10 @@ AGENT = "mcp"
 _LOOKED_THROUGH = 20
 """Results, or receipts of earlier searches, to look through for the memory to explain."""
 
+RUN_STATUS = (
+    "Whether the run that wrote it is `kept`; `left`, since its conversation went on from an "
+    "earlier place; or `undone`. Null for no run, or an unknown one."
+)
 OptionalSlug = Annotated[
     SlugArgument | None,
     Field(
@@ -113,6 +118,10 @@ class EarlierVersion(BaseModel):
     content: str
     valid_from: datetime
     valid_to: datetime
+    run_status: Status | None = Field(description=RUN_STATUS)
+
+
+_OF_A_TURN, _OF_A_VERSION = {"role", "content", "session_id"}, {"content", "valid_from", "valid_to"}
 
 
 class ExplainedMemory(BaseModel):
@@ -126,6 +135,7 @@ class ExplainedMemory(BaseModel):
     session_id: str | None = Field(description="The conversation it was learned in.")
     thread_id: str | None
     run_id: str | None
+    run_status: Status | None = Field(description=RUN_STATUS)
     turns: list[SourceTurn] = Field(description="The turns that it was extracted from, if known.")
     history: list[EarlierVersion] = Field(description="Its earlier versions, the latest first.")
 
@@ -249,6 +259,8 @@ class _Tools:
             self._history(user_id, address),
         )
         origin = origins[address]
+        runs = [run for run in (origin.run_id, *(each.run_id for each in history)) if run]
+        statuses = await self._memory.runs.statuses(user_id, runs) if runs else {}
         turns = (
             await self._memory.sessions.exchanges(user_id, origin.sources) if origin.sources else []
         )
@@ -261,20 +273,15 @@ class _Tools:
             session_id=origin.session_id,
             thread_id=origin.thread_id,
             run_id=origin.run_id,
+            run_status=statuses.get(origin.run_id or ""),
             turns=[
-                SourceTurn(
-                    role=turn.role,
-                    content=turn.content,
-                    session_id=turn.session_id,
-                    said_at=turn.created_at,
-                )
+                SourceTurn(said_at=turn.created_at, **turn.model_dump(include=_OF_A_TURN))
                 for turn in turns
             ],
             history=[
                 EarlierVersion(
-                    content=version.content,
-                    valid_from=version.valid_from,
-                    valid_to=version.valid_to,
+                    run_status=statuses.get(version.run_id or ""),
+                    **version.model_dump(include=_OF_A_VERSION),
                 )
                 for version in history
             ],
@@ -385,6 +392,7 @@ def _explanation(memory: ExplainedMemory) -> list[str]:
     ]
     lines += [
         f"Until {before.valid_to:%Y-%m-%d %H:%M} it was: {before.content}"
+        + (f" (its run is {before.run_status})" if before.run_status in ("left", "undone") else "")
         for before in memory.history
     ]
     return lines

@@ -243,18 +243,6 @@ class ReceiptView(BaseModel):
     checkpoint_id: str | None
 
 
-class RunView(BaseModel):
-    """The memories that a run wrote, and its recalls."""
-
-    model_config = shown(examples.RUN)
-
-    run_id: str
-    written: list[MemoryView] = Field(
-        description="What it wrote and is still current, and facts extracted from it."
-    )
-    recalled: list[ReceiptView] = Field(description="Its recalls, the latest first.")
-
-
 class NewRelationship(BaseModel):
     """An edge from one memory to another. An existing edge gets the new strength and metadata."""
 

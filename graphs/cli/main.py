@@ -28,6 +28,7 @@ from graphs.cli import (
     pool,
     rights,
     rls,
+    runs,
     schema,
 )
 from graphs.cli.benchmark import benchmark
@@ -180,6 +181,7 @@ for _everyday in (
     rights.decay,
 ):
     app.command(rich_help_panel=EVERY_DAY)(_everyday)
+app.add_typer(runs.app, name="runs", rich_help_panel=EVERY_DAY)
 migrate.app.command()(moving.langgraph_store)
 migrate.app.command()(moving.switch)
 app.add_typer(migrate.app, name="migrate", rich_help_panel="Migrate")

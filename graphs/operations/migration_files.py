@@ -19,7 +19,7 @@ from graphs.operations import generating
 
 _SQL = statements.load_sources("migration_files", __package__)
 
-RELEASE_DAYS: Mapping[int, str] = dict.fromkeys(range(1, 10), "20261201")
+RELEASE_DAYS: Mapping[int, str] = dict.fromkeys(range(1, 11), "20261201")
 """The day on which each step was released; a file of an earlier release keeps its name."""
 
 

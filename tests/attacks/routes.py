@@ -335,7 +335,8 @@ _OF_ONE = ("", "/history", "/origin", "/relationships", "/graph")
 _OF_ALL = (
     "context?session_id={thread}&query=" + WORD, "memories?limit=200",
     "recall?limit=200&query=" + WORD, "recalls",
-    "runs/{run}", "sessions", "sessions/{thread}", "sessions/{thread}/turns",
+    "runs?thread_id={thread}", "runs/{run}",
+    "sessions", "sessions/{thread}", "sessions/{thread}/turns",
     "brain", "brain/secret", "companies", "audit", "jobs",
     "export",
 )  # fmt: skip
@@ -348,7 +349,13 @@ MEMORY = (
     ),
     *(
         Route("GET", f"/memory/{part}")
-        for part in ("runs/{run}", "sessions/{thread}", "sessions/{thread}/turns")
+        for part in (
+            "runs?thread_id={thread}",
+            "runs?session_id={thread}",
+            "runs/{run}",
+            "sessions/{thread}",
+            "sessions/{thread}/turns",
+        )
     ),
     *(
         route
@@ -365,6 +372,8 @@ MEMORY = (
             Route("PUT", "/memory/relationships" + query, _EDGE),
             Route("POST", "/memory/memories" + query, _NEW | {"identity": "{owner}"}),
             Route("POST", "/memory/erasure" + query, {"confirm": "{owner}"}),
+            Route("POST", "/memory/runs/{run}/undo" + query),
+            Route("POST", "/memory/runs/{run}/redo" + query),
             Route("PUT", "/memory/companies/{owner}/membership" + query),
             Route("DELETE", "/memory/companies/{owner}/membership" + query),
         )

@@ -74,6 +74,16 @@ INSERT INTO memory.turns (user_id, session_id, exchange, role, namespace, key)
 INSERT INTO memory.agent_executions (run_id, agent, user_id, session_id)
   VALUES (%(marker)s, 'a', %(id)s, %(marker)s);
 INSERT INTO memory.deleted_runs (run_id, thread_id) VALUES (%(marker)s, '');
+INSERT INTO memory.runs (run_id, user_id, session_id, agent, parent_run, as_of, status)
+  VALUES (%(id)s, %(id)s, %(marker)s, %(marker)s, %(marker)s, now(), 'undone');
+INSERT INTO memory.audit_logs (actor, action, user_id, run_id)
+  VALUES (%(id)s, 'memory.insert', %(id)s, %(id)s || '-before-runs');
+INSERT INTO memory.row_history
+  (source, row_id, content, operation, about, user_id, valid_from, valid_to)
+  SELECT 'turns', %(marker)s, jsonb_build_object('namespace', namespace, 'key', key), 'delete',
+    namespace || key, user_id, now(), now() FROM memory.memories WHERE id = %(memory)s;
+INSERT INTO memory.history_embeddings (history_id, field, model, user_id, embedding)
+  SELECT max(id), %(marker)s, 1, %(id)s, '[1]' FROM memory.memory_history WHERE user_id = %(id)s;
 INSERT INTO memory.memory_logs
   (user_id, session_id, agent, type, memories, idempotency_key, said_at)
   VALUES (%(id)s, %(marker)s, 'a', 'turn', '[]', %(marker)s, now());

@@ -59,14 +59,14 @@ class Person:
         found: dict[str, Any] = self.ask("GET", f"memories/{id_}")
         return found
 
-    def say(self, text: str, thread: str) -> None:
-        """Send a message to the assistant, and wait for its answer."""
+    def say(self, text: str, thread: str, **place: str) -> None:
+        """Send a message to the assistant, at a checkpoint if one is named; wait for its answer."""
         run = {
             "assistant_id": "assistant",
             "input": {"messages": [{"role": "human", "content": text}]},
         }
         answer = self.http.post(
-            f"/threads/{thread}/runs/wait", json={**run, "if_not_exists": "create"}
+            f"/threads/{thread}/runs/wait", json={**run, **place, "if_not_exists": "create"}
         )
         assert answer.is_success, answer.text
 

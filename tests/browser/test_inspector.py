@@ -3,6 +3,7 @@
 import re
 from typing import Any, Literal
 from urllib.parse import urlencode
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -253,6 +254,41 @@ def test_origins_lead_to_session_run_and_thread(open_as: Open, story: Story) -> 
     page.get_by_role("link", name="its session").click()
     expect(page.locator("#detail .turn")).to_have_count(4)
     expect(page.locator("#detail .turn").first).to_contain_text("80k")
+
+
+def test_a_run_is_undone_after_a_look_at_what_that_changes(open_as: Open, person: Person) -> None:
+    thread = str(uuid4())
+    person.say("My dog is called Rex.", thread)
+    before = person.http.get(f"/threads/{thread}/state").json()["checkpoint"]["checkpoint_id"]
+    person.say("My budget is 80k.", thread)
+    person.say("My cat is called Tom.", thread, checkpoint_id=before)
+    page = open_as(person, f"#/sessions/{thread}")
+    tree = page.locator(".part", has=page.get_by_role("heading", name="Runs"))
+    expect(tree.locator("li .line li")).to_contain_text("left")
+    [head] = [run for run in person.ask("GET", "runs")["items"] if run["is_head"]]
+    now = tree.locator("li.now")
+    expect(now).to_contain_text("My cat is called Tom.")
+    now.get_by_text("Wrote").click()
+    expect(now.get_by_role("link", name="My cat is called Tom.").first).to_be_visible()
+
+    now.get_by_role("button", name="Undo").focus()
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    expect(dialog.locator("del", has_text="My cat is called Tom.").first).to_be_visible()
+    assert serious(page, "light") == []
+    page.keyboard.press("Escape")
+    assert person.ask("GET", f"runs/{head['run_id']}")["run"]["status"] == "kept"
+    expect(now.get_by_role("button", name="Undo")).to_be_focused()
+    page.keyboard.press("Enter")
+    dialog.get_by_role("button", name="Undo the run").click()
+    redo = page.locator(f"[data-run='{head['run_id']}']")
+    expect(redo).to_have_text("Redo")
+    expect(redo).to_be_focused()
+    assert person.ask("GET", f"runs/{head['run_id']}")["run"]["status"] == "undone"
+    redo.click()
+    expect(dialog.locator("ins", has_text="My cat is called Tom.").first).to_be_visible()
+    dialog.get_by_role("button", name="Redo the run").click()
+    expect(tree.locator("li.now")).to_contain_text("My cat is called Tom.")
 
 
 def test_everything_can_be_done_with_the_keyboard(open_as: Open, person: Person) -> None:

@@ -249,7 +249,12 @@ async def test_a_backup_of_one_person_has_nothing_of_others_and_brings_them_back
         conn.execute("DELETE FROM memory.sessions WHERE user_id = %s", [ANNE.id])
     await restore(copy, file)
     after = all_rows(copy)
-    records = {"memory.audit_logs", "memory.memory_history"}
+    records = {
+        "memory.audit_logs",
+        "memory.memory_history",
+        "memory.history_embeddings",
+        "memory.row_history",
+    }
     assert {name: rows for name, rows in after.items() if name not in records} == {
         name: rows for name, rows in before.items() if name not in records
     }
@@ -279,6 +284,9 @@ async def test_a_memory_that_was_erased_for_good_after_a_backup_stays_erased(
         for text in ("secret_old", "secret_new"):
             await store.aput(ANNE.namespace, "mine", {"text": text})
             await store.aput(ANNE.namespace, "again", {"text": text})
+        mine, again = (ANNE.namespace, "mine"), (ANNE.namespace, "again")
+        for why in ("secret_why", "secret_because"):
+            await store.relationships.relate(ANNE.id, mine, again, "about", metadata={"why": why})
         await back_up(copy, file)
         for key in ("mine", "again"):
             await store.memories.forget(ANNE.id, (ANNE.namespace, key), for_good=True)

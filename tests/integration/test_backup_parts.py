@@ -66,7 +66,12 @@ async def test_an_archive_has_the_memories_of_a_time_with_what_they_need_and_bri
     kept = all_rows(aged)
     restored = await restore(aged, tmp_path / "archive")
     after = all_rows(aged)
-    records = {"memory.audit_logs", "memory.memory_history"}
+    records = {
+        "memory.audit_logs",
+        "memory.memory_history",
+        "memory.history_embeddings",
+        "memory.row_history",
+    }
     for name in before.keys() - records - {"memory.memory_relationships"}:
         assert after[name] == before[name], name
     assert {name for name, n in restored.added.items() if n} == {

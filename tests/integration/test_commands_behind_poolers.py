@@ -34,6 +34,7 @@ rls test --user-id {user} | rls debug --user-id {user} {namespace} {key}
 indexes status | indexes create | indexes migrate --to hnsw | pool check | pool config
 remember Coffee --user-id {user} | recall tea --user-id {user} --explain
 history {id} --user-id {user} | explain {id} --user-id {user}
+runs list --user-id {user} | runs undo {run} --user-id {user} | runs redo {run} --user-id {user}
 jobs list | jobs show {job} | jobs retry --all | jobs purge
 outbox list | outbox health | outbox tell redis | outbox replay --adapter redis
 audit report --output {folder}/audit.md | monitor --once | benchmark --memories 105
@@ -93,11 +94,14 @@ def test_every_command_works_behind_a_pooler(
                 "VALUES ('jsonl', 'a file') RETURNING id"
             )
             [migration] = asyncio.run(rows(database, begun))
+            began = "SELECT memory.begin_run(%s, 's', 'a', 'r', 't', NULL, false)"
+            asyncio.run(rows(database, began, USER))
             namespace = ".".join(memory.pop("namespace"))
             given = {
                 "user": USER,
                 "folder": tmp_path,
                 "job": job["id"],
+                "run": "r",
                 "migration": migration["id"],
                 **memory,
             }

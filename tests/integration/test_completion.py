@@ -25,6 +25,7 @@ def asked(instruction: str, line: str = "") -> str:
     [
         ("po", "pool", "verify"),
         ("pool ", "config", "create"),
+        ("runs ", "undo", "purge"),
         ("rls debug --", "--user-id", "--days"),
     ],
 )

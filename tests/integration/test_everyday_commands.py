@@ -10,10 +10,13 @@ from uuid import uuid4
 import pytest
 from langgraph.store.base import IndexConfig
 
+from graphs.checkpointer import PostgresCheckpointer
 from graphs.cli import asking
+from graphs.deployment.pools import open_pool
 from graphs.deployment.settings import load_settings
 from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory_manager import MemoryManager
+from tests.support.branching import Thread
 from tests.support.operator import Operator
 from tests.support.sql import rows
 
@@ -108,6 +111,32 @@ def test_a_fact_is_explained_with_the_turns_that_it_was_taken_from(
     assert "user: My name is Ada and I live in Turin." in operate.done(
         "explain", fact["id"], "--user-id", user
     )
+
+
+def test_a_run_is_undone_as_its_dry_run_said_and_done_again(operate: Operator) -> None:
+    user = str(uuid4())
+
+    async def talk() -> tuple[str, str]:
+        async with open_pool(operate.database) as pool, MemoryManager(pool) as store:
+            thread = Thread(store, PostgresCheckpointer(pool), user)
+            return await thread.say(HOSTILE), thread.thread_id
+
+    run_id, thread_id = asyncio.run(talk())
+    [run] = operate.json("runs", "list", "--user-id", user, "--thread-id", thread_id)
+    assert (run["run_id"], run["status"], run["is_head"]) == (run_id, "kept", True)
+    assert operate.json("runs", "list", "--user-id", user, "--session-id", "another") == []
+    assert "head" in operate.done("runs", "list", "--user-id", user)
+
+    told = operate.json("runs", "undo", run_id, "--user-id", user, "--dry-run")
+    assert ("removed", HOSTILE, None) in {
+        (change["outcome"], change["before"], change["after"]) for change in told["changes"]
+    }
+    shown = operate.done("runs", "undo", run_id, "--user-id", user)
+    assert "  - Likes [red]tea[/red]" in shown
+    assert "\x1b" not in shown
+    again = operate.json("runs", "redo", run_id, "--user-id", user)
+    assert {change["outcome"] for change in again["changes"]} == {"brought_back"}
+    assert operate("runs", "undo", "unknown", "--user-id", user).exit_code == 1
 
 
 def test_what_people_stored_cannot_steer_the_terminal(operate: Operator) -> None:

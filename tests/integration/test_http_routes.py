@@ -17,12 +17,14 @@ from langgraph.store.base import IndexConfig
 from psycopg.conninfo import conninfo_to_dict
 
 from graphs.api.limits import Limits
+from graphs.checkpointer import PostgresCheckpointer
 from graphs.deployment.pools import open_pool
 from graphs.deployment.settings import load_settings
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory_manager import MemoryManager
 from graphs.offline.embeddings import OfflineEmbeddings
 from tests.conftest import as_url
+from tests.support.branching import Thread
 from tests.support.http import app_of, client
 from tests.support.sql import fill_disk, make_read_only, rows
 
@@ -100,7 +102,9 @@ async def test_a_receipt_says_what_was_recalled_and_what_it_says_by_now(
     }
     assert await good(ann, "/memory/runs/unknown") == {
         "run_id": "unknown",
+        "run": None,
         "written": [],
+        "set_aside": [],
         "recalled": [],
     }
 
@@ -124,6 +128,7 @@ async def test_a_cursor_that_is_none_is_refused_by_its_name(ann: httpx.AsyncClie
         "sessions",
         "sessions/s1/turns",
         "audit",
+        "runs",
         "brain",
         "companies/acme/brain",
     ):
@@ -619,3 +624,45 @@ async def test_a_query_parameter_that_does_not_exist_is_refused_by_its_name(
     answer = await ann.get(route)
     assert answer.status_code == 422
     assert list(answer.json()["fields"]) == unknown
+
+
+async def test_the_runs_of_a_conversation_are_undone_and_redone_after_a_look(
+    ann: httpx.AsyncClient, memory: MemoryManager, database: str
+) -> None:
+    async with open_pool(database) as pool:
+        talk = Thread(memory, PostgresCheckpointer(pool), user_id := await user_id_of(ann))
+        first = await talk.say("My dog is called Rex.")
+        second = await talk.say("My budget is 80k.")
+    runs = (await good(ann, "/memory/runs", thread_id=talk.thread_id))["items"]
+    assert [(run["run_id"], run["parent_run"], run["is_head"]) for run in runs] == [
+        (second, first, True),
+        (first, None, False),
+    ]
+    assert await good(ann, "/memory/runs", session_id="another") == {"items": [], "next": None}
+    assert (await ann.get("/memory/runs", params={"thread": "x"})).status_code == 422
+
+    undo = f"/memory/runs/{second}/undo"
+    told = (await ann.post(undo, params={"dry_run": True})).json()
+    assert {
+        (change["outcome"], change["before"], change["after"]) for change in told["changes"]
+    } >= {("removed", "My budget is 80k.", None)}
+    assert (await good(ann, f"/memory/runs/{second}"))["run"]["status"] == "kept"
+    assert (await ann.post(undo)).json() == told
+    seen = await good(ann, f"/memory/runs/{second}")
+    assert (seen["run"]["status"], seen["written"]) == ("undone", [])
+    assert {(left["content"], left["why"]) for left in seen["set_aside"]} >= {
+        ("My budget is 80k.", "set_aside")
+    }
+    redone = (await ann.post(f"/memory/runs/{second}/redo")).json()
+    assert {(change["outcome"], change["after"]) for change in redone["changes"]} >= {
+        ("brought_back", "My budget is 80k.")
+    }
+    assert (await good(ann, f"/memory/runs/{second}"))["set_aside"] == []
+
+    unknown = await ann.post("/memory/runs/unknown/undo")
+    assert (unknown.status_code, unknown.headers["content-type"]) == (404, PROBLEM)
+    async with client(app_of(memory)) as bob:
+        assert (await bob.post(undo)).status_code == 404
+        assert (await bob.post(undo, params={"user_id": user_id})).status_code == 403
+        assert (await good(bob, "/memory/runs"))["items"] == []
+        assert (await good(bob, f"/memory/runs/{second}"))["set_aside"] == []

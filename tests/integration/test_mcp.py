@@ -14,11 +14,13 @@ from langgraph.store.base import IndexConfig
 from graphs.api import mcp
 from graphs.api.limits import Limits
 from graphs.api.principals import NotSignedIn
+from graphs.checkpointer import PostgresCheckpointer
 from graphs.deployment.pools import open_pool
 from graphs.mem0.extractor import Mem0Extractor
 from graphs.memory.principal import Principal, acting_as
 from graphs.memory.values.ids import to_id
 from graphs.memory_manager import MemoryManager
+from tests.support.branching import Thread
 from tests.support.mcp_client import mcp_client, text
 
 URL = "http://127.0.0.1:8000"
@@ -162,6 +164,29 @@ async def test_a_fact_names_the_turns_it_was_taken_from(
     told = [(turn["role"], turn["content"]) for turn in result.structured_content["turns"]]
     assert told == [("user", "My budget is 80k for a robot."), ("assistant", "Noted.")]
     assert "Extracted from what the user said" in text(result)
+
+
+async def test_a_value_whose_run_was_undone_is_told_as_such(
+    database: str, index: IndexConfig, extractor: Mem0Extractor, store: MemoryManager
+) -> None:
+    async with (
+        open_pool(database) as pool,
+        MemoryManager(pool, index=index, extractor=extractor) as taking,
+    ):
+        thread = Thread(taking, PostgresCheckpointer(pool), user_id := str(uuid4()))
+        with acting_as(Principal.user(user_id)):
+            for said in ("My budget is 80k.", "My budget is 120k now."):
+                run_id = await thread.say(said)
+                await taking.extract_facts(user_id, thread.thread_id)
+            await taking.runs.undo(user_id, run_id)
+    async with serving(store) as app, mcp_client(URL, user_id, app=app) as client:
+        result: Any = await client.call_tool("explain_memory", {"query": "what is the budget?"})
+    told = result.structured_content
+    assert (told["content"], told["run_status"]) == ("My budget is 80k.", "kept")
+    assert ("My budget is 120k now.", "undone") in {
+        (version["content"], version["run_status"]) for version in told["history"]
+    }
+    assert "My budget is 120k now. (its run is undone)" in text(result)
 
 
 async def test_what_a_model_can_put_right_it_is_told_in_words(store: MemoryManager) -> None:

@@ -45,6 +45,7 @@ async def test_a_memory_that_is_erased_for_good_leaves_no_text_and_the_seals_hol
             "memory.memories": 1,
             "memory.memory_embeddings": 1,
             "memory.memory_history": 2,
+            "memory.row_history": 3,
             "memory.audit_logs": 5,
             "memory.recall_receipts": 2,
         }
@@ -136,6 +137,11 @@ async def test_what_a_period_removes_goes_from_the_history_and_the_seals_hold(
         await store.aput(scope, "forgotten", {**untouched, "content": f"version {n}"})
     await store.aput(scope, "rewritten", {"content": "secret_note"}, ttl=10)
     await store.aput(scope, "rewritten", {"content": "secret_later note"}, ttl=10)
+    for why in ("secret_reason", "secret_reason again"):
+        await store.relationships.relate(
+            ANN, (scope, "forgotten"), (scope, "once"), "about", metadata={"why": why}
+        )
+    assert len(await rows(database, _EARLIER_ROWS)) == 1
     await store.adelete(scope, "forgotten")
     said: Any = {"identity": ANN, "agent": "a", "session_id": "s", "timestamp": datetime.now(UTC)}
     await store.write_memory(
@@ -162,6 +168,7 @@ async def test_what_a_period_removes_goes_from_the_history_and_the_seals_hold(
         with pytest.raises(AccessDenied):
             await store.prune_records()
     assert await residue(database, "secret_word") == {}
+    assert await rows(database, _EARLIER_ROWS) == []
     pruned = await store.prune_records()
     assert pruned == {"prune_history": 6}, "an earlier version of each, and its mark"
     assert await residue(database, "secret_code", "secret_habit", "secret_note") == {}
@@ -174,6 +181,8 @@ async def test_what_a_period_removes_goes_from_the_history_and_the_seals_hold(
         await store.seal_audit()
 
 
+_EARLIER_ROWS = "SELECT id FROM memory.row_history WHERE source = 'memory_relationships'"
+
 _AGED = """
 ALTER TABLE memory.audit_logs DISABLE TRIGGER audit_kept;
 ALTER TABLE memory.memory_history DISABLE TRIGGER history_kept;
@@ -183,6 +192,10 @@ UPDATE memory.memory_history SET valid_from = valid_from - interval '40 days',
 UPDATE memory.recall_receipts SET at = at - interval '40 days';
 UPDATE memory.deliveries SET created_at = created_at - interval '40 days';
 UPDATE memory.agent_executions SET started_at = started_at - interval '40 days';
+UPDATE memory.row_history SET valid_to = valid_to - interval '40 days';
+UPDATE memory.runs SET began_at = began_at - interval '40 days';
+INSERT INTO memory.runs (run_id, user_id, session_id, began_at)
+  SELECT 'never wrote', user_id, session_id, began_at FROM memory.runs LIMIT 1;
 UPDATE memory.memory_logs SET created_at = created_at - interval '40 days';
 ALTER TABLE memory.audit_logs ENABLE TRIGGER audit_kept;
 ALTER TABLE memory.memory_history ENABLE TRIGGER history_kept;
@@ -195,7 +208,15 @@ async def test_old_records_go_after_their_periods_and_an_erasure_still_finds_eve
     await live(store, database, ANN, "ann")
     await rows(database, _AGED)
     await store.seal_audit()
-    tables = ("audit_logs", "memory_history", "recall_receipts", "agent_executions", "memory_logs")
+    tables = (
+        "audit_logs",
+        "memory_history",
+        "history_embeddings",
+        "row_history",
+        "recall_receipts",
+        "agent_executions",
+        "memory_logs",
+    )
 
     async def left() -> dict[str, int]:
         counts = {}
@@ -230,6 +251,8 @@ async def test_old_records_go_after_their_periods_and_an_erasure_still_finds_eve
     audited = await rows(database, "SELECT action FROM memory.audit_logs")
     assert {row["action"] for row in audited} == {"memory.erased"}
     assert 0 < after["deliveries"] < before["deliveries"]
+    [head] = await rows(database, "SELECT run_id FROM memory.runs")
+    assert head["run_id"] != "never wrote", "sessions go on from their heads"
     assert await store.verify_audit() == []
     assert (await store.erase_user(ANN)).erased["erasures queued outside"] == 1
     assert await store.verify_audit() == []

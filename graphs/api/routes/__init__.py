@@ -15,6 +15,7 @@ from graphs.api.routes import (
     recall,
     relationships,
     rights,
+    runs,
     sessions,
 )
 from graphs.memory_manager import MemoryManager
@@ -24,6 +25,7 @@ for _routes in (
     health.router,
     health.signed_in,
     recall.router,
+    runs.router,
     memories.router,
     relationships.router,
     sessions.router,

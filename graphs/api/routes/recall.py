@@ -1,9 +1,9 @@
-"""Routes of recall: context, searches, receipts and runs."""
+"""Routes of recall: context, searches and receipts."""
 
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
-from fastapi import Path, Query
+from fastapi import Query
 
 from graphs.api import examples
 from graphs.api.examples import answer
@@ -11,11 +11,9 @@ from graphs.api.models import (
     ContextView,
     Listed,
     MemoryRef,
-    MemoryView,
     RecalledEntry,
     RecalledView,
     ReceiptView,
-    RunView,
     ShortName,
     Text,
     listed,
@@ -34,7 +32,6 @@ from graphs.memory.search.recalled import content_of
 router = routes("recall")
 
 SearchText = Annotated[Text | None, Query(description="What to search for, in plain words.")]
-RunId = Annotated[ShortName, Path()]
 
 
 @router.get("/context", responses=answered(200, answer(examples.CONTEXT, "The snapshot.")))
@@ -89,22 +86,10 @@ async def list_recalls(
 ) -> Listed[ReceiptView]:
     """List recalls: the memories chosen, those nearly chosen, and why. The latest comes first."""
     receipts = await mine.memory.recall_receipts(mine.user_id, run_id=run_id, limit=limit)
-    return Listed(items=await _with_contents(mine, receipts))
+    return Listed(items=await with_contents(mine, receipts))
 
 
-@router.get("/runs/{run_id}", responses=answered(200, answer(examples.RUN, "What the run did.")))
-async def get_run(mine: MineDep, run_id: RunId) -> RunView:
-    """Return what a run wrote and recalled. An unknown run, or another user's, has neither."""
-    written = await mine.memory.memories.written_by(mine.user_id, run_id)
-    receipts = await mine.memory.recall_receipts(mine.user_id, run_id=run_id, limit=100)
-    return RunView(
-        run_id=run_id,
-        written=[MemoryView.of(memory) for memory in written],
-        recalled=await _with_contents(mine, receipts),
-    )
-
-
-async def _with_contents(mine: Mine, receipts: Sequence[RecallReceipt]) -> list[ReceiptView]:
+async def with_contents(mine: Mine, receipts: Sequence[RecallReceipt]) -> list[ReceiptView]:
     """Return receipts with the current content of their memories, which takes one query."""
     told = [entry for receipt in receipts for entry in (*receipt.chosen, *receipt.nearly)]
     addresses = dict.fromkeys((tuple(entry["namespace"]), entry["key"]) for entry in told)

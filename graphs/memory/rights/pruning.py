@@ -19,6 +19,9 @@ _SQL = statements.load("pruning", __package__)
 PORTION = 5000
 """Most rows that one transaction removes."""
 
+_OF_HISTORY = ("prune_history", "prune_rows", "prune_runs")
+"""Statements that are left out where the database has no history."""
+
 
 class Pruner:
     """Removes old records of all users. Digests of sealed records stay, as after an erasure.
@@ -62,6 +65,8 @@ class Pruner:
             "prune_deliveries": keeping.delivery_days,
             "prune_executions": keeping.execution_days,
             "prune_writes": keeping.execution_days,
+            "prune_rows": keeping.history_days,
+            "prune_runs": keeping.execution_days,
         }
         history = {"turn_days": keeping.retention_days, "days": keeping.history_days}
         return {
@@ -71,10 +76,10 @@ class Pruner:
 
     async def _portion(self, name: str, periods: Mapping[str, float]) -> int:
         given = {**periods, "most": PORTION}
-        part = SchemaPart.HISTORY if name == "prune_history" else None
+        part = SchemaPart.HISTORY if name in _OF_HISTORY else None
         if name not in ("prune_history", "prune_audit"):
-            [gone] = await self._run(Query(_SQL[name], given, _gone))
-            return int(gone)
+            [gone] = await self._run(Query(_SQL[name], given, _gone, part))
+            return int(gone or 0)
         certificate = {"certificate": str(uuid4())}
         _, gone, _ = await self._run(
             Query(_SQL["begin_erasing"], certificate),

@@ -28,6 +28,32 @@ WITH old AS (
 )
 SELECT count(*) AS gone FROM kept
 
+-- name: prune_rows
+-- Earlier rows beside memories, such as relationships, that ended long ago.
+WITH old AS (
+  SELECT r.id FROM memory.row_history AS r
+  WHERE r.valid_to < now() - %(days)s::float8 * interval '1 day' LIMIT %(most)s
+), gone AS (
+  DELETE FROM memory.row_history AS r USING old WHERE r.id = old.id RETURNING 1
+)
+SELECT count(*) AS gone FROM gone
+
+-- name: prune_runs
+-- Runs that began long ago, that no session goes on from, and that no earlier version needs to tell
+-- whether it counts.
+WITH old AS (
+  SELECT r.run_id FROM memory.runs AS r
+  WHERE r.began_at < now() - %(days)s::float8 * interval '1 day'
+    AND NOT EXISTS (SELECT FROM memory.sessions AS s
+      WHERE (s.user_id, s.id, s.head_run) = (r.user_id, r.session_id, r.run_id))
+    AND NOT EXISTS (SELECT FROM memory.memory_history AS h WHERE h.run_id = r.run_id)
+    AND NOT EXISTS (SELECT FROM memory.memory_history AS h WHERE h.ended_by = r.run_id)
+  LIMIT %(most)s
+), gone AS (
+  DELETE FROM memory.runs AS r USING old WHERE r.run_id = old.run_id RETURNING 1
+)
+SELECT count(*) AS gone FROM gone
+
 -- name: prune_audit
 -- Erase a portion of the audit log, and keep the digests. Records of erasures stay: they explain
 -- the records that are missing.

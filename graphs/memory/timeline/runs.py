@@ -1,6 +1,6 @@
 """Runs: what each wrote to memory, on which line of a conversation, and undo and redo of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -9,11 +9,12 @@ from pydantic import Field
 
 from graphs.memory.access import Access
 from graphs.memory.database import statements
+from graphs.memory.database.parts import SchemaPart
 from graphs.memory.database.query import Query, Rows
 from graphs.memory.database.transaction import Transaction
 from graphs.memory.errors import RunNotFound
 from graphs.memory.values.models import FrozenModel
-from graphs.memory.values.namespaces import Namespace, from_text
+from graphs.memory.values.namespaces import Namespace, from_text, to_text
 from graphs.memory.values.paging import Page, named, page_of
 
 _SQL = statements.load("runs", __package__)
@@ -21,6 +22,8 @@ _SQL = statements.load("runs", __package__)
 Outcome = Literal["removed", "restored", "brought_back", "left", "refused", "lost"]
 
 Status = Literal["kept", "left", "undone"]
+
+Why = Literal["set_aside", "forgotten", "replaced"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,10 @@ class Change(FrozenModel):
         "something that counts was written later; `refused`, since the person may not write there "
         "today; or `lost`, where no history has the value that was replaced."
     )
+    before: str | None = Field(
+        default=None, description="The text that was there; null for none, or an unknown one."
+    )
+    after: str | None = Field(default=None, description="The text that is there now.")
 
 
 class Settled(FrozenModel):
@@ -121,6 +128,21 @@ class Settled(FrozenModel):
     def of(self, outcome: Outcome) -> list[Change]:
         """Return the changes of one kind."""
         return [change for change in self.changes if change.outcome == outcome]
+
+
+class SetAside(FrozenModel):
+    """What a run wrote that does not stand any more."""
+
+    namespace: Namespace
+    key: str
+    type: str | None = None
+    content: str | None = None
+    written_at: datetime
+    ended_at: datetime
+    why: Why = Field(
+        description="`set_aside` with this run, or another one; `forgotten` by the person; or "
+        "`replaced` by a later write, which may be a deletion."
+    )
 
 
 class Runs:
@@ -139,16 +161,22 @@ class Runs:
         user_id: str,
         *,
         session_id: str | None = None,
+        thread_id: str | None = None,
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Run]:
-        """Return a page of a user's runs, or of those of a session, the latest first.
+        """Return a page of a user's runs, or of a session or thread of theirs, the latest first.
 
         Raises:
             InvalidInput: the cursor is not from an earlier page, or the limit is out of range.
             AccessDenied: the principal is neither this user nor the service.
         """
-        given = {"user_id": user_id, "session_id": session_id, "only": None}
+        given = {
+            "user_id": user_id,
+            "session_id": session_id,
+            "thread_id": thread_id,
+            "only": None,
+        }
         query = Query(_SQL["runs"], given | named(cursor, limit), _runs)
         found = await self._access.ask(user_id, query)
         return page_of(found, limit, lambda run: (run.began_at, run.run_id))
@@ -160,11 +188,36 @@ class Runs:
             RunNotFound: the user has no run with this id.
             AccessDenied: the principal is neither this user nor the service.
         """
-        given = {"user_id": user_id, "session_id": None, "only": [run_id], **named(None, 1)}
+        given = {"user_id": user_id, "only": [run_id], "session_id": None, "thread_id": None}
+        given |= named(None, 1)
         if not (found := await self._access.ask(user_id, Query(_SQL["runs"], given, _runs))):
             raise RunNotFound(run_id)
         [run] = found
         return run
+
+    async def statuses(self, user_id: str, run_ids: Iterable[str]) -> dict[str, Status]:
+        """Return whether runs are kept, left or undone. Those that the user has not are left out.
+
+        Raises:
+            AccessDenied: the principal is neither this user nor the service.
+        """
+        given = {"user_id": user_id, "run_ids": sorted(set(run_ids))}
+        query = Query(_SQL["statuses"], given, _statuses)
+        return await self._access.ask(user_id, query)
+
+    async def set_aside(self, user_id: str, run_id: str, *, limit: int = 100) -> Sequence[SetAside]:
+        """Return what a run wrote to a user's memory that does not stand any more.
+
+        A database without history knows none of it.
+
+        Raises:
+            InvalidInput: the limit is out of range.
+            AccessDenied: the principal is neither this user nor the service.
+        """
+        given = {"user_id": user_id, "run_id": run_id, "most": named(None, limit)["most"]}
+        query = Query(_SQL["aside"], given, _aside, SchemaPart.HISTORY)
+        found = await self._access.ask(user_id, query)
+        return (found or [])[:limit]
 
     async def undo(self, user_id: str, run_id: str, *, dry_run: bool = False) -> Settled:
         """Undo what a run wrote to memory, as if it had never been, and return what changed.
@@ -203,8 +256,8 @@ class Runs:
         await self.get(user_id, run_id)
 
         async def work(transaction: Transaction) -> Settled:
-            settled: Settled
-            [settled] = await transaction.run([query])
+            [changes] = await transaction.run([query])
+            settled = await _with_texts(transaction, changes)
             if dry_run:
                 raise _DryRun(settled)
             return settled
@@ -226,10 +279,44 @@ def _runs(rows: Rows) -> list[Run]:
     return [Run.model_validate(row._asdict() | {"is_head": bool(row.is_head)}) for row in rows]
 
 
-def _settled(rows: Sequence[Any]) -> Settled:
-    return Settled(
-        changes=[
-            Change(namespace=from_text(row.namespace), key=row.key, outcome=row.outcome)
-            for row in rows
+def _statuses(rows: Rows) -> dict[str, Status]:
+    return {row.run_id: row.status for row in rows}
+
+
+def _settled(rows: Sequence[Any]) -> list[Change]:
+    return [
+        Change(namespace=from_text(row.namespace), key=row.key, outcome=row.outcome) for row in rows
+    ]
+
+
+async def _with_texts(transaction: Transaction, changes: list[Change]) -> Settled:
+    """Return changes with the texts before and after them, as the transaction sees these."""
+    given = {
+        "namespaces": [to_text(change.namespace) for change in changes],
+        "keys": [change.key for change in changes],
+    }
+    after, before = await transaction.run(
+        [
+            Query(_SQL["now_there"], given, _contents),
+            Query(_SQL["there_before"], given, _contents, SchemaPart.HISTORY),
         ]
     )
+
+    def told(change: Change, ended: str | None, there: str | None) -> Change:
+        was = {"removed": ended, "restored": ended, "brought_back": None, "lost": None}
+        texts = {"before": was.get(change.outcome, there), "after": there}
+        return change.model_copy(update=texts)
+
+    ended = before or [None] * len(changes)
+    return Settled(changes=[*map(told, changes, ended, after)])
+
+
+def _contents(rows: Rows) -> list[str | None]:
+    return [row.content for row in rows]
+
+
+def _aside(rows: Rows) -> list[SetAside]:
+    return [
+        SetAside.model_validate(row._asdict() | {"namespace": from_text(row.namespace)})
+        for row in rows
+    ]

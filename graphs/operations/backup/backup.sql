@@ -281,5 +281,19 @@ NOT EXISTS (SELECT FROM memory.erased_records AS e WHERE (e.source, e.id) = ({so
 -- name: is_current
 EXISTS (SELECT FROM pg_temp.backup_current AS c WHERE c.id = s.memory_id)
 
+-- name: is_about_known
+-- The memories that an earlier row is about are here, or their history is: nobody erased them.
+CASE s.source WHEN 'turns' THEN EXISTS (
+    SELECT FROM memory.memories AS m
+    WHERE (m.namespace, m.key) = (s.content ->> 'namespace', s.content ->> 'key'))
+  OR EXISTS (SELECT FROM memory.memory_history AS h
+    WHERE (h.namespace, h.key) = (s.content ->> 'namespace', s.content ->> 'key'))
+ELSE s.about::bigint IN (
+    SELECT m.id FROM memory.memories AS m UNION ALL
+    SELECT h.memory_id FROM memory.memory_history AS h)
+  AND coalesce(s.also_about::bigint IN (
+    SELECT m.id FROM memory.memories AS m UNION ALL
+    SELECT h.memory_id FROM memory.memory_history AS h), true) END
+
 -- name: model_here
 (SELECT m.here FROM pg_temp.backup_models AS m WHERE m.there = s.model)

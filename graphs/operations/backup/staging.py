@@ -16,6 +16,7 @@ _KNOWN_BY: dict[str, tuple[str, ...]] = {
     MEMORIES: ("namespace", "key"),
     "memory.audit_logs": ("at", "actor", "action"),
     "memory.memory_history": ("memory_id", "namespace", "key", "valid_to"),
+    "memory.row_history": ("source", "row_id", "valid_to"),
     "memory.audit_seals": ("digest",),
 }
 """Columns that identify a numbered row.

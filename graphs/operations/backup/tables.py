@@ -18,6 +18,7 @@ STATEMENTS = statements.load_sources("backup", __package__)
 ERASURES, ERASED, MODELS = "memory.erasures", "memory.erased_records", "memory.embedding_models"
 MEMORIES, EMBEDDINGS = "memory.memories", "memory.memory_embeddings"
 EVENTS, HISTORY = "memory.audit_logs", "memory.memory_history"
+EARLIER_EMBEDDINGS, EARLIER_ROWS = "memory.history_embeddings", "memory.row_history"
 
 _FIRST = (ERASURES, MODELS)
 """Tables that a restore must have read before it can judge other rows.
@@ -76,6 +77,8 @@ async def data_tables(conn: Connection) -> list[Table]:
     for title, table in tables.items():
         before = {reference.title for reference in table.references} & tables.keys()
         order.add(title, *sorted(before), *(_FIRST if title not in _FIRST else ()))
+    if EARLIER_ROWS in tables:  # they are about memories that no foreign key names
+        order.add(EARLIER_ROWS, MEMORIES, HISTORY)
     return [tables[title] for title in order.static_order()]
 
 
@@ -136,9 +139,12 @@ def add(table: Table, columns: Sequence[str], subject: str | None) -> Composed:
         conditions.append(SQL(STATEMENTS["not_erased_for_good"]))
     if table.title in (EVENTS, HISTORY):
         conditions.append(SQL(STATEMENTS["not_erased_record"]).format(source=Literal(table.name)))
-    if table.title == EMBEDDINGS:
+    if table.title in (EMBEDDINGS, EARLIER_EMBEDDINGS):
         values[written.index("model")] = SQL(STATEMENTS["model_here"])
+    if table.title == EMBEDDINGS:
         conditions.append(SQL(STATEMENTS["is_current"]))
+    if table.title == EARLIER_ROWS:
+        conditions.append(SQL(STATEMENTS["is_about_known"]))
     if subject is not None:
         theirs = (Composed([person, SQL(" = "), Literal(subject)]) for person in persons)
         conditions.append(Composed([SQL("("), SQL(" OR ").join(theirs), SQL(")")]))

@@ -53,5 +53,6 @@ export const api = {
   about: (id, what, options) => api.get(`${one(id)}/${what}`, options),
   revise: (id, etag, change) => ask(MEMORY, one(id), { method: "PATCH", etag, body: change }),
   forget: (id, etag, forGood) => ask(MEMORY, `${one(id)}?for_good=${forGood}`, { method: "DELETE", etag }),
+  post: async (path, query) => (await ask(MEMORY, path, { method: "POST", query })).body,
   thread: async (id, options) => (await ask(SERVER, `threads/${encodeURIComponent(id)}`, options)).body,
 };

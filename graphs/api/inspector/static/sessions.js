@@ -2,6 +2,7 @@
 
 import { api } from "./api.js";
 import { count, dotted, exactly, h, json, linkTo, nothing, part, toast, when } from "./dom.js";
+import { lines, loadRuns } from "./lines.js";
 
 export const sessions = {
   title: () => "Sessions",
@@ -21,10 +22,12 @@ export const sessions = {
 
 async function showSession(route, _, signal) {
   const path = `sessions/${encodeURIComponent(route.id)}`;
-  const [session, page] = await Promise.all([
+  const [session, page, runs] = await Promise.all([
     api.get(path, { signal }),
     api.get(`${path}/turns`, { signal, query: { limit: 60 } }),
+    loadRuns(route.id, signal),
   ]);
+  const said = new Map(page.items.filter((turn) => turn.role === "user").map((turn) => [turn.run_id, turn.content]));
   const turns = h("ol", { class: "turns" }, page.items.map(turn).reverse());
   const earlier = h("button", { type: "button", class: "button more", hidden: !page.next }, "Show earlier turns");
   const thread = page.items.find((said) => said.thread_id)?.thread_id;
@@ -55,6 +58,7 @@ async function showSession(route, _, signal) {
     ),
     earlier,
     page.items.length ? turns : h("p", { class: "quiet-text" }, "It has no stored turns."),
+    lines(runs, said),
   );
 }
 
