@@ -4,7 +4,7 @@ A unit is a folder or module directly below `graphs` or `graphs.memory`. The lis
 of the layers, top first, and a unit may name only units below it.
 """
 
-WORDS = ("errors", "extras", "retry", "telemetry", "values", "principal", "contract")
+WORDS = ("errors", "extras", "retry", "telemetry", "values", "principal", "moment", "contract")
 """Modules that all of `graphs.memory` uses, lowest first; each may import those before it."""
 
 MEMORY: dict[str, tuple[str, ...]] = {

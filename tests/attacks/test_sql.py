@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -129,6 +130,29 @@ def test_no_statement_reads_anothers_rows(door: SqlDoor, tally: Tally) -> None:
         for table in door.world.tables:
             for verb, statement in READS.items():
                 door.read(tally, actor, table, verb, statement(table))
+    tally.verdict()
+
+
+PAST = (
+    "memories",
+    "memory_embeddings",
+    "turns",
+    "memory_relationships",
+    "belief_graphs",
+    "goal_assessments",
+)
+
+
+def test_no_view_of_the_past_shows_anothers_rows(door: SqlDoor, tally: Tally) -> None:
+    """Read the views at a moment at which everything was there already."""
+    tables = {table.name: table for table in door.world.tables}
+    for actor in door.actors:
+        for name in PAST:
+            table = tables[f"memory.{name}"]
+            then = replace(table, name=f"{table.name}_then")
+            for verb, statement in READS.items():
+                asked = f"SET LOCAL memory.as_of = 'tomorrow'; {statement(then)}"
+                door.read(tally, actor, table, f"{verb} the past of", asked)
     tally.verdict()
 
 
@@ -373,6 +397,7 @@ CALLS: dict[str, str] = {
     "keep_version": "memory.keep_version()",
     "keep_row": "memory.keep_row()",
     "stamp_row": "memory.stamp_row()",
+    "moment": "memory.moment()",
 }
 """A call of each function against a victim. After a function's name it may say how it is called.
 

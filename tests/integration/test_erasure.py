@@ -102,7 +102,7 @@ async def test_recalls_and_refusals_that_are_recorded_late_do_not_name_the_erase
     await store.erase_user(ANN)
 
     for actor, user in ((ANN, ANN), ("service_role", ANN), (BOB, BOB)):
-        receipts.note((), Receipt(actor, user, "tea?", "[]", "[]"))
+        receipts.note((), Receipt(actor, user, "tea?", "[]", "[]", None))
     await receipts.finish()
     await reporter.finish()
     await rows(
@@ -127,7 +127,7 @@ async def test_who_comes_back_after_an_erasure_is_recorded_again(
         UPDATE memory.erasures SET erased_at = erased_at - interval '1 minute'; COMMIT""",
     )
     receipts = Receipts(store.access.database)
-    receipts.note((), Receipt(ANN, ANN, "tea?", "[]", "[]"))
+    receipts.note((), Receipt(ANN, ANN, "tea?", "[]", "[]", None))
     await receipts.finish()
     assert [*await residue(database, ANN)] == ["memory.recall_receipts"]
 
