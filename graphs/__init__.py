@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         VersionConflict,
     )
     from graphs.memory.jobs.tasks import Timing
+    from graphs.memory.moment import NOW, as_of
     from graphs.memory.principal import Principal, acting_as
     from graphs.memory.rights.retention import Keeping
     from graphs.memory.search.embeddings import MemoryIndexConfig
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "NOW",
     "AccessDenied",
     "ConfigurationError",
     "GraphMemoryError",
@@ -66,6 +68,7 @@ __all__ = [
     "WriteReceipt",
     "acting_as",
     "agent_with_memory",
+    "as_of",
     "errors",
     "load_context",
     "memory_tools",
@@ -93,6 +96,7 @@ _NAMES = {
         "VersionConflict",
     ),
     "graphs.memory.jobs.tasks": ("Timing",),
+    "graphs.memory.moment": ("NOW", "as_of"),
     "graphs.memory.principal": ("Principal", "acting_as"),
     "graphs.memory.rights.retention": ("Keeping",),
     "graphs.memory.search.embeddings": ("MemoryIndexConfig",),

@@ -132,6 +132,7 @@ def keeping(settings: Settings) -> Keeping:
         decay_days=settings.memory_decay_days,
         receipt_days=settings.memory_receipt_days,
         history_days=settings.memory_history_days,
+        as_of_days=settings.memory_as_of_days,
         audit_days=settings.memory_audit_days,
         delivery_days=settings.memory_delivery_days,
         execution_days=settings.memory_execution_days,

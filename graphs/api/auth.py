@@ -8,6 +8,7 @@ acts as the user of the request, under row-level security.
 
 import logging
 import os
+from datetime import datetime
 from typing import Any
 
 from langgraph_sdk import Auth
@@ -18,7 +19,8 @@ from graphs.api.principals import NotSignedIn
 from graphs.api.tokens import InvalidToken, TokenVerifier
 from graphs.checkpointer import delete_runs_only_in
 from graphs.deployment.settings import load_settings
-from graphs.memory.errors import ConfigurationError, InvalidFilter
+from graphs.memory.errors import ConfigurationError, InvalidFilter, InvalidValue
+from graphs.memory.moment import read_for_this_task_as_of
 from graphs.memory.principal import SYSTEM, Principal, act_for_this_task
 from graphs.memory.search.filters import check_filter
 
@@ -46,8 +48,11 @@ if _verifier is None:
 async def authenticate(headers: dict[bytes, bytes]) -> Auth.types.MinimalUserDict:
     """Return the user of a request, from its bearer token or from `X-Api-Key`.
 
-    Some chat clients can send only `X-Api-Key`.
+    Some chat clients can send only `X-Api-Key`. The header `Memory-As-Of` lets the calls of the
+    store read memory as it stood at a time.
     """
+    if moment := headers.get(b"memory-as-of"):
+        _look_back(moment.decode("latin-1"))
     if _verifier is None:
         return {"identity": _settings.local_user_id}
     token = _token(headers)
@@ -59,6 +64,16 @@ async def authenticate(headers: dict[bytes, bytes]) -> Auth.types.MinimalUserDic
         return {"identity": await _verifier.identity(token)}
     except InvalidToken as error:
         raise Auth.exceptions.HTTPException(401, str(error)) from None
+
+
+def _look_back(moment: str) -> None:
+    """Let the calls of a request read as of a time."""
+    try:
+        read_for_this_task_as_of(datetime.fromisoformat(moment))
+    except (ValueError, InvalidValue):
+        raise Auth.exceptions.HTTPException(
+            422, "Memory-As-Of must be a past time with a time zone, such as 2026-03-01T09:00:00Z."
+        ) from None
 
 
 async def principal_of(request: Request) -> Principal:

@@ -156,6 +156,9 @@ class Settings(BaseSettings):
     memory_history_days: float = Field(
         0, ge=0, le=36500, description="Days that earlier versions of memories are kept."
     )
+    memory_as_of_days: float = Field(
+        90, ge=0, le=36500, description="Days that earlier versions keep their vectors."
+    )
     memory_audit_days: float = Field(
         0, ge=0, le=36500, description="Days that audit records are kept; digests stay."
     )

@@ -7,10 +7,10 @@ are always in the present, and rights are always today's.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from graphs.memory.errors import InvalidInput
+from graphs.memory.errors import InvalidValue
 from graphs.memory.principal import current_provenance
 from graphs.memory.values.remembered import Remembered
 
@@ -18,6 +18,9 @@ Moment = datetime | Literal["now"]
 
 NOW: Literal["now"] = "now"
 """The present, also in a run that reads the past."""
+
+_CLOCKS_DIFFER = timedelta(minutes=5)
+"""How far the clock of the database may be ahead of this one."""
 
 _RUN_SECONDS = 86_400.0
 """Seconds for which the moment of a run is remembered."""
@@ -37,7 +40,7 @@ def as_of(moment: Moment | None) -> Iterator[None]:
         moment: a time with a time zone, which is past; `NOW`; or None, which changes nothing.
 
     Raises:
-        InvalidInput: the moment has no time zone, or is in the future.
+        InvalidValue: the moment has no time zone, or is in the future.
     """
     token = _named.set(checked(moment)) if moment is not None else None
     try:
@@ -51,18 +54,26 @@ def checked(moment: Moment) -> Moment:
     """Return a moment that can be read.
 
     Raises:
-        InvalidInput: it has no time zone, or is in the future.
+        InvalidValue: it has no time zone, or is in the future.
     """
     if moment == NOW:
         return moment
     if not isinstance(moment, datetime) or moment.tzinfo is None:
-        raise InvalidInput(
-            "as_of must be a time with a time zone, such as 2026-03-01T09:00:00+00:00; got "
-            f"{moment!r}."
+        raise InvalidValue(
+            "as_of", "must be a time with a time zone, such as 2026-03-01T09:00:00Z."
         )
-    if moment > datetime.now(UTC):
-        raise InvalidInput(f"as_of must not be in the future; got {moment.isoformat()}.")
+    if moment > datetime.now(UTC) + _CLOCKS_DIFFER:
+        raise InvalidValue("as_of", "must not be in the future.")
     return moment.astimezone(UTC)
+
+
+def read_for_this_task_as_of(moment: Moment) -> None:
+    """Read memory as it stood at a moment for the rest of a task, such as that of a request.
+
+    Raises:
+        InvalidValue: the moment has no time zone, or is in the future.
+    """
+    _named.set(checked(moment))
 
 
 def read_as_of(run_id: str, moment: datetime) -> None:

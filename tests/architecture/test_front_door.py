@@ -20,7 +20,7 @@ NAMES = """
 AccessDenied ConfigurationError GraphMemoryError InvalidInput Keeping Mem0Extractor MemoryContext
 MemoryIndexConfig MemoryManager MemoryPayload MemoryRetriever MissingExtra OfflineEmbeddings
 Principal PrincipalRequired RecalledMemory SetupRequired StoreUnavailable Timing VersionConflict
-Weights WriteReceipt acting_as agent_with_memory errors load_context memory_tools
+NOW Weights WriteReceipt acting_as agent_with_memory as_of errors load_context memory_tools
 open_checkpointer open_store supervisor_of with_memory write_memory
 """.split()
 

@@ -12,7 +12,7 @@ MemoryManager(pool: Pool, *, index: IndexConfig | MemoryIndexConfig | None = Non
     TTLConfig | None = None, principal: Principal | None = None, supabase: SupabaseClient | None
     = None, files_bucket: str = memory, extractor: Extractor | None = None, judge: Judge | None
     = None, extract_after: float = 2.0, keeping: Keeping = Keeping(retention_days=0,
-    decay_days=0, receipt_days=0, history_days=0, audit_days=0, delivery_days=0,
+    decay_days=0, receipt_days=0, history_days=0, as_of_days=0, audit_days=0, delivery_days=0,
     execution_days=0), timing: Timing | None = None, outbound: Outbound | None = None,
     shadow_weights: Weights | None = None, entities: Mapping[Literal[user, company],
     EntityNormaliser] | None = None, profiles: BrainSource | None = None, statement_timeout:
@@ -36,10 +36,11 @@ from_conn_string(conn_string: str, *, pipeline: bool = False, pool_config: PoolC
     principal: Principal | None = None, supabase: SupabaseClient | None = None, files_bucket:
     str = memory, extractor: Extractor | None = None, judge: Judge | None = None, extract_after:
     float = 2.0, keeping: Keeping = Keeping(retention_days=0, decay_days=0, receipt_days=0,
-    history_days=0, audit_days=0, delivery_days=0, execution_days=0), timing: Timing | None =
-    None, outbound: Outbound | None = None, shadow_weights: Weights | None = None, entities:
-    Mapping[Literal[user, company], EntityNormaliser] | None = None, profiles: BrainSource |
-    None = None, statement_timeout: float | None = None) -> AsyncIterator[MemoryManager]
+    history_days=0, as_of_days=0, audit_days=0, delivery_days=0, execution_days=0), timing:
+    Timing | None = None, outbound: Outbound | None = None, shadow_weights: Weights | None =
+    None, entities: Mapping[Literal[user, company], EntityNormaliser] | None = None, profiles:
+    BrainSource | None = None, statement_timeout: float | None = None) ->
+    AsyncIterator[MemoryManager]
 index_memories() -> int
 load_context(user_id: str, session_id: str, *, query: str | None = None, agent: str | None =
     None, limit: int = 8, place: RunPlace | None = None) -> MemoryContext

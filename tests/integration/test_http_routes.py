@@ -666,3 +666,29 @@ async def test_the_runs_of_a_conversation_are_undone_and_redone_after_a_look(
         assert (await bob.post(undo, params={"user_id": user_id})).status_code == 403
         assert (await good(bob, "/memory/runs"))["items"] == []
         assert (await good(bob, f"/memory/runs/{second}"))["set_aside"] == []
+
+
+async def test_reads_as_of_a_moment_show_what_was_known_then(ann: httpx.AsyncClient) -> None:
+    """4.1, 4.3: recall and list as of a time, with what was replaced and deleted since."""
+    id_ = await wrote(ann, "Has a dog.")
+    first = (await ann.get(f"/memory/memories/{id_}")).json()["updated_at"]
+    etag = (await ann.get(f"/memory/memories/{id_}")).headers["ETag"]
+    await ann.patch(
+        f"/memory/memories/{id_}", json={"content": "Has a cat."}, headers={"If-Match": etag}
+    )
+    then = {"as_of": first}
+    for path in ("recall", "memories"):
+        answer = await ann.get(f"/memory/{path}", params=then)
+        assert [found["content"] for found in answer.json()["items"]] == ["Has a dog."]
+        assert answer.headers["Memory-As-Of"] == first.replace("Z", "+00:00")
+        now = await ann.get(f"/memory/{path}")
+        assert [found["content"] for found in now.json()["items"]] == ["Has a cat."]
+        assert "Memory-As-Of" not in now.headers
+    one = await ann.get(f"/memory/memories/{id_}", params=then)
+    assert one.json()["content"] == "Has a dog."
+    context = await ann.get("/memory/context", params={"session_id": "s1", **then})
+    assert context.json()["as_of"].replace("+00:00", "Z") == first
+    for wrong in ("2026-01-01T00:00:00", "2999-01-01T00:00:00Z"):
+        refused = await ann.get("/memory/recall", params={"as_of": wrong})
+        assert refused.status_code == 422
+        assert "as_of" in refused.json()["fields"]

@@ -244,6 +244,11 @@ async def test_old_records_go_after_their_periods_and_an_erasure_still_finds_eve
             database, "SELECT count(*) AS n FROM memory.recall_receipts WHERE query = ''"
         )
         assert blank["n"] == (await left())["recall_receipts"] == before["recall_receipts"]
+        forgetting = MemoryManager(
+            pool, principal=Principal.service(), keeping=Keeping(as_of_days=30)
+        )
+        assert await forgetting.prune_records() == {"prune_vectors": before["history_embeddings"]}
+        assert (await left())["memory_history"] == before["memory_history"]
         pruning = MemoryManager(pool, principal=Principal.service(), keeping=everything)
         await pruning.prune_records()
     after = await left()

@@ -160,3 +160,61 @@ async def test_a_conversation_of_ten_turns_becomes_facts_that_are_true_and_name_
         source["exchange"] in exchanges for value in values.values() for source in value["sources"]
     )
     assert "120k" in await talk(client, "what is my budget?")
+
+
+async def test_a_call_of_the_store_reads_as_of_the_time_in_its_header(
+    client: LangGraphClient,
+) -> None:
+    """4.5: every method of the SDK's store takes headers."""
+    scope = ("users", (await client.http.get("/memory/me"))["user_id"], "notes")
+    await client.store.put_item(scope, "tea", {"content": "Likes tea."})
+    then = (await client.store.get_item(scope, "tea"))["updated_at"]
+    await client.store.put_item(scope, "tea", {"content": "Likes coffee."})
+    headers = {"Memory-As-Of": str(then)}
+    item = await client.store.get_item(scope, "tea", headers=headers)
+    assert item["value"]["content"] == "Likes tea."
+    found = await client.store.search_items(scope, headers=headers)
+    assert [item["value"]["content"] for item in found["items"]] == ["Likes tea."]
+    assert (await client.store.get_item(scope, "tea"))["value"]["content"] == "Likes coffee."
+
+
+async def test_a_fork_over_the_sdk_reads_the_past_and_moves_the_head(
+    client: LangGraphClient,
+) -> None:
+    """1.1, 3.1, 6.1: edit a message of a thread, as chat clients do."""
+    thread_id = (await client.threads.create())["thread_id"]
+    await talk(client, "My budget is 80k.", thread_id)
+    assert await facts(client) == ["My budget is 80k."]
+    end = (await client.threads.get_state(thread_id))["checkpoint"]
+    await talk(client, "My dog is called Rex.", thread_id)
+    assert len(await facts(client, 2)) == 2
+    result: Any = await client.runs.wait(
+        thread_id,
+        "assistant",
+        input=says("What do you know?"),
+        checkpoint_id=end["checkpoint_id"],
+    )
+    known = [memory["content"] for memory in result["memory"]["memories"]]
+    assert "My budget is 80k." in known
+    assert "My dog is called Rex." not in known
+    assert result["memory"]["as_of"]
+    runs = (await client.http.get(f"/memory/runs?thread_id={thread_id}"))["items"]
+    assert [run["status"] for run in runs] == ["kept", "left", "kept"]
+    assert await facts(client) == ["My budget is 80k."]
+
+
+async def test_a_run_that_is_deleted_never_happened(client: LangGraphClient) -> None:
+    """2.1, 2.3, 2.7: over the server's own API."""
+    thread_id = (await client.threads.create())["thread_id"]
+    await talk(client, "My budget is 80k.", thread_id)
+    assert await facts(client) == ["My budget is 80k."]
+    await talk(client, "My budget is 120k now.", thread_id)
+    for _ in range(40):
+        if await facts(client) == ["My budget is 120k now."]:
+            break
+        await asyncio.sleep(0.25)
+    [run, _] = await client.runs.list(thread_id)
+    await client.runs.delete(thread_id, run["run_id"])
+    assert await facts(client) == ["My budget is 80k."]
+    turns = (await client.http.get(f"/memory/sessions/{thread_id}/turns"))["items"]
+    assert "120k" not in str(turns)

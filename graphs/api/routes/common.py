@@ -1,12 +1,12 @@
 """Dependencies and documentation that the routes share: user, pages and versions."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Security
+from fastapi import APIRouter, Depends, Header, Query, Request, Response, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 from langgraph.store.base import GetOp, Item
 
@@ -15,6 +15,7 @@ from graphs.api.principals import acting
 from graphs.api.problems import ProblemError, problems
 from graphs.api.routing import MemoryRoute
 from graphs.memory.errors import AccessDenied
+from graphs.memory.moment import as_of
 from graphs.memory.principal import Principal
 from graphs.memory.values import paging
 from graphs.memory.values.namespaces import Address
@@ -76,6 +77,26 @@ async def mine(
         raise ProblemError(422, "invalid-request", f"user_id: {missing}.", {"user_id": missing})
     return Mine(manager, whose)
 
+
+async def _reads_as_of(
+    response: Response,
+    moment: Annotated[
+        datetime | None,
+        Query(
+            alias="as_of",
+            description="Read memory as it stood at this time, which has a time zone; by default, "
+            "as it is. What was forgotten since is not there.",
+        ),
+    ] = None,
+) -> AsyncIterator[None]:
+    if moment:
+        response.headers["Memory-As-Of"] = moment.isoformat()
+    with as_of(moment):
+        yield
+
+
+AS_OF = Depends(_reads_as_of)
+"""Lets a route read a moment of the past, `?as_of=`."""
 
 MineDep = Annotated[Mine, Depends(mine)]
 

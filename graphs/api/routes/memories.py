@@ -19,6 +19,7 @@ from graphs.api.models import (
 )
 from graphs.api.problems import ProblemError
 from graphs.api.routes.common import (
+    AS_OF,
     Cursor,
     ForGood,
     IfMatch,
@@ -83,7 +84,9 @@ async def write_memory(
 
 
 @router.get(
-    "", responses=answered(200, answer(examples.page(examples.MEMORY), "A page of memories."))
+    "",
+    dependencies=[AS_OF],
+    responses=answered(200, answer(examples.page(examples.MEMORY), "A page of memories."), 501),
 )
 async def list_memories(
     mine: MineDep,
@@ -102,7 +105,11 @@ async def list_memories(
     return Page(items=[MemoryView.of(memory) for memory in page.items], next=page.next)
 
 
-@router.get("/{id}", responses=answered(200, answer(examples.MEMORY, "The memory.", **_ETAG), 404))
+@router.get(
+    "/{id}",
+    dependencies=[AS_OF],
+    responses=answered(200, answer(examples.MEMORY, "The memory.", **_ETAG), 404, 501),
+)
 async def get_memory(mine: MineDep, id_: PathId, response: Response) -> MemoryView:
     """Return a memory. Its `ETag` is its version."""
     memory = await mine.memory.memories.get(mine.user_id, from_id(id_))

@@ -19,6 +19,7 @@ from graphs.api.models import (
     listed,
 )
 from graphs.api.routes.common import (
+    AS_OF,
     Mine,
     MineDep,
     NameQuery,
@@ -34,7 +35,11 @@ router = routes("recall")
 SearchText = Annotated[Text | None, Query(description="What to search for, in plain words.")]
 
 
-@router.get("/context", responses=answered(200, answer(examples.CONTEXT, "The snapshot.")))
+@router.get(
+    "/context",
+    dependencies=[AS_OF],
+    responses=answered(200, answer(examples.CONTEXT, "The snapshot."), 501),
+)
 async def load_context(
     mine: MineDep,
     session_id: Annotated[ShortName, Query(description="The conversation.")],
@@ -51,7 +56,10 @@ async def load_context(
 
 @router.get(
     "/recall",
-    responses=answered(200, answer({"items": [examples.RECALLED]}, "What was found, best first.")),
+    dependencies=[AS_OF],
+    responses=answered(
+        200, answer({"items": [examples.RECALLED]}, "What was found, best first."), 501
+    ),
 )
 async def recall_memories(
     mine: MineDep,

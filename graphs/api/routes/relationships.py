@@ -21,6 +21,7 @@ from graphs.api.models import (
 )
 from graphs.api.problems import ProblemError
 from graphs.api.routes.common import (
+    AS_OF,
     MineDep,
     PageLimit,
     answered,
@@ -73,6 +74,7 @@ async def unrelate_memories(
 
 @router.get(
     "/memories/{id}/relationships",
+    dependencies=[AS_OF],
     responses=answered(
         200, answer({"items": [examples.RELATIONSHIP]}, "Its edges, the strongest first."), 404, 501
     ),
@@ -89,6 +91,7 @@ async def list_relationships(
 
 @router.get(
     "/memories/{id}/graph",
+    dependencies=[AS_OF],
     responses=answered(200, answer(examples.NEIGHBOURHOOD, "The graph around it."), 404, 501),
 )
 async def memory_graph(

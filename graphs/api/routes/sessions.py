@@ -8,6 +8,7 @@ from graphs.api import examples
 from graphs.api.examples import answer
 from graphs.api.models import ShortName, TurnView
 from graphs.api.routes.common import (
+    AS_OF,
     Cursor,
     MineDep,
     PageLimit,
@@ -34,7 +35,8 @@ async def list_sessions(
 
 @router.get(
     "/{session_id:any}/turns",
-    responses=answered(200, answer(examples.page(examples.TURN), "A page of turns.")),
+    dependencies=[AS_OF],
+    responses=answered(200, answer(examples.page(examples.TURN), "A page of turns."), 501),
 )
 async def list_turns(
     mine: MineDep, session_id: SessionId, cursor: Cursor = None, limit: PageLimit = 50

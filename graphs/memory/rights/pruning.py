@@ -19,7 +19,7 @@ _SQL = statements.load("pruning", __package__)
 PORTION = 5000
 """Most rows that one transaction removes."""
 
-_OF_HISTORY = ("prune_history", "prune_rows", "prune_runs")
+_OF_HISTORY = ("prune_history", "prune_vectors", "prune_rows", "prune_runs")
 """Statements that are left out where the database has no history."""
 
 
@@ -65,6 +65,7 @@ class Pruner:
             "prune_deliveries": keeping.delivery_days,
             "prune_executions": keeping.execution_days,
             "prune_writes": keeping.execution_days,
+            "prune_vectors": keeping.as_of_days,
             "prune_rows": keeping.history_days,
             "prune_runs": keeping.execution_days,
         }

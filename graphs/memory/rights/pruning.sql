@@ -28,6 +28,18 @@ WITH old AS (
 )
 SELECT count(*) AS gone FROM kept
 
+-- name: prune_vectors
+-- Vectors of versions that ended long ago. The versions stay, and are found by their words.
+WITH old AS (
+  SELECT e.history_id, e.model, e.field FROM memory.memory_history AS h
+  JOIN memory.history_embeddings AS e ON e.history_id = ANY (ARRAY[h.id])
+  WHERE h.valid_to < now() - %(days)s::float8 * interval '1 day' LIMIT %(most)s
+), gone AS (
+  DELETE FROM memory.history_embeddings AS e USING old
+  WHERE (e.history_id, e.model, e.field) = (old.history_id, old.model, old.field) RETURNING 1
+)
+SELECT count(*) AS gone FROM gone
+
 -- name: prune_rows
 -- Earlier rows beside memories, such as relationships, that ended long ago.
 WITH old AS (

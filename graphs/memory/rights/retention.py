@@ -30,6 +30,8 @@ class Keeping:
         decay_days: days without an update or a recall after which memories decay.
         receipt_days: days after which recall receipts go, with their queries.
         history_days: days after which versions that were replaced or forgotten go.
+        as_of_days: days after which such versions lose their vectors; by their words they are found
+            as long as they are kept.
         audit_days: days after which audit records go; digests stay.
         delivery_days: days after which ended deliveries to services outside go.
         execution_days: days after which records of runs and of accepted writes go.
@@ -39,6 +41,7 @@ class Keeping:
     decay_days: float = 0
     receipt_days: float = 0
     history_days: float = 0
+    as_of_days: float = 0
     audit_days: float = 0
     delivery_days: float = 0
     execution_days: float = 0
