@@ -1168,6 +1168,7 @@ REVOKE ALL ON FUNCTION memory.moment() FROM PUBLIC, anon, authenticated, service
 GRANT EXECUTE ON FUNCTION memory.moment() TO authenticated, service_role;
 
 -- What agents know has a past for its readers, as it has a present.
+CREATE INDEX IF NOT EXISTS history_agent ON memory.memory_history (agent_id) WHERE agent_id IS NOT NULL;
 ALTER POLICY readable ON memory.memory_history
   USING (user_id = (SELECT auth.uid())::text OR agent_id IS NOT NULL
          OR org_id IN (SELECT memory.my_organisations()));
