@@ -30,8 +30,7 @@ setup: $(READY)        ## create the environment only
 test: $(TESTED)        ## run all tests; store, schema and operations on both PostgreSQL versions
 	$(PYTEST)
 	PGSERVER_POSTGRES_VERSION=16 $(PYTEST) --quiet tests/contract tests/schema $(addprefix tests/integration/test_, \
-	  backup.py hybrid.py indexing.py memory.py operations_schema.py retention.py rights.py \
-	  schema_parts.py store.py) \
+	  as_of.py hybrid.py indexing.py memory.py operations_schema.py runs.py schema_parts.py store.py) \
 	  -k "not InMemoryStore and not AsyncPostgresStore and not killed"
 
 check: $(TESTED)       ## linters, types, import rules

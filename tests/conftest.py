@@ -239,13 +239,13 @@ def as_url(postgres: str, database: str) -> str:
 
 
 def make_project(folder: Path) -> Path:
-    """Write the langgraph.json that `graph-memory dev` needs, with our and two test graphs."""
+    """Write the langgraph.json that `graph-memory dev` needs, with our and three test graphs."""
     import json
 
     here = Path(__file__).parent
     config = json.loads((here.parent / "langgraph.json").read_text())
     folder.mkdir()
-    for name in ("slow", "tool"):
+    for name in ("lingering", "slow", "tool"):
         config["graphs"][name] = f"{name}_agent:graph"
         (folder / f"{name}_agent.py").write_text(
             (here / "support" / f"{name}_agent.py").read_text()

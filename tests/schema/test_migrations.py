@@ -23,6 +23,7 @@ RELEASED = {
     "0007_erasure": "d69d2f0cc64e2f32d5d635bb79fd26256653defeb19248d270d519089991a1be",
     "0008_late_records": "fd0c8725ddb9267b6c9bb7fdc8c0a41f4121ff1251d964a7f8e8894410d96673",
     "0009_addresses": "28bbd5e1317d0aa23eb9d89203465d49b3dd7749b421ce8e989d1e0f98a03c6e",
+    "0010_runs": "dc4756e388718c5cff83c701aaf77532cedf7ca12f6d3e6e9ef39726a06ac761",
 }
 """Digests of the steps that databases may have: a step is released by writing it down here."""
 
